@@ -1,0 +1,1 @@
+"""Mechanism every service shares: contracts, topology, outbox, relay, inbox, consumer, settings."""

@@ -1,0 +1,77 @@
+"""One engine per process and one way to run a transaction."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import URL, Engine, MetaData, create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from common.settings import DatabaseSettings
+
+Sessions = sessionmaker[Session]
+
+#: Constraint names that migrations can rely on.
+NAMING = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+#: The tables that every service has: `outbox`, `inbox` (and `relay_state`).
+metadata = MetaData(naming_convention=NAMING)
+
+
+def url(settings: DatabaseSettings) -> URL:
+    """Return the address of the process's database."""
+    return URL.create(
+        "postgresql+psycopg2",
+        username=settings.database_user,
+        password=settings.database_password.get_secret_value(),
+        host=settings.database_host,
+        port=settings.database_port,
+        database=settings.database_name,
+    )
+
+
+def engine_options(settings: DatabaseSettings, *, pool_size: int) -> dict[str, object]:
+    """Return the options of an engine whose every wait has a limit."""
+    milliseconds = {
+        "statement_timeout": settings.database_statement_timeout,
+        "lock_timeout": settings.database_lock_timeout,
+        # A process that hangs inside a transaction must not hold its locks for ever.
+        "idle_in_transaction_session_timeout": 60.0,
+    }
+    return {
+        "pool_size": pool_size,
+        "max_overflow": 0,
+        "pool_timeout": settings.database_statement_timeout,
+        # A connection that died with the database is replaced, not handed out.
+        "pool_pre_ping": True,
+        # Parameters hold customers' data, and errors end in logs and parked messages.
+        "hide_parameters": True,
+        "connect_args": {
+            "connect_timeout": 5,
+            "options": " ".join(f"-c {k}={int(v * 1000)}" for k, v in milliseconds.items()),
+            "keepalives_idle": 30,
+            "tcp_user_timeout": 20_000,
+        },
+    }
+
+
+def engine(settings: DatabaseSettings, *, pool_size: int = 1) -> Engine:
+    """Return an engine; it connects at its first use, never before a fork."""
+    return create_engine(url(settings), **engine_options(settings, pool_size=pool_size))
+
+
+def sessions(engine: Engine) -> Sessions:
+    """Return the session factory of an engine."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+@contextmanager
+def transaction(sessions: Sessions) -> Iterator[Session]:
+    """Run the block in one transaction: committed at its end, rolled back by any exception."""
+    with sessions() as session, session.begin():
+        yield session

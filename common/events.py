@@ -1,0 +1,159 @@
+"""The events: the contracts between the services, as plain frozen values.
+
+An event that was ever sent must decode for ever: `tests/contract/golden/` keeps a sample of each.
+New fields get a default; nothing is renamed, retyped or removed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import ClassVar
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from common.errors import InvalidEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One position of an order; `unit_price` in minor units of the order's currency."""
+
+    sku: str
+    quantity: int
+    unit_price: int
+
+    def __post_init__(self) -> None:
+        _check(self.sku != "", "sku is empty")
+        _check(self.quantity >= 1, "quantity is below 1")
+        _check(self.unit_price >= 0, "unit_price is below 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """So many of one SKU."""
+
+    sku: str
+    quantity: int
+
+    def __post_init__(self) -> None:
+        _check(self.sku != "", "sku is empty")
+        _check(self.quantity >= 1, "quantity is below 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortage:
+    """A SKU of which an order wants more than is available; an unknown SKU has none available."""
+
+    sku: str
+    requested: int
+    available: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderCreated:
+    """A customer placed an order."""
+
+    TYPE: ClassVar[str] = "order.created"
+    customer_email: str
+    currency: str
+    total: int
+    lines: tuple[Line, ...]
+
+    def __post_init__(self) -> None:
+        _check(bool(self.lines), "lines is empty")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderConfirmed:
+    """The stock for an order is reserved: the shop will deliver it."""
+
+    TYPE: ClassVar[str] = "order.confirmed"
+    customer_email: str
+    currency: str
+    total: int
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderCancelled:
+    """An order is off; `reason` is `out_of_stock`, `customer` or `deadline`."""
+
+    TYPE: ClassVar[str] = "order.cancelled"
+    reason: str
+    customer_email: str
+    currency: str
+    total: int
+    lines: tuple[Line, ...]
+    shortages: tuple[Shortage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StockReserved:
+    """All lines of an order are reserved."""
+
+    TYPE: ClassVar[str] = "stock.reserved"
+    lines: tuple[Quantity, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StockRejected:
+    """Nothing is reserved for an order, because of these shortages."""
+
+    TYPE: ClassVar[str] = "stock.rejected"
+    reason: str
+    shortages: tuple[Shortage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StockReleased:
+    """What was reserved for a cancelled order is available again."""
+
+    TYPE: ClassVar[str] = "stock.released"
+    lines: tuple[Quantity, ...]
+
+
+Data = (
+    OrderCreated | OrderConfirmed | OrderCancelled | StockReserved | StockRejected | StockReleased
+)
+
+#: Event type, which is also the routing key and the Celery task's name, to its contract.
+EVENTS: Mapping[str, type[Data]] = {
+    contract.TYPE: contract
+    for contract in (
+        OrderCreated,
+        OrderConfirmed,
+        OrderCancelled,
+        StockReserved,
+        StockRejected,
+        StockReleased,
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A CloudEvents 1.0 envelope with its data.
+
+    `subject` is the order's id. `sequence` counts the events of one order from one source, from 1.
+    `causationid` is the id of the event that this one answers.
+    """
+
+    id: UUID = field(default_factory=uuid7)
+    source: str
+    subject: UUID
+    sequence: int
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    traceparent: str | None = None
+    causationid: UUID | None = None
+    data: Data
+
+    @property
+    def type(self) -> str:
+        """The event's type, such as `order.created`."""
+        return self.data.TYPE
+
+
+def _check(holds: bool, problem: str) -> None:
+    if not holds:
+        raise InvalidEvent(problem)

@@ -1,0 +1,232 @@
+"""Every exchange, queue, binding, retry tier, user and permission, as data.
+
+All of it follows from `SERVICES`: what each service publishes and what it consumes.
+`orderctl topology apply` declares it; the services declare nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from kombu import Exchange, Queue
+
+#: Seconds a failed event waits before each further attempt; the failure after the last parks it.
+RETRY_TIERS = (1.0, 5.0, 30.0, 120.0, 600.0)
+
+#: Deliveries of one message that may end with its worker's death before it is parked.
+DELIVERY_LIMIT = 5
+
+#: Messages in one service's queue. Beyond it the broker refuses, and events wait in the outbox.
+QUEUE_LIMIT = 1_000_000
+
+EVENTS = Exchange("orders.topic", "topic", durable=True, no_declare=True)
+DEAD_LETTERS = Exchange("orders.dlx", "direct", durable=True, no_declare=True)
+TICKS = Exchange("orders.ticks", "direct", durable=True, no_declare=True)
+
+#: Routing key, on a service's retry exchange, of messages that go to its parking lot.
+PARKED = "parked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A service, by what it says and what it listens to; every name of its objects is here."""
+
+    name: str
+    publishes: tuple[str, ...] = ()
+    consumes: tuple[str, ...] = ()
+    #: What beat starts every second: `relay` drains the outbox, `mailer` the unsent mail.
+    ticks: tuple[str, ...] = ()
+
+    @property
+    def queue(self) -> str:
+        """The queue of the events it consumes."""
+        return f"{self.name}.queue"
+
+    @property
+    def parking_lot(self) -> str:
+        """The queue of the messages that it could not handle."""
+        return f"{self.name}.dlq"
+
+    @property
+    def retry_exchange(self) -> str:
+        """The exchange of its own failed messages: nobody else reads or writes it."""
+        return f"{self.name}.retry"
+
+    def retry_queue(self, seconds: float) -> str:
+        """The queue in which a failed message waits so long before it comes back."""
+        return f"{self.name}.retry.{tier_key(seconds)}"
+
+    def tick_queue(self, tick: str) -> str:
+        """The queue of one kind of tick; also its routing key and its Celery task's name."""
+        return f"{self.name}.{tick}"
+
+
+ORDER = Service(
+    name="order",
+    publishes=("order.created", "order.confirmed", "order.cancelled"),
+    consumes=("stock.reserved", "stock.rejected", "stock.released"),
+    ticks=("relay",),
+)
+INVENTORY = Service(
+    name="inventory",
+    publishes=("stock.reserved", "stock.rejected", "stock.released"),
+    consumes=("order.created", "order.cancelled"),
+    ticks=("relay",),
+)
+NOTIFICATION = Service(
+    name="notification",
+    consumes=("order.created", "order.confirmed", "order.cancelled"),
+    ticks=("mailer",),
+)
+
+SERVICES = (ORDER, INVENTORY, NOTIFICATION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binding:
+    """Messages to `exchange` with this routing key go to `queue`."""
+
+    exchange: str
+    queue: str
+    routing_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class User:
+    """A broker user; the rights are regular expressions of object names, `topics` of event types."""
+
+    name: str
+    configure: str = "^$"
+    write: str = "^$"
+    read: str = "^$"
+    topics: str = "^$"
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topology:
+    """What the broker must hold, neither more nor less."""
+
+    exchanges: tuple[Exchange, ...]
+    queues: tuple[Queue, ...]
+    bindings: tuple[Binding, ...]
+    users: tuple[User, ...] = field(default=())
+
+
+def topology(
+    services: Sequence[Service] = SERVICES, retry_tiers: Sequence[float] = RETRY_TIERS
+) -> Topology:
+    """Return the topology that follows from these services and retry tiers (seconds)."""
+    return Topology(
+        exchanges=(
+            EVENTS,
+            DEAD_LETTERS,
+            TICKS,
+            *(_retry_exchange(s) for s in services),
+        ),
+        queues=tuple(q for s in services for q in _queues(s, retry_tiers)),
+        bindings=tuple(b for s in services for b in _bindings(s, retry_tiers)),
+        users=(*(_service_user(s) for s in services), *_operators(services)),
+    )
+
+
+def event_queue(service: Service) -> Queue:
+    """Return the queue that a service consumes its events from.
+
+    A message that is rejected, or that killed its worker too often, goes to the parking lot. It
+    goes at least once: the broker keeps it until the parking lot has confirmed it, which needs
+    `reject-publish`.
+    """
+    arguments = _dead_letter_to(DEAD_LETTERS.name, service.name) | {
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-max-length": QUEUE_LIMIT,
+    }
+    return _quorum(service.queue, arguments)
+
+
+def tick_queue(service: Service, tick: str) -> Queue:
+    """Return the queue of one kind of tick: of several that wait, one is enough."""
+    arguments = {"x-queue-type": "classic", "x-max-length": 1, "x-message-ttl": 10_000}
+    return Queue(service.tick_queue(tick), queue_arguments=arguments, no_declare=True)
+
+
+def tier_key(seconds: float) -> str:
+    """Return the name of a retry tier, such as `30s`."""
+    return f"{seconds:g}s"
+
+
+def _queues(service: Service, retry_tiers: Sequence[float]) -> list[Queue]:
+    # Nothing in a parking lot expires and nothing limits it: to drop from it is to lose an event.
+    events = [event_queue(service), _quorum(service.parking_lot, {})] if service.consumes else []
+    tiers = retry_tiers if service.consumes else ()
+    return [
+        *events,
+        *(_retry_queue(service, seconds) for seconds in tiers),
+        *(tick_queue(service, tick) for tick in service.ticks),
+    ]
+
+
+def _retry_queue(service: Service, seconds: float) -> Queue:
+    # One queue for each delay: a queue expires messages at its head only.
+    arguments = _dead_letter_to("", service.queue) | {"x-message-ttl": int(seconds * 1000)}
+    return _quorum(service.retry_queue(seconds), arguments)
+
+
+def _retry_exchange(service: Service) -> Exchange:
+    return Exchange(service.retry_exchange, "direct", durable=True, no_declare=True)
+
+
+def _quorum(name: str, arguments: dict[str, object]) -> Queue:
+    # Celery must see the type in the Queue object, or it asks for a QoS that quorum queues refuse.
+    arguments = {"x-queue-type": "quorum"} | arguments
+    return Queue(name, EVENTS, queue_arguments=arguments, no_declare=True)
+
+
+def _dead_letter_to(exchange: str, routing_key: str) -> dict[str, object]:
+    return {
+        "x-dead-letter-exchange": exchange,
+        "x-dead-letter-routing-key": routing_key,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+
+
+def _bindings(service: Service, retry_tiers: Sequence[float]) -> list[Binding]:
+    ticks = [(TICKS.name, service.tick_queue(t), service.tick_queue(t)) for t in service.ticks]
+    events = [(EVENTS.name, service.queue, event_type) for event_type in service.consumes]
+    failures = [
+        (DEAD_LETTERS.name, service.parking_lot, service.name),
+        (service.retry_exchange, service.parking_lot, PARKED),
+        *((service.retry_exchange, service.retry_queue(s), tier_key(s)) for s in retry_tiers),
+    ]
+    return [
+        Binding(exchange=exchange, queue=queue, routing_key=key)
+        for exchange, queue, key in (
+            *ticks,
+            *events,
+            *(failures if service.consumes else ()),
+        )
+    ]
+
+
+def _service_user(service: Service) -> User:
+    writes = [EVENTS.name] * bool(service.publishes) + [service.retry_exchange]
+    reads = [service.queue, *(service.tick_queue(tick) for tick in service.ticks)]
+    return User(
+        name=service.name,
+        write=_any_of(writes),
+        read=_any_of(reads),
+        topics=_any_of(service.publishes),
+    )
+
+
+def _operators(services: Sequence[Service]) -> tuple[User, ...]:
+    parking_lots = [s.parking_lot for s in services if s.consumes]
+    return (
+        User(name="scheduler", write=_any_of([TICKS.name])),
+        User(name="monitor", tags=("monitoring",), read=_any_of(parking_lots)),
+    )
+
+
+def _any_of(names: Sequence[str]) -> str:
+    alternatives = "|".join(name.replace(".", r"\.") for name in names)
+    return f"^({alternatives})$" if names else "^$"

@@ -1,0 +1,130 @@
+"""Settings: parsed once from the environment, validated at start, the only reader of it.
+
+A secret `NAME` may come from a file instead, named by `NAME_FILE`, so that it appears
+neither in a process list nor in a supervisor's configuration.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from common.kombu_topology import RETRY_TIERS
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def _split(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
+class SettingsError(SystemExit):
+    """A setting is missing or wrong; ends the process with a line for each and no trace."""
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Reads the setting `NAME` from the file that the variable `NAME_FILE` names."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return the file's text without its last newline, or None when no file is named."""
+        del field  # only its name matters here
+        path = os.environ.get(f"{field_name.upper()}_FILE")
+        value = Path(path).read_text().rstrip("\n") if path else None
+        return value, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Return every setting that a file provides."""
+        values = {
+            name: self.get_field_value(field, name)[0]
+            for name, field in self.settings_cls.model_fields.items()
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class Settings(BaseSettings):
+    """What every process reads."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    release: str = Field("dev", description="Names the running code in parked messages and logs.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Prefer arguments (tests), then the environment, then secret files, then a dotenv file."""
+        return (
+            init_settings,
+            env_settings,
+            _SecretFiles(settings_cls),
+            dotenv_settings,
+        )
+
+
+class DatabaseSettings(Settings):
+    """What a process with a database reads."""
+
+    database_host: str = "127.0.0.1"
+    database_port: int = Field(5432, ge=1, le=65535)
+    database_name: str
+    database_user: str
+    database_password: SecretStr
+    #: Seconds. A handler takes milliseconds; ten means that the database is in trouble.
+    database_statement_timeout: float = Field(10.0, gt=0)
+    #: Seconds. Shorter than the statement's, so that waiting for a lock is retried early.
+    database_lock_timeout: float = Field(5.0, gt=0)
+
+
+class BrokerSettings(Settings):
+    """What a process with a RabbitMQ connection reads."""
+
+    broker_host: str = "127.0.0.1"
+    broker_port: int = Field(5672, ge=1, le=65535)
+    broker_vhost: str = "orders"
+    broker_user: str
+    broker_password: SecretStr
+    #: Seconds between two heartbeats: a dead peer is noticed within two of them.
+    broker_heartbeat: int = Field(30, ge=5)
+    #: A supervisor calls the process healthy while this file's mtime is fresh.
+    health_file: Path | None = None
+    #: Seconds; must be what the topology was applied with, see `common.kombu_topology.RETRY_TIERS`.
+    retry_tiers: Annotated[tuple[float, ...], NoDecode, BeforeValidator(_split)] = RETRY_TIERS
+
+
+class ServiceSettings(BrokerSettings, DatabaseSettings):
+    """What a service's worker or relay reads."""
+
+
+def load(settings: type[S], **overrides: Any) -> S:
+    """Return the validated settings of a process.
+
+    Raises `SettingsError`, which ends the process, naming every variable that is wrong.
+    """
+    try:
+        return settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_lines(error))) from None
+    except OSError as error:
+        raise SettingsError(f"a secret's file cannot be read: {error}") from None
+
+
+def _lines(error: ValidationError) -> list[str]:
+    # Never the value itself: it may be a secret.
+    return [
+        f"setting {str(problem['loc'][0]).upper()}: {problem['msg']}"
+        for problem in error.errors(include_input=False, include_url=False)
+    ]
