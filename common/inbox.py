@@ -1,7 +1,6 @@
 """The inbox: the ids of the events that a service has handled, so that each has one effect."""
 
-from sqlalchemy import Column as C
-from sqlalchemy import DateTime, Index, Integer, Table, Text, Uuid, func
+from sqlalchemy import Column, DateTime, Index, Integer, Table, Text, Uuid, func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -11,25 +10,25 @@ from common.events import Event
 inbox = Table(
     "inbox",
     metadata,
-    C("event_id", Uuid, primary_key=True, comment="The dedup key."),
-    C("type", Text, nullable=False),
-    C("source", Text, nullable=False),
-    C("subject", Uuid, nullable=False),
-    C(
+    Column("event_id", Uuid, primary_key=True, comment="The dedup key."),
+    Column("type", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("subject", Uuid, nullable=False),
+    Column(
         "attempts",
         Integer,
         nullable=False,
         comment="1 when the first attempt succeeded.",
     ),
-    C("traceparent", Text),
-    C("causationid", Uuid),
-    C(
+    Column("traceparent", Text),
+    Column("causationid", Uuid),
+    Column(
         "occurred_at",
         DateTime(timezone=True),
         nullable=False,
         comment="The event's own time.",
     ),
-    C("handled_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("handled_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Index("ix_inbox_subject", "subject"),
     Index("ix_inbox_handled_at", "handled_at"),
 )

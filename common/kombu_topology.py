@@ -7,7 +7,7 @@ All of it follows from `SERVICES`: what each service publishes and what it consu
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 
 #: Seconds a failed event waits before each further attempt; the failure after the last parks it.
 RETRY_TIERS = (1.0, 5.0, 30.0, 120.0, 600.0)
@@ -92,7 +92,7 @@ class Binding:
 
 @dataclass(frozen=True, kw_only=True)
 class User:
-    """A broker user; the rights are regular expressions of object names, `topics` of event types."""
+    """A broker user; its rights are regular expressions of object names, `topics` of types."""
 
     name: str
     configure: str = "^$"

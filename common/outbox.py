@@ -3,6 +3,7 @@
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Column,
     DateTime,
     Identity,
     Index,
@@ -14,7 +15,6 @@ from sqlalchemy import (
     insert,
     text,
 )
-from sqlalchemy import Column as C
 from sqlalchemy.orm import Session
 
 from common import codec
@@ -24,19 +24,19 @@ from common.events import Event
 outbox = Table(
     "outbox",
     metadata,
-    C("id", BigInteger, Identity(always=True), primary_key=True),
-    C("event_id", Uuid, nullable=False, unique=True),
-    C("type", Text, nullable=False),
-    C("subject", Uuid, nullable=False),
-    C("event", Text, nullable=False, comment="The envelope as it goes on the wire."),
-    C("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    C("sent_at", DateTime(timezone=True), comment="When the broker confirmed it."),
-    C(
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("event_id", Uuid, nullable=False, unique=True),
+    Column("type", Text, nullable=False),
+    Column("subject", Uuid, nullable=False),
+    Column("event", Text, nullable=False, comment="The envelope as it goes on the wire."),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("sent_at", DateTime(timezone=True), comment="When the broker confirmed it."),
+    Column(
         "next_attempt_at",
         DateTime(timezone=True),
         comment="Not before this, after a failure.",
     ),
-    C(
+    Column(
         "unroutable_reason",
         Text,
         comment="Why the broker returned it last; null once it is sent.",
@@ -58,14 +58,14 @@ outbox = Table(
 relay_state = Table(
     "relay_state",
     metadata,
-    C("id", SmallInteger, CheckConstraint("id = 1", name="single"), primary_key=True),
-    C(
+    Column("id", SmallInteger, CheckConstraint("id = 1", name="single"), primary_key=True),
+    Column(
         "passed_at",
         DateTime(timezone=True),
         nullable=False,
         comment="Its last pass over the outbox.",
     ),
-    C("broker_error", Text, comment="Why that pass could not publish; null when it could."),
+    Column("broker_error", Text, comment="Why that pass could not publish; null when it could."),
 )
 
 

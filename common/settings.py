@@ -67,6 +67,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Prefer arguments (tests), then the environment, then secret files, then a dotenv file."""
+        del file_secret_settings  # one directory for all secrets; here each has its own file
         return (
             init_settings,
             env_settings,
