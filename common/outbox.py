@@ -34,7 +34,9 @@ outbox = Table(
     Column(
         "next_attempt_at",
         DateTime(timezone=True),
-        comment="Not before this, after a failure.",
+        nullable=False,
+        server_default=func.now(),
+        comment="Not before this; later than created_at once the broker has refused it.",
     ),
     Column(
         "unroutable_reason",
@@ -42,7 +44,7 @@ outbox = Table(
         comment="Why the broker returned it last; null once it is sent.",
     ),
     # Both indexes hold unsent rows only: claiming costs the same with ten or ten million sent rows.
-    Index("ix_outbox_unsent", "id", postgresql_where=text("sent_at IS NULL")),
+    Index("ix_outbox_unsent", "next_attempt_at", "id", postgresql_where=text("sent_at IS NULL")),
     Index(
         "ix_outbox_unsent_subject",
         "subject",

@@ -1,0 +1,3 @@
+"""Celery settings of the inventory service's worker."""
+
+from celeryconfig.worker import *

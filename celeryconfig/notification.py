@@ -1,0 +1,3 @@
+"""Celery settings of the notification service's worker."""
+
+from celeryconfig.worker import *

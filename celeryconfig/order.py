@@ -1,0 +1,3 @@
+"""Celery settings of the order service's worker."""
+
+from celeryconfig.worker import *

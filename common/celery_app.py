@@ -1,0 +1,108 @@
+"""A Celery app that reads its settings when it starts, not when it is imported."""
+
+import socket
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+
+from celery import Celery, bootsteps
+from celery.worker.consumer.tasks import Tasks
+from kombu.entity import Queue
+
+from common import db
+from common.db import Sessions
+from common.kombu_topology import Service
+from common.settings import BrokerSettings, load
+
+#: Seconds between two signs of life.
+HEALTH_INTERVAL = 2.0
+
+
+class ServiceApp(Celery):
+    """The app of one process: its Celery settings are a module's, its broker is the settings'."""
+
+    log_cls = "common.telemetry:WorkerLogging"
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        settings: type[BrokerSettings],
+        config: str,
+        service: Service | None = None,
+        queue: Queue | None = None,
+        consumer: str = "common.safe_consumer:SafeConsumer",
+        **options: Any,
+    ) -> None:
+        super().__init__(name, **options)
+        self.service = service
+        self._settings = settings
+        self._queue = queue
+        self._consumer = consumer
+        self.config_from_object(config)
+        self.add_defaults(self._broker)
+        self.steps["consumer"].add(HealthStep)
+
+    @cached_property
+    def settings(self) -> Any:
+        """The validated settings; the first use ends the process if one is wrong."""
+        return load(self._settings)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """The database, for the child process that uses it first; the parent must not."""
+        return db.sessions(db.engine(self.settings))
+
+    def _broker(self) -> dict[str, Any]:
+        settings = self.settings
+        defaults: dict[str, Any] = {
+            "broker_url": broker_url(settings),
+            "broker_heartbeat": settings.broker_heartbeat,
+            "broker_transport_options": {
+                "client_properties": {"connection_name": self.main},
+                # Seconds: a peer that takes nothing for so long is dead.
+                "write_timeout": 10,
+                # Milliseconds. py-amqp's own second would turn each stall into a reconnect.
+                "socket_settings": {socket.TCP_USER_TIMEOUT: 20_000},
+            },
+            "worker_consumer": self._consumer,
+        }
+        if self._queue:
+            # A default queue that does not exist is declared by Celery, without our arguments.
+            defaults |= {"task_queues": [self._queue], "task_default_queue": self._queue.name}
+        return defaults
+
+
+class HealthStep(bootsteps.StartStopStep):
+    """Touches the health file while the event loop turns and the broker is connected."""
+
+    requires = (Tasks,)
+
+    def start(self, consumer: Any) -> None:
+        """Touch it now and then."""
+        path = consumer.app.settings.health_file
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            self._timer = consumer.timer.call_repeatedly(HEALTH_INTERVAL, path.touch)
+
+    def stop(self, consumer: Any) -> None:
+        """Remove it: without a connection the worker does no work."""
+        path = consumer.app.settings.health_file
+        if path:
+            if timer := getattr(self, "_timer", None):
+                timer.cancel()
+            path.unlink(missing_ok=True)
+
+
+def broker_url(settings: BrokerSettings) -> str:
+    """Return the AMQP address of the process's broker and user."""
+    user, password, vhost = (
+        quote(text, safe="")
+        for text in (
+            settings.broker_user,
+            settings.broker_password.get_secret_value(),
+            settings.broker_vhost,
+        )
+    )
+    return f"amqp://{user}:{password}@{settings.broker_host}:{settings.broker_port}/{vhost}"

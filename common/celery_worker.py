@@ -1,0 +1,98 @@
+"""The consumer runtime: a Celery worker whose tasks are the events that a service consumes."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from billiard.einfo import ExceptionWithTraceback
+from celery import Task
+from celery.exceptions import Retry
+from celery.worker.request import Request
+
+from common.celery_app import ServiceApp
+from common.consumer import Handlers, receive
+from common.errors import Permanent, Transient
+from common.kombu_topology import Service, event_queue
+from common.settings import ServiceSettings
+
+log = logging.getLogger(__name__)
+
+
+class EventRequest(Request):
+    """Settles a message that was not handled: through a retry tier or in the parking lot.
+
+    It lives in the worker's main process, which alone talks to the broker.
+    """
+
+    _error: BaseException = Permanent("rejected by its task")
+
+    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> None:
+        """Remember why, and let Celery decide whether to repeat (a lost child) or to reject."""
+        error = exc_info.exception
+        self._error = error.exc if isinstance(error, ExceptionWithTraceback) else error
+        super().on_failure(exc_info, *args, **kwargs)
+
+    def on_retry(self, exc_info: Any) -> None:
+        """Send the message through the next retry tier."""
+        error = exc_info.exception.exc
+        self._message.consumer.retry(self._message.receipt, error)
+        self.send_event("task-retried", exception=repr(error), traceback=str(exc_info.traceback))
+
+    def reject(self, requeue: bool = False) -> None:
+        """Park the message with the reason, or put it back if its child process was lost."""
+        if requeue:
+            super().reject(requeue)
+        else:
+            self._message.consumer.park(self._message.receipt, self._error)
+
+
+class EventTask(Task):
+    """Handles the events of one type; tries again on every error but a permanent one."""
+
+    abstract = True
+    Request = EventRequest
+    autoretry_for = (Exception,)
+    dont_autoretry_for = (Permanent,)
+    throws = (Permanent,)
+
+    def retry(self, *_: Any, exc: Exception, **__: Any) -> NoReturn:
+        """Ask for another attempt, or give up by raising `exc` after the last tier.
+
+        Celery would publish here, through the exchange that the message came from: to all services
+        again. The main process publishes instead, when `Retry` reaches it.
+        """
+        if not isinstance(exc, Transient):
+            log.error("a handler failed", exc_info=exc, extra={"event_type": self.name})
+        if self.request.retries >= len(self.app.settings.retry_tiers):
+            raise exc
+        raise Retry(exc=exc)
+
+
+def make_worker(
+    service: Service, handlers: Handlers, settings: type[ServiceSettings], *, config: str
+) -> ServiceApp:
+    """Return the Celery app of a service's worker, with a task for each event it handles.
+
+    `config` names a module of Celery settings. Nothing is read or opened before the worker starts.
+    """
+    app = ServiceApp(
+        f"{service.name}-worker",
+        service=service,
+        settings=settings,
+        config=config,
+        queue=event_queue(service),
+        consumer="common.safe_consumer:EventConsumer",
+        task_cls=EventTask,
+    )
+    for contract in handlers:
+        # Not shared: another app in this process (a test's) must not get this handler.
+        app.task(_handle(app, handlers), name=contract.TYPE, bind=True, shared=False)
+    return app
+
+
+def _handle(app: ServiceApp, handlers: Handlers) -> Callable[..., None]:
+    def handle(task: Task, *, event: Any = None, **_: Any) -> None:
+        attempts = task.request.retries + 1
+        receive(app.sessions, handlers, event, task=task.name, attempts=attempts)
+
+    return handle

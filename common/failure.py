@@ -1,0 +1,63 @@
+"""Why a message failed, carried in its headers from attempt to attempt and into the parking lot."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+#: Characters of an exception's text that are kept: headers must fit into one AMQP frame.
+TEXT_LIMIT = 2_000
+
+_PREFIX = "x-failure-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """One message's failures so far; `attempts` counts them, the times are ISO 8601 in UTC."""
+
+    service: str
+    exception: str
+    text: str
+    attempts: int
+    first_at: str
+    last_at: str
+    release: str
+
+    @classmethod
+    def of(
+        cls, error: BaseException, *, service: str, release: str, headers: Mapping[str, Any]
+    ) -> "Failure":
+        """Return what `error` adds to the failures that the message's headers tell of."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        earlier = cls.from_headers(headers)
+        return cls(
+            service=service,
+            exception=type(error).__name__,
+            text=str(error)[:TEXT_LIMIT],
+            attempts=earlier.attempts + 1 if earlier else 1,
+            first_at=earlier.first_at if earlier else now,
+            last_at=now,
+            release=release,
+        )
+
+    @classmethod
+    def from_headers(cls, headers: Mapping[str, Any]) -> "Failure | None":
+        """Return the failure that a message's headers tell of, or None if they tell of none."""
+        values = {name: headers.get(_header(name)) for name in cls.__dataclass_fields__}
+        attempts = values.pop("attempts")
+        if not isinstance(attempts, int) or None in values.values():
+            return None
+        return cls(attempts=attempts, **{name: str(value) for name, value in values.items()})
+
+    def to_headers(self) -> dict[str, str | int]:
+        """Return the headers that tell of this failure."""
+        return {_header(name): getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def without_failure(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the headers without what failed attempts have added to them."""
+    return {name: value for name, value in headers.items() if not name.startswith(_PREFIX)}
+
+
+def _header(name: str) -> str:
+    return _PREFIX + name.replace("_", "-")

@@ -1,0 +1,188 @@
+"""Publishes events with pipelined confirms: hundreds are on their way before the first answer."""
+
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+from amqp import Channel, Message
+from kombu.connection import Connection
+
+from common import codec
+from common.kombu_topology import EVENTS
+
+log = logging.getLogger(__name__)
+
+#: Seconds until all confirms of one batch must have arrived. A healthy broker takes milliseconds;
+#: one with a memory or disk alarm, or without a quorum, takes for ever.
+CONFIRM_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """An event on its way to the exchange; `event` is the envelope as JSON."""
+
+    event_id: UUID
+    type: str
+    event: str
+
+
+@dataclass
+class Report:
+    """What became of a batch, by event id; what stands nowhere must be sent again."""
+
+    confirmed: set[UUID] = field(default_factory=set)
+    #: To why: no queue is bound to the event's type.
+    returned: dict[UUID, str] = field(default_factory=dict)
+    #: A queue is full, or its replicas did not agree.
+    refused: set[UUID] = field(default_factory=set)
+    #: Why the batch ended early, if it did.
+    error: str | None = None
+
+
+class Publisher(Protocol):
+    """Puts events on the exchange and tells what became of each."""
+
+    def publish(self, batch: Iterable[Outgoing]) -> Report:
+        """Publish in this order, wait for the confirms, never raise for the broker's state."""
+
+    def heartbeat(self) -> None:
+        """Keep an idle connection alive."""
+
+
+class ConfirmingPublisher:
+    """A `Publisher` over one connection, opened at first use and anew after every error."""
+
+    def __init__(self, url: str, *, service: str, user: str, heartbeat: int) -> None:
+        self._connection = Connection(
+            url,
+            heartbeat=heartbeat,
+            connect_timeout=5,
+            transport_options={
+                "client_properties": {"connection_name": f"{service}-relay publisher"},
+                "write_timeout": CONFIRM_TIMEOUT,
+            },
+        )
+        self._service = service
+        self._user = user
+        self._channel: _ConfirmChannel | None = None
+
+    def publish(self, batch: Iterable[Outgoing]) -> Report:
+        """Publish in this order, wait for the confirms, never raise for the broker's state."""
+        report = Report()
+        try:
+            channel = self._open()
+            for outgoing in batch:
+                channel.publish(outgoing.event_id, self._message(outgoing), outgoing.type, report)
+            channel.wait(report, CONFIRM_TIMEOUT)
+        except (*self._connection.connection_errors, *self._connection.channel_errors) as error:
+            # After any error the confirms that are still to come could be taken for later ones.
+            self.close()
+            report.error = f"{type(error).__name__}: {error}"
+        return report
+
+    def heartbeat(self) -> None:
+        """Show the broker a sign of life; call it about once a second while idle."""
+        try:
+            if self._channel:
+                self._connection.heartbeat_check(rate=2)
+        except self._connection.connection_errors:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next publish opens another."""
+        self._channel = None
+        with suppress(Exception):
+            self._connection.collect(socket_timeout=1)
+
+    def _open(self) -> "_ConfirmChannel":
+        if self._channel is None:
+            self._connection.connect()
+            self._channel = _ConfirmChannel(self._connection)
+        return self._channel
+
+    def _message(self, outgoing: Outgoing) -> Message:
+        event_id = str(outgoing.event_id)
+        return Message(
+            codec.wrap(outgoing.event.encode()),
+            content_type="application/json",
+            content_encoding="utf-8",
+            delivery_mode=2,
+            message_id=event_id,
+            correlation_id=event_id,
+            type=outgoing.type,
+            app_id=self._service,
+            # The broker refuses another user's name: this is who published it.
+            user_id=self._user,
+            timestamp=int(time.time()),
+            application_headers=_task_headers(event_id, outgoing.type),
+        )
+
+
+class _ConfirmChannel:
+    """A channel in confirm mode, and which event each of its delivery tags stands for."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._channel: Channel = connection.channel()
+        self._channel.confirm_select()
+        self._tag = 0
+        self._unconfirmed: dict[int, UUID] = {}
+        self._report = Report()
+        self._channel.events["basic_ack"].add(self._on_ack)
+        self._channel.events["basic_nack"].add(self._on_nack)
+        self._channel.events["basic_return"].add(self._on_return)
+
+    def publish(self, event_id: UUID, message: Message, event_type: str, report: Report) -> None:
+        self._report = report
+        self._tag += 1
+        self._unconfirmed[self._tag] = event_id
+        self._channel.basic_publish(
+            message, exchange=EVENTS.name, routing_key=event_type, mandatory=True
+        )
+
+    def wait(self, report: Report, timeout: float) -> None:
+        """Take in confirms until none is missing; raises `TimeoutError` after `timeout` seconds."""
+        self._report = report
+        deadline = time.monotonic() + timeout
+        while self._unconfirmed:
+            self._connection.drain_events(timeout=max(0.001, deadline - time.monotonic()))
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        # The broker sends a return before the ack of the same message.
+        confirmed = set(self._settled(tag, multiple))
+        self._report.confirmed |= confirmed - self._report.returned.keys()
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        self._report.refused |= set(self._settled(tag, multiple))
+
+    def _on_return(self, error: Exception, exchange: str, key: str, message: Message) -> None:
+        event_id = UUID(message.properties["message_id"])
+        self._report.returned[event_id] = f"{exchange} has no queue for {key}"
+
+    def _settled(self, tag: int, multiple: bool) -> list[UUID]:
+        tags = [t for t in self._unconfirmed if t <= tag] if multiple else [tag]
+        return [self._unconfirmed.pop(t) for t in tags if t in self._unconfirmed]
+
+
+def _task_headers(event_id: str, event_type: str) -> dict[str, object]:
+    """Return the headers of Celery's message protocol, version 2, for a plain call."""
+    return {
+        "lang": "py",
+        "task": event_type,
+        "id": event_id,
+        "root_id": event_id,
+        "parent_id": None,
+        "group": None,
+        "retries": 0,
+        "eta": None,
+        "expires": None,
+        "timelimit": [None, None],
+        # Celery puts these into its logs: what customers ordered does not belong there.
+        "argsrepr": "()",
+        "kwargsrepr": "{}",
+        "ignore_result": True,
+    }

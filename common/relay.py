@@ -1,0 +1,152 @@
+"""The relay: takes events from the outbox to the exchange, each at least once, in order per order.
+
+It polls. A tick starts a drain, which runs until the next tick is due; several relays may run.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from common import db
+from common.celery_app import broker_url
+from common.db import Sessions, transaction
+from common.kombu_topology import Service
+from common.outbox import outbox, relay_state
+from common.publisher import ConfirmingPublisher, Outgoing, Publisher, Report
+from common.settings import ServiceSettings
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks at an empty outbox.
+POLL_INTERVAL = 0.02
+
+#: Events claimed, and on their way to the broker, at once.
+BATCH = 500
+
+#: Seconds until the broker is asked again about an event that it returned or refused.
+UNROUTABLE_DELAY = timedelta(seconds=5)
+REFUSED_DELAY = timedelta(seconds=1)
+
+#: Seconds to wait when the broker did not answer.
+BROKER_DELAY = 1.0
+
+#: One relay at a time drains an outbox. Within one transaction, so that it can never be kept.
+_LOCK = select(func.pg_try_advisory_xact_lock(func.hashtext("outbox")))
+
+# An event waits for the earlier ones of its order: they may be unroutable, or refused.
+_earlier = outbox.alias("earlier")
+_CLAIM = (
+    select(outbox.c.id, outbox.c.event_id, outbox.c.type, outbox.c.event)
+    .where(
+        outbox.c.sent_at.is_(None),
+        outbox.c.next_attempt_at <= func.now(),
+        ~select(1)
+        .where(
+            _earlier.c.subject == outbox.c.subject,
+            _earlier.c.sent_at.is_(None),
+            _earlier.c.id < outbox.c.id,
+        )
+        .exists(),
+    )
+    .order_by(outbox.c.next_attempt_at, outbox.c.id)
+    .limit(BATCH)
+)
+
+
+class Relay:
+    """Drains the outbox of one service."""
+
+    def __init__(self, sessions: Sessions, publisher: Publisher) -> None:
+        self._sessions = sessions
+        self._publisher = publisher
+        self._broker_error: str | None = None
+
+    @classmethod
+    def from_settings(cls, service: Service, settings: ServiceSettings) -> "Relay":
+        """Return the relay of a process; it connects at its first drain."""
+        publisher = ConfirmingPublisher(
+            broker_url(settings),
+            service=service.name,
+            user=settings.broker_user,
+            heartbeat=settings.broker_heartbeat,
+        )
+        return cls(db.sessions(db.engine(settings)), publisher)
+
+    def drain(self, until: float) -> None:
+        """Publish what is in the outbox, and what comes in, until `time.monotonic()` is `until`."""
+        try:
+            self._publisher.heartbeat()
+            self._record_state()
+            while (now := time.monotonic()) < until:
+                if self.relay_once() == 0:
+                    pause = BROKER_DELAY if self._broker_error else POLL_INTERVAL
+                    time.sleep(min(pause, until - now))
+        except DBAPIError as error:
+            # The next tick tries again; what was confirmed but not marked is sent twice.
+            log.error("the database failed the relay", extra={"reason": str(error.orig).strip()})
+
+    def relay_once(self) -> int:
+        """Publish one batch and mark what the broker confirmed; returns how many it confirmed.
+
+        Nothing is marked before its confirm: a relay that dies in between sends again, and the
+        inboxes drop the second copy.
+        """
+        with transaction(self._sessions) as session:
+            if not session.scalar(_LOCK):
+                return 0
+            rows = session.execute(_CLAIM).all()
+            if not rows:
+                return 0
+            report = self._publisher.publish(
+                [Outgoing(row.event_id, row.type, row.event) for row in rows]
+            )
+            _mark(session, rows, report)
+        self._note(report)
+        return len(report.confirmed)
+
+    def _note(self, report: Report) -> None:
+        # One line when the broker goes and one when it is back, not one a second.
+        if report.error != self._broker_error:
+            if report.error:
+                log.error("the broker does not take events", extra={"reason": report.error})
+            else:
+                log.info("the broker takes events again")
+        self._broker_error = report.error
+        for event_id, reason in report.returned.items():
+            log.error("unroutable", extra={"event_id": str(event_id), "reason": reason})
+
+    def _record_state(self) -> None:
+        state = {"passed_at": func.clock_timestamp(), "broker_error": self._broker_error}
+        with transaction(self._sessions) as session:
+            row = insert(relay_state).values(id=1, **state)
+            session.execute(row.on_conflict_do_update(index_elements=["id"], set_=state))
+
+
+def _mark(session: Session, rows: Sequence[Row[*tuple[Any, ...]]], report: Report) -> None:
+    sent = [row.id for row in rows if row.event_id in report.confirmed]
+    if sent:
+        session.execute(
+            update(outbox)
+            .where(outbox.c.id == func.any(sent))
+            .values(sent_at=func.clock_timestamp(), unroutable_reason=None)
+        )
+    for row in rows:
+        if row.event_id in report.returned:
+            _postpone(session, row.id, UNROUTABLE_DELAY, report.returned[row.event_id])
+        elif row.event_id in report.refused:
+            _postpone(session, row.id, REFUSED_DELAY, None)
+
+
+def _postpone(session: Session, row_id: int, delay: timedelta, reason: str | None) -> None:
+    session.execute(
+        update(outbox)
+        .where(outbox.c.id == row_id)
+        .values(next_attempt_at=func.clock_timestamp() + delay, unroutable_reason=reason)
+    )

@@ -1,0 +1,202 @@
+"""Celery's consumer, made safe: no message can stop the worker, and none is lost in it.
+
+Celery acknowledges what it cannot decode, and stops on bodies that are JSON but not a task. Here
+each message is checked before Celery sees it, and one that fails the check is refused.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from celery import bootsteps
+from celery.worker.consumer import Consumer
+from celery.worker.consumer.connection import Connection
+from kombu.message import Message
+
+from common.errors import InvalidEvent
+from common.settlement import Receipt, Settlement
+
+log = logging.getLogger(__name__)
+
+#: Bytes. The largest event that this system sends has about 30 kB.
+BODY_LIMIT = 256 * 1024
+
+_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+#: Headers by which a publisher could change how a task runs, or what runs after it.
+_FORBIDDEN = ("eta", "expires", "stamped_headers", "compression", "shadow", "group")
+
+
+class SafeConsumer(Consumer):
+    """Refuses every message that is not a plain call of one of this worker's tasks."""
+
+    class Blueprint(Consumer.Blueprint):
+        """Celery's steps but for delayed delivery, which declares objects and widens bindings."""
+
+        default_steps = [  # noqa: RUF012 - as Celery has it
+            step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step
+        ]
+
+    def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **kwargs: Any):
+        # All three need the right to declare, and tell workers about each other: nobody listens.
+        alone = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
+        super().__init__(*args, worker_options=(worker_options or {}) | alone, **kwargs)
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:
+        """Return Celery's handler of a message behind the check."""
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_message(message: Message) -> None:
+            try:
+                self.check(message)
+            except Exception as error:
+                self.refuse(message, error)
+            else:
+                self.accept(message)
+                handle(message)
+
+        return on_message
+
+    def check(self, message: Message) -> None:
+        """Raise `InvalidEvent` unless the message is a plain call of a task of this worker."""
+        if message.errors:
+            raise InvalidEvent(f"undecodable: {message.errors[0][1]}")
+        if len(message.body) > BODY_LIMIT:
+            raise InvalidEvent(f"body has {len(message.body)} bytes, more than {BODY_LIMIT}")
+        check_headers(message.headers, known=self.app.tasks)
+        check_body(message)
+
+    def accept(self, message: Message) -> None:
+        """Prepare a checked message for Celery."""
+
+    def refuse(self, message: Message, error: Exception) -> None:
+        """Drop the message; without a dead-letter exchange on its queue it is gone."""
+        del error
+        message.reject()
+
+    def on_decode_error(self, message: Message, exc: Exception) -> None:
+        """Refuse what kombu could not decode, instead of acknowledging it."""
+        self.refuse(message, InvalidEvent(f"undecodable: {exc}"))
+
+    def on_unknown_message(self, body: Any, message: Message) -> None:
+        """Refuse what is not a task."""
+        self.refuse(message, InvalidEvent("not a task"))
+
+    def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:
+        """Refuse a task of another worker."""
+        self.refuse(message, InvalidEvent(f"unknown event type {exc}"))
+
+    def on_invalid_task(self, body: Any, message: Message, exc: Exception) -> None:
+        """Refuse what Celery cannot read."""
+        self.refuse(message, InvalidEvent(str(exc)))
+
+
+class SettlementStep(bootsteps.StartStopStep):
+    """Gives the consumer its settlement channel, on each connection anew."""
+
+    requires = (Connection,)
+
+    def start(self, consumer: Any) -> None:
+        """Open the channel."""
+        app = consumer.app
+        consumer.settlement = Settlement(
+            consumer.connection.channel(),
+            service=app.service,
+            retry_tiers=app.settings.retry_tiers,
+            release=app.settings.release,
+        )
+
+    def stop(self, consumer: Any) -> None:
+        """Wait a moment for the last confirms; what they miss is delivered again."""
+        with suppress(Exception):
+            consumer.settlement.flush(timeout=1.0)
+
+
+class EventConsumer(SafeConsumer):
+    """Parks what it refuses, with the reason, and gives each accepted event an id of its own."""
+
+    class Blueprint(SafeConsumer.Blueprint):
+        """The same steps, and the settlement."""
+
+        default_steps = [*SafeConsumer.Blueprint.default_steps, SettlementStep]  # noqa: RUF012
+
+    settlement: Settlement
+
+    def accept(self, message: Any) -> None:
+        """Let Celery know the message by an id that no other service's copy of the event has.
+
+        The services share an event and so its id, by which Flower would take them for one task.
+        """
+        message.consumer = self
+        message.receipt = self._receipt(message)
+        own_id = uuid5(NAMESPACE_URL, f"{self.app.service.name}:{message.headers['id']}")
+        message.headers = message.headers | {"id": str(own_id)}
+
+    def refuse(self, message: Message, error: Exception) -> None:
+        """Park the message with the reason."""
+        self.park(self._receipt(message), error)
+
+    def park(self, receipt: Receipt, error: BaseException) -> None:
+        """Park the message at the event loop's next turn."""
+        self.call_soon(self._settle, receipt, lambda: self.settlement.park(receipt, error))
+
+    def retry(self, receipt: Receipt, error: BaseException) -> None:
+        """Send the message through a retry tier at the event loop's next turn."""
+        self.call_soon(self._settle, receipt, lambda: self.settlement.retry(receipt, error))
+
+    def _settle(self, receipt: Receipt, settle: Callable[[], None]) -> None:
+        # A message whose connection is gone is back in its queue: a copy would be one too many.
+        if receipt.message.channel.connection is not None:
+            settle()
+
+    def _receipt(self, message: Message) -> Receipt:
+        return Receipt(
+            message=message,
+            headers=dict(message.headers),
+            acknowledge=partial(message.ack_log_error, log, self.connection_errors),
+            reject=partial(message.reject_log_error, log, self.connection_errors),
+        )
+
+
+def check_headers(headers: dict[str, Any], *, known: Any) -> None:
+    """Raise `InvalidEvent` unless these are the headers of a plain call of a known task."""
+    task, event_id, retries = (headers.get(name) for name in ("task", "id", "retries"))
+    if not isinstance(task, str) or task not in known or task.startswith("celery."):
+        raise InvalidEvent(f"unknown event type {task!r}"[:200])
+    if not _is_uuid(event_id):
+        raise InvalidEvent("header id is not a UUID")
+    if type(retries) is not int or retries < 0:
+        raise InvalidEvent("header retries is not a whole number")
+    if headers.get("timelimit") not in (None, [None, None]):
+        raise InvalidEvent("header timelimit is set")
+    for name in _FORBIDDEN:
+        if headers.get(name) is not None:
+            raise InvalidEvent(f"header {name} is set")
+
+
+def _is_uuid(value: object) -> bool:
+    try:
+        UUID(str(value))
+    except ValueError:
+        return False
+    return True
+
+
+def check_body(message: Message) -> None:
+    """Raise `InvalidEvent` unless the body is `[[], {…}, <nothing to do afterwards>]`."""
+    if message.content_type != "application/json":
+        raise InvalidEvent(f"content type is {message.content_type!r}, not application/json")
+    try:
+        body = message.payload
+    except Exception as error:
+        raise InvalidEvent(f"undecodable: {error}") from None
+    if not isinstance(body, list) or len(body) != 3:
+        raise InvalidEvent("body is not a list of args, kwargs and embed")
+    args, kwargs, embed = body
+    if args != [] or not isinstance(kwargs, dict):
+        raise InvalidEvent("body has positional arguments or no keyword arguments")
+    if not isinstance(embed, dict) or embed | _EMBED != _EMBED:
+        raise InvalidEvent("body asks for callbacks")

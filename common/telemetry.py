@@ -1,0 +1,52 @@
+"""Logs: JSON lines on standard output, one line for each outcome."""
+
+import logging
+import logging.config
+from typing import Any
+
+from celery.app.log import Logging
+
+#: Loggers whose lines our own say better: one line for each outcome, one trace for each surprise.
+_LEVELS = {
+    "celery.app.trace": "CRITICAL",
+    "celery.worker.strategy": "WARNING",
+    "amqp": "WARNING",
+    "kombu": "WARNING",
+}
+
+
+def configure_logging(level: str) -> None:
+    """Send every log record of this process to standard output as one line of JSON."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {
+                "json": {
+                    "()": "pythonjsonlogger.json.JsonFormatter",
+                    "format": "%(levelname)s %(name)s %(message)s",
+                    "rename_fields": {"levelname": "level", "name": "logger"},
+                    "timestamp": "time",
+                }
+            },
+            "handlers": {
+                "stdout": {
+                    "class": "logging.StreamHandler",
+                    "stream": "ext://sys.stdout",
+                    "formatter": "json",
+                }
+            },
+            "root": {"level": level, "handlers": ["stdout"]},
+            "loggers": {name: {"level": level} for name, level in _LEVELS.items()},
+        }
+    )
+    logging.captureWarnings(capture=True)
+
+
+class WorkerLogging(Logging):
+    """Celery's logging set-up, replaced by ours in the main process, its children, and beat."""
+
+    def setup(self, *_: Any, **__: Any) -> bool:
+        """Configure logging by the app's settings; True: Celery has nothing left to do."""
+        configure_logging(self.app.settings.log_level)
+        return True

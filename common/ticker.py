@@ -1,0 +1,46 @@
+"""A process that works by the clock: a Celery worker that runs one function at each tick."""
+
+import time
+from collections.abc import Callable
+
+from common.celery_app import ServiceApp
+from common.kombu_topology import Service, tick_queue
+from common.settings import ServiceSettings
+
+#: Seconds between two ticks.
+TICK_INTERVAL = 1.0
+
+#: What happens at a tick. It gets a deadline (`time.monotonic()`) and works until then, so that
+#: the next tick finds it ready: a lost tick costs one interval, and waiting ticks coalesce.
+Tick = Callable[[float], object]
+
+
+def make_ticker(
+    service: Service,
+    tick: str,
+    start: Callable[[ServiceSettings], Tick],
+    settings: type[ServiceSettings],
+    *,
+    config: str,
+) -> ServiceApp:
+    """Return the Celery app of a process that consumes one of the service's tick queues.
+
+    `start` is called once, at the first tick, and returns what each tick does.
+    """
+    app = ServiceApp(
+        f"{service.name}-{tick}",
+        service=service,
+        settings=settings,
+        config=config,
+        queue=tick_queue(service, tick),
+    )
+    started: list[Tick] = []
+
+    def work() -> None:
+        deadline = time.monotonic() + TICK_INTERVAL
+        if not started:
+            started.append(start(app.settings))
+        started[0](deadline)
+
+    app.task(work, name=service.tick_queue(tick), shared=False)
+    return app

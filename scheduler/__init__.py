@@ -1,0 +1,1 @@
+"""The clock: ticks for every relay and mailer, once a second."""
