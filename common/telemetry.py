@@ -9,6 +9,7 @@ from celery.app.log import Logging
 #: Loggers whose lines our own say better: one line for each outcome, one trace for each surprise.
 _LEVELS = {
     "celery.app.trace": "CRITICAL",
+    "celery.beat": "WARNING",
     "celery.worker.strategy": "WARNING",
     "amqp": "WARNING",
     "kombu": "WARNING",

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from common.celery_app import ServiceApp
 from common.kombu_topology import Service, tick_queue
@@ -14,12 +15,14 @@ TICK_INTERVAL = 1.0
 #: the next tick finds it ready: a lost tick costs one interval, and waiting ticks coalesce.
 Tick = Callable[[float], object]
 
+S = TypeVar("S", bound=ServiceSettings)
+
 
 def make_ticker(
     service: Service,
     tick: str,
-    start: Callable[[ServiceSettings], Tick],
-    settings: type[ServiceSettings],
+    start: Callable[[S], Tick],
+    settings: type[S],
     *,
     config: str,
 ) -> ServiceApp:

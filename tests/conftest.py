@@ -1,0 +1,125 @@
+"""What tests share: one private broker and database server, and on them, for each test, its own."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from flask.testing import FlaskClient
+
+from common import db
+from common.db import Sessions
+from tests.support.databases import Databases, TestDatabase
+from tests.support.infrastructure import Infrastructure, infrastructure
+from tests.support.mailbox import Mailbox
+from tests.support.stack import Stack
+from tests.support.vhosts import Vhost, fresh_vhost
+
+Environment = dict[str, str]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let two runs stand side by side."""
+    parser.addoption(
+        "--state",
+        type=Path,
+        default=Path(__file__).parents[1] / ".run" / "test",
+        help="directory of the private broker and database of this run",
+    )
+
+
+@pytest.fixture(scope="session")
+def servers(pytestconfig: pytest.Config) -> Iterator[Infrastructure]:
+    """The broker and the database server of this run, beside whatever else runs."""
+    with infrastructure(pytestconfig.getoption("state")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def databases(servers: Infrastructure) -> Databases:
+    """Migrated templates of every service's database."""
+    return Databases.prepare(servers)
+
+
+@pytest.fixture
+def database_of(databases: Databases) -> Iterator[Callable[[str], TestDatabase]]:
+    """A fresh migrated database of a service, by the service's name."""
+    with databases.fresh() as create:
+        yield create
+
+
+@pytest.fixture
+def order_database(database_of: Callable[[str], TestDatabase]) -> Iterator[Sessions]:
+    """Sessions on a fresh database of the order service."""
+    yield from _sessions(database_of("order"))
+
+
+@pytest.fixture
+def inventory_database(database_of: Callable[[str], TestDatabase]) -> Iterator[Sessions]:
+    """Sessions on a fresh database of the inventory."""
+    yield from _sessions(database_of("inventory"))
+
+
+@pytest.fixture
+def notification_database(database_of: Callable[[str], TestDatabase]) -> Iterator[Sessions]:
+    """Sessions on a fresh database of the notification service."""
+    yield from _sessions(database_of("notification"))
+
+
+@pytest.fixture
+def order_api(database_of: Callable[[str], TestDatabase]) -> Iterator[FlaskClient]:
+    """A client of the order API over a fresh database."""
+    from order_app.app import create_app
+    from order_app.models import db as models
+    from order_app.settings import ApiSettings
+
+    app = create_app(ApiSettings(**database_of("order").settings))
+    yield app.test_client()
+    with app.app_context():
+        models.engine.dispose()
+
+
+@pytest.fixture
+def vhost(servers: Infrastructure) -> Iterator[Vhost]:
+    """An empty vhost of the test's own."""
+    with fresh_vhost(servers) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def operator_env(servers: Infrastructure, vhost: Vhost, databases: Databases) -> Iterator[Environment]:
+    """What `orderctl` needs for an empty vhost, and databases that do not exist yet."""
+    suffix = f"_{uuid4().hex[:8]}"
+    yield {
+        "ORDERS_ENV_FILE": str(servers.operator_environment),
+        "BROKER_VHOST": vhost.name,
+        "BROKER_PORT": str(vhost.amqp_port),
+        "DATABASE_SUFFIX": suffix,
+    }
+    databases.drop_all(suffix)
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    """An SMTP server that keeps what it gets."""
+    with Mailbox.running() as running:
+        yield running
+
+
+@pytest.fixture
+def stack(
+    servers: Infrastructure,
+    database_of: Callable[[str], TestDatabase],
+    vhost: Vhost,
+    mailbox: Mailbox,
+    tmp_path: Path,
+) -> Iterator[Stack]:
+    """The whole system's processes, none of them started, on a broker and databases of their own."""
+    with Stack.on(servers, database_of, vhost, mailbox, tmp_path) as ready:
+        yield ready
+
+
+def _sessions(database: TestDatabase) -> Iterator[Sessions]:
+    engine = db.engine(database.service_settings, pool_size=20)
+    yield db.sessions(engine)
+    engine.dispose()

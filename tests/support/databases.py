@@ -1,0 +1,90 @@
+"""A database for each test: a copy of a template that was migrated once."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import URL, create_engine, pool, text
+
+from common import migrations
+from common.settings import ServiceSettings
+from console.actions.database import PACKAGES
+from tests.support.infrastructure import Infrastructure
+
+
+@dataclass(frozen=True)
+class TestDatabase:
+    """A database of one service."""
+
+    __test__ = False
+
+    url: URL
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a process is told about it."""
+        return {
+            "database_host": self.url.host,
+            "database_port": self.url.port,
+            "database_name": self.url.database,
+            "database_user": self.url.username,
+            "database_password": self.url.password,
+        }
+
+    @property
+    def service_settings(self) -> ServiceSettings:
+        """The same as settings, for code that needs no broker."""
+        return ServiceSettings(broker_user="nobody", broker_password="none", **self.settings)
+
+
+@dataclass(frozen=True)
+class Databases:
+    """The server's migrated templates."""
+
+    server: URL
+
+    @classmethod
+    def prepare(cls, servers: Infrastructure) -> "Databases":
+        """Create and migrate a template for each service."""
+        server = URL.create(
+            "postgresql+psycopg2",
+            username="postgres",
+            password=servers.postgres_password,
+            host="127.0.0.1",
+            port=servers.postgres_port,
+            database="postgres",
+        )
+        databases = cls(server)
+        for service, package in PACKAGES.items():
+            databases._run(f"CREATE DATABASE template_{service}")
+            migrations.upgrade(package, server.set(database=f"template_{service}"))
+        return databases
+
+    @contextmanager
+    def fresh(self) -> Iterator[Callable[[str], TestDatabase]]:
+        """Make databases for one test, and drop them after it."""
+        made: list[str] = []
+
+        def create(service: str) -> TestDatabase:
+            name = f"test_{service}_{uuid4().hex[:8]}"
+            self._run(f"CREATE DATABASE {name} TEMPLATE template_{service}")
+            made.append(name)
+            return TestDatabase(self.server.set(database=name))
+
+        yield create
+        for name in made:
+            self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def drop_all(self, suffix: str) -> None:
+        """Drop every service's database whose name ends so."""
+        for service in PACKAGES:
+            self._run(f"DROP DATABASE IF EXISTS {service}_service{suffix} WITH (FORCE)")
+
+    def _run(self, statement: str) -> None:
+        engine = create_engine(
+            self.server, poolclass=pool.NullPool, isolation_level="AUTOCOMMIT"
+        )
+        with engine.connect() as connection:
+            connection.execute(text(statement))

@@ -1,0 +1,85 @@
+"""A broker and a database of the tests' own, beside whatever else runs on this machine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deploy.local import broker, credentials, database, leftovers
+from deploy.local.ports import free_ports
+from deploy.local.stack import INFRASTRUCTURE, write_operator_environment
+from deploy.local.state import (
+    StateDirectory,
+    create_state,
+    delete_state,
+    empty_state,
+    only_one,
+)
+from deploy.local.supervision import Supervision
+from deploy.local.watch import Watch
+
+
+@dataclass(frozen=True)
+class Infrastructure:
+    """Where an empty RabbitMQ and an empty PostgreSQL are, and who may administer them."""
+
+    amqp_port: int
+    management_url: str
+    deployer_password: str
+    postgres_port: int
+    postgres_password: str
+    #: One file for each password of the system, as in a local run.
+    secrets_dir: Path
+    #: What `orderctl` reads to administer them.
+    operator_environment: Path
+
+
+@contextmanager
+def infrastructure(state_dir: Path) -> Iterator[Infrastructure]:
+    """Run a RabbitMQ and a PostgreSQL, on random ports, for as long as the block lasts.
+
+    They end with this process, even when it is killed. What an earlier, killed run left in
+    `state_dir` is stopped and deleted first; at the end nothing is left. Raises
+    `deploy.local.problem.Problem` naming the process that does not start, or when another run
+    uses the same directory.
+    """
+    state = create_state(state_dir)
+    with only_one(state):
+        leftovers.stop(state)
+        empty_state(state)
+        with _running(create_state(state_dir)) as running:
+            yield running
+        # Not after a failure: its logs are here.
+        delete_state(state_dir)
+
+
+@contextmanager
+def _running(state: StateDirectory) -> Iterator[Infrastructure]:
+    ports = free_ports()
+    credentials.generate(state.secrets)
+    write_operator_environment(state, ports)
+    broker.prepare(state, ports)
+    database.prepare(state, ports, durable=False)
+    processes = (
+        # An orderly end takes six seconds and serves nobody.
+        *(replace(process, stop_signal="KILL") for process in broker.processes(state, ports)),
+        database.process(state, ports, durable=False),
+    )
+    supervision = Supervision(state)
+    supervision.configure({INFRASTRUCTURE: processes})
+    supervisor = supervision.launch_attached()
+    try:
+        supervision.start(INFRASTRUCTURE, processes)
+        Watch(state, supervision).until_healthy(processes)
+        yield Infrastructure(
+            amqp_port=ports.amqp_port,
+            management_url=broker.management_url(ports),
+            deployer_password=credentials.read(state.secrets, credentials.DEPLOYER),
+            postgres_port=ports.postgres_port,
+            postgres_password=credentials.read(state.secrets, credentials.SUPERUSER),
+            secrets_dir=state.secrets,
+            operator_environment=state.operator_environment,
+        )
+    finally:
+        supervision.stop()
+        supervisor.wait()

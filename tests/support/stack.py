@@ -1,0 +1,254 @@
+"""The system's real processes, for tests that start, stop and kill them."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import text
+
+from common import db
+from common.db import Sessions, transaction
+from common.kombu_topology import SERVICES
+from console.actions import topology
+from console.settings import BrokerAdminSettings
+from deploy.local import REPOSITORY
+from deploy.local.ports import free_ports
+from deploy.local.programs import PROGRAMS, Program
+from tests.support.databases import TestDatabase
+from tests.support.eventually import eventually
+from tests.support.infrastructure import Infrastructure
+from tests.support.mailbox import Mailbox
+from tests.support.vhosts import Vhost
+
+#: Seconds before each further attempt: short, so that a test sees all of them.
+RETRY_TIERS = (0.4, 0.8, 1.6)
+
+_PROGRAMS = {program.name: program for program in PROGRAMS}
+
+
+@dataclass
+class Stack:
+    """Processes of the system on a broker and databases of their own."""
+
+    servers: Infrastructure
+    vhost: Vhost
+    mailbox: Mailbox
+    databases: Mapping[str, TestDatabase]
+    directory: Path
+    api_port: int = field(default_factory=lambda: free_ports().api_port)
+    extra: dict[str, str] = field(default_factory=dict)
+    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _sessions: dict[str, Sessions] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def on(
+        cls,
+        servers: Infrastructure,
+        database_of: Callable[[str], TestDatabase],
+        vhost: Vhost,
+        mailbox: Mailbox,
+        directory: Path,
+    ) -> "Iterator[Stack]":
+        """Apply the topology; stop what runs, and show its logs' place, at the end."""
+        databases = {service.name: database_of(service.name) for service in SERVICES}
+        stack = cls(servers, vhost, mailbox, databases, directory)
+        list(topology.apply(stack.broker_admin))
+        try:
+            yield stack
+        finally:
+            stack.stop()
+            for sessions in stack._sessions.values():
+                sessions.kw["bind"].dispose()
+
+    @property
+    def broker_admin(self) -> BrokerAdminSettings:
+        """The administrator's settings of the test's vhost."""
+        return BrokerAdminSettings(
+            broker_admin_url=self.vhost.management_url,
+            broker_admin_user=self.vhost.admin_user,
+            broker_admin_password=self.vhost.admin_password,
+            broker_vhost=self.vhost.name,
+            broker_port=self.vhost.amqp_port,
+            secrets_dir=self.servers.secrets_dir,
+            retry_tiers=RETRY_TIERS,
+        )
+
+    # --- Processes ------------------------------------------------------------------------------
+
+    def start(self, *names: str, module: str | None = None, alias: str | None = None) -> None:
+        """Start programs by their names, all of them if none is named, and wait for their health.
+
+        `module` replaces the module of one program's Celery app, `alias` its name.
+        """
+        programs = [_PROGRAMS[name] for name in names] or list(PROGRAMS)
+        for program in programs:
+            self._launch(program, module, alias or program.name)
+        for program in programs:
+            self.wait_until_healthy(alias or program.name)
+
+    def wait_until_healthy(self, name: str) -> None:
+        """Wait until a process shows that it does its work."""
+
+        def healthy() -> None:
+            if self._running[name].poll() is not None:
+                raise RuntimeError(f"{name} ended: {self.log(name)[-2000:]}")
+            if name == "api":
+                assert _status(f"{self.url}/readyz") == 200
+            elif name != "beat":
+                assert (self.directory / "health" / name).exists()
+
+        eventually(healthy, within=60)
+
+    def kill(self, name: str) -> None:
+        """End a process and its children with SIGKILL."""
+        process = self._running.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        (self.directory / "health" / name).unlink(missing_ok=True)
+
+    def wait_until_dead(self, name: str) -> int:
+        """Wait until a process has ended by itself; returns how."""
+        process = self._running.pop(name)
+        status = process.wait(timeout=60)
+        (self.directory / "health" / name).unlink(missing_ok=True)
+        return status
+
+    def stop(self) -> None:
+        """End everything."""
+        for process in self._running.values():
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        for process in self._running.values():
+            process.wait()
+        self._running.clear()
+
+    def log(self, name: str) -> str:
+        """What a process has written."""
+        return (self.directory / f"{name}.log").read_text(errors="replace")
+
+    def _launch(self, program: Program, module: str | None, name: str) -> None:
+        executable, *arguments = program.command.split()
+        if module:
+            arguments[arguments.index("-A") + 1] = module
+        command = [
+            # The processes must not outlive a killed test run.
+            *("setpriv", "--pdeathsig", "KILL"),
+            str(REPOSITORY / ".venv/bin" / executable),
+            *(argument.replace("$API_PORT", str(self.api_port)) for argument in arguments),
+        ]
+        with (self.directory / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                env=self._environment(program, name),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _environment(self, program: Program, name: str) -> dict[str, str]:
+        database = self.databases.get(program.user)
+        secrets = self.servers.secrets_dir
+        return {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONUNBUFFERED": "1",
+            "BROKER_PORT": str(self.vhost.amqp_port),
+            "BROKER_VHOST": self.vhost.name,
+            "BROKER_USER": program.user,
+            "BROKER_PASSWORD_FILE": str(secrets / f"{program.user}.broker"),
+            "RETRY_TIERS": ",".join(str(seconds) for seconds in RETRY_TIERS),
+            "HEALTH_FILE": str(self.directory / "health" / name),
+            "SMTP_HOST": self.mailbox.host,
+            "SMTP_PORT": str(self.mailbox.port),
+            "MAIL_FROM": "Shop <orders@shop.example>",
+            **({k.upper(): str(v) for k, v in database.settings.items()} if database else {}),
+            **self.extra,
+        }
+
+    # --- What a user does, and sees -------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Where the API is."""
+        return f"http://127.0.0.1:{self.api_port}"
+
+    def place(self, *lines: tuple[str, int], email: str = "ada@example.com") -> str:
+        """Place an order for (SKU, quantity) lines over HTTP; returns its id."""
+        order = {
+            "customer": {"email": email},
+            "currency": "EUR",
+            "lines": [{"sku": sku, "quantity": n, "unit_price": 500} for sku, n in lines],
+        }
+        response = httpx.post(f"{self.url}/orders", json=order, timeout=10)
+        assert response.status_code == 201, response.text
+        return str(response.json()["id"])
+
+    def order(self, order_id: str) -> dict[str, Any]:
+        """The order, as the API shows it."""
+        response = httpx.get(f"{self.url}/orders/{order_id}", timeout=10)
+        assert response.status_code == 200, response.text
+        found: dict[str, Any] = response.json()
+        return found
+
+    def decided(self, order_id: str, *, within: float = 30) -> tuple[str, str | None]:
+        """Wait for the order's outcome; returns its status and reason."""
+
+        def decided() -> tuple[str, str | None]:
+            order = self.order(order_id)
+            assert order["status"] != "PENDING", order
+            return order["status"], order["reason"]
+
+        return eventually(decided, within=within)
+
+    def cancel(self, order_id: str) -> httpx.Response:
+        """Cancel the order as the customer."""
+        return httpx.post(f"{self.url}/orders/{order_id}/cancel", timeout=10)
+
+    def stock(self, **on_hand: int) -> None:
+        """Put so many of each SKU on the shelf."""
+        for sku, quantity in on_hand.items():
+            self.execute(
+                "inventory",
+                "INSERT INTO stock (sku, on_hand, reserved) VALUES (:sku, :n, 0)",
+                sku=sku,
+                n=quantity,
+            )
+
+    def reserved(self, sku: str) -> int:
+        """How many of a SKU are reserved."""
+        (count,) = self.execute("inventory", "SELECT reserved FROM stock WHERE sku = :sku", sku=sku)
+        return int(count)
+
+    def mails(self, email: str = "ada@example.com") -> list[str]:
+        """The subjects of the mails that a customer has got, in the order of their arrival."""
+        return [str(m["Subject"]) for m in self.mailbox.messages if email in str(m["To"])]
+
+    def execute(self, service: str, sql: str, **parameters: Any) -> list[Any]:
+        """Run one statement in a service's database; returns its first column."""
+        with transaction(self.sessions(service)) as session:
+            result = session.execute(text(sql), parameters)
+            return list(result.scalars()) if result.returns_rows else []
+
+    def sessions(self, service: str) -> Sessions:
+        """Sessions on a service's database."""
+        if service not in self._sessions:
+            self._sessions[service] = db.sessions(
+                db.engine(self.databases[service].service_settings, pool_size=5)
+            )
+        return self._sessions[service]
+
+
+def _status(url: str) -> int:
+    try:
+        return httpx.get(url, timeout=5).status_code
+    except httpx.TransportError:
+        return 0

@@ -1,0 +1,93 @@
+"""A vhost for each test, and what a test wants to know of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from kombu.connection import Connection
+from kombu.message import Message
+
+from tests.support.infrastructure import Infrastructure
+
+
+@dataclass(frozen=True)
+class Vhost:
+    """A vhost, and the administrator's ways into it."""
+
+    name: str
+    management_url: str
+    admin_user: str
+    admin_password: str
+    amqp_port: int
+
+    @property
+    def amqp_url(self) -> str:
+        """The administrator's AMQP address."""
+        return (
+            f"amqp://{self.admin_user}:{self.admin_password}@127.0.0.1:{self.amqp_port}/{self.name}"
+        )
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Ask the management API; raises for an error status."""
+        with httpx.Client(
+            base_url=f"{self.management_url}/api",
+            auth=(self.admin_user, self.admin_password),
+            timeout=10,
+        ) as client:
+            response = client.request(method, path, **options)
+            response.raise_for_status()
+            return response
+
+    def depth(self, queue: str) -> int:
+        """How many messages are in a queue, ready or not acknowledged."""
+        with Connection(self.amqp_url) as connection:
+            ready = connection.default_channel.queue_declare(queue, passive=True).message_count
+        return int(ready)
+
+    def messages(self, queue: str) -> list[Message]:
+        """The messages that are ready in a queue; they stay there."""
+        with Connection(self.amqp_url) as connection:
+            channel = connection.channel()
+            found = []
+            while (message := channel.basic_get(queue)) is not None:
+                found.append(message)
+            # Closing the channel puts them back.
+            return found
+
+    def publish(
+        self, body: bytes, *, exchange: str, routing_key: str, headers: dict[str, Any], **properties: Any
+    ) -> None:
+        """Publish any bytes as any message."""
+        from amqp import Message as AmqpMessage
+
+        options = {"content_type": "application/json", "content_encoding": "utf-8"} | properties
+        with Connection(self.amqp_url, transport_options={"confirm_publish": True}) as connection:
+            message = AmqpMessage(body, application_headers=headers, delivery_mode=2, **options)
+            connection.default_channel.basic_publish(
+                message, exchange=exchange, routing_key=routing_key, confirm_timeout=10
+            )
+
+
+@contextmanager
+def fresh_vhost(servers: Infrastructure) -> Iterator[Vhost]:
+    """Make an empty vhost, and delete it after the block."""
+    fresh = Vhost(
+        name=f"test-{uuid4().hex[:8]}",
+        management_url=servers.management_url,
+        admin_user="deployer",
+        admin_password=servers.deployer_password,
+        amqp_port=servers.amqp_port,
+    )
+    fresh.request("PUT", f"/vhosts/{fresh.name}", json={"default_queue_type": "classic"})
+    fresh.request(
+        "PUT",
+        f"/permissions/{fresh.name}/{fresh.admin_user}",
+        json={"configure": ".*", "write": ".*", "read": ".*"},
+    )
+    try:
+        yield fresh
+    finally:
+        fresh.request("DELETE", f"/vhosts/{fresh.name}")
