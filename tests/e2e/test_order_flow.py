@@ -26,7 +26,7 @@ def test_an_order_in_stock_is_confirmed_and_its_stock_reserved(stack: Stack) -> 
 
     # And each service has had exactly one delivery of the order
     for worker in ("inventory-worker", "notification-worker"):
-        assert _deliveries(stack, worker, "order.created") == 1
+        assert deliveries(stack, worker, "order.created") == 1
 
 
 def test_an_order_out_of_stock_is_cancelled_and_nothing_is_reserved(stack: Stack) -> None:
@@ -102,7 +102,8 @@ def test_an_order_that_nobody_decides_is_cancelled_at_its_deadline(stack: Stack)
     assert stack.order(order_id)["reason"] == "deadline"
 
 
-def _deliveries(stack: Stack, worker: str, event_type: str) -> int:
+def deliveries(stack: Stack, worker: str, event_type: str) -> int:
+    """How often a worker was given an event of a type."""
     lines = [json.loads(line) for line in stack.log(worker).splitlines() if line.startswith("{")]
     return sum(
         1 for line in lines if line.get("event_type") == event_type and "attempt" in line

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deploy.local import broker, credentials, database, leftovers
 from deploy.local.ports import free_ports
+from deploy.local.process import Process
 from deploy.local.stack import INFRASTRUCTURE, write_operator_environment
 from deploy.local.state import (
     StateDirectory,
@@ -32,6 +33,18 @@ class Infrastructure:
     secrets_dir: Path
     #: What `orderctl` reads to administer them.
     operator_environment: Path
+    _supervision: Supervision
+    _watch: Watch
+    _broker: Process
+
+    def stop_broker(self) -> None:
+        """Kill the broker."""
+        self._supervision.kill(INFRASTRUCTURE, self._broker)
+
+    def start_broker(self) -> None:
+        """Start the broker again, with all that it held, and wait until it answers."""
+        self._supervision.start(INFRASTRUCTURE, [self._broker])
+        self._watch.until_healthy([self._broker])
 
 
 @contextmanager
@@ -70,7 +83,8 @@ def _running(state: StateDirectory) -> Iterator[Infrastructure]:
     supervisor = supervision.launch_attached()
     try:
         supervision.start(INFRASTRUCTURE, processes)
-        Watch(state, supervision).until_healthy(processes)
+        watch = Watch(state, supervision)
+        watch.until_healthy(processes)
         yield Infrastructure(
             amqp_port=ports.amqp_port,
             management_url=broker.management_url(ports),
@@ -79,6 +93,9 @@ def _running(state: StateDirectory) -> Iterator[Infrastructure]:
             postgres_password=credentials.read(state.secrets, credentials.SUPERUSER),
             secrets_dir=state.secrets,
             operator_environment=state.operator_environment,
+            _supervision=supervision,
+            _watch=watch,
+            _broker=next(process for process in processes if process.name == "rabbitmq"),
         )
     finally:
         supervision.stop()

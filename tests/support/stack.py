@@ -136,7 +136,7 @@ class Stack:
     def _launch(self, program: Program, module: str | None, name: str) -> None:
         executable, *arguments = program.command.split()
         if module:
-            arguments[arguments.index("-A") + 1] = module
+            self._replace_module(arguments, module)
         command = [
             # The processes must not outlive a killed test run.
             *("setpriv", "--pdeathsig", "KILL"),
@@ -153,6 +153,13 @@ class Stack:
                 stderr=log,
                 start_new_session=True,
             )
+
+    @staticmethod
+    def _replace_module(arguments: list[str], module: str) -> None:
+        if "-A" in arguments:
+            arguments[arguments.index("-A") + 1] = module
+        else:
+            arguments[-1] = f"{module}:create_app()"
 
     def _environment(self, program: Program, name: str) -> dict[str, str]:
         database = self.databases.get(program.user)
@@ -183,14 +190,23 @@ class Stack:
 
     def place(self, *lines: tuple[str, int], email: str = "ada@example.com") -> str:
         """Place an order for (SKU, quantity) lines over HTTP; returns its id."""
+        response = self.post_order(*lines, email=email)
+        assert response.status_code == 201, response.text
+        return str(response.json()["id"])
+
+    def post_order(
+        self,
+        *lines: tuple[str, int],
+        email: str = "ada@example.com",
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        """Try to place an order over HTTP."""
         order = {
             "customer": {"email": email},
             "currency": "EUR",
             "lines": [{"sku": sku, "quantity": n, "unit_price": 500} for sku, n in lines],
         }
-        response = httpx.post(f"{self.url}/orders", json=order, timeout=10)
-        assert response.status_code == 201, response.text
-        return str(response.json()["id"])
+        return httpx.post(f"{self.url}/orders", json=order, headers=headers, timeout=10)
 
     def order(self, order_id: str) -> dict[str, Any]:
         """The order, as the API shows it."""

@@ -1,0 +1,49 @@
+"""The same event, again and again: one effect."""
+
+from uuid import uuid4
+
+from common import codec
+from common.events import Event, Line, OrderCreated
+from common.publisher import ConfirmingPublisher, Outgoing
+from tests.support.eventually import eventually
+from tests.support.stack import Stack
+
+
+def test_an_event_that_comes_fifty_times_to_two_workers_has_one_effect(stack: Stack) -> None:
+    # Given two workers of each service at work side by side
+    stack.stock(TEA=100)
+    stack.start("inventory-worker", "notification-worker", "notification-mailer", "beat")
+    stack.start("inventory-worker", alias="second-inventory-worker")
+    stack.start("notification-worker", alias="second-notification-worker")
+
+    # When one event is published fifty times at once
+    line = Line(sku="TEA", quantity=3, unit_price=500)
+    event = Event(
+        source="order",
+        subject=uuid4(),
+        sequence=1,
+        data=OrderCreated(
+            customer_email="ada@example.com", currency="EUR", total=1500, lines=(line,)
+        ),
+    )
+    outgoing = Outgoing(event.id, event.type, codec.encode(event).decode())
+    publisher = ConfirmingPublisher(
+        stack.vhost.amqp_url, service="order", user=stack.vhost.admin_user, heartbeat=30
+    )
+    report = publisher.publish([outgoing] * 50)
+    publisher.close()
+    assert report.error is None
+
+    # Then both workers saw it often, and it was handled once
+    def handled() -> None:
+        assert stack.vhost.depth("inventory.queue") == 0
+        assert stack.vhost.depth("notification.queue") == 0
+        assert stack.mails() != []
+
+    eventually(handled)
+    assert stack.execute("inventory", "SELECT count(*) FROM inbox") == [1]
+    assert stack.execute("notification", "SELECT count(*) FROM notifications") == [1]
+    assert stack.reserved("TEA") == 3
+    assert len(stack.mails()) == 1
+    for worker in ("inventory-worker", "second-inventory-worker"):
+        assert '"outcome": "duplicate"' in stack.log(worker)

@@ -1,0 +1,26 @@
+"""The API, killed right after the commit of an order, before the client has its answer."""
+
+from typing import Any
+
+from flask import Flask
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from order_app import app
+from tests.support.crashing import die
+
+
+@event.listens_for(Session, "after_flush")
+def _note_the_write(session: Session, _context: Any) -> None:
+    session.info["wrote"] = True
+
+
+@event.listens_for(Session, "after_commit")
+def _die_after_a_write(session: Session) -> None:
+    if session.info.get("wrote"):
+        die()
+
+
+def create_app() -> Flask:
+    """Return the real application."""
+    return app.create_app()
