@@ -13,7 +13,7 @@ from common.errors import InvalidEvent
 from common.events import EVENTS, Event
 
 
-class _Envelope(msgspec.Struct, kw_only=True):
+class _Attributes(msgspec.Struct, kw_only=True):
     id: UUID
     source: str
     subject: UUID
@@ -23,6 +23,13 @@ class _Envelope(msgspec.Struct, kw_only=True):
     causationid: UUID | None = None
 
 
+#: Event type to the shape of its envelope: in one piece, so that an error tells the whole path.
+_ENVELOPES = {
+    event_type: msgspec.defstruct(
+        "_Envelope", [("data", contract)], bases=(_Attributes,), kw_only=True
+    )
+    for event_type, contract in EVENTS.items()
+}
 _EMBED = b'{"callbacks":null,"errbacks":null,"chain":null,"chord":null}'
 _encoder = msgspec.json.Encoder()
 
@@ -58,15 +65,13 @@ def decode(envelope: dict[str, Any]) -> Event:
     Unknown fields are ignored, so that a publisher may add some. Raises `InvalidEvent`, naming
     the path of the first wrong field.
     """
-    contract = EVENTS.get(str(envelope.get("type")))
-    if contract is None:
+    shape = _ENVELOPES.get(str(envelope.get("type")))
+    if shape is None:
         raise InvalidEvent(f"unknown event type {envelope.get('type')!r}")
     if envelope.get("specversion") != "1.0":
         raise InvalidEvent(f"specversion is {envelope.get('specversion')!r}, not '1.0'")
     try:
-        head = msgspec.convert(envelope, _Envelope)
-        data = msgspec.convert(envelope.get("data"), contract)
-        return Event(data=data, **msgspec.structs.asdict(head))
+        return Event(**msgspec.structs.asdict(msgspec.convert(envelope, shape)))
     except msgspec.ValidationError as error:
         raise InvalidEvent(str(error)) from None
 

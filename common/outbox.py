@@ -60,7 +60,13 @@ outbox = Table(
 relay_state = Table(
     "relay_state",
     metadata,
-    Column("id", SmallInteger, CheckConstraint("id = 1", name="single"), primary_key=True),
+    Column(
+        "id",
+        SmallInteger,
+        CheckConstraint("id = 1", name="single"),
+        primary_key=True,
+        autoincrement=False,
+    ),
     Column(
         "passed_at",
         DateTime(timezone=True),

@@ -189,6 +189,8 @@ def check_body(message: Message) -> None:
     """Raise `InvalidEvent` unless the body is `[[], {…}, <nothing to do afterwards>]`."""
     if message.content_type != "application/json":
         raise InvalidEvent(f"content type is {message.content_type!r}, not application/json")
+    if message.content_encoding not in (None, "utf-8"):
+        raise InvalidEvent(f"content encoding is {message.content_encoding!r}, not utf-8")
     try:
         body = message.payload
     except Exception as error:
@@ -198,5 +200,5 @@ def check_body(message: Message) -> None:
     args, kwargs, embed = body
     if args != [] or not isinstance(kwargs, dict):
         raise InvalidEvent("body has positional arguments or no keyword arguments")
-    if not isinstance(embed, dict) or embed | _EMBED != _EMBED:
+    if not isinstance(embed, dict) or _EMBED | embed != _EMBED:
         raise InvalidEvent("body asks for callbacks")

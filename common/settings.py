@@ -103,7 +103,11 @@ class BrokerSettings(Settings):
     #: A supervisor calls the process healthy while this file's mtime is fresh.
     health_file: Path | None = None
     #: Seconds; must be what the topology was applied with, see `common.kombu_topology.RETRY_TIERS`.
-    retry_tiers: Annotated[tuple[float, ...], NoDecode, BeforeValidator(_split)] = RETRY_TIERS
+    retry_tiers: Annotated[
+        tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...],
+        NoDecode,
+        BeforeValidator(_split),
+    ] = RETRY_TIERS
 
 
 class ServiceSettings(BrokerSettings, DatabaseSettings):
@@ -119,7 +123,7 @@ def load(settings: type[S], **overrides: Any) -> S:
         return settings(**overrides)
     except ValidationError as error:
         raise SettingsError("\n".join(_lines(error))) from None
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"a secret's file cannot be read: {error}") from None
 
 

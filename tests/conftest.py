@@ -87,7 +87,9 @@ def vhost(servers: Infrastructure) -> Iterator[Vhost]:
 
 
 @pytest.fixture
-def operator_env(servers: Infrastructure, vhost: Vhost, databases: Databases) -> Iterator[Environment]:
+def operator_env(
+    servers: Infrastructure, vhost: Vhost, databases: Databases
+) -> Iterator[Environment]:
     """What `orderctl` needs for an empty vhost, and databases that do not exist yet."""
     suffix = f"_{uuid4().hex[:8]}"
     yield {
@@ -114,7 +116,7 @@ def stack(
     mailbox: Mailbox,
     tmp_path: Path,
 ) -> Iterator[Stack]:
-    """The whole system's processes, none of them started, on a broker and databases of their own."""
+    """All processes, none of them started, on a broker and databases of their own."""
     with Stack.on(servers, database_of, vhost, mailbox, tmp_path) as ready:
         yield ready
 

@@ -105,9 +105,7 @@ def test_an_order_that_nobody_decides_is_cancelled_at_its_deadline(stack: Stack)
 def deliveries(stack: Stack, worker: str, event_type: str) -> int:
     """How often a worker was given an event of a type."""
     lines = [json.loads(line) for line in stack.log(worker).splitlines() if line.startswith("{")]
-    return sum(
-        1 for line in lines if line.get("event_type") == event_type and "attempt" in line
-    )
+    return sum(1 for line in lines if line.get("event_type") == event_type and "attempt" in line)
 
 
 def _assert_mails(stack: Stack, count: int) -> None:

@@ -83,8 +83,6 @@ class Databases:
             self._run(f"DROP DATABASE IF EXISTS {service}_service{suffix} WITH (FORCE)")
 
     def _run(self, statement: str) -> None:
-        engine = create_engine(
-            self.server, poolclass=pool.NullPool, isolation_level="AUTOCOMMIT"
-        )
+        engine = create_engine(self.server, poolclass=pool.NullPool, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.execute(text(statement))

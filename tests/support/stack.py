@@ -120,6 +120,10 @@ class Stack:
         (self.directory / "health" / name).unlink(missing_ok=True)
         return status
 
+    def runs(self, name: str) -> bool:
+        """Tell whether a process has not ended."""
+        return self._running[name].poll() is None
+
     def stop(self) -> None:
         """End everything."""
         for process in self._running.values():

@@ -58,7 +58,13 @@ class Vhost:
             return found
 
     def publish(
-        self, body: bytes, *, exchange: str, routing_key: str, headers: dict[str, Any], **properties: Any
+        self,
+        body: bytes,
+        *,
+        exchange: str,
+        routing_key: str,
+        headers: dict[str, Any],
+        **properties: Any,
     ) -> None:
         """Publish any bytes as any message."""
         from amqp import Message as AmqpMessage

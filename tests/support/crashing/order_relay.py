@@ -1,4 +1,4 @@
-"""The order service's relay, killed when the broker has confirmed a batch that it has not marked."""
+"""The order relay, killed when the broker has confirmed a batch that is not marked yet."""
 
 from typing import Any
 
@@ -10,6 +10,6 @@ def _die_instead(*_: Any) -> None:
     die()
 
 
-relay._mark = _die_instead  # noqa: SLF001
+relay._mark = _die_instead
 
 from order_app.relay import app  # noqa: E402, F401

@@ -1,0 +1,120 @@
+"""Events that cannot be handled: tried again, parked with the reason, and nobody else's concern."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from kombu.message import Message
+
+from common.failure import Failure
+from tests.e2e.test_order_flow import deliveries
+from tests.support.eventually import eventually
+from tests.support.stack import RETRY_TIERS, Stack
+
+
+@pytest.fixture
+def failing(stack: Stack, tmp_path: Path) -> Stack:
+    """A system whose inventory fails as the customer's address asks for."""
+    (tmp_path / "attempts").mkdir()
+    stack.extra["ATTEMPTS"] = str(tmp_path / "attempts")
+    stack.stock(TEA=100)
+    stack.start("inventory-worker", module="tests.support.failing.inventory_worker")
+    stack.start(
+        "api", "order-worker", "order-relay", "inventory-relay", "notification-worker", "beat"
+    )
+    return stack
+
+
+def test_a_handler_that_always_fails_parks_its_message_with_the_reason(failing: Stack) -> None:
+    # When an order comes whose handler fails at every attempt
+    order_id = failing.place(("TEA", 1), email="always@example.com")
+
+    # Then it is tried once for each retry tier and once more, and then parked with the reason
+    failure = eventually(lambda: _parked(failing, 1)[0])
+    assert failure is not None
+    assert (failure.service, failure.exception) == ("inventory", "Transient")
+    assert failure.text == "the shelf is locked"
+    assert failure.attempts == len(RETRY_TIERS) + 1
+    assert failure.first_at < failure.last_at
+    assert failure.release == "dev"
+    assert len(_attempts(failing, order_id)) == len(RETRY_TIERS) + 1
+
+    # And the other service saw one delivery
+    assert deliveries(failing, "notification-worker", "order.created") == 1
+
+
+def test_a_handler_that_fails_twice_works_at_last_after_growing_delays(failing: Stack) -> None:
+    # When an order comes whose handler fails twice
+    order_id = failing.place(("TEA", 1), email="twice@example.com")
+
+    # Then the third attempt confirms it
+    assert failing.decided(order_id) == ("CONFIRMED", None)
+    assert failing.reserved("TEA") == 1
+
+    # And the delays between the attempts grew, by the tiers, less the jitter
+    attempts = _attempts(failing, order_id)
+    delays = [later - earlier for earlier, later in pairwise(attempts)]
+    assert len(delays) == 2
+    assert all(delay >= tier * 0.8 for delay, tier in zip(delays, RETRY_TIERS, strict=False))
+    assert delays[0] < delays[1]
+
+    # And nothing is parked, and the other service saw one delivery
+    assert failing.vhost.depth("inventory.dlq") == 0
+    assert deliveries(failing, "notification-worker", "order.created") == 1
+
+
+def test_a_permanent_failure_is_parked_at_once(failing: Stack) -> None:
+    # When an order comes whose handler fails for good
+    order_id = failing.place(("TEA", 1), email="permanent@example.com")
+
+    # Then it is parked after one attempt, as it came
+    (failure,) = eventually(lambda: _parked(failing, 1))
+    assert failure is not None
+    assert (failure.exception, failure.text) == ("Permanent", "there is no shelf")
+    assert failure.attempts == len(_attempts(failing, order_id)) == 1
+    (message,) = failing.vhost.messages("inventory.dlq")
+    assert message.properties["type"] == "order.created"
+    assert message.properties["message_id"] == message.headers["id"]
+
+
+def test_a_bug_is_retried_and_parked_with_its_name(failing: Stack) -> None:
+    # When an order comes whose handler has a bug
+    failing.place(("TEA", 1), email="bug@example.com")
+
+    # Then it is parked after its retries, and the worker's log has the trace
+    (failure,) = eventually(lambda: _parked(failing, 1))
+    assert failure is not None
+    assert (failure.exception, failure.text) == ("ZeroDivisionError", "no shelf")
+    assert "Traceback" in failing.log("inventory-worker")
+
+
+def test_a_message_that_kills_its_worker_is_parked_by_the_delivery_limit(failing: Stack) -> None:
+    # When an order comes whose handler kills its process, among others
+    before = [failing.place(("TEA", 1)) for _ in range(3)]
+    order_id = failing.place(("TEA", 1), email="kill@example.com")
+    after = [failing.place(("TEA", 1)) for _ in range(3)]
+
+    # Then it is parked, and the broker tells why
+    def parked() -> Message:
+        messages = failing.vhost.messages("inventory.dlq")
+        assert len(messages) == 1
+        return messages[0]
+
+    message = eventually(parked, within=60)
+    assert message.headers["x-death"][0]["reason"] == "delivery_limit"
+    assert len(_attempts(failing, order_id)) == 6  # the first delivery, and five more
+
+    # And the other orders are decided
+    assert {failing.decided(other) for other in before + after} == {("CONFIRMED", None)}
+    assert failing.reserved("TEA") == 6
+
+
+def _parked(stack: Stack, count: int) -> list[Failure | None]:
+    messages = stack.vhost.messages("inventory.dlq")
+    assert len(messages) == count
+    return [Failure.from_headers(message.headers) for message in messages]
+
+
+def _attempts(stack: Stack, order_id: str) -> list[float]:
+    path = Path(stack.extra["ATTEMPTS"]) / order_id
+    return [float(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,51 @@
+"""The inventory's worker; what it does with an order depends on the customer's e-mail address.
+
+Each attempt is noted, with its time, in the file `$ATTEMPTS/<order id>`.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import cast
+
+from sqlalchemy.orm import Session
+
+from common.celery_worker import make_worker
+from common.errors import Permanent, Transient
+from common.events import Event, OrderCreated
+from common.kombu_topology import INVENTORY
+from common.settings import ServiceSettings
+from inventory_worker import handlers
+
+
+def on_order_created(session: Session, event: Event) -> None:
+    """Fail as asked, else do what the inventory does."""
+    attempt = _note(event)
+    match cast(OrderCreated, event.data).customer_email.split("@")[0]:
+        case "always":
+            raise Transient("the shelf is locked")
+        case "twice" if attempt <= 2:
+            raise Transient("the shelf is locked")
+        case "bug":
+            raise ZeroDivisionError("no shelf")
+        case "permanent":
+            raise Permanent("there is no shelf")
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+    handlers.on_order_created(session, event)
+
+
+def _note(event: Event) -> int:
+    path = Path(os.environ["ATTEMPTS"]) / str(event.subject)
+    with path.open("a") as attempts:
+        attempts.write(f"{time.time()}\n")
+    return len(path.read_text().splitlines())
+
+
+app = make_worker(
+    INVENTORY,
+    {**handlers.HANDLERS, OrderCreated: on_order_created},
+    ServiceSettings,
+    config="celeryconfig.inventory",
+)
