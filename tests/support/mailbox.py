@@ -18,7 +18,8 @@ class Mailbox:
     def __init__(self) -> None:
         self.messages: list[EmailMessage] = []
         self._answer: str | None = None
-        self._controller = Controller(self, hostname="127.0.0.1", port=free_ports().smtp_port)
+        self.port = free_ports().smtp_port
+        self._controller: Controller | None = None
 
     @classmethod
     @contextmanager
@@ -36,19 +37,16 @@ class Mailbox:
         """Where it listens."""
         return "127.0.0.1"
 
-    @property
-    def port(self) -> int:
-        """On which port it listens."""
-        return int(self._controller.port)
-
     def start(self) -> None:
         """Listen, on the same port as before."""
+        self._controller = Controller(self, hostname=self.host, port=self.port)
         self._controller.start()
 
     def stop(self) -> None:
         """Stop listening: connections are refused."""
-        if self._controller.server is not None:
+        if self._controller:
             self._controller.stop()
+            self._controller = None
 
     def refuse(self, code: int, text: str) -> None:
         """Answer every mail with this from now on."""

@@ -1,0 +1,1 @@
+"""The notification service: tells customers by mail what became of their orders."""

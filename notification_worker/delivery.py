@@ -1,0 +1,140 @@
+"""Delivery: every recorded mail goes to the mail server, once unless something dies midway.
+
+Each mail has a transaction of its own, which holds the mail's row while the mail is sent. A crash
+between the server's yes and the commit repeats that one mail, with the same Message-ID.
+"""
+
+import logging
+import random
+import time
+from email.headerregistry import Address
+
+from sqlalchemy.exc import DBAPIError
+
+from common.db import Sessions, transaction
+from common.errors import Permanent, Transient
+from notification_worker import backlog
+from notification_worker.domain import retry_delay
+from notification_worker.mail import Mail, message_id, render
+from notification_worker.models import Notification
+from notification_worker.smtp import Transport, Unreachable
+
+#: Seconds between two looks for mail while there is none.
+POLL_INTERVAL = 0.05
+
+#: Seconds. A mail server that is back is noticed within this time.
+LONGEST_PAUSE = 30.0
+
+log = logging.getLogger(__name__)
+
+
+class Delivery:
+    """Sends the mails that are due; any number of these may work side by side."""
+
+    def __init__(
+        self, sessions: Sessions, transport: Transport, *, sender: Address, max_attempts: int
+    ) -> None:
+        self._sessions = sessions
+        self._transport = transport
+        self._sender = sender
+        self._max_attempts = max_attempts
+        self._outages = 0
+        self._resume_at = 0.0
+
+    def deliver(self, until: float) -> None:
+        """Send mails as they become due, until a `time.monotonic()` deadline.
+
+        Returns at once while the mail server or the database is given time to recover.
+        """
+        try:
+            while self._resume_at <= time.monotonic() < until:
+                if not self._advance():
+                    time.sleep(POLL_INTERVAL)
+        except Unreachable as outage:
+            self._pause("the mail server takes no mail", str(outage))
+        except DBAPIError as error:
+            # A mail that was sent but not marked is sent again: not every second for hours.
+            self._pause("the database failed the mailer", str(error.orig).strip())
+
+    def _advance(self) -> bool:
+        if self._transport.is_ready():
+            return self._deliver_next()
+        with transaction(self._sessions) as session:
+            due = backlog.anything_due(session)
+        if due:
+            # Before a mail is claimed: no mail is charged for a server that is down, and no
+            # transaction stays open while the server is being waited for.
+            self._transport.open()
+        return due
+
+    def _deliver_next(self) -> bool:
+        with transaction(self._sessions) as session:
+            notification = backlog.claim(session)
+            if notification is None:
+                return False
+            if backlog.postponed(session, notification):
+                return True
+            failure = self._attempt(notification)
+            self._record(notification, failure)
+        if isinstance(failure, Unreachable):
+            raise failure
+        self._resume()
+        return True
+
+    def _attempt(self, notification: Notification) -> Transient | Permanent | None:
+        notification.message_id = message_id(
+            notification.order_id, notification.kind, self._sender.domain
+        )
+        try:
+            self._transport.send(render(_mail(notification), sender=self._sender))
+        except (Transient, Permanent) as failure:
+            return failure
+        except Exception as surprise:
+            # Raised, it would hold up all other mails behind this one.
+            log.exception("a mail failed", extra={"order_id": str(notification.order_id)})
+            return Transient(f"{type(surprise).__name__}: {surprise}")
+        return None
+
+    def _record(self, notification: Notification, failure: Transient | Permanent | None) -> None:
+        # Read before the marks, which count this attempt, too.
+        attempt = notification.attempts + 1
+        about: dict[str, object] = {
+            "order_id": str(notification.order_id),
+            "kind": notification.kind,
+            "attempt": attempt,
+        }
+        if failure is None:
+            backlog.mark_sent(notification)
+            log.info("a mail was sent", extra=about)
+            return
+        about["reason"] = str(failure)
+        if isinstance(failure, Permanent) or attempt >= self._max_attempts:
+            backlog.mark_failed(notification, error=str(failure))
+            log.error("a mail was given up", extra=about)
+        else:
+            delay = retry_delay(attempt, jitter=random.random())  # noqa: S311
+            backlog.mark_deferred(notification, error=str(failure), delay=delay)
+            log.warning("a mail must wait", extra=about | {"delay": delay})
+
+    def _pause(self, event: str, reason: str) -> None:
+        # One line when mails stop and one when they leave again, not one for each try.
+        if not self._outages:
+            log.error(event, extra={"reason": reason})
+        self._outages += 1
+        pause = retry_delay(self._outages, jitter=random.random(), longest=LONGEST_PAUSE)  # noqa: S311
+        self._resume_at = time.monotonic() + pause
+
+    def _resume(self) -> None:
+        if self._outages:
+            log.info("mails leave again")
+        self._outages = 0
+
+
+def _mail(notification: Notification) -> Mail:
+    return Mail(
+        order_id=notification.order_id,
+        kind=notification.kind,
+        recipient=notification.recipient,
+        context=notification.context,
+        written_at=notification.created_at,
+    )

@@ -1,0 +1,43 @@
+"""Which mail answers which fact, and when a mail that failed is tried again."""
+
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a mail tells its customer; the value names its templates."""
+
+    RECEIVED = "received"
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+
+
+class Status(StrEnum):
+    """What became of a mail: PENDING until it is SENT or, for good, FAILED."""
+
+    PENDING = "PENDING"
+    SENT = "SENT"
+    FAILED = "FAILED"
+
+
+#: Seconds before the second attempt; each further wait is twice as long as the one before.
+FIRST_DELAY = 1.0
+
+#: Seconds. A mailbox that is full or greylisted for hours is asked four times an hour.
+LONGEST_DELAY = 900.0
+
+
+def kind_of_cancellation(reason: str) -> Kind:
+    """Return the mail for an `order.cancelled`: out of stock is our news, not the customer's."""
+    return Kind.REJECTED if reason == "out_of_stock" else Kind.CANCELLED
+
+
+def retry_delay(failures: int, *, jitter: float, longest: float = LONGEST_DELAY) -> float:
+    """Return the seconds to wait after so many failures in a row (from 1).
+
+    `jitter`, from 0 to 1, shortens the wait by up to a quarter, so that mails that failed
+    together do not come back together.
+    """
+    # The exponent is limited because 2.0 ** 1024 overflows, long after the delay stopped growing.
+    delay = min(longest, FIRST_DELAY * 2.0 ** min(failures - 1, 64))
+    return delay * (1 - jitter / 4)

@@ -1,0 +1,61 @@
+"""What the notification service does about each event: it records the mail that answers it.
+
+The mailer sends it. So a mail server that is slow or down holds up no event, and a customer gets
+one mail however often an event is delivered.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import cast
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from common.errors import Permanent
+from common.events import Event, OrderCancelled, OrderConfirmed, OrderCreated
+from notification_worker import address
+from notification_worker.domain import Kind, kind_of_cancellation
+from notification_worker.models import Notification
+
+
+def on_order_created(session: Session, event: Event) -> None:
+    """Tell the customer that the order has arrived."""
+    _record(session, event, Kind.RECEIVED)
+
+
+def on_order_confirmed(session: Session, event: Event) -> None:
+    """Tell the customer that the order will be delivered."""
+    _record(session, event, Kind.CONFIRMED)
+
+
+def on_order_cancelled(session: Session, event: Event) -> None:
+    """Tell the customer that, and why, the order will not be delivered."""
+    data = cast(OrderCancelled, event.data)
+    _record(session, event, kind_of_cancellation(data.reason))
+
+
+def _record(session: Session, event: Event, kind: Kind) -> None:
+    context = asdict(cast(OrderCreated | OrderConfirmed | OrderCancelled, event.data))
+    row = insert(Notification).values(
+        order_id=event.subject,
+        kind=kind,
+        sequence=event.sequence,
+        recipient=_recipient(context.pop("customer_email")),
+        context=context,
+    )
+    # A second event of the same fact, with an id of its own, is no reason for a second mail.
+    session.execute(row.on_conflict_do_nothing(index_elements=["order_id", "kind"]))
+
+
+def _recipient(customer_email: str) -> str:
+    try:
+        return address.ascii_domain(customer_email)
+    except ValueError as error:
+        raise Permanent(f"customer_email is {error}") from None
+
+
+HANDLERS: Mapping[type, Callable[[Session, Event], None]] = {
+    OrderCreated: on_order_created,
+    OrderConfirmed: on_order_confirmed,
+    OrderCancelled: on_order_cancelled,
+}

@@ -1,0 +1,73 @@
+"""The notifications: one row for each mail that a customer gets."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Identity,
+    Index,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from common.db import NAMING
+from notification_worker.domain import Status
+
+
+class Base(DeclarativeBase):
+    """The notification service's own tables."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {datetime: DateTime(timezone=True), str: Text}  # noqa: RUF012
+
+
+class Notification(Base):
+    """A mail: to whom, what about, and how far its delivery is."""
+
+    __tablename__ = "notifications"
+    __table_args__ = (
+        UniqueConstraint("order_id", "kind"),
+        CheckConstraint("status IN ('PENDING', 'SENT', 'FAILED')", name="status"),
+        # Unsent rows only: looking for mail costs the same with ten or ten million sent ones.
+        Index(
+            "ix_notifications_due",
+            "next_attempt_at",
+            "id",
+            postgresql_where=text("status = 'PENDING'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    order_id: Mapped[UUID]
+    kind: Mapped[str] = mapped_column(comment="Names the templates.")
+    sequence: Mapped[int] = mapped_column(
+        comment="The event's; the mails of one order leave in this order."
+    )
+    recipient: Mapped[str]
+    context: Mapped[dict[str, Any]] = mapped_column(
+        JSONB, comment="What the templates show: the event's data."
+    )
+    status: Mapped[str] = mapped_column(server_default=Status.PENDING)
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    next_attempt_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="Not before this."
+    )
+    message_id: Mapped[str | None] = mapped_column(
+        comment="The Message-ID of every attempt; null before the first."
+    )
+    last_error: Mapped[str | None] = mapped_column(
+        comment="Why the last failed attempt failed; kept when a later one succeeds."
+    )
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    sent_at: Mapped[datetime | None] = mapped_column(
+        comment="When the mail server took responsibility for it."
+    )

@@ -1,0 +1,8 @@
+"""Process: consumes the events that customers hear about."""
+
+from common.celery_worker import make_worker
+from common.kombu_topology import NOTIFICATION
+from common.settings import ServiceSettings
+from notification_worker.handlers import HANDLERS
+
+app = make_worker(NOTIFICATION, HANDLERS, ServiceSettings, config="celeryconfig.notification")

@@ -1,0 +1,117 @@
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import select
+
+from common.codec import encode
+from common.consumer import Outcome, receive
+from common.db import Sessions, transaction
+from common.errors import Permanent
+from common.events import (
+    Data,
+    Event,
+    Line,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreated,
+    Shortage,
+)
+from notification_worker.handlers import HANDLERS
+from notification_worker.models import Notification
+
+CONTEXT = {
+    "currency": "EUR",
+    "total": 2980,
+    "lines": [{"sku": "COFFEE", "quantity": 2, "unit_price": 1490}],
+}
+ORDER: dict[str, Any] = {
+    "customer_email": "ann@example.com",
+    "currency": "EUR",
+    "total": 2980,
+    "lines": (Line(sku="COFFEE", quantity=2, unit_price=1490),),
+}
+
+
+def an_event(data: Data, *, order_id: UUID | None = None, sequence: int = 1) -> Event:
+    return Event(source="order", subject=order_id or uuid4(), sequence=sequence, data=data)
+
+
+def handle(sessions: Sessions, event: Event) -> Outcome:
+    return receive(sessions, HANDLERS, json.loads(encode(event)), task=event.type, attempts=1)
+
+
+def notifications(sessions: Sessions) -> list[Notification]:
+    with transaction(sessions) as session:
+        return list(session.scalars(select(Notification).order_by(Notification.id)))
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "context"),
+    [
+        (OrderCreated(**ORDER), "received", CONTEXT),
+        (OrderConfirmed(**ORDER), "confirmed", CONTEXT),
+        (
+            OrderCancelled(
+                reason="out_of_stock",
+                shortages=(Shortage(sku="COFFEE", requested=2, available=1),),
+                **ORDER,
+            ),
+            "rejected",
+            CONTEXT
+            | {
+                "reason": "out_of_stock",
+                "shortages": [{"sku": "COFFEE", "requested": 2, "available": 1}],
+            },
+        ),
+        (
+            OrderCancelled(reason="customer", **ORDER),
+            "cancelled",
+            CONTEXT | {"reason": "customer", "shortages": []},
+        ),
+        (
+            OrderCancelled(reason="deadline", **ORDER),
+            "cancelled",
+            CONTEXT | {"reason": "deadline", "shortages": []},
+        ),
+    ],
+)
+def test_an_event_records_its_mail(
+    notification_database: Sessions, data: Data, kind: str, context: dict[str, Any]
+) -> None:
+    event = an_event(data, sequence=2)
+    handle(notification_database, event)
+    [row] = notifications(notification_database)
+    assert (row.order_id, row.kind, row.sequence) == (event.subject, kind, 2)
+    assert (row.recipient, row.context) == ("ann@example.com", context)
+    assert (row.status, row.attempts, row.sent_at) == ("PENDING", 0, None)
+
+
+def test_a_fact_told_twice_makes_one_mail(notification_database: Sessions) -> None:
+    event = an_event(OrderCreated(**ORDER))
+    again = an_event(OrderCreated(**ORDER), order_id=event.subject)
+    outcomes = [handle(notification_database, each) for each in (event, event, again)]
+    assert outcomes == [Outcome.HANDLED, Outcome.DUPLICATE, Outcome.HANDLED]
+    assert len(notifications(notification_database)) == 1
+
+
+def test_an_order_has_a_mail_of_each_kind(notification_database: Sessions) -> None:
+    order_id = uuid4()
+    told: list[Data] = [
+        OrderCreated(**ORDER),
+        OrderConfirmed(**ORDER),
+        OrderCancelled(reason="customer", **ORDER),
+    ]
+    for sequence, data in enumerate(told, start=1):
+        handle(notification_database, an_event(data, order_id=order_id, sequence=sequence))
+    kinds = [row.kind for row in notifications(notification_database)]
+    assert kinds == ["received", "confirmed", "cancelled"]
+
+
+@pytest.mark.parametrize("email", ["ann@example.com\r\nBcc: all@example.com", "nobody", ""])
+def test_an_address_that_is_none_is_permanent(notification_database: Sessions, email: str) -> None:
+    event = an_event(OrderCreated(**(ORDER | {"customer_email": email})))
+    with pytest.raises(Permanent, match="customer_email is not a mail address"):
+        handle(notification_database, event)
+    assert notifications(notification_database) == []
