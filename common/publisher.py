@@ -88,8 +88,11 @@ class ConfirmingPublisher:
         """Show the broker a sign of life; call it about once a second while idle."""
         try:
             if self._channel:
+                # The broker's own signs count once they are read, and nothing else is while idle.
+                with suppress(TimeoutError):
+                    self._connection.drain_events(timeout=0)
                 self._connection.heartbeat_check(rate=2)
-        except self._connection.connection_errors:
+        except (*self._connection.connection_errors, *self._connection.channel_errors):
             self.close()
 
     def close(self) -> None:
@@ -100,7 +103,8 @@ class ConfirmingPublisher:
 
     def _open(self) -> "_ConfirmChannel":
         if self._channel is None:
-            self._connection.connect()
+            # Once: `connect()` would sleep for two seconds and try again, beyond the tick's end.
+            self._connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
             self._channel = _ConfirmChannel(self._connection)
         return self._channel
 
