@@ -15,6 +15,9 @@ RETRY_TIERS = (1.0, 5.0, 30.0, 120.0, 600.0)
 #: Deliveries of one message that may end with its worker's death before it is parked.
 DELIVERY_LIMIT = 5
 
+#: RabbitMQ 4 drops what was looked at 20 times, unless the queue says otherwise.
+UNLIMITED = 2**31 - 1
+
 #: Messages in one service's queue. Beyond it the broker refuses, and events wait in the outbox.
 QUEUE_LIMIT = 1_000_000
 
@@ -31,6 +34,8 @@ class Service:
     """A service, by what it says and what it listens to; every name of its objects is here."""
 
     name: str
+    #: The Python package with its code and its migrations.
+    package: str
     publishes: tuple[str, ...] = ()
     consumes: tuple[str, ...] = ()
     #: What beat starts every second: `relay` drains the outbox, `mailer` the unsent mail.
@@ -62,18 +67,21 @@ class Service:
 
 ORDER = Service(
     name="order",
+    package="order_app",
     publishes=("order.created", "order.confirmed", "order.cancelled"),
     consumes=("stock.reserved", "stock.rejected", "stock.released"),
     ticks=("relay",),
 )
 INVENTORY = Service(
     name="inventory",
+    package="inventory_worker",
     publishes=("stock.reserved", "stock.rejected", "stock.released"),
     consumes=("order.created", "order.cancelled"),
     ticks=("relay",),
 )
 NOTIFICATION = Service(
     name="notification",
+    package="notification_worker",
     consumes=("order.created", "order.confirmed", "order.cancelled"),
     ticks=("mailer",),
 )
@@ -156,7 +164,8 @@ def tier_key(seconds: float) -> str:
 
 def _queues(service: Service, retry_tiers: Sequence[float]) -> list[Queue]:
     # Nothing in a parking lot expires and nothing limits it: to drop from it is to lose an event.
-    events = [event_queue(service), _quorum(service.parking_lot, {})] if service.consumes else []
+    parking_lot = _quorum(service.parking_lot, {"x-delivery-limit": UNLIMITED})
+    events = [event_queue(service), parking_lot] if service.consumes else []
     tiers = retry_tiers if service.consumes else ()
     return [
         *events,

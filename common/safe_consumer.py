@@ -191,6 +191,8 @@ def check_body(message: Message) -> None:
         raise InvalidEvent(f"content type is {message.content_type!r}, not application/json")
     if message.content_encoding not in (None, "utf-8"):
         raise InvalidEvent(f"content encoding is {message.content_encoding!r}, not utf-8")
+    if b"\\u0000" in message.body:
+        raise InvalidEvent("body contains NUL, which PostgreSQL cannot store")
     try:
         body = message.payload
     except Exception as error:

@@ -26,6 +26,14 @@ def _split(value: object) -> object:
     return value.split(",") if isinstance(value, str) else value
 
 
+#: Seconds, separated by commas.
+RetryTiers = Annotated[
+    tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...],
+    NoDecode,
+    BeforeValidator(_split),
+]
+
+
 class SettingsError(SystemExit):
     """A setting is missing or wrong; ends the process with a line for each and no trace."""
 
@@ -103,11 +111,7 @@ class BrokerSettings(Settings):
     #: A supervisor calls the process healthy while this file's mtime is fresh.
     health_file: Path | None = None
     #: Seconds; must be what the topology was applied with, see `common.kombu_topology.RETRY_TIERS`.
-    retry_tiers: Annotated[
-        tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...],
-        NoDecode,
-        BeforeValidator(_split),
-    ] = RETRY_TIERS
+    retry_tiers: RetryTiers = RETRY_TIERS
 
 
 class ServiceSettings(BrokerSettings, DatabaseSettings):

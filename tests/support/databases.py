@@ -9,8 +9,8 @@ from uuid import uuid4
 from sqlalchemy import URL, create_engine, pool, text
 
 from common import migrations
+from common.kombu_topology import SERVICES
 from common.settings import ServiceSettings
-from console.actions.database import PACKAGES
 from tests.support.infrastructure import Infrastructure
 
 
@@ -57,9 +57,10 @@ class Databases:
             database="postgres",
         )
         databases = cls(server)
-        for service, package in PACKAGES.items():
-            databases._run(f"CREATE DATABASE template_{service}")
-            migrations.upgrade(package, server.set(database=f"template_{service}"))
+        for service in SERVICES:
+            template = f"template_{service.name}"
+            databases._run(f"CREATE DATABASE {template}")
+            migrations.upgrade(service.package, server.set(database=template))
         return databases
 
     @contextmanager
@@ -79,8 +80,8 @@ class Databases:
 
     def drop_all(self, suffix: str) -> None:
         """Drop every service's database whose name ends so."""
-        for service in PACKAGES:
-            self._run(f"DROP DATABASE IF EXISTS {service}_service{suffix} WITH (FORCE)")
+        for service in SERVICES:
+            self._run(f"DROP DATABASE IF EXISTS {service.name}_service{suffix} WITH (FORCE)")
 
     def _run(self, statement: str) -> None:
         engine = create_engine(self.server, poolclass=pool.NullPool, isolation_level="AUTOCOMMIT")

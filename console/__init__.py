@@ -1,0 +1,1 @@
+"""What operators work with: the `orderctl` command, over one set of actions."""

@@ -1,0 +1,94 @@
+"""Compares the broker with the topology in the code, and makes it so."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from common.kombu_topology import Topology, topology
+from console import difference, rights
+from console.broker_state import BrokerState
+from console.difference import MISSING, Difference, Request
+from console.errors import ActionError
+from console.management import Management
+from console.settings import BrokerAdminSettings
+
+#: What RabbitMQ and Celery create for themselves; the default exchange has no name.
+_FOREIGN = re.compile(r"|amq\..*|celeryev(\..*)?|(.*\.)?celery\.pidbox")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The differences, in the order in which to remove them, and what could not be compared."""
+
+    differences: tuple[Difference, ...]
+    #: What the vhost holds besides: the code does not know it, and nothing touches it.
+    unmanaged: tuple[str, ...]
+    #: What could not be compared, and why.
+    unchecked: tuple[str, ...]
+
+
+def plan(settings: BrokerAdminSettings) -> Plan:
+    """Return how the broker differs from the code; changes nothing.
+
+    Raises `ActionError` when the broker cannot be asked or has no such vhost.
+    """
+    with Management(settings) as broker:
+        if not broker.has_vhost():
+            raise ActionError(
+                f"the broker has no vhost {broker.vhost!r}: `orderctl topology apply` creates it"
+            )
+        return _plan(settings, broker)
+
+
+def apply(settings: BrokerAdminSettings) -> Iterator[Difference]:
+    """Make the broker as the code says; yields each difference after its removal.
+
+    Those with a `remedy` are yielded too and left as they are: what holds messages is never
+    deleted. Raises `ActionError`; what was changed until then stays, and the next run goes on.
+    """
+    with Management(settings) as broker:
+        if not broker.has_vhost():
+            request = Request(method="PUT", path=("vhosts", broker.vhost), body={})
+            missing = Difference(kind="vhost", name=broker.vhost, problem=MISSING, request=request)
+            yield _remove(broker, missing)
+        for found in _plan(settings, broker).differences:
+            yield _remove(broker, found)
+
+
+def _remove(broker: Management, found: Difference) -> Difference:
+    if found.request:
+        broker.send(found.request.method, *found.request.path, body=found.request.body)
+    return found
+
+
+def _plan(settings: BrokerAdminSettings, broker: Management) -> Plan:
+    state = BrokerState.read(broker)
+    wanted = topology(retry_tiers=settings.retry_tiers)
+    passwords = {user.name: settings.broker_password(user.name) for user in wanted.users}
+    # Rights first: without its own, the deployer can declare nothing in a new vhost.
+    found = [
+        *rights.differences(wanted, state, deployer=broker.user, passwords=passwords.get),
+        *difference.differences(wanted, state),
+    ]
+    return Plan(
+        differences=tuple(found),
+        unmanaged=tuple(_unmanaged(wanted, state, deployer=broker.user)),
+        unchecked=tuple(
+            f"password of user {name}: no file {name}.broker in {settings.secrets_dir}"
+            for name, password in passwords.items()
+            if password is None and name in state.users
+        ),
+    )
+
+
+def _unmanaged(wanted: Topology, state: BrokerState, *, deployer: str) -> Iterator[str]:
+    known = {
+        "exchange": {exchange.name for exchange in wanted.exchanges},
+        "queue": {queue.name for queue in wanted.queues},
+        "user": {user.name for user in wanted.users} | {deployer, "guest"},
+    }
+    actual = {"exchange": state.exchanges, "queue": state.queues, "user": state.permissions}
+    for kind, names in actual.items():
+        for name in sorted(set(names) - known[kind]):
+            if not _FOREIGN.fullmatch(name):
+                yield f"{kind} {name}"

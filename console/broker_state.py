@@ -1,0 +1,40 @@
+"""What a broker's vhost holds, as its management API tells it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from console.management import Management
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerState:
+    """The objects of one vhost, and the broker's users; each as the API describes it."""
+
+    vhost: str
+    exchanges: Mapping[str, Object]
+    queues: Mapping[str, Object]
+    bindings: tuple[Object, ...]
+    users: Mapping[str, Object]
+    permissions: Mapping[str, Object]
+    #: By user and exchange.
+    topic_permissions: Mapping[tuple[str, str], Object]
+
+    @classmethod
+    def read(cls, broker: Management) -> "BrokerState":
+        """Ask the broker for all of it."""
+        vhost = broker.vhost
+        return cls(
+            vhost=vhost,
+            exchanges={e["name"]: e for e in broker.get("exchanges", vhost)},
+            queues={q["name"]: q for q in broker.get("queues", vhost)},
+            bindings=tuple(broker.get("bindings", vhost)),
+            users={u["name"]: u for u in broker.get("users")},
+            permissions={p["user"]: p for p in broker.get("vhosts", vhost, "permissions")},
+            topic_permissions={
+                (p["user"], p["exchange"]): p
+                for p in broker.get("vhosts", vhost, "topic-permissions")
+            },
+        )

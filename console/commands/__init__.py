@@ -1,0 +1,1 @@
+"""The commands of `orderctl`: one module for each group."""

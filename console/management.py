@@ -1,0 +1,78 @@
+"""RabbitMQ's management HTTP API, as far as operators need it."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from console.errors import ActionError
+from console.settings import BrokerAdminSettings
+
+#: Seconds for each request; declaring a quorum queue is the slowest.
+_TIMEOUT = 15.0
+
+
+class Management:
+    """A session with the API: every method raises `ActionError` when the broker refuses."""
+
+    def __init__(self, settings: BrokerAdminSettings) -> None:
+        self.vhost = settings.broker_vhost
+        self.user = settings.broker_admin_user
+        self._address = str(settings.broker_admin_url).rstrip("/")
+        self._client = httpx.Client(
+            base_url=f"{self._address}/api",
+            auth=(self.user, settings.broker_admin_password.get_secret_value()),
+            timeout=_TIMEOUT,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._client.close()
+
+    def has_vhost(self) -> bool:
+        """Whether the vhost exists."""
+        return any(vhost["name"] == self.vhost for vhost in self.get("vhosts"))
+
+    def get(self, *path: str) -> Any:
+        """Return the JSON document at a path."""
+        answer = self.send("GET", *path)
+        try:
+            return answer.json()
+        except ValueError:
+            raise ActionError(f"{self._address} is no RabbitMQ management API") from None
+
+    def send(
+        self, method: str, *path: str, body: Mapping[str, Any] | None = None
+    ) -> httpx.Response:
+        """Send a request; each part of `path` is one name and may hold any character."""
+        address = "/".join(quote(part, safe="") for part in path)
+        try:
+            answer = self._client.request(method, address, json=body)
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise ActionError(f"the broker at {self._address} does not answer: {reason}") from None
+        if answer.is_error:
+            raise ActionError(self._refusal(method, address, answer))
+        return answer
+
+    def _refusal(self, method: str, address: str, answer: httpx.Response) -> str:
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            return (
+                f"the broker at {self._address} refuses user {self.user}: "
+                "check BROKER_ADMIN_USER, BROKER_ADMIN_PASSWORD and its tag administrator"
+            )
+        try:
+            reason = answer.json()["reason"]
+        except (ValueError, KeyError, TypeError):
+            reason = answer.reason_phrase
+        return f"the broker at {self._address} refuses {method} {address}: {reason}"

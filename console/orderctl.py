@@ -1,0 +1,69 @@
+"""The `orderctl` command: parses arguments, runs one action, prints what it tells."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from sqlalchemy.exc import DBAPIError
+
+from common.errors import OrderSystemError
+from console.commands.database import database
+from console.commands.parked import parked
+from console.commands.stock import stock
+from console.commands.topology import topology
+from console.errors import first_line
+
+
+class WrongArguments(click.UsageError):
+    """Told in one line; click's own status, 2, would look like drift."""
+
+    exit_code = 64
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except (click.exceptions.NoArgsIsHelpError, WrongArguments):
+        raise
+    except click.UsageError as error:
+        hint = f"; see {error.ctx.command_path} --help" if error.ctx else ""
+        raise WrongArguments(error.format_message().rstrip(".") + hint) from None
+    except OrderSystemError as error:
+        raise click.ClickException(str(error)) from None
+    except DBAPIError as error:
+        raise click.ClickException(f"PostgreSQL: {first_line(error.orig or error)}") from None
+
+
+class _Commands(click.Group):
+    """Ends every failed command with one line on stderr and a status that is not 0."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the options before the command's name."""
+        with _told_in_one_line():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Parse the rest and run the command."""
+        with _told_in_one_line():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Operate the order system.
+
+    Settings come from the environment, and from the dotenv file that ORDERS_ENV_FILE names
+    (.run/operator.env unless set). Exit status: 0 done, 1 failed, 2 the broker is not as the code
+    says, 64 wrong arguments.
+    """
+
+
+main.add_command(database)
+main.add_command(topology)
+main.add_command(stock)
+main.add_command(parked)
+
+if __name__ == "__main__":
+    main()

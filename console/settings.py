@@ -1,0 +1,144 @@
+"""Where the broker and the databases are, and with which rights an operator reaches them.
+
+Each command loads only the settings that it needs, so that it needs no other rights.
+"""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field, HttpUrl, SecretStr, model_validator
+from sqlalchemy import URL
+
+from common.kombu_topology import RETRY_TIERS
+from common.settings import RetryTiers, Settings, SettingsError, load
+from console.errors import ActionError
+
+#: What `make up` writes.
+_DEFAULT_ENV_FILE = Path(".run/operator.env")
+
+S = TypeVar("S", bound="SecretsSettings")
+
+
+class EnvFileSettings(Settings):
+    """Which dotenv file holds the operator's settings."""
+
+    orders_env_file: Path | None = None
+
+
+class SecretsSettings(Settings):
+    """Where the services' passwords are."""
+
+    #: Directory of the files `<user>.broker` and `<service>.database`; each holds one password.
+    secrets_dir: Path
+
+    def broker_password(self, user: str) -> str | None:
+        """Return the password of a broker user, or None when there is no file for it."""
+        return self._secret(f"{user}.broker")
+
+    def database_password(self, service: str) -> str:
+        """Return the password of a service's database role; raises `ActionError` without one."""
+        password = self._secret(f"{service}.database")
+        if password is None:
+            raise ActionError(f"no password file {self.secrets_dir / service}.database")
+        return password
+
+    def _secret(self, name: str) -> str | None:
+        path = self.secrets_dir / name
+        try:
+            password = path.read_text().rstrip("\n")
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ActionError(f"the password file {path} cannot be read: {error}") from None
+        if not (password and password.isascii() and password.isprintable()):
+            raise ActionError(f"the password file {path} must hold one line of ASCII")
+        return password
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_password_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        # The variable `NAME_FILE` may stand in the dotenv file as well as in the environment.
+        files = {name: values.get(f"{name}_file") for name in cls.model_fields}
+        secrets = {
+            name: Path(file).read_text(errors="replace").rstrip("\n")
+            for name, file in files.items()
+            if file and not values.get(name)
+        }
+        return values | secrets
+
+
+class DatabaseSettings(SecretsSettings):
+    """Where the services' databases are."""
+
+    database_host: str = "127.0.0.1"
+    database_port: int = Field(5432, ge=1, le=65535)
+    #: Ends the name of every database, so that several installations may share a server's roles.
+    database_suffix: str = Field("", pattern="^[a-z0-9_]{0,30}$")
+
+    def database_name(self, service: str) -> str:
+        """Return the name of a service's database."""
+        return role_name(service) + self.database_suffix
+
+    def service_url(self, service: str) -> URL:
+        """Return the address of a service's database, with the service's own credentials."""
+        password = self.database_password(service)
+        return self._url(role_name(service), password, database=self.database_name(service))
+
+    def _url(self, user: str, password: str, *, database: str) -> URL:
+        return URL.create(
+            "postgresql+psycopg2",
+            username=user,
+            password=password,
+            host=self.database_host,
+            port=self.database_port,
+            database=database,
+        )
+
+
+class DatabaseAdminSettings(DatabaseSettings):
+    """Who creates roles and databases."""
+
+    database_admin_user: str = "postgres"
+    database_admin_password: SecretStr
+    database_admin_password_file: Path | None = None
+
+    @property
+    def admin_url(self) -> URL:
+        """The address of the server's maintenance database."""
+        password = self.database_admin_password.get_secret_value()
+        return self._url(self.database_admin_user, password, database="postgres")
+
+
+class BrokerAdminSettings(SecretsSettings):
+    """Where the broker's management API is, and who deploys to it."""
+
+    #: Such as `http://127.0.0.1:15672`; AMQP is on the same host.
+    broker_admin_url: HttpUrl
+    broker_port: int = Field(5672, ge=1, le=65535)
+    broker_vhost: str = Field("orders", min_length=1)
+    #: Needs the tag `administrator`.
+    broker_admin_user: str
+    broker_admin_password: SecretStr
+    broker_admin_password_file: Path | None = None
+    #: Seconds, ascending; the same for every service.
+    retry_tiers: RetryTiers = RETRY_TIERS
+
+
+class OperatorSettings(BrokerAdminSettings, DatabaseAdminSettings):
+    """All of it."""
+
+
+def role_name(service: str) -> str:
+    """Return the name of a service's database role."""
+    return f"{service}_service"
+
+
+def load_operator(settings: type[S]) -> S:
+    """Return settings from the environment, and from the dotenv file for what is not in it.
+
+    `ORDERS_ENV_FILE` names that file. Raises `SettingsError`, naming every variable that is wrong.
+    """
+    file = load(EnvFileSettings).orders_env_file
+    if file is not None and not file.is_file():
+        raise SettingsError(f"setting ORDERS_ENV_FILE: there is no file {file}")
+    return load(settings, _env_file=file or _DEFAULT_ENV_FILE, _env_file_encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The inventory: knows what is in stock, and reserves it for orders."""

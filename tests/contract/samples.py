@@ -1,0 +1,101 @@
+"""One known event for each golden sample: what it says, written down apart from how it is sent.
+
+A contract that gets a new field gets a new sample, here and with the next version number, in which
+the field has a value; `python -m tests.contract.regenerate` writes its golden file. The samples
+of earlier versions stay as they are.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from uuid import UUID
+
+from common.events import (
+    Data,
+    Event,
+    Line,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreated,
+    Quantity,
+    Shortage,
+    StockRejected,
+    StockReleased,
+    StockReserved,
+)
+
+_ORDER = UUID("0199c1a0-0000-7000-8000-00000000000a")
+_LINES = (
+    Line(sku="CHAIR-1", quantity=2, unit_price=9900),
+    Line(sku="TISCH-Ö", quantity=1, unit_price=0),
+)
+_SHORTAGES = (Shortage(sku="CHAIR-1", requested=2, available=1),)
+_HELD = (Quantity(sku="CHAIR-1", quantity=2), Quantity(sku="TISCH-Ö", quantity=1))
+
+
+def _event(number: int, source: str, sequence: int, data: Data, *, causation: int) -> Event:
+    return Event(
+        id=_id(number),
+        source=source,
+        subject=_ORDER,
+        sequence=sequence,
+        time=datetime(2025, 10, 8, 12, 30, number, 250_000, tzinfo=UTC),
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        causationid=_id(causation),
+        data=data,
+    )
+
+
+def _id(number: int) -> UUID:
+    return UUID(f"0199c1a0-0000-7000-8000-{number:012x}")
+
+
+#: By the name of its golden file: the event's type and the version of its contract.
+SAMPLES: Mapping[str, Event] = {
+    # An order has no cause and, without tracing, no trace: these attributes are left out.
+    "order.created.v1": Event(
+        id=_id(1),
+        source="order",
+        subject=_ORDER,
+        sequence=1,
+        time=datetime(2025, 10, 8, 12, 30, 1, tzinfo=UTC),
+        data=OrderCreated(
+            customer_email="ada@example.com", currency="EUR", total=19800, lines=_LINES
+        ),
+    ),
+    "order.confirmed.v1": _event(
+        2,
+        "order",
+        2,
+        OrderConfirmed(customer_email="ada@example.com", currency="EUR", total=19800, lines=_LINES),
+        causation=4,
+    ),
+    "order.cancelled.v1": _event(
+        3,
+        "order",
+        3,
+        OrderCancelled(
+            reason="out_of_stock",
+            customer_email="ada@example.com",
+            currency="EUR",
+            total=19800,
+            lines=_LINES,
+            shortages=_SHORTAGES,
+        ),
+        causation=5,
+    ),
+    "stock.reserved.v1": _event(4, "inventory", 1, StockReserved(lines=_HELD), causation=1),
+    "stock.rejected.v1": _event(
+        5,
+        "inventory",
+        1,
+        StockRejected(reason="out_of_stock", shortages=_SHORTAGES),
+        causation=1,
+    ),
+    "stock.released.v1": _event(6, "inventory", 2, StockReleased(lines=_HELD), causation=3),
+}
+
+
+def newest(event_type: str) -> str:
+    """Return the name of the newest sample of an event type."""
+    versions = [name for name, event in SAMPLES.items() if event.type == event_type]
+    return max(versions, key=lambda name: int(name.rpartition(".v")[2]))

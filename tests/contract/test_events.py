@@ -1,0 +1,168 @@
+"""The contracts between the services: what was sent once is understood for ever.
+
+If a test here fails after a change of `common/events.py`: a field was renamed, removed or
+retyped, which no service may do; or a field was added, which needs a default, a sample in
+`tests/contract/samples.py` and `python -m tests.contract.regenerate`.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common import codec
+from common.errors import InvalidEvent
+from common.events import EVENTS
+from tests.contract.regenerate import GOLDEN, SCHEMAS, schema
+from tests.contract.samples import SAMPLES, newest
+
+REGENERATE = "run `python -m tests.contract.regenerate` and commit what it wrote"
+
+
+def read(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def golden(name: str) -> dict[str, Any]:
+    return read(GOLDEN / f"{name}.json")
+
+
+def test_every_golden_file_has_a_sample_and_every_event_type_has_both() -> None:
+    names = {path.stem for path in GOLDEN.iterdir()}
+
+    assert names == set(SAMPLES), REGENERATE
+    assert {event.type for event in SAMPLES.values()} == set(EVENTS)
+    assert {path.stem for path in SCHEMAS.iterdir()} == set(EVENTS), REGENERATE
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_what_was_sent_once_decodes_for_ever(name: str) -> None:
+    event = codec.decode(golden(name))
+
+    assert event == SAMPLES[name]
+    # 1 equals 1.0 and True: their types must be the same too.
+    assert repr(event) == repr(SAMPLES[name])
+
+
+@pytest.mark.parametrize("event_type", EVENTS)
+def test_an_event_is_encoded_as_its_newest_golden_file(event_type: str) -> None:
+    name = newest(event_type)
+
+    encoded = json.loads(codec.encode(SAMPLES[name]))
+
+    assert encoded == golden(name), (
+        f"the contract has changed: add its next version to tests/contract/samples.py, {REGENERATE}"
+    )
+
+
+@pytest.mark.parametrize("event_type", EVENTS)
+def test_the_schema_of_an_event_is_the_committed_one(event_type: str) -> None:
+    assert schema(event_type) == read(SCHEMAS / f"{event_type}.json"), REGENERATE
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_publisher_may_add_fields(name: str) -> None:
+    # given an envelope in which every object has a field that nobody knows
+    envelope = golden(name)
+    added = {"added_later": {"anything": [1, None]}}
+    data = envelope["data"]
+    for field in ("lines", "shortages"):
+        data[field] = [item | added for item in data.get(field, [])]
+
+    # when
+    event = codec.decode(envelope | added | {"data": data | added})
+
+    # then
+    assert event == SAMPLES[name]
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong", "told"),
+    [
+        (("id",), "one", "$.id"),
+        (("subject",), None, "$.subject"),
+        (("sequence",), "1", "$.sequence"),
+        (("sequence",), 0, "$.sequence"),
+        (("sequence",), True, "$.sequence"),
+        (("time",), "2025-10-08T12:30:00", "$.time"),
+        (("time",), 5, "$.time"),
+        (("traceparent",), 5, "$.traceparent"),
+        (("causationid",), "one", "$.causationid"),
+        (("data",), None, "$.data"),
+        (("data",), [], "$.data"),
+        (("data", "customer_email"), None, "$.data.customer_email"),
+        (("data", "total"), 198.0 + 0.5, "$.data.total"),
+        (("data", "total"), "19800", "$.data.total"),
+        (("data", "lines"), {}, "$.data.lines"),
+        (("data", "lines", 1, "quantity"), "1", "$.data.lines[1].quantity"),
+        (("data", "lines", 0, "sku"), 7, "$.data.lines[0].sku"),
+    ],
+)
+def test_a_wrong_type_names_its_path(path: tuple[str | int, ...], wrong: object, told: str) -> None:
+    # given
+    envelope = golden("order.created.v1")
+    place: Any = envelope
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = wrong
+
+    # when
+    with pytest.raises(InvalidEvent) as error:
+        codec.decode(envelope)
+
+    # then
+    assert f"at `{told}`" in str(error.value)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_missing_field_is_named(name: str) -> None:
+    for field in golden(name)["data"].keys() - {"shortages"}:
+        # given
+        envelope = golden(name)
+        del envelope["data"][field]
+
+        # when
+        with pytest.raises(InvalidEvent) as error:
+            codec.decode(envelope)
+
+        # then
+        assert f"missing required field `{field}`" in str(error.value)
+
+
+def test_a_cancellation_without_shortages_has_none() -> None:
+    # given
+    envelope = golden("order.cancelled.v1")
+    del envelope["data"]["shortages"]
+
+    # when
+    event = codec.decode(envelope)
+
+    # then
+    assert event.data.shortages == ()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("attribute", ["specversion", "type"])
+@pytest.mark.parametrize("wrong", ["0.3", None, [], {"a": 1}])
+def test_an_envelope_of_another_kind_is_refused(attribute: str, wrong: object) -> None:
+    with pytest.raises(InvalidEvent, match=attribute):
+        codec.decode(golden("order.created.v1") | {attribute: wrong})
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "told"),
+    [
+        ("sku", "", "sku is empty"),
+        ("quantity", 0, "quantity is below 1"),
+        ("unit_price", -1, "unit_price is below 0"),
+    ],
+)
+def test_a_line_that_makes_no_sense_is_refused(field: str, wrong: object, told: str) -> None:
+    # given
+    envelope = golden("order.created.v1")
+    envelope["data"]["lines"][0][field] = wrong
+
+    # then
+    with pytest.raises(InvalidEvent, match=told):
+        codec.decode(envelope)

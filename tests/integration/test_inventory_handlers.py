@@ -1,0 +1,241 @@
+"""What the inventory's handlers leave in a real database, whatever the order of their events."""
+
+import json
+import random
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import func, select
+
+from common import codec, migrations
+from common.consumer import receive
+from common.db import Sessions, transaction
+from common.events import Event, Line, OrderCancelled, OrderCreated
+from common.outbox import outbox
+from inventory_worker import stock
+from inventory_worker.handlers import HANDLERS
+from inventory_worker.models import Reservation, ReservationLine, Status, Stock
+
+
+def put(sessions: Sessions, **pieces: int) -> None:
+    with transaction(sessions) as session:
+        list(stock.set_on_hand(session, pieces))
+
+
+def reserved(sessions: Sessions) -> dict[str, int]:
+    with transaction(sessions) as session:
+        return {level.sku: level.reserved for level in stock.levels(session)}
+
+
+def status(sessions: Sessions, order_id: UUID) -> str | None:
+    with transaction(sessions) as session:
+        return session.scalar(select(Reservation.status).where(Reservation.order_id == order_id))
+
+
+def created(order_id: UUID, **lines: int) -> Event:
+    data = OrderCreated(
+        customer_email="ada@example.org",
+        currency="EUR",
+        total=100,
+        lines=tuple(Line(sku=sku, quantity=n, unit_price=1) for sku, n in lines.items()),
+    )
+    return Event(source="order", subject=order_id, sequence=1, traceparent="00-1-2-01", data=data)
+
+
+def cancelled(order_id: UUID) -> Event:
+    data = OrderCancelled(
+        reason="customer", customer_email="ada@example.org", currency="EUR", total=100, lines=()
+    )
+    return Event(source="order", subject=order_id, sequence=2, data=data)
+
+
+def deliver(sessions: Sessions, event: Event) -> None:
+    receive(sessions, HANDLERS, json.loads(codec.encode(event)), task=event.type, attempts=1)
+
+
+def told(sessions: Sessions, order_id: UUID) -> list[Event]:
+    with transaction(sessions) as session:
+        rows = session.scalars(
+            select(outbox.c.event).where(outbox.c.subject == order_id).order_by(outbox.c.id)
+        )
+        return [codec.decode(json.loads(row)) for row in rows]
+
+
+def test_the_migrations_make_what_the_models_say(inventory_database: Sessions) -> None:
+    with inventory_database() as session:
+        url = session.get_bind().engine.url
+
+    assert migrations.pending("inventory_worker", url) == []
+    assert migrations.check("inventory_worker", url) == []
+
+
+def test_an_order_that_fits_is_held_and_told(inventory_database: Sessions) -> None:
+    put(inventory_database, A=5, B=5)
+    order = uuid4()
+    event = created(order, B=1, A=5)
+
+    deliver(inventory_database, event)
+
+    assert reserved(inventory_database) == {"A": 5, "B": 1}
+    assert status(inventory_database, order) == Status.RESERVED
+    (answer,) = told(inventory_database, order)
+    assert answer.type == "stock.reserved"
+    assert [(line.sku, line.quantity) for line in answer.data.lines] == [("A", 5), ("B", 1)]
+    assert (answer.source, answer.sequence) == ("inventory", 1)
+    assert (answer.causationid, answer.traceparent) == (event.id, event.traceparent)
+
+
+def test_a_short_order_holds_nothing_and_is_told_why(inventory_database: Sessions) -> None:
+    put(inventory_database, A=5, B=1)
+    order = uuid4()
+
+    deliver(inventory_database, created(order, A=1, B=2, NOPE=1))
+
+    assert reserved(inventory_database) == {"A": 0, "B": 0}
+    assert status(inventory_database, order) == Status.REJECTED
+    (answer,) = told(inventory_database, order)
+    assert (answer.type, answer.data.reason) == ("stock.rejected", "out_of_stock")
+    assert [(s.sku, s.requested, s.available) for s in answer.data.shortages] == [
+        ("B", 2, 1),
+        ("NOPE", 1, 0),
+    ]
+
+
+def test_a_quantity_beyond_any_column_is_just_short(inventory_database: Sessions) -> None:
+    put(inventory_database, A=5)
+    order = uuid4()
+
+    deliver(inventory_database, created(order, A=2**70))
+
+    assert status(inventory_database, order) == Status.REJECTED
+
+
+def test_a_cancelled_order_gives_back_what_it_held(inventory_database: Sessions) -> None:
+    put(inventory_database, A=5, B=5)
+    order = uuid4()
+    deliver(inventory_database, created(order, A=3, B=2))
+
+    deliver(inventory_database, cancelled(order))
+    deliver(inventory_database, cancelled(order))
+
+    assert reserved(inventory_database) == {"A": 0, "B": 0}
+    assert status(inventory_database, order) == Status.RELEASED
+    answers = told(inventory_database, order)
+    assert [(a.type, a.sequence) for a in answers] == [("stock.reserved", 1), ("stock.released", 2)]
+    assert [(line.sku, line.quantity) for line in answers[1].data.lines] == [("A", 3), ("B", 2)]
+
+
+def test_a_cancelled_order_that_was_rejected_gives_back_nothing(
+    inventory_database: Sessions,
+) -> None:
+    put(inventory_database, A=1)
+    order = uuid4()
+    deliver(inventory_database, created(order, A=2))
+
+    deliver(inventory_database, cancelled(order))
+
+    assert status(inventory_database, order) == Status.REJECTED
+    assert [answer.type for answer in told(inventory_database, order)] == ["stock.rejected"]
+
+
+def test_an_order_cancelled_before_it_was_created_reserves_nothing(
+    inventory_database: Sessions,
+) -> None:
+    put(inventory_database, A=5)
+    order = uuid4()
+
+    deliver(inventory_database, cancelled(order))
+    deliver(inventory_database, created(order, A=1))
+
+    assert status(inventory_database, order) == Status.CANCELLED
+    assert reserved(inventory_database) == {"A": 0}
+    assert told(inventory_database, order) == []
+
+
+def test_an_order_created_twice_under_two_event_ids_is_reserved_once(
+    inventory_database: Sessions,
+) -> None:
+    put(inventory_database, A=5)
+    order = uuid4()
+
+    deliver(inventory_database, created(order, A=2))
+    deliver(inventory_database, created(order, A=2))
+
+    assert reserved(inventory_database) == {"A": 2}
+    assert len(told(inventory_database, order)) == 1
+
+
+def test_several_orders_in_one_transaction_see_each_other(inventory_database: Sessions) -> None:
+    put(inventory_database, A=5)
+    orders = [uuid4(), uuid4(), uuid4()]
+
+    with transaction(inventory_database) as session:
+        for order in orders:
+            HANDLERS[OrderCreated](session, created(order, A=2))
+        HANDLERS[OrderCancelled](session, cancelled(orders[0]))
+
+    assert [status(inventory_database, order) for order in orders] == [
+        Status.RELEASED,
+        Status.RESERVED,
+        Status.REJECTED,
+    ]
+    assert reserved(inventory_database) == {"A": 2}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_concurrent_overlapping_orders_neither_deadlock_nor_oversell(
+    inventory_database: Sessions, seed: int
+) -> None:
+    """Eight workers, few SKUs, events doubled and shuffled: at rest the sums agree."""
+    chance = random.Random(seed)
+    skus = ["A", "B", "C", "D", "E"]
+    put(inventory_database, **dict.fromkeys(skus, 60))
+    events = []
+    for _ in range(150):
+        order = uuid4()
+        lines = chance.sample(skus, chance.randint(1, 5))
+        events.append(created(order, **{sku: chance.randint(1, 3) for sku in lines}))
+        if chance.random() < 0.4:
+            events.append(cancelled(order))
+    events += chance.sample(events, 40)
+    chance.shuffle(events)
+
+    with ThreadPoolExecutor(8) as workers:
+        # A deadlock, or a row that would go below zero, raises here.
+        list(workers.map(lambda event: deliver(inventory_database, event), events))
+
+    assert_consistent(inventory_database)
+
+
+def assert_consistent(sessions: Sessions) -> None:
+    with transaction(sessions) as session:
+        held = session.execute(
+            select(ReservationLine.sku, func.sum(ReservationLine.quantity))
+            .join(Reservation, Reservation.order_id == ReservationLine.order_id)
+            .where(Reservation.status == Status.RESERVED)
+            .group_by(ReservationLine.sku)
+        )
+        sums = Counter({sku: int(quantity) for sku, quantity in held})
+        levels = session.scalars(select(Stock)).all()
+        statuses = {row.order_id: row.status for row in session.scalars(select(Reservation))}
+        published = defaultdict(list)
+        for subject, event_type in session.execute(
+            select(outbox.c.subject, outbox.c.type).order_by(outbox.c.id)
+        ):
+            published[subject].append(event_type)
+    assert {level.sku: level.reserved for level in levels} == {
+        level.sku: sums[level.sku] for level in levels
+    }
+    assert all(0 <= level.reserved <= level.on_hand for level in levels)
+    expected = {
+        Status.RESERVED: ["stock.reserved"],
+        Status.REJECTED: ["stock.rejected"],
+        Status.RELEASED: ["stock.reserved", "stock.released"],
+        Status.CANCELLED: [],
+    }
+    assert {order: published[order] for order in statuses} == {
+        order: expected[Status(status)] for order, status in statuses.items()
+    }
+    assert set(statuses.values()) == set(Status), "the orders were not mixed enough"

@@ -1,0 +1,90 @@
+"""A message tells why it failed, from attempt to attempt, until somebody takes it out."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import Permanent, Transient
+from common.failure import TEXT_LIMIT, Failure, without_failure
+
+HEADERS: dict[str, Any] = {"id": "1", "task": "order.created", "traceparent": "00-1-2-01"}
+
+
+def fail(error: BaseException, headers: dict[str, Any], release: str = "r1") -> dict[str, Any]:
+    failure = Failure.of(error, service="inventory", release=release, headers=headers)
+    return headers | failure.to_headers()
+
+
+def test_the_first_failure_tells_what_failed_and_when() -> None:
+    before = datetime.now(UTC)
+
+    failure = Failure.of(Transient("no route"), service="inventory", release="r1", headers=HEADERS)
+
+    assert (failure.service, failure.release) == ("inventory", "r1")
+    assert (failure.exception, failure.text) == ("Transient", "no route")
+    assert failure.attempts == 1
+    assert failure.first_at == failure.last_at
+    # Milliseconds are cut off, not rounded.
+    assert abs((datetime.fromisoformat(failure.first_at) - before).total_seconds()) < 5
+
+
+def test_a_later_failure_counts_on_and_keeps_the_time_of_the_first() -> None:
+    # given a message that failed long ago
+    first = fail(Transient("no route"), HEADERS)
+    first["x-failure-first-at"] = first["x-failure-last-at"] = "2025-01-01T00:00:00.000+00:00"
+
+    # when it fails twice more, the last time in another release
+    second = fail(Transient("no route"), first)
+    third = fail(Permanent("no such order"), second, release="r2")
+
+    # then
+    failure = Failure.from_headers(third)
+    assert failure is not None
+    assert failure.attempts == 3
+    assert (failure.exception, failure.text, failure.release) == (
+        "Permanent",
+        "no such order",
+        "r2",
+    )
+    assert failure.first_at == "2025-01-01T00:00:00.000+00:00"
+    assert failure.last_at > failure.first_at
+
+
+def test_a_long_text_is_cut() -> None:
+    failure = Failure.of(ValueError("é" * 9000), service="order", release="r", headers={})
+
+    assert failure.text == "é" * TEXT_LIMIT
+
+
+def test_a_message_that_never_failed_has_no_failure() -> None:
+    assert Failure.from_headers(HEADERS) is None
+    assert without_failure(HEADERS) == HEADERS
+
+
+@pytest.mark.parametrize("name", ["x-failure-attempts", "x-failure-service", "x-failure-first-at"])
+def test_half_a_failure_is_none(name: str) -> None:
+    headers = fail(Transient(), HEADERS)
+    del headers[name]
+
+    assert Failure.from_headers(headers) is None
+
+
+@pytest.mark.parametrize("attempts", ["3", None, 2.0, [1]])
+def test_attempts_that_are_no_number_start_anew(attempts: object) -> None:
+    headers = fail(Transient(), HEADERS) | {"x-failure-attempts": attempts}
+
+    assert fail(Transient(), headers)["x-failure-attempts"] == 1
+
+
+def test_without_its_failure_a_message_is_what_it_was() -> None:
+    assert without_failure(fail(Permanent(), fail(Transient(), HEADERS))) == HEADERS
+
+
+@given(st.text(max_size=50), st.text(max_size=50), st.text(max_size=50))
+def test_a_failure_survives_its_headers(text: str, service: str, release: str) -> None:
+    failure = Failure.of(ValueError(text), service=service, release=release, headers={})
+
+    assert Failure.from_headers(failure.to_headers()) == failure
