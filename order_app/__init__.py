@@ -1,0 +1,1 @@
+"""The order service: takes orders over HTTP and decides what becomes of them."""

@@ -1,0 +1,162 @@
+"""The orders API: each route checks what it gets, calls one use-case, and shows the result."""
+
+from datetime import timedelta
+from http import HTTPStatus
+
+from flask import Response, current_app, g, request, url_for
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import BaseModel
+
+from order_app import service
+from order_app.domain import Order, Reason
+from order_app.idempotency import KeyReused
+from order_app.models import db
+from order_app.outbox import Cause
+from order_app.problems import Refusal, responses
+from order_app.schemas import NewOrder, OrderPath, OrderQuery, PlacingHeaders
+from order_app.settings import ApiSettings
+from order_app.timeline import timeline
+from order_app.views import OrderPage, OrderView, Timeline
+
+_S = HTTPStatus
+
+orders = APIBlueprint(
+    "orders",
+    __name__,
+    url_prefix="/orders",
+    abp_tags=[Tag(name="orders", description="Place, watch and cancel orders.")],
+    abp_responses=responses({}, _S.UNPROCESSABLE_ENTITY, _S.SERVICE_UNAVAILABLE),
+    operation_id_callback=lambda *, name, **_: name,
+)
+
+_PLACED = {
+    "description": "The order, PENDING until the inventory has answered.",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/OrderView"}}},
+    "headers": {
+        "Location": {"description": "The order's path.", "schema": {"type": "string"}},
+        "Idempotency-Replayed": {
+            "description": "`true` if the order was placed by an earlier request with this key.",
+            "schema": {"type": "string", "enum": ["true"]},
+        },
+    },
+}
+
+
+@orders.post(
+    "",
+    responses=responses(
+        {201: _PLACED}, _S.BAD_REQUEST, _S.REQUEST_ENTITY_TOO_LARGE, _S.UNSUPPORTED_MEDIA_TYPE
+    ),
+)
+def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
+    """Place an order.
+
+    It is accepted at once and PENDING; read it again to learn what became of it.
+    """
+    settings: ApiSettings = current_app.extensions["order_settings"]
+    _check_currency(body.currency, settings.order_currencies)
+    try:
+        with db.session.begin():
+            order, placed = service.place_order(
+                db.session(),
+                body.placement(),
+                deadline=timedelta(seconds=settings.order_deadline),
+                cause=Cause(traceparent=g.traceparent),
+                key=header.idempotency_key,
+            )
+    except KeyReused as error:
+        raise Refusal(_S.UNPROCESSABLE_ENTITY, str(error), field="Idempotency-Key") from error
+    headers = {"Location": url_for("orders.get_order", order_id=order.id)}
+    if not placed:
+        headers["Idempotency-Replayed"] = "true"
+    return _json(OrderView.of(order), _S.CREATED, headers)
+
+
+@orders.get("", responses={200: OrderPage})
+def list_orders(query: OrderQuery) -> Response:
+    """List orders, newest first."""
+    _refuse_repeated_parameters()
+    with db.session.begin():
+        page = service.list_page(
+            db.session(),
+            limit=query.limit,
+            after=query.cursor,
+            status=query.status,
+            customer_email=query.email,
+        )
+    return _json(OrderPage.of(page))
+
+
+@orders.get("/<order_id>", responses=responses({200: OrderView}, _S.NOT_FOUND))
+def get_order(path: OrderPath) -> Response:
+    """Show an order."""
+    with db.session.begin():
+        order = service.get(db.session(), path.order_id)
+    return _json(OrderView.of(order))
+
+
+@orders.post(
+    "/<order_id>/cancel",
+    responses=responses({200: OrderView}, _S.NOT_FOUND, _S.CONFLICT),
+)
+def cancel_order(path: OrderPath) -> Response:
+    """Cancel an order for its customer.
+
+    It may be PENDING or CONFIRMED; to cancel it again is harmless. An order that was cancelled
+    for another reason stays so: 409.
+    """
+    with db.session.begin():
+        order = service.cancel(
+            db.session(),
+            path.order_id,
+            Reason.CUSTOMER,
+            cause=Cause(traceparent=g.traceparent),
+        )
+    _check_cancelled_by_customer(order)
+    return _json(OrderView.of(order))
+
+
+@orders.get("/<order_id>/timeline", responses=responses({200: Timeline}, _S.NOT_FOUND))
+def get_timeline(path: OrderPath) -> Response:
+    """Show an order's events.
+
+    Old ones are removed after a time, and then missing here.
+    """
+    with db.session.begin():
+        entries = timeline(db.session(), path.order_id)
+    return _json(Timeline.of(path.order_id, entries))
+
+
+def _check_currency(currency: str, allowed: tuple[str, ...]) -> None:
+    if currency not in allowed:
+        raise Refusal(
+            _S.UNPROCESSABLE_ENTITY,
+            "The request is not valid.",
+            field="currency",
+            message=f"must be one of {', '.join(allowed)}",
+        )
+
+
+def _check_cancelled_by_customer(order: Order) -> None:
+    if order.reason is not Reason.CUSTOMER:
+        raise Refusal(_S.CONFLICT, f"The order is cancelled already: {order.reason}.")
+
+
+def _refuse_repeated_parameters() -> None:
+    for name, values in request.args.lists():
+        if len(values) > 1:
+            raise Refusal(
+                _S.UNPROCESSABLE_ENTITY,
+                "The request is not valid.",
+                field=name,
+                message="is given more than once",
+            )
+
+
+def _json(
+    view: BaseModel, status: HTTPStatus = _S.OK, headers: dict[str, str] | None = None
+) -> Response:
+    return Response(
+        view.model_dump_json(), status, headers=headers, content_type="application/json"
+    )

@@ -1,0 +1,44 @@
+"""PROCESS: the orders API, `gunicorn 'order_app.app:create_app()'`."""
+
+from flask_openapi3.openapi import OpenAPI
+
+from common import db as database
+from common.settings import load
+from common.telemetry import configure_logging
+from order_app import access_log, description, problems
+from order_app.api import orders
+from order_app.json_body import BODY_LIMIT, JsonRequest
+from order_app.metrics import Metrics
+from order_app.models import db
+from order_app.probes import probes
+from order_app.settings import ApiSettings
+
+
+def create_app(settings: ApiSettings | None = None) -> OpenAPI:
+    """Return the API; without settings, those of the environment."""
+    settings = settings or load(ApiSettings)
+    configure_logging(settings.log_level)
+    app = OpenAPI(
+        __name__,
+        info=description.INFO,
+        doc_ui=False,
+        security_schemes={},
+        validation_error_model=problems.Problem,
+        validation_error_callback=problems.invalid,
+    )
+    app.url_map.merge_slashes = False
+    app.request_class = JsonRequest
+    app.extensions["order_settings"] = settings
+    app.extensions["order_metrics"] = Metrics(settings.prometheus_multiproc_dir)
+    app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
+    app.config["SQLALCHEMY_DATABASE_URI"] = database.url(settings)
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = database.engine_options(
+        settings, pool_size=settings.api_pool_size
+    )
+    db.init_app(app)
+    problems.install(app)
+    access_log.install(app)
+    app.register_api(orders)
+    app.register_api(probes)
+    description.install(app, currencies=settings.order_currencies)
+    return app

@@ -1,0 +1,107 @@
+"""The order: its states and the rules between them, as pure functions on frozen values.
+
+PENDING becomes CONFIRMED or CANCELLED; CONFIRMED becomes CANCELLED if the customer wants so.
+Whatever comes too late or twice changes nothing: the functions then return the order they got.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+
+class Status(StrEnum):
+    """Where an order stands."""
+
+    #: Waits for the inventory's answer.
+    PENDING = "PENDING"
+    #: Its stock is reserved: the shop will deliver it.
+    CONFIRMED = "CONFIRMED"
+    #: It is off, for a `Reason`.
+    CANCELLED = "CANCELLED"
+
+
+class Reason(StrEnum):
+    """Why an order is off."""
+
+    #: The inventory could not reserve all of its lines.
+    OUT_OF_STOCK = "out_of_stock"
+    #: The customer wanted so.
+    CUSTOMER = "customer"
+    #: Nobody decided about it in time.
+    DEADLINE = "deadline"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One position of an order; `unit_price` in minor units of the order's currency."""
+
+    sku: str
+    quantity: int
+    unit_price: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a customer wants, and what became of it.
+
+    `reason` is set exactly while the order is CANCELLED, `decided_at` from the moment it is no
+    longer PENDING. A PENDING order is cancelled at `deadline_at`.
+    """
+
+    id: UUID
+    customer_email: str
+    currency: str
+    lines: tuple[Line, ...]
+    created_at: datetime
+    deadline_at: datetime
+    status: Status = Status.PENDING
+    reason: Reason | None = None
+    decided_at: datetime | None = None
+
+    @property
+    def total(self) -> int:
+        """What all of it costs, in minor units of its currency."""
+        return sum(line.quantity * line.unit_price for line in self.lines)
+
+
+#: From which states each reason may cancel an order.
+_CANCELS = {
+    Reason.OUT_OF_STOCK: {Status.PENDING},
+    Reason.CUSTOMER: {Status.PENDING, Status.CONFIRMED},
+    Reason.DEADLINE: {Status.PENDING},
+}
+
+
+def place(
+    order_id: UUID,
+    *,
+    customer_email: str,
+    currency: str,
+    lines: tuple[Line, ...],
+    now: datetime,
+    deadline: timedelta,
+) -> Order:
+    """Return a new order, PENDING for no longer than `deadline`."""
+    return Order(
+        id=order_id,
+        customer_email=customer_email,
+        currency=currency,
+        lines=lines,
+        created_at=now,
+        deadline_at=now + deadline,
+    )
+
+
+def confirm(order: Order, *, now: datetime) -> Order:
+    """Return the order CONFIRMED, or unchanged if it is PENDING no more."""
+    if order.status is not Status.PENDING:
+        return order
+    return replace(order, status=Status.CONFIRMED, decided_at=now)
+
+
+def cancel(order: Order, reason: Reason, *, now: datetime) -> Order:
+    """Return the order CANCELLED, or unchanged if this reason cannot cancel it any more."""
+    if order.status not in _CANCELS[reason]:
+        return order
+    return replace(order, status=Status.CANCELLED, reason=reason, decided_at=now)

@@ -1,0 +1,41 @@
+"""What the order service does about the events of others."""
+
+from collections.abc import Callable, Mapping
+
+from sqlalchemy.orm import Session
+
+from common.events import Data, Event, StockRejected, StockReleased, StockReserved
+from order_app import service
+from order_app.domain import Reason
+from order_app.outbox import Cause
+
+Handler = Callable[[Session, Event], None]
+
+
+def on_stock_reserved(session: Session, event: Event) -> None:
+    """Confirm the order, unless it was cancelled meanwhile."""
+    service.confirm(session, event.subject, cause=Cause.of(event))
+
+
+def on_stock_rejected(session: Session, event: Event) -> None:
+    """Cancel the order for want of stock, and pass on what was short."""
+    assert isinstance(event.data, StockRejected)  # noqa: S101  # HANDLERS says so
+    service.cancel(
+        session,
+        event.subject,
+        Reason.OUT_OF_STOCK,
+        cause=Cause.of(event),
+        shortages=event.data.shortages,
+    )
+
+
+def on_stock_released(session: Session, event: Event) -> None:
+    """Change nothing: the event's inbox row shows it in the order's timeline."""
+    service.get(session, event.subject)
+
+
+HANDLERS: Mapping[type[Data], Handler] = {
+    StockReserved: on_stock_reserved,
+    StockRejected: on_stock_rejected,
+    StockReleased: on_stock_released,
+}

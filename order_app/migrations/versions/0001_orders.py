@@ -1,0 +1,197 @@
+"""Orders, idempotency keys, outbox and inbox."""
+
+from alembic import op
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Integer,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    _orders()
+    _order_lines()
+    _idempotency_keys()
+    _outbox()
+    _inbox()
+
+
+def downgrade() -> None:
+    for table in (
+        "inbox",
+        "relay_state",
+        "outbox",
+        "idempotency_keys",
+        "order_lines",
+        "orders",
+    ):
+        op.drop_table(table)
+
+
+def _orders() -> None:
+    op.create_table(
+        "orders",
+        Column("id", Uuid, primary_key=True),
+        Column("customer_email", Text, nullable=False),
+        Column("currency", Text, nullable=False),
+        Column("status", Text, nullable=False),
+        Column("reason", Text),
+        Column("total", BigInteger, nullable=False, comment="In minor units of the currency."),
+        Column("created_at", DateTime(timezone=True), nullable=False),
+        Column("decided_at", DateTime(timezone=True)),
+        Column("deadline_at", DateTime(timezone=True), nullable=False),
+        Column("traceparent", Text, comment="Of the request that placed it."),
+        Column("sequence", Integer, nullable=False, comment="How many events told of it so far."),
+        CheckConstraint(
+            "status IN ('PENDING', 'CONFIRMED', 'CANCELLED')", name=op.f("ck_orders_status")
+        ),
+        CheckConstraint(
+            "(status = 'CANCELLED') = (reason IS NOT NULL)", name=op.f("ck_orders_reason")
+        ),
+        CheckConstraint(
+            "(status = 'PENDING') = (decided_at IS NULL)", name=op.f("ck_orders_decided_at")
+        ),
+    )
+    op.create_index("ix_orders_created_at", "orders", ["created_at", "id"])
+    op.create_index("ix_orders_status", "orders", ["status", "created_at", "id"])
+    op.create_index("ix_orders_customer_email", "orders", ["customer_email", "created_at", "id"])
+    op.create_index(
+        "ix_orders_pending_deadline_at",
+        "orders",
+        ["deadline_at"],
+        postgresql_where=text("status = 'PENDING'"),
+    )
+
+
+def _order_lines() -> None:
+    op.create_table(
+        "order_lines",
+        Column(
+            "order_id",
+            Uuid,
+            ForeignKey("orders.id", ondelete="CASCADE", name="fk_order_lines_order_id_orders"),
+            primary_key=True,
+        ),
+        Column("position", SmallInteger, primary_key=True),
+        Column("sku", Text, nullable=False),
+        Column("quantity", Integer, nullable=False),
+        Column("unit_price", BigInteger, nullable=False),
+        UniqueConstraint("order_id", "sku", name="uq_order_lines_order_id"),
+        CheckConstraint("quantity >= 1", name=op.f("ck_order_lines_quantity")),
+        CheckConstraint("unit_price >= 0", name=op.f("ck_order_lines_unit_price")),
+    )
+
+
+def _idempotency_keys() -> None:
+    op.create_table(
+        "idempotency_keys",
+        Column("key", Text, primary_key=True),
+        Column(
+            "fingerprint", Text, nullable=False, comment="SHA-256 of what the request asked for."
+        ),
+        Column(
+            "order_id",
+            Uuid,
+            ForeignKey(
+                "orders.id",
+                ondelete="CASCADE",
+                deferrable=True,
+                initially="DEFERRED",
+                name="fk_idempotency_keys_order_id_orders",
+            ),
+            nullable=False,
+        ),
+        _now("created_at"),
+    )
+    op.create_index("ix_idempotency_keys_order_id", "idempotency_keys", ["order_id"])
+
+
+def _outbox() -> None:
+    op.create_table(
+        "outbox",
+        Column("id", BigInteger, Identity(always=True), primary_key=True),
+        Column("event_id", Uuid, nullable=False, unique=True),
+        Column("type", Text, nullable=False),
+        Column("subject", Uuid, nullable=False),
+        Column("event", Text, nullable=False, comment="The envelope as it goes on the wire."),
+        _now("created_at"),
+        Column("sent_at", DateTime(timezone=True), comment="When the broker confirmed it."),
+        Column(
+            "next_attempt_at",
+            DateTime(timezone=True),
+            nullable=False,
+            server_default=func.now(),
+            comment="Not before this; later than created_at once the broker has refused it.",
+        ),
+        Column(
+            "unroutable_reason",
+            Text,
+            comment="Why the broker returned it last; null once it is sent.",
+        ),
+    )
+    unsent, sent = text("sent_at IS NULL"), text("sent_at IS NOT NULL")
+    op.create_index(
+        "ix_outbox_unsent", "outbox", ["next_attempt_at", "id"], postgresql_where=unsent
+    )
+    op.create_index(
+        "ix_outbox_unsent_subject", "outbox", ["subject", "id"], postgresql_where=unsent
+    )
+    op.create_index("ix_outbox_subject", "outbox", ["subject"])
+    op.create_index("ix_outbox_sent_at", "outbox", ["sent_at"], postgresql_where=sent)
+    op.create_table(
+        "relay_state",
+        Column("id", SmallInteger, primary_key=True, autoincrement=False),
+        Column(
+            "passed_at",
+            DateTime(timezone=True),
+            nullable=False,
+            comment="Its last pass over the outbox.",
+        ),
+        Column(
+            "broker_error",
+            Text,
+            comment="Why that pass could not publish; null when it could.",
+        ),
+        CheckConstraint("id = 1", name=op.f("ck_relay_state_single")),
+    )
+
+
+def _inbox() -> None:
+    op.create_table(
+        "inbox",
+        Column("event_id", Uuid, primary_key=True, comment="The dedup key."),
+        Column("type", Text, nullable=False),
+        Column("source", Text, nullable=False),
+        Column("subject", Uuid, nullable=False),
+        Column("attempts", Integer, nullable=False, comment="1 when the first attempt succeeded."),
+        Column("traceparent", Text),
+        Column("causationid", Uuid),
+        Column(
+            "occurred_at",
+            DateTime(timezone=True),
+            nullable=False,
+            comment="The event's own time.",
+        ),
+        _now("handled_at"),
+    )
+    op.create_index("ix_inbox_subject", "inbox", ["subject"])
+    op.create_index("ix_inbox_handled_at", "inbox", ["handled_at"])
+
+
+def _now(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())

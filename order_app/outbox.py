@@ -1,0 +1,70 @@
+"""What the order service tells the others: facts about an order, as events in its outbox."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from common import events
+from common.events import Event, Line, OrderCancelled, OrderConfirmed, OrderCreated, Shortage
+from common.kombu_topology import ORDER
+from common.outbox import append
+from order_app.domain import Order, Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """What made an order change: a request or a timer, or the event `event_id`."""
+
+    traceparent: str | None = None
+    event_id: UUID | None = None
+
+    @classmethod
+    def of(cls, event: Event) -> "Cause":
+        """Return an event as the cause of what answers it."""
+        return cls(traceparent=event.traceparent, event_id=event.id)
+
+
+def record(
+    session: Session,
+    order: Order,
+    *,
+    sequence: int,
+    cause: Cause,
+    shortages: tuple[Shortage, ...] = (),
+) -> None:
+    """Append, in the caller's transaction, the event that tells of the order's new status.
+
+    `sequence` is the order's next; `shortages` are why it is CANCELLED, if for want of stock.
+    """
+    event = Event(
+        source=ORDER.name,
+        subject=order.id,
+        sequence=sequence,
+        traceparent=cause.traceparent,
+        causationid=cause.event_id,
+        data=_fact(order, shortages),
+    )
+    append(session, event)
+
+
+def _fact(order: Order, shortages: tuple[Shortage, ...]) -> events.Data:
+    created = OrderCreated(
+        customer_email=order.customer_email,
+        currency=order.currency,
+        total=order.total,
+        lines=tuple(
+            Line(sku=line.sku, quantity=line.quantity, unit_price=line.unit_price)
+            for line in order.lines
+        ),
+    )
+    # The later events repeat what was ordered, so that no consumer must remember it.
+    ordered: dict[str, Any] = {f.name: getattr(created, f.name) for f in fields(created)}
+    match order.status:
+        case Status.PENDING:
+            return created
+        case Status.CONFIRMED:
+            return OrderConfirmed(**ordered)
+        case Status.CANCELLED:
+            return OrderCancelled(reason=str(order.reason), shortages=shortages, **ordered)

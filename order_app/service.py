@@ -1,0 +1,177 @@
+"""The order service's use-cases; each runs in the caller's transaction, the first argument."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
+from uuid_utils.compat import uuid7
+
+from common.errors import Permanent
+from common.events import Shortage
+from order_app import domain, idempotency
+from order_app.domain import Line, Order, Reason, Status
+from order_app.models import OrderRow, store
+from order_app.outbox import Cause, record
+
+
+class UnknownOrder(Permanent):
+    """There is no order with this id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """What a customer asks for."""
+
+    customer_email: str
+    currency: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """A place in the list of all orders, newest first: that of the order with this id."""
+
+    created_at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some orders of a list, and the place after which it goes on, if it does."""
+
+    orders: tuple[Order, ...]
+    next: Position | None
+
+
+def place_order(
+    session: Session,
+    placement: Placement,
+    *,
+    deadline: timedelta,
+    cause: Cause,
+    key: str | None = None,
+) -> tuple[Order, bool]:
+    """Place an order that is PENDING for no longer than `deadline`.
+
+    Returns it and True, or the order that the idempotency key `key` stands for already and False.
+    Raises `KeyReused` if that one was placed by another request.
+    """
+    order_id = uuid7()
+    if key is not None:
+        claimed = idempotency.claim(session, key, json.dumps(asdict(placement)), order_id)
+        if claimed != order_id:
+            return get(session, claimed), False
+    order = domain.place(
+        order_id,
+        customer_email=placement.customer_email,
+        currency=placement.currency,
+        lines=placement.lines,
+        now=_now(),
+        deadline=deadline,
+    )
+    store(session, order, traceparent=cause.traceparent, sequence=1)
+    record(session, order, sequence=1, cause=cause)
+    return order, True
+
+
+def confirm(session: Session, order_id: UUID, *, cause: Cause) -> Order:
+    """Confirm the order, if it is PENDING; return it as it stands now. Raises `UnknownOrder`."""
+    row = _locked(session, order_id)
+    return _decide(session, row, domain.confirm(row.to_domain(), now=_now()), cause)
+
+
+def cancel(
+    session: Session,
+    order_id: UUID,
+    reason: Reason,
+    *,
+    cause: Cause,
+    shortages: tuple[Shortage, ...] = (),
+) -> Order:
+    """Cancel the order, if this reason still can; return it as it stands now.
+
+    Raises `UnknownOrder`.
+    """
+    row = _locked(session, order_id)
+    order = domain.cancel(row.to_domain(), reason, now=_now())
+    return _decide(session, row, order, cause, shortages)
+
+
+def sweep_deadlines(session: Session, now: datetime, limit: int) -> int:
+    """Cancel up to `limit` orders that are PENDING past their deadline; return how many.
+
+    Several may sweep at once: each passes over the orders that another one holds.
+    """
+    overdue = (
+        select(OrderRow)
+        .where(OrderRow.status == Status.PENDING, OrderRow.deadline_at <= now)
+        .order_by(OrderRow.deadline_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = session.scalars(overdue).all()
+    for row in rows:
+        order = domain.cancel(row.to_domain(), Reason.DEADLINE, now=now)
+        _decide(session, row, order, Cause(traceparent=row.traceparent))
+    return len(rows)
+
+
+def get(session: Session, order_id: UUID) -> Order:
+    """Return an order. Raises `UnknownOrder`."""
+    row = session.get(OrderRow, order_id)
+    if row is None:
+        raise UnknownOrder
+    return row.to_domain()
+
+
+def list_page(
+    session: Session,
+    *,
+    limit: int,
+    after: Position | None = None,
+    status: Status | None = None,
+    customer_email: str | None = None,
+) -> Page:
+    """Return up to `limit` orders, newest first, that have this status and this customer."""
+    place = tuple_(OrderRow.created_at, OrderRow.id)
+    query = select(OrderRow).order_by(OrderRow.created_at.desc(), OrderRow.id.desc())
+    if after is not None:
+        query = query.where(place < tuple_(after.created_at, after.id))
+    if status is not None:
+        query = query.where(OrderRow.status == status)
+    if customer_email is not None:
+        query = query.where(OrderRow.customer_email == customer_email)
+    # One more than asked for tells whether there is a next page.
+    rows = session.scalars(query.limit(limit + 1)).all()
+    orders = tuple(row.to_domain() for row in rows[:limit])
+    after = Position(created_at=orders[-1].created_at, id=orders[-1].id) if orders else None
+    return Page(orders=orders, next=after if len(rows) > limit else None)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _locked(session: Session, order_id: UUID) -> OrderRow:
+    # An earlier event of the same transaction may have loaded the row: read what is there now.
+    row = session.get(OrderRow, order_id, with_for_update=True, populate_existing=True)
+    if row is None:
+        raise UnknownOrder
+    return row
+
+
+def _decide(
+    session: Session,
+    row: OrderRow,
+    order: Order,
+    cause: Cause,
+    shortages: tuple[Shortage, ...] = (),
+) -> Order:
+    if order.status != row.status:
+        row.decide(order)
+        row.sequence += 1
+        record(session, order, sequence=row.sequence, cause=cause, shortages=shortages)
+    return order

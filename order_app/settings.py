@@ -1,0 +1,31 @@
+"""The order service's settings."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic_settings import NoDecode
+
+from common.settings import DatabaseSettings
+
+Currency = Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
+
+
+def _split(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
+class ApiSettings(DatabaseSettings):
+    """What the API reads; it never talks to the broker."""
+
+    #: Seconds an order may be PENDING before it is cancelled. Longer than the retry tiers together,
+    #: so that a service that was down for minutes still answers in time.
+    order_deadline: float = Field(900.0, gt=0, le=30 * 86_400)
+    #: ISO 4217 codes of the currencies in which customers may order, separated by commas.
+    order_currencies: Annotated[
+        tuple[Currency, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)
+    ] = ("AUD", "CAD", "CHF", "CZK", "DKK", "EUR", "GBP", "JPY", "NOK", "PLN", "SEK", "USD")
+    #: Connections of one API process: as many as it has threads, so that none waits for another.
+    api_pool_size: int = Field(8, ge=1, le=100)
+    #: Where the API's processes share their counts; empty at start. Needed with several processes.
+    prometheus_multiproc_dir: Path | None = None
