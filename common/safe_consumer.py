@@ -21,7 +21,7 @@ from common.settlement import Receipt, Settlement
 
 log = logging.getLogger(__name__)
 
-#: Bytes. The largest event that this system sends has about 30 kB.
+#: Bytes, or characters of a decoded text. The largest event that this system sends has about 30 kB.
 BODY_LIMIT = 256 * 1024
 
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
@@ -74,7 +74,7 @@ class SafeConsumer(Consumer):
 
     def refuse(self, message: Message, error: Exception) -> None:
         """Drop the message; without a dead-letter exchange on its queue it is gone."""
-        del error
+        log.error("a message was dropped", extra={"reason": str(error)})
         message.reject()
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
@@ -177,6 +177,11 @@ def check_headers(headers: dict[str, Any], *, known: Any) -> None:
             raise InvalidEvent(f"header {name} is set")
 
 
+def _text(body: str | bytes) -> str:
+    # py-amqp has decoded it already if it could.
+    return body if isinstance(body, str) else body.decode(errors="replace")
+
+
 def _is_uuid(value: object) -> bool:
     try:
         UUID(str(value))
@@ -191,7 +196,7 @@ def check_body(message: Message) -> None:
         raise InvalidEvent(f"content type is {message.content_type!r}, not application/json")
     if message.content_encoding not in (None, "utf-8"):
         raise InvalidEvent(f"content encoding is {message.content_encoding!r}, not utf-8")
-    if b"\\u0000" in message.body:
+    if "\\u0000" in _text(message.body):
         raise InvalidEvent("body contains NUL, which PostgreSQL cannot store")
     try:
         body = message.payload

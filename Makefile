@@ -1,0 +1,46 @@
+# Needs Debian (or Ubuntu) with Python >= 3.11; `make up` installs the rest. No Docker.
+
+PYTHON ?= python3
+export PYTHON
+local = .venv/bin/python -m deploy.local
+
+.DEFAULT_GOAL := help
+.PHONY: help up down status logs reset env test lint
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+down status logs reset env: .venv/bin/python
+
+.venv/bin/python:
+	@echo "nothing is installed here yet; run: make up" >&2; exit 1
+
+up: ## install what is missing, start everything, wait until it is healthy
+	@deploy/local/install.sh python broker database mail
+	@$(local) up
+
+down: ## stop everything that `make up` started
+	@$(local) down
+
+status: ## show each process: state, uptime, health, URL
+	@$(local) status
+
+logs: ## follow the logs; P=order-relay for one process
+	@$(local) logs $(P)
+
+reset: ## stop everything and delete all data, without asking
+	@$(local) reset
+
+env: ## print the addresses and keys as `export` lines, for a shell to eval
+	@$(local) env
+
+test: ## run the tests; T="tests/unit -k outbox" for some of them
+	@deploy/local/install.sh python broker database
+	@.venv/bin/pytest $(T)
+
+lint: ## check style, import directions and types
+	@deploy/local/install.sh python
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/lint-imports
+	@.venv/bin/mypy

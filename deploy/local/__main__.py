@@ -1,0 +1,145 @@
+"""The commands behind `make up`, `down`, `status`, `logs`, `reset` and `env`."""
+
+import os
+import shlex
+from datetime import timedelta
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from deploy.local import REPOSITORY, broker, credentials, maildev, programs, sample, stack
+from deploy.local.ports import Ports, configured_ports
+from deploy.local.problem import Problem, interruptible
+from deploy.local.progress import step
+from deploy.local.state import StateDirectory, create_state, delete_state, only_one, open_state
+from deploy.local.watch import ailment
+
+STATE = REPOSITORY / ".run"
+ENV_FILE = REPOSITORY / ".env"
+
+
+@click.group(context_settings={"max_content_width": 100})
+def main() -> None:
+    """Run the order system on this machine."""
+
+
+@main.command()
+def up() -> None:
+    """Start everything that does not run yet and wait until all of it is healthy."""
+    ports = configured_ports(ENV_FILE)
+    state = create_state(STATE)
+    advice = "make up goes on from here, make down stops what has started"
+    with interruptible(advice), only_one(state):
+        stack.prepare(state, ports)
+        run = stack.describe(state, ports)
+        stack.up(run)
+        if not state.complete.exists():
+            with step("importing sample stock"):
+                sample.import_stock(state)
+            with step("placing a sample order"):
+                order = sample.place_order(programs.api_url(ports), state.log("api"))
+            state.complete.touch()
+            click.echo(f"\nThe sample order, as {programs.api_url(ports)}/orders/{order['id']}:")
+            Console().print_json(data=order)
+    click.echo("\nEverything runs:")
+    for process in run.processes:
+        if process.url:
+            click.echo(f"  {process.name:<10} {process.url}")
+    click.echo('\nmake status | logs | down, and for a shell: eval "$(make -s env)"')
+
+
+@main.command()
+def down() -> None:
+    """Stop everything that `up` has started."""
+    state = open_state(STATE)
+    if state is None:
+        click.echo("Nothing runs.")
+        return
+    with only_one(state), step("stopping everything"):
+        stopped = stack.down(state)
+    click.echo(f"{stopped} processes stopped." if stopped else "Nothing ran.")
+
+
+@main.command()
+def reset() -> None:
+    """Stop everything and delete all data, logs and secrets."""
+    if state := open_state(STATE):
+        with only_one(state), step("stopping everything"):
+            stack.down(state)
+    with step("deleting all data"):
+        delete_state(STATE)
+
+
+@main.command()
+@click.pass_context
+def status(context: click.Context) -> None:
+    """Show each process; end with status 1 when one of them is not healthy."""
+    state = _existing_state()
+    run = stack.describe(state, _chosen_ports(state))
+    reports = run.supervision.reports()
+    table = Table("process", "state", "pid", "uptime", "health", "url", box=None, pad_edge=False)
+    all_healthy = True
+    for process in run.processes:
+        report = reports.get(process.name)
+        wrong = ailment(process, report)
+        all_healthy &= wrong is None
+        table.add_row(
+            process.name,
+            report.state.lower() if report else "-",
+            str(report.pid) if report and report.pid else "-",
+            str(timedelta(seconds=report.uptime)) if report and report.runs else "-",
+            f"[red]{wrong}[/]" if wrong else "[green]healthy[/]",
+            process.url,
+        )
+    # No terminal, no lines cut off: its reader is a script or a file.
+    terminal = Console()
+    Console(width=None if terminal.is_terminal else 200).print(table)
+    context.exit(0 if all_healthy else 1)
+
+
+@main.command()
+@click.argument("process", required=False)
+def logs(process: str | None) -> None:
+    """Follow the log of one process, or all logs."""
+    state = _existing_state()
+    known = sorted(path.stem for path in state.logs.glob("*.log"))
+    if process and process not in known:
+        raise Problem(f"no log of {process}; there are: {', '.join(known)}")
+    files = [str(state.log(name)) for name in ([process] if process else known)]
+    tail = "/usr/bin/tail"
+    os.execv(tail, [tail, "-n", "50" if process else "5", "-F", *files])  # noqa: S606
+
+
+@main.command()
+def env() -> None:
+    """Print the addresses of this run as `export` lines."""
+    state = _existing_state()
+    ports = _chosen_ports(state)
+    password = credentials.read(state.secrets, credentials.DEPLOYER)
+    values = {
+        "ORDERS_URL": programs.api_url(ports),
+        "ORDERS_BROKER_ADMIN_URL": broker.management_url(ports).replace(
+            "//", f"//{broker.DEPLOYER}:{password}@"
+        ),
+        "ORDERS_MAIL_URL": maildev.url(ports),
+    }
+    for name, value in values.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _chosen_ports(state: StateDirectory) -> Ports:
+    try:
+        return Ports.model_validate_json(state.ports.read_text())
+    except FileNotFoundError:
+        return configured_ports(ENV_FILE)
+
+
+def _existing_state() -> StateDirectory:
+    if state := open_state(STATE):
+        return state
+    raise Problem("nothing runs here; start it with: make up")
+
+
+if __name__ == "__main__":
+    main(prog_name="deploy.local")

@@ -1,0 +1,123 @@
+"""A private RabbitMQ node and its port mapper."""
+
+import secrets
+from hashlib import sha256
+from pathlib import Path
+
+from deploy.local import credentials
+from deploy.local.account import Account, unprivileged
+from deploy.local.health import answers, runs
+from deploy.local.ports import Ports
+from deploy.local.process import Process
+from deploy.local.state import StateDirectory
+from deploy.local.templates import render
+
+#: Debian's own wrapper in /usr/sbin insists on the user rabbitmq and on /var/lib.
+SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus")
+VHOST = "orders"
+DEPLOYER = "deployer"
+
+#: Erlang's schedulers spin for a while before they sleep; on an idle laptop that is wasted
+#: power. The rest keeps its distribution port, which takes no TLS, from the network.
+ERLANG_ARGUMENTS = (
+    "+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+)
+
+
+def prepare(state: StateDirectory, ports: Ports) -> None:
+    """Write the node's configuration; data of an earlier run is kept. The secrets must exist."""
+    user = unprivileged("rabbitmq")
+    home = user.directory(_home(state))
+    user.file(home / "rabbitmq.conf", _configuration(state, ports))
+    user.file(home / "enabled_plugins", f"[{','.join(PLUGINS)}].\n")
+    cookie = home / ".erlang.cookie"
+    if not cookie.exists():
+        user.file(cookie, secrets.token_hex(24), mode=0o400)
+
+
+def processes(state: StateDirectory, ports: Ports) -> tuple[Process, ...]:
+    """Return the port mapper and the node, in the order of their start. The secrets must exist."""
+    user = unprivileged("rabbitmq")
+    return (_epmd(user, _home(state), ports), _rabbitmq(user, state, ports))
+
+
+def management_url(ports: Ports) -> str:
+    """Return the address of the management page and its HTTP API."""
+    return f"http://127.0.0.1:{ports.management_port}"
+
+
+def _epmd(user: Account, home: Path, ports: Ports) -> Process:
+    # Erlang starts it by itself otherwise, and it would outlive the node.
+    return Process(
+        name="epmd",
+        command=("/usr/bin/epmd", "-address", "127.0.0.1", "-port", str(ports.epmd_port)),
+        environment={"HOME": str(home)},
+        check=runs,
+        ports={"EPMD_PORT": ports.epmd_port},
+        directory=home,
+        account=user,
+    )
+
+
+def _rabbitmq(user: Account, state: StateDirectory, ports: Ports) -> Process:
+    home = _home(state)
+    listening = f"{management_url(ports)}/api/health/checks/port-listener/{ports.amqp_port}"
+    password = credentials.read(state.secrets, credentials.DEPLOYER)
+    digest = sha256(_configuration(state, ports).encode()).hexdigest()
+    return Process(
+        name="rabbitmq",
+        command=(SERVER,),
+        environment={
+            "HOME": str(home),
+            "RABBITMQ_NODENAME": "orders@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(ports.amqp_port),
+            "RABBITMQ_DIST_PORT": str(ports.rabbitmq_dist_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(ports.epmd_port),
+            "RABBITMQ_MNESIA_BASE": str(home / "data"),
+            "RABBITMQ_LOG_BASE": str(home / "log"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_PID_FILE": str(home / "pid"),
+            "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(home / "config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
+            # Otherwise the machine's own /etc/rabbitmq/rabbitmq-env.conf changes our node.
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
+            # Bound schedulers of two nodes, ours and the tests', would share one core.
+            "RABBITMQ_SCHEDULER_BIND_TYPE": "u",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS,
+            # Its script becomes the node, instead of a shell that waits for the node: a signal
+            # reaches it, and no kill leaves it behind.
+            "RUNNING_UNDER_SYSTEMD": "true",
+            # A changed configuration is a changed process: the supervisor restarts it.
+            "CONFIGURATION": digest,
+        },
+        check=answers(listening, DEPLOYER, password),
+        ports={
+            "AMQP_PORT": ports.amqp_port,
+            "MANAGEMENT_PORT": ports.management_port,
+            "RABBITMQ_METRICS_PORT": ports.rabbitmq_metrics_port,
+            "RABBITMQ_DIST_PORT": ports.rabbitmq_dist_port,
+        },
+        directory=home,
+        account=user,
+        url=management_url(ports),
+        stop_seconds=60,
+    )
+
+
+def _home(state: StateDirectory) -> Path:
+    return state.path / "rabbitmq"
+
+
+def _configuration(state: StateDirectory, ports: Ports) -> str:
+    return render(
+        "rabbitmq.conf.j2",
+        ports=ports,
+        user=DEPLOYER,
+        password=credentials.read(state.secrets, credentials.DEPLOYER),
+        vhost=VHOST,
+    )

@@ -1,0 +1,69 @@
+"""How to tell that a process does its work: a check returns what is wrong, or None."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psycopg2  # type: ignore[import-untyped]
+
+Check = Callable[[], str | None]
+
+#: Seconds a check may take before the process counts as unhealthy.
+PATIENCE = 2.0
+
+#: Seconds after which a worker that did not touch its health file counts as unhealthy.
+HEARTBEAT = 10.0
+
+
+def runs() -> str | None:
+    """Find nothing wrong: for a process that the supervisor alone can judge."""
+    return None
+
+
+def answers(url: str, user: str | None = None, password: str = "") -> Check:
+    """Return a check that an HTTP server answers 200 here."""
+
+    def check() -> str | None:
+        try:
+            auth = httpx.BasicAuth(user, password) if user else None
+            response = httpx.get(url, auth=auth, timeout=PATIENCE, trust_env=False)
+        except httpx.HTTPError:
+            return "does not answer"
+        return None if response.status_code == httpx.codes.OK else f"HTTP {response.status_code}"
+
+    return check
+
+
+def beats(file: Path) -> Check:
+    """Return a check that a worker has touched its health file lately."""
+
+    def check() -> str | None:
+        try:
+            age = time.time() - file.stat().st_mtime
+        except FileNotFoundError:
+            return "no heartbeat yet"
+        return None if age < HEARTBEAT else f"last heartbeat {age:.0f} s ago"
+
+    return check
+
+
+def accepts_connections(port: int, user: str, password: str) -> Check:
+    """Return a check that PostgreSQL lets this user in."""
+
+    def check() -> str | None:
+        try:
+            psycopg2.connect(
+                host="127.0.0.1",
+                port=port,
+                user=user,
+                password=password,
+                dbname="postgres",
+                connect_timeout=int(PATIENCE),
+            ).close()
+        except psycopg2.OperationalError as error:
+            lines = str(error).strip().splitlines()
+            return lines[-1].strip() if lines else "does not answer"
+        return None
+
+    return check

@@ -1,0 +1,170 @@
+#!/usr/bin/env bash
+# Installs what the named parts need and what is missing: python, broker, database, mail.
+# A second run finds everything in place and changes nothing.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+python=${PYTHON:-python3}
+log=$(mktemp -t orders-install.XXXXXX)
+
+finish() {
+    local status=$?
+    remove_policy
+    if [ $status -eq 0 ]; then rm -f "$log"; fi
+    exit $status
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+fail() {
+    echo "install: $*" >&2
+    exit 1
+}
+
+# step TEXT COMMAND...: run a command, show one line for it, keep its output in the log.
+step() {
+    local text=$1 start=$SECONDS
+    shift
+    printf '  %s … ' "$text"
+    if "$@" >>"$log" 2>&1 </dev/null; then
+        echo "ok $((SECONDS - start))s"
+    else
+        echo failed
+        fail "$text failed: $(grep -v '^[[:space:]]*$' "$log" | tail -n 1); see $log"
+    fi
+}
+
+# ---- Debian packages
+
+policy=/usr/sbin/policy-rc.d
+policy_is_ours=
+
+# Packages start their services while they are installed, on the very ports we want. Debian asks
+# this file first. Ours says no only while this script lives, so one left behind does nothing.
+add_policy() {
+    [ ! -e $policy ] || return 0
+    policy_is_ours=yes
+    printf '#!/bin/sh\nkill -0 %s 2>/dev/null && exit 101\nexit 0\n' $$ |
+        "${as_root[@]}" sh -c "cat > $policy && chmod 755 $policy"
+}
+
+remove_policy() {
+    [ -z "$policy_is_ours" ] || "${as_root[@]}" rm -f $policy
+    policy_is_ours=
+}
+
+become_root() {
+    as_root=()
+    [ "$(id -u)" -ne 0 ] || return 0
+    as_root=(sudo -n)
+    "${as_root[@]}" true 2>/dev/null ||
+        fail "missing Debian packages; run: sudo apt-get install --no-install-recommends $*"
+}
+
+apt_get() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y "$@"
+}
+
+install_or_update() {
+    apt_get install --no-install-recommends "$@" ||
+        { apt_get update && apt_get install --no-install-recommends "$@"; }
+}
+
+packages() {
+    become_root "$@"
+    add_policy
+    local package
+    for package in "$@"; do
+        step "installing $package" install_or_update "$package"
+    done
+    remove_policy
+}
+
+# The services of packages that we installed must not start at the next boot either.
+disable_at_boot() {
+    [ -d /run/systemd/system ] || return 0
+    "${as_root[@]}" systemctl disable --quiet "$@" >>"$log" 2>&1 || true
+}
+
+# ---- parts
+
+python() {
+    command -v "$python" >/dev/null || packages python3 python3-venv
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "Python >= 3.11 is needed, $python is $("$python" -V 2>&1); set PYTHON=/path/to/python3"
+    "$python" -c 'import ensurepip' 2>/dev/null || packages python3-venv
+
+    # A virtual environment does not survive a move: its scripts name its old path.
+    if ! grep -qsF "$PWD/.venv/bin/python" .venv/bin/pip; then
+        step "creating .venv" "$python" -m venv --clear .venv
+    fi
+    local stamp=.venv/.installed wanted
+    wanted="$(sha256sum <requirements/dev.txt) $(sha256sum <deploy/local/install.sh)"
+    [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || return 0
+    step "installing Python packages" .venv/bin/python -m pip install --no-input \
+        --disable-pip-version-check --require-hashes -r requirements/dev.txt
+    step "installing the order system" link_project
+    echo "$wanted" >$stamp
+}
+
+# What `pip install -e .` does, without its build tools, which no lock file could pin.
+link_project() {
+    echo "$PWD" >"$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/order-system.pth"
+    cat >.venv/bin/orderctl <<SCRIPT
+#!/bin/sh
+'''exec' "$PWD/.venv/bin/python" "\$0" "\$@"
+' '''
+import sys
+from console.orderctl import main
+sys.exit(main())
+SCRIPT
+    chmod 755 .venv/bin/orderctl
+}
+
+broker() {
+    [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] && return 0
+    packages rabbitmq-server
+    disable_at_boot rabbitmq-server.service epmd.service epmd.socket
+}
+
+database() {
+    local newest
+    newest=$(newest_postgresql)
+    if [ "$newest" -eq 0 ]; then
+        packages postgresql
+        disable_at_boot postgresql.service
+        newest=$(newest_postgresql)
+    fi
+    [ "$newest" -ge 15 ] || fail "PostgreSQL >= 15 is needed, the newest installed is $newest"
+}
+
+newest_postgresql() {
+    local newest=0 directory version
+    for directory in /usr/lib/postgresql/*/bin; do
+        [ -x "$directory/initdb" ] || continue
+        version=$(basename "$(dirname "$directory")")
+        [ "$version" -le "$newest" ] || newest=$version
+    done
+    echo "$newest"
+}
+
+mail() {
+    local missing=()
+    command -v node >/dev/null || missing+=(nodejs)
+    command -v npm >/dev/null || missing+=(npm)
+    [ ${#missing[@]} -eq 0 ] || packages "${missing[@]}"
+
+    local place=.venv/maildev stamp=.venv/maildev/.installed wanted
+    wanted=$(sha256sum <deploy/local/mail/package-lock.json)
+    [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || return 0
+    mkdir -p $place
+    cp deploy/local/mail/package.json deploy/local/mail/package-lock.json $place/
+    step "installing maildev" npm ci --prefix $place --ignore-scripts --no-audit --no-fund
+    echo "$wanted" >$stamp
+}
+
+for part in "$@"; do
+    case $part in
+    python | broker | database | mail) "$part" ;;
+    *) fail "unknown part: $part" ;;
+    esac
+done

@@ -1,0 +1,101 @@
+"""Processes that belong to a state directory, found and stopped by pid."""
+
+import os
+import select
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from deploy.local.state import StateDirectory
+
+#: Every process of a run inherits this variable; its value is the run's state directory.
+MARK = "ORDERS_STATE_DIR"
+
+#: Seconds that a process has to end before it is killed.
+PATIENCE = 30.0
+
+
+def find(state: StateDirectory) -> set[int]:
+    """Return the pids of this run's processes, and of all that those have started."""
+    children: dict[int, set[int]] = {}
+    for pid in _pids():
+        children.setdefault(_parent(pid), set()).add(pid)
+    marked = {pid for pid in _pids() if _is_marked(pid, state)}
+    found: set[int] = set()
+    waiting = list(marked)
+    while waiting:
+        pid = waiting.pop()
+        if pid not in found:
+            found.add(pid)
+            # PostgreSQL's children write their titles over their environment.
+            waiting.extend(children.get(pid, ()))
+    return found - {os.getpid()}
+
+
+def stop(state: StateDirectory) -> int:
+    """Stop every process of this run and wait until all have ended; return how many there were.
+
+    Safe against pids that are given to another process meanwhile.
+    """
+    handles = dict(_open(find(state)))
+    running = set(handles)
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for handle in running:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(handle, number)
+            running = _wait(running)
+    finally:
+        for handle in handles:
+            os.close(handle)
+    return len(handles)
+
+
+def wait_for_end(pids: Iterable[int], seconds: float) -> bool:
+    """Wait until these processes have ended; return whether they have."""
+    handles = dict(_open(pids))
+    try:
+        return not _wait(set(handles), seconds)
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def _open(pids: Iterable[int]) -> Iterator[tuple[int, int]]:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            yield os.pidfd_open(pid), pid
+
+
+def _wait(handles: set[int], seconds: float = PATIENCE) -> set[int]:
+    """Return the handles of the processes that still run after so many seconds."""
+    deadline = time.monotonic() + seconds
+    running = set(handles)
+    poller = select.poll()
+    for handle in handles:
+        poller.register(handle, select.POLLIN)
+    while running and (left := deadline - time.monotonic()) > 0:
+        for handle, _ in poller.poll(left * 1000):
+            poller.unregister(handle)
+            running.remove(handle)
+    return running
+
+
+def _pids() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+
+
+def _parent(pid: int) -> int:
+    with suppress(OSError):
+        # The name, in brackets, may itself hold brackets and spaces.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
+def _is_marked(pid: int, state: StateDirectory) -> bool:
+    mark = f"{MARK}={state.path}".encode()
+    with suppress(OSError):
+        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return False

@@ -1,0 +1,20 @@
+"""One line for each step that takes a while."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+
+@contextmanager
+def step(text: str) -> Iterator[None]:
+    """Show a step while it runs, then how it ended and how long it took."""
+    start = time.monotonic()
+    click.echo(f"  {text} … ", nl=False)
+    try:
+        yield
+    except BaseException as error:
+        click.echo("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
+    click.echo(f"ok {time.monotonic() - start:.0f}s")

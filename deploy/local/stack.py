@@ -1,0 +1,147 @@
+"""A whole local run: its parts, brought up and down in order."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deploy.local import broker, credentials, database, leftovers, maildev, programs, sample
+from deploy.local.account import invoking
+from deploy.local.ports import Ports, require_free
+from deploy.local.process import Process
+from deploy.local.progress import step
+from deploy.local.state import StateDirectory, delete
+from deploy.local.supervision import Supervision
+from deploy.local.watch import Watch, ailment
+
+INFRASTRUCTURE = "infrastructure"
+APPLICATION = "application"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Everything that runs for one state directory."""
+
+    state: StateDirectory
+    ports: Ports
+    infrastructure: Sequence[Process]
+    application: Sequence[Process]
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        """Every process, in the order of their start."""
+        return (*self.infrastructure, *self.application)
+
+    @property
+    def supervision(self) -> Supervision:
+        """The supervisor of them all."""
+        return Supervision(self.state)
+
+
+def prepare(state: StateDirectory, ports: Ports) -> None:
+    """Write every secret, configuration and data directory that a run needs; start nothing."""
+    credentials.generate(state.secrets)
+    invoking().file(state.ports, ports.model_dump_json())
+    write_operator_environment(state, ports)
+    broker.prepare(state, ports)
+    database.prepare(state, ports)
+
+
+def describe(state: StateDirectory, ports: Ports) -> Stack:
+    """Return what runs, or would run, for a prepared state directory."""
+    return Stack(
+        state=state,
+        ports=ports,
+        infrastructure=(
+            database.process(state, ports),
+            *broker.processes(state, ports),
+            maildev.process(ports),
+        ),
+        application=programs.processes(state, ports),
+    )
+
+
+def up(stack: Stack) -> None:
+    """Bring everything up and wait until it is healthy; what runs already is left alone.
+
+    Raises `Problem` for the first thing that is in the way.
+    """
+    _supervise(stack)
+    watch = Watch(stack.state, stack.supervision)
+    if _start(stack, INFRASTRUCTURE, stack.infrastructure) or not healthy(stack):
+        watch.until_healthy(stack.infrastructure)
+    if _stopped(stack, stack.application):
+        with step("applying database migrations"):
+            sample.orderctl(stack.state, "database", "apply")
+        with step("applying the broker's topology"):
+            sample.orderctl(stack.state, "topology", "apply")
+        _start(stack, APPLICATION, stack.application)
+    if not healthy(stack):
+        watch.until_healthy(stack.application)
+
+
+def healthy(stack: Stack) -> bool:
+    """Tell whether every process is healthy now."""
+    reports = stack.supervision.reports()
+    return all(ailment(process, reports.get(process.name)) is None for process in stack.processes)
+
+
+def down(state: StateDirectory) -> int:
+    """Stop everything that runs for this state directory; return how many processes there were."""
+    return Supervision(state).stop()
+
+
+def write_operator_environment(state: StateDirectory, ports: Ports) -> None:
+    """Write what `orderctl` reads to administer this run; it holds no secret, only their files."""
+    values = {
+        "BROKER_ADMIN_URL": broker.management_url(ports),
+        "BROKER_PORT": ports.amqp_port,
+        "BROKER_VHOST": broker.VHOST,
+        "BROKER_ADMIN_USER": broker.DEPLOYER,
+        "BROKER_ADMIN_PASSWORD_FILE": state.secrets / credentials.DEPLOYER,
+        "DATABASE_HOST": "127.0.0.1",
+        "DATABASE_PORT": ports.postgres_port,
+        "DATABASE_ADMIN_USER": database.SUPERUSER,
+        "DATABASE_ADMIN_PASSWORD_FILE": state.secrets / credentials.SUPERUSER,
+        "SECRETS_DIR": state.secrets,
+    }
+    lines = (f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())
+    invoking().file(state.operator_environment, "".join(lines))
+
+
+def _supervise(stack: Stack) -> None:
+    supervision = stack.supervision
+    groups = {INFRASTRUCTURE: stack.infrastructure, APPLICATION: stack.application}
+    supervision.configure(groups)
+    if not supervision.runs():
+        if leftovers.find(stack.state):
+            with step("stopping what an earlier run left behind"):
+                leftovers.stop(stack.state)
+        for path in stack.state.temporary.iterdir():
+            delete(path)
+        for process in stack.processes:
+            require_free(process.name, process.ports)
+        supervision.launch()
+    elif supervision.is_outdated():
+        with step("stopping what has a new configuration"):
+            supervision.update()
+
+
+def _stopped(stack: Stack, processes: Sequence[Process]) -> list[Process]:
+    reports = stack.supervision.reports()
+    return [
+        process
+        for process in processes
+        if process.name not in reports or not reports[process.name].runs
+    ]
+
+
+def _start(stack: Stack, group: str, processes: Sequence[Process]) -> bool:
+    stopped = _stopped(stack, processes)
+    if stopped:
+        stack.state.complete.unlink(missing_ok=True)
+    for process in stopped:
+        require_free(process.name, process.ports)
+        for path in process.transient:
+            delete(path)
+    stack.supervision.start(group, stopped)
+    return bool(stopped)

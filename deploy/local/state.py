@@ -1,0 +1,189 @@
+"""The directory that holds everything a local run keeps: data, secrets, logs, pids."""
+
+# ruff: noqa: S603, every command is a list of this project's own words
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from deploy.local import account
+from deploy.local.problem import Problem
+
+#: Characters. A unix socket's path may have 107, and processes make theirs in our `tmp`, such as
+#: `tmp/pymp-xxxxxxxx/listener-xxxxxxxx`.
+LONGEST_PATH = 70
+
+#: Bytes that must be free to start: below it RabbitMQ soon stops accepting messages.
+FREE_SPACE = 1_000_000_000
+
+#: RabbitMQ's scripts take no other path: they do not quote it.
+PLAIN_PATH = re.compile(r"[\w./+-]+", re.ASCII)
+
+
+@dataclass(frozen=True)
+class StateDirectory:
+    """Where each thing of one local run is; `path` is absolute and has no symbolic link."""
+
+    path: Path
+
+    @property
+    def secrets(self) -> Path:
+        """One file for each password."""
+        return self.path / "secrets"
+
+    @property
+    def logs(self) -> Path:
+        """One log for each process."""
+        return self.path / "logs"
+
+    @property
+    def health(self) -> Path:
+        """One file for each worker, touched while it is healthy."""
+        return self.path / "health"
+
+    @property
+    def temporary(self) -> Path:
+        """Where processes put their temporary files, rather than in /tmp for ever."""
+        return self.path / "tmp"
+
+    @property
+    def operator_environment(self) -> Path:
+        """What `orderctl` reads to administer this run."""
+        return self.path / "operator.env"
+
+    @property
+    def ports(self) -> Path:
+        """The ports that the last `make up` chose."""
+        return self.path / "ports.json"
+
+    @property
+    def complete(self) -> Path:
+        """There once `make up` has done everything, until something is started again."""
+        return self.path / "complete"
+
+    def log(self, process: str) -> Path:
+        """Return the log of one process."""
+        return self.logs / f"{process}.log"
+
+
+def open_state(path: Path) -> StateDirectory | None:
+    """Return the state directory at `path`, or None when there is none yet.
+
+    Raises `Problem` when it belongs to another user.
+    """
+    real = path.resolve()
+    if not real.is_dir():
+        return None
+    if (owner := real.stat().st_uid) != os.geteuid():
+        name = account.name_of(owner)
+        raise Problem(f"{path} belongs to the user {name}: run this as {name}")
+    return StateDirectory(real)
+
+
+def create_state(path: Path) -> StateDirectory:
+    """Return the state directory at `path`, made where every process can use it.
+
+    Where `path` itself will not do, it becomes a symbolic link into /var/tmp. Raises `Problem`
+    when it cannot be made or its disk is full.
+    """
+    try:
+        state = open_state(path) or _make(path)
+        # Servers that run as another user pass through it; what it holds is closed to them.
+        state.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        if reason := _unusable(state.path):
+            if state.secrets.exists():
+                raise Problem(f"{path} cannot be used, {reason}; delete it: make reset")
+            state = _move(path, reason)
+        for directory in (state.secrets, state.logs, state.health):
+            account.invoking().directory(directory)
+        account.invoking().directory(state.temporary).chmod(0o1777)
+    except OSError as error:
+        raise Problem(f"cannot write {error.filename or path}: {error.strerror}") from None
+    free = shutil.disk_usage(state.path).free
+    if free < FREE_SPACE:
+        raise Problem(
+            f"the disk of {state.path} has {free // 1_000_000} MB free, 1000 MB are needed"
+        )
+    return state
+
+
+def empty_state(state: StateDirectory) -> None:
+    """Delete everything in a state directory that nothing runs in."""
+    for path in state.path.iterdir():
+        delete(path)
+
+
+def delete(path: Path) -> None:
+    """Delete a file or a directory with all that it holds, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def delete_state(path: Path) -> None:
+    """Delete the state directory at `path`, wherever it is."""
+    if state := open_state(path):
+        shutil.rmtree(state.path)
+    if path.is_symlink():
+        path.unlink()
+
+
+@contextmanager
+def only_one(state: StateDirectory) -> Iterator[None]:
+    """Hold the state directory: no other command changes it meanwhile.
+
+    Raises `Problem` at once when another command holds it.
+    """
+    directory = os.open(state.path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Problem(f"another command is at work in {state.path}; wait for it") from None
+        yield
+    finally:
+        os.close(directory)
+
+
+def _make(path: Path) -> StateDirectory:
+    if path.is_symlink():
+        path.unlink()
+    path.mkdir(parents=True)
+    return StateDirectory(path.resolve())
+
+
+def _move(path: Path, reason: str) -> StateDirectory:
+    real = Path(tempfile.mkdtemp(prefix="orders-", dir="/var/tmp")).resolve()
+    real.chmod(path.stat().st_mode)
+    # A test run may have its own state directory in it.
+    for inner in path.iterdir():
+        shutil.move(inner, real)
+    path.rmdir()
+    path.symlink_to(real)
+    click.echo(f"  {path.name} is a link to {real}: {reason}")
+    return StateDirectory(real)
+
+
+def _unusable(path: Path) -> str | None:
+    if len(str(path)) > LONGEST_PATH:
+        return "its own path is too long for a unix socket"
+    if not PLAIN_PATH.fullmatch(str(path)):
+        return "RabbitMQ cannot run in a path with such characters"
+    if os.geteuid() == 0:
+        user = account.unprivileged("postgres")
+        probe = subprocess.run(
+            ["/usr/bin/test", "-x", path], check=False, cwd="/", **user.subprocess_arguments()
+        )
+        if probe.returncode != 0:
+            return f"the user {user.name} cannot enter its own path"
+    return None
