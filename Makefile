@@ -5,7 +5,7 @@ export PYTHON
 local = .venv/bin/python -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset env test lint
+.PHONY: help up down status logs reset env test lint lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,3 +44,12 @@ lint: ## check style, import directions and types
 	@.venv/bin/ruff format --check
 	@.venv/bin/lint-imports
 	@.venv/bin/mypy
+
+lock: ## pin every dependency that setup.cfg asks for, with its hashes
+	@deploy/local/install.sh python
+	@.venv/bin/pip install --quiet uv
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --extra dev setup.cfg --output-file requirements/dev.txt
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --constraint requirements/dev.txt setup.cfg \
+		--output-file requirements/run.txt

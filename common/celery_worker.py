@@ -1,6 +1,5 @@
 """The consumer runtime: a Celery worker whose tasks are the events that a service consumes."""
 
-import logging
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -11,11 +10,9 @@ from celery.worker.request import Request
 
 from common.celery_app import ServiceApp
 from common.consumer import Handlers, receive
-from common.errors import Permanent, Transient
+from common.errors import Permanent
 from common.kombu_topology import Service, event_queue
 from common.settings import ServiceSettings
-
-log = logging.getLogger(__name__)
 
 
 class EventRequest(Request):
@@ -61,8 +58,6 @@ class EventTask(Task):
         Celery would publish here, through the exchange that the message came from: to all services
         again. The main process publishes instead, when `Retry` reaches it.
         """
-        if not isinstance(exc, Transient):
-            log.error("a handler failed", exc_info=exc, extra={"event_type": self.name})
         if self.request.retries >= len(self.app.settings.retry_tiers):
             raise exc
         raise Retry(exc=exc)

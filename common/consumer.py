@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from common import codec
 from common.db import Sessions, transaction
-from common.errors import InvalidEvent
+from common.errors import InvalidEvent, Permanent, Transient
 from common.events import Data, Event
 from common.inbox import first_delivery
 
@@ -20,10 +20,11 @@ Handlers = Mapping[type[Data], Handler]
 
 
 class Outcome(StrEnum):
-    """How the handling of an event ended, when it raised nothing."""
+    """How the handling of an event ended."""
 
     HANDLED = "handled"
     DUPLICATE = "duplicate"
+    FAILED = "failed"
 
 
 def receive(
@@ -36,12 +37,19 @@ def receive(
     """
     event = _decode(envelope, task)
     handle = handlers[type(event.data)]
-    with transaction(sessions) as session:
-        if first_delivery(session, event, attempts=attempts):
-            handle(session, event)
-            outcome = Outcome.HANDLED
-        else:
-            outcome = Outcome.DUPLICATE
+    try:
+        with transaction(sessions) as session:
+            if first_delivery(session, event, attempts=attempts):
+                handle(session, event)
+                outcome = Outcome.HANDLED
+            else:
+                outcome = Outcome.DUPLICATE
+    except (Transient, Permanent):
+        raise
+    except Exception:
+        # Nobody raised it on purpose: whoever mends it needs the trace.
+        log.exception("a handler failed", extra=_log_fields(event, attempts, Outcome.FAILED))
+        raise
     log.info("an event was received", extra=_log_fields(event, attempts, outcome))
     return outcome
 

@@ -119,6 +119,8 @@ class Relay:
             else:
                 log.info("the broker takes events again")
         self._broker_error = report.error
+        if report.refused:
+            log.warning("a queue is full or has no quorum", extra={"events": len(report.refused)})
         for event_id, reason in report.returned.items():
             log.error("unroutable", extra={"event_id": str(event_id), "reason": reason})
 

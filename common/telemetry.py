@@ -9,11 +9,20 @@ from celery.app.log import Logging
 #: Loggers whose lines our own say better: one line for each outcome, one trace for each surprise.
 _LEVELS = {
     "celery.app.trace": "CRITICAL",
-    "celery.beat": "WARNING",
     "celery.worker.strategy": "WARNING",
     "amqp": "WARNING",
     "kombu": "WARNING",
 }
+
+
+class _NoTrace(logging.Filter):
+    """Leaves the trace out of lines that come every second while the broker is down."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = None
+        # Celery puts a stack into the text.
+        record.msg, record.args = record.getMessage().partition("\n")[0], None
+        return True
 
 
 def configure_logging(level: str) -> None:
@@ -30,6 +39,7 @@ def configure_logging(level: str) -> None:
                     "timestamp": "time",
                 }
             },
+            "filters": {"no trace": {"()": _NoTrace}},
             "handlers": {
                 "stdout": {
                     "class": "logging.StreamHandler",
@@ -38,7 +48,8 @@ def configure_logging(level: str) -> None:
                 }
             },
             "root": {"level": level, "handlers": ["stdout"]},
-            "loggers": {name: {"level": level} for name, level in _LEVELS.items()},
+            "loggers": {name: {"level": level} for name, level in _LEVELS.items()}
+            | {"celery.beat": {"level": "WARNING", "filters": ["no trace"]}},
         }
     )
     logging.captureWarnings(capture=True)

@@ -119,10 +119,7 @@ def cancel_order(path: OrderPath) -> Response:
 
 @orders.get("/<order_id>/timeline", responses=responses({200: Timeline}, _S.NOT_FOUND))
 def get_timeline(path: OrderPath) -> Response:
-    """Show an order's events.
-
-    Old ones are removed after a time, and then missing here.
-    """
+    """Show an order's events, as far as the order service knows of them."""
     with db.session.begin():
         entries = timeline(db.session(), path.order_id)
     return _json(Timeline.of(path.order_id, entries))

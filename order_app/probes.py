@@ -48,7 +48,7 @@ class Ready(BaseModel):
     database: Literal["ok"] = "ok"
     relay: RelayView
     broker: str = Field(
-        description="As the relay last saw it: `reachable`, `unreachable` with the time, `unknown`."
+        description="As the relay last saw it: `reachable`, `unreachable` or `unknown`."
     )
 
 
