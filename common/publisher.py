@@ -41,6 +41,8 @@ class Report:
     refused: set[UUID] = field(default_factory=set)
     #: Why the batch ended early, if it did.
     error: str | None = None
+    #: Whether it ended because the broker objects to one of its events: a right is missing, say.
+    objected: bool = False
 
 
 class Publisher(Protocol):
@@ -79,9 +81,11 @@ class ConfirmingPublisher:
                 channel.publish(outgoing.event_id, self._message(outgoing), outgoing.type, report)
             channel.wait(report, CONFIRM_TIMEOUT)
         except (*self._connection.connection_errors, *self._connection.channel_errors) as error:
+            report.error = f"{type(error).__name__}: {error}"
+            opened = self._channel is not None
+            report.objected = opened and isinstance(error, self._connection.channel_errors)
             # After any error the confirms that are still to come could be taken for later ones.
             self.close()
-            report.error = f"{type(error).__name__}: {error}"
         return report
 
     def heartbeat(self) -> None:

@@ -24,6 +24,8 @@ from common.settings import ServiceSettings
 
 log = logging.getLogger(__name__)
 
+Rows = Sequence[Row[*tuple[Any, ...]]]
+
 #: Seconds between two looks at an empty outbox.
 POLL_INTERVAL = 0.02
 
@@ -56,7 +58,6 @@ _CLAIM = (
         .exists(),
     )
     .order_by(outbox.c.next_attempt_at, outbox.c.id)
-    .limit(BATCH)
 )
 
 
@@ -67,6 +68,7 @@ class Relay:
         self._sessions = sessions
         self._publisher = publisher
         self._broker_error: str | None = None
+        self._batch = BATCH
 
     @classmethod
     def from_settings(cls, service: Service, settings: ServiceSettings) -> "Relay":
@@ -101,15 +103,27 @@ class Relay:
         with transaction(self._sessions) as session:
             if not session.scalar(_LOCK):
                 return 0
-            rows = session.execute(_CLAIM).all()
+            rows = session.execute(_CLAIM.limit(self._batch)).all()
             if not rows:
+                self._broker_error = None
                 return 0
             report = self._publisher.publish(
                 [Outgoing(row.event_id, row.type, row.event) for row in rows]
             )
+            self._isolate(rows, report)
             _mark(session, rows, report)
         self._note(report)
         return len(report.confirmed)
+
+    def _isolate(self, rows: Rows, report: Report) -> None:
+        # The broker closes the channel for one event that it objects to, and does not tell which:
+        # send one at a time until it is found, so that it holds up no other order's events.
+        if not report.error:
+            self._batch = min(2 * self._batch, BATCH)
+        elif report.objected:
+            self._batch = 1
+            if len(rows) == 1:
+                report.returned[rows[0].event_id] = report.error
 
     def _note(self, report: Report) -> None:
         # One line when the broker goes and one when it is back, not one a second.
@@ -131,7 +145,7 @@ class Relay:
             session.execute(row.on_conflict_do_update(index_elements=["id"], set_=state))
 
 
-def _mark(session: Session, rows: Sequence[Row[*tuple[Any, ...]]], report: Report) -> None:
+def _mark(session: Session, rows: Rows, report: Report) -> None:
     sent = [row.id for row in rows if row.event_id in report.confirmed]
     if sent:
         session.execute(

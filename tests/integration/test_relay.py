@@ -387,6 +387,27 @@ def test_a_relay_may_not_publish_what_its_service_does_not_say(
     assert row_of(order_database, foreign).sent_at is None
 
 
+def test_an_event_that_the_broker_objects_to_holds_up_no_other(
+    broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
+) -> None:
+    # given an event that its service may not publish, ahead of others
+    (foreign,) = record(order_database, event(DATA["stock.reserved"]))
+    others = record(order_database, *(event(CREATED) for _ in range(20)))
+
+    # when
+    relaying = Relay(order_database, publisher_of())
+
+    def others_sent() -> None:
+        relaying.relay_once()
+        assert set(sent(order_database)) == set(others)
+
+    # then the others arrive, and it waits with the reason
+    eventually(others_sent)
+    waiting = row_of(order_database, foreign)
+    assert waiting.sent_at is None
+    assert "ACCESS_REFUSED" in waiting.unroutable_reason
+
+
 # --- Marked when confirmed ----------------------------------------------------------------------
 
 

@@ -1,18 +1,17 @@
 """The API, killed right after the commit of an order, before the client has its answer."""
 
-from typing import Any
-
 from flask import Flask
 from sqlalchemy import event
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import ORMExecuteState, Session
 
 from order_app import app
 from tests.support.crashing import die
 
 
-@event.listens_for(Session, "after_flush")
-def _note_the_write(session: Session, _context: Any) -> None:
-    session.info["wrote"] = True
+@event.listens_for(Session, "do_orm_execute")
+def _note_the_write(execution: ORMExecuteState) -> None:
+    if not execution.is_select:
+        execution.session.info["wrote"] = True
 
 
 @event.listens_for(Session, "after_commit")
