@@ -5,7 +5,7 @@ export PYTHON
 local = .venv/bin/python -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset env test lint lock lock
+.PHONY: help up down status logs reset env test lint lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,10 +53,3 @@ lock: ## pin every dependency that setup.cfg asks for, with its hashes
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --constraint requirements/dev.txt setup.cfg \
 		--output-file requirements/run.txt
-
-compile = .venv/lock/bin/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes
-lock: ## pin the packages that setup.cfg asks for, after a change there
-	@deploy/local/install.sh python
-	@.venv/bin/python -m venv .venv/lock && .venv/lock/bin/pip install --quiet uv==0.13.9
-	@$(compile) setup.cfg --extra dev --output-file requirements/dev.txt
-	@$(compile) setup.cfg --constraint requirements/dev.txt --output-file requirements/run.txt

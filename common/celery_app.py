@@ -5,17 +5,14 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
-from celery import Celery, bootsteps
-from celery.worker.consumer.tasks import Tasks
+from celery import Celery
 from kombu.entity import Queue
 
 from common import db
+from common.bootsteps import HealthStep, PromptStep
 from common.db import Sessions
 from common.kombu_topology import Service
 from common.settings import BrokerSettings, load
-
-#: Seconds between two signs of life.
-HEALTH_INTERVAL = 2.0
 
 
 class ServiceApp(Celery):
@@ -41,7 +38,7 @@ class ServiceApp(Celery):
         self._consumer = consumer
         self.config_from_object(config)
         self.add_defaults(self._broker)
-        self.steps["consumer"].add(HealthStep)
+        self.steps["consumer"] |= {HealthStep, PromptStep}
 
     @cached_property
     def settings(self) -> Any:
@@ -71,28 +68,6 @@ class ServiceApp(Celery):
             # A default queue that does not exist is declared by Celery, without our arguments.
             defaults |= {"task_queues": [self._queue], "task_default_queue": self._queue.name}
         return defaults
-
-
-class HealthStep(bootsteps.StartStopStep):
-    """Touches the health file while the event loop turns and the broker is connected."""
-
-    requires = (Tasks,)
-
-    def start(self, consumer: Any) -> None:
-        """Touch it now and then."""
-        path = consumer.app.settings.health_file
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-            self._timer = consumer.timer.call_repeatedly(HEALTH_INTERVAL, path.touch)
-
-    def stop(self, consumer: Any) -> None:
-        """Remove it: without a connection the worker does no work."""
-        path = consumer.app.settings.health_file
-        if path:
-            if timer := getattr(self, "_timer", None):
-                timer.cancel()
-            path.unlink(missing_ok=True)
 
 
 def broker_url(settings: BrokerSettings) -> str:

@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--state",
         type=Path,
-        default=Path(__file__).parents[1] / ".run" / "test",
+        default=Path(__file__).parents[1] / ".run-test",
         help="directory of the private broker and database of this run",
     )
 

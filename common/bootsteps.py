@@ -1,0 +1,56 @@
+"""What every worker's event loop gets besides Celery's own steps."""
+
+from typing import Any
+
+from celery import bootsteps
+from celery.worker.consumer.tasks import Tasks
+
+#: Seconds between two signs of life.
+HEALTH_INTERVAL = 2.0
+
+
+class HealthStep(bootsteps.StartStopStep):
+    """Touches the health file while the event loop turns and the broker is connected."""
+
+    requires = (Tasks,)
+
+    def start(self, consumer: Any) -> None:
+        """Touch it now and then."""
+        path = consumer.app.settings.health_file
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            self._timer = consumer.timer.call_repeatedly(HEALTH_INTERVAL, path.touch)
+
+    def stop(self, consumer: Any) -> None:
+        """Remove it: without a connection the worker does no work."""
+        path = consumer.app.settings.health_file
+        if path:
+            if timer := getattr(self, "_timer", None):
+                timer.cancel()
+            path.unlink(missing_ok=True)
+
+
+class PromptStep(bootsteps.StartStopStep):
+    """Lets no callback wait while the event loop waits for the network.
+
+    kombu's hub polls, for as long as its next timer allows, even when a callback that it has just
+    run has asked for another one: an acknowledgement, or the next read. With a prefetch of one, or
+    with TLS, which has bytes that no poll sees, the worker then stands still for seconds.
+    """
+
+    requires = (Tasks,)
+
+    def start(self, consumer: Any) -> None:
+        """Look before each poll."""
+        self._hub = consumer.hub
+        self._hub.on_tick.add(self._wake)
+
+    def stop(self, _consumer: Any) -> None:
+        """Look no more."""
+        if hub := getattr(self, "_hub", None):
+            hub.on_tick.discard(self._wake)
+
+    def _wake(self) -> None:
+        if self._hub._ready:
+            self._hub._waker.wake()
