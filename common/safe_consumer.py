@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 #: Bytes, or characters of a decoded text. The largest event that this system sends has about 30 kB.
 BODY_LIMIT = 256 * 1024
 
+#: Seconds, at most, between two attempts to reach the broker.
+RECONNECT_INTERVAL = 5
+
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 #: Headers by which a publisher could change how a task runs, or what runs after it.
@@ -44,6 +47,11 @@ class SafeConsumer(Consumer):
         # All three need the right to declare, and tell workers about each other: nobody listens.
         alone = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
         super().__init__(*args, worker_options=(worker_options or {}) | alone, **kwargs)
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, and try often: after a long outage Celery would wait for half a minute."""
+        conn.ensure_connection = partial(conn.ensure_connection, interval_max=RECONNECT_INTERVAL)
+        return super().ensure_connected(conn)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:
         """Return Celery's handler of a message behind the check."""

@@ -5,6 +5,7 @@ from uuid import uuid4
 from common import codec
 from common.events import Event, Line, OrderCreated
 from common.publisher import ConfirmingPublisher, Outgoing
+from tests.e2e.test_order_flow import deliveries
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
@@ -47,3 +48,21 @@ def test_an_event_that_comes_fifty_times_to_two_workers_has_one_effect(stack: St
     assert len(stack.mails()) == 1
     for worker in ("inventory-worker", "second-inventory-worker"):
         assert '"outcome": "duplicate"' in stack.log(worker)
+
+
+def test_two_beats_and_two_relays_publish_each_event_once(stack: Stack) -> None:
+    # Given two of everything that works by the clock
+    stack.stock(TEA=100)
+    stack.start("api", "order-worker", "inventory-worker")
+    for number in ("first", "second"):
+        stack.start("beat", alias=f"{number}-beat")
+        stack.start("order-relay", alias=f"{number}-order-relay")
+        stack.start("inventory-relay", alias=f"{number}-inventory-relay")
+
+    # When orders are placed
+    orders = [stack.place(("TEA", 1)) for _ in range(30)]
+
+    # Then each is decided, and each of their events was delivered once
+    assert [stack.decided(order_id) for order_id in orders] == [("CONFIRMED", None)] * 30
+    assert deliveries(stack, "inventory-worker", "order.created") == 30
+    assert deliveries(stack, "order-worker", "stock.reserved") == 30
