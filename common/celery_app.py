@@ -8,7 +8,7 @@ from urllib.parse import quote
 from celery import Celery
 from kombu.entity import Queue
 
-from common import db
+from common import db, tls
 from common.bootsteps import HealthStep, PromptStep
 from common.db import Sessions
 from common.kombu_topology import Service
@@ -54,6 +54,7 @@ class ServiceApp(Celery):
         settings = self.settings
         defaults: dict[str, Any] = {
             "broker_url": broker_url(settings),
+            "broker_use_ssl": tls.broker_options(settings),
             "broker_heartbeat": settings.broker_heartbeat,
             "broker_transport_options": {
                 "client_properties": {"connection_name": self.main},
@@ -80,4 +81,4 @@ def broker_url(settings: BrokerSettings) -> str:
             settings.broker_vhost,
         )
     )
-    return f"amqp://{user}:{password}@{settings.broker_host}:{settings.broker_port}/{vhost}"
+    return f"amqps://{user}:{password}@{settings.broker_host}:{settings.broker_port}/{vhost}"

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from sqlalchemy import URL, Engine, MetaData, create_engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from common import tls
 from common.settings import DatabaseSettings
 
 Sessions = sessionmaker[Session]
@@ -32,6 +33,7 @@ def url(settings: DatabaseSettings) -> URL:
         host=settings.database_host,
         port=settings.database_port,
         database=settings.database_name,
+        query=tls.database_options(settings.database_ca_file),
     )
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from amqp import Channel, Message
@@ -58,9 +58,12 @@ class Publisher(Protocol):
 class ConfirmingPublisher:
     """A `Publisher` over one connection, opened at first use and anew after every error."""
 
-    def __init__(self, url: str, *, service: str, user: str, heartbeat: int) -> None:
+    def __init__(
+        self, url: str, *, tls: dict[str, Any], service: str, user: str, heartbeat: int
+    ) -> None:
         self._connection = Connection(
             url,
+            ssl=tls,
             heartbeat=heartbeat,
             connect_timeout=5,
             transport_options={

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from common import db
+from common import db, tls
 from common.celery_app import broker_url
 from common.db import Sessions, transaction
 from common.kombu_topology import Service
@@ -75,6 +75,7 @@ class Relay:
         """Return the relay of a process; it connects at its first drain."""
         publisher = ConfirmingPublisher(
             broker_url(settings),
+            tls=tls.broker_options(settings),
             service=service.name,
             user=settings.broker_user,
             heartbeat=settings.broker_heartbeat,

@@ -5,10 +5,11 @@ neither in a process list nor in a supervisor's configuration.
 """
 
 import os
+import ssl
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -25,6 +26,18 @@ S = TypeVar("S", bound=BaseSettings)
 def _split(value: object) -> object:
     return value.split(",") if isinstance(value, str) else value
 
+
+def _certificates(path: Path) -> Path:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:
+        reason = error.strerror or "it holds no certificate"
+        raise ValueError(f"{path}: {reason}") from None
+    return path
+
+
+#: A file with the certificate of the authority that the server's own is signed by.
+CaFile = Annotated[Path, AfterValidator(_certificates)]
 
 #: Seconds, separated by commas.
 RetryTiers = Annotated[
@@ -92,6 +105,9 @@ class DatabaseSettings(Settings):
     database_name: str
     database_user: str
     database_password: SecretStr
+    #: Nothing else is trusted, and there is no way without TLS: a password or a customer's address
+    #: would be read on the way.
+    database_ca_file: CaFile
     #: Seconds. A handler takes milliseconds; ten means that the database is in trouble.
     database_statement_timeout: float = Field(10.0, gt=0)
     #: Seconds. Shorter than the statement's, so that waiting for a lock is retried early.
@@ -102,10 +118,15 @@ class BrokerSettings(Settings):
     """What a process with a RabbitMQ connection reads."""
 
     broker_host: str = "127.0.0.1"
-    broker_port: int = Field(5672, ge=1, le=65535)
+    broker_port: int = Field(5671, ge=1, le=65535)
     broker_vhost: str = "orders"
     broker_user: str
     broker_password: SecretStr
+    #: Nothing else is trusted, and there is no way without TLS.
+    broker_ca_file: CaFile
+    #: Must be a name in the broker's certificate; `broker_host` unless set. One name for all the
+    #: nodes of a cluster.
+    broker_server_hostname: str | None = None
     #: Seconds between two heartbeats: a dead peer is noticed within two of them.
     broker_heartbeat: int = Field(30, ge=5)
     #: A supervisor calls the process healthy while this file's mtime is fresh.

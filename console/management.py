@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import httpx
 
+from common import tls
 from console.errors import ActionError
 from console.settings import BrokerAdminSettings
 
@@ -26,6 +27,7 @@ class Management:
             auth=(self.user, settings.broker_admin_password.get_secret_value()),
             timeout=_TIMEOUT,
             trust_env=False,
+            verify=tls.http_context(settings.broker_ca_file),
         )
 
     def __enter__(self) -> Self:

@@ -11,6 +11,7 @@ from common.errors import OrderSystemError
 from console.commands.database import database
 from console.commands.parked import parked
 from console.commands.stock import stock
+from console.commands.tls import tls
 from console.commands.topology import topology
 from console.errors import first_line
 
@@ -64,6 +65,7 @@ main.add_command(database)
 main.add_command(topology)
 main.add_command(stock)
 main.add_command(parked)
+main.add_command(tls)
 
 if __name__ == "__main__":
     main()

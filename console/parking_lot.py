@@ -8,6 +8,7 @@ from amqp import Channel, Message
 from amqp.exceptions import AMQPError, MessageNacked
 from kombu.connection import Connection
 
+from common import tls
 from common.kombu_topology import Service
 from console.errors import ActionError, first_line
 from console.settings import BrokerAdminSettings
@@ -67,6 +68,8 @@ def parking_lot(settings: BrokerAdminSettings, service: Service) -> Iterator[Par
     """Open a service's parking lot; raises `ActionError` when the broker cannot be reached."""
     host = settings.broker_admin_url.host
     connection = Connection(
+        transport="amqps",
+        ssl=tls.amqp_options(settings.broker_ca_file, settings.broker_server_hostname or str(host)),
         hostname=host,
         port=settings.broker_port,
         userid=settings.broker_admin_user,

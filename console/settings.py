@@ -4,19 +4,38 @@ Each command loads only the settings that it needs, so that it needs no other ri
 """
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    SecretStr,
+    StringConstraints,
+    UrlConstraints,
+    model_validator,
+)
+from pydantic_settings import NoDecode
 from sqlalchemy import URL
 
+from common import tls
 from common.kombu_topology import RETRY_TIERS
-from common.settings import RetryTiers, Settings, SettingsError, load
+from common.settings import CaFile, RetryTiers, Settings, SettingsError, load
 from console.errors import ActionError
 
 #: What `make up` writes.
 _DEFAULT_ENV_FILE = Path(".run/operator.env")
 
-S = TypeVar("S", bound="SecretsSettings")
+S = TypeVar("S", bound=Settings)
+
+#: A host name or an address, as a certificate may name it.
+ServerName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9*]([A-Za-z0-9.:-]*[A-Za-z0-9])?$")
+]
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part] if isinstance(value, str) else value
 
 
 class EnvFileSettings(Settings):
@@ -72,6 +91,7 @@ class DatabaseSettings(SecretsSettings):
 
     database_host: str = "127.0.0.1"
     database_port: int = Field(5432, ge=1, le=65535)
+    database_ca_file: CaFile
     #: Ends the name of every database, so that several installations may share a server's roles.
     database_suffix: str = Field("", pattern="^[a-z0-9_]{0,30}$")
 
@@ -92,6 +112,7 @@ class DatabaseSettings(SecretsSettings):
             host=self.database_host,
             port=self.database_port,
             database=database,
+            query=tls.database_options(self.database_ca_file),
         )
 
 
@@ -112,9 +133,13 @@ class DatabaseAdminSettings(DatabaseSettings):
 class BrokerAdminSettings(SecretsSettings):
     """Where the broker's management API is, and who deploys to it."""
 
-    #: Such as `http://127.0.0.1:15672`; AMQP is on the same host.
-    broker_admin_url: HttpUrl
-    broker_port: int = Field(5672, ge=1, le=65535)
+    #: Such as `https://127.0.0.1:15671`; AMQP is on the same host.
+    broker_admin_url: Annotated[HttpUrl, UrlConstraints(allowed_schemes=["https"])]
+    #: The authority of both.
+    broker_ca_file: CaFile
+    #: Must be a name in the broker's certificate; the host of `broker_admin_url` unless set.
+    broker_server_hostname: str | None = None
+    broker_port: int = Field(5671, ge=1, le=65535)
     broker_vhost: str = Field("orders", min_length=1)
     #: Needs the tag `administrator`.
     broker_admin_user: str
@@ -124,7 +149,15 @@ class BrokerAdminSettings(SecretsSettings):
     retry_tiers: RetryTiers = RETRY_TIERS
 
 
-class OperatorSettings(BrokerAdminSettings, DatabaseAdminSettings):
+class TlsSettings(Settings):
+    """Where the private certificate authority is, and for which names it signs."""
+
+    tls_dir: Path
+    #: Host names and addresses, separated by commas, besides localhost and 127.0.0.1.
+    tls_names: Annotated[tuple[ServerName, ...], NoDecode, BeforeValidator(_split)] = ()
+
+
+class OperatorSettings(BrokerAdminSettings, DatabaseAdminSettings, TlsSettings):
     """All of it."""
 
 

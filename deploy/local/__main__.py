@@ -8,7 +8,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from deploy.local import REPOSITORY, broker, credentials, maildev, programs, sample, stack
+from deploy.local import (
+    REPOSITORY,
+    broker,
+    certificates,
+    credentials,
+    maildev,
+    programs,
+    sample,
+    stack,
+)
 from deploy.local.ports import Ports, configured_ports
 from deploy.local.problem import Problem, interruptible
 from deploy.local.progress import step
@@ -122,6 +131,7 @@ def env() -> None:
         "ORDERS_BROKER_ADMIN_URL": broker.management_url(ports).replace(
             "//", f"//{broker.DEPLOYER}:{password}@"
         ),
+        "ORDERS_CA_FILE": str(certificates.ca_file(state)),
         "ORDERS_MAIL_URL": maildev.url(ports),
     }
     for name, value in values.items():

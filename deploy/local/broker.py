@@ -4,7 +4,7 @@ import secrets
 from hashlib import sha256
 from pathlib import Path
 
-from deploy.local import credentials
+from deploy.local import certificates, credentials
 from deploy.local.account import Account, unprivileged
 from deploy.local.health import answers, runs
 from deploy.local.ports import Ports
@@ -19,14 +19,19 @@ VHOST = "orders"
 DEPLOYER = "deployer"
 
 #: Erlang's schedulers spin for a while before they sleep; on an idle laptop that is wasted
-#: power. The rest keeps its distribution port, which takes no TLS, from the network.
+#: power. The next keeps its distribution port, which takes no TLS, from the network. The last lets
+#: a renewed certificate be read at the next connection, and not after a command or two minutes.
 ERLANG_ARGUMENTS = (
     "+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+    " -ssl bypass_pem_cache true"
 )
 
 
 def prepare(state: StateDirectory, ports: Ports) -> None:
-    """Write the node's configuration; data of an earlier run is kept. The secrets must exist."""
+    """Write the node's configuration; data of an earlier run is kept.
+
+    The secrets and the certificates must exist.
+    """
     user = unprivileged("rabbitmq")
     home = user.directory(_home(state))
     user.file(home / "rabbitmq.conf", _configuration(state, ports))
@@ -44,7 +49,7 @@ def processes(state: StateDirectory, ports: Ports) -> tuple[Process, ...]:
 
 def management_url(ports: Ports) -> str:
     """Return the address of the management page and its HTTP API."""
-    return f"http://127.0.0.1:{ports.management_port}"
+    return f"https://127.0.0.1:{ports.management_port}"
 
 
 def _epmd(user: Account, home: Path, ports: Ports) -> Process:
@@ -71,8 +76,6 @@ def _rabbitmq(user: Account, state: StateDirectory, ports: Ports) -> Process:
         environment={
             "HOME": str(home),
             "RABBITMQ_NODENAME": "orders@localhost",
-            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODE_PORT": str(ports.amqp_port),
             "RABBITMQ_DIST_PORT": str(ports.rabbitmq_dist_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(ports.epmd_port),
@@ -95,7 +98,7 @@ def _rabbitmq(user: Account, state: StateDirectory, ports: Ports) -> Process:
             # A changed configuration is a changed process: the supervisor restarts it.
             "CONFIGURATION": digest,
         },
-        check=answers(listening, DEPLOYER, password),
+        check=answers(listening, DEPLOYER, password, ca_file=certificates.ca_file(state)),
         ports={
             "AMQP_PORT": ports.amqp_port,
             "MANAGEMENT_PORT": ports.management_port,
@@ -120,4 +123,6 @@ def _configuration(state: StateDirectory, ports: Ports) -> str:
         user=DEPLOYER,
         password=credentials.read(state.secrets, credentials.DEPLOYER),
         vhost=VHOST,
+        ca_file=certificates.ca_file(state),
+        server_file=certificates.server_file(state, "rabbitmq"),
     )

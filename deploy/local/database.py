@@ -7,7 +7,7 @@ import subprocess
 from hashlib import sha256
 from pathlib import Path
 
-from deploy.local import credentials
+from deploy.local import certificates, credentials
 from deploy.local.account import Account, unprivileged
 from deploy.local.health import accepts_connections
 from deploy.local.ports import Ports
@@ -20,19 +20,23 @@ SUPERUSER = "postgres"
 INSTALLATIONS = Path("/usr/lib/postgresql")
 OLDEST_VERSION = 15
 
+#: Who may connect, as pg_hba.conf: with TLS and a password. Without TLS no line fits.
+_ACCESS = "# Written by `make up`.\nhostssl all all 127.0.0.1/32 scram-sha-256\n"
+
 
 def prepare(state: StateDirectory, ports: Ports, *, durable: bool = True) -> None:
     """Make the server's data directory, if there is none, and its configuration.
 
-    The secrets must exist. Without `durable` a crash of the machine may lose data. Raises
-    `Problem` when the data directory cannot be made.
+    The secrets and the certificates must exist. Without `durable` a crash of the machine
+    may lose data. Raises `Problem` when the data directory cannot be made.
     """
     user = unprivileged("postgres")
     home = user.directory(_home(state))
     if not _data(state).exists():
         password = credentials.read(state.secrets, credentials.SUPERUSER)
         _create_data(user, home, password, state.log("initdb"), durable)
-    user.file(_data(state) / "postgresql.conf", _configuration(ports, durable))
+    user.file(_data(state) / "postgresql.conf", _configuration(state, ports, durable))
+    user.file(_data(state) / "pg_hba.conf", _ACCESS)
 
 
 def process(state: StateDirectory, ports: Ports, *, durable: bool = True) -> Process:
@@ -47,9 +51,13 @@ def process(state: StateDirectory, ports: Ports, *, durable: bool = True) -> Pro
         environment={
             "HOME": str(_home(state)),
             # A changed configuration is a changed process: the supervisor restarts it.
-            "CONFIGURATION": sha256(_configuration(ports, durable).encode()).hexdigest(),
+            "CONFIGURATION": sha256(
+                (_configuration(state, ports, durable) + _ACCESS).encode()
+            ).hexdigest(),
         },
-        check=accepts_connections(ports.postgres_port, SUPERUSER, password),
+        check=accepts_connections(
+            ports.postgres_port, SUPERUSER, password, ca_file=certificates.ca_file(state)
+        ),
         ports={"POSTGRES_PORT": ports.postgres_port},
         directory=_home(state),
         account=unprivileged("postgres"),
@@ -101,8 +109,13 @@ def _data(state: StateDirectory) -> Path:
     return _home(state) / "data"
 
 
-def _configuration(ports: Ports, durable: bool) -> str:
-    return render("postgresql.conf.j2", ports=ports, durable=durable)
+def _configuration(state: StateDirectory, ports: Ports, durable: bool) -> str:
+    return render(
+        "postgresql.conf.j2",
+        ports=ports,
+        durable=durable,
+        server_file=certificates.server_file(state, "postgres"),
+    )
 
 
 def _version(state: StateDirectory) -> int | None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import httpx
 import psycopg2  # type: ignore[import-untyped]
 
+from common import tls
+
 Check = Callable[[], str | None]
 
 #: Seconds a check may take before the process counts as unhealthy.
@@ -21,13 +23,16 @@ def runs() -> str | None:
     return None
 
 
-def answers(url: str, user: str | None = None, password: str = "") -> Check:
-    """Return a check that an HTTP server answers 200 here."""
+def answers(
+    url: str, user: str | None = None, password: str = "", *, ca_file: Path | None = None
+) -> Check:
+    """Return a check that an HTTP server answers 200 here; `ca_file` signs an HTTPS server's."""
 
     def check() -> str | None:
         try:
             auth = httpx.BasicAuth(user, password) if user else None
-            response = httpx.get(url, auth=auth, timeout=PATIENCE, trust_env=False)
+            trust = tls.http_context(ca_file) if ca_file else False
+            response = httpx.get(url, auth=auth, timeout=PATIENCE, trust_env=False, verify=trust)
         except httpx.HTTPError:
             return "does not answer"
         return None if response.status_code == httpx.codes.OK else f"HTTP {response.status_code}"
@@ -48,8 +53,8 @@ def beats(file: Path) -> Check:
     return check
 
 
-def accepts_connections(port: int, user: str, password: str) -> Check:
-    """Return a check that PostgreSQL lets this user in."""
+def accepts_connections(port: int, user: str, password: str, *, ca_file: Path) -> Check:
+    """Return a check that PostgreSQL lets this user in, over TLS."""
 
     def check() -> str | None:
         try:
@@ -60,6 +65,7 @@ def accepts_connections(port: int, user: str, password: str) -> Check:
                 password=password,
                 dbname="postgres",
                 connect_timeout=int(PATIENCE),
+                **tls.database_options(ca_file),
             ).close()
         except psycopg2.OperationalError as error:
             lines = str(error).strip().splitlines()

@@ -33,8 +33,8 @@ class Ports(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     api_port: Port = 8000
-    amqp_port: Port = 5672
-    management_port: Port = 15672
+    amqp_port: Port = 5671
+    management_port: Port = 15671
     rabbitmq_metrics_port: Port = 15692
     rabbitmq_dist_port: Port = Field(default_factory=lambda data: _beside_amqp(data, 20_000))
     epmd_port: Port = Field(default_factory=lambda data: _beside_amqp(data, 20_100))

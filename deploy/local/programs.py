@@ -5,7 +5,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from common.kombu_topology import SERVICES
-from deploy.local import REPOSITORY
+from deploy.local import REPOSITORY, certificates
 from deploy.local.broker import VHOST
 from deploy.local.health import Check, answers, beats, runs
 from deploy.local.ports import Ports
@@ -87,7 +87,7 @@ def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
     # Each process of the API counts in files there.
     metrics = state.path / "metrics" / program.name
     health_file = state.health / program.name
-    environment = _environment(program, state.secrets, ports) | (
+    environment = _environment(program, state, ports) | (
         {"PROMETHEUS_MULTIPROC_DIR": str(metrics)} if serves else {"HEALTH_FILE": str(health_file)}
     )
     return Process(
@@ -114,14 +114,16 @@ def _check(health: Health, health_file: Path, ports: Ports) -> Check:
     return checks[health]
 
 
-def _environment(program: Program, secrets: Path, ports: Ports) -> dict[str, str]:
+def _environment(program: Program, state: StateDirectory, ports: Ports) -> dict[str, str]:
     """Return what a program is told: where things are, never a secret itself."""
+    secrets, ca_file = state.secrets, str(certificates.ca_file(state))
     broker = {
         "BROKER_HOST": "127.0.0.1",
         "BROKER_PORT": str(ports.amqp_port),
         "BROKER_VHOST": VHOST,
         "BROKER_USER": program.user,
         "BROKER_PASSWORD_FILE": str(secrets / f"{program.user}.broker"),
+        "BROKER_CA_FILE": ca_file,
     }
     database = {
         "DATABASE_HOST": "127.0.0.1",
@@ -129,6 +131,7 @@ def _environment(program: Program, secrets: Path, ports: Ports) -> dict[str, str
         "DATABASE_NAME": f"{program.user}_service",
         "DATABASE_USER": f"{program.user}_service",
         "DATABASE_PASSWORD_FILE": str(secrets / f"{program.user}.database"),
+        "DATABASE_CA_FILE": ca_file,
     }
     mail = {
         "SMTP_HOST": "127.0.0.1",

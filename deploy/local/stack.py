@@ -4,7 +4,16 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deploy.local import broker, credentials, database, leftovers, maildev, programs, sample
+from deploy.local import (
+    broker,
+    certificates,
+    credentials,
+    database,
+    leftovers,
+    maildev,
+    programs,
+    sample,
+)
 from deploy.local.account import invoking
 from deploy.local.ports import Ports, require_free
 from deploy.local.process import Process
@@ -40,6 +49,7 @@ class Stack:
 def prepare(state: StateDirectory, ports: Ports) -> None:
     """Write every secret, configuration and data directory that a run needs; start nothing."""
     credentials.generate(state.secrets)
+    certificates.prepare(state)
     invoking().file(state.ports, ports.model_dump_json())
     write_operator_environment(state, ports)
     broker.prepare(state, ports)
@@ -98,11 +108,14 @@ def write_operator_environment(state: StateDirectory, ports: Ports) -> None:
         "BROKER_VHOST": broker.VHOST,
         "BROKER_ADMIN_USER": broker.DEPLOYER,
         "BROKER_ADMIN_PASSWORD_FILE": state.secrets / credentials.DEPLOYER,
+        "BROKER_CA_FILE": certificates.ca_file(state),
         "DATABASE_HOST": "127.0.0.1",
         "DATABASE_PORT": ports.postgres_port,
         "DATABASE_ADMIN_USER": database.SUPERUSER,
         "DATABASE_ADMIN_PASSWORD_FILE": state.secrets / credentials.SUPERUSER,
+        "DATABASE_CA_FILE": certificates.ca_file(state),
         "SECRETS_DIR": state.secrets,
+        "TLS_DIR": state.tls,
     }
     lines = (f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())
     invoking().file(state.operator_environment, "".join(lines))

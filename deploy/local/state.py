@@ -41,6 +41,11 @@ class StateDirectory:
         return self.path / "secrets"
 
     @property
+    def tls(self) -> Path:
+        """The private certificate authority and the servers' certificates."""
+        return self.path / "tls"
+
+    @property
     def logs(self) -> Path:
         """One log for each process."""
         return self.path / "logs"

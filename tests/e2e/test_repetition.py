@@ -29,7 +29,11 @@ def test_an_event_that_comes_fifty_times_to_two_workers_has_one_effect(stack: St
     )
     outgoing = Outgoing(event.id, event.type, codec.encode(event).decode())
     publisher = ConfirmingPublisher(
-        stack.vhost.amqp_url, service="order", user=stack.vhost.admin_user, heartbeat=30
+        stack.vhost.amqp_url,
+        tls=stack.vhost.tls,
+        service="order",
+        user=stack.vhost.admin_user,
+        heartbeat=30,
     )
     report = publisher.publish([outgoing] * 50)
     publisher.close()

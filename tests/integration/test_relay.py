@@ -15,11 +15,10 @@ from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pytest
-from kombu.connection import Connection
 from kombu.message import Message
 from sqlalchemy import Row, select, text
 
-from common import codec, db, publisher, relay
+from common import codec, db, publisher, relay, tls
 from common.celery_app import broker_url
 from common.db import Sessions, transaction
 from common.events import (
@@ -85,6 +84,7 @@ def broker(servers: Infrastructure, vhost: Vhost) -> Vhost:
         broker_admin_password=vhost.admin_password,
         broker_vhost=vhost.name,
         broker_port=vhost.amqp_port,
+        broker_ca_file=vhost.ca_file,
         secrets_dir=servers.secrets_dir,
     )
     list(topology.apply(settings))
@@ -107,11 +107,16 @@ def publisher_of(servers: Infrastructure, broker: Vhost) -> Iterator[PublisherOf
                 broker_port=port,
                 broker_vhost=broker.name,
                 broker_user=service,
+                broker_ca_file=broker.ca_file,
                 broker_password=password
                 or (servers.secrets_dir / f"{service}.broker").read_text().rstrip("\n"),
             )
             new = ConfirmingPublisher(
-                broker_url(settings), service=service, user=service, heartbeat=heartbeat
+                broker_url(settings),
+                tls=tls.broker_options(settings),
+                service=service,
+                user=service,
+                heartbeat=heartbeat,
             )
             made.callback(new.close)
             return new
@@ -215,7 +220,7 @@ def full_queue(broker: Vhost, event_type: str) -> str:
 def take(broker: Vhost, queue: str) -> list[Message]:
     """Take every message out of a queue, oldest first."""
     taken: list[Message] = []
-    with Connection(broker.amqp_url) as connection:
+    with broker.connect() as connection:
         channel = connection.channel()
         count = channel.queue_declare(queue, passive=True).message_count
         channel.basic_consume(queue, no_ack=True, callback=taken.append)

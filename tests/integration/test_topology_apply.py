@@ -9,8 +9,8 @@ import httpx
 import pytest
 from amqp import Channel, Message
 from click.testing import CliRunner, Result
-from kombu.connection import Connection
 
+from common import tls
 from common.failure import Failure
 from common.kombu_topology import DELIVERY_LIMIT, topology
 from console.orderctl import main
@@ -28,6 +28,7 @@ class Broker:
             base_url=f"{vhost.management_url}/api",
             auth=(vhost.admin_user, vhost.admin_password),
             timeout=10,
+            verify=tls.http_context(vhost.ca_file),
         )
 
     def close(self) -> None:
@@ -227,7 +228,7 @@ def test_a_removed_retry_tier_is_unmanaged_and_unbound(
     ("changes", "part"),
     [
         ({"BROKER_ADMIN_PASSWORD": "wrong"}, "refuses user"),
-        ({"BROKER_ADMIN_URL": "http://127.0.0.1:1"}, "does not answer"),
+        ({"BROKER_ADMIN_URL": "https://127.0.0.1:1"}, "does not answer"),
         ({"BROKER_VHOST": "nowhere"}, "no vhost 'nowhere'"),
     ],
 )
@@ -244,14 +245,7 @@ def test_a_broker_that_cannot_be_asked_is_told_in_one_line(
 @pytest.fixture
 def channel(vhost: Any, applied: dict[str, str]) -> Iterator[Channel]:
     """An AMQP channel in a vhost that is as the code says."""
-    with Connection(
-        hostname="127.0.0.1",
-        port=int(applied["BROKER_PORT"]),
-        userid=vhost.admin_user,
-        password=vhost.admin_password,
-        virtual_host=vhost.name,
-        transport_options={"confirm_publish": True},
-    ) as connection:
+    with vhost.connect(confirm_publish=True) as connection:
         yield connection.channel()
 
 

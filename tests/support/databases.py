@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import URL, create_engine, pool, text
 
-from common import migrations
+from common import migrations, tls
 from common.kombu_topology import SERVICES
 from common.settings import ServiceSettings
 from tests.support.infrastructure import Infrastructure
@@ -21,6 +22,7 @@ class TestDatabase:
     __test__ = False
 
     url: URL
+    ca_file: Path
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -31,12 +33,18 @@ class TestDatabase:
             "database_name": self.url.database,
             "database_user": self.url.username,
             "database_password": self.url.password,
+            "database_ca_file": self.ca_file,
         }
 
     @property
     def service_settings(self) -> ServiceSettings:
         """The same as settings, for code that needs no broker."""
-        return ServiceSettings(broker_user="nobody", broker_password="none", **self.settings)
+        return ServiceSettings(
+            broker_user="nobody",
+            broker_password="none",
+            broker_ca_file=self.ca_file,
+            **self.settings,
+        )
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class Databases:
     """The server's migrated templates."""
 
     server: URL
+    ca_file: Path
 
     @classmethod
     def prepare(cls, servers: Infrastructure) -> "Databases":
@@ -55,8 +64,9 @@ class Databases:
             host="127.0.0.1",
             port=servers.postgres_port,
             database="postgres",
+            query=tls.database_options(servers.ca_file),
         )
-        databases = cls(server)
+        databases = cls(server, servers.ca_file)
         for service in SERVICES:
             template = f"template_{service.name}"
             databases._run(f"CREATE DATABASE {template}")
@@ -72,7 +82,7 @@ class Databases:
             name = f"test_{service}_{uuid4().hex[:8]}"
             self._run(f"CREATE DATABASE {name} TEMPLATE template_{service}")
             made.append(name)
-            return TestDatabase(self.server.set(database=name))
+            return TestDatabase(self.server.set(database=name), self.ca_file)
 
         yield create
         for name in made:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deploy.local import broker, credentials, database, leftovers
+from deploy.local import broker, certificates, credentials, database, leftovers
 from deploy.local.ports import free_ports
 from deploy.local.process import Process
 from deploy.local.stack import INFRASTRUCTURE, write_operator_environment
@@ -31,6 +31,8 @@ class Infrastructure:
     postgres_password: str
     #: One file for each password of the system, as in a local run.
     secrets_dir: Path
+    #: What every client trusts; beside it is the authority's key.
+    ca_file: Path
     #: What `orderctl` reads to administer them.
     operator_environment: Path
     _supervision: Supervision
@@ -70,6 +72,7 @@ def infrastructure(state_dir: Path) -> Iterator[Infrastructure]:
 def _running(state: StateDirectory) -> Iterator[Infrastructure]:
     ports = free_ports()
     credentials.generate(state.secrets)
+    certificates.prepare(state)
     write_operator_environment(state, ports)
     broker.prepare(state, ports)
     database.prepare(state, ports, durable=False)
@@ -92,6 +95,7 @@ def _running(state: StateDirectory) -> Iterator[Infrastructure]:
             postgres_port=ports.postgres_port,
             postgres_password=credentials.read(state.secrets, credentials.SUPERUSER),
             secrets_dir=state.secrets,
+            ca_file=certificates.ca_file(state),
             operator_environment=state.operator_environment,
             _supervision=supervision,
             _watch=watch,

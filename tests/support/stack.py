@@ -76,6 +76,7 @@ class Stack:
             broker_admin_password=self.vhost.admin_password,
             broker_vhost=self.vhost.name,
             broker_port=self.vhost.amqp_port,
+            broker_ca_file=self.vhost.ca_file,
             secrets_dir=self.servers.secrets_dir,
             retry_tiers=RETRY_TIERS,
         )
@@ -173,6 +174,7 @@ class Stack:
             "PYTHONPATH": str(REPOSITORY),
             "PYTHONUNBUFFERED": "1",
             "BROKER_PORT": str(self.vhost.amqp_port),
+            "BROKER_CA_FILE": str(self.vhost.ca_file),
             "BROKER_VHOST": self.vhost.name,
             "BROKER_USER": program.user,
             "BROKER_PASSWORD_FILE": str(secrets / f"{program.user}.broker"),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ import httpx
 from kombu.connection import Connection
 from kombu.message import Message
 
+from common import tls
 from tests.support.infrastructure import Infrastructure
 
 
@@ -22,13 +24,21 @@ class Vhost:
     admin_user: str
     admin_password: str
     amqp_port: int
+    ca_file: Path
 
     @property
     def amqp_url(self) -> str:
         """The administrator's AMQP address."""
-        return (
-            f"amqp://{self.admin_user}:{self.admin_password}@127.0.0.1:{self.amqp_port}/{self.name}"
-        )
+        return f"amqps://{self.admin_user}:{self.admin_password}@127.0.0.1:{self.amqp_port}/{self.name}"
+
+    @property
+    def tls(self) -> dict[str, Any]:
+        """What kombu needs to know besides."""
+        return tls.amqp_options(self.ca_file, "127.0.0.1")
+
+    def connect(self, **transport_options: Any) -> Connection:
+        """An AMQP connection of the administrator's, opened at first use."""
+        return Connection(self.amqp_url, ssl=self.tls, transport_options=transport_options)
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Ask the management API; raises for an error status."""
@@ -36,6 +46,7 @@ class Vhost:
             base_url=f"{self.management_url}/api",
             auth=(self.admin_user, self.admin_password),
             timeout=10,
+            verify=tls.http_context(self.ca_file),
         ) as client:
             response = client.request(method, path, **options)
             response.raise_for_status()
@@ -43,13 +54,13 @@ class Vhost:
 
     def depth(self, queue: str) -> int:
         """How many messages are in a queue, ready or not acknowledged."""
-        with Connection(self.amqp_url) as connection:
+        with self.connect() as connection:
             ready = connection.default_channel.queue_declare(queue, passive=True).message_count
         return int(ready)
 
     def messages(self, queue: str) -> list[Message]:
         """The messages that are ready in a queue; they stay there."""
-        with Connection(self.amqp_url) as connection:
+        with self.connect() as connection:
             channel = connection.channel()
             found = []
             while (message := channel.basic_get(queue)) is not None:
@@ -70,7 +81,7 @@ class Vhost:
         from amqp import Message as AmqpMessage
 
         options = {"content_type": "application/json", "content_encoding": "utf-8"} | properties
-        with Connection(self.amqp_url, transport_options={"confirm_publish": True}) as connection:
+        with self.connect(confirm_publish=True) as connection:
             message = AmqpMessage(body, application_headers=headers, delivery_mode=2, **options)
             connection.default_channel.basic_publish(
                 message, exchange=exchange, routing_key=routing_key, confirm_timeout=10
@@ -86,6 +97,7 @@ def fresh_vhost(servers: Infrastructure) -> Iterator[Vhost]:
         admin_user="deployer",
         admin_password=servers.deployer_password,
         amqp_port=servers.amqp_port,
+        ca_file=servers.ca_file,
     )
     fresh.request("PUT", f"/vhosts/{fresh.name}", json={"default_queue_type": "classic"})
     fresh.request(

@@ -213,7 +213,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     match default := field.default:
-        case None | "":
+        case None | "" | ():
             return "none"
         case bool():
             return str(default).lower()

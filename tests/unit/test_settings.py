@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from common.kombu_topology import RETRY_TIERS
 from common.settings import BrokerSettings, ServiceSettings, Settings, SettingsError, load
+from console.authority import Authority
 
 SECRET = "s3cr3t-hunter2"
 REQUIRED = {
@@ -19,13 +20,17 @@ REQUIRED = {
 
 
 @pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """An environment with what is required, and nothing else of ours."""
+    authority = Authority(tmp_path / "tls")
+    list(authority.init())
     for name in ServiceSettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
         monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
     for name, value in REQUIRED.items():
         monkeypatch.setenv(name, value)
+    for name in ("BROKER_CA_FILE", "DATABASE_CA_FILE"):
+        monkeypatch.setenv(name, str(authority.certificate_file))
     return monkeypatch
 
 
@@ -34,7 +39,7 @@ def test_the_required_settings_are_enough(environment: pytest.MonkeyPatch) -> No
 
     assert settings.broker_user == "order"
     assert settings.broker_password.get_secret_value() == SECRET
-    assert (settings.broker_host, settings.broker_port) == ("127.0.0.1", 5672)
+    assert (settings.broker_host, settings.broker_port) == ("127.0.0.1", 5671)
     assert settings.retry_tiers == RETRY_TIERS
     assert settings.log_level == "INFO"
     assert settings.health_file is None

@@ -1,0 +1,244 @@
+"""A private certificate authority: a directory with its certificate and those of the servers."""
+
+import os
+import pwd
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from console.errors import ActionError
+
+#: Every server that gets a certificate; where root writes it, the user of that name owns it.
+SERVERS = ("rabbitmq", "postgres")
+
+#: Ten years: every client holds a copy of it, so that its end is an outage of everything at once.
+CA_LIFETIME = timedelta(days=3650)
+
+#: A year: long enough for a run that nobody touches, and short enough that a renewal, which costs
+#: one command and no restart, is something that was done before.
+SERVER_LIFETIME = timedelta(days=365)
+
+#: `init` renews what has less than this left.
+RENEWAL = timedelta(days=30)
+
+#: A client's clock may be behind ours.
+_CLOCK_SKEW = timedelta(minutes=5)
+
+_LOCAL_NAMES = ("localhost", "127.0.0.1")
+
+#: The PEM type of a certificate: a server's file holds its key, too.
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """A certificate of the directory, and when it ends."""
+
+    file: Path
+    subject: str
+    names: tuple[str, ...]
+    not_after: datetime
+
+    @property
+    def left(self) -> timedelta:
+        """How long it is still valid; negative when it has ended."""
+        return self.not_after - datetime.now(UTC)
+
+
+class Authority:
+    """The authority whose files are in `directory`; every method raises `ActionError`."""
+
+    def __init__(self, directory: Path, names: Sequence[str] = ()) -> None:
+        self.certificate_file = directory / "ca.crt"
+        self._directory = directory
+        self._key_file = directory / "ca.key"
+        self._names = tuple(dict.fromkeys((*_LOCAL_NAMES, *names)))
+
+    def server_file(self, server: str) -> Path:
+        """Return the file with a server's key and certificate.
+
+        It is one file and not two: to replace it is one step, between which nobody finds a key that
+        does not belong to its certificate.
+        """
+        return self._directory / f"{server}.pem"
+
+    def init(self) -> Iterator[Certificate]:
+        """Make what is missing, ends soon or has other names; yields each certificate made."""
+        if not (self.certificate_file.exists() and self._key_file.exists()):
+            if any(self.server_file(server).exists() for server in SERVERS):
+                raise ActionError(f"{self.certificate_file} or its key is missing; restore it")
+            yield self._create()
+        for server in SERVERS:
+            if self._needs_renewal(server):
+                yield self.issue(server)
+
+    def renew(self) -> Iterator[Certificate]:
+        """Replace every server's key and certificate; the authority, which clients know, stays."""
+        for server in SERVERS:
+            yield self.issue(server)
+
+    def issue(self, server: str, *, lifetime: timedelta = SERVER_LIFETIME) -> Certificate:
+        """Replace one server's key and certificate by one that is valid for `lifetime` from now."""
+        authority, authority_key = self._load()
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = (
+            _builder(server, key.public_key(), lifetime)
+            .issuer_name(authority.subject)
+            .add_extension(x509.SubjectAlternativeName(_general_names(self._names)), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(digital_signature=True), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
+                critical=False,
+            )
+            .sign(authority_key, hashes.SHA256())
+        )
+        file = self.server_file(server)
+        _write(file, _pem(key) + certificate.public_bytes(Encoding.PEM), owner=server)
+        return _described(file, certificate)
+
+    def show(self) -> list[Certificate]:
+        """Return every certificate, the authority's own first."""
+        files = [self.certificate_file, *(self.server_file(server) for server in SERVERS)]
+        return [_described(file, _read(file)) for file in files]
+
+    def _create(self) -> Certificate:
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder("orders CA", key.public_key(), CA_LIFETIME)
+        certificate = (
+            builder.issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "orders CA")]))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_key_usage(key_cert_sign=True), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        _write(self._key_file, _pem(key))
+        _write(self.certificate_file, certificate.public_bytes(Encoding.PEM), mode=0o644)
+        return _described(self.certificate_file, certificate)
+
+    def _needs_renewal(self, server: str) -> bool:
+        file = self.server_file(server)
+        if not file.exists():
+            return True
+        found = _described(file, _read(file))
+        return found.left < RENEWAL or set(found.names) != set(self._names)
+
+    def _load(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+        certificate = _read(self.certificate_file)
+        try:
+            key = load_pem_private_key(self._key_file.read_bytes(), None)
+        except (OSError, ValueError, TypeError) as error:
+            raise ActionError(f"{self._key_file} cannot be read: {error}") from None
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise ActionError(f"{self._key_file} is no key of an elliptic curve")
+        return certificate, key
+
+
+def _builder(
+    name: str, key: ec.EllipticCurvePublicKey, lifetime: timedelta
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(min(now, now + lifetime) - _CLOCK_SKEW)
+        .not_valid_after(now + lifetime)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _key_usage(*, digital_signature: bool = False, key_cert_sign: bool = False) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        key_cert_sign=key_cert_sign,
+        crl_sign=key_cert_sign,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _general_names(names: Sequence[str]) -> list[x509.GeneralName]:
+    found: list[x509.GeneralName] = []
+    for name in names:
+        try:
+            found.append(x509.IPAddress(ip_address(name)))
+        except ValueError:
+            found.append(x509.DNSName(name))
+    return found
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _read(file: Path) -> x509.Certificate:
+    try:
+        found = _CERTIFICATE.search(file.read_bytes())
+        if not found:
+            raise ActionError(f"{file} holds no certificate")
+        return x509.load_pem_x509_certificate(found[0])
+    except FileNotFoundError:
+        raise ActionError(f"there is no {file}; make it with: orderctl tls init") from None
+    except (OSError, ValueError) as error:
+        raise ActionError(f"{file} cannot be read: {error}") from None
+
+
+def _described(file: Path, certificate: x509.Certificate) -> Certificate:
+    names: tuple[str, ...] = ()
+    with suppress(x509.ExtensionNotFound):
+        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        names = tuple(str(name.value) for name in alternatives.value)
+    return Certificate(
+        file=file,
+        subject=certificate.subject.rfc4514_string(),
+        names=names,
+        not_after=certificate.not_valid_after_utc,
+    )
+
+
+def _write(file: Path, content: bytes, *, owner: str | None = None, mode: int = 0o600) -> None:
+    """Write a file whole or not at all; only its owner ever reads one of mode 0600."""
+    partial = file.with_name(f"{file.name}.partial")
+    try:
+        file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        partial.touch(0o600)
+        partial.write_bytes(content)
+        _give(partial, like=file, owner=owner)
+        partial.chmod(mode)
+        partial.replace(file)
+    except OSError as error:
+        raise ActionError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def _give(partial: Path, *, like: Path, owner: str | None) -> None:
+    # Servers refuse to run as root, and must read what root has written.
+    if os.geteuid() != 0:
+        return
+    if like.exists():
+        os.chown(partial, like.stat().st_uid, like.stat().st_gid)
+    elif owner:
+        with suppress(KeyError):
+            user = pwd.getpwnam(owner)
+            os.chown(partial, user.pw_uid, user.pw_gid)

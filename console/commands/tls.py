@@ -1,0 +1,74 @@
+"""`orderctl tls`: the private certificate authority and the servers' certificates."""
+
+import json
+from collections.abc import Iterable
+
+import click
+
+from console.authority import Authority, Certificate
+from console.settings import TlsSettings, load_operator
+
+
+@click.group()
+def tls() -> None:
+    """Make, renew and show the certificates of RabbitMQ and PostgreSQL."""
+
+
+@tls.command(epilog="Example: orderctl tls init")
+def init() -> None:
+    """Create the authority and the servers' certificates in TLS_DIR, where they are missing.
+
+    A certificate that ends within 30 days, or has other names than TLS_NAMES says, is renewed.
+    Running it again changes nothing.
+    """
+    _tell(_authority().init())
+
+
+@tls.command(epilog="Example: orderctl tls renew")
+def renew() -> None:
+    """Replace the servers' keys and certificates; the authority stays, and so do all clients.
+
+    RabbitMQ shows the new one at its next connection, PostgreSQL after its next reload.
+    """
+    _tell(_authority().renew())
+
+
+@tls.command(epilog="Example: orderctl tls show --json")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def show(*, as_json: bool) -> None:
+    """Show each certificate and how long it is still valid."""
+    found = _authority().show()
+    if as_json:
+        click.echo(json.dumps([_document(certificate) for certificate in found], indent=2))
+        return
+    for certificate in found:
+        click.echo(_line(certificate))
+
+
+def _authority() -> Authority:
+    settings = load_operator(TlsSettings)
+    return Authority(settings.tls_dir, settings.tls_names)
+
+
+def _tell(made: Iterable[Certificate]) -> None:
+    count = 0
+    for count, certificate in enumerate(made, start=1):  # noqa: B007, told below
+        click.echo(f"made {_line(certificate)}")
+    if not count:
+        click.echo("certificates: nothing to change")
+
+
+def _line(certificate: Certificate) -> str:
+    until = f"{certificate.not_after:%Y-%m-%d %H:%M} UTC, {certificate.left.days} days left"
+    names = f", for {', '.join(certificate.names)}" if certificate.names else ""
+    return f"{certificate.file}: {certificate.subject}, until {until}{names}"
+
+
+def _document(certificate: Certificate) -> dict[str, object]:
+    return {
+        "file": str(certificate.file),
+        "subject": certificate.subject,
+        "names": certificate.names,
+        "not_after": certificate.not_after.isoformat().replace("+00:00", "Z"),
+        "days_left": certificate.left.days,
+    }
