@@ -79,9 +79,12 @@ class Authority:
 
     def init(self) -> Iterator[Certificate]:
         """Make what is missing, ends soon or has other names; yields each certificate made."""
-        if not (self.certificate_file.exists() and self._key_file.exists()):
-            if any(self.server_file(server).exists() for server in SERVERS):
-                raise ActionError(f"{self.certificate_file} or its key is missing; restore it")
+        files = (self.certificate_file, self._key_file)
+        missing = [file for file in files if not file.exists()]
+        if missing:
+            # Another authority would be a stranger to every client of this one.
+            if len(missing) < len(files) or any(map(Path.exists, map(self.server_file, SERVERS))):
+                raise ActionError(f"{missing[0]} is missing; restore it, or delete its directory")
             yield self._create()
         for server in SERVERS:
             if self._needs_renewal(server):

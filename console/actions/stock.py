@@ -52,6 +52,7 @@ def _transaction(settings: DatabaseSettings) -> Iterator[Session]:
             database_name=settings.database_name(INVENTORY.name),
             database_user=role_name(INVENTORY.name),
             database_password=settings.database_password(INVENTORY.name),
+            database_ca_file=settings.database_ca_file,
         )
     )
     try:
