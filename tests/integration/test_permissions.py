@@ -41,7 +41,11 @@ def everything() -> set[Operation]:
     """Every operation that is tried."""
     others = [name for name in EXCHANGES if name != "orders.topic"]
     return {
-        *(("publish event", event_type) for event_type in (*EVENT_TYPES, "order.unheard_of")),
+        *(("publish event", event_type) for event_type in EVENT_TYPES),
+        # No event types, though some begin or end like one.
+        *(("publish event", f"{event_type}.v2") for event_type in EVENT_TYPES),
+        *(("publish event", f"an.{event_type}") for event_type in EVENT_TYPES),
+        ("publish event", "order.unheard_of"),
         *(("publish to", exchange) for exchange in (*others, *OWN_EXCHANGES)),
         *(
             (verb, queue)
