@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, HttpUrl, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -64,6 +64,8 @@ class Settings(BaseSettings):
 
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     release: str = Field("dev", description="Names the running code in parked messages and logs.")
+    #: Where spans go (OTLP over HTTP, without `/v1/traces`); without it none are recorded.
+    otlp_endpoint: HttpUrl | None = None
 
     @classmethod
     def settings_customise_sources(
