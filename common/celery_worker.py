@@ -81,6 +81,12 @@ def make_worker(
         consumer="common.safe_consumer:EventConsumer",
         task_cls=EventTask,
     )
+
+    def prepare_tracing(**_: Any) -> None:
+        tracing.prepare(app.settings)
+
+    # In the main process: loading takes longer than a child may take for its start.
+    signals.worker_init.connect(prepare_tracing, weak=False)
     # A child process ends without Python's exit.
     signals.worker_process_shutdown.connect(_stop_tracing, weak=False)
     for contract in handlers:

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -50,6 +51,12 @@ class _Recording:
 
 
 _recording = _Recording(NoOpTracer())
+
+
+def prepare(settings: Settings) -> None:
+    """Load what `start` needs, if an endpoint is set: before a fork, so that children need not."""
+    if settings.otlp_endpoint is not None:
+        import_module("common.span_export")
 
 
 def start(process: str, settings: Settings) -> None:

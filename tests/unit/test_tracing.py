@@ -5,10 +5,12 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind
 
 from common import tracing
@@ -16,6 +18,7 @@ from common.attempt import attempt
 from common.errors import Permanent, Transient
 from common.kombu_topology import INVENTORY
 from common.settings import Settings
+from common.span_export import _OneLineExporter
 from common.telemetry import _WithTraceId
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -138,6 +141,26 @@ def test_the_header_is_the_parent_before_the_envelope(recording: None) -> None:
         with attempt(INVENTORY, "order.created", envelope, header=header, number=1, last=3) as span:
             assert tracing.trace_id(tracing.traceparent()) == tracing.trace_id(parent)
         assert "order.id" not in span.attributes
+
+
+def test_lost_spans_are_told_once_and_so_is_the_end_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # given
+    lost, taken = SpanExportResult.FAILURE, SpanExportResult.SUCCESS
+    results = [taken, lost, lost, taken, taken]
+
+    class Exporter(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            return results.pop(0)
+
+    # when
+    exporter = _OneLineExporter(Exporter())
+    with caplog.at_level(logging.INFO):
+        assert [exporter.export([]) for _ in range(5)] == [taken, lost, lost, taken, taken]
+
+    # then
+    assert caplog.messages == ["spans are lost", "spans arrive again"]
 
 
 def test_a_log_line_names_the_trace_that_is_being_worked_on() -> None:
