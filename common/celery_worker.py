@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from billiard.einfo import ExceptionWithTraceback
-from celery import Task
+from celery import Task, signals
 from celery.exceptions import Retry
 from celery.worker.request import Request
 
+from common import tracing
+from common.attempt import attempt
 from common.celery_app import ServiceApp
 from common.consumer import Handlers, receive
 from common.errors import Permanent
@@ -79,15 +81,32 @@ def make_worker(
         consumer="common.safe_consumer:EventConsumer",
         task_cls=EventTask,
     )
+
+    def prepare_tracing(**_: Any) -> None:
+        tracing.prepare(app.settings)
+
+    # In the main process: loading takes longer than a child may take for its start.
+    signals.worker_init.connect(prepare_tracing, weak=False)
+    # A child process ends without Python's exit.
+    signals.worker_process_shutdown.connect(_stop_tracing, weak=False)
     for contract in handlers:
         # Not shared: another app in this process (a test's) must not get this handler.
-        app.task(_handle(app, handlers), name=contract.TYPE, bind=True, shared=False)
+        app.task(_handle(app, service, handlers), name=contract.TYPE, bind=True, shared=False)
     return app
 
 
-def _handle(app: ServiceApp, handlers: Handlers) -> Callable[..., None]:
+def _handle(app: ServiceApp, service: Service, handlers: Handlers) -> Callable[..., None]:
     def handle(task: Task, *, event: Any = None, **_: Any) -> None:
-        attempts = task.request.retries + 1
-        receive(app.sessions, handlers, event, task=task.name, attempts=attempts)
+        # In the child, at its first event: the thread that sends spans survives no fork.
+        tracing.start(app.main, app.settings)
+        header, number = getattr(task.request, "traceparent", None), task.request.retries + 1
+        last = len(app.settings.retry_tiers) + 1
+        with attempt(service, task.name, event, header=header, number=number, last=last) as span:
+            outcome = receive(app.sessions, handlers, event, task=task.name, attempts=number)
+            span.set_attribute("outcome", outcome.value)
 
     return handle
+
+
+def _stop_tracing(**_: Any) -> None:
+    tracing.stop()

@@ -34,6 +34,13 @@ _EMBED = b'{"callbacks":null,"errbacks":null,"chain":null,"chord":null}'
 _encoder = msgspec.json.Encoder()
 
 
+class _Trace(msgspec.Struct):
+    traceparent: str | None = None
+
+
+_decode_trace = msgspec.json.Decoder(_Trace).decode
+
+
 def encode(event: Event) -> bytes:
     """Return the envelope as JSON."""
     envelope = {
@@ -74,6 +81,11 @@ def decode(envelope: dict[str, Any]) -> Event:
         return Event(**msgspec.structs.asdict(msgspec.convert(envelope, shape)))
     except msgspec.ValidationError as error:
         raise InvalidEvent(str(error)) from None
+
+
+def traceparent(envelope: str) -> str | None:
+    """Return the `traceparent` of an envelope as JSON, without a look at the rest."""
+    return _decode_trace(envelope).traceparent
 
 
 def wrap(envelope: bytes) -> bytes:

@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from common import codec
+from common import codec, tracing
 from common.db import Sessions, transaction
 from common.errors import InvalidEvent, Permanent, Transient
 from common.events import Data, Event
@@ -40,7 +41,7 @@ def receive(
     try:
         with transaction(sessions) as session:
             if first_delivery(session, event, attempts=attempts):
-                handle(session, event)
+                handle(session, _continued(event))
                 outcome = Outcome.HANDLED
             else:
                 outcome = Outcome.DUPLICATE
@@ -61,6 +62,11 @@ def _decode(envelope: Any, task: str) -> Event:
     if event.type != task:
         raise InvalidEvent(f"an event of type {event.type} came as {task}")
     return event
+
+
+def _continued(event: Event) -> Event:
+    # What the handler appends or records goes on from its own span, if there is one.
+    return replace(event, traceparent=tracing.traceparent() or event.traceparent)
 
 
 def _log_fields(event: Event, attempts: int, outcome: Outcome) -> dict[str, Any]:

@@ -88,6 +88,12 @@ NOTIFICATION = Service(
 
 SERVICES = (ORDER, INVENTORY, NOTIFICATION)
 
+#: Keeps spans: it has a database, and nothing on the broker.
+SPAN_STORE = Service(name="trace", package="span_store")
+
+#: What has a database of its own.
+DATABASES = (*SERVICES, SPAN_STORE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Binding:

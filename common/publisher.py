@@ -10,8 +10,9 @@ from uuid import UUID
 
 from amqp import Channel, Message
 from kombu.connection import Connection
+from opentelemetry.trace import Span, SpanKind
 
-from common import codec
+from common import codec, tracing
 from common.kombu_topology import EVENTS
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class Outgoing:
     event_id: UUID
     type: str
     event: str
+    subject: UUID
 
 
 @dataclass
@@ -78,10 +80,12 @@ class ConfirmingPublisher:
     def publish(self, batch: Iterable[Outgoing]) -> Report:
         """Publish in this order, wait for the confirms, never raise for the broker's state."""
         report = Report()
+        spans = _Spans()
         try:
             channel = self._open()
             for outgoing in batch:
-                channel.publish(outgoing.event_id, self._message(outgoing), outgoing.type, report)
+                message = self._message(outgoing, spans.begin(outgoing))
+                channel.publish(outgoing.event_id, message, outgoing.type, report)
             channel.wait(report, CONFIRM_TIMEOUT)
         except (*self._connection.connection_errors, *self._connection.channel_errors) as error:
             report.error = f"{type(error).__name__}: {error}"
@@ -89,6 +93,7 @@ class ConfirmingPublisher:
             report.objected = opened and isinstance(error, self._connection.channel_errors)
             # After any error the confirms that are still to come could be taken for later ones.
             self.close()
+        spans.end(report)
         return report
 
     def heartbeat(self) -> None:
@@ -115,7 +120,7 @@ class ConfirmingPublisher:
             self._channel = _ConfirmChannel(self._connection)
         return self._channel
 
-    def _message(self, outgoing: Outgoing) -> Message:
+    def _message(self, outgoing: Outgoing, traceparent: str | None) -> Message:
         event_id = str(outgoing.event_id)
         return Message(
             codec.wrap(outgoing.event.encode()),
@@ -129,8 +134,44 @@ class ConfirmingPublisher:
             # The broker refuses another user's name: this is who published it.
             user_id=self._user,
             timestamp=int(time.time()),
-            application_headers=_task_headers(event_id, outgoing.type),
+            application_headers=_task_headers(event_id, outgoing.type, traceparent),
         )
+
+
+class _Spans:
+    """The publishings of one batch, as spans: from the publish to its confirm, or to its failure.
+
+    The envelope is what the outbox holds; the header `traceparent` names the publishing.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[UUID, Span] = {}
+
+    def begin(self, outgoing: Outgoing) -> str | None:
+        """Return the header; None when nothing is recorded."""
+        if not tracing.recording():
+            return None
+        about = {
+            "messaging.system": "rabbitmq",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": EVENTS.name,
+            "messaging.rabbitmq.destination.routing_key": outgoing.type,
+            "messaging.message.id": str(outgoing.event_id),
+            "event.id": str(outgoing.event_id),
+            "event.type": outgoing.type,
+            tracing.ORDER_ID: str(outgoing.subject),
+        }
+        parent = codec.traceparent(outgoing.event)
+        span = tracing.begin(f"publish {outgoing.type}", SpanKind.PRODUCER, parent, about)
+        self._open[outgoing.event_id] = span
+        return tracing.traceparent(span)
+
+    def end(self, report: Report) -> None:
+        for event_id, span in self._open.items():
+            if event_id not in report.confirmed:
+                refused = "refused" if event_id in report.refused else report.error
+                tracing.fail(span, report.returned.get(event_id) or refused or "not confirmed")
+            span.end()
 
 
 class _ConfirmChannel:
@@ -179,9 +220,10 @@ class _ConfirmChannel:
         return [self._unconfirmed.pop(t) for t in tags if t in self._unconfirmed]
 
 
-def _task_headers(event_id: str, event_type: str) -> dict[str, object]:
+def _task_headers(event_id: str, event_type: str, traceparent: str | None) -> dict[str, object]:
     """Return the headers of Celery's message protocol, version 2, for a plain call."""
-    return {
+    trace = {"traceparent": traceparent} if traceparent else {}
+    return trace | {
         "lang": "py",
         "task": event_type,
         "id": event_id,

@@ -45,7 +45,7 @@ _LOCK = select(func.pg_try_advisory_xact_lock(func.hashtext("outbox")))
 # An event waits for the earlier ones of its order: they may be unroutable, or refused.
 _earlier = outbox.alias("earlier")
 _CLAIM = (
-    select(outbox.c.id, outbox.c.event_id, outbox.c.type, outbox.c.event)
+    select(outbox.c.id, outbox.c.event_id, outbox.c.type, outbox.c.subject, outbox.c.event)
     .where(
         outbox.c.sent_at.is_(None),
         outbox.c.next_attempt_at <= func.now(),
@@ -109,11 +109,11 @@ class Relay:
                 self._broker_error = None
                 return 0
             report = self._publisher.publish(
-                [Outgoing(row.event_id, row.type, row.event) for row in rows]
+                [Outgoing(row.event_id, row.type, row.event, row.subject) for row in rows]
             )
             self._isolate(rows, report)
             _mark(session, rows, report)
-        self._note(report)
+        self._note(rows, report)
         return len(report.confirmed)
 
     def _isolate(self, rows: Rows, report: Report) -> None:
@@ -126,7 +126,7 @@ class Relay:
             if len(rows) == 1:
                 report.returned[rows[0].event_id] = report.error
 
-    def _note(self, report: Report) -> None:
+    def _note(self, rows: Rows, report: Report) -> None:
         # One line when the broker goes and one when it is back, not one a second.
         if report.error != self._broker_error:
             if report.error:
@@ -136,8 +136,10 @@ class Relay:
         self._broker_error = report.error
         if report.refused:
             log.warning("a queue is full or has no quorum", extra={"events": len(report.refused)})
+        orders = {row.event_id: str(row.subject) for row in rows}
         for event_id, reason in report.returned.items():
-            log.error("unroutable", extra={"event_id": str(event_id), "reason": reason})
+            about = {"event_id": str(event_id), "order_id": orders[event_id], "reason": reason}
+            log.error("unroutable", extra=about)
 
     def _record_state(self) -> None:
         state = {"passed_at": func.clock_timestamp(), "broker_error": self._broker_error}

@@ -9,7 +9,7 @@ import ssl
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -77,6 +77,8 @@ class Settings(BaseSettings):
 
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     release: str = Field("dev", description="Names the running code in parked messages and logs.")
+    #: Where spans go (OTLP over HTTP, without `/v1/traces`); without it none are recorded.
+    otlp_endpoint: HttpUrl | None = None
 
     @classmethod
     def settings_customise_sources(

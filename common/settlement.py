@@ -16,6 +16,7 @@ from amqp import Channel
 from amqp import Message as AmqpMessage
 from kombu.message import Message
 
+from common import tracing
 from common.failure import Failure
 from common.kombu_topology import PARKED, Service, tier_key
 
@@ -168,6 +169,7 @@ def _log_fields(receipt: Receipt, failure: Failure, routing_key: str) -> dict[st
     return {
         "event_id": str(receipt.headers.get("id")),
         "order_id": _order_id(receipt.message),
+        "trace_id": tracing.trace_id(receipt.headers.get("traceparent")),
         "event_type": str(receipt.headers.get("task")),
         "attempt": failure.attempts,
         "exception": failure.exception,

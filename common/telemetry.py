@@ -6,13 +6,25 @@ from typing import Any
 
 from celery.app.log import Logging
 
+from common.tracing import current_trace_id
+
 #: Loggers whose lines our own say better: one line for each outcome, one trace for each surprise.
 _LEVELS = {
     "celery.app.trace": "CRITICAL",
     "celery.worker.strategy": "WARNING",
     "amqp": "WARNING",
     "kombu": "WARNING",
+    "opentelemetry.exporter": "CRITICAL",
 }
+
+
+class _WithTraceId(logging.Filter):
+    """Adds the trace that is being worked on to each line that does not name one itself."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not hasattr(record, "trace_id") and (found := current_trace_id()):
+            record.trace_id = found
+        return True
 
 
 class _NoTrace(logging.Filter):
@@ -39,12 +51,13 @@ def configure_logging(level: str) -> None:
                     "timestamp": "time",
                 }
             },
-            "filters": {"no trace": {"()": _NoTrace}},
+            "filters": {"no trace": {"()": _NoTrace}, "trace id": {"()": _WithTraceId}},
             "handlers": {
                 "stdout": {
                     "class": "logging.StreamHandler",
                     "stream": "ext://sys.stdout",
                     "formatter": "json",
+                    "filters": ["trace id"],
                 }
             },
             "root": {"level": level, "handlers": ["stdout"]},

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from common import tracing
 from common.celery_app import ServiceApp
 from common.kombu_topology import Service, tick_queue
 from common.settings import ServiceSettings
@@ -42,6 +43,7 @@ def make_ticker(
     def work() -> None:
         deadline = time.monotonic() + TICK_INTERVAL
         if not started:
+            tracing.start(app.main, app.settings)
             started.append(start(app.settings))
         started[0](deadline)
 

@@ -13,6 +13,7 @@ from console.commands.parked import parked
 from console.commands.stock import stock
 from console.commands.tls import tls
 from console.commands.topology import topology
+from console.commands.trace import trace
 from console.errors import first_line
 
 
@@ -66,6 +67,7 @@ main.add_command(topology)
 main.add_command(stock)
 main.add_command(parked)
 main.add_command(tls)
+main.add_command(trace)
 
 if __name__ == "__main__":
     main()

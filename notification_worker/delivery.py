@@ -7,10 +7,13 @@ between the server's yes and the commit repeats that one mail, with the same Mes
 import logging
 import random
 import time
+from contextlib import AbstractContextManager
 from email.headerregistry import Address
 
+from opentelemetry.trace import Span, SpanKind
 from sqlalchemy.exc import DBAPIError
 
+from common import tracing
 from common.db import Sessions, transaction
 from common.errors import Permanent, Transient
 from notification_worker import backlog
@@ -74,8 +77,11 @@ class Delivery:
                 return False
             if backlog.postponed(session, notification):
                 return True
-            failure = self._attempt(notification)
-            self._record(notification, failure)
+            with _span(notification) as span:
+                failure = self._attempt(notification)
+                self._record(notification, failure)
+                if failure:
+                    tracing.fail(span, type(failure).__name__)
         if isinstance(failure, Unreachable):
             raise failure
         self._resume()
@@ -128,6 +134,17 @@ class Delivery:
         if self._outages:
             log.info("mails leave again")
         self._outages = 0
+
+
+def _span(notification: Notification) -> AbstractContextManager[Span]:
+    # Not the recipient, nor what the server says of it.
+    about: dict[str, str | int] = {
+        tracing.ORDER_ID: str(notification.order_id),
+        "mail.kind": notification.kind,
+        "attempt": notification.attempts + 1,
+    }
+    name = f"send mail {notification.kind}"
+    return tracing.span(name, SpanKind.CLIENT, notification.traceparent, about)
 
 
 def _mail(notification: Notification) -> Mail:

@@ -42,6 +42,7 @@ def _record(session: Session, event: Event, kind: Kind) -> None:
         sequence=event.sequence,
         recipient=_recipient(context.pop("customer_email")),
         context=context,
+        traceparent=event.traceparent,
     )
     # A second event of the same fact, with an id of its own, is no reason for a second mail.
     session.execute(row.on_conflict_do_nothing(index_elements=["order_id", "kind"]))

@@ -67,6 +67,7 @@ class Notification(Base):
     last_error: Mapped[str | None] = mapped_column(
         comment="Why the last failed attempt failed; kept when a later one succeeds."
     )
+    traceparent: Mapped[str | None] = mapped_column(comment="Of the handler that recorded it.")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     sent_at: Mapped[datetime | None] = mapped_column(
         comment="When the mail server took responsibility for it."

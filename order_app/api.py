@@ -67,6 +67,7 @@ def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
             )
     except KeyReused as error:
         raise Refusal(_S.UNPROCESSABLE_ENTITY, str(error), field="Idempotency-Key") from error
+    g.order_id = order.id
     headers = {"Location": url_for("orders.get_order", order_id=order.id)}
     if not placed:
         headers["Idempotency-Replayed"] = "true"
@@ -113,6 +114,7 @@ def cancel_order(path: OrderPath) -> Response:
             Reason.CUSTOMER,
             cause=Cause(traceparent=g.traceparent),
         )
+    g.order_id = order.id
     _check_cancelled_by_customer(order)
     return _json(OrderView.of(order))
 

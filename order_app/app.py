@@ -3,6 +3,7 @@
 from flask_openapi3.openapi import OpenAPI
 
 from common import db as database
+from common import tracing
 from common.settings import load
 from common.telemetry import configure_logging
 from order_app import access_log, description, problems
@@ -18,6 +19,7 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
     """Return the API; without settings, those of the environment."""
     settings = settings or load(ApiSettings)
     configure_logging(settings.log_level)
+    tracing.start("order-api", settings)
     app = OpenAPI(
         __name__,
         info=description.INFO,

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from common.inbox import inbox
 from common.kombu_topology import ORDER
 from common.outbox import outbox
+from common.tracing import trace_id
 from order_app import service
-from order_app.tracing import trace_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

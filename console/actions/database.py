@@ -12,7 +12,7 @@ from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError
 
 from common import migrations
-from common.kombu_topology import SERVICES, Service
+from common.kombu_topology import DATABASES, Service
 from console.errors import ActionError, first_line
 from console.settings import DatabaseAdminSettings, role_name
 
@@ -30,7 +30,7 @@ def apply(settings: DatabaseAdminSettings) -> Iterator[str]:
     next run goes on from there.
     """
     try:
-        for service in SERVICES:
+        for service in DATABASES:
             yield from _apply_service(settings, service)
     except (DBAPIError, CommandError, TimeoutError) as error:
         server = f"{settings.database_host}:{settings.database_port}"

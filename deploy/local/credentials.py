@@ -3,7 +3,7 @@
 import secrets
 from pathlib import Path
 
-from common.kombu_topology import SERVICES, topology
+from common.kombu_topology import DATABASES, topology
 from deploy.local import account
 from deploy.local.problem import Problem
 
@@ -16,7 +16,7 @@ def names() -> list[str]:
     """Return the name of every secret of the system."""
     return [
         *(f"{user.name}.broker" for user in topology().users),
-        *(f"{service.name}.database" for service in SERVICES),
+        *(f"{service.name}.database" for service in DATABASES),
         DEPLOYER,
         SUPERUSER,
     ]

@@ -41,6 +41,7 @@ class Ports(BaseSettings):
     postgres_port: Port = 54320
     smtp_port: Port = 1025
     mail_ui_port: Port = 1080
+    spans_port: Port = 4318
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

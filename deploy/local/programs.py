@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
-from common.kombu_topology import SERVICES
+from common.kombu_topology import DATABASES, topology
 from deploy.local import REPOSITORY, certificates
 from deploy.local.broker import VHOST
 from deploy.local.health import Check, answers, beats, runs
@@ -26,22 +26,36 @@ class Health(Enum):
 
 @dataclass(frozen=True)
 class Program:
-    """A process of the application; `user` is its broker user and the name of its service."""
+    """A process of the application; `user` is its broker user and the name of its service.
+
+    `port` is the field of `Ports` of one that serves HTTP.
+    """
 
     name: str
     user: str
     command: str
     health: Health = Health.HEARTBEAT
+    port: str = ""
 
 
 #: In the order of their start. `$NAME` in a command is a variable of the program's environment.
 PROGRAMS = (
+    # First, so that the others' first spans find it.
+    Program(
+        "spans",
+        "trace",
+        "gunicorn --bind 127.0.0.1:$SPANS_PORT --workers 1 --threads 4 --worker-class gthread"
+        " --no-control-socket span_store.app:create_app()",
+        Health.READY,
+        "spans_port",
+    ),
     Program(
         "api",
         "order",
         "gunicorn --bind 127.0.0.1:$API_PORT --workers 2 --threads 8 --worker-class gthread"
         " --no-control-socket order_app.app:create_app()",
         Health.READY,
+        "api_port",
     ),
     Program("order-worker", "order", "celery -q -A order_app.worker worker -n order@order"),
     Program("order-relay", "order", "celery -q -A order_app.relay worker -n order-relay@order"),
@@ -68,7 +82,8 @@ PROGRAMS = (
     Program("beat", "scheduler", "celery -q -A scheduler.beat beat", Health.RUNS),
 )
 
-SERVICE_NAMES = frozenset(service.name for service in SERVICES)
+WITH_DATABASE = frozenset(owner.name for owner in DATABASES)
+WITH_BROKER = frozenset(user.name for user in topology().users)
 
 
 def processes(state: StateDirectory, ports: Ports) -> tuple[Process, ...]:
@@ -83,31 +98,38 @@ def api_url(ports: Ports) -> str:
 
 def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
     executable, *arguments = program.command.split()
-    serves = program.health is Health.READY
     # Each process of the API counts in files there.
     metrics = state.path / "metrics" / program.name
     health_file = state.health / program.name
+    port = getattr(ports, program.port) if program.port else None
     environment = _environment(program, state, ports) | (
-        {"PROMETHEUS_MULTIPROC_DIR": str(metrics)} if serves else {"HEALTH_FILE": str(health_file)}
+        {"PROMETHEUS_MULTIPROC_DIR": str(metrics)} if port else {"HEALTH_FILE": str(health_file)}
     )
     return Process(
         name=program.name,
         command=(
             str(REPOSITORY / ".venv/bin" / executable),
-            *(argument.replace("$API_PORT", str(ports.api_port)) for argument in arguments),
+            *(filled(argument, ports) for argument in arguments),
         ),
         environment=environment,
         transient=(metrics, health_file),
-        check=_check(program.health, health_file, ports),
-        ports={"API_PORT": ports.api_port} if serves else {},
-        url=api_url(ports) if serves else "",
+        check=_check(program.health, health_file, port),
+        ports={program.port.upper(): port} if port else {},
+        url=api_url(ports) if program.name == "api" else "",
         stop_seconds=30,
     )
 
 
-def _check(health: Health, health_file: Path, ports: Ports) -> Check:
+def filled(argument: str, ports: Ports) -> str:
+    """Return an argument of a command with the ports in it."""
+    for name in ("api_port", "spans_port"):
+        argument = argument.replace(f"${name.upper()}", str(getattr(ports, name)))
+    return argument
+
+
+def _check(health: Health, health_file: Path, port: int | None) -> Check:
     checks = {
-        Health.READY: answers(f"{api_url(ports)}/readyz"),
+        Health.READY: answers(f"http://127.0.0.1:{port}/readyz"),
         Health.HEARTBEAT: beats(health_file),
         Health.RUNS: runs,
     }
@@ -138,5 +160,15 @@ def _environment(program: Program, state: StateDirectory, ports: Ports) -> dict[
         "SMTP_PORT": str(ports.smtp_port),
         "MAIL_FROM": "The Tea Shop <orders@example.com>",
     }
-    others = {"LOG_LEVEL": "INFO", "PYTHONUNBUFFERED": "1"}
-    return broker | (database | mail if program.user in SERVICE_NAMES else {}) | others
+    others = {
+        "LOG_LEVEL": "INFO",
+        "PYTHONUNBUFFERED": "1",
+        "OTLP_ENDPOINT": f"http://127.0.0.1:{ports.spans_port}",
+        # A proxy of this machine's user is not for what runs here.
+        "NO_PROXY": "127.0.0.1",
+    }
+    return (
+        (broker if program.user in WITH_BROKER else {})
+        | (database | mail if program.user in WITH_DATABASE else {})
+        | others
+    )

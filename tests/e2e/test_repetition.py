@@ -27,7 +27,7 @@ def test_an_event_that_comes_fifty_times_to_two_workers_has_one_effect(stack: St
             customer_email="ada@example.com", currency="EUR", total=1500, lines=(line,)
         ),
     )
-    outgoing = Outgoing(event.id, event.type, codec.encode(event).decode())
+    outgoing = Outgoing(event.id, event.type, codec.encode(event).decode(), event.subject)
     publisher = ConfirmingPublisher(
         stack.vhost.amqp_url,
         tls=stack.vhost.tls,

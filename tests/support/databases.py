@@ -10,7 +10,7 @@ from uuid import uuid4
 from sqlalchemy import URL, create_engine, pool, text
 
 from common import migrations, tls
-from common.kombu_topology import SERVICES
+from common.kombu_topology import DATABASES
 from common.settings import ServiceSettings
 from tests.support.infrastructure import Infrastructure
 
@@ -67,7 +67,7 @@ class Databases:
             query=tls.database_options(servers.ca_file),
         )
         databases = cls(server, servers.ca_file)
-        for service in SERVICES:
+        for service in DATABASES:
             template = f"template_{service.name}"
             databases._run(f"CREATE DATABASE {template}")
             migrations.upgrade(service.package, server.set(database=template))
@@ -90,7 +90,7 @@ class Databases:
 
     def drop_all(self, suffix: str) -> None:
         """Drop every service's database whose name ends so."""
-        for service in SERVICES:
+        for service in DATABASES:
             self._run(f"DROP DATABASE IF EXISTS {service.name}_service{suffix} WITH (FORCE)")
 
     def _run(self, statement: str) -> None:

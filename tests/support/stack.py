@@ -14,12 +14,12 @@ from sqlalchemy import text
 
 from common import db
 from common.db import Sessions, transaction
-from common.kombu_topology import SERVICES
+from common.kombu_topology import DATABASES
 from console.actions import topology
 from console.settings import BrokerAdminSettings
 from deploy.local import REPOSITORY
-from deploy.local.ports import free_ports
-from deploy.local.programs import PROGRAMS, Program
+from deploy.local.ports import Ports, free_ports
+from deploy.local.programs import PROGRAMS, Program, filled
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
@@ -41,7 +41,7 @@ class Stack:
     mailbox: Mailbox
     databases: Mapping[str, TestDatabase]
     directory: Path
-    api_port: int = field(default_factory=lambda: free_ports().api_port)
+    ports: Ports = field(default_factory=free_ports)
     extra: dict[str, str] = field(default_factory=dict)
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _sessions: dict[str, Sessions] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Stack:
         directory: Path,
     ) -> "Iterator[Stack]":
         """Apply the topology; stop what runs, and show its logs' place, at the end."""
-        databases = {service.name: database_of(service.name) for service in SERVICES}
+        databases = {service.name: database_of(service.name) for service in DATABASES}
         stack = cls(servers, vhost, mailbox, databases, directory)
         list(topology.apply(stack.broker_admin))
         try:
@@ -84,15 +84,22 @@ class Stack:
     # --- Processes ------------------------------------------------------------------------------
 
     def start(self, *names: str, module: str | None = None, alias: str | None = None) -> None:
-        """Start programs by their names, all of them if none is named, and wait for their health.
+        """Start programs by their names, and wait for their health.
+
+        None named means all but the span store, which `trace` starts.
 
         `module` replaces the module of one program's Celery app, `alias` its name.
         """
-        programs = [_PROGRAMS[name] for name in names] or list(PROGRAMS)
+        programs = [_PROGRAMS[name] for name in names or _PROGRAMS if names or name != "spans"]
         for program in programs:
             self._launch(program, module, alias or program.name)
         for program in programs:
             self.wait_until_healthy(alias or program.name)
+
+    def trace(self) -> None:
+        """Start the span store, and let every process that is started from now on record spans."""
+        self.start("spans")
+        self.extra["OTLP_ENDPOINT"] = f"http://127.0.0.1:{self.ports.spans_port}"
 
     def wait_until_healthy(self, name: str) -> None:
         """Wait until a process shows that it does its work."""
@@ -100,8 +107,9 @@ class Stack:
         def healthy() -> None:
             if self._running[name].poll() is not None:
                 raise RuntimeError(f"{name} ended: {self.log(name)[-2000:]}")
-            if name == "api":
-                assert _status(f"{self.url}/readyz") == 200
+            if port := _PROGRAMS[name].port if name in _PROGRAMS else "":
+                url = f"http://127.0.0.1:{getattr(self.ports, port)}"
+                assert _status(f"{url}/readyz") == 200
             elif not name.endswith("beat"):
                 assert (self.directory / "health" / name).exists()
 
@@ -113,6 +121,11 @@ class Stack:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         (self.directory / "health" / name).unlink(missing_ok=True)
+
+    def ask_to_end(self, name: str) -> None:
+        """End a process as a supervisor does, and wait until it has."""
+        self._running[name].terminate()
+        self.wait_until_dead(name)
 
     def wait_until_dead(self, name: str) -> int:
         """Wait until a process has ended by itself; returns how."""
@@ -146,7 +159,7 @@ class Stack:
             # The processes must not outlive a killed test run.
             *("setpriv", "--pdeathsig", "KILL"),
             str(REPOSITORY / ".venv/bin" / executable),
-            *(argument.replace("$API_PORT", str(self.api_port)) for argument in arguments),
+            *(filled(argument, self.ports) for argument in arguments),
         ]
         with (self.directory / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
@@ -192,7 +205,7 @@ class Stack:
     @property
     def url(self) -> str:
         """Where the API is."""
-        return f"http://127.0.0.1:{self.api_port}"
+        return f"http://127.0.0.1:{self.ports.api_port}"
 
     def place(self, *lines: tuple[str, int], email: str = "ada@example.com") -> str:
         """Place an order for (SKU, quantity) lines over HTTP; returns its id."""

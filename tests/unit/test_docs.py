@@ -20,6 +20,7 @@ from console.settings import OperatorSettings
 from deploy.local.ports import Ports
 from notification_worker.settings import MailerSettings
 from order_app.settings import ApiSettings
+from span_store.settings import SpanStoreSettings
 
 ROOT = Path(__file__).parents[2]
 SOURCES = (
@@ -28,6 +29,7 @@ SOURCES = (
     "order_app",
     "inventory_worker",
     "notification_worker",
+    "span_store",
     "scheduler",
     "console",
     "deploy",
@@ -39,6 +41,7 @@ SETTINGS: tuple[type[BaseSettings], ...] = (
     ServiceSettings,
     ApiSettings,
     MailerSettings,
+    SpanStoreSettings,
     OperatorSettings,
 )
 

@@ -1,0 +1,150 @@
+"""Traces: what one request leads to, in every service, as spans that know their parents.
+
+A span is a piece of work; a `traceparent` names it, and travels in events and message headers.
+Where no endpoint is set nothing is recorded, no thread runs and no header is added; the request's
+`traceparent` is passed on all the same, so that logs and timelines still tell which trace it was.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    NoOpTracer,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    get_current_span,
+    set_span_in_context,
+    use_span,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from common.settings import Settings
+
+#: What a span tells of its work.
+Attributes = Mapping[str, str | int]
+
+#: The attribute by which the spans of an order are found.
+ORDER_ID = "order.id"
+
+#: Characters of an error's text that a span keeps.
+TEXT_LIMIT = 500
+
+_propagator = TraceContextTextMapPropagator()
+
+
+@dataclass
+class _Recording:
+    """What this process records with; without an endpoint, nothing."""
+
+    tracer: Tracer
+    provider: object = None
+
+
+_recording = _Recording(NoOpTracer())
+
+
+def prepare(settings: Settings) -> None:
+    """Load what `start` needs, if an endpoint is set: before a fork, so that children need not."""
+    if settings.otlp_endpoint is not None:
+        import_module("common.span_export")
+
+
+def start(process: str, settings: Settings) -> None:
+    """Record this process's spans, if an endpoint is set; call it after the last fork.
+
+    A second call changes nothing. The thread that sends the spans ends with `stop`, or at exit.
+    """
+    if settings.otlp_endpoint is None or recording():
+        return
+    # Here, so that a process that records nothing does not load the SDK.
+    from common.span_export import provider
+
+    made = provider(process, str(settings.otlp_endpoint), release=settings.release)
+    _recording.provider, _recording.tracer = made, made.get_tracer("order-system")
+
+
+def stop() -> None:
+    """Send what is recorded and record no more: for processes that end without Python's exit."""
+    from opentelemetry.sdk.trace import TracerProvider
+
+    made, _recording.provider, _recording.tracer = _recording.provider, None, NoOpTracer()
+    if isinstance(made, TracerProvider):
+        made.shutdown()
+
+
+def recording() -> bool:
+    """Tell whether this process records spans."""
+    return _recording.provider is not None
+
+
+def begin(name: str, kind: SpanKind, parent: object, attributes: Attributes) -> Span:
+    """Return a new span, a child of the `traceparent` in `parent` or the first of a new trace.
+
+    What is no valid `traceparent` counts as none. The caller ends the span.
+    """
+    context = _context(parent)
+    return _recording.tracer.start_span(name, context, kind, dict(attributes))
+
+
+def unrecorded(parent: object) -> Span:
+    """Return a span that goes on with a trace, or begins one, and is not recorded."""
+    span = get_current_span(_context(parent))
+    if span.get_span_context().is_valid:
+        return span
+    ids = secrets.randbits(128) or 1, secrets.randbits(64) or 1
+    return NonRecordingSpan(SpanContext(*ids, is_remote=False, trace_flags=TraceFlags(1)))
+
+
+@contextmanager
+def span(name: str, kind: SpanKind, parent: object, attributes: Attributes) -> Iterator[Span]:
+    """Make a new span the current one for the block; what is raised in it ends it as an error."""
+    begun = begin(name, kind, parent, attributes)
+    with use_span(begun, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        try:
+            yield begun
+        except Exception as error:
+            fail(begun, f"{type(error).__name__}: {error}")
+            raise
+
+
+def fail(span: Span, reason: str) -> None:
+    """Mark a span as failed."""
+    span.set_status(Status(StatusCode.ERROR, reason[:TEXT_LIMIT]))
+
+
+def traceparent(span: Span | None = None) -> str | None:
+    """Return the `traceparent` that names a span, or the current one; None when there is none."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier, set_span_in_context(span) if span else None)
+    return carrier.get("traceparent")
+
+
+def trace_id(traceparent: object) -> str | None:
+    """Return the id of the trace that a `traceparent` names, or None if it is not valid."""
+    return _id(get_current_span(_context(traceparent)))
+
+
+def current_trace_id() -> str | None:
+    """Return the id of the trace that is being worked on, or None."""
+    return _id(get_current_span())
+
+
+def _id(span: Span) -> str | None:
+    context = span.get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid else None
+
+
+def _context(traceparent: object) -> Context:
+    # Never the current context: only what was passed on is a parent.
+    carrier = {"traceparent": traceparent} if isinstance(traceparent, str) else {}
+    return _propagator.extract(carrier, Context())

@@ -1,0 +1,95 @@
+"""Process: takes spans over OTLP/HTTP, `gunicorn 'span_store.app:create_app()'`.
+
+It asks nobody who they are: bind it to 127.0.0.1 only.
+"""
+
+import logging
+import time
+from datetime import timedelta
+from http import HTTPStatus
+
+from flask import Flask, Response, request
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from common import db
+from common.db import Sessions, transaction
+from common.settings import load
+from common.telemetry import configure_logging
+from span_store import otlp, store
+from span_store.otlp import Unreadable
+from span_store.settings import SpanStoreSettings
+
+log = logging.getLogger(__name__)
+
+PROTOBUF = "application/x-protobuf"
+
+#: Seconds between two deletions of old spans.
+FORGET_INTERVAL = 60.0
+
+#: Connections, one for each thread of gunicorn's.
+_POOL_SIZE = 4
+
+
+def create_app(settings: SpanStoreSettings | None = None) -> Flask:
+    """Return the receiver; without settings, those of the environment."""
+    settings = settings or load(SpanStoreSettings)
+    configure_logging(settings.log_level)
+    sessions = db.sessions(db.engine(settings, pool_size=_POOL_SIZE))
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = otlp.SIZE_LIMIT
+    _serve(app, sessions, _Retention(timedelta(seconds=settings.span_retention)))
+    return app
+
+
+class _Retention:
+    """Deletes old spans now and then, when new ones come: without new ones nothing grows."""
+
+    def __init__(self, age: timedelta) -> None:
+        self._age = age
+        self._next = 0.0
+
+    def apply(self, sessions: Sessions) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + FORGET_INTERVAL
+        with transaction(sessions) as session:
+            more = store.forget(session, self._age) == store.DELETION
+        if more:
+            self._next = 0.0
+
+
+def _serve(app: Flask, sessions: Sessions, retention: _Retention) -> None:
+    @app.post("/v1/traces")
+    def export() -> Response:
+        if request.mimetype != PROTOBUF:
+            return _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send {PROTOBUF}")
+        rows = otlp.rows(request.get_data(), gzip=request.content_encoding == "gzip")
+        with transaction(sessions) as session:
+            store.add(session, rows)
+        retention.apply(sessions)
+        # An empty ExportTraceServiceResponse: all spans were taken.
+        return Response(b"", content_type=PROTOBUF)
+
+    @app.get("/readyz")
+    def ready() -> Response:
+        with transaction(sessions) as session:
+            session.execute(text("SELECT 1 FROM spans LIMIT 1"))
+        return Response("ready\n", content_type="text/plain")
+
+    @app.errorhandler(Unreadable)
+    def unreadable(error: Unreadable) -> Response:
+        log.warning("spans were refused", extra={"reason": str(error)})
+        return _refusal(HTTPStatus.BAD_REQUEST, str(error))
+
+    @app.errorhandler(DBAPIError)
+    @app.errorhandler(PoolTimeout)
+    def database_down(error: Exception) -> Response:
+        # 503: the sender tries again.
+        log.error("the database failed the span store", extra={"exception": type(error).__name__})
+        return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the database does not answer")
+
+
+def _refusal(status: HTTPStatus, reason: str) -> Response:
+    return Response(f"{reason}\n", status, content_type="text/plain")

@@ -1,0 +1,115 @@
+"""What an OTLP/HTTP client sends: from the bytes of its request to rows."""
+
+import base64
+import zlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from common.errors import OrderSystemError
+from common.tracing import ORDER_ID
+
+#: Bytes of a request after decompression: a small one must not fill the memory.
+SIZE_LIMIT = 16 * 1024 * 1024
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Row = dict[str, Any]
+
+
+class Unreadable(OrderSystemError):
+    """The request is not what OTLP says."""
+
+
+def rows(body: bytes, *, gzip: bool) -> list[Row]:
+    """Return a row for each span of a request. Raises `Unreadable`, saying why."""
+    request = ExportTraceServiceRequest()
+    try:
+        request.ParseFromString(_inflated(body) if gzip else body)
+    except DecodeError:
+        raise Unreadable("the body is no ExportTraceServiceRequest") from None
+    return [
+        _row(span, str(_values(resource.resource.attributes).get("service.name", "unknown")))
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in _named(scope.spans)
+    ]
+
+
+def _inflated(body: bytes) -> bytes:
+    # 16: gzip's header, and no other format.
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        inflated = inflate.decompress(body, SIZE_LIMIT)
+    except zlib.error:
+        raise Unreadable("the body is not compressed with gzip") from None
+    if not inflate.eof:
+        raise Unreadable(f"the body is cut off or has more than {SIZE_LIMIT} bytes")
+    return inflated
+
+
+def _named(spans: Any) -> Iterator[Span]:
+    for span in spans:
+        if len(span.trace_id) != 16 or len(span.span_id) != 8:
+            raise Unreadable("a span has no trace_id of 16 bytes and span_id of 8")
+        yield span
+
+
+def _row(span: Span, service: str) -> Row:
+    attributes = _values(span.attributes)
+    order_id = attributes.get(ORDER_ID)
+    return {
+        "trace_id": span.trace_id.hex(),
+        "span_id": span.span_id.hex(),
+        "parent_id": span.parent_span_id.hex() or None,
+        "service": service,
+        "name": _text(span.name),
+        "kind": Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower(),
+        "started_at": _time(span.start_time_unix_nano),
+        "microseconds": max(0, span.end_time_unix_nano - span.start_time_unix_nano) // 1000,
+        "status": Status.StatusCode.Name(span.status.code).removeprefix("STATUS_CODE_").lower(),
+        "reason": _text(span.status.message) or None,
+        "order_id": str(order_id) if order_id else None,
+        "attributes": attributes,
+    }
+
+
+def _time(nanoseconds: int) -> datetime:
+    try:
+        return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    except OverflowError:
+        raise Unreadable("a span's time is out of range") from None
+
+
+def _values(attributes: Any) -> dict[str, Any]:
+    pairs: list[KeyValue] = list(attributes)
+    return {_text(pair.key): _value(pair.value) for pair in pairs}
+
+
+def _value(value: AnyValue) -> Any:
+    match value.WhichOneof("value"):
+        case "array_value":
+            return [_value(item) for item in value.array_value.values]
+        case "kvlist_value":
+            return _values(value.kvlist_value.values)
+        case "bytes_value":
+            return base64.b64encode(value.bytes_value).decode()
+        case "double_value":
+            # JSON has no NaN and no infinity.
+            return str(value.double_value)
+        case "string_value":
+            return _text(value.string_value)
+        case None:
+            return None
+        case kind:
+            return getattr(value, kind)
+
+
+def _text(value: str) -> str:
+    # PostgreSQL stores no NUL.
+    return value.replace("\x00", "")

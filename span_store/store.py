@@ -1,0 +1,51 @@
+"""The table of spans: what is added, what is found, what is deleted."""
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, delete, func, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from span_store.models import SpanRow
+
+#: Rows that one deletion takes: a short transaction, which the next request repeats.
+DELETION = 10_000
+
+#: Traces that one order shows: its placing, its cancelling, and what was sent again by hand.
+TRACES = 20
+
+_TRACE_ID = re.compile("[0-9a-f]{32}")
+
+
+def add(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Keep these spans; one that is there already (sent twice) is kept as it is."""
+    if rows:
+        session.execute(insert(SpanRow).on_conflict_do_nothing(), list(rows))
+
+
+def forget(session: Session, age: timedelta) -> int:
+    """Delete some of the spans that came longer ago; returns how many."""
+    old = select(SpanRow.trace_id, SpanRow.span_id).where(SpanRow.received_at < func.now() - age)
+    key = tuple_(SpanRow.trace_id, SpanRow.span_id)
+    deletion = delete(SpanRow).where(key.in_(old.limit(DELETION)))
+    done = session.execute(deletion.execution_options(synchronize_session=False))
+    return cast(CursorResult[Any], done).rowcount
+
+
+def find(session: Session, order_or_trace: str) -> list[SpanRow]:
+    """Return all spans of an order's traces, or of one trace, in the order of their start."""
+    wanted = order_or_trace.lower()
+    trace_ids = [wanted] if _TRACE_ID.fullmatch(wanted) else []
+    of_order = (
+        select(SpanRow.trace_id)
+        .where(SpanRow.order_id == wanted)
+        .group_by(SpanRow.trace_id)
+        .order_by(func.min(SpanRow.started_at))
+        .limit(TRACES)
+    )
+    trace_ids += session.scalars(of_order).all()
+    spans = select(SpanRow).where(SpanRow.trace_id.in_(trace_ids))
+    return list(session.scalars(spans.order_by(SpanRow.started_at, SpanRow.span_id)))

@@ -1,0 +1,1 @@
+"""A real worker that sends its spans only when it ends."""

@@ -1,0 +1,177 @@
+"""Spans pass their names on; where no endpoint is set, nothing runs and nothing is loaded."""
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanKind
+
+from common import tracing
+from common.attempt import attempt
+from common.errors import Permanent, Transient
+from common.kombu_topology import INVENTORY
+from common.settings import Settings
+from common.span_export import _OneLineExporter
+from common.telemetry import _WithTraceId
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
+
+#: Port 9 discards; nothing listens there.
+NOWHERE = Settings(otlp_endpoint="http://127.0.0.1:9")
+
+PROGRAM = """
+import json, sys, threading
+from common import tracing
+from common.settings import Settings
+tracing.start("test", Settings())
+with tracing.span("work", tracing.SpanKind.CONSUMER, sys.argv[1], {}) as span:
+    inner = tracing.traceparent()
+tracing.stop()
+print(json.dumps([
+    inner,
+    threading.active_count(),
+    [name for name in sys.modules if name.startswith(("opentelemetry.exporter", "requests"))],
+]))
+"""
+
+
+@pytest.fixture
+def recording() -> Iterator[None]:
+    """This process records spans, and sends them nowhere."""
+    tracing.start("test", NOWHERE)
+    yield
+    tracing.stop()
+
+
+def test_without_an_endpoint_nothing_runs_and_the_trace_is_passed_on_as_it_is() -> None:
+    # given a process without OTLP_ENDPOINT
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, TRACEPARENT],
+        cwd=Path(__file__).parents[2],
+        env={},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    # then it has one thread, has loaded no exporter, and its span is its parent
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [TRACEPARENT, 1, []]
+
+
+def test_a_recorded_span_stays_in_the_trace_under_a_name_of_its_own(recording: None) -> None:
+    with tracing.span("work", SpanKind.CONSUMER, TRACEPARENT, {}):
+        inner = tracing.traceparent()
+
+    assert tracing.trace_id(inner) == TRACE
+    assert inner != TRACEPARENT
+    assert tracing.traceparent() is None
+
+
+def test_the_thread_that_sends_spans_ends_with_the_recording() -> None:
+    # given
+    before = threading.active_count()
+    tracing.start("test", NOWHERE)
+    tracing.start("test", NOWHERE)
+    assert threading.active_count() == before + 1
+
+    # when
+    tracing.stop()
+
+    # then
+    assert threading.active_count() == before
+    assert not tracing.recording()
+
+
+@pytest.mark.parametrize(
+    "parent", [None, "", 7, b"x", [TRACEPARENT], TRACEPARENT.upper(), "00-1-2-01"]
+)
+def test_what_is_no_traceparent_is_no_parent(recording: None, parent: object) -> None:
+    with tracing.span("work", SpanKind.CONSUMER, parent, {}):
+        found = tracing.traceparent()
+
+    assert tracing.trace_id(parent) is None
+    assert tracing.trace_id(found) not in (None, TRACE)
+
+
+def test_a_trace_that_nobody_began_begins_with_the_request() -> None:
+    first, second = (tracing.traceparent(tracing.unrecorded(None)) for _ in range(2))
+
+    assert tracing.trace_id(first) is not None
+    assert tracing.trace_id(first) != tracing.trace_id(second)
+    assert tracing.traceparent(tracing.unrecorded(TRACEPARENT)) == TRACEPARENT
+
+
+@pytest.mark.parametrize(
+    ("error", "number", "outcome"),
+    [
+        (Transient("later"), 1, "retry"),
+        (ZeroDivisionError("bug"), 2, "retry"),
+        (Transient("never"), 3, "parked"),
+        (Permanent("no"), 1, "parked"),
+    ],
+)
+def test_a_failed_attempt_is_an_error_that_tells_what_becomes_of_it(
+    recording: None, error: Exception, number: int, outcome: str
+) -> None:
+    # when
+    with (
+        pytest.raises(type(error)),
+        attempt(INVENTORY, "order.created", {}, header=None, number=number, last=3) as span,
+    ):
+        raise error
+
+    # then
+    assert span.attributes["outcome"] == outcome
+    assert span.status.status_code.name == "ERROR"
+
+
+def test_the_header_is_the_parent_before_the_envelope(recording: None) -> None:
+    envelope = {"traceparent": TRACEPARENT.replace("0a", "0b")}
+
+    for header, parent in [(TRACEPARENT, TRACEPARENT), ("x", envelope["traceparent"])]:
+        with attempt(INVENTORY, "order.created", envelope, header=header, number=1, last=3) as span:
+            assert tracing.trace_id(tracing.traceparent()) == tracing.trace_id(parent)
+        assert "order.id" not in span.attributes
+
+
+def test_lost_spans_are_told_once_and_so_is_the_end_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # given
+    lost, taken = SpanExportResult.FAILURE, SpanExportResult.SUCCESS
+    results = [taken, lost, lost, taken, taken]
+
+    class Exporter(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            return results.pop(0)
+
+    # when
+    exporter = _OneLineExporter(Exporter())
+    with caplog.at_level(logging.INFO):
+        assert [exporter.export([]) for _ in range(5)] == [taken, lost, lost, taken, taken]
+
+    # then
+    assert caplog.messages == ["spans are lost", "spans arrive again"]
+
+
+def test_a_log_line_names_the_trace_that_is_being_worked_on() -> None:
+    # given
+    line, other = (logging.LogRecord("x", logging.INFO, "", 1, "text", None, None) for _ in "ab")
+
+    # when
+    with tracing.span("work", SpanKind.CONSUMER, TRACEPARENT, {}):
+        _WithTraceId().filter(line)
+    _WithTraceId().filter(other)
+
+    # then
+    assert line.trace_id == TRACE
+    assert not hasattr(other, "trace_id")
