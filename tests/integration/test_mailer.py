@@ -13,6 +13,7 @@ from email.policy import SMTP
 from typing import Any
 from uuid import UUID, uuid4
 
+import certifi
 import pytest
 from aiosmtpd.controller import Controller
 from sqlalchemy import URL, func, select, text, update
@@ -45,6 +46,8 @@ def settings(port: int, **changes: Any) -> MailerSettings:
         "database_name": "unused",
         "database_user": "unused",
         "database_password": "unused",
+        "broker_ca_file": certifi.where(),
+        "database_ca_file": certifi.where(),
         "mail_from": "Shop <orders@shop.example>",
         "smtp_host": "127.0.0.1",
         "smtp_port": port,
@@ -493,6 +496,7 @@ def _database(url: URL) -> dict[str, Any]:
         "database_name": url.database,
         "database_user": url.username,
         "database_password": url.password or "",
+        "database_ca_file": url.query["sslrootcert"],
     }
 
 

@@ -174,8 +174,9 @@ def operated(operator_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> d
     for name, value in operator_env.items():
         monkeypatch.setenv(name, value)
     assert orderctl("database", "apply").exit_code == 0
-    url = load_operator(DatabaseSettings).service_url("trace")
-    receiver = create_app(SpanStoreSettings(**TestDatabase(url).settings)).test_client()
+    operator = load_operator(DatabaseSettings)
+    store = TestDatabase(operator.service_url("trace"), operator.database_ca_file)
+    receiver = create_app(SpanStoreSettings(**store.settings)).test_client()
     failed = span(3, parent=9, status=Status(code=Status.STATUS_CODE_ERROR, message="[no] shelf"))
     assert send(receiver, body(span(1), span(2, parent=1), failed)) == 200
     return operator_env

@@ -6,6 +6,7 @@ from html import unescape
 from typing import Any
 from uuid import UUID
 
+import certifi
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -242,6 +243,8 @@ def settings(**changes: Any) -> MailerSettings:
         "database_name": "notification_service",
         "database_user": "notification_service",
         "database_password": "secret",
+        "broker_ca_file": certifi.where(),
+        "database_ca_file": certifi.where(),
         "mail_from": "Shop <orders@shop.example>",
     }
     return MailerSettings(**(values | changes))
