@@ -96,7 +96,7 @@ def as_publisher(port: int, authority: Authority) -> str:
         user="order",
         heartbeat=30,
     )
-    report = publisher.publish([Outgoing(uuid4(), "order.created", "{}")])
+    report = publisher.publish([Outgoing(uuid4(), "order.created", "{}", uuid4())])
     publisher.close()
     return report.error or ""
 

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from kombu.entity import Queue
 
@@ -377,6 +378,7 @@ def processes() -> dict[str, dict[str, Any]]:
     required = ("BROKER_USER", "BROKER_PASSWORD", "DATABASE_NAME", "DATABASE_USER")
     environment = dict.fromkeys((*required, "DATABASE_PASSWORD"), "some")
     environment["MAIL_FROM"] = "shop@example.com"
+    environment |= dict.fromkeys(("BROKER_CA_FILE", "DATABASE_CA_FILE"), certifi.where())
     done = subprocess.run(
         [sys.executable, "-c", DESCRIBE, *(found[1] for found in modules if found)],
         cwd=REPOSITORY,
