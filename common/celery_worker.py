@@ -8,8 +8,9 @@ from celery import Task
 from celery.exceptions import Retry
 from celery.worker.request import Request
 
+from common import metrics
 from common.celery_app import ServiceApp
-from common.consumer import Handlers, receive
+from common.consumer import Handlers, Outcome, receive
 from common.errors import Permanent
 from common.kombu_topology import Service, event_queue
 from common.settings import ServiceSettings
@@ -22,6 +23,23 @@ class EventRequest(Request):
     """
 
     _error: BaseException = Permanent("rejected by its task")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Count each attempt: Celery's class for a task has an `on_success` of its own."""
+        super().__init_subclass__(**kwargs)
+        settle = cls.on_success
+
+        def on_success(self: EventRequest, ended: tuple[bool, Any, float], **kwargs: Any) -> None:
+            settle(self, ended, **kwargs)
+            self._observe(*ended)
+
+        cls.on_success = on_success
+
+    def _observe(self, failed: bool, returned: Any, seconds: float) -> None:
+        # What a task returns comes from its child process as Python's representation of it.
+        outcome = Outcome.FAILED if failed else Outcome(str(returned).strip("'"))
+        envelope = self._message.payload[1].get("event")
+        metrics.observe_handler(self.name, outcome, seconds, envelope)
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> None:
         """Remember why, and let Celery decide whether to repeat (a lost child) or to reject."""
@@ -85,9 +103,10 @@ def make_worker(
     return app
 
 
-def _handle(app: ServiceApp, handlers: Handlers) -> Callable[..., None]:
-    def handle(task: Task, *, event: Any = None, **_: Any) -> None:
+def _handle(app: ServiceApp, handlers: Handlers) -> Callable[..., str]:
+    def handle(task: Task, *, event: Any = None, **_: Any) -> str:
         attempts = task.request.retries + 1
-        receive(app.sessions, handlers, event, task=task.name, attempts=attempts)
+        outcome = receive(app.sessions, handlers, event, task=task.name, attempts=attempts)
+        return outcome.value
 
     return handle

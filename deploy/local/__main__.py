@@ -8,7 +8,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from deploy.local import REPOSITORY, broker, credentials, maildev, programs, sample, stack
+from deploy.local import (
+    REPOSITORY,
+    broker,
+    credentials,
+    maildev,
+    programs,
+    prometheus,
+    sample,
+    stack,
+)
 from deploy.local.ports import Ports, configured_ports
 from deploy.local.problem import Problem, interruptible
 from deploy.local.progress import step
@@ -123,6 +132,7 @@ def env() -> None:
             "//", f"//{broker.DEPLOYER}:{password}@"
         ),
         "ORDERS_MAIL_URL": maildev.url(ports),
+        "ORDERS_PROMETHEUS_URL": prometheus.url(ports),
     }
     for name, value in values.items():
         click.echo(f"export {name}={shlex.quote(value)}")

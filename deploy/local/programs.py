@@ -33,6 +33,17 @@ class Program:
     command: str
     health: Health = Health.HEARTBEAT
 
+    @property
+    def metrics_variable(self) -> str | None:
+        """The variable with the port of its metrics, if it shows any."""
+        name = self.name.upper().replace("-", "_")
+        variables = {
+            Health.READY: f"{name}_PORT",
+            Health.HEARTBEAT: f"{name}_METRICS_PORT",
+            Health.RUNS: None,
+        }
+        return variables[self.health]
+
 
 #: In the order of their start. `$NAME` in a command is a variable of the program's environment.
 PROGRAMS = (
@@ -87,19 +98,23 @@ def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
     # Each process of the API counts in files there.
     metrics = state.path / "metrics" / program.name
     health_file = state.health / program.name
-    environment = _environment(program, state.secrets, ports) | (
-        {"PROMETHEUS_MULTIPROC_DIR": str(metrics)} if serves else {"HEALTH_FILE": str(health_file)}
-    )
+    variable = program.metrics_variable
+    port = ports.of(variable) if variable else None
+    own = {
+        Health.READY: {"PROMETHEUS_MULTIPROC_DIR": str(metrics)},
+        Health.HEARTBEAT: {"HEALTH_FILE": str(health_file), "METRICS_PORT": str(port)},
+        Health.RUNS: {},
+    }
     return Process(
         name=program.name,
         command=(
             str(REPOSITORY / ".venv/bin" / executable),
             *(argument.replace("$API_PORT", str(ports.api_port)) for argument in arguments),
         ),
-        environment=environment,
+        environment=_environment(program, state.secrets, ports) | own[program.health],
         transient=(metrics, health_file),
         check=_check(program.health, health_file, ports),
-        ports={"API_PORT": ports.api_port} if serves else {},
+        ports={variable: port} if variable and port else {},
         url=api_url(ports) if serves else "",
         stop_seconds=30,
     )

@@ -4,7 +4,16 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deploy.local import broker, credentials, database, leftovers, maildev, programs, sample
+from deploy.local import (
+    broker,
+    credentials,
+    database,
+    leftovers,
+    maildev,
+    programs,
+    prometheus,
+    sample,
+)
 from deploy.local.account import invoking
 from deploy.local.ports import Ports, require_free
 from deploy.local.process import Process
@@ -44,6 +53,7 @@ def prepare(state: StateDirectory, ports: Ports) -> None:
     write_operator_environment(state, ports)
     broker.prepare(state, ports)
     database.prepare(state, ports)
+    prometheus.prepare(state, ports)
 
 
 def describe(state: StateDirectory, ports: Ports) -> Stack:
@@ -55,6 +65,7 @@ def describe(state: StateDirectory, ports: Ports) -> Stack:
             database.process(state, ports),
             *broker.processes(state, ports),
             maildev.process(ports),
+            prometheus.process(state, ports),
         ),
         application=programs.processes(state, ports),
     )
