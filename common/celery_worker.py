@@ -1,5 +1,6 @@
 """The consumer runtime: a Celery worker whose tasks are the events that a service consumes."""
 
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -29,13 +30,18 @@ class EventRequest(Request):
         super().__init_subclass__(**kwargs)
         settle = cls.on_success
 
-        def on_success(self: EventRequest, ended: tuple[bool, Any, float], **kwargs: Any) -> None:
+        def on_success(
+            self: EventRequest, ended: tuple[bool, Any, float | None], **kwargs: Any
+        ) -> None:
             settle(self, ended, **kwargs)
             self._observe(*ended)
 
         cls.on_success = on_success
 
-    def _observe(self, failed: bool, returned: Any, seconds: float) -> None:
+    def _observe(self, failed: bool, returned: Any, seconds: float | None) -> None:
+        if seconds is None:
+            # Of an attempt that failed, Celery does not tell how long it took.
+            seconds = time.time() - self.time_start
         # What a task returns comes from its child process as Python's representation of it.
         outcome = Outcome.FAILED if failed else Outcome(str(returned).strip("'"))
         envelope = self._message.payload[1].get("event")
