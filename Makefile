@@ -16,7 +16,7 @@ down status logs reset env: .venv/bin/python
 	@echo "nothing is installed here yet; run: make up" >&2; exit 1
 
 up: ## install what is missing, start everything, wait until it is healthy
-	@deploy/local/install.sh python broker database mail
+	@deploy/local/install.sh python broker database mail monitoring
 	@$(local) up
 
 down: ## stop everything that `make up` started
@@ -35,7 +35,7 @@ env: ## print the addresses and keys as `export` lines, for a shell to eval
 	@$(local) env
 
 test: ## run the tests; T="tests/unit -k outbox" for some of them
-	@deploy/local/install.sh python broker database
+	@deploy/local/install.sh python broker database monitoring
 	@.venv/bin/pytest $(T)
 
 lint: ## check style, import directions and types

@@ -5,6 +5,8 @@ from typing import Any
 from celery import bootsteps
 from celery.worker.consumer.tasks import Tasks
 
+from common import metrics
+
 #: Seconds between two signs of life.
 HEALTH_INTERVAL = 2.0
 
@@ -16,6 +18,7 @@ class HealthStep(bootsteps.StartStopStep):
 
     def start(self, consumer: Any) -> None:
         """Touch it now and then."""
+        consumer.app.connected.set(1)
         path = consumer.app.settings.health_file
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,6 +27,7 @@ class HealthStep(bootsteps.StartStopStep):
 
     def stop(self, consumer: Any) -> None:
         """Remove it: without a connection the worker does no work."""
+        consumer.app.connected.set(0)
         path = consumer.app.settings.health_file
         if path:
             if timer := getattr(self, "_timer", None):
@@ -54,3 +58,15 @@ class PromptStep(bootsteps.StartStopStep):
     def _wake(self) -> None:
         if self._hub._ready:
             self._hub._waker.wake()
+
+
+class MetricsStep(bootsteps.StartStopStep):
+    """Shows the metrics of a worker's main process, whether or not the broker is connected."""
+
+    # Its children are forked before it has a listener and a thread.
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, worker: Any) -> None:
+        """Listen, if a port is set."""
+        if port := worker.app.settings.metrics_port:
+            metrics.serve(port, worker.app.collectors())

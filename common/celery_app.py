@@ -1,15 +1,18 @@
 """A Celery app that reads its settings when it starts, not when it is imported."""
 
 import socket
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
 from celery import Celery
 from kombu.entity import Queue
+from prometheus_client import Gauge
+from prometheus_client.registry import Collector
 
-from common import db, tls
-from common.bootsteps import HealthStep, PromptStep
+from common import db, metrics, tls
+from common.bootsteps import HealthStep, MetricsStep, PromptStep
 from common.db import Sessions
 from common.kombu_topology import Service
 from common.settings import BrokerSettings, load
@@ -29,6 +32,7 @@ class ServiceApp(Celery):
         service: Service | None = None,
         queue: Queue | None = None,
         consumer: str = "common.safe_consumer:SafeConsumer",
+        read: metrics.Read | None = None,
         **options: Any,
     ) -> None:
         super().__init__(name, **options)
@@ -36,9 +40,15 @@ class ServiceApp(Celery):
         self._settings = settings
         self._queue = queue
         self._consumer = consumer
+        self._read = read
+        #: 1 while the process consumes.
+        self.connected = Gauge(
+            "orders_broker_connected", "1 while this process consumes.", registry=None
+        )
         self.config_from_object(config)
         self.add_defaults(self._broker)
         self.steps["consumer"] |= {HealthStep, PromptStep}
+        self.steps["worker"].add(MetricsStep)
 
     @cached_property
     def settings(self) -> Any:
@@ -49,6 +59,15 @@ class ServiceApp(Celery):
     def sessions(self) -> Sessions:
         """The database, for the child process that uses it first; the parent must not."""
         return db.sessions(db.engine(self.settings))
+
+    def collectors(self) -> Iterator[Collector]:
+        """Return what the metrics page shows beside the process's own counts."""
+        yield metrics.Release(self.settings.release)
+        yield self.connected
+        if self._read:
+            # An engine of its own: a scrape does not wait for the process's work.
+            yield metrics.Database(db.sessions(db.engine(self.settings)), self._read)
+            yield metrics.Pool()
 
     def _broker(self) -> dict[str, Any]:
         settings = self.settings

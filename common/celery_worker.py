@@ -1,5 +1,6 @@
 """The consumer runtime: a Celery worker whose tasks are the events that a service consumes."""
 
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -8,10 +9,10 @@ from celery import Task, signals
 from celery.exceptions import Retry
 from celery.worker.request import Request
 
-from common import tracing
+from common import metrics, tracing
 from common.attempt import attempt
 from common.celery_app import ServiceApp
-from common.consumer import Handlers, receive
+from common.consumer import Handlers, Outcome, receive
 from common.errors import Permanent
 from common.kombu_topology import Service, event_queue
 from common.settings import ServiceSettings
@@ -24,6 +25,28 @@ class EventRequest(Request):
     """
 
     _error: BaseException = Permanent("rejected by its task")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Count each attempt: Celery's class for a task has an `on_success` of its own."""
+        super().__init_subclass__(**kwargs)
+        settle = cls.on_success
+
+        def on_success(
+            self: EventRequest, ended: tuple[bool, Any, float | None], **kwargs: Any
+        ) -> None:
+            settle(self, ended, **kwargs)
+            self._observe(*ended)
+
+        cls.on_success = on_success
+
+    def _observe(self, failed: bool, returned: Any, seconds: float | None) -> None:
+        if seconds is None:
+            # Of an attempt that failed, Celery does not tell how long it took.
+            seconds = time.time() - self.time_start
+        # What a task returns comes from its child process as Python's representation of it.
+        outcome = Outcome.FAILED if failed else Outcome(str(returned).strip("'"))
+        envelope = self._message.payload[1].get("event")
+        metrics.observe_handler(self.name, outcome, seconds, envelope)
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> None:
         """Remember why, and let Celery decide whether to repeat (a lost child) or to reject."""
@@ -95,8 +118,8 @@ def make_worker(
     return app
 
 
-def _handle(app: ServiceApp, service: Service, handlers: Handlers) -> Callable[..., None]:
-    def handle(task: Task, *, event: Any = None, **_: Any) -> None:
+def _handle(app: ServiceApp, service: Service, handlers: Handlers) -> Callable[..., str]:
+    def handle(task: Task, *, event: Any = None, **_: Any) -> str:
         # In the child, at its first event: the thread that sends spans survives no fork.
         tracing.start(app.main, app.settings)
         header, number = getattr(task.request, "traceparent", None), task.request.retries + 1
@@ -104,6 +127,7 @@ def _handle(app: ServiceApp, service: Service, handlers: Handlers) -> Callable[.
         with attempt(service, task.name, event, header=header, number=number, last=last) as span:
             outcome = receive(app.sessions, handlers, event, task=task.name, attempts=number)
             span.set_attribute("outcome", outcome.value)
+        return outcome.value
 
     return handle
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakSet
 
 from sqlalchemy import URL, Engine, MetaData, create_engine
 from sqlalchemy.orm import Session, sessionmaker
@@ -10,6 +11,9 @@ from common import tls
 from common.settings import DatabaseSettings
 
 Sessions = sessionmaker[Session]
+
+#: The engines of this process, for its metrics.
+engines: WeakSet[Engine] = WeakSet()
 
 #: Constraint names that migrations can rely on.
 NAMING = {
@@ -64,7 +68,9 @@ def engine_options(settings: DatabaseSettings, *, pool_size: int) -> dict[str, o
 
 def engine(settings: DatabaseSettings, *, pool_size: int = 1) -> Engine:
     """Return an engine; it connects at its first use, never before a fork."""
-    return create_engine(url(settings), **engine_options(settings, pool_size=pool_size))
+    created = create_engine(url(settings), **engine_options(settings, pool_size=pool_size))
+    engines.add(created)
+    return created
 
 
 def sessions(engine: Engine) -> Sessions:

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from common import db, tls
+from common import db, metrics, tls
 from common.celery_app import broker_url
 from common.db import Sessions, transaction
 from common.kombu_topology import Service
@@ -151,11 +151,14 @@ class Relay:
 def _mark(session: Session, rows: Rows, report: Report) -> None:
     sent = [row.id for row in rows if row.event_id in report.confirmed]
     if sent:
-        session.execute(
+        marked = session.execute(
             update(outbox)
             .where(outbox.c.id == func.any(sent))
             .values(sent_at=func.clock_timestamp(), unroutable_reason=None)
+            .returning(outbox.c.type, outbox.c.sent_at - outbox.c.created_at)
         )
+        for event_type, wait in marked:
+            metrics.EVENT_CONFIRMED.labels(event_type).observe(wait.total_seconds())
     for row in rows:
         if row.event_id in report.returned:
             _postpone(session, row.id, UNROUTABLE_DELAY, report.returned[row.event_id])

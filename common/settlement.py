@@ -16,7 +16,7 @@ from amqp import Channel
 from amqp import Message as AmqpMessage
 from kombu.message import Message
 
-from common import tracing
+from common import metrics, tracing
 from common.failure import Failure
 from common.kombu_topology import PARKED, Service, tier_key
 
@@ -70,6 +70,7 @@ class Settlement:
             self.park(receipt, error)
             return
         seconds = self._tiers[retries]
+        metrics.RETRIES.labels(receipt.headers["task"], tier_key(seconds)).inc()
         wait = seconds * random.uniform(JITTER_FLOOR, 1)  # noqa: S311 - no secret
         self._settle(
             receipt,
@@ -81,6 +82,7 @@ class Settlement:
 
     def park(self, receipt: Receipt, error: BaseException) -> None:
         """Send the message to the parking lot, with the reason in its headers."""
+        metrics.PARKED.labels(type(error).__name__).inc()
         self._settle(receipt, error, routing_key=PARKED)
 
     def flush(self, timeout: float) -> None:

@@ -7,6 +7,7 @@ from typing import TypeVar
 from common import tracing
 from common.celery_app import ServiceApp
 from common.kombu_topology import Service, tick_queue
+from common.metrics import Read
 from common.settings import ServiceSettings
 
 #: Seconds between two ticks.
@@ -26,10 +27,12 @@ def make_ticker(
     settings: type[S],
     *,
     config: str,
+    read: Read,
 ) -> ServiceApp:
     """Return the Celery app of a process that consumes one of the service's tick queues.
 
-    `start` is called once, at the first tick, and returns what each tick does.
+    `start` is called once, at the first tick, and returns what each tick does. `read` returns what
+    the process shows of its database in its metrics.
     """
     app = ServiceApp(
         f"{service.name}-{tick}",
@@ -37,6 +40,7 @@ def make_ticker(
         settings=settings,
         config=config,
         queue=tick_queue(service, tick),
+        read=read,
     )
     started: list[Tick] = []
 

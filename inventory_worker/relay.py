@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from common.backlog import read_outbox
 from common.kombu_topology import INVENTORY
 from common.relay import Relay
 from common.settings import ServiceSettings
@@ -13,4 +14,6 @@ def start(settings: ServiceSettings) -> Callable[[float], None]:
     return Relay.from_settings(INVENTORY, settings).drain
 
 
-app = make_ticker(INVENTORY, "relay", start, ServiceSettings, config="celeryconfig.ticker")
+app = make_ticker(
+    INVENTORY, "relay", start, ServiceSettings, config="celeryconfig.ticker", read=read_outbox
+)

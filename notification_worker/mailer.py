@@ -7,6 +7,7 @@ from common.kombu_topology import NOTIFICATION
 from common.ticker import make_ticker
 from notification_worker import address
 from notification_worker.delivery import Delivery
+from notification_worker.metrics import read_mails
 from notification_worker.settings import MailerSettings
 from notification_worker.smtp import Transport
 
@@ -21,4 +22,11 @@ def start(settings: MailerSettings) -> Callable[[float], None]:
     ).deliver
 
 
-app = make_ticker(NOTIFICATION, "mailer", start, MailerSettings, config="celeryconfig.ticker")
+app = make_ticker(
+    NOTIFICATION,
+    "mailer",
+    start,
+    MailerSettings,
+    config="celeryconfig.ticker",
+    read=read_mails,
+)

@@ -31,7 +31,9 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
     app.url_map.merge_slashes = False
     app.request_class = JsonRequest
     app.extensions["order_settings"] = settings
-    app.extensions["order_metrics"] = Metrics(settings.prometheus_multiproc_dir)
+    app.extensions["order_metrics"] = Metrics(
+        settings.prometheus_multiproc_dir, release=settings.release
+    )
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.config["SQLALCHEMY_DATABASE_URI"] = database.url(settings)
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = database.engine_options(

@@ -4,26 +4,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from order_app.backlog import Backlog, backlog
+from common.backlog import read_outbox
+from common.db import sessions
+from common.metrics import Database, Release, gauge
+from order_app.backlog import pending
 from order_app.models import db
 
 #: Seconds: an order is placed in a few milliseconds; a second is trouble.
 _BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-
-_GAUGES = {
-    "outbox_unsent": ("Events that the broker has not confirmed.", "unsent"),
-    "outbox_oldest_unsent_seconds": ("Age of the oldest of them.", "oldest_unsent_seconds"),
-    "outbox_unroutable": ("Events that the broker returned.", "unroutable"),
-    "orders_pending": ("Orders that wait for a decision.", "pending"),
-    "orders_oldest_pending_seconds": ("Age of the oldest of them.", "oldest_pending_seconds"),
-}
 
 
 class Metrics:
@@ -33,13 +27,14 @@ class Metrics:
     in files there: `directory` must be what that variable says.
     """
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, *, release: str) -> None:
         self._directory = directory
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
+        self._release = Release(release)
         self._own = CollectorRegistry()
         self._requests = Histogram(
-            "http_request_seconds",
+            "orders_http_request_seconds",
             "Requests to the orders API, by how long they took.",
             ("method", "route", "status"),
             registry=self._own,
@@ -58,24 +53,18 @@ class Metrics:
         if self._directory is not None:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, path=str(self._directory))  # type: ignore[no-untyped-call]
-        database = CollectorRegistry()
-        database.register(_Database())
-        return generate_latest(registry) + generate_latest(database)
+        asked = CollectorRegistry()
+        asked.register(self._release)
+        asked.register(Database(sessions(db.engine), _read))
+        return generate_latest(registry) + generate_latest(asked)
 
 
-class _Database(Collector):
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        waiting = _read()
-        up = waiting is not None
-        yield GaugeMetricFamily("order_database_up", "1 if the database answers.", value=int(up))
-        if waiting is not None:
-            for name, (text, field) in _GAUGES.items():
-                yield GaugeMetricFamily(name, text, value=getattr(waiting, field))
-
-
-def _read() -> Backlog | None:
-    try:
-        with db.session.begin():
-            return backlog(db.session())
-    except SQLAlchemyError:
-        return None
+def _read(session: Session) -> Iterator[Metric]:
+    waiting = pending(session)
+    yield gauge("orders_pending", "Orders that wait for a decision.", waiting.pending)
+    yield gauge(
+        "orders_oldest_pending_seconds",
+        "Age of the oldest of them.",
+        waiting.oldest_pending_seconds,
+    )
+    yield from read_outbox(session)

@@ -10,7 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
-from order_app.backlog import Backlog, RelayPass, backlog, relay_pass
+from common.backlog import RelayPass, Unsent, relay_pass, unsent
 from order_app.metrics import Metrics
 from order_app.models import db
 
@@ -76,7 +76,7 @@ def readyz() -> Response:
     """
     try:
         with db.session.begin():
-            last, waiting = relay_pass(db.session()), backlog(db.session())
+            last, waiting = relay_pass(db.session()), unsent(db.session())
     except SQLAlchemyError:
         return _json(Unready(), HTTPStatus.SERVICE_UNAVAILABLE)
     return _json(Ready(relay=_relay(last, waiting), broker=_broker(last)))
@@ -89,7 +89,7 @@ def metrics() -> Response:
     return Response(counted.page(), content_type=CONTENT_TYPE_LATEST)
 
 
-def _relay(last: RelayPass | None, waiting: Backlog) -> RelayView:
+def _relay(last: RelayPass | None, waiting: Unsent) -> RelayView:
     return RelayView(
         status="running" if _speaks(last) else "silent",
         last_pass_seconds=last and last.seconds_ago,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from common.backlog import read_outbox
 from common.db import engine, sessions
 from common.kombu_topology import ORDER
 from common.relay import Relay
@@ -26,4 +27,6 @@ def start(settings: ServiceSettings) -> Callable[[float], None]:
     return tick
 
 
-app = make_ticker(ORDER, "relay", start, ServiceSettings, config="celeryconfig.ticker")
+app = make_ticker(
+    ORDER, "relay", start, ServiceSettings, config="celeryconfig.ticker", read=read_outbox
+)

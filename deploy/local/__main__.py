@@ -15,6 +15,7 @@ from deploy.local import (
     credentials,
     maildev,
     programs,
+    prometheus,
     sample,
     stack,
 )
@@ -133,6 +134,7 @@ def env() -> None:
         ),
         "ORDERS_CA_FILE": str(certificates.ca_file(state)),
         "ORDERS_MAIL_URL": maildev.url(ports),
+        "ORDERS_PROMETHEUS_URL": prometheus.url(ports),
     }
     for name, value in values.items():
         click.echo(f"export {name}={shlex.quote(value)}")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the named parts need and what is missing: python, broker, database, mail.
+# Installs what the named parts need and what is missing: python, broker, database, mail, monitoring.
 # A second run finds everything in place and changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -162,9 +162,15 @@ mail() {
     echo "$wanted" >$stamp
 }
 
+monitoring() {
+    command -v prometheus >/dev/null && return 0
+    packages prometheus
+    disable_at_boot prometheus.service
+}
+
 for part in "$@"; do
     case $part in
-    python | broker | database | mail) "$part" ;;
+    python | broker | database | mail | monitoring) "$part" ;;
     *) fail "unknown part: $part" ;;
     esac
 done

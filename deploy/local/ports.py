@@ -42,6 +42,22 @@ class Ports(BaseSettings):
     smtp_port: Port = 1025
     mail_ui_port: Port = 1080
     spans_port: Port = 4318
+    prometheus_port: Port = 9090
+    # The metrics of each process of the application; the API's are its own.
+    order_worker_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 51))
+    order_relay_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 52))
+    inventory_worker_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 53))
+    inventory_relay_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 54))
+    notification_worker_metrics_port: Port = Field(
+        default_factory=lambda data: _beside_api(data, 55)
+    )
+    notification_mailer_metrics_port: Port = Field(
+        default_factory=lambda data: _beside_api(data, 56)
+    )
+
+    def of(self, variable: str) -> int:
+        """Return the port that a variable sets."""
+        return int(getattr(self, variable.lower()))
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -58,6 +74,11 @@ def _beside_amqp(data: Mapping[str, Any], distance: int) -> int:
     # high AMQP port.
     amqp = int(data["amqp_port"])
     return amqp + distance if amqp + distance < FIRST_EPHEMERAL_PORT else amqp - distance // 10
+
+
+def _beside_api(data: Mapping[str, Any], distance: int) -> int:
+    api = int(data["api_port"])
+    return api + distance if api + distance < 2**16 else api - distance
 
 
 def configured_ports(env_file: Path) -> Ports:

@@ -37,6 +37,14 @@ class Program:
     health: Health = Health.HEARTBEAT
     port: str = ""
 
+    @property
+    def metrics_variable(self) -> str | None:
+        """The variable with the port of its metrics, if it shows any."""
+        if self.health is Health.HEARTBEAT:
+            return f"{self.name.upper().replace('-', '_')}_METRICS_PORT"
+        # The API shows its own beside its routes; the span store counts nothing.
+        return "API_PORT" if self.name == "api" else None
+
 
 #: In the order of their start. `$NAME` in a command is a variable of the program's environment.
 PROGRAMS = (
@@ -101,20 +109,26 @@ def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
     # Each process of the API counts in files there.
     metrics = state.path / "metrics" / program.name
     health_file = state.health / program.name
-    port = getattr(ports, program.port) if program.port else None
-    environment = _environment(program, state, ports) | (
-        {"PROMETHEUS_MULTIPROC_DIR": str(metrics)} if port else {"HEALTH_FILE": str(health_file)}
-    )
+    serves = getattr(ports, program.port) if program.port else None
+    variable = program.metrics_variable
+    own = {
+        Health.READY: {"PROMETHEUS_MULTIPROC_DIR": str(metrics)},
+        Health.HEARTBEAT: {
+            "HEALTH_FILE": str(health_file),
+            "METRICS_PORT": str(ports.of(variable)) if variable else "",
+        },
+        Health.RUNS: {},
+    }
     return Process(
         name=program.name,
         command=(
             str(REPOSITORY / ".venv/bin" / executable),
             *(filled(argument, ports) for argument in arguments),
         ),
-        environment=environment,
+        environment=_environment(program, state, ports) | own[program.health],
         transient=(metrics, health_file),
-        check=_check(program.health, health_file, port),
-        ports={program.port.upper(): port} if port else {},
+        check=_check(program.health, health_file, serves),
+        ports={name: ports.of(name) for name in {variable, program.port.upper()} if name},
         url=api_url(ports) if program.name == "api" else "",
         stop_seconds=30,
     )

@@ -12,6 +12,7 @@ from deploy.local import (
     leftovers,
     maildev,
     programs,
+    prometheus,
     sample,
 )
 from deploy.local.account import invoking
@@ -54,6 +55,7 @@ def prepare(state: StateDirectory, ports: Ports) -> None:
     write_operator_environment(state, ports)
     broker.prepare(state, ports)
     database.prepare(state, ports)
+    prometheus.prepare(state, ports)
 
 
 def describe(state: StateDirectory, ports: Ports) -> Stack:
@@ -65,6 +67,7 @@ def describe(state: StateDirectory, ports: Ports) -> Stack:
             database.process(state, ports),
             *broker.processes(state, ports),
             maildev.process(ports),
+            prometheus.process(state, ports),
         ),
         application=programs.processes(state, ports),
     )

@@ -459,7 +459,7 @@ def test_without_its_database_the_api_asks_to_try_again(order_api: FlaskClient) 
     try_again(api.get(NOWHERE))
     assert api.get("/readyz").status_code == 503
     assert api.get("/healthz").status_code == 200
-    assert "order_database_up 0.0" in api.get("/metrics").text
+    assert "orders_database_up 0.0" in api.get("/metrics").text
 
 
 def test_a_lock_that_is_held_too_long_asks_to_try_again(
@@ -542,13 +542,13 @@ def test_metrics_count_requests_and_what_waits(order_api: FlaskClient) -> None:
 
     page = order_api.get("/metrics").text
 
-    count = "http_request_seconds_count"
+    count = "orders_http_request_seconds_count"
     assert f'{count}{{method="POST",route="/orders",status="201"}} 1.0' in page
     assert f'{count}{{method="GET",route="/orders/<order_id>",status="404"}} 1.0' in page
     assert f'{count}{{method="other",route="none",status="405"}} 1.0' in page
-    for gauge in ("outbox_unsent", "orders_pending", "order_database_up"):
+    for gauge in ("orders_outbox_unsent", "orders_pending", "orders_database_up"):
         assert f"\n{gauge} 1.0" in page
-    assert "\noutbox_unroutable 0.0" in page
+    assert "\norders_outbox_unroutable 0.0" in page
 
 
 def test_the_description_and_its_page_need_no_other_host(order_api: FlaskClient) -> None:

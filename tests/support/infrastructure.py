@@ -26,6 +26,7 @@ class Infrastructure:
 
     amqp_port: int
     management_url: str
+    broker_metrics_port: int
     deployer_password: str
     postgres_port: int
     postgres_password: str
@@ -91,6 +92,7 @@ def _running(state: StateDirectory) -> Iterator[Infrastructure]:
         yield Infrastructure(
             amqp_port=ports.amqp_port,
             management_url=broker.management_url(ports),
+            broker_metrics_port=ports.rabbitmq_metrics_port,
             deployer_password=credentials.read(state.secrets, credentials.DEPLOYER),
             postgres_port=ports.postgres_port,
             postgres_password=credentials.read(state.secrets, credentials.SUPERUSER),

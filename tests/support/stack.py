@@ -43,6 +43,8 @@ class Stack:
     directory: Path
     ports: Ports = field(default_factory=free_ports)
     extra: dict[str, str] = field(default_factory=dict)
+    #: Where each program shows its metrics; the API always does, others need one.
+    metrics_ports: dict[str, int] = field(default_factory=dict)
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _sessions: dict[str, Sessions] = field(default_factory=dict)
 
@@ -197,6 +199,11 @@ class Stack:
             "SMTP_PORT": str(self.mailbox.port),
             "MAIL_FROM": "Shop <orders@shop.example>",
             **({k.upper(): str(v) for k, v in database.settings.items()} if database else {}),
+            **(
+                {"METRICS_PORT": str(self.metrics_ports[name])}
+                if name in self.metrics_ports
+                else {}
+            ),
             **self.extra,
         }
 

@@ -1,0 +1,144 @@
+"""What a process counts for Prometheus, and the page on which it shows it.
+
+A worker counts in its main process only, where every outcome and every settlement is known: its
+children have nothing to share. No metric tells the service: Prometheus knows whom it asks, and adds
+`service` and `process` to all that it reads.
+"""
+
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import celery
+from prometheus_client import (
+    REGISTRY,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    start_http_server,
+)
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import QueuePool
+
+from common import db
+from common.db import Sessions, transaction
+from common.settings import SettingsError
+
+#: Seconds. Tens of milliseconds are usual; from one on, retry tiers and outages show.
+_WAITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0)
+
+#: Seconds. A handler takes milliseconds; its time limits are 30 and 45.
+_WORK = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0)
+
+EVENT_CONFIRMED = Histogram(
+    "orders_event_confirmed_seconds",
+    "From an event's commit into the outbox to the broker's confirm.",
+    ("type",),
+    buckets=_WAITS,
+)
+EVENT_HANDLED = Histogram(
+    "orders_event_handled_seconds",
+    "From an event's own time to the commit of its effect in this service.",
+    ("type",),
+    buckets=_WAITS,
+)
+HANDLER = Histogram(
+    "orders_handler_seconds",
+    "Attempts to handle an event, by how long they took and how they ended.",
+    ("type", "outcome"),
+    buckets=_WORK,
+)
+RETRIES = Counter("orders_retries", "Events sent through a retry tier.", ("type", "tier"))
+PARKED = Counter(
+    "orders_parked", "Messages that this worker has parked, by the error's class.", ("reason",)
+)
+
+#: What a process reads from its service's database at each scrape.
+Read = Callable[[Session], Iterable[Metric]]
+
+
+def observe_handler(event_type: str, outcome: str, seconds: float, envelope: Any) -> None:
+    """Count an attempt to handle an event and, if it was the one, how late its effect came."""
+    HANDLER.labels(event_type, outcome).observe(seconds)
+    if outcome == "handled":
+        age = datetime.now(UTC) - datetime.fromisoformat(envelope["time"])
+        # Clocks differ a little.
+        EVENT_HANDLED.labels(event_type).observe(max(0.0, age.total_seconds()))
+
+
+class Release(Collector):
+    """Tells which code a process runs."""
+
+    def __init__(self, release: str) -> None:
+        self._release = release
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the release and the versions below it."""
+        versions = {"python": platform.python_version(), "celery": celery.__version__}
+        info = {"release": self._release} | versions
+        yield InfoMetricFamily("orders_build", "The running code.", value=info)
+
+
+class Database(Collector):
+    """Reads what waits in a database at each scrape: also while the process itself stands still."""
+
+    def __init__(self, sessions: Sessions, read: Read) -> None:
+        self._sessions = sessions
+        self._read = read
+
+    def describe(self) -> Iterator[Metric]:
+        """Return nothing, so that to register it asks no database."""
+        yield from ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Return whether the database answers and, if it does, what it says."""
+        try:
+            with transaction(self._sessions) as session:
+                metrics = list(self._read(session))
+            answers = True
+        except SQLAlchemyError:
+            metrics, answers = [], False
+        yield gauge("orders_database_up", "1 if the database answers.", int(answers))
+        yield from metrics
+
+
+class Pool(Collector):
+    """Counts the connections of this process to its database."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Return how many of them are in use, and how many wait for use."""
+        pools = [engine.pool for engine in tuple(db.engines)]
+        queues = [pool for pool in pools if isinstance(pool, QueuePool)]
+        connections = GaugeMetricFamily(
+            "orders_database_connections", "Open database connections.", labels=("state",)
+        )
+        connections.add_metric(("in use",), sum(pool.checkedout() for pool in queues))
+        connections.add_metric(("idle",), sum(pool.checkedin() for pool in queues))
+        yield connections
+
+
+def gauge(name: str, text: str, value: float) -> Metric:
+    """Return one gauge without labels."""
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def serve(port: int, collectors: Iterable[Collector]) -> None:
+    """Show this process's metrics, and what these collectors find, at `127.0.0.1:port/metrics`.
+
+    Raises `SettingsError` when something else listens there.
+    """
+    # Prometheus would take each for a gauge of its own.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    for collector in collectors:
+        REGISTRY.register(collector)
+    try:
+        server, _ = start_http_server(port, addr="127.0.0.1")
+    except OSError as error:
+        raise SettingsError(f"setting METRICS_PORT: {port}: {error.strerror}") from None
+    # A child that outlives this process for a moment must not keep the port from its successor.
+    os.register_at_fork(after_in_child=server.socket.close)

@@ -1,0 +1,101 @@
+"""Prometheus: what all processes and the broker count, kept for two days, and its alerts."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from deploy.local import REPOSITORY
+from deploy.local.account import invoking
+from deploy.local.health import answers
+from deploy.local.ports import Ports
+from deploy.local.process import Process
+from deploy.local.programs import PROGRAMS
+from deploy.local.state import StateDirectory
+from deploy.local.templates import render
+
+SERVER = "/usr/bin/prometheus"
+RULES = REPOSITORY / "deploy/prometheus/alerts.yml"
+
+#: Seconds between two scrapes, and between two looks at the rules.
+INTERVAL = 5
+
+
+@dataclass(frozen=True)
+class Target:
+    """A process of the application that shows metrics, and the labels that tell which."""
+
+    port: int
+    service: str
+    process: str
+
+
+def targets(ports: Ports) -> list[Target]:
+    """Return every process of the application that shows metrics."""
+    return [
+        Target(ports.of(program.metrics_variable), program.user, program.name)
+        for program in PROGRAMS
+        if program.metrics_variable
+    ]
+
+
+def configuration(
+    targets: Iterable[Target], *, broker_port: int, interval: int = INTERVAL, rules: Path = RULES
+) -> str:
+    """Return what Prometheus reads: whom it asks, how often (seconds), and its alerts.
+
+    `broker_port` is that of RabbitMQ's own metrics.
+    """
+    return render(
+        "prometheus.yml.j2",
+        targets=targets,
+        broker_port=broker_port,
+        interval=interval,
+        rules=rules,
+    )
+
+
+def command(home: Path, port: int) -> tuple[str, ...]:
+    """Return the server's command; `home` has its `prometheus.yml` and will have its data."""
+    return (
+        SERVER,
+        f"--config.file={home}/prometheus.yml",
+        f"--storage.tsdb.path={home}/data",
+        "--storage.tsdb.retention.time=2d",
+        f"--web.listen-address=127.0.0.1:{port}",
+    )
+
+
+def prepare(state: StateDirectory, ports: Ports) -> None:
+    """Write the server's configuration; data of an earlier run is kept."""
+    home = invoking().directory(_home(state))
+    invoking().file(home / "prometheus.yml", _configuration(ports))
+
+
+def process(state: StateDirectory, ports: Ports) -> Process:
+    """Return the server."""
+    configured = _configuration(ports) + RULES.read_text()
+    return Process(
+        name="prometheus",
+        command=command(_home(state), ports.prometheus_port),
+        # A changed configuration is a changed process: the supervisor restarts it.
+        environment={"CONFIGURATION": sha256(configured.encode()).hexdigest()},
+        check=answers(f"{url(ports)}/-/ready"),
+        ports={"PROMETHEUS_PORT": ports.prometheus_port},
+        # It puts a log of its running queries into its working directory otherwise.
+        directory=_home(state),
+        url=url(ports),
+    )
+
+
+def url(ports: Ports) -> str:
+    """Return the address of its HTTP API and its pages."""
+    return f"http://127.0.0.1:{ports.prometheus_port}"
+
+
+def _home(state: StateDirectory) -> Path:
+    return state.path / "prometheus"
+
+
+def _configuration(ports: Ports) -> str:
+    return configuration(targets(ports), broker_port=ports.rabbitmq_metrics_port)

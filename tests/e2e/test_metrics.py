@@ -1,0 +1,158 @@
+"""What the processes count is what happened, and every panel of the dashboards shows something."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.grafana.dashboards import DASHBOARDS
+from deploy.local.ports import free_ports
+from deploy.local.programs import PROGRAMS, Health
+from tests.support.eventually import eventually
+from tests.support.prometheus import Prometheus
+from tests.support.stack import Stack
+
+#: What the inventory of this system does, by the customer's address.
+CUSTOMERS = ("ada", "twice", "permanent")
+
+
+@pytest.fixture
+def counting(stack: Stack, tmp_path: Path) -> Stack:
+    """A system, not started yet, whose processes show metrics."""
+    (tmp_path / "attempts").mkdir()
+    stack.extra["ATTEMPTS"] = str(tmp_path / "attempts")
+    stack.stock(TEA=100)
+    ports = free_ports()
+    stack.metrics_ports |= {
+        program.name: ports.of(program.metrics_variable)
+        for program in PROGRAMS
+        if program.health is Health.HEARTBEAT and program.metrics_variable
+    }
+    return stack
+
+
+@pytest.fixture
+def running(counting: Stack) -> Stack:
+    """The same with all its processes, and an inventory that fails as the address asks for."""
+    module = "tests.support.failing.inventory_worker"
+    counting.start("inventory-worker", module=module)
+    counting.start(*(p.name for p in PROGRAMS if p.name != "inventory-worker"))
+    return counting
+
+
+@pytest.fixture
+def prometheus(running: Stack, tmp_path: Path) -> Iterator[Prometheus]:
+    """A Prometheus that asks them all."""
+    with Prometheus.over(running, tmp_path / "prometheus") as server:
+        yield server
+
+
+def shown(stack: Stack, process: str) -> dict[str, float]:
+    """The metrics that a process shows."""
+    page = httpx.get(f"http://127.0.0.1:{stack.metrics_ports[process]}/metrics", timeout=10).text
+    samples = (line.rsplit(" ", 1) for line in page.splitlines() if line[0] != "#")
+    return {name: float(value) for name, value in samples}
+
+
+def place_one_of_each(stack: Stack) -> None:
+    """Place an order that works, one that is tried again, one that is parked, one out of stock."""
+    orders = [stack.place(("TEA", 1), email=f"{name}@example.com") for name in CUSTOMERS]
+    for order_id in (orders[0], orders[1], stack.place(("NONE", 1))):
+        stack.decided(order_id)
+
+
+def test_every_panel_shows_something_of_a_running_system(
+    running: Stack, prometheus: Prometheus
+) -> None:
+    # Given that everything has happened once, and Prometheus knows
+    place_one_of_each(running)
+    eventually(lambda: _some(prometheus, "orders_parked_total"))
+    eventually(lambda: _some(prometheus, "orders_retries_total"))
+
+    # When it happens again
+    place_one_of_each(running)
+
+    # Then each query of each panel has a number
+    for page in DASHBOARDS:
+        for panel in page.panels:
+            for query in panel.queries:
+                expr = query.expr.replace("$__rate_interval", "1m")
+                # The slowest rule is looked at once a minute.
+                eventually(lambda e=expr: _some(prometheus, e), within=70)
+
+
+def test_the_metrics_count_what_happened(running: Stack) -> None:
+    # When there are one order that works, one tried again, one parked, one out of stock
+    place_one_of_each(running)
+
+    # Then the inventory has counted each attempt, as it ended
+    def counted() -> None:
+        metrics = shown(running, "inventory-worker")
+        handler = 'orders_handler_seconds_count{outcome="%s",type="order.created"}'
+        assert metrics[handler % "handled"] == 3
+        assert metrics[handler % "failed"] == 3
+        assert metrics['orders_event_handled_seconds_count{type="order.created"}'] == 3
+        assert metrics['orders_retries_total{tier="0.4s",type="order.created"}'] == 1
+        assert metrics['orders_retries_total{tier="0.8s",type="order.created"}'] == 1
+        assert metrics['orders_parked_total{reason="Permanent"}'] == 1
+        assert metrics["orders_broker_connected"] == 1
+
+    eventually(counted)
+
+    # And the relay has counted each event that left, with what is left
+    def left() -> None:
+        metrics = shown(running, "order-relay")
+        confirmed = 'orders_event_confirmed_seconds_count{type="order.%s"}'
+        assert [metrics[confirmed % t] for t in ("created", "confirmed", "cancelled")] == [4, 2, 1]
+        assert metrics["orders_outbox_unsent"] == 0
+        assert metrics["orders_database_up"] == 1
+
+    eventually(left)
+
+    # And the mailer has no mail left
+    def mailed() -> None:
+        assert shown(running, "notification-mailer")["orders_mail_waiting"] == 0
+
+    eventually(mailed)
+
+
+def test_what_waits_is_shown_while_the_broker_is_away(counting: Stack) -> None:
+    # Given a relay, and a broker that goes
+    counting.start("api", "order-relay", "beat")
+    eventually(lambda: _equal(shown(counting, "order-relay")["orders_broker_connected"], 1))
+    counting.servers.stop_broker()
+    try:
+        # When an order comes
+        counting.place(("TEA", 1))
+
+        # Then the relay, which has no tick, shows that its event waits, and why
+        def waiting() -> None:
+            metrics = shown(counting, "order-relay")
+            assert metrics["orders_outbox_unsent"] == 1
+            assert metrics["orders_outbox_oldest_unsent_seconds"] > 1
+            assert metrics["orders_relay_pass_age_seconds"] > 1
+            assert metrics["orders_broker_connected"] == 0
+
+        eventually(waiting)
+    finally:
+        counting.servers.start_broker()
+
+
+def test_a_metrics_port_that_is_in_use_is_named(counting: Stack) -> None:
+    # Given somebody else on the port
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = counting.metrics_ports["order-worker"] = other.getsockname()[1]
+
+        # When the worker starts, then it ends and says why
+        with pytest.raises(RuntimeError, match=f"setting METRICS_PORT: {port}: Address already"):
+            counting.start("order-worker")
+
+
+def _some(prometheus: Prometheus, expr: str) -> None:
+    assert prometheus.values(expr), expr
+
+
+def _equal(found: float, expected: float) -> None:
+    assert found == expected

@@ -1,0 +1,70 @@
+"""A Prometheus that looks every second at what a test runs."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+
+import httpx
+
+from deploy.local import prometheus
+from deploy.local.ports import free_ports
+from deploy.local.programs import PROGRAMS
+from tests.support.eventually import eventually
+from tests.support.stack import Stack
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A server with the real configuration, but for the times."""
+
+    url: str
+
+    @classmethod
+    @contextmanager
+    def over(cls, stack: Stack, directory: Path) -> "Iterator[Prometheus]":
+        """Run one that asks these processes and the tests' broker."""
+        directory.mkdir()
+        ports = stack.metrics_ports | {"api": stack.api_port}
+        targets = [
+            prometheus.Target(ports[program.name], program.user, program.name)
+            for program in PROGRAMS
+            if program.name in ports
+        ]
+        text = prometheus.configuration(
+            targets, broker_port=stack.servers.broker_metrics_port, interval=1
+        )
+        (directory / "prometheus.yml").write_text(text)
+        port = free_ports().prometheus_port
+        with (directory / "log").open("w") as log:
+            server = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *prometheus.command(directory, port)],
+                cwd=directory,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            running = cls(f"http://127.0.0.1:{port}")
+            eventually(running.is_ready)
+            yield running
+        finally:
+            os.kill(server.pid, signal.SIGKILL)
+            server.wait()
+
+    def is_ready(self) -> None:
+        """Raise `AssertionError` until it answers."""
+        try:
+            assert httpx.get(f"{self.url}/-/ready").status_code == httpx.codes.OK
+        except httpx.TransportError as error:
+            raise AssertionError(str(error)) from None
+
+    def values(self, expr: str) -> list[float]:
+        """What a query returns now, without what is not a number."""
+        response = httpx.get(f"{self.url}/api/v1/query", params={"query": expr}, timeout=10)
+        assert response.status_code == httpx.codes.OK, response.text
+        values = [float(found["value"][1]) for found in response.json()["data"]["result"]]
+        return [value for value in values if not isnan(value)]

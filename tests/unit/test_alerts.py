@@ -1,0 +1,209 @@
+"""Each alert fires when it should and only then, and leads to a runbook."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "deploy/prometheus/alerts.yml"
+#: Labels of every alert and every series.
+_ALWAYS = {"alertname", "__name__"}
+
+ALERTS = re.findall(r"- alert: (\w+)", RULES.read_text())
+
+
+@dataclass(frozen=True)
+class Case:
+    """Series (in promtool's notation, one value each minute) with which an alert must fire."""
+
+    at: str
+    bad: dict[str, str]
+    good: dict[str, str]
+    #: What each alert that fires is about.
+    about: tuple[dict[str, str], ...] = ({},)
+
+
+CASES = {
+    "RelayStopped": Case(
+        at="10m",
+        bad={
+            'orders_relay_pass_age_seconds{service="order",process="api"}': "0+60x20",
+            'orders_outbox_oldest_unsent_seconds{service="inventory"}': "0+60x20",
+        },
+        good={
+            'orders_relay_pass_age_seconds{service="order",process="api"}': "1x20",
+            # Somebody is waiting all the time, but nobody for long.
+            'orders_outbox_oldest_unsent_seconds{service="inventory"}': "2 0 5 1 3x20",
+        },
+        about=({"service": "inventory"}, {"service": "order"}),
+    ),
+    "EventUnroutable": Case(
+        at="5m",
+        bad={'orders_outbox_unroutable{service="order",process="api"}': "1x20"},
+        good={'orders_outbox_unroutable{service="order",process="api"}': "0x20"},
+        about=({"service": "order"},),
+    ),
+    "QueueGrowing": Case(
+        at="15m",
+        bad={'rabbitmq_detailed_queue_messages{queue="order.queue"}': "900+100x20"},
+        good={
+            # A long one that gets shorter, a short one that grows, and a queue that holds copies.
+            'rabbitmq_detailed_queue_messages{queue="order.queue"}': "9000-100x20",
+            'rabbitmq_detailed_queue_messages{queue="inventory.queue"}': "0+10x20",
+            'rabbitmq_detailed_queue_messages{queue="order.dlq"}': "900+100x20",
+        },
+        about=({"queue": "order.queue"},),
+    ),
+    "QueueWithoutConsumer": Case(
+        at="5m",
+        bad={'rabbitmq_detailed_queue_consumers{queue="inventory.queue"}': "1 0x20"},
+        good={
+            'rabbitmq_detailed_queue_consumers{queue="inventory.queue"}': "1 0 1x20",
+            # Nobody consumes these, ever.
+            'rabbitmq_detailed_queue_consumers{queue="inventory.retry.1s"}': "0x20",
+            'rabbitmq_detailed_queue_consumers{queue="inventory.dlq"}': "0x20",
+        },
+        about=({"queue": "inventory.queue"},),
+    ),
+    "MessageParked": Case(
+        at="5m",
+        bad={'rabbitmq_detailed_queue_messages{queue="order.dlq"}': "0 1x20"},
+        good={
+            'rabbitmq_detailed_queue_messages{queue="order.dlq"}': "0x20",
+            'rabbitmq_detailed_queue_messages{queue="order.queue"}': "1x20",
+        },
+        about=({"queue": "order.dlq"},),
+    ),
+    "OrdersStuckPending": Case(
+        at="19m",
+        bad={'orders_oldest_pending_seconds{process="api"}': "0+60x20"},
+        good={'orders_oldest_pending_seconds{process="api"}': "0+50x18 0 0 0"},
+    ),
+    "BrokerUnreachable": Case(
+        at="5m",
+        bad={
+            'up{job="rabbitmq"}': "1 0x20",
+            'orders_broker_connected{process="order-worker"}': "1 0x20",
+        },
+        good={
+            'up{job="rabbitmq"}': "1x20",
+            'orders_broker_connected{process="order-worker"}': "1x20",
+        },
+        about=({"job": "rabbitmq"}, {"process": "order-worker"}),
+    ),
+    "DatabaseUnreachable": Case(
+        at="5m",
+        bad={'orders_database_up{process="order-relay"}': "1 0x20"},
+        good={'orders_database_up{process="order-relay"}': "1x20"},
+        about=({"process": "order-relay"},),
+    ),
+    "WorkerDown": Case(
+        at="5m",
+        bad={'up{job="orders",process="order-worker"}': "1 0x20"},
+        good={'up{job="orders",process="order-worker"}': "1 0 1x20"},
+        about=({"job": "orders", "process": "order-worker"},),
+    ),
+    "MailStuck": Case(
+        at="10m",
+        bad={'orders_mail_overdue_seconds{process="notification-mailer"}': "0+60x20"},
+        good={
+            'orders_mail_overdue_seconds{process="notification-mailer"}': "0x20",
+            # One mail waits for days for a full mailbox.
+            'orders_mail_oldest_waiting_seconds{process="notification-mailer"}': "0+60x20",
+        },
+    ),
+    "CertificateEnding": Case(
+        # Time begins at 0 here.
+        at="5m",
+        bad={'orders_certificate_not_after_seconds{name="broker"}': f"{13 * 86400}x20"},
+        good={'orders_certificate_not_after_seconds{name="broker"}': f"{15 * 86400}x20"},
+        about=({"name": "broker"},),
+    ),
+}
+
+
+def test_there_is_a_case_for_every_alert() -> None:
+    assert ALERTS
+    assert set(CASES) == set(ALERTS)
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_an_alert_fires(alert: str, tmp_path: Path) -> None:
+    case = CASES[alert]
+    fired = firing(alert, case.bad, case.at, tmp_path)
+    assert {labels.pop("severity") for labels in fired} <= {"warning", "critical"}
+    assert sorted(fired, key=str) == sorted(case.about, key=str)
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_an_alert_does_not_fire_while_all_is_well(alert: str, tmp_path: Path) -> None:
+    case = CASES[alert]
+    assert firing(alert, case.good, case.at, tmp_path) == []
+
+
+def test_the_time_since_a_parking_lot_was_empty_is_recorded(tmp_path: Path) -> None:
+    # given one that was empty for the last time 10 minutes ago, and one that is empty now
+    name, depth = "orders_parked_lasting_seconds", "rabbitmq_detailed_queue_messages"
+    series = {f'{depth}{{queue="order.dlq"}}': "5 0 1 1x20", f'{depth}{{queue="x.dlq"}}': "1 0x20"}
+    samples = [
+        {"labels": f'{name}{{queue="order.dlq"}}', "value": 600},
+        {"labels": f'{name}{{queue="x.dlq"}}', "value": 0},
+    ]
+    expected = {"expr": name, "eval_time": "11m", "exp_samples": samples}
+
+    # then
+    assert _promtool(series, {"promql_expr_test": [expected]}, tmp_path) == ""
+
+
+def firing(alert: str, series: dict[str, str], at: str, directory: Path) -> list[dict[str, str]]:
+    """Return the labels of each alert of this name that promtool finds firing at a time."""
+    nothing = {"eval_time": at, "alertname": alert, "exp_alerts": []}
+    said = _promtool(series, {"alert_rule_test": [nothing]}, directory)
+    if not said:
+        return []
+    _, _, got = said.partition("got:")
+    assert got, said
+    fired = [
+        dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        for labels in re.findall(r"Labels:\{(.*?)\}", got)
+    ]
+    return [{n: v for n, v in labels.items() if n not in _ALWAYS} for labels in fired]
+
+
+def _promtool(series: dict[str, str], expected: dict[str, Any], directory: Path) -> str:
+    """Return what promtool says is not as expected."""
+    inputs = [{"series": name, "values": values} for name, values in series.items()]
+    document = {
+        "rule_files": [str(RULES)],
+        "evaluation_interval": "15s",
+        "tests": [{"interval": "1m", "input_series": inputs} | expected],
+    }
+    file = directory / "test.yml"
+    file.write_text(json.dumps(document))
+    promtool = shutil.which("promtool")
+    assert promtool, "promtool is missing: it is in the Debian package prometheus"
+    done = subprocess.run(
+        [promtool, "test", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def test_every_alert_says_what_is_wrong_and_names_its_runbook() -> None:
+    # given
+    headings = re.findall(r"^### (\w+)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    rules = re.split(r"- alert: ", RULES.read_text())[1:]
+
+    for alert, rule in zip(ALERTS, rules, strict=True):
+        # when
+        (runbook,) = re.findall(r"^ +runbook: (.+)$", rule, flags=re.MULTILINE)
+
+        # then
+        assert runbook == f"docs/operations.md#{alert.lower()}"
+        assert alert in headings
+        assert re.search(r"^ +summary: \S", rule, flags=re.MULTILINE), alert
