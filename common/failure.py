@@ -54,10 +54,5 @@ class Failure:
         return {_header(name): getattr(self, name) for name in self.__dataclass_fields__}
 
 
-def without_failure(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the headers without what failed attempts have added to them."""
-    return {name: value for name, value in headers.items() if not name.startswith(_PREFIX)}
-
-
 def _header(name: str) -> str:
     return _PREFIX + name.replace("_", "-")

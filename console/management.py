@@ -1,5 +1,6 @@
 """RabbitMQ's management HTTP API, as far as operators need it."""
 
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +14,11 @@ from console.settings import BrokerAdminSettings
 
 #: Seconds for each request; declaring a quorum queue is the slowest.
 _TIMEOUT = 15.0
+
+#: What the API says when a process inside the broker is just being restarted: seen with the one
+#: that dead-letters for quorum queues. Every request of ours may be repeated.
+_STUMBLED = "Request to node"
+_RETRIES, _RETRY_DELAY = 5, 1.0
 
 
 class Management:
@@ -58,14 +64,22 @@ class Management:
     ) -> httpx.Response:
         """Send a request; each part of `path` is one name and may hold any character."""
         address = "/".join(quote(part, safe="") for part in path)
-        try:
-            answer = self._client.request(method, address, json=body)
-        except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            raise ActionError(f"the broker at {self._address} does not answer: {reason}") from None
+        answer = self._ask(method, address, body)
+        for _ in range(_RETRIES):
+            if not (answer.is_error and _STUMBLED in answer.text):
+                break
+            time.sleep(_RETRY_DELAY)
+            answer = self._ask(method, address, body)
         if answer.is_error:
             raise ActionError(self._refusal(method, address, answer))
         return answer
+
+    def _ask(self, method: str, address: str, body: Mapping[str, Any] | None) -> httpx.Response:
+        try:
+            return self._client.request(method, address, json=body)
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise ActionError(f"the broker at {self._address} does not answer: {reason}") from None
 
     def _refusal(self, method: str, address: str, answer: httpx.Response) -> str:
         if answer.status_code == httpx.codes.UNAUTHORIZED:

@@ -9,6 +9,8 @@ from flask.testing import FlaskClient
 
 from common import db
 from common.db import Sessions
+from console.actions import topology
+from console.settings import BrokerAdminSettings
 from tests.support.databases import Databases, TestDatabase
 from tests.support.infrastructure import Infrastructure, infrastructure
 from tests.support.mailbox import Mailbox
@@ -84,6 +86,22 @@ def vhost(servers: Infrastructure) -> Iterator[Vhost]:
     """An empty vhost of the test's own."""
     with fresh_vhost(servers) as fresh:
         yield fresh
+
+
+@pytest.fixture
+def broker(servers: Infrastructure, vhost: Vhost) -> Vhost:
+    """A vhost of the test's own, as the code says it must be."""
+    settings = BrokerAdminSettings(
+        broker_admin_url=vhost.management_url,
+        broker_admin_user=vhost.admin_user,
+        broker_admin_password=vhost.admin_password,
+        broker_vhost=vhost.name,
+        broker_port=vhost.amqp_port,
+        broker_ca_file=vhost.ca_file,
+        secrets_dir=servers.secrets_dir,
+    )
+    list(topology.apply(settings))
+    return vhost
 
 
 @pytest.fixture

@@ -18,9 +18,8 @@ from sqlalchemy.exc import DBAPIError
 
 from common import tls
 from common.kombu_topology import SERVICES, TICKS, Topology, topology
-from console.actions import topology as topology_actions
 from console.orderctl import main
-from console.settings import BrokerAdminSettings, DatabaseSettings, load_operator
+from console.settings import DatabaseSettings, load_operator
 from tests.support.infrastructure import Infrastructure
 from tests.support.vhosts import Vhost, fresh_vhost
 
@@ -166,22 +165,6 @@ class Trial:
                 channel.exchange_bind(name, "orders.topic", "#")
             case _:
                 raise AssertionError(verb)
-
-
-@pytest.fixture
-def broker(servers: Infrastructure, vhost: Vhost) -> Vhost:
-    """A vhost that is as the code says."""
-    settings = BrokerAdminSettings(
-        broker_admin_url=vhost.management_url,
-        broker_admin_user=vhost.admin_user,
-        broker_admin_password=vhost.admin_password,
-        broker_vhost=vhost.name,
-        broker_port=vhost.amqp_port,
-        broker_ca_file=vhost.ca_file,
-        secrets_dir=servers.secrets_dir,
-    )
-    list(topology_actions.apply(settings))
-    return vhost
 
 
 @pytest.fixture

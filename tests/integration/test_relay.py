@@ -39,8 +39,6 @@ from common.outbox import append, outbox, relay_state
 from common.publisher import ConfirmingPublisher, Outgoing, Publisher, Report
 from common.relay import Relay
 from common.settings import BrokerSettings
-from console.actions import topology
-from console.settings import BrokerAdminSettings
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually, never
 from tests.support.infrastructure import Infrastructure
@@ -73,22 +71,6 @@ DATA: dict[str, Data] = {
 
 
 # --- The broker, and what is between it and the relay -------------------------------------------
-
-
-@pytest.fixture
-def broker(servers: Infrastructure, vhost: Vhost) -> Vhost:
-    """A vhost with the system's topology."""
-    settings = BrokerAdminSettings(
-        broker_admin_url=vhost.management_url,
-        broker_admin_user=vhost.admin_user,
-        broker_admin_password=vhost.admin_password,
-        broker_vhost=vhost.name,
-        broker_port=vhost.amqp_port,
-        broker_ca_file=vhost.ca_file,
-        secrets_dir=servers.secrets_dir,
-    )
-    list(topology.apply(settings))
-    return vhost
 
 
 @pytest.fixture

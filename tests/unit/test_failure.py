@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import Permanent, Transient
-from common.failure import TEXT_LIMIT, Failure, without_failure
+from common.failure import TEXT_LIMIT, Failure
 
 HEADERS: dict[str, Any] = {"id": "1", "task": "order.created", "traceparent": "00-1-2-01"}
 
@@ -61,7 +61,6 @@ def test_a_long_text_is_cut() -> None:
 
 def test_a_message_that_never_failed_has_no_failure() -> None:
     assert Failure.from_headers(HEADERS) is None
-    assert without_failure(HEADERS) == HEADERS
 
 
 @pytest.mark.parametrize("name", ["x-failure-attempts", "x-failure-service", "x-failure-first-at"])
@@ -77,10 +76,6 @@ def test_attempts_that_are_no_number_start_anew(attempts: object) -> None:
     headers = fail(Transient(), HEADERS) | {"x-failure-attempts": attempts}
 
     assert fail(Transient(), headers)["x-failure-attempts"] == 1
-
-
-def test_without_its_failure_a_message_is_what_it_was() -> None:
-    assert without_failure(fail(Permanent(), fail(Transient(), HEADERS))) == HEADERS
 
 
 @given(st.text(max_size=50), st.text(max_size=50), st.text(max_size=50))
