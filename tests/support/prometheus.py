@@ -29,7 +29,7 @@ class Prometheus:
     def over(cls, stack: Stack, directory: Path) -> "Iterator[Prometheus]":
         """Run one that asks these processes and the tests' broker."""
         directory.mkdir()
-        ports = stack.metrics_ports | {"api": stack.api_port}
+        ports = stack.metrics_ports | {"api": stack.ports.api_port}
         targets = [
             prometheus.Target(ports[program.name], program.user, program.name)
             for program in PROGRAMS
