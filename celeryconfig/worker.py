@@ -7,4 +7,9 @@ worker_pool = "prefork"
 worker_concurrency = 2
 # Messages per child that are on their way. Enough to keep it busy; few enough that a crash of the
 # worker, which counts as a delivery for all of them, stays small against the delivery limit.
-worker_prefetch_multiplier = 10
+worker_prefetch_multiplier = 200
+# The reduction after a reconnect counts Celery's own acknowledgements, and would never end here.
+worker_enable_prefetch_count_reduction = False
+# A batch that runs when the connection is lost may commit: its events come again, and the inbox
+# knows them.
+worker_cancel_long_running_tasks_on_connection_loss = False

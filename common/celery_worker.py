@@ -1,108 +1,113 @@
 """The consumer runtime: a Celery worker whose tasks are the events that a service consumes."""
 
-import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
-from billiard.einfo import ExceptionWithTraceback
 from celery import Task, signals
-from celery.exceptions import Retry
-from celery.worker.request import Request
+from celery.utils.serialization import get_pickleable_exception
 
-from common import metrics, tracing
-from common.attempt import attempt
+from common import tracing
+from common.attempt import attempt, attempts
 from common.celery_app import ServiceApp
-from common.consumer import Handlers, Outcome, receive
+from common.consumer import (
+    Delivery,
+    Handlers,
+    Item,
+    Outcome,
+    SetHandlers,
+    receive,
+    receive_batch,
+)
 from common.errors import Permanent
 from common.kombu_topology import Service, event_queue
+from common.micro_batches import Results
 from common.settings import ServiceSettings
-
-
-class EventRequest(Request):
-    """Settles a message that was not handled: through a retry tier or in the parking lot.
-
-    It lives in the worker's main process, which alone talks to the broker.
-    """
-
-    _error: BaseException = Permanent("rejected by its task")
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Count each attempt: Celery's class for a task has an `on_success` of its own."""
-        super().__init_subclass__(**kwargs)
-        settle = cls.on_success
-
-        def on_success(
-            self: EventRequest, ended: tuple[bool, Any, float | None], **kwargs: Any
-        ) -> None:
-            settle(self, ended, **kwargs)
-            self._observe(*ended)
-
-        cls.on_success = on_success
-
-    def _observe(self, failed: bool, returned: Any, seconds: float | None) -> None:
-        if seconds is None:
-            # Of an attempt that failed, Celery does not tell how long it took.
-            seconds = time.time() - self.time_start
-        # What a task returns comes from its child process as Python's representation of it.
-        outcome = Outcome.FAILED if failed else Outcome(str(returned).strip("'"))
-        envelope = self._message.payload[1].get("event")
-        metrics.observe_handler(self.name, outcome, seconds, envelope)
-
-    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> None:
-        """Remember why, and let Celery decide whether to repeat (a lost child) or to reject."""
-        error = exc_info.exception
-        self._error = error.exc if isinstance(error, ExceptionWithTraceback) else error
-        super().on_failure(exc_info, *args, **kwargs)
-
-    def on_retry(self, exc_info: Any) -> None:
-        """Send the message through the next retry tier."""
-        error = exc_info.exception.exc
-        self._message.consumer.retry(self._message.receipt, error)
-        self.send_event("task-retried", exception=repr(error), traceback=str(exc_info.traceback))
-
-    def reject(self, requeue: bool = False) -> None:
-        """Park the message with the reason, or put it back if its child process was lost."""
-        if requeue:
-            super().reject(requeue)
-        else:
-            self._message.consumer.park(self._message.receipt, self._error)
 
 
 class EventTask(Task):
     """Handles the events of one type; tries again on every error but a permanent one."""
 
     abstract = True
-    Request = EventRequest
+    Strategy = "common.micro_batches:strategy"
     autoretry_for = (Exception,)
     dont_autoretry_for = (Permanent,)
-    throws = (Permanent,)
 
-    def retry(self, *_: Any, exc: Exception, **__: Any) -> NoReturn:
-        """Ask for another attempt, or give up by raising `exc` after the last tier.
 
-        Celery would publish here, through the exchange that the message came from: to all services
-        again. The main process publishes instead, when `Retry` reaches it.
+class EventApp(ServiceApp):
+    """The app of a service's worker: it knows what each event does."""
+
+    service: Service
+
+    def __init__(self, *, handlers: Handlers, sets: SetHandlers, **options: Any) -> None:
+        super().__init__(
+            f"{options['service'].name}-worker",
+            queue=event_queue(options["service"]),
+            consumer="common.safe_consumer:EventConsumer",
+            task_cls=EventTask,
+            **options,
+        )
+        self._handlers = handlers
+        self._sets = sets
+        for contract in handlers:
+            # Not shared: another app in this process (a test's) must not get this handler.
+            self.task(self._call(contract.TYPE), name=contract.TYPE, shared=False)
+
+    def handle_deliveries(self, deliveries: list[Delivery]) -> Results:
+        """Handle one message, or many in one transaction. Raises what the handlers raise.
+
+        In a child process: it has no connection to the broker.
         """
-        if self.request.retries >= len(self.app.settings.retry_tiers):
-            raise exc
-        raise Retry(exc=exc)
+        # Here, at its first event: the thread that sends spans survives no fork.
+        tracing.start(self.main, self.settings)
+        try:
+            if len(deliveries) == 1:
+                return [(self._receive(deliveries[0]), None)]
+            return self._receive_batch(deliveries)
+        except Exception as error:
+            raise get_pickleable_exception(error) from None
+
+    def _receive(self, delivery: Delivery) -> Outcome:
+        last = len(self.settings.retry_tiers) + 1
+        with attempt(self.service, delivery, last=last) as span:
+            outcome = receive(
+                self.sessions,
+                self._handlers,
+                delivery.envelope,
+                task=delivery.task,
+                attempts=delivery.attempts,
+            )
+            span.set_attribute("outcome", outcome.value)
+        return outcome
+
+    def _receive_batch(self, deliveries: list[Delivery]) -> Results:
+        items = [Item(delivery) for delivery in deliveries]
+        with attempts(self.service, items):
+            receive_batch(self.sessions, self._handlers, self._sets, items)
+        return [(item.outcome, item.error) for item in items]
+
+    def _call(self, event_type: str) -> Callable[..., str]:
+        def call(*, event: Any = None, **_: Any) -> str:
+            ((outcome, _error),) = self.handle_deliveries([Delivery(event_type, event, 1)])
+            return outcome.value
+
+        return call
 
 
 def make_worker(
-    service: Service, handlers: Handlers, settings: type[ServiceSettings], *, config: str
-) -> ServiceApp:
+    service: Service,
+    handlers: Handlers,
+    settings: type[ServiceSettings],
+    *,
+    config: str,
+    sets: SetHandlers | None = None,
+) -> EventApp:
     """Return the Celery app of a service's worker, with a task for each event it handles.
 
-    `config` names a module of Celery settings. Nothing is read or opened before the worker starts.
+    `sets` are for types of which many are handled in one go. `config` names a module of Celery
+    settings. Nothing is read or opened before the worker starts.
     """
-    app = ServiceApp(
-        f"{service.name}-worker",
-        service=service,
-        settings=settings,
-        config=config,
-        queue=event_queue(service),
-        consumer="common.safe_consumer:EventConsumer",
-        task_cls=EventTask,
+    app = EventApp(
+        service=service, handlers=handlers, sets=sets or {}, settings=settings, config=config
     )
 
     def prepare_tracing(**_: Any) -> None:
@@ -112,24 +117,7 @@ def make_worker(
     signals.worker_init.connect(prepare_tracing, weak=False)
     # A child process ends without Python's exit.
     signals.worker_process_shutdown.connect(_stop_tracing, weak=False)
-    for contract in handlers:
-        # Not shared: another app in this process (a test's) must not get this handler.
-        app.task(_handle(app, service, handlers), name=contract.TYPE, bind=True, shared=False)
     return app
-
-
-def _handle(app: ServiceApp, service: Service, handlers: Handlers) -> Callable[..., str]:
-    def handle(task: Task, *, event: Any = None, **_: Any) -> str:
-        # In the child, at its first event: the thread that sends spans survives no fork.
-        tracing.start(app.main, app.settings)
-        header, number = getattr(task.request, "traceparent", None), task.request.retries + 1
-        last = len(app.settings.retry_tiers) + 1
-        with attempt(service, task.name, event, header=header, number=number, last=last) as span:
-            outcome = receive(app.sessions, handlers, event, task=task.name, attempts=number)
-            span.set_attribute("outcome", outcome.value)
-        return outcome.value
-
-    return handle
 
 
 def _stop_tracing(**_: Any) -> None:

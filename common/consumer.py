@@ -1,10 +1,11 @@
-"""What a service does with one event, from the bytes to the commit. No Celery in here."""
+"""What a service does with events, from the bytes to the commit. No Celery in here."""
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
@@ -12,12 +13,17 @@ from common import codec, tracing
 from common.db import Sessions, transaction
 from common.errors import InvalidEvent, Permanent, Transient
 from common.events import Data, Event
-from common.inbox import first_delivery
+from common.inbox import first_deliveries, first_delivery
+from common.outbox import one_statement
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Session, Event], None]
 Handlers = Mapping[type[Data], Handler]
+
+#: Does for many events of one type, in one go, what the type's handler does for one after another.
+SetHandler = Callable[[Session, Sequence[Event]], None]
+SetHandlers = Mapping[type[Data], SetHandler]
 
 
 class Outcome(StrEnum):
@@ -26,6 +32,29 @@ class Outcome(StrEnum):
     HANDLED = "handled"
     DUPLICATE = "duplicate"
     FAILED = "failed"
+
+
+class Delivery(NamedTuple):
+    """A message as its queue delivered it; `attempts` counts this one."""
+
+    task: str
+    envelope: Any
+    attempts: int
+    #: The header of that name: the span of its publishing.
+    traceparent: str | None = None
+
+
+@dataclass(slots=True)
+class Item:
+    """One delivery of a batch on its way through `receive_batch`."""
+
+    delivery: Delivery
+    event: Event | None = None
+    outcome: Outcome = Outcome.FAILED
+    #: Why it cannot be handled, ever.
+    error: InvalidEvent | None = None
+    #: What events that it causes go on from.
+    traceparent: str | None = field(default=None)
 
 
 def receive(
@@ -41,7 +70,7 @@ def receive(
     try:
         with transaction(sessions) as session:
             if first_delivery(session, event, attempts=attempts):
-                handle(session, _continued(event))
+                handle(session, _continued(event, tracing.traceparent()))
                 outcome = Outcome.HANDLED
             else:
                 outcome = Outcome.DUPLICATE
@@ -55,6 +84,52 @@ def receive(
     return outcome
 
 
+def receive_batch(
+    sessions: Sessions, handlers: Handlers, sets: SetHandlers, items: Sequence[Item]
+) -> None:
+    """Handle many events in one transaction, each as `receive` would, and note their outcomes.
+
+    One that is not an event fails alone. Raises what any handler or the database raises: then
+    nothing has happened, and each is to be received by itself.
+    """
+    for item in items:
+        try:
+            item.event = _decode(item.delivery.envelope, item.delivery.task)
+        except InvalidEvent as error:
+            item.error = error
+    with transaction(sessions) as session:
+        first = first_deliveries(session, ((i.event, i.delivery.attempts) for i in _valid(items)))
+        fresh = []
+        for item in _valid(items):
+            # Of two copies in one batch only one is the first.
+            is_first = item.event.id in first
+            first.discard(item.event.id)
+            item.outcome = Outcome.HANDLED if is_first else Outcome.DUPLICATE
+            if is_first:
+                fresh.append(_continued(item.event, item.traceparent))
+        with one_statement(session):
+            _handle(session, handlers, sets, fresh)
+    for item in _valid(items):
+        fields = _log_fields(item.event, item.delivery.attempts, item.outcome)
+        log.info("an event was received", extra=fields)
+
+
+def _handle(
+    session: Session, handlers: Handlers, sets: SetHandlers, events: Iterable[Event]
+) -> None:
+    # Runs of one type, so that an order's events keep their order.
+    for contract, run in groupby(events, key=lambda event: type(event.data)):
+        if contract in sets:
+            sets[contract](session, list(run))
+        else:
+            for event in run:
+                handlers[contract](session, event)
+
+
+def _valid(items: Iterable[Item]) -> Iterable[Any]:
+    return (item for item in items if item.event is not None)
+
+
 def _decode(envelope: Any, task: str) -> Event:
     if not isinstance(envelope, dict):
         raise InvalidEvent("the message carries no envelope")
@@ -64,9 +139,9 @@ def _decode(envelope: Any, task: str) -> Event:
     return event
 
 
-def _continued(event: Event) -> Event:
-    # What the handler appends or records goes on from its own span, if there is one.
-    return replace(event, traceparent=tracing.traceparent() or event.traceparent)
+def _continued(event: Event, traceparent: str | None) -> Event:
+    # What the handler appends or records goes on from the attempt's span, if there is one.
+    return replace(event, traceparent=traceparent) if traceparent else event
 
 
 def _log_fields(event: Event, attempts: int, outcome: Outcome) -> dict[str, Any]:
@@ -74,6 +149,7 @@ def _log_fields(event: Event, attempts: int, outcome: Outcome) -> dict[str, Any]
         "event_id": str(event.id),
         "event_type": event.type,
         "order_id": str(event.subject),
+        "trace_id": tracing.trace_id(event.traceparent),
         "attempt": attempts,
         "outcome": outcome.value,
     }

@@ -1,5 +1,9 @@
 """The inbox: the ids of the events that a service has handled, so that each has one effect."""
 
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
 from sqlalchemy import Column, DateTime, Index, Integer, Table, Text, Uuid, func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -39,15 +43,30 @@ def first_delivery(session: Session, event: Event, *, attempts: int) -> bool:
 
     Of two workers that hold the same event at once, the second waits here for the first's commit.
     """
-    row = insert(inbox).values(
-        event_id=event.id,
-        type=event.type,
-        source=event.source,
-        subject=event.subject,
-        attempts=attempts,
-        traceparent=event.traceparent,
-        causationid=event.causationid,
-        occurred_at=event.time,
-    )
-    inserted = session.execute(row.on_conflict_do_nothing().returning(inbox.c.event_id))
-    return inserted.first() is not None
+    return event.id in first_deliveries(session, [(event, attempts)])
+
+
+def first_deliveries(session: Session, deliveries: Iterable[tuple[Event, int]]) -> set[UUID]:
+    """Record many events, each with its attempts; return the ids of those that nobody had recorded.
+
+    One statement, and one row for an event that comes twice.
+    """
+    # Everybody inserts in the order of the id: batches that overlap wait, but never for each other.
+    rows = {event.id: _row(event, attempts) for event, attempts in deliveries}
+    if not rows:
+        return set()
+    row = insert(inbox).on_conflict_do_nothing().returning(inbox.c.event_id)
+    return set(session.scalars(row, [rows[event_id] for event_id in sorted(rows)]))
+
+
+def _row(event: Event, attempts: int) -> dict[str, Any]:
+    return {
+        "event_id": event.id,
+        "type": event.type,
+        "source": event.source,
+        "subject": event.subject,
+        "attempts": attempts,
+        "traceparent": event.traceparent,
+        "causationid": event.causationid,
+        "occurred_at": event.time,
+    }

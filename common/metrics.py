@@ -53,6 +53,11 @@ HANDLER = Histogram(
     ("type", "outcome"),
     buckets=_WORK,
 )
+BATCH = Histogram(
+    "orders_batch_events",
+    "Events that a worker handled in one transaction.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+)
 RETRIES = Counter("orders_retries", "Events sent through a retry tier.", ("type", "tier"))
 PARKED = Counter(
     "orders_parked", "Messages that this worker has parked, by the error's class.", ("reason",)

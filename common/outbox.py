@@ -1,5 +1,8 @@
 """The outbox: events wait here, written in the transaction of the change that they tell of."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -56,6 +59,9 @@ outbox = Table(
     Index("ix_outbox_sent_at", "sent_at", postgresql_where=text("sent_at IS NOT NULL")),
 )
 
+#: Where a session keeps the events that are to be written together.
+_GATHERED = "gathered events"
+
 #: One row: what the relay last did, so that the API can tell without asking the broker.
 relay_state = Table(
     "relay_state",
@@ -79,11 +85,25 @@ relay_state = Table(
 
 def append(session: Session, event: Event) -> None:
     """Record an event in the caller's transaction: it is published if and only if that commits."""
-    session.execute(
-        insert(outbox).values(
-            event_id=event.id,
-            type=event.type,
-            subject=event.subject,
-            event=codec.encode(event).decode(),
-        )
-    )
+    row = {
+        "event_id": event.id,
+        "type": event.type,
+        "subject": event.subject,
+        "event": codec.encode(event).decode(),
+    }
+    if (gathered := session.info.get(_GATHERED)) is None:
+        session.execute(insert(outbox), row)
+    else:
+        gathered.append(row)
+
+
+@contextmanager
+def one_statement(session: Session) -> Iterator[None]:
+    """Write what is appended in the block, together, at its end."""
+    rows = session.info[_GATHERED] = []
+    try:
+        yield
+    finally:
+        del session.info[_GATHERED]
+    if rows:
+        session.execute(insert(outbox), rows)

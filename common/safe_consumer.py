@@ -16,7 +16,9 @@ from celery.worker.consumer import Consumer
 from celery.worker.consumer.connection import Connection
 from kombu.message import Message
 
+from common.acknowledgements import Acknowledgements
 from common.errors import InvalidEvent
+from common.micro_batches import MicroBatches
 from common.settlement import Receipt, Settlement
 
 log = logging.getLogger(__name__)
@@ -103,7 +105,7 @@ class SafeConsumer(Consumer):
 
 
 class SettlementStep(bootsteps.StartStopStep):
-    """Gives the consumer its settlement channel, on each connection anew."""
+    """Gives the consumer, on each connection anew, what its messages go in by and leave by."""
 
     requires = (Connection,)
 
@@ -116,6 +118,8 @@ class SettlementStep(bootsteps.StartStopStep):
             retry_tiers=app.settings.retry_tiers,
             release=app.settings.release,
         )
+        consumer.acknowledgements = Acknowledgements(consumer.connection_errors)
+        consumer.batches = MicroBatches(consumer)
 
     def stop(self, consumer: Any) -> None:
         """Wait a moment for the last confirms; what they miss is delivered again."""
@@ -132,6 +136,8 @@ class EventConsumer(SafeConsumer):
         default_steps = [*SafeConsumer.Blueprint.default_steps, SettlementStep]  # noqa: RUF012
 
     settlement: Settlement
+    acknowledgements: Acknowledgements
+    batches: MicroBatches
 
     def accept(self, message: Any) -> None:
         """Let Celery know the message by an id that no other service's copy of the event has.
@@ -161,11 +167,13 @@ class EventConsumer(SafeConsumer):
             settle()
 
     def _receipt(self, message: Message) -> Receipt:
+        # Every message passes here once, whatever becomes of it.
+        self.acknowledgements.expect(message)
         return Receipt(
             message=message,
             headers=dict(message.headers),
-            acknowledge=partial(message.ack_log_error, log, self.connection_errors),
-            reject=partial(message.reject_log_error, log, self.connection_errors),
+            acknowledge=partial(self.acknowledgements.acknowledge, [message]),
+            reject=partial(self.acknowledgements.reject, message),
         )
 
 

@@ -1,6 +1,7 @@
 """What the inventory does when it hears of an order."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Text, column, insert, select, update, values
@@ -8,11 +9,12 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from common import events
-from common.consumer import Handlers
+from common.consumer import Handlers, SetHandlers
+from common.errors import Transient
 from common.events import Event, OrderCancelled, OrderCreated, Quantity
 from common.kombu_topology import INVENTORY
 from common.outbox import append
-from inventory_worker.domain import Rejected, Reserved, Shortage, Wanted, reserve
+from inventory_worker.domain import Rejected, Reserved, Wanted, reserve
 from inventory_worker.models import Reservation, ReservationLine, Status, Stock
 
 
@@ -21,19 +23,14 @@ def on_order_created(session: Session, event: Event) -> None:
 
     An order that was answered or cancelled before changes nothing.
     """
-    assert isinstance(event.data, OrderCreated)  # noqa: S101  # HANDLERS says so
     if not _first_heard_of(session, event.subject):
         return
-    lines = [Wanted(line.sku, line.quantity) for line in event.data.lines]
+    lines = _wanted(event)
     outcome = reserve(_lock_stock(session, {line.sku for line in lines}), lines)
-    match outcome:
-        case Reserved(quantities):
-            _add_reserved(session, quantities)
-            _add_lines(session, event.subject, quantities)
-            data = events.StockReserved(lines=_lines(quantities))
-            _answer(session, event, Status.RESERVED, data)
-        case Rejected(shortages):
-            _answer(session, event, Status.REJECTED, _rejection(shortages))
+    if isinstance(outcome, Reserved):
+        _add_reserved(session, outcome.quantities)
+        _add_lines(session, event.subject, outcome.quantities)
+    _answer(session, event, _status_of(outcome), _answer_of(outcome))
 
 
 def on_order_cancelled(session: Session, event: Event) -> None:
@@ -51,6 +48,59 @@ def on_order_cancelled(session: Session, event: Event) -> None:
     _add_reserved(session, {sku: -quantity for sku, quantity in quantities.items()})
     data = events.StockReleased(lines=_lines(quantities))
     _answer(session, event, Status.RELEASED, data)
+
+
+def on_orders_created(session: Session, created: Sequence[Event]) -> None:
+    """Do what `on_order_created` does, for one order after the other, with one write for all.
+
+    The orders are decided in memory, while the stock of all their SKUs is locked.
+    """
+    unheard = _unheard_of(session, created)
+    if not unheard:
+        return
+    lines = {event.subject: _wanted(event) for event in unheard}
+    available = _lock_stock(session, {line.sku for wanted in lines.values() for line in wanted})
+    outcomes = {}
+    for order_id, wanted in lines.items():
+        outcome = outcomes[order_id] = reserve(available, wanted)
+        if isinstance(outcome, Reserved):
+            for sku, quantity in outcome.quantities.items():
+                available[sku] -= quantity
+    _write(session, outcomes)
+    for event in unheard:
+        append(session, _event(event, 1, _answer_of(outcomes[event.subject])))
+
+
+def _unheard_of(session: Session, created: Sequence[Event]) -> list[Event]:
+    """Return the first event of each order that has no reservation yet, as they came."""
+    first: dict[UUID, Event] = {}
+    for event in created:
+        first.setdefault(event.subject, event)
+    known = select(Reservation.order_id).where(Reservation.order_id.in_(first))
+    heard = set(session.scalars(known))
+    return [event for order_id, event in first.items() if order_id not in heard]
+
+
+def _write(session: Session, outcomes: Mapping[UUID, Reserved | Rejected]) -> None:
+    """Write the reservations of orders, their lines, and what all of it takes from the stock."""
+    rows = [
+        {"order_id": order_id, "status": _status_of(outcomes[order_id]), "sequence": 1}
+        for order_id in sorted(outcomes)
+    ]
+    inserted = postgresql.insert(Reservation).on_conflict_do_nothing()
+    written = session.scalars(inserted.returning(Reservation.order_id), rows).all()
+    if len(written) < len(rows):
+        raise Transient("an order was cancelled meanwhile")
+    total: Counter[str] = Counter()
+    lines = []
+    for order_id, outcome in outcomes.items():
+        if isinstance(outcome, Reserved):
+            total.update(outcome.quantities)
+            quantities = outcome.quantities.items()
+            lines += [{"order_id": order_id, "sku": s, "quantity": n} for s, n in quantities]
+    if lines:
+        session.execute(insert(ReservationLine), lines)
+        _add_reserved(session, dict(sorted(total.items())))
 
 
 def _first_heard_of(session: Session, order_id: UUID) -> bool:
@@ -100,11 +150,25 @@ def _lines(quantities: Mapping[str, int]) -> tuple[Quantity, ...]:
     return tuple(Quantity(sku=sku, quantity=quantity) for sku, quantity in quantities.items())
 
 
-def _rejection(shortages: Iterable[Shortage]) -> events.StockRejected:
-    told = (
-        events.Shortage(sku=s.sku, requested=s.requested, available=s.available) for s in shortages
-    )
-    return events.StockRejected(reason="out_of_stock", shortages=tuple(told))
+def _wanted(event: Event) -> list[Wanted]:
+    assert isinstance(event.data, OrderCreated)  # noqa: S101  # HANDLERS says so
+    return [Wanted(line.sku, line.quantity) for line in event.data.lines]
+
+
+def _status_of(outcome: Reserved | Rejected) -> Status:
+    return Status.RESERVED if isinstance(outcome, Reserved) else Status.REJECTED
+
+
+def _answer_of(outcome: Reserved | Rejected) -> events.Data:
+    match outcome:
+        case Reserved(quantities):
+            return events.StockReserved(lines=_lines(quantities))
+        case Rejected(shortages):
+            told = (
+                events.Shortage(sku=s.sku, requested=s.requested, available=s.available)
+                for s in shortages
+            )
+            return events.StockRejected(reason="out_of_stock", shortages=tuple(told))
 
 
 def _answer(session: Session, event: Event, status: Status, data: events.Data) -> None:
@@ -115,18 +179,23 @@ def _answer(session: Session, event: Event, status: Status, data: events.Data) -
         .returning(Reservation.sequence)
         .execution_options(synchronize_session=False)
     ).one()
-    answer = Event(
+    append(session, _event(event, sequence, data))
+
+
+def _event(cause: Event, sequence: int, data: events.Data) -> Event:
+    return Event(
         source=INVENTORY.name,
-        subject=event.subject,
+        subject=cause.subject,
         sequence=sequence,
-        traceparent=event.traceparent,
-        causationid=event.id,
+        traceparent=cause.traceparent,
+        causationid=cause.id,
         data=data,
     )
-    append(session, answer)
 
 
 HANDLERS: Handlers = {
     OrderCreated: on_order_created,
     OrderCancelled: on_order_cancelled,
 }
+
+SETS: SetHandlers = {OrderCreated: on_orders_created}

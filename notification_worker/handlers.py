@@ -4,9 +4,9 @@ The mailer sends it. So a mail server that is slow or down holds up no event, an
 one mail however often an event is delivered.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -34,18 +34,36 @@ def on_order_cancelled(session: Session, event: Event) -> None:
     _record(session, event, kind_of_cancellation(data.reason))
 
 
+def on_orders_created(session: Session, created: Sequence[Event]) -> None:
+    """Tell many customers that their orders have arrived."""
+    _record_all(session, [_row(event, Kind.RECEIVED) for event in created])
+
+
+def on_orders_confirmed(session: Session, confirmed: Sequence[Event]) -> None:
+    """Tell many customers that their orders will be delivered."""
+    _record_all(session, [_row(event, Kind.CONFIRMED) for event in confirmed])
+
+
 def _record(session: Session, event: Event, kind: Kind) -> None:
-    context = asdict(cast(OrderCreated | OrderConfirmed | OrderCancelled, event.data))
-    row = insert(Notification).values(
-        order_id=event.subject,
-        kind=kind,
-        sequence=event.sequence,
-        recipient=_recipient(context.pop("customer_email")),
-        context=context,
-        traceparent=event.traceparent,
-    )
+    _record_all(session, [_row(event, kind)])
+
+
+def _record_all(session: Session, rows: list[dict[str, Any]]) -> None:
     # A second event of the same fact, with an id of its own, is no reason for a second mail.
-    session.execute(row.on_conflict_do_nothing(index_elements=["order_id", "kind"]))
+    row = insert(Notification).on_conflict_do_nothing(index_elements=["order_id", "kind"])
+    session.execute(row, rows)
+
+
+def _row(event: Event, kind: Kind) -> dict[str, Any]:
+    context = asdict(cast(OrderCreated | OrderConfirmed | OrderCancelled, event.data))
+    return {
+        "order_id": event.subject,
+        "kind": kind,
+        "sequence": event.sequence,
+        "recipient": _recipient(context.pop("customer_email")),
+        "context": context,
+        "traceparent": event.traceparent,
+    }
 
 
 def _recipient(customer_email: str) -> str:
@@ -59,4 +77,9 @@ HANDLERS: Mapping[type, Callable[[Session, Event], None]] = {
     OrderCreated: on_order_created,
     OrderConfirmed: on_order_confirmed,
     OrderCancelled: on_order_cancelled,
+}
+
+SETS: Mapping[type, Callable[[Session, Sequence[Event]], None]] = {
+    OrderCreated: on_orders_created,
+    OrderConfirmed: on_orders_confirmed,
 }

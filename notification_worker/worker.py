@@ -3,6 +3,8 @@
 from common.celery_worker import make_worker
 from common.kombu_topology import NOTIFICATION
 from common.settings import ServiceSettings
-from notification_worker.handlers import HANDLERS
+from notification_worker.handlers import HANDLERS, SETS
 
-app = make_worker(NOTIFICATION, HANDLERS, ServiceSettings, config="celeryconfig.notification")
+app = make_worker(
+    NOTIFICATION, HANDLERS, ServiceSettings, config="celeryconfig.notification", sets=SETS
+)

@@ -1,6 +1,6 @@
 """What the order service does about the events of others."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
@@ -15,6 +15,11 @@ Handler = Callable[[Session, Event], None]
 def on_stock_reserved(session: Session, event: Event) -> None:
     """Confirm the order, unless it was cancelled meanwhile."""
     service.confirm(session, event.subject, cause=Cause.of(event))
+
+
+def on_stocks_reserved(session: Session, reserved: Sequence[Event]) -> None:
+    """Confirm many orders, but for those that were cancelled meanwhile."""
+    service.confirm_all(session, {e.subject: Cause.of(e) for e in reversed(reserved)})
 
 
 def on_stock_rejected(session: Session, event: Event) -> None:
@@ -38,4 +43,8 @@ HANDLERS: Mapping[type[Data], Handler] = {
     StockReserved: on_stock_reserved,
     StockRejected: on_stock_rejected,
     StockReleased: on_stock_released,
+}
+
+SETS: Mapping[type[Data], Callable[[Session, Sequence[Event]], None]] = {
+    StockReserved: on_stocks_reserved,
 }

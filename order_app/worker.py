@@ -3,6 +3,6 @@
 from common.celery_worker import make_worker
 from common.kombu_topology import ORDER
 from common.settings import ServiceSettings
-from order_app.handlers import HANDLERS
+from order_app.handlers import HANDLERS, SETS
 
-app = make_worker(ORDER, HANDLERS, ServiceSettings, config="celeryconfig.order")
+app = make_worker(ORDER, HANDLERS, ServiceSettings, config="celeryconfig.order", sets=SETS)

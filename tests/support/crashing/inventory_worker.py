@@ -1,12 +1,14 @@
 """The inventory's worker, killed when an event is committed and not yet acknowledged."""
 
-from common.celery_worker import EventRequest
+from typing import Any
+
+from common.acknowledgements import Acknowledgements
 from inventory_worker.worker import app  # noqa: F401
 from tests.support.crashing import die
 
 
-def _die_instead(_request: EventRequest) -> None:
+def _die_instead(*_: Any) -> None:
     die()
 
 
-EventRequest.acknowledge = _die_instead
+Acknowledgements.acknowledge = _die_instead
