@@ -58,6 +58,8 @@ def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
     _check_currency(body.currency, settings.order_currencies)
     try:
         with db.session.begin():
+            # One statement is a transaction by itself, without a round trip more.
+            db.session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
             order, placed = service.place_order(
                 db.session(),
                 body.placement(),

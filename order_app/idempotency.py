@@ -4,7 +4,6 @@ import hashlib
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from common.errors import OrderSystemError
@@ -15,21 +14,19 @@ class KeyReused(OrderSystemError):
     """The key was used before, for another order."""
 
 
-def claim(session: Session, key: str, request: str, order_id: UUID) -> UUID:
-    """Return the id of the order that the key stands for: `order_id`, if the key is new.
+def fingerprint(request: str) -> str:
+    """Return what tells requests apart, of what a client asks for in one canonical form."""
+    return hashlib.sha256(request.encode()).hexdigest()
 
-    `request` is what the client asks for, in one canonical form. Of two requests with the same
-    key at once, the second waits here for the first's commit. Raises `KeyReused` if the key
-    stands for another request.
+
+def order_of(session: Session, key: str, fingerprint: str) -> UUID:
+    """Return the id of the order that a known key stands for.
+
+    Raises `KeyReused` if it was another request that placed it.
     """
-    fingerprint = hashlib.sha256(request.encode()).hexdigest()
-    row = insert(IdempotencyKey).values(key=key, fingerprint=fingerprint, order_id=order_id)
-    claimed = row.on_conflict_do_nothing().returning(IdempotencyKey.key)
-    if session.execute(claimed).first():
-        return order_id
     columns = select(IdempotencyKey.fingerprint, IdempotencyKey.order_id)
-    earlier = session.execute(columns.where(IdempotencyKey.key == key)).one()
-    if earlier.fingerprint != fingerprint:
+    known = session.execute(columns.where(IdempotencyKey.key == key)).one()
+    if known.fingerprint != fingerprint:
         raise KeyReused
-    order: UUID = earlier.order_id
-    return order
+    order_id: UUID = known.order_id
+    return order_id

@@ -1,6 +1,5 @@
 """The order service's tables, for Flask-SQLAlchemy and for the workers' plain sessions alike."""
 
-from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -18,10 +17,9 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
-    insert,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, registry, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry, relationship
 
 from common.db import NAMING
 from order_app.domain import Line, Order, Reason, Status
@@ -136,30 +134,3 @@ class IdempotencyKey(Model):
         index=True,
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-def store(session: Session, order: Order, *, traceparent: str | None, sequence: int) -> None:
-    """Insert the rows of a new order, in the caller's transaction."""
-    # Not by the unit of work, whose price is a third of what it costs to place an order.
-    session.execute(
-        insert(OrderRow).values(
-            id=order.id,
-            customer_email=order.customer_email,
-            currency=order.currency,
-            status=order.status,
-            reason=order.reason,
-            total=order.total,
-            created_at=order.created_at,
-            decided_at=order.decided_at,
-            deadline_at=order.deadline_at,
-            traceparent=traceparent,
-            sequence=sequence,
-        )
-    )
-    session.execute(
-        insert(LineRow),
-        [
-            {"order_id": order.id, "position": position, **asdict(line)}
-            for position, line in enumerate(order.lines, 1)
-        ],
-    )

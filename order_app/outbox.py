@@ -34,11 +34,18 @@ def record(
     cause: Cause,
     shortages: tuple[Shortage, ...] = (),
 ) -> None:
-    """Append, in the caller's transaction, the event that tells of the order's new status.
+    """Append, in the caller's transaction, the event that tells of the order's new status."""
+    append(session, event_of(order, sequence=sequence, cause=cause, shortages=shortages))
+
+
+def event_of(
+    order: Order, *, sequence: int, cause: Cause, shortages: tuple[Shortage, ...] = ()
+) -> Event:
+    """Return the event that tells of the order's status.
 
     `sequence` is the order's next; `shortages` are why it is CANCELLED, if for want of stock.
     """
-    event = Event(
+    return Event(
         source=ORDER.name,
         subject=order.id,
         sequence=sequence,
@@ -46,7 +53,6 @@ def record(
         causationid=cause.event_id,
         data=_fact(order, shortages),
     )
-    append(session, event)
 
 
 def _fact(order: Order, shortages: tuple[Shortage, ...]) -> events.Data:

@@ -12,10 +12,10 @@ from uuid_utils.compat import uuid7
 
 from common.errors import Permanent
 from common.events import Shortage
-from order_app import domain, idempotency
+from order_app import domain, idempotency, intake
 from order_app.domain import Line, Order, Reason, Status
-from order_app.models import OrderRow, store
-from order_app.outbox import Cause, record
+from order_app.models import OrderRow
+from order_app.outbox import Cause, event_of, record
 
 
 class UnknownOrder(Permanent):
@@ -60,22 +60,20 @@ def place_order(
     Returns it and True, or the order that the idempotency key `key` stands for already and False.
     Raises `KeyReused` if that one was placed by another request.
     """
-    order_id = uuid7()
-    if key is not None:
-        claimed = idempotency.claim(session, key, json.dumps(asdict(placement)), order_id)
-        if claimed != order_id:
-            return get(session, claimed), False
+    fingerprint = idempotency.fingerprint(json.dumps(asdict(placement))) if key else ""
     order = domain.place(
-        order_id,
+        uuid7(),
         customer_email=placement.customer_email,
         currency=placement.currency,
         lines=placement.lines,
         now=_now(),
         deadline=deadline,
     )
-    store(session, order, traceparent=cause.traceparent, sequence=1)
-    record(session, order, sequence=1, cause=cause)
-    return order, True
+    event = event_of(order, sequence=1, cause=cause)
+    if intake.place(session, order, event, key=key, fingerprint=fingerprint):
+        return order, True
+    assert key  # noqa: S101  # nothing else is known already
+    return get(session, idempotency.order_of(session, key, fingerprint)), False
 
 
 def confirm(session: Session, order_id: UUID, *, cause: Cause) -> Order:

@@ -25,8 +25,9 @@ from common.outbox import outbox
 from inventory_worker import stock
 from inventory_worker.models import Reservation, ReservationLine, Stock
 from notification_worker.models import Notification
-from order_app import domain
-from order_app.models import OrderRow, store
+from order_app import domain, intake
+from order_app.models import OrderRow
+from order_app.outbox import Cause, event_of
 from order_app.service import UnknownOrder
 from tests.support.databases import TestDatabase
 
@@ -190,7 +191,8 @@ def test_the_order_service_confirms_the_same(twins: Callable[[str, Any], Twins],
                 now=now,
                 deadline=timedelta(minutes=5),
             )
-            store(session, order, traceparent=None, sequence=1)
+            placed = event_of(order, sequence=1, cause=Cause())
+            assert intake.place(session, order, placed, key=None, fingerprint="")
 
     both.prepare(place)
     reserved = events.StockReserved(lines=(events.Quantity(sku="TEA", quantity=1),))
