@@ -5,7 +5,8 @@ It polls. A tick starts a drain, which runs until the next tick is due; several 
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -26,8 +27,13 @@ log = logging.getLogger(__name__)
 
 Rows = Sequence[Row[*tuple[Any, ...]]]
 
-#: Seconds between two looks at an empty outbox.
-POLL_INTERVAL = 0.02
+#: Seconds between two looks at an empty outbox: soon after the last event, and later on. A look
+#: costs a fifth of a millisecond; most events come soon after others.
+BUSY_POLL = 0.004
+IDLE_POLL = 0.025
+
+#: Seconds for which an outbox is busy after an event.
+BUSY_TIME = 1.0
 
 #: Events claimed, and on their way to the broker, at once.
 BATCH = 500
@@ -61,6 +67,12 @@ _CLAIM = (
 )
 
 
+#: Whether there is anything to claim; a look at the first entry of an index.
+_WAITING = """
+SELECT EXISTS (SELECT FROM outbox WHERE sent_at IS NULL AND next_attempt_at <= now())
+"""
+
+
 class Relay:
     """Drains the outbox of one service."""
 
@@ -69,6 +81,7 @@ class Relay:
         self._publisher = publisher
         self._broker_error: str | None = None
         self._batch = BATCH
+        self._busy_until = 0.0
 
     @classmethod
     def from_settings(cls, service: Service, settings: ServiceSettings) -> "Relay":
@@ -80,17 +93,22 @@ class Relay:
             user=settings.broker_user,
             heartbeat=settings.broker_heartbeat,
         )
-        return cls(db.sessions(db.engine(settings)), publisher)
+        # One connection to look, one to work.
+        return cls(db.sessions(db.engine(settings, pool_size=2)), publisher)
 
     def drain(self, until: float) -> None:
         """Publish what is in the outbox, and what comes in, until `time.monotonic()` is `until`."""
         try:
             self._publisher.heartbeat()
             self._record_state()
-            while (now := time.monotonic()) < until:
-                if self.relay_once() == 0:
-                    pause = BROKER_DELAY if self._broker_error else POLL_INTERVAL
-                    time.sleep(min(pause, until - now))
+            with self._looking() as is_waiting:
+                while (now := time.monotonic()) < until:
+                    if not is_waiting():
+                        self._broker_error = None
+                    elif self.relay_once():
+                        self._busy_until = now + BUSY_TIME
+                        continue
+                    time.sleep(min(self._pause(now), until - now))
         except DBAPIError as error:
             # The next tick tries again; what was confirmed but not marked is sent twice.
             log.error("the database failed the relay", extra={"reason": str(error.orig).strip()})
@@ -115,6 +133,18 @@ class Relay:
             _mark(session, rows, report)
         self._note(rows, report)
         return len(report.confirmed)
+
+    @contextmanager
+    def _looking(self) -> Iterator[Callable[[], bool]]:
+        # Without a transaction: a look is one round trip.
+        with self._sessions.kw["bind"].connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            yield lambda: bool(connection.exec_driver_sql(_WAITING).scalar())
+
+    def _pause(self, now: float) -> float:
+        if self._broker_error:
+            return BROKER_DELAY
+        return BUSY_POLL if now < self._busy_until else IDLE_POLL
 
     def _isolate(self, rows: Rows, report: Report) -> None:
         # The broker closes the channel for one event that it objects to, and does not tell which:
