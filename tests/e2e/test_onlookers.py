@@ -178,6 +178,37 @@ def test_the_exporter_counts_each_workers_tasks(watched: Stack, name: str) -> No
     eventually(counted)
 
 
+@pytest.mark.parametrize("name", ONLOOKERS[1:])
+def test_onlookers_are_back_after_the_broker_was_away(watched: Stack, name: str) -> None:
+    # given
+    watched.start(name)
+    watched.servers.stop_broker()
+    try:
+        eventually(lambda: _says(watched, "flower", "no task event is heard"))
+    finally:
+        watched.servers.start_broker()
+
+    # then both hear all workers again
+    def heard() -> None:
+        page = flower(watched, "/metrics").text
+        exported = httpx.get(
+            f"http://127.0.0.1:{watched.ports.exporter_port}/metrics", timeout=10
+        ).text
+        assert watched.runs("flower")
+        assert watched.runs(name)
+        for worker in ("order", "inventory", "notification"):
+            _has(page, f'flower_worker_online{{worker="{worker}@{worker}"}} 1.0')
+            _has(exported, f'celery_worker_up{{hostname="{worker}"}} 1.0')
+
+    eventually(heard, within=60)
+    order_id = watched.place(("TEA", 1))
+    watched.decided(order_id, within=60)
+    eventually(lambda: _has(str(rows(watched)), order_id))
+    page = f"http://127.0.0.1:{watched.ports.exporter_port}/metrics"
+    success = 'task_succeeded_total{hostname="order",name="stock.reserved",queue_name="celery"} 1.0'
+    eventually(lambda: _has(httpx.get(page, timeout=10).text, success))
+
+
 @pytest.mark.parametrize("name", ONLOOKERS)
 @pytest.mark.parametrize("wrong", ["authority", "host name"])
 def test_an_onlooker_refuses_a_broker_that_it_cannot_be_sure_of(

@@ -264,13 +264,12 @@ def allowed(pattern: str, names: set[str]) -> set[str]:
 def every_name(whole: Topology) -> set[str]:
     """Return every name that exists, and for each some that nearly do."""
     names = {thing.name for thing in (*whole.exchanges, *whole.queues, *whole.users)}
-    names |= set(CONTRACTS)
+    names |= {*CONTRACTS, ONLOOKER}
     near = {
         near
         for name in names
         for near in (f"x{name}", f"{name}x", name.replace(".", "x"), name.upper())
     }
-    names.add(ONLOOKER)
     foreign = {"amq.default", "amq.topic", "amq.direct", "amq.fanout", "orders", "queue", "#"}
     return names | (near - names) | foreign
 
