@@ -16,7 +16,7 @@ down status logs reset env: .venv/bin/python
 	@echo "nothing is installed here yet; run: make up" >&2; exit 1
 
 up: ## install what is missing, start everything, wait until it is healthy
-	@deploy/local/install.sh python broker database mail monitoring
+	@deploy/local/install.sh python broker database mail monitoring exporter
 	@$(local) up
 
 down: ## stop everything that `make up` started
@@ -35,7 +35,7 @@ env: ## print the addresses and keys as `export` lines, for a shell to eval
 	@$(local) env
 
 test: ## run the tests; T="tests/unit -k outbox" for some of them
-	@deploy/local/install.sh python broker database monitoring
+	@deploy/local/install.sh python broker database monitoring exporter
 	@.venv/bin/pytest $(T)
 
 lint: ## check style, import directions and types
@@ -53,3 +53,6 @@ lock: ## pin every dependency that setup.cfg asks for, with its hashes
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --constraint requirements/dev.txt setup.cfg \
 		--output-file requirements/run.txt
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url requirements/exporter.in \
+		--output-file requirements/exporter.txt

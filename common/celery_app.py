@@ -4,7 +4,6 @@ import socket
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
-from urllib.parse import quote
 
 from celery import Celery
 from kombu.entity import Queue
@@ -15,7 +14,7 @@ from common import db, metrics, tls
 from common.bootsteps import HealthStep, MetricsStep, PromptStep
 from common.db import Sessions
 from common.kombu_topology import Service
-from common.settings import BrokerSettings, load
+from common.settings import BrokerSettings, broker_url, load
 
 
 class ServiceApp(Celery):
@@ -88,16 +87,3 @@ class ServiceApp(Celery):
             # A default queue that does not exist is declared by Celery, without our arguments.
             defaults |= {"task_queues": [self._queue], "task_default_queue": self._queue.name}
         return defaults
-
-
-def broker_url(settings: BrokerSettings) -> str:
-    """Return the AMQP address of the process's broker and user."""
-    user, password, vhost = (
-        quote(text, safe="")
-        for text in (
-            settings.broker_user,
-            settings.broker_password.get_secret_value(),
-            settings.broker_vhost,
-        )
-    )
-    return f"amqps://{user}:{password}@{settings.broker_host}:{settings.broker_port}/{vhost}"

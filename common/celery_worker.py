@@ -16,6 +16,7 @@ from common.consumer import Handlers, Outcome, receive
 from common.errors import Permanent
 from common.kombu_topology import Service, event_queue
 from common.settings import ServiceSettings
+from common.task_events import TaskEventsStep
 
 
 class EventRequest(Request):
@@ -104,6 +105,7 @@ def make_worker(
         consumer="common.safe_consumer:EventConsumer",
         task_cls=EventTask,
     )
+    app.steps["consumer"].add(TaskEventsStep)
 
     def prepare_tracing(**_: Any) -> None:
         tracing.prepare(app.settings)

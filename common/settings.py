@@ -8,6 +8,7 @@ import os
 import ssl
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
 from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -141,6 +142,22 @@ class BrokerSettings(Settings):
 
 class ServiceSettings(BrokerSettings, DatabaseSettings):
     """What a service's worker or relay reads."""
+
+    #: A worker tells of its tasks (see `common.task_events`). Only a worker reads it.
+    task_events: bool = True
+
+
+def broker_url(settings: BrokerSettings) -> str:
+    """Return the AMQP address of the process's broker and user."""
+    user, password, vhost = (
+        quote(text, safe="")
+        for text in (
+            settings.broker_user,
+            settings.broker_password.get_secret_value(),
+            settings.broker_vhost,
+        )
+    )
+    return f"amqps://{user}:{password}@{settings.broker_host}:{settings.broker_port}/{vhost}"
 
 
 def load(settings: type[S], **overrides: Any) -> S:

@@ -56,6 +56,9 @@ def up() -> None:
     for process in run.processes:
         if process.url:
             click.echo(f"  {process.name:<10} {process.url}")
+    click.echo(
+        f"\nFlower's login is operator, its password in {state.secrets / credentials.FLOWER}"
+    )
     click.echo('\nmake status | logs | down, and for a shell: eval "$(make -s env)"')
 
 
@@ -135,6 +138,9 @@ def env() -> None:
         "ORDERS_CA_FILE": str(certificates.ca_file(state)),
         "ORDERS_MAIL_URL": maildev.url(ports),
         "ORDERS_PROMETHEUS_URL": prometheus.url(ports),
+        "ORDERS_FLOWER_URL": programs.flower_url(ports).replace(
+            "//", f"//operator:{credentials.read(state.secrets, credentials.FLOWER)}@"
+        ),
     }
     for name, value in values.items():
         click.echo(f"export {name}={shlex.quote(value)}")

@@ -11,6 +11,9 @@ from deploy.local.problem import Problem
 DEPLOYER = "deployer.broker"
 SUPERUSER = "postgres.database"
 
+#: Who may look at Flower.
+FLOWER = "operator.flower"
+
 
 def names() -> list[str]:
     """Return the name of every secret of the system."""
@@ -19,6 +22,7 @@ def names() -> list[str]:
         *(f"{service.name}.database" for service in DATABASES),
         DEPLOYER,
         SUPERUSER,
+        FLOWER,
     ]
 
 

@@ -1,6 +1,6 @@
 """Prometheus: what all processes and the broker count, kept for two days, and its alerts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +10,7 @@ from deploy.local.account import invoking
 from deploy.local.health import answers
 from deploy.local.ports import Ports
 from deploy.local.process import Process
-from deploy.local.programs import PROGRAMS
+from deploy.local.programs import PROGRAMS, Health
 from deploy.local.state import StateDirectory
 from deploy.local.templates import render
 
@@ -39,17 +39,29 @@ def targets(ports: Ports) -> list[Target]:
     ]
 
 
+def onlookers(ports: Ports) -> dict[str, int]:
+    """Return the ports of the programs that show what workers tell of their tasks."""
+    found = [p for p in PROGRAMS if p.health is Health.METRICS and p.is_installed]
+    return {program.name: ports.of(program.port) for program in found}
+
+
 def configuration(
-    targets: Iterable[Target], *, broker_port: int, interval: int = INTERVAL, rules: Path = RULES
+    targets: Iterable[Target],
+    *,
+    broker_port: int,
+    onlookers: Mapping[str, int],
+    interval: int = INTERVAL,
+    rules: Path = RULES,
 ) -> str:
     """Return what Prometheus reads: whom it asks, how often (seconds), and its alerts.
 
-    `broker_port` is that of RabbitMQ's own metrics.
+    `broker_port` is that of RabbitMQ's own metrics; `onlookers` are ports by the program's name.
     """
     return render(
         "prometheus.yml.j2",
         targets=targets,
         broker_port=broker_port,
+        onlookers=onlookers,
         interval=interval,
         rules=rules,
     )
@@ -98,4 +110,6 @@ def _home(state: StateDirectory) -> Path:
 
 
 def _configuration(ports: Ports) -> str:
-    return configuration(targets(ports), broker_port=ports.rabbitmq_metrics_port)
+    return configuration(
+        targets(ports), broker_port=ports.rabbitmq_metrics_port, onlookers=onlookers(ports)
+    )

@@ -17,9 +17,15 @@ from kombu.connection import Connection
 from sqlalchemy import create_engine, pool, text
 
 from common import db, tls
-from common.celery_app import broker_url
 from common.publisher import ConfirmingPublisher, Outgoing
-from common.settings import BrokerSettings, DatabaseSettings, ServiceSettings, SettingsError, load
+from common.settings import (
+    BrokerSettings,
+    DatabaseSettings,
+    ServiceSettings,
+    SettingsError,
+    broker_url,
+    load,
+)
 from console.authority import SERVERS, Authority
 from console.orderctl import main
 from tests.support.databases import Databases, TestDatabase

@@ -36,7 +36,10 @@ class Prometheus:
             if program.name in ports
         ]
         text = prometheus.configuration(
-            targets, broker_port=stack.servers.broker_metrics_port, interval=1
+            targets,
+            broker_port=stack.servers.broker_metrics_port,
+            onlookers=prometheus.onlookers(stack.ports),
+            interval=1,
         )
         (directory / "prometheus.yml").write_text(text)
         port = free_ports().prometheus_port

@@ -17,9 +17,9 @@ from common.db import Sessions, transaction
 from common.kombu_topology import DATABASES
 from console.actions import topology
 from console.settings import BrokerAdminSettings
-from deploy.local import REPOSITORY
+from deploy.local import REPOSITORY, credentials
 from deploy.local.ports import Ports, free_ports
-from deploy.local.programs import PROGRAMS, Program, filled
+from deploy.local.programs import PROGRAMS, Health, Program, filled
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
@@ -30,6 +30,7 @@ from tests.support.vhosts import Vhost
 RETRY_TIERS = (0.4, 0.8, 1.6)
 
 _PROGRAMS = {program.name: program for program in PROGRAMS}
+_USUAL = [p.name for p in PROGRAMS if p.name != "spans" and p.health is not Health.METRICS]
 
 
 @dataclass
@@ -88,11 +89,11 @@ class Stack:
     def start(self, *names: str, module: str | None = None, alias: str | None = None) -> None:
         """Start programs by their names, and wait for their health.
 
-        None named means all but the span store, which `trace` starts.
+        None named means all but the span store, which `trace` starts, and the onlookers.
 
         `module` replaces the module of one program's Celery app, `alias` its name.
         """
-        programs = [_PROGRAMS[name] for name in names or _PROGRAMS if names or name != "spans"]
+        programs = [_PROGRAMS[name] for name in names or _USUAL]
         for program in programs:
             self._launch(program, module, alias or program.name)
         for program in programs:
@@ -111,7 +112,8 @@ class Stack:
                 raise RuntimeError(f"{name} ended: {self.log(name)[-2000:]}")
             if port := _PROGRAMS[name].port if name in _PROGRAMS else "":
                 url = f"http://127.0.0.1:{getattr(self.ports, port)}"
-                assert _status(f"{url}/readyz") == 200
+                path = "metrics" if _PROGRAMS[name].health is Health.METRICS else "readyz"
+                assert _status(f"{url}/{path}") == 200
             elif not name.endswith("beat"):
                 assert (self.directory / "health" / name).exists()
 
@@ -160,7 +162,7 @@ class Stack:
         command = [
             # The processes must not outlive a killed test run.
             *("setpriv", "--pdeathsig", "KILL"),
-            str(REPOSITORY / ".venv/bin" / executable),
+            str(REPOSITORY / program.venv / "bin" / executable),
             *(filled(argument, self.ports) for argument in arguments),
         ]
         with (self.directory / f"{name}.log").open("ab") as log:
@@ -198,6 +200,10 @@ class Stack:
             "SMTP_HOST": self.mailbox.host,
             "SMTP_PORT": str(self.mailbox.port),
             "MAIL_FROM": "Shop <orders@shop.example>",
+            "BROKER_ADMIN_URL": self.vhost.management_url,
+            "FLOWER_PASSWORD_FILE": str(secrets / credentials.FLOWER),
+            "FLOWER_PORT": str(self.ports.flower_port),
+            "EXPORTER_PORT": str(self.ports.exporter_port),
             **({k.upper(): str(v) for k, v in database.settings.items()} if database else {}),
             **(
                 {"METRICS_PORT": str(self.metrics_ports[name])}
