@@ -9,6 +9,8 @@ from sqlalchemy.exc import DBAPIError
 
 from common.errors import OrderSystemError
 from console.commands.database import database
+from console.commands.health import health
+from console.commands.keys import keys
 from console.commands.parked import parked
 from console.commands.stock import stock
 from console.commands.topology import topology
@@ -64,6 +66,8 @@ main.add_command(database)
 main.add_command(topology)
 main.add_command(stock)
 main.add_command(parked)
+main.add_command(keys)
+main.add_command(health)
 
 if __name__ == "__main__":
     main()

@@ -68,6 +68,9 @@ PROGRAMS = (
     Program("beat", "scheduler", "celery -q -A scheduler.beat beat", Health.RUNS),
 )
 
+#: The one client of a local run may be a load test.
+API_ENVIRONMENT = {"API_RATE_LIMIT": "1000000"}
+
 SERVICE_NAMES = frozenset(service.name for service in SERVICES)
 
 
@@ -88,7 +91,9 @@ def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
     metrics = state.path / "metrics" / program.name
     health_file = state.health / program.name
     environment = _environment(program, state.secrets, ports) | (
-        {"PROMETHEUS_MULTIPROC_DIR": str(metrics)} if serves else {"HEALTH_FILE": str(health_file)}
+        {"PROMETHEUS_MULTIPROC_DIR": str(metrics)} | API_ENVIRONMENT
+        if serves
+        else {"HEALTH_FILE": str(health_file)}
     )
     return Process(
         name=program.name,
