@@ -31,7 +31,9 @@ def _told_in_one_line() -> Iterator[None]:
         raise
     except click.UsageError as error:
         hint = f"; see {error.ctx.command_path} --help" if error.ctx else ""
-        raise WrongArguments(error.format_message().rstrip(".") + hint) from None
+        # click puts a choice on lines of their own.
+        reason = " ".join(error.format_message().split()).rstrip(".")
+        raise WrongArguments(reason + hint) from None
     except OrderSystemError as error:
         raise click.ClickException(str(error)) from None
     except DBAPIError as error:
