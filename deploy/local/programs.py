@@ -90,6 +90,9 @@ PROGRAMS = (
     Program("beat", "scheduler", "celery -q -A scheduler.beat beat", Health.RUNS),
 )
 
+#: The one client of a local run may be a load test.
+API_ENVIRONMENT = {"API_RATE_LIMIT": "1000000"}
+
 WITH_DATABASE = frozenset(owner.name for owner in DATABASES)
 WITH_BROKER = frozenset(user.name for user in topology().users)
 
@@ -119,6 +122,8 @@ def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
         },
         Health.RUNS: {},
     }
+    if program.name == "api":
+        own[program.health] |= API_ENVIRONMENT
     return Process(
         name=program.name,
         command=(
