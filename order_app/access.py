@@ -44,6 +44,9 @@ OPEN = frozenset(
 #: Endpoints that need no key on the machine itself, where a Prometheus may run beside the API.
 OPEN_ON_LOOPBACK = frozenset({"probes.metrics"})
 
+#: Headers by which a proxy shows that it passes on what another machine asks.
+_OF_A_PROXY = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+
 _EXTENSION = "order_access"
 
 
@@ -100,10 +103,10 @@ def _bearer() -> str:
 
 
 def _is_local() -> bool:
-    # A proxy on this machine speaks for others.
-    if "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
+    # A proxy on this machine speaks for others; on a Unix socket there is no address at all.
+    if any(header in request.headers for header in _OF_A_PROXY) or not request.remote_addr:
         return False
-    return request.remote_addr is not None and ip_address(request.remote_addr).is_loopback
+    return ip_address(request.remote_addr).is_loopback
 
 
 def _unauthorized() -> Response:

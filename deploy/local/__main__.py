@@ -60,6 +60,7 @@ def up() -> None:
             click.echo(f"  {process.name:<10} {process.url}")
     if new_key:
         click.echo(f"\nYour key to the API, shown this once (make env has it, too):\n  {api_key}")
+        click.echo("Another: .venv/bin/orderctl keys create NAME --scope orders:read")
     click.echo('\nmake status | logs | down, and for a shell: eval "$(make -s env)"')
 
 

@@ -90,7 +90,8 @@ PROGRAMS = (
     Program("beat", "scheduler", "celery -q -A scheduler.beat beat", Health.RUNS),
 )
 
-#: The one client of a local run may be a load test.
+#: Nobody else is there to be protected from the one client of a local run, which may be a load
+#: test: more requests in a minute than any API process can answer.
 API_ENVIRONMENT = {"API_RATE_LIMIT": "1000000"}
 
 WITH_DATABASE = frozenset(owner.name for owner in DATABASES)

@@ -240,13 +240,15 @@ def test_metrics_are_open_on_the_machine_itself_and_need_a_key_elsewhere(
 ) -> None:
     # given
     elsewhere = {"environ_overrides": {"REMOTE_ADDR": "192.0.2.7"}}
-    proxied = {"headers": {"X-Forwarded-For": "192.0.2.7"}}
+    by_socket = {"environ_overrides": {"REMOTE_ADDR": ""}}
     reader = a_client(order_api, sessions, Scope.READ)
 
     # then
     assert stranger.get("/metrics").status_code == 200
     problem(stranger.get("/metrics", **elsewhere), 401)
-    problem(stranger.get("/metrics", **proxied), 401)
+    problem(stranger.get("/metrics", **by_socket), 401)
+    for header in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"):
+        problem(stranger.get("/metrics", headers={header: "192.0.2.7"}), 401)
     problem(reader.get("/metrics", **elsewhere), 403)
     assert order_api.get("/metrics", **elsewhere).status_code == 200
 
