@@ -1,5 +1,6 @@
 """Nothing grows with the number of orders: connections, channels, files, sessions, memory."""
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from common.kombu_topology import SERVICES
+from common.kombu_topology import DATABASES
 from deploy.local.programs import PROGRAMS
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
+
+log = logging.getLogger(__name__)
 
 #: Clients that order at once.
 CLIENTS = 4
@@ -42,6 +45,7 @@ def test_nothing_grows_with_the_number_of_orders(stack: Stack, pytestconfig: pyt
     # Given a system that has found its size in half of the orders
     half = pytestconfig.getoption("leak_orders") // 2
     stack.stock(TEA=10 * half)
+    stack.trace()
     stack.start()
     _place(stack, half)
     _settle(stack, half)
@@ -53,6 +57,7 @@ def test_nothing_grows_with_the_number_of_orders(stack: Stack, pytestconfig: pyt
     after = _usage(stack)
 
     # Then it holds what it held before
+    log.info("before %s, after %s", before, after)
     assert (after.connections, after.channels) == (before.connections, before.channels)
     assert _grown(before.sessions, after.sessions, SESSIONS) == {}
     assert _grown(before.files, after.files, FILES) == {}
@@ -107,7 +112,7 @@ def _usage(stack: Stack) -> Usage:
     return Usage(
         connections=connections,
         channels=channels,
-        sessions={service.name: _sessions(stack, service.name) for service in SERVICES},
+        sessions={service.name: _sessions(stack, service.name) for service in DATABASES},
         files={name: sum(map(_files, group)) for name, group in pids.items()},
         memory={name: sum(map(_memory, group)) for name, group in pids.items()},
     )
