@@ -15,20 +15,24 @@ class KeyReused(OrderSystemError):
     """The key was used before, for another order."""
 
 
-def claim(session: Session, key: str, request: str, order_id: UUID) -> UUID:
+def claim(session: Session, api_key: str, key: str, request: str, order_id: UUID) -> UUID:
     """Return the id of the order that the key stands for: `order_id`, if the key is new.
 
-    `request` is what the client asks for, in one canonical form. Of two requests with the same
-    key at once, the second waits here for the first's commit. Raises `KeyReused` if the key
-    stands for another request.
+    `api_key` is the client's: the same key of another client is another key. `request` is what
+    the client asks for, in one canonical form. Of two requests with the same key at once, the
+    second waits here for the first's commit. Raises `KeyReused` if the key stands for another
+    request.
     """
     fingerprint = hashlib.sha256(request.encode()).hexdigest()
-    row = insert(IdempotencyKey).values(key=key, fingerprint=fingerprint, order_id=order_id)
+    row = insert(IdempotencyKey).values(
+        api_key=api_key, key=key, fingerprint=fingerprint, order_id=order_id
+    )
     claimed = row.on_conflict_do_nothing().returning(IdempotencyKey.key)
     if session.execute(claimed).first():
         return order_id
     columns = select(IdempotencyKey.fingerprint, IdempotencyKey.order_id)
-    earlier = session.execute(columns.where(IdempotencyKey.key == key)).one()
+    own = (IdempotencyKey.api_key == api_key, IdempotencyKey.key == key)
+    earlier = session.execute(columns.where(*own)).one()
     if earlier.fingerprint != fingerprint:
         raise KeyReused
     order: UUID = earlier.order_id

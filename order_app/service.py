@@ -52,16 +52,19 @@ def place_order(
     *,
     deadline: timedelta,
     cause: Cause,
+    api_key: str = "",
     key: str | None = None,
 ) -> tuple[Order, bool]:
     """Place an order that is PENDING for no longer than `deadline`.
 
-    Returns it and True, or the order that the idempotency key `key` stands for already and False.
-    Raises `KeyReused` if that one was placed by another request.
+    Returns it and True, or the order that the idempotency key `key` of this client, the one with
+    the API key `api_key`, stands for already, and False. Raises `KeyReused` if that one was placed
+    by another request.
     """
     order_id = uuid7()
     if key is not None:
-        claimed = idempotency.claim(session, key, json.dumps(asdict(placement)), order_id)
+        request = json.dumps(asdict(placement))
+        claimed = idempotency.claim(session, api_key, key, request, order_id)
         if claimed != order_id:
             return get(session, claimed), False
     order = domain.place(

@@ -107,6 +107,10 @@ PROGRAMS = (
     ),
 )
 
+#: Nobody else is there to be protected from the one client of a local run, which may be a load
+#: test: more requests in a minute than any API process can answer.
+API_ENVIRONMENT = {"API_RATE_LIMIT": "1000000"}
+
 WITH_DATABASE = frozenset(owner.name for owner in DATABASES)
 WITH_BROKER = frozenset(user.name for user in topology().users)
 
@@ -142,6 +146,8 @@ def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
         Health.RUNS: {},
         Health.METRICS: {program.port.upper(): str(serves)},
     }
+    if program.name == "api":
+        own[program.health] |= API_ENVIRONMENT
     return Process(
         name=program.name,
         command=(

@@ -1,5 +1,6 @@
 """A broker and a database of the tests' own, beside whatever else runs on this machine."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -39,6 +40,25 @@ class Infrastructure:
     _supervision: Supervision
     _watch: Watch
     _broker: Process
+
+    @contextmanager
+    def limited(self, command: str, limit: str, usual: str) -> Iterator[None]:
+        """Give the broker a limit that it is beyond, for as long as the block lasts."""
+        self._rabbitmqctl(command, *limit.split())
+        try:
+            yield
+        finally:
+            self._rabbitmqctl(command, *usual.split())
+
+    def _rabbitmqctl(self, *arguments: str) -> None:
+        subprocess.run(
+            ["/usr/lib/rabbitmq/bin/rabbitmqctl", "-n", "orders@localhost", *arguments],
+            check=True,
+            capture_output=True,
+            cwd=self._broker.directory,
+            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **self._broker.environment},
+            **self._broker.account.subprocess_arguments(),
+        )
 
     def stop_broker(self) -> None:
         """Kill the broker."""
