@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from console.authority import Authority
 from deploy.grafana.dashboards import DASHBOARDS
 from deploy.local.ports import free_ports
 from deploy.local.programs import PROGRAMS, Health
@@ -140,6 +141,20 @@ def test_what_waits_is_shown_while_the_broker_is_away(counting: Stack) -> None:
         counting.servers.start_broker()
 
 
+def test_prometheus_asks_the_broker_of_its_own_authority_only(stack: Stack, tmp_path: Path) -> None:
+    # Given another authority
+    other = Authority(tmp_path / "other")
+    list(other.init())
+
+    for ca_file, up in ((stack.servers.ca_file, 1), (other.certificate_file, 0)):
+        # When Prometheus trusts one of both
+        with Prometheus.over(stack, tmp_path / f"trusts-{up}", ca_file) as server:
+            # Then it reads from the broker, all its metrics, or it does not
+            for job in ("rabbitmq", "rabbitmq-queues"):
+                query = f'up{{job="{job}"}}'
+                eventually(lambda q=query, s=server, n=up: _equal(s.values(q), [n]))
+
+
 def test_a_metrics_port_that_is_in_use_is_named(counting: Stack) -> None:
     # Given somebody else on the port
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -154,5 +169,5 @@ def _some(prometheus: Prometheus, expr: str) -> None:
     assert prometheus.values(expr), expr
 
 
-def _equal(found: float, expected: float) -> None:
+def _equal(found: object, expected: object) -> None:
     assert found == expected

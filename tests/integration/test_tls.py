@@ -245,12 +245,13 @@ def test_a_wrong_ca_file_is_named_at_the_start(
 # --- Whom servers let in ------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["broker", "management", "database"])
+@pytest.fixture(params=["broker", "management", "metrics", "database"])
 def address(request: pytest.FixtureRequest, servers: Infrastructure) -> tuple[str, int]:
     """One of the servers' ports."""
     ports = {
         "broker": servers.amqp_port,
         "management": int(servers.management_url.rpartition(":")[2]),
+        "metrics": servers.broker_metrics_port,
         "database": servers.postgres_port,
     }
     return request.param, ports[request.param]
@@ -305,8 +306,8 @@ def test_the_broker_has_no_listener_without_tls(vhost: Vhost) -> None:
     listeners = vhost.request("GET", "/overview").json()["listeners"]
 
     protocols = {listener["protocol"] for listener in listeners}
-    # Erlang's own, on 127.0.0.1 only, and the metrics, which tell numbers only.
-    assert protocols == {"amqp/ssl", "https", "clustering", "http/prometheus"}
+    # And Erlang's own, on 127.0.0.1 only.
+    assert protocols == {"amqp/ssl", "https", "clustering", "https/prometheus"}
     assert {listener["ip_address"] for listener in listeners} - {"::"} == {"127.0.0.1"}
 
 
