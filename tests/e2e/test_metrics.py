@@ -1,6 +1,7 @@
 """What the processes count is what happened, and every panel of the dashboards shows something."""
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +100,9 @@ def test_the_metrics_count_what_happened(running: Stack) -> None:
         assert metrics['orders_retries_total{tier="0.8s",type="order.created"}'] == 1
         assert metrics['orders_parked_total{reason="Permanent"}'] == 1
         assert metrics["orders_broker_connected"] == 1
+        for server in ("broker", "database", "authority"):
+            ends = metrics[f'orders_certificate_not_after_seconds{{server="{server}"}}']
+            assert ends > time.time()
 
     eventually(counted)
 
