@@ -93,13 +93,11 @@ class ServiceApp(Celery):
 
 
 def broker_url(settings: BrokerSettings) -> str:
-    """Return the AMQP address of the process's broker and user."""
-    user, password, vhost = (
-        quote(text, safe="")
-        for text in (
-            settings.broker_user,
-            settings.broker_password.get_secret_value(),
-            settings.broker_vhost,
-        )
-    )
-    return f"amqps://{user}:{password}@{settings.broker_host}:{settings.broker_port}/{vhost}"
+    """Return the AMQP address of the process's broker and how its user logs in."""
+    user, vhost = (quote(text, safe="") for text in (settings.broker_user, settings.broker_vhost))
+    address = f"{settings.broker_host}:{settings.broker_port}/{vhost}"
+    if settings.broker_password is None or settings.broker_client_certificate_file:
+        # The certificate is among the TLS options, see `common.tls`.
+        return f"amqps://{user}@{address}?login_method=EXTERNAL"
+    password = quote(settings.broker_password.get_secret_value(), safe="")
+    return f"amqps://{user}:{password}@{address}"

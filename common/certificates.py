@@ -15,7 +15,7 @@ from pathlib import Path
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from common import tls
+from common import client_certificate, tls
 from common.settings import BrokerSettings, DatabaseSettings, Settings
 
 #: Seconds for a server's answer. Prometheus itself waits for five.
@@ -88,6 +88,8 @@ def sources(settings: Settings) -> dict[str, Source]:
             ca_file=settings.broker_ca_file,
         )
         found["broker"] = broker.not_after
+        if own := settings.broker_client_certificate_file:
+            found[f"client {settings.broker_user}"] = partial(client_certificate.not_after, own)
         ca_files.append(settings.broker_ca_file)
     if isinstance(settings, DatabaseSettings):
         database = Server(

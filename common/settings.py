@@ -9,7 +9,16 @@ import ssl
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -18,6 +27,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from common import client_certificate
+from common.client_certificate import ClientCertificateFile
 from common.kombu_topology import RETRY_TIERS
 
 S = TypeVar("S", bound=BaseSettings)
@@ -123,7 +134,9 @@ class BrokerSettings(Settings):
     broker_port: int = Field(5671, ge=1, le=65535)
     broker_vhost: str = "orders"
     broker_user: str
-    broker_password: SecretStr
+    #: The process logs in by this certificate, whose common name is its user, and by no password.
+    broker_client_certificate_file: ClientCertificateFile | None = None
+    broker_password: SecretStr | None = Field(None, validate_default=True)
     #: Nothing else is trusted, and there is no way without TLS.
     broker_ca_file: CaFile
     #: Must be a name in the broker's certificate; `broker_host` unless set. One name for all the
@@ -137,6 +150,22 @@ class BrokerSettings(Settings):
     metrics_port: int | None = Field(None, ge=1, le=65535)
     #: Seconds; must be what the topology was applied with, see `common.kombu_topology.RETRY_TIERS`.
     retry_tiers: RetryTiers = RETRY_TIERS
+
+    @field_validator("broker_client_certificate_file")
+    @classmethod
+    def _of_the_user(cls, file: Path | None, info: ValidationInfo) -> Path | None:
+        # The broker would let it in as somebody else, and then refuse what it publishes.
+        if file and (found := client_certificate.user(file)) != info.data.get("broker_user", found):
+            raise ValueError(f"{file}: its common name {found!r} is not BROKER_USER")
+        return file
+
+    @field_validator("broker_password")
+    @classmethod
+    def _some_login(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        # A certificate that is wrong, and so not in the data, is a line of its own.
+        if password is None and info.data.get("broker_client_certificate_file", "") is None:
+            raise ValueError("required without BROKER_CLIENT_CERTIFICATE_FILE")
+        return password
 
 
 class ServiceSettings(BrokerSettings, DatabaseSettings):

@@ -148,6 +148,23 @@ def test_another_ones_is_not_shown(
     assert shown(Certificates({"broker": asked.not_after}, clock)) == {}
 
 
+def test_a_process_shows_its_own_too(
+    servers: Infrastructure, authority: Authority, clock: Clock
+) -> None:
+    # given
+    own = authority.issue_client("order")
+    settings = settings_of(servers).model_copy(update={"broker_client_certificate_file": own.file})
+
+    # then
+    found = shown(Certificates(sources(settings), clock))
+    assert found["client order"] == own.not_after.timestamp()
+
+    # and while its file is broken, the others'
+    own.file.write_text("broken")
+    clock.now = KEPT
+    assert shown(Certificates(sources(settings), clock)).keys() == on_disk(servers).keys()
+
+
 def test_a_server_that_is_away_is_asked_again_after_a_minute(
     authority: Authority, clock: Clock
 ) -> None:
