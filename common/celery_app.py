@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from common import db, metrics, tls
 from common.bootsteps import HealthStep, MetricsStep, PromptStep
+from common.certificates import Certificates, sources
 from common.db import Sessions
 from common.kombu_topology import Service
 from common.settings import BrokerSettings, broker_url, load
@@ -63,6 +64,7 @@ class ServiceApp(Celery):
         """Return what the metrics page shows beside the process's own counts."""
         yield metrics.Release(self.settings.release)
         yield self.connected
+        yield Certificates(sources(self.settings))
         if self._read:
             # An engine of its own: a scrape does not wait for the process's work.
             yield metrics.Database(db.sessions(db.engine(self.settings)), self._read)

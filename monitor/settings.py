@@ -11,6 +11,8 @@ class FlowerSettings(BrokerSettings):
     flower_port: int = Field(5555, ge=1, le=65535)
     flower_user: str = "operator"
     flower_password: SecretStr
+    #: Required also beside a certificate: the management API takes no other login.
+    broker_password: SecretStr
     #: RabbitMQ's management API, for the queues' lengths.
     broker_admin_url: HttpUrl
 

@@ -4,6 +4,7 @@ from flask_openapi3.openapi import OpenAPI
 
 from common import db as database
 from common import tracing
+from common.certificates import Certificates, sources
 from common.settings import load
 from common.telemetry import configure_logging
 from order_app import access, access_log, description, problems, secure_headers
@@ -33,7 +34,9 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
     app.request_class = JsonRequest
     app.extensions["order_settings"] = settings
     app.extensions["order_metrics"] = Metrics(
-        settings.prometheus_multiproc_dir, release=settings.release
+        settings.prometheus_multiproc_dir,
+        release=settings.release,
+        certificates=Certificates(sources(settings)),
     )
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.config["SQLALCHEMY_DATABASE_URI"] = database.url(settings)

@@ -14,7 +14,7 @@ from deploy.local.templates import render
 
 #: Debian's own wrapper in /usr/sbin insists on the user rabbitmq and on /var/lib.
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
-PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus")
+PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus", "rabbitmq_auth_mechanism_ssl")
 VHOST = "orders"
 DEPLOYER = "deployer"
 

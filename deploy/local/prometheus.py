@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from deploy.local import REPOSITORY
+from deploy.local import REPOSITORY, certificates
 from deploy.local.account import invoking
 from deploy.local.health import answers
 from deploy.local.ports import Ports
@@ -50,18 +50,21 @@ def configuration(
     *,
     broker_port: int,
     onlookers: Mapping[str, int],
+    ca_file: Path,
     interval: int = INTERVAL,
     rules: Path = RULES,
 ) -> str:
     """Return what Prometheus reads: whom it asks, how often (seconds), and its alerts.
 
-    `broker_port` is that of RabbitMQ's own metrics; `onlookers` are ports by the program's name.
+    `broker_port` is that of RabbitMQ's own metrics, whose certificate `ca_file` has signed;
+    `onlookers` are ports by the program's name.
     """
     return render(
         "prometheus.yml.j2",
         targets=targets,
         broker_port=broker_port,
         onlookers=onlookers,
+        ca_file=ca_file,
         interval=interval,
         rules=rules,
     )
@@ -81,12 +84,12 @@ def command(home: Path, port: int) -> tuple[str, ...]:
 def prepare(state: StateDirectory, ports: Ports) -> None:
     """Write the server's configuration; data of an earlier run is kept."""
     home = invoking().directory(_home(state))
-    invoking().file(home / "prometheus.yml", _configuration(ports))
+    invoking().file(home / "prometheus.yml", _configuration(state, ports))
 
 
 def process(state: StateDirectory, ports: Ports) -> Process:
     """Return the server."""
-    configured = _configuration(ports) + RULES.read_text()
+    configured = _configuration(state, ports) + RULES.read_text()
     return Process(
         name="prometheus",
         command=command(_home(state), ports.prometheus_port),
@@ -109,7 +112,10 @@ def _home(state: StateDirectory) -> Path:
     return state.path / "prometheus"
 
 
-def _configuration(ports: Ports) -> str:
+def _configuration(state: StateDirectory, ports: Ports) -> str:
     return configuration(
-        targets(ports), broker_port=ports.rabbitmq_metrics_port, onlookers=onlookers(ports)
+        targets(ports),
+        broker_port=ports.rabbitmq_metrics_port,
+        onlookers=onlookers(ports),
+        ca_file=certificates.ca_file(state),
     )

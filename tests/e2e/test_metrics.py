@@ -1,12 +1,14 @@
 """What the processes count is what happened, and every panel of the dashboards shows something."""
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from console.authority import Authority
 from deploy.grafana.dashboards import DASHBOARDS
 from deploy.local.ports import free_ports
 from deploy.local.programs import PROGRAMS, Health
@@ -103,6 +105,9 @@ def test_the_metrics_count_what_happened(running: Stack) -> None:
         assert metrics['orders_retries_total{tier="0.8s",type="order.created"}'] == 1
         assert metrics['orders_parked_total{reason="Permanent"}'] == 1
         assert metrics["orders_broker_connected"] == 1
+        for server in ("broker", "database", "authority"):
+            ends = metrics[f'orders_certificate_not_after_seconds{{server="{server}"}}']
+            assert ends > time.time()
 
     eventually(counted)
 
@@ -145,6 +150,20 @@ def test_what_waits_is_shown_while_the_broker_is_away(counting: Stack) -> None:
         counting.servers.start_broker()
 
 
+def test_prometheus_asks_the_broker_of_its_own_authority_only(stack: Stack, tmp_path: Path) -> None:
+    # Given another authority
+    other = Authority(tmp_path / "other")
+    list(other.init())
+
+    for ca_file, up in ((stack.servers.ca_file, 1), (other.certificate_file, 0)):
+        # When Prometheus trusts one of both
+        with Prometheus.over(stack, tmp_path / f"trusts-{up}", ca_file) as server:
+            # Then it reads from the broker, all its metrics, or it does not
+            for job in ("rabbitmq", "rabbitmq-queues"):
+                query = f'up{{job="{job}"}}'
+                eventually(lambda q=query, s=server, n=up: _equal(s.values(q), [n]))
+
+
 def test_a_metrics_port_that_is_in_use_is_named(counting: Stack) -> None:
     # Given somebody else on the port
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -159,5 +178,5 @@ def _some(prometheus: Prometheus, expr: str) -> None:
     assert prometheus.values(expr), expr
 
 
-def _equal(found: float, expected: float) -> None:
+def _equal(found: object, expected: object) -> None:
     assert found == expected
