@@ -23,8 +23,9 @@ CLIENTS = 4
 #: fifty orders is found by the short run, one in five hundred by the long one.
 FILES = SESSIONS = 2 * CLIENTS
 
-#: Kilobytes of one program, which may grow a little for ever by fragmentation. An event with all
-#: that is made of it has some 20 kB: to keep each of 500 is found, each of 5,000 certainly.
+#: Kilobytes of one program, which may grow a little for ever by fragmentation. Measured in a short
+#: run: 1,032 at most, and 2 more files and sessions. An event with all that is made of it has some
+#: 20 kB: to keep each of 500 is just found, each of 5,000 certainly.
 MEMORY = 10_000
 
 
