@@ -2,14 +2,14 @@
 
 import click
 
-from deploy.compose import secrets
+from deploy.compose import secret_files
 
 
 @click.command()
 def main() -> None:
     """Write every secret that docker-compose.yml reads and that does not exist yet."""
-    secrets.write(secrets.DIRECTORY)
-    click.echo(f"The secrets are in {secrets.DIRECTORY}.")
+    secret_files.write(secret_files.DIRECTORY)
+    click.echo(f"The secrets are in {secret_files.DIRECTORY}.")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import docker
+import pytest
+from docker.errors import DockerException
 from testcontainers.core.container import DockerContainer
 
-from deploy.compose import secrets
+from deploy.compose import secret_files
 from deploy.local import broker, credentials, database
 from deploy.local.health import Check, accepts_connections, answers
 from deploy.local.ports import Ports, free_ports
@@ -66,14 +69,15 @@ class Container:
 def containers(state_dir: Path) -> Iterator[Infrastructure]:
     """Run a RabbitMQ and a PostgreSQL in containers for as long as the block lasts.
 
-    They listen on random ports of 127.0.0.1. Raises `docker.errors.DockerException` when no engine
-    answers or an image cannot be had.
+    They listen on random ports of 127.0.0.1. Ends the test run, with one line, when no engine
+    answers. Raises `docker.errors.DockerException` when an image cannot be had.
     """
+    _require_engine()
     state = create_state(state_dir)
     with only_one(state):
         empty_state(state)
         state, ports = create_state(state_dir), free_ports()
-        secrets.write(state.secrets)
+        secret_files.write(state.secrets)
         write_operator_environment(state, ports)
         with ExitStack() as running:
             rabbitmq = running.enter_context(_rabbitmq(state, ports))
@@ -97,7 +101,7 @@ def _rabbitmq(state: StateDirectory, ports: Ports) -> Iterator[Container]:
     url = f"{broker.management_url(ports)}/api/health/checks/port-listener/5672"
     container = _container(RABBITMQ_IMAGE, {5672: ports.amqp_port, 15672: ports.management_port})
     container.with_volume_mapping(
-        str(state.secrets / secrets.BROKER_CONFIGURATION),
+        str(state.secrets / secret_files.BROKER_CONFIGURATION),
         "/etc/rabbitmq/conf.d/20-orders.conf",
         "ro",
     )
@@ -121,6 +125,15 @@ def _postgres(state: StateDirectory, ports: Ports) -> Iterator[Container]:
     check = accepts_connections(ports.postgres_port, database.SUPERUSER, password)
     with Container.running(container, check) as running:
         yield running
+
+
+def _require_engine() -> None:
+    try:
+        client = docker.from_env()
+        client.ping()
+        client.close()
+    except DockerException as error:
+        pytest.exit(f"no Docker Engine answers: {error}", returncode=1)
 
 
 def _container(image: str, ports: dict[int, int]) -> DockerContainer:
