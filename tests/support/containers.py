@@ -13,7 +13,7 @@ from docker.errors import DockerException
 from testcontainers.core.container import DockerContainer
 
 from deploy.compose import secret_files
-from deploy.local import broker, credentials, database
+from deploy.local import broker, credentials, database, leftovers
 from deploy.local.health import Check, accepts_connections, answers
 from deploy.local.ports import Ports, free_ports
 from deploy.local.stack import write_operator_environment
@@ -75,6 +75,7 @@ def containers(state_dir: Path) -> Iterator[Infrastructure]:
     _require_engine()
     state = create_state(state_dir)
     with only_one(state):
+        leftovers.stop(state)
         empty_state(state)
         state, ports = create_state(state_dir), free_ports()
         secret_files.write(state.secrets)
