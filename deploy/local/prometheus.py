@@ -28,6 +28,7 @@ class Target:
     port: int
     service: str
     process: str
+    host: str = "127.0.0.1"
 
 
 def targets(ports: Ports) -> list[Target]:
@@ -40,16 +41,21 @@ def targets(ports: Ports) -> list[Target]:
 
 
 def configuration(
-    targets: Iterable[Target], *, broker_port: int, interval: int = INTERVAL, rules: Path = RULES
+    targets: Iterable[Target],
+    *,
+    broker_port: int,
+    broker_host: str = "127.0.0.1",
+    interval: int = INTERVAL,
+    rules: Path = RULES,
 ) -> str:
     """Return what Prometheus reads: whom it asks, how often (seconds), and its alerts.
 
-    `broker_port` is that of RabbitMQ's own metrics.
+    `broker_host` and `broker_port` are those of RabbitMQ's own metrics.
     """
     return render(
         "prometheus.yml.j2",
         targets=targets,
-        broker_port=broker_port,
+        broker=f"{broker_host}:{broker_port}",
         interval=interval,
         rules=rules,
     )
