@@ -324,6 +324,17 @@ def test_every_service_has_limits(name: str) -> None:
     assert {"max-size", "max-file"} <= service["logging"]["options"].keys()
 
 
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_servers_memory_belongs_to_its_user(name: str) -> None:
+    # given
+    uid, gid = SERVICES[name]["user"].split(":")
+    over_the_image = [place for place in SERVICES[name]["tmpfs"] if place != "/tmp"]
+
+    # then
+    assert over_the_image
+    assert all(place.endswith(f":uid={uid},gid={gid}") for place in over_the_image)
+
+
 def test_every_published_port_is_on_this_machine_only_and_has_the_default_of_a_local_run() -> None:
     # given
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
