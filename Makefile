@@ -5,10 +5,10 @@ export PYTHON
 local = .venv/bin/python -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset env test lint lock
+.PHONY: help up down status logs reset env test test-containers secrets lint lock
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 down status logs reset env: .venv/bin/python
 
@@ -37,6 +37,14 @@ env: ## print the addresses and keys as `export` lines, for a shell to eval
 test: ## run the tests; T="tests/unit -k outbox" for some of them
 	@deploy/local/install.sh python broker database monitoring exporter
 	@.venv/bin/pytest $(T)
+
+test-containers: ## run tests on a broker and a database in containers; needs Docker
+	@deploy/local/install.sh python
+	@.venv/bin/pytest --infrastructure=containers $(or $(T),tests/containers)
+
+secrets: ## write the passwords that docker-compose.yml reads
+	@deploy/local/install.sh python
+	@.venv/bin/python -m deploy.compose
 
 lint: ## check style, import directions and types
 	@deploy/local/install.sh python

@@ -22,7 +22,7 @@ Environment = dict[str, str]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let two runs stand side by side."""
+    """Let two runs stand side by side, and on what they are told."""
     parser.addoption(
         "--state",
         type=Path,
@@ -35,13 +35,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=1_000,
         help="orders of the test that looks for leaks; 10000 finds ten times smaller ones",
     )
+    parser.addoption(
+        "--infrastructure",
+        choices=("processes", "containers"),
+        default="processes",
+        help="what the private broker and database are; containers need Docker",
+    )
 
 
 @pytest.fixture(scope="session")
 def servers(pytestconfig: pytest.Config) -> Iterator[Infrastructure]:
     """The broker and the database server of this run, beside whatever else runs."""
-    with infrastructure(pytestconfig.getoption("state")) as running:
-        yield running
+    state = pytestconfig.getoption("state")
+    if pytestconfig.getoption("infrastructure") == "containers":
+        # Here, because nothing else needs a library for Docker.
+        from tests.support.containers import containers
+
+        with containers(state) as running:
+            yield running
+    else:
+        with infrastructure(state) as running:
+            yield running
 
 
 @pytest.fixture(scope="session")

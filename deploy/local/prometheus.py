@@ -28,6 +28,7 @@ class Target:
     port: int
     service: str
     process: str
+    host: str = "127.0.0.1"
 
 
 def targets(ports: Ports) -> list[Target]:
@@ -39,30 +40,32 @@ def targets(ports: Ports) -> list[Target]:
     ]
 
 
-def onlookers(ports: Ports) -> dict[str, int]:
-    """Return the ports of the programs that show what workers tell of their tasks."""
+def onlookers(ports: Ports) -> dict[str, str]:
+    """Return the addresses of the programs that show what workers tell of their tasks."""
     found = [p for p in PROGRAMS if p.health is Health.METRICS and p.is_installed]
-    return {program.name: ports.of(program.port) for program in found}
+    return {program.name: f"127.0.0.1:{ports.of(program.port)}" for program in found}
 
 
 def configuration(
     targets: Iterable[Target],
     *,
     broker_port: int,
-    onlookers: Mapping[str, int],
+    onlookers: Mapping[str, str],
     ca_file: Path,
+    broker_host: str = "127.0.0.1",
     interval: int = INTERVAL,
     rules: Path = RULES,
 ) -> str:
     """Return what Prometheus reads: whom it asks, how often (seconds), and its alerts.
 
-    `broker_port` is that of RabbitMQ's own metrics, whose certificate `ca_file` has signed;
-    `onlookers` are ports by the program's name.
+    `broker_host` and `broker_port` are those of RabbitMQ's own metrics, whose certificate `ca_file`
+    has signed; `onlookers` are addresses by the program's name.
     """
     return render(
         "prometheus.yml.j2",
         targets=targets,
-        broker_port=broker_port,
+        broker=f"{broker_host}:{broker_port}",
+        broker_host=broker_host,
         onlookers=onlookers,
         ca_file=ca_file,
         interval=interval,
