@@ -5,10 +5,10 @@ export PYTHON
 local = .venv/bin/python -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset env test lint lock
+.PHONY: help up down status logs reset env test test-containers secrets lint lock
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 down status logs reset env: .venv/bin/python
 
@@ -16,7 +16,7 @@ down status logs reset env: .venv/bin/python
 	@echo "nothing is installed here yet; run: make up" >&2; exit 1
 
 up: ## install what is missing, start everything, wait until it is healthy
-	@deploy/local/install.sh python broker database mail monitoring
+	@deploy/local/install.sh python broker database mail monitoring exporter
 	@$(local) up
 
 down: ## stop everything that `make up` started
@@ -35,8 +35,16 @@ env: ## print the addresses and keys as `export` lines, for a shell to eval
 	@$(local) env
 
 test: ## run the tests; T="tests/unit -k outbox" for some of them
-	@deploy/local/install.sh python broker database monitoring
+	@deploy/local/install.sh python broker database monitoring exporter
 	@.venv/bin/pytest $(T)
+
+test-containers: ## run tests on a broker and a database in containers; needs Docker
+	@deploy/local/install.sh python
+	@.venv/bin/pytest --infrastructure=containers $(or $(T),tests/containers)
+
+secrets: ## write the passwords that docker-compose.yml reads
+	@deploy/local/install.sh python
+	@.venv/bin/python -m deploy.compose
 
 lint: ## check style, import directions and types
 	@deploy/local/install.sh python
@@ -53,3 +61,6 @@ lock: ## pin every dependency that setup.cfg asks for, with its hashes
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --constraint requirements/dev.txt setup.cfg \
 		--output-file requirements/run.txt
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url requirements/exporter.in \
+		--output-file requirements/exporter.txt

@@ -3,8 +3,9 @@
     orderctl stock set BENCH 1000000
     python -m bench.latency http://127.0.0.1:8000 --sku BENCH --orders 500
 
-One order after the other, each for one piece. The time runs from before the POST to the order's
-`decided_at`: the client and the order service must share a clock.
+The API key is that of ORDERS_API_KEY, see `make env`. One order after the other, each for one
+piece. The time runs from before the POST to the order's `decided_at`: the client and the order
+service must share a clock.
 """
 
 import statistics
@@ -22,10 +23,12 @@ PATIENCE = 30.0
 @click.command(help=__doc__)
 @click.argument("url")
 @click.option("--sku", default="BENCH", show_default=True)
+@click.option("--api-key", envvar="ORDERS_API_KEY", required=True, help="Or ORDERS_API_KEY.")
 @click.option("--orders", default=500, show_default=True, type=click.IntRange(10, 100_000))
-def main(url: str, sku: str, orders: int) -> None:
+def main(url: str, sku: str, api_key: str, orders: int) -> None:
     """Place the orders and print what they took."""
-    with httpx.Client(base_url=url, timeout=10) as client:
+    bearer = {"Authorization": f"Bearer {api_key}"}
+    with httpx.Client(base_url=url, headers=bearer, timeout=10) as client:
         latencies = sorted(
             decide(client, sku) for _ in track(range(orders), description="orders", transient=True)
         )

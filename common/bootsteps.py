@@ -68,5 +68,6 @@ class MetricsStep(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         """Listen, if a port is set."""
-        if port := worker.app.settings.metrics_port:
-            metrics.serve(port, worker.app.collectors())
+        settings = worker.app.settings
+        if port := settings.metrics_port:
+            metrics.serve(settings.metrics_host, port, worker.app.collectors())

@@ -4,7 +4,6 @@ import socket
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
-from urllib.parse import quote
 
 from celery import Celery
 from kombu.entity import Queue
@@ -13,9 +12,10 @@ from prometheus_client.registry import Collector
 
 from common import db, metrics, tls
 from common.bootsteps import HealthStep, MetricsStep, PromptStep
+from common.certificates import Certificates, sources
 from common.db import Sessions
 from common.kombu_topology import Service
-from common.settings import BrokerSettings, load
+from common.settings import BrokerSettings, broker_url, load
 
 
 class ServiceApp(Celery):
@@ -64,6 +64,7 @@ class ServiceApp(Celery):
         """Return what the metrics page shows beside the process's own counts."""
         yield metrics.Release(self.settings.release)
         yield self.connected
+        yield Certificates(sources(self.settings))
         if self._read:
             # An engine of its own: a scrape does not wait for the process's work.
             yield metrics.Database(db.sessions(db.engine(self.settings)), self._read)
@@ -88,16 +89,3 @@ class ServiceApp(Celery):
             # A default queue that does not exist is declared by Celery, without our arguments.
             defaults |= {"task_queues": [self._queue], "task_default_queue": self._queue.name}
         return defaults
-
-
-def broker_url(settings: BrokerSettings) -> str:
-    """Return the AMQP address of the process's broker and user."""
-    user, password, vhost = (
-        quote(text, safe="")
-        for text in (
-            settings.broker_user,
-            settings.broker_password.get_secret_value(),
-            settings.broker_vhost,
-        )
-    )
-    return f"amqps://{user}:{password}@{settings.broker_host}:{settings.broker_port}/{vhost}"

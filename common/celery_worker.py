@@ -22,6 +22,7 @@ from common.errors import Permanent
 from common.kombu_topology import Service, event_queue
 from common.micro_batches import Results
 from common.settings import ServiceSettings
+from common.task_events import TaskEventsStep
 
 
 class EventTask(Task):
@@ -109,6 +110,7 @@ def make_worker(
     app = EventApp(
         service=service, handlers=handlers, sets=sets or {}, settings=settings, config=config
     )
+    app.steps["consumer"].add(TaskEventsStep)
 
     def prepare_tracing(**_: Any) -> None:
         tracing.prepare(app.settings)

@@ -24,6 +24,12 @@ QUEUE_LIMIT = 1_000_000
 EVENTS = Exchange("orders.topic", "topic", durable=True, no_declare=True)
 DEAD_LETTERS = Exchange("orders.dlx", "direct", durable=True, no_declare=True)
 TICKS = Exchange("orders.ticks", "direct", durable=True, no_declare=True)
+#: What workers tell of their tasks, to whoever looks on. The name is Celery's own.
+TASK_EVENTS = Exchange("celeryev", "topic", durable=True, no_declare=True)
+
+#: Matches the queues that onlookers declare for themselves, and bind to `TASK_EVENTS`: Celery names
+#: each by a UUID, and the broker deletes it with its connection.
+ONLOOKER_QUEUE = rf"{TASK_EVENTS.name}\.[0-9a-f-]{{36}}"
 
 #: Routing key, on a service's retry exchange, of messages that go to its parking lot.
 PARKED = "parked"
@@ -135,6 +141,7 @@ def topology(
             EVENTS,
             DEAD_LETTERS,
             TICKS,
+            TASK_EVENTS,
             *(_retry_exchange(s) for s in services),
         ),
         queues=tuple(q for s in services for q in _queues(s, retry_tiers)),
@@ -225,6 +232,7 @@ def _bindings(service: Service, retry_tiers: Sequence[float]) -> list[Binding]:
 
 def _service_user(service: Service) -> User:
     writes = [EVENTS.name] * bool(service.publishes) + [service.retry_exchange]
+    writes += [TASK_EVENTS.name] * bool(service.consumes)
     reads = [service.queue, *(service.tick_queue(tick) for tick in service.ticks)]
     return User(
         name=service.name,
@@ -238,7 +246,19 @@ def _operators(services: Sequence[Service]) -> tuple[User, ...]:
     parking_lots = [s.parking_lot for s in services if s.consumes]
     return (
         User(name="scheduler", write=_any_of([TICKS.name])),
-        User(name="monitor", tags=("monitoring",), read=_any_of(parking_lots)),
+        _monitor(parking_lots),
+    )
+
+
+def _monitor(parking_lots: Sequence[str]) -> User:
+    # To bind a queue is to write it, and to read the exchange.
+    reads = _any_of([*parking_lots, TASK_EVENTS.name])
+    return User(
+        name="monitor",
+        tags=("monitoring",),
+        configure=f"^{ONLOOKER_QUEUE}$",
+        write=f"^{ONLOOKER_QUEUE}$",
+        read=f"{reads}|^{ONLOOKER_QUEUE}$",
     )
 
 

@@ -132,8 +132,8 @@ def gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
 
 
-def serve(port: int, collectors: Iterable[Collector]) -> None:
-    """Show this process's metrics, and what these collectors find, at `127.0.0.1:port/metrics`.
+def serve(host: str, port: int, collectors: Iterable[Collector]) -> None:
+    """Show this process's metrics, and what these collectors find, at `host:port/metrics`.
 
     Raises `SettingsError` when something else listens there.
     """
@@ -142,8 +142,8 @@ def serve(port: int, collectors: Iterable[Collector]) -> None:
     for collector in collectors:
         REGISTRY.register(collector)
     try:
-        server, _ = start_http_server(port, addr="127.0.0.1")
+        server, _ = start_http_server(port, addr=host)
     except OSError as error:
-        raise SettingsError(f"setting METRICS_PORT: {port}: {error.strerror}") from None
+        raise SettingsError(f"setting METRICS_PORT: {port}: {error.strerror or error}") from None
     # A child that outlives this process for a moment must not keep the port from its successor.
     os.register_at_fork(after_in_child=server.socket.close)

@@ -40,6 +40,8 @@ class Reception:
     #: The service's own id of it, which Celery's events carry.
     id: str
     delivery: Delivery
+    #: What onlookers learn of it.
+    told: dict[str, Any]
     started: float = field(default=0.0)
 
 
@@ -58,7 +60,7 @@ class MicroBatches:
 
     def add(self, reception: Reception) -> None:
         """Take a message; it is sent to a child at the event loop's next turn, if one is idle."""
-        self._tell(reception, "task-received", name=reception.task.name, args="()", kwargs="{}")
+        self._tell(reception, "task-received", name=reception.task.name, **reception.told)
         self._waiting.append(reception)
         if not self._woken and self._idle:
             self._woken = True
@@ -148,7 +150,12 @@ def strategy(task: Task, _app: Any, consumer: Any) -> Any:
         delivery = Delivery(
             task.name, payload[1].get("event"), headers["retries"] + 1, headers.get("traceparent")
         )
-        consumer.batches.add(Reception(task, message.receipt, headers["id"], delivery))
+        told = {
+            "args": headers["argsrepr"],
+            "kwargs": headers["kwargsrepr"],
+            "retries": headers["retries"],
+        }
+        consumer.batches.add(Reception(task, message.receipt, headers["id"], delivery, told))
 
     return receive
 

@@ -16,12 +16,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from common import db, metrics, tls
-from common.celery_app import broker_url
 from common.db import Sessions, transaction
 from common.kombu_topology import Service
 from common.outbox import outbox, relay_state
 from common.publisher import ConfirmingPublisher, Outgoing, Publisher, Report
-from common.settings import ServiceSettings
+from common.settings import ServiceSettings, broker_url
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,10 @@ from kombu.message import Message
 
 from common.acknowledgements import Acknowledgements
 from common.errors import InvalidEvent
+from common.lossy_publisher import LossyPublisher
 from common.micro_batches import MicroBatches
 from common.settlement import Receipt, Settlement
+from common.task_events import TaskEvents
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +141,14 @@ class EventConsumer(SafeConsumer):
     acknowledgements: Acknowledgements
     batches: MicroBatches
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.app.settings.task_events:
+            name = f"{self.app.main} task events"
+            publisher = LossyPublisher(self.app.connection_for_write, name=name)
+            # Celery's own step, which is off, has set it to None.
+            self.event_dispatcher = TaskEvents(publisher, hostname=self.hostname)
+
     def accept(self, message: Any) -> None:
         """Let Celery know the message by an id that no other service's copy of the event has.
 
@@ -147,7 +157,12 @@ class EventConsumer(SafeConsumer):
         message.consumer = self
         message.receipt = self._receipt(message)
         own_id = uuid5(NAMESPACE_URL, f"{self.app.service.name}:{message.headers['id']}")
-        message.headers = message.headers | {"id": str(own_id)}
+        # Onlookers find an order's tasks by its id, and learn nothing else of it.
+        message.headers = message.headers | {
+            "id": str(own_id),
+            "argsrepr": "()",
+            "kwargsrepr": repr({"order": _order_id(message), "event": message.headers["id"]}),
+        }
 
     def refuse(self, message: Message, error: Exception) -> None:
         """Park the message with the reason."""
@@ -204,6 +219,12 @@ def _is_uuid(value: object) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _order_id(message: Message) -> str | None:
+    event = message.payload[1].get("event")
+    subject = event.get("subject") if isinstance(event, dict) else None
+    return str(subject) if _is_uuid(subject) else None
 
 
 def check_body(message: Message) -> None:

@@ -8,8 +8,18 @@ import os
 import ssl
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
-from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -18,6 +28,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from common import client_certificate
+from common.client_certificate import ClientCertificateFile
 from common.kombu_topology import RETRY_TIERS
 
 S = TypeVar("S", bound=BaseSettings)
@@ -123,7 +135,9 @@ class BrokerSettings(Settings):
     broker_port: int = Field(5671, ge=1, le=65535)
     broker_vhost: str = "orders"
     broker_user: str
-    broker_password: SecretStr
+    #: The process logs in by this certificate, whose common name is its user, and by no password.
+    broker_client_certificate_file: ClientCertificateFile | None = None
+    broker_password: SecretStr | None = Field(None, validate_default=True)
     #: Nothing else is trusted, and there is no way without TLS.
     broker_ca_file: CaFile
     #: Must be a name in the broker's certificate; `broker_host` unless set. One name for all the
@@ -133,14 +147,47 @@ class BrokerSettings(Settings):
     broker_heartbeat: int = Field(30, ge=5)
     #: A supervisor calls the process healthy while this file's mtime is fresh.
     health_file: Path | None = None
-    #: The process shows its metrics on this port of 127.0.0.1; nowhere when unset.
+    #: The process shows its metrics on this port; nowhere when unset.
     metrics_port: int | None = Field(None, ge=1, le=65535)
+    #: Where it listens for them. They ask nobody who they are: another address only where a private
+    #: network ends at it, as that of a container.
+    metrics_host: str = "127.0.0.1"
     #: Seconds; must be what the topology was applied with, see `common.kombu_topology.RETRY_TIERS`.
     retry_tiers: RetryTiers = RETRY_TIERS
+
+    @field_validator("broker_client_certificate_file")
+    @classmethod
+    def _of_the_user(cls, file: Path | None, info: ValidationInfo) -> Path | None:
+        # The broker would let it in as somebody else, and then refuse what it publishes.
+        if file and (found := client_certificate.user(file)) != info.data.get("broker_user", found):
+            raise ValueError(f"{file}: its common name {found!r} is not BROKER_USER")
+        return file
+
+    @field_validator("broker_password")
+    @classmethod
+    def _some_login(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        # A certificate that is wrong, and so not in the data, is a line of its own.
+        if password is None and info.data.get("broker_client_certificate_file", "") is None:
+            raise ValueError("required without BROKER_CLIENT_CERTIFICATE_FILE")
+        return password
 
 
 class ServiceSettings(BrokerSettings, DatabaseSettings):
     """What a service's worker or relay reads."""
+
+    #: A worker tells of its tasks (see `common.task_events`). Only a worker reads it.
+    task_events: bool = True
+
+
+def broker_url(settings: BrokerSettings) -> str:
+    """Return the AMQP address of the process's broker and how its user logs in."""
+    user, vhost = (quote(text, safe="") for text in (settings.broker_user, settings.broker_vhost))
+    address = f"{settings.broker_host}:{settings.broker_port}/{vhost}"
+    if settings.broker_password is None or settings.broker_client_certificate_file:
+        # The certificate is among the TLS options, see `common.tls`.
+        return f"amqps://{user}@{address}?login_method=EXTERNAL"
+    password = quote(settings.broker_password.get_secret_value(), safe="")
+    return f"amqps://{user}:{password}@{address}"
 
 
 def load(settings: type[S], **overrides: Any) -> S:

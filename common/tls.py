@@ -21,7 +21,11 @@ def amqp_options(ca_file: Path, server_hostname: str) -> dict[str, Any]:
 def broker_options(settings: BrokerSettings) -> dict[str, Any]:
     """Return kombu's `ssl` options for the process's broker."""
     hostname = settings.broker_server_hostname or settings.broker_host
-    return amqp_options(settings.broker_ca_file, hostname)
+    options = amqp_options(settings.broker_ca_file, hostname)
+    if settings.broker_client_certificate_file:
+        # Read at each connect: a renewed one needs no restart.
+        options["certfile"] = str(settings.broker_client_certificate_file)
+    return options
 
 
 def database_options(ca_file: Path) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""A private certificate authority: a directory with its certificate and those of the servers."""
+"""A private certificate authority: a directory with its certificate and those that it signed."""
 
 import os
 import pwd
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,9 +29,9 @@ SERVERS = ("rabbitmq", "postgres")
 #: Ten years: every client holds a copy of it, so that its end is an outage of everything at once.
 CA_LIFETIME = timedelta(days=3650)
 
-#: A year: long enough for a run that nobody touches, and short enough that a renewal, which costs
-#: one command and no restart, is something that was done before.
-SERVER_LIFETIME = timedelta(days=365)
+#: Of servers and clients. A year: long enough for a run that nobody touches, and short enough that
+#: a renewal, which costs one command and no restart, is something that was done before.
+LIFETIME = timedelta(days=365)
 
 #: `init` renews what has less than this left.
 RENEWAL = timedelta(days=30)
@@ -77,49 +77,86 @@ class Authority:
         """
         return self._directory / f"{server}.pem"
 
-    def init(self) -> Iterator[Certificate]:
-        """Make what is missing, ends soon or has other names; yields each certificate made."""
+    def client_file(self, user: str) -> Path:
+        """Return the file with a broker user's key and certificate."""
+        return self._directory / "clients" / f"{user}.pem"
+
+    def init(self, clients: Iterable[str] = ()) -> Iterator[Certificate]:
+        """Make what is missing, ends soon or has other names; yields each certificate made.
+
+        `clients` are the broker users that must have one. Others' are renewed if they are there.
+        """
         files = (self.certificate_file, self._key_file)
         missing = [file for file in files if not file.exists()]
         if missing:
             # Another authority would be a stranger to every client of this one.
-            if len(missing) < len(files) or any(map(Path.exists, map(self.server_file, SERVERS))):
+            if len(missing) < len(files) or any(map(Path.exists, self._signed_files())):
                 raise ActionError(f"{missing[0]} is missing; restore it, or delete its directory")
             yield self._create()
         for server in SERVERS:
-            if self._needs_renewal(server):
+            if _needs_renewal(self.server_file(server), self._names):
                 yield self.issue(server)
+        for user in sorted({*clients, *self._clients()}):
+            if _needs_renewal(self.client_file(user), ()):
+                yield self.issue_client(user)
 
     def renew(self) -> Iterator[Certificate]:
-        """Replace every server's key and certificate; the authority, which clients know, stays."""
+        """Replace every key and certificate but the authority's own, which everyone knows."""
         for server in SERVERS:
             yield self.issue(server)
+        for user in self._clients():
+            yield self.issue_client(user)
 
-    def issue(self, server: str, *, lifetime: timedelta = SERVER_LIFETIME) -> Certificate:
+    def issue(self, server: str, *, lifetime: timedelta = LIFETIME) -> Certificate:
         """Replace one server's key and certificate by one that is valid for `lifetime` from now."""
+        return self._issue(
+            self.server_file(server), server, ExtendedKeyUsageOID.SERVER_AUTH, lifetime, server
+        )
+
+    def issue_client(self, user: str, *, lifetime: timedelta = LIFETIME) -> Certificate:
+        """Replace a broker user's key and certificate by one that is valid for `lifetime`."""
+        return self._issue(
+            self.client_file(user), user, ExtendedKeyUsageOID.CLIENT_AUTH, lifetime, None
+        )
+
+    def show(self) -> list[Certificate]:
+        """Return every certificate, the authority's own first."""
+        return [_described(f, _read(f)) for f in (self.certificate_file, *self._signed_files())]
+
+    def _issue(
+        self,
+        file: Path,
+        name: str,
+        usage: x509.ObjectIdentifier,
+        lifetime: timedelta,
+        owner: str | None,
+    ) -> Certificate:
         authority, authority_key = self._load()
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = (
-            _builder(server, key.public_key(), lifetime)
+        builder = (
+            _builder(name, key.public_key(), lifetime)
             .issuer_name(authority.subject)
-            .add_extension(x509.SubjectAlternativeName(_general_names(self._names)), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(digital_signature=True), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
                 critical=False,
             )
-            .sign(authority_key, hashes.SHA256())
         )
-        file = self.server_file(server)
-        _write(file, _pem(key) + certificate.public_bytes(Encoding.PEM), owner=server)
+        if usage == ExtendedKeyUsageOID.SERVER_AUTH:
+            names = x509.SubjectAlternativeName(_general_names(self._names))
+            builder = builder.add_extension(names, critical=False)
+        certificate = builder.sign(authority_key, hashes.SHA256())
+        _write(file, _pem(key) + certificate.public_bytes(Encoding.PEM), owner=owner)
         return _described(file, certificate)
 
-    def show(self) -> list[Certificate]:
-        """Return every certificate, the authority's own first."""
-        files = [self.certificate_file, *(self.server_file(server) for server in SERVERS)]
-        return [_described(file, _read(file)) for file in files]
+    def _clients(self) -> list[str]:
+        return sorted(file.stem for file in self._directory.glob("clients/*.pem"))
+
+    def _signed_files(self) -> list[Path]:
+        servers = [self.server_file(server) for server in SERVERS]
+        return [*servers, *(self.client_file(user) for user in self._clients())]
 
     def _create(self) -> Certificate:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -134,13 +171,6 @@ class Authority:
         _write(self.certificate_file, certificate.public_bytes(Encoding.PEM), mode=0o644)
         return _described(self.certificate_file, certificate)
 
-    def _needs_renewal(self, server: str) -> bool:
-        file = self.server_file(server)
-        if not file.exists():
-            return True
-        found = _described(file, _read(file))
-        return found.left < RENEWAL or set(found.names) != set(self._names)
-
     def _load(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         certificate = _read(self.certificate_file)
         try:
@@ -150,6 +180,13 @@ class Authority:
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise ActionError(f"{self._key_file} is no key of an elliptic curve")
         return certificate, key
+
+
+def _needs_renewal(file: Path, names: Sequence[str]) -> bool:
+    if not file.exists():
+        return True
+    found = _described(file, _read(file))
+    return found.left < RENEWAL or set(found.names) != set(names)
 
 
 def _builder(

@@ -1,12 +1,13 @@
 """How a broker differs from a topology, and the request that removes each difference."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kombu.entity import Exchange, Queue
 
-from common.kombu_topology import Binding, Topology
+from common.kombu_topology import ONLOOKER_QUEUE, TASK_EVENTS, Binding, Topology
 from console.broker_state import BrokerState, Object
 
 #: The problem of what is not there at all.
@@ -119,7 +120,10 @@ def _bindings(
     managed = [
         b
         for b in state.bindings
-        if b["source"] and (b["source"] in exchanges or b["destination"] in queues)
+        if b["source"]
+        and (b["source"] in exchanges or b["destination"] in queues)
+        # Onlookers come and go, with their bindings.
+        and not (b["source"] == TASK_EVENTS.name and re.fullmatch(ONLOOKER_QUEUE, b["destination"]))
     ]
     actual = {plain for b in managed if (plain := _plain(b))}
     # Missing ones first: a binding that was replaced leaves no gap in which events get lost.

@@ -9,6 +9,8 @@ from sqlalchemy.exc import DBAPIError
 
 from common.errors import OrderSystemError
 from console.commands.database import database
+from console.commands.health import health
+from console.commands.keys import keys
 from console.commands.parked import parked
 from console.commands.stock import stock
 from console.commands.tls import tls
@@ -31,7 +33,9 @@ def _told_in_one_line() -> Iterator[None]:
         raise
     except click.UsageError as error:
         hint = f"; see {error.ctx.command_path} --help" if error.ctx else ""
-        raise WrongArguments(error.format_message().rstrip(".") + hint) from None
+        # click puts a choice on lines of their own.
+        reason = " ".join(error.format_message().split()).rstrip(".")
+        raise WrongArguments(reason + hint) from None
     except OrderSystemError as error:
         raise click.ClickException(str(error)) from None
     except DBAPIError as error:
@@ -68,6 +72,8 @@ main.add_command(stock)
 main.add_command(parked)
 main.add_command(tls)
 main.add_command(trace)
+main.add_command(keys)
+main.add_command(health)
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel
 
-from order_app import service
+from order_app import access, service
 from order_app.domain import Order, Reason
 from order_app.idempotency import KeyReused
 from order_app.models import db
@@ -65,6 +65,7 @@ def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
                 body.placement(),
                 deadline=timedelta(seconds=settings.order_deadline),
                 cause=Cause(traceparent=g.traceparent),
+                api_key=access.client(),
                 key=header.idempotency_key,
             )
     except KeyReused as error:

@@ -4,9 +4,10 @@ from flask_openapi3.openapi import OpenAPI
 
 from common import db as database
 from common import tracing
+from common.certificates import Certificates, sources
 from common.settings import load
 from common.telemetry import configure_logging
-from order_app import access_log, description, problems
+from order_app import access, access_log, description, problems, secure_headers
 from order_app.api import orders
 from order_app.json_body import BODY_LIMIT, JsonRequest
 from order_app.metrics import Metrics
@@ -24,7 +25,8 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
         __name__,
         info=description.INFO,
         doc_ui=False,
-        security_schemes={},
+        static_folder=None,
+        security_schemes=description.SECURITY_SCHEMES,
         validation_error_model=problems.Problem,
         validation_error_callback=problems.invalid,
     )
@@ -32,7 +34,9 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
     app.request_class = JsonRequest
     app.extensions["order_settings"] = settings
     app.extensions["order_metrics"] = Metrics(
-        settings.prometheus_multiproc_dir, release=settings.release
+        settings.prometheus_multiproc_dir,
+        release=settings.release,
+        certificates=Certificates(sources(settings)),
     )
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.config["SQLALCHEMY_DATABASE_URI"] = database.url(settings)
@@ -41,8 +45,10 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
     )
     db.init_app(app)
     problems.install(app)
+    secure_headers.install(app)
     access_log.install(app)
     app.register_api(orders)
     app.register_api(probes)
     description.install(app, currencies=settings.order_currencies)
+    access.install(app, settings)
     return app

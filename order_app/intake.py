@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from common import codec
 from common.events import Event
 from order_app.domain import Order
+from order_app.idempotency import Claim
 
 #: In the `info` of a connection that knows the statement.
 _PREPARED = "place_order"
@@ -17,38 +18,36 @@ _PREPARED = "place_order"
 #: key at once, the second waits for the first's commit at the key's row.
 _PREPARE = """
 PREPARE place_order (
-    text, text, uuid, text, text, bigint, timestamptz, timestamptz, text, text,
+    text, text, text, uuid, text, text, bigint, timestamptz, timestamptz, text, text,
     text[], integer[], bigint[], uuid, text, text
 ) AS
 WITH claimed AS (
-    INSERT INTO idempotency_keys (key, fingerprint, order_id)
-    SELECT $1, $2, $3 WHERE $1 IS NOT NULL
+    INSERT INTO idempotency_keys (api_key, key, fingerprint, order_id)
+    SELECT $1, $2, $3, $4 WHERE $2 IS NOT NULL
     ON CONFLICT DO NOTHING
     RETURNING key
 ), fresh AS (
-    SELECT 1 WHERE $1 IS NULL OR EXISTS (SELECT FROM claimed)
+    SELECT 1 WHERE $2 IS NULL OR EXISTS (SELECT FROM claimed)
 ), placed AS (
     INSERT INTO orders (
         id, customer_email, currency, total, created_at, deadline_at, status, traceparent, sequence
     )
-    SELECT $3, $4, $5, $6, $7, $8, $9, $10, 1 FROM fresh
+    SELECT $4, $5, $6, $7, $8, $9, $10, $11, 1 FROM fresh
 ), with_lines AS (
     INSERT INTO order_lines (order_id, position, sku, quantity, unit_price)
-    SELECT $3, line.position, line.sku, line.quantity, line.unit_price
-    FROM fresh, unnest($11, $12, $13) WITH ORDINALITY
+    SELECT $4, line.position, line.sku, line.quantity, line.unit_price
+    FROM fresh, unnest($12, $13, $14) WITH ORDINALITY
         AS line (sku, quantity, unit_price, position)
 )
 INSERT INTO outbox (event_id, type, subject, event)
-SELECT $14, $15, $3, $16 FROM fresh
+SELECT $15, $16, $4, $17 FROM fresh
 """
 
-_EXECUTE = "EXECUTE place_order (" + ", ".join(["%s"] * 16) + ")"
+_EXECUTE = "EXECUTE place_order (" + ", ".join(["%s"] * 17) + ")"
 
 
-def place(
-    session: Session, order: Order, event: Event, *, key: str | None, fingerprint: str
-) -> bool:
-    """Insert the rows of a new order, in the caller's transaction; False if the key is known."""
+def place(session: Session, order: Order, event: Event, claim: Claim | None) -> bool:
+    """Insert the rows of a new order, in the caller's transaction; False if its key was claimed."""
     connection = session.connection()
     if _PREPARED not in connection.info:
         connection.exec_driver_sql(_PREPARE)
@@ -56,8 +55,7 @@ def place(
     written = connection.exec_driver_sql(
         _EXECUTE,
         (
-            key,
-            fingerprint,
+            *((claim.api_key, claim.key, claim.fingerprint) if claim else (None, None, None)),
             str(order.id),
             order.customer_email,
             order.currency,

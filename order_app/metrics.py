@@ -9,6 +9,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from sqlalchemy.orm import Session
 
 from common.backlog import read_outbox
+from common.certificates import Certificates
 from common.db import sessions
 from common.metrics import Database, Release, gauge
 from order_app.backlog import pending
@@ -27,11 +28,12 @@ class Metrics:
     in files there: `directory` must be what that variable says.
     """
 
-    def __init__(self, directory: Path | None, *, release: str) -> None:
+    def __init__(self, directory: Path | None, *, release: str, certificates: Certificates) -> None:
         self._directory = directory
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
         self._release = Release(release)
+        self._certificates = certificates
         self._own = CollectorRegistry()
         self._requests = Histogram(
             "orders_http_request_seconds",
@@ -55,6 +57,7 @@ class Metrics:
             MultiProcessCollector(registry, path=str(self._directory))  # type: ignore[no-untyped-call]
         asked = CollectorRegistry()
         asked.register(self._release)
+        asked.register(self._certificates)
         asked.register(Database(sessions(db.engine), _read))
         return generate_latest(registry) + generate_latest(asked)
 

@@ -1,11 +1,12 @@
 """The order service's tables, for Flask-SQLAlchemy and for the workers' plain sessions alike."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -126,6 +127,11 @@ class IdempotencyKey(Model):
 
     __tablename__ = "idempotency_keys"
 
+    api_key: Mapped[str] = mapped_column(
+        primary_key=True,
+        server_default="",
+        comment="The prefix of the API key that it came with.",
+    )
     key: Mapped[str] = mapped_column(primary_key=True)
     fingerprint: Mapped[str] = mapped_column(comment="SHA-256 of what the request asked for.")
     # Deferred: the key is claimed before its order is written.
@@ -134,3 +140,22 @@ class IdempotencyKey(Model):
         index=True,
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ApiKeyRow(Model):
+    """A key to the API, but for its secret."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (CheckConstraint("cardinality(scopes) > 0", name="scopes"),)
+
+    prefix: Mapped[str] = mapped_column(
+        primary_key=True, comment="The key's public part: its name in logs."
+    )
+    name: Mapped[str]
+    hash: Mapped[str] = mapped_column(comment="SHA-256 of the whole key.")
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    revoked_at: Mapped[datetime | None]
+    last_used_on: Mapped[date | None] = mapped_column(
+        comment="In UTC; a day at most is written for each key."
+    )

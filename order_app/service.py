@@ -14,6 +14,7 @@ from common.errors import Permanent
 from common.events import Shortage
 from order_app import domain, idempotency, intake
 from order_app.domain import Line, Order, Reason, Status
+from order_app.idempotency import Claim
 from order_app.models import OrderRow
 from order_app.outbox import Cause, event_of, record
 
@@ -53,14 +54,16 @@ def place_order(
     *,
     deadline: timedelta,
     cause: Cause,
+    api_key: str = "",
     key: str | None = None,
 ) -> tuple[Order, bool]:
     """Place an order that is PENDING for no longer than `deadline`.
 
-    Returns it and True, or the order that the idempotency key `key` stands for already and False.
-    Raises `KeyReused` if that one was placed by another request.
+    Returns it and True, or the order that the idempotency key `key` of this client, the one with
+    the API key `api_key`, stands for already, and False. Raises `KeyReused` if that one was placed
+    by another request.
     """
-    fingerprint = idempotency.fingerprint(json.dumps(asdict(placement))) if key else ""
+    claim = Claim.of(api_key, key, json.dumps(asdict(placement))) if key else None
     order = domain.place(
         uuid7(),
         customer_email=placement.customer_email,
@@ -70,10 +73,9 @@ def place_order(
         deadline=deadline,
     )
     event = event_of(order, sequence=1, cause=cause)
-    if intake.place(session, order, event, key=key, fingerprint=fingerprint):
+    if intake.place(session, order, event, claim) or claim is None:
         return order, True
-    assert key  # noqa: S101  # nothing else is known already
-    return get(session, idempotency.order_of(session, key, fingerprint)), False
+    return get(session, idempotency.order_of(session, claim)), False
 
 
 def confirm(session: Session, order_id: UUID, *, cause: Cause) -> Order:

@@ -27,5 +27,12 @@ class ApiSettings(DatabaseSettings):
     ] = ("AUD", "CAD", "CHF", "CZK", "DKK", "EUR", "GBP", "JPY", "NOK", "PLN", "SEK", "USD")
     #: Connections of one API process: as many as it has threads, so that none waits for another.
     api_pool_size: int = Field(8, ge=1, le=100)
+    #: Seconds for which a process goes on with the API keys that it has read: so long a revoked key
+    #: may still be taken. In return a request needs no query to know its key.
+    api_key_lifetime: float = Field(5.0, ge=0, le=300)
+    #: Requests of one key in a minute and process: 100 a second, where one that reads or places an
+    #: order takes 4 ms of CPU. So one client's endless loop leaves more than half of a process to
+    #: the others. A shop that needs more gets more, for all keys.
+    api_rate_limit: int = Field(6_000, ge=1, le=10_000_000)
     #: Where the API's processes share their counts; empty at start. Needed with several processes.
     prometheus_multiproc_dir: Path | None = None

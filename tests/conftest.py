@@ -11,6 +11,7 @@ from common import db
 from common.db import Sessions
 from console.actions import topology
 from console.settings import BrokerAdminSettings
+from tests.support.api_client import with_key
 from tests.support.databases import Databases, TestDatabase
 from tests.support.infrastructure import Infrastructure, infrastructure
 from tests.support.mailbox import Mailbox
@@ -21,20 +22,40 @@ Environment = dict[str, str]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let two runs stand side by side."""
+    """Let two runs stand side by side, and on what they are told."""
     parser.addoption(
         "--state",
         type=Path,
         default=Path(__file__).parents[1] / ".run-test",
         help="directory of the private broker and database of this run",
     )
+    parser.addoption(
+        "--leak-orders",
+        type=int,
+        default=1_000,
+        help="orders of the test that looks for leaks; 10000 finds ten times smaller ones",
+    )
+    parser.addoption(
+        "--infrastructure",
+        choices=("processes", "containers"),
+        default="processes",
+        help="what the private broker and database are; containers need Docker",
+    )
 
 
 @pytest.fixture(scope="session")
 def servers(pytestconfig: pytest.Config) -> Iterator[Infrastructure]:
     """The broker and the database server of this run, beside whatever else runs."""
-    with infrastructure(pytestconfig.getoption("state")) as running:
-        yield running
+    state = pytestconfig.getoption("state")
+    if pytestconfig.getoption("infrastructure") == "containers":
+        # Here, because nothing else needs a library for Docker.
+        from tests.support.containers import containers
+
+        with containers(state) as running:
+            yield running
+    else:
+        with infrastructure(state) as running:
+            yield running
 
 
 @pytest.fixture(scope="session")
@@ -70,13 +91,16 @@ def notification_database(database_of: Callable[[str], TestDatabase]) -> Iterato
 
 @pytest.fixture
 def order_api(database_of: Callable[[str], TestDatabase]) -> Iterator[FlaskClient]:
-    """A client of the order API over a fresh database."""
+    """A client of the order API over a fresh database, with a key for everything."""
+    from order_app import keys
     from order_app.app import create_app
     from order_app.models import db as models
     from order_app.settings import ApiSettings
 
     app = create_app(ApiSettings(**database_of("order").settings))
-    yield app.test_client()
+    with app.app_context(), models.session.begin():
+        key = keys.create(models.session(), "tests", keys.Scope)
+    yield with_key(app, key)
     with app.app_context():
         models.engine.dispose()
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from common.kombu_topology import Topology, topology
+from common.kombu_topology import ONLOOKER_QUEUE, Topology, topology
 from console import difference, rights
 from console.broker_state import BrokerState
 from console.difference import MISSING, Difference, Request
@@ -13,7 +13,7 @@ from console.management import Management
 from console.settings import BrokerAdminSettings
 
 #: What RabbitMQ and Celery create for themselves; the default exchange has no name.
-_FOREIGN = re.compile(r"|amq\..*|celeryev(\..*)?|(.*\.)?celery\.pidbox")
+_FOREIGN = re.compile(rf"|amq\..*|{ONLOOKER_QUEUE}|(.*\.)?celery\.pidbox")
 
 
 @dataclass(frozen=True, kw_only=True)

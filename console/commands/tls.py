@@ -1,34 +1,38 @@
-"""`orderctl tls`: the private certificate authority and the servers' certificates."""
+"""`orderctl tls`: the private certificate authority, and what it signs."""
 
 import json
 from collections.abc import Iterable
 
 import click
 
+from common.kombu_topology import topology
 from console.authority import Authority, Certificate
 from console.settings import TlsSettings, load_operator
 
 
 @click.group()
 def tls() -> None:
-    """Make, renew and show the certificates of RabbitMQ and PostgreSQL."""
+    """Make, renew and show the certificates of RabbitMQ, PostgreSQL and their clients."""
 
 
 @tls.command(epilog="Example: orderctl tls init")
-def init() -> None:
+@click.option("--clients", is_flag=True, help="Also one for each broker user, to log in by it.")
+def init(*, clients: bool) -> None:
     """Create the authority and the servers' certificates in TLS_DIR, where they are missing.
 
     A certificate that ends within 30 days, or has other names than TLS_NAMES says, is renewed.
     Running it again changes nothing.
     """
-    _tell(_authority().init())
+    users = [user.name for user in topology().users] if clients else []
+    _tell(_authority().init(users))
 
 
 @tls.command(epilog="Example: orderctl tls renew")
 def renew() -> None:
-    """Replace the servers' keys and certificates; the authority stays, and so do all clients.
+    """Replace the servers' and clients' keys and certificates; the authority stays.
 
-    RabbitMQ shows the new one at its next connection, PostgreSQL after its next reload.
+    RabbitMQ shows the new one at its next connection, PostgreSQL after its next reload; a client
+    does at its next connection.
     """
     _tell(_authority().renew())
 

@@ -173,6 +173,26 @@ WORKERS = Dashboard(
                 ),
             ),
         ),
+        (
+            "Tasks, as onlookers see them (of at most 50 a second of each worker)",
+            (
+                _value("flower_worker_online", "{{worker}}", "Workers that Flower sees"),
+                _rate("flower_events_total", "worker, type", "{{worker}} {{type}}", "Task events"),
+                _value(
+                    "sum by (worker) (flower_worker_prefetched_tasks)",
+                    "{{worker}}",
+                    "Prefetched tasks",
+                ),
+                _value("celery_worker_up", "{{hostname}}", "Workers that the exporter sees"),
+                _rate(
+                    "celery_task_succeeded_total",
+                    "hostname, name",
+                    "{{hostname}} {{name}}",
+                    "Tasks",
+                ),
+                _quantiles("celery_task_runtime", "Task, by worker", by="hostname"),
+            ),
+        ),
     ),
 )
 

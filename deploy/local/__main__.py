@@ -44,11 +44,13 @@ def up() -> None:
         stack.prepare(state, ports)
         run = stack.describe(state, ports)
         stack.up(run)
+        new_key = sample.make_api_key(state)
+        api_key = credentials.read(state.secrets, credentials.API_KEY)
         if not state.complete.exists():
             with step("importing sample stock"):
                 sample.import_stock(state)
             with step("placing a sample order"):
-                order = sample.place_order(programs.api_url(ports), state.log("api"))
+                order = sample.place_order(programs.api_url(ports), api_key, state.log("api"))
             state.complete.touch()
             click.echo(f"\nThe sample order, as {programs.api_url(ports)}/orders/{order['id']}:")
             Console().print_json(data=order)
@@ -56,6 +58,12 @@ def up() -> None:
     for process in run.processes:
         if process.url:
             click.echo(f"  {process.name:<10} {process.url}")
+    click.echo(
+        f"\nFlower's login is operator, its password in {state.secrets / credentials.FLOWER}"
+    )
+    if new_key:
+        click.echo(f"\nYour key to the API, shown this once (make env has it, too):\n  {api_key}")
+        click.echo("Another: .venv/bin/orderctl keys create NAME --scope orders:read")
     click.echo('\nmake status | logs | down, and for a shell: eval "$(make -s env)"')
 
 
@@ -123,18 +131,22 @@ def logs(process: str | None) -> None:
 
 @main.command()
 def env() -> None:
-    """Print the addresses of this run as `export` lines."""
+    """Print the addresses and keys of this run as `export` lines."""
     state = _existing_state()
     ports = _chosen_ports(state)
     password = credentials.read(state.secrets, credentials.DEPLOYER)
     values = {
         "ORDERS_URL": programs.api_url(ports),
+        "ORDERS_API_KEY": credentials.read(state.secrets, credentials.API_KEY),
         "ORDERS_BROKER_ADMIN_URL": broker.management_url(ports).replace(
             "//", f"//{broker.DEPLOYER}:{password}@"
         ),
         "ORDERS_CA_FILE": str(certificates.ca_file(state)),
         "ORDERS_MAIL_URL": maildev.url(ports),
         "ORDERS_PROMETHEUS_URL": prometheus.url(ports),
+        "ORDERS_FLOWER_URL": programs.flower_url(ports).replace(
+            "//", f"//operator:{credentials.read(state.secrets, credentials.FLOWER)}@"
+        ),
     }
     for name, value in values.items():
         click.echo(f"export {name}={shlex.quote(value)}")

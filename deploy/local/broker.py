@@ -14,7 +14,7 @@ from deploy.local.templates import render
 
 #: Debian's own wrapper in /usr/sbin insists on the user rabbitmq and on /var/lib.
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
-PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus")
+PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus", "rabbitmq_auth_mechanism_ssl")
 VHOST = "orders"
 DEPLOYER = "deployer"
 
@@ -39,6 +39,22 @@ def prepare(state: StateDirectory, ports: Ports) -> None:
     cookie = home / ".erlang.cookie"
     if not cookie.exists():
         user.file(cookie, secrets.token_hex(24), mode=0o400)
+
+
+def configuration(
+    ports: Ports, password: str, *, ca_file: Path, server_file: Path, address: str = "127.0.0.1"
+) -> str:
+    """Return what the node reads: where it listens, for TLS only, and its first user's password."""
+    return render(
+        "rabbitmq.conf.j2",
+        ports=ports,
+        user=DEPLOYER,
+        password=password,
+        vhost=VHOST,
+        address=address,
+        ca_file=ca_file,
+        server_file=server_file,
+    )
 
 
 def processes(state: StateDirectory, ports: Ports) -> tuple[Process, ...]:
@@ -117,12 +133,9 @@ def _home(state: StateDirectory) -> Path:
 
 
 def _configuration(state: StateDirectory, ports: Ports) -> str:
-    return render(
-        "rabbitmq.conf.j2",
-        ports=ports,
-        user=DEPLOYER,
-        password=credentials.read(state.secrets, credentials.DEPLOYER),
-        vhost=VHOST,
+    return configuration(
+        ports,
+        credentials.read(state.secrets, credentials.DEPLOYER),
         ca_file=certificates.ca_file(state),
         server_file=certificates.server_file(state, "rabbitmq"),
     )

@@ -7,9 +7,15 @@ from common.kombu_topology import DATABASES, topology
 from deploy.local import account
 from deploy.local.problem import Problem
 
+#: The key to the API of who runs `make up`; made when there is a database to know it.
+API_KEY = "local.api-key"
+
 #: The broker user that applies the topology, and the database's superuser.
 DEPLOYER = "deployer.broker"
 SUPERUSER = "postgres.database"
+
+#: Who may look at Flower.
+FLOWER = "operator.flower"
 
 
 def names() -> list[str]:
@@ -19,6 +25,7 @@ def names() -> list[str]:
         *(f"{service.name}.database" for service in DATABASES),
         DEPLOYER,
         SUPERUSER,
+        FLOWER,
     ]
 
 

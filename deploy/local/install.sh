@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the named parts need and what is missing: python, broker, database, mail, monitoring.
+# Installs what the named parts need and what is missing: python, broker, database, mail, monitoring, exporter.
 # A second run finds everything in place and changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -168,9 +168,24 @@ monitoring() {
     disable_at_boot prometheus.service
 }
 
+# In an environment of its own: its pins are older than ours.
+exporter() {
+    if ! "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
+        echo "  celery-exporter takes no Python from 3.13 on: its metrics will be missing"
+        return 0
+    fi
+    local place=.venv/exporter stamp=.venv/exporter/.installed wanted
+    wanted=$(sha256sum <requirements/exporter.txt)
+    [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || return 0
+    step "creating $place" "$python" -m venv --clear $place
+    step "installing celery-exporter" $place/bin/python -m pip install --no-input \
+        --disable-pip-version-check --require-hashes -r requirements/exporter.txt
+    echo "$wanted" >$stamp
+}
+
 for part in "$@"; do
     case $part in
-    python | broker | database | mail | monitoring) "$part" ;;
+    python | broker | database | mail | monitoring | exporter) "$part" ;;
     *) fail "unknown part: $part" ;;
     esac
 done

@@ -43,6 +43,8 @@ class Ports(BaseSettings):
     mail_ui_port: Port = 1080
     spans_port: Port = 4318
     prometheus_port: Port = 9090
+    flower_port: Port = 5555
+    exporter_port: Port = 9808
     # The metrics of each process of the application; the API's are its own.
     order_worker_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 51))
     order_relay_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 52))

@@ -5,8 +5,8 @@ from enum import Enum, auto
 from pathlib import Path
 
 from common.kombu_topology import DATABASES, topology
-from deploy.local import REPOSITORY, certificates
-from deploy.local.broker import VHOST
+from deploy.local import REPOSITORY, certificates, credentials
+from deploy.local.broker import VHOST, management_url
 from deploy.local.health import Check, answers, beats, runs
 from deploy.local.ports import Ports
 from deploy.local.process import Process
@@ -18,6 +18,8 @@ class Health(Enum):
 
     #: `GET /readyz` answers 200.
     READY = auto()
+    #: It shows its own metrics at `/metrics`.
+    METRICS = auto()
     #: It touches the file that `HEALTH_FILE` names every few seconds.
     HEARTBEAT = auto()
     #: It has not ended.
@@ -28,7 +30,7 @@ class Health(Enum):
 class Program:
     """A process of the application; `user` is its broker user and the name of its service.
 
-    `port` is the field of `Ports` of one that serves HTTP.
+    `port` is the field of `Ports` of one that serves HTTP, `venv` the environment that it runs in.
     """
 
     name: str
@@ -36,6 +38,12 @@ class Program:
     command: str
     health: Health = Health.HEARTBEAT
     port: str = ""
+    venv: str = ".venv"
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether its environment can be had with this version of Python."""
+        return (REPOSITORY / self.venv / "bin/python").exists()
 
     @property
     def metrics_variable(self) -> str | None:
@@ -88,7 +96,20 @@ PROGRAMS = (
         "celery -q -A notification_worker.mailer worker -n notification-mailer@notification",
     ),
     Program("beat", "scheduler", "celery -q -A scheduler.beat beat", Health.RUNS),
+    Program("flower", "monitor", "python -m monitor.flower", Health.METRICS, "flower_port"),
+    Program(
+        "exporter",
+        "monitor",
+        "python -m monitor.exporter",
+        Health.METRICS,
+        "exporter_port",
+        venv=".venv/exporter",
+    ),
 )
+
+#: Nobody else is there to be protected from the one client of a local run, which may be a load
+#: test: more requests in a minute than any API process can answer.
+API_ENVIRONMENT = {"API_RATE_LIMIT": "1000000"}
 
 WITH_DATABASE = frozenset(owner.name for owner in DATABASES)
 WITH_BROKER = frozenset(user.name for user in topology().users)
@@ -96,12 +117,17 @@ WITH_BROKER = frozenset(user.name for user in topology().users)
 
 def processes(state: StateDirectory, ports: Ports) -> tuple[Process, ...]:
     """Return every program as the supervisor runs it here."""
-    return tuple(_process(program, state, ports) for program in PROGRAMS)
+    return tuple(_process(program, state, ports) for program in PROGRAMS if program.is_installed)
 
 
 def api_url(ports: Ports) -> str:
     """Return the address of the orders API."""
     return f"http://127.0.0.1:{ports.api_port}"
+
+
+def flower_url(ports: Ports) -> str:
+    """Return the address of Flower, which asks for a login."""
+    return f"http://127.0.0.1:{ports.flower_port}"
 
 
 def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
@@ -118,18 +144,21 @@ def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
             "METRICS_PORT": str(ports.of(variable)) if variable else "",
         },
         Health.RUNS: {},
+        Health.METRICS: {program.port.upper(): str(serves)},
     }
+    if program.name == "api":
+        own[program.health] |= API_ENVIRONMENT
     return Process(
         name=program.name,
         command=(
-            str(REPOSITORY / ".venv/bin" / executable),
+            str(REPOSITORY / program.venv / "bin" / executable),
             *(filled(argument, ports) for argument in arguments),
         ),
         environment=_environment(program, state, ports) | own[program.health],
         transient=(metrics, health_file),
         check=_check(program.health, health_file, serves),
         ports={name: ports.of(name) for name in {variable, program.port.upper()} if name},
-        url=api_url(ports) if program.name == "api" else "",
+        url={"api": api_url(ports), "flower": flower_url(ports)}.get(program.name, ""),
         stop_seconds=30,
     )
 
@@ -146,6 +175,7 @@ def _check(health: Health, health_file: Path, port: int | None) -> Check:
         Health.READY: answers(f"http://127.0.0.1:{port}/readyz"),
         Health.HEARTBEAT: beats(health_file),
         Health.RUNS: runs,
+        Health.METRICS: answers(f"http://127.0.0.1:{port}/metrics"),
     }
     return checks[health]
 
@@ -174,6 +204,10 @@ def _environment(program: Program, state: StateDirectory, ports: Ports) -> dict[
         "SMTP_PORT": str(ports.smtp_port),
         "MAIL_FROM": "The Tea Shop <orders@example.com>",
     }
+    onlooker = {
+        "BROKER_ADMIN_URL": management_url(ports),
+        "FLOWER_PASSWORD_FILE": str(secrets / credentials.FLOWER),
+    }
     others = {
         "LOG_LEVEL": "INFO",
         "PYTHONUNBUFFERED": "1",
@@ -184,5 +218,6 @@ def _environment(program: Program, state: StateDirectory, ports: Ports) -> dict[
     return (
         (broker if program.user in WITH_BROKER else {})
         | (database | mail if program.user in WITH_DATABASE else {})
+        | (onlooker if program.name == "flower" else {})
         | others
     )

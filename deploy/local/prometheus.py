@@ -1,16 +1,16 @@
 """Prometheus: what all processes and the broker count, kept for two days, and its alerts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from deploy.local import REPOSITORY
+from deploy.local import REPOSITORY, certificates
 from deploy.local.account import invoking
 from deploy.local.health import answers
 from deploy.local.ports import Ports
 from deploy.local.process import Process
-from deploy.local.programs import PROGRAMS
+from deploy.local.programs import PROGRAMS, Health
 from deploy.local.state import StateDirectory
 from deploy.local.templates import render
 
@@ -28,6 +28,7 @@ class Target:
     port: int
     service: str
     process: str
+    host: str = "127.0.0.1"
 
 
 def targets(ports: Ports) -> list[Target]:
@@ -39,17 +40,34 @@ def targets(ports: Ports) -> list[Target]:
     ]
 
 
+def onlookers(ports: Ports) -> dict[str, str]:
+    """Return the addresses of the programs that show what workers tell of their tasks."""
+    found = [p for p in PROGRAMS if p.health is Health.METRICS and p.is_installed]
+    return {program.name: f"127.0.0.1:{ports.of(program.port)}" for program in found}
+
+
 def configuration(
-    targets: Iterable[Target], *, broker_port: int, interval: int = INTERVAL, rules: Path = RULES
+    targets: Iterable[Target],
+    *,
+    broker_port: int,
+    onlookers: Mapping[str, str],
+    ca_file: Path,
+    broker_host: str = "127.0.0.1",
+    interval: int = INTERVAL,
+    rules: Path = RULES,
 ) -> str:
     """Return what Prometheus reads: whom it asks, how often (seconds), and its alerts.
 
-    `broker_port` is that of RabbitMQ's own metrics.
+    `broker_host` and `broker_port` are those of RabbitMQ's own metrics, whose certificate `ca_file`
+    has signed; `onlookers` are addresses by the program's name.
     """
     return render(
         "prometheus.yml.j2",
         targets=targets,
-        broker_port=broker_port,
+        broker=f"{broker_host}:{broker_port}",
+        broker_host=broker_host,
+        onlookers=onlookers,
+        ca_file=ca_file,
         interval=interval,
         rules=rules,
     )
@@ -69,12 +87,12 @@ def command(home: Path, port: int) -> tuple[str, ...]:
 def prepare(state: StateDirectory, ports: Ports) -> None:
     """Write the server's configuration; data of an earlier run is kept."""
     home = invoking().directory(_home(state))
-    invoking().file(home / "prometheus.yml", _configuration(ports))
+    invoking().file(home / "prometheus.yml", _configuration(state, ports))
 
 
 def process(state: StateDirectory, ports: Ports) -> Process:
     """Return the server."""
-    configured = _configuration(ports) + RULES.read_text()
+    configured = _configuration(state, ports) + RULES.read_text()
     return Process(
         name="prometheus",
         command=command(_home(state), ports.prometheus_port),
@@ -97,5 +115,10 @@ def _home(state: StateDirectory) -> Path:
     return state.path / "prometheus"
 
 
-def _configuration(ports: Ports) -> str:
-    return configuration(targets(ports), broker_port=ports.rabbitmq_metrics_port)
+def _configuration(state: StateDirectory, ports: Ports) -> str:
+    return configuration(
+        targets(ports),
+        broker_port=ports.rabbitmq_metrics_port,
+        onlookers=onlookers(ports),
+        ca_file=certificates.ca_file(state),
+    )

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from dotenv import dotenv_values
 
-from deploy.local import REPOSITORY
+from deploy.local import REPOSITORY, credentials
 from deploy.local.problem import Problem
 from deploy.local.state import StateDirectory
 
@@ -55,7 +55,22 @@ def import_stock(state: StateDirectory) -> None:
         orderctl(state, "stock", "import", str(STOCK))
 
 
-def place_order(api_url: str, api_log: Path) -> dict[str, Any]:
+def make_api_key(state: StateDirectory) -> bool:
+    """Make the key with which the user of this machine reaches the API, unless there is one.
+
+    Returns whether it is new.
+    """
+    file = state.secrets / credentials.API_KEY
+    if file.exists() and file.read_text().strip():
+        return False
+    file.unlink(missing_ok=True)  # empty: the run that should have filled it was killed
+    scopes = ("--scope=orders:read", "--scope=orders:write", "--scope=ops")
+    # Into a file: what orderctl prints ends in a log.
+    orderctl(state, "keys", "create", "local", *scopes, f"--file={file}")
+    return True
+
+
+def place_order(api_url: str, api_key: str, api_log: Path) -> dict[str, Any]:
     """Order one piece of the first sample; return the order once it is decided.
 
     Raises `Problem` when the API refuses it or nobody decides it in time.
@@ -68,7 +83,8 @@ def place_order(api_url: str, api_log: Path) -> dict[str, Any]:
         "lines": [{"sku": sku, "quantity": 1, "unit_price": 1290}],
     }
     try:
-        with httpx.Client(base_url=api_url, trust_env=False) as api:
+        bearer = {"Authorization": f"Bearer {api_key}"}
+        with httpx.Client(base_url=api_url, headers=bearer, trust_env=False) as api:
             created = api.post("/orders", json=order).raise_for_status()
             return _await_decision(api, created.json()["id"])
     except httpx.HTTPError as error:

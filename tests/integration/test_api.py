@@ -24,6 +24,7 @@ from order_app.handlers import HANDLERS
 from order_app.outbox import Cause
 from order_app.service import cancel
 from order_app.settings import ApiSettings
+from tests.support.api_client import key_of, with_key
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -442,7 +443,8 @@ def test_unknown_paths_and_methods_are_problems(order_api: FlaskClient) -> None:
 def another_api(api: FlaskClient, **changes: Any) -> FlaskClient:
     """Another process of the same API, with other settings."""
     settings: ApiSettings = api.application.extensions["order_settings"]
-    return create_app(settings.model_copy(update=changes)).test_client()
+    app = create_app(settings.model_copy(update=changes))
+    return with_key(app, key_of(api))
 
 
 def try_again(response: TestResponse) -> None:

@@ -7,6 +7,7 @@ is tried on the real servers. The two must be the same: no right is missing, and
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from uuid import UUID
 
 import pytest
 from amqp import Channel, Message
@@ -29,6 +30,9 @@ QUEUES = sorted(queue.name for queue in TOPOLOGY.queues)
 EXCHANGES = sorted(exchange.name for exchange in TOPOLOGY.exchanges)
 #: RabbitMQ's own, which every vhost has; the first one, without a name, leads to every queue.
 OWN_EXCHANGES = ["", "amq.direct", "amq.fanout", "amq.headers", "amq.match", "amq.topic"]
+
+#: The queue of an onlooker, such as Flower.
+ONLOOKER = f"celeryev.{UUID(int=7)}"
 
 #: Two words: what is done, and to what.
 Operation = tuple[str, str]
@@ -59,6 +63,10 @@ def everything() -> set[Operation]:
         ("declare queue", "stranger"),
         ("declare queue", "order.stranger"),
         ("declare queue", ""),
+        ("declare queue", ONLOOKER),
+        ("declare queue", f"{ONLOOKER}x"),
+        ("declare queue", f"x{ONLOOKER}"),
+        *(("overhear", exchange) for exchange in (*EXCHANGES, *OWN_EXCHANGES[1:])),
         ("declare exchange", "stranger"),
         ("declare exchange", "order.stranger"),
     }
@@ -74,15 +82,20 @@ def allowed() -> dict[str, set[Operation]]:
     table = {
         # Its clock's ticks, to whoever works by it.
         "scheduler": {("publish to", TICKS.name)},
-        # Looks at what is parked.
-        "monitor": {o for s in SERVICES if s.consumes for o in read(f"{s.name}.dlq")},
+        # Looks at what is parked, and hears what workers tell of their tasks.
+        "monitor": {
+            *(o for s in SERVICES if s.consumes for o in read(f"{s.name}.dlq")),
+            ("declare queue", ONLOOKER),
+            ("overhear", "celeryev"),
+        },
     }
     for service in SERVICES:
         says = {("publish event", event_type) for event_type in service.publishes}
         retries = {("publish to", f"{service.name}.retry")}
+        tells = {("publish to", "celeryev")} if service.consumes else set()
         hears = read(f"{service.name}.queue") if service.consumes else set()
         ticks = {o for tick in service.ticks for o in read(f"{service.name}.{tick}")}
-        table[service.name] = says | retries | hears | ticks
+        table[service.name] = says | retries | tells | hears | ticks
     return table
 
 
@@ -159,6 +172,8 @@ class Trial:
                 channel.exchange_declare(name, "topic", durable=True, auto_delete=False)
             case "bind queue":
                 channel.queue_bind(name, "orders.topic", "#")
+            case "overhear":
+                channel.queue_bind(ONLOOKER, name, "#")
             case "unbind queue":
                 channel.queue_unbind(name, "orders.topic", "order.created")
             case "bind exchange":

@@ -19,7 +19,6 @@ from kombu.message import Message
 from sqlalchemy import Row, select, text
 
 from common import codec, db, publisher, relay, tls
-from common.celery_app import broker_url
 from common.db import Sessions, transaction
 from common.events import (
     Data,
@@ -38,7 +37,7 @@ from common.kombu_topology import EVENTS, INVENTORY, NOTIFICATION, ORDER, SERVIC
 from common.outbox import append, outbox, relay_state
 from common.publisher import ConfirmingPublisher, Outgoing, Publisher, Report
 from common.relay import Relay
-from common.settings import BrokerSettings
+from common.settings import BrokerSettings, broker_url
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually, never
 from tests.support.infrastructure import Infrastructure

@@ -17,9 +17,16 @@ from kombu.connection import Connection
 from sqlalchemy import create_engine, pool, text
 
 from common import db, tls
-from common.celery_app import broker_url
+from common.kombu_topology import topology
 from common.publisher import ConfirmingPublisher, Outgoing
-from common.settings import BrokerSettings, DatabaseSettings, ServiceSettings, SettingsError, load
+from common.settings import (
+    BrokerSettings,
+    DatabaseSettings,
+    ServiceSettings,
+    SettingsError,
+    broker_url,
+    load,
+)
 from console.authority import SERVERS, Authority
 from console.orderctl import main
 from tests.support.databases import Databases, TestDatabase
@@ -245,12 +252,13 @@ def test_a_wrong_ca_file_is_named_at_the_start(
 # --- Whom servers let in ------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["broker", "management", "database"])
+@pytest.fixture(params=["broker", "management", "metrics", "database"])
 def address(request: pytest.FixtureRequest, servers: Infrastructure) -> tuple[str, int]:
     """One of the servers' ports."""
     ports = {
         "broker": servers.amqp_port,
         "management": int(servers.management_url.rpartition(":")[2]),
+        "metrics": servers.broker_metrics_port,
         "database": servers.postgres_port,
     }
     return request.param, ports[request.param]
@@ -305,8 +313,8 @@ def test_the_broker_has_no_listener_without_tls(vhost: Vhost) -> None:
     listeners = vhost.request("GET", "/overview").json()["listeners"]
 
     protocols = {listener["protocol"] for listener in listeners}
-    # Erlang's own, on 127.0.0.1 only, and the metrics, which tell numbers only.
-    assert protocols == {"amqp/ssl", "https", "clustering", "http/prometheus"}
+    # And Erlang's own, on 127.0.0.1 only.
+    assert protocols == {"amqp/ssl", "https", "clustering", "https/prometheus"}
     assert {listener["ip_address"] for listener in listeners} - {"::"} == {"127.0.0.1"}
 
 
@@ -411,6 +419,44 @@ def test_init_renews_what_ends_soon_or_has_other_names(tls_dir: Path) -> None:
     assert told.stdout.count("made ") == 2
     names = ["localhost", "127.0.0.1", "rabbit.internal", "10.0.0.5"]
     assert shown(tls_dir)["rabbitmq"]["names"] == names
+
+
+def test_each_broker_user_gets_a_certificate_that_only_its_owner_reads(tls_dir: Path) -> None:
+    # when
+    told = orderctl_tls(tls_dir, "init", "--clients")
+
+    # then
+    users = {user.name for user in topology().users}
+    files = list((tls_dir / "clients").iterdir())
+    assert {file.name for file in files} == {f"{user}.pem" for user in users}
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    assert set(shown(tls_dir)) == {"ca", *SERVERS, *users}
+    assert shown(tls_dir)["order"]["subject"] == "CN=order"
+    assert told.stdout.count("made ") == 1 + len(SERVERS) + len(users)
+
+    # and neither of them again
+    for again in (("init", "--clients"), ("init",)):
+        assert orderctl_tls(tls_dir, *again).stdout == "certificates: nothing to change\n"
+
+
+def test_clients_certificates_are_renewed_too(tls_dir: Path) -> None:
+    # given
+    orderctl_tls(tls_dir, "init", "--clients")
+    file = Authority(tls_dir).client_file("order")
+    before = file.read_bytes()
+
+    # when
+    orderctl_tls(tls_dir, "renew")
+
+    # then
+    assert file.read_bytes() != before
+    assert file.stat().st_mode & 0o777 == 0o600
+
+    # and one that ends soon, by each `make up`
+    Authority(tls_dir).issue_client("order", lifetime=timedelta(days=29))
+    told = orderctl_tls(tls_dir, "init")
+    assert told.stdout.count("made ") == 1
+    assert shown(tls_dir)["order"]["days_left"] >= 360
 
 
 def test_a_missing_authority_is_not_replaced_by_another(tls_dir: Path) -> None:

@@ -158,6 +158,21 @@ def test_an_extra_binding_is_removed(
     assert differences(applied) == []
 
 
+def test_an_onlooker_is_no_drift_but_its_exchange_leads_nowhere_else(
+    broker: Broker, applied: dict[str, str]
+) -> None:
+    onlooker = "celeryev.01a20451-7749-7471-af99-c1c3cacdb60a"
+    for queue in (onlooker, "somebodys.tap"):
+        broker.send("PUT", "queues", queue, durable=True)
+        broker.send("POST", "bindings", "e", "celeryev", "q", queue, routing_key="#")
+    broker.send("POST", "bindings", "e", "orders.topic", "q", onlooker, routing_key="#")
+
+    assert differences(applied) == [
+        "binding celeryev -[#]-> somebodys.tap: not in the code",
+        f"binding orders.topic -[#]-> {onlooker}: not in the code",
+    ]
+
+
 def test_an_extra_binding_between_exchanges_is_removed(
     broker: Broker, applied: dict[str, str]
 ) -> None:

@@ -1,9 +1,11 @@
 """A broker and a database of the tests' own, beside whatever else runs on this machine."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from deploy.local import broker, certificates, credentials, database, leftovers
 from deploy.local.ports import free_ports
@@ -18,6 +20,16 @@ from deploy.local.state import (
 )
 from deploy.local.supervision import Supervision
 from deploy.local.watch import Watch
+
+
+class Broker(Protocol):
+    """A broker that a test takes away and gives back."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def start(self) -> None:
+        """Start it again, with all that it held, and wait until it answers."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +48,48 @@ class Infrastructure:
     ca_file: Path
     #: What `orderctl` reads to administer them.
     operator_environment: Path
-    _supervision: Supervision
-    _watch: Watch
-    _broker: Process
+    _broker: Broker
+
+    @contextmanager
+    def limited(self, command: str, limit: str, usual: str) -> Iterator[None]:
+        """Give the broker a limit that it is beyond, for as long as the block lasts."""
+        self._rabbitmqctl(command, *limit.split())
+        try:
+            yield
+        finally:
+            self._rabbitmqctl(command, *usual.split())
+
+    def _rabbitmqctl(self, *arguments: str) -> None:
+        subprocess.run(
+            ["/usr/lib/rabbitmq/bin/rabbitmqctl", "-n", "orders@localhost", *arguments],
+            check=True,
+            capture_output=True,
+            cwd=self._broker.directory,
+            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **self._broker.environment},
+            **self._broker.account.subprocess_arguments(),
+        )
 
     def stop_broker(self) -> None:
         """Kill the broker."""
-        self._supervision.kill(INFRASTRUCTURE, self._broker)
+        self._broker.kill()
 
     def start_broker(self) -> None:
         """Start the broker again, with all that it held, and wait until it answers."""
-        self._supervision.start(INFRASTRUCTURE, [self._broker])
-        self._watch.until_healthy([self._broker])
+        self._broker.start()
+
+
+@dataclass(frozen=True)
+class _BrokerProcess:
+    supervision: Supervision
+    watch: Watch
+    process: Process
+
+    def kill(self) -> None:
+        self.supervision.kill(INFRASTRUCTURE, self.process)
+
+    def start(self) -> None:
+        self.supervision.start(INFRASTRUCTURE, [self.process])
+        self.watch.until_healthy([self.process])
 
 
 @contextmanager
@@ -99,9 +141,11 @@ def _running(state: StateDirectory) -> Iterator[Infrastructure]:
             secrets_dir=state.secrets,
             ca_file=certificates.ca_file(state),
             operator_environment=state.operator_environment,
-            _supervision=supervision,
-            _watch=watch,
-            _broker=next(process for process in processes if process.name == "rabbitmq"),
+            _broker=_BrokerProcess(
+                supervision,
+                watch,
+                next(process for process in processes if process.name == "rabbitmq"),
+            ),
         )
     finally:
         supervision.stop()

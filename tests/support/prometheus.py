@@ -26,8 +26,10 @@ class Prometheus:
 
     @classmethod
     @contextmanager
-    def over(cls, stack: Stack, directory: Path) -> "Iterator[Prometheus]":
-        """Run one that asks these processes and the tests' broker."""
+    def over(
+        cls, stack: Stack, directory: Path, ca_file: Path | None = None
+    ) -> "Iterator[Prometheus]":
+        """Run one that asks these processes and the tests' broker, and trusts `ca_file` or ours."""
         directory.mkdir()
         ports = stack.metrics_ports | {"api": stack.ports.api_port}
         targets = [
@@ -36,7 +38,11 @@ class Prometheus:
             if program.name in ports
         ]
         text = prometheus.configuration(
-            targets, broker_port=stack.servers.broker_metrics_port, interval=1
+            targets,
+            broker_port=stack.servers.broker_metrics_port,
+            onlookers=prometheus.onlookers(stack.ports),
+            ca_file=ca_file or stack.servers.ca_file,
+            interval=1,
         )
         (directory / "prometheus.yml").write_text(text)
         port = free_ports().prometheus_port

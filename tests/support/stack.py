@@ -17,9 +17,10 @@ from common.db import Sessions, transaction
 from common.kombu_topology import DATABASES
 from console.actions import topology
 from console.settings import BrokerAdminSettings
-from deploy.local import REPOSITORY
+from deploy.local import REPOSITORY, credentials
 from deploy.local.ports import Ports, free_ports
-from deploy.local.programs import PROGRAMS, Program, filled
+from deploy.local.programs import API_ENVIRONMENT, PROGRAMS, Health, Program, filled
+from order_app import keys
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
@@ -30,6 +31,7 @@ from tests.support.vhosts import Vhost
 RETRY_TIERS = (0.4, 0.8, 1.6)
 
 _PROGRAMS = {program.name: program for program in PROGRAMS}
+_USUAL = [p.name for p in PROGRAMS if p.name != "spans" and p.health is not Health.METRICS]
 
 
 @dataclass
@@ -45,6 +47,8 @@ class Stack:
     extra: dict[str, str] = field(default_factory=dict)
     #: Where each program shows its metrics; the API always does, others need one.
     metrics_ports: dict[str, int] = field(default_factory=dict)
+    #: Good for everything.
+    api_key: str = ""
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _sessions: dict[str, Sessions] = field(default_factory=dict)
 
@@ -62,6 +66,7 @@ class Stack:
         databases = {service.name: database_of(service.name) for service in DATABASES}
         stack = cls(servers, vhost, mailbox, databases, directory)
         list(topology.apply(stack.broker_admin))
+        stack.api_key = stack.make_key(*keys.Scope)
         try:
             yield stack
         finally:
@@ -88,11 +93,11 @@ class Stack:
     def start(self, *names: str, module: str | None = None, alias: str | None = None) -> None:
         """Start programs by their names, and wait for their health.
 
-        None named means all but the span store, which `trace` starts.
+        None named means all but the span store, which `trace` starts, and the onlookers.
 
         `module` replaces the module of one program's Celery app, `alias` its name.
         """
-        programs = [_PROGRAMS[name] for name in names or _PROGRAMS if names or name != "spans"]
+        programs = [_PROGRAMS[name] for name in names or _USUAL]
         for program in programs:
             self._launch(program, module, alias or program.name)
         for program in programs:
@@ -103,6 +108,26 @@ class Stack:
         self.start("spans")
         self.extra["OTLP_ENDPOINT"] = f"http://127.0.0.1:{self.ports.spans_port}"
 
+    def launch(self, name: str) -> None:
+        """Start a program and do not wait: it need not become healthy."""
+        self._launch(_PROGRAMS[name], None, name)
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a process, and not to its children."""
+        os.kill(self._running[name].pid, number)
+
+    def health_file(self, name: str) -> Path:
+        """The file that a process touches while it is well."""
+        return self.directory / "health" / name
+
+    def pids(self) -> dict[str, list[int]]:
+        """The processes of each running program, the children among them."""
+        groups: dict[int, list[int]] = {}
+        for pid in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()):
+            with suppress(ProcessLookupError):
+                groups.setdefault(os.getpgid(pid), []).append(pid)
+        return {name: groups.get(process.pid, []) for name, process in self._running.items()}
+
     def wait_until_healthy(self, name: str) -> None:
         """Wait until a process shows that it does its work."""
 
@@ -111,7 +136,8 @@ class Stack:
                 raise RuntimeError(f"{name} ended: {self.log(name)[-2000:]}")
             if port := _PROGRAMS[name].port if name in _PROGRAMS else "":
                 url = f"http://127.0.0.1:{getattr(self.ports, port)}"
-                assert _status(f"{url}/readyz") == 200
+                path = "metrics" if _PROGRAMS[name].health is Health.METRICS else "readyz"
+                assert _status(f"{url}/{path}") == 200
             elif not name.endswith("beat"):
                 assert (self.directory / "health" / name).exists()
 
@@ -160,7 +186,7 @@ class Stack:
         command = [
             # The processes must not outlive a killed test run.
             *("setpriv", "--pdeathsig", "KILL"),
-            str(REPOSITORY / ".venv/bin" / executable),
+            str(REPOSITORY / program.venv / "bin" / executable),
             *(filled(argument, self.ports) for argument in arguments),
         ]
         with (self.directory / f"{name}.log").open("ab") as log:
@@ -198,6 +224,11 @@ class Stack:
             "SMTP_HOST": self.mailbox.host,
             "SMTP_PORT": str(self.mailbox.port),
             "MAIL_FROM": "Shop <orders@shop.example>",
+            "BROKER_ADMIN_URL": self.vhost.management_url,
+            "FLOWER_PASSWORD_FILE": str(secrets / credentials.FLOWER),
+            "FLOWER_PORT": str(self.ports.flower_port),
+            "EXPORTER_PORT": str(self.ports.exporter_port),
+            **(API_ENVIRONMENT if program.name == "api" else {}),
             **({k.upper(): str(v) for k, v in database.settings.items()} if database else {}),
             **(
                 {"METRICS_PORT": str(self.metrics_ports[name])}
@@ -213,6 +244,17 @@ class Stack:
     def url(self) -> str:
         """Where the API is."""
         return f"http://127.0.0.1:{self.ports.api_port}"
+
+    @property
+    def client(self) -> httpx.Client:
+        """A client of the API, with the key; each request may take ten seconds."""
+        bearer = {"Authorization": f"Bearer {self.api_key}"}
+        return httpx.Client(base_url=self.url, headers=bearer, timeout=10)
+
+    def make_key(self, *scopes: keys.Scope) -> str:
+        """Make a key to the API."""
+        with transaction(self.sessions("order")) as session:
+            return keys.create(session, "tests", scopes)
 
     def place(self, *lines: tuple[str, int], email: str = "ada@example.com") -> str:
         """Place an order for (SKU, quantity) lines over HTTP; returns its id."""
@@ -232,11 +274,13 @@ class Stack:
             "currency": "EUR",
             "lines": [{"sku": sku, "quantity": n, "unit_price": 500} for sku, n in lines],
         }
-        return httpx.post(f"{self.url}/orders", json=order, headers=headers, timeout=10)
+        with self.client as client:
+            return client.post("/orders", json=order, headers=headers)
 
     def order(self, order_id: str) -> dict[str, Any]:
         """The order, as the API shows it."""
-        response = httpx.get(f"{self.url}/orders/{order_id}", timeout=10)
+        with self.client as client:
+            response = client.get(f"/orders/{order_id}")
         assert response.status_code == 200, response.text
         found: dict[str, Any] = response.json()
         return found
@@ -253,7 +297,8 @@ class Stack:
 
     def cancel(self, order_id: str) -> httpx.Response:
         """Cancel the order as the customer."""
-        return httpx.post(f"{self.url}/orders/{order_id}/cancel", timeout=10)
+        with self.client as client:
+            return client.post(f"/orders/{order_id}/cancel")
 
     def stock(self, **on_hand: int) -> None:
         """Put so many of each SKU on the shelf."""

@@ -121,9 +121,16 @@ CASES = {
     "CertificateEnding": Case(
         # Time begins at 0 here.
         at="5m",
-        bad={'orders_certificate_not_after_seconds{name="broker"}': f"{13 * 86400}x20"},
-        good={'orders_certificate_not_after_seconds{name="broker"}': f"{15 * 86400}x20"},
-        about=({"name": "broker"},),
+        bad={
+            'orders_certificate_not_after_seconds{server="broker",process="a"}': f"{13 * 86400}x20",
+            'orders_certificate_not_after_seconds{server="broker",process="b"}': f"{13 * 86400}x20",
+            # It has ended.
+            'orders_certificate_not_after_seconds{server="database",process="a"}': "-60x20",
+        },
+        good={
+            'orders_certificate_not_after_seconds{server="broker",process="a"}': f"{15 * 86400}x20",
+        },
+        about=({"server": "broker"}, {"server": "database"}),
     ),
 }
 

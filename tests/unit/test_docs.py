@@ -18,6 +18,7 @@ from common.settings import ServiceSettings
 from console.orderctl import main as orderctl
 from console.settings import OperatorSettings
 from deploy.local.ports import Ports
+from monitor.settings import ExporterSettings, FlowerSettings
 from notification_worker.settings import MailerSettings
 from order_app.settings import ApiSettings
 from span_store.settings import SpanStoreSettings
@@ -30,6 +31,7 @@ SOURCES = (
     "inventory_worker",
     "notification_worker",
     "span_store",
+    "monitor",
     "scheduler",
     "console",
     "deploy",
@@ -42,6 +44,8 @@ SETTINGS: tuple[type[BaseSettings], ...] = (
     ApiSettings,
     MailerSettings,
     SpanStoreSettings,
+    FlowerSettings,
+    ExporterSettings,
     OperatorSettings,
 )
 

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import certifi
 import pytest
@@ -25,6 +26,7 @@ from common.kombu_topology import (
     PARKED,
     RETRY_TIERS,
     SERVICES,
+    TASK_EVENTS,
     TICKS,
     UNLIMITED,
     Binding,
@@ -38,7 +40,7 @@ from deploy.local.programs import PROGRAMS
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = [service.package for service in SERVICES]
-SOURCES = ("common", "celeryconfig", "scheduler", "console", "deploy", *PACKAGES)
+SOURCES = ("common", "celeryconfig", "monitor", "scheduler", "console", "deploy", *PACKAGES)
 
 EVERY_TYPE = sorted(CONTRACTS)
 
@@ -122,7 +124,8 @@ def test_every_binding_joins_what_exists_and_every_queue_has_one(whole: Topology
     exchanges = {exchange.name for exchange in whole.exchanges}
     queues = {q.name for q in whole.queues}
 
-    assert {b.exchange for b in whole.bindings} == exchanges
+    # Onlookers bind their own queues.
+    assert {b.exchange for b in whole.bindings} == exchanges - {TASK_EVENTS.name}
     assert {b.queue for b in whole.bindings} == queues
 
 
@@ -261,7 +264,7 @@ def allowed(pattern: str, names: set[str]) -> set[str]:
 def every_name(whole: Topology) -> set[str]:
     """Return every name that exists, and for each some that nearly do."""
     names = {thing.name for thing in (*whole.exchanges, *whole.queues, *whole.users)}
-    names |= set(CONTRACTS)
+    names |= {*CONTRACTS, ONLOOKER}
     near = {
         near
         for name in names
@@ -271,18 +274,26 @@ def every_name(whole: Topology) -> set[str]:
     return names | (near - names) | foreign
 
 
+#: A queue that Flower or the exporter makes for itself.
+ONLOOKER = f"{TASK_EVENTS.name}.{UUID(int=7)}"
+
 #: User, to what it may write, read, and publish to the exchange of the events.
 RIGHTS = {
     **{
         service.name: (
-            {service.retry_exchange} | ({EVENTS.name} if service.publishes else set()),
+            {service.retry_exchange, TASK_EVENTS.name}
+            | ({EVENTS.name} if service.publishes else set()),
             {service.queue, *(service.tick_queue(tick) for tick in service.ticks)},
             set(service.publishes),
         )
         for service in SERVICES
     },
     "scheduler": ({TICKS.name}, set(), set()),
-    "monitor": (set(), {service.parking_lot for service in SERVICES}, set()),
+    "monitor": (
+        {ONLOOKER},
+        {ONLOOKER, TASK_EVENTS.name, *(service.parking_lot for service in SERVICES)},
+        set(),
+    ),
 }
 
 
@@ -298,7 +309,7 @@ def test_a_user_may_do_exactly_what_it_needs(whole: Topology, name: str) -> None
     names = every_name(whole)
 
     # then
-    assert allowed(user.configure, names) == set()
+    assert allowed(user.configure, names) == ({ONLOOKER} if name == "monitor" else set())
     assert allowed(user.write, names) == writes
     assert allowed(user.read, names) == reads
     assert allowed(user.topics, names) == topics

@@ -1,17 +1,23 @@
 """The API, killed right after the commit of an order, before the client has its answer."""
 
+from typing import Any
+
 from flask import Flask
 from sqlalchemy import event
-from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.orm import Session
 
-from order_app import app
+from order_app import app, intake
 from tests.support.crashing import die
 
+_place = intake.place
 
-@event.listens_for(Session, "do_orm_execute")
-def _note_the_write(execution: ORMExecuteState) -> None:
-    if not execution.is_select:
-        execution.session.info["wrote"] = True
+
+def _note_the_write(session: Session, *of_the_order: Any) -> bool:
+    session.info["wrote"] = True
+    return _place(session, *of_the_order)
+
+
+intake.place = _note_the_write
 
 
 @event.listens_for(Session, "after_commit")

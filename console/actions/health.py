@@ -1,0 +1,112 @@
+"""Looks at the broker, and says what keeps events from flowing."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from common.kombu_topology import SERVICES, Service, Topology, topology
+from console import difference
+from console.broker_state import BrokerState, Object
+from console.difference import MISSING
+from console.errors import ActionError
+from console.management import Management
+from console.settings import BrokerAdminSettings
+
+
+class Kind(StrEnum):
+    """What can be wrong with a broker."""
+
+    UNREACHABLE = "unreachable"
+    #: Publishers wait until memory is free again.
+    LOW_MEMORY = "memory_alarm"
+    #: Publishers wait until disk is free again.
+    LOW_DISK = "disk_alarm"
+    NODE_DOWN = "node_down"
+    MISSING_EXCHANGE = "missing_exchange"
+    MISSING_QUEUE = "missing_queue"
+    #: A service does not get events that it waits for.
+    MISSING_BINDING = "missing_binding"
+    #: Nobody takes what comes into the queue.
+    NO_CONSUMER = "no_consumer"
+    #: Less than a majority of a queue's replicas is there: it takes and gives nothing.
+    LOST_QUORUM = "lost_quorum"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is wrong, and where."""
+
+    kind: Kind
+    name: str
+    text: str
+
+    def __str__(self) -> str:
+        """Return it as one line."""
+        return f"{self.kind} {self.name}: {self.text}"
+
+
+def check(settings: BrokerAdminSettings) -> list[Finding]:
+    """Return all that is wrong with the broker; nothing when it is well."""
+    wanted = topology(retry_tiers=settings.retry_tiers)
+    try:
+        with Management(settings) as broker:
+            nodes = broker.get("nodes")
+            state = BrokerState.read(broker)
+    except ActionError as error:
+        name = str(settings.broker_admin_url)
+        return [Finding(kind=Kind.UNREACHABLE, name=name, text=str(error))]
+    return [*ailing_nodes(nodes), *missing(wanted, state), *broken_queues(state)]
+
+
+def ailing_nodes(nodes: Sequence[Object]) -> Iterator[Finding]:
+    """Yield each node that is down, and each alarm of the others."""
+    for node in nodes:
+        name = node["name"]
+        if not node.get("running", True):
+            yield Finding(kind=Kind.NODE_DOWN, name=name, text="does not run")
+        if node.get("mem_alarm"):
+            text = f"uses {_mb(node, 'mem_used')} of {_mb(node, 'mem_limit')}; publishers wait"
+            yield Finding(kind=Kind.LOW_MEMORY, name=name, text=text)
+        if node.get("disk_free_alarm"):
+            text = (
+                f"has {_mb(node, 'disk_free')} free, needs {_mb(node, 'disk_free_limit')}; "
+                "publishers wait"
+            )
+            yield Finding(kind=Kind.LOW_DISK, name=name, text=text)
+
+
+def missing(wanted: Topology, state: BrokerState) -> Iterator[Finding]:
+    """Yield each exchange, queue and binding that is not there."""
+    for found in difference.differences(wanted, state):
+        if found.problem == MISSING:
+            kind = Kind(f"missing_{found.kind}")
+            text = "is not there; orderctl topology apply makes it"
+            yield Finding(kind=kind, name=found.name, text=text)
+
+
+def broken_queues(state: BrokerState, services: Sequence[Service] = SERVICES) -> Iterator[Finding]:
+    """Yield each queue without a majority of its replicas, or without its consumer."""
+    for queue in state.queues.values():
+        members, online = queue.get("members", ()), queue.get("online", ())
+        majority = len(members) // 2 + 1
+        if members and len(online) < majority:
+            text = f"{len(online)} of {len(members)} replicas are there, {majority} are needed"
+            yield Finding(kind=Kind.LOST_QUORUM, name=queue["name"], text=text)
+    for service in services:
+        for name, process in _consumed(service):
+            found = state.queues.get(name)
+            if found is not None and not found.get("consumers"):
+                text = f"nobody takes its messages; is {process} there?"
+                yield Finding(kind=Kind.NO_CONSUMER, name=name, text=text)
+
+
+def _consumed(service: Service) -> Iterator[tuple[str, str]]:
+    if service.consumes:
+        yield service.queue, f"{service.name}-worker"
+    for tick in service.ticks:
+        yield service.tick_queue(tick), f"{service.name}-{tick}"
+
+
+def _mb(node: Object, name: str) -> str:
+    value = node.get(name)
+    return f"{value / 1_000_000:.0f} MB" if isinstance(value, int) else "?"

@@ -1,0 +1,34 @@
+"""`orderctl health`: what is wrong with the broker."""
+
+import dataclasses
+import json
+
+import click
+
+from console.actions import health as actions
+from console.settings import BrokerAdminSettings, load_operator
+
+
+@click.command(epilog="Example: orderctl health --json")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def health(ctx: click.Context, *, as_json: bool) -> None:
+    """Print a line for each thing that keeps events from flowing; exit with 1 if there is any.
+
+    Tells apart an unreachable broker, memory and disk alarms, nodes that are down, missing
+    exchanges, queues and bindings, queues without a consumer, and queues without a quorum.
+    """
+    findings = actions.check(load_operator(BrokerAdminSettings))
+    if as_json:
+        document = {
+            "healthy": not findings,
+            "findings": [dataclasses.asdict(finding) for finding in findings],
+        }
+        click.echo(json.dumps(document, indent=2))
+    else:
+        for finding in findings:
+            click.echo(finding)
+        if not findings:
+            click.echo("broker: well")
+    if findings:
+        ctx.exit(1)

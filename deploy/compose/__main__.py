@@ -1,0 +1,20 @@
+"""The command behind `make secrets`."""
+
+import click
+
+from deploy.compose import monitoring, secret_files
+
+
+@click.command()
+def main() -> None:
+    """Write every secret that docker-compose.yml reads and that does not exist yet.
+
+    And what Prometheus reads, which is committed.
+    """
+    monitoring.FILE.write_text(monitoring.configuration())
+    secret_files.write(secret_files.DIRECTORY)
+    click.echo(f"The secrets are in {secret_files.DIRECTORY}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Whom Prometheus asks in containers: the same processes as in a local run, by their names."""
+
+from pathlib import Path
+
+from deploy.compose import secret_files
+from deploy.local import REPOSITORY, prometheus
+from deploy.local.ports import Ports
+from deploy.local.programs import PROGRAMS
+
+#: Committed, as docker-compose.yml mounts it.
+FILE = REPOSITORY / "deploy/compose/prometheus.yml"
+
+#: Where docker-compose.yml mounts the alerts.
+RULES = Path("/etc/prometheus/alerts.yml")
+
+#: Where each container shows its metrics, and the API all that it has.
+PORT = 8000
+
+
+def configuration() -> str:
+    """Return what Prometheus reads."""
+    return prometheus.configuration(
+        [
+            prometheus.Target(PORT, program.user, program.name, host=program.name)
+            for program in PROGRAMS
+            if program.metrics_variable
+        ],
+        onlookers={"flower": "flower:5555", "exporter": "exporter:9808"},
+        ca_file=secret_files.CA_FILE,
+        broker_host="rabbitmq",
+        broker_port=Ports.model_construct().rabbitmq_metrics_port,
+        rules=RULES,
+    )

@@ -1,0 +1,98 @@
+"""Process: Flower, a page of the workers and their tasks, behind a password."""
+
+import logging
+import time
+from urllib.parse import quote
+
+from celery.events import EventReceiver
+from flower.app import Flower
+from flower.events import Events
+from flower.options import options
+from flower.urls import settings as handler_settings
+from tornado.httpclient import AsyncHTTPClient
+from tornado.ioloop import IOLoop
+
+from common.celery_app import ServiceApp
+from common.kombu_topology import SERVICES, event_queue
+from common.settings import load
+from common.telemetry import configure_logging
+from monitor.settings import FlowerSettings
+from monitor.silence import Silence, declare_no_exchange
+
+log = logging.getLogger(__name__)
+
+#: Tasks that are kept in memory; the oldest goes first.
+MAX_TASKS = 10_000
+
+#: Seconds between two attempts to reach the broker.
+RETRY_INTERVAL = 2
+
+#: Seconds after which a worker that has gone is forgotten.
+OFFLINE_LIMIT = 600
+
+
+class PatientEvents(Events):
+    """Hears task events for ever: Flower's own doubles its pauses in an outage, without a limit."""
+
+    def run(self) -> None:
+        """Hear them, and connect again whenever the connection is lost."""
+        while True:
+            try:
+                with self.capp.connection() as connection:
+                    handlers = {"*": self.on_event}
+                    receiver = EventReceiver(connection, handlers=handlers, app=self.capp)
+                    receiver.capture(limit=None, timeout=None, wakeup=False)
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                log.warning("no task event is heard", extra={"reason": reason})
+                time.sleep(RETRY_INTERVAL)
+
+
+def main() -> None:
+    """Serve the page until the process is told to end."""
+    settings = load(FlowerSettings)
+    configure_logging(settings.log_level)
+    # A line for each request, of which Prometheus makes many.
+    logging.getLogger("tornado.access").setLevel(logging.ERROR)
+    configure(settings)
+    declare_no_exchange()
+    app = ServiceApp(
+        "flower", settings=FlowerSettings, config="celeryconfig.monitor", control=Silence
+    )
+    # The page of the broker's queues shows these.
+    app.conf.task_queues = [event_queue(service) for service in SERVICES]
+    app.conf.task_default_queue = SERVICES[0].queue
+    loop = IOLoop.instance()
+    events = PatientEvents(
+        app,
+        loop,
+        enable_events=False,
+        max_tasks_in_memory=MAX_TASKS,
+        max_workers_in_memory=options.max_workers,
+    )
+    flower = Flower(capp=app, options=options, io_loop=loop, events=events, **handler_settings)
+    flower.start_http_server()
+    flower.start()
+
+
+def configure(settings: FlowerSettings) -> None:
+    """Set Flower's options, which are one object for the whole process."""
+    options.address = "127.0.0.1"
+    options.port = settings.flower_port
+    options.basic_auth = [f"{settings.flower_user}:{settings.flower_password.get_secret_value()}"]
+    options.broker_api = _broker_api(settings)
+    options.purge_offline_workers = OFFLINE_LIMIT
+    # Workers take no commands.
+    options.read_only = True
+    # Flower would look for the authority in options that only Redis has.
+    AsyncHTTPClient.configure(None, defaults={"ca_certs": str(settings.broker_ca_file)})
+
+
+def _broker_api(settings: FlowerSettings) -> str:
+    user, password = settings.broker_user, settings.broker_password.get_secret_value()
+    login = f"//{quote(user, safe='')}:{quote(password, safe='')}@"
+    return str(settings.broker_admin_url).rstrip("/").replace("//", login, 1) + "/api/"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Who may do what: each request needs a key with the scope of what it asks for, and not too often.
+
+The table `NEEDS` is also what the API's description says.
+"""
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from ipaddress import ip_address
+from types import MappingProxyType
+
+from flask import Flask, Response, current_app, g, request
+
+from order_app import keys
+from order_app.keyring import Keyring
+from order_app.keys import ApiKey, Scope
+from order_app.models import db
+from order_app.problems import problem
+from order_app.rate_limit import RateLimit
+from order_app.settings import ApiSettings
+
+#: The scope that each endpoint needs.
+NEEDS = MappingProxyType(
+    {
+        "orders.place_order": Scope.WRITE,
+        "orders.cancel_order": Scope.WRITE,
+        "orders.list_orders": Scope.READ,
+        "orders.get_order": Scope.READ,
+        "orders.get_timeline": Scope.READ,
+        "probes.metrics": Scope.OPS,
+    }
+)
+
+#: What needs no key: a load balancer has none, and the contract is no secret.
+OPEN = frozenset(
+    {
+        "probes.healthz",
+        "probes.readyz",
+        "description.openapi_json",
+        "description.docs",
+        "description.static",
+    }
+)
+
+#: Endpoints that need no key on the machine itself, where a Prometheus may run beside the API.
+OPEN_ON_LOOPBACK = frozenset({"probes.metrics"})
+
+#: Headers by which a proxy shows that it passes on what another machine asks.
+_OF_A_PROXY = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+
+_EXTENSION = "order_access"
+
+
+def install(app: Flask, settings: ApiSettings) -> None:
+    """Check each request before its route sees it; call it when all routes are registered."""
+    unknown = set(app.view_functions) - set(NEEDS) - OPEN
+    if unknown:
+        raise RuntimeError(f"order_app/access.py does not say who may use {sorted(unknown)}")
+    app.extensions[_EXTENSION] = (
+        Keyring(_read, lifetime=settings.api_key_lifetime),
+        RateLimit(settings.api_rate_limit),
+    )
+    app.before_request(_check)
+
+
+def client() -> str:
+    """Return the prefix of the key that this request came with."""
+    key: ApiKey = g.api_key
+    return key.prefix
+
+
+def _check() -> Response | None:
+    # Without an endpoint it is a 404 or 405, which tells nothing that needs a key.
+    endpoint = request.endpoint
+    if endpoint is None or endpoint in OPEN:
+        return None
+    if endpoint in OPEN_ON_LOOPBACK and _is_local():
+        return None
+    return _admit(NEEDS[endpoint])
+
+
+def _admit(scope: Scope) -> Response | None:
+    keyring, rate_limit = current_app.extensions[_EXTENSION]
+    key = keyring.find(_bearer())
+    if key is None:
+        return _unauthorized()
+    g.api_key = key
+    wait = rate_limit.wait(key.prefix)
+    if wait is not None:
+        return problem(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "This key has made too many requests; try again later.",
+            headers={"Retry-After": str(wait)},
+        )
+    if scope not in key.scopes:
+        return _forbidden(scope)
+    _note_use(keyring, key)
+    return None
+
+
+def _bearer() -> str:
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else ""
+
+
+def _is_local() -> bool:
+    # A proxy on this machine speaks for others; on a Unix socket there is no address at all.
+    if any(header in request.headers for header in _OF_A_PROXY) or not request.remote_addr:
+        return False
+    return ip_address(request.remote_addr).is_loopback
+
+
+def _unauthorized() -> Response:
+    given = "Authorization" in request.headers
+    error = ', error="invalid_token"' if given else ""
+    return problem(
+        HTTPStatus.UNAUTHORIZED,
+        "The API key is not valid." if given else "An API key is needed.",
+        headers={"WWW-Authenticate": f'Bearer realm="orders"{error}'},
+    )
+
+
+def _forbidden(scope: Scope) -> Response:
+    challenge = f'Bearer realm="orders", error="insufficient_scope", scope="{scope}"'
+    return problem(
+        HTTPStatus.FORBIDDEN,
+        f"This key has not the scope {scope}.",
+        headers={"WWW-Authenticate": challenge},
+    )
+
+
+def _note_use(keyring: Keyring, key: ApiKey) -> None:
+    today = datetime.now(UTC).date()
+    if key.last_used_on != today:
+        with db.session.begin():
+            keys.note_use(db.session(), key.prefix, today)
+        keyring.used(key, today)
+
+
+def _read() -> list[ApiKey]:
+    with db.session.begin():
+        return keys.all_keys(db.session())

@@ -1,0 +1,186 @@
+"""The system on the images that it is deployed with: what depends on the broker's version."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from kombu.connection import Connection
+from kombu.exceptions import OperationalError
+
+from common import codec
+from common.events import EVENTS, Event, Line, OrderCreated
+from common.failure import Failure
+from common.kombu_topology import SERVICES
+from common.publisher import ConfirmingPublisher, Outgoing, Report
+from tests.support.eventually import eventually
+from tests.support.infrastructure import Infrastructure
+from tests.support.stack import RETRY_TIERS, Stack
+
+
+@pytest.fixture
+def failing(stack: Stack, tmp_path: Path) -> Stack:
+    """An inventory that fails as the customer's address asks for, and what leads to it."""
+    (tmp_path / "attempts").mkdir()
+    stack.extra["ATTEMPTS"] = str(tmp_path / "attempts")
+    stack.stock(TEA=10)
+    stack.start("inventory-worker", module="tests.support.failing.inventory_worker")
+    stack.start("api", "order-worker", "order-relay", "inventory-relay", "beat")
+    return stack
+
+
+def test_neither_server_lets_anybody_in_without_tls(servers: Infrastructure) -> None:
+    # When a client with the right password comes without TLS, then the database refuses it
+    with pytest.raises(psycopg2.OperationalError, match="no encryption"):
+        psycopg2.connect(
+            host="127.0.0.1",
+            port=servers.postgres_port,
+            user="postgres",
+            password=servers.postgres_password,
+            dbname="postgres",
+            sslmode="disable",
+        )
+
+    # And the broker does not even answer
+    plain = f"amqp://deployer:{servers.deployer_password}@127.0.0.1:{servers.amqp_port}/orders"
+    with pytest.raises(OperationalError), Connection(plain, connect_timeout=5) as connection:
+        connection.ensure_connection(max_retries=1, timeout=5)
+
+
+def test_an_order_in_stock_is_confirmed_and_its_customer_gets_two_mails(stack: Stack) -> None:
+    # Given a running system with stock
+    stack.start()
+    stack.stock(TEA=10)
+
+    # When a customer orders some of it
+    order_id = stack.place(("TEA", 3))
+
+    # Then it is confirmed and reserved, and both mails come
+    assert stack.decided(order_id) == ("CONFIRMED", None)
+    assert stack.reserved("TEA") == 3
+
+    def mailed() -> None:
+        assert len(stack.mails()) == 2, stack.mails()
+
+    eventually(mailed)
+
+
+def test_an_event_comes_to_the_queues_of_its_consumers_and_to_no_other(stack: Stack) -> None:
+    for event_type in EVENTS:
+        # Given how many messages each queue has
+        before = {service.name: stack.vhost.depth(service.queue) for service in SERVICES}
+        publisher = next(s.name for s in SERVICES if event_type in s.publishes)
+
+        # When an event of a type is published
+        report = _publish(stack, publisher, [Outgoing(uuid4(), event_type, "{}", uuid4())])
+        assert report.error is None
+
+        # Then each service that consumes it has one more
+        after = {service.name: stack.vhost.depth(service.queue) for service in SERVICES}
+        assert after == {
+            service.name: before[service.name] + (event_type in service.consumes)
+            for service in SERVICES
+        }, event_type
+
+
+def test_an_event_that_comes_fifty_times_has_one_effect(stack: Stack) -> None:
+    # Given an inventory at work
+    stack.stock(TEA=100)
+    stack.start("inventory-worker")
+
+    # When one event comes fifty times
+    line = Line(sku="TEA", quantity=3, unit_price=500)
+    event = Event(
+        source="order",
+        subject=uuid4(),
+        sequence=1,
+        data=OrderCreated(
+            customer_email="ada@example.com", currency="EUR", total=1500, lines=(line,)
+        ),
+    )
+    outgoing = Outgoing(event.id, event.type, codec.encode(event).decode(), event.subject)
+    report = _publish(stack, "order", [outgoing] * 50)
+    assert report.error is None
+
+    # Then it is handled once, and the others are known as duplicates
+    def handled() -> None:
+        assert stack.vhost.depth("inventory.queue") == 0
+        assert stack.log("inventory-worker").count('"outcome": "duplicate"') == 49
+
+    eventually(handled)
+    assert stack.reserved("TEA") == 3
+    assert stack.execute("inventory", "SELECT count(*) FROM inbox") == [1]
+
+
+def test_an_event_that_fails_twice_comes_back_from_its_retry_queues(failing: Stack) -> None:
+    # When an order comes whose handler fails twice
+    order_id = failing.place(("TEA", 1), email="twice@example.com")
+
+    # Then the third attempt confirms it, and nothing is parked
+    assert failing.decided(order_id) == ("CONFIRMED", None)
+    assert failing.reserved("TEA") == 1
+    assert failing.vhost.depth("inventory.dlq") == 0
+
+
+def test_an_event_that_always_fails_is_parked_with_its_reason(failing: Stack) -> None:
+    # When an order comes whose handler fails at every attempt
+    failing.place(("TEA", 1), email="always@example.com")
+
+    # Then it is parked after the last tier
+    def parked() -> Failure:
+        messages = failing.vhost.messages("inventory.dlq")
+        assert len(messages) == 1
+        failure = Failure.from_headers(messages[0].headers)
+        assert failure is not None
+        return failure
+
+    failure = eventually(parked)
+    assert failure.attempts == len(RETRY_TIERS) + 1
+    assert (failure.service, failure.text) == ("inventory", "the shelf is locked")
+
+
+def test_a_message_that_kills_its_worker_each_time_is_dead_lettered(failing: Stack) -> None:
+    # When an order comes whose handler kills its process each time
+    failing.place(("TEA", 1), email="kill@example.com")
+
+    # Then the broker parks it at the delivery limit, and says so
+    def parked() -> None:
+        messages = failing.vhost.messages("inventory.dlq")
+        assert len(messages) == 1
+        assert messages[0].headers["x-death"][0]["reason"] == "delivery_limit"
+
+    eventually(parked, within=60)
+
+
+def test_a_killed_broker_still_has_what_it_confirmed(stack: Stack) -> None:
+    # Given an event that waits for a worker
+    stack.stock(TEA=10)
+    stack.start("api", "order-relay", "order-worker", "beat")
+    order_id = stack.place(("TEA", 1))
+
+    def waits() -> None:
+        assert stack.vhost.depth("inventory.queue") == 1
+
+    eventually(waits)
+
+    # When the broker is killed and comes back, and then the workers start
+    stack.servers.stop_broker()
+    stack.servers.start_broker()
+    stack.start("inventory-worker", "inventory-relay")
+
+    # Then the order is confirmed
+    assert stack.decided(order_id) == ("CONFIRMED", None)
+
+
+def _publish(stack: Stack, service: str, events: list[Outgoing]) -> Report:
+    publisher = ConfirmingPublisher(
+        stack.vhost.amqp_url,
+        tls=stack.vhost.tls,
+        service=service,
+        user=stack.vhost.admin_user,
+        heartbeat=30,
+    )
+    try:
+        return publisher.publish(events)
+    finally:
+        publisher.close()

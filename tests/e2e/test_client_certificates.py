@@ -1,0 +1,50 @@
+"""The whole system runs without a password on the broker."""
+
+import re
+
+from click.testing import CliRunner
+
+from console.authority import Authority
+from console.orderctl import main
+from deploy.local.programs import PROGRAMS
+from tests.support.eventually import eventually
+from tests.support.infrastructure import Infrastructure
+from tests.support.stack import Stack
+
+BY_CERTIFICATE = [p for p in PROGRAMS if p.name not in ("spans", "api")]
+
+
+def test_every_process_works_by_its_certificate(stack: Stack, servers: Infrastructure) -> None:
+    # Given a certificate of each user, and no password
+    environment = {"ORDERS_ENV_FILE": str(servers.operator_environment)}
+    made = CliRunner().invoke(main, ["tls", "init", "--clients"], env=environment)
+    assert made.exit_code == 0, made.output
+    stack.extra["BROKER_PASSWORD_FILE"] = ""
+    authority = Authority(servers.ca_file.parent)
+    stack.start("api")
+    for program in BY_CERTIFICATE:
+        stack.extra["BROKER_CLIENT_CERTIFICATE_FILE"] = str(authority.client_file(program.user))
+        stack.start(program.name)
+
+    # When an order comes
+    stack.stock(TEA=1)
+    order_id = stack.place(("TEA", 1))
+
+    # Then all have done their work
+    assert stack.decided(order_id) == ("CONFIRMED", None)
+    eventually(lambda: _equal(len(stack.mails()), 2))
+
+    # And the broker knows each by its certificate only
+    def known() -> None:
+        logins = stack.vhost.request("GET", f"/vhosts/{stack.vhost.name}/connections").json()
+        found = {(c["user"], c["auth_mechanism"], c["peer_cert_subject"]) for c in logins}
+        users = {program.user for program in BY_CERTIFICATE}
+        assert found == {(user, "EXTERNAL", f"CN={user}") for user in users}
+
+    eventually(known)
+    for program in BY_CERTIFICATE:
+        assert not re.search(r"Traceback|ERROR", stack.log(program.name))
+
+
+def _equal(found: object, expected: object) -> None:
+    assert found == expected

@@ -1,0 +1,239 @@
+"""Flower and the exporter show the workers and their tasks, and nothing that is not theirs."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from console.actions import topology
+from console.authority import Authority
+from deploy.local import credentials
+from deploy.local.programs import PROGRAMS
+from tests.support.eventually import eventually
+from tests.support.stack import Stack
+
+ONLOOKERS = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(not installed, reason="not for this version of Python"),
+    )
+    for name, installed in ((p.name, p.is_installed) for p in PROGRAMS if p.user == "monitor")
+]
+
+
+def flower(stack: Stack, path: str, password: str | None = None) -> httpx.Response:
+    """Ask Flower, as the operator unless another password is given."""
+    known = (stack.servers.secrets_dir / credentials.FLOWER).read_text().strip()
+    url = f"http://127.0.0.1:{stack.ports.flower_port}{path}"
+    return httpx.get(url, auth=("operator", password or known), timeout=10)
+
+
+def rows(stack: Stack) -> list[dict[str, Any]]:
+    """Every task that Flower shows."""
+    return list(flower(stack, "/api/tasks").raise_for_status().json().values())
+
+
+@pytest.fixture
+def watched(stack: Stack, tmp_path: Path) -> Stack:
+    """A running system, with Flower, and an inventory that fails as the address asks for."""
+    (tmp_path / "attempts").mkdir()
+    stack.extra["ATTEMPTS"] = str(tmp_path / "attempts")
+    stack.stock(TEA=100)
+    stack.start("flower")
+    stack.start("inventory-worker", module="tests.support.failing.inventory_worker")
+    stack.start(
+        "api", "order-worker", "order-relay", "inventory-relay", "notification-worker", "beat"
+    )
+    return stack
+
+
+def test_an_event_is_one_row_for_each_service_that_handles_it(watched: Stack) -> None:
+    # when
+    order_id = watched.place(("TEA", 1))
+    assert watched.decided(order_id)[0] == "CONFIRMED"
+
+    # then both consumers of the event have a row of their own, found by the order's id
+    def shown() -> None:
+        handled = {
+            (row["name"], row["worker"], row["state"], row["result"])
+            for row in rows(watched)
+            if order_id in row["kwargs"]
+        }
+        assert handled == {
+            ("order.created", "inventory@inventory", "SUCCESS", "'handled'"),
+            ("order.created", "notification@notification", "SUCCESS", "'handled'"),
+            ("stock.reserved", "order@order", "SUCCESS", "'handled'"),
+            ("order.confirmed", "notification@notification", "SUCCESS", "'handled'"),
+        }
+
+    eventually(shown)
+
+
+def test_no_row_tells_of_a_customer(watched: Stack) -> None:
+    # when an order is handled, one is tried again, and one is parked
+    for name in ("ada.lovelace", "twice", "permanent"):
+        watched.place(("TEA", 1), email=f"{name}@customer.example")
+
+    # then Flower shows how each ended
+    def ended() -> None:
+        states = {row["state"] for row in rows(watched) if row["name"] == "order.created"}
+        assert states >= {"SUCCESS", "FAILURE"}
+        assert flower(watched, "/metrics").text.count('type="task-retried"') > 0
+
+    eventually(ended)
+
+    # And nothing of what was ordered, by whom
+    for row in rows(watched):
+        assert "customer.example" not in str(row)
+        assert "TEA" not in str(row)
+        assert row["args"] == "()"
+        assert row["traceback"] is None
+
+
+def test_flower_asks_for_a_password_and_takes_no_command(watched: Stack) -> None:
+    url = f"http://127.0.0.1:{watched.ports.flower_port}"
+    for path in ("/", "/tasks", "/broker", "/api/tasks", "/api/workers"):
+        assert httpx.get(f"{url}{path}", timeout=10).status_code == 401, path
+        assert flower(watched, path, password="wrong").status_code == 401, path
+        assert flower(watched, path).status_code == 200, path
+
+    # And the right password is no way to stop a worker
+    password = (watched.servers.secrets_dir / credentials.FLOWER).read_text().strip()
+    for command in ("worker/shutdown/order@order", "task/send-task/order.created"):
+        refused = httpx.post(
+            f"{url}/api/{command}", auth=("operator", password), json={"args": []}, timeout=10
+        )
+        assert refused.status_code == 403, command
+
+
+def test_flower_shows_how_full_the_queues_are(watched: Stack) -> None:
+    page = flower(watched, "/broker").text
+
+    assert "inventory.queue" in page
+    assert "management API call failed" not in watched.log("flower")
+
+
+def test_events_that_nobody_takes_hold_up_no_order(watched: Stack) -> None:
+    # given that the exchange of the task events is gone
+    watched.vhost.request("DELETE", f"/exchanges/{watched.vhost.name}/celeryev")
+    workers = ("order-worker", "inventory-worker", "notification-worker")
+    for worker in workers:
+        eventually(lambda w=worker: _says(watched, w, "task events are lost"))
+
+    # when
+    order_id = watched.place(("TEA", 1))
+
+    # then
+    assert watched.decided(order_id)[0] == "CONFIRMED"
+    assert all(watched.runs(worker) for worker in workers)
+
+    # And they leave again once it is back
+    list(topology.apply(watched.broker_admin))
+    for worker in workers:
+        eventually(lambda w=worker: _says(watched, w, "task events leave again"))
+        assert watched.log(worker).count(" ready.") == 1, "its consumer has not started again"
+
+
+def test_a_worker_tells_nothing_when_it_is_told_so(watched: Stack) -> None:
+    # given
+    watched.ask_to_end("order-worker")
+    watched.extra["TASK_EVENTS"] = "false"
+    watched.start("order-worker")
+
+    # when
+    order_id = watched.place(("TEA", 1))
+    assert watched.decided(order_id)[0] == "CONFIRMED"
+
+    # then the others' rows are there, which come later than its own would have
+    def shown() -> None:
+        names = {row["name"] for row in rows(watched) if order_id in row["kwargs"]}
+        assert names == {"order.created", "order.confirmed"}
+
+    eventually(shown)
+
+
+@pytest.mark.parametrize("name", ONLOOKERS[1:])
+def test_the_exporter_counts_each_workers_tasks(watched: Stack, name: str) -> None:
+    # given
+    watched.start(name)
+    url = f"http://127.0.0.1:{watched.ports.exporter_port}/metrics"
+    eventually(lambda: _has(httpx.get(url, timeout=10).text, 'up{hostname="inventory"} 1.0'))
+
+    # when
+    watched.decided(watched.place(("TEA", 1)))
+
+    # then
+    def counted() -> None:
+        page = httpx.get(url, timeout=10).text
+        for worker, event_type in (
+            ("inventory", "order.created"),
+            ("notification", "order.created"),
+            ("order", "stock.reserved"),
+        ):
+            labels = f'{{hostname="{worker}",name="{event_type}",queue_name="celery"}}'
+            _has(page, f"celery_task_succeeded_total{labels} 1.0")
+            _has(page, f'celery_worker_up{{hostname="{worker}"}} 1.0')
+
+    eventually(counted)
+
+
+@pytest.mark.parametrize("name", ONLOOKERS[1:])
+def test_onlookers_are_back_after_the_broker_was_away(watched: Stack, name: str) -> None:
+    # given
+    watched.start(name)
+    watched.servers.stop_broker()
+    try:
+        eventually(lambda: _says(watched, "flower", "no task event is heard"))
+    finally:
+        watched.servers.start_broker()
+
+    # then both hear all workers again
+    def heard() -> None:
+        page = flower(watched, "/metrics").text
+        exported = httpx.get(
+            f"http://127.0.0.1:{watched.ports.exporter_port}/metrics", timeout=10
+        ).text
+        assert watched.runs("flower")
+        assert watched.runs(name)
+        for worker in ("order", "inventory", "notification"):
+            _has(page, f'flower_worker_online{{worker="{worker}@{worker}"}} 1.0')
+            _has(exported, f'celery_worker_up{{hostname="{worker}"}} 1.0')
+
+    eventually(heard, within=60)
+    order_id = watched.place(("TEA", 1))
+    watched.decided(order_id, within=60)
+    eventually(lambda: _has(str(rows(watched)), order_id))
+    page = f"http://127.0.0.1:{watched.ports.exporter_port}/metrics"
+    success = 'task_succeeded_total{hostname="order",name="stock.reserved",queue_name="celery"} 1.0'
+    eventually(lambda: _has(httpx.get(page, timeout=10).text, success))
+
+
+@pytest.mark.parametrize("name", ONLOOKERS)
+@pytest.mark.parametrize("wrong", ["authority", "host name"])
+def test_an_onlooker_refuses_a_broker_that_it_cannot_be_sure_of(
+    stack: Stack, tmp_path: Path, name: str, wrong: str
+) -> None:
+    # given
+    if wrong == "authority":
+        other = Authority(tmp_path / "other")
+        list(other.init())
+        stack.extra["BROKER_CA_FILE"] = str(other.certificate_file)
+    else:
+        stack.extra["BROKER_SERVER_HOSTNAME"] = "elsewhere.example"
+
+    # when
+    stack.start(name)
+
+    # then
+    eventually(lambda: _says(stack, name, "certificate verify failed"))
+    password = (stack.servers.secrets_dir / "monitor.broker").read_text().strip()
+    assert password not in stack.log(name)
+
+
+def _says(stack: Stack, name: str, text: str) -> None:
+    _has(stack.log(name), text)
+
+
+def _has(page: str, text: str) -> None:
+    assert text in page

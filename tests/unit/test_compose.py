@@ -1,0 +1,443 @@
+"""docker-compose.yml says what the code says, and lets no container do more than it needs."""
+
+import configparser
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from console.authority import SERVERS
+from deploy.compose import monitoring, secret_files
+from deploy.local import credentials
+from deploy.local.health import HEARTBEAT
+from deploy.local.ports import Ports
+from deploy.local.programs import PROGRAMS, WITH_BROKER, WITH_DATABASE, Health, Program
+from deploy.local.templates import render
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: s for name, s in SERVICES.items() if "ORDERS_IMAGE" in s["image"]}
+
+#: Of our image, but no programs: they do something once, and end.
+ONCE = ("certificates", "deploy")
+
+#: A program of a local run, and the service that does its work in containers.
+REPLACED = {
+    # Jaeger keeps spans and has a page for them, but is in no Debian.
+    "spans": "jaeger",
+}
+
+#: A program of a service that talks to RabbitMQ, and itself does not.
+WITHOUT_BROKER = {"api"}
+
+#: The ports of what a local run does not have.
+ONLY_HERE = {"GRAFANA_PORT": 3000, "JAEGER_PORT": 16686}
+
+PROGRAMS_HERE = [program for program in PROGRAMS if program.name not in REPLACED]
+
+every_service = pytest.mark.parametrize("name", SERVICES)
+every_program = pytest.mark.parametrize("program", PROGRAMS_HERE, ids=lambda p: p.name)
+
+
+# --- What runs ----------------------------------------------------------------------------------
+
+
+def test_the_programs_are_those_of_a_local_run_with_the_same_commands_in_the_same_order() -> None:
+    # given
+    local = [
+        # A container has an address of its own; which of it are published is another matter.
+        (program.name, re.sub(r"127\.0\.0\.1:\$\w+", "0.0.0.0:8000", program.command).split())
+        for program in PROGRAMS_HERE
+    ]
+
+    # then
+    assert [(n, _words(s["command"])) for n, s in OURS.items() if n not in ONCE] == local
+
+
+def test_a_program_that_has_no_service_is_replaced_by_another() -> None:
+    assert set(REPLACED) <= {program.name for program in PROGRAMS}
+    assert not set(REPLACED) & SERVICES.keys()
+    assert set(REPLACED.values()) <= SERVICES.keys()
+
+
+def _words(command: str | list[str]) -> list[str]:
+    return command.split() if isinstance(command, str) else command
+
+
+@every_program
+def test_a_program_gets_its_own_users_secrets_and_no_other(program: Program) -> None:
+    # given
+    service = OURS[program.name]
+    with_broker = program.user in WITH_BROKER and program.name not in WITHOUT_BROKER
+    files = [
+        *([f"{program.user}.broker"] if with_broker else []),
+        *([f"{program.user}.database"] if program.user in WITH_DATABASE else []),
+    ]
+
+    # when
+    told = {n: v for n, v in service["environment"].items() if n.endswith("_PASSWORD_FILE")}
+
+    # then
+    assert service["secrets"] == files
+    assert sorted(told.values()) == [f"/run/secrets/{file}" for file in files]
+    if with_broker:
+        assert service["environment"]["BROKER_USER"] == program.user
+
+
+@every_program
+def test_a_program_waits_for_the_deployment(program: Program) -> None:
+    assert OURS[program.name]["depends_on"] == {
+        "deploy": {"condition": "service_completed_successfully"}
+    }
+
+
+def test_the_deployment_waits_for_healthy_servers_and_they_wait_for_their_certificates() -> None:
+    # given
+    servers = ("postgres", "rabbitmq")
+
+    # then
+    assert OURS["deploy"]["depends_on"] == {s: {"condition": "service_healthy"} for s in servers}
+    for server in servers:
+        assert SERVICES[server]["depends_on"] == {
+            "certificates": {"condition": "service_completed_successfully"}
+        }
+    assert not OURS["certificates"]["depends_on"]
+
+
+@every_service
+def test_every_name_in_a_service_is_declared(name: str) -> None:
+    # given
+    service = SERVICES[name]
+    volumes = [volume.split(":") for volume in service.get("volumes", [])]
+    secrets = [s if isinstance(s, str) else s["source"] for s in service.get("secrets", [])]
+
+    # then
+    assert set(service.get("depends_on", {})) <= SERVICES.keys()
+    assert set(secrets) <= COMPOSE["secrets"].keys()
+    for source, _, *_mode in volumes:
+        if source.startswith("."):
+            assert (ROOT / source).exists(), source
+        else:
+            assert source in COMPOSE["volumes"]
+
+
+# --- TLS ----------------------------------------------------------------------------------------
+
+
+def _mounts(service: dict[str, Any]) -> set[str]:
+    return set(service.get("volumes", []))
+
+
+def test_a_servers_key_is_seen_by_it_only_and_the_authoritys_by_none() -> None:
+    for volume in ("authority", "trust", *(f"{server}-tls" for server in SERVERS)):
+        # when
+        writers = {n for n, s in SERVICES.items() if _mounts(s) & {f"{volume}:{_place(volume)}"}}
+        readers = {n for n, s in SERVICES.items() if f"{volume}:{_place(volume)}:ro" in _mounts(s)}
+
+        # then
+        assert writers == {"certificates"}, volume
+        if volume == "authority":
+            assert not readers
+        elif volume != "trust":
+            assert readers == {volume.removesuffix("-tls")}
+
+
+def _place(volume: str) -> str:
+    return f"/tls/{volume.removesuffix('-tls')}"
+
+
+@pytest.mark.parametrize("name", [name for name in OURS if name != "certificates"])
+def test_a_client_trusts_the_authority_and_goes_to_a_name_that_is_in_the_certificates(
+    name: str,
+) -> None:
+    # given
+    environment = OURS[name]["environment"]
+    names = OURS["certificates"]["environment"]["TLS_NAMES"].split(",")
+
+    # then
+    assert _mounts(OURS[name]) == {"trust:/tls/trust:ro"}
+    for server in ("BROKER", "DATABASE"):
+        if f"{server}_HOST" in environment:
+            assert environment[f"{server}_HOST"] in names
+            assert environment[f"{server}_CA_FILE"] == str(secret_files.CA_FILE)
+    if address := environment.get("BROKER_ADMIN_URL"):
+        assert re.fullmatch(rf"https://({'|'.join(names)}):15671", address)
+
+
+def test_every_server_gets_its_certificate_under_the_number_of_its_own_user() -> None:
+    # given
+    script = OURS["certificates"]["entrypoint"][-1]
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text()
+
+    # then
+    assert f"for server in {' '.join(SERVERS)};" in script
+    assert {SERVICES[s]["user"] for s in (*SERVERS, "certificates")} == {"999:999"}
+    owned = re.findall(r"install -d -o 999 -g 999 -m \d+ (.*?)(?: \\)?$", dockerfile, re.MULTILINE)
+    assert set(" ".join(owned).split()) == {v.split(":")[1] for v in _mounts(OURS["certificates"])}
+
+
+def test_the_broker_listens_with_tls_only(tmp_path: Path) -> None:
+    # when
+    secret_files.write(tmp_path)
+    settings = _settings((tmp_path / secret_files.BROKER_CONFIGURATION).read_text())
+
+    # then
+    assert settings["listeners.tcp"] == "none"
+    assert settings["listeners.ssl.default"] == "0.0.0.0:5671"
+    assert not any(name.startswith("management.tcp") for name in settings)
+    mounted = {f"{volume.split(':')[1]}/" for volume in _mounts(SERVICES["rabbitmq"])}
+    for file in ("cacertfile", "certfile", "keyfile"):
+        assert any(settings[f"ssl_options.{file}"].startswith(place) for place in mounted)
+
+
+def test_the_database_is_configured_as_in_a_local_run_but_for_where_things_are() -> None:
+    # given
+    local = _settings(
+        render("postgresql.conf.j2", ports=Ports.model_construct(), durable=True, server_file="")
+    )
+    here = _settings((ROOT / "deploy/compose/postgres/postgresql.conf").read_text())
+
+    # when
+    different = {name for name in local.keys() | here if local.get(name) != here.get(name)}
+
+    # then
+    assert different == {
+        *("listen_addresses", "port", "unix_socket_directories", "hba_file"),
+        *("ssl_cert_file", "ssl_key_file"),
+    }
+
+
+def test_the_database_lets_nobody_in_from_elsewhere_without_tls() -> None:
+    lines = (ROOT / "deploy/compose/postgres/pg_hba.conf").read_text().splitlines()
+    access = [line.split() for line in lines if line and not line.startswith("#")]
+
+    assert {(line[0], line[-1]) for line in access} == {
+        ("local", "scram-sha-256"),
+        ("hostssl", "scram-sha-256"),
+    }
+
+
+def _settings(text: str) -> dict[str, str]:
+    lines = (line for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return {name.strip(): value.strip() for name, _, value in (x.partition("=") for x in lines)}
+
+
+# --- Metrics and traces -------------------------------------------------------------------------
+
+
+def test_what_prometheus_reads_is_what_the_code_makes() -> None:
+    assert monitoring.FILE.read_text() == monitoring.configuration(), "run: make secrets"
+
+
+@every_program
+def test_a_program_shows_its_metrics_where_prometheus_asks(program: Program) -> None:
+    # given
+    environment = OURS[program.name]["environment"]
+    asked = re.findall(r'"([a-z-]+):(\d+)"', monitoring.FILE.read_text())
+
+    # then
+    assert ((program.name, str(monitoring.PORT)) in asked) == bool(program.metrics_variable)
+    if program.health is Health.HEARTBEAT:
+        assert environment["METRICS_PORT"] == str(monitoring.PORT)
+        assert environment["METRICS_HOST"] == "0.0.0.0"
+
+
+def test_the_apis_processes_share_their_counts_in_memory() -> None:
+    directory = OURS["api"]["environment"]["PROMETHEUS_MULTIPROC_DIR"]
+    assert directory in OURS["api"]["tmpfs"]
+
+
+@every_program
+def test_a_program_sends_its_spans_to_jaeger(program: Program) -> None:
+    endpoint = OURS[program.name]["environment"]["OTLP_ENDPOINT"]
+    assert endpoint == "${OTLP_ENDPOINT:-http://jaeger:4318}"
+
+
+def test_grafana_finds_the_dashboards_and_the_prometheus() -> None:
+    # given
+    provisioning = ROOT / "deploy/compose/grafana"
+    (provider,) = yaml.safe_load((provisioning / "dashboards/orders.yml").read_text())["providers"]
+    (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yml").read_text())[
+        "datasources"
+    ]
+    grafana = SERVICES["grafana"]
+
+    # then
+    dashboards = provider["options"]["path"]
+    assert f"./deploy/grafana:{dashboards}:ro" in _mounts(grafana)
+    assert "./deploy/compose/grafana:/etc/grafana/provisioning:ro" in _mounts(grafana)
+    home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert (ROOT / "deploy/grafana" / home.relative_to(dashboards)).exists()
+    assert source["url"] == "http://prometheus:9090"
+    assert SERVICES["prometheus"]["ports"][0].endswith(":9090")
+
+
+# --- Health -------------------------------------------------------------------------------------
+
+
+@every_service
+def test_every_service_has_a_health_check_or_a_reason(name: str) -> None:
+    assert ("healthcheck" in SERVICES[name]) != bool(SERVICES[name].get("x-no-healthcheck"))
+
+
+@every_program
+def test_a_program_is_healthy_when_it_is_in_a_local_run(program: Program) -> None:
+    # given
+    service = OURS[program.name]
+    test = service.get("healthcheck", {}).get("test", [])
+
+    # then
+    match program.health:
+        case Health.READY:
+            assert "http://127.0.0.1:8000/readyz" in test[-1]
+        case Health.HEARTBEAT:
+            file = service["environment"]["HEALTH_FILE"]
+            assert f"os.stat('{file}').st_mtime > {HEARTBEAT:g})" in test[-1]
+        case Health.RUNS:
+            assert not test
+
+
+# --- Confinement --------------------------------------------------------------------------------
+
+
+@every_service
+def test_every_service_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert "/tmp" in service["tmpfs"]
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert not service.get("privileged")
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["user"].split(":")[0] not in ("", "0", "root")
+
+
+@every_service
+def test_every_service_has_limits(name: str) -> None:
+    service = SERVICES[name]
+    assert {"mem_limit", "cpus", "pids_limit", "logging"} <= service.keys()
+    assert {"max-size", "max-file"} <= service["logging"]["options"].keys()
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_servers_memory_belongs_to_its_user(name: str) -> None:
+    # given
+    uid, gid = SERVICES[name]["user"].split(":")
+    over_the_image = [place for place in SERVICES[name]["tmpfs"] if place != "/tmp"]
+
+    # then
+    assert over_the_image
+    assert all(place.endswith(f":uid={uid},gid={gid}") for place in over_the_image)
+
+
+def test_every_published_port_is_on_this_machine_only_and_has_the_default_of_a_local_run() -> None:
+    # given
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert published
+    local = {n.upper(): port for n, port in Ports.model_construct().model_dump().items()}
+    defaults = local | ONLY_HERE
+
+    # then
+    for port in published:
+        parts = re.fullmatch(r"127\.0\.0\.1:\$\{([A-Z_]+):-(\d+)\}:\d+", port)
+        assert parts, port
+        assert defaults[parts[1]] == int(parts[2])
+
+
+@every_service
+def test_every_image_is_a_variable_with_a_default(name: str) -> None:
+    image = SERVICES[name]["image"]
+    assert re.fullmatch(r"\$\{[A-Z]+_IMAGE:-[a-z/]+:[a-z0-9.-]+\}", image)
+    assert not image.endswith(":latest}")
+
+
+def test_the_tests_on_containers_run_on_the_images_of_the_compose_file() -> None:
+    source = (ROOT / "tests/support/containers.py").read_text()
+    for name in ("rabbitmq", "postgres"):
+        variable, default = re.findall(r"\{([A-Z_]+):-(.+)\}", SERVICES[name]["image"])[0]
+        assert f'os.environ.get("{variable}", "{default}")' in source
+        assert f'"${{{variable}:-{default}}}"' in (ROOT / ".ci/run").read_text()
+
+
+# --- Secrets ------------------------------------------------------------------------------------
+
+
+def test_secrets_are_files_that_git_and_the_image_do_not_get() -> None:
+    # given
+    directory = secret_files.DIRECTORY.relative_to(ROOT)
+
+    # then
+    assert COMPOSE["secrets"] == {
+        name: {"file": f"{directory}/{name}"} for name in secret_files.names()
+    }
+    assert f"{directory}/" in (ROOT / ".gitignore").read_text().splitlines()
+    # The image gets what is named, and this is not.
+    assert not any(line.startswith("!deploy") for line in _dockerignore())
+
+
+def test_the_deployment_has_every_password() -> None:
+    assert sorted(OURS["deploy"]["secrets"]) == sorted(credentials.names())
+
+
+@every_service
+def test_no_environment_variable_is_a_secret(name: str) -> None:
+    for variable in SERVICES[name].get("environment", {}):
+        assert not re.search(r"(PASSWORD|PASS|SECRET|TOKEN|KEY)$", variable)
+
+
+def test_only_the_owner_of_the_directory_reaches_the_secrets(tmp_path: Path) -> None:
+    # when
+    secret_files.write(tmp_path / "secrets")
+    password = credentials.read(tmp_path / "secrets", credentials.DEPLOYER)
+    secret_files.write(tmp_path / "secrets")
+
+    # then every file is there, and a second run changed no password
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    assert sorted(p.name for p in (tmp_path / "secrets").iterdir()) == sorted(secret_files.names())
+    configuration = (tmp_path / "secrets" / secret_files.BROKER_CONFIGURATION).read_text()
+    assert f"default_pass = {password}\n" in configuration
+
+
+# --- The image ----------------------------------------------------------------------------------
+
+
+def test_the_image_gets_the_packages_that_the_programs_consist_of() -> None:
+    # given
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    packages = setup["importlinter"]["root_packages"].split()
+
+    # then
+    assert {line[1:] for line in _dockerignore() if line.startswith("!")} == {
+        *packages,
+        "requirements/run.txt",
+    }
+
+
+def _dockerignore() -> list[str]:
+    return (ROOT / ".dockerignore").read_text().splitlines()
+
+
+# --- The file itself ----------------------------------------------------------------------------
+
+
+def test_docker_compose_understands_the_file() -> None:
+    # given
+    commands = (["docker", "compose"], ["docker-compose"])
+    working = [c for c in commands if shutil.which(c[0]) and _run([*c, "version"]) is None]
+    if not working:
+        pytest.skip("NOT RUN, there is no docker compose here: docker compose config")
+
+    # then
+    for command in working:
+        assert _run([*command, "config", "--quiet"]) is None
+
+
+def _run(command: list[str]) -> str | None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else done.stderr or str(done.returncode)

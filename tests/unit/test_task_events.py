@@ -1,0 +1,100 @@
+"""What onlookers are told of a worker's tasks, and what they are not."""
+
+import json
+from typing import Any, cast
+
+import pytest
+from amqp import Message
+
+from common import task_events
+from common.lossy_publisher import LossyPublisher
+from common.task_events import TASKS_PER_SECOND, TaskEvents
+
+
+class Telling:
+    """The events of a worker, and what has left."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[Message, str]] = []
+        self.events = TaskEvents(cast(LossyPublisher, self), hostname="order@order")
+
+    def publish(self, message: Message, *, exchange: str, routing_key: str) -> None:
+        self.messages.append((message, exchange))
+
+    def told(self) -> list[dict[str, Any]]:
+        """Flush; returns the events of the messages that have left."""
+        self.events.flush()
+        return [event for message, _ in self.messages for event in json.loads(message.body)]
+
+
+@pytest.fixture
+def telling() -> Telling:
+    return Telling()
+
+
+def test_events_leave_in_one_message(telling: Telling) -> None:
+    # when
+    telling.events.send("worker-heartbeat", active=1, retry=True)
+    telling.events.send("task-received", uuid="1", name="order.created")
+    telling.events.send("task-started", uuid="1")
+
+    # then
+    kinds = [(event["type"], event["hostname"]) for event in telling.told()]
+    assert kinds == [
+        (t, "order@order") for t in ("worker-heartbeat", "task-received", "task-started")
+    ]
+    ((_, exchange),) = telling.messages
+    assert exchange == "celeryev"
+
+
+def test_nothing_leaves_when_nothing_happened(telling: Telling) -> None:
+    assert telling.told() == []
+    assert telling.messages == []
+
+
+def test_an_error_is_told_by_its_class_alone(telling: Telling) -> None:
+    # given an error whose text and trace quote a customer
+    secret = "ada@example.com"
+    telling.events.send("task-received", uuid="1", name="order.created", root_id=secret)
+
+    # when
+    error = {"exception": f"IntegrityError('Key (email)=({secret})')", "traceback": secret}
+    telling.events.send("task-failed", uuid="1", **error)
+
+    # then
+    told = telling.told()
+    assert told[-1]["exception"] == "IntegrityError()"
+    assert secret not in json.dumps(told)
+
+
+def test_of_too_many_tasks_some_are_told_whole_and_others_not_at_all(
+    telling: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given tasks that all come in one second
+    monkeypatch.setattr(task_events.time, "monotonic", lambda: 1000.0)
+    tasks = [str(number) for number in range(TASKS_PER_SECOND + 10)]
+
+    # when
+    for kind in ("task-received", "task-started", "task-succeeded"):
+        for task in tasks:
+            telling.events.send(kind, uuid=task)
+
+    # then
+    told = [event["uuid"] for event in telling.told()]
+    assert sorted(told) == sorted(3 * tasks[:TASKS_PER_SECOND])
+
+    # when a second has passed
+    telling.messages.clear()
+    monkeypatch.setattr(task_events.time, "monotonic", lambda: 1001.0)
+    telling.events.send("task-received", uuid="later")
+
+    # then
+    assert [event["uuid"] for event in telling.told()] == ["later"]
+
+
+def test_nothing_is_kept_of_a_task_that_has_ended(telling: Telling) -> None:
+    for last in ("task-succeeded", "task-failed", "task-retried", "task-rejected"):
+        telling.events.send("task-received", uuid=last)
+        telling.events.send(last, uuid=last)
+
+    assert telling.events._told == set()
