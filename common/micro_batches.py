@@ -100,7 +100,7 @@ class MicroBatches:
                 self._settle(reception, error)
             else:
                 done.append(reception.receipt.message)
-                self._tell(reception, "task-succeeded", result=outcome.value)
+                self._tell(reception, "task-succeeded", result=repr(outcome.value))
         metrics.BATCH.observe(len(batch))
         self._consumer.acknowledgements.acknowledge(done)
         self._dispatch()
@@ -126,7 +126,7 @@ class MicroBatches:
             self._tell(reception, "task-failed", exception=repr(error))
         elif isinstance(error, reception.task.dont_autoretry_for):
             self._consumer.park(reception.receipt, error)
-            self._tell(reception, "task-rejected")
+            self._tell(reception, "task-failed", exception=repr(error))
         else:
             self._consumer.retry(reception.receipt, error)
             self._tell(reception, "task-retried", exception=repr(error))
