@@ -28,6 +28,9 @@ FILES = SESSIONS = 2 * CLIENTS
 #: 20 kB: to keep each of 500 is just found, each of 5,000 certainly.
 MEMORY = 10_000
 
+#: Keeps the tasks that it shows in memory, up to a number that a test does not reach.
+COLLECTS = "flower"
+
 
 @dataclass(frozen=True)
 class Usage:

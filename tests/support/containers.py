@@ -62,6 +62,12 @@ class Container:
         self.container.get_wrapped_container().start()
         self.wait()
 
+    def control(self, *command: str) -> None:
+        """Run a command of `rabbitmqctl` in it."""
+        code, output = self.container.get_wrapped_container().exec_run(["rabbitmqctl", *command])
+        if code:
+            raise RuntimeError(output.decode())
+
     def wait(self) -> None:
         """Wait until it answers; raises `RuntimeError` with its log when it ends or does not."""
         deadline = time.monotonic() + PATIENCE
