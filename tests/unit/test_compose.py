@@ -12,7 +12,7 @@ import yaml
 
 from console.authority import SERVERS
 from deploy.compose import monitoring, secret_files
-from deploy.local import credentials
+from deploy.local import broker, credentials
 from deploy.local.health import HEARTBEAT
 from deploy.local.ports import Ports
 from deploy.local.programs import PROGRAMS, WITH_BROKER, WITH_DATABASE, Health, Program
@@ -208,6 +208,10 @@ def test_the_broker_listens_with_tls_only(tmp_path: Path) -> None:
     assert settings["listeners.tcp"] == "none"
     assert settings["listeners.ssl.default"] == "0.0.0.0:5671"
     assert not any(name.startswith("management.tcp") for name in settings)
+    # Its metrics would be shown without TLS on the same port otherwise, and the node not start.
+    assert "{rabbitmq_prometheus, [{tcp_config, []}]}" in broker.ADVANCED.read_text()
+    place = f"./{broker.ADVANCED.relative_to(ROOT)}:/etc/rabbitmq/advanced.config:ro"
+    assert place in _mounts(SERVICES["rabbitmq"])
     mounted = {f"{volume.split(':')[1]}/" for volume in _mounts(SERVICES["rabbitmq"])}
     for file in ("cacertfile", "certfile", "keyfile"):
         assert any(settings[f"ssl_options.{file}"].startswith(place) for place in mounted)
