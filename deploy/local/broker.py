@@ -14,7 +14,7 @@ from deploy.local.templates import render
 
 #: Debian's own wrapper in /usr/sbin insists on the user rabbitmq and on /var/lib.
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
-PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus", "rabbitmq_auth_mechanism_ssl")
+PLUGINS = REPOSITORY / "deploy/rabbitmq/enabled_plugins"
 VHOST = "orders"
 DEPLOYER = "deployer"
 
@@ -39,7 +39,7 @@ def prepare(state: StateDirectory, ports: Ports) -> None:
     home = user.directory(_home(state))
     user.file(home / "rabbitmq.conf", _configuration(state, ports))
     user.file(home / "advanced.config", ADVANCED.read_text())
-    user.file(home / "enabled_plugins", f"[{','.join(PLUGINS)}].\n")
+    user.file(home / "enabled_plugins", PLUGINS.read_text())
     cookie = home / ".erlang.cookie"
     if not cookie.exists():
         user.file(cookie, secrets.token_hex(24), mode=0o400)

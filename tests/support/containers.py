@@ -125,6 +125,7 @@ def _rabbitmq(state: StateDirectory, ports: Ports) -> Iterator[Container]:
             state.secrets
             / secret_files.BROKER_CONFIGURATION: "/etc/rabbitmq/conf.d/20-orders.conf",
             broker.ADVANCED: "/etc/rabbitmq/advanced.config",
+            broker.PLUGINS: "/etc/rabbitmq/enabled_plugins",
             certificates.ca_file(state): str(secret_files.CA_FILE),
             _readable(state, "rabbitmq"): str(secret_files.BROKER_CERTIFICATE),
         },

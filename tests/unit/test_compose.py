@@ -212,6 +212,10 @@ def test_the_broker_listens_with_tls_only(tmp_path: Path) -> None:
     assert "{rabbitmq_prometheus, [{tcp_config, []}]}" in broker.ADVANCED.read_text()
     place = f"./{broker.ADVANCED.relative_to(ROOT)}:/etc/rabbitmq/advanced.config:ro"
     assert place in _mounts(SERVICES["rabbitmq"])
+    # A mechanism that a plugin brings is a login that fails without it.
+    place = f"./{broker.PLUGINS.relative_to(ROOT)}:/etc/rabbitmq/enabled_plugins:ro"
+    assert place in _mounts(SERVICES["rabbitmq"])
+    assert "rabbitmq_auth_mechanism_ssl" in broker.PLUGINS.read_text()
     mounted = {f"{volume.split(':')[1]}/" for volume in _mounts(SERVICES["rabbitmq"])}
     for file in ("cacertfile", "certfile", "keyfile"):
         assert any(settings[f"ssl_options.{file}"].startswith(place) for place in mounted)
