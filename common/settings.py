@@ -149,8 +149,8 @@ class BrokerSettings(Settings):
     health_file: Path | None = None
     #: The process shows its metrics on this port; nowhere when unset.
     metrics_port: int | None = Field(None, ge=1, le=65535)
-    #: Where it listens for them. They ask nobody who they are: another address only where a private
-    #: network ends at it, as that of a container.
+    #: Where it listens for them, and an onlooker for all. They ask nobody who they are: another
+    #: address only where a private network ends at it, as that of a container.
     metrics_host: str = "127.0.0.1"
     #: Seconds; must be what the topology was applied with, see `common.kombu_topology.RETRY_TIERS`.
     retry_tiers: RetryTiers = RETRY_TIERS

@@ -44,7 +44,7 @@ def options(settings: ExporterSettings) -> dict[str, Any]:
         "accept_content": "json",
         "retry_interval": RETRY_INTERVAL,
         "log_level": settings.log_level,
-        "host": "127.0.0.1",
+        "host": settings.metrics_host,
         "port": settings.exporter_port,
     }
 

@@ -77,7 +77,7 @@ def main() -> None:
 
 def configure(settings: FlowerSettings) -> None:
     """Set Flower's options, which are one object for the whole process."""
-    options.address = "127.0.0.1"
+    options.address = settings.metrics_host
     options.port = settings.flower_port
     options.basic_auth = [f"{settings.flower_user}:{settings.flower_password.get_secret_value()}"]
     options.broker_api = _broker_api(settings)

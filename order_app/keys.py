@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 
 from sqlalchemy import or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from common.errors import OrderSystemError
@@ -55,13 +56,36 @@ def create(session: Session, name: str, scopes: Iterable[Scope]) -> str:
 
     Raises `ValueError` for a name that is not one to 64 letters, digits, spaces and `._@-`.
     """
+    key = generate()
+    if not register(session, key, name, scopes):
+        raise ValueError("by chance there was a key with the same prefix; try again")
+    return key
+
+
+def generate() -> str:
+    """Return a new key, which nobody knows yet, the database neither."""
+    return f"ok_{secrets.token_hex(4)}_{secrets.token_hex(24)}"
+
+
+def register(session: Session, key: str, name: str, scopes: Iterable[Scope]) -> bool:
+    """Store a key that somebody else has generated; to repeat it is harmless.
+
+    Returns whether it is new. Raises `ValueError` for what is no key, for a bad name (see `create`)
+    and for a key that is stored differently.
+    """
+    prefix = prefix_of(key)
+    if prefix is None:
+        raise ValueError("this is not a key")
     if not _NAME.fullmatch(name):
         raise ValueError("a key's name has 1 to 64 letters, digits, spaces and . _ @ -")
-    prefix = secrets.token_hex(4)
-    key = f"ok_{prefix}_{secrets.token_hex(24)}"
-    session.add(ApiKeyRow(prefix=prefix, name=name, hash=digest(key), scopes=sorted(set(scopes))))
-    session.flush()
-    return key
+    told = {"name": name, "hash": digest(key), "scopes": sorted(set(scopes))}
+    new = insert(ApiKeyRow).values(prefix=prefix, **told).on_conflict_do_nothing()
+    if session.execute(new.returning(ApiKeyRow.prefix)).first():
+        return True
+    stored = session.get_one(ApiKeyRow, prefix)
+    if any(getattr(stored, column) != value for column, value in told.items()):
+        raise ValueError(f"the key {prefix} is stored already, with another secret, name or scope")
+    return False
 
 
 def all_keys(session: Session) -> list[ApiKey]:

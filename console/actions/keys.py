@@ -1,4 +1,4 @@
-"""Makes, shows and revokes the keys to the API, with the order service's own rights."""
+"""Makes, registers, shows and revokes the keys to the API, with the order service's own rights."""
 
 from collections.abc import Sequence
 
@@ -15,6 +15,15 @@ def create(settings: DatabaseSettings, name: str, scopes: Sequence[Scope]) -> st
     try:
         with transaction(settings, ORDER) as session:
             return keys.create(session, name, scopes)
+    except ValueError as error:
+        raise ActionError(str(error)) from None
+
+
+def register(settings: DatabaseSettings, key: str, name: str, scopes: Sequence[Scope]) -> bool:
+    """Store a key that exists; return whether it is new. Raises `ActionError` for a wrong one."""
+    try:
+        with transaction(settings, ORDER) as session:
+            return keys.register(session, key, name, scopes)
     except ValueError as error:
         raise ActionError(str(error)) from None
 

@@ -22,9 +22,7 @@ def keys() -> None:
     """Make, show and revoke the keys to the API."""
 
 
-@keys.command(epilog='Example: orderctl keys create "web shop" --scope orders:write')
-@click.argument("name")
-@click.option(
+_scopes = click.option(
     "--scope",
     "scopes",
     type=click.Choice([str(scope) for scope in Scope]),
@@ -32,6 +30,11 @@ def keys() -> None:
     required=True,
     help="May be repeated.",
 )
+
+
+@keys.command(epilog='Example: orderctl keys create "web shop" --scope orders:write')
+@click.argument("name")
+@_scopes
 @click.option(
     "--file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -48,6 +51,30 @@ def create(name: str, scopes: tuple[str, ...], *, file: Path | None) -> None:
         with _new_file(file) as output:
             output.write(actions.create(settings, name, wanted) + "\n")
         click.echo(f"the key of {name} is in {file}")
+
+
+@keys.command(epilog="Example: orderctl keys register prometheus --scope ops --file key")
+@click.argument("name")
+@_scopes
+@click.option(
+    "--file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="Holds the key, in one line.",
+)
+def register(name: str, scopes: tuple[str, ...], *, file: Path) -> None:
+    """Let the API take the key in a file as NAME's; a revoked one stays revoked."""
+    settings = load_operator(DatabaseSettings)
+    try:
+        key = file.read_text().rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it holds no key"
+        raise ActionError(f"cannot read {file}: {reason}") from None
+    try:
+        new = actions.register(settings, key, name, [Scope(scope) for scope in scopes])
+    except ActionError as error:
+        raise ActionError(f"{file}: {error}") from None
+    click.echo(f"the key of {name} is {'registered' if new else 'known'}")
 
 
 @keys.command("list", epilog="Example: orderctl keys list --json")

@@ -13,6 +13,9 @@ FILE = REPOSITORY / "deploy/compose/prometheus.yml"
 #: Where docker-compose.yml mounts the alerts.
 RULES = Path("/etc/prometheus/alerts.yml")
 
+#: Where it finds its key to the API, the only program that asks for one.
+KEY_FILE = Path("/run/secrets") / secret_files.PROMETHEUS
+
 #: Where each container shows its metrics, and the API all that it has.
 PORT = 8000
 
@@ -21,7 +24,13 @@ def configuration() -> str:
     """Return what Prometheus reads."""
     return prometheus.configuration(
         [
-            prometheus.Target(PORT, program.user, program.name, host=program.name)
+            prometheus.Target(
+                PORT,
+                program.user,
+                program.name,
+                host=program.name,
+                key_file=KEY_FILE if program.name == "api" else None,
+            )
             for program in PROGRAMS
             if program.metrics_variable
         ],

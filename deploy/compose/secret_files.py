@@ -5,6 +5,7 @@ from pathlib import Path
 
 from deploy.local import REPOSITORY, account, broker, credentials
 from deploy.local.ports import Ports
+from order_app import keys
 
 #: Where docker-compose.yml looks for them.
 DIRECTORY = REPOSITORY / "deploy/compose/secrets"
@@ -15,6 +16,9 @@ BROKER_CONFIGURATION = "rabbitmq.conf"
 #: The password of Grafana's user `admin`.
 GRAFANA = "grafana.admin"
 
+#: The key with which Prometheus asks the API for its metrics.
+PROMETHEUS = "prometheus.api-key"
+
 #: Where a container finds the authority's certificate, and the broker its own with its key.
 CA_FILE = Path("/tls/trust/ca.crt")
 BROKER_CERTIFICATE = Path("/tls/rabbitmq/rabbitmq.pem")
@@ -22,11 +26,11 @@ BROKER_CERTIFICATE = Path("/tls/rabbitmq/rabbitmq.pem")
 
 def names() -> list[str]:
     """Return the name of every file of a secret."""
-    return [*credentials.names(), GRAFANA, BROKER_CONFIGURATION]
+    return [*credentials.names(), GRAFANA, PROMETHEUS, BROKER_CONFIGURATION]
 
 
 def write(directory: Path) -> None:
-    """Write every password that does not exist yet, and the broker's configuration.
+    """Write every password and key that does not exist yet, and the broker's configuration.
 
     On this machine only the owner of the directory reaches them.
     """
@@ -36,6 +40,9 @@ def write(directory: Path) -> None:
     if not (directory / GRAFANA).exists():
         # Without a newline: Grafana would take it for a part of the password.
         owner.file(directory / GRAFANA, secrets.token_hex(24))
+    if not (directory / PROMETHEUS).exists():
+        # Until it is registered it opens nothing.
+        owner.file(directory / PROMETHEUS, keys.generate() + "\n")
     owner.file(directory / BROKER_CONFIGURATION, _broker_configuration(directory))
     for name in names():
         # A container's user has another number than the owner, and it sees its own files only:

@@ -4,7 +4,7 @@ import secrets
 from hashlib import sha256
 from pathlib import Path
 
-from deploy.local import certificates, credentials
+from deploy.local import REPOSITORY, certificates, credentials
 from deploy.local.account import Account, unprivileged
 from deploy.local.health import answers, runs
 from deploy.local.ports import Ports
@@ -14,9 +14,12 @@ from deploy.local.templates import render
 
 #: Debian's own wrapper in /usr/sbin insists on the user rabbitmq and on /var/lib.
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
-PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus", "rabbitmq_auth_mechanism_ssl")
+PLUGINS = REPOSITORY / "deploy/rabbitmq/enabled_plugins"
 VHOST = "orders"
 DEPLOYER = "deployer"
+
+#: What every node reads besides its configuration.
+ADVANCED = REPOSITORY / "deploy/rabbitmq/advanced.config"
 
 #: Erlang's schedulers spin for a while before they sleep; on an idle laptop that is wasted
 #: power. The next keeps its distribution port, which takes no TLS, from the network. The last lets
@@ -35,7 +38,8 @@ def prepare(state: StateDirectory, ports: Ports) -> None:
     user = unprivileged("rabbitmq")
     home = user.directory(_home(state))
     user.file(home / "rabbitmq.conf", _configuration(state, ports))
-    user.file(home / "enabled_plugins", f"[{','.join(PLUGINS)}].\n")
+    user.file(home / "advanced.config", ADVANCED.read_text())
+    user.file(home / "enabled_plugins", PLUGINS.read_text())
     cookie = home / ".erlang.cookie"
     if not cookie.exists():
         user.file(cookie, secrets.token_hex(24), mode=0o400)
@@ -85,7 +89,8 @@ def _rabbitmq(user: Account, state: StateDirectory, ports: Ports) -> Process:
     home = _home(state)
     listening = f"{management_url(ports)}/api/health/checks/port-listener/{ports.amqp_port}"
     password = credentials.read(state.secrets, credentials.DEPLOYER)
-    digest = sha256(_configuration(state, ports).encode()).hexdigest()
+    configured = _configuration(state, ports) + ADVANCED.read_text()
+    digest = sha256(configured.encode()).hexdigest()
     return Process(
         name="rabbitmq",
         command=(SERVER,),

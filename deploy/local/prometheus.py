@@ -23,12 +23,16 @@ INTERVAL = 5
 
 @dataclass(frozen=True)
 class Target:
-    """A process of the application that shows metrics, and the labels that tell which."""
+    """A process of the application that shows metrics, and the labels that tell which.
+
+    `key_file` holds what it wants to be shown first.
+    """
 
     port: int
     service: str
     process: str
     host: str = "127.0.0.1"
+    key_file: Path | None = None
 
 
 def targets(ports: Ports) -> list[Target]:

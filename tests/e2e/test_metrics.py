@@ -132,6 +132,8 @@ def test_what_waits_is_shown_while_the_broker_is_away(counting: Stack) -> None:
     # Given a relay, and a broker that goes
     counting.start("api", "order-relay", "beat")
     eventually(lambda: _equal(shown(counting, "order-relay")["orders_broker_connected"], 1))
+    # whose relay has looked at its outbox once
+    eventually(lambda: _shows(counting, "order-relay", "orders_relay_pass_age_seconds"))
     counting.servers.stop_broker()
     try:
         # When an order comes
@@ -176,6 +178,10 @@ def test_a_metrics_port_that_is_in_use_is_named(counting: Stack) -> None:
 
 def _some(prometheus: Prometheus, expr: str) -> None:
     assert prometheus.values(expr), expr
+
+
+def _shows(stack: Stack, process: str, metric: str) -> None:
+    assert metric in shown(stack, process)
 
 
 def _equal(found: object, expected: object) -> None:

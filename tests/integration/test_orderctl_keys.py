@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from console.orderctl import main
+from order_app import keys
 
 
 def orderctl(env: dict[str, str], *arguments: str) -> Result:
@@ -61,6 +62,45 @@ def test_a_key_is_made_listed_without_its_secret_and_revoked(
     assert listed(applied)[1]["revoked_at"] is None
 
 
+def test_a_key_that_exists_is_registered_once_and_stays_revoked(
+    applied: dict[str, str], tmp_path: Path
+) -> None:
+    # given a file with a key, as `make secrets` writes it
+    key = keys.generate()
+    file = tmp_path / "key"
+    file.write_text(f"{key}\n")
+    register = ("keys", "register", "prometheus", "--file", str(file))
+
+    # when it is registered twice
+    once = orderctl(applied, *register, "--scope", "ops")
+    again = orderctl(applied, *register, "--scope", "ops")
+
+    # then it is stored once, and on no screen
+    assert (once.exit_code, again.exit_code) == (0, 0), once.output + again.output
+    (stored,) = listed(applied)
+    assert (stored["prefix"], stored["name"], stored["scopes"]) == (
+        keys.prefix_of(key),
+        "prometheus",
+        ["ops"],
+    )
+    assert key not in once.output + again.output
+
+    # and once revoked, it is not brought back
+    orderctl(applied, "keys", "revoke", stored["prefix"])
+    assert orderctl(applied, *register, "--scope", "ops").exit_code == 0
+    assert listed(applied)[0]["revoked_at"] is not None
+
+    # and it is not given another scope, nor another secret
+    wider = orderctl(applied, *register, "--scope", "ops", "--scope", "orders:read")
+    file.write_text(key[:-4] + ("0000" if key[-4:] != "0000" else "1111"))
+    other = orderctl(applied, *register, "--scope", "ops")
+    for refused in (wider, other):
+        assert refused.exit_code == 1
+        assert f"the key {stored['prefix']} is stored already" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+    assert [found["scopes"] for found in listed(applied)] == [["ops"]]
+
+
 def test_wrong_arguments_are_told_in_one_line(applied: dict[str, str], tmp_path: Path) -> None:
     existing = tmp_path / "key"
     existing.touch()
@@ -72,6 +112,8 @@ def test_wrong_arguments_are_told_in_one_line(applied: dict[str, str], tmp_path:
         (1, "name", ("create", "a\nb", *scope)),
         (1, str(existing), ("create", "x", *scope, "--file", str(existing))),
         (1, "'zz'", ("revoke", "zz")),
+        (1, f"{existing}: this is not a key", ("register", "x", *scope, "--file", str(existing))),
+        (1, "nowhere", ("register", "x", *scope, "--file", "nowhere")),
     ):
         result = orderctl(applied, "keys", *arguments)
         assert result.exit_code == status, result.output

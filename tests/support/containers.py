@@ -62,6 +62,12 @@ class Container:
         self.container.get_wrapped_container().start()
         self.wait()
 
+    def control(self, *command: str) -> None:
+        """Run a command of `rabbitmqctl` in it."""
+        code, output = self.container.get_wrapped_container().exec_run(["rabbitmqctl", *command])
+        if code:
+            raise RuntimeError(output.decode())
+
     def wait(self) -> None:
         """Wait until it answers; raises `RuntimeError` with its log when it ends or does not."""
         deadline = time.monotonic() + PATIENCE
@@ -118,6 +124,8 @@ def _rabbitmq(state: StateDirectory, ports: Ports) -> Iterator[Container]:
         {
             state.secrets
             / secret_files.BROKER_CONFIGURATION: "/etc/rabbitmq/conf.d/20-orders.conf",
+            broker.ADVANCED: "/etc/rabbitmq/advanced.config",
+            broker.PLUGINS: "/etc/rabbitmq/enabled_plugins",
             certificates.ca_file(state): str(secret_files.CA_FILE),
             _readable(state, "rabbitmq"): str(secret_files.BROKER_CERTIFICATE),
         },

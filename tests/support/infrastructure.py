@@ -31,6 +31,9 @@ class Broker(Protocol):
     def start(self) -> None:
         """Start it again, with all that it held, and wait until it answers."""
 
+    def control(self, *command: str) -> None:
+        """Run a command of `rabbitmqctl`."""
+
 
 @dataclass(frozen=True)
 class Infrastructure:
@@ -53,21 +56,11 @@ class Infrastructure:
     @contextmanager
     def limited(self, command: str, limit: str, usual: str) -> Iterator[None]:
         """Give the broker a limit that it is beyond, for as long as the block lasts."""
-        self._rabbitmqctl(command, *limit.split())
+        self._broker.control(command, *limit.split())
         try:
             yield
         finally:
-            self._rabbitmqctl(command, *usual.split())
-
-    def _rabbitmqctl(self, *arguments: str) -> None:
-        subprocess.run(
-            ["/usr/lib/rabbitmq/bin/rabbitmqctl", "-n", "orders@localhost", *arguments],
-            check=True,
-            capture_output=True,
-            cwd=self._broker.directory,
-            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **self._broker.environment},
-            **self._broker.account.subprocess_arguments(),
-        )
+            self._broker.control(command, *usual.split())
 
     def stop_broker(self) -> None:
         """Kill the broker."""
@@ -90,6 +83,17 @@ class _BrokerProcess:
     def start(self) -> None:
         self.supervision.start(INFRASTRUCTURE, [self.process])
         self.watch.until_healthy([self.process])
+
+    def control(self, *command: str) -> None:
+        process = self.process
+        subprocess.run(
+            ["/usr/lib/rabbitmq/bin/rabbitmqctl", "-n", "orders@localhost", *command],
+            check=True,
+            capture_output=True,
+            cwd=process.directory,
+            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **process.environment},
+            **process.account.subprocess_arguments(),
+        )
 
 
 @contextmanager

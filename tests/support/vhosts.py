@@ -108,4 +108,18 @@ def fresh_vhost(servers: Infrastructure) -> Iterator[Vhost]:
     try:
         yield fresh
     finally:
+        _wait_for_leaders(fresh)
         fresh.request("DELETE", f"/vhosts/{fresh.name}")
+
+
+def _wait_for_leaders(vhost: Vhost) -> None:
+    """Wait until each quorum queue has the leader that it had before the broker's restart.
+
+    One that is deleted while it looks for a leader can take RabbitMQ 3.10's `rabbit_fifo_dlx_sup`
+    with it, without which no queue dead-letters at least once, or even opens, until a restart.
+    """
+    queues = vhost.request("GET", f"/queues/{vhost.name}").json()
+    with vhost.connect() as connection:
+        for queue in queues:
+            if queue.get("type") == "quorum":
+                connection.default_channel.queue_declare(queue["name"], passive=True)

@@ -12,11 +12,13 @@ import yaml
 
 from console.authority import SERVERS
 from deploy.compose import monitoring, secret_files
-from deploy.local import credentials
+from deploy.local import broker, credentials
 from deploy.local.health import HEARTBEAT
 from deploy.local.ports import Ports
 from deploy.local.programs import PROGRAMS, WITH_BROKER, WITH_DATABASE, Health, Program
 from deploy.local.templates import render
+from monitor.settings import ExporterSettings, FlowerSettings
+from order_app import keys
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -35,6 +37,12 @@ REPLACED = {
 #: A program of a service that talks to RabbitMQ, and itself does not.
 WITHOUT_BROKER = {"api"}
 
+#: Where the image has the environments of a local run that are not the first on the `PATH`.
+ENVIRONMENTS = {".venv/exporter": "/opt/exporter"}
+
+#: What the programs without a port on their command line read it by.
+ONLOOKERS = {"flower": FlowerSettings, "exporter": ExporterSettings}
+
 #: The ports of what a local run does not have.
 ONLY_HERE = {"GRAFANA_PORT": 3000, "JAEGER_PORT": 16686}
 
@@ -51,7 +59,10 @@ def test_the_programs_are_those_of_a_local_run_with_the_same_commands_in_the_sam
     # given
     local = [
         # A container has an address of its own; which of it are published is another matter.
-        (program.name, re.sub(r"127\.0\.0\.1:\$\w+", "0.0.0.0:8000", program.command).split())
+        (
+            program.name,
+            re.sub(r"127\.0\.0\.1:\$\w+", "0.0.0.0:8000", _in_its_environment(program)).split(),
+        )
         for program in PROGRAMS_HERE
     ]
 
@@ -63,6 +74,12 @@ def test_a_program_that_has_no_service_is_replaced_by_another() -> None:
     assert set(REPLACED) <= {program.name for program in PROGRAMS}
     assert not set(REPLACED) & SERVICES.keys()
     assert set(REPLACED.values()) <= SERVICES.keys()
+
+
+def _in_its_environment(program: Program) -> str:
+    if program.venv == ".venv":
+        return program.command
+    return f"{ENVIRONMENTS[program.venv]}/bin/{program.command}"
 
 
 def _words(command: str | list[str]) -> list[str]:
@@ -77,6 +94,7 @@ def test_a_program_gets_its_own_users_secrets_and_no_other(program: Program) -> 
     files = [
         *([f"{program.user}.broker"] if with_broker else []),
         *([f"{program.user}.database"] if program.user in WITH_DATABASE else []),
+        *([credentials.FLOWER] if program.name == "flower" else []),
     ]
 
     # when
@@ -190,6 +208,14 @@ def test_the_broker_listens_with_tls_only(tmp_path: Path) -> None:
     assert settings["listeners.tcp"] == "none"
     assert settings["listeners.ssl.default"] == "0.0.0.0:5671"
     assert not any(name.startswith("management.tcp") for name in settings)
+    # Its metrics would be shown without TLS on the same port otherwise, and the node not start.
+    assert "{rabbitmq_prometheus, [{tcp_config, []}]}" in broker.ADVANCED.read_text()
+    place = f"./{broker.ADVANCED.relative_to(ROOT)}:/etc/rabbitmq/advanced.config:ro"
+    assert place in _mounts(SERVICES["rabbitmq"])
+    # A mechanism that a plugin brings is a login that fails without it.
+    place = f"./{broker.PLUGINS.relative_to(ROOT)}:/etc/rabbitmq/enabled_plugins:ro"
+    assert place in _mounts(SERVICES["rabbitmq"])
+    assert "rabbitmq_auth_mechanism_ssl" in broker.PLUGINS.read_text()
     mounted = {f"{volume.split(':')[1]}/" for volume in _mounts(SERVICES["rabbitmq"])}
     for file in ("cacertfile", "certfile", "keyfile"):
         assert any(settings[f"ssl_options.{file}"].startswith(place) for place in mounted)
@@ -244,7 +270,58 @@ def test_a_program_shows_its_metrics_where_prometheus_asks(program: Program) -> 
     assert ((program.name, str(monitoring.PORT)) in asked) == bool(program.metrics_variable)
     if program.health is Health.HEARTBEAT:
         assert environment["METRICS_PORT"] == str(monitoring.PORT)
+    if program.health is Health.METRICS:
+        assert (program.name, str(_own_port(program))) in asked
+    if program.health in (Health.HEARTBEAT, Health.METRICS):
         assert environment["METRICS_HOST"] == "0.0.0.0"
+
+
+def _own_port(program: Program) -> int:
+    # What it listens on unless told; and it is not told.
+    assert program.port.upper() not in OURS[program.name]["environment"]
+    port: int = ONLOOKERS[program.name].model_fields[program.port].default
+    return port
+
+
+def test_prometheus_shows_its_key_to_the_api_and_to_nobody_else() -> None:
+    # given
+    configured = yaml.safe_load(monitoring.FILE.read_text())["scrape_configs"]
+    with_key = [job for job in configured if "authorization" in job]
+    key = f"/run/secrets/{secret_files.PROMETHEUS}"
+
+    # then
+    (job,) = with_key
+    assert job["authorization"] == {"credentials_file": key}
+    (group,) = job["static_configs"]
+    assert group["targets"] == [f"api:{monitoring.PORT}"]
+    # Alerts and dashboards ask for this job.
+    assert group["labels"]["job"] == "orders"
+    assert secret_files.PROMETHEUS in SERVICES["prometheus"]["secrets"]
+
+
+def test_the_deployment_registers_the_key_of_prometheus() -> None:
+    script = OURS["deploy"]["command"][-1]
+    file = f"/run/secrets/{secret_files.PROMETHEUS}"
+    assert f"orderctl keys register prometheus --scope ops --file {file}" in script
+    assert script.index("orderctl database apply") < script.index("orderctl keys register")
+
+
+def test_prometheus_asks_the_broker_over_tls_and_trusts_only_the_authority() -> None:
+    # given
+    configured = yaml.safe_load(monitoring.FILE.read_text())["scrape_configs"]
+    jobs = [job for job in configured if job["job_name"].startswith("rabbitmq")]
+    names = OURS["certificates"]["environment"]["TLS_NAMES"].split(",")
+
+    # then
+    assert jobs
+    for job in jobs:
+        assert job["scheme"] == "https"
+        assert job["tls_config"]["ca_file"] == str(secret_files.CA_FILE)
+        assert job["tls_config"]["server_name"] in names
+        assert job["static_configs"] == [{"targets": [f"{names[0]}:15692"]}]
+    # Without the file it does not ask at all, so it is there first.
+    assert "trust:/tls/trust:ro" in _mounts(SERVICES["prometheus"])
+    assert "certificates" in SERVICES["prometheus"]["depends_on"]
 
 
 def test_the_apis_processes_share_their_counts_in_memory() -> None:
@@ -298,6 +375,8 @@ def test_a_program_is_healthy_when_it_is_in_a_local_run(program: Program) -> Non
         case Health.HEARTBEAT:
             file = service["environment"]["HEALTH_FILE"]
             assert f"os.stat('{file}').st_mtime > {HEARTBEAT:g})" in test[-1]
+        case Health.METRICS:
+            assert f"http://127.0.0.1:{_own_port(program)}/metrics" in test[-1]
         case Health.RUNS:
             assert not test
 
@@ -349,6 +428,11 @@ def test_every_published_port_is_on_this_machine_only_and_has_the_default_of_a_l
         assert defaults[parts[1]] == int(parts[2])
 
 
+def test_flowers_page_is_published_and_the_exporter_which_has_none_is_not() -> None:
+    assert SERVICES["flower"]["ports"] == ["127.0.0.1:${FLOWER_PORT:-5555}:5555"]
+    assert "ports" not in SERVICES["exporter"]
+
+
 @every_service
 def test_every_image_is_a_variable_with_a_default(name: str) -> None:
     image = SERVICES[name]["image"]
@@ -380,8 +464,10 @@ def test_secrets_are_files_that_git_and_the_image_do_not_get() -> None:
     assert not any(line.startswith("!deploy") for line in _dockerignore())
 
 
-def test_the_deployment_has_every_password() -> None:
-    assert sorted(OURS["deploy"]["secrets"]) == sorted(credentials.names())
+def test_the_deployment_has_every_secret_that_it_makes_known() -> None:
+    # Flower alone asks for its own.
+    known = {*credentials.names(), secret_files.PROMETHEUS} - {credentials.FLOWER}
+    assert sorted(OURS["deploy"]["secrets"]) == sorted(known)
 
 
 @every_service
@@ -394,9 +480,12 @@ def test_only_the_owner_of_the_directory_reaches_the_secrets(tmp_path: Path) -> 
     # when
     secret_files.write(tmp_path / "secrets")
     password = credentials.read(tmp_path / "secrets", credentials.DEPLOYER)
+    key = credentials.read(tmp_path / "secrets", secret_files.PROMETHEUS)
     secret_files.write(tmp_path / "secrets")
 
-    # then every file is there, and a second run changed no password
+    # then every file is there, and a second run changed no password and no key
+    assert credentials.read(tmp_path / "secrets", secret_files.PROMETHEUS) == key
+    assert keys.prefix_of(key)
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
     assert sorted(p.name for p in (tmp_path / "secrets").iterdir()) == sorted(secret_files.names())
     configuration = (tmp_path / "secrets" / secret_files.BROKER_CONFIGURATION).read_text()
@@ -416,7 +505,19 @@ def test_the_image_gets_the_packages_that_the_programs_consist_of() -> None:
     assert {line[1:] for line in _dockerignore() if line.startswith("!")} == {
         *packages,
         "requirements/run.txt",
+        "requirements/exporter.txt",
     }
+
+
+def test_every_environment_of_the_image_is_of_pinned_packages() -> None:
+    # given
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text()
+
+    # then
+    for place, pins in (("/opt/orders", "run"), *((e, "exporter") for e in ENVIRONMENTS.values())):
+        assert f"environment {place} /requirements/{pins}.txt" in dockerfile
+        assert f"COPY --from=build {place} {place}" in dockerfile
+    assert "--require-hashes" in dockerfile
 
 
 def _dockerignore() -> list[str]:
