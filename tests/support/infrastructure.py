@@ -97,36 +97,36 @@ class _BrokerProcess:
 
 
 @contextmanager
-def infrastructure(state_dir: Path) -> Iterator[Infrastructure]:
+def infrastructure(state_dir: Path, *, durable: bool = False) -> Iterator[Infrastructure]:
     """Run a RabbitMQ and a PostgreSQL, on random ports, for as long as the block lasts.
 
     They end with this process, even when it is killed. What an earlier, killed run left in
     `state_dir` is stopped and deleted first; at the end nothing is left. Raises
     `deploy.local.problem.Problem` naming the process that does not start, or when another run
-    uses the same directory.
+    uses the same directory. `durable` is for measurements: a test's data need not survive.
     """
     state = create_state(state_dir)
     with only_one(state):
         leftovers.stop(state)
         empty_state(state)
-        with _running(create_state(state_dir)) as running:
+        with _running(create_state(state_dir), durable) as running:
             yield running
         # Not after a failure: its logs are here.
         delete_state(state_dir)
 
 
 @contextmanager
-def _running(state: StateDirectory) -> Iterator[Infrastructure]:
+def _running(state: StateDirectory, durable: bool) -> Iterator[Infrastructure]:
     ports = free_ports()
     credentials.generate(state.secrets)
     certificates.prepare(state)
     write_operator_environment(state, ports)
     broker.prepare(state, ports)
-    database.prepare(state, ports, durable=False)
+    database.prepare(state, ports, durable=durable)
     processes = (
         # An orderly end takes six seconds and serves nobody.
         *(replace(process, stop_signal="KILL") for process in broker.processes(state, ports)),
-        database.process(state, ports, durable=False),
+        database.process(state, ports, durable=durable),
     )
     supervision = Supervision(state)
     supervision.configure({INFRASTRUCTURE: processes})

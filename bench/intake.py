@@ -1,0 +1,77 @@
+"""(c) Orders a second that an API takes: ours against Flask-SQLAlchemy's unit of work."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import httpx
+
+from bench.system import execute, process, until
+from deploy.local.ports import free_ports
+from tests.support.stack import Stack
+
+_SCRIPT = Path(__file__).with_name("order.lua")
+_GUNICORN = [
+    "gunicorn",
+    "--workers",
+    "2",
+    "--threads",
+    "8",
+    "--worker-class",
+    "gthread",
+    "--no-control-socket",
+]
+
+
+def ours(stack: Stack, seconds: int) -> float:
+    """Return the requests that our API answers in a second."""
+    stack.start("api")
+    try:
+        return load(stack.url, stack.api_key, seconds=seconds, connections=16)
+    finally:
+        stack.kill("api")
+        execute(stack, "order", "TRUNCATE orders, outbox CASCADE")
+
+
+def others(stack: Stack, seconds: int) -> float:
+    """Return those of the plain API, on the same server with as many processes and threads."""
+    port = free_ports().api_port
+    database = stack.databases["order"].settings
+    command = [*_GUNICORN, "--bind", f"127.0.0.1:{port}", "bench.plain.api:create_app()"]
+    with process(
+        command,
+        stack.directory / "plain-api.log",
+        **{name.upper(): str(value) for name, value in database.items()},
+    ):
+        url = f"http://127.0.0.1:{port}"
+        until(lambda: _answers(url), within=30)
+        rate = load(url, "", seconds=seconds, connections=16)
+    execute(stack, "order", "TRUNCATE orders, outbox CASCADE")
+    return rate
+
+
+def load(url: str, api_key: str, *, seconds: int, connections: int) -> float:
+    """Order as fast as the API takes it; returns the orders a second. All must be taken."""
+    # One to be warm.
+    for duration in (2, seconds):
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{duration}s", "-s", str(_SCRIPT), url]
+        said = subprocess.run(
+            command,
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "ORDERS_API_KEY": api_key},
+        ).stdout
+    if "Non-2xx" in said or "Socket errors" in said:
+        raise RuntimeError(said)
+    found = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    assert found, said  # noqa: S101
+    return float(found[1])
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code > 0
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,79 @@
+"""An API as most are written: Flask, pydantic, Flask-SQLAlchemy's unit of work.
+
+It writes the rows that the orders API writes, and checks no key: that is not what is compared.
+"""
+
+import json
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+from flask import Flask, Response, request
+from flask_sqlalchemy import SQLAlchemy
+from uuid_utils.compat import uuid7
+
+from common import codec, tls
+from common.outbox import outbox
+from order_app import domain
+from order_app.models import LineRow, OrderRow, db
+from order_app.outbox import Cause, event_of
+from order_app.schemas import NewOrder
+from order_app.views import OrderView
+
+
+def create_app() -> Flask:
+    """Return the API."""
+    app = Flask(__name__)
+    env = os.environ
+    app.config["SQLALCHEMY_DATABASE_URI"] = (
+        f"postgresql+psycopg2://{env['DATABASE_USER']}:{env['DATABASE_PASSWORD']}"
+        f"@127.0.0.1:{env['DATABASE_PORT']}/{env['DATABASE_NAME']}"
+    )
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
+        "pool_size": 8,
+        "pool_pre_ping": True,
+        "connect_args": tls.database_options(env["DATABASE_CA_FILE"]),  # type: ignore[arg-type]
+    }
+    db.init_app(app)
+    app.post("/orders")(_place)
+    return app
+
+
+def _place() -> Response:
+    placement = NewOrder.model_validate_json(request.get_data()).placement()
+    order = domain.place(
+        uuid7(),
+        customer_email=placement.customer_email,
+        currency=placement.currency,
+        lines=placement.lines,
+        now=datetime.now(UTC),
+        deadline=timedelta(minutes=5),
+    )
+    _store(db, order)
+    body = OrderView.of(order).model_dump_json()
+    return Response(body, 201, content_type="application/json")
+
+
+def _store(db: SQLAlchemy, order: domain.Order) -> None:
+    row = OrderRow(
+        id=order.id,
+        customer_email=order.customer_email,
+        currency=order.currency,
+        status=order.status,
+        total=order.total,
+        created_at=order.created_at,
+        deadline_at=order.deadline_at,
+        sequence=1,
+        lines=[LineRow(position=i, **asdict(line)) for i, line in enumerate(order.lines, 1)],
+    )
+    event = event_of(order, sequence=1, cause=Cause())
+    db.session.add(row)
+    db.session.execute(
+        outbox.insert().values(
+            event_id=event.id,
+            type=event.type,
+            subject=event.subject,
+            event=json.dumps(json.loads(codec.encode(event))),
+        )
+    )
+    db.session.commit()

@@ -1,0 +1,112 @@
+"""The system under measurement: servers of its own, durable as in earnest, and real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import insert, text
+from uuid_utils.compat import uuid7
+
+from common import codec
+from common.db import transaction
+from common.events import Event, Line, OrderCreated
+from common.outbox import outbox
+from deploy.local import REPOSITORY
+from tests.support.databases import Databases
+from tests.support.infrastructure import infrastructure
+from tests.support.mailbox import Mailbox
+from tests.support.stack import Stack
+from tests.support.vhosts import fresh_vhost
+
+#: What is ordered, so much of it that it never runs out.
+SKUS = tuple(f"BENCH-{number:02}" for number in range(20))
+PLENTY = 10**9
+
+
+@contextmanager
+def system(directory: Path) -> Iterator[Stack]:
+    """Run the servers, with an empty system on them whose processes are not started yet."""
+    with (
+        infrastructure(directory / "servers", durable=True) as servers,
+        Mailbox.running() as mailbox,
+        fresh_vhost(servers) as vhost,
+    ):
+        databases = Databases.prepare(servers)
+        processes = directory / "processes"
+        processes.mkdir(parents=True, exist_ok=True)
+        with (
+            databases.fresh() as database_of,
+            Stack.on(servers, database_of, vhost, mailbox, processes) as stack,
+        ):
+            stack.stock(**dict.fromkeys(SKUS, PLENTY))
+            yield stack
+
+
+def order_created(number: int) -> Event:
+    """Return the event of an order with two lines."""
+    lines = tuple(
+        Line(sku=SKUS[(number + step) % len(SKUS)], quantity=1, unit_price=500) for step in (0, 7)
+    )
+    data = OrderCreated(customer_email="ada@example.com", currency="EUR", total=1000, lines=lines)
+    return Event(source="order", subject=uuid7(), sequence=1, data=data)
+
+
+def fill_outbox(stack: Stack, events: int) -> None:
+    """Let so many events wait in the order service's outbox."""
+    for start in range(0, events, 5_000):
+        rows = [_row(order_created(n)) for n in range(start, min(start + 5_000, events))]
+        with transaction(stack.sessions("order")) as session:
+            session.execute(insert(outbox), rows)
+    execute(stack, "order", "ANALYZE outbox")
+
+
+def execute(stack: Stack, service: str, statement: str) -> list[tuple[object, ...]]:
+    """Run a statement in a service's database; returns its rows."""
+    with stack.sessions(service).kw["bind"].connect() as connection:
+        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        result = connection.execute(text(statement))
+        return [tuple(row) for row in result] if result.returns_rows else []
+
+
+def until(done: Callable[[], bool], *, within: float, every: float = 0.2) -> None:
+    """Wait until something is so; raises `TimeoutError` after `within` seconds."""
+    deadline = time.monotonic() + within
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {within:.0f} s")
+        time.sleep(every)
+
+
+@contextmanager
+def process(command: Sequence[str], log: Path, **environment: str) -> Iterator[int]:
+    """Run a process and its children for as long as the block lasts; yields its pid."""
+    with log.open("w") as output:
+        running = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", str(Path(sys.executable).parent / command[0])]
+            + list(command[1:]),
+            cwd=REPOSITORY,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield running.pid
+        finally:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+
+
+def _row(event: Event) -> dict[str, str | UUID]:
+    return {
+        "event_id": event.id,
+        "type": event.type,
+        "subject": event.subject,
+        "event": codec.encode(event).decode(),
+    }
