@@ -20,6 +20,7 @@ DEPLOYER = "deployer"
 
 #: What every node reads besides its configuration.
 ADVANCED = REPOSITORY / "deploy/rabbitmq/advanced.config"
+ADVANCED_OF_3_10 = REPOSITORY / "deploy/rabbitmq/advanced-3.10.config"
 
 #: Erlang's schedulers spin for a while before they sleep; on an idle laptop that is wasted
 #: power. The next keeps its distribution port, which takes no TLS, from the network. The last lets
@@ -38,7 +39,7 @@ def prepare(state: StateDirectory, ports: Ports) -> None:
     user = unprivileged("rabbitmq")
     home = user.directory(_home(state))
     user.file(home / "rabbitmq.conf", _configuration(state, ports))
-    user.file(home / "advanced.config", ADVANCED.read_text())
+    user.file(home / "advanced.config", _advanced())
     user.file(home / "enabled_plugins", PLUGINS.read_text())
     cookie = home / ".erlang.cookie"
     if not cookie.exists():
@@ -89,7 +90,7 @@ def _rabbitmq(user: Account, state: StateDirectory, ports: Ports) -> Process:
     home = _home(state)
     listening = f"{management_url(ports)}/api/health/checks/port-listener/{ports.amqp_port}"
     password = credentials.read(state.secrets, credentials.DEPLOYER)
-    configured = _configuration(state, ports) + ADVANCED.read_text()
+    configured = _configuration(state, ports) + _advanced()
     digest = sha256(configured.encode()).hexdigest()
     return Process(
         name="rabbitmq",
@@ -131,6 +132,14 @@ def _rabbitmq(user: Account, state: StateDirectory, ports: Ports) -> Process:
         url=management_url(ports),
         stop_seconds=60,
     )
+
+
+def _advanced() -> str:
+    # To a 3.10 the same words say the opposite: it listens without TLS, on every address.
+    (server,) = Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*")
+    version = server.name.partition("-")[2].split(".")
+    is_old = [int(number) for number in version[:2]] < [3, 11]
+    return (ADVANCED_OF_3_10 if is_old else ADVANCED).read_text()
 
 
 def _home(state: StateDirectory) -> Path:

@@ -114,6 +114,10 @@ def containers(state_dir: Path) -> Iterator[Infrastructure]:
         delete_state(state_dir)
 
 
+def _advanced() -> Path:
+    return broker.ADVANCED_OF_3_10 if ":3.10" in RABBITMQ_IMAGE else broker.ADVANCED
+
+
 @contextmanager
 def _rabbitmq(state: StateDirectory, ports: Ports) -> Iterator[Container]:
     password = credentials.read(state.secrets, credentials.DEPLOYER)
@@ -124,7 +128,7 @@ def _rabbitmq(state: StateDirectory, ports: Ports) -> Iterator[Container]:
         {
             state.secrets
             / secret_files.BROKER_CONFIGURATION: "/etc/rabbitmq/conf.d/20-orders.conf",
-            broker.ADVANCED: "/etc/rabbitmq/advanced.config",
+            _advanced(): "/etc/rabbitmq/advanced.config",
             broker.PLUGINS: "/etc/rabbitmq/enabled_plugins",
             certificates.ca_file(state): str(secret_files.CA_FILE),
             _readable(state, "rabbitmq"): str(secret_files.BROKER_CERTIFICATE),

@@ -23,6 +23,11 @@ from order_app import keys
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+for _service in SERVICES.values():
+    # A file that a variable may name is the usual one here.
+    _service["volumes"] = [
+        re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", volume) for volume in _service.get("volumes", [])
+    ]
 OURS = {name: s for name, s in SERVICES.items() if "ORDERS_IMAGE" in s["image"]}
 
 #: Of our image, but no programs: they do something once, and end.
