@@ -5,7 +5,7 @@ export PYTHON
 local = .venv/bin/python -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset env test test-containers secrets lint lock
+.PHONY: help up down status logs reset env test test-containers bench secrets lint lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ test: ## run the tests; T="tests/unit -k outbox" for some of them
 test-containers: ## run tests on a broker and a database in containers; needs Docker
 	@deploy/local/install.sh python
 	@.venv/bin/pytest --infrastructure=containers $(or $(T),tests/containers)
+
+bench: ## measure what the system does in a second; B="--only relay" for a part
+	@deploy/local/install.sh python broker database load
+	@.venv/bin/python -m bench $(B)
 
 secrets: ## write the passwords that docker-compose.yml reads
 	@deploy/local/install.sh python

@@ -88,8 +88,11 @@ def process(command: Sequence[str], log: Path, **environment: str) -> Iterator[i
     """Run a process and its children for as long as the block lasts; yields its pid."""
     with log.open("w") as output:
         running = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", str(Path(sys.executable).parent / command[0])]
-            + list(command[1:]),
+            [
+                *("setpriv", "--pdeathsig", "KILL"),
+                str(Path(sys.executable).parent / command[0]),
+                *command[1:],
+            ],
             cwd=REPOSITORY,
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), **environment},
             stdout=output,

@@ -5,8 +5,9 @@ from celeryconfig.base import *
 # A child that dies takes one message with it, not the connection with all that are prefetched.
 worker_pool = "prefork"
 worker_concurrency = 2
-# Messages per child that are on their way. Enough to keep it busy; few enough that a crash of the
-# worker, which counts as a delivery for all of them, stays small against the delivery limit.
+# Messages per child that are on their way: two full micro-batches, so that the next is there when
+# a child is done. A crash of the whole worker counts as a delivery for all of them; a crash of a
+# child, which is what a bad message can cause, for that message only.
 worker_prefetch_multiplier = 200
 # The reduction after a reconnect counts Celery's own acknowledgements, and would never end here.
 worker_enable_prefetch_count_reduction = False

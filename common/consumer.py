@@ -145,11 +145,11 @@ def _continued(event: Event, traceparent: str | None) -> Event:
 
 
 def _log_fields(event: Event, attempts: int, outcome: Outcome) -> dict[str, Any]:
+    trace_id = tracing.trace_id(event.traceparent)
     return {
         "event_id": str(event.id),
         "event_type": event.type,
         "order_id": str(event.subject),
-        "trace_id": tracing.trace_id(event.traceparent),
         "attempt": attempts,
         "outcome": outcome.value,
-    }
+    } | ({"trace_id": trace_id} if trace_id else {})

@@ -64,7 +64,7 @@ def _sessions() -> Sessions:
     return sessionmaker(create_engine(address, pool_size=1), expire_on_commit=False)
 
 
-@app.task(name="order.created")
+@app.task(name="order.created")  # type: ignore[untyped-decorator]
 def order_created(*, event: dict[str, Any]) -> None:
     """Reserve the stock of one order."""
     decoded = codec.decode(event)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the named parts need and what is missing: python, broker, database, mail, monitoring, exporter.
+# Installs what the named parts need and what is missing: python, broker, database, mail, monitoring, exporter, load.
 # A second run finds everything in place and changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -168,6 +168,11 @@ monitoring() {
     disable_at_boot prometheus.service
 }
 
+# What orders as fast as it is answered; it costs far less than what it measures.
+load() {
+    command -v wrk >/dev/null || packages wrk
+}
+
 # In an environment of its own: its pins are older than ours.
 exporter() {
     if ! "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
@@ -185,7 +190,7 @@ exporter() {
 
 for part in "$@"; do
     case $part in
-    python | broker | database | mail | monitoring | exporter) "$part" ;;
+    python | broker | database | mail | monitoring | exporter | load) "$part" ;;
     *) fail "unknown part: $part" ;;
     esac
 done

@@ -15,6 +15,7 @@ from opentelemetry.trace import SpanKind
 
 from common import tracing
 from common.attempt import attempt
+from common.consumer import Delivery
 from common.errors import Permanent, Transient
 from common.kombu_topology import INVENTORY
 from common.settings import Settings
@@ -125,7 +126,7 @@ def test_a_failed_attempt_is_an_error_that_tells_what_becomes_of_it(
     # when
     with (
         pytest.raises(type(error)),
-        attempt(INVENTORY, "order.created", {}, header=None, number=number, last=3) as span,
+        attempt(INVENTORY, Delivery("order.created", {}, number), last=3) as span,
     ):
         raise error
 
@@ -138,7 +139,8 @@ def test_the_header_is_the_parent_before_the_envelope(recording: None) -> None:
     envelope = {"traceparent": TRACEPARENT.replace("0a", "0b")}
 
     for header, parent in [(TRACEPARENT, TRACEPARENT), ("x", envelope["traceparent"])]:
-        with attempt(INVENTORY, "order.created", envelope, header=header, number=1, last=3) as span:
+        delivery = Delivery("order.created", envelope, 1, header)
+        with attempt(INVENTORY, delivery, last=3) as span:
             assert tracing.trace_id(tracing.traceparent()) == tracing.trace_id(parent)
         assert "order.id" not in span.attributes
 
