@@ -30,6 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="directory of the private broker and database of this run",
     )
     parser.addoption(
+        "--mixture",
+        type=int,
+        default=2_000,
+        help="messages of the test that mixes good, bad and broken ones; 20000 is the long run",
+    )
+    parser.addoption(
         "--leak-orders",
         type=int,
         default=1_000,
