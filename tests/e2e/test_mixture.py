@@ -26,7 +26,7 @@ MIXTURE = {"twice": 10, "always": 3, "permanent": 5, "kill": 1, "duplicate": 30,
 #: How often the whole worker is killed: a message survives five deliveries that end so.
 KILLS = 3
 
-BATCH = 500
+BATCH = 1_000
 
 
 @pytest.mark.timeout(1_800)
