@@ -48,7 +48,8 @@ class SafeConsumer(Consumer):
         ]
 
     def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **kwargs: Any):
-        # All three need the right to declare, and tell workers about each other: nobody listens.
+        # All three need the right to declare, or wait for the broker. Onlookers are told of this
+        # worker by `common.task_events`.
         alone = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
         super().__init__(*args, worker_options=(worker_options or {}) | alone, **kwargs)
 
