@@ -8,7 +8,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel
 
-from order_app import access, service
+from order_app import access, intake, service
 from order_app.domain import Order, Reason
 from order_app.idempotency import KeyReused
 from order_app.models import db
@@ -57,11 +57,9 @@ def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
     settings: ApiSettings = current_app.extensions["order_settings"]
     _check_currency(body.currency, settings.order_currencies)
     try:
-        with db.session.begin():
-            # One statement is a transaction by itself, without a round trip more.
-            db.session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        with db.engines[intake.BIND].connect() as connection:
             order, placed = service.place_order(
-                db.session(),
+                connection,
                 body.placement(),
                 deadline=timedelta(seconds=settings.order_deadline),
                 cause=Cause(traceparent=g.traceparent),

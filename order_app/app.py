@@ -7,7 +7,7 @@ from common import tracing
 from common.certificates import Certificates, sources
 from common.settings import load
 from common.telemetry import configure_logging
-from order_app import access, access_log, description, problems, secure_headers
+from order_app import access, access_log, description, intake, problems, secure_headers
 from order_app.api import orders
 from order_app.json_body import BODY_LIMIT, JsonRequest
 from order_app.metrics import Metrics
@@ -40,9 +40,11 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
     )
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.config["SQLALCHEMY_DATABASE_URI"] = database.url(settings)
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = database.engine_options(
-        settings, pool_size=settings.api_pool_size
-    )
+    options = database.engine_options(settings, pool_size=settings.api_pool_size)
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
+    app.config["SQLALCHEMY_BINDS"] = {
+        intake.BIND: {"url": database.url(settings), **options, **intake.ENGINE_OPTIONS}
+    }
     db.init_app(app)
     problems.install(app)
     secure_headers.install(app)

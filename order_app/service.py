@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import Connection, select, tuple_, update
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
@@ -49,7 +49,7 @@ class Page:
 
 
 def place_order(
-    session: Session,
+    connection: Connection,
     placement: Placement,
     *,
     deadline: timedelta,
@@ -73,9 +73,10 @@ def place_order(
         deadline=deadline,
     )
     event = event_of(order, sequence=1, cause=cause)
-    if intake.place(session, order, event, claim) or claim is None:
+    if intake.place(connection, order, event, claim) or claim is None:
         return order, True
-    return get(session, idempotency.order_of(session, claim)), False
+    with Session(connection) as session:
+        return get(session, idempotency.order_of(session, claim)), False
 
 
 def confirm(session: Session, order_id: UUID, *, cause: Cause) -> Order:

@@ -108,7 +108,8 @@ def order_api(database_of: Callable[[str], TestDatabase]) -> Iterator[FlaskClien
         key = keys.create(models.session(), "tests", keys.Scope)
     yield with_key(app, key)
     with app.app_context():
-        models.engine.dispose()
+        for engine in models.engines.values():
+            engine.dispose()
 
 
 @pytest.fixture

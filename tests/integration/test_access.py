@@ -46,7 +46,8 @@ def another_api(api: FlaskClient, **changes: object) -> FlaskClient:
 
 def close(api: FlaskClient) -> None:
     with api.application.app_context():
-        models.db.engine.dispose()
+        for engine in models.db.engines.values():
+            engine.dispose()
 
 
 # ---- keys

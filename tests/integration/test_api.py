@@ -507,7 +507,8 @@ def test_a_bug_shows_no_internals(
 
 def _close(api: FlaskClient) -> None:
     with api.application.app_context():
-        models.db.engine.dispose()
+        for engine in models.db.engines.values():
+            engine.dispose()
 
 
 # ---- operation

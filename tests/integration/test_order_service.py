@@ -59,7 +59,7 @@ RELEASED = StockReleased(lines=RESERVED.lines)
 def place(sessions: Sessions, *, seconds: float = 900, key: str | None = None) -> Order:
     with transaction(sessions) as session:
         order, _ = service.place_order(
-            session,
+            session.connection(),
             PLACEMENT,
             deadline=timedelta(seconds=seconds),
             cause=Cause(traceparent=TRACE),
@@ -126,7 +126,11 @@ def test_an_order_whose_transaction_fails_leaves_nothing(order_database: Session
     def place_and_fail() -> None:
         with transaction(order_database) as session:
             service.place_order(
-                session, PLACEMENT, deadline=timedelta(seconds=1), cause=Cause(), key="k"
+                session.connection(),
+                PLACEMENT,
+                deadline=timedelta(seconds=1),
+                cause=Cause(),
+                key="k",
             )
             session.flush()
             raise RuntimeError
@@ -276,13 +280,19 @@ def test_a_key_is_not_taken_for_another_request(order_database: Sessions) -> Non
     other = Placement(customer_email="bob@example.com", currency="EUR", lines=PLACEMENT.lines)
 
     with transaction(order_database) as session, pytest.raises(KeyReused):
-        service.place_order(session, other, deadline=timedelta(seconds=1), cause=Cause(), key="k")
+        service.place_order(
+            session.connection(), other, deadline=timedelta(seconds=1), cause=Cause(), key="k"
+        )
 
 
 def test_a_key_whose_request_failed_is_free_again(order_database: Sessions) -> None:
     with order_database() as session:
         service.place_order(
-            session, PLACEMENT, deadline=timedelta(seconds=1), cause=Cause(), key="k"
+            session.connection(),
+            PLACEMENT,
+            deadline=timedelta(seconds=1),
+            cause=Cause(),
+            key="k",
         )
         session.rollback()
 
