@@ -73,8 +73,8 @@ class Infrastructure:
 
 @dataclass(frozen=True)
 class _BrokerProcess:
+    state: StateDirectory
     supervision: Supervision
-    watch: Watch
     process: Process
 
     def kill(self) -> None:
@@ -82,7 +82,8 @@ class _BrokerProcess:
 
     def start(self) -> None:
         self.supervision.start(INFRASTRUCTURE, [self.process])
-        self.watch.until_healthy([self.process])
+        # A watch of its own: one that has seen all the tests' restarts would call it broken.
+        Watch(self.state, self.supervision).until_healthy([self.process])
 
     def control(self, *command: str) -> None:
         process = self.process
@@ -133,8 +134,7 @@ def _running(state: StateDirectory, durable: bool) -> Iterator[Infrastructure]:
     supervisor = supervision.launch_attached()
     try:
         supervision.start(INFRASTRUCTURE, processes)
-        watch = Watch(state, supervision)
-        watch.until_healthy(processes)
+        Watch(state, supervision).until_healthy(processes)
         yield Infrastructure(
             amqp_port=ports.amqp_port,
             management_url=broker.management_url(ports),
@@ -146,8 +146,8 @@ def _running(state: StateDirectory, durable: bool) -> Iterator[Infrastructure]:
             ca_file=certificates.ca_file(state),
             operator_environment=state.operator_environment,
             _broker=_BrokerProcess(
+                state,
                 supervision,
-                watch,
                 next(process for process in processes if process.name == "rabbitmq"),
             ),
         )
