@@ -35,7 +35,7 @@ class Broker(Protocol):
         """Run a command of `rabbitmqctl`."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Infrastructure:
     """Where an empty RabbitMQ and an empty PostgreSQL are, and who may administer them."""
 
@@ -52,6 +52,8 @@ class Infrastructure:
     #: What `orderctl` reads to administer them.
     operator_environment: Path
     _broker: Broker
+    #: Of the broker, so far.
+    restarts: int = 0
 
     @contextmanager
     def limited(self, command: str, limit: str, usual: str) -> Iterator[None]:
@@ -68,6 +70,7 @@ class Infrastructure:
 
     def start_broker(self) -> None:
         """Start the broker again, with all that it held, and wait until it answers."""
+        self.restarts += 1
         self._broker.start()
 
 
