@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 #: one with a memory or disk alarm, or without a quorum, takes for ever.
 CONFIRM_TIMEOUT = 10.0
 
+#: Bytes that leave together: some fifty events.
+_PIECE = 32 * 1024
 
 _MANDATORY, _IMMEDIATE = True, False
 
@@ -86,7 +88,7 @@ class ConfirmingPublisher:
         spans = _Spans()
         try:
             channel = self._open()
-            with _one_write(self._connection):
+            with _large_writes(self._connection):
                 for outgoing in batch:
                     message = self._message(outgoing, spans.begin(outgoing))
                     channel.publish(outgoing.event_id, message, outgoing.type, report)
@@ -179,17 +181,28 @@ class _Spans:
 
 
 @contextmanager
-def _one_write(connection: Connection) -> Iterator[None]:
-    """Let what the block sends leave together: TLS and the kernel have a price for each write."""
+def _large_writes(connection: Connection) -> Iterator[None]:
+    """Let what the block sends leave in large pieces: each write has its price in TLS and kernel.
+
+    Not all at once: the broker works on the first piece while the next one is made.
+    """
     transport = connection.connection.transport
-    write, frames = transport._write, list[bytes]()
+    write, waiting = transport._write, bytearray()
+
     # py-amqp writes through this method, from a buffer that it uses again.
-    transport._write = lambda frame: frames.append(bytes(frame))
+    def gather(frame: bytes) -> None:
+        waiting.extend(frame)
+        if len(waiting) >= _PIECE:
+            piece = bytes(waiting)
+            waiting.clear()
+            write(piece)
+
+    transport._write = gather
     try:
         yield
     finally:
         transport._write = write
-    transport.write(b"".join(frames))
+    transport.write(bytes(waiting))
 
 
 class _ConfirmChannel:

@@ -65,11 +65,11 @@ def _fact(order: Order, shortages: tuple[Shortage, ...]) -> events.Data:
             for line in order.lines
         ),
     )
+    if order.status is Status.PENDING:
+        return created
     # The later events repeat what was ordered, so that no consumer must remember it.
     ordered: dict[str, Any] = {f.name: getattr(created, f.name) for f in fields(created)}
     match order.status:
-        case Status.PENDING:
-            return created
         case Status.CONFIRMED:
             return OrderConfirmed(**ordered)
         case Status.CANCELLED:
