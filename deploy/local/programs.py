@@ -68,7 +68,7 @@ PROGRAMS = (
     Program(
         "api",
         "order",
-        "gunicorn --bind 127.0.0.1:$API_PORT --workers 2 --threads 8 --worker-class gthread"
+        "gunicorn --bind 127.0.0.1:$API_PORT --workers 2 --threads 4 --worker-class gthread"
         " --no-control-socket order_app.app:create_app()",
         Health.READY,
         "api_port",
