@@ -101,7 +101,7 @@ class MicroBatches:
             else:
                 done.append(reception.receipt.message)
                 self._tell(reception, "task-succeeded", result=repr(outcome.value))
-        metrics.BATCH.observe(len(batch))
+        metrics.batch_sizes().observe(len(batch))
         self._consumer.acknowledgements.acknowledge(done)
         self._dispatch()
 
