@@ -22,8 +22,8 @@ up: ## install what is missing, start everything, wait until it is healthy
 down: ## stop everything that `make up` started
 	@$(local) down
 
-status: ## show each process: state, uptime, health, URL
-	@$(local) status
+status: ## show each process: state, uptime, CPU, memory, health, URL; S=60 counts CPU for a minute
+	@$(local) status $(if $(S),--over $(S))
 
 logs: ## follow the logs; P=order-relay for one process
 	@$(local) logs $(P)

@@ -1,5 +1,6 @@
 """The consumer runtime: a Celery worker whose tasks are the events that a service consumes."""
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -112,11 +113,14 @@ def make_worker(
     )
     app.steps["consumer"].add(TaskEventsStep)
 
-    def prepare_tracing(**_: Any) -> None:
+    def prepare_children(**_: Any) -> None:
+        # Here: loading takes longer than a child may take for its start.
         tracing.prepare(app.settings)
+        # What is loaded stays shared: the collector's marks would copy its pages to each child.
+        gc.collect()
+        gc.freeze()
 
-    # In the main process: loading takes longer than a child may take for its start.
-    signals.worker_init.connect(prepare_tracing, weak=False)
+    signals.worker_init.connect(prepare_children, weak=False)
     # A child process ends without Python's exit.
     signals.worker_process_shutdown.connect(_stop_tracing, weak=False)
     return app

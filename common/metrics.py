@@ -9,6 +9,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import celery
@@ -53,11 +54,6 @@ HANDLER = Histogram(
     ("type", "outcome"),
     buckets=_WORK,
 )
-BATCH = Histogram(
-    "orders_batch_events",
-    "Events that a worker handled in one transaction.",
-    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
-)
 RETRIES = Counter("orders_retries", "Events sent through a retry tier.", ("type", "tier"))
 PARKED = Counter(
     "orders_parked", "Messages that this worker has parked, by the error's class.", ("reason",)
@@ -65,6 +61,20 @@ PARKED = Counter(
 
 #: What a process reads from its service's database at each scrape.
 Read = Callable[[Session], Iterable[Metric]]
+
+
+@cache
+def batch_sizes() -> Histogram:
+    """Return the count of events that a worker handled in one transaction.
+
+    Made at its first use: where processes share counts in files, as the API's do, a metric without
+    labels opens one as soon as it is made.
+    """
+    return Histogram(
+        "orders_batch_events",
+        "Events that a worker handled in one transaction.",
+        buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+    )
 
 
 def observe_handler(event_type: str, outcome: str, seconds: float, envelope: Any) -> None:

@@ -104,7 +104,7 @@ class MicroBatches:
                 runtime = time.time() - reception.started
                 told = {"result": repr(outcome.value), "runtime": runtime}
                 self._tell(reception, "task-succeeded", **told)
-        metrics.BATCH.observe(len(batch))
+        metrics.batch_sizes().observe(len(batch))
         self._consumer.acknowledgements.acknowledge(done)
         self._dispatch()
 

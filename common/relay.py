@@ -1,6 +1,7 @@
 """The relay: takes events from the outbox to the exchange, each at least once, in order per order.
 
-It polls. A tick starts a drain, which runs until the next tick is due; several relays may run.
+A tick starts a drain, which runs until the next tick is due; several relays may run. It looks for
+events while they come, and sleeps until the outbox's doorbell rings when none came for a while.
 """
 
 import logging
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from common import db, metrics, tls
 from common.db import Sessions, transaction
+from common.doorbell import Doorbell
 from common.kombu_topology import Service
 from common.outbox import outbox, relay_state
 from common.publisher import ConfirmingPublisher, Outgoing, Publisher, Report
@@ -26,12 +28,11 @@ log = logging.getLogger(__name__)
 
 Rows = Sequence[Row[*tuple[Any, ...]]]
 
-#: Seconds between two looks at an empty outbox: soon after the last event, and later on. A look
-#: costs a fifth of a millisecond; most events come soon after others.
+#: Seconds between two looks at an empty outbox soon after an event: a look costs a fifth of a
+#: millisecond, to be woken more, and most events come soon after others.
 BUSY_POLL = 0.004
-IDLE_POLL = 0.025
 
-#: Seconds for which an outbox is busy after an event.
+#: Seconds for which an outbox is busy after an event. Then the relay sleeps.
 BUSY_TIME = 1.0
 
 #: Events claimed, and on their way to the broker, at once.
@@ -71,6 +72,12 @@ _WAITING = """
 SELECT EXISTS (SELECT FROM outbox WHERE sent_at IS NULL AND next_attempt_at <= now())
 """
 
+#: Seconds until the first event is due; the same look.
+_DUE = """
+SELECT extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float
+FROM outbox WHERE sent_at IS NULL
+"""
+
 
 class Relay:
     """Drains the outbox of one service."""
@@ -78,6 +85,7 @@ class Relay:
     def __init__(self, sessions: Sessions, publisher: Publisher) -> None:
         self._sessions = sessions
         self._publisher = publisher
+        self._doorbell = Doorbell(sessions, outbox.name, look=_DUE)
         self._broker_error: str | None = None
         self._batch = BATCH
         self._busy_until = 0.0
@@ -107,7 +115,7 @@ class Relay:
                     elif self.relay_once():
                         self._busy_until = now + BUSY_TIME
                         continue
-                    time.sleep(min(self._pause(now), until - now))
+                    self._rest(now, until)
         except DBAPIError as error:
             # The next tick tries again; what was confirmed but not marked is sent twice.
             log.error("the database failed the relay", extra={"reason": str(error.orig).strip()})
@@ -140,10 +148,13 @@ class Relay:
             connection.execution_options(isolation_level="AUTOCOMMIT")
             yield lambda: bool(connection.exec_driver_sql(_WAITING).scalar())
 
-    def _pause(self, now: float) -> float:
+    def _rest(self, now: float, until: float) -> None:
         if self._broker_error:
-            return BROKER_DELAY
-        return BUSY_POLL if now < self._busy_until else IDLE_POLL
+            time.sleep(min(BROKER_DELAY, until - now))
+        elif now < self._busy_until:
+            time.sleep(min(BUSY_POLL, until - now))
+        else:
+            self._doorbell.sleep(until - now)
 
     def _isolate(self, rows: Rows, report: Report) -> None:
         # The broker closes the channel for one event that it objects to, and does not tell which:

@@ -14,6 +14,12 @@ ERROR_LIMIT = 1_000
 #: How soon a mail is looked at again that waits for one that is just being sent.
 SHORTLY = timedelta(milliseconds=50)
 
+#: Seconds until the first mail is due; a look at the first entry of an index.
+LOOK = """
+SELECT extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float
+FROM notifications WHERE status = 'PENDING'
+"""
+
 
 def anything_due(session: Session) -> bool:
     """Return whether there may be a mail to send now."""

@@ -15,15 +15,13 @@ from sqlalchemy.exc import DBAPIError
 
 from common import tracing
 from common.db import Sessions, transaction
+from common.doorbell import Doorbell
 from common.errors import Permanent, Transient
 from notification_worker import backlog
 from notification_worker.domain import retry_delay
 from notification_worker.mail import Mail, message_id, render
 from notification_worker.models import Notification
 from notification_worker.smtp import Transport, Unreachable
-
-#: Seconds between two looks for mail while there is none.
-POLL_INTERVAL = 0.05
 
 #: Seconds. A mail server that is back is noticed within this time.
 LONGEST_PAUSE = 30.0
@@ -38,6 +36,7 @@ class Delivery:
         self, sessions: Sessions, transport: Transport, *, sender: Address, max_attempts: int
     ) -> None:
         self._sessions = sessions
+        self._doorbell = Doorbell(sessions, Notification.__tablename__, look=backlog.LOOK)
         self._transport = transport
         self._sender = sender
         self._max_attempts = max_attempts
@@ -50,9 +49,9 @@ class Delivery:
         Returns at once while the mail server or the database is given time to recover.
         """
         try:
-            while self._resume_at <= time.monotonic() < until:
+            while self._resume_at <= (now := time.monotonic()) < until:
                 if not self._advance():
-                    time.sleep(POLL_INTERVAL)
+                    self._doorbell.sleep(until - now)
         except Unreachable as outage:
             self._pause("the mail server takes no mail", str(outage))
         except DBAPIError as error:

@@ -2,6 +2,8 @@
 
 import os
 import shlex
+import time
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 import click
@@ -23,6 +25,8 @@ from deploy.local.ports import Ports, configured_ports
 from deploy.local.problem import Problem, interruptible
 from deploy.local.progress import step
 from deploy.local.state import StateDirectory, create_state, delete_state, only_one, open_state
+from deploy.local.supervision import Report
+from deploy.local.usage import Usage, usage
 from deploy.local.watch import ailment
 
 STATE = REPOSITORY / ".run"
@@ -90,13 +94,19 @@ def reset() -> None:
 
 
 @main.command()
+@click.option("--over", default=1.0, show_default=True, help="Seconds in which CPU is counted.")
 @click.pass_context
-def status(context: click.Context) -> None:
+def status(context: click.Context, over: float) -> None:
     """Show each process; end with status 1 when one of them is not healthy."""
     state = _existing_state()
     run = stack.describe(state, _chosen_ports(state))
     reports = run.supervision.reports()
-    table = Table("process", "state", "pid", "uptime", "health", "url", box=None, pad_edge=False)
+    before = _usages(reports)
+    time.sleep(over)
+    after = _usages(reports)
+    table = Table(box=None, pad_edge=False)
+    for column in ("process", "state", "pid", "uptime", "cpu", "memory", "health", "url"):
+        table.add_column(column, justify="right" if column in ("cpu", "memory") else "left")
     all_healthy = True
     for process in run.processes:
         report = reports.get(process.name)
@@ -107,9 +117,16 @@ def status(context: click.Context) -> None:
             report.state.lower() if report else "-",
             str(report.pid) if report and report.pid else "-",
             str(timedelta(seconds=report.uptime)) if report and report.runs else "-",
+            *_cells([process.name], before, after, over),
             f"[red]{wrong}[/]" if wrong else "[green]healthy[/]",
             process.url,
         )
+    for title, group in (
+        (stack.APPLICATION, run.application),
+        (stack.INFRASTRUCTURE, run.infrastructure),
+    ):
+        cells = _cells([process.name for process in group], before, after, over)
+        table.add_row(f"[bold]{title}[/]", "", "", "", *cells, "", "")
     # No terminal, no lines cut off: its reader is a script or a file.
     terminal = Console()
     Console(width=None if terminal.is_terminal else 200).print(table)
@@ -150,6 +167,22 @@ def env() -> None:
     }
     for name, value in values.items():
         click.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _usages(reports: Mapping[str, Report]) -> dict[str, Usage]:
+    return {name: usage(report.pid) for name, report in reports.items() if report.pid}
+
+
+def _cells(
+    names: Iterable[str], before: Mapping[str, Usage], after: Mapping[str, Usage], seconds: float
+) -> tuple[str, str]:
+    """Return CPU, in hundredths of one core, and memory of some processes together."""
+    running = [name for name in names if name in after]
+    if not running:
+        return "-", "-"
+    cpu = sum(after[name].cpu - before[name].cpu for name in running) / seconds
+    memory = sum(after[name].memory for name in running)
+    return f"{100 * cpu:.1f} %", f"{memory / 1e6:.0f} MB"
 
 
 def _chosen_ports(state: StateDirectory) -> Ports:

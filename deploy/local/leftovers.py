@@ -19,19 +19,23 @@ PATIENCE = 30.0
 
 def find(state: StateDirectory) -> set[int]:
     """Return the pids of this run's processes, and of all that those have started."""
+    # PostgreSQL's children write their titles over their environment.
+    return family({pid for pid in _pids() if _is_marked(pid, state)}) - {os.getpid()}
+
+
+def family(pids: set[int]) -> set[int]:
+    """Return these pids, and those of all that they have started."""
     children: dict[int, set[int]] = {}
     for pid in _pids():
         children.setdefault(_parent(pid), set()).add(pid)
-    marked = {pid for pid in _pids() if _is_marked(pid, state)}
+    waiting = list(pids)
     found: set[int] = set()
-    waiting = list(marked)
     while waiting:
         pid = waiting.pop()
         if pid not in found:
             found.add(pid)
-            # PostgreSQL's children write their titles over their environment.
             waiting.extend(children.get(pid, ()))
-    return found - {os.getpid()}
+    return found
 
 
 def stop(state: StateDirectory) -> int:

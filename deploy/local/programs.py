@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
-from common.kombu_topology import DATABASES, topology
+from common.kombu_topology import DATABASES
 from deploy.local import REPOSITORY, certificates, credentials
 from deploy.local.broker import VHOST, management_url
 from deploy.local.health import Check, answers, beats, runs
@@ -39,6 +39,7 @@ class Program:
     health: Health = Health.HEARTBEAT
     port: str = ""
     venv: str = ".venv"
+    needs_broker: bool = True
 
     @property
     def is_installed(self) -> bool:
@@ -64,14 +65,17 @@ PROGRAMS = (
         " --no-control-socket span_store.app:create_app()",
         Health.READY,
         "spans_port",
+        needs_broker=False,
     ),
     Program(
         "api",
         "order",
-        "gunicorn --bind 127.0.0.1:$API_PORT --workers 2 --threads 4 --worker-class gthread"
-        " --no-control-socket order_app.app:create_app()",
+        "gunicorn --config python:order_app.gunicorn --bind 127.0.0.1:$API_PORT"
+        " --workers 2 --threads 4 --worker-class gthread --no-control-socket"
+        " order_app.app:create_app()",
         Health.READY,
         "api_port",
+        needs_broker=False,
     ),
     Program("order-worker", "order", "celery -q -A order_app.worker worker -n order@order"),
     Program("order-relay", "order", "celery -q -A order_app.relay worker -n order-relay@order"),
@@ -111,8 +115,10 @@ PROGRAMS = (
 #: test: more requests in a minute than any API process can answer.
 API_ENVIRONMENT = {"API_RATE_LIMIT": "1000000"}
 
+#: What works as soon as there is a database: the API takes orders while RabbitMQ is down.
+WITHOUT_BROKER = frozenset(program.name for program in PROGRAMS if not program.needs_broker)
+
 WITH_DATABASE = frozenset(owner.name for owner in DATABASES)
-WITH_BROKER = frozenset(user.name for user in topology().users)
 
 
 def processes(state: StateDirectory, ports: Ports) -> tuple[Process, ...]:
@@ -216,7 +222,7 @@ def _environment(program: Program, state: StateDirectory, ports: Ports) -> dict[
         "NO_PROXY": "127.0.0.1",
     }
     return (
-        (broker if program.user in WITH_BROKER else {})
+        (broker if program.needs_broker else {})
         | (database | mail if program.user in WITH_DATABASE else {})
         | (onlooker if program.name == "flower" else {})
         | others

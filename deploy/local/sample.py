@@ -1,19 +1,19 @@
 """Sample stock, and an order that shows the system at work."""
 
-# ruff: noqa: S603, every command is a list of this project's own words
-
 import csv
 import json
 import os
-import subprocess
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 from dotenv import dotenv_values
 
-from deploy.local import REPOSITORY, credentials
+from deploy.local import credentials
 from deploy.local.problem import Problem
 from deploy.local.state import StateDirectory
 
@@ -26,27 +26,28 @@ PATIENCE = 30.0
 def orderctl(state: StateDirectory, *arguments: str) -> str:
     """Run the operators' command on this run; return what it prints.
 
-    Raises `Problem` with its last words when it fails.
+    In this process: a start of Python takes longer than what most commands do. Raises `Problem`
+    with its last words when it fails.
     """
-    log = state.log("orderctl")
+    # Here: it takes a second, in which the servers start.
+    from console.orderctl import main
+
     administration = dotenv_values(state.operator_environment)
-    environment = os.environ | {name: value or "" for name, value in administration.items()}
-    done = subprocess.run(
-        [REPOSITORY / ".venv/bin/orderctl", *arguments],
-        check=False,
-        cwd=REPOSITORY,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
+    # Stronger than what the caller's shell says.
+    os.environ.update({name: value or "" for name, value in administration.items()})
+    log, output, failure = state.log("orderctl"), StringIO(), ""
+    try:
+        with redirect_stdout(output), redirect_stderr(output):
+            status = main.main(arguments, prog_name="orderctl", standalone_mode=False)
+        if status:
+            failure = (output.getvalue().strip().splitlines() or [f"status {status}"])[-1]
+    except click.ClickException as error:
+        failure = error.format_message()
     with log.open("a") as file:
-        file.write(f"$ orderctl {' '.join(arguments)}\n{done.stdout}{done.stderr}")
-    if done.returncode != 0:
-        words = (done.stderr or done.stdout).strip().splitlines()
-        reason = words[-1] if words else f"status {done.returncode}"
-        raise Problem(f"orderctl {' '.join(arguments)} failed: {reason}; see {log}")
-    return done.stdout
+        file.write(f"$ orderctl {' '.join(arguments)}\n{output.getvalue()}{failure}\n")
+    if failure:
+        raise Problem(f"orderctl {' '.join(arguments)} failed: {failure}; see {log}")
+    return output.getvalue()
 
 
 def import_stock(state: StateDirectory) -> None:

@@ -33,6 +33,7 @@ class Stack:
 
     state: StateDirectory
     ports: Ports
+    #: The database first.
     infrastructure: Sequence[Process]
     application: Sequence[Process]
 
@@ -80,14 +81,11 @@ def up(stack: Stack) -> None:
     """
     _supervise(stack)
     watch = Watch(stack.state, stack.supervision)
-    if _start(stack, INFRASTRUCTURE, stack.infrastructure) or not healthy(stack):
-        watch.until_healthy(stack.infrastructure)
+    _start(stack, INFRASTRUCTURE, stack.infrastructure)
     if _stopped(stack, stack.application):
-        with step("applying database migrations"):
-            sample.orderctl(stack.state, "database", "apply")
-        with step("applying the broker's topology"):
-            sample.orderctl(stack.state, "topology", "apply")
-        _start(stack, APPLICATION, stack.application)
+        _start_application(stack, watch)
+    elif not healthy(stack):
+        watch.until_healthy(stack.infrastructure)
     if not healthy(stack):
         watch.until_healthy(stack.application)
 
@@ -140,6 +138,19 @@ def _supervise(stack: Stack) -> None:
     elif supervision.is_outdated():
         with step("stopping what has a new configuration"):
             supervision.update()
+
+
+def _start_application(stack: Stack, watch: Watch) -> None:
+    # RabbitMQ starts slowest by far: what needs only the database does not wait for it.
+    watch.until_healthy(stack.infrastructure[:1])
+    with step("applying database migrations"):
+        sample.orderctl(stack.state, "database", "apply")
+    early = [p for p in stack.application if p.name in programs.WITHOUT_BROKER]
+    _start(stack, APPLICATION, early)
+    watch.until_healthy(stack.infrastructure[1:])
+    with step("applying the broker's topology"):
+        sample.orderctl(stack.state, "topology", "apply")
+    _start(stack, APPLICATION, stack.application)
 
 
 def _stopped(stack: Stack, processes: Sequence[Process]) -> list[Process]:

@@ -15,7 +15,7 @@ from deploy.compose import monitoring, secret_files
 from deploy.local import broker, credentials
 from deploy.local.health import HEARTBEAT
 from deploy.local.ports import Ports
-from deploy.local.programs import PROGRAMS, WITH_BROKER, WITH_DATABASE, Health, Program
+from deploy.local.programs import PROGRAMS, WITH_DATABASE, Health, Program
 from deploy.local.templates import render
 from monitor.settings import ExporterSettings, FlowerSettings
 from order_app import keys
@@ -38,9 +38,6 @@ REPLACED = {
     # Jaeger keeps spans and has a page for them, but is in no Debian.
     "spans": "jaeger",
 }
-
-#: A program of a service that talks to RabbitMQ, and itself does not.
-WITHOUT_BROKER = {"api"}
 
 #: Where the image has the environments of a local run that are not the first on the `PATH`.
 ENVIRONMENTS = {".venv/exporter": "/opt/exporter"}
@@ -95,9 +92,8 @@ def _words(command: str | list[str]) -> list[str]:
 def test_a_program_gets_its_own_users_secrets_and_no_other(program: Program) -> None:
     # given
     service = OURS[program.name]
-    with_broker = program.user in WITH_BROKER and program.name not in WITHOUT_BROKER
     files = [
-        *([f"{program.user}.broker"] if with_broker else []),
+        *([f"{program.user}.broker"] if program.needs_broker else []),
         *([f"{program.user}.database"] if program.user in WITH_DATABASE else []),
         *([credentials.FLOWER] if program.name == "flower" else []),
     ]
@@ -108,7 +104,7 @@ def test_a_program_gets_its_own_users_secrets_and_no_other(program: Program) -> 
     # then
     assert service["secrets"] == files
     assert sorted(told.values()) == [f"/run/secrets/{file}" for file in files]
-    if with_broker:
+    if program.needs_broker:
         assert service["environment"]["BROKER_USER"] == program.user
 
 

@@ -125,3 +125,24 @@ def test_only_the_settings_read_the_environment(path: Path) -> None:
     readers = {"environ", "environb", "getenv", "getenvb"}
     if str(path.relative_to(REPOSITORY)) not in READERS:
         assert not readers & {*attributes, *imported}
+
+
+def test_the_api_can_be_imported_before_the_directory_of_its_counts_is_there(
+    tmp_path: Path,
+) -> None:
+    # given
+    directory = tmp_path / "not-there-yet"
+
+    # when
+    done = subprocess.run(
+        [sys.executable, "-c", "import order_app.app"],
+        cwd=REPOSITORY,
+        env={"PROMETHEUS_MULTIPROC_DIR": str(directory)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    # then
+    assert done.returncode == 0, done.stderr
+    assert not directory.exists()
