@@ -58,6 +58,7 @@ RETRIES = Counter("orders_retries", "Events sent through a retry tier.", ("type"
 PARKED = Counter(
     "orders_parked", "Messages that this worker has parked, by the error's class.", ("reason",)
 )
+REMOVED = Counter("orders_rows_removed", "Old rows that this process has removed.", ("table",))
 
 #: What a process reads from its service's database at each scrape.
 Read = Callable[[Session], Iterable[Metric]]

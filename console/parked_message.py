@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from amqp import Message
 
 from common.failure import Failure
@@ -19,6 +20,9 @@ _BROKER_REASONS = {
     "maxlen": "its queue was full",
     "expired": "expired in its queue",
 }
+
+#: As `common.codec` reads it.
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,14 @@ class Parked:
 def event_id(message: Message) -> str | None:
     """Return the id of the event that a message carries."""
     return _text(message.properties.get("message_id") or (message.headers or {}).get("id"))
+
+
+def event_time(message: Message) -> datetime | None:
+    """Return when the event came to be that a message carries; None if no service could read it."""
+    # Not when it failed: a redriven message forgets that, and may be parked again.
+    with suppress(ValueError, LookupError, TypeError):
+        return msgspec.convert(json.loads(message.body)[1]["event"]["time"], _Time)
+    return None
 
 
 def _reason(failure: Failure | None, death: Mapping[str, Any] | None) -> str:

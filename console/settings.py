@@ -3,6 +3,7 @@
 Each command loads only the settings that it needs, so that it needs no other rights.
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -19,6 +20,7 @@ from pydantic_settings import NoDecode
 from sqlalchemy import URL
 
 from common import tls
+from common.dedup_window import DedupWindow
 from common.kombu_topology import RETRY_TIERS
 from common.settings import CaFile, RetryTiers, Settings, SettingsError, load
 from console.errors import ActionError
@@ -149,6 +151,15 @@ class BrokerAdminSettings(SecretsSettings):
     retry_tiers: RetryTiers = RETRY_TIERS
 
 
+class RedriveSettings(DedupWindow, BrokerAdminSettings):
+    """What redriving needs besides: an event that a service may not know again stays parked."""
+
+    @property
+    def redrive_limit(self) -> timedelta:
+        """How old an event may be that is redriven."""
+        return timedelta(days=self.parked_redrive_days)
+
+
 class TlsSettings(Settings):
     """Where the private certificate authority is, and for which names it signs."""
 
@@ -157,7 +168,7 @@ class TlsSettings(Settings):
     tls_names: Annotated[tuple[ServerName, ...], NoDecode, BeforeValidator(_split)] = ()
 
 
-class OperatorSettings(BrokerAdminSettings, DatabaseAdminSettings, TlsSettings):
+class OperatorSettings(RedriveSettings, DatabaseAdminSettings, TlsSettings):
     """All of it."""
 
 

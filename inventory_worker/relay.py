@@ -1,19 +1,28 @@
-"""Process: publishes the inventory's outbox."""
+"""Process: publishes the inventory's outbox, and removes its old rows."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+
+from prometheus_client.core import Metric
+from sqlalchemy.orm import Session
 
 from common.backlog import read_outbox
 from common.kombu_topology import INVENTORY
 from common.relay import Relay
-from common.settings import ServiceSettings
-from common.ticker import make_ticker
+from common.retention import read_ages
+from common.ticker import Tick, make_ticker
+from inventory_worker.retention import KEPT, RelaySettings, retention
 
 
-def start(settings: ServiceSettings) -> Callable[[float], None]:
+def start(settings: RelaySettings) -> Tick:
     """Return the drain, to be called at every tick with its deadline."""
-    return Relay.from_settings(INVENTORY, settings).drain
+    return retention(settings).beside(Relay.from_settings(INVENTORY, settings).drain)
+
+
+def _read(session: Session) -> Iterator[Metric]:
+    yield from read_outbox(session)
+    yield from read_ages(session, KEPT)
 
 
 app = make_ticker(
-    INVENTORY, "relay", start, ServiceSettings, config="celeryconfig.ticker", read=read_outbox
+    INVENTORY, "relay", start, RelaySettings, config="celeryconfig.ticker", read=_read
 )

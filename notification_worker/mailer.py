@@ -1,25 +1,36 @@
-"""Process: sends the recorded mails."""
+"""Process: sends the recorded mails, and removes the service's old rows."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+
+from prometheus_client.core import Metric
+from sqlalchemy.orm import Session
 
 from common import db
 from common.kombu_topology import NOTIFICATION
-from common.ticker import make_ticker
+from common.retention import read_ages
+from common.ticker import Tick, make_ticker
 from notification_worker import address
 from notification_worker.delivery import Delivery
 from notification_worker.metrics import read_mails
+from notification_worker.retention import KEPT, retention
 from notification_worker.settings import MailerSettings
 from notification_worker.smtp import Transport
 
 
-def start(settings: MailerSettings) -> Callable[[float], None]:
+def start(settings: MailerSettings) -> Tick:
     """Return what each tick calls: it sends mails until its deadline."""
-    return Delivery(
+    delivery = Delivery(
         db.sessions(db.engine(settings)),
         Transport(settings),
         sender=address.sender(settings.mail_from),
         max_attempts=settings.mail_max_attempts,
-    ).deliver
+    )
+    return retention(settings).beside(delivery.deliver)
+
+
+def _read(session: Session) -> Iterator[Metric]:
+    yield from read_mails(session)
+    yield from read_ages(session, KEPT)
 
 
 app = make_ticker(
@@ -28,5 +39,5 @@ app = make_ticker(
     start,
     MailerSettings,
     config="celeryconfig.ticker",
-    read=read_mails,
+    read=_read,
 )

@@ -44,6 +44,12 @@ class Notification(Base):
             "id",
             postgresql_where=text("status = 'PENDING'"),
         ),
+        # For the removal of old rows.
+        Index(
+            "ix_notifications_created_at",
+            "created_at",
+            postgresql_where=text("status <> 'PENDING'"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

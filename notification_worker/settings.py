@@ -2,11 +2,12 @@
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from common.dedup_window import DedupWindow
 from common.settings import ServiceSettings
 from notification_worker import address
 
 
-class MailerSettings(ServiceSettings):
+class MailerSettings(DedupWindow, ServiceSettings):
     """What the process that sends the mails reads."""
 
     smtp_host: str = Field("127.0.0.1", min_length=1)
@@ -19,6 +20,9 @@ class MailerSettings(ServiceSettings):
     #: Attempts. With the waits of `domain.retry_delay` the last one is about two days after the
     #: first: as long as mail servers themselves try, and a weekend for a full mailbox.
     mail_max_attempts: int = Field(230, ge=1)
+    #: Days after a mail was recorded, if it does not wait any more. A quarter, in which customers
+    #: ask what they were told; a row holds their address.
+    notification_retention_days: int = Field(90, ge=1, le=3650)
     #: Only for a mail server that asks for a login.
     smtp_username: str | None = None
     smtp_password: SecretStr | None = Field(None, validate_default=True)

@@ -123,9 +123,11 @@ class LineRow(Model):
 
 
 class IdempotencyKey(Model):
-    """A client's name for one request to place an order; kept as long as the order."""
+    """A client's name for one request to place an order; kept for a time, see `retention`."""
 
     __tablename__ = "idempotency_keys"
+    # For the removal of old rows.
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
 
     api_key: Mapped[str] = mapped_column(
         primary_key=True,

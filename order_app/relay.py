@@ -1,18 +1,22 @@
-"""Process: cancels overdue orders and publishes the order service's outbox."""
+"""Process: cancels overdue orders, publishes the order service's outbox, removes its old rows."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+
+from prometheus_client.core import Metric
+from sqlalchemy.orm import Session
 
 from common.backlog import read_outbox
 from common.db import engine, sessions
 from common.kombu_topology import ORDER
 from common.relay import Relay
-from common.settings import ServiceSettings
-from common.ticker import make_ticker
+from common.retention import read_ages
+from common.ticker import Tick, make_ticker
+from order_app.retention import KEPT, RelaySettings, retention
 from order_app.sweep import sweep
 
 
-def start(settings: ServiceSettings) -> Callable[[float], None]:
+def start(settings: RelaySettings) -> Tick:
     """Return what one tick does until its deadline."""
     relay = Relay.from_settings(ORDER, settings)
     database = sessions(engine(settings))
@@ -24,9 +28,12 @@ def start(settings: ServiceSettings) -> Callable[[float], None]:
         finally:
             relay.drain(until)
 
-    return tick
+    return retention(settings).beside(tick)
 
 
-app = make_ticker(
-    ORDER, "relay", start, ServiceSettings, config="celeryconfig.ticker", read=read_outbox
-)
+def _read(session: Session) -> Iterator[Metric]:
+    yield from read_outbox(session)
+    yield from read_ages(session, KEPT)
+
+
+app = make_ticker(ORDER, "relay", start, RelaySettings, config="celeryconfig.ticker", read=_read)

@@ -154,7 +154,8 @@ class PlacingHeaders(Parameters):
         alias="Idempotency-Key",
         pattern="^[!-~]{1,255}$",
         description="A request with a key that was used before places no second order: the answer "
-        "is the first one's order. Visible ASCII characters, no spaces.",
+        "is the first one's order. It is known for a month, unless operators say otherwise. "
+        "Visible ASCII characters, no spaces.",
     )
 
 

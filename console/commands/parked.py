@@ -10,7 +10,7 @@ from rich.table import Table
 
 from console.actions import parked as actions
 from console.actions.parked import CONSUMERS, Listing
-from console.settings import BrokerAdminSettings, load_operator
+from console.settings import BrokerAdminSettings, RedriveSettings, load_operator
 
 _service = click.Choice(list(CONSUMERS))
 
@@ -44,10 +44,14 @@ def list_parked(service: str | None, *, limit: int, as_json: bool) -> None:
 @click.option("--id", "event_ids", metavar="EVENT_ID", multiple=True, help="May be repeated.")
 @click.option("--all", "every", is_flag=True, help="Everything that is parked now.")
 def redrive(service: str, event_ids: tuple[str, ...], *, every: bool) -> None:
-    """Put parked messages back on the service's queue, as if they had never failed."""
+    """Put parked messages back on the service's queue, as if they had never failed.
+
+    Those of events that are older than PARKED_REDRIVE_DAYS stay where they are: the service may not
+    know any more that it has handled them.
+    """
     if every == bool(event_ids):
         raise click.UsageError("give either --id or --all")
-    settings = load_operator(BrokerAdminSettings)
+    settings = load_operator(RedriveSettings)
     own = CONSUMERS[service]
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 from common import tls
 from common.failure import Failure
 from common.kombu_topology import DELIVERY_LIMIT, topology
+from common.settings import SettingsError
 from console.orderctl import main
 from tests.support.eventually import eventually
 
@@ -264,11 +266,12 @@ def channel(vhost: Any, applied: dict[str, str]) -> Iterator[Channel]:
         yield connection.channel()
 
 
-def park(channel: Channel, event_id: str, **properties: Any) -> None:
-    """Park a message as the consumer runtime does."""
+def park(channel: Channel, event_id: str, *, time: Any = None, **properties: Any) -> None:
+    """Park a message as the consumer runtime does; its event may tell its time."""
     failure = Failure.of(ValueError("no\nway"), service="inventory", release="r1", headers={})
     headers = {"task": "order.created", "id": event_id, "retries": 5} | failure.to_headers()
-    body = b'[[],{"event":{"subject":"an-order"}},{}]'
+    event = {"subject": "an-order"} | ({"time": time} if time else {})
+    body = json.dumps([[], {"event": event}, {}]).encode()
     message = Message(body, application_headers=headers, message_id=event_id, **properties)
     channel.basic_publish(message, exchange="inventory.retry", routing_key="parked")
 
@@ -370,6 +373,69 @@ def test_one_message_is_redriven_and_the_others_stay_in_order(
     assert "e-9" in result.stderr
     assert [message["id"] for message in parked(applied)] == ["e-1", "e-3"]
     assert [m.headers["id"] for m in waiting(channel, "inventory.queue")] == ["e-2"]
+
+
+def days_ago(days: float) -> str:
+    return (datetime.now(UTC) - timedelta(days=days)).isoformat()
+
+
+def test_an_event_that_is_too_old_is_not_redriven_and_stays_parked(
+    channel: Channel, applied: dict[str, str]
+) -> None:
+    # given
+    park(channel, "e-old", time=days_ago(14.1))
+    park(channel, "e-young", time=days_ago(13.9))
+
+    # when
+    result = orderctl(applied, "parked", "redrive", "inventory", "--all")
+
+    # then
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "1 put back" in result.stderr
+    assert "1 stay parked, older than PARKED_REDRIVE_DAYS (14): e-old" in result.stderr
+    assert [message["id"] for message in parked(applied)] == ["e-old"]
+    assert [m.headers["id"] for m in waiting(channel, "inventory.queue")] == ["e-young"]
+
+
+def test_an_event_that_is_named_and_too_old_stays_parked_too(
+    channel: Channel, applied: dict[str, str]
+) -> None:
+    # given
+    park(channel, "e-old", time=days_ago(15))
+    redrive = ("parked", "redrive", "inventory", "--id", "e-old")
+
+    # when
+    refused = orderctl(applied, *redrive)
+
+    # then
+    assert refused.exit_code == 1
+    assert "PARKED_REDRIVE_DAYS" in refused.stderr
+    assert waiting(channel, "inventory.queue") == []
+
+    # and when the limit is raised, which the dedup window allows
+    redriven = orderctl(applied | {"PARKED_REDRIVE_DAYS": "16"}, *redrive)
+
+    # then
+    assert redriven.exit_code == 0, redriven.output
+    assert [m.headers["id"] for m in waiting(channel, "inventory.queue")] == ["e-old"]
+
+
+def test_nothing_is_redriven_by_a_limit_that_the_dedup_window_does_not_allow(
+    channel: Channel, applied: dict[str, str]
+) -> None:
+    # given
+    park(channel, "e-1", time=days_ago(1))
+
+    # when
+    too_far = applied | {"PARKED_REDRIVE_DAYS": "30"}
+    result = orderctl(too_far, "parked", "redrive", "inventory", "--all")
+
+    # then
+    assert isinstance(result.exception, SettingsError)
+    assert "INBOX_RETENTION_DAYS" in str(result.exception)
+    assert "PARKED_REDRIVE_DAYS" in str(result.exception)
+    assert [message["id"] for message in parked(applied)] == ["e-1"]
 
 
 def test_a_message_that_cannot_be_put_back_stays_parked(

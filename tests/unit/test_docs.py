@@ -20,6 +20,7 @@ from console.settings import OperatorSettings
 from deploy.local.ports import Ports
 from monitor.settings import ExporterSettings, FlowerSettings
 from notification_worker.settings import MailerSettings
+from order_app.retention import RelaySettings
 from order_app.settings import ApiSettings
 from span_store.settings import SpanStoreSettings
 
@@ -42,6 +43,7 @@ SKIPPED = {"node_modules", "__pycache__"}
 SETTINGS: tuple[type[BaseSettings], ...] = (
     ServiceSettings,
     ApiSettings,
+    RelaySettings,
     MailerSettings,
     SpanStoreSettings,
     FlowerSettings,

@@ -1,0 +1,25 @@
+"""What the notification service keeps for a time, and for how long."""
+
+from common.db import engine, sessions
+from common.retention import INBOX, Kept, Retention
+from notification_worker.domain import Status
+from notification_worker.models import Notification
+from notification_worker.settings import MailerSettings
+
+#: A mail that waits is never removed.
+NOTIFICATIONS = Kept(
+    table=Notification.metadata.tables[Notification.__tablename__],
+    since=Notification.created_at.expression,
+    where=Notification.status != Status.PENDING,
+)
+
+KEPT = (INBOX, NOTIFICATIONS)
+
+
+def retention(settings: MailerSettings) -> Retention:
+    """Return what removes the service's old rows; it connects at its first pass."""
+    days = {
+        INBOX: settings.inbox_retention_days,
+        NOTIFICATIONS: settings.notification_retention_days,
+    }
+    return Retention(sessions(engine(settings)), days)

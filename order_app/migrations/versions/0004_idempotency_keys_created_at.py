@@ -1,0 +1,24 @@
+"""Old idempotency keys are found by an index.
+
+It is built while the running release goes on writing. A build that was interrupted leaves an
+invalid index, so the next one begins by dropping it.
+"""
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+_NAME, _TABLE = "ix_idempotency_keys_created_at", "idempotency_keys"
+
+
+def upgrade() -> None:
+    with op.get_context().autocommit_block():
+        op.drop_index(_NAME, _TABLE, if_exists=True, postgresql_concurrently=True)
+        op.create_index(_NAME, _TABLE, ["created_at"], postgresql_concurrently=True)
+
+
+def downgrade() -> None:
+    op.drop_index(_NAME, _TABLE)
