@@ -1,0 +1,127 @@
+"""(e) The same with little data and with much: millions of old rows, and a backlog.
+
+The relay works off a backlog in its outbox, and the inventory one in its queue; at no time is less
+than the backlog waiting. The orders come after that, in a system whose backlog has been worked off:
+with it in front of them their time would be the backlog's, which the first two have measured, and
+not their own.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bench import flow, handling, intake, relaying, seeding
+from bench.system import empty, execute, fill_outbox, purge
+from common.kombu_topology import EVENTS
+from tests.support.stack import Stack
+
+PARTS = ("relay", "inventory", "intake", "orders")
+
+#: Of so many old rows one more waits: 200,000 of 10 million.
+ROWS_FOR_ONE_WAITING = 50
+
+#: Orders a second at which the latency is measured with little and with much; for information.
+RATE = 50
+
+_WORKED_OFF = "UPDATE outbox SET sent_at = clock_timestamp() WHERE sent_at IS NULL"
+
+Tell = Callable[[str], None]
+Measure = Callable[[], float]
+
+
+def measure(
+    stack: Stack, rows: int, repeat: int, seconds: int, events: Mapping[str, int], tell: Tell
+) -> dict[str, Any]:
+    """Return each part's rate with little and with much, and their ratios; `events` is by part."""
+    seeding.require_space(stack, rows)
+    backlog = rows // ROWS_FOR_ONE_WAITING
+    little = _with_little(stack, repeat, seconds, events, tell)
+    with seeding.past(stack, rows, tell):
+        much = _with_much(stack, backlog, repeat, seconds, events, tell)
+    return summary(little, much) | {"growth_rows": rows, "growth_backlog": backlog}
+
+
+def summary(little: Mapping[str, Any], much: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts' ratios, much to little, and `growth_ratio`, the least of them."""
+    parts = {
+        part: {
+            "little_per_s": round(little[part], 1),
+            "much_per_s": round(much[part], 1),
+            "ratio": round(much[part] / little[part], 3),
+        }
+        for part in PARTS
+    }
+    return {
+        "growth_ratio": min(part["ratio"] for part in parts.values()),
+        "growth": parts,
+        "growth_latency_ms": {"little": little["latency"], "much": much["latency"]},
+    }
+
+
+def _with_little(
+    stack: Stack, repeat: int, seconds: int, events: Mapping[str, int], tell: Tell
+) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "relay": _median(lambda: relaying.ours(stack, events["relay"]), repeat),
+        "inventory": _median(lambda: handling.ours(stack, events["inventory"]), repeat),
+        "intake": _median(lambda: intake.ours(stack, seconds), repeat),
+    }
+    empty(stack)
+    found |= _orders(stack, repeat, seconds)
+    empty(stack)
+    _tell_all("little", found, tell)
+    return found
+
+
+def _with_much(
+    stack: Stack,
+    backlog: int,
+    repeat: int,
+    seconds: int,
+    events: Mapping[str, int],
+    tell: Tell,
+) -> dict[str, Any]:
+    waiting = backlog + repeat * events["relay"]
+    tell(f"much: {waiting:,} unsent events")
+    fill_outbox(stack, waiting)
+    found: dict[str, Any] = {
+        "relay": _median(lambda: relaying.drained(stack, events["relay"]), repeat)
+    }
+    # Now the order service's outbox holds both: the orders come into it.
+    found["intake"] = _median(lambda: intake.taken(stack, seconds), repeat)
+    waiting = backlog + repeat * events["inventory"]
+    tell(f"much: {waiting:,} queued events")
+    handling.publish(stack, waiting, exchange=EVENTS.name, routing_key="order.created")
+    found["inventory"] = _median(lambda: handling.handled(stack, events["inventory"]), repeat)
+    _work_off(stack)
+    found |= _orders(stack, repeat, seconds)
+    _tell_all("much", found, tell)
+    return found
+
+
+def _orders(stack: Stack, repeat: int, seconds: int) -> dict[str, Any]:
+    stack.start()
+    try:
+        flow.throughput(stack, 3)
+        rates = [flow.throughput(stack, seconds).orders_per_s for _ in range(repeat)]
+        latencies = [flow.latency(stack, RATE, seconds) for _ in range(repeat)]
+    finally:
+        stack.stop()
+    return {"orders": statistics.median(rates), "latency": flow.medians(latencies)}
+
+
+def _work_off(stack: Stack) -> None:
+    # As the relays leave it: every row once updated. The intake's orders go, which nobody decides.
+    for service in ("order", "inventory"):
+        execute(stack, service, _WORKED_OFF)
+    execute(stack, "order", "TRUNCATE orders, order_lines, idempotency_keys")
+    purge(stack)
+    execute(stack, "order", "CHECKPOINT")
+
+
+def _median(measure: Measure, repeat: int) -> float:
+    return statistics.median(measure() for _ in range(repeat))
+
+
+def _tell_all(state: str, found: Mapping[str, Any], tell: Tell) -> None:
+    tell(f"{state}: " + ", ".join(f"{part} {found[part]:,.0f}/s" for part in PARTS))
