@@ -8,6 +8,7 @@ not their own.
 
 import statistics
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from bench import flow, handling, intake, relaying, seeding
@@ -26,7 +27,6 @@ RATE = 50
 _WORKED_OFF = "UPDATE outbox SET sent_at = clock_timestamp() WHERE sent_at IS NULL"
 
 Tell = Callable[[str], None]
-Measure = Callable[[], float]
 
 
 def measure(
@@ -61,15 +61,15 @@ def summary(little: Mapping[str, Any], much: Mapping[str, Any]) -> dict[str, Any
 def _with_little(
     stack: Stack, repeat: int, seconds: int, events: Mapping[str, int], tell: Tell
 ) -> dict[str, Any]:
+    median = partial(_median, "little", repeat, tell)
     found: dict[str, Any] = {
-        "relay": _median(lambda: relaying.ours(stack, events["relay"]), repeat),
-        "inventory": _median(lambda: handling.ours(stack, events["inventory"]), repeat),
-        "intake": _median(lambda: intake.ours(stack, seconds), repeat),
+        "relay": median("relay", lambda: relaying.ours(stack, events["relay"])),
+        "inventory": median("inventory", lambda: handling.ours(stack, events["inventory"])),
+        "intake": median("intake", lambda: intake.ours(stack, seconds)),
     }
     empty(stack)
-    found |= _orders(stack, repeat, seconds)
+    found |= _orders(stack, "little", repeat, seconds, tell)
     empty(stack)
-    _tell_all("little", found, tell)
     return found
 
 
@@ -84,30 +84,33 @@ def _with_much(
     waiting = backlog + repeat * events["relay"]
     tell(f"much: {waiting:,} unsent events")
     fill_outbox(stack, waiting)
+    median = partial(_median, "much", repeat, tell)
     found: dict[str, Any] = {
-        "relay": _median(lambda: relaying.drained(stack, events["relay"]), repeat)
+        "relay": median("relay", lambda: relaying.drained(stack, events["relay"]))
     }
     # Now the order service's outbox holds both: the orders come into it.
-    found["intake"] = _median(lambda: intake.taken(stack, seconds), repeat)
+    found["intake"] = median("intake", lambda: intake.taken(stack, seconds))
     waiting = backlog + repeat * events["inventory"]
     tell(f"much: {waiting:,} queued events")
     handling.publish(stack, waiting, exchange=EVENTS.name, routing_key="order.created")
-    found["inventory"] = _median(lambda: handling.handled(stack, events["inventory"]), repeat)
+    found["inventory"] = median("inventory", lambda: handling.handled(stack, events["inventory"]))
     _work_off(stack)
-    found |= _orders(stack, repeat, seconds)
-    _tell_all("much", found, tell)
+    found |= _orders(stack, "much", repeat, seconds, tell)
     return found
 
 
-def _orders(stack: Stack, repeat: int, seconds: int) -> dict[str, Any]:
+def _orders(stack: Stack, state: str, repeat: int, seconds: int, tell: Tell) -> dict[str, Any]:
+    def one() -> float:
+        return flow.throughput(stack, seconds).orders_per_s
+
     stack.start()
     try:
         flow.throughput(stack, 3)
-        rates = [flow.throughput(stack, seconds).orders_per_s for _ in range(repeat)]
+        rate = _median(state, repeat, tell, "orders", one)
         latencies = [flow.latency(stack, RATE, seconds) for _ in range(repeat)]
     finally:
         stack.stop()
-    return {"orders": statistics.median(rates), "latency": flow.medians(latencies)}
+    return {"orders": rate, "latency": flow.medians(latencies)}
 
 
 def _work_off(stack: Stack) -> None:
@@ -119,9 +122,9 @@ def _work_off(stack: Stack) -> None:
     execute(stack, "order", "CHECKPOINT")
 
 
-def _median(measure: Measure, repeat: int) -> float:
-    return statistics.median(measure() for _ in range(repeat))
-
-
-def _tell_all(state: str, found: Mapping[str, Any], tell: Tell) -> None:
-    tell(f"{state}: " + ", ".join(f"{part} {found[part]:,.0f}/s" for part in PARTS))
+def _median(state: str, repeat: int, tell: Tell, part: str, measure: Callable[[], float]) -> float:
+    rates = []
+    for number in range(1, repeat + 1):
+        rates.append(measure())
+        tell(f"growth, {state}: {part} {number}/{repeat}: {rates[-1]:,.0f}/s")
+    return statistics.median(rates)

@@ -39,7 +39,7 @@ FROM (
     SELECT n, now() - (:rows - n) * interval '{_STEP} milliseconds' - interval '1 hour' AS moment
     FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
 ) AS moments
-""".format(event_id=_ID.format(salt="':event'"), subject=_ID.format(salt="':order'"))
+""".format(event_id=_ID.format(salt="'event'"), subject=_ID.format(salt="'order'"))
 _SENT = f"""
 INSERT INTO outbox (event_id, type, subject, event, created_at, next_attempt_at, sent_at)
 SELECT event_id, :type, subject,

@@ -130,9 +130,9 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
     monkeypatch.setattr(seeding.shutil, "disk_usage", lambda _: usage)
 
     # then
-    seeding.require_space(stack, 1_000_000)  # type: ignore[arg-type]
+    seeding.require_space(stack, 1_000_000)
     with pytest.raises(Problem, match=r"20 GB free.*10,000,000 rows.*--rows"):
-        seeding.require_space(stack, 10_000_000)  # type: ignore[arg-type]
+        seeding.require_space(stack, 10_000_000)
 
 
 def test_the_top_functions_are_those_with_the_most_time_of_their_own() -> None:
