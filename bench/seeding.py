@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from bench.system import execute, order_created
+from bench.system import checkpoint, execute, order_created
 from common import codec
 from common.events import Event, Quantity, StockReserved
 from deploy.local.problem import Problem
@@ -81,7 +81,7 @@ def past(stack: Stack, rows: int, tell: Callable[[str], None]) -> Iterator[None]
             began = time.monotonic()
             execute(stack, service, f"VACUUM (ANALYZE) {table}")
             tell(f"{service} {table}: vacuumed in {time.monotonic() - began:.0f} s")
-        execute(stack, "order", "CHECKPOINT")
+        checkpoint(stack)
         yield
     finally:
         # What a failed run leaves for a look at its logs must not be gigabytes.

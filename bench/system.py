@@ -77,6 +77,7 @@ def fill_outbox(stack: Stack, events: int) -> None:
         with transaction(stack.sessions("order")) as session:
             session.execute(insert(outbox), rows)
     execute(stack, "order", "ANALYZE outbox")
+    checkpoint(stack)
 
 
 def execute(
@@ -94,6 +95,12 @@ def empty(stack: Stack) -> None:
         execute(stack, service, f"TRUNCATE {tables} CASCADE")
     purge(stack)
     stack.mailbox.messages.clear()
+    checkpoint(stack)
+
+
+def checkpoint(stack: Stack) -> None:
+    """Let the database write now what it would write while something is measured."""
+    execute(stack, "order", "CHECKPOINT")
 
 
 def purge(stack: Stack) -> None:
