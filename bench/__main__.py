@@ -1,5 +1,6 @@
 """What the system does in a second, against the usual way to do the same: `make bench`."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -40,6 +41,9 @@ FURTHER_RATES = (250, 300, 350, 400, 450, 500, 600, 700, 800, 1000)
 #: Milliseconds. A median beyond it is a queue that grows: more orders come than are decided.
 BEHIND = 1000.0
 
+#: A load before anything was started beyond which the figures are not the system's alone.
+BUSY = 0.5
+
 console = Console()
 
 
@@ -62,6 +66,8 @@ def main(only: tuple[str, ...], profile: bool, repeat: int, seconds: int, rows: 
     """
     chosen = ("profile",) if profile else only or PARTS
     how = {"repeat": repeat, "seconds": seconds}
+    if (load := os.getloadavg()[0]) > BUSY:
+        _tell(f"the machine is busy (load {load:.1f}): what else runs is in every figure")
     with system(STATE) as stack:
         if "growth" in chosen:
             # Before the others take their half hour.

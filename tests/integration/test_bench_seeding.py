@@ -36,6 +36,8 @@ def test_the_past_is_of_valid_events_that_all_are_sent_and_handled(
         for service, source in (("order", "inventory"), ("inventory", "order")):
             inbox = "SELECT count(*), min(source), max(handled_at) < now() FROM inbox"
             assert execute(stack, service, inbox) == [(ROWS, source, True)]
+        assert execute(stack, "order", "SELECT DISTINCT status FROM orders") == [("CONFIRMED",)]
+        assert execute(stack, "inventory", "SELECT count(*) FROM reservations") == [(ROWS // 10,)]
 
     # and afterwards nothing is left of it
     assert execute(stack, "order", "SELECT count(*) FROM outbox") == [(0,)]
