@@ -13,7 +13,7 @@ from typing import Any
 
 from bench import flow, handling, intake, relaying, seeding
 from bench.system import checkpoint, empty, execute, fill_outbox, purge
-from common.kombu_topology import EVENTS
+from common.kombu_topology import INVENTORY
 from tests.support.stack import Stack
 
 PARTS = ("relay", "inventory", "intake", "orders")
@@ -92,7 +92,7 @@ def _with_much(
     found["intake"] = median("intake", lambda: _taken(stack, seconds))
     waiting = backlog + repeat * events["inventory"]
     tell(f"much: {waiting:,} queued events")
-    handling.publish(stack, waiting, exchange=EVENTS.name, routing_key="order.created")
+    handling.publish(stack, waiting, INVENTORY.queue)
     found["inventory"] = median("inventory", lambda: handling.handled(stack, events["inventory"]))
     _work_off(stack)
     found |= _orders(stack, "much", repeat, seconds, tell)

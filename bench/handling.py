@@ -5,7 +5,7 @@ from amqp import Message
 from bench.plain import inventory as plain
 from bench.system import empty, execute, order_created, process, until
 from common import codec
-from common.kombu_topology import EVENTS
+from common.kombu_topology import INVENTORY
 from common.publisher import _task_headers
 from tests.support.stack import Stack
 
@@ -20,7 +20,7 @@ WHERE handled_at > :began
 def ours(stack: Stack, events: int) -> float:
     """Return our worker's events a second, from its first commit to its last."""
     empty(stack)
-    publish(stack, events, exchange=EVENTS.name, routing_key="order.created")
+    publish(stack, events, INVENTORY.queue)
     return handled(stack, events)
 
 
@@ -32,7 +32,7 @@ def others(stack: Stack, events: int) -> float:
         connection.default_channel.queue_declare(
             plain.QUEUE, durable=True, auto_delete=False, arguments=arguments
         )
-    publish(stack, events, exchange="", routing_key=plain.QUEUE)
+    publish(stack, events, plain.QUEUE)
     database = stack.databases["inventory"].settings
     began = _now(stack)
     command = ["celery", "-q", "-A", "bench.plain.inventory", "worker", "-n", "plain@plain"]
@@ -61,8 +61,8 @@ def handled(stack: Stack, events: int) -> float:
         stack.ask_to_end("inventory-worker")
 
 
-def publish(stack: Stack, events: int, *, exchange: str, routing_key: str) -> None:
-    """Publish the events of so many new orders, each confirmed."""
+def publish(stack: Stack, events: int, queue: str) -> None:
+    """Put the events of so many new orders into this queue, and no other, each confirmed."""
     with stack.vhost.connect() as connection:
         channel = connection.channel()
         channel.confirm_select()
@@ -83,7 +83,7 @@ def publish(stack: Stack, events: int, *, exchange: str, routing_key: str) -> No
                 message_id=str(event.id),
                 application_headers=_task_headers(str(event.id), event.type, None),
             )
-            channel.basic_publish(message, exchange=exchange, routing_key=routing_key)
+            channel.basic_publish(message, exchange="", routing_key=queue)
             while number - confirmed > 1000:
                 connection.drain_events(timeout=10)
         while confirmed < events:
