@@ -18,7 +18,7 @@ from tests.support.stack import Stack
 PROGRAMS = ("api", "order-relay", "inventory-worker", "inventory-relay", "order-worker")
 
 #: Functions that are shown of each.
-SHOWN = 8
+SHOWN = 6
 
 #: Samples a second of each process; each stops it for a moment.
 _RATE = 100
@@ -46,7 +46,8 @@ def top(recorded: Mapping[str, Any], shown: int = SHOWN) -> list[tuple[str, floa
     own: Counter[str] = Counter()
     for thread in recorded["profiles"]:
         for stack, weight in zip(thread["samples"], thread["weights"], strict=True):
-            if stack:
+            # A frame without a file is a whole process: no function's time.
+            if stack and recorded["shared"]["frames"][stack[-1]].get("file"):
                 own[frames[stack[-1]]] += weight
     total = sum(own.values()) or 1
     return [(name, round(100 * weight / total, 1)) for name, weight in own.most_common(shown)]
@@ -80,6 +81,4 @@ def _top(path: Path) -> list[tuple[str, float]]:
 
 
 def _name(frame: Mapping[str, Any]) -> str:
-    file = str(frame.get("file") or "")
-    place = "/".join(Path(file.partition("site-packages/")[2] or file).parts[-2:])
-    return f"{frame['name']} ({place})" if place else str(frame["name"])
+    return f"{frame['name']} ({'/'.join(Path(frame['file'] or '').parts[-2:])})"

@@ -141,10 +141,11 @@ def test_the_top_functions_are_those_with_the_most_time_of_their_own() -> None:
         {"name": "main", "file": "app.py"},
         {"name": "encode", "file": "/x/site-packages/json/encoder.py"},
         {"name": "decode", "file": "/x/site-packages/json/decoder.py"},
+        {"name": "process 7:/x/bin/python", "file": ""},
     ]
     profiles = [
         {"samples": [[0, 1], [0, 1], [0]], "weights": [0.01, 0.03, 0.01]},
-        {"samples": [[0, 2], []], "weights": [0.05, 1.0]},
+        {"samples": [[0, 2], [], [3]], "weights": [0.05, 1.0, 2.0]},
     ]
 
     # when
