@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from bench import flow, handling, intake, relaying, seeding
+from bench import cpu, flow, handling, intake, relaying, seeding
 from bench.system import checkpoint, empty, execute, fill_outbox, purge
 from common.kombu_topology import INVENTORY
 from tests.support.stack import Stack
@@ -55,6 +55,7 @@ def summary(little: Mapping[str, Any], much: Mapping[str, Any]) -> dict[str, Any
         "growth_ratio": min(part["ratio"] for part in parts.values()),
         "growth": parts,
         "growth_latency_ms": {"little": little["latency"], "much": much["latency"]},
+        "growth_cpu_ms_per_order": {"little": little["price"], "much": much["price"]},
     }
 
 
@@ -100,8 +101,12 @@ def _with_much(
 
 
 def _orders(stack: Stack, state: str, repeat: int, seconds: int, tell: Tell) -> dict[str, Any]:
+    prices = []
+
     def one() -> float:
-        return flow.throughput(stack, seconds).orders_per_s
+        run = flow.throughput(stack, seconds)
+        prices.append(cpu.split(run.cpu_ms))
+        return run.orders_per_s
 
     stack.start()
     try:
@@ -110,7 +115,8 @@ def _orders(stack: Stack, state: str, repeat: int, seconds: int, tell: Tell) -> 
         latencies = [flow.latency(stack, RATE, seconds) for _ in range(repeat)]
     finally:
         stack.stop()
-    return {"orders": rate, "latency": flow.medians(latencies)}
+    price = flow.medians(prices, digits=2)
+    return {"orders": rate, "latency": flow.medians(latencies), "price": price}
 
 
 def _taken(stack: Stack, seconds: int) -> float:

@@ -101,16 +101,20 @@ def growth(found: Results) -> str:
         )
         for part, one in sorted(found["growth"].items(), key=lambda item: item[1]["ratio"])
     ]
-    waits = {
-        state: ", ".join(f"{name} {ms:,.1f}" for name, ms in sorted(at.items()))
-        for state, at in found["growth_latency_ms"].items()
-    }
+    waits, prices = (
+        {
+            state: ", ".join(f"{name} {ms:,.1f}" for name, ms in figures.items())
+            for state, figures in found[key].items()
+        }
+        for key in ("growth_latency_ms", "growth_cpu_ms_per_order")
+    )
     return (
         f"Much is {found['growth_rows']:,} old rows in each table and a backlog of"
         f" {found['growth_backlog']:,} ({_how(found, 'growth')}).\n\n"
         + _table(("part", "little", "much", "ratio"), rows)
         + f"\n\nThe least of them: **{found['growth_ratio']:.2f}**. Latency at 50 orders a second,"
-        f" in ms: {waits['little']} with little; {waits['much']} with much."
+        f" in ms: {waits['little']} with little; {waits['much']} with much. The price of an order,"
+        f" in ms: {prices['little']} with little; {prices['much']} with much."
     )
 
 

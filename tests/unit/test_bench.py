@@ -5,13 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from bench import cpu, flow, growth, plot, profiling, report, results, seeding
 from deploy.local.problem import Problem
 
-LITTLE = {"relay": 100.0, "inventory": 50.0, "intake": 10.0, "orders": 8.0, "latency": {"p50": 1.0}}
+LITTLE: dict[str, Any] = {"relay": 100.0, "inventory": 50.0, "intake": 10.0, "orders": 8.0}
+LITTLE |= {"latency": {"p50": 1.0}, "price": {"application": 2.0}}
 
 
 # --- Results ------------------------------------------------------------------------------------
