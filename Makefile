@@ -66,5 +66,8 @@ lock: ## pin every dependency that setup.cfg asks for, with its hashes
 		--no-header --no-emit-index-url --constraint requirements/dev.txt setup.cfg \
 		--output-file requirements/run.txt
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --constraint requirements/dev.txt \
+		requirements/bench.in --output-file requirements/bench.txt
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url requirements/exporter.in \
 		--output-file requirements/exporter.txt

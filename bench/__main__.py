@@ -1,57 +1,99 @@
 """What the system does in a second, against the usual way to do the same: `make bench`."""
 
-import json
 import os
-import platform
 import statistics
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
 
-from bench import flow, handling, intake, relaying
-from bench.system import system
+from bench import (
+    cpu,
+    flow,
+    growth,
+    handling,
+    intake,
+    plot,
+    profiling,
+    relaying,
+    report,
+    results,
+    seeding,
+)
+from bench.system import empty, system
 from deploy.local import REPOSITORY
 from tests.support.stack import Stack
 
-RESULTS = Path(__file__).with_name("results.json")
-PARTS = ("relay", "inventory", "intake", "orders")
+STATE = REPOSITORY / ".run-bench"
+PARTS = ("relay", "inventory", "intake", "orders", "growth")
 
 #: Events of one measurement, ours and the other's: about ten seconds of either.
 RELAYED = (30_000, 5_000)
-HANDLED = (30_000, 5_000)
+HANDLED = (30_000, 3_000)
 
-#: Orders a second at which the latency is measured.
-RATES = (20, 50, 200)
+#: Orders a second at which the latency is measured: these, and then on until the system is behind.
+RATES = (20, 50, 100, 150, 200)
+FURTHER_RATES = (250, 300, 350, 400, 450, 500, 600, 700, 800, 1000)
+
+#: Milliseconds. A median beyond it is a queue that grows: more orders come than are decided.
+BEHIND = 1000.0
+
+#: A load before anything was started beyond which the figures are not the system's alone.
+BUSY = 0.5
 
 console = Console()
 
 
 @click.command()
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="These parts only.")
+@click.option("--profile", is_flag=True, help="Record where the time goes, and nothing else.")
 @click.option("--repeat", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=15, show_default=True, type=click.IntRange(3))
-def main(only: tuple[str, ...], repeat: int, seconds: int) -> None:
-    """Measure each part several times, show medians, and write bench/results.json."""
-    chosen = only or PARTS
-    results: dict[str, Any] = {"machine": _machine(), "date": datetime.now(UTC).isoformat()}
-    with system(REPOSITORY / ".run-bench") as stack:
-        if "relay" in chosen:
-            results |= _compare("relay", stack, repeat, relaying.ours, relaying.others, RELAYED)
-        if "inventory" in chosen:
-            results |= _compare("inventory", stack, repeat, handling.ours, handling.others, HANDLED)
-        if "intake" in chosen:
-            both = (seconds, seconds)
-            results |= _compare("intake", stack, repeat, intake.ours, intake.others, both)
-        if "orders" in chosen:
-            results |= _orders(stack, repeat, seconds)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    console.print(_table(results))
+@click.option(
+    "--rows",
+    default=10_000_000,
+    show_default=True,
+    type=click.IntRange(10_000),
+    help="Old rows in each table, for the part growth.",
+)
+def main(only: tuple[str, ...], profile: bool, repeat: int, seconds: int, rows: int) -> None:
+    """Measure each part several times; write medians to bench/results.json and the documents.
+
+    Parts that are not measured keep the figures that they have.
+    """
+    chosen = ("profile",) if profile else only or PARTS
+    how = {"repeat": repeat, "seconds": seconds}
+    if (load := os.getloadavg()[0]) > BUSY:
+        _tell(f"the machine is busy (load {load:.1f}): what else runs is in every figure")
+    with system(STATE) as stack:
+        if "growth" in chosen:
+            # Before the others take their half hour.
+            seeding.require_space(stack, rows)
+        measures: dict[str, Callable[[], dict[str, Any]]] = {
+            "relay": lambda: _compare(
+                "relay", stack, repeat, relaying.ours, relaying.others, RELAYED
+            ),
+            "inventory": lambda: _compare(
+                "inventory", stack, repeat, handling.ours, handling.others, HANDLED
+            ),
+            "intake": lambda: _compare(
+                "intake", stack, repeat, intake.ours, intake.others, (seconds, seconds)
+            ),
+            "orders": lambda: _orders(stack, repeat, seconds),
+            "growth": lambda: _growth(stack, repeat, seconds, rows),
+            "profile": lambda: _profile(stack, seconds),
+        }
+        for part, measure in measures.items():
+            if part in chosen:
+                results.record(part, measure(), {"seconds": seconds} if profile else how)
+    found = results.read()
+    report.write(found)
+    if "orders" in chosen:
+        plot.draw(found["latency_ms"])
+    console.print(Markdown(report.text(found)))
 
 
 def _compare(
@@ -67,8 +109,8 @@ def _compare(
         # In turns, so that whatever else this machine does hits both.
         for name, measure, size in (("ours", ours, sizes[0]), ("others", others, sizes[1])):
             rates[name].append(measure(stack, size))
-            console.print(f"{part} {number}/{repeat} {name}: {rates[name][-1]:,.0f}/s")
-    medians = {name: statistics.median(found) for name, found in rates.items()}
+            _tell(f"{part} {number}/{repeat} {name}: {rates[name][-1]:,.0f}/s")
+    medians = {name: round(statistics.median(found), 1) for name, found in rates.items()}
     return {
         f"{part}_ratio": round(medians["ours"] / medians["others"], 2),
         f"{part}_per_s": medians,
@@ -76,51 +118,56 @@ def _compare(
 
 
 def _orders(stack: Stack, repeat: int, seconds: int) -> dict[str, Any]:
+    empty(stack)
     stack.start()
-    flow.throughput(stack, 3)
-    runs = []
-    for number in range(1, repeat + 1):
-        runs.append(flow.throughput(stack, seconds))
-        run = runs[-1]
-        price = ", ".join(f"{name} {ms:.1f}" for name, ms in run.cpu_ms.items())
-        console.print(f"orders {number}/{repeat}: {run.orders_per_s:.0f}/s, ms each: {price}")
-    latencies: dict[str, dict[str, float]] = {}
-    for rate in RATES:
-        found = [flow.latency(stack, rate, seconds) for _ in range(repeat)]
-        latencies[str(rate)] = {
-            name: round(statistics.median(one[name] for one in found), 1) for name in found[0]
-        }
-        console.print(f"latency at {rate}/s: {latencies[str(rate)]}")
+    try:
+        flow.throughput(stack, 3)
+        runs = []
+        for number in range(1, repeat + 1):
+            runs.append(run := flow.throughput(stack, seconds))
+            split = ", ".join(f"{name} {ms:.2f}" for name, ms in cpu.split(run.cpu_ms).items())
+            _tell(f"orders {number}/{repeat}: {run.orders_per_s:.0f}/s, ms each: {split}")
+        latencies = _latencies(stack, repeat, seconds)
+    finally:
+        stack.stop()
+    price = flow.medians([run.cpu_ms for run in runs], digits=2)
     return {
         "orders_per_s": round(statistics.median(run.orders_per_s for run in runs), 1),
-        "cpu_ms_per_order": {
-            name: round(statistics.median(run.cpu_ms[name] for run in runs), 2)
-            for name in runs[0].cpu_ms
-        },
+        "cpu_ms_per_order": {name: round(ms, 2) for name, ms in cpu.split(price).items()},
+        "cpu_ms_per_order_by_program": cpu.of_programs(price),
         "latency_ms": latencies,
     }
 
 
-def _machine() -> dict[str, Any]:
-    packages = ("celery", "kombu", "SQLAlchemy", "psycopg2-binary", "gunicorn")
-    return {
-        "cpus": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
+def _latencies(stack: Stack, repeat: int, seconds: int) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for rate in (*RATES, *FURTHER_RATES):
+        at = flow.medians([flow.latency(stack, rate, seconds) for _ in range(repeat)])
+        found[str(rate)] = at
+        _tell(f"latency at {rate}/s: " + ", ".join(f"{name} {ms}" for name, ms in at.items()))
+        if rate >= RATES[-1] and at["p50"] > BEHIND:
+            break
+    return found
 
 
-def _table(results: dict[str, Any]) -> Table:
-    table = Table("what", "ours", "the usual way", "ratio")
-    for part in PARTS[:-1]:
-        if rates := results.get(f"{part}_per_s"):
-            ours, others = (f"{rates[name]:,.0f}/s" for name in ("ours", "others"))
-            table.add_row(part, ours, others, f"{results[f'{part}_ratio']:.1f}")
-    for name in ("orders_per_s", "cpu_ms_per_order", "latency_ms"):
-        if name in results:
-            table.add_row(name, str(results[name]), "", "")
-    return table
+def _growth(stack: Stack, repeat: int, seconds: int, rows: int) -> dict[str, Any]:
+    events = {"relay": RELAYED[0], "inventory": HANDLED[0]}
+    return growth.measure(stack, rows, repeat, seconds, events, _tell)
+
+
+def _profile(stack: Stack, seconds: int) -> dict[str, Any]:
+    stack.start()
+    try:
+        flow.throughput(stack, 3)
+        found = profiling.profile(stack, seconds, STATE / "profiles")
+    finally:
+        stack.stop()
+    _tell(f"profiles, for https://speedscope.app: {STATE / 'profiles'}")
+    return {"profile": found}
+
+
+def _tell(what: str) -> None:
+    console.print(f"{time.strftime('%H:%M:%S')} {what}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,33 @@
 """(d) Orders a second from the first POST to the last decision, their price, their latency."""
 
 import statistics
-import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from bench import intake
-from bench.system import SKUS, execute, until
+from bench import clients, cpu, intake
+from bench.system import execute, until
+from common.kombu_topology import SERVICES
+from deploy.local.problem import Problem, last_words
 from tests.support.stack import Stack
 
-_TICKS = 100  # of the kernel's clock, in a second
-_DECIDED = "SELECT id::text, extract(epoch FROM decided_at) FROM orders"
+#: Seconds within which all orders of one measurement are decided. One that takes longer failed.
+PATIENCE = 180.0
+
+_STATES = "SELECT status, count(*) FROM orders WHERE created_at >= :began GROUP BY status"
 _TIMES = """
 SELECT count(*), extract(epoch FROM max(decided_at) - min(created_at)) FROM orders
+WHERE created_at >= :began
 """
+_DECIDED = "SELECT id::text, extract(epoch FROM decided_at) FROM orders WHERE created_at >= :began"
+
+#: Each a look at an index.
+_PENDING = "SELECT EXISTS (SELECT FROM orders WHERE status = 'PENDING')"
+_UNSENT = "SELECT EXISTS (SELECT FROM outbox WHERE sent_at IS NULL)"
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Orders a second, and the milliseconds of processor time that one order takes."""
+    """Orders a second, and the milliseconds of processor time that one order takes of each."""
 
     orders: int
     orders_per_s: float
@@ -29,108 +36,89 @@ class Throughput:
 
 def throughput(stack: Stack, seconds: int) -> Throughput:
     """Order as fast as the API takes it, and wait for the last decision."""
-    clear(stack)
-    before = cpu(stack)
+    settle(stack)
+    began = _now(stack)
+    before = cpu.used(stack)
     intake.load(stack.url, stack.api_key, seconds=seconds, connections=8)
-    _decided(stack)
-    after = cpu(stack)
-    ((orders, took),) = execute(stack, "order", _TIMES)
-    price = {name: (after[name] - before[name]) * 1000 / int(orders) for name in after}  # type: ignore[call-overload]
-    return Throughput(int(orders), float(orders) / float(took), price)  # type: ignore[arg-type,call-overload]
+    _decide(stack, began)
+    settle(stack)
+    after = cpu.used(stack)
+    ((count, took),) = execute(stack, "order", _TIMES, began=began)
+    return Throughput(count, float(count / took), cpu.price(before, after, count))
 
 
 def latency(stack: Stack, rate: int, seconds: int) -> dict[str, float]:
-    """Return percentiles, in milliseconds, from POST to decision at so many orders a second."""
-    clear(stack)
-    posted = _order_at(stack, rate, seconds)
-    _decided(stack)
-    decided = execute(stack, "order", _DECIDED)
+    """Return percentiles, in milliseconds, from POST to decision at so many orders a second.
+
+    It counts from when the order was due: one that had to wait to be posted waited.
+    """
+    settle(stack)
+    began = _now(stack)
+    due = clients.order(stack, rate, seconds)
+    _decide(stack, began)
     # The clients and the order service share this machine's clock.
-    found = [(float(at) - posted[str(order)]) * 1000 for order, at in decided]  # type: ignore[arg-type]
-    cuts = statistics.quantiles(found, n=100)
+    decided = {order: float(at) for order, at in execute(stack, "order", _DECIDED, began=began)}
+    return percentiles([(decided[order] - moment) * 1000 for order, moment in due.items()])
+
+
+def percentiles(milliseconds: list[float]) -> dict[str, float]:
+    """Return the 50th, 95th and 99th percentile."""
+    cuts = statistics.quantiles(milliseconds, n=100)
     return {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98]}
 
 
-def cpu(stack: Stack) -> dict[str, float]:
-    """Return the seconds of processor time of the application and of both servers so far."""
-    ours = {pid for group in stack.pids().values() for pid in group}
-    found = {"application": sum(map(_seconds, ours)), "postgresql": 0.0, "rabbitmq": 0.0}
-    for pid, command in _processes():
-        if command.startswith("postgres"):
-            found["postgresql"] += _seconds(pid)
-        elif command == "beam.smp":
-            found["rabbitmq"] += _seconds(pid)
-    return found
+def medians(found: Sequence[Mapping[str, float]], *, digits: int = 1) -> dict[str, float]:
+    """Return the median of each figure of several measurements."""
+    return {name: round(statistics.median(one[name] for one in found), digits) for name in found[0]}
 
 
-def clear(stack: Stack) -> None:
-    """Forget all orders, once everything that they caused is done."""
-    until(lambda: execute(stack, "order", _UNSENT) == [(0,)], within=60)
-    until(lambda: stack.vhost.depth("notification.queue") == 0, within=120)
-    execute(stack, "order", "TRUNCATE orders, outbox, inbox CASCADE")
-    execute(stack, "inventory", "TRUNCATE reservations, reservation_lines, outbox, inbox")
+def settle(stack: Stack) -> None:
+    """Wait until nothing that was ordered is under way; mails that still wait are forgotten."""
+    # One connection for all looks: to open one costs the broker as much as several orders.
+    with stack.vhost.connect() as connection:
+        channel = connection.default_channel
+
+        def settled() -> bool:
+            _require_all_running(stack)
+            return not (
+                any(_is(stack, service, _UNSENT) for service in ("order", "inventory"))
+                or any(channel.queue_declare(s.queue, passive=True).message_count for s in SERVICES)
+            )
+
+        until(settled, "outboxes and queues empty", within=PATIENCE)
     execute(stack, "notification", "TRUNCATE notifications, inbox")
     stack.mailbox.messages.clear()
 
 
-_UNSENT = "SELECT count(*) FROM outbox WHERE sent_at IS NULL"
+def _decide(stack: Stack, began: object) -> None:
+    def decided() -> bool:
+        _require_all_running(stack)
+        return not _is(stack, "order", _PENDING)
 
-
-def _decided(stack: Stack) -> None:
-    pending = "SELECT count(*) FROM orders WHERE status = 'PENDING'"
-    until(lambda: execute(stack, "order", pending) == [(0,)], within=300)
-
-
-def _order_at(stack: Stack, rate: int, seconds: int) -> dict[str, float]:
-    """Post orders when they are due, whether or not the earlier ones are answered.
-
-    Returns the moment (Unix time) of each order's POST, by its id.
-    """
-    posted: dict[str, float] = {}
-    began = time.monotonic() + 0.5
-    numbers = iter(range(rate * seconds))
-    lock = threading.Lock()
-    failures: list[str] = []
-
-    def client() -> None:
-        with stack.client as http:
-            while True:
-                with lock:
-                    number = next(numbers, None)
-                if number is None:
-                    return
-                time.sleep(max(0.0, began + number / rate - time.monotonic()))
-                line = {"sku": SKUS[number % len(SKUS)], "quantity": 1, "unit_price": 500}
-                order = {"customer": {"email": "ada@example.com"}, "currency": "EUR"}
-                moment = time.time()
-                answer = http.post("/orders", json=order | {"lines": [line]})
-                if answer.status_code == 201:
-                    posted[answer.headers["Location"].rpartition("/")[2]] = moment
-                else:
-                    failures.append(answer.text)
-
-    clients = [threading.Thread(target=client) for _ in range(max(4, rate // 10))]
-    for thread in clients:
-        thread.start()
-    for thread in clients:
-        thread.join()
-    if failures:
-        raise RuntimeError(failures[0])
-    return posted
-
-
-def _processes() -> Iterator[tuple[int, str]]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                yield int(entry.name), (entry / "comm").read_text().strip()
-            except OSError:
-                continue
-
-
-def _seconds(pid: int) -> float:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+        until(decided, "all orders decided", within=PATIENCE)
+    except Problem as problem:
+        waiting = ", ".join(f"{s.queue} {stack.vhost.depth(s.queue)}" for s in SERVICES)
+        found = dict(execute(stack, "order", _STATES, began=began))
+        raise Problem(f"{problem.message} ({found}, {waiting}); see {stack.directory}") from None
+    # There is plenty of everything: whatever is not confirmed went wrong.
+    states = dict(execute(stack, "order", _STATES, began=began))
+    if set(states) != {"CONFIRMED"}:
+        raise Problem(f"not all orders were confirmed: {states}; see {stack.directory}")
+
+
+def _require_all_running(stack: Stack) -> None:
+    for name in stack.pids():
+        if not stack.runs(name):
+            log = stack.directory / f"{name}.log"
+            raise Problem(f"{name} has ended: {last_words(log)}; see {log}")
+
+
+def _is(stack: Stack, service: str, question: str) -> bool:
+    ((answer,),) = execute(stack, service, question)
+    return bool(answer)
+
+
+def _now(stack: Stack) -> object:
+    ((now,),) = execute(stack, "order", "SELECT now()")
+    return now

@@ -3,16 +3,34 @@
 import time
 
 from bench.plain import relay as plain
-from bench.system import execute, fill_outbox
+from bench.system import empty, fill_outbox, purge
 from common import tls
 from common.publisher import ConfirmingPublisher
 from common.relay import Relay
 from common.settings import BrokerSettings, broker_url
+from deploy.local.problem import Problem
 from tests.support.stack import Stack
 
 
 def ours(stack: Stack, events: int) -> float:
-    """Return our relay's events a second."""
+    """Return our relay's events a second, from an outbox that holds nothing else."""
+    empty(stack)
+    fill_outbox(stack, events)
+    return drained(stack, events)
+
+
+def others(stack: Stack, events: int) -> float:
+    """Return the plain relay's events a second."""
+    empty(stack)
+    fill_outbox(stack, events)
+    with stack.vhost.connect(confirm_publish=True) as connection:
+        began = time.perf_counter()
+        sent = plain.drain(stack.sessions("order"), connection)
+        return sent / (time.perf_counter() - began)
+
+
+def drained(stack: Stack, events: int) -> float:
+    """Return our relay's rate for so many events, of which the outbox must hold enough."""
     settings = _settings(stack)
     publisher = ConfirmingPublisher(
         broker_url(settings),
@@ -22,32 +40,16 @@ def ours(stack: Stack, events: int) -> float:
         heartbeat=30,
     )
     relay = Relay(stack.sessions("order"), publisher)
-    fill_outbox(stack, events)
     began = time.perf_counter()
     sent = 0
     while sent < events:
-        sent += relay.relay_once()
+        if not (confirmed := relay.relay_once()):
+            raise Problem(f"the relay stopped after {sent} of {events} events")
+        sent += confirmed
     seconds = time.perf_counter() - began
     publisher.close()
-    _clear(stack)
-    return events / seconds
-
-
-def others(stack: Stack, events: int) -> float:
-    """Return the plain relay's events a second."""
-    fill_outbox(stack, events)
-    with stack.vhost.connect(confirm_publish=True) as connection:
-        began = time.perf_counter()
-        sent = plain.drain(stack.sessions("order"), connection)
-        seconds = time.perf_counter() - began
-    _clear(stack)
+    purge(stack)
     return sent / seconds
-
-
-def _clear(stack: Stack) -> None:
-    execute(stack, "order", "TRUNCATE outbox")
-    for queue in ("inventory.queue", "notification.queue"):
-        stack.vhost.request("DELETE", f"/queues/{stack.vhost.name}/{queue}/contents")
 
 
 def _settings(stack: Stack) -> BrokerSettings:

@@ -7,17 +7,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, text
+from sqlalchemy import URL, Engine, create_engine, insert, text
 from uuid_utils.compat import uuid7
 
 from common import codec
 from common.db import transaction
 from common.events import Event, Line, OrderCreated
+from common.kombu_topology import SERVICES
 from common.outbox import outbox
 from deploy.local import REPOSITORY
+from deploy.local.problem import Problem
 from tests.support.databases import Databases
 from tests.support.infrastructure import infrastructure
 from tests.support.mailbox import Mailbox
@@ -27,6 +31,15 @@ from tests.support.vhosts import fresh_vhost
 #: What is ordered, so much of it that it never runs out.
 SKUS = tuple(f"BENCH-{number:02}" for number in range(20))
 PLENTY = 10**9
+
+#: What the bench's own connections to the database are called there.
+NAME = "bench"
+
+_TABLES = {
+    "order": "orders, order_lines, idempotency_keys, outbox, inbox",
+    "inventory": "reservations, reservation_lines, outbox, inbox",
+    "notification": "notifications, inbox",
+}
 
 
 @contextmanager
@@ -64,22 +77,44 @@ def fill_outbox(stack: Stack, events: int) -> None:
         with transaction(stack.sessions("order")) as session:
             session.execute(insert(outbox), rows)
     execute(stack, "order", "ANALYZE outbox")
+    checkpoint(stack)
 
 
-def execute(stack: Stack, service: str, statement: str) -> list[tuple[object, ...]]:
-    """Run a statement in a service's database; returns its rows."""
-    with stack.sessions(service).kw["bind"].connect() as connection:
-        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-        result = connection.execute(text(statement))
+def execute(
+    stack: Stack, service: str, statement: str, **parameters: object
+) -> list[tuple[Any, ...]]:
+    """Run a statement in a service's database, committed by itself; returns its rows."""
+    with _engine(stack.databases[service].url).connect() as connection:
+        result = connection.execute(text(statement), parameters)
         return [tuple(row) for row in result] if result.returns_rows else []
 
 
-def until(done: Callable[[], bool], *, within: float, every: float = 0.2) -> None:
-    """Wait until something is so; raises `TimeoutError` after `within` seconds."""
+def empty(stack: Stack) -> None:
+    """Forget all orders and events, in the databases and in the queues; the stock stays."""
+    for service, tables in _TABLES.items():
+        execute(stack, service, f"TRUNCATE {tables} CASCADE")
+    purge(stack)
+    stack.mailbox.messages.clear()
+    checkpoint(stack)
+
+
+def checkpoint(stack: Stack) -> None:
+    """Let the database write now what it would write while something is measured."""
+    execute(stack, "order", "CHECKPOINT")
+
+
+def purge(stack: Stack) -> None:
+    """Empty the services' queues."""
+    for service in SERVICES:
+        stack.vhost.request("DELETE", f"/queues/{stack.vhost.name}/{service.queue}/contents")
+
+
+def until(done: Callable[[], bool], what: str, *, within: float, every: float = 0.2) -> None:
+    """Wait until something is so; raises `Problem` saying what is not after `within` seconds."""
     deadline = time.monotonic() + within
     while not done():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {within:.0f} s")
+            raise Problem(f"{what}: not within {within:.0f} seconds")
         time.sleep(every)
 
 
@@ -104,6 +139,13 @@ def process(command: Sequence[str], log: Path, **environment: str) -> Iterator[i
         finally:
             os.killpg(running.pid, signal.SIGKILL)
             running.wait()
+
+
+@cache
+def _engine(url: URL) -> Engine:
+    # Not the stack's: by its name it is known, so that nobody counts what it costs.
+    named = {"application_name": NAME}
+    return create_engine(url, pool_size=1, isolation_level="AUTOCOMMIT", connect_args=named)
 
 
 def _row(event: Event) -> dict[str, str | UUID]:

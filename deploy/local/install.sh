@@ -168,9 +168,17 @@ monitoring() {
     disable_at_boot prometheus.service
 }
 
-# What orders as fast as it is answered; it costs far less than what it measures.
+# For measurements: what orders as fast as it is answered, which costs far less than what it
+# measures; and Python packages that nothing else needs. They come after `python`.
 load() {
     command -v wrk >/dev/null || packages wrk
+
+    local stamp=.venv/.bench wanted
+    wanted=$(sha256sum <requirements/bench.txt)
+    [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || return 0
+    step "installing Python packages for measurements" .venv/bin/python -m pip install --no-input \
+        --disable-pip-version-check --require-hashes -r requirements/bench.txt
+    echo "$wanted" >$stamp
 }
 
 # In an environment of its own: its pins are older than ours.
