@@ -1,7 +1,10 @@
 """Process: sends the recorded mails, and removes the service's old rows."""
 
+import os
 from collections.abc import Iterator
+from typing import Any
 
+from celery import signals
 from prometheus_client.core import Metric
 from sqlalchemy.orm import Session
 
@@ -41,3 +44,11 @@ app = make_ticker(
     config="celeryconfig.ticker",
     read=_read,
 )
+
+
+def _give_way(**_: Any) -> None:
+    os.nice(app.settings.mailer_niceness)
+
+
+# Not in `start`, which a test may call in its own process.
+signals.worker_init.connect(_give_way)

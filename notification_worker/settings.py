@@ -20,6 +20,9 @@ class MailerSettings(DedupWindow, ServiceSettings):
     #: Attempts. With the waits of `domain.retry_delay` the last one is about two days after the
     #: first: as long as mail servers themselves try, and a weekend for a full mailbox.
     mail_max_attempts: int = Field(230, ge=1)
+    #: Added to the process's nice value. A mail may be a second late: on a busy machine those who
+    #: decide orders go first.
+    mailer_niceness: int = Field(10, ge=0, le=19)
     #: Days after a mail was recorded, if it does not wait any more. A quarter, in which customers
     #: ask what they were told; a row holds their address.
     notification_retention_days: int = Field(90, ge=1, le=3650)

@@ -7,7 +7,15 @@ from common import tracing
 from common.certificates import Certificates, sources
 from common.settings import load
 from common.telemetry import configure_logging
-from order_app import access, access_log, description, intake, problems, secure_headers
+from order_app import (
+    access,
+    access_log,
+    description,
+    intake,
+    overload,
+    problems,
+    secure_headers,
+)
 from order_app.api import orders
 from order_app.json_body import BODY_LIMIT, JsonRequest
 from order_app.metrics import Metrics
@@ -49,6 +57,7 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
     problems.install(app)
     secure_headers.install(app)
     access_log.install(app)
+    overload.install(app, settings)
     app.register_api(orders)
     app.register_api(probes)
     description.install(app, currencies=settings.order_currencies)

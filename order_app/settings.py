@@ -26,7 +26,7 @@ class ApiSettings(DatabaseSettings):
         tuple[Currency, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)
     ] = ("AUD", "CAD", "CHF", "CZK", "DKK", "EUR", "GBP", "JPY", "NOK", "PLN", "SEK", "USD")
     #: Connections of one API process: as many as it has threads, so that none waits for another.
-    api_pool_size: int = Field(8, ge=1, le=100)
+    api_pool_size: int = Field(4, ge=1, le=100)
     #: Seconds for which a process goes on with the API keys that it has read: so long a revoked key
     #: may still be taken. In return a request needs no query to know its key.
     api_key_lifetime: float = Field(5.0, ge=0, le=300)
@@ -34,5 +34,8 @@ class ApiSettings(DatabaseSettings):
     #: order takes 4 ms of CPU. So one client's endless loop leaves more than half of a process to
     #: the others. A shop that needs more gets more, for all keys.
     api_rate_limit: int = Field(6_000, ge=1, le=10_000_000)
+    #: Requests that may wait in one process: as many as four threads answer in a third of a second.
+    #: Beyond it they are refused with 503, so that those who wait are answered in time.
+    api_queue_limit: int = Field(100, ge=1, le=10_000)
     #: Where the API's processes share their counts; empty at start. Needed with several processes.
     prometheus_multiproc_dir: Path | None = None

@@ -17,7 +17,7 @@ from common.db import Sessions, transaction
 from common.events import Event, Quantity, StockReserved
 from common.inbox import first_delivery
 from common.outbox import outbox, relay_state
-from order_app import models
+from order_app import models, overload
 from order_app.app import create_app
 from order_app.domain import Reason
 from order_app.handlers import HANDLERS
@@ -482,10 +482,31 @@ def test_a_pool_without_a_free_connection_asks_to_try_again(order_api: FlaskClie
     api = another_api(order_api, api_pool_size=1, database_statement_timeout=0.1)
 
     with api.application.app_context():
-        held = models.db.engine.connect()
+        held = models.db.engines["intake"].connect()
         try_again(place(api))
         held.close()
 
+    assert place(api).status_code == 201
+    _close(api)
+
+
+def test_a_request_that_would_wait_for_too_many_others_is_told_to_come_again(
+    order_api: FlaskClient,
+) -> None:
+    # given a server in front of which more requests wait than the setting says, and one fewer
+    api = another_api(order_api, api_queue_limit=10)
+    waiting = 11
+    overload.measure(api.application, lambda: waiting)
+
+    # then it refuses to work, and tells of itself all the same
+    for refused in (place(api), api.get("/orders")):
+        assert problem(refused, 503)["detail"] == "Too many requests wait; try again soon."
+        assert refused.headers["Retry-After"] == "1"
+    assert api.get("/readyz").status_code == 200
+    assert api.get("/metrics").status_code == 200
+
+    # and works again when they are fewer
+    waiting = 10
     assert place(api).status_code == 201
     _close(api)
 
