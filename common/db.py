@@ -46,14 +46,19 @@ def url(settings: DatabaseSettings) -> URL:
     )
 
 
-def engine_options(settings: DatabaseSettings, *, pool_size: int) -> dict[str, object]:
+def engine_options(
+    settings: DatabaseSettings, *, pool_size: int, durable: bool = True
+) -> dict[str, object]:
     """Return the options of an engine whose every wait has a limit."""
-    milliseconds = {
+    seconds = {
         "statement_timeout": settings.database_statement_timeout,
         "lock_timeout": settings.database_lock_timeout,
         # A process that hangs inside a transaction must not hold its locks for ever.
         "idle_in_transaction_session_timeout": 60.0,
     }
+    parameters: dict[str, object] = {name: int(limit * 1000) for name, limit in seconds.items()}
+    if not durable:
+        parameters["synchronous_commit"] = "off"
     return {
         "pool_size": pool_size,
         "max_overflow": 0,
@@ -62,7 +67,7 @@ def engine_options(settings: DatabaseSettings, *, pool_size: int) -> dict[str, o
         "hide_parameters": True,
         "connect_args": {
             "connect_timeout": 5,
-            "options": " ".join(f"-c {k}={int(v * 1000)}" for k, v in milliseconds.items()),
+            "options": " ".join(f"-c {k}={v}" for k, v in parameters.items()),
             "keepalives_idle": 30,
             "tcp_user_timeout": 20_000,
         },
@@ -81,9 +86,14 @@ def _refuse_dead_connections(dbapi_connection: Any, *_: Any) -> None:
         raise DisconnectionError("the database has closed the connection")
 
 
-def engine(settings: DatabaseSettings, *, pool_size: int = 1) -> Engine:
-    """Return an engine; it connects at its first use, never before a fork."""
-    created = create_engine(url(settings), **engine_options(settings, pool_size=pool_size))
+def engine(settings: DatabaseSettings, *, pool_size: int = 1, durable: bool = True) -> Engine:
+    """Return an engine; it connects at its first use, never before a fork.
+
+    Without `durable` a commit does not wait for the disk: a crash of the database server may undo
+    those of its last second (`wal_writer_delay`, three times), as a whole and in order.
+    """
+    options = engine_options(settings, pool_size=pool_size, durable=durable)
+    created = create_engine(url(settings), **options)
     engines.add(created)
     return created
 

@@ -100,8 +100,9 @@ class Relay:
             user=settings.broker_user,
             heartbeat=settings.broker_heartbeat,
         )
-        # One connection to look, one to work.
-        return cls(db.sessions(db.engine(settings, pool_size=2)), publisher)
+        # One connection to look, one to work. What a crash of the database undoes is sent again, as
+        # after a crash of the relay: to wait for the disk would win nothing.
+        return cls(db.sessions(db.engine(settings, pool_size=2, durable=False)), publisher)
 
     def drain(self, until: float) -> None:
         """Publish what is in the outbox, and what comes in, until `time.monotonic()` is `until`."""
