@@ -27,6 +27,11 @@ log = logging.getLogger(__name__)
 #: Messages in one transaction. Measured: beyond it nothing gets faster, and locks are held longer.
 BATCH_LIMIT = 100
 
+#: Seconds for which a batch that runs keeps what arrives meanwhile to itself, although another
+#: child is idle: one transaction of ten events costs a fraction of five of two. A handler that
+#: takes longer holds up nobody else.
+PATIENCE = 0.05
+
 #: For each delivery of a batch how it ended, and the error of one that is none of ours.
 Results = Sequence[tuple[Outcome, OrderSystemError | None]]
 
@@ -57,6 +62,8 @@ class MicroBatches:
         #: Of failed batches.
         self._alone: deque[Reception] = deque()
         self._woken = False
+        self._postponed = False
+        self._running: list[list[Reception]] = []
 
     def add(self, reception: Reception) -> None:
         """Take a message; it is sent to a child at the event loop's next turn, if one is idle."""
@@ -71,13 +78,33 @@ class MicroBatches:
         while self._idle and (self._alone or self._waiting):
             if self._alone:
                 batch = [self._alone.popleft()]
+            elif self._is_for_who_works():
+                self._look_again()
+                return
             else:
                 size = min(len(self._waiting), BATCH_LIMIT)
                 batch = [self._waiting.popleft() for _ in range(size)]
             self._send(batch)
 
+    def _look_again(self) -> None:
+        if not self._postponed:
+            self._postponed = True
+            self._consumer.timer.call_after(PATIENCE, self._resume)
+
+    def _resume(self) -> None:
+        self._postponed = False
+        self._dispatch()
+
+    def _is_for_who_works(self) -> bool:
+        # More than a batch is work for two.
+        if len(self._waiting) > BATCH_LIMIT:
+            return False
+        recently = time.time() - PATIENCE
+        return any(batch[0].started > recently for batch in self._running)
+
     def _send(self, batch: list[Reception]) -> None:
         self._idle -= 1
+        self._running.append(batch)
         for reception in batch:
             reception.started = time.time()
             self._tell(reception, "task-started")
@@ -93,6 +120,7 @@ class MicroBatches:
 
     def _done(self, batch: list[Reception], results: Results) -> None:
         self._idle += 1
+        self._running.remove(batch)
         done = []
         for reception, (outcome, error) in zip(batch, results, strict=True):
             self._observe(reception, outcome)
@@ -110,6 +138,7 @@ class MicroBatches:
 
     def _failed(self, batch: list[Reception], einfo: Any, **_: Any) -> None:
         self._idle += 1
+        self._running.remove(batch)
         error = einfo.exception
         error = error.exc if isinstance(error, ExceptionWithTraceback) else error
         if len(batch) > 1:

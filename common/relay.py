@@ -32,6 +32,9 @@ Rows = Sequence[Row[*tuple[Any, ...]]]
 #: millisecond, to be woken more, and most events come soon after others.
 BUSY_POLL = 0.004
 
+#: Seconds at most for which events gather after a batch that was not full.
+LONGEST_GATHERING = 0.02
+
 #: Seconds for which an outbox is busy after an event. Then the relay sleeps.
 BUSY_TIME = 1.0
 
@@ -113,8 +116,9 @@ class Relay:
                 while (now := time.monotonic()) < until:
                     if not is_waiting():
                         self._broker_error = None
-                    elif self.relay_once():
+                    elif sent := self.relay_once():
                         self._busy_until = now + BUSY_TIME
+                        self._gather(sent, now, until)
                         continue
                     self._rest(now, until)
         except DBAPIError as error:
@@ -148,6 +152,13 @@ class Relay:
         with self._sessions.kw["bind"].connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
             yield lambda: bool(connection.exec_driver_sql(_WAITING).scalar())
+
+    def _gather(self, sent: int, began: float, until: float) -> None:
+        # As long as the work took: the busier the machine, the larger the batches, here and in all
+        # who consume them.
+        now = time.monotonic()
+        if sent < self._batch:
+            time.sleep(max(0.0, min(now - began, LONGEST_GATHERING, until - now)))
 
     def _rest(self, now: float, until: float) -> None:
         if self._broker_error:
