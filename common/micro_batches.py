@@ -57,25 +57,26 @@ class MicroBatches:
         self._consumer = consumer
         self._pool = consumer.pool
         self._conf = consumer.app.conf
-        self._idle: int = consumer.pool.num_processes
+        self._children: int = consumer.pool.num_processes
+        #: At most one batch for each child.
+        self._running: list[list[Reception]] = []
         self._waiting: deque[Reception] = deque()
         #: Of failed batches.
         self._alone: deque[Reception] = deque()
         self._woken = False
         self._postponed = False
-        self._running: list[list[Reception]] = []
 
     def add(self, reception: Reception) -> None:
         """Take a message; it is sent to a child at the event loop's next turn, if one is idle."""
         self._tell(reception, "task-received", name=reception.task.name, **reception.told)
         self._waiting.append(reception)
-        if not self._woken and self._idle:
+        if not self._woken and self._has_idle():
             self._woken = True
             self._consumer.call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
         self._woken = False
-        while self._idle and (self._alone or self._waiting):
+        while self._has_idle() and (self._alone or self._waiting):
             if self._alone:
                 batch = [self._alone.popleft()]
             elif self._is_for_who_works():
@@ -95,6 +96,9 @@ class MicroBatches:
         self._postponed = False
         self._dispatch()
 
+    def _has_idle(self) -> bool:
+        return len(self._running) < self._children
+
     def _is_for_who_works(self) -> bool:
         # More than a batch is work for two.
         if len(self._waiting) > BATCH_LIMIT:
@@ -103,7 +107,6 @@ class MicroBatches:
         return any(batch[0].started > recently for batch in self._running)
 
     def _send(self, batch: list[Reception]) -> None:
-        self._idle -= 1
         self._running.append(batch)
         for reception in batch:
             reception.started = time.time()
@@ -119,7 +122,6 @@ class MicroBatches:
         )
 
     def _done(self, batch: list[Reception], results: Results) -> None:
-        self._idle += 1
         self._running.remove(batch)
         done = []
         for reception, (outcome, error) in zip(batch, results, strict=True):
@@ -137,7 +139,6 @@ class MicroBatches:
         self._dispatch()
 
     def _failed(self, batch: list[Reception], einfo: Any, **_: Any) -> None:
-        self._idle += 1
         self._running.remove(batch)
         error = einfo.exception
         error = error.exc if isinstance(error, ExceptionWithTraceback) else error
