@@ -102,7 +102,8 @@ def test_a_message_that_kills_its_worker_is_parked_by_the_delivery_limit(failing
 
     message = eventually(parked, within=60)
     assert message.headers["x-death"][0]["reason"] == "delivery_limit"
-    assert len(_attempts(failing, order_id)) == 6  # the first delivery, and five more
+    # The first delivery, and five more; a batch that it has taken down counts against nobody
+    assert len(_attempts(failing, order_id)) in (6, 7)
 
     # And the other orders are decided
     assert {failing.decided(other) for other in before + after} == {("CONFIRMED", None)}

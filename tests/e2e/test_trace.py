@@ -76,10 +76,11 @@ def test_every_attempt_of_a_handler_that_fails_twice_is_in_the_trace(
     traced.start("inventory-worker", module="tests.support.failing.inventory_worker")
     traced.start("api", "order-worker", "order-relay", "inventory-relay", "beat")
 
-    # When orders come that fail twice, and for good
+    # When orders come that fail twice, and for good, each alone: what fails in a batch is tried
+    # again alone before it counts as an attempt
     twice = traced.place(("TEA", 1), email="twice@example.com")
-    never = traced.place(("TEA", 1), email="permanent@example.com")
     assert traced.decided(twice) == ("CONFIRMED", None)
+    never = traced.place(("TEA", 1), email="permanent@example.com")
 
     # Then each attempt is a child of the same publishing, and tells how it ended
     def told() -> None:

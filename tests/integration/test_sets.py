@@ -192,7 +192,7 @@ def test_the_order_service_confirms_the_same(twins: Callable[[str, Any], Twins],
                 deadline=timedelta(minutes=5),
             )
             placed = event_of(order, sequence=1, cause=Cause())
-            assert intake.place(session, order, placed, None)
+            assert intake.place(session.connection(), order, placed, None)
 
     both.prepare(place)
     reserved = events.StockReserved(lines=(events.Quantity(sku="TEA", quantity=1),))
