@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import URL, Engine, create_engine, insert, text
 from uuid_utils.compat import uuid7
 
+from bench.mail_sink import MailSink
 from common import codec
 from common.db import transaction
 from common.events import Event, Line, OrderCreated
@@ -24,7 +25,6 @@ from deploy.local import REPOSITORY
 from deploy.local.problem import Problem
 from tests.support.databases import Databases
 from tests.support.infrastructure import infrastructure
-from tests.support.mailbox import Mailbox
 from tests.support.stack import Stack
 from tests.support.vhosts import fresh_vhost
 
@@ -47,7 +47,7 @@ def system(directory: Path) -> Iterator[Stack]:
     """Run the servers, with an empty system on them whose processes are not started yet."""
     with (
         infrastructure(directory / "servers", durable=True) as servers,
-        Mailbox.running() as mailbox,
+        MailSink.running() as mailbox,
         fresh_vhost(servers) as vhost,
     ):
         databases = Databases.prepare(servers)
