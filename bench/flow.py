@@ -86,7 +86,8 @@ def settle(stack: Stack) -> None:
             )
 
         until(settled, "outboxes and queues empty", within=PATIENCE)
-    execute(stack, "notification", "TRUNCATE notifications, inbox")
+    # In the order in which the worker writes to them: it may be at its last batch.
+    execute(stack, "notification", "TRUNCATE inbox, notifications")
     stack.mailbox.messages.clear()
 
 

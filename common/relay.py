@@ -6,15 +6,14 @@ events while they come, and sleeps until the outbox's doorbell rings when none c
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 
 from common import db, metrics, tls
 from common.db import Sessions, transaction
@@ -33,7 +32,7 @@ Rows = Sequence[Row[*tuple[Any, ...]]]
 BUSY_POLL = 0.004
 
 #: Seconds at most for which events gather after a batch that was not full.
-LONGEST_GATHERING = 0.02
+LONGEST_GATHERING = 0.05
 
 #: Seconds for which an outbox is busy after an event. Then the relay sleeps.
 BUSY_TIME = 1.0
@@ -48,14 +47,17 @@ REFUSED_DELAY = timedelta(seconds=1)
 #: Seconds to wait when the broker did not answer.
 BROKER_DELAY = 1.0
 
-#: One relay at a time drains an outbox. Within one transaction, so that it can never be kept.
-_LOCK = select(func.pg_try_advisory_xact_lock(func.hashtext("outbox")))
+# One relay at a time drains an outbox. A drain keeps the lock; its end, or its connection's, is the
+# lock's, too.
+_locked = select(func.pg_try_advisory_lock(func.hashtext("outbox"))).scalar_subquery()
+_UNLOCK = "SELECT pg_advisory_unlock_all()"
 
 # An event waits for the earlier ones of its order: they may be unroutable, or refused.
 _earlier = outbox.alias("earlier")
 _CLAIM = (
     select(outbox.c.id, outbox.c.event_id, outbox.c.type, outbox.c.subject, outbox.c.event)
     .where(
+        _locked,
         outbox.c.sent_at.is_(None),
         outbox.c.next_attempt_at <= func.now(),
         ~select(1)
@@ -112,11 +114,11 @@ class Relay:
         try:
             self._publisher.heartbeat()
             self._record_state()
-            with self._looking() as is_waiting:
+            with self._draining() as connection:
                 while (now := time.monotonic()) < until:
-                    if not is_waiting():
+                    if not connection.exec_driver_sql(_WAITING).scalar():
                         self._broker_error = None
-                    elif sent := self.relay_once():
+                    elif sent := self._relay(connection):
                         self._busy_until = now + BUSY_TIME
                         self._gather(sent, now, until)
                         continue
@@ -126,39 +128,44 @@ class Relay:
             log.error("the database failed the relay", extra={"reason": str(error.orig).strip()})
 
     def relay_once(self) -> int:
-        """Publish one batch and mark what the broker confirmed; returns how many it confirmed.
+        """Publish one batch and mark what the broker confirmed; returns how many it confirmed."""
+        with self._draining() as connection:
+            return self._relay(connection)
 
-        Nothing is marked before its confirm: a relay that dies in between sends again, and the
-        inboxes drop the second copy.
-        """
-        with transaction(self._sessions) as session:
-            if not session.scalar(_LOCK):
-                return 0
-            rows = session.execute(_CLAIM.limit(self._batch)).all()
-            if not rows:
-                self._broker_error = None
-                return 0
-            report = self._publisher.publish(
-                [Outgoing(row.event_id, row.type, row.event, row.subject) for row in rows]
-            )
-            self._isolate(rows, report)
-            _mark(session, rows, report)
+    @contextmanager
+    def _draining(self) -> Iterator[Connection]:
+        # Each statement is a transaction by itself: nothing here needs two, and each round trip
+        # delays every event behind it.
+        with self._sessions.kw["bind"].connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                yield connection
+            finally:
+                if not connection.invalidated:
+                    connection.exec_driver_sql(_UNLOCK)
+
+    def _relay(self, connection: Connection) -> int:
+        # Nothing is marked before its confirm: a relay that dies in between sends again, and the
+        # inboxes drop the second copy.
+        rows = connection.execute(_CLAIM.limit(self._batch)).all()
+        if not rows:
+            self._broker_error = None
+            return 0
+        report = self._publisher.publish(
+            [Outgoing(row.event_id, row.type, row.event, row.subject) for row in rows]
+        )
+        self._isolate(rows, report)
+        _mark(connection, rows, report)
         self._note(rows, report)
         return len(report.confirmed)
 
-    @contextmanager
-    def _looking(self) -> Iterator[Callable[[], bool]]:
-        # Without a transaction: a look is one round trip.
-        with self._sessions.kw["bind"].connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT")
-            yield lambda: bool(connection.exec_driver_sql(_WAITING).scalar())
-
     def _gather(self, sent: int, began: float, until: float) -> None:
-        # As long as the work took: the busier the machine, the larger the batches, here and in all
-        # who consume them.
-        now = time.monotonic()
+        # An event that comes alone waits for nobody. When they come faster than batches leave,
+        # fewer and larger ones cost less, here and in all who consume them.
         if sent < self._batch:
-            time.sleep(max(0.0, min(now - began, LONGEST_GATHERING, until - now)))
+            now = time.monotonic()
+            worth = (sent - 1) * (now - began)
+            time.sleep(max(0.0, min(worth, LONGEST_GATHERING, until - now)))
 
     def _rest(self, now: float, until: float) -> None:
         if self._broker_error:
@@ -200,10 +207,10 @@ class Relay:
             session.execute(row.on_conflict_do_update(index_elements=["id"], set_=state))
 
 
-def _mark(session: Session, rows: Rows, report: Report) -> None:
+def _mark(connection: Connection, rows: Rows, report: Report) -> None:
     sent = [row.id for row in rows if row.event_id in report.confirmed]
     if sent:
-        marked = session.execute(
+        marked = connection.execute(
             update(outbox)
             .where(outbox.c.id == func.any(sent))
             .values(sent_at=func.clock_timestamp(), unroutable_reason=None)
@@ -213,13 +220,13 @@ def _mark(session: Session, rows: Rows, report: Report) -> None:
             metrics.EVENT_CONFIRMED.labels(event_type).observe(wait.total_seconds())
     for row in rows:
         if row.event_id in report.returned:
-            _postpone(session, row.id, UNROUTABLE_DELAY, report.returned[row.event_id])
+            _postpone(connection, row.id, UNROUTABLE_DELAY, report.returned[row.event_id])
         elif row.event_id in report.refused:
-            _postpone(session, row.id, REFUSED_DELAY, None)
+            _postpone(connection, row.id, REFUSED_DELAY, None)
 
 
-def _postpone(session: Session, row_id: int, delay: timedelta, reason: str | None) -> None:
-    session.execute(
+def _postpone(connection: Connection, row_id: int, delay: timedelta, reason: str | None) -> None:
+    connection.execute(
         update(outbox)
         .where(outbox.c.id == row_id)
         .values(next_attempt_at=func.clock_timestamp() + delay, unroutable_reason=reason)

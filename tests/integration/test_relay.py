@@ -759,7 +759,7 @@ def test_a_relay_survives_that_the_database_closes_its_connection(
     def close_once() -> None:
         if not closed:
             with transaction(order_database) as session:
-                closed.extend(session.scalars(text(_CLOSE_OTHERS)))
+                closed.extend(session.scalars(text(_CLOSE_WHO_DRAINS)))
 
     (event_id,) = record(order_database, event(CREATED))
     relaying = Relay(order_database, Dying(publisher_of(), close_once))
@@ -779,9 +779,10 @@ def test_a_relay_survives_that_the_database_closes_its_connection(
     assert ids(take(broker, INVENTORY.queue)) == [event_id, event_id]
 
 
-_CLOSE_OTHERS = """
-    SELECT pg_terminate_backend(pid)::int FROM pg_stat_activity
-    WHERE datname = current_database() AND state = 'idle in transaction'
+_CLOSE_WHO_DRAINS = """
+    SELECT pg_terminate_backend(pid)::int FROM pg_locks
+    WHERE locktype = 'advisory'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
 
