@@ -31,8 +31,10 @@ Rows = Sequence[Row[*tuple[Any, ...]]]
 #: millisecond, to be woken more, and most events come soon after others.
 BUSY_POLL = 0.004
 
-#: Seconds at most for which events gather after a batch that was not full.
-LONGEST_GATHERING = 0.05
+#: Seconds at most for which events gather after a batch that was not full. Measured on two
+#: processors: without, 99 orders a second, and 34 ms to a decision at 20 a second; with 0.02, 140
+#: and 40 ms; with 0.05, 145 and 61 ms.
+LONGEST_GATHERING = 0.02
 
 #: Seconds for which an outbox is busy after an event. Then the relay sleeps.
 BUSY_TIME = 1.0

@@ -71,7 +71,7 @@ PROGRAMS = (
         "api",
         "order",
         "gunicorn --config python:order_app.gunicorn --bind 127.0.0.1:$API_PORT"
-        " --workers 2 --threads 4 --worker-class gthread --reuse-port --no-control-socket"
+        " --workers 2 --threads 4 --worker-class gthread --no-control-socket"
         " order_app.app:create_app()",
         Health.READY,
         "api_port",
