@@ -1,0 +1,80 @@
+"""A run of deliveries is acknowledged at once, and never one that is not done."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.acknowledgements import Acknowledgements
+
+
+class Channel:
+    """The broker's side of a channel: which deliveries it waits for."""
+
+    connection = True
+
+    def __init__(self, deliveries: int) -> None:
+        self.waiting = set(range(1, deliveries + 1))
+        self.frames = 0
+
+    def basic_ack(self, tag: int, multiple: bool = False) -> None:
+        assert tag in self.waiting, "the broker closes a channel for an unknown tag"
+        self.frames += 1
+        self.waiting -= {t for t in self.waiting if t <= tag} if multiple else {tag}
+
+    def basic_reject(self, tag: int, requeue: bool) -> None:
+        self.basic_ack(tag)
+
+
+def received(channel: Channel) -> tuple[Acknowledgements, dict[int, Any]]:
+    """All the channel's deliveries, expected."""
+    acknowledgements = Acknowledgements(errors=())
+    messages = {
+        tag: SimpleNamespace(delivery_tag=tag, channel=channel) for tag in sorted(channel.waiting)
+    }
+    for message in messages.values():
+        acknowledgements.expect(message)
+    return acknowledgements, messages
+
+
+def test_a_run_takes_one_frame() -> None:
+    # given
+    channel = Channel(100)
+    acknowledgements, messages = received(channel)
+
+    # when all but the last are done
+    acknowledgements.acknowledge([messages[tag] for tag in range(1, 100)])
+
+    # then
+    assert (channel.waiting, channel.frames) == ({100}, 1)
+
+
+def test_what_is_done_behind_one_that_is_not_is_acknowledged_alone() -> None:
+    channel = Channel(4)
+    acknowledgements, messages = received(channel)
+
+    acknowledgements.acknowledge([messages[2], messages[4]])
+
+    assert (channel.waiting, channel.frames) == ({1, 3}, 2)
+
+
+@given(st.data())
+def test_the_broker_waits_for_what_is_not_settled_and_for_nothing_else(data: Any) -> None:
+    # given deliveries that end in any order, in batches of any size, some of them rejected
+    channel = Channel(data.draw(st.integers(1, 30)))
+    acknowledgements, messages = received(channel)
+    left = set(messages)
+    while left:
+        batch = data.draw(st.sets(st.sampled_from(sorted(left)), min_size=1))
+        left -= batch
+
+        # when
+        if data.draw(st.booleans()):
+            acknowledgements.acknowledge([messages[tag] for tag in batch])
+        else:
+            for tag in batch:
+                acknowledgements.reject(messages[tag])
+
+        # then
+        assert channel.waiting == left
