@@ -1,8 +1,9 @@
 """One engine per process and one way to run a transaction."""
 
 import select
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 from weakref import WeakSet
 
@@ -47,18 +48,22 @@ def url(settings: DatabaseSettings) -> URL:
 
 
 def engine_options(
-    settings: DatabaseSettings, *, pool_size: int, durable: bool = True
+    settings: DatabaseSettings,
+    *,
+    pool_size: int,
+    session: Mapping[str, object] = MappingProxyType({}),
 ) -> dict[str, object]:
-    """Return the options of an engine whose every wait has a limit."""
+    """Return the options of an engine whose every wait has a limit.
+
+    `session` are PostgreSQL's parameters for its sessions, beside those limits.
+    """
     seconds = {
         "statement_timeout": settings.database_statement_timeout,
         "lock_timeout": settings.database_lock_timeout,
         # A process that hangs inside a transaction must not hold its locks for ever.
         "idle_in_transaction_session_timeout": 60.0,
     }
-    parameters: dict[str, object] = {name: int(limit * 1000) for name, limit in seconds.items()}
-    if not durable:
-        parameters["synchronous_commit"] = "off"
+    parameters = {name: int(limit * 1000) for name, limit in seconds.items()} | dict(session)
     return {
         "pool_size": pool_size,
         "max_overflow": 0,
@@ -86,13 +91,17 @@ def _refuse_dead_connections(dbapi_connection: Any, *_: Any) -> None:
         raise DisconnectionError("the database has closed the connection")
 
 
-def engine(settings: DatabaseSettings, *, pool_size: int = 1, durable: bool = True) -> Engine:
+def engine(
+    settings: DatabaseSettings,
+    *,
+    pool_size: int = 1,
+    session: Mapping[str, object] = MappingProxyType({}),
+) -> Engine:
     """Return an engine; it connects at its first use, never before a fork.
 
-    Without `durable` a commit does not wait for the disk: a crash of the database server may undo
-    those of its last second (`wal_writer_delay`, three times), as a whole and in order.
+    `session` are PostgreSQL's parameters for its sessions.
     """
-    options = engine_options(settings, pool_size=pool_size, durable=durable)
+    options = engine_options(settings, pool_size=pool_size, session=session)
     created = create_engine(url(settings), **options)
     engines.add(created)
     return created

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
@@ -48,6 +49,17 @@ REFUSED_DELAY = timedelta(seconds=1)
 
 #: Seconds to wait when the broker did not answer.
 BROKER_DELAY = 1.0
+
+#: PostgreSQL's parameters for the relay's sessions.
+SESSION = MappingProxyType(
+    {
+        # What a crash of the database undoes is sent again, as after a crash of the relay: to wait
+        # for the disk would win nothing.
+        "synchronous_commit": "off",
+        # A relay that hangs, or whose machine has gone, must not keep the lock for ever.
+        "idle_session_timeout": "60s",
+    }
+)
 
 # One relay at a time drains an outbox. A drain keeps the lock; its end, or its connection's, is the
 # lock's, too.
@@ -107,9 +119,8 @@ class Relay:
             user=settings.broker_user,
             heartbeat=settings.broker_heartbeat,
         )
-        # One connection to look, one to work. What a crash of the database undoes is sent again, as
-        # after a crash of the relay: to wait for the disk would win nothing.
-        return cls(db.sessions(db.engine(settings, pool_size=2, durable=False)), publisher)
+        # One connection to look, one to work.
+        return cls(db.sessions(db.engine(settings, pool_size=2, session=SESSION)), publisher)
 
     def drain(self, until: float) -> None:
         """Publish what is in the outbox, and what comes in, until `time.monotonic()` is `until`."""

@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 import pytest
 from kombu.message import Message
 from sqlalchemy import Row, select, text
+from sqlalchemy.exc import DBAPIError
 
 from common import codec, db, publisher, relay, tls
 from common.db import Sessions, transaction
@@ -745,6 +746,34 @@ def test_what_a_killed_relay_could_not_mark_is_sent_again_as_the_same_events(
     arrived = take(broker, INVENTORY.queue)
     assert Counter(ids(arrived)) == dict.fromkeys(recorded, 2)
     assert {str(i) for i in recorded} == {message.headers["id"] for message in arrived}
+
+
+def test_a_relay_that_hangs_gives_way_to_another(
+    broker: Vhost, publisher_of: PublisherOf, database_of: Callable[[str], TestDatabase]
+) -> None:
+    # given one that hangs after a confirm, on a database whose patience with it is shorter
+    settings = database_of("order").service_settings
+    session = dict(relay.SESSION) | {"idle_session_timeout": "200ms"}
+    engine = db.engine(settings, pool_size=5, session=session)
+    sessions = db.sessions(engine)
+    (event_id,) = record(sessions, event(CREATED))
+    go_on = Flag()
+    with ThreadPoolExecutor(1) as thread:
+        hangs = Relay(sessions, Dying(publisher_of(), lambda: go_on.wait(30)))
+        hanging = thread.submit(hangs.relay_once)
+        eventually(lambda: in_queue(broker, INVENTORY.queue, 1))
+
+        # when another one drains
+        def sent() -> None:
+            Relay(sessions, publisher_of()).drain(time.monotonic() + 0.2)
+            assert rows(sessions)[event_id].sent_at
+
+        # then
+        eventually(sent)
+        go_on.set()
+        with pytest.raises(DBAPIError):
+            hanging.result(timeout=10)
+    engine.dispose()
 
 
 def test_a_relay_survives_that_the_database_closes_its_connection(
