@@ -753,7 +753,10 @@ def test_a_relay_that_hangs_gives_way_to_another(
 ) -> None:
     # given one that hangs after a confirm, on a database whose patience with it is shorter
     settings = database_of("order").service_settings
-    session = dict(relay.SESSION) | {"idle_session_timeout": "200ms"}
+    session = {
+        name: "200ms" if name == "idle_session_timeout" else value
+        for name, value in relay.SESSION.items()
+    }
     engine = db.engine(settings, pool_size=5, session=session)
     sessions = db.sessions(engine)
     (event_id,) = record(sessions, event(CREATED))
