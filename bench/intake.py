@@ -16,7 +16,7 @@ _SCRIPT = Path(__file__).with_name("order.lua")
 #: As ours is served.
 _GUNICORN = ("gunicorn", "--workers", "2", "--threads", "8", "--worker-class", "gthread")
 
-#: One for each thread of the API.
+#: Two for each thread of our API, one for each of the other's.
 _CONNECTIONS = 16
 
 
@@ -27,7 +27,7 @@ def ours(stack: Stack, seconds: int) -> float:
 
 
 def others(stack: Stack, seconds: int) -> float:
-    """Return those of the plain API, on the same server with as many processes and threads."""
+    """Return those of the plain API, on the same server; it has twice the threads."""
     empty(stack)
     port = free_ports().api_port
     database = stack.databases["order"].settings

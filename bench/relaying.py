@@ -4,10 +4,7 @@ import time
 
 from bench.plain import relay as plain
 from bench.system import empty, fill_outbox, purge
-from common import tls
-from common.publisher import ConfirmingPublisher
 from common.relay import Relay
-from common.settings import BrokerSettings, broker_url
 from deploy.local.problem import Problem
 from tests.support.stack import Stack
 
@@ -31,14 +28,7 @@ def others(stack: Stack, events: int) -> float:
 
 def drained(stack: Stack, events: int) -> float:
     """Return our relay's rate for so many events, of which the outbox must hold enough."""
-    settings = _settings(stack)
-    publisher = ConfirmingPublisher(
-        broker_url(settings),
-        tls=tls.broker_options(settings),
-        service="order",
-        user=settings.broker_user,
-        heartbeat=30,
-    )
+    publisher = stack.publisher()
     relay = Relay(stack.sessions("order"), publisher)
     began = time.perf_counter()
     sent = 0
@@ -50,13 +40,3 @@ def drained(stack: Stack, events: int) -> float:
     publisher.close()
     purge(stack)
     return sent / seconds
-
-
-def _settings(stack: Stack) -> BrokerSettings:
-    return BrokerSettings(
-        broker_port=stack.vhost.amqp_port,
-        broker_vhost=stack.vhost.name,
-        broker_user="order",
-        broker_password=(stack.servers.secrets_dir / "order.broker").read_text().strip(),
-        broker_ca_file=stack.vhost.ca_file,
-    )

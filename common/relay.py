@@ -119,7 +119,7 @@ class Relay:
             user=settings.broker_user,
             heartbeat=settings.broker_heartbeat,
         )
-        # One connection to look, one to work.
+        # One connection to drain, one for the doorbell and for its state.
         return cls(db.sessions(db.engine(settings, pool_size=2, session=SESSION)), publisher)
 
     def drain(self, until: float) -> None:

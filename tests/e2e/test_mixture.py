@@ -10,12 +10,11 @@ import pytest
 from sqlalchemy import func, select
 from uuid_utils.compat import uuid7
 
-from common import codec, tls
+from common import codec
 from common.db import transaction
 from common.events import Event, Line, OrderCreated
 from common.inbox import inbox
-from common.publisher import ConfirmingPublisher, Outgoing
-from common.settings import BrokerSettings, broker_url
+from common.publisher import Outgoing
 from inventory_worker.models import Reservation
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
@@ -82,20 +81,7 @@ def _kinds(total: int, rng: random.Random) -> dict[UUID, str]:
 
 
 def _publish(stack: Stack, kinds: dict[UUID, str], rng: random.Random) -> None:
-    settings = BrokerSettings(
-        broker_port=stack.vhost.amqp_port,
-        broker_vhost=stack.vhost.name,
-        broker_user="order",
-        broker_password=(stack.servers.secrets_dir / "order.broker").read_text().strip(),
-        broker_ca_file=stack.vhost.ca_file,
-    )
-    publisher = ConfirmingPublisher(
-        broker_url(settings),
-        tls=tls.broker_options(settings),
-        service="order",
-        user="order",
-        heartbeat=30,
-    )
+    publisher = stack.publisher()
     events = [_event(order, kind) for order, kind in kinds.items()]
     # A bad message that comes twice is parked twice.
     fine = [e for e in events if kinds[e.subject] in ("good", "twice")]

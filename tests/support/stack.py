@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from common import db
+from common import db, tls
 from common.db import Sessions, transaction
 from common.kombu_topology import DATABASES
+from common.publisher import ConfirmingPublisher
+from common.settings import BrokerSettings, broker_url
 from console.actions import topology
 from console.settings import BrokerAdminSettings
 from deploy.local import REPOSITORY, credentials
@@ -86,6 +88,23 @@ class Stack:
             broker_ca_file=self.vhost.ca_file,
             secrets_dir=self.servers.secrets_dir,
             retry_tiers=RETRY_TIERS,
+        )
+
+    def publisher(self) -> ConfirmingPublisher:
+        """Return a relay's publisher, of the order service; whoever asked for it closes it."""
+        settings = BrokerSettings(
+            broker_port=self.vhost.amqp_port,
+            broker_vhost=self.vhost.name,
+            broker_user="order",
+            broker_password=(self.servers.secrets_dir / "order.broker").read_text().strip(),
+            broker_ca_file=self.vhost.ca_file,
+        )
+        return ConfirmingPublisher(
+            broker_url(settings),
+            tls=tls.broker_options(settings),
+            service="order",
+            user=settings.broker_user,
+            heartbeat=30,
         )
 
     # --- Processes ------------------------------------------------------------------------------
