@@ -58,7 +58,7 @@ class ServiceApp(Celery):
     @cached_property
     def sessions(self) -> Sessions:
         """The database, for the child process that uses it first; the parent must not."""
-        return db.sessions(db.engine(self.settings))
+        return db.sessions(db.engine(self.settings, session=db.BY_KEY))
 
     def collectors(self) -> Iterator[Collector]:
         """Return what the metrics page shows beside the process's own counts."""

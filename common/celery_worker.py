@@ -77,6 +77,7 @@ class EventApp(ServiceApp):
                 delivery.envelope,
                 task=delivery.task,
                 attempts=delivery.attempts,
+                sets=self._sets,
             )
             span.set_attribute("outcome", outcome.value)
         return outcome

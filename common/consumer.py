@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
@@ -13,7 +14,7 @@ from common import codec, tracing
 from common.db import Sessions, transaction
 from common.errors import InvalidEvent, Permanent, Transient
 from common.events import Data, Event
-from common.inbox import first_deliveries, first_delivery
+from common.inbox import first_deliveries
 from common.outbox import one_statement
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ Handlers = Mapping[type[Data], Handler]
 #: Does for many events of one type, in one go, what the type's handler does for one after another.
 SetHandler = Callable[[Session, Sequence[Event]], None]
 SetHandlers = Mapping[type[Data], SetHandler]
+NO_SETS: SetHandlers = MappingProxyType({})
 
 
 class Outcome(StrEnum):
@@ -58,30 +60,34 @@ class Item:
 
 
 def receive(
-    sessions: Sessions, handlers: Handlers, envelope: Any, *, task: str, attempts: int
+    sessions: Sessions,
+    handlers: Handlers,
+    envelope: Any,
+    *,
+    task: str,
+    attempts: int,
+    sets: SetHandlers = NO_SETS,
 ) -> Outcome:
     """Handle one event once: its effect and its dedup key commit together or not at all.
 
     `attempts` counts this one. Raises `InvalidEvent` when the envelope is not an event of the type
     that the task is named for, and whatever the handler or the database raises.
     """
-    event = _decode(envelope, task)
-    handle = handlers[type(event.data)]
+    item = Item(Delivery(task, envelope, attempts), traceparent=tracing.traceparent())
     try:
-        with transaction(sessions) as session:
-            if first_delivery(session, event, attempts=attempts):
-                handle(session, _continued(event, tracing.traceparent()))
-                outcome = Outcome.HANDLED
-            else:
-                outcome = Outcome.DUPLICATE
+        receive_batch(sessions, handlers, sets, [item])
     except (Transient, Permanent):
         raise
     except Exception:
         # Nobody raised it on purpose: whoever mends it needs the trace.
-        log.exception("a handler failed", extra=_log_fields(event, attempts, Outcome.FAILED))
+        if item.event:
+            log.exception(
+                "a handler failed", extra=_log_fields(item.event, attempts, Outcome.FAILED)
+            )
         raise
-    log.info("an event was received", extra=_log_fields(event, attempts, outcome))
-    return outcome
+    if item.error:
+        raise item.error
+    return item.outcome
 
 
 def receive_batch(

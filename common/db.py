@@ -30,6 +30,11 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
+#: Parameters of sessions whose every statement reads by a key. PostgreSQL keeps plans, those of its
+#: own foreign key checks among them: one that was made while a table was empty would go on to read
+#: the whole of it when it is full.
+BY_KEY: Mapping[str, object] = MappingProxyType({"enable_seqscan": "off", "jit": "off"})
+
 #: The tables that every service has: `outbox`, `inbox` (and `relay_state`).
 metadata = MetaData(naming_convention=NAMING)
 

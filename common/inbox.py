@@ -5,11 +5,11 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Column, DateTime, Index, Integer, Table, Text, Uuid, func
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from common.db import metadata
 from common.events import Event
+from common.statement import Statement, packed
 
 inbox = Table(
     "inbox",
@@ -37,6 +37,24 @@ inbox = Table(
     Index("ix_inbox_handled_at", "handled_at"),
 )
 
+_RECORD = Statement(
+    "record_deliveries",
+    """
+    INSERT INTO inbox (
+        event_id, type, source, subject, attempts, traceparent, causationid, occurred_at
+    )
+    SELECT event_id, type, source, subject, attempts, traceparent, causationid, occurred_at
+    FROM json_to_recordset($1) AS row (
+        event_id uuid, type text, source text, subject uuid, attempts integer, traceparent text,
+        causationid uuid, occurred_at timestamptz
+    )
+    ORDER BY event_id
+    ON CONFLICT DO NOTHING
+    RETURNING event_id
+    """,
+    "json",
+)
+
 
 def first_delivery(session: Session, event: Event, *, attempts: int) -> bool:
     """Record the event in the caller's transaction; False if an earlier one has done so.
@@ -51,12 +69,12 @@ def first_deliveries(session: Session, deliveries: Iterable[tuple[Event, int]]) 
 
     One statement, and one row for an event that comes twice.
     """
-    # Everybody inserts in the order of the id: batches that overlap wait, but never for each other.
+    # It inserts in the order of the id: batches that overlap wait, but never for each other.
     rows = {event.id: _row(event, attempts) for event, attempts in deliveries}
     if not rows:
         return set()
-    row = insert(inbox).on_conflict_do_nothing().returning(inbox.c.event_id)
-    return set(session.scalars(row, [rows[event_id] for event_id in sorted(rows)]))
+    recorded = _RECORD.run(session, packed(rows.values()))
+    return set(recorded.scalars())
 
 
 def _row(event: Event, attempts: int) -> dict[str, Any]:

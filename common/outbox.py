@@ -15,7 +15,6 @@ from sqlalchemy import (
     Text,
     Uuid,
     func,
-    insert,
     text,
 )
 from sqlalchemy.orm import Session
@@ -23,6 +22,7 @@ from sqlalchemy.orm import Session
 from common import codec
 from common.db import metadata
 from common.events import Event
+from common.statement import Statement, packed
 
 outbox = Table(
     "outbox",
@@ -59,6 +59,16 @@ outbox = Table(
     Index("ix_outbox_sent_at", "sent_at", postgresql_where=text("sent_at IS NOT NULL")),
 )
 
+_APPEND = Statement(
+    "append_events",
+    """
+    INSERT INTO outbox (event_id, type, subject, event)
+    SELECT event_id, type, subject, event
+    FROM json_to_recordset($1) AS row (event_id uuid, type text, subject uuid, event text)
+    """,
+    "json",
+)
+
 #: Where a session keeps the events that are to be written together.
 _GATHERED = "gathered events"
 
@@ -92,7 +102,7 @@ def append(session: Session, event: Event) -> None:
         "event": codec.encode(event).decode(),
     }
     if (gathered := session.info.get(_GATHERED)) is None:
-        session.execute(insert(outbox), row)
+        _APPEND.run(session, packed([row]))
     else:
         gathered.append(row)
 
@@ -106,4 +116,4 @@ def one_statement(session: Session) -> Iterator[None]:
     finally:
         del session.info[_GATHERED]
     if rows:
-        session.execute(insert(outbox), rows)
+        _APPEND.run(session, packed(rows))

@@ -1,10 +1,9 @@
 """What the inventory does when it hears of an order."""
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Text, column, insert, select, update, values
+from sqlalchemy import BigInteger, Text, column, select, update, values
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
@@ -16,6 +15,7 @@ from common.kombu_topology import INVENTORY
 from common.outbox import append
 from inventory_worker.domain import Rejected, Reserved, Wanted, reserve
 from inventory_worker.models import Reservation, ReservationLine, Status, Stock
+from inventory_worker.reservations import lock_stock, write
 
 
 def on_order_created(session: Session, event: Event) -> None:
@@ -23,14 +23,7 @@ def on_order_created(session: Session, event: Event) -> None:
 
     An order that was answered or cancelled before changes nothing.
     """
-    if not _first_heard_of(session, event.subject):
-        return
-    lines = _wanted(event)
-    outcome = reserve(_lock_stock(session, {line.sku for line in lines}), lines)
-    if isinstance(outcome, Reserved):
-        _add_reserved(session, outcome.quantities)
-        _add_lines(session, event.subject, outcome.quantities)
-    _answer(session, event, _status_of(outcome), _answer_of(outcome))
+    on_orders_created(session, [event])
 
 
 def on_order_cancelled(session: Session, event: Event) -> None:
@@ -44,63 +37,34 @@ def on_order_cancelled(session: Session, event: Event) -> None:
     if _locked_status(session, event.subject) != Status.RESERVED:
         return
     quantities = _held(session, event.subject)
-    _lock_stock(session, quantities.keys())
+    lock_stock(session, quantities.keys())
     _add_reserved(session, {sku: -quantity for sku, quantity in quantities.items()})
     data = events.StockReleased(lines=_lines(quantities))
     _answer(session, event, Status.RELEASED, data)
 
 
 def on_orders_created(session: Session, created: Sequence[Event]) -> None:
-    """Do what `on_order_created` does, for one order after the other, with one write for all.
+    """Reserve for one order after the other, and write all of it at once.
 
     The orders are decided in memory, while the stock of all their SKUs is locked.
     """
-    unheard = _unheard_of(session, created)
-    if not unheard:
-        return
-    lines = {event.subject: _wanted(event) for event in unheard}
-    available = _lock_stock(session, {line.sku for wanted in lines.values() for line in wanted})
-    outcomes = {}
+    first: dict[UUID, Event] = {}
+    for event in created:
+        first.setdefault(event.subject, event)
+    lines = {order_id: _wanted(event) for order_id, event in first.items()}
+    available = lock_stock(session, {line.sku for wanted in lines.values() for line in wanted})
+    outcomes: dict[UUID, Reserved | Rejected] = {}
     for order_id, wanted in lines.items():
         outcome = outcomes[order_id] = reserve(available, wanted)
         if isinstance(outcome, Reserved):
             for sku, quantity in outcome.quantities.items():
                 available[sku] -= quantity
-    _write(session, outcomes)
-    for event in unheard:
-        append(session, _event(event, 1, _answer_of(outcomes[event.subject])))
-
-
-def _unheard_of(session: Session, created: Sequence[Event]) -> list[Event]:
-    """Return the first event of each order that has no reservation yet, as they came."""
-    first: dict[UUID, Event] = {}
-    for event in created:
-        first.setdefault(event.subject, event)
-    known = select(Reservation.order_id).where(Reservation.order_id.in_(first))
-    heard = set(session.scalars(known))
-    return [event for order_id, event in first.items() if order_id not in heard]
-
-
-def _write(session: Session, outcomes: Mapping[UUID, Reserved | Rejected]) -> None:
-    """Write the reservations of orders, their lines, and what all of it takes from the stock."""
-    rows = [
-        {"order_id": order_id, "status": _status_of(outcomes[order_id]), "sequence": 1}
-        for order_id in sorted(outcomes)
-    ]
-    inserted = postgresql.insert(Reservation).on_conflict_do_nothing()
-    written = session.scalars(inserted.returning(Reservation.order_id), rows).all()
-    if len(written) < len(rows):
-        raise Transient("an order was cancelled meanwhile")
-    total: Counter[str] = Counter()
-    lines = []
-    for order_id, outcome in outcomes.items():
-        if isinstance(outcome, Reserved):
-            total.update(outcome.quantities)
-            quantities = outcome.quantities.items()
-            lines += [{"order_id": order_id, "sku": s, "quantity": n} for s, n in quantities]
-    if lines:
-        session.execute(insert(ReservationLine), lines)
-        _add_reserved(session, dict(sorted(total.items())))
+    unheard = write(session, outcomes)
+    if len(unheard) < len(outcomes) > 1:
+        # What was decided counts with what these would have taken: each is to be handled alone.
+        raise Transient("an order was answered or cancelled before")
+    for order_id in unheard:
+        append(session, _event(first[order_id], 1, _answer_of(outcomes[order_id])))
 
 
 def _first_heard_of(session: Session, order_id: UUID) -> bool:
@@ -116,14 +80,6 @@ def _locked_status(session: Session, order_id: UUID) -> str:
     return session.scalars(query.with_for_update()).one()
 
 
-def _lock_stock(session: Session, skus: Collection[str]) -> dict[str, int]:
-    """Lock the stock of these SKUs and return what is available of it."""
-    # Everybody locks in the order of the SKU: orders that overlap wait, but never for each other.
-    available = (Stock.on_hand - Stock.reserved).label("available")
-    stock = select(Stock.sku, available).where(Stock.sku.in_(skus)).order_by(Stock.sku)
-    return {row.sku: row.available for row in session.execute(stock.with_for_update())}
-
-
 def _add_reserved(session: Session, quantities: Mapping[str, int]) -> None:
     added = values(column("sku", Text), column("quantity", BigInteger), name="added")
     added = added.data(list(quantities.items()))
@@ -133,11 +89,6 @@ def _add_reserved(session: Session, quantities: Mapping[str, int]) -> None:
         .values(reserved=Stock.reserved + added.c.quantity)
         .execution_options(synchronize_session=False)
     )
-
-
-def _add_lines(session: Session, order_id: UUID, quantities: Mapping[str, int]) -> None:
-    lines = [{"order_id": order_id, "sku": s, "quantity": n} for s, n in quantities.items()]
-    session.execute(insert(ReservationLine), lines)
 
 
 def _held(session: Session, order_id: UUID) -> dict[str, int]:
@@ -153,10 +104,6 @@ def _lines(quantities: Mapping[str, int]) -> tuple[Quantity, ...]:
 def _wanted(event: Event) -> list[Wanted]:
     assert isinstance(event.data, OrderCreated)  # noqa: S101  # HANDLERS says so
     return [Wanted(line.sku, line.quantity) for line in event.data.lines]
-
-
-def _status_of(outcome: Reserved | Rejected) -> Status:
-    return Status.RESERVED if isinstance(outcome, Reserved) else Status.REJECTED
 
 
 def _answer_of(outcome: Reserved | Rejected) -> events.Data:

@@ -5,57 +5,64 @@ one mail however often an event is delivered.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, cast
 
-from sqlalchemy.dialects.postgresql import insert
+import msgspec
 from sqlalchemy.orm import Session
 
 from common.errors import Permanent
 from common.events import Event, OrderCancelled, OrderConfirmed, OrderCreated
+from common.statement import Statement, packed
 from notification_worker import address
 from notification_worker.domain import Kind, kind_of_cancellation
-from notification_worker.models import Notification
+
+# A second event of the same fact, with an id of its own, is no reason for a second mail.
+_RECORD = Statement(
+    "record_notifications",
+    """
+    INSERT INTO notifications (order_id, kind, sequence, recipient, context, traceparent)
+    SELECT order_id, kind, sequence, recipient, context, traceparent
+    FROM json_to_recordset($1) AS row (
+        order_id uuid, kind text, sequence integer, recipient text, context jsonb, traceparent text
+    )
+    ON CONFLICT (order_id, kind) DO NOTHING
+    """,
+    "json",
+)
 
 
 def on_order_created(session: Session, event: Event) -> None:
     """Tell the customer that the order has arrived."""
-    _record(session, event, Kind.RECEIVED)
+    on_orders_created(session, [event])
 
 
 def on_order_confirmed(session: Session, event: Event) -> None:
     """Tell the customer that the order will be delivered."""
-    _record(session, event, Kind.CONFIRMED)
+    on_orders_confirmed(session, [event])
 
 
 def on_order_cancelled(session: Session, event: Event) -> None:
     """Tell the customer that, and why, the order will not be delivered."""
     data = cast(OrderCancelled, event.data)
-    _record(session, event, kind_of_cancellation(data.reason))
+    _record(session, [_row(event, kind_of_cancellation(data.reason))])
 
 
 def on_orders_created(session: Session, created: Sequence[Event]) -> None:
     """Tell many customers that their orders have arrived."""
-    _record_all(session, [_row(event, Kind.RECEIVED) for event in created])
+    _record(session, [_row(event, Kind.RECEIVED) for event in created])
 
 
 def on_orders_confirmed(session: Session, confirmed: Sequence[Event]) -> None:
     """Tell many customers that their orders will be delivered."""
-    _record_all(session, [_row(event, Kind.CONFIRMED) for event in confirmed])
+    _record(session, [_row(event, Kind.CONFIRMED) for event in confirmed])
 
 
-def _record(session: Session, event: Event, kind: Kind) -> None:
-    _record_all(session, [_row(event, kind)])
-
-
-def _record_all(session: Session, rows: list[dict[str, Any]]) -> None:
-    # A second event of the same fact, with an id of its own, is no reason for a second mail.
-    row = insert(Notification).on_conflict_do_nothing(index_elements=["order_id", "kind"])
-    session.execute(row, rows)
+def _record(session: Session, rows: list[dict[str, Any]]) -> None:
+    _RECORD.run(session, packed(rows))
 
 
 def _row(event: Event, kind: Kind) -> dict[str, Any]:
-    context = asdict(cast(OrderCreated | OrderConfirmed | OrderCancelled, event.data))
+    context = msgspec.to_builtins(event.data)
     return {
         "order_id": event.subject,
         "kind": kind,

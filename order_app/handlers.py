@@ -14,7 +14,7 @@ Handler = Callable[[Session, Event], None]
 
 def on_stock_reserved(session: Session, event: Event) -> None:
     """Confirm the order, unless it was cancelled meanwhile."""
-    service.confirm(session, event.subject, cause=Cause.of(event))
+    on_stocks_reserved(session, [event])
 
 
 def on_stocks_reserved(session: Session, reserved: Sequence[Event]) -> None:

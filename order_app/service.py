@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, select, tuple_, update
+from sqlalchemy import Connection, select, tuple_
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from common.errors import Permanent
 from common.events import Shortage
-from order_app import domain, idempotency, intake
+from order_app import decisions, domain, idempotency, intake
 from order_app.domain import Line, Order, Reason, Status
 from order_app.idempotency import Claim
 from order_app.models import OrderRow
@@ -79,34 +79,21 @@ def place_order(
         return get(session, idempotency.order_of(session, claim)), False
 
 
-def confirm(session: Session, order_id: UUID, *, cause: Cause) -> Order:
-    """Confirm the order, if it is PENDING; return it as it stands now. Raises `UnknownOrder`."""
-    row = _locked(session, order_id)
-    return _decide(session, row, domain.confirm(row.to_domain(), now=_now()), cause)
-
-
 def confirm_all(session: Session, causes: Mapping[UUID, Cause]) -> None:
-    """Confirm those of the orders that are PENDING, with one write. Raises `UnknownOrder`."""
-    # Everybody locks in the order of the id: batches that overlap wait, but never for each other.
-    query = select(OrderRow).where(OrderRow.id.in_(causes.keys())).order_by(OrderRow.id)
-    locked = query.with_for_update().execution_options(populate_existing=True)
-    rows = {row.id: row for row in session.scalars(locked)}
-    if len(rows) < len(causes):
+    """Confirm those of the orders that are PENDING. Raises `UnknownOrder`."""
+    locked = decisions.lock(session, causes)
+    if len(locked) < len(causes):
         raise UnknownOrder
     now = _now()
-    confirmed = [
-        domain.confirm(row.to_domain(), now=now)
-        for row in rows.values()
-        if row.status == Status.PENDING
-    ]
-    session.execute(
-        update(OrderRow)
-        .where(OrderRow.id.in_([order.id for order in confirmed]))
-        .values(status=Status.CONFIRMED, decided_at=now, sequence=OrderRow.sequence + 1)
-        .execution_options(synchronize_session=False)
-    )
-    for order in confirmed:
-        record(session, order, sequence=rows[order.id].sequence + 1, cause=causes[order.id])
+    confirmed = {
+        order_id: domain.confirm(order, now=now)
+        for order_id, (order, _) in locked.items()
+        if order.status is Status.PENDING
+    }
+    decisions.confirm(session, confirmed, now=now)
+    for order_id, order in confirmed.items():
+        _, sequence = locked[order_id]
+        record(session, order, sequence=sequence + 1, cause=causes[order_id])
 
 
 def cancel(
