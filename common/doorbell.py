@@ -7,12 +7,18 @@ alone. So at that moment no insert is under way, and each later one finds the lo
 
 import select
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from psycopg2.errors import LockNotAvailable
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from common.db import Sessions
 
-#: Seconds to sleep when somebody else has the lock, an insert that ends soon or another sleeper,
-#: and when there is something to do that the caller could not do: it would come back at once.
+#: Seconds to sleep when there is something to do that the caller could not do: it would come back
+#: at once. And to wait for the lock, which an insert holds that ends soon, or another sleeper.
 _NAP = 0.025
 
 #: What a migration adds to a table that has a doorbell. Migrations of the past run it: it may not
@@ -33,30 +39,54 @@ FOR EACH STATEMENT EXECUTE FUNCTION ring_doorbell()
 class Doorbell:
     """Wakes whoever sleeps on it when a row is inserted into its table."""
 
-    def __init__(self, sessions: Sessions, table: str, *, look: str) -> None:
+    def __init__(self, table: str, *, look: str) -> None:
         """`look` is a query: seconds until the first row is due, or null if none waits."""
-        lock = f"(hashtext('doorbell'), hashtext('{table}'))"
-        self._engine = sessions.kw["bind"]
-        self._look = look
-        self._lock = f"LISTEN {table}; SELECT pg_try_advisory_lock{lock}"
-        # The pool takes a connection for dead that is told something while nobody uses it.
-        self._unlock = f"UNLISTEN {table}; SELECT pg_advisory_unlock_all()"
+        key = f"hashtext('doorbell'), hashtext('{table}')"
+        self._listen, self._unlisten = f"LISTEN {table}", f"UNLISTEN {table}"
+        self._settle = (
+            f"SET LOCAL lock_timeout = {int(_NAP * 1000)}; SELECT pg_advisory_lock({key}); {look}"
+        )
+        #: What a connection that has slept must run before an insert may be silent again.
+        self.rise = f"SELECT pg_advisory_unlock({key})"
 
-    def sleep(self, seconds: float) -> None:
-        """Return when a row is inserted or due, and after so many seconds at the latest."""
-        with self._engine.connect() as connection:
+    @contextmanager
+    def heard(self, connection: Connection) -> Iterator[None]:
+        """Let a connection, whose every statement commits by itself, hear the bell in the block."""
+        connection.exec_driver_sql(self._listen)
+        try:
+            yield
+        finally:
+            if not connection.invalidated:
+                # The pool takes a connection for dead that is told something while nobody uses it.
+                connection.exec_driver_sql(self._unlisten)
+
+    def sleep(self, connection: Connection, seconds: float) -> bool:
+        """Return when a row is inserted or due, and after so many seconds at the latest.
+
+        The connection must hear the bell. Returns whether it has slept: its next statement is
+        `rise`, then.
+        """
+        driver: Any = connection.connection.driver_connection
+        driver.notifies.clear()
+        try:
+            due = connection.exec_driver_sql(self._settle).scalar()
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable):
+                raise
+            return False
+        if due is None or due > 0:
+            _await_notification(driver, min(seconds, due or seconds))
+        else:
+            time.sleep(min(_NAP, seconds))
+        return True
+
+    def wait(self, sessions: Sessions, seconds: float) -> None:
+        """Do what `sleep` does, over a connection of the pool."""
+        with sessions.kw["bind"].connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
-            driver: Any = connection.connection.driver_connection
-            driver.notifies.clear()
-            alone = connection.exec_driver_sql(self._lock).scalar()
-            try:
-                due = connection.exec_driver_sql(self._look).scalar()
-                if alone and (due is None or due > 0):
-                    _await_notification(driver, min(seconds, due or seconds))
-                    return
-            finally:
-                connection.exec_driver_sql(self._unlock)
-        time.sleep(min(_NAP, seconds))
+            with self.heard(connection):
+                if self.sleep(connection, seconds):
+                    connection.exec_driver_sql(self.rise)
 
 
 def _await_notification(driver: Any, seconds: float) -> None:

@@ -36,7 +36,7 @@ class Delivery:
         self, sessions: Sessions, transport: Transport, *, sender: Address, max_attempts: int
     ) -> None:
         self._sessions = sessions
-        self._doorbell = Doorbell(sessions, Notification.__tablename__, look=backlog.LOOK)
+        self._doorbell = Doorbell(Notification.__tablename__, look=backlog.LOOK)
         self._transport = transport
         self._sender = sender
         self._max_attempts = max_attempts
@@ -51,7 +51,7 @@ class Delivery:
         try:
             while self._resume_at <= (now := time.monotonic()) < until:
                 if not self._advance():
-                    self._doorbell.sleep(until - now)
+                    self._doorbell.wait(self._sessions, until - now)
         except Unreachable as outage:
             self._pause("the mail server takes no mail", str(outage))
         except DBAPIError as error:

@@ -85,10 +85,10 @@ def test_an_insert_wakes_who_sleeps(
     # given
     engine = db.engine(database_of(service).service_settings, pool_size=2)
     sessions = db.sessions(engine)
-    doorbell = Doorbell(sessions, "outbox", look=LOOK)
+    doorbell = Doorbell("outbox", look=LOOK)
 
     # when
-    with asleep(sessions, lambda: doorbell.sleep(LONG)) as sleep:
+    with asleep(sessions, lambda: doorbell.wait(sessions, LONG)) as sleep:
         insert(sessions)
 
         # then
@@ -98,10 +98,10 @@ def test_an_insert_wakes_who_sleeps(
 
 def test_a_mail_wakes_the_mailer(notification_database: Sessions) -> None:
     # given
-    doorbell = Doorbell(notification_database, "notifications", look=backlog.LOOK)
+    doorbell = Doorbell("notifications", look=backlog.LOOK)
 
     # when
-    with asleep(notification_database, lambda: doorbell.sleep(LONG)) as sleep:
+    with asleep(notification_database, lambda: doorbell.wait(notification_database, LONG)) as sleep:
         with transaction(notification_database) as session:
             mail = {"order_id": uuid4(), "kind": "received", "sequence": 1}
             session.add(Notification(**mail, recipient="ann@example.com", context={}))
@@ -112,24 +112,24 @@ def test_a_mail_wakes_the_mailer(notification_database: Sessions) -> None:
 
 def test_a_row_that_falls_due_wakes_who_sleeps(order_database: Sessions) -> None:
     # given
-    doorbell = Doorbell(order_database, "outbox", look=LOOK)
+    doorbell = Doorbell("outbox", look=LOOK)
     insert(order_database, due="now() + interval '2 seconds'")
 
     # when
-    with asleep(order_database, lambda: doorbell.sleep(LONG)) as sleep:
+    with asleep(order_database, lambda: doorbell.wait(order_database, LONG)) as sleep:
         # then
         sleep.result(timeout=LONG / 2)
 
 
 def test_nobody_sleeps_while_an_insert_is_under_way(order_database: Sessions) -> None:
     # given
-    doorbell = Doorbell(order_database, "outbox", look=LOOK)
+    doorbell = Doorbell("outbox", look=LOOK)
     started = monotonic()
 
     # when an insert is not committed yet, and so not seen
     with transaction(order_database) as session:
         session.connection().exec_driver_sql(insertion())
-        doorbell.sleep(LONG)
+        doorbell.wait(order_database, LONG)
 
     # then
     assert monotonic() - started < LONG / 2
@@ -137,14 +137,14 @@ def test_nobody_sleeps_while_an_insert_is_under_way(order_database: Sessions) ->
 
 def test_each_sleep_waits_for_an_insert_of_its_own(order_database: Sessions) -> None:
     # given one who was woken before
-    doorbell = Doorbell(order_database, "outbox", look=LOOK)
-    with asleep(order_database, lambda: doorbell.sleep(LONG)) as sleep:
+    doorbell = Doorbell("outbox", look=LOOK)
+    with asleep(order_database, lambda: doorbell.wait(order_database, LONG)) as sleep:
         insert(order_database)
         sleep.result(timeout=LONG / 2)
     forget(order_database)
 
     # when
-    with asleep(order_database, lambda: doorbell.sleep(LONG)) as sleep:
+    with asleep(order_database, lambda: doorbell.wait(order_database, LONG)) as sleep:
         asleep_still = not sleep.done()
         insert(order_database)
         sleep.result(timeout=LONG / 2)

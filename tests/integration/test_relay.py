@@ -290,8 +290,8 @@ def state(sessions: Sessions) -> Row[Any]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask the broker again soon."""
-    monkeypatch.setattr(relay, "UNROUTABLE_DELAY", timedelta(seconds=0.1))
-    monkeypatch.setattr(relay, "REFUSED_DELAY", timedelta(seconds=0.1))
+    monkeypatch.setattr(relay, "UNROUTABLE_DELAY", 0.1)
+    monkeypatch.setattr(relay, "REFUSED_DELAY", 0.1)
     monkeypatch.setattr(relay, "BROKER_DELAY", 0.05)
 
 
