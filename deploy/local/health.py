@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-import psycopg2  # type: ignore[import-untyped]
+import psycopg2
 
 from common import tls
 
