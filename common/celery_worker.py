@@ -4,8 +4,11 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from celery import Task, signals
 from celery.utils.serialization import get_pickleable_exception
+from kombu.serialization import register
+from kombu.utils.json import dumps
 
 from common import tracing
 from common.attempt import attempt, attempts
@@ -114,14 +117,16 @@ def make_worker(
     )
     app.steps["consumer"].add(TaskEventsStep)
 
-    def prepare_children(**_: Any) -> None:
+    def prepare(**_: Any) -> None:
+        # Python's own decoder takes several times as long, and takes what is no JSON, such as NaN.
+        register("json", dumps, msgspec.json.decode, "application/json", "utf-8")
         # Here: loading takes longer than a child may take for its start.
         tracing.prepare(app.settings)
         # What is loaded stays shared: the collector's marks would copy its pages to each child.
         gc.collect()
         gc.freeze()
 
-    signals.worker_init.connect(prepare_children, weak=False)
+    signals.worker_init.connect(prepare, weak=False)
     # A child process ends without Python's exit.
     signals.worker_process_shutdown.connect(_stop_tracing, weak=False)
     return app

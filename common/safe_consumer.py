@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
 
 from celery import bootsteps
 from celery.worker.consumer import Consumer
@@ -20,6 +20,7 @@ from common.acknowledgements import Acknowledgements
 from common.errors import InvalidEvent
 from common.lossy_publisher import LossyPublisher
 from common.micro_batches import MicroBatches
+from common.read_ahead import read_ahead
 from common.settlement import Receipt, Settlement
 from common.task_events import TaskEvents
 
@@ -123,6 +124,7 @@ class SettlementStep(bootsteps.StartStopStep):
         )
         consumer.acknowledgements = Acknowledgements(consumer.connection_errors)
         consumer.batches = MicroBatches(consumer)
+        read_ahead(consumer.connection.connection)
 
     def stop(self, consumer: Any) -> None:
         """Wait a moment for the last confirms; what they miss is delivered again."""
@@ -131,7 +133,7 @@ class SettlementStep(bootsteps.StartStopStep):
 
 
 class EventConsumer(SafeConsumer):
-    """Parks what it refuses, with the reason, and gives each accepted event an id of its own."""
+    """Parks what it refuses, with the reason, and settles each message by itself."""
 
     class Blueprint(SafeConsumer.Blueprint):
         """The same steps, and the settlement."""
@@ -148,22 +150,13 @@ class EventConsumer(SafeConsumer):
             name = f"{self.app.main} task events"
             publisher = LossyPublisher(self.app.connection_for_write, name=name)
             # Celery's own step, which is off, has set it to None.
-            self.event_dispatcher = TaskEvents(publisher, hostname=self.hostname)
+            self.event_dispatcher = TaskEvents(
+                publisher, hostname=self.hostname, service=self.app.service.name
+            )
 
     def accept(self, message: Any) -> None:
-        """Let Celery know the message by an id that no other service's copy of the event has.
-
-        The services share an event and so its id, by which Flower would take them for one task.
-        """
-        message.consumer = self
+        """Remember the message until it is settled."""
         message.receipt = self._receipt(message)
-        own_id = uuid5(NAMESPACE_URL, f"{self.app.service.name}:{message.headers['id']}")
-        # Onlookers find an order's tasks by its id, and learn nothing else of it.
-        message.headers = message.headers | {
-            "id": str(own_id),
-            "argsrepr": "()",
-            "kwargsrepr": repr({"order": _order_id(message), "event": message.headers["id"]}),
-        }
 
     def refuse(self, message: Message, error: Exception) -> None:
         """Park the message with the reason."""
@@ -220,12 +213,6 @@ def _is_uuid(value: object) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _order_id(message: Message) -> str | None:
-    event = message.payload[1].get("event")
-    subject = event.get("subject") if isinstance(event, dict) else None
-    return str(subject) if _is_uuid(subject) else None
 
 
 def check_body(message: Message) -> None:

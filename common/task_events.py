@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 from amqp import Message
@@ -46,8 +47,9 @@ class TaskEvents:
     #: Celery ends its loop with this connection: it must not know ours.
     connection = None
 
-    def __init__(self, publisher: LossyPublisher, *, hostname: str) -> None:
+    def __init__(self, publisher: LossyPublisher, *, hostname: str, service: str) -> None:
         self._publisher = publisher
+        self._service = service
         self._hostname = hostname
         self._waiting: list[dict[str, Any]] = []
         self._told: set[str] = set()
@@ -58,12 +60,15 @@ class TaskEvents:
         self.on_disabled: set[Callable[[], None]] = set()
 
     def send(self, kind: str, *, retry: bool = False, **fields: Any) -> None:
-        """Remember an event for the next flush, unless onlookers are not told of its task."""
+        """Remember an event for the next flush, unless onlookers are not told of its task.
+
+        Of a task, `uuid` is the event's id.
+        """
         del retry  # nothing is sent twice
         if kind.startswith("task-"):
             if not self._is_told(kind, fields["uuid"]):
                 return
-            fields = _of_task(fields)
+            fields = self._of_task(fields)
         sender = {"type": kind, "hostname": self._hostname, "pid": os.getpid()}
         times = {"timestamp": time.time(), "utcoffset": utcoffset()}
         self._waiting.append(sender | times | fields)
@@ -100,12 +105,13 @@ class TaskEvents:
         self._left -= 1
         return self._left >= 0
 
-
-def _of_task(fields: dict[str, Any]) -> dict[str, Any]:
-    told = {name: fields[name] for name in _TOLD if name in fields}
-    if error := _ERROR_CLASS.match(str(fields.get("exception", ""))):
-        told["exception"] = f"{error[0]}()"
-    return told
+    def _of_task(self, fields: dict[str, Any]) -> dict[str, Any]:
+        told = {name: fields[name] for name in _TOLD if name in fields}
+        # The services share an event and so its id, by which Flower would take them for one task.
+        told["uuid"] = str(uuid5(NAMESPACE_URL, f"{self._service}:{fields['uuid']}"))
+        if error := _ERROR_CLASS.match(str(fields.get("exception", ""))):
+            told["exception"] = f"{error[0]}()"
+        return told
 
 
 class TaskEventsStep(bootsteps.StartStopStep):

@@ -48,9 +48,9 @@ class Worker:
         """Let so many messages arrive, and the event loop turn once."""
         for _ in range(count):
             delivery = Delivery("order.created", {}, 1)
-            receipt: Any = SimpleNamespace(message=object())
+            receipt: Any = SimpleNamespace(message=object(), headers={"id": "id"})
             task: Any = SimpleNamespace(name="order.created")
-            batches.add(Reception(task, receipt, "id", delivery, {}))
+            batches.add(Reception(task, receipt, delivery))
         turn, self._turn = self._turn, []
         for call in turn:
             call()
