@@ -18,7 +18,7 @@ from common.kombu_topology import DATABASES
 from common.publisher import ConfirmingPublisher
 from common.settings import BrokerSettings, broker_url
 from console.actions import topology
-from console.settings import BrokerAdminSettings
+from console.settings import TopologySettings
 from deploy.local import REPOSITORY, credentials
 from deploy.local.ports import Ports, free_ports
 from deploy.local.programs import API_ENVIRONMENT, PROGRAMS, Health, Program, filled
@@ -77,9 +77,9 @@ class Stack:
                 sessions.kw["bind"].dispose()
 
     @property
-    def broker_admin(self) -> BrokerAdminSettings:
+    def broker_admin(self) -> TopologySettings:
         """The administrator's settings of the test's vhost."""
-        return BrokerAdminSettings(
+        return TopologySettings(
             broker_admin_url=self.vhost.management_url,
             broker_admin_user=self.vhost.admin_user,
             broker_admin_password=self.vhost.admin_password,
