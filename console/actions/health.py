@@ -7,7 +7,7 @@ from enum import StrEnum
 from common.kombu_topology import SERVICES, Service, Topology, topology
 from console import difference
 from console.broker_state import BrokerState, Object
-from console.difference import MISSING
+from console.difference import MISSING, Difference
 from console.errors import ActionError
 from console.management import Management
 from console.settings import BrokerAdminSettings
@@ -50,6 +50,8 @@ class Look:
     """What was seen of a broker that answers."""
 
     findings: tuple[Finding, ...]
+    #: What differs from the code besides, and does no harm yet; users and rights are not compared.
+    drift: tuple[Difference, ...]
     state: BrokerState
 
 
@@ -72,7 +74,9 @@ def look(settings: BrokerAdminSettings) -> Look:
         nodes = broker.get("nodes")
         state = BrokerState.read(broker, with_users=False)
     findings = (*ailing_nodes(nodes), *missing(wanted, state), *broken_queues(state))
-    return Look(findings=findings, state=state)
+    differences = difference.differences(wanted, state)
+    drift = tuple(found for found in differences if found.problem != MISSING)
+    return Look(findings=findings, drift=drift, state=state)
 
 
 def ailing_nodes(nodes: Sequence[Object]) -> Iterator[Finding]:

@@ -56,6 +56,7 @@ def show() -> str:
     }
     return render_template(
         "overview.html",
+        drift=broker.value.drift if broker.value else (),
         findings=broker.value.findings if broker.value else (),
         unseen={name: problem for name, problem in unseen.items() if problem},
         lately=lately.value,

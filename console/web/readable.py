@@ -30,15 +30,15 @@ def age(seconds: float | None) -> str:
     return " ".join(parts[:2])
 
 
-def moment(value: datetime | str | None) -> str:
-    """Return a moment to the second, in UTC; what is no moment stays as it is."""
+def moment(value: datetime | str | None, timespec: str = "seconds") -> str:
+    """Return a moment, in UTC; what is no moment stays as it is."""
     if value is None:
         return NOTHING
     try:
         at = datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
         return str(value)
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", timespec)
 
 
 def count(value: float | None) -> str:

@@ -14,13 +14,15 @@ from amqp import Channel, Message
 from amqp.exceptions import AccessRefused, NotAllowed, NotFound, PreconditionFailed
 from click.testing import CliRunner
 from kombu.connection import Connection
+from pydantic import SecretStr
 from sqlalchemy import create_engine, pool, text
 from sqlalchemy.exc import DBAPIError
 
 from common import tls
-from common.kombu_topology import SERVICES, TICKS, Topology, topology
+from common.kombu_topology import DATABASES, SERVICES, TICKS, Topology, topology
+from console import reader
 from console.orderctl import main
-from console.settings import DatabaseSettings, load_operator
+from console.settings import READER, DatabaseSettings, load_operator
 from tests.support.infrastructure import Infrastructure
 from tests.support.vhosts import Vhost, fresh_vhost
 
@@ -87,6 +89,11 @@ def allowed() -> dict[str, set[Operation]]:
             *(o for s in SERVICES if s.consumes for o in read(f"{s.name}.dlq")),
             ("declare queue", ONLOOKER),
             ("overhear", "celeryev"),
+        },
+        # Looks at what is parked, and puts it back on its queue.
+        "console": {
+            *(o for s in SERVICES if s.consumes for o in read(f"{s.name}.dlq")),
+            ("publish to", ""),
         },
     }
     for service in SERVICES:
@@ -292,6 +299,44 @@ def test_a_database_role_reaches_its_own_database_and_no_other(
     for (role, database), refusal in refusals.items():
         if role != database:
             assert "permission denied for database" in refusal
+
+
+def test_the_console_reads_a_few_tables_and_nothing_else(installation: DatabaseSettings) -> None:
+    # given
+    password = SecretStr(installation.database_password(READER))
+
+    class Console(DatabaseSettings):
+        def login(self, _service: str) -> tuple[str, SecretStr]:
+            return READER, password
+
+    console = load_operator(Console)
+    for service in DATABASES:
+        tables = attempt_all(installation, service.name, "SELECT tablename FROM pg_tables")
+
+        # when
+        can = {
+            (verb, table)
+            for table in tables
+            for verb, statement in {
+                "read": f"SELECT count(*) FROM {table}",
+                "delete": f"DELETE FROM {table} WHERE false",
+                "lock": f"LOCK TABLE {table} IN EXCLUSIVE MODE",
+            }.items()
+            if not attempt(console, service.name, service.name, statement)
+        }
+
+        # then
+        assert {table for _, table in can} <= tables
+        assert can == {("read", table) for table in reader.TABLES.get(service.name, ())}
+        assert "permission denied" in attempt(
+            console, service.name, service.name, "CREATE TABLE mine (id int)"
+        )
+
+
+def attempt_all(settings: DatabaseSettings, service: str, query: str) -> set[str]:
+    engine = create_engine(settings.service_url(service), poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        return set(connection.scalars(text(f"{query} WHERE schemaname = 'public'")))
 
 
 def test_a_database_role_administers_nothing(installation: DatabaseSettings) -> None:

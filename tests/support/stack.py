@@ -33,7 +33,8 @@ from tests.support.vhosts import Vhost
 RETRY_TIERS = (0.4, 0.8, 1.6)
 
 _PROGRAMS = {program.name: program for program in PROGRAMS}
-_USUAL = [p.name for p in PROGRAMS if p.name != "spans" and p.health is not Health.METRICS]
+_UNUSUAL = {"spans", "console"}
+_USUAL = [p.name for p in PROGRAMS if p.name not in _UNUSUAL and p.health is not Health.METRICS]
 
 
 @dataclass
@@ -112,7 +113,7 @@ class Stack:
     def start(self, *names: str, module: str | None = None, alias: str | None = None) -> None:
         """Start programs by their names, and wait for their health.
 
-        None named means all but the span store, which `trace` starts, and the onlookers.
+        None named means all but the span store, which `trace` starts, and who only looks.
 
         `module` replaces the module of one program's Celery app, `alias` its name.
         """
