@@ -239,7 +239,7 @@ def _environment(program: Program, state: StateDirectory, ports: Ports) -> dict[
         "NO_PROXY": "127.0.0.1",
     }
     if program.name == "console":
-        return console_environment(state, ports) | others
+        return _console_environment(state, ports) | others
     return (
         (broker if program.needs_broker else {})
         | (database | mail if program.user in WITH_DATABASE else {})
@@ -248,7 +248,7 @@ def _environment(program: Program, state: StateDirectory, ports: Ports) -> dict[
     )
 
 
-def console_environment(state: StateDirectory, ports: Ports) -> dict[str, str]:
+def _console_environment(state: StateDirectory, ports: Ports) -> dict[str, str]:
     """Return what the operators' web page is told besides: it reaches more, with fewer rights."""
     ca_file = str(certificates.ca_file(state))
     return {

@@ -301,19 +301,20 @@ def test_one_message_is_shown_with_all_that_it_carries_and_stays(
     page: FlaskClient, channel: Channel
 ) -> None:
     # given
-    for event_id in ("e-1", "e-2", "e-3"):
+    event_ids = [f"e-{n}" for n in range(50)]
+    for event_id in event_ids:
         park(channel, event_id, colour=event_id)
 
     # when
     html = get(page, "/parked/inventory/message", id="e-2").text
-    unknown = get(page, "/parked/inventory/message", id="e-9")
+    unknown = get(page, "/parked/inventory/message", id="e-99")
 
     # then
     assert "&#34;colour&#34;: &#34;e-2&#34;" in html
     assert "x-failure-exception" in html
     assert unknown.status_code == 503
-    assert "not parked by inventory: e-9" in unknown.text
-    assert eventually(lambda: some(ids(channel, "inventory.dlq"))) == ["e-1", "e-2", "e-3"]
+    assert "not parked by inventory: e-99" in unknown.text
+    assert eventually(lambda: some(ids(channel, "inventory.dlq"))) == event_ids
 
 
 def test_a_message_that_is_nothing_known_is_listed_too(page: FlaskClient, channel: Channel) -> None:

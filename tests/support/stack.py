@@ -248,6 +248,7 @@ class Stack:
             "FLOWER_PASSWORD_FILE": str(secrets / credentials.FLOWER),
             "FLOWER_PORT": str(self.ports.flower_port),
             "EXPORTER_PORT": str(self.ports.exporter_port),
+            **self._console_environment(),
             **(API_ENVIRONMENT if program.name == "api" else {}),
             **({k.upper(): str(v) for k, v in database.settings.items()} if database else {}),
             **(
@@ -256,6 +257,17 @@ class Stack:
                 else {}
             ),
             **self.extra,
+        }
+
+    def _console_environment(self) -> dict[str, str]:
+        secrets = self.servers.secrets_dir
+        return {
+            "BROKER_ADMIN_USER": "console",
+            "BROKER_ADMIN_PASSWORD_FILE": str(secrets / "console.broker"),
+            "CONSOLE_PASSWORD_FILE": str(secrets / credentials.CONSOLE),
+            "CONSOLE_DATABASE_PASSWORD_FILE": str(secrets / credentials.READER),
+            "DATABASE_PORT": str(self.servers.postgres_port),
+            "DATABASE_CA_FILE": str(self.servers.ca_file),
         }
 
     # --- What a user does, and sees -------------------------------------------------------------
