@@ -9,6 +9,9 @@ from console.prometheus import Values
 #: Units of the drawing; the page gives it its size. Lines are two wide, so the edges keep clear.
 WIDTH, HEIGHT, EDGE = 300, 60, 2
 
+#: Steps that are now: the last one may not be known yet.
+_NOW = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
@@ -35,8 +38,8 @@ def draw(figure: Figure) -> Drawing:
 
 
 def latest(line: Line) -> float | None:
-    """Return the newest value of a line that is known."""
-    return next((value for value in reversed(line.values) if value is not None), None)
+    """Return what a line says now; None when it has said nothing for some steps."""
+    return next((value for value in reversed(line.values[-_NOW:]) if value is not None), None)
 
 
 def _pieces(values: Values, top: float) -> Iterator[str]:

@@ -120,8 +120,9 @@ def test_a_figure_without_values_is_empty_and_one_of_zeros_is_not() -> None:
     assert not draw(figure([0.0, 0.0])).is_empty
 
 
-def test_the_latest_value_is_the_last_that_is_known() -> None:
+def test_the_latest_value_is_the_last_that_is_known_but_none_from_long_ago() -> None:
     assert latest(Line(name="", values=[1.0, 2.0, None])) == 2.0
+    assert latest(Line(name="", values=[1.0, None, None, None])) is None
     assert latest(Line(name="", values=[None])) is None
 
 

@@ -12,7 +12,7 @@ async function refresh() {
   if (live.contains(document.activeElement) || String(getSelection())) return;
   asking = true;
   try {
-    const answer = await fetch(location.href, { signal: AbortSignal.timeout(20000) });
+    const answer = await fetch(location.origin + location.pathname, { signal: AbortSignal.timeout(20000) });
     if (!answer.ok) throw new Error(answer.status);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     live.replaceWith(document.adoptNode(page.getElementById("live")));
