@@ -247,6 +247,13 @@ def _operators(services: Sequence[Service]) -> tuple[User, ...]:
     return (
         User(name="scheduler", write=_any_of([TICKS.name])),
         _monitor(parking_lots),
+        # Looks at what is parked, and puts it back on its queue, by the exchange without a name.
+        User(
+            name="console",
+            tags=("monitoring",),
+            write=_any_of(["amq.default"]),
+            read=_any_of(parking_lots),
+        ),
     )
 
 

@@ -1,1 +1,1 @@
-"""What operators work with: the `orderctl` command, over one set of actions."""
+"""What operators work with: the `orderctl` command and a web page, over one set of actions."""

@@ -1,7 +1,7 @@
 """What a broker's vhost holds, as its management API tells it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from console.management import Management
@@ -17,24 +17,31 @@ class BrokerState:
     exchanges: Mapping[str, Object]
     queues: Mapping[str, Object]
     bindings: tuple[Object, ...]
-    users: Mapping[str, Object]
-    permissions: Mapping[str, Object]
+    #: These three are empty when they were not asked for.
+    users: Mapping[str, Object] = field(default_factory=dict)
+    permissions: Mapping[str, Object] = field(default_factory=dict)
     #: By user and exchange.
-    topic_permissions: Mapping[tuple[str, str], Object]
+    topic_permissions: Mapping[tuple[str, str], Object] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, broker: Management) -> "BrokerState":
-        """Ask the broker for all of it."""
+    def read(cls, broker: Management, *, with_users: bool = True) -> "BrokerState":
+        """Ask the broker for all of it; for users and rights it wants an administrator."""
         vhost = broker.vhost
         return cls(
             vhost=vhost,
             exchanges={e["name"]: e for e in broker.get("exchanges", vhost)},
             queues={q["name"]: q for q in broker.get("queues", vhost)},
             bindings=tuple(broker.get("bindings", vhost)),
-            users={u["name"]: u for u in broker.get("users")},
-            permissions={p["user"]: p for p in broker.get("vhosts", vhost, "permissions")},
-            topic_permissions={
-                (p["user"], p["exchange"]): p
-                for p in broker.get("vhosts", vhost, "topic-permissions")
-            },
+            **(_users(broker) if with_users else {}),
         )
+
+
+def _users(broker: Management) -> Mapping[str, Any]:
+    vhost = broker.vhost
+    return {
+        "users": {u["name"]: u for u in broker.get("users")},
+        "permissions": {p["user"]: p for p in broker.get("vhosts", vhost, "permissions")},
+        "topic_permissions": {
+            (p["user"], p["exchange"]): p for p in broker.get("vhosts", vhost, "topic-permissions")
+        },
+    }

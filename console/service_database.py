@@ -1,4 +1,4 @@
-"""A service's database, with that service's own rights."""
+"""A service's database: `orderctl` has the service's own rights there, the web page fewer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,19 +8,20 @@ from sqlalchemy.orm import Session
 from common import db
 from common.kombu_topology import Service
 from common.settings import DatabaseSettings as ServiceDatabase
-from console.settings import DatabaseSettings, role_name
+from console.settings import DatabaseServer
 
 
 @contextmanager
-def transaction(settings: DatabaseSettings, service: Service) -> Iterator[Session]:
+def transaction(settings: DatabaseServer, service: Service) -> Iterator[Session]:
     """Run the block in one transaction on a service's database."""
+    role, password = settings.login(service.name)
     engine = db.engine(
         ServiceDatabase(
             database_host=settings.database_host,
             database_port=settings.database_port,
             database_name=settings.database_name(service.name),
-            database_user=role_name(service.name),
-            database_password=settings.database_password(service.name),
+            database_user=role,
+            database_password=password,
             database_ca_file=settings.database_ca_file,
         )
     )

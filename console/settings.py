@@ -28,6 +28,9 @@ from console.errors import ActionError
 #: What `make up` writes.
 _DEFAULT_ENV_FILE = Path(".run/operator.env")
 
+#: The console's database role, and its broker user.
+READER = "console"
+
 S = TypeVar("S", bound=Settings)
 
 #: A host name or an address, as a certificate may name it.
@@ -46,7 +49,23 @@ class EnvFileSettings(Settings):
     orders_env_file: Path | None = None
 
 
-class SecretsSettings(Settings):
+class PasswordFiles(Settings):
+    """Passwords may come from files that the dotenv file names."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_password_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        # The variable `NAME_FILE` may stand in the dotenv file as well as in the environment.
+        files = {name: values.get(f"{name}_file") for name in cls.model_fields}
+        secrets = {
+            name: Path(file).read_text(errors="replace").rstrip("\n")
+            for name, file in files.items()
+            if file and not values.get(name)
+        }
+        return values | secrets
+
+
+class SecretsSettings(PasswordFiles):
     """Where the services' passwords are."""
 
     #: Directory of the files `<user>.broker` and `<service>.database`; each holds one password.
@@ -75,20 +94,8 @@ class SecretsSettings(Settings):
             raise ActionError(f"the password file {path} must hold one line of ASCII")
         return password
 
-    @model_validator(mode="before")
-    @classmethod
-    def _read_password_files(cls, values: dict[str, Any]) -> dict[str, Any]:
-        # The variable `NAME_FILE` may stand in the dotenv file as well as in the environment.
-        files = {name: values.get(f"{name}_file") for name in cls.model_fields}
-        secrets = {
-            name: Path(file).read_text(errors="replace").rstrip("\n")
-            for name, file in files.items()
-            if file and not values.get(name)
-        }
-        return values | secrets
 
-
-class DatabaseSettings(SecretsSettings):
+class DatabaseServer(PasswordFiles):
     """Where the services' databases are."""
 
     database_host: str = "127.0.0.1"
@@ -101,10 +108,9 @@ class DatabaseSettings(SecretsSettings):
         """Return the name of a service's database."""
         return role_name(service) + self.database_suffix
 
-    def service_url(self, service: str) -> URL:
-        """Return the address of a service's database, with the service's own credentials."""
-        password = self.database_password(service)
-        return self._url(role_name(service), password, database=self.database_name(service))
+    def login(self, service: str) -> tuple[str, SecretStr]:
+        """Return role and password for a service's database."""
+        raise NotImplementedError
 
     def _url(self, user: str, password: str, *, database: str) -> URL:
         return URL.create(
@@ -118,6 +124,19 @@ class DatabaseSettings(SecretsSettings):
         )
 
 
+class DatabaseSettings(DatabaseServer, SecretsSettings):
+    """The same, with each service's own rights there."""
+
+    def login(self, service: str) -> tuple[str, SecretStr]:
+        """Return the service's own role and its password."""
+        return role_name(service), SecretStr(self.database_password(service))
+
+    def service_url(self, service: str) -> URL:
+        """Return the address of a service's database, with the service's own credentials."""
+        role, password = self.login(service)
+        return self._url(role, password.get_secret_value(), database=self.database_name(service))
+
+
 class DatabaseAdminSettings(DatabaseSettings):
     """Who creates roles and databases."""
 
@@ -125,15 +144,14 @@ class DatabaseAdminSettings(DatabaseSettings):
     database_admin_password: SecretStr
     database_admin_password_file: Path | None = None
 
-    @property
-    def admin_url(self) -> URL:
-        """The address of the server's maintenance database."""
+    def admin_url_of(self, database: str) -> URL:
+        """Return the address of a database, for its administrator."""
         password = self.database_admin_password.get_secret_value()
-        return self._url(self.database_admin_user, password, database="postgres")
+        return self._url(self.database_admin_user, password, database=database)
 
 
-class BrokerAdminSettings(SecretsSettings):
-    """Where the broker's management API is, and who deploys to it."""
+class BrokerAdminSettings(PasswordFiles):
+    """Where the broker's management API is, and who asks it."""
 
     #: Such as `https://127.0.0.1:15671`; AMQP is on the same host.
     broker_admin_url: Annotated[HttpUrl, UrlConstraints(allowed_schemes=["https"])]
@@ -143,12 +161,16 @@ class BrokerAdminSettings(SecretsSettings):
     broker_server_hostname: str | None = None
     broker_port: int = Field(5671, ge=1, le=65535)
     broker_vhost: str = Field("orders", min_length=1)
-    #: Needs the tag `administrator`.
+    #: Needs the tag `administrator`; the console's has `monitoring`.
     broker_admin_user: str
     broker_admin_password: SecretStr
     broker_admin_password_file: Path | None = None
     #: Seconds, ascending; the same for every service.
     retry_tiers: RetryTiers = RETRY_TIERS
+
+
+class TopologySettings(BrokerAdminSettings, SecretsSettings):
+    """What comparing and applying the topology needs besides: the users' passwords."""
 
 
 class RedriveSettings(DedupWindow, BrokerAdminSettings):
@@ -168,8 +190,24 @@ class TlsSettings(Settings):
     tls_names: Annotated[tuple[ServerName, ...], NoDecode, BeforeValidator(_split)] = ()
 
 
-class OperatorSettings(RedriveSettings, DatabaseAdminSettings, TlsSettings):
+class OperatorSettings(RedriveSettings, TopologySettings, DatabaseAdminSettings, TlsSettings):
     """All of it."""
+
+
+class ConsoleSettings(RedriveSettings, DatabaseServer):
+    """What the operators' web page reads: rights of its own, which are fewer than an operator's."""
+
+    #: Who may look, by HTTP basic authentication.
+    console_user: str = Field("operator", pattern="^[A-Za-z0-9._@-]+$")
+    console_password: SecretStr = Field(min_length=16)
+    #: Of the database role `console`, which can read a few tables.
+    console_database_password: SecretStr
+    #: Prometheus's HTTP API; without it the page shows no rates, times and alerts.
+    prometheus_url: HttpUrl | None = None
+
+    def login(self, _service: str) -> tuple[str, SecretStr]:
+        """Return the console's own role, which is the same everywhere."""
+        return READER, self.console_database_password
 
 
 def role_name(service: str) -> str:

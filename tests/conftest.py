@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from common import db
 from common.db import Sessions
 from console.actions import topology
-from console.settings import BrokerAdminSettings
+from console.settings import TopologySettings
 from tests.support.api_client import with_key
 from tests.support.databases import Databases, TestDatabase
 from tests.support.infrastructure import Infrastructure, infrastructure
@@ -122,7 +122,7 @@ def vhost(servers: Infrastructure) -> Iterator[Vhost]:
 @pytest.fixture
 def broker(servers: Infrastructure, vhost: Vhost) -> Vhost:
     """A vhost of the test's own, as the code says it must be."""
-    settings = BrokerAdminSettings(
+    settings = TopologySettings(
         broker_admin_url=vhost.management_url,
         broker_admin_user=vhost.admin_user,
         broker_admin_password=vhost.admin_password,

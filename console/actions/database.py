@@ -6,6 +6,7 @@ import hmac
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, pool, text
@@ -13,8 +14,9 @@ from sqlalchemy.exc import DBAPIError
 
 from common import migrations
 from common.kombu_topology import DATABASES, Service
+from console import reader
 from console.errors import ActionError, first_line
-from console.settings import DatabaseAdminSettings, role_name
+from console.settings import READER, DatabaseAdminSettings, role_name
 
 #: Key of the advisory lock that lets one process at a time create roles and databases.
 _LOCK = 5_720_410_882
@@ -30,6 +32,8 @@ def apply(settings: DatabaseAdminSettings) -> Iterator[str]:
     next run goes on from there.
     """
     try:
+        with _connection(settings, "postgres") as connection:
+            yield from _role(connection, READER, settings.database_password(READER))
         for service in DATABASES:
             yield from _apply_service(settings, service)
     except (DBAPIError, CommandError, TimeoutError) as error:
@@ -40,9 +44,23 @@ def apply(settings: DatabaseAdminSettings) -> Iterator[str]:
 
 def _apply_service(settings: DatabaseAdminSettings, service: Service) -> Iterator[str]:
     password = settings.database_password(service.name)
+    database, role = settings.database_name(service.name), role_name(service.name)
+    with _connection(settings, "postgres") as connection:
+        yield from _role(connection, role, password)
+        yield from _database(connection, database, owner=role)
+    for revision in migrations.upgrade(service.package, settings.service_url(service.name)):
+        yield f"database {database}: migrated to {revision}"
+    if service.name in reader.TABLES:
+        with _connection(settings, database) as connection:
+            yield from reader.grant(connection, service.name, database)
+
+
+@contextmanager
+def _connection(settings: DatabaseAdminSettings, database: str) -> Iterator[Connection]:
+    """Open the administrator's connection; of several processes one at a time has it."""
     # CREATE DATABASE refuses to run in a transaction.
     engine = create_engine(
-        settings.admin_url,
+        settings.admin_url_of(database),
         poolclass=pool.NullPool,
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
@@ -51,13 +69,9 @@ def _apply_service(settings: DatabaseAdminSettings, service: Service) -> Iterato
             "options": f"-c lock_timeout={_LOCK_TIMEOUT}s",
         },
     )
-    database, role = settings.database_name(service.name), role_name(service.name)
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
-        yield from _role(connection, role, password)
-        yield from _database(connection, database, owner=role)
-    for revision in migrations.upgrade(service.package, settings.service_url(service.name)):
-        yield f"database {database}: migrated to {revision}"
+        yield connection
 
 
 def _role(connection: Connection, role: str, password: str) -> Iterator[str]:

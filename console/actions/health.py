@@ -7,7 +7,7 @@ from enum import StrEnum
 from common.kombu_topology import SERVICES, Service, Topology, topology
 from console import difference
 from console.broker_state import BrokerState, Object
-from console.difference import MISSING
+from console.difference import MISSING, Difference
 from console.errors import ActionError
 from console.management import Management
 from console.settings import BrokerAdminSettings
@@ -45,17 +45,38 @@ class Finding:
         return f"{self.kind} {self.name}: {self.text}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What was seen of a broker that answers."""
+
+    findings: tuple[Finding, ...]
+    #: What differs from the code besides, and does no harm yet; users and rights are not compared.
+    drift: tuple[Difference, ...]
+    state: BrokerState
+
+
 def check(settings: BrokerAdminSettings) -> list[Finding]:
     """Return all that is wrong with the broker; nothing when it is well."""
-    wanted = topology(retry_tiers=settings.retry_tiers)
     try:
-        with Management(settings) as broker:
-            nodes = broker.get("nodes")
-            state = BrokerState.read(broker)
+        return list(look(settings).findings)
     except ActionError as error:
         name = str(settings.broker_admin_url)
         return [Finding(kind=Kind.UNREACHABLE, name=name, text=str(error))]
-    return [*ailing_nodes(nodes), *missing(wanted, state), *broken_queues(state)]
+
+
+def look(settings: BrokerAdminSettings) -> Look:
+    """Return what is wrong and what is there, for a user with the tag `monitoring`.
+
+    Raises `ActionError` when the broker cannot be asked.
+    """
+    wanted = topology(retry_tiers=settings.retry_tiers)
+    with Management(settings) as broker:
+        nodes = broker.get("nodes")
+        state = BrokerState.read(broker, with_users=False)
+    findings = (*ailing_nodes(nodes), *missing(wanted, state), *broken_queues(state))
+    differences = difference.differences(wanted, state)
+    drift = tuple(found for found in differences if found.problem != MISSING)
+    return Look(findings=findings, drift=drift, state=state)
 
 
 def ailing_nodes(nodes: Sequence[Object]) -> Iterator[Finding]:

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from common.kombu_topology import INVENTORY
 from console.errors import ActionError
 from console.service_database import transaction
-from console.settings import DatabaseSettings
+from console.settings import DatabaseServer, DatabaseSettings
 from inventory_worker import stock
 from inventory_worker.stock import Level
 
 
-def show(settings: DatabaseSettings, sku: str | None = None) -> list[Level]:
+def show(settings: DatabaseServer, sku: str | None = None) -> list[Level]:
     """Return the level of one SKU or of all; raises `ActionError` for an unknown one."""
     with transaction(settings, INVENTORY) as session:
         found = stock.levels(session, sku)

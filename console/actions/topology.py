@@ -10,7 +10,7 @@ from console.broker_state import BrokerState
 from console.difference import MISSING, Difference, Request
 from console.errors import ActionError
 from console.management import Management
-from console.settings import BrokerAdminSettings
+from console.settings import TopologySettings
 
 #: What RabbitMQ and Celery create for themselves; the default exchange has no name.
 _FOREIGN = re.compile(rf"|amq\..*|{ONLOOKER_QUEUE}|(.*\.)?celery\.pidbox")
@@ -27,7 +27,7 @@ class Plan:
     unchecked: tuple[str, ...]
 
 
-def plan(settings: BrokerAdminSettings) -> Plan:
+def plan(settings: TopologySettings) -> Plan:
     """Return how the broker differs from the code; changes nothing.
 
     Raises `ActionError` when the broker cannot be asked or has no such vhost.
@@ -40,7 +40,7 @@ def plan(settings: BrokerAdminSettings) -> Plan:
         return _plan(settings, broker)
 
 
-def apply(settings: BrokerAdminSettings) -> Iterator[Difference]:
+def apply(settings: TopologySettings) -> Iterator[Difference]:
     """Make the broker as the code says; yields each difference after its removal.
 
     Those with a `remedy` are yielded too and left as they are: what holds messages is never
@@ -61,7 +61,7 @@ def _remove(broker: Management, found: Difference) -> Difference:
     return found
 
 
-def _plan(settings: BrokerAdminSettings, broker: Management) -> Plan:
+def _plan(settings: TopologySettings, broker: Management) -> Plan:
     state = BrokerState.read(broker)
     wanted = topology(retry_tiers=settings.retry_tiers)
     passwords = {user.name: settings.broker_password(user.name) for user in wanted.users}

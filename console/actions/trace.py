@@ -1,14 +1,14 @@
-"""Finds what was recorded of an order's way, with the span store's own rights."""
+"""Finds what was recorded of an order's way, with rights to read the span store."""
 
 from common.kombu_topology import SPAN_STORE
 from console.errors import ActionError
 from console.service_database import transaction
-from console.settings import DatabaseSettings
+from console.settings import DatabaseServer
 from span_store import store
 from span_store.models import SpanRow
 
 
-def find(settings: DatabaseSettings, order_or_trace: str) -> list[SpanRow]:
+def find(settings: DatabaseServer, order_or_trace: str) -> list[SpanRow]:
     """Return the spans of an order's traces, or of one trace, in the order of their start.
 
     Raises `ActionError` when there are none.

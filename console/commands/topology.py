@@ -8,7 +8,7 @@ import click
 from console.actions import topology as actions
 from console.actions.topology import Plan
 from console.difference import Difference
-from console.settings import BrokerAdminSettings, load_operator
+from console.settings import TopologySettings, load_operator
 
 #: Exit status when the broker is not as the code says.
 DRIFT = 2
@@ -24,7 +24,7 @@ def topology() -> None:
 @click.pass_context
 def plan(ctx: click.Context, *, as_json: bool) -> None:
     """Print how the broker differs from the code; exit with 2 if it does."""
-    found = actions.plan(load_operator(BrokerAdminSettings))
+    found = actions.plan(load_operator(TopologySettings))
     if as_json:
         click.echo(json.dumps(_document(found), indent=2))
     else:
@@ -43,7 +43,7 @@ def apply(ctx: click.Context) -> None:
     """
     left = 0
     found: Difference | None = None
-    for found in actions.apply(load_operator(BrokerAdminSettings)):
+    for found in actions.apply(load_operator(TopologySettings)):
         click.echo(_line(found))
         left += found.remedy is not None
     if found is None:

@@ -62,9 +62,9 @@ def up() -> None:
     for process in run.processes:
         if process.url:
             click.echo(f"  {process.name:<10} {process.url}")
-    click.echo(
-        f"\nFlower's login is operator, its password in {state.secrets / credentials.FLOWER}"
-    )
+    click.echo("\nThe login of the console and of Flower is operator, with the passwords in")
+    for name in (credentials.CONSOLE, credentials.FLOWER):
+        click.echo(f"  {state.secrets / name}")
     if new_key:
         click.echo(f"\nYour key to the API, shown this once (make env has it, too):\n  {api_key}")
         click.echo("Another: .venv/bin/orderctl keys create NAME --scope orders:read")
@@ -157,6 +157,9 @@ def env() -> None:
         "ORDERS_API_KEY": credentials.read(state.secrets, credentials.API_KEY),
         "ORDERS_BROKER_ADMIN_URL": broker.management_url(ports).replace(
             "//", f"//{broker.DEPLOYER}:{password}@"
+        ),
+        "ORDERS_CONSOLE_URL": programs.console_url(ports).replace(
+            "//", f"//operator:{credentials.read(state.secrets, credentials.CONSOLE)}@"
         ),
         "ORDERS_CA_FILE": str(certificates.ca_file(state)),
         "ORDERS_MAIL_URL": maildev.url(ports),

@@ -14,8 +14,12 @@ API_KEY = "local.api-key"
 DEPLOYER = "deployer.broker"
 SUPERUSER = "postgres.database"
 
-#: Who may look at Flower.
+#: Who may look at Flower, and who at the operators' web page.
 FLOWER = "operator.flower"
+CONSOLE = "operator.console"
+
+#: The web page's role in the databases.
+READER = "console.database"
 
 
 def names() -> list[str]:
@@ -25,7 +29,9 @@ def names() -> list[str]:
         *(f"{service.name}.database" for service in DATABASES),
         DEPLOYER,
         SUPERUSER,
+        READER,
         FLOWER,
+        CONSOLE,
     ]
 
 

@@ -33,6 +33,7 @@ class Ports(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     api_port: Port = 8000
+    console_port: Port = 8080
     amqp_port: Port = 5671
     management_port: Port = 15671
     rabbitmq_metrics_port: Port = 15692

@@ -102,6 +102,14 @@ PROGRAMS = (
     Program("beat", "scheduler", "celery -q -A scheduler.beat beat", Health.RUNS),
     Program("flower", "monitor", "python -m monitor.flower", Health.METRICS, "flower_port"),
     Program(
+        "console",
+        "console",
+        "gunicorn --bind 127.0.0.1:$CONSOLE_PORT --workers 1 --threads 8 --worker-class gthread"
+        " --no-control-socket console.web.app:create_app()",
+        Health.READY,
+        "console_port",
+    ),
+    Program(
         "exporter",
         "monitor",
         "python -m monitor.exporter",
@@ -136,6 +144,11 @@ def flower_url(ports: Ports) -> str:
     return f"http://127.0.0.1:{ports.flower_port}"
 
 
+def console_url(ports: Ports) -> str:
+    """Return the address of the operators' web page, which asks for a login."""
+    return f"http://127.0.0.1:{ports.console_port}"
+
+
 def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
     executable, *arguments = program.command.split()
     # Each process of the API counts in files there.
@@ -164,14 +177,18 @@ def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
         transient=(metrics, health_file),
         check=_check(program.health, health_file, serves),
         ports={name: ports.of(name) for name in {variable, program.port.upper()} if name},
-        url={"api": api_url(ports), "flower": flower_url(ports)}.get(program.name, ""),
+        url={
+            "api": api_url(ports),
+            "console": console_url(ports),
+            "flower": flower_url(ports),
+        }.get(program.name, ""),
         stop_seconds=30,
     )
 
 
 def filled(argument: str, ports: Ports) -> str:
     """Return an argument of a command with the ports in it."""
-    for name in ("api_port", "spans_port"):
+    for name in ("api_port", "console_port", "spans_port"):
         argument = argument.replace(f"${name.upper()}", str(getattr(ports, name)))
     return argument
 
@@ -221,9 +238,30 @@ def _environment(program: Program, state: StateDirectory, ports: Ports) -> dict[
         # A proxy of this machine's user is not for what runs here.
         "NO_PROXY": "127.0.0.1",
     }
+    if program.name == "console":
+        return _console_environment(state, ports) | others
     return (
         (broker if program.needs_broker else {})
         | (database | mail if program.user in WITH_DATABASE else {})
         | (onlooker if program.name == "flower" else {})
         | others
     )
+
+
+def _console_environment(state: StateDirectory, ports: Ports) -> dict[str, str]:
+    """Return what the operators' web page is told besides: it reaches more, with fewer rights."""
+    ca_file = str(certificates.ca_file(state))
+    return {
+        "BROKER_ADMIN_URL": management_url(ports),
+        "BROKER_ADMIN_USER": "console",
+        "BROKER_ADMIN_PASSWORD_FILE": str(state.secrets / "console.broker"),
+        "BROKER_PORT": str(ports.amqp_port),
+        "BROKER_VHOST": VHOST,
+        "BROKER_CA_FILE": ca_file,
+        "DATABASE_HOST": "127.0.0.1",
+        "DATABASE_PORT": str(ports.postgres_port),
+        "DATABASE_CA_FILE": ca_file,
+        "CONSOLE_DATABASE_PASSWORD_FILE": str(state.secrets / credentials.READER),
+        "CONSOLE_PASSWORD_FILE": str(state.secrets / credentials.CONSOLE),
+        "PROMETHEUS_URL": f"http://127.0.0.1:{ports.prometheus_port}",
+    }

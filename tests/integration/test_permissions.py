@@ -14,13 +14,14 @@ from amqp import Channel, Message
 from amqp.exceptions import AccessRefused, NotAllowed, NotFound, PreconditionFailed
 from click.testing import CliRunner
 from kombu.connection import Connection
+from pydantic import SecretStr
 from sqlalchemy import create_engine, pool, text
 from sqlalchemy.exc import DBAPIError
 
 from common import tls
-from common.kombu_topology import SERVICES, TICKS, Topology, topology
+from common.kombu_topology import DATABASES, SERVICES, TICKS, Topology, topology
 from console.orderctl import main
-from console.settings import DatabaseSettings, load_operator
+from console.settings import READER, DatabaseSettings, load_operator
 from tests.support.infrastructure import Infrastructure
 from tests.support.vhosts import Vhost, fresh_vhost
 
@@ -87,6 +88,11 @@ def allowed() -> dict[str, set[Operation]]:
             *(o for s in SERVICES if s.consumes for o in read(f"{s.name}.dlq")),
             ("declare queue", ONLOOKER),
             ("overhear", "celeryev"),
+        },
+        # Looks at what is parked, and puts it back on its queue.
+        "console": {
+            *(o for s in SERVICES if s.consumes for o in read(f"{s.name}.dlq")),
+            ("publish to", ""),
         },
     }
     for service in SERVICES:
@@ -292,6 +298,52 @@ def test_a_database_role_reaches_its_own_database_and_no_other(
     for (role, database), refusal in refusals.items():
         if role != database:
             assert "permission denied for database" in refusal
+
+
+#: By service, the tables that the console may read: neither API keys nor mails.
+READABLE = {
+    "order": ("orders", "order_lines", "outbox", "inbox", "relay_state"),
+    "inventory": ("stock", "outbox", "relay_state"),
+    "trace": ("spans",),
+}
+
+
+def test_the_console_reads_a_few_tables_and_nothing_else(installation: DatabaseSettings) -> None:
+    # given
+    password = SecretStr(installation.database_password(READER))
+
+    class Console(DatabaseSettings):
+        def login(self, _service: str) -> tuple[str, SecretStr]:
+            return READER, password
+
+    console = load_operator(Console)
+    for service in DATABASES:
+        tables = tables_of(installation, service.name)
+
+        # when
+        can = {
+            (verb, table)
+            for table in tables
+            for verb, statement in {
+                "read": f"SELECT count(*) FROM {table}",
+                "delete": f"DELETE FROM {table} WHERE false",
+                "lock": f"LOCK TABLE {table} IN EXCLUSIVE MODE",
+            }.items()
+            if not attempt(console, service.name, service.name, statement)
+        }
+
+        # then
+        assert can == {("read", table) for table in READABLE.get(service.name, ())}
+        assert "permission denied" in attempt(
+            console, service.name, service.name, "CREATE TABLE mine (id int)"
+        )
+
+
+def tables_of(settings: DatabaseSettings, service: str) -> set[str]:
+    query = text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    engine = create_engine(settings.service_url(service), poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        return set(connection.scalars(query))
 
 
 def test_a_database_role_administers_nothing(installation: DatabaseSettings) -> None:

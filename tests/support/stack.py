@@ -18,7 +18,7 @@ from common.kombu_topology import DATABASES
 from common.publisher import ConfirmingPublisher
 from common.settings import BrokerSettings, broker_url
 from console.actions import topology
-from console.settings import BrokerAdminSettings
+from console.settings import TopologySettings
 from deploy.local import REPOSITORY, credentials
 from deploy.local.ports import Ports, free_ports
 from deploy.local.programs import API_ENVIRONMENT, PROGRAMS, Health, Program, filled
@@ -33,7 +33,8 @@ from tests.support.vhosts import Vhost
 RETRY_TIERS = (0.4, 0.8, 1.6)
 
 _PROGRAMS = {program.name: program for program in PROGRAMS}
-_USUAL = [p.name for p in PROGRAMS if p.name != "spans" and p.health is not Health.METRICS]
+_UNUSUAL = {"spans", "console"}
+_USUAL = [p.name for p in PROGRAMS if p.name not in _UNUSUAL and p.health is not Health.METRICS]
 
 
 @dataclass
@@ -77,9 +78,9 @@ class Stack:
                 sessions.kw["bind"].dispose()
 
     @property
-    def broker_admin(self) -> BrokerAdminSettings:
+    def broker_admin(self) -> TopologySettings:
         """The administrator's settings of the test's vhost."""
-        return BrokerAdminSettings(
+        return TopologySettings(
             broker_admin_url=self.vhost.management_url,
             broker_admin_user=self.vhost.admin_user,
             broker_admin_password=self.vhost.admin_password,
@@ -112,7 +113,7 @@ class Stack:
     def start(self, *names: str, module: str | None = None, alias: str | None = None) -> None:
         """Start programs by their names, and wait for their health.
 
-        None named means all but the span store, which `trace` starts, and the onlookers.
+        None named means all but the span store, which `trace` starts, and who only looks.
 
         `module` replaces the module of one program's Celery app, `alias` its name.
         """
@@ -247,6 +248,7 @@ class Stack:
             "FLOWER_PASSWORD_FILE": str(secrets / credentials.FLOWER),
             "FLOWER_PORT": str(self.ports.flower_port),
             "EXPORTER_PORT": str(self.ports.exporter_port),
+            **self._console_environment(),
             **(API_ENVIRONMENT if program.name == "api" else {}),
             **({k.upper(): str(v) for k, v in database.settings.items()} if database else {}),
             **(
@@ -255,6 +257,17 @@ class Stack:
                 else {}
             ),
             **self.extra,
+        }
+
+    def _console_environment(self) -> dict[str, str]:
+        secrets = self.servers.secrets_dir
+        return {
+            "BROKER_ADMIN_USER": "console",
+            "BROKER_ADMIN_PASSWORD_FILE": str(secrets / "console.broker"),
+            "CONSOLE_PASSWORD_FILE": str(secrets / credentials.CONSOLE),
+            "CONSOLE_DATABASE_PASSWORD_FILE": str(secrets / credentials.READER),
+            "DATABASE_PORT": str(self.servers.postgres_port),
+            "DATABASE_CA_FILE": str(self.servers.ca_file),
         }
 
     # --- What a user does, and sees -------------------------------------------------------------

@@ -92,6 +92,13 @@ def _words(command: str | list[str]) -> list[str]:
 def test_a_program_gets_its_own_users_secrets_and_no_other(program: Program) -> None:
     # given
     service = OURS[program.name]
+    if program.name == "console":
+        # Of the services' passwords none, though it sees them all.
+        files = ["console.broker", credentials.READER, credentials.CONSOLE]
+        assert service["secrets"] == files
+        told = {n: v for n, v in service["environment"].items() if n.endswith("_PASSWORD_FILE")}
+        assert list(told.values()) == [f"/run/secrets/{file}" for file in files]
+        return
     files = [
         *([f"{program.user}.broker"] if program.needs_broker else []),
         *([f"{program.user}.database"] if program.user in WITH_DATABASE else []),
@@ -466,8 +473,9 @@ def test_secrets_are_files_that_git_and_the_image_do_not_get() -> None:
 
 
 def test_the_deployment_has_every_secret_that_it_makes_known() -> None:
-    # Flower alone asks for its own.
-    known = {*credentials.names(), secret_files.PROMETHEUS} - {credentials.FLOWER}
+    # Flower and the console alone ask for their own.
+    asked = {credentials.FLOWER, credentials.CONSOLE}
+    known = {*credentials.names(), secret_files.PROMETHEUS} - asked
     assert sorted(OURS["deploy"]["secrets"]) == sorted(known)
 
 

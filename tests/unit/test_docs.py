@@ -16,7 +16,7 @@ from common.events import EVENTS
 from common.kombu_topology import SERVICES
 from common.settings import ServiceSettings
 from console.orderctl import main as orderctl
-from console.settings import OperatorSettings
+from console.settings import ConsoleSettings, OperatorSettings
 from deploy.local.ports import Ports
 from monitor.settings import ExporterSettings, FlowerSettings
 from notification_worker.settings import MailerSettings
@@ -49,6 +49,7 @@ SETTINGS: tuple[type[BaseSettings], ...] = (
     FlowerSettings,
     ExporterSettings,
     OperatorSettings,
+    ConsoleSettings,
 )
 
 Identifier = tuple[str, ...]

@@ -228,8 +228,8 @@ def test_a_new_subscriber_changes_nothing_for_the_others(whole: Topology) -> Non
         queues: set[Any] = {(q.name, str(q.queue_arguments)) for q in found.queues}
         return queues | set(found.bindings) | set(found.users) | {e.name for e in found.exchanges}
 
-    assert names(whole) - names(grown) == {monitor(whole)}
-    new = names(grown) - names(whole) - {monitor(grown)}
+    assert names(whole) - names(grown) == lookers(whole)
+    new = names(grown) - names(whole) - lookers(grown)
     assert {
         "fraud.retry",
         Binding(exchange=EVENTS.name, queue="fraud.queue", routing_key="order.created"),
@@ -239,9 +239,9 @@ def test_a_new_subscriber_changes_nothing_for_the_others(whole: Topology) -> Non
         assert str(getattr(name, "name", name)).startswith("fraud")
 
 
-def monitor(whole: Topology) -> User:
-    (found,) = (user for user in whole.users if user.name == "monitor")
-    return found
+def lookers(whole: Topology) -> set[User]:
+    """Return those who see every parking lot."""
+    return {user for user in whole.users if user.name in ("monitor", "console")}
 
 
 def test_a_service_that_only_speaks_has_no_queue_for_events() -> None:
@@ -294,6 +294,8 @@ RIGHTS = {
         {ONLOOKER, TASK_EVENTS.name, *(service.parking_lot for service in SERVICES)},
         set(),
     ),
+    # RabbitMQ's name for the exchange that has none.
+    "console": ({"amq.default"}, {service.parking_lot for service in SERVICES}, set()),
 }
 
 
@@ -315,9 +317,10 @@ def test_a_user_may_do_exactly_what_it_needs(whole: Topology, name: str) -> None
     assert allowed(user.topics, names) == topics
 
 
-def test_only_the_monitor_has_a_tag_and_it_is_no_administrator(whole: Topology) -> None:
+def test_only_who_looks_has_a_tag_and_nobody_is_an_administrator(whole: Topology) -> None:
     assert {user.name: user.tags for user in whole.users if user.tags} == {
-        "monitor": ("monitoring",)
+        "monitor": ("monitoring",),
+        "console": ("monitoring",),
     }
 
 

@@ -1,0 +1,29 @@
+"""Counts what waits in a service's database, with rights to read it."""
+
+from dataclasses import dataclass
+
+from common import backlog
+from common.backlog import RelayPass, Unsent
+from common.kombu_topology import ORDER, Service
+from console.service_database import transaction
+from console.settings import DatabaseServer
+from order_app.backlog import Pending, pending
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """What waits in the outbox for the relay; of the order service, also the PENDING orders."""
+
+    unsent: Unsent
+    relay_pass: RelayPass | None
+    orders: Pending | None = None
+
+
+def look(settings: DatabaseServer, service: Service) -> Waiting:
+    """Return what waits now in the database of a service that has an outbox."""
+    with transaction(settings, service) as session:
+        return Waiting(
+            unsent=backlog.unsent(session),
+            relay_pass=backlog.relay_pass(session),
+            orders=pending(session) if service == ORDER else None,
+        )

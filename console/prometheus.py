@@ -1,0 +1,90 @@
+"""Prometheus's HTTP API, as far as the operators' web page needs it."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from pydantic import HttpUrl
+
+from console.errors import ActionError
+
+#: Seconds for each answer; some milliseconds are usual.
+_TIMEOUT = 2.0
+
+#: A value at each step; None where there was none.
+Values = list[float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert:
+    """An alert that fires, or will if what it sees lasts."""
+
+    name: str
+    summary: str
+    is_firing: bool
+
+
+class Prometheus:
+    """A session with the API: every method raises `ActionError` when it does not answer."""
+
+    def __init__(self, url: HttpUrl) -> None:
+        self._address = str(url).rstrip("/")
+        self._client = httpx.Client(
+            base_url=f"{self._address}/api/v1", timeout=_TIMEOUT, trust_env=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._client.close()
+
+    def now(self, expr: str, label: str) -> dict[str, float]:
+        """Return what a query says now: its value for each value of a label."""
+        found = self._get("query", query=expr)["result"]
+        values = {series["metric"].get(label, ""): float(series["value"][1]) for series in found}
+        return {name: value for name, value in values.items() if math.isfinite(value)}
+
+    def lately(self, expr: str, *, seconds: int, step: int) -> Values:
+        """Return what a query for one series said, oldest first, at each step until now."""
+        # On whole steps, so that a figure stays the same while it moves to the left.
+        end = int(time.time()) // step * step
+        start = end - seconds
+        found = self._get("query_range", query=expr, start=start, end=end, step=step)["result"]
+        told = {int(at): float(value) for at, value in found[0]["values"]} if found else {}
+        steps = [told.get(at, math.nan) for at in range(start, end + 1, step)]
+        return [value if math.isfinite(value) else None for value in steps]
+
+    def alerts(self) -> list[Alert]:
+        """Return every alert that is not at rest, those that fire first."""
+        found = [_alert(alert) for alert in self._get("alerts")["alerts"]]
+        return sorted(found, key=lambda alert: (not alert.is_firing, alert.name))
+
+    def _get(self, path: str, **parameters: Any) -> Mapping[str, Any]:
+        try:
+            answer = self._client.get(path, params=parameters)
+            data: Mapping[str, Any] = answer.json()["data"]
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+        except (ValueError, KeyError, TypeError):
+            reason = "it is no Prometheus"
+        else:
+            return data
+        raise ActionError(f"Prometheus at {self._address} does not answer: {reason}")
+
+
+def _alert(alert: Mapping[str, Any]) -> Alert:
+    return Alert(
+        name=alert["labels"]["alertname"],
+        summary=alert["annotations"].get("summary", ""),
+        is_firing=alert["state"] == "firing",
+    )

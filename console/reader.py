@@ -1,0 +1,34 @@
+"""The console's database role: what it can read, table by table, and nothing else."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, text
+
+from common.kombu_topology import INVENTORY, ORDER, SPAN_STORE
+from console.settings import READER
+
+#: By the service's name. No table of API keys, not even hashed ones, and none of mails.
+TABLES = {
+    ORDER.name: ("orders", "order_lines", "outbox", "inbox", "relay_state"),
+    INVENTORY.name: ("stock", "outbox", "relay_state"),
+    SPAN_STORE.name: ("spans",),
+}
+
+
+def grant(admin: Connection, service: str, database: str) -> Iterator[str]:
+    """Let the role read a service's tables; yields a line for each right that was missing.
+
+    `admin` is a connection to that database, which is migrated.
+    """
+    tables = TABLES.get(service, ())
+    if not tables:
+        return
+    may = text("SELECT has_database_privilege(:role, :database, 'CONNECT')")
+    if not admin.scalar(may, {"role": READER, "database": database}):
+        admin.exec_driver_sql(f"GRANT CONNECT ON DATABASE {database} TO {READER}")
+        yield f"database {database}: open to role {READER}"
+    may = text("SELECT has_table_privilege(:role, :table, 'SELECT')")
+    for table in tables:
+        if not admin.scalar(may, {"role": READER, "table": table}):
+            admin.exec_driver_sql(f"GRANT SELECT ON {table} TO {READER}")
+            yield f"database {database}: role {READER} may read {table}"

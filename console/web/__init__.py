@@ -1,0 +1,1 @@
+"""The operators' web page: shows what `orderctl` shows, and redrives what is parked."""

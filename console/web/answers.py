@@ -1,0 +1,70 @@
+"""Asks several at once and waits for each a limited time: a page shows what it could learn."""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+
+from common.errors import OrderSystemError
+from console.errors import first_line
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a page waits for all its answers together.
+PATIENCE = 6.0
+
+#: Questions that are asked at once, of all viewers. Each ends by itself within its own limits.
+_THREADS = 10
+
+
+@dataclass(frozen=True)
+class Answer(Generic[T]):
+    """What was answered, or the problem in one line."""
+
+    value: T | None = None
+    problem: str = ""
+
+
+class Questions:
+    """Threads that ask, for as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="question")
+
+    def ask(self, question: Callable[[], T]) -> "Future[T]":
+        """Begin to ask."""
+        return self._threads.submit(question)
+
+
+def answers(futures: "list[Future[T]]") -> "list[Answer[T]]":
+    """Wait for what was asked, no longer than `PATIENCE`."""
+    done, late = wait(futures, timeout=PATIENCE)
+    for future in late:
+        future.cancel()
+    return [
+        _answer(future)
+        if future in done
+        else Answer(problem=f"does not answer within {PATIENCE:g} seconds")
+        for future in futures
+    ]
+
+
+def problem(error: BaseException) -> str:
+    """Return what is wrong in one line; what nobody expects is told in the log."""
+    match error:
+        case OrderSystemError():
+            return str(error)
+        case DBAPIError():
+            return f"PostgreSQL: {first_line(error.orig or error)}"
+    log.error("a part of a page failed", exc_info=error)
+    return f"{type(error).__name__}; see the console's log"
+
+
+def _answer(future: "Future[T]") -> Answer[T]:
+    error = future.exception()
+    return Answer(problem=problem(error)) if error else Answer(future.result())

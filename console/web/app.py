@@ -1,0 +1,75 @@
+"""Process: the operators' web page, `gunicorn 'console.web.app:create_app()'`."""
+
+import logging
+
+from flask import Flask, Response, redirect, render_template, url_for
+from sqlalchemy.exc import DBAPIError
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
+
+from common.errors import OrderSystemError
+from common.settings import load
+from common.telemetry import configure_logging
+from console.settings import ConsoleSettings
+from console.web import forgery, login, readable, secure_headers
+from console.web.answers import Questions, problem
+from console.web.orders import orders
+from console.web.overview import overview
+from console.web.parked import parked
+from console.web.stock import stock
+
+#: Bytes of a form: two names and a token.
+FORM_LIMIT = 10_000
+
+
+def create_app(settings: ConsoleSettings | None = None) -> Flask:
+    """Return the page; without settings, those of the environment."""
+    settings = settings or load(ConsoleSettings)
+    configure_logging(settings.log_level)
+    # A line for each question, of which a page asks a dozen.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    app = Flask(__name__)
+    app.config |= {
+        "MAX_CONTENT_LENGTH": FORM_LIMIT,
+        # What a redrive has to say is carried to the next page by a cookie.
+        "SECRET_KEY": forgery.key(settings, "cookie"),
+        "SESSION_COOKIE_NAME": "orders_console",
+        "SESSION_COOKIE_SAMESITE": "Strict",
+    }
+    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
+    app.extensions["settings"] = settings
+    app.extensions["questions"] = Questions()
+    app.jinja_env.globals["release"] = settings.release
+    # In this order: nobody learns anything before the login.
+    login.install(app, settings)
+    forgery.install(app, settings)
+    secure_headers.install(app)
+    readable.install(app)
+    for pages in (overview, orders, parked, stock):
+        app.register_blueprint(pages)
+    _serve(app)
+    return app
+
+
+def _serve(app: Flask) -> None:
+    @app.get("/readyz")
+    def ready() -> Response:
+        # Of the page itself only: it is there to be looked at when nothing else works.
+        return Response("ready\n", content_type="text/plain")
+
+    @app.get("/")
+    def start() -> AnyResponse:
+        return redirect(url_for("overview.show"))
+
+    @app.errorhandler(HTTPException)
+    def refused(error: HTTPException) -> tuple[str, int]:
+        return _wrong(error.name, error.description or "", error.code or 500)
+
+    @app.errorhandler(OrderSystemError)
+    @app.errorhandler(DBAPIError)
+    def failed(error: Exception) -> tuple[str, int]:
+        return _wrong("This cannot be shown now", problem(error), 503)
+
+
+def _wrong(title: str, text: str, status: int) -> tuple[str, int]:
+    return render_template("wrong.html", title=title, text=text), status

@@ -1,0 +1,38 @@
+"""Refuses what another site makes a browser send: it sends the password along by itself."""
+
+import hmac
+from urllib.parse import urlsplit
+
+from flask import Flask, abort, request
+
+from console.settings import ConsoleSettings
+
+#: The form's field.
+FIELD = "token"
+
+_CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
+
+
+def install(app: Flask, settings: ConsoleSettings) -> None:
+    """Demand the token, which only this site's own pages hold, of each request that changes."""
+    token = key(settings, "form").hex()
+
+    @app.before_request
+    def check() -> None:
+        if request.method not in _CHANGING:
+            return
+        given = request.form.get(FIELD, "")
+        if not hmac.compare_digest(token.encode(), given.encode(errors="replace")):
+            abort(403, "The form is not from this page, or from before a new password: reload it.")
+        # A browser tells where the form was, but for some old ones.
+        origin = request.headers.get("Origin")
+        if origin and urlsplit(origin).netloc != request.host:
+            abort(403, "The form is from another site.")
+
+    app.jinja_env.globals["token"] = token
+
+
+def key(settings: ConsoleSettings, purpose: str) -> bytes:
+    """Return a key for one purpose, the same until the password changes."""
+    password = settings.console_password.get_secret_value()
+    return hmac.digest(password.encode(), f"orders console {purpose}".encode(), "sha256")

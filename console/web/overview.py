@@ -1,0 +1,99 @@
+"""The first page: whether it is well, and if not, where it hangs."""
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from flask import Blueprint, current_app, render_template
+
+from common.kombu_topology import INVENTORY, ORDER, SERVICES, Service
+from console.actions import figures, health, waiting
+from console.actions.figures import Lately
+from console.actions.health import Look
+from console.actions.waiting import Waiting
+from console.settings import ConsoleSettings
+from console.web import sparkline
+from console.web.answers import Answer, Questions, answers
+
+overview = Blueprint("overview", __name__)
+
+#: Those with an outbox that the page may read.
+_SENDERS = (ORDER, INVENTORY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One service; a field is None when it cannot be told."""
+
+    service: Service
+    depth: int | None
+    consumers: int | None
+    retrying: int | None
+    parked: int | None
+    parked_seconds: float | None
+    waiting: Waiting | None
+
+
+@overview.get("/overview")
+def show() -> str:
+    """Show the state of everything that can be asked."""
+    settings: ConsoleSettings = current_app.extensions["settings"]
+    questions: Questions = current_app.extensions["questions"]
+    asked: list[Future[Any]] = [
+        questions.ask(partial(health.look, settings)),
+        questions.ask(partial(figures.lately, settings)),
+        *(questions.ask(partial(waiting.look, settings, service)) for service in _SENDERS),
+    ]
+    broker: Answer[Look]
+    lately: Answer[Lately]
+    outboxes: list[Answer[Waiting]]
+    broker, lately, *outboxes = answers(asked)
+    by_service = {s.name: outbox for s, outbox in zip(_SENDERS, outboxes, strict=True)}
+    orders = by_service[ORDER.name].value
+    unseen = {"RabbitMQ": broker.problem, "Prometheus": lately.problem} | {
+        f"The database of the {name} service": outbox.problem for name, outbox in by_service.items()
+    }
+    return render_template(
+        "overview.html",
+        drift=broker.value.drift if broker.value else (),
+        findings=broker.value.findings if broker.value else (),
+        unseen={name: problem for name, problem in unseen.items() if problem},
+        lately=lately.value,
+        has_prometheus=settings.prometheus_url is not None,
+        rows=[
+            _row(service, broker.value, lately.value, by_service.get(service.name))
+            for service in SERVICES
+        ],
+        orders=orders.orders if orders else None,
+        drawings=[sparkline.draw(figure) for figure in lately.value.figures]
+        if lately.value
+        else (),
+        latest=sparkline.latest,
+        minutes=figures.LATELY // 60,
+    )
+
+
+def _row(
+    service: Service, look: Look | None, lately: Lately | None, outbox: Answer[Waiting] | None
+) -> Row:
+    queue = look.state.queues.get(service.queue) if look else None
+    parking_lot = look.state.queues.get(service.parking_lot) if look else None
+    return Row(
+        service=service,
+        depth=queue.get("messages", 0) if queue else None,
+        consumers=queue.get("consumers", 0) if queue else None,
+        retrying=_retrying(service, look) if look else None,
+        parked=parking_lot.get("messages", 0) if parking_lot else None,
+        parked_seconds=lately.parked.get(service.parking_lot) if lately else None,
+        waiting=outbox.value if outbox else None,
+    )
+
+
+def _retrying(service: Service, look: Look) -> int:
+    tiers = [queue for name, queue in look.state.queues.items() if _is_tier(service, name)]
+    return sum(queue.get("messages", 0) for queue in tiers)
+
+
+def _is_tier(service: Service, queue: str) -> bool:
+    return queue.startswith(f"{service.retry_exchange}.")

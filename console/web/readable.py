@@ -1,0 +1,56 @@
+"""How times, ages and numbers are written on a page."""
+
+from datetime import UTC, datetime
+
+from flask import Flask
+
+#: Where there is nothing to tell.
+NOTHING = "\N{EN DASH}"
+
+#: Seconds in each unit, the largest first.
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def install(app: Flask) -> None:
+    """Give the templates these functions as filters."""
+    app.jinja_env.filters |= {"age": age, "moment": moment, "count": count, "measure": measure}
+
+
+def age(seconds: float | None) -> str:
+    """Return a span of time with its two largest units, such as `2 h 5 min`."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms" if seconds else NOTHING
+    left, parts = round(seconds), []
+    for size, name in _UNITS:
+        if left >= size:
+            parts.append(f"{left // size} {name}")
+            left %= size
+    return " ".join(parts[:2])
+
+
+def moment(value: datetime | str | None, timespec: str = "seconds") -> str:
+    """Return a moment, in UTC; what is no moment stays as it is."""
+    if value is None:
+        return NOTHING
+    try:
+        at = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return str(value)
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", timespec)
+
+
+def count(value: float | None) -> str:
+    """Return a number without decimals, its thousands apart."""
+    return NOTHING if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def measure(value: float | None, unit: str) -> str:
+    """Return a value of a figure: a rate, or seconds."""
+    if value is None:
+        return NOTHING
+    if unit == "s":
+        return age(value) if value else "0 ms"
+    digits = 2 if 0 < value < 10 else 0
+    return f"{value:.{digits}f}{unit}"

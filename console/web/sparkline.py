@@ -1,0 +1,56 @@
+"""A figure as the points of an SVG: small, made here, and nothing that a browser must run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from console.actions.figures import Figure, Line
+from console.prometheus import Values
+
+#: Units of the drawing; the page gives it its size. Lines are two wide, so the edges keep clear.
+WIDTH, HEIGHT, EDGE = 300, 60, 2
+
+#: Steps that are now: the last one may not be known yet.
+_NOW = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A figure, its top value and, for each line, its pieces: where nothing was known is a gap."""
+
+    figure: Figure
+    top: float
+    pieces: tuple[tuple[str, ...], ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to see."""
+        return not any(self.pieces)
+
+
+def draw(figure: Figure) -> Drawing:
+    """Return a figure as it is drawn, with 0 at the bottom."""
+    top = max((v for line in figure.lines for v in line.values if v is not None), default=0.0)
+    return Drawing(
+        figure=figure,
+        top=top,
+        pieces=tuple(tuple(_pieces(line.values, top)) for line in figure.lines),
+    )
+
+
+def latest(line: Line) -> float | None:
+    """Return what a line says now; None when it has said nothing for some steps."""
+    return next((value for value in reversed(line.values[-_NOW:]) if value is not None), None)
+
+
+def _pieces(values: Values, top: float) -> Iterator[str]:
+    across = (WIDTH - 2 * EDGE) / max(1, len(values) - 1)
+    piece: list[str] = []
+    for index, value in enumerate([*values, None]):
+        if value is not None:
+            height = value / top if top else 0.0
+            y = HEIGHT - EDGE - height * (HEIGHT - 2 * EDGE)
+            piece.append(f"{EDGE + index * across:.1f},{y:.1f}")
+        elif piece:
+            # A value between two gaps is a dot: a line to itself.
+            yield " ".join(piece if len(piece) > 1 else piece * 2)
+            piece = []
