@@ -11,13 +11,15 @@ from typing import Any
 
 from celery import Celery
 from kombu.entity import Exchange, Queue
-from sqlalchemy import URL, create_engine
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy import URL, create_engine, insert, select
+from sqlalchemy.orm import Session, sessionmaker
 
 from common import codec, tls
 from common.db import Sessions, transaction
+from common.events import Event, OrderCreated, Quantity, StockReserved
 from common.inbox import first_delivery
-from inventory_worker.handlers import on_order_created
+from common.outbox import append
+from inventory_worker.models import Reservation, ReservationLine, Status, Stock
 
 QUEUE = "plain.inventory"
 
@@ -70,4 +72,30 @@ def order_created(*, event: dict[str, Any]) -> None:
     decoded = codec.decode(event)
     with transaction(_sessions()) as session:
         if first_delivery(session, decoded, attempts=1):
-            on_order_created(session, decoded)
+            _reserve(session, decoded)
+
+
+def _reserve(session: Session, event: Event) -> None:
+    data = event.data
+    assert isinstance(data, OrderCreated)
+    wanted = {line.sku: line.quantity for line in data.lines}
+    locked = select(Stock).where(Stock.sku.in_(wanted)).order_by(Stock.sku).with_for_update()
+    for level in session.scalars(locked):
+        level.reserved += wanted[level.sku]
+    reservation = Reservation(order_id=event.subject, status=Status.RESERVED, sequence=1)
+    session.add(reservation)
+    session.flush()
+    lines = [{"order_id": event.subject, "sku": s, "quantity": n} for s, n in wanted.items()]
+    session.execute(insert(ReservationLine), lines)
+    held = tuple(Quantity(sku=sku, quantity=quantity) for sku, quantity in wanted.items())
+    answer = StockReserved(lines=held)
+    append(
+        session,
+        Event(
+            source="inventory",
+            subject=event.subject,
+            sequence=1,
+            causationid=event.id,
+            data=answer,
+        ),
+    )
