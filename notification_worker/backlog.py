@@ -6,6 +6,7 @@ round trip for a mail, which commits what became of it and claims the next one.
 
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.orm import Session
@@ -72,7 +73,7 @@ class Claimed(NamedTuple):
     """A mail that nobody else gets in this transaction."""
 
     id: int
-    order_id: str
+    order_id: UUID
     kind: str
     recipient: str
     context: dict[str, Any]

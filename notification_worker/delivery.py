@@ -9,7 +9,6 @@ import random
 import time
 from contextlib import AbstractContextManager
 from email.headerregistry import Address
-from uuid import UUID
 
 from opentelemetry.trace import Span, SpanKind
 from sqlalchemy import Engine
@@ -109,7 +108,7 @@ class Delivery:
             return failure
         except Exception as surprise:
             # Raised, it would hold up all other mails behind this one.
-            log.exception("a mail failed", extra={"order_id": mail.order_id})
+            log.exception("a mail failed", extra={"order_id": str(mail.order_id)})
             return Transient(f"{type(surprise).__name__}: {surprise}")
         return None
 
@@ -117,7 +116,7 @@ class Delivery:
         attempt = mail.attempts + 1
         name = message_id(mail.order_id, mail.kind, self._sender.domain)
         about: dict[str, object] = {
-            "order_id": mail.order_id,
+            "order_id": str(mail.order_id),
             "kind": mail.kind,
             "attempt": attempt,
         }
@@ -149,7 +148,7 @@ class Delivery:
 def _span(mail: Claimed) -> AbstractContextManager[Span]:
     # Not the recipient, nor what the server says of it.
     about: dict[str, str | int] = {
-        tracing.ORDER_ID: mail.order_id,
+        tracing.ORDER_ID: str(mail.order_id),
         "mail.kind": mail.kind,
         "attempt": mail.attempts + 1,
     }
@@ -158,7 +157,7 @@ def _span(mail: Claimed) -> AbstractContextManager[Span]:
 
 def _mail(mail: Claimed) -> Mail:
     return Mail(
-        order_id=UUID(mail.order_id),
+        order_id=mail.order_id,
         kind=mail.kind,
         recipient=mail.recipient,
         context=mail.context,

@@ -36,7 +36,7 @@ class Mail:
     written_at: datetime
 
 
-def message_id(order_id: UUID | str, kind: str, domain: str) -> str:
+def message_id(order_id: UUID, kind: str, domain: str) -> str:
     """Return the Message-ID: the same at each attempt, so that a repeated mail can be told."""
     return f"<{order_id}.{kind}@{domain}>"
 

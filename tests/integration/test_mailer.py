@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -333,14 +333,16 @@ def test_it_stops_when_its_time_is_over_and_the_rest_leaves_later(
         record(notification_database, "received")
     until = time.monotonic() + 0.3
 
+    def time_is_over() -> None:
+        assert time.monotonic() >= until
+
     class Slow(Transport):
         def send(self, letter: Letter) -> None:
             super().send(letter)
-            eventually(lambda: time.monotonic() >= until or pytest.fail("too early"))
+            eventually(time_is_over)
 
-    slow = Slow(settings(mailbox.port))
-    delivery(notification_database, slow).deliver(until)
-    slow.close()
+    with closing(Slow(settings(mailbox.port))) as slow:
+        delivery(notification_database, slow).deliver(until)
     assert statuses(notification_database) == ["SENT", "PENDING", "PENDING"]
     deliver_all(delivery(notification_database, transport), seconds=1)
     assert len(mailbox.messages) == 3
@@ -519,26 +521,24 @@ class _Scripted(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         self._say("220 ready")
-        while command := self.connection.recv(4_096).decode():
-            verb = command[:4]
-            if verb == "EHLO":
-                self._say(
-                    *(("250-here", "250 PIPELINING") if self.server.pipelining else ("250 here",))
-                )
+        while command := self.connection.recv(4_096).decode().upper():
+            if command.startswith("EHLO"):
+                self._say("250-here", "250 PIPELINING" if self.server.pipelining else "250 HELP")
             else:
                 self.server.heard.append(command)
                 self._answer(command)
 
-    def _answer(self, command: str) -> None:
-        if self.server.pipelining and command.startswith("MAIL"):
+    def _answer(self, commands: str) -> None:
+        if self.server.pipelining and commands.startswith("MAIL"):
             # Not a word before all three are here.
-            while not command.endswith("DATA\r\n"):
-                command += self.connection.recv(4_096).decode()
-        for line in command.splitlines():
-            refused = line.startswith("RCPT") and "nobody" in line
-            self._say("550 nobody" if refused else "354 go on" if line == "DATA" else "250 ok")
-            if line == "DATA":
-                self._take_content(to_nobody="nobody" in command)
+            while not commands.endswith("DATA\r\n"):
+                commands += self.connection.recv(4_096).decode().upper()
+        for command in commands.splitlines():
+            refused = command.startswith("RCPT") and "NOBODY" in command
+            in_data = command == "DATA"
+            self._say("550 nobody" if refused else "354 go on" if in_data else "250 ok")
+            if in_data:
+                self._take_content(to_nobody="NOBODY" in commands)
 
     def _take_content(self, *, to_nobody: bool) -> None:
         content = b""
