@@ -14,10 +14,6 @@ from sqlalchemy.orm import Session
 from notification_worker.domain import Status
 from notification_worker.models import Notification
 
-#: PostgreSQL's parameters for the mailer's sessions: a plan made while the table was small would
-#: read all of it for each mail when it has grown.
-SESSION = {"enable_seqscan": "off", "enable_bitmapscan": "off"}
-
 #: Characters of an error that are kept.
 ERROR_LIMIT = 1_000
 
@@ -36,6 +32,9 @@ _PREPARED = "notifications"
 # Whether an earlier one of its order waits is no condition of the claim: while a mail server
 # refuses everything for hours, each claim would pass over all the mails that wait for one.
 #
+# Nor does it ask for PENDING ones: a plan that is made while the table is small would go through the
+# index of all that wait, for each claim, rather than through that of the orders.
+#
 # The time of a mark is not now(), which is when the transaction began: sending may have taken long.
 _PREPARE = """
 PREPARE claim_mail AS
@@ -43,7 +42,7 @@ SELECT id, order_id, kind, recipient, context, attempts, traceparent, created_at
     SELECT max(earlier.next_attempt_at) FROM notifications AS earlier
     WHERE earlier.order_id = notifications.order_id
         AND earlier.sequence < notifications.sequence
-        AND earlier.status = 'PENDING'
+        AND earlier.status NOT IN ('SENT', 'FAILED')
 )
 FROM notifications
 WHERE status = 'PENDING' AND next_attempt_at <= now()

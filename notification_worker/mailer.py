@@ -12,7 +12,7 @@ from common import db
 from common.kombu_topology import NOTIFICATION
 from common.retention import read_ages
 from common.ticker import Tick, make_ticker
-from notification_worker import address, backlog
+from notification_worker import address
 from notification_worker.delivery import Delivery
 from notification_worker.metrics import read_mails
 from notification_worker.retention import KEPT, retention
@@ -23,7 +23,7 @@ from notification_worker.smtp import Transport
 def start(settings: MailerSettings) -> Tick:
     """Return what each tick calls: it sends mails until its deadline."""
     delivery = Delivery(
-        db.sessions(db.engine(settings, session=backlog.SESSION)),
+        db.sessions(db.engine(settings, session=db.BY_KEY)),
         Transport(settings),
         sender=address.sender(settings.mail_from),
         max_attempts=settings.mail_max_attempts,

@@ -7,7 +7,7 @@ import socketserver
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +18,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import URL, func, select, text, update
 
-from common.db import Sessions, engine, sessions, transaction
+from common.db import BY_KEY, Sessions, engine, sessions, transaction
 from common.errors import Permanent, Transient
 from common.settings import DatabaseSettings
 from deploy.local.ports import free_ports
@@ -28,6 +28,7 @@ from notification_worker.letter import Letter
 from notification_worker.models import Notification
 from notification_worker.settings import MailerSettings
 from notification_worker.smtp import Transport, Unreachable
+from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 from tests.support.mailbox import Mailbox
 
@@ -302,6 +303,19 @@ def test_an_outage_of_the_mail_server_is_charged_to_no_mail(
     deliver_all(mailer, seconds=2)
     assert statuses(notification_database) == ["SENT"] * 20
     assert len(mailbox.messages) == 20
+
+
+def test_a_plan_that_was_made_while_no_mail_was_there_is_good_for_many(
+    database_of: Callable[[str], TestDatabase],
+) -> None:
+    of_mailer = engine(database_of("notification").service_settings, session=BY_KEY)
+    with of_mailer.connect() as connection:
+        assert backlog.claim(connection) is None
+        plan = "\n".join(connection.exec_driver_sql("EXPLAIN EXECUTE claim_mail").scalars())
+    of_mailer.dispose()
+    assert "using ix_notifications_due" in plan
+    assert "using uq_notifications_order_id" in plan
+    assert "Sort" not in plan
 
 
 def test_a_database_that_takes_no_mark_is_asked_less_and_less(
