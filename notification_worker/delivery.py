@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from email.headerregistry import Address
 
 from opentelemetry.trace import Span, SpanKind
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from common import tracing
@@ -18,6 +19,7 @@ from common.db import Sessions, transaction
 from common.doorbell import Doorbell
 from common.errors import Permanent, Transient
 from notification_worker import backlog
+from notification_worker.backlog import Claimed, Mark
 from notification_worker.domain import retry_delay
 from notification_worker.mail import Mail, message_id, render
 from notification_worker.models import Notification
@@ -25,6 +27,9 @@ from notification_worker.smtp import Transport, Unreachable
 
 #: Seconds. A mail server that is back is noticed within this time.
 LONGEST_PAUSE = 30.0
+
+#: Why an attempt failed; None if it did not.
+Failure = Transient | Permanent | None
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +41,7 @@ class Delivery:
         self, sessions: Sessions, transport: Transport, *, sender: Address, max_attempts: int
     ) -> None:
         self._sessions = sessions
+        self._engine: Engine = sessions.kw["bind"]
         self._doorbell = Doorbell(Notification.__tablename__, look=backlog.LOOK)
         self._transport = transport
         self._sender = sender
@@ -50,7 +56,7 @@ class Delivery:
         """
         try:
             while self._resume_at <= (now := time.monotonic()) < until:
-                if not self._advance():
+                if not self._advance(until):
                     self._doorbell.wait(self._sessions, until - now)
         except Unreachable as outage:
             self._pause("the mail server takes no mail", str(outage))
@@ -58,9 +64,9 @@ class Delivery:
             # A mail that was sent but not marked is sent again: not every second for hours.
             self._pause("the database failed the mailer", str(error.orig).strip())
 
-    def _advance(self) -> bool:
+    def _advance(self, until: float) -> bool:
         if self._transport.is_ready():
-            return self._deliver_next()
+            return self._deliver_due(until)
         with transaction(self._sessions) as session:
             due = backlog.anything_due(session)
         if due:
@@ -69,57 +75,61 @@ class Delivery:
             self._transport.open()
         return due
 
-    def _deliver_next(self) -> bool:
-        with transaction(self._sessions) as session:
-            notification = backlog.claim(session)
-            if notification is None:
-                return False
-            if backlog.postponed(session, notification):
-                return True
-            with _span(notification) as span:
-                failure = self._attempt(notification)
-                self._record(notification, failure)
-                if failure:
-                    tracing.fail(span, type(failure).__name__)
-        if isinstance(failure, Unreachable):
-            raise failure
-        self._resume()
-        return True
+    def _deliver_due(self, until: float) -> bool:
+        with self._engine.connect() as connection:
+            first = mail = backlog.claim(connection)
+            while mail:
+                mark, failure = self._deliver(mail)
+                if isinstance(failure, Unreachable):
+                    backlog.record(connection, mark)
+                    raise failure
+                if time.monotonic() < until:
+                    mail = backlog.record_and_claim(connection, mark)
+                else:
+                    backlog.record(connection, mark)
+                    mail = None
+                # Not before the commit: a database that takes no marks is an outage, too.
+                self._resume()
+        return first is not None
 
-    def _attempt(self, notification: Notification) -> Transient | Permanent | None:
-        notification.message_id = message_id(
-            notification.order_id, notification.kind, self._sender.domain
-        )
+    def _deliver(self, mail: Claimed) -> tuple[Mark, Failure]:
+        if mail.earlier:
+            return backlog.postponed(mail), None
+        with _span(mail) as span:
+            failure = self._attempt(mail)
+            if failure:
+                tracing.fail(span, type(failure).__name__)
+            return self._mark(mail, failure), failure
+
+    def _attempt(self, mail: Claimed) -> Failure:
         try:
-            self._transport.send(render(_mail(notification), sender=self._sender))
+            self._transport.send(render(_mail(mail), sender=self._sender))
         except (Transient, Permanent) as failure:
             return failure
         except Exception as surprise:
             # Raised, it would hold up all other mails behind this one.
-            log.exception("a mail failed", extra={"order_id": str(notification.order_id)})
+            log.exception("a mail failed", extra={"order_id": str(mail.order_id)})
             return Transient(f"{type(surprise).__name__}: {surprise}")
         return None
 
-    def _record(self, notification: Notification, failure: Transient | Permanent | None) -> None:
-        # Read before the marks, which count this attempt, too.
-        attempt = notification.attempts + 1
+    def _mark(self, mail: Claimed, failure: Failure) -> Mark:
+        attempt = mail.attempts + 1
+        name = message_id(mail.order_id, mail.kind, self._sender.domain)
         about: dict[str, object] = {
-            "order_id": str(notification.order_id),
-            "kind": notification.kind,
+            "order_id": str(mail.order_id),
+            "kind": mail.kind,
             "attempt": attempt,
         }
         if failure is None:
-            backlog.mark_sent(notification)
             log.info("a mail was sent", extra=about)
-            return
-        about["reason"] = str(failure)
+            return backlog.sent(mail, message_id=name)
+        error = about["reason"] = str(failure)
         if isinstance(failure, Permanent) or attempt >= self._max_attempts:
-            backlog.mark_failed(notification, error=str(failure))
             log.error("a mail was given up", extra=about)
-        else:
-            delay = retry_delay(attempt, jitter=random.random())  # noqa: S311
-            backlog.mark_deferred(notification, error=str(failure), delay=delay)
-            log.warning("a mail must wait", extra=about | {"delay": delay})
+            return backlog.failed(mail, message_id=name, error=error)
+        delay = retry_delay(attempt, jitter=random.random())  # noqa: S311
+        log.warning("a mail must wait", extra=about | {"delay": delay})
+        return backlog.deferred(mail, message_id=name, error=error, delay=delay)
 
     def _pause(self, event: str, reason: str) -> None:
         # One line when mails stop and one when they leave again, not one for each try.
@@ -135,22 +145,21 @@ class Delivery:
         self._outages = 0
 
 
-def _span(notification: Notification) -> AbstractContextManager[Span]:
+def _span(mail: Claimed) -> AbstractContextManager[Span]:
     # Not the recipient, nor what the server says of it.
     about: dict[str, str | int] = {
-        tracing.ORDER_ID: str(notification.order_id),
-        "mail.kind": notification.kind,
-        "attempt": notification.attempts + 1,
+        tracing.ORDER_ID: str(mail.order_id),
+        "mail.kind": mail.kind,
+        "attempt": mail.attempts + 1,
     }
-    name = f"send mail {notification.kind}"
-    return tracing.span(name, SpanKind.CLIENT, notification.traceparent, about)
+    return tracing.span(f"send mail {mail.kind}", SpanKind.CLIENT, mail.traceparent, about)
 
 
-def _mail(notification: Notification) -> Mail:
+def _mail(mail: Claimed) -> Mail:
     return Mail(
-        order_id=notification.order_id,
-        kind=notification.kind,
-        recipient=notification.recipient,
-        context=notification.context,
-        written_at=notification.created_at,
+        order_id=mail.order_id,
+        kind=mail.kind,
+        recipient=mail.recipient,
+        context=mail.context,
+        written_at=mail.created_at,
     )

@@ -3,16 +3,22 @@
 from dataclasses import dataclass
 from datetime import datetime
 from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError, select_autoescape
+from jinja2 import (
+    Environment,
+    PackageLoader,
+    StrictUndefined,
+    Template,
+    TemplateError,
+    select_autoescape,
+)
 
 from common.errors import Transient
-from notification_worker import money
+from notification_worker import letter, money
+from notification_worker.letter import Letter
 
 
 class Unrenderable(Transient):
@@ -35,34 +41,32 @@ def message_id(order_id: UUID, kind: str, domain: str) -> str:
     return f"<{order_id}.{kind}@{domain}>"
 
 
-def render(mail: Mail, *, sender: Address) -> EmailMessage:
-    """Return the mail, ready to be sent; the same one each time, but for its MIME boundary.
+def render(mail: Mail, *, sender: Address) -> Letter:
+    """Return the mail, ready to be sent; the same one each time.
 
     Raises `Unrenderable` if a template is broken or wants what the context lacks, or if a header
     would contain a line break.
     """
     values = mail.context | {"order_id": mail.order_id, "shop": sender.display_name}
     try:
-        # The policy refuses line breaks in header values, wherever they come from.
-        message = EmailMessage(policy=SMTP)
-        message["From"] = sender
-        message["To"] = Address(addr_spec=mail.recipient)
-        message["Subject"] = _text(f"{mail.kind}.subject.txt", values).strip()
-        message["Date"] = mail.written_at
-        message["Message-ID"] = message_id(mail.order_id, mail.kind, sender.domain)
-        message["Auto-Submitted"] = "auto-generated"
-        # Quoted-printable, because not every mail server takes 8-bit text or long lines.
-        message.set_content(_text(f"{mail.kind}.txt", values), cte="quoted-printable")
-        message.add_alternative(
-            _text(f"{mail.kind}.html", values), subtype="html", cte="quoted-printable"
+        subject, text, html = (template.render(values) for template in _templates(mail.kind))
+        return letter.write(
+            sender=sender,
+            recipient=mail.recipient,
+            subject=subject.strip(),
+            date=mail.written_at,
+            message_id=message_id(mail.order_id, mail.kind, sender.domain),
+            text=text,
+            html=html,
         )
     except (TemplateError, LookupError, TypeError, ValueError) as error:
         raise Unrenderable(f"{type(error).__name__}: {error}") from error
-    return message
 
 
-def _text(template: str, values: dict[str, Any]) -> str:
-    return _environment().get_template(template).render(values)
+@cache
+def _templates(kind: str) -> tuple[Template, ...]:
+    get = _environment().get_template
+    return tuple(get(f"{kind}.{part}") for part in ("subject.txt", "txt", "html"))
 
 
 @cache
@@ -74,6 +78,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        # Templates change with the release only: nobody looks at their files for each mail.
+        auto_reload=False,
     )
     environment.filters["money"] = money.amount
     return environment

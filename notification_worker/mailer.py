@@ -23,7 +23,7 @@ from notification_worker.smtp import Transport
 def start(settings: MailerSettings) -> Tick:
     """Return what each tick calls: it sends mails until its deadline."""
     delivery = Delivery(
-        db.sessions(db.engine(settings)),
+        db.sessions(db.engine(settings, session=db.BY_KEY)),
         Transport(settings),
         sender=address.sender(settings.mail_from),
         max_attempts=settings.mail_max_attempts,

@@ -4,9 +4,10 @@ import smtplib
 import ssl
 import time
 from contextlib import suppress
-from email.message import EmailMessage
 
 from common.errors import Permanent, Transient
+from notification_worker import pipelining
+from notification_worker.letter import Letter
 from notification_worker.settings import MailerSettings
 
 #: Seconds. A connection that was idle for longer is replaced: mail servers hang up on idle clients
@@ -40,12 +41,14 @@ class Transport:
         try:
             self._smtp = smtplib.SMTP(host, port, timeout=self._settings.smtp_timeout)
             self._log_in(self._smtp)
+            # What the server offers may change with the encryption.
+            self._smtp.ehlo_or_helo_if_needed()
         except (smtplib.SMTPException, OSError) as error:
             self._drop()
             raise Unreachable(f"{host}:{port}: {_described(error)}") from error
         self._used_at = time.monotonic()
 
-    def send(self, message: EmailMessage) -> None:
+    def send(self, letter: Letter) -> None:
         """Hand the mail over: the server has taken responsibility for it when this returns.
 
         Raises `Permanent` if the server refuses this mail for good, `Transient` if for now, and
@@ -54,7 +57,7 @@ class Transport:
         if self._smtp is None:
             raise Unreachable("not connected")
         try:
-            _send(self._smtp, message)
+            _send(self._smtp, letter)
         except Unreachable:
             self._drop()
             raise
@@ -81,12 +84,15 @@ class Transport:
             self._smtp = None
 
 
-def _send(smtp: smtplib.SMTP, message: EmailMessage) -> None:
-    sender, recipient = (message[name].addresses[0].addr_spec for name in ("From", "To"))
+def _send(smtp: smtplib.SMTP, letter: Letter) -> None:
     try:
-        smtp.send_message(message, sender, [recipient])
+        options = _options(smtp, letter)
+        if pipelining.offered(smtp):
+            pipelining.send(smtp, letter, options)
+        else:
+            smtp.sendmail(letter.sender, [letter.recipient], letter.content, options)
     except smtplib.SMTPRecipientsRefused as refusal:
-        raise _verdict(*refusal.recipients[recipient]) from refusal
+        raise _verdict(*refusal.recipients[letter.recipient]) from refusal
     except smtplib.SMTPSenderRefused as refusal:
         verdict = _verdict(refusal.smtp_code, refusal.smtp_error)
         # Who may not send at all, may not send the next mail either.
@@ -99,6 +105,14 @@ def _send(smtp: smtplib.SMTP, message: EmailMessage) -> None:
         raise Permanent(str(error)) from error  # an address that this server cannot write
     except (smtplib.SMTPException, OSError) as error:
         raise Unreachable(_described(error)) from error
+
+
+def _options(smtp: smtplib.SMTP, letter: Letter) -> list[str]:
+    if (letter.sender + letter.recipient).isascii():
+        return []
+    if not smtp.has_extn("smtputf8"):
+        raise smtplib.SMTPNotSupportedError("an address needs SMTPUTF8, which the server lacks")
+    return ["SMTPUTF8", "BODY=8BITMIME"]
 
 
 def _verdict(code: int, answer: bytes | str) -> Transient | Permanent:

@@ -3,30 +3,32 @@ import multiprocessing
 import os
 import signal
 import socket
+import socketserver
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from email.message import EmailMessage
-from email.policy import SMTP
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
 import certifi
 import pytest
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import URL, func, select, text, update
 
-from common.db import Sessions, engine, sessions, transaction
+from common.db import BY_KEY, Sessions, engine, sessions, transaction
 from common.errors import Permanent, Transient
 from common.settings import DatabaseSettings
 from deploy.local.ports import free_ports
 from notification_worker import address, backlog
 from notification_worker.delivery import Delivery
+from notification_worker.letter import Letter
 from notification_worker.models import Notification
 from notification_worker.settings import MailerSettings
 from notification_worker.smtp import Transport, Unreachable
+from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 from tests.support.mailbox import Mailbox
 
@@ -254,10 +256,10 @@ def test_a_mail_that_fails_as_nobody_expected_holds_up_nothing(
 ) -> None:
     surprises = [ZeroDivisionError("surprise")]
 
-    def send(self: Transport, message: EmailMessage, sends: Any = Transport.send) -> None:
+    def send(self: Transport, letter: Letter, sends: Any = Transport.send) -> None:
         if surprises:
             raise surprises.pop()
-        sends(self, message)
+        sends(self, letter)
 
     monkeypatch.setattr(Transport, "send", send)
     record(notification_database, "received")
@@ -301,6 +303,68 @@ def test_an_outage_of_the_mail_server_is_charged_to_no_mail(
     deliver_all(mailer, seconds=2)
     assert statuses(notification_database) == ["SENT"] * 20
     assert len(mailbox.messages) == 20
+
+
+def test_a_plan_that_was_made_while_no_mail_was_there_is_good_for_many(
+    database_of: Callable[[str], TestDatabase],
+) -> None:
+    of_mailer = engine(database_of("notification").service_settings, session=BY_KEY)
+    with of_mailer.connect() as connection:
+        assert backlog.claim(connection) is None
+        plan = "\n".join(connection.exec_driver_sql("EXPLAIN EXECUTE claim_mail").scalars())
+    of_mailer.dispose()
+    assert "using ix_notifications_due" in plan
+    assert "using uq_notifications_order_id" in plan
+    assert "Sort" not in plan
+
+
+def test_a_database_that_takes_no_mark_is_asked_less_and_less(
+    notification_database: Sessions,
+    mailbox: Mailbox,
+    transport: Transport,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record(notification_database, "received")
+    with transaction(notification_database) as session:
+        session.execute(text("ALTER TABLE notifications ADD CHECK (status = 'PENDING')"))
+    failures: list[int] = []
+
+    def no_pause(failure: int, **_: float) -> float:
+        failures.append(failure)
+        return 0.0
+
+    monkeypatch.setattr("notification_worker.delivery.retry_delay", no_pause)
+    mailer = delivery(notification_database, transport)
+    for _ in range(3):
+        mailer.deliver(time.monotonic() + 1)
+    assert failures == [1, 2, 3]
+
+
+def test_it_stops_when_its_time_is_over_and_the_rest_leaves_later(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    for _ in range(3):
+        record(notification_database, "received")
+
+    class Slow(Transport):
+        until = 0.0
+
+        def send(self, letter: Letter) -> None:
+            super().send(letter)
+            eventually(self.time_is_over)
+
+        def time_is_over(self) -> None:
+            assert time.monotonic() >= self.until
+
+    with closing(Slow(settings(mailbox.port))) as slow:
+        mailer = delivery(notification_database, slow)
+        # On a busy machine the time may be over before the first mail.
+        while statuses(notification_database) == ["PENDING"] * 3:
+            slow.until = time.monotonic() + 0.3
+            mailer.deliver(slow.until)
+    assert statuses(notification_database) == ["SENT", "PENDING", "PENDING"]
+    deliver_all(delivery(notification_database, transport), seconds=1)
+    assert len(mailbox.messages) == 3
 
 
 def test_while_it_pauses_it_asks_nobody(
@@ -357,6 +421,15 @@ class _Refusing:
 
     def __init__(self, answer: str) -> None:
         self._answer = answer
+        self.pipelining = False
+
+    async def handle_EHLO(  # noqa: N802
+        self, _: object, session: Session, __: object, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        if self.pipelining:
+            responses.insert(1, "250-PIPELINING")
+        return responses
 
     async def handle_DATA(self, *_: object) -> str:  # noqa: N802
         return self._answer
@@ -372,6 +445,10 @@ class _RefusingRecipient(_Refusing):
         return self._answer
 
 
+with_and_without_pipelining = pytest.mark.parametrize("pipelining", [True, False])
+
+
+@with_and_without_pipelining
 @pytest.mark.parametrize(
     ("handler", "verdict"),
     [
@@ -385,19 +462,154 @@ class _RefusingRecipient(_Refusing):
         (_Refusing("421 going down"), Unreachable),
     ],
 )
-def test_what_the_mail_server_says(handler: _Refusing, verdict: type[Exception]) -> None:
+def test_what_the_mail_server_says(
+    handler: _Refusing, verdict: type[Exception], pipelining: bool
+) -> None:
+    handler.pipelining = pipelining
     with listening(handler) as port, connected(port) as transport:
         with pytest.raises(verdict, match=handler._answer) as refusal:
-            transport.send(a_message())
+            transport.send(a_letter())
         assert type(refusal.value) is verdict
         assert transport.is_ready() is (verdict is not Unreachable)
 
 
-def test_an_address_that_the_mail_server_cannot_write_is_refused_for_good() -> None:
-    with listening(_Refusing("250 ok")) as port, connected(port) as transport:
+@with_and_without_pipelining
+def test_an_address_that_the_mail_server_cannot_write_is_refused_for_good(pipelining: bool) -> None:
+    handler = _Refusing("250 ok")
+    handler.pipelining = pipelining
+    with listening(handler) as port, connected(port) as transport:
         with pytest.raises(Permanent, match="SMTPUTF8"):
-            transport.send(a_message("j\u00f6rg@example.com"))
-        transport.send(a_message())
+            transport.send(a_letter("j\u00f6rg@example.com"))
+        transport.send(a_letter())
+
+
+class _Choosy(_Refusing):
+    """Refuses one recipient, and keeps what the others get."""
+
+    def __init__(self, *, pipelining: bool) -> None:
+        super().__init__("550 no such user")
+        self.pipelining = pipelining
+        self.kept: list[object] = []
+
+    async def handle_RCPT(  # noqa: N802
+        self, _: SMTP, __: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address.startswith("nobody"):
+            return self._answer
+        envelope.rcpt_tos.append(address)
+        return "250 ok"
+
+    async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:  # noqa: N802
+        self.kept.append((envelope.rcpt_tos, envelope.content))
+        return "250 kept"
+
+
+@with_and_without_pipelining
+def test_a_refused_recipient_disturbs_no_other_mail(
+    notification_database: Sessions, pipelining: bool
+) -> None:
+    for number in range(9):
+        name = "nobody" if number % 3 == 1 else "ann"
+        record(notification_database, "received", recipient=f"{name}{number}@example.com")
+    handler = _Choosy(pipelining=pipelining)
+    with listening(handler) as port, connected(port) as transport:
+        deliver_all(delivery(notification_database, transport), seconds=2)
+    assert statuses(notification_database) == ["SENT", "FAILED", "SENT"] * 3
+    assert {row.attempts for row in rows(notification_database)} == {1}
+    for (recipients, content), number in zip(handler.kept, (0, 2, 3, 5, 6, 8), strict=True):
+        assert recipients == [f"ann{number}@example.com"]
+        assert f"To: ann{number}@example.com".encode() in content
+
+
+@with_and_without_pipelining
+def test_lines_that_begin_with_a_dot_arrive_as_they_are(pipelining: bool) -> None:
+    handler = _Choosy(pipelining=pipelining)
+    letter = a_letter(text=b".\r\n..two\r\n.end\r\n")
+    with listening(handler) as port, connected(port) as transport:
+        transport.send(letter)
+    assert handler.kept == [(["ann@example.com"], letter.content)]
+
+
+class _Scripted(socketserver.StreamRequestHandler):
+    """A mail server that hears each mail's commands as it offers to, and writes down what it got.
+
+    It refuses the recipient `nobody` but asks for the content all the same, as RFC 2920 allows.
+    """
+
+    server: "_ScriptedServer"
+
+    def handle(self) -> None:
+        self._say("220 ready")
+        while command := self.connection.recv(4_096).decode().upper():
+            if command.startswith("EHLO"):
+                self._say("250-here", "250 PIPELINING" if self.server.pipelining else "250 HELP")
+            else:
+                self.server.heard.append(command)
+                self._answer(command)
+
+    def _answer(self, commands: str) -> None:
+        if self.server.pipelining and commands.startswith("MAIL"):
+            # Not a word before all three are here.
+            while not commands.endswith("DATA\r\n"):
+                commands += self.connection.recv(4_096).decode().upper()
+        for command in commands.splitlines():
+            refused = command.startswith("RCPT") and "NOBODY" in command
+            in_data = command == "DATA"
+            self._say("550 nobody" if refused else "354 go on" if in_data else "250 ok")
+            if in_data:
+                self._take_content(to_nobody="NOBODY" in commands)
+
+    def _take_content(self, *, to_nobody: bool) -> None:
+        content = b""
+        while not content.endswith(b".\r\n"):
+            content += self.connection.recv(65_536)
+        self.server.contents.append(content)
+        self._say("554 no valid recipients" if to_nobody else "250 taken")
+
+    def _say(self, *lines: str) -> None:
+        self.wfile.write("".join(f"{line}\r\n" for line in lines).encode())
+
+
+class _ScriptedServer(socketserver.TCPServer):
+    def __init__(self, *, pipelining: bool) -> None:
+        super().__init__(("127.0.0.1", 0), _Scripted)
+        self.pipelining = pipelining
+        self.heard: list[str] = []
+        self.contents: list[bytes] = []
+
+
+@contextmanager
+def scripted(*, pipelining: bool) -> Iterator[tuple[_ScriptedServer, Transport]]:
+    with _ScriptedServer(pipelining=pipelining) as server:
+        serving = threading.Thread(target=server.handle_request)
+        serving.start()
+        try:
+            with connected(server.server_address[1]) as transport:
+                yield server, transport
+        finally:
+            serving.join(timeout=5)
+
+
+def test_a_server_that_offers_pipelining_gets_the_commands_at_once() -> None:
+    with scripted(pipelining=True) as (server, transport):
+        transport.send(a_letter())
+        transport.send(a_letter("bob@example.com"))
+        assert len(server.contents) == 2
+
+
+def test_a_server_that_does_not_gets_one_command_at_a_time() -> None:
+    with scripted(pipelining=False) as (server, transport):
+        transport.send(a_letter())
+        assert [line.count("\r\n") for line in server.heard] == [1, 1, 1]
+
+
+def test_a_server_that_wants_content_for_nobody_gets_none_and_the_next_mail_leaves() -> None:
+    with scripted(pipelining=True) as (server, transport):
+        with pytest.raises(Permanent, match="550 nobody"):
+            transport.send(a_letter("nobody@example.com"))
+        transport.send(a_letter())
+        assert server.contents[0] == b".\r\n"
+        assert server.contents[1].endswith(b"Hello\r\n.\r\n")
 
 
 def test_without_the_encryption_that_is_asked_for_nothing_is_sent() -> None:
@@ -429,12 +641,9 @@ def connected(port: int) -> Iterator[Transport]:
         transport.close()
 
 
-def a_message(recipient: str = "ann@example.com") -> EmailMessage:
-    message = EmailMessage(policy=SMTP)
-    message["From"] = "orders@shop.example"
-    message["To"] = recipient
-    message.set_content("Hello")
-    return message
+def a_letter(recipient: str = "ann@example.com", text: bytes = b"Hello\r\n") -> Letter:
+    headers = b"From: orders@shop.example\r\nTo: ann@example.com\r\n\r\n"
+    return Letter("orders@shop.example", recipient, headers + text)
 
 
 def test_mailers_side_by_side_send_each_mail_once_and_in_order(
@@ -503,8 +712,8 @@ def _database(url: URL) -> dict[str, Any]:
 class _DyingTransport(Transport):
     sent = 0
 
-    def send(self, message: EmailMessage) -> None:
-        super().send(message)
+    def send(self, letter: Letter) -> None:
+        super().send(letter)
         self.sent += 1
         if self.sent == 2:
             os.kill(os.getpid(), signal.SIGKILL)
