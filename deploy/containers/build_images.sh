@@ -27,6 +27,8 @@ debian() {
     debootstrap --variant=minbase --include=ca-certificates "$1" "$work/$1" "$mirror" >"$work/log" ||
         { tail -n 5 "$work/log" >&2; exit 1; }
     rm -rf "$work/$1"/var/cache/apt/archives/*.deb "$work/$1"/var/lib/apt/lists/*
+    # What an image is built from is thrown away with it if the machine crashes.
+    echo force-unsafe-io >"$work/$1/etc/dpkg/dpkg.cfg.d/unsafe-io"
     tar -C "$work/$1" --one-file-system -c . | docker import - "$image" >/dev/null
     rm -rf --one-file-system "${work:?}/$1"
 }
