@@ -16,6 +16,7 @@ import celery
 from prometheus_client import (
     REGISTRY,
     Counter,
+    Gauge,
     Histogram,
     disable_created_metrics,
     start_http_server,
@@ -59,6 +60,9 @@ PARKED = Counter(
     "orders_parked", "Messages that this worker has parked, by the error's class.", ("reason",)
 )
 REMOVED = Counter("orders_rows_removed", "Old rows that this process has removed.", ("table",))
+RETENTION = Gauge(
+    "orders_retention_seconds", "Age from which this process removes a row.", ("table",)
+)
 
 #: What a process reads from its service's database at each scrape.
 Read = Callable[[Session], Iterable[Metric]]

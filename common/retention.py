@@ -72,6 +72,8 @@ class Retention:
     def __init__(self, sessions: Sessions, days: Mapping[Kept, int]) -> None:
         self._sessions = sessions
         self._ages = {kept: timedelta(days=n) for kept, n in days.items()}
+        for kept, oldest in self._ages.items():
+            metrics.RETENTION.labels(kept.table.name).set(oldest.total_seconds())
         self._next = 0.0
         self._pass: Thread | None = None
 

@@ -69,6 +69,12 @@ def event_id(message: Message) -> str | None:
     return _text(message.properties.get("message_id") or (message.headers or {}).get("id"))
 
 
+def body_text(message: Message) -> str:
+    """Return what a message says; bytes that are no text are escaped."""
+    body = message.body
+    return body if isinstance(body, str) else bytes(body).decode(errors="backslashreplace")
+
+
 def event_time(message: Message) -> datetime | None:
     """Return when the event came to be that a message carries; None if no service could read it."""
     # Not when it failed: a redriven message forgets that, and may be parked again.

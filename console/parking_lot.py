@@ -1,4 +1,4 @@
-"""A service's parking lot, over AMQP: messages are looked at, and put back on the queue."""
+"""A service's parking lot, over AMQP: messages are looked at, put back on the queue, discarded."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class ParkingLot:
         self.depth: int = channel.queue_declare(service.parking_lot, passive=True).message_count
 
     def messages(self) -> Iterator[Message]:
-        """Yield each message, oldest first; all that are not put back stay."""
+        """Yield each message, oldest first; all that are not put back or discarded stay."""
         # One consumer and not basic.get: what it holds returns to the queue in its order.
         self._channel.basic_qos(prefetch_size=0, prefetch_count=HOLD_LIMIT, a_global=False)
         self._channel.basic_consume(self._service.parking_lot, callback=self._arrived.append)
@@ -62,6 +62,10 @@ class ParkingLot:
             raise ActionError(f"{self._service.queue} is full: nothing more fits") from None
         self._channel.basic_ack(message.delivery_tag)
 
+    def discard(self, message: Message) -> None:
+        """Delete a message for ever."""
+        self._channel.basic_ack(message.delivery_tag)
+
 
 @contextmanager
 def parking_lot(settings: BrokerAdminSettings, service: Service) -> Iterator[ParkingLot]:
@@ -79,7 +83,7 @@ def parking_lot(settings: BrokerAdminSettings, service: Service) -> Iterator[Par
         transport_options={"confirm_publish": True, "read_timeout": _CONFIRM_TIMEOUT},
     )
     try:
-        # The connection's end puts back what was looked at.
+        # The connection's end puts back what was looked at, after all else has reached the broker.
         with connection:
             yield ParkingLot(connection.channel(), service)
     except (AMQPError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Shows what is parked, and why, and gives it back to its service."""
+"""Shows what is parked, and why, gives it back to its service, or deletes it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from amqp import Message
 
 from common.kombu_topology import SERVICES, Service
 from console.errors import ActionError
-from console.parked_message import Parked, event_id, event_time
+from console.parked_message import Parked, body_text, event_id, event_time
 from console.parking_lot import HOLD_LIMIT, parking_lot
 from console.settings import BrokerAdminSettings, RedriveSettings
 
@@ -27,6 +27,14 @@ class Listing:
     service: Service
     messages: tuple[Parked, ...]
     depth: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discarded:
+    """A message that is no more: why it was parked, and what it said."""
+
+    parked: Parked
+    body: str
 
 
 def show(settings: BrokerAdminSettings, service: Service, *, limit: int) -> Listing:
@@ -83,16 +91,38 @@ def redrive(settings: RedriveSettings, service: Service, event_ids: Sequence[str
             done += 1
     problems = [_stay(sorted(too_old), settings)] if too_old else []
     if missing:
-        problems.append(f"not parked by {service.name}: {', '.join(sorted(missing))}")
+        problems.append(_not_parked(service, missing))
     if problems:
         raise ActionError("; ".join(problems))
     return done
+
+
+def discard(
+    settings: BrokerAdminSettings, service: Service, event_ids: Sequence[str]
+) -> tuple[Discarded, ...]:
+    """Delete the messages of these events for ever; returns them.
+
+    Raises `ActionError` naming the events that are not parked; then nothing is deleted.
+    """
+    with parking_lot(settings, service) as lot:
+        found = [message for message in lot.messages() if event_id(message) in event_ids]
+        if missing := set(event_ids) - {event_id(message) for message in found}:
+            raise ActionError(_not_parked(service, missing))
+        for message in found:
+            lot.discard(message)
+    return tuple(
+        Discarded(parked=Parked.of(service, message), body=body_text(message)) for message in found
+    )
 
 
 def _is_too_old(message: Message, settings: RedriveSettings) -> bool:
     # One that tells no time is no event to its service either, and so has no effect.
     time = event_time(message)
     return time is not None and datetime.now(UTC) - time > settings.redrive_limit
+
+
+def _not_parked(service: Service, event_ids: set[str]) -> str:
+    return f"not parked by {service.name}: {', '.join(sorted(event_ids))}"
 
 
 def _stay(event_ids: Sequence[str], settings: RedriveSettings) -> str:

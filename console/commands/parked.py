@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Iterable
 
 import click
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from console.actions import parked as actions
 from console.actions.parked import CONSUMERS, Listing
+from console.parked_message import Parked
 from console.settings import BrokerAdminSettings, RedriveSettings, load_operator
 
 _service = click.Choice(list(CONSUMERS))
@@ -17,7 +19,7 @@ _service = click.Choice(list(CONSUMERS))
 
 @click.group()
 def parked() -> None:
-    """Show what a service could not handle, and let it try again."""
+    """Show what a service could not handle, let it try again, or give it up."""
 
 
 @parked.command("list", epilog="Example: orderctl parked list inventory --json")
@@ -66,11 +68,41 @@ def redrive(service: str, event_ids: tuple[str, ...], *, every: bool) -> None:
     click.echo(f"{service}: {done} put back on {own.queue}")
 
 
+@parked.command(epilog="Example: orderctl parked discard inventory --id 01a2… --json > file")
+@click.argument("service", type=_service)
+@click.option(
+    "--id", "event_ids", metavar="EVENT_ID", multiple=True, required=True, help="May be repeated."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print all that they said, customers too.")
+def discard(service: str, event_ids: tuple[str, ...], *, yes: bool, as_json: bool) -> None:
+    """Delete parked messages for ever, and print what they were.
+
+    Their service never handles these events. If one of them is not parked, nothing is deleted.
+    """
+    settings = load_operator(BrokerAdminSettings)
+    own = CONSUMERS[service]
+    if not yes:
+        question = f"{service}: delete {', '.join(event_ids)} for ever?"
+        click.confirm(_printable(question), abort=True, err=True)
+    done = actions.discard(settings, own, event_ids)
+    if as_json:
+        rows = [dataclasses.asdict(each.parked) | {"body": each.body} for each in done]
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        _print_table([each.parked for each in done])
+    click.echo(f"{service}: {len(done)} deleted for ever", err=True)
+
+
 def _print(listings: list[Listing]) -> None:
     rows = [message for listing in listings for message in listing.messages]
     if not rows:
         click.echo("nothing is parked")
         return
+    _print_table(rows)
+
+
+def _print_table(rows: Iterable[Parked]) -> None:
     table = Table("Service", "Event", "Type", "Order", "Attempts", "Last failure", "Why", box=None)
     for row in rows:
         why = f"{row.exception}: {row.text}" if row.exception else row.text

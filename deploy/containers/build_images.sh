@@ -3,6 +3,7 @@
 #   orders-local/rabbitmq:3.10   orders-local/rabbitmq:4.0   orders-local/postgres:17
 #   orders-local/prometheus:2    orders-local/mail:1
 #   orders-local/python:3.11     (the BASE_IMAGE of deploy/Dockerfile)
+# All of them, or those that are named: build_images.sh rabbitmq:4.0 postgres:17
 # Needs root, debootstrap and a running Docker Engine. A second run builds only what is missing.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -26,11 +27,13 @@ debian() {
     debootstrap --variant=minbase --include=ca-certificates "$1" "$work/$1" "$mirror" >"$work/log" ||
         { tail -n 5 "$work/log" >&2; exit 1; }
     rm -rf "$work/$1"/var/cache/apt/archives/*.deb "$work/$1"/var/lib/apt/lists/*
+    # What an image is built from is thrown away with it if the machine crashes.
+    echo force-unsafe-io >"$work/$1/etc/dpkg/dpkg.cfg.d/unsafe-io"
     tar -C "$work/$1" --one-file-system -c . | docker import - "$image" >/dev/null
     rm -rf --one-file-system "${work:?}/$1"
 }
 
-# image NAME SUITE DOCKERFILE
+# image NAME SUITE
 image() {
     local name=orders-local/$1
     exists "$name" && return 0
@@ -40,13 +43,18 @@ image() {
     mkdir -p "$work/context"
     cp -- *.Dockerfile docker-entrypoint.sh mailpit /etc/ssl/certs/ca-certificates.crt "$work/context/"
     docker build --quiet --network host --build-arg "BASE_IMAGE=orders-local/debian:$2" \
-        --file "$work/context/$3" --tag "$name" "$work/context" >/dev/null
+        --file "$work/context/${1%%:*}.Dockerfile" --tag "$name" "$work/context" >"$work/log" 2>&1 ||
+        { tail -n 5 "$work/log" >&2; exit 1; }
 }
 
-image rabbitmq:3.10 bookworm rabbitmq.Dockerfile
-image rabbitmq:4.0 trixie rabbitmq.Dockerfile
-image postgres:17 trixie postgres.Dockerfile
-image python:3.11 bookworm python.Dockerfile
-image prometheus:2 bookworm prometheus.Dockerfile
-image mail:1 bookworm mail.Dockerfile
+for name in "${@:-all}"; do
+    for known in rabbitmq:3.10=bookworm rabbitmq:4.0=trixie postgres:17=trixie python:3.11=bookworm \
+        prometheus:2=bookworm mail:1=bookworm; do
+        case $name in
+        all | "${known%=*}") image "${known%=*}" "${known#*=}" ;;
+        esac
+    done
+    [ "$name" = all ] || exists "orders-local/$name" ||
+        { echo "build_images: nothing is known of $name" >&2; exit 64; }
+done
 docker image ls --filter 'reference=orders-local/*'

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the named parts need and what is missing: python, broker, database, mail, monitoring, exporter, load.
+# Installs what the named parts need and what is missing:
+#   python, broker, database, mail, monitoring, exporter, load, engine.
 # A second run finds everything in place and changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -181,6 +182,18 @@ load() {
     echo "$wanted" >$stamp
 }
 
+# Docker, what reads docker-compose.yml, and what builds images without a registry.
+engine() {
+    local missing=()
+    command -v dockerd >/dev/null || missing+=(docker.io)
+    command -v docker-compose >/dev/null || missing+=(docker-compose)
+    command -v debootstrap >/dev/null || missing+=(debootstrap)
+    [ ${#missing[@]} -eq 0 ] || packages "${missing[@]}"
+    # In Debian 13 it is a package of its own.
+    command -v docker >/dev/null || packages docker-cli
+    [ ${#missing[@]} -eq 0 ] || disable_at_boot docker.service docker.socket containerd.service
+}
+
 # In an environment of its own: its pins are older than ours.
 exporter() {
     if ! "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
@@ -198,7 +211,7 @@ exporter() {
 
 for part in "$@"; do
     case $part in
-    python | broker | database | mail | monitoring | exporter | load) "$part" ;;
+    python | broker | database | mail | monitoring | exporter | load | engine) "$part" ;;
     *) fail "unknown part: $part" ;;
     esac
 done

@@ -11,12 +11,14 @@ def age(stack: Stack, name: str) -> float:
     return time.time() - stack.health_file(name).stat().st_mtime
 
 
-def test_a_worker_that_hangs_no_longer_touches_its_health_file(stack: Stack) -> None:
+def test_a_worker_whose_event_loop_hangs_no_longer_touches_its_health_file(stack: Stack) -> None:
     # Given two workers that are well
-    stack.start("inventory-worker", "order-worker")
+    stack.start("inventory-worker", module="tests.support.standing_still.inventory_worker")
+    stack.start("order-worker")
+    eventually(lambda: _assert_ready(stack, "inventory-worker"))
 
-    # When one hangs
-    stack.signal("inventory-worker", signal.SIGSTOP)
+    # When the event loop of one hangs, while its threads and its connection are there
+    stack.signal("inventory-worker", signal.SIGUSR2)
 
     # Then its health file grows old, beyond several of its intervals, and the other's does not
     def grown_old() -> None:
@@ -53,6 +55,10 @@ def test_a_worker_without_the_broker_has_no_health_file(stack: Stack) -> None:
         assert all(stack.health_file(name).exists() for name in workers)
 
     eventually(back, within=60)
+
+
+def _assert_ready(stack: Stack, name: str) -> None:
+    assert " ready." in stack.log(name)
 
 
 def _assert_fresh(stack: Stack, name: str) -> None:

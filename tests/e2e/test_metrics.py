@@ -117,6 +117,10 @@ def test_the_metrics_count_what_happened(running: Stack) -> None:
         assert [metrics[confirmed % t] for t in ("created", "confirmed", "cancelled")] == [4, 2, 1]
         assert metrics["orders_outbox_unsent"] == 0
         assert metrics["orders_database_up"] == 1
+        # And for how long it keeps what it shows the age of
+        for table, days in (("outbox", 14), ("inbox", 30), ("idempotency_keys", 30)):
+            assert metrics[f'orders_retention_seconds{{table="{table}"}}'] == days * 86_400
+            assert f'orders_oldest_row_seconds{{table="{table}"}}' in metrics
 
     eventually(left)
 

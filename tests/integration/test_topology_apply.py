@@ -56,8 +56,8 @@ def broker(vhost: Any) -> Iterator["Broker"]:
     client.close()
 
 
-def orderctl(env: dict[str, str], *arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments, env=env)
+def orderctl(env: dict[str, str], *arguments: str, answer: str | None = None) -> Result:
+    return CliRunner().invoke(main, arguments, env=env, input=answer)
 
 
 def differences(env: dict[str, str]) -> list[str]:
@@ -454,3 +454,56 @@ def test_a_message_that_cannot_be_put_back_stays_parked(
 def test_redrive_needs_to_be_told_what(applied: dict[str, str]) -> None:
     assert orderctl(applied, "parked", "redrive", "inventory").exit_code == 64
     assert orderctl(applied, "parked", "redrive", "inventory", "--all", "--id", "x").exit_code == 64
+
+
+def test_a_discarded_message_is_shown_once_more_and_gone_and_the_others_stay_in_order(
+    channel: Channel, applied: dict[str, str]
+) -> None:
+    # given messages of three events, one of them parked twice
+    for event_id in ("e-1", "e-2", "e-3", "e-2"):
+        park(channel, event_id)
+
+    # when
+    result = orderctl(applied, "parked", "discard", "inventory", "--id", "e-2", "--yes", "--json")
+
+    # then
+    assert (result.exit_code, result.stderr) == (0, "inventory: 2 deleted for ever\n")
+    shown = json.loads(result.stdout)
+    assert [(m["id"], m["exception"]) for m in shown] == [("e-2", "ValueError")] * 2
+    assert json.loads(shown[0]["body"]) == [[], {"event": {"subject": "an-order"}}, {}]
+    assert [message["id"] for message in parked(applied)] == ["e-1", "e-3"]
+    assert waiting(channel, "inventory.queue") == []
+
+
+def test_nothing_is_discarded_by_halves(channel: Channel, applied: dict[str, str]) -> None:
+    # given
+    park(channel, "e-1")
+    discard = ("parked", "discard", "inventory", "--yes", "--id", "e-1", "--id", "e-9")
+
+    # when one of the events is not parked
+    result = orderctl(applied, *discard)
+
+    # then
+    assert (result.exit_code, result.stderr) == (1, "Error: not parked by inventory: e-9\n")
+    assert [message["id"] for message in parked(applied)] == ["e-1"]
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n\n", ["e-1"]), ("", ["e-1"]), ("y\n", [])])
+def test_discard_asks_first(
+    channel: Channel, applied: dict[str, str], answer: str, left: list[str]
+) -> None:
+    # given
+    park(channel, "e-1")
+
+    # when
+    result = orderctl(applied, "parked", "discard", "inventory", "--id", "e-1", answer=answer)
+
+    # then
+    assert "inventory: delete e-1 for ever?" in result.stderr
+    assert result.exit_code == (1 if left else 0)
+    assert ("no way" in result.stdout) is (not left)
+    assert [message["id"] for message in parked(applied)] == left
+
+
+def test_discard_needs_to_be_told_what(applied: dict[str, str]) -> None:
+    assert orderctl(applied, "parked", "discard", "inventory").exit_code == 64

@@ -17,6 +17,8 @@ _ALWAYS = {"alertname", "__name__"}
 
 ALERTS = re.findall(r"- alert: (\w+)", RULES.read_text())
 
+DAY = 86400
+
 
 @dataclass(frozen=True)
 class Case:
@@ -27,6 +29,14 @@ class Case:
     good: dict[str, str]
     #: What each alert that fires is about.
     about: tuple[dict[str, str], ...] = ({},)
+
+
+def _requests(route: str, status: str) -> str:
+    return f'orders_http_request_seconds_count{{route="{route}",status="{status}"}}'
+
+
+def _rows(metric: str, table: str) -> str:
+    return f'orders_{metric}_seconds{{service="order",process="order-relay",table="{table}"}}'
 
 
 CASES = {
@@ -108,6 +118,42 @@ CASES = {
         bad={'up{job="orders",process="order-worker"}': "1 0x20"},
         good={'up{job="orders",process="order-worker"}': "1 0 1x20"},
         about=({"job": "orders", "process": "order-worker"},),
+    ),
+    "OnlookerDown": Case(
+        at="10m",
+        bad={'up{job="flower"}': "1 0x20", 'up{job="exporter"}': "1 0x20"},
+        # It was restarted, and others are not meant.
+        good={'up{job="flower"}': "1 1 0 0 1x20", 'up{job="orders"}': "0x20"},
+        about=({"job": "exporter"}, {"job": "flower"}),
+    ),
+    "RequestsRefused": Case(
+        at="10m",
+        # Two in a hundred.
+        bad={
+            _requests("/orders", "201"): "0+980x20",
+            _requests("/orders", "503"): "0+20x20",
+        },
+        good={
+            _requests("/orders", "201"): "0+1000x20",
+            _requests("/orders", "503"): "0 100x20",
+            # A probe's answer, to each load balancer that asks.
+            _requests("/readyz", "503"): "0+1000x20",
+        },
+    ),
+    "RetentionBehind": Case(
+        at="90m",
+        bad={
+            _rows("oldest_row", "outbox"): f"{16 * DAY}x100",
+            _rows("retention", "outbox"): f"{14 * DAY}x100",
+        },
+        good={
+            # The next pass takes it.
+            _rows("oldest_row", "outbox"): f"{14 * DAY + 60}x100",
+            _rows("retention", "outbox"): f"{14 * DAY}x100",
+            _rows("oldest_row", "inbox"): f"{16 * DAY}x100",
+            _rows("retention", "inbox"): f"{30 * DAY}x100",
+        },
+        about=({"service": "order", "table": "outbox"},),
     ),
     "MailStuck": Case(
         at="10m",

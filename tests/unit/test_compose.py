@@ -453,7 +453,7 @@ def test_the_tests_on_containers_run_on_the_images_of_the_compose_file() -> None
     for name in ("rabbitmq", "postgres"):
         variable, default = re.findall(r"\{([A-Z_]+):-(.+)\}", SERVICES[name]["image"])[0]
         assert f'os.environ.get("{variable}", "{default}")' in source
-        assert f'"${{{variable}:-{default}}}"' in (ROOT / ".ci/run").read_text()
+        assert f'"${{{variable}:-{default}}}"' in (ROOT / ".ci/containers").read_text()
 
 
 # --- Secrets ------------------------------------------------------------------------------------

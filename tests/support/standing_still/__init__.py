@@ -1,0 +1,1 @@
+"""Processes whose event loop stands still while a test wants it."""
