@@ -21,7 +21,6 @@ from sqlalchemy import URL, func, select, text, update
 from common.db import Sessions, engine, sessions, transaction
 from common.errors import Permanent, Transient
 from common.settings import DatabaseSettings
-from deploy.local.ports import free_ports
 from notification_worker import address, backlog
 from notification_worker.delivery import Delivery
 from notification_worker.models import Notification
@@ -29,6 +28,7 @@ from notification_worker.settings import MailerSettings
 from notification_worker.smtp import Transport, Unreachable
 from tests.support.eventually import eventually
 from tests.support.mailbox import Mailbox
+from tests.support.workers import own_ports
 
 CONTEXT = {
     "currency": "EUR",
@@ -410,7 +410,7 @@ def test_without_the_encryption_that_is_asked_for_nothing_is_sent() -> None:
 @contextmanager
 def listening(handler: _Refusing) -> Iterator[int]:
     controller = Controller(
-        handler, hostname="127.0.0.1", port=free_ports().smtp_port, enable_SMTPUTF8=False
+        handler, hostname="127.0.0.1", port=own_ports().smtp_port, enable_SMTPUTF8=False
     )
     controller.start()
     try:

@@ -20,7 +20,7 @@ from common.settings import BrokerSettings, broker_url
 from console.actions import topology
 from console.settings import TopologySettings
 from deploy.local import REPOSITORY, credentials
-from deploy.local.ports import Ports, free_ports
+from deploy.local.ports import Ports
 from deploy.local.programs import API_ENVIRONMENT, PROGRAMS, Health, Program, filled
 from order_app import keys
 from tests.support.databases import TestDatabase
@@ -28,6 +28,7 @@ from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
 from tests.support.mailbox import Mailbox
 from tests.support.vhosts import Vhost
+from tests.support.workers import own_ports
 
 #: Seconds before each further attempt: short, so that a test sees all of them.
 RETRY_TIERS = (0.4, 0.8, 1.6)
@@ -46,7 +47,7 @@ class Stack:
     mailbox: Mailbox
     databases: Mapping[str, TestDatabase]
     directory: Path
-    ports: Ports = field(default_factory=free_ports)
+    ports: Ports = field(default_factory=own_ports)
     extra: dict[str, str] = field(default_factory=dict)
     #: Where each program shows its metrics; the API always does, others need one.
     metrics_ports: dict[str, int] = field(default_factory=dict)
