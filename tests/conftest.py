@@ -176,6 +176,23 @@ def mailbox() -> Iterator[Mailbox]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def shared_stack(
+    servers: Infrastructure, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """The same as `stack`, for tests of one module that hold apart what each has ordered.
+
+    Not for one that takes a process or the broker away.
+    """
+    with (
+        databases.fresh() as database_of,
+        fresh_vhost(servers) as vhost,
+        Mailbox.running() as mailbox,
+        Stack.on(servers, database_of, vhost, mailbox, tmp_path_factory.mktemp("shared")) as ready,
+    ):
+        yield ready
+
+
 @pytest.fixture
 def stack(
     servers: Infrastructure,

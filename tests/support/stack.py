@@ -124,6 +124,13 @@ class Stack:
         for program in programs:
             self.wait_until_healthy(alias or program.name)
 
+    def start_failing(self) -> None:
+        """Start an inventory that fails as the customer's address asks for."""
+        attempts = self.directory / "attempts"
+        attempts.mkdir(exist_ok=True)
+        self.extra["ATTEMPTS"] = str(attempts)
+        self.start("inventory-worker", module="tests.support.failing.inventory_worker")
+
     def trace(self) -> None:
         """Start the span store, and let every process that is started from now on record spans."""
         self.start("spans")
