@@ -185,8 +185,9 @@ class Stack:
 
     def wait_until_dead(self, name: str) -> int:
         """Wait until a process has ended by itself; returns how."""
-        process = self._running.pop(name)
-        status = process.wait(timeout=60)
+        # Known until it has ended: what does not end is ended with the others.
+        status = self._running[name].wait(timeout=60)
+        del self._running[name]
         (self.directory / "health" / name).unlink(missing_ok=True)
         return status
 
@@ -287,9 +288,9 @@ class Stack:
 
     @property
     def client(self) -> httpx.Client:
-        """A client of the API, with the key; each request may take ten seconds."""
+        """A client of the API, with the key; each request may take a minute."""
         bearer = {"Authorization": f"Bearer {self.api_key}"}
-        return httpx.Client(base_url=self.url, headers=bearer, timeout=10)
+        return httpx.Client(base_url=self.url, headers=bearer, timeout=60)
 
     def make_key(self, *scopes: keys.Scope) -> str:
         """Make a key to the API."""
