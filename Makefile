@@ -34,9 +34,9 @@ reset: ## stop everything and delete all data, without asking
 env: ## print the addresses and keys as `export` lines, for a shell to eval
 	@$(local) env
 
-test: ## run the tests; T="tests/unit -k outbox" for some of them
+test: ## run the tests, side by side; T="tests/unit -k outbox" for some, N=0 for one by one
 	@deploy/local/install.sh python broker database monitoring exporter
-	@.venv/bin/pytest $(T)
+	@.venv/bin/pytest -n $(or $(N),auto) --dist worksteal $(T)
 
 test-containers: ## run tests on a broker and a database in containers; needs Docker
 	@deploy/local/install.sh python

@@ -1,4 +1,4 @@
-"""What tests share: one private broker and database server, and on them, for each test, its own."""
+"""What a worker's tests share: a private broker and database server, and on them, each its own."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +17,7 @@ from tests.support.infrastructure import Infrastructure, infrastructure
 from tests.support.mailbox import Mailbox
 from tests.support.stack import Stack
 from tests.support.vhosts import Vhost, fresh_vhost
+from tests.support.workers import clear, number_of_workers, own_state
 
 Environment = dict[str, str]
 
@@ -27,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--state",
         type=Path,
         default=Path(__file__).parents[1] / ".run-test",
-        help="directory of the private broker and database of this run",
+        help="directory of the private brokers and databases of this run",
     )
     parser.addoption(
         "--mixture",
@@ -49,10 +50,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return what `-n auto` means."""
+    return number_of_workers()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Remove what a killed run has left, whatever its workers were, before any worker starts."""
+    if not hasattr(session.config, "workerinput"):
+        clear(session.config.getoption("state"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave no empty directory."""
+    state: Path = session.config.getoption("state")
+    if not hasattr(session.config, "workerinput") and state.is_dir() and not any(state.iterdir()):
+        state.rmdir()
+
+
 @pytest.fixture(scope="session")
 def servers(pytestconfig: pytest.Config) -> Iterator[Infrastructure]:
-    """The broker and the database server of this run, beside whatever else runs."""
-    state = pytestconfig.getoption("state")
+    """The broker and the database server of this worker, beside whatever else runs."""
+    state = own_state(pytestconfig.getoption("state"))
     if pytestconfig.getoption("infrastructure") == "containers":
         # Here, because nothing else needs a library for Docker.
         from tests.support.containers import containers
@@ -155,6 +174,23 @@ def mailbox() -> Iterator[Mailbox]:
     """An SMTP server that keeps what it gets."""
     with Mailbox.running() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def shared_stack(
+    servers: Infrastructure, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """The same as `stack`, for tests of one module that hold apart what each has ordered.
+
+    Not for one that takes a process or the broker away.
+    """
+    with (
+        databases.fresh() as database_of,
+        fresh_vhost(servers) as vhost,
+        Mailbox.running() as mailbox,
+        Stack.on(servers, database_of, vhost, mailbox, tmp_path_factory.mktemp("shared")) as ready,
+    ):
+        yield ready
 
 
 @pytest.fixture

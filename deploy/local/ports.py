@@ -23,6 +23,9 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 #: Below it no port is ever given to an outgoing connection, see `ip_local_port_range`.
 FIRST_EPHEMERAL_PORT = 32_768
 
+#: Those that a run beside others chooses from.
+CHOICE = range(20_000, FIRST_EPHEMERAL_PORT)
+
 #: Seconds for which Linux keeps the port of a closed connection, and one more.
 TIME_WAIT = 61.0
 
@@ -98,10 +101,11 @@ def configured_ports(env_file: Path) -> Ports:
         raise Problem(f"{name}{reason}; see .env and the environment") from None
 
 
-def free_ports() -> Ports:
+def free_ports(choice: range = CHOICE) -> Ports:
     """Return ports that nothing listens on now, chosen at random, for a run beside others."""
     names = list(Ports.model_fields)
-    candidates = random.sample(range(20_000, FIRST_EPHEMERAL_PORT), 20 * len(names))
+    # Not the seeded generator: two runs with the same seed would choose the same.
+    candidates = random.SystemRandom().sample(choice, 20 * len(names))
     free = [port for port in candidates if is_free(port)]
     return Ports.model_validate(dict(zip(names, free, strict=False)))
 

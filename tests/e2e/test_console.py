@@ -11,11 +11,11 @@ from pydantic import SecretStr
 from console.settings import ConsoleSettings
 from console.web.app import create_app
 from deploy.local import credentials
-from deploy.local.ports import free_ports
 from deploy.local.programs import PROGRAMS, Health
 from tests.support.eventually import eventually
 from tests.support.prometheus import Prometheus
 from tests.support.stack import Stack
+from tests.support.workers import own_ports
 
 PASSWORD = "a password of the tests"
 LOGIN = ("operator", PASSWORD)
@@ -24,7 +24,7 @@ LOGIN = ("operator", PASSWORD)
 @pytest.fixture
 def running(stack: Stack) -> Stack:
     """A system that shows metrics and records spans, with stock."""
-    ports = free_ports()
+    ports = own_ports()
     stack.metrics_ports |= {
         program.name: ports.of(program.metrics_variable)
         for program in PROGRAMS

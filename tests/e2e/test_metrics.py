@@ -10,11 +10,11 @@ import pytest
 
 from console.authority import Authority
 from deploy.grafana.dashboards import DASHBOARDS
-from deploy.local.ports import free_ports
 from deploy.local.programs import PROGRAMS, Health
 from tests.support.eventually import eventually
 from tests.support.prometheus import Prometheus
 from tests.support.stack import Stack
+from tests.support.workers import own_ports
 
 (EXPORTER,) = (program for program in PROGRAMS if program.name == "exporter")
 
@@ -25,7 +25,7 @@ def counting(stack: Stack, tmp_path: Path) -> Stack:
     (tmp_path / "attempts").mkdir()
     stack.extra["ATTEMPTS"] = str(tmp_path / "attempts")
     stack.stock(TEA=100)
-    ports = free_ports()
+    ports = own_ports()
     stack.metrics_ports |= {
         program.name: ports.of(program.metrics_variable)
         for program in PROGRAMS

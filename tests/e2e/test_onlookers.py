@@ -1,15 +1,14 @@
-"""Flower and the exporter show the workers and their tasks, and nothing that is not theirs."""
+"""Flower and the exporter hear every worker, also after trouble, and of the right broker only."""
 
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from console.actions import topology
 from console.authority import Authority
-from deploy.local import credentials
 from deploy.local.programs import PROGRAMS
+from tests.e2e.test_flower import flower, rows, start_with_flower
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
@@ -22,96 +21,10 @@ ONLOOKERS = [
 ]
 
 
-def flower(stack: Stack, path: str, password: str | None = None) -> httpx.Response:
-    """Ask Flower, as the operator unless another password is given."""
-    known = (stack.servers.secrets_dir / credentials.FLOWER).read_text().strip()
-    url = f"http://127.0.0.1:{stack.ports.flower_port}{path}"
-    return httpx.get(url, auth=("operator", password or known), timeout=10)
-
-
-def rows(stack: Stack) -> list[dict[str, Any]]:
-    """Every task that Flower shows."""
-    return list(flower(stack, "/api/tasks").raise_for_status().json().values())
-
-
 @pytest.fixture
-def watched(stack: Stack, tmp_path: Path) -> Stack:
+def watched(stack: Stack) -> Stack:
     """A running system, with Flower, and an inventory that fails as the address asks for."""
-    (tmp_path / "attempts").mkdir()
-    stack.extra["ATTEMPTS"] = str(tmp_path / "attempts")
-    stack.stock(TEA=100)
-    stack.start("flower")
-    stack.start("inventory-worker", module="tests.support.failing.inventory_worker")
-    stack.start(
-        "api", "order-worker", "order-relay", "inventory-relay", "notification-worker", "beat"
-    )
-    return stack
-
-
-def test_an_event_is_one_row_for_each_service_that_handles_it(watched: Stack) -> None:
-    # when
-    order_id = watched.place(("TEA", 1))
-    assert watched.decided(order_id)[0] == "CONFIRMED"
-
-    # then both consumers of the event have a row of their own, found by the order's id
-    def shown() -> None:
-        handled = {
-            (row["name"], row["worker"], row["state"], row["result"])
-            for row in rows(watched)
-            if order_id in row["kwargs"]
-        }
-        assert handled == {
-            ("order.created", "inventory@inventory", "SUCCESS", "'handled'"),
-            ("order.created", "notification@notification", "SUCCESS", "'handled'"),
-            ("stock.reserved", "order@order", "SUCCESS", "'handled'"),
-            ("order.confirmed", "notification@notification", "SUCCESS", "'handled'"),
-        }
-
-    eventually(shown)
-
-
-def test_no_row_tells_of_a_customer(watched: Stack) -> None:
-    # when an order is handled, one is tried again, and one is parked
-    for name in ("ada.lovelace", "twice", "permanent"):
-        watched.place(("TEA", 1), email=f"{name}@customer.example")
-
-    # then Flower shows how each ended
-    def ended() -> None:
-        states = {row["state"] for row in rows(watched) if row["name"] == "order.created"}
-        assert states >= {"SUCCESS", "FAILURE"}
-        assert flower(watched, "/metrics").text.count('type="task-retried"') > 0
-
-    eventually(ended)
-
-    # And nothing of what was ordered, by whom
-    for row in rows(watched):
-        assert "customer.example" not in str(row)
-        assert "TEA" not in str(row)
-        assert row["args"] == "()"
-        assert row["traceback"] is None
-
-
-def test_flower_asks_for_a_password_and_takes_no_command(watched: Stack) -> None:
-    url = f"http://127.0.0.1:{watched.ports.flower_port}"
-    for path in ("/", "/tasks", "/broker", "/api/tasks", "/api/workers"):
-        assert httpx.get(f"{url}{path}", timeout=10).status_code == 401, path
-        assert flower(watched, path, password="wrong").status_code == 401, path
-        assert flower(watched, path).status_code == 200, path
-
-    # And the right password is no way to stop a worker
-    password = (watched.servers.secrets_dir / credentials.FLOWER).read_text().strip()
-    for command in ("worker/shutdown/order@order", "task/send-task/order.created"):
-        refused = httpx.post(
-            f"{url}/api/{command}", auth=("operator", password), json={"args": []}, timeout=10
-        )
-        assert refused.status_code == 403, command
-
-
-def test_flower_shows_how_full_the_queues_are(watched: Stack) -> None:
-    page = flower(watched, "/broker").text
-
-    assert "inventory.queue" in page
-    assert "management API call failed" not in watched.log("flower")
+    return start_with_flower(stack)
 
 
 def test_events_that_nobody_takes_hold_up_no_order(watched: Stack) -> None:

@@ -102,10 +102,16 @@ def test_an_order_that_nobody_decides_is_cancelled_at_its_deadline(stack: Stack)
     assert stack.order(order_id)["reason"] == "deadline"
 
 
-def deliveries(stack: Stack, worker: str, event_type: str) -> int:
-    """How often a worker was given an event of a type."""
+def deliveries(stack: Stack, worker: str, event_type: str, order_id: str | None = None) -> int:
+    """How often a worker was given an event of a type, of one order or of any."""
     lines = [json.loads(line) for line in stack.log(worker).splitlines() if line.startswith("{")]
-    return sum(1 for line in lines if line.get("event_type") == event_type and "attempt" in line)
+    return sum(
+        1
+        for line in lines
+        if line.get("event_type") == event_type
+        and "attempt" in line
+        and order_id in (None, line["order_id"])
+    )
 
 
 def _assert_mails(stack: Stack, count: int) -> None:

@@ -21,7 +21,7 @@ def test_beyond_its_queue_the_api_refuses_and_what_it_accepts_is_there(stack: St
         # when more order than may wait, and the database goes on
         with ThreadPoolExecutor(CLIENTS) as pool:
             answers = [pool.submit(stack.post_order, ("TEA", 1)) for _ in range(CLIENTS)]
-            eventually(lambda: _assert_all_ask(stack))
+            eventually(lambda: _assert_all_ask(stack), within=50)
             eventually(lambda: _assert_blocked(stack))
             connection.rollback()
             responses = [answer.result() for answer in answers]

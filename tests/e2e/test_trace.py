@@ -1,7 +1,6 @@
 """One order is one trace: what a request leads to, in every process, as the span store has it."""
 
 import json
-from pathlib import Path
 
 import pytest
 from kombu.message import Message
@@ -67,13 +66,9 @@ def spans(stack: Stack, order_id: str) -> list[SpanRow]:
         return store.find(session, order_id)
 
 
-def test_every_attempt_of_a_handler_that_fails_twice_is_in_the_trace(
-    traced: Stack, tmp_path: Path
-) -> None:
+def test_every_attempt_of_a_handler_that_fails_twice_is_in_the_trace(traced: Stack) -> None:
     # Given an inventory whose handler fails as the customer's address asks for
-    (tmp_path / "attempts").mkdir()
-    traced.extra["ATTEMPTS"] = str(tmp_path / "attempts")
-    traced.start("inventory-worker", module="tests.support.failing.inventory_worker")
+    traced.start_failing()
     traced.start("api", "order-worker", "order-relay", "inventory-relay", "beat")
 
     # When orders come that fail twice, and for good, each alone: what fails in a batch is tried

@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import Iterator
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from flask.testing import FlaskClient
@@ -28,7 +28,8 @@ from tests.support.api_client import key_of, with_key
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
-NOWHERE = f"/orders/{uuid4()}"
+SOME_ID = UUID("3b1e6a2c-58d4-4f0e-8b7a-c92d10f4e6a5")
+NOWHERE = f"/orders/{SOME_ID}"
 
 
 @pytest.fixture
@@ -274,7 +275,7 @@ def test_an_unknown_order_is_not_found(order_api: FlaskClient) -> None:
         problem(response, 404)
 
 
-@pytest.mark.parametrize("order_id", ["x", "%00", "%ff", uuid4().hex, "{" + str(uuid4()) + "}"])
+@pytest.mark.parametrize("order_id", ["x", "%00", "%ff", SOME_ID.hex, f"{{{SOME_ID}}}"])
 def test_an_id_that_is_none_is_refused(order_api: FlaskClient, order_id: str) -> None:
     for response in (
         order_api.get(f"/orders/{order_id}"),

@@ -113,10 +113,10 @@ def test_an_alarm_is_named_while_it_lasts(
     # when
     with servers.limited(command, limit, usual):
         # then
-        eventually(lambda: _assert_found(well, {(kind, "orders@localhost")}), within=30)
+        eventually(lambda: _assert_found(well, {(kind, "orders@localhost")}), within=60)
 
     # and when it is over
-    eventually(lambda: _assert_found(well, set()), within=30)
+    eventually(lambda: _assert_found(well, set()), within=60)
 
 
 def test_an_unreachable_broker_is_told_in_one_line(operator_env: dict[str, str]) -> None:

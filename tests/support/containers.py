@@ -15,10 +15,11 @@ from testcontainers.core.container import DockerContainer
 from deploy.compose import secret_files
 from deploy.local import REPOSITORY, broker, certificates, credentials, database, leftovers
 from deploy.local.health import Check, accepts_connections, answers
-from deploy.local.ports import Ports, free_ports
+from deploy.local.ports import Ports
 from deploy.local.stack import write_operator_environment
 from deploy.local.state import StateDirectory, create_state, delete_state, empty_state, only_one
 from tests.support.infrastructure import Infrastructure
+from tests.support.workers import own_ports
 
 #: Of the docker-compose.yml, too.
 RABBITMQ_IMAGE = os.environ.get("RABBITMQ_IMAGE", "rabbitmq:4-management")
@@ -92,7 +93,7 @@ def containers(state_dir: Path) -> Iterator[Infrastructure]:
     with only_one(state):
         leftovers.stop(state)
         empty_state(state)
-        state, ports = create_state(state_dir), free_ports()
+        state, ports = create_state(state_dir), own_ports()
         secret_files.write(state.secrets)
         certificates.prepare(state)
         write_operator_environment(state, ports)

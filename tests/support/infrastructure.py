@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol
 
 from deploy.local import broker, certificates, credentials, database, leftovers
-from deploy.local.ports import free_ports
 from deploy.local.process import Process
 from deploy.local.stack import INFRASTRUCTURE, write_operator_environment
 from deploy.local.state import (
@@ -20,6 +19,7 @@ from deploy.local.state import (
 )
 from deploy.local.supervision import Supervision
 from deploy.local.watch import Watch
+from tests.support.workers import own_ports
 
 
 class Broker(Protocol):
@@ -121,7 +121,7 @@ def infrastructure(state_dir: Path, *, durable: bool = False) -> Iterator[Infras
 
 @contextmanager
 def _running(state: StateDirectory, durable: bool) -> Iterator[Infrastructure]:
-    ports = free_ports()
+    ports = own_ports()
     credentials.generate(state.secrets)
     certificates.prepare(state)
     write_operator_environment(state, ports)

@@ -9,7 +9,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from deploy.local.ports import free_ports
+from tests.support.workers import own_ports
 
 
 class Mailbox:
@@ -18,7 +18,7 @@ class Mailbox:
     def __init__(self) -> None:
         self.messages: list[EmailMessage] = []
         self._answer: str | None = None
-        self.port = free_ports().smtp_port
+        self.port = own_ports().smtp_port
         self._controller: Controller | None = None
 
     @classmethod

@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 
 from deploy.local import prometheus
-from deploy.local.ports import free_ports
 from deploy.local.programs import PROGRAMS
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
+from tests.support.workers import own_ports
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Prometheus:
             interval=1,
         )
         (directory / "prometheus.yml").write_text(text)
-        port = free_ports().prometheus_port
+        port = own_ports().prometheus_port
         with (directory / "log").open("w") as log:
             server = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *prometheus.command(directory, port)],

@@ -20,7 +20,7 @@ from common.settings import BrokerSettings, broker_url
 from console.actions import topology
 from console.settings import TopologySettings
 from deploy.local import REPOSITORY, credentials
-from deploy.local.ports import Ports, free_ports
+from deploy.local.ports import Ports
 from deploy.local.programs import API_ENVIRONMENT, PROGRAMS, Health, Program, filled
 from order_app import keys
 from tests.support.databases import TestDatabase
@@ -28,6 +28,7 @@ from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
 from tests.support.mailbox import Mailbox
 from tests.support.vhosts import Vhost
+from tests.support.workers import own_ports
 
 #: Seconds before each further attempt: short, so that a test sees all of them.
 RETRY_TIERS = (0.4, 0.8, 1.6)
@@ -46,7 +47,7 @@ class Stack:
     mailbox: Mailbox
     databases: Mapping[str, TestDatabase]
     directory: Path
-    ports: Ports = field(default_factory=free_ports)
+    ports: Ports = field(default_factory=own_ports)
     extra: dict[str, str] = field(default_factory=dict)
     #: Where each program shows its metrics; the API always does, others need one.
     metrics_ports: dict[str, int] = field(default_factory=dict)
@@ -123,6 +124,13 @@ class Stack:
         for program in programs:
             self.wait_until_healthy(alias or program.name)
 
+    def start_failing(self) -> None:
+        """Start an inventory that fails as the customer's address asks for."""
+        attempts = self.directory / "attempts"
+        attempts.mkdir(exist_ok=True)
+        self.extra["ATTEMPTS"] = str(attempts)
+        self.start("inventory-worker", module="tests.support.failing.inventory_worker")
+
     def trace(self) -> None:
         """Start the span store, and let every process that is started from now on record spans."""
         self.start("spans")
@@ -177,8 +185,9 @@ class Stack:
 
     def wait_until_dead(self, name: str) -> int:
         """Wait until a process has ended by itself; returns how."""
-        process = self._running.pop(name)
-        status = process.wait(timeout=60)
+        # Known until it has ended: what does not end is ended with the others.
+        status = self._running[name].wait(timeout=60)
+        del self._running[name]
         (self.directory / "health" / name).unlink(missing_ok=True)
         return status
 
@@ -279,9 +288,9 @@ class Stack:
 
     @property
     def client(self) -> httpx.Client:
-        """A client of the API, with the key; each request may take ten seconds."""
+        """A client of the API, with the key; each request may take a minute."""
         bearer = {"Authorization": f"Bearer {self.api_key}"}
-        return httpx.Client(base_url=self.url, headers=bearer, timeout=10)
+        return httpx.Client(base_url=self.url, headers=bearer, timeout=60)
 
     def make_key(self, *scopes: keys.Scope) -> str:
         """Make a key to the API."""

@@ -1,0 +1,79 @@
+"""The workers of a test run keep out of each other's way, and leave nothing behind."""
+
+import os
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deploy.local.leftovers import MARK
+from deploy.local.state import create_state, only_one
+from tests.support.workers import clear, own_ports, own_state
+
+
+def become(monkeypatch: pytest.MonkeyPatch, worker: str, count: int) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", str(count))
+
+
+def test_no_two_workers_choose_the_same_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: dict[int, str] = {}
+    for worker in ("gw0", "gw1", "gw2"):
+        become(monkeypatch, worker, 3)
+        for _ in range(20):
+            for port in own_ports().model_dump().values():
+                assert chosen.setdefault(port, worker) == worker
+
+
+def test_the_seed_of_a_run_does_not_choose_its_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    become(monkeypatch, "gw0", 1)
+    found = []
+    for _ in range(2):
+        # when: each test begins so
+        random.seed(1)
+        found.append(own_ports())
+
+    # then
+    assert found[0] != found[1]
+
+
+def test_each_worker_has_a_directory_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    become(monkeypatch, "gw0", 2)
+    first = own_state(tmp_path)
+    become(monkeypatch, "gw1", 2)
+    second = own_state(tmp_path)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER")
+
+    assert len({first, second, own_state(tmp_path)}) == 3
+
+
+def test_what_a_killed_run_has_left_is_ended_and_deleted(tmp_path: Path) -> None:
+    # given a server of a worker that a smaller run would not have
+    root = tmp_path / "run"
+    state = create_state(root / "gw7")
+    server = subprocess.Popen(["/bin/sleep", "600"], env=os.environ | {MARK: str(state.path)})
+
+    # when
+    clear(root)
+
+    # then
+    assert server.wait(timeout=10) != 0
+    assert not root.exists()
+
+
+def test_a_run_at_work_and_what_is_nobodys_stay(tmp_path: Path) -> None:
+    # given
+    state = create_state(tmp_path / "gw0")
+    other = tmp_path / "other"
+    other.mkdir()
+
+    # when
+    with only_one(state):
+        clear(tmp_path)
+
+    # then
+    assert state.secrets.is_dir()
+    assert other.is_dir()
