@@ -68,6 +68,8 @@ class Unsent:
                     yield unsent
             finally:
                 if not connection.invalidated:
+                    # Marks are committed first: who gets the lock next must see them.
+                    unsent.write()
                     unsent._run(_UNLOCK)
 
     def hold(self) -> bool:

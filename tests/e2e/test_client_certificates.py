@@ -11,9 +11,12 @@ from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
 from tests.support.stack import Stack
 
-#: Not Flower, which must log in at the management API too, and not its like.
+#: Not Flower, which must log in at the management API too, nor its like.
+#: Nor the console, which connects only while somebody looks at a parking lot.
 BY_CERTIFICATE = [
-    p for p in PROGRAMS if p.name not in ("spans", "api") and p.health is not Health.METRICS
+    p
+    for p in PROGRAMS
+    if p.name not in ("spans", "api", "console") and p.health is not Health.METRICS
 ]
 
 

@@ -43,7 +43,8 @@ def test_a_renewal_under_load_loses_nothing(
 
         # And every client must connect anew
         eventually(lambda: differs(before, shown_certificates(servers)))
-        close_connections(stack)
+        # of which the broker's list, which is seconds old, may not know any yet
+        eventually(lambda: close_connections(stack))
         so_far = len(placed)
         eventually(lambda: placed_at_least(placed, so_far + 5))
     finally:
