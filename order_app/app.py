@@ -12,6 +12,7 @@ from order_app import (
     access_log,
     description,
     intake,
+    intake_groups,
     overload,
     problems,
     secure_headers,
@@ -54,6 +55,7 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
         intake.BIND: {"url": database.url(settings), **options, **intake.ENGINE_OPTIONS}
     }
     db.init_app(app)
+    intake_groups.install(app, patience=settings.database_statement_timeout)
     problems.install(app)
     secure_headers.install(app)
     access_log.install(app)
