@@ -13,60 +13,57 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import Connection
 
-from common import codec
+from common import codec, db
 from common.events import Event
+from common.statement import Statement, packed
 from order_app.domain import Order
 from order_app.idempotency import Claim
+from order_app.settings import ApiSettings
 
-#: Flask-SQLAlchemy's name for the intake's own connections. One statement is a transaction by
-#: itself: they never begin one, so that none is a round trip more, nor has to be ended.
+#: Flask-SQLAlchemy's name for the intake's own connections.
 BIND = "intake"
-ENGINE_OPTIONS = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
-
-#: In the `info` of a connection that knows the statement.
-_PREPARED = "place_orders"
 
 #: `fresh` are the orders whose key stands for none yet. Of two requests with the same key, the
 #: second waits for the first's commit at the key's row, or comes behind it in the same group; two
 #: groups claim in the order of the keys, so that none waits for one that waits for it.
-_PREPARE = """
-PREPARE place_orders (json) AS
-WITH asked AS (
-    SELECT * FROM json_to_recordset($1) AS (
-        id uuid, customer_email text, currency text, total bigint, status text,
-        created_at timestamptz, deadline_at timestamptz, traceparent text, lines json,
-        event_id uuid, type text, event json, api_key text, key text, fingerprint text
+_PLACE = Statement(
+    "place_orders",
+    """
+    WITH asked AS (
+        SELECT * FROM json_to_recordset($1) AS (
+            id uuid, customer_email text, currency text, total bigint, status text,
+            created_at timestamptz, deadline_at timestamptz, traceparent text, lines json,
+            event_id uuid, type text, event json, api_key text, key text, fingerprint text
+        )
+    ), claimed AS (
+        INSERT INTO idempotency_keys (api_key, key, fingerprint, order_id)
+        SELECT api_key, key, fingerprint, id FROM asked WHERE key IS NOT NULL ORDER BY api_key, key
+        ON CONFLICT DO NOTHING
+        RETURNING order_id
+    ), fresh AS (
+        SELECT * FROM asked WHERE key IS NULL OR id IN (SELECT order_id FROM claimed)
+    ), placed AS (
+        INSERT INTO orders (
+            id, customer_email, currency, total, created_at, deadline_at, status, traceparent,
+            sequence
+        )
+        SELECT
+            id, customer_email, currency, total, created_at, deadline_at, status, traceparent, 1
+        FROM fresh
+    ), with_lines AS (
+        INSERT INTO order_lines (order_id, position, sku, quantity, unit_price)
+        SELECT fresh.id, line.position, line.sku, line.quantity, line.unit_price
+        FROM fresh, ROWS FROM (
+            json_to_recordset(fresh.lines) AS (sku text, quantity integer, unit_price bigint)
+        ) WITH ORDINALITY AS line (sku, quantity, unit_price, position)
+    ), told AS (
+        INSERT INTO outbox (event_id, type, subject, event)
+        SELECT event_id, type, id, event FROM fresh
     )
-), claimed AS (
-    INSERT INTO idempotency_keys (api_key, key, fingerprint, order_id)
-    SELECT api_key, key, fingerprint, id FROM asked WHERE key IS NOT NULL ORDER BY api_key, key
-    ON CONFLICT DO NOTHING
-    RETURNING order_id
-), fresh AS (
-    SELECT * FROM asked WHERE key IS NULL OR id IN (SELECT order_id FROM claimed)
-), placed AS (
-    INSERT INTO orders (
-        id, customer_email, currency, total, created_at, deadline_at, status, traceparent, sequence
-    )
-    SELECT
-        id, customer_email, currency, total, created_at, deadline_at, status, traceparent, 1
-    FROM fresh
-), with_lines AS (
-    INSERT INTO order_lines (order_id, position, sku, quantity, unit_price)
-    SELECT fresh.id, line.position, line.sku, line.quantity, line.unit_price
-    FROM fresh, ROWS FROM (
-        json_to_recordset(fresh.lines) AS (sku text, quantity integer, unit_price bigint)
-    ) WITH ORDINALITY AS line (sku, quantity, unit_price, position)
-), told AS (
-    INSERT INTO outbox (event_id, type, subject, event)
-    SELECT event_id, type, id, event FROM fresh
+    SELECT id FROM fresh
+    """,
+    "json",
 )
-SELECT id FROM fresh
-"""
-
-_EXECUTE = "EXECUTE place_orders (%s)"
-
-_encoder = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,17 +75,25 @@ class Placing:
     claim: Claim | None = None
 
 
+def engine_options(settings: ApiSettings) -> dict[str, object]:
+    """Return the options of the intake's own connections.
+
+    One statement is a transaction by itself: they never begin one, so that none is a round trip
+    more, nor has to be ended.
+    """
+    return db.engine_options(settings, pool_size=settings.api_pool_size, session=db.BY_KEY) | {
+        "isolation_level": "AUTOCOMMIT",
+        "pool_reset_on_return": None,
+    }
+
+
 def write(connection: Connection, placings: Sequence[Placing]) -> set[UUID]:
     """Insert the rows of new orders, in the caller's transaction.
 
     Returns the ids of those that are placed: the others' keys were claimed before.
     """
-    if _PREPARED not in connection.info:
-        connection.exec_driver_sql(_PREPARE)
-        connection.info[_PREPARED] = True
-    rows = _encoder.encode([_row(placing) for placing in placings])
-    placed = connection.exec_driver_sql(_EXECUTE, (rows.decode(),))
-    return {order_id if isinstance(order_id, UUID) else UUID(order_id) for (order_id,) in placed}
+    placed = _PLACE.run_on(connection, packed(map(_row, placings)))
+    return set(placed.scalars())
 
 
 def _row(placing: Placing) -> dict[str, Any]:

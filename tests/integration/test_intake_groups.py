@@ -21,6 +21,7 @@ from order_app.intake_groups import IntakeGroups
 from order_app.models import OrderRow
 from order_app.outbox import Cause
 from order_app.service import Placement
+from order_app.settings import ApiSettings
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 
@@ -30,9 +31,8 @@ LINES = (Line(sku="TEA", quantity=2, unit_price=1250), Line(sku="CUP", quantity=
 @pytest.fixture
 def engine(database_of: Callable[[str], TestDatabase]) -> Iterator[Engine]:
     """An engine as the intake's."""
-    settings = database_of("order").service_settings
-    options = db.engine_options(settings, pool_size=20)
-    made = create_engine(db.url(settings), **options, **intake.ENGINE_OPTIONS)
+    settings = ApiSettings(**database_of("order").settings, api_pool_size=20)
+    made = create_engine(db.url(settings), **intake.engine_options(settings))
     yield made
     made.dispose()
 
