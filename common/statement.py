@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import CursorResult
+from sqlalchemy import Connection, CursorResult
 from sqlalchemy.orm import Session
 
 
@@ -23,7 +23,10 @@ class Statement:
     def run(self, session: Session, *parameters: object) -> CursorResult[Any]:
         """Run it in the session's transaction, after what that has not written yet."""
         session.flush()
-        connection = session.connection()
+        return self.run_on(session.connection(), *parameters)
+
+    def run_on(self, connection: Connection, *parameters: object) -> CursorResult[Any]:
+        """Run it on a connection, in its transaction if it has one."""
         if self._name not in connection.info:
             connection.exec_driver_sql(self._prepare)
             connection.info[self._name] = True

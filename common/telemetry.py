@@ -1,9 +1,12 @@
 """Logs: JSON lines on standard output, one line for each outcome."""
 
+import json
 import logging
 import logging.config
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from celery.app.log import Logging
 
 from common.tracing import current_trace_id
@@ -16,6 +19,37 @@ _LEVELS = {
     "kombu": "WARNING",
     "opentelemetry.exporter": "CRITICAL",
 }
+
+
+#: What every record has, and a line says by its own fields, or not at all.
+_OF_ANY_RECORD = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
+
+_encoder = msgspec.json.Encoder(enc_hook=str)
+
+
+class JsonLine(logging.Formatter):
+    """Writes a record, and the `extra` that it was given, as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, Any] = {
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name, value in vars(record).items():
+            if name not in _OF_ANY_RECORD:
+                line[name] = value
+        if record.exc_info:
+            line["exc_info"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack_info"] = record.stack_info
+        line["time"] = datetime.fromtimestamp(record.created, UTC)
+        try:
+            return _encoder.encode(line).decode()
+        except (UnicodeEncodeError, TypeError):
+            # A file's name may hold what is no text; it must not cost the line.
+            return json.dumps(line, default=str)
 
 
 class _WithTraceId(logging.Filter):
@@ -43,14 +77,7 @@ def configure_logging(level: str) -> None:
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {
-                "json": {
-                    "()": "pythonjsonlogger.json.JsonFormatter",
-                    "format": "%(levelname)s %(name)s %(message)s",
-                    "rename_fields": {"levelname": "level", "name": "logger"},
-                    "timestamp": "time",
-                }
-            },
+            "formatters": {"json": {"()": JsonLine}},
             "filters": {"no trace": {"()": _NoTrace}, "trace id": {"()": _WithTraceId}},
             "handlers": {
                 "stdout": {

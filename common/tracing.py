@@ -23,7 +23,6 @@ from opentelemetry.trace import (
     TraceFlags,
     Tracer,
     get_current_span,
-    set_span_in_context,
     use_span,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -124,9 +123,10 @@ def fail(span: Span, reason: str) -> None:
 
 def traceparent(span: Span | None = None) -> str | None:
     """Return the `traceparent` that names a span, or the current one; None when there is none."""
-    carrier: dict[str, str] = {}
-    _propagator.inject(carrier, set_span_in_context(span) if span else None)
-    return carrier.get("traceparent")
+    context = (span or get_current_span()).get_span_context()
+    if not context.is_valid:
+        return None
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
 def trace_id(traceparent: object) -> str | None:
@@ -146,5 +146,6 @@ def _id(span: Span) -> str | None:
 
 def _context(traceparent: object) -> Context:
     # Never the current context: only what was passed on is a parent.
-    carrier = {"traceparent": traceparent} if isinstance(traceparent, str) else {}
-    return _propagator.extract(carrier, Context())
+    if not isinstance(traceparent, str):
+        return Context()
+    return _propagator.extract({"traceparent": traceparent}, Context())

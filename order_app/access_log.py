@@ -2,8 +2,10 @@
 
 import logging
 import time
+from uuid import UUID
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Request, Response, g
+from flask.globals import app_ctx, request_ctx
 from opentelemetry import context
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
@@ -21,49 +23,53 @@ def install(app: Flask) -> None:
 
 
 def _begin() -> None:
-    g.started = time.perf_counter()
-    g.span = _span(request.headers.get("traceparent"))
-    g.traceparent = tracing.traceparent(g.span)
-    g.left = context.attach(set_span_in_context(g.span))
+    # Flask's proxies look up what they stand for at each use.
+    kept, asked = app_ctx.g, request_ctx.request
+    kept.started = time.perf_counter()
+    kept.span = span = _span(asked)
+    kept.traceparent = tracing.traceparent(span)
+    kept.left = context.attach(set_span_in_context(span))
 
 
 def _end(response: Response) -> Response:
-    seconds = time.perf_counter() - g.started
-    counted: Metrics = current_app.extensions["order_metrics"]
-    counted.observe(
-        method=request.method, route=_route(), status=response.status_code, seconds=seconds
-    )
+    kept, asked = app_ctx.g, request_ctx.request
+    seconds = time.perf_counter() - kept.started
+    route, status = _route(asked), response.status_code
+    counted: Metrics = app_ctx.app.extensions["order_metrics"]
+    counted.observe(method=asked.method, route=route, status=status, seconds=seconds)
     # Not the query: it may hold a customer's address.
     fields = {
-        "method": request.method,
-        "path": request.path,
-        "route": _route(),
-        "status": response.status_code,
+        "method": asked.method,
+        "path": asked.path,
+        "route": route,
+        "status": status,
         "milliseconds": round(seconds * 1000, 1),
-        "trace_id": tracing.trace_id(g.traceparent),
-        "client": request.remote_addr,
+        "trace_id": tracing.current_trace_id(),
+        "client": asked.remote_addr,
     }
-    if order_id := g.get("order_id") or (request.view_args or {}).get("order_id"):
+    changed = kept.get("order_id")
+    if order_id := changed or (asked.view_args or {}).get("order_id"):
         fields["order_id"] = str(order_id)
     log.info("request", extra=fields)
-    _finish(g.span, response.status_code)
+    _finish(kept.span, status, changed)
     return response
 
 
-def _span(parent: str | None) -> Span:
+def _span(asked: Request) -> Span:
+    parent = asked.headers.get("traceparent")
     # Probes come all the time and lead to nothing.
-    if request.blueprint == "probes" or not tracing.recording():
+    if asked.blueprint == "probes" or not tracing.recording():
         return tracing.unrecorded(parent)
     # Not the path or the query: they name orders and customers.
-    about = {"http.request.method": request.method, "http.route": _route()}
-    return tracing.begin(f"{request.method} {_route()}", SpanKind.SERVER, parent, about)
+    about = {"http.request.method": asked.method, "http.route": _route(asked)}
+    return tracing.begin(f"{asked.method} {_route(asked)}", SpanKind.SERVER, parent, about)
 
 
-def _finish(span: Span, status: int) -> None:
+def _finish(span: Span, status: int, changed: UUID | None) -> None:
     span.set_attribute("http.response.status_code", status)
     # Only what changes an order is a part of its story; looking at it is not.
-    if order_id := g.get("order_id"):
-        span.set_attribute(tracing.ORDER_ID, str(order_id))
+    if changed:
+        span.set_attribute(tracing.ORDER_ID, str(changed))
     if status >= 500:
         tracing.fail(span, f"status {status}")
     span.end()
@@ -74,5 +80,5 @@ def _leave(_error: BaseException | None) -> None:
         context.detach(left)
 
 
-def _route() -> str:
-    return request.url_rule.rule if request.url_rule else "none"
+def _route(asked: Request) -> str:
+    return asked.url_rule.rule if asked.url_rule else "none"

@@ -3,20 +3,21 @@
 from datetime import timedelta
 from http import HTTPStatus
 
-from flask import Response, current_app, g, request, url_for
+from flask import Response, current_app, g, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel
 
-from order_app import access, intake, service
+from order_app import access, intake_groups, service
 from order_app.domain import Order, Reason
-from order_app.idempotency import KeyReused
+from order_app.idempotency import Claim, KeyReused
 from order_app.models import db
 from order_app.outbox import Cause
 from order_app.problems import Refusal, responses
 from order_app.schemas import NewOrder, OrderPath, OrderQuery, PlacingHeaders
 from order_app.settings import ApiSettings
 from order_app.timeline import timeline
+from order_app.validation import validated
 from order_app.views import OrderPage, OrderView, Timeline
 
 _S = HTTPStatus
@@ -49,6 +50,7 @@ _PLACED = {
         {201: _PLACED}, _S.BAD_REQUEST, _S.REQUEST_ENTITY_TOO_LARGE, _S.UNSUPPORTED_MEDIA_TYPE
     ),
 )
+@validated
 def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
     """Place an order.
 
@@ -56,22 +58,19 @@ def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
     """
     settings: ApiSettings = current_app.extensions["order_settings"]
     _check_currency(body.currency, settings.order_currencies)
-    try:
-        with db.engines[intake.BIND].connect() as connection:
-            order, placed = service.place_order(
-                connection,
-                body.placement(),
-                deadline=timedelta(seconds=settings.order_deadline),
-                cause=Cause(traceparent=g.traceparent),
-                api_key=access.client(),
-                key=header.idempotency_key,
-            )
-    except KeyReused as error:
-        raise Refusal(_S.UNPROCESSABLE_ENTITY, str(error), field="Idempotency-Key") from error
+    placing = service.new_order(
+        body.placement(),
+        deadline=timedelta(seconds=settings.order_deadline),
+        cause=Cause(traceparent=g.traceparent),
+        api_key=access.client(),
+        key=header.idempotency_key,
+    )
+    order, headers = placing.order, {}
+    placed = intake_groups.of(current_app).place(placing)
+    if placing.claim and not placed:
+        order, headers = _placed_before(placing.claim), {"Idempotency-Replayed": "true"}
     g.order_id = order.id
-    headers = {"Location": url_for("orders.get_order", order_id=order.id)}
-    if not placed:
-        headers["Idempotency-Replayed"] = "true"
+    headers["Location"] = f"{request.root_path}{request.path}/{order.id}"
     return _json(OrderView.of(order), _S.CREATED, headers)
 
 
@@ -126,6 +125,14 @@ def get_timeline(path: OrderPath) -> Response:
     with db.session.begin():
         entries = timeline(db.session(), path.order_id)
     return _json(Timeline.of(path.order_id, entries))
+
+
+def _placed_before(claim: Claim) -> Order:
+    try:
+        with db.session.begin():
+            return service.placed_before(db.session(), claim)
+    except KeyReused as error:
+        raise Refusal(_S.UNPROCESSABLE_ENTITY, str(error), field="Idempotency-Key") from error
 
 
 def _check_currency(currency: str, allowed: tuple[str, ...]) -> None:

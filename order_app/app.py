@@ -12,6 +12,7 @@ from order_app import (
     access_log,
     description,
     intake,
+    intake_groups,
     overload,
     problems,
     secure_headers,
@@ -51,9 +52,10 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
     options = database.engine_options(settings, pool_size=settings.api_pool_size)
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
     app.config["SQLALCHEMY_BINDS"] = {
-        intake.BIND: {"url": database.url(settings), **options, **intake.ENGINE_OPTIONS}
+        intake.BIND: {"url": database.url(settings), **intake.engine_options(settings)}
     }
     db.init_app(app)
+    intake_groups.install(app, patience=settings.database_statement_timeout)
     problems.install(app)
     secure_headers.install(app)
     access_log.install(app)

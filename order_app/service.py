@@ -6,15 +6,16 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from common.errors import Permanent
 from common.events import Shortage
-from order_app import decisions, domain, idempotency, intake
+from order_app import decisions, domain, idempotency
 from order_app.domain import Line, Order, Reason, Status
 from order_app.idempotency import Claim
+from order_app.intake import Placing
 from order_app.models import OrderRow
 from order_app.outbox import Cause, event_of, record
 
@@ -48,22 +49,18 @@ class Page:
     next: Position | None
 
 
-def place_order(
-    connection: Connection,
+def new_order(
     placement: Placement,
     *,
     deadline: timedelta,
     cause: Cause,
     api_key: str = "",
     key: str | None = None,
-) -> tuple[Order, bool]:
-    """Place an order that is PENDING for no longer than `deadline`.
+) -> Placing:
+    """Return a new order, PENDING for no longer than `deadline`, for the intake to write.
 
-    Returns it and True, or the order that the idempotency key `key` of this client, the one with
-    the API key `api_key`, stands for already, and False. Raises `KeyReused` if that one was placed
-    by another request.
+    `key` is the idempotency key that the client with the API key `api_key` has given it.
     """
-    claim = Claim.of(api_key, key, json.dumps(asdict(placement))) if key else None
     order = domain.place(
         uuid7(),
         customer_email=placement.customer_email,
@@ -72,11 +69,16 @@ def place_order(
         now=_now(),
         deadline=deadline,
     )
-    event = event_of(order, sequence=1, cause=cause)
-    if intake.place(connection, order, event, claim) or claim is None:
-        return order, True
-    with Session(connection) as session:
-        return get(session, idempotency.order_of(session, claim)), False
+    claim = Claim.of(api_key, key, json.dumps(asdict(placement))) if key else None
+    return Placing(order=order, event=event_of(order, sequence=1, cause=cause), claim=claim)
+
+
+def placed_before(session: Session, claim: Claim) -> Order:
+    """Return the order that stands behind a key that was claimed before.
+
+    Raises `KeyReused` if it was placed by another request.
+    """
+    return get(session, idempotency.order_of(session, claim))
 
 
 def confirm_all(session: Session, causes: Mapping[UUID, Cause]) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from common import codec
 from common.db import Sessions, transaction
@@ -29,7 +30,7 @@ from common.events import (
 from common.inbox import first_delivery
 from common.kombu_topology import ORDER
 from common.outbox import outbox
-from order_app import service
+from order_app import intake, service
 from order_app.domain import Line, Order, Reason, Status
 from order_app.handlers import HANDLERS
 from order_app.idempotency import KeyReused
@@ -58,14 +59,19 @@ RELEASED = StockReleased(lines=RESERVED.lines)
 
 def place(sessions: Sessions, *, seconds: float = 900, key: str | None = None) -> Order:
     with transaction(sessions) as session:
-        order, _ = service.place_order(
-            session.connection(),
-            PLACEMENT,
-            deadline=timedelta(seconds=seconds),
-            cause=Cause(traceparent=TRACE),
-            key=key,
-        )
-    return order
+        return place_in(session, PLACEMENT, seconds=seconds, key=key)
+
+
+def place_in(
+    session: Session, placement: Placement, *, seconds: float = 900, key: str | None = None
+) -> Order:
+    """Place an order in a transaction; return it, or the one that its key stands for."""
+    deadline, cause = timedelta(seconds=seconds), Cause(traceparent=TRACE)
+    new = service.new_order(placement, deadline=deadline, cause=cause, key=key)
+    placed = intake.write(session.connection(), [new])
+    if new.claim and not placed:
+        return service.placed_before(session, new.claim)
+    return new.order
 
 
 def get(sessions: Sessions, order_id: UUID) -> Order:
@@ -125,13 +131,7 @@ def test_a_placed_order_and_its_event_are_stored_together(order_database: Sessio
 def test_an_order_whose_transaction_fails_leaves_nothing(order_database: Sessions) -> None:
     def place_and_fail() -> None:
         with transaction(order_database) as session:
-            service.place_order(
-                session.connection(),
-                PLACEMENT,
-                deadline=timedelta(seconds=1),
-                cause=Cause(),
-                key="k",
-            )
+            place_in(session, PLACEMENT, key="k")
             session.flush()
             raise RuntimeError
 
@@ -280,20 +280,12 @@ def test_a_key_is_not_taken_for_another_request(order_database: Sessions) -> Non
     other = Placement(customer_email="bob@example.com", currency="EUR", lines=PLACEMENT.lines)
 
     with transaction(order_database) as session, pytest.raises(KeyReused):
-        service.place_order(
-            session.connection(), other, deadline=timedelta(seconds=1), cause=Cause(), key="k"
-        )
+        place_in(session, other, key="k")
 
 
 def test_a_key_whose_request_failed_is_free_again(order_database: Sessions) -> None:
     with order_database() as session:
-        service.place_order(
-            session.connection(),
-            PLACEMENT,
-            deadline=timedelta(seconds=1),
-            cause=Cause(),
-            key="k",
-        )
+        place_in(session, PLACEMENT, key="k")
         session.rollback()
 
     order = place(order_database, key="k")
