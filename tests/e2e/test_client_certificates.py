@@ -11,9 +11,11 @@ from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
 from tests.support.stack import Stack
 
-#: Not Flower, which must log in at the management API too, and not its like.
+#: Not Flower and the console, which must log in at the management API too, and not their like.
 BY_CERTIFICATE = [
-    p for p in PROGRAMS if p.name not in ("spans", "api") and p.health is not Health.METRICS
+    p
+    for p in PROGRAMS
+    if p.name not in ("spans", "api", "console") and p.health is not Health.METRICS
 ]
 
 
