@@ -3,6 +3,7 @@
 import socket
 import ssl
 from threading import Event, Thread
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -89,13 +90,19 @@ def reload_database(databases: Databases) -> None:
 
 def close_connections(stack: Stack) -> None:
     """Make the broker close every connection of the test's vhost."""
-    closed = 0
-    for connection in stack.vhost.request("GET", f"/vhosts/{stack.vhost.name}/connections").json():
+    for connection in eventually(lambda: _connections(stack)):
         try:
             stack.vhost.request("DELETE", f"/connections/{quote(connection['name'], safe='')}")
-            closed += 1
         except httpx.HTTPStatusError as error:
-            # The list is seconds old: this one has ended by itself.
+            # It has ended by itself since.
             if error.response.status_code != httpx.codes.NOT_FOUND:
                 raise
-    assert closed
+
+
+def _connections(stack: Stack) -> list[dict[str, Any]]:
+    """Return the connections of every service; the broker's list is seconds old."""
+    path = f"/vhosts/{stack.vhost.name}/connections"
+    found: list[dict[str, Any]] = stack.vhost.request("GET", path).json()
+    users = {connection["user"] for connection in found}
+    assert users >= {"order", "inventory", "notification", "scheduler"}
+    return found

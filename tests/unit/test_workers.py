@@ -3,18 +3,28 @@
 import os
 import random
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from deploy.local.leftovers import MARK
-from deploy.local.state import create_state, only_one
+from deploy.local.state import create_state, delete_state, only_one
 from tests.support.workers import clear, own_ports, own_state
 
 
 def become(monkeypatch: pytest.MonkeyPatch, worker: str, count: int) -> None:
     monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
     monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", str(count))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """A run's directory; a worker's in it may be a link to elsewhere."""
+    root = tmp_path / "run"
+    yield root
+    for path in root.glob("gw*"):
+        delete_state(path)
 
 
 def test_no_two_workers_choose_the_same_port(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,29 +60,31 @@ def test_each_worker_has_a_directory_of_its_own(
     assert len({first, second, own_state(tmp_path)}) == 3
 
 
-def test_what_a_killed_run_has_left_is_ended_and_deleted(tmp_path: Path) -> None:
+def test_what_a_killed_run_has_left_is_ended_and_deleted(root: Path) -> None:
     # given a server of a worker that a smaller run would not have
-    root = tmp_path / "run"
     state = create_state(root / "gw7")
-    server = subprocess.Popen(["/bin/sleep", "600"], env=os.environ | {MARK: str(state.path)})
+    marked = os.environ | {MARK: str(state.path)}
+    with subprocess.Popen(["/bin/sleep", "600"], env=marked) as server:
+        try:
+            # when
+            clear(root)
 
-    # when
-    clear(root)
+            # then
+            assert server.wait(timeout=10) != 0
+            assert not root.exists()
+        finally:
+            server.kill()
 
-    # then
-    assert server.wait(timeout=10) != 0
-    assert not root.exists()
 
-
-def test_a_run_at_work_and_what_is_nobodys_stay(tmp_path: Path) -> None:
+def test_a_run_at_work_and_what_is_nobodys_stay(root: Path) -> None:
     # given
-    state = create_state(tmp_path / "gw0")
-    other = tmp_path / "other"
+    state = create_state(root / "gw0")
+    other = root / "other"
     other.mkdir()
 
     # when
     with only_one(state):
-        clear(tmp_path)
+        clear(root)
 
     # then
     assert state.secrets.is_dir()
