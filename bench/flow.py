@@ -39,7 +39,7 @@ def throughput(stack: Stack, seconds: int) -> Throughput:
     settle(stack)
     began = _now(stack)
     before = cpu.used(stack)
-    intake.load(stack.url, stack.api_key, seconds=seconds, connections=8)
+    intake.load(stack.url, stack.api_key, seconds=seconds, connections=32)
     _decide(stack, began)
     settle(stack)
     after = cpu.used(stack)
