@@ -206,6 +206,7 @@ def test_a_mail_refused_for_now_is_sent_later(
     deliver_all(mailer)
     [row] = rows(notification_database)
     assert (row.status, row.attempts) == ("SENT", 2)
+    assert row.last_error == "451 greylisted"
     assert len(mailbox.messages) == 1
 
 
@@ -406,6 +407,18 @@ def test_a_connection_that_breaks_costs_one_mail_one_attempt(
     time.sleep(1.0)
     deliver_all(mailer, seconds=1)
     assert statuses(notification_database) == ["SENT"] * 6
+
+
+def test_a_mail_with_which_the_server_goes_away_has_had_its_attempt(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    record(notification_database, "received")
+    record(notification_database, "received")
+    mailbox.refuse(421, "going down")
+    deliver_all(delivery(notification_database, transport))
+    first, second = rows(notification_database)
+    assert (first.status, first.attempts, first.last_error) == ("PENDING", 1, "421 going down")
+    assert (second.status, second.attempts) == ("PENDING", 0)
 
 
 def test_a_mail_server_that_says_nothing_is_left_after_the_timeout(
