@@ -20,6 +20,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import URL, func, select, text, update
 
 from common.db import BY_KEY, Sessions, engine, sessions, transaction
+from common.doorbell import Doorbell
 from common.errors import Permanent, Transient
 from common.settings import DatabaseSettings
 from notification_worker import address, backlog
@@ -342,6 +343,21 @@ def test_a_database_that_takes_no_mark_is_asked_less_and_less(
     for _ in range(3):
         mailer.deliver(time.monotonic() + 1)
     assert failures == [1, 2, 3]
+
+
+def test_after_a_mail_it_lets_others_gather_before_it_asks_to_be_woken(
+    notification_database: Sessions,
+    mailbox: Mailbox,
+    transport: Transport,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[object] = []
+    monkeypatch.setattr("notification_worker.delivery.GATHERING", 60.0)
+    monkeypatch.setattr(Doorbell, "wait", lambda *about: waits.append(about))
+    record(notification_database, "received")
+    deliver_all(delivery(notification_database, transport), seconds=0.5)
+    assert len(mailbox.messages) == 1
+    assert waits == []
 
 
 def test_it_stops_when_its_time_is_over_and_the_rest_leaves_later(
