@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
@@ -574,6 +574,10 @@ class _Scripted(socketserver.StreamRequestHandler):
     server: "_ScriptedServer"
 
     def handle(self) -> None:
+        with suppress(EOFError):
+            self._converse()
+
+    def _converse(self) -> None:
         self._say("220 ready")
         while command := self.connection.recv(4_096).decode().upper():
             if command.startswith("EHLO"):
@@ -586,7 +590,7 @@ class _Scripted(socketserver.StreamRequestHandler):
         if self.server.pipelining and commands.startswith("MAIL"):
             # Not a word before all three are here.
             while not commands.endswith("DATA\r\n"):
-                commands += self.connection.recv(4_096).decode().upper()
+                commands += self._heard().decode().upper()
         for command in commands.splitlines():
             refused = command.startswith("RCPT") and "NOBODY" in command
             in_data = command == "DATA"
@@ -597,9 +601,15 @@ class _Scripted(socketserver.StreamRequestHandler):
     def _take_content(self, *, to_nobody: bool) -> None:
         content = b""
         while not content.endswith(b".\r\n"):
-            content += self.connection.recv(65_536)
+            content += self._heard()
         self.server.contents.append(content)
         self._say("554 no valid recipients" if to_nobody else "250 taken")
+
+    def _heard(self) -> bytes:
+        # Not for ever, when the mailer has gone.
+        if not (data := self.connection.recv(65_536)):
+            raise EOFError
+        return data
 
     def _say(self, *lines: str) -> None:
         self.wfile.write("".join(f"{line}\r\n" for line in lines).encode())
