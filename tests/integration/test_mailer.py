@@ -568,7 +568,8 @@ def test_lines_that_begin_with_a_dot_arrive_as_they_are(pipelining: bool) -> Non
 class _Scripted(socketserver.StreamRequestHandler):
     """A mail server that hears each mail's commands as it offers to, and writes down what it got.
 
-    It refuses the recipient `nobody` but asks for the content all the same, as RFC 2920 allows.
+    It refuses the recipient `nobody` but asks for the content all the same, as RFC 2920 allows;
+    with the recipient `late` it goes away.
     """
 
     server: "_ScriptedServer"
@@ -592,6 +593,9 @@ class _Scripted(socketserver.StreamRequestHandler):
             while not commands.endswith("DATA\r\n"):
                 commands += self._heard().decode().upper()
         for command in commands.splitlines():
+            if command.startswith("RCPT") and "LATE" in command:
+                self._say("421 going down")
+                raise EOFError
             refused = command.startswith("RCPT") and "NOBODY" in command
             in_data = command == "DATA"
             self._say("550 nobody" if refused else "354 go on" if in_data else "250 ok")
@@ -646,6 +650,15 @@ def test_a_server_that_does_not_gets_one_command_at_a_time() -> None:
     with scripted(pipelining=False) as (server, transport):
         transport.send(a_letter())
         assert [line.count("\r\n") for line in server.heard] == [1, 1, 1]
+
+
+@with_and_without_pipelining
+def test_a_server_that_goes_away_in_the_middle_is_heard_to_the_end(pipelining: bool) -> None:
+    with (
+        scripted(pipelining=pipelining) as (_, transport),
+        pytest.raises(Unreachable, match="421 going down"),
+    ):
+        transport.send(a_letter("late@example.com"))
 
 
 def test_a_server_that_wants_content_for_nobody_gets_none_and_the_next_mail_leaves() -> None:
