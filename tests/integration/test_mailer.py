@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,6 +20,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import URL, func, select, text, update
 
 from common.db import BY_KEY, Sessions, engine, sessions, transaction
+from common.doorbell import Doorbell
 from common.errors import Permanent, Transient
 from common.settings import DatabaseSettings
 from notification_worker import address, backlog
@@ -206,6 +207,7 @@ def test_a_mail_refused_for_now_is_sent_later(
     deliver_all(mailer)
     [row] = rows(notification_database)
     assert (row.status, row.attempts) == ("SENT", 2)
+    assert row.last_error == "451 greylisted"
     assert len(mailbox.messages) == 1
 
 
@@ -343,6 +345,21 @@ def test_a_database_that_takes_no_mark_is_asked_less_and_less(
     assert failures == [1, 2, 3]
 
 
+def test_after_a_mail_it_lets_others_gather_before_it_asks_to_be_woken(
+    notification_database: Sessions,
+    mailbox: Mailbox,
+    transport: Transport,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[object] = []
+    monkeypatch.setattr("notification_worker.delivery.GATHERING", 60.0)
+    monkeypatch.setattr(Doorbell, "wait", lambda *about: waits.append(about))
+    record(notification_database, "received")
+    deliver_all(delivery(notification_database, transport), seconds=0.5)
+    assert len(mailbox.messages) == 1
+    assert waits == []
+
+
 def test_it_stops_when_its_time_is_over_and_the_rest_leaves_later(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
@@ -406,6 +423,18 @@ def test_a_connection_that_breaks_costs_one_mail_one_attempt(
     time.sleep(1.0)
     deliver_all(mailer, seconds=1)
     assert statuses(notification_database) == ["SENT"] * 6
+
+
+def test_a_mail_with_which_the_server_goes_away_has_had_its_attempt(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    record(notification_database, "received")
+    record(notification_database, "received")
+    mailbox.refuse(421, "going down")
+    deliver_all(delivery(notification_database, transport))
+    first, second = rows(notification_database)
+    assert (first.status, first.attempts, first.last_error) == ("PENDING", 1, "421 going down")
+    assert (second.status, second.attempts) == ("PENDING", 0)
 
 
 def test_a_mail_server_that_says_nothing_is_left_after_the_timeout(
@@ -539,12 +568,17 @@ def test_lines_that_begin_with_a_dot_arrive_as_they_are(pipelining: bool) -> Non
 class _Scripted(socketserver.StreamRequestHandler):
     """A mail server that hears each mail's commands as it offers to, and writes down what it got.
 
-    It refuses the recipient `nobody` but asks for the content all the same, as RFC 2920 allows.
+    It refuses the recipient `nobody` but asks for the content all the same, as RFC 2920 allows;
+    with the recipient `late` it goes away.
     """
 
     server: "_ScriptedServer"
 
     def handle(self) -> None:
+        with suppress(EOFError):
+            self._converse()
+
+    def _converse(self) -> None:
         self._say("220 ready")
         while command := self.connection.recv(4_096).decode().upper():
             if command.startswith("EHLO"):
@@ -557,8 +591,11 @@ class _Scripted(socketserver.StreamRequestHandler):
         if self.server.pipelining and commands.startswith("MAIL"):
             # Not a word before all three are here.
             while not commands.endswith("DATA\r\n"):
-                commands += self.connection.recv(4_096).decode().upper()
+                commands += self._heard().decode().upper()
         for command in commands.splitlines():
+            if command.startswith("RCPT") and "LATE" in command:
+                self._say("421 going down")
+                raise EOFError
             refused = command.startswith("RCPT") and "NOBODY" in command
             in_data = command == "DATA"
             self._say("550 nobody" if refused else "354 go on" if in_data else "250 ok")
@@ -568,9 +605,15 @@ class _Scripted(socketserver.StreamRequestHandler):
     def _take_content(self, *, to_nobody: bool) -> None:
         content = b""
         while not content.endswith(b".\r\n"):
-            content += self.connection.recv(65_536)
+            content += self._heard()
         self.server.contents.append(content)
         self._say("554 no valid recipients" if to_nobody else "250 taken")
+
+    def _heard(self) -> bytes:
+        # Not for ever, when the mailer has gone.
+        if not (data := self.connection.recv(65_536)):
+            raise EOFError
+        return data
 
     def _say(self, *lines: str) -> None:
         self.wfile.write("".join(f"{line}\r\n" for line in lines).encode())
@@ -607,6 +650,15 @@ def test_a_server_that_does_not_gets_one_command_at_a_time() -> None:
     with scripted(pipelining=False) as (server, transport):
         transport.send(a_letter())
         assert [line.count("\r\n") for line in server.heard] == [1, 1, 1]
+
+
+@with_and_without_pipelining
+def test_a_server_that_goes_away_in_the_middle_is_heard_to_the_end(pipelining: bool) -> None:
+    with (
+        scripted(pipelining=pipelining) as (_, transport),
+        pytest.raises(Unreachable, match="421 going down"),
+    ):
+        transport.send(a_letter("late@example.com"))
 
 
 def test_a_server_that_wants_content_for_nobody_gets_none_and_the_next_mail_leaves() -> None:

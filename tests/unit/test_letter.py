@@ -48,6 +48,14 @@ def test_what_is_written_is_read(text: str, html: str) -> None:
         assert one_kind_of_line_break(content.decode()) == one_kind_of_line_break(said)
 
 
+def test_a_text_that_looks_like_the_end_of_its_part_is_not_its_end() -> None:
+    boundary = read(a_letter()).get_boundary()
+    text = f"Hello\n--{boundary}--\n"
+    parts = list(read(a_letter(text=text)).iter_parts())
+    assert len(parts) == 2
+    assert one_kind_of_line_break(parts[0].get_content()) == text
+
+
 @given(texts)
 def test_lines_are_short_in_ascii_and_end_in_one_way(text: str) -> None:
     content = a_letter(text=text, html=text).as_bytes()
@@ -79,6 +87,11 @@ def test_any_recipient_is_one_recipient(recipient: str) -> None:
     letter = a_letter(recipient=recipient)
     assert [each.addr_spec for each in read(letter)["To"].addresses] == [recipient]
     assert letter.recipient == recipient
+
+
+def test_two_recipients_are_none() -> None:
+    with pytest.raises(ValueError, match="Invalid addr_spec"):
+        a_letter(recipient="ann@example.com, all@example.com")
 
 
 def test_an_address_beyond_ascii_stays_itself() -> None:
