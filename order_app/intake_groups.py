@@ -62,8 +62,8 @@ class IntakeGroups:
         Raises what the database raises, and `PoolTimeout` if the turn does not come in time.
         """
         member = self._join(placing)
-        if not member.leads and not member.wait(self._patience):
-            self._give_up(member)
+        if not member.leads:
+            self._wait(member)
         if member.leads:
             self._lead(member)
         if member.alone:
@@ -81,14 +81,16 @@ class IntakeGroups:
                 self._busy = member.leads = True
         return member
 
-    def _give_up(self, member: _Member) -> None:
+    def _wait(self, member: _Member) -> None:
+        if member.wait(self._patience):
+            return
         with self._lock:
-            if member.leads:
-                # It was called at the last moment, and others wait for it.
-                return
-            if member in self._gathered:
+            if member in self._gathered and not member.leads:
                 self._gathered.remove(member)
-        raise PoolTimeout("the turn to write an order did not come in time")
+                raise PoolTimeout("the turn to write an order did not come in time")
+        # It is called this moment, or being written: nobody may be told before that has ended.
+        if not member.wait(self._patience):
+            raise PoolTimeout("the database did not answer in time")
 
     def _lead(self, member: _Member) -> None:
         with self._lock:

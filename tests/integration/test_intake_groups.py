@@ -17,7 +17,7 @@ from common.outbox import outbox
 from order_app import intake, service
 from order_app.domain import Line
 from order_app.intake import Placing
-from order_app.intake_groups import IntakeGroups
+from order_app.intake_groups import IntakeGroups, _Member
 from order_app.models import OrderRow
 from order_app.outbox import Cause
 from order_app.service import Placement
@@ -221,6 +221,32 @@ def test_who_waits_for_too_long_is_told_so_and_not_placed(engine: Engine) -> Non
     # then
     assert first.result()
     assert len(stored(engine)) == 1
+
+
+def test_whose_time_ends_while_the_order_is_written_hears_how_that_ends(
+    groups: IntakeGroups, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given an order whose time ends when its group is already being written
+    late, wait = an_order(), _Member.wait
+    waited: list[float] = []
+
+    def end_early(member: _Member, seconds: float) -> bool:
+        if member.placing is late and not waited:
+            waited.append(seconds)
+            eventually(lambda: _assert_gathered(groups, 0))
+            return False
+        return wait(member, seconds)
+
+    monkeypatch.setattr(_Member, "wait", end_early)
+
+    # when
+    with one_group(groups, engine, an_order(), late) as (_, others, _):
+        pass
+
+    # then
+    assert all(other.result() for other in others)
+    assert waited
+    assert late.order.id in stored(engine)
 
 
 def test_groups_with_the_same_keys_never_wait_for_each_other_in_a_circle(engine: Engine) -> None:
