@@ -13,6 +13,8 @@ CLIENTS = 60
 def test_beyond_its_queue_the_api_refuses_and_what_it_accepts_is_there(stack: Stack) -> None:
     # given an API whose threads all wait for the database
     stack.extra["API_QUEUE_LIMIT"] = "5"
+    # for as long as so many clients take to ask on a busy machine
+    stack.extra["DATABASE_STATEMENT_TIMEOUT"] = stack.extra["DATABASE_LOCK_TIMEOUT"] = "60"
     stack.start("api")
     stack.stock(TEA=1_000)
     with stack.sessions("order").kw["bind"].connect() as connection:

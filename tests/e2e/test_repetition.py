@@ -51,7 +51,7 @@ def test_an_event_that_comes_fifty_times_to_two_workers_has_one_effect(stack: St
     assert stack.reserved("TEA") == 3
     assert len(stack.mails()) == 1
     for worker in ("inventory-worker", "second-inventory-worker"):
-        assert '"outcome": "duplicate"' in stack.log(worker)
+        assert '"outcome":"duplicate"' in stack.log(worker)
 
 
 def test_two_beats_and_two_relays_publish_each_event_once(stack: Stack) -> None:

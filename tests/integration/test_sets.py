@@ -197,7 +197,8 @@ def test_the_order_service_confirms_the_same(twins: Callable[[str, Any], Twins],
                 deadline=timedelta(minutes=5),
             )
             placed = event_of(order, sequence=1, cause=Cause())
-            assert intake.place(session.connection(), order, placed, None)
+            placing = intake.Placing(order=order, event=placed)
+            assert intake.write(session.connection(), [placing]) == {order_id}
 
     both.prepare(place)
     reserved = events.StockReserved(lines=(events.Quantity(sku="TEA", quantity=1),))

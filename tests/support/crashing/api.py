@@ -1,23 +1,24 @@
 """The API, killed right after the commit of an order, before the client has its answer."""
 
 from typing import Any
+from uuid import UUID
 
 from flask import Flask
 
 from order_app import app, intake
 from tests.support.crashing import die
 
-_place = intake.place
+_write = intake.write
 
 
-def _place_and_die(*of_the_order: Any) -> bool:
+def _write_and_die(*of_the_orders: Any) -> set[UUID]:
     # The statement is a transaction by itself: when it returns, it is committed.
-    placed = _place(*of_the_order)
+    placed = _write(*of_the_orders)
     die()
     return placed
 
 
-intake.place = _place_and_die
+intake.write = _write_and_die
 
 
 def create_app() -> Flask:
