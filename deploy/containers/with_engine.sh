@@ -14,16 +14,19 @@ none() {
 
 # Not under /tmp, which may be in memory: images have hundreds of megabytes.
 home=$(mktemp -d /var/tmp/orders-engine.XXXXXX)
+bridge=$(ls -d /sys/class/net/docker0 2>/dev/null || true)
 export DOCKER_HOST=unix://$home/socket
-# It changes no rule of this machine's firewall: published ports go through its proxy.
-setpriv --pdeathsig TERM dockerd --host "$DOCKER_HOST" --pidfile "$home/pid" \
-    --data-root "$home/data" --exec-root "$home/exec" --iptables=false --ip6tables=false \
+# It changes nothing of this machine's firewall and routing: published ports go through its proxy. What it mounts
+# goes with it, as nobody else sees it.
+setpriv --pdeathsig TERM unshare --mount dockerd --host "$DOCKER_HOST" --pidfile "$home/pid" \
+    --data-root "$home/data" --exec-root "$home/exec" --iptables=false --ip6tables=false --ip-forward=false \
     >"$home/log" 2>&1 </dev/null &
 engine=$!
 
 end() {
     kill $engine 2>/dev/null && wait $engine || true
     rm -rf --one-file-system "$home"
+    [ -n "$bridge" ] || ip link delete docker0 2>/dev/null || true
 }
 trap end EXIT
 trap 'exit 130' INT TERM
