@@ -25,7 +25,7 @@ engine=$!
 
 end() {
     kill $engine 2>/dev/null && wait $engine || true
-    rm -rf --one-file-system "$home"
+    rm -rf --one-file-system "$home" || echo "left behind: $home" >&2
     [ -n "$bridge" ] || ip link delete docker0 2>/dev/null || true
 }
 trap end EXIT
