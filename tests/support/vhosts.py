@@ -53,7 +53,7 @@ class Vhost:
             return response
 
     def depth(self, queue: str) -> int:
-        """How many messages are in a queue, ready or not acknowledged."""
+        """How many messages wait in a queue; not those that a consumer holds unacknowledged."""
         with self.connect() as connection:
             ready = connection.default_channel.queue_declare(queue, passive=True).message_count
         return int(ready)
