@@ -228,8 +228,8 @@ exporter() {
 
 for part in "$@"; do
     case $part in
-    python | broker | database | mail | monitoring | exporter | load | engine | node |
-        asyncapi) "$part" ;;
+    python | broker | database | mail | monitoring | exporter) "$part" ;;
+    load | engine | node | asyncapi) "$part" ;;
     *) fail "unknown part: $part" ;;
     esac
 done
