@@ -5,7 +5,7 @@ export PYTHON
 local = .venv/bin/python -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset env test test-containers bench secrets lint lock
+.PHONY: help up down status logs reset env test test-containers bench docs secrets lint lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ env: ## print the addresses and keys as `export` lines, for a shell to eval
 	@$(local) env
 
 test: ## run the tests, side by side; T="tests/unit -k outbox" for some, N=0 for one by one
-	@deploy/local/install.sh python broker database monitoring exporter
+	@deploy/local/install.sh python broker database monitoring exporter asyncapi
 	@.venv/bin/pytest -n $(or $(N),auto) --dist worksteal $(T)
 
 test-containers: ## run tests on a broker and a database in containers; needs Docker
@@ -46,16 +46,22 @@ bench: ## measure what the system does in a second; B="--only relay" for a part
 	@deploy/local/install.sh python broker database load
 	@.venv/bin/python -m bench $(B)
 
+docs: ## write the documents that are made from the contracts
+	@deploy/local/install.sh python
+	@.venv/bin/python -m tests.contract.regenerate
+	@.venv/bin/python -m contracts
+
 secrets: ## write the passwords that docker-compose.yml reads
 	@deploy/local/install.sh python
 	@.venv/bin/python -m deploy.compose
 
-lint: ## check style, import directions and types
+lint: ## check style, import directions, types, and that no contract broke
 	@deploy/local/install.sh python
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/lint-imports
 	@.venv/bin/mypy
+	@.venv/bin/orderctl contracts check
 
 lock: ## pin every dependency that setup.cfg asks for, with its hashes
 	@deploy/local/install.sh python

@@ -6,7 +6,7 @@ from bench.plain import inventory as plain
 from bench.system import empty, execute, order_created, process, until
 from common import codec
 from common.kombu_topology import INVENTORY
-from common.publisher import _task_headers
+from common.publisher import task_headers
 from tests.support.stack import Stack
 
 #: Those of this measurement, by an index: the inbox may hold millions of others.
@@ -81,7 +81,7 @@ def publish(stack: Stack, events: int, queue: str) -> None:
                 content_encoding="utf-8",
                 delivery_mode=2,
                 message_id=str(event.id),
-                application_headers=_task_headers(str(event.id), event.type, None),
+                application_headers=task_headers(str(event.id), event.type, None),
             )
             channel.basic_publish(message, exchange="", routing_key=queue)
             while number - confirmed > 1000:

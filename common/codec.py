@@ -4,23 +4,39 @@ On the wire an event is a Celery protocol-2 message body `[[], {"event": <envelo
 """
 
 from datetime import datetime
-from typing import Annotated, Any
+from inspect import cleandoc
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
 from common.errors import InvalidEvent
 from common.events import EVENTS, Event
 
 
 class _Attributes(msgspec.Struct, kw_only=True):
-    id: UUID
-    source: str
-    subject: UUID
-    sequence: Annotated[int, msgspec.Meta(ge=1)]
-    time: Annotated[datetime, msgspec.Meta(tz=True)]
-    traceparent: str | None = None
-    causationid: UUID | None = None
+    id: Annotated[UUID, Meta(description="Of this event, version 7; the dedup key.")]
+    source: Annotated[str, Meta(description="The service that says it.")]
+    subject: Annotated[UUID, Meta(description="The order's id.")]
+    sequence: Annotated[
+        int, Meta(ge=1, description="Counts the events of one order from one source.")
+    ]
+    time: Annotated[datetime, Meta(tz=True, description="When it happened, in UTC.")]
+    traceparent: Annotated[
+        str | None, Meta(description="W3C trace context of the request that began it all.")
+    ] = None
+    causationid: Annotated[UUID | None, Meta(description="The event that this one answers.")] = None
+
+
+class Envelope(_Attributes, kw_only=True):
+    """A CloudEvents 1.0 envelope in JSON; attributes without a value are left out."""
+
+    specversion: Annotated[Literal["1.0"], Meta(description="The version of CloudEvents.")]
+    type: Annotated[str, Meta(description="The event type; also the routing key.")]
+    datacontenttype: Annotated[Literal["application/json"], Meta(description="The data's form.")]
+    dataschema: Annotated[str, Meta(description="`urn:order-system:event:<type>`.")]
+    data: Annotated[dict[str, Any], Meta(description="What this type of event says.")]
 
 
 #: Event type to the shape of its envelope: in one piece, so that an error tells the whole path.
@@ -93,6 +109,24 @@ def wrap(envelope: bytes) -> bytes:
     return b'[[],{"event":' + envelope + b"}," + _EMBED + b"]"
 
 
-def json_schema(event_type: str) -> dict[str, Any]:
-    """Return the JSON Schema of an event type's data."""
-    return msgspec.json.schema(EVENTS[event_type])
+def schemas() -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema of each event type's data, and of the `envelope` around it."""
+    shapes: dict[str, Any] = {"envelope": Envelope, **EVENTS}
+    return {name: _read_again(msgspec.json.schema(shape)) for name, shape in shapes.items()}
+
+
+def definitions(ref_template: str) -> dict[str, Any]:
+    """Return what all the schemas are made of, for one document that holds it together."""
+    shapes = (Envelope, *EVENTS.values())
+    _, found = msgspec.json.schema_components(shapes, ref_template=ref_template)
+    whole: dict[str, Any] = _read_again({"$defs": found})["$defs"]
+    return whole
+
+
+def _read_again(schema: dict[str, Any]) -> dict[str, Any]:
+    # As it looks once it was written and read: a list for a tuple.
+    again: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema))
+    for shape in again["$defs"].values():
+        # Python before 3.13 leaves the indentation in a docstring.
+        shape["description"] = cleandoc(shape["description"])
+    return again

@@ -1,27 +1,41 @@
 """The events: the contracts between the services, as plain frozen values.
 
 An event that was ever sent must decode for ever: `tests/contract/golden/` keeps a sample of each.
-New fields get a default; nothing is renamed, retyped or removed.
+New fields get a default; nothing is renamed, retyped or removed: `orderctl contracts check`.
+
+What is said here of types and fields is in the documents, too; after a change: `make docs`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from uuid import UUID
 
+from msgspec import Meta
 from uuid_utils.compat import uuid7
 
 from common.errors import InvalidEvent
+
+# A limit is said twice: here for what is decoded, in `__post_init__` for what we make ourselves.
+Email = Annotated[str, Meta(description="Where news of the order goes.")]
+Currency = Annotated[str, Meta(description="ISO 4217.")]
+Total = Annotated[int, Meta(description="The sum over all lines, in minor units of the currency.")]
+Sku = Annotated[str, Meta(min_length=1, description="What is ordered.")]
+Pieces = Annotated[int, Meta(ge=1, description="How many pieces.")]
+UnitPrice = Annotated[int, Meta(ge=0, description="Of one piece, in minor units of the currency.")]
+#: Not an enumeration: consumers that run must not refuse a reason that is added later.
+CancelReason = Annotated[str, Meta(description="`out_of_stock`, `customer` or `deadline`.")]
+RejectReason = Annotated[str, Meta(description="`out_of_stock`.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """One position of an order; `unit_price` in minor units of the order's currency."""
 
-    sku: str
-    quantity: int
-    unit_price: int
+    sku: Sku
+    quantity: Pieces
+    unit_price: UnitPrice
 
     def __post_init__(self) -> None:
         _check(self.sku != "", "sku is empty")
@@ -33,8 +47,8 @@ class Line:
 class Quantity:
     """So many of one SKU."""
 
-    sku: str
-    quantity: int
+    sku: Sku
+    quantity: Pieces
 
     def __post_init__(self) -> None:
         _check(self.sku != "", "sku is empty")
@@ -45,9 +59,9 @@ class Quantity:
 class Shortage:
     """A SKU of which an order wants more than is available; an unknown SKU has none available."""
 
-    sku: str
-    requested: int
-    available: int
+    sku: Annotated[str, Meta(description="What is short.")]
+    requested: Annotated[int, Meta(description="How many pieces the order wants.")]
+    available: Annotated[int, Meta(description="How many pieces are left for it.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +69,10 @@ class OrderCreated:
     """A customer placed an order."""
 
     TYPE: ClassVar[str] = "order.created"
-    customer_email: str
-    currency: str
-    total: int
-    lines: tuple[Line, ...]
+    customer_email: Email
+    currency: Currency
+    total: Total
+    lines: Annotated[tuple[Line, ...], Meta(min_length=1)]
 
     def __post_init__(self) -> None:
         _check(bool(self.lines), "lines is empty")
@@ -66,24 +80,27 @@ class OrderCreated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderConfirmed:
-    """The stock for an order is reserved: the shop will deliver it."""
+    """The stock for an order is reserved: the shop will deliver it.
+
+    It says all of the order again, so that no consumer must remember it.
+    """
 
     TYPE: ClassVar[str] = "order.confirmed"
-    customer_email: str
-    currency: str
-    total: int
+    customer_email: Email
+    currency: Currency
+    total: Total
     lines: tuple[Line, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderCancelled:
-    """An order is off; `reason` is `out_of_stock`, `customer` or `deadline`."""
+    """An order is off, for a reason; `shortages` has some when that is `out_of_stock`."""
 
     TYPE: ClassVar[str] = "order.cancelled"
-    reason: str
-    customer_email: str
-    currency: str
-    total: int
+    reason: CancelReason
+    customer_email: Email
+    currency: Currency
+    total: Total
     lines: tuple[Line, ...]
     shortages: tuple[Shortage, ...] = ()
 
@@ -101,7 +118,7 @@ class StockRejected:
     """Nothing is reserved for an order, because of these shortages."""
 
     TYPE: ClassVar[str] = "stock.rejected"
-    reason: str
+    reason: RejectReason
     shortages: tuple[Shortage, ...]
 
 

@@ -140,7 +140,7 @@ class ConfirmingPublisher:
             # The broker refuses another user's name: this is who published it.
             user_id=self._user,
             timestamp=int(time.time()),
-            application_headers=_task_headers(event_id, outgoing.type, traceparent),
+            application_headers=task_headers(event_id, outgoing.type, traceparent),
         )
 
 
@@ -251,7 +251,7 @@ class _ConfirmChannel:
         return [self._unconfirmed.pop(t) for t in tags if t in self._unconfirmed]
 
 
-def _task_headers(event_id: str, event_type: str, traceparent: str | None) -> dict[str, object]:
+def task_headers(event_id: str, event_type: str, traceparent: str | None) -> dict[str, object]:
     """Return the headers of Celery's message protocol, version 2, for a plain call."""
     trace = {"traceparent": traceparent} if traceparent else {}
     return trace | {

@@ -8,6 +8,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from common.errors import OrderSystemError
+from console.commands.contracts import contracts
 from console.commands.database import database
 from console.commands.health import health
 from console.commands.keys import keys
@@ -62,7 +63,7 @@ def main() -> None:
 
     Settings come from the environment, and from the dotenv file that ORDERS_ENV_FILE names
     (.run/operator.env unless set). Exit status: 0 done, 1 failed, 2 the broker is not as the code
-    says, 64 wrong arguments.
+    says or a contract's change is breaking, 64 wrong arguments.
     """
 
 
@@ -74,6 +75,7 @@ main.add_command(tls)
 main.add_command(trace)
 main.add_command(keys)
 main.add_command(health)
+main.add_command(contracts)
 
 if __name__ == "__main__":
     main()

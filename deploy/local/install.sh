@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the named parts need and what is missing:
-#   python, broker, database, mail, monitoring, exporter, load, engine.
+#   python, broker, database, mail, monitoring, exporter, load, engine, node, asyncapi.
 # A second run finds everything in place and changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -149,18 +149,35 @@ newest_postgresql() {
 }
 
 mail() {
+    node
+    node_packages maildev deploy/local/mail
+}
+
+node() {
     local missing=()
     command -v node >/dev/null || missing+=(nodejs)
     command -v npm >/dev/null || missing+=(npm)
     [ ${#missing[@]} -eq 0 ] || packages "${missing[@]}"
+}
 
-    local place=.venv/maildev stamp=.venv/maildev/.installed wanted
-    wanted=$(sha256sum <deploy/local/mail/package-lock.json)
-    [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || return 0
-    mkdir -p $place
-    cp deploy/local/mail/package.json deploy/local/mail/package-lock.json $place/
-    step "installing maildev" npm ci --prefix $place --ignore-scripts --no-audit --no-fund
-    echo "$wanted" >$stamp
+# For tests, which skip what needs it: they alone are no reason to install Node.js.
+asyncapi() {
+    if ! command -v npm >/dev/null; then
+        echo "  npm is missing: no test will ask the AsyncAPI parser; deploy/local/install.sh node brings it"
+        return 0
+    fi
+    node_packages asyncapi contracts/validation
+}
+
+# node_packages NAME FOLDER: install what the folder's lock file says into .venv/NAME.
+node_packages() {
+    local place=.venv/$1 stamp=.venv/$1/.installed wanted
+    wanted=$(sha256sum <"$2/package-lock.json")
+    [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
+    mkdir -p "$place"
+    cp "$2/package.json" "$2/package-lock.json" "$place/"
+    step "installing $1" npm ci --prefix "$place" --ignore-scripts --no-audit --no-fund
+    echo "$wanted" >"$stamp"
 }
 
 monitoring() {
@@ -211,7 +228,8 @@ exporter() {
 
 for part in "$@"; do
     case $part in
-    python | broker | database | mail | monitoring | exporter | load | engine) "$part" ;;
+    python | broker | database | mail | monitoring | exporter) "$part" ;;
+    load | engine | node | asyncapi) "$part" ;;
     *) fail "unknown part: $part" ;;
     esac
 done

@@ -1,7 +1,7 @@
 """One known event for each golden sample: what it says, written down apart from how it is sent.
 
 A contract that gets a new field gets a new sample, here and with the next version number, in which
-the field has a value; `python -m tests.contract.regenerate` writes its golden file. The samples
+the field has a value; `make docs` writes its golden file. The samples
 of earlier versions stay as they are.
 """
 

@@ -508,7 +508,8 @@ def test_the_image_gets_the_packages_that_the_programs_consist_of() -> None:
     # given
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    packages = setup["importlinter"]["root_packages"].split()
+    # `contracts` makes documents, and import-linter sees that no program imports it.
+    packages = set(setup["importlinter"]["root_packages"].split()) - {"contracts"}
 
     # then
     assert {line[1:] for line in _dockerignore() if line.startswith("!")} == {

@@ -1,7 +1,6 @@
 """What the documents name exists, and what they list is complete."""
 
 import ast
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,6 @@ import pytest
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from common import codec
-from common.events import EVENTS
-from common.kombu_topology import SERVICES
 from common.settings import ServiceSettings
 from console.orderctl import main as orderctl
 from console.settings import ConsoleSettings, OperatorSettings
@@ -35,6 +31,7 @@ SOURCES = (
     "monitor",
     "scheduler",
     "console",
+    "contracts",
     "deploy",
 )
 SKIPPED = {"node_modules", "__pycache__"}
@@ -275,46 +272,6 @@ def _log_messages(path: Path) -> Iterator[str]:
             ) if level in {"info", "warning", "error", "exception"}:
                 # One with a placeholder cannot be listed as it is.
                 yield from () if "%" in message else (message,)
-
-
-def test_the_table_of_events_says_who_publishes_and_who_consumes() -> None:
-    # given
-    _, *listed = rows(text("docs/events.md").partition("\n## ")[0])
-
-    # when
-    written = {
-        (quoted(event)[0], publisher, tuple(sorted(consumers.split(", "))))
-        for event, publisher, consumers, _ in listed
-    }
-
-    # then
-    assert written == {
-        (
-            event_type,
-            next(s.name for s in SERVICES if event_type in s.publishes),
-            tuple(sorted(s.name for s in SERVICES if event_type in s.consumes)),
-        )
-        for event_type in EVENTS
-    }
-
-
-@pytest.mark.parametrize("event_type", EVENTS)
-def test_the_sample_of_an_event_is_one(event_type: str) -> None:
-    # given
-    (sample,) = re.findall(
-        r"^```json\n(.*?)^```$",
-        section("docs/events.md", f"### {event_type}"),
-        flags=re.MULTILINE | re.DOTALL,
-    )
-    document = json.loads(sample)
-    golden = json.loads(text(f"tests/contract/golden/{event_type}.v1.json"))
-
-    # when
-    envelope = document if "specversion" in document else golden | {"data": document}
-
-    # then
-    assert codec.decode(envelope).type == event_type
-    assert envelope == golden
 
 
 def test_every_decision_has_its_parts_and_is_listed() -> None:

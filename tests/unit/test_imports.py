@@ -18,6 +18,7 @@ PACKAGES = (
     "span_store",
     "scheduler",
     "console",
+    "contracts",
     "deploy",
 )
 FILES = [path for package in PACKAGES for path in sorted((REPOSITORY / package).rglob("*.py"))]

@@ -1,0 +1,119 @@
+"""`orderctl contracts`: what it prints, records, refuses, and exits with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from common import codec
+from console.orderctl import main
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> Path:
+    """A folder of the contracts as they are now."""
+    assert orderctl("release", tmp_path).exit_code == 0
+    return tmp_path
+
+
+def orderctl(command: str, folder: Path, *options: str) -> Result:
+    arguments = ["contracts", command, "--released", str(folder), *options]
+    return CliRunner().invoke(main, arguments, catch_exceptions=False)
+
+
+def edit(folder: Path, name: str, field: str, **keywords: Any) -> None:
+    """Let the released contract have been another in one field of its data."""
+    path = folder / f"{name}.json"
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    shape = schema["$defs"][schema["$ref"].rpartition("/")[2]]
+    shape["properties"][field] |= keywords
+    path.write_text(json.dumps(schema), encoding="utf-8")
+
+
+def test_what_was_just_released_has_no_changes_and_is_not_released_again(released: Path) -> None:
+    assert {path.stem for path in released.iterdir()} == codec.schemas().keys()
+
+    checked, again = orderctl("check", released), orderctl("release", released)
+
+    assert (checked.exit_code, checked.output) == (
+        0,
+        "contracts: no changes since the last release\n",
+    )
+    assert (again.exit_code, again.output) == (0, "contracts: nothing to release\n")
+
+
+def test_a_compatible_change_is_told_and_can_be_released(released: Path) -> None:
+    # given a type that the last release did not have
+    (released / "stock.released.json").unlink()
+
+    # when
+    checked, recorded = orderctl("check", released), orderctl("release", released)
+
+    # then
+    assert checked.exit_code == 0
+    assert checked.output.startswith("compatible: stock.released $.data: event type added: ")
+    assert (recorded.exit_code, recorded.output) == (0, "released stock.released\n")
+    assert (released / "stock.released.json").exists()
+
+
+def test_a_breaking_change_is_told_and_nothing_is_released(released: Path) -> None:
+    # given
+    edit(released, "order.created", "total", type="string")
+    (released / "stock.released.json").unlink()
+
+    # when
+    checked, refused = orderctl("check", released), orderctl("release", released)
+
+    # then
+    told = "breaking: order.created $.data.total: type changed from string to integer: "
+    for result in (checked, refused):
+        assert result.exit_code == 2
+        assert result.output.startswith(told)
+        assert result.output.endswith("1 compatible, 1 breaking changes since the last release\n")
+    assert not (released / "stock.released.json").exists()
+
+
+def test_the_same_is_told_as_json(released: Path) -> None:
+    # given
+    edit(released, "order.created", "total", minimum=-1)
+
+    # when
+    result = orderctl("check", released, "--json")
+
+    # then
+    assert result.exit_code == 2
+    assert json.loads(result.output) == {
+        "compatible": False,
+        "changes": [
+            {
+                "contract": "order.created",
+                "path": "$.data.total",
+                "change": "minimum widened from -1 to none",
+                "breaking": True,
+                "reason": "consumers still running may refuse what is sent",
+            }
+        ],
+    }
+
+
+def test_a_release_records_what_only_readers_see(released: Path) -> None:
+    # given
+    edit(released, "order.created", "total", description="In other words.")
+
+    # then
+    assert orderctl("release", released).output == "released order.created\n"
+
+
+def test_a_folder_that_is_not_there_and_a_broken_file_are_named(released: Path) -> None:
+    # given
+    missing, broken = released / "nowhere", released / "order.created.json"
+    broken.write_text("{", encoding="utf-8")
+
+    # then
+    for folder, named in ((missing, missing), (released, broken)):
+        result = orderctl("check", folder)
+        assert result.exit_code == 1
+        assert str(named) in result.output
+        assert result.output.count("\n") == 1
