@@ -13,10 +13,9 @@ from deploy.local.problem import Problem
 from tests.support.stack import Stack
 
 _SCRIPT = Path(__file__).with_name("order.lua")
-#: As ours is served.
 _GUNICORN = ("gunicorn", "--workers", "2", "--threads", "8", "--worker-class", "gthread")
 
-#: Two for each thread of our API, one for each of the other's.
+#: As many as the other's threads, so that none of its requests waits for one.
 _CONNECTIONS = 16
 
 
@@ -27,7 +26,7 @@ def ours(stack: Stack, seconds: int) -> float:
 
 
 def others(stack: Stack, seconds: int) -> float:
-    """Return those of the plain API, on the same server; it has twice the threads."""
+    """Return those of the plain API, on the usual server."""
     empty(stack)
     port = free_ports().api_port
     database = stack.databases["order"].settings

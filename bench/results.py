@@ -15,7 +15,7 @@ from deploy.local.problem import Problem
 
 RESULTS = Path(__file__).with_name("results.json")
 
-_PACKAGES = ("celery", "kombu", "SQLAlchemy", "psycopg2-binary", "gunicorn", "Flask")
+_PACKAGES = ("celery", "kombu", "SQLAlchemy", "psycopg2-binary", "granian", "gunicorn", "Flask")
 
 Results = dict[str, Any]
 

@@ -73,6 +73,8 @@ class _NoTrace(logging.Filter):
 
 def configure_logging(level: str) -> None:
     """Send every log record of this process to standard output as one line of JSON."""
+    # No line says which thread or process wrote it: not to ask saves a fifth of what a line costs.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.config.dictConfig(
         {
             "version": 1,

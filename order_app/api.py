@@ -2,11 +2,13 @@
 
 from datetime import timedelta
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from flask import Response, current_app, g, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel
+from werkzeug.datastructures import Headers
 
 from order_app import access, intake_groups, service
 from order_app.domain import Order, Reason
@@ -19,6 +21,9 @@ from order_app.settings import ApiSettings
 from order_app.timeline import timeline
 from order_app.validation import validated
 from order_app.views import OrderPage, OrderView, Timeline
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 _S = HTTPStatus
 
@@ -161,9 +166,18 @@ def _refuse_repeated_parameters() -> None:
             )
 
 
+class _Json(Response):
+    """A JSON document as the answer to a request."""
+
+    default_mimetype = "application/json"
+
+    def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:
+        """Return the headers as they are, and the length: there is no IRI in a `Location` here."""
+        self.headers["Content-Length"] = str(self.calculate_content_length())
+        return self.headers
+
+
 def _json(
     view: BaseModel, status: HTTPStatus = _S.OK, headers: dict[str, str] | None = None
 ) -> Response:
-    return Response(
-        view.model_dump_json(), status, headers=headers, content_type="application/json"
-    )
+    return _Json(view.model_dump_json(), status, headers=headers)

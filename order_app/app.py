@@ -1,4 +1,7 @@
-"""PROCESS: the orders API, `gunicorn 'order_app.app:create_app()'`."""
+"""The orders API, served by `order_app.server`."""
+
+from collections.abc import Callable
+from typing import Any
 
 from flask_openapi3.openapi import OpenAPI
 
@@ -25,12 +28,20 @@ from order_app.probes import probes
 from order_app.settings import ApiSettings
 
 
+class App(OpenAPI):
+    """A Flask app all of whose functions are plain ones."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function: not one is asynchronous, which Flask would ask each every time."""
+        return func
+
+
 def create_app(settings: ApiSettings | None = None) -> OpenAPI:
     """Return the API; without settings, those of the environment."""
     settings = settings or load(ApiSettings)
     configure_logging(settings.log_level)
     tracing.start("order-api", settings)
-    app = OpenAPI(
+    app = App(
         __name__,
         info=description.INFO,
         doc_ui=False,

@@ -1,10 +1,12 @@
 """A JSON body read strictly: what is ambiguous, or not JSON, is refused and not guessed at."""
 
 import json
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, NoReturn
 
 from flask import Request
+from werkzeug.http import parse_options_header
 
 from order_app.problems import Refusal
 
@@ -19,14 +21,20 @@ class JsonRequest(Request):
         """Return the body's object, whatever Flask's own options say. Raises `Refusal`."""
         del force, silent, cache
         encoded = self.headers.get("Content-Encoding", "identity").lower() != "identity"
-        charset = self.mimetype_params.get("charset", "utf-8").lower()
-        if self.mimetype != "application/json" or charset not in {"utf-8", "utf8"} or encoded:
+        if encoded or not _is_json(self.headers.get("Content-Type", "")):
             raise Refusal(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 "The body must be application/json in UTF-8, not encoded otherwise.",
                 field="Content-Type",
             )
         return parse(self.get_data())
+
+
+@lru_cache(maxsize=100)
+def _is_json(content_type: str) -> bool:
+    mimetype, parameters = parse_options_header(content_type)
+    charset = parameters.get("charset", "utf-8").lower()
+    return mimetype.lower() == "application/json" and charset in {"utf-8", "utf8"}
 
 
 def parse(body: bytes) -> dict[str, Any]:

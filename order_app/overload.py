@@ -1,13 +1,13 @@
 """Overload: who cannot be answered soon is told so at once, and when to come again.
 
-Without it requests wait ever longer in front of the API, until every client has given up and all
-work is for nobody.
+Without it requests wait ever longer, until every client has given up and all work is for nobody.
 """
 
 from collections.abc import Callable
 from http import HTTPStatus
+from threading import Lock
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, g, request
 
 from order_app.problems import problem
 from order_app.settings import ApiSettings
@@ -18,23 +18,42 @@ RETRY_AFTER = 1
 _EXTENSION = "waiting_requests"
 
 
-def measure(app: Flask, waiting: Callable[[], int]) -> None:
-    """Let `waiting` tell how many requests this process has taken in and not begun.
+class _UnderWay:
+    """Counts the requests of one process that have come and are not answered."""
 
-    Only the server knows; an app without one refuses nobody.
-    """
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = Lock()
+
+    def begin(self) -> None:
+        with self._lock:
+            self.count += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self.count -= 1
+
+
+def measure(app: Flask, waiting: Callable[[], int]) -> None:
+    """Let `waiting` tell how many requests wait in this process."""
     app.extensions[_EXTENSION] = waiting
 
 
 def install(app: Flask, settings: ApiSettings) -> None:
-    """Refuse requests while too many others wait; call it before whatever costs more."""
+    """Refuse requests while too many others wait; call it before whatever costs more.
+
+    Each has a thread of its own at once, so that whatever it waits for, it waits in here.
+    """
+    under_way = _UnderWay()
+    measure(app, lambda: under_way.count)
 
     def check() -> Response | None:
-        waiting = current_app.extensions.get(_EXTENSION)
         # Who runs the API must see it in trouble, too.
-        if waiting is None or request.blueprint == "probes":
+        if request.blueprint == "probes":
             return None
-        if waiting() <= settings.api_queue_limit:
+        under_way.begin()
+        g.under_way = True
+        if current_app.extensions[_EXTENSION]() <= settings.api_queue_limit:
             return None
         return problem(
             HTTPStatus.SERVICE_UNAVAILABLE,
@@ -42,4 +61,9 @@ def install(app: Flask, settings: ApiSettings) -> None:
             headers={"Retry-After": str(RETRY_AFTER)},
         )
 
+    def done(_error: BaseException | None) -> None:
+        if g.pop("under_way", False):
+            under_way.end()
+
     app.before_request(check)
+    app.teardown_request(done)

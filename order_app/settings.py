@@ -25,17 +25,18 @@ class ApiSettings(DatabaseSettings):
     order_currencies: Annotated[
         tuple[Currency, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)
     ] = ("AUD", "CAD", "CHF", "CZK", "DKK", "EUR", "GBP", "JPY", "NOK", "PLN", "SEK", "USD")
-    #: Connections of one API process: as many as it has threads, so that none waits for another.
+    #: Connections of one API process, for all but the placing of orders, which has as many of its
+    #: own and uses one at a time. Who needs a further one waits for it.
     api_pool_size: int = Field(4, ge=1, le=100)
     #: Seconds for which a process goes on with the API keys that it has read: so long a revoked key
     #: may still be taken. In return a request needs no query to know its key.
     api_key_lifetime: float = Field(5.0, ge=0, le=300)
-    #: Requests of one key in a minute and process: 100 a second, where one that reads or places an
-    #: order takes 4 ms of CPU. So one client's endless loop leaves more than half of a process to
-    #: the others. A shop that needs more gets more, for all keys.
+    #: Requests of one key in a minute and process: 100 a second, where one alone takes 1 to 2 ms of
+    #: CPU. So one client's endless loop leaves most of a process to the others. A shop that needs
+    #: more gets more, for all keys.
     api_rate_limit: int = Field(6_000, ge=1, le=10_000_000)
-    #: Requests that may wait in one process: as many as four threads answer in a third of a second.
-    #: Beyond it they are refused with 503, so that those who wait are answered in time.
+    #: Requests that may be under way in one process: a fifth of a second's work. Beyond it they are
+    #: refused with 503, so that those who wait are answered in time.
     api_queue_limit: int = Field(100, ge=1, le=10_000)
     #: Where the API's processes share their counts; empty at start. Needed with several processes.
     prometheus_multiproc_dir: Path | None = None

@@ -70,9 +70,7 @@ PROGRAMS = (
     Program(
         "api",
         "order",
-        "gunicorn --config python:order_app.gunicorn --bind 127.0.0.1:$API_PORT"
-        " --workers 2 --threads 4 --worker-class gthread --no-control-socket"
-        " order_app.app:create_app()",
+        "python -m order_app.server --bind 127.0.0.1:$API_PORT order_app.app",
         Health.READY,
         "api_port",
         needs_broker=False,

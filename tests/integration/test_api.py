@@ -512,6 +512,20 @@ def test_a_request_that_would_wait_for_too_many_others_is_told_to_come_again(
     _close(api)
 
 
+def test_a_request_that_is_answered_is_not_under_way_any_more(order_api: FlaskClient) -> None:
+    # given an API that refuses whoever comes while another request is under way
+    api = another_api(order_api, api_queue_limit=1)
+    stranger = api.application.test_client()
+
+    # when many come, one after the other, good and bad ones
+    for _ in range(3):
+        answers = [place(api), place(api, {}), api.get(NOWHERE), api.get("/no"), place(stranger)]
+
+        # then none is refused
+        assert [answer.status_code for answer in answers] == [201, 422, 404, 404, 401]
+    _close(api)
+
+
 def test_a_bug_shows_no_internals(
     order_api: FlaskClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -234,7 +234,7 @@ class Stack:
         if "-A" in arguments:
             arguments[arguments.index("-A") + 1] = module
         else:
-            arguments[-1] = f"{module}:create_app()"
+            arguments[-1] = module
 
     def _environment(self, program: Program, name: str) -> dict[str, str]:
         database = self.databases.get(program.user)
