@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import settings
 
 from common import db
 from common.db import Sessions
@@ -20,6 +21,10 @@ from tests.support.vhosts import Vhost, fresh_vhost
 from tests.support.workers import clear, number_of_workers, own_state
 
 Environment = dict[str, str]
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
