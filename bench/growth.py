@@ -82,7 +82,8 @@ def _with_much(
     events: Mapping[str, int],
     tell: Tell,
 ) -> dict[str, Any]:
-    waiting = backlog + repeat * events["relay"]
+    # Twice as many as are measured: a relay ends with its tick, and not with the last of these.
+    waiting = backlog + 2 * repeat * events["relay"]
     tell(f"much: {waiting:,} unsent events")
     fill_outbox(stack, waiting)
     median = partial(_median, "much", repeat, tell)
