@@ -31,7 +31,7 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     app = Flask(__name__)
     app.config |= {
         "MAX_CONTENT_LENGTH": FORM_LIMIT,
-        # What a redrive has to say is carried to the next page by a cookie.
+        # What an action has to say is carried to the next page by a cookie.
         "SECRET_KEY": forgery.key(settings, "cookie"),
         "SESSION_COOKIE_NAME": "orders_console",
         "SESSION_COOKIE_SAMESITE": "Strict",

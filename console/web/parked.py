@@ -1,6 +1,7 @@
-"""What is parked, and the one thing that the page changes: it is put back on its queue."""
+"""What is parked, and what the page changes: it is put back on its queue, or deleted."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
 
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
@@ -59,18 +60,50 @@ def redrive(service: str) -> Response:
     every = request.form.get("every") == "yes"
     if every == bool(event_id):
         abort(400, "Name one event, or all of them.")
-    try:
+
+    def put_back() -> str:
         done = (
             actions.redrive_all(settings, own)
             if every
             else actions.redrive(settings, own, [event_id])
         )
-        kind, result = "done", f"{done} put back on {own.queue}"
+        return f"{done} put back on {own.queue}"
+
+    return _told("a redrive was asked for", own, event_id or "all", put_back)
+
+
+@parked.get("/parked/<service>/discard")
+def confirm_discard(service: str) -> str:
+    """Ask whether to delete one event's message, and show it: it is there for the last time."""
+    settings: ConsoleSettings = current_app.extensions["settings"]
+    detail = parked_detail.show(settings, _known(service), request.args.get("id", ""))
+    return render_template("discard.html", detail=detail)
+
+
+@parked.post("/parked/<service>/discard")
+def discard(service: str) -> Response:
+    """Delete it for ever, and say so on the list."""
+    settings: ConsoleSettings = current_app.extensions["settings"]
+    own, event_id = _known(service), request.form.get("id", "")
+    if not event_id:
+        abort(400, "Name one event.")
+
+    def delete() -> str:
+        gone = actions.discard(settings, own, [event_id])
+        return f"{len(gone)} deleted for ever, of event {event_id}"
+
+    return _told("a discard was asked for", own, event_id, delete)
+
+
+def _told(message: str, service: Service, event_id: str, act: Callable[[], str]) -> Response:
+    """Do it; what came of it is told on the list, and in the log under this message."""
+    try:
+        kind, result = "done", act()
     except OrderSystemError as error:
         kind, result = "wrong", str(error)
-    flash(f"{own.name}: {result}", kind)
-    about = {"service": own.name, "event_id": event_id or "all", "result": result}
-    log.info("a redrive was asked for", extra=about)
+    flash(f"{service.name}: {result}", kind)
+    about = {"service": service.name, "event_id": event_id, "result": result}
+    log.info(message, extra=about)
     return redirect(url_for("parked.show"), code=303)
 
 

@@ -103,12 +103,17 @@ def test_every_attempt_of_a_handler_that_fails_twice_is_in_the_trace(traced: Sta
     assert {json.loads(line)["trace_id"] for line in lines} == {tried[0].trace_id}
 
 
-def test_an_order_stays_one_trace_when_its_relay_dies_between_publish_and_mark(
-    traced: Stack,
+@pytest.mark.parametrize(
+    ("relay", "outcomes"),
+    [("claiming_order_relay", ["handled"]), ("order_relay", ["handled", "duplicate"])],
+    ids=["between claim and publish", "between publish and mark"],
+)
+def test_an_order_stays_one_trace_when_its_relay_dies(
+    traced: Stack, relay: str, outcomes: list[str]
 ) -> None:
-    # Given a relay that is killed when the broker has the event and the outbox does not know it
+    # Given a relay that is killed before the broker has the event, or before the outbox knows that
     traced.start("api", "order-worker", "inventory-worker", "inventory-relay", "beat")
-    traced.start("order-relay", module="tests.support.crashing.order_relay")
+    traced.start("order-relay", module=f"tests.support.crashing.{relay}")
 
     # When an order is placed, and the relay is started again after its death
     order_id = traced.place(("TEA", 3))
@@ -116,15 +121,20 @@ def test_an_order_stays_one_trace_when_its_relay_dies_between_publish_and_mark(
     traced.start("order-relay")
     assert traced.decided(order_id) == ("CONFIRMED", None)
 
-    # Then both deliveries are in the one trace, the second below the publishing that survived
+    # Then every delivery is in the one trace, and what came of the publishing that survived is
+    # below it, and that below the request
     def told() -> None:
         found = spans(traced, order_id)
-        outcomes = [s.attributes["outcome"] for s in found if s.name == "process order.created"]
-        assert outcomes == ["handled", "duplicate"]
-        assert ("order-worker", "process stock.reserved", "publish stock.reserved") in links(found)
-        assert ("inventory-worker", "process order.created", "publish order.created") in links(
-            found
-        )
+        attempts = [s.attributes["outcome"] for s in found if s.name == "process order.created"]
+        assert attempts == outcomes
+        assert set(links(found)) >= {
+            ("order-api", "POST /orders", None),
+            ("order-relay", "publish order.created", "POST /orders"),
+            ("inventory-worker", "process order.created", "publish order.created"),
+            ("inventory-relay", "publish stock.reserved", "process order.created"),
+            ("order-worker", "process stock.reserved", "publish stock.reserved"),
+            ("order-relay", "publish order.confirmed", "process stock.reserved"),
+        }
         assert len({span.trace_id for span in found}) == 1
 
     eventually(told)

@@ -108,10 +108,20 @@ def park(channel: Channel, event_id: str, reason: str = "no way", **event: Any) 
 
 def redrive(page: FlaskClient, service: str, **form: str) -> TestResponse:
     """Press the button on the page that asks for confirmation."""
-    confirmation = get(page, f"/parked/{service}/redrive", **form)
+    return press(page, f"/parked/{service}/redrive", **form)
+
+
+def discard(page: FlaskClient, service: str, event_id: str) -> TestResponse:
+    """Press the button on the page that shows the message for the last time."""
+    return press(page, f"/parked/{service}/discard", id=event_id)
+
+
+def press(page: FlaskClient, path: str, **form: str) -> TestResponse:
+    """Send the form that a page asks for confirmation with."""
+    confirmation = get(page, path, **form)
     fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', confirmation.text))
     return page.post(
-        f"/parked/{service}/redrive",
+        path,
         data=fields,
         auth=("operator", PASSWORD),
         headers={"Origin": "http://localhost"},
@@ -287,6 +297,7 @@ def test_what_a_stranger_has_written_is_text_on_every_page(
         get(page, "/parked").text,
         get(page, "/parked/inventory/message", id=hostile_id).text,
         get(page, "/parked/inventory/redrive", id=hostile_id).text,
+        get(page, "/parked/inventory/discard", id=hostile_id).text,
         get(page, "/orders", id=HOSTILE).text,
     ]
 
@@ -402,6 +413,85 @@ def test_who_redrives_what_is_in_the_log(
     assert vars(record)["service"] == "inventory"
     assert vars(record)["event_id"] == "e-1"
     assert vars(record)["result"] == "1 put back on inventory.queue"
+
+
+def test_one_message_is_discarded_after_it_was_shown_whole(
+    page: FlaskClient, channel: Channel
+) -> None:
+    # given
+    for event_id in ("e-1", "e-2", "e-3"):
+        park(channel, event_id, colour=event_id)
+
+    # when
+    looked = get(page, "/parked/inventory/message", id="e-2").text
+    asked = get(page, "/parked/inventory/discard", id="e-2").text
+    pressed = discard(page, "inventory", "e-2")
+
+    # then the page leads from the message to the question, which names the event and shows it
+    assert 'href="/parked/inventory/discard?id=e-2"' in looked
+    assert "Discard order.created of inventory for ever?" in asked
+    assert "The message of event <code>e-2</code>" in asked
+    assert "&#34;colour&#34;: &#34;e-2&#34;" in asked
+    # And the message is gone, and no other
+    assert (pressed.status_code, pressed.location) == (303, "/parked")
+    assert "inventory: 1 deleted for ever, of event e-2" in get(page, "/parked").text
+    assert ids(channel, "inventory.queue") == []
+    assert eventually(lambda: some(ids(channel, "inventory.dlq"))) == ["e-1", "e-3"]
+
+
+def test_what_is_not_parked_any_more_cannot_be_discarded(
+    page: FlaskClient, channel: Channel
+) -> None:
+    # given a question that was asked before somebody else has redriven it
+    park(channel, "e-1")
+    park(channel, "e-2")
+    redrive(page, "inventory", id="e-1")
+    get(page, "/parked")
+    token = page.application.jinja_env.globals["token"]
+
+    # when
+    form = {"token": token, "id": "e-1"}
+    page.post("/parked/inventory/discard", data=form, auth=("operator", PASSWORD))
+
+    # then
+    assert "inventory: not parked by inventory: e-1" in get(page, "/parked").text
+    assert get(page, "/parked/inventory/discard", id="e-1").status_code == 503
+    assert ids(channel, "inventory.queue") == ["e-1"]
+    assert eventually(lambda: some(ids(channel, "inventory.dlq"))) == ["e-2"]
+
+
+@pytest.mark.parametrize(
+    ("form", "login"),
+    [({"id": "e-1"}, PASSWORD), ({"id": "e-1", "token": "x"}, PASSWORD), ({"id": "e-1"}, "wrong")],
+)
+def test_a_forged_discard_deletes_nothing(
+    page: FlaskClient, channel: Channel, form: dict[str, str], login: str
+) -> None:
+    # given
+    park(channel, "e-1")
+
+    # when
+    answer = page.post("/parked/inventory/discard", data=form, auth=("operator", login))
+    asked = get(page, "/parked/inventory/discard", id="e-1")
+
+    # then
+    assert answer.status_code in (401, 403)
+    assert asked.status_code == 200
+    assert eventually(lambda: some(ids(channel, "inventory.dlq"))) == ["e-1"]
+
+
+def test_what_was_discarded_is_in_the_log(
+    page: FlaskClient, channel: Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    park(channel, "e-1")
+
+    with caplog.at_level("INFO"):
+        discard(page, "inventory", "e-1")
+
+    (record,) = [r for r in caplog.records if r.message == "a discard was asked for"]
+    assert vars(record)["service"] == "inventory"
+    assert vars(record)["event_id"] == "e-1"
+    assert vars(record)["result"] == "1 deleted for ever, of event e-1"
 
 
 # --- Order, stock -------------------------------------------------------------------------------

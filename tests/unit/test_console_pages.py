@@ -318,8 +318,20 @@ def test_a_redrive_must_say_what(page: FlaskClient, form: dict[str, str]) -> Non
     assert answer.status_code == 400
 
 
+def test_a_discard_must_say_what(page: FlaskClient) -> None:
+    token = page.application.jinja_env.globals["token"]
+
+    for form in ({}, {"id": ""}, {"every": "yes"}):
+        answer = page.post("/parked/inventory/discard", auth=LOGIN, data=form | {"token": token})
+        assert answer.status_code == 400, form
+
+
 def test_a_service_without_a_parking_lot_has_no_page(page: FlaskClient) -> None:
-    for path in ("/parked/trace/redrive", "/parked/nobody/message?id=1"):
+    for path in (
+        "/parked/nobody/discard?id=1",
+        "/parked/trace/redrive",
+        "/parked/nobody/message?id=1",
+    ):
         assert page.get(path, auth=LOGIN).status_code == 404
 
 
