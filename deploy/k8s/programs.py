@@ -96,6 +96,8 @@ def _labels(program: Program) -> dict[str, str]:
 
 def _deployment(program: Program, *, is_scaled: bool) -> Manifest:
     spec = {
+        # Nothing shows that beat works but its ticks: it gets as long as a slow start takes.
+        **({"minReadySeconds": 20} if program.health is Health.RUNS else {}),
         # KEDA's, where it scales: two who set them would fight.
         **({} if is_scaled else {"replicas": 1}),
         # The new one works before the old one is told to end.
