@@ -4,6 +4,7 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
+import billiard.pool
 import msgspec
 from celery import Task, signals
 from celery.utils.serialization import get_pickleable_exception
@@ -27,6 +28,11 @@ from common.kombu_topology import Service, event_queue
 from common.micro_batches import Results
 from common.settings import ServiceSettings
 from common.task_events import TaskEventsStep
+
+#: Times 0.1 seconds that a child which is told to end waits until all its answers count as heard.
+#: Now and then one never does, and the default is half a minute. An answer that really was not
+#: heard is an event that is delivered again, and known.
+_LAST_ANSWERS = 10
 
 
 class EventTask(Task):
@@ -122,6 +128,7 @@ def make_worker(
         register("json", dumps, msgspec.json.decode, "application/json", "utf-8")
         # Here: loading takes longer than a child may take for its start.
         tracing.prepare(app.settings)
+        billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = _LAST_ANSWERS
         # What is loaded stays shared: the collector's marks would copy its pages to each child.
         gc.collect()
         gc.freeze()

@@ -7,7 +7,7 @@ server has read yet renews nothing.
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from common import client_certificate, tls
+from common.addresses import addresses
 from common.settings import BrokerSettings, DatabaseSettings, Settings
 
 #: Seconds for a server's answer. Prometheus itself waits for five.
@@ -65,6 +66,22 @@ class Server:
                 return _ends(secure.getpeercert() or {})
 
 
+def first_not_after(servers: Sequence[Server]) -> float:
+    """Return which of the servers' certificates ends first, of those that answer.
+
+    Raises the `OSError` of one of them when none does.
+    """
+    ends, errors = [], []
+    for server in servers:
+        try:
+            ends.append(server.not_after())
+        except OSError as error:
+            errors.append(error)
+    if not ends:
+        raise errors[-1]
+    return min(ends)
+
+
 def authority_not_after(*ca_files: Path) -> float:
     """Return when the first of these files' certificates ends; raises `OSError`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -81,25 +98,31 @@ def sources(settings: Settings) -> dict[str, Source]:
     found: dict[str, Source] = {}
     ca_files = []
     if isinstance(settings, BrokerSettings):
-        broker = Server(
-            host=settings.broker_host,
-            port=settings.broker_port,
-            hostname=settings.broker_server_hostname or settings.broker_host,
-            ca_file=settings.broker_ca_file,
-        )
-        found["broker"] = broker.not_after
+        nodes = [
+            Server(
+                host=host,
+                port=port,
+                hostname=str(settings.broker_server_hostname),
+                ca_file=settings.broker_ca_file,
+            )
+            for host, port in addresses(settings.broker_host, settings.broker_port)
+        ]
+        found["broker"] = partial(first_not_after, nodes)
         if own := settings.broker_client_certificate_file:
             found[f"client {settings.broker_user}"] = partial(client_certificate.not_after, own)
         ca_files.append(settings.broker_ca_file)
     if isinstance(settings, DatabaseSettings):
-        database = Server(
-            host=settings.database_host,
-            port=settings.database_port,
-            hostname=settings.database_host,
-            ca_file=settings.database_ca_file,
-            request=_ASK_FOR_TLS,
-        )
-        found["database"] = database.not_after
+        servers = [
+            Server(
+                host=host,
+                port=port,
+                hostname=host,
+                ca_file=settings.database_ca_file,
+                request=_ASK_FOR_TLS,
+            )
+            for host, port in addresses(settings.database_host, settings.database_port)
+        ]
+        found["database"] = partial(first_not_after, servers)
         ca_files.append(settings.database_ca_file)
     return found | {"authority": partial(authority_not_after, *ca_files)}
 

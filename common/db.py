@@ -3,6 +3,7 @@
 import select
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from weakref import WeakSet
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import Pool
 
 from common import tls
+from common.addresses import addresses
 from common.settings import DatabaseSettings
 
 Sessions = sessionmaker[Session]
@@ -41,15 +43,26 @@ metadata = MetaData(naming_convention=NAMING)
 
 def url(settings: DatabaseSettings) -> URL:
     """Return the address of the process's database."""
-    return URL.create(
-        "postgresql+psycopg2",
+    return server_url(
+        settings.database_host, settings.database_port, settings.database_ca_file
+    ).set(
         username=settings.database_user,
         password=settings.database_password.get_secret_value(),
-        host=settings.database_host,
-        port=settings.database_port,
         database=settings.database_name,
-        query=tls.database_options(settings.database_ca_file),
     )
+
+
+def server_url(hosts: str, port: int, ca_file: Path) -> URL:
+    """Return the address of a server, or of several of which each connection finds the primary."""
+    servers = addresses(hosts, port)
+    options: dict[str, tuple[str, ...] | str] = {**tls.database_options(ca_file)}
+    if len(servers) == 1:
+        ((host, port),) = servers
+        return URL.create("postgresql+psycopg2", host=host, port=port, query=options)
+    # libpq tries them in turn, and goes on when one takes no writes.
+    options["host"] = tuple(f"{host}:{port}" for host, port in servers)
+    options["target_session_attrs"] = "read-write"
+    return URL.create("postgresql+psycopg2", query=options)
 
 
 def engine_options(

@@ -26,6 +26,8 @@ class LossyPublisher:
         self._name = name
         self._connection: Connection | None = None
         self._next_attempt = 0.0
+        #: How many nodes of a cluster to pass over at the next attempt.
+        self._passed_over = 0
         self._blocked = False
         self._loses = False
 
@@ -64,7 +66,11 @@ class LossyPublisher:
                 "on_blocked": lambda _reason: self._block(True),
                 "on_unblocked": lambda: self._block(False),
             }
+            for _ in range(self._passed_over):
+                connection.maybe_switch_next()
+            self._passed_over += 1
             connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
+            self._passed_over -= 1
             self._connection = connection
         return self._connection
 

@@ -122,7 +122,12 @@ class ConfirmingPublisher:
     def _open(self) -> "_ConfirmChannel":
         if self._channel is None:
             # Once: `connect()` would sleep for two seconds and try again, beyond the tick's end.
-            self._connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
+            try:
+                self._connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
+            except Exception:
+                # The next attempt is at the next node, if there are several.
+                self._connection.maybe_switch_next()
+                raise
             self._channel = _ConfirmChannel(self._connection)
         return self._channel
 

@@ -29,6 +29,7 @@ from pydantic_settings import (
 )
 
 from common import client_certificate
+from common.addresses import Hosts, addresses
 from common.client_certificate import ClientCertificateFile
 from common.kombu_topology import RETRY_TIERS
 
@@ -114,7 +115,8 @@ class Settings(BaseSettings):
 class DatabaseSettings(Settings):
     """What a process with a database reads."""
 
-    database_host: str = "127.0.0.1"
+    #: Or several, with commas: the one that takes writes is found at each connect.
+    database_host: Hosts = "127.0.0.1"
     database_port: int = Field(5432, ge=1, le=65535)
     database_name: str
     database_user: str
@@ -131,7 +133,8 @@ class DatabaseSettings(Settings):
 class BrokerSettings(Settings):
     """What a process with a RabbitMQ connection reads."""
 
-    broker_host: str = "127.0.0.1"
+    #: Or several, with commas: nodes of one cluster, tried in turn.
+    broker_host: Hosts = "127.0.0.1"
     broker_port: int = Field(5671, ge=1, le=65535)
     broker_vhost: str = "orders"
     broker_user: str
@@ -142,7 +145,7 @@ class BrokerSettings(Settings):
     broker_ca_file: CaFile
     #: Must be a name in the broker's certificate; `broker_host` unless set. One name for all the
     #: nodes of a cluster.
-    broker_server_hostname: str | None = None
+    broker_server_hostname: str | None = Field(None, validate_default=True)
     #: Seconds between two heartbeats: a dead peer is noticed within two of them.
     broker_heartbeat: int = Field(30, ge=5)
     #: A supervisor calls the process healthy while this file's mtime is fresh.
@@ -154,6 +157,16 @@ class BrokerSettings(Settings):
     metrics_host: str = "127.0.0.1"
     #: Seconds; must be what the topology was applied with, see `common.kombu_topology.RETRY_TIERS`.
     retry_tiers: RetryTiers = RETRY_TIERS
+
+    @field_validator("broker_server_hostname")
+    @classmethod
+    def _of_all_nodes(cls, name: str | None, info: ValidationInfo) -> str | None:
+        hosts = {host for host, _ in addresses(info.data.get("broker_host", "unknown"), 1)}
+        if name is None and len(hosts) > 1:
+            raise ValueError(
+                "required with several hosts in BROKER_HOST: a name in all certificates"
+            )
+        return name or hosts.pop()
 
     @field_validator("broker_client_certificate_file")
     @classmethod
@@ -180,14 +193,19 @@ class ServiceSettings(BrokerSettings, DatabaseSettings):
 
 
 def broker_url(settings: BrokerSettings) -> str:
-    """Return the AMQP address of the process's broker and how its user logs in."""
+    """Return the AMQP addresses of the process's broker, and how its user logs in at each.
+
+    Of several, with semicolons between, kombu tries the next when one does not answer.
+    """
     user, vhost = (quote(text, safe="") for text in (settings.broker_user, settings.broker_vhost))
-    address = f"{settings.broker_host}:{settings.broker_port}/{vhost}"
+    login, method = user, ""
     if settings.broker_password is None or settings.broker_client_certificate_file:
         # The certificate is among the TLS options, see `common.tls`.
-        return f"amqps://{user}@{address}?login_method=EXTERNAL"
-    password = quote(settings.broker_password.get_secret_value(), safe="")
-    return f"amqps://{user}:{password}@{address}"
+        method = "?login_method=EXTERNAL"
+    else:
+        login += ":" + quote(settings.broker_password.get_secret_value(), safe="")
+    nodes = addresses(settings.broker_host, settings.broker_port)
+    return ";".join(f"amqps://{login}@{host}:{port}/{vhost}{method}" for host, port in nodes)
 
 
 def load(settings: type[S], **overrides: Any) -> S:

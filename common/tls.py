@@ -20,8 +20,7 @@ def amqp_options(ca_file: Path, server_hostname: str) -> dict[str, Any]:
 
 def broker_options(settings: BrokerSettings) -> dict[str, Any]:
     """Return kombu's `ssl` options for the process's broker."""
-    hostname = settings.broker_server_hostname or settings.broker_host
-    options = amqp_options(settings.broker_ca_file, hostname)
+    options = amqp_options(settings.broker_ca_file, str(settings.broker_server_hostname))
     if settings.broker_client_certificate_file:
         # Read at each connect: a renewed one needs no restart.
         options["certfile"] = str(settings.broker_client_certificate_file)

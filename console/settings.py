@@ -19,7 +19,8 @@ from pydantic import (
 from pydantic_settings import NoDecode
 from sqlalchemy import URL
 
-from common import tls
+from common import db
+from common.addresses import Hosts
 from common.dedup_window import DedupWindow
 from common.kombu_topology import RETRY_TIERS
 from common.settings import CaFile, RetryTiers, Settings, SettingsError, load
@@ -98,7 +99,7 @@ class SecretsSettings(PasswordFiles):
 class DatabaseServer(PasswordFiles):
     """Where the services' databases are."""
 
-    database_host: str = "127.0.0.1"
+    database_host: Hosts = "127.0.0.1"
     database_port: int = Field(5432, ge=1, le=65535)
     database_ca_file: CaFile
     #: Ends the name of every database, so that several installations may share a server's roles.
@@ -113,15 +114,8 @@ class DatabaseServer(PasswordFiles):
         raise NotImplementedError
 
     def _url(self, user: str, password: str, *, database: str) -> URL:
-        return URL.create(
-            "postgresql+psycopg2",
-            username=user,
-            password=password,
-            host=self.database_host,
-            port=self.database_port,
-            database=database,
-            query=tls.database_options(self.database_ca_file),
-        )
+        server = db.server_url(self.database_host, self.database_port, self.database_ca_file)
+        return server.set(username=user, password=password, database=database)
 
 
 class DatabaseSettings(DatabaseServer, SecretsSettings):

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the named parts need and what is missing:
-#   python, broker, database, mail, monitoring, exporter, load, engine, node, asyncapi.
+#   python, broker, database, mail, monitoring, exporter, load, engine, node, asyncapi, golang,
+#   kubernetes.
 # A second run finds everything in place and changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -180,6 +181,27 @@ node_packages() {
     echo "$wanted" >"$stamp"
 }
 
+golang() {
+    command -v go >/dev/null || packages golang-go
+}
+
+# For tests, as asyncapi: kustomize, and the definitions of the kinds that operators bring. It comes
+# after `python`.
+kubernetes() {
+    if ! command -v go >/dev/null; then
+        echo "  go is missing: no test will build the Kubernetes manifests; deploy/local/install.sh golang brings it"
+        return 0
+    fi
+    local place=$PWD/.venv/kubernetes stamp=.venv/kubernetes/.installed wanted
+    wanted=$(cat deploy/k8s/validation/{go.mod,go.sum,kinds.py} | sha256sum)
+    [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
+    step "building kustomize" env -C deploy/k8s/validation \
+        go build -o "$place/kustomize" sigs.k8s.io/kustomize/kustomize/v5
+    step "fetching the kinds of operators" \
+        .venv/bin/python -m deploy.k8s.validation.kinds "$place/kinds"
+    echo "$wanted" >"$stamp"
+}
+
 monitoring() {
     command -v prometheus >/dev/null && return 0
     packages prometheus
@@ -229,7 +251,7 @@ exporter() {
 for part in "$@"; do
     case $part in
     python | broker | database | mail | monitoring | exporter) "$part" ;;
-    load | engine | node | asyncapi) "$part" ;;
+    load | engine | node | asyncapi | golang | kubernetes) "$part" ;;
     *) fail "unknown part: $part" ;;
     esac
 done

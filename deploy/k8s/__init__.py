@@ -1,0 +1,1 @@
+"""The system on Kubernetes: manifests for kustomize."""

@@ -1,0 +1,5 @@
+"""Writes what follows from the table of programs: `python -m deploy.k8s`."""
+
+from deploy.k8s import programs
+
+programs.FILE.write_text(programs.manifests())

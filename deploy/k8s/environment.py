@@ -1,0 +1,86 @@
+"""What a program is told on Kubernetes: where things are, never a secret itself."""
+
+from deploy.local import credentials
+from deploy.local.programs import WITH_DATABASE, Health, Program
+
+#: Each pod has an address of its own, and so all ports.
+PORT = 8000
+
+#: The operators' names for what a client connects to: of RabbitMQ whichever node runs, of
+#: PostgreSQL whichever server takes writes.
+BROKER, DATABASE = "rabbitmq", "postgres-rw"
+
+#: Of the management API, over TLS.
+MANAGEMENT = f"https://{BROKER}:15671"
+
+PROMETHEUS = "http://prometheus-operated.monitoring:9090"
+
+CA_FILE = "/tls/trust/ca.crt"
+HEALTH_FILE = "/tmp/health"  # noqa: S108, a volume of the pod's own
+METRICS = "/run/metrics"
+
+_BROKER = {"BROKER_HOST": BROKER, "BROKER_VHOST": "orders", "BROKER_CA_FILE": CA_FILE}
+_DATABASE = {"DATABASE_HOST": DATABASE, "DATABASE_CA_FILE": CA_FILE}
+
+
+def of(program: Program) -> dict[str, str]:
+    """Return the settings of a program that are the same in every cluster."""
+    if program.name == "console":
+        return _console()
+    told: dict[str, str] = {}
+    if program.needs_broker:
+        told |= _BROKER | {
+            "BROKER_USER": program.user,
+            "BROKER_PASSWORD_FILE": _file(f"{program.user}.broker"),
+        }
+    if program.user in WITH_DATABASE:
+        told |= _DATABASE | {
+            "DATABASE_NAME": f"{program.user}_service",
+            "DATABASE_USER": f"{program.user}_service",
+            "DATABASE_PASSWORD_FILE": _file(f"{program.user}.database"),
+        }
+    match program.health:
+        case Health.HEARTBEAT:
+            told |= {"HEALTH_FILE": HEALTH_FILE, "METRICS_PORT": str(PORT)}
+        case Health.READY:
+            told |= {"PROMETHEUS_MULTIPROC_DIR": METRICS}
+    if program.health in (Health.HEARTBEAT, Health.METRICS):
+        # Network policies let in who may ask.
+        told |= {"METRICS_HOST": "0.0.0.0"}  # noqa: S104
+    if program.name == "flower":
+        told |= {
+            "BROKER_ADMIN_URL": MANAGEMENT,
+            "FLOWER_PASSWORD_FILE": _file(credentials.FLOWER),
+        }
+    return told
+
+
+def secrets(program: Program) -> list[str]:
+    """Return the names of the secrets that a program sees: a file each, as in a local run."""
+    prefix = _file("")
+    return [
+        value.removeprefix(prefix) for value in of(program).values() if value.startswith(prefix)
+    ]
+
+
+def directories(program: Program) -> list[str]:
+    """Return the empty directories that a program writes to besides `/tmp`."""
+    return [value for name, value in of(program).items() if name == "PROMETHEUS_MULTIPROC_DIR"]
+
+
+def _console() -> dict[str, str]:
+    return {
+        name: value for name, value in (_BROKER | _DATABASE).items() if name != "BROKER_HOST"
+    } | {
+        # AMQP is on the same host.
+        "BROKER_ADMIN_URL": MANAGEMENT,
+        "BROKER_ADMIN_USER": "console",
+        "BROKER_ADMIN_PASSWORD_FILE": _file("console.broker"),
+        "CONSOLE_DATABASE_PASSWORD_FILE": _file(credentials.READER),
+        "CONSOLE_PASSWORD_FILE": _file(credentials.CONSOLE),
+        "PROMETHEUS_URL": PROMETHEUS,
+    }
+
+
+def _file(secret: str) -> str:
+    return f"/run/secrets/{secret}"

@@ -1,0 +1,71 @@
+"""How many of a program run: as many as what waits, and how long it has waited, ask for."""
+
+from typing import Any
+
+from deploy.k8s.environment import PROMETHEUS
+from deploy.local.programs import Program
+
+#: Waiting events that one worker more is started for. A worker handles some thousands a second,
+#: so this is a second's work; below it a second one would find nothing to do.
+_QUEUE = 2_000
+
+#: Seconds. From an event's commit to its effect's, of 19 in 20 events; retries would be among the
+#: twentieth. Whoever waits longer waits for a worker.
+_AGE = 5
+
+#: Seconds that a mail could have left.
+_MAIL_AGE = 30
+
+#: More workers are more sessions in one database, three for each.
+_MOST = 10
+
+
+def scaled_object(program: Program) -> dict[str, Any] | None:
+    """Return how KEDA scales a program, or None for one that more of do no more.
+
+    One relay drains an outbox at a time; beat, the console and onlookers need no second.
+    """
+    triggers = _triggers(program)
+    if not triggers:
+        return None
+    return {
+        "scaleTargetRef": {"name": program.name},
+        "minReplicaCount": 2,
+        "maxReplicaCount": _MOST,
+        "pollingInterval": 15,
+        # Who is no longer needed is asked to end slowly: a queue comes in waves.
+        "advanced": {
+            "horizontalPodAutoscalerConfig": {
+                "behavior": {
+                    "scaleDown": {
+                        "stabilizationWindowSeconds": 300,
+                        "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}],
+                    }
+                }
+            }
+        },
+        # Prometheus is away: as many as usual.
+        "fallback": {"failureThreshold": 5, "replicas": 2},
+        "triggers": triggers,
+    }
+
+
+def _triggers(program: Program) -> list[dict[str, Any]]:
+    service = program.user
+    if program.name == "api":
+        # What it waits for is its own CPU. KEDA has no fallback for it, and needs none.
+        return [{"type": "cpu", "metricType": "Utilization", "metadata": {"value": "70"}}]
+    if program.name == "notification-mailer":
+        return [_prometheus("max(orders_mail_overdue_seconds)", _MAIL_AGE, "Value")]
+    if not program.name.endswith("-worker"):
+        return []
+    waiting = f'sum(rabbitmq_detailed_queue_messages{{queue="{service}.queue"}})'
+    rate = f'rate(orders_event_handled_seconds_bucket{{service="{service}"}}[2m])'
+    # No event at all is no age.
+    age = f"histogram_quantile(0.95, sum by (le) ({rate})) > 0 or vector(0)"
+    return [_prometheus(waiting, _QUEUE, "AverageValue"), _prometheus(age, _AGE, "Value")]
+
+
+def _prometheus(query: str, threshold: int, metric_type: str) -> dict[str, Any]:
+    metadata = {"serverAddress": PROMETHEUS, "query": query, "threshold": str(threshold)}
+    return {"type": "prometheus", "metricType": metric_type, "metadata": metadata}

@@ -1,0 +1,80 @@
+"""Fetches the definitions of the kinds that operators bring, each from its project's Go module.
+
+`python -m deploy.k8s.validation.kinds DIRECTORY` writes them there; this repository keeps none.
+"""
+
+# ruff: noqa: S603, S607, every command is a list of this project's own words, and `go` is found
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A CustomResourceDefinition in a Go module, which `sum` pins."""
+
+    module: str
+    version: str
+    sum: str
+    path: str
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return Path(self.path).name
+
+
+DEFINITIONS = (
+    Definition(
+        "github.com/cloudnative-pg/cloudnative-pg",
+        "v1.25.1",
+        "h1:Yc6T7ikQ1AiWXBQht+6C3DoihrIpUN2OkM1dIwqadTo=",
+        "config/crd/bases/postgresql.cnpg.io_clusters.yaml",
+    ),
+    Definition(
+        "github.com/kedacore/keda/v2",
+        "v2.16.1",
+        "h1:LfYsxfSX8DjetLW8q9qnriImH936POrQJvE+caRoScI=",
+        "config/crd/bases/keda.sh_scaledobjects.yaml",
+    ),
+    Definition(
+        "github.com/prometheus-operator/prometheus-operator",
+        "v0.85.0",
+        "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
+        "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+    ),
+)
+
+
+def main(directory: Path) -> None:
+    """Write every definition into a directory; exits with a line that names the one that fails."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for definition in DEFINITIONS:
+        (directory / definition.name).write_text(_fetched(definition))
+
+
+def _fetched(definition: Definition) -> str:
+    wanted = f"{definition.module}@{definition.version}"
+    # Outside of any module: what we need is this one's files, not all that its code needs.
+    with TemporaryDirectory() as nowhere:
+        done = subprocess.run(
+            ["go", "mod", "download", "-json", wanted],
+            cwd=nowhere,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    module = json.loads(done.stdout or "{}")
+    if "Dir" not in module:
+        raise SystemExit(f"{wanted}: {module.get('Error') or done.stderr.strip()}")
+    if module["Sum"] != definition.sum:
+        raise SystemExit(f"{wanted} is not what it was: {module['Sum']}, not {definition.sum}")
+    return (Path(module["Dir"]) / definition.path).read_text()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,128 @@
+"""Customers who order at a steady rate, from whichever API is in service."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from itertools import count
+
+from tests.support.eventually import eventually
+from tests.support.stack import Stack
+
+#: So many that one of them is free when an order is due: at 50 a second, while answers take less
+#: than half a second.
+_CLIENTS = 24
+
+#: Seconds for an answer.
+_PATIENCE = 30.0
+
+
+@dataclass
+class Customers:
+    """Each order is a connection of its own, to one of the APIs that a load balancer would take."""
+
+    stack: Stack
+    rate: int
+    #: Each as `host:port`.
+    in_service: list[str]
+    #: When each order was due (Unix time), by its id.
+    placed: dict[str, float] = field(default_factory=dict)
+    #: Seconds from when an order was due to its answer.
+    answered: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    _under_way: Counter[str] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def ordering(self) -> Iterator[None]:
+        """Order for as long as the block lasts."""
+        enough = threading.Event()
+        numbers, began = count(), time.time()
+        threads = [
+            threading.Thread(target=self._order, args=(numbers, began, enough))
+            for _ in range(_CLIENTS)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            enough.set()
+            for thread in threads:
+                thread.join()
+
+    def leave(self, address: str) -> None:
+        """Send an API no more orders, and wait until it has answered those that are under way."""
+        with self._lock:
+            self.in_service.remove(address)
+
+        def idle() -> None:
+            assert self._under_way[address] == 0
+
+        eventually(idle)
+
+    def _order(self, numbers: Iterator[int], began: float, enough: threading.Event) -> None:
+        while not enough.is_set():
+            with self._lock:
+                number = next(numbers)
+            due = began + number / self.rate
+            time.sleep(max(0.0, due - time.time()))
+            with self._lock:
+                address = self.in_service[number % len(self.in_service)]
+                self._under_way[address] += 1
+            try:
+                self.placed[self._post(address)] = due
+                self.answered.append(time.time() - due)
+            except (OSError, HTTPException, AssertionError) as error:
+                self.failures.append(f"{address}: {type(error).__name__}: {error}")
+            finally:
+                with self._lock:
+                    self._under_way[address] -= 1
+
+    def _post(self, address: str) -> str:
+        lines = [{"sku": "TEA", "quantity": 1, "unit_price": 500}]
+        order = {"customer": {"email": "ada@example.com"}, "currency": "EUR", "lines": lines}
+        headers = {
+            "Authorization": f"Bearer {self.stack.api_key}",
+            "Content-Type": "application/json",
+            "Connection": "close",
+        }
+        connection = HTTPConnection(address, timeout=_PATIENCE)
+        try:
+            connection.request("POST", "/orders", json.dumps(order).encode(), headers)
+            answer = connection.getresponse()
+            said = answer.read().decode()
+            assert answer.status == 201, f"{answer.status} {said}"
+            return str(json.loads(said)["id"])
+        finally:
+            connection.close()
+
+    def assert_all_confirmed_once(self) -> None:
+        """Wait until every order is decided and told of; each must be so once, and no other be."""
+        stack, orders = self.stack, len(self.placed)
+
+        def decided() -> None:
+            assert stack.execute("order", "SELECT id FROM orders WHERE status = 'PENDING'") == []
+
+        def told_of() -> None:
+            assert len(stack.mailbox.messages) == 2 * orders
+
+        eventually(decided, within=60)
+        confirmed = stack.execute("order", "SELECT id::text FROM orders WHERE status = 'CONFIRMED'")
+        assert sorted(confirmed) == sorted(self.placed)
+        assert stack.reserved("TEA") == orders
+        eventually(told_of, within=60)
+        for service in ("order", "inventory", "notification"):
+            assert stack.vhost.depth(f"{service}.dlq") == 0
+
+    def waits(self) -> list[float]:
+        """Return the seconds from when each order was due to its decision."""
+        rows = self.stack.execute(
+            "order", "SELECT id || ' ' || extract(epoch FROM decided_at) FROM orders"
+        )
+        decided = dict(row.split() for row in rows)
+        return [float(decided[order]) - due for order, due in self.placed.items()]

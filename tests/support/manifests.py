@@ -1,0 +1,112 @@
+"""Kubernetes manifests: as kustomize builds them, and what a cluster would object to."""
+
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import kubernetes_validate
+import pytest
+import yaml
+
+from deploy.local import REPOSITORY
+
+Manifest = dict[str, Any]
+
+PLACE = REPOSITORY / ".venv/kubernetes"
+KUSTOMIZE = PLACE / "kustomize"
+
+#: What the manifests are for, and the newest that there is a schema of.
+VERSIONS = ("1.30", "1.37")
+
+#: Where each kind that is not Kubernetes' own is defined; the last one is in no package. Put there
+#: by hand (`kubectl get crd rabbitmqclusters.rabbitmq.com -o yaml`), it is used, too.
+KINDS = {
+    "Cluster": "postgresql.cnpg.io_clusters.yaml",
+    "ScaledObject": "keda.sh_scaledobjects.yaml",
+    "PodMonitor": "monitoring.coreos.com_podmonitors.yaml",
+    "RabbitmqCluster": "rabbitmq.com_rabbitmqclusters.yaml",
+}
+
+
+@cache
+def built(name: str) -> list[Manifest]:
+    """Return what kustomize makes of a folder of deploy/k8s; skips the test where it is not."""
+    if not KUSTOMIZE.exists():
+        pytest.skip(
+            "NOT RUN, there is no kustomize here: deploy/local/install.sh golang kubernetes"
+        )
+    done = subprocess.run(
+        [str(KUSTOMIZE), "build", f"deploy/k8s/{name}"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    # A deprecation is a warning there.
+    assert not done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def objection(manifest: Manifest) -> str | None:
+    """Return what a cluster would refuse the manifest for, an unknown field too, or None."""
+    if manifest["kind"] in KINDS:
+        found = next(_validator(manifest["kind"]).iter_errors(manifest), None)
+        return found and f"{'/'.join(map(str, found.instance_path))}: {found.message}"
+    for version in VERSIONS:
+        try:
+            kubernetes_validate.validate(manifest, version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            return f"{'/'.join(map(str, error.path))}: {error.message}"
+    return None
+
+
+def has_schema(kind: str) -> bool:
+    """Tell whether there is a definition of the kind here."""
+    return kind not in KINDS or (PLACE / "kinds" / KINDS[kind]).exists()
+
+
+@cache
+def _validator(kind: str) -> jsonschema_rs.Validator:
+    definition = yaml.safe_load((PLACE / "kinds" / KINDS[kind]).read_text())
+    (schema,) = (
+        version["schema"]["openAPIV3Schema"]
+        for version in definition["spec"]["versions"]
+        if version["storage"]
+    )
+    # A cluster knows what each object's `metadata` may be: a Kubernetes' own kind's.
+    schema["properties"]["metadata"] = {}
+    return jsonschema_rs.Draft7Validator(_strict(schema))
+
+
+def _strict(schema: Any) -> Any:
+    """Return a structural schema as one that refuses what a cluster would drop."""
+    if isinstance(schema, list):
+        return [_strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    strict = {name: _strict(part) for name, part in schema.items()}
+    is_object = isinstance(schema.get("properties"), dict) and schema.get("type") == "object"
+    if is_object and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        strict.setdefault("additionalProperties", False)
+    return strict
+
+
+def pods(manifests: list[Manifest]) -> Iterator[tuple[Manifest, Manifest]]:
+    """Return each manifest of ours that has pods, with its pod's template."""
+    for manifest in manifests:
+        if manifest["kind"] in ("Deployment", "Job"):
+            yield manifest, manifest["spec"]["template"]
+
+
+def settings_of(container: Manifest) -> dict[str, str]:
+    """Return the settings that a container is told directly."""
+    return {variable["name"]: variable["value"] for variable in container["env"]}
+
+
+def path_of(place: str) -> Path:
+    """Return a folder of deploy/k8s."""
+    return REPOSITORY / "deploy/k8s" / place
