@@ -26,6 +26,7 @@ from common.kombu_topology import (
     PARKED,
     RETRY_TIERS,
     SERVICES,
+    STREAM,
     TASK_EVENTS,
     TICKS,
     UNLIMITED,
@@ -117,6 +118,8 @@ def test_every_queue_has_a_type(whole: Topology) -> None:
     ticks = {s.tick_queue(tick) for s in SERVICES for tick in s.ticks}
     for found in whole.queues:
         expected = "classic" if found.name in ticks else "quorum"
+        if found.name == STREAM:
+            expected = "stream"
         assert found.queue_arguments["x-queue-type"] == expected
 
 
@@ -249,8 +252,40 @@ def test_a_service_that_only_speaks_has_no_queue_for_events() -> None:
 
     alone = topology((feed,))
 
-    assert [q.name for q in alone.queues] == ["feed.relay"]
+    assert [q.name for q in alone.queues] == ["feed.relay", STREAM]
     assert [b.queue for b in alone.bindings] == ["feed.relay"]
+
+
+# --- The stream ---------------------------------------------------------------------------------
+
+
+def test_the_stream_keeps_exactly_what_some_service_consumes(whole: Topology) -> None:
+    consumed = {event_type for service in SERVICES for event_type in service.consumes}
+
+    assert bindings_of(whole, STREAM) == {(EVENTS.name, t) for t in consumed}
+
+
+def test_a_type_that_nobody_consumes_has_no_queue_at_all_so_that_the_broker_returns_it() -> None:
+    # given
+    feed = Service(name="feed", package="feed", publishes=("price.changed",), ticks=("relay",))
+
+    # when
+    grown = topology((*SERVICES, feed))
+
+    # then
+    keys = {b.routing_key for b in grown.bindings if b.exchange == EVENTS.name}
+    assert keys
+    assert not any(re.search("[#*]", key) for key in keys)
+    assert "price.changed" not in keys
+
+
+def test_the_stream_has_a_limit_in_bytes_and_in_age(whole: Topology) -> None:
+    assert queue(whole, STREAM) == {
+        "x-queue-type": "stream",
+        "x-max-age": "14D",
+        "x-max-length-bytes": 10_000_000_000,
+        "x-stream-max-segment-size-bytes": 20_000_000,
+    }
 
 
 # --- Rights -------------------------------------------------------------------------------------
