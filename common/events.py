@@ -20,6 +20,9 @@ from common.errors import InvalidEvent
 # A limit is said twice: here for what is decoded, in `__post_init__` for what we make ourselves.
 Email = Annotated[str, Meta(description="Where news of the order goes.")]
 Currency = Annotated[str, Meta(description="ISO 4217.")]
+ClientIp = Annotated[
+    str | None, Meta(description="The address that the order was placed from, if it is known.")
+]
 Total = Annotated[int, Meta(description="The sum over all lines, in minor units of the currency.")]
 Sku = Annotated[str, Meta(min_length=1, description="What is ordered.")]
 Pieces = Annotated[int, Meta(ge=1, description="How many pieces.")]
@@ -73,6 +76,7 @@ class OrderCreated:
     currency: Currency
     total: Total
     lines: Annotated[tuple[Line, ...], Meta(min_length=1)]
+    client_ip: ClientIp = None
 
     def __post_init__(self) -> None:
         _check(bool(self.lines), "lines is empty")

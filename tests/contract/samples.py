@@ -32,7 +32,9 @@ _SHORTAGES = (Shortage(sku="CHAIR-1", requested=2, available=1),)
 _HELD = (Quantity(sku="CHAIR-1", quantity=2), Quantity(sku="TISCH-Ö", quantity=1))
 
 
-def _event(number: int, source: str, sequence: int, data: Data, *, causation: int) -> Event:
+def _event(
+    number: int, source: str, sequence: int, data: Data, *, causation: int | None = None
+) -> Event:
     return Event(
         id=_id(number),
         source=source,
@@ -40,7 +42,7 @@ def _event(number: int, source: str, sequence: int, data: Data, *, causation: in
         sequence=sequence,
         time=datetime(2025, 10, 8, 12, 30, number, 250_000, tzinfo=UTC),
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        causationid=_id(causation),
+        causationid=_id(causation) if causation else None,
         data=data,
     )
 
@@ -60,6 +62,18 @@ SAMPLES: Mapping[str, Event] = {
         time=datetime(2025, 10, 8, 12, 30, 1, tzinfo=UTC),
         data=OrderCreated(
             customer_email="ada@example.com", currency="EUR", total=19800, lines=_LINES
+        ),
+    ),
+    "order.created.v2": _event(
+        7,
+        "order",
+        1,
+        OrderCreated(
+            customer_email="ada@example.com",
+            currency="EUR",
+            total=19800,
+            lines=_LINES,
+            client_ip="192.0.2.7",
         ),
     ),
     "order.confirmed.v1": _event(
