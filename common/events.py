@@ -30,6 +30,9 @@ UnitPrice = Annotated[int, Meta(ge=0, description="Of one piece, in minor units 
 #: Not an enumeration: consumers that run must not refuse a reason that is added later.
 CancelReason = Annotated[str, Meta(description="`out_of_stock`, `customer` or `deadline`.")]
 RejectReason = Annotated[str, Meta(description="`out_of_stock`.")]
+SuspicionRule = Annotated[
+    str, Meta(description="`email_orders`, `ip_orders`, `amount`, `pieces` or `skus`.")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +137,39 @@ class StockReleased:
     lines: tuple[Quantity, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspicion:
+    """A rule that an order breaks."""
+
+    rule: SuspicionRule
+    found: Annotated[int, Meta(description="Above the limit. Orders are counted to one above it.")]
+    limit: Annotated[int, Meta(description="What is still usual.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FraudSuspected:
+    """An order looks like fraud. It goes on all the same: somebody should look at it."""
+
+    TYPE: ClassVar[str] = "fraud.suspected"
+    customer_email: Email
+    currency: Currency
+    total: Total
+    client_ip: ClientIp = None
+    score: Annotated[int, Meta(description="The sum of the rules' points.")]
+    reasons: Annotated[tuple[Suspicion, ...], Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        _check(bool(self.reasons), "reasons is empty")
+
+
 Data = (
-    OrderCreated | OrderConfirmed | OrderCancelled | StockReserved | StockRejected | StockReleased
+    OrderCreated
+    | OrderConfirmed
+    | OrderCancelled
+    | StockReserved
+    | StockRejected
+    | StockReleased
+    | FraudSuspected
 )
 
 #: Event type, which is also the routing key and the Celery task's name, to its contract.
@@ -148,6 +182,7 @@ EVENTS: Mapping[str, type[Data]] = {
         StockReserved,
         StockRejected,
         StockReleased,
+        FraudSuspected,
     )
 }
 

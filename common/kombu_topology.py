@@ -104,11 +104,18 @@ INVENTORY = Service(
 NOTIFICATION = Service(
     name="notification",
     package="notification_worker",
-    consumes=("order.created", "order.confirmed", "order.cancelled"),
+    consumes=("order.created", "order.confirmed", "order.cancelled", "fraud.suspected"),
     ticks=("mailer",),
 )
+FRAUD = Service(
+    name="fraud",
+    package="fraud_worker",
+    publishes=("fraud.suspected",),
+    consumes=("order.created",),
+    ticks=("relay",),
+)
 
-SERVICES = (ORDER, INVENTORY, NOTIFICATION)
+SERVICES = (ORDER, INVENTORY, NOTIFICATION, FRAUD)
 
 #: Keeps spans: it has a database, and nothing on the broker.
 SPAN_STORE = Service(name="trace", package="span_store")

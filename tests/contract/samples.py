@@ -12,6 +12,7 @@ from uuid import UUID
 from common.events import (
     Data,
     Event,
+    FraudSuspected,
     Line,
     OrderCancelled,
     OrderConfirmed,
@@ -21,6 +22,7 @@ from common.events import (
     StockRejected,
     StockReleased,
     StockReserved,
+    Suspicion,
 )
 
 _ORDER = UUID("0199c1a0-0000-7000-8000-00000000000a")
@@ -106,6 +108,23 @@ SAMPLES: Mapping[str, Event] = {
         causation=1,
     ),
     "stock.released.v1": _event(6, "inventory", 2, StockReleased(lines=_HELD), causation=3),
+    "fraud.suspected.v1": _event(
+        8,
+        "fraud",
+        1,
+        FraudSuspected(
+            customer_email="ada@example.com",
+            currency="EUR",
+            total=19800,
+            client_ip="192.0.2.7",
+            score=90,
+            reasons=(
+                Suspicion(rule="email_orders", found=6, limit=5),
+                Suspicion(rule="skus", found=21, limit=20),
+            ),
+        ),
+        causation=7,
+    ),
 }
 
 

@@ -62,7 +62,7 @@ def test_a_publisher_may_add_fields(name: str) -> None:
     envelope = golden(name)
     added = {"added_later": {"anything": [1, None]}}
     data = envelope["data"]
-    for field in ("lines", "shortages"):
+    for field in ("lines", "shortages", "reasons"):
         data[field] = [item | added for item in data.get(field, [])]
 
     # when

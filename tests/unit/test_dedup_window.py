@@ -9,6 +9,7 @@ from typing import Any
 import certifi
 import pytest
 
+import fraud_worker.settings
 import inventory_worker.retention
 import order_app.retention
 from common.dedup_window import DedupWindow
@@ -25,6 +26,7 @@ READERS = (
     order_app.retention.RelaySettings,
     inventory_worker.retention.RelaySettings,
     MailerSettings,
+    fraud_worker.settings.RelaySettings,
     RedriveSettings,
 )
 

@@ -20,6 +20,7 @@ from common.kombu_topology import (
     DEAD_LETTERS,
     DELIVERY_LIMIT,
     EVENTS,
+    FRAUD,
     INVENTORY,
     NOTIFICATION,
     ORDER,
@@ -221,10 +222,10 @@ def test_ticks_that_wait_become_one(whole: Topology) -> None:
 
 def test_a_new_subscriber_changes_nothing_for_the_others(whole: Topology) -> None:
     # given
-    fraud = Service(name="fraud", package="fraud_worker", consumes=("order.created",))
+    gifts = Service(name="gifts", package="gifts_worker", consumes=("order.created",))
 
     # when
-    grown = topology((*SERVICES, fraud))
+    grown = topology((*SERVICES, gifts))
 
     # then what is new is all its own
     def names(found: Topology) -> set[Any]:
@@ -234,12 +235,12 @@ def test_a_new_subscriber_changes_nothing_for_the_others(whole: Topology) -> Non
     assert names(whole) - names(grown) == lookers(whole)
     new = names(grown) - names(whole) - lookers(grown)
     assert {
-        "fraud.retry",
-        Binding(exchange=EVENTS.name, queue="fraud.queue", routing_key="order.created"),
+        "gifts.retry",
+        Binding(exchange=EVENTS.name, queue="gifts.queue", routing_key="order.created"),
     } < new
     for thing in new:
         name = thing[0] if isinstance(thing, tuple) else getattr(thing, "queue", None) or thing
-        assert str(getattr(name, "name", name)).startswith("fraud")
+        assert str(getattr(name, "name", name)).startswith("gifts")
 
 
 def lookers(whole: Topology) -> set[User]:
@@ -476,5 +477,5 @@ def test_the_clock_ticks_exactly_what_the_services_wait_for(
 
 
 def test_the_named_services_are_all_services() -> None:
-    assert {ORDER, INVENTORY, NOTIFICATION} == set(SERVICES)
+    assert {ORDER, INVENTORY, NOTIFICATION, FRAUD} == set(SERVICES)
     assert all(isinstance(event_queue(service), Queue) for service in SERVICES)
