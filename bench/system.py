@@ -39,6 +39,7 @@ _TABLES = {
     "order": "orders, order_lines, idempotency_keys, outbox, inbox",
     "inventory": "reservations, reservation_lines, outbox, inbox",
     "notification": "notifications, inbox",
+    "fraud": "judgements, outbox, inbox",
 }
 
 

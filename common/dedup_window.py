@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from common.kombu_topology import STREAM, STREAM_AGE
 from common.settings import Settings
 
 #: Nothing limits how long a message waits in a queue, or an event in an outbox. So long a service,
@@ -43,15 +44,16 @@ class DedupWindow(Settings):
             shortest = ceil((age + way) / _DAY)
             if days < shortest:
                 raise ValueError(
-                    f"must be at least {shortest}: {name} is {age.days}, and a standstill and "
+                    f"must be at least {shortest}: {name} {age.days}, and a standstill and "
                     f"RETRY_TIERS add up to {way / _DAY:.2f} days"
                 )
         return days
 
 
 def _sources(settings: Mapping[str, Any]) -> Iterator[tuple[str, timedelta]]:
-    """Yield what an old event can come back from: the setting, and the age that it allows."""
-    # A stream that is replayed is one more of these, with the age that it keeps.
+    """Yield what an old event can come back from, in words, and the age that it allows."""
     for name in ("parked_redrive_days", "outbox_retention_days"):
         if name in settings:
-            yield name.upper(), timedelta(days=settings[name])
+            yield f"{name.upper()} is", timedelta(days=settings[name])
+    # Some stay in the stream for longer; who handles events from it must leave those out.
+    yield f"{STREAM} keeps events for days, namely", STREAM_AGE

@@ -20,6 +20,9 @@ from common.errors import InvalidEvent
 # A limit is said twice: here for what is decoded, in `__post_init__` for what we make ourselves.
 Email = Annotated[str, Meta(description="Where news of the order goes.")]
 Currency = Annotated[str, Meta(description="ISO 4217.")]
+ClientIp = Annotated[
+    str | None, Meta(description="The address that the order was placed from, if it is known.")
+]
 Total = Annotated[int, Meta(description="The sum over all lines, in minor units of the currency.")]
 Sku = Annotated[str, Meta(min_length=1, description="What is ordered.")]
 Pieces = Annotated[int, Meta(ge=1, description="How many pieces.")]
@@ -27,6 +30,9 @@ UnitPrice = Annotated[int, Meta(ge=0, description="Of one piece, in minor units 
 #: Not an enumeration: consumers that run must not refuse a reason that is added later.
 CancelReason = Annotated[str, Meta(description="`out_of_stock`, `customer` or `deadline`.")]
 RejectReason = Annotated[str, Meta(description="`out_of_stock`.")]
+SuspicionRule = Annotated[
+    str, Meta(description="`email_orders`, `ip_orders`, `amount`, `pieces` or `skus`.")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +79,7 @@ class OrderCreated:
     currency: Currency
     total: Total
     lines: Annotated[tuple[Line, ...], Meta(min_length=1)]
+    client_ip: ClientIp = None
 
     def __post_init__(self) -> None:
         _check(bool(self.lines), "lines is empty")
@@ -130,8 +137,39 @@ class StockReleased:
     lines: tuple[Quantity, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspicion:
+    """A rule that an order breaks."""
+
+    rule: SuspicionRule
+    found: Annotated[int, Meta(description="Above the limit. Orders are counted to one above it.")]
+    limit: Annotated[int, Meta(description="What is still usual.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FraudSuspected:
+    """An order looks like fraud. It goes on all the same: somebody should look at it."""
+
+    TYPE: ClassVar[str] = "fraud.suspected"
+    customer_email: Email
+    currency: Currency
+    total: Total
+    client_ip: ClientIp = None
+    score: Annotated[int, Meta(description="The sum of the rules' points.")]
+    reasons: Annotated[tuple[Suspicion, ...], Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        _check(bool(self.reasons), "reasons is empty")
+
+
 Data = (
-    OrderCreated | OrderConfirmed | OrderCancelled | StockReserved | StockRejected | StockReleased
+    OrderCreated
+    | OrderConfirmed
+    | OrderCancelled
+    | StockReserved
+    | StockRejected
+    | StockReleased
+    | FraudSuspected
 )
 
 #: Event type, which is also the routing key and the Celery task's name, to its contract.
@@ -144,6 +182,7 @@ EVENTS: Mapping[str, type[Data]] = {
         StockReserved,
         StockRejected,
         StockReleased,
+        FraudSuspected,
     )
 }
 

@@ -6,6 +6,7 @@ All of it follows from `SERVICES`: what each service publishes and what it consu
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from kombu.entity import Exchange, Queue
 
@@ -26,6 +27,21 @@ DEAD_LETTERS = Exchange("orders.dlx", "direct", durable=True, no_declare=True)
 TICKS = Exchange("orders.ticks", "direct", durable=True, no_declare=True)
 #: What workers tell of their tasks, to whoever looks on. The name is Celery's own.
 TASK_EVENTS = Exchange("celeryev", "topic", durable=True, no_declare=True)
+
+#: Keeps every event that some service consumes, for who wants the past; nothing takes one out.
+STREAM = "orders.stream"
+
+#: How long the stream keeps an event. Two weeks, as an outbox does: what is wrong for longer is not
+#: mended by a replay. It goes by whole segments, so that some stay for longer.
+STREAM_AGE = timedelta(days=14)
+
+#: Bytes of the stream, at most: some three million orders. Beyond it the oldest go before their
+#: time, so that a busy week does not fill the broker's disk.
+STREAM_BYTES = 10_000_000_000
+
+#: Bytes of one of its files, RabbitMQ's segments. Nothing goes before one is full, whatever its
+#: age; RabbitMQ's own 500 MB would be months of a small shop.
+STREAM_FILE_BYTES = 20_000_000
 
 #: Matches the queues that onlookers declare for themselves, and bind to `TASK_EVENTS`: Celery names
 #: each by a UUID, and the broker deletes it with its connection.
@@ -88,11 +104,18 @@ INVENTORY = Service(
 NOTIFICATION = Service(
     name="notification",
     package="notification_worker",
-    consumes=("order.created", "order.confirmed", "order.cancelled"),
+    consumes=("order.created", "order.confirmed", "order.cancelled", "fraud.suspected"),
     ticks=("mailer",),
 )
+FRAUD = Service(
+    name="fraud",
+    package="fraud_worker",
+    publishes=("fraud.suspected",),
+    consumes=("order.created",),
+    ticks=("relay",),
+)
 
-SERVICES = (ORDER, INVENTORY, NOTIFICATION)
+SERVICES = (ORDER, INVENTORY, NOTIFICATION, FRAUD)
 
 #: Keeps spans: it has a database, and nothing on the broker.
 SPAN_STORE = Service(name="trace", package="span_store")
@@ -144,8 +167,8 @@ def topology(
             TASK_EVENTS,
             *(_retry_exchange(s) for s in services),
         ),
-        queues=tuple(q for s in services for q in _queues(s, retry_tiers)),
-        bindings=tuple(b for s in services for b in _bindings(s, retry_tiers)),
+        queues=(*(q for s in services for q in _queues(s, retry_tiers)), stream()),
+        bindings=(*(b for s in services for b in _bindings(s, retry_tiers)), *_kept(services)),
         users=(*(_service_user(s) for s in services), *_operators(services)),
     )
 
@@ -168,6 +191,17 @@ def tick_queue(service: Service, tick: str) -> Queue:
     """Return the queue of one kind of tick: of several that wait, one is enough."""
     arguments = {"x-queue-type": "classic", "x-max-length": 1, "x-message-ttl": 10_000}
     return Queue(service.tick_queue(tick), queue_arguments=arguments, no_declare=True)
+
+
+def stream() -> Queue:
+    """Return the stream of past events."""
+    arguments = {
+        "x-queue-type": "stream",
+        "x-max-age": f"{STREAM_AGE.days}D",
+        "x-max-length-bytes": STREAM_BYTES,
+        "x-stream-max-segment-size-bytes": STREAM_FILE_BYTES,
+    }
+    return Queue(STREAM, EVENTS, queue_arguments=arguments, no_declare=True)
 
 
 def tier_key(seconds: float) -> str:
@@ -228,6 +262,13 @@ def _bindings(service: Service, retry_tiers: Sequence[float]) -> list[Binding]:
             *(failures if service.consumes else ()),
         )
     ]
+
+
+def _kept(services: Sequence[Service]) -> list[Binding]:
+    # Not `#`: with it, a type that nobody consumes would have a queue, and the broker would return
+    # none of its events. They would be gone from the outboxes without anybody's having had them.
+    types = dict.fromkeys(event_type for s in services for event_type in s.consumes)
+    return [Binding(exchange=EVENTS.name, queue=STREAM, routing_key=key) for key in types]
 
 
 def _service_user(service: Service) -> User:

@@ -20,7 +20,7 @@ from common.doorbell import Doorbell
 from common.errors import Permanent, Transient
 from notification_worker import backlog
 from notification_worker.backlog import Claimed, Mark
-from notification_worker.domain import retry_delay
+from notification_worker.domain import OPERATOR, retry_delay
 from notification_worker.mail import Mail, message_id, render
 from notification_worker.models import Notification
 from notification_worker.smtp import Transport, Unreachable
@@ -42,13 +42,20 @@ class Delivery:
     """Sends the mails that are due; any number of these may work side by side."""
 
     def __init__(
-        self, sessions: Sessions, transport: Transport, *, sender: Address, max_attempts: int
+        self,
+        sessions: Sessions,
+        transport: Transport,
+        *,
+        sender: Address,
+        operator: str,
+        max_attempts: int,
     ) -> None:
         self._sessions = sessions
         self._engine: Engine = sessions.kw["bind"]
         self._doorbell = Doorbell(Notification.__tablename__, look=backlog.LOOK)
         self._transport = transport
         self._sender = sender
+        self._operator = operator
         self._max_attempts = max_attempts
         self._outages = 0
         self._resume_at = 0.0
@@ -110,7 +117,7 @@ class Delivery:
 
     def _attempt(self, mail: Claimed) -> Failure:
         try:
-            self._transport.send(render(_mail(mail), sender=self._sender))
+            self._transport.send(render(self._mail(mail), sender=self._sender))
         except (Transient, Permanent) as failure:
             return failure
         except Exception as surprise:
@@ -118,6 +125,15 @@ class Delivery:
             log.exception("a mail failed", extra={"order_id": str(mail.order_id)})
             return Transient(f"{type(surprise).__name__}: {surprise}")
         return None
+
+    def _mail(self, mail: Claimed) -> Mail:
+        return Mail(
+            order_id=mail.order_id,
+            kind=mail.kind,
+            recipient=self._operator if mail.recipient == OPERATOR else mail.recipient,
+            context=mail.context,
+            written_at=mail.created_at,
+        )
 
     def _mark(self, mail: Claimed, failure: Failure) -> Mark:
         attempt = mail.attempts + 1
@@ -160,13 +176,3 @@ def _span(mail: Claimed) -> AbstractContextManager[Span]:
         "attempt": mail.attempts + 1,
     }
     return tracing.span(f"send mail {mail.kind}", SpanKind.CLIENT, mail.traceparent, about)
-
-
-def _mail(mail: Claimed) -> Mail:
-    return Mail(
-        order_id=mail.order_id,
-        kind=mail.kind,
-        recipient=mail.recipient,
-        context=mail.context,
-        written_at=mail.created_at,
-    )

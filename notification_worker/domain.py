@@ -4,12 +4,18 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What a mail tells its customer; the value names its templates."""
+    """What a mail tells; the value names its templates."""
 
     RECEIVED = "received"
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
     CANCELLED = "cancelled"
+    SUSPECTED = "suspected"
+
+
+#: The recipient of what is for who runs the shop. It is no address, so no customer has it; the
+#: mailer knows theirs.
+OPERATOR = "operator"
 
 
 class Status(StrEnum):

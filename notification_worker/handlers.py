@@ -1,7 +1,7 @@
 """What the notification service does about each event: it records the mail that answers it.
 
-The mailer sends it. So a mail server that is slow or down holds up no event, and a customer gets
-one mail however often an event is delivered.
+The mailer sends it. So a mail server that is slow or down holds up no event, and a customer, or the
+operator, gets one mail however often an event is delivered.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,10 +11,10 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from common.errors import Permanent
-from common.events import Event, OrderCancelled, OrderConfirmed, OrderCreated
+from common.events import Event, FraudSuspected, OrderCancelled, OrderConfirmed, OrderCreated
 from common.statement import Statement, packed
 from notification_worker import address
-from notification_worker.domain import Kind, kind_of_cancellation
+from notification_worker.domain import OPERATOR, Kind, kind_of_cancellation
 
 # A second event of the same fact, with an id of its own, is no reason for a second mail.
 _RECORD = Statement(
@@ -47,6 +47,20 @@ def on_order_cancelled(session: Session, event: Event) -> None:
     _record(session, [_row(event, kind_of_cancellation(data.reason))])
 
 
+def on_fraud_suspected(session: Session, event: Event) -> None:
+    """Tell the operator that, and why, an order looks like fraud."""
+    row = {
+        "order_id": event.subject,
+        "kind": Kind.SUSPECTED,
+        # No mail to the customer waits for this one, nor this one for theirs.
+        "sequence": None,
+        "recipient": OPERATOR,
+        "context": msgspec.to_builtins(event.data),
+        "traceparent": event.traceparent,
+    }
+    _record(session, [row])
+
+
 def on_orders_created(session: Session, created: Sequence[Event]) -> None:
     """Tell many customers that their orders have arrived."""
     _record(session, [_row(event, Kind.RECEIVED) for event in created])
@@ -63,6 +77,8 @@ def _record(session: Session, rows: list[dict[str, Any]]) -> None:
 
 def _row(event: Event, kind: Kind) -> dict[str, Any]:
     context = msgspec.to_builtins(event.data)
+    # No mail shows it: no reason to keep it for as long.
+    context.pop("client_ip", None)
     return {
         "order_id": event.subject,
         "kind": kind,
@@ -84,6 +100,7 @@ HANDLERS: Mapping[type, Callable[[Session, Event], None]] = {
     OrderCreated: on_order_created,
     OrderConfirmed: on_order_confirmed,
     OrderCancelled: on_order_cancelled,
+    FraudSuspected: on_fraud_suspected,
 }
 
 SETS: Mapping[type, Callable[[Session, Sequence[Event]], None]] = {

@@ -26,6 +26,7 @@ def start(settings: MailerSettings) -> Tick:
         db.sessions(db.engine(settings, session=db.BY_KEY)),
         Transport(settings),
         sender=address.sender(settings.mail_from),
+        operator=settings.operator,
         max_attempts=settings.mail_max_attempts,
     )
     return retention(settings).beside(delivery.deliver)

@@ -55,10 +55,10 @@ class Notification(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     order_id: Mapped[UUID]
     kind: Mapped[str] = mapped_column(comment="Names the templates.")
-    sequence: Mapped[int] = mapped_column(
-        comment="The event's; the mails of one order leave in this order."
+    sequence: Mapped[int | None] = mapped_column(
+        comment="The event's; the mails of one order leave in this order. Null waits for none."
     )
-    recipient: Mapped[str]
+    recipient: Mapped[str] = mapped_column(comment="An address, or `operator`.")
     context: Mapped[dict[str, Any]] = mapped_column(
         JSONB, comment="What the templates show: the event's data."
     )

@@ -17,6 +17,9 @@ class MailerSettings(DedupWindow, ServiceSettings):
     smtp_timeout: float = Field(10.0, gt=0, le=14)
     #: `Name <name@domain>`: the name signs the mails, the domain is part of their Message-IDs.
     mail_from: str
+    #: Who runs the shop: gets the mails about orders that look like fraud. None means `mail_from`,
+    #: so that they arrive where customers' answers do.
+    operator_email: str | None = None
     #: Attempts. With the waits of `domain.retry_delay` the last one is about two days after the
     #: first: as long as mail servers themselves try, and a weekend for a full mailbox.
     mail_max_attempts: int = Field(230, ge=1)
@@ -37,6 +40,16 @@ class MailerSettings(DedupWindow, ServiceSettings):
     def _sender(cls, value: str) -> str:
         address.sender(value)
         return value
+
+    @field_validator("operator_email")
+    @classmethod
+    def _operator(cls, value: str | None) -> str | None:
+        return value and address.ascii_domain(value)
+
+    @property
+    def operator(self) -> str:
+        """The operator's address."""
+        return self.operator_email or address.sender(self.mail_from).addr_spec
 
     @field_validator("smtp_password")
     @classmethod

@@ -10,7 +10,7 @@ from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel
 from werkzeug.datastructures import Headers
 
-from order_app import access, intake_groups, service
+from order_app import access, client_address, intake_groups, service
 from order_app.domain import Order, Reason
 from order_app.idempotency import Claim, KeyReused
 from order_app.models import db
@@ -66,7 +66,7 @@ def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
     placing = service.new_order(
         body.placement(),
         deadline=timedelta(seconds=settings.order_deadline),
-        cause=Cause(traceparent=g.traceparent),
+        cause=Cause(traceparent=g.traceparent, client_ip=client_address.of(request)),
         api_key=access.client(),
         key=header.idempotency_key,
     )

@@ -13,6 +13,7 @@ from common.telemetry import configure_logging
 from order_app import (
     access,
     access_log,
+    client_address,
     description,
     intake,
     intake_groups,
@@ -52,6 +53,7 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
     )
     app.url_map.merge_slashes = False
     app.request_class = JsonRequest
+    client_address.install(app, trusted_proxies=settings.api_trusted_proxies)
     app.extensions["order_settings"] = settings
     app.extensions["order_metrics"] = Metrics(
         settings.prometheus_multiproc_dir,

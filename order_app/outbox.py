@@ -1,6 +1,6 @@
 """What the order service tells the others: facts about an order, as events in its outbox."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -15,10 +15,11 @@ from order_app.domain import Order, Status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """What made an order change: a request or a timer, or the event `event_id`."""
+    """What made an order change: a request from `client_ip`, a timer, or the event `event_id`."""
 
     traceparent: str | None = None
     event_id: UUID | None = None
+    client_ip: str | None = None
 
     @classmethod
     def of(cls, event: Event) -> "Cause":
@@ -51,25 +52,24 @@ def event_of(
         sequence=sequence,
         traceparent=cause.traceparent,
         causationid=cause.event_id,
-        data=_fact(order, shortages),
+        data=_fact(order, cause, shortages),
     )
 
 
-def _fact(order: Order, shortages: tuple[Shortage, ...]) -> events.Data:
-    created = OrderCreated(
-        customer_email=order.customer_email,
-        currency=order.currency,
-        total=order.total,
-        lines=tuple(
+def _fact(order: Order, cause: Cause, shortages: tuple[Shortage, ...]) -> events.Data:
+    # The later events repeat what was ordered, so that no consumer must remember it.
+    ordered: dict[str, Any] = {
+        "customer_email": order.customer_email,
+        "currency": order.currency,
+        "total": order.total,
+        "lines": tuple(
             Line(sku=line.sku, quantity=line.quantity, unit_price=line.unit_price)
             for line in order.lines
         ),
-    )
-    if order.status is Status.PENDING:
-        return created
-    # The later events repeat what was ordered, so that no consumer must remember it.
-    ordered: dict[str, Any] = {f.name: getattr(created, f.name) for f in fields(created)}
+    }
     match order.status:
+        case Status.PENDING:
+            return OrderCreated(client_ip=cause.client_ip, **ordered)
         case Status.CONFIRMED:
             return OrderConfirmed(**ordered)
         case Status.CANCELLED:

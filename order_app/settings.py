@@ -38,5 +38,9 @@ class ApiSettings(DatabaseSettings):
     #: Requests that may be under way in one process: a fifth of a second's work. Beyond it they are
     #: refused with 503, so that those who wait are answered in time.
     api_queue_limit: int = Field(100, ge=1, le=10_000)
+    #: Proxies between the clients and the API: so many addresses from the right of
+    #: `X-Forwarded-For` are believed. None, because a client can write there what it likes, and
+    #: only who runs the proxies knows which of them the request has passed.
+    api_trusted_proxies: int = Field(0, ge=0, le=10)
     #: Where the API's processes share their counts; empty at start. Needed with several processes.
     prometheus_multiproc_dir: Path | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, current_app, render_template
 
-from common.kombu_topology import INVENTORY, ORDER, SERVICES, Service
+from common.kombu_topology import FRAUD, INVENTORY, ORDER, SERVICES, Service
 from console.actions import figures, health, waiting
 from console.actions.figures import Lately
 from console.actions.health import Look
@@ -19,7 +19,7 @@ from console.web.answers import Answer, Questions, answers
 overview = Blueprint("overview", __name__)
 
 #: Those with an outbox that the page may read.
-_SENDERS = (ORDER, INVENTORY)
+_SENDERS = (ORDER, INVENTORY, FRAUD)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,6 +60,8 @@ class Ports(BaseSettings):
     notification_mailer_metrics_port: Port = Field(
         default_factory=lambda data: _beside_api(data, 56)
     )
+    fraud_worker_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 59))
+    fraud_relay_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 60))
 
     def of(self, variable: str) -> int:
         """Return the port that a variable sets."""

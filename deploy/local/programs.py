@@ -97,6 +97,8 @@ PROGRAMS = (
         "notification",
         "celery -q -A notification_worker.mailer worker -n notification-mailer@notification",
     ),
+    Program("fraud-worker", "fraud", "celery -q -A fraud_worker.worker worker -n fraud@fraud"),
+    Program("fraud-relay", "fraud", "celery -q -A fraud_worker.relay worker -n fraud-relay@fraud"),
     Program("beat", "scheduler", "celery -q -A scheduler.beat beat", Health.RUNS),
     Program("flower", "monitor", "python -m monitor.flower", Health.METRICS, "flower_port"),
     Program(

@@ -12,6 +12,7 @@ from uuid import UUID
 from common.events import (
     Data,
     Event,
+    FraudSuspected,
     Line,
     OrderCancelled,
     OrderConfirmed,
@@ -21,6 +22,7 @@ from common.events import (
     StockRejected,
     StockReleased,
     StockReserved,
+    Suspicion,
 )
 
 _ORDER = UUID("0199c1a0-0000-7000-8000-00000000000a")
@@ -32,7 +34,9 @@ _SHORTAGES = (Shortage(sku="CHAIR-1", requested=2, available=1),)
 _HELD = (Quantity(sku="CHAIR-1", quantity=2), Quantity(sku="TISCH-Ö", quantity=1))
 
 
-def _event(number: int, source: str, sequence: int, data: Data, *, causation: int) -> Event:
+def _event(
+    number: int, source: str, sequence: int, data: Data, *, causation: int | None = None
+) -> Event:
     return Event(
         id=_id(number),
         source=source,
@@ -40,7 +44,7 @@ def _event(number: int, source: str, sequence: int, data: Data, *, causation: in
         sequence=sequence,
         time=datetime(2025, 10, 8, 12, 30, number, 250_000, tzinfo=UTC),
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        causationid=_id(causation),
+        causationid=_id(causation) if causation else None,
         data=data,
     )
 
@@ -60,6 +64,18 @@ SAMPLES: Mapping[str, Event] = {
         time=datetime(2025, 10, 8, 12, 30, 1, tzinfo=UTC),
         data=OrderCreated(
             customer_email="ada@example.com", currency="EUR", total=19800, lines=_LINES
+        ),
+    ),
+    "order.created.v2": _event(
+        7,
+        "order",
+        1,
+        OrderCreated(
+            customer_email="ada@example.com",
+            currency="EUR",
+            total=19800,
+            lines=_LINES,
+            client_ip="192.0.2.7",
         ),
     ),
     "order.confirmed.v1": _event(
@@ -92,6 +108,23 @@ SAMPLES: Mapping[str, Event] = {
         causation=1,
     ),
     "stock.released.v1": _event(6, "inventory", 2, StockReleased(lines=_HELD), causation=3),
+    "fraud.suspected.v1": _event(
+        8,
+        "fraud",
+        1,
+        FraudSuspected(
+            customer_email="ada@example.com",
+            currency="EUR",
+            total=19800,
+            client_ip="192.0.2.7",
+            score=90,
+            reasons=(
+                Suspicion(rule="email_orders", found=6, limit=5),
+                Suspicion(rule="skus", found=21, limit=20),
+            ),
+        ),
+        causation=7,
+    ),
 }
 
 

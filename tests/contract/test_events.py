@@ -62,7 +62,7 @@ def test_a_publisher_may_add_fields(name: str) -> None:
     envelope = golden(name)
     added = {"added_later": {"anything": [1, None]}}
     data = envelope["data"]
-    for field in ("lines", "shortages"):
+    for field in ("lines", "shortages", "reasons"):
         data[field] = [item | added for item in data.get(field, [])]
 
     # when
@@ -88,6 +88,7 @@ def test_a_publisher_may_add_fields(name: str) -> None:
         (("data",), [], "$.data"),
         (("data", "customer_email"), None, "$.data.customer_email"),
         (("data", "total"), 198.0 + 0.5, "$.data.total"),
+        (("data", "client_ip"), 7, "$.data.client_ip"),
         (("data", "total"), "19800", "$.data.total"),
         (("data", "lines"), {}, "$.data.lines"),
         (("data", "lines", 1, "quantity"), "1", "$.data.lines[1].quantity"),
@@ -112,7 +113,7 @@ def test_a_wrong_type_names_its_path(path: tuple[str | int, ...], wrong: object,
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_missing_field_is_named(name: str) -> None:
-    for field in golden(name)["data"].keys() - {"shortages"}:
+    for field in golden(name)["data"].keys() - {"shortages", "client_ip"}:
         # given
         envelope = golden(name)
         del envelope["data"][field]
@@ -123,6 +124,10 @@ def test_a_missing_field_is_named(name: str) -> None:
 
         # then
         assert f"missing required field `{field}`" in str(error.value)
+
+
+def test_an_order_from_before_addresses_were_told_has_none() -> None:
+    assert codec.decode(golden("order.created.v1")).data.client_ip is None  # type: ignore[union-attr]
 
 
 def test_a_cancellation_without_shortages_has_none() -> None:

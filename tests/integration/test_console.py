@@ -249,7 +249,7 @@ def test_the_page_comes_while_the_broker_is_down(
     assert (overview.status_code, parked.status_code, pressed.status_code) == (200, 200, 303)
     assert "<strong>RabbitMQ cannot be seen.</strong> the broker at https://" in overview.text
     assert cells(overview.text, "order")["in its queue"] == "\N{EN DASH}"
-    assert parked.text.count("<strong>It cannot be seen.</strong> the broker at") == 3
+    assert parked.text.count("<strong>It cannot be seen.</strong> the broker at") == len(SERVICES)
     assert 'class="note wrong" role="status">inventory: the broker at' in told.text
 
 
@@ -272,14 +272,14 @@ def test_what_is_parked_is_listed_and_what_is_not_is_said_to_be_normal(
     page: FlaskClient, channel: Channel
 ) -> None:
     # given
-    assert get(page, "/parked").text.count("Nothing is parked. That is normal.") == 3
+    assert get(page, "/parked").text.count("Nothing is parked. That is normal.") == len(SERVICES)
     park(channel, "e-1", subject="0198a7c1-0000-7000-8000-000000000001")
 
     # when
     html = get(page, "/parked").text
 
     # then
-    assert html.count("Nothing is parked.") == 2
+    assert html.count("Nothing is parked.") == len(SERVICES) - 1
     assert "<strong>ValueError</strong>: no way" in html
     assert 'href="/orders?id=0198a7c1-0000-7000-8000-000000000001"' in html
     assert "1 parked." in html
@@ -571,12 +571,12 @@ def test_stock_is_a_table_and_says_when_it_is_empty(
 def test_a_database_that_does_not_answer_is_told_and_names_no_password(
     page: FlaskClient, servers: Infrastructure
 ) -> None:
-    # when there are none
+    # when there are none, of which the page wants three
     overview, levels = get(page, "/overview"), get(page, "/stock")
     order = get(page, "/orders", id=str(uuid4()))
 
     # then
-    assert overview.text.count("cannot be seen.</strong> PostgreSQL: ") == 2
+    assert overview.text.count("cannot be seen.</strong> PostgreSQL: ") == 3
     assert levels.status_code == 503
     assert "PostgreSQL: " in levels.text
     assert "PostgreSQL: " in order.text

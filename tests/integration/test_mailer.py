@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
@@ -67,6 +68,7 @@ def delivery(sessions: Sessions, transport: Transport, *, max_attempts: int = 23
         sessions,
         transport,
         sender=address.sender("Shop <orders@shop.example>"),
+        operator="operator@shop.example",
         max_attempts=max_attempts,
     )
 
@@ -780,3 +782,33 @@ class _DyingTransport(Transport):
 def _send_two_and_die(database: dict[str, Any], port: int) -> None:
     own = sessions(engine(DatabaseSettings(**database)))
     deliver_all(delivery(own, _DyingTransport(settings(port))), seconds=30)
+
+
+def test_a_mail_to_the_operator_goes_to_who_that_is_now_and_holds_up_no_customers(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    # given an order's mails, of which none can leave but the operator's
+    order_id = record(notification_database, "received", "confirmed")
+    with transaction(notification_database) as session:
+        later = func.now() + timedelta(hours=1)
+        session.execute(update(Notification).values(next_attempt_at=later))
+    suspicion = {"customer_email": "ann@example.com", "client_ip": None, "score": 1, "reasons": []}
+    operators = {"recipient": "operator", "context": CONTEXT | suspicion}
+    record(notification_database, "suspected", order_id=order_id, sequence=None, **operators)
+
+    # when
+    deliver_all(delivery(notification_database, transport))
+
+    # then
+    assert statuses(notification_database) == ["PENDING", "PENDING", "SENT"]
+    [message] = mailbox.messages
+    assert str(message["To"]) == "operator@shop.example"
+
+    # and the other way round
+    with transaction(notification_database) as session:
+        waiting = update(Notification).where(Notification.kind == "suspected")
+        session.execute(waiting.values(status="PENDING", next_attempt_at=later))
+        others = update(Notification).where(Notification.kind != "suspected")
+        session.execute(others.values(next_attempt_at=func.now()))
+    deliver_all(delivery(notification_database, transport))
+    assert statuses(notification_database) == ["SENT", "SENT", "PENDING"]

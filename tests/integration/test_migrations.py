@@ -12,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import URL, MetaData, Table, create_engine, pool, text
 
+import fraud_worker.models
 import inventory_worker.models
 import notification_worker.models
 import order_app.models
@@ -32,6 +33,7 @@ TABLES: dict[str, tuple[MetaData, list[Table]]] = {
     "order": (order_app.models.Base.metadata, [outbox, inbox, relay_state]),
     "inventory": (inventory_worker.models.Base.metadata, [outbox, inbox, relay_state]),
     "notification": (notification_worker.models.Base.metadata, [inbox]),
+    "fraud": (fraud_worker.models.Base.metadata, [outbox, inbox, relay_state]),
 }
 
 #: Everything that a schema consists of, one text for each thing.

@@ -12,11 +12,13 @@ from common.errors import Permanent
 from common.events import (
     Data,
     Event,
+    FraudSuspected,
     Line,
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
     Shortage,
+    Suspicion,
 )
 from notification_worker.handlers import HANDLERS
 from notification_worker.models import Notification
@@ -50,7 +52,7 @@ def notifications(sessions: Sessions) -> list[Notification]:
 @pytest.mark.parametrize(
     ("data", "kind", "context"),
     [
-        (OrderCreated(**ORDER), "received", CONTEXT),
+        (OrderCreated(client_ip="192.0.2.7", **ORDER), "received", CONTEXT),
         (OrderConfirmed(**ORDER), "confirmed", CONTEXT),
         (
             OrderCancelled(
@@ -115,3 +117,28 @@ def test_an_address_that_is_none_is_permanent(notification_database: Sessions, e
     with pytest.raises(Permanent, match="customer_email is not a mail address"):
         handle(notification_database, event)
     assert notifications(notification_database) == []
+
+
+def test_a_suspicion_is_for_the_operator_and_waits_for_no_customers_mail(
+    notification_database: Sessions,
+) -> None:
+    # given
+    data = FraudSuspected(
+        customer_email="ann@example.com",
+        currency="EUR",
+        total=2980,
+        score=60,
+        reasons=(Suspicion(rule="amount", found=2980, limit=1000),),
+    )
+    event = an_event(data)
+    again = Event(source="fraud", subject=event.subject, sequence=1, data=data)
+
+    # when it is told twice
+    for each in (event, again):
+        handle(notification_database, each)
+
+    # then
+    [row] = notifications(notification_database)
+    assert (row.kind, row.recipient, row.sequence) == ("suspected", "operator", None)
+    assert row.context["reasons"] == [{"rule": "amount", "found": 2980, "limit": 1000}]
+    assert row.context["customer_email"] == "ann@example.com"

@@ -34,7 +34,7 @@ from common.events import (
     StockReleased,
     StockReserved,
 )
-from common.kombu_topology import EVENTS, INVENTORY, NOTIFICATION, ORDER, SERVICES, Service
+from common.kombu_topology import EVENTS, INVENTORY, NOTIFICATION, ORDER, SERVICES, STREAM, Service
 from common.outbox import append, outbox, relay_state
 from common.publisher import ConfirmingPublisher, Outgoing, Publisher, Report
 from common.relay import Relay
@@ -179,6 +179,12 @@ def proxy(broker: Vhost) -> Iterator[Proxy]:
 
 def unbind(broker: Vhost, queue: str, event_type: str) -> None:
     broker.request("DELETE", f"{binding(broker, queue)}/{event_type}")
+
+
+def nobody_takes(broker: Vhost, event_type: str) -> None:
+    """Unbind a type that one service consumes, from the stream, too."""
+    for queue in (NOTIFICATION.queue, STREAM):
+        unbind(broker, queue, event_type)
 
 
 def bind(broker: Vhost, queue: str, event_type: str) -> None:
@@ -402,7 +408,7 @@ def test_an_event_is_marked_sent_only_when_its_own_confirm_arrived(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
     # given every third event has no queue, and every third a full one
-    unbind(broker, NOTIFICATION.queue, CONFIRMED.TYPE)
+    nobody_takes(broker, CONFIRMED.TYPE)
     full_queue(broker, CANCELLED.TYPE)
     routable, unroutable, refused = (
         record(order_database, *(event(data) for _ in range(100)))
@@ -503,7 +509,7 @@ def test_an_unroutable_event_waits_with_its_reason_until_somebody_listens(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
     # given nobody listens to confirmations
-    unbind(broker, NOTIFICATION.queue, CONFIRMED.TYPE)
+    nobody_takes(broker, CONFIRMED.TYPE)
     (event_id,) = record(order_database, event(CONFIRMED))
     relaying = Relay(order_database, publisher_of())
 
@@ -537,7 +543,7 @@ def test_later_events_of_an_order_wait_for_an_unroutable_one_and_those_of_others
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
     # given
-    unbind(broker, NOTIFICATION.queue, CONFIRMED.TYPE)
+    nobody_takes(broker, CONFIRMED.TYPE)
     stuck, free = uuid4(), uuid4()
     record(
         order_database,

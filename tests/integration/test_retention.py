@@ -10,6 +10,9 @@ import pytest
 from sqlalchemy import Select, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 
+import fraud_worker.relay
+import fraud_worker.retention
+import fraud_worker.settings
 import inventory_worker.relay
 import inventory_worker.retention
 import notification_worker.mailer
@@ -288,6 +291,7 @@ def test_the_relay_claims_and_marks_while_rows_are_being_removed(order_database:
             notification_worker.retention.NOTIFICATIONS,
             "ix_notifications_created_at",
         ),
+        ("fraud", fraud_worker.retention.JUDGEMENTS, "ix_judgements_judged_at"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -324,6 +328,11 @@ PROCESSES: dict[str, tuple[Any, type[Any], Any]] = {
         notification_worker.mailer,
         MailerSettings,
         notification_worker.retention.KEPT,
+    ),
+    "fraud": (
+        fraud_worker.relay,
+        fraud_worker.settings.RelaySettings,
+        fraud_worker.retention.KEPT,
     ),
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 import certifi
 import pytest
 
+import fraud_worker.settings
 import inventory_worker.retention
 import order_app.retention
 from common.dedup_window import DedupWindow
@@ -25,6 +26,7 @@ READERS = (
     order_app.retention.RelaySettings,
     inventory_worker.retention.RelaySettings,
     MailerSettings,
+    fraud_worker.settings.RelaySettings,
     RedriveSettings,
 )
 
@@ -88,6 +90,19 @@ def test_the_retry_tiers_count(reader: type[Settings]) -> None:
     # then
     assert read(reader, inbox_retention_days=23, retry_tiers=tiers)
     assert "must be at least 23" in refusal(reader, inbox_retention_days=22, retry_tiers=tiers)
+
+
+@readers
+def test_the_streams_age_counts(reader: type[Settings]) -> None:
+    # given sources that remember for less time than the stream
+    short = {"parked_redrive_days": 1, "outbox_retention_days": 1}
+
+    # then
+    assert read(reader, inbox_retention_days=22, **short)
+    assert refusal(reader, inbox_retention_days=21, **short) == (
+        "setting INBOX_RETENTION_DAYS: Value error, must be at least 22: orders.stream keeps events"
+        " for days, namely 14, and a standstill and RETRY_TIERS add up to 7.01 days"
+    )
 
 
 def test_a_default_is_checked_against_what_was_set() -> None:

@@ -14,6 +14,8 @@ from common.settings import ServiceSettings
 from console.orderctl import main as orderctl
 from console.settings import ConsoleSettings, OperatorSettings
 from deploy.local.ports import Ports
+from fraud_worker.settings import RelaySettings as FraudRelaySettings
+from fraud_worker.settings import WorkerSettings as FraudWorkerSettings
 from monitor.settings import ExporterSettings, FlowerSettings
 from notification_worker.settings import MailerSettings
 from order_app.retention import RelaySettings
@@ -27,6 +29,7 @@ SOURCES = (
     "order_app",
     "inventory_worker",
     "notification_worker",
+    "fraud_worker",
     "span_store",
     "monitor",
     "scheduler",
@@ -42,6 +45,8 @@ SETTINGS: tuple[type[BaseSettings], ...] = (
     ApiSettings,
     RelaySettings,
     MailerSettings,
+    FraudWorkerSettings,
+    FraudRelaySettings,
     SpanStoreSettings,
     FlowerSettings,
     ExporterSettings,

@@ -15,6 +15,7 @@ PACKAGES = (
     "order_app",
     "inventory_worker",
     "notification_worker",
+    "fraud_worker",
     "span_store",
     "scheduler",
     "console",

@@ -33,7 +33,22 @@ EVERY_MAIL = [
     (Kind.CANCELLED, {"reason": "deadline", "shortages": []}),
     (Kind.CANCELLED, {"reason": "a reason of a later release", "shortages": []}),
 ]
-every_mail = pytest.mark.parametrize(("kind", "extra"), EVERY_MAIL)
+#: What the operator gets instead of the lines.
+SUSPICION = {
+    "customer_email": "ann@example.com",
+    "client_ip": "192.0.2.7",
+    "score": 160,
+    "reasons": [
+        {"rule": "email_orders", "found": 6, "limit": 5},
+        {"rule": "ip_orders", "found": 21, "limit": 20},
+        {"rule": "amount", "found": 1_114_084, "limit": 100_000},
+        {"rule": "pieces", "found": 51, "limit": 50},
+        {"rule": "skus", "found": 22, "limit": 19},
+        {"rule": "of_a_later_release", "found": 8, "limit": 7},
+    ],
+}
+every_mail = pytest.mark.parametrize(("kind", "extra"), [*EVERY_MAIL, (Kind.SUSPECTED, SUSPICION)])
+mail_to_a_customer = pytest.mark.parametrize(("kind", "extra"), EVERY_MAIL)
 
 
 def mail(kind: Kind = Kind.RECEIVED, *, recipient: str = "ann@example.com", **context: Any) -> Mail:
@@ -87,7 +102,7 @@ def test_both_parts_say_the_same(kind: Kind, extra: dict[str, Any]) -> None:
     assert sorted(words(text_of(message))) == sorted(words_of_html(html_of(message)))
 
 
-@every_mail
+@mail_to_a_customer
 def test_every_mail_names_the_order_its_lines_and_the_total(
     kind: Kind, extra: dict[str, Any]
 ) -> None:
@@ -96,6 +111,29 @@ def test_every_mail_names_the_order_its_lines_and_the_total(
     for part in (text_of(message), unescape(html_of(message))):
         for fact in (str(ORDER), "COFFEE", "MUG", "EUR 29.80", "EUR 11,111.04", "EUR 11,140.84"):
             assert fact in part
+
+
+def test_a_suspicion_names_the_order_who_ordered_and_every_reason() -> None:
+    message = rendered(Kind.SUSPECTED, **SUSPICION)
+    assert str(message["Subject"]) == f"Order {ORDER} looks like fraud"
+    for part in (text_of(message), unescape(html_of(message))):
+        for fact in (str(ORDER), "ann@example.com", "192.0.2.7", "EUR 11,140.84", "160"):
+            assert fact in part
+        for reason in (
+            "at least 6 orders from this e-mail address in a short time; 5 are usual",
+            "at least 21 orders from this IP address in a short time; 20 are usual",
+            "it costs EUR 11,140.84; up to EUR 1,000.00 is usual",
+            "51 pieces; up to 50 are usual",
+            "22 different SKUs; up to 19 are usual",
+            "of_a_later_release: 8; up to 7 is usual",
+        ):
+            assert reason in part
+        assert "when you contact us" not in part
+
+
+def test_a_suspicion_of_an_order_from_nowhere_says_so() -> None:
+    text = text_of(rendered(Kind.SUSPECTED, **(SUSPICION | {"client_ip": None})))
+    assert "IP address: unknown\n" in text
 
 
 def test_a_rejection_names_what_is_short() -> None:
@@ -230,6 +268,11 @@ def test_waits_double_up_to_a_quarter_of_an_hour() -> None:
     assert retry_delay(3, jitter=1) == 3
 
 
+def test_the_operator_is_who_sends_the_mails_unless_another_one_is_told() -> None:
+    assert settings().operator == "orders@shop.example"
+    assert settings(operator_email="ops@shop.example").operator == "ops@shop.example"
+
+
 def test_the_default_attempts_take_about_two_days() -> None:
     attempts = settings().mail_max_attempts
     days = sum(retry_delay(n, jitter=0.5) for n in range(1, attempts)) / 86_400
@@ -255,6 +298,8 @@ def settings(**changes: Any) -> MailerSettings:
     [
         ({"mail_from": "nobody"}, "mail_from"),
         ({"mail_from": "Shop\r\nBcc: x@y.z <orders@shop.example>"}, "mail_from"),
+        ({"operator_email": "nobody"}, "operator_email"),
+        ({"operator_email": "a@shop.example\r\nBcc: x@y.z"}, "operator_email"),
         ({"smtp_username": "shop", "smtp_starttls": True}, "smtp_password"),
         ({"smtp_password": "secret"}, "smtp_password"),
         ({"smtp_username": "shop", "smtp_password": "secret"}, "smtp_starttls"),

@@ -20,12 +20,14 @@ from common.kombu_topology import (
     DEAD_LETTERS,
     DELIVERY_LIMIT,
     EVENTS,
+    FRAUD,
     INVENTORY,
     NOTIFICATION,
     ORDER,
     PARKED,
     RETRY_TIERS,
     SERVICES,
+    STREAM,
     TASK_EVENTS,
     TICKS,
     UNLIMITED,
@@ -117,6 +119,8 @@ def test_every_queue_has_a_type(whole: Topology) -> None:
     ticks = {s.tick_queue(tick) for s in SERVICES for tick in s.ticks}
     for found in whole.queues:
         expected = "classic" if found.name in ticks else "quorum"
+        if found.name == STREAM:
+            expected = "stream"
         assert found.queue_arguments["x-queue-type"] == expected
 
 
@@ -218,10 +222,10 @@ def test_ticks_that_wait_become_one(whole: Topology) -> None:
 
 def test_a_new_subscriber_changes_nothing_for_the_others(whole: Topology) -> None:
     # given
-    fraud = Service(name="fraud", package="fraud_worker", consumes=("order.created",))
+    gifts = Service(name="gifts", package="gifts_worker", consumes=("order.created",))
 
     # when
-    grown = topology((*SERVICES, fraud))
+    grown = topology((*SERVICES, gifts))
 
     # then what is new is all its own
     def names(found: Topology) -> set[Any]:
@@ -231,12 +235,12 @@ def test_a_new_subscriber_changes_nothing_for_the_others(whole: Topology) -> Non
     assert names(whole) - names(grown) == lookers(whole)
     new = names(grown) - names(whole) - lookers(grown)
     assert {
-        "fraud.retry",
-        Binding(exchange=EVENTS.name, queue="fraud.queue", routing_key="order.created"),
+        "gifts.retry",
+        Binding(exchange=EVENTS.name, queue="gifts.queue", routing_key="order.created"),
     } < new
     for thing in new:
         name = thing[0] if isinstance(thing, tuple) else getattr(thing, "queue", None) or thing
-        assert str(getattr(name, "name", name)).startswith("fraud")
+        assert str(getattr(name, "name", name)).startswith("gifts")
 
 
 def lookers(whole: Topology) -> set[User]:
@@ -249,8 +253,40 @@ def test_a_service_that_only_speaks_has_no_queue_for_events() -> None:
 
     alone = topology((feed,))
 
-    assert [q.name for q in alone.queues] == ["feed.relay"]
+    assert [q.name for q in alone.queues] == ["feed.relay", STREAM]
     assert [b.queue for b in alone.bindings] == ["feed.relay"]
+
+
+# --- The stream ---------------------------------------------------------------------------------
+
+
+def test_the_stream_keeps_exactly_what_some_service_consumes(whole: Topology) -> None:
+    consumed = {event_type for service in SERVICES for event_type in service.consumes}
+
+    assert bindings_of(whole, STREAM) == {(EVENTS.name, t) for t in consumed}
+
+
+def test_a_type_that_nobody_consumes_has_no_queue_at_all_so_that_the_broker_returns_it() -> None:
+    # given
+    feed = Service(name="feed", package="feed", publishes=("price.changed",), ticks=("relay",))
+
+    # when
+    grown = topology((*SERVICES, feed))
+
+    # then
+    keys = {b.routing_key for b in grown.bindings if b.exchange == EVENTS.name}
+    assert keys
+    assert not any(re.search("[#*]", key) for key in keys)
+    assert "price.changed" not in keys
+
+
+def test_the_stream_has_a_limit_in_bytes_and_in_age(whole: Topology) -> None:
+    assert queue(whole, STREAM) == {
+        "x-queue-type": "stream",
+        "x-max-age": "14D",
+        "x-max-length-bytes": 10_000_000_000,
+        "x-stream-max-segment-size-bytes": 20_000_000,
+    }
 
 
 # --- Rights -------------------------------------------------------------------------------------
@@ -441,5 +477,5 @@ def test_the_clock_ticks_exactly_what_the_services_wait_for(
 
 
 def test_the_named_services_are_all_services() -> None:
-    assert {ORDER, INVENTORY, NOTIFICATION} == set(SERVICES)
+    assert {ORDER, INVENTORY, NOTIFICATION, FRAUD} == set(SERVICES)
     assert all(isinstance(event_queue(service), Queue) for service in SERVICES)

@@ -1,0 +1,3 @@
+"""Celery settings of the fraud check's worker."""
+
+from celeryconfig.worker import *

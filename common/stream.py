@@ -1,0 +1,169 @@
+"""Reads the stream of past events: from anywhere in it, in batches, as often as one likes.
+
+Each message has an offset, which grows from message to message; now and then one is left out.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+from amqp import Message as AmqpMessage
+from kombu.connection import Connection
+from kombu.message import Message
+
+from common.kombu_topology import STREAM
+
+#: Where to begin: at the oldest message that is there, at the end, at an offset, or at a time. The
+#: broker begins a little before a time, at the oldest message if an offset is no longer there, and
+#: at the end if it is not there yet.
+Start = Literal["first", "next"] | int | datetime
+
+#: Messages on their way to the reader. The broker sends whole chunks of the stream's file.
+PREFETCH = 1_000
+
+#: The property `type` of a message that is no event: it marks where the stream's end was.
+_FENCE = "fence"
+
+#: Seconds to wait for the confirm of a fence, and then for the fence itself.
+_FENCE_TIMEOUT = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A message of the stream, at its offset."""
+
+    offset: int
+    message: Message
+
+    @property
+    def published_at(self) -> datetime | None:
+        """When it was published, to the second."""
+        seconds = self.message.properties.get("timestamp")
+        if isinstance(seconds, datetime):
+            return seconds if seconds.tzinfo else seconds.replace(tzinfo=UTC)
+        return datetime.fromtimestamp(seconds, UTC) if seconds else None
+
+
+class Stream:
+    """The stream, open at one place; it is closed with its connection.
+
+    Every method raises the connection's own errors, after which another one must be opened.
+    """
+
+    def __init__(self, connection: Connection, start: Start, *, prefetch: int = PREFETCH) -> None:
+        """`connection` connects here if it has not yet; it may serve nothing else."""
+        self._connection = connection
+        self._channel = connection.channel()
+        self._entries: deque[Entry] = deque()
+        self._unanswered = 0
+        self._last_tag = ""
+        # A stream has no consumers without a limit, nor any that acknowledge by themselves.
+        self._channel.basic_qos(0, prefetch, False)
+        self._channel.basic_consume(
+            STREAM, callback=self._arrive, arguments={"x-stream-offset": _offset(start)}
+        )
+
+    def read(self, limit: int, timeout: float) -> Sequence[Entry]:
+        """Return the next messages, in their order: what has arrived, at most `limit`.
+
+        Waits for the first one for `timeout` seconds, and returns none when it does not come.
+        """
+        deadline = time.monotonic() + timeout
+        while not self._entries and self._arrives(max(0.0, deadline - time.monotonic())):
+            # A fence, for the most part, is nothing to return.
+            self._ask_for_more()
+        found = [self._entries.popleft() for _ in range(min(limit, len(self._entries)))]
+        self._ask_for_more()
+        return found
+
+    def close(self) -> None:
+        """Close the channel; the connection stays."""
+        with suppress(*self._connection.connection_errors, *self._connection.channel_errors):
+            self._channel.close()
+
+    def _arrives(self, timeout: float) -> bool:
+        """Take in all that has arrived; waits for something, and returns whether it came."""
+        came = False
+        with suppress(TimeoutError):
+            while True:
+                self._connection.drain_events(timeout=0 if came else timeout)
+                came = True
+        return came
+
+    def _arrive(self, raw: AmqpMessage) -> None:
+        message = self._channel.message_to_python(raw)
+        self._last_tag = message.delivery_tag
+        self._unanswered += 1
+        if message.properties.get("type") == _FENCE:
+            self._fence_at(message)
+        else:
+            self._entries.append(Entry(_offset_of(message), message))
+
+    def _fence_at(self, message: Message) -> None:
+        """Do nothing about a fence: it is for whoever has set it."""
+
+    def _ask_for_more(self) -> None:
+        # To acknowledge takes nothing out of a stream. The next ones come while these are handled.
+        if self._unanswered and not self._entries:
+            self._channel.basic_ack(self._last_tag, multiple=True)
+            self._unanswered = 0
+
+
+class _Fenced(Stream):
+    """The stream from its end on, with a mark there."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection, "next")
+        self.name = str(uuid4())
+        self.offset: int | None = None
+
+    def _fence_at(self, message: Message) -> None:
+        if message.properties.get("message_id") == self.name:
+            self.offset = _offset_of(message)
+
+    def set(self) -> int:
+        fence = AmqpMessage("", type=_FENCE, message_id=self.name, delivery_mode=2)
+        # On the channel that reads: the broker attaches the reader first.
+        self._channel.basic_publish(fence, routing_key=STREAM)
+        deadline = time.monotonic() + _FENCE_TIMEOUT
+        while self.offset is None:
+            if (left := deadline - time.monotonic()) <= 0:
+                raise TimeoutError(f"{STREAM} did not give back its end in {_FENCE_TIMEOUT:g} s")
+            self.read(PREFETCH, min(left, 1.0))
+        return self.offset
+
+
+def watermark(connection: Connection) -> int:
+    """Return an offset: whatever was confirmed to its publisher before the call is below it.
+
+    It leaves a message at the stream's end, which no reader sees, and so needs the right to publish
+    to any queue. Raises `TimeoutError`.
+    """
+    fenced = _Fenced(connection)
+    try:
+        return fenced.set()
+    finally:
+        fenced.close()
+
+
+def oldest(connection: Connection, timeout: float) -> Entry | None:
+    """Return the oldest message that is there; None if none comes within `timeout` seconds."""
+    stream = Stream(connection, "first", prefetch=1)
+    try:
+        return next(iter(stream.read(1, timeout)), None)
+    finally:
+        stream.close()
+
+
+def _offset(start: Start) -> Any:
+    # As an AMQP timestamp, which is encoded from a naive UTC time.
+    return start.astimezone(UTC).replace(tzinfo=None) if isinstance(start, datetime) else start
+
+
+def _offset_of(message: Message) -> int:
+    return int(message.headers["x-stream-offset"])

@@ -1,0 +1,1 @@
+"""The fraud check: tells which orders look like fraud, and why. It stops none."""

@@ -1,0 +1,76 @@
+"""What the fraud check does when it hears of an order: it judges it, and tells whom it suspects."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from sqlalchemy.orm import Session
+
+from common import events
+from common.consumer import Handlers, SetHandlers
+from common.events import Event, FraudSuspected, OrderCreated
+from common.kombu_topology import FRAUD
+from common.outbox import append
+from common.settings import load
+from fraud_worker import judgements
+from fraud_worker.domain import Limits, Sign, score, signs
+from fraud_worker.judgements import Candidate
+from fraud_worker.settings import WorkerSettings
+
+
+class Judge:
+    """Judges orders by limits, which are asked for when the first one comes."""
+
+    def __init__(self, limits: Callable[[], Limits]) -> None:
+        self._limits = limits
+
+    def on_order_created(self, session: Session, event: Event) -> None:
+        """Tell if the order, or one that was placed soon after it, looks like fraud."""
+        self.on_orders_created(session, [event])
+
+    def on_orders_created(self, session: Session, created: Sequence[Event]) -> None:
+        """Judge many orders, and those whose counts they change. Each is suspected once."""
+        limits = self._limits()
+        fresh = judgements.record(session, created)
+        suspected = []
+        for candidate in judgements.candidates(session, fresh, limits):
+            broken = signs(candidate.facts, limits)
+            if score(broken) >= limits.score:
+                suspected.append(candidate.order_id)
+                append(session, _suspicion(candidate, broken))
+        if suspected:
+            judgements.suspect(session, suspected)
+
+
+def _suspicion(candidate: Candidate, broken: Sequence[Sign]) -> Event:
+    # It answers the order's own event, also when another order made it count.
+    return Event(
+        source=FRAUD.name,
+        subject=candidate.order_id,
+        sequence=1,
+        traceparent=candidate.traceparent,
+        causationid=candidate.event_id,
+        data=FraudSuspected(
+            customer_email=candidate.customer_email,
+            currency=candidate.facts.currency,
+            total=candidate.facts.total,
+            client_ip=candidate.client_ip,
+            score=score(broken),
+            reasons=tuple(
+                events.Suspicion(rule=sign.rule.value, found=sign.found, limit=sign.limit)
+                for sign in broken
+            ),
+        ),
+    )
+
+
+@cache
+def _limits() -> Limits:
+    # The worker has checked them at its start.
+    return load(WorkerSettings).limits
+
+
+_judge = Judge(_limits)
+
+HANDLERS: Handlers = {OrderCreated: _judge.on_order_created}
+
+SETS: SetHandlers = {OrderCreated: _judge.on_orders_created}

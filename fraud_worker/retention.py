@@ -1,0 +1,23 @@
+"""What the fraud check keeps for a time, and for how long."""
+
+from common.db import engine, sessions
+from common.retention import INBOX, OUTBOX, Kept, Retention
+from fraud_worker.models import Judgement
+from fraud_worker.settings import RelaySettings
+
+JUDGEMENTS = Kept(
+    table=Judgement.metadata.tables[Judgement.__tablename__],
+    since=Judgement.judged_at.expression,
+)
+
+KEPT = (OUTBOX, INBOX, JUDGEMENTS)
+
+
+def retention(settings: RelaySettings) -> Retention:
+    """Return what removes the fraud check's old rows; it connects at its first pass."""
+    days = {
+        OUTBOX: settings.outbox_retention_days,
+        INBOX: settings.inbox_retention_days,
+        JUDGEMENTS: settings.fraud_retention_days,
+    }
+    return Retention(sessions(engine(settings)), days)

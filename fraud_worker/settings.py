@@ -1,0 +1,75 @@
+"""The fraud check's settings: which orders are unusual.
+
+The limits are a guess to begin with. Look at a month of your own orders, and set each to what one
+order in a hundred is above.
+"""
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic_settings import NoDecode
+
+from common.dedup_window import DedupWindow
+from common.settings import ServiceSettings
+from fraud_worker.domain import Limits
+
+Currency = Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
+Amount = Annotated[int, Field(ge=0)]
+
+
+def _amounts(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    pairs = [part.strip().split(":") for part in value.split(",")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError("is not a list of CURRENCY:AMOUNT with commas between them")
+    return dict(pairs)
+
+
+class WorkerSettings(ServiceSettings):
+    """What the process that judges orders reads."""
+
+    #: Seconds before an order, in which those of the same customer and address are counted. An
+    #: hour: long enough for who tries one card after the other, short enough for who forgot the
+    #: milk, twice.
+    fraud_window: float = Field(3_600.0, gt=0, le=7 * 86_400)
+    #: Orders in the window from one e-mail address; nobody forgets the milk five times.
+    fraud_email_orders: int = Field(5, ge=1, le=1_000)
+    #: Orders in the window from one IP address: a small office at noon. An IPv6 address counts for
+    #: its /64 network.
+    fraud_ip_orders: int = Field(20, ge=1, le=1_000)
+    #: Totals, in minor units of each currency: about a thousand euros, which few carts reach. An
+    #: order in another currency is not judged by its total.
+    fraud_amounts: Annotated[dict[Currency, Amount], NoDecode, BeforeValidator(_amounts)] = Field(
+        "AUD:170000,CAD:150000,CHF:100000,CZK:2500000,DKK:750000,EUR:100000,GBP:85000,"
+        "JPY:160000,NOK:1200000,PLN:430000,SEK:1100000,USD:110000",
+        validate_default=True,
+    )
+    #: Pieces in one order: a household's share of a pallet.
+    fraud_pieces: int = Field(50, ge=1)
+    #: Different SKUs in one order: who tests a card takes what comes.
+    fraud_skus: int = Field(20, ge=1)
+    #: Points from which an order is suspected, see `domain.POINTS`: one strong sign, or two weak.
+    fraud_score: int = Field(60, ge=1, le=1_000)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits, as the rules take them."""
+        return Limits(
+            window=timedelta(seconds=self.fraud_window),
+            email_orders=self.fraud_email_orders,
+            ip_orders=self.fraud_ip_orders,
+            amounts=self.fraud_amounts,
+            pieces=self.fraud_pieces,
+            skus=self.fraud_skus,
+            score=self.fraud_score,
+        )
+
+
+class RelaySettings(DedupWindow, ServiceSettings):
+    """What the process that publishes the outbox, and removes old rows, reads."""
+
+    #: Days after an order was judged. As long as the inbox, longer than any window; a row holds an
+    #: e-mail and an IP address.
+    fraud_retention_days: int = Field(30, ge=8, le=3650)

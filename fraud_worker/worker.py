@@ -1,0 +1,8 @@
+"""Process: judges the orders that it hears of."""
+
+from common.celery_worker import make_worker
+from common.kombu_topology import FRAUD
+from fraud_worker.handlers import HANDLERS, SETS
+from fraud_worker.settings import WorkerSettings
+
+app = make_worker(FRAUD, HANDLERS, WorkerSettings, config="celeryconfig.fraud", sets=SETS)

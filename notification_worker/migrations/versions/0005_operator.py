@@ -1,0 +1,40 @@
+"""A mail may be for the operator, and then waits for no other one of its order.
+
+Nullable is wider: the release before this one goes on writing a sequence.
+"""
+
+from alembic import op
+from sqlalchemy import Integer, Text
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+_TABLE = "notifications"
+_SEQUENCE = "The event's; the mails of one order leave in this order."
+
+
+def upgrade() -> None:
+    op.alter_column(
+        _TABLE,
+        "sequence",
+        existing_type=Integer(),
+        nullable=True,
+        existing_comment=_SEQUENCE,
+        comment=f"{_SEQUENCE} Null waits for none.",
+    )
+    op.alter_column(_TABLE, "recipient", existing_type=Text(), comment="An address, or `operator`.")
+
+
+def downgrade() -> None:
+    op.execute("DELETE FROM notifications WHERE sequence IS NULL")
+    op.alter_column(
+        _TABLE,
+        "sequence",
+        existing_type=Integer(),
+        nullable=False,
+        existing_comment=f"{_SEQUENCE} Null waits for none.",
+        comment=_SEQUENCE,
+    )
+    op.alter_column(_TABLE, "recipient", existing_type=Text(), comment=None)
