@@ -5,8 +5,8 @@ from amqp import Message
 from bench.plain import inventory as plain
 from bench.system import empty, execute, order_created, process, until
 from common import codec
+from common.event_message import task_headers
 from common.kombu_topology import INVENTORY
-from common.publisher import task_headers
 from tests.support.stack import Stack
 
 #: Those of this measurement, by an index: the inbox may hold millions of others.

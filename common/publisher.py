@@ -13,6 +13,7 @@ from kombu.connection import Connection
 from opentelemetry.trace import Span, SpanKind
 
 from common import codec, tracing
+from common.event_message import EventMessages
 from common.kombu_topology import EVENTS
 
 log = logging.getLogger(__name__)
@@ -78,8 +79,7 @@ class ConfirmingPublisher:
                 "write_timeout": CONFIRM_TIMEOUT,
             },
         )
-        self._service = service
-        self._user = user
+        self._messages = EventMessages(service, user)
         self._channel: _ConfirmChannel | None = None
 
     def publish(self, batch: Iterable[Outgoing]) -> Report:
@@ -90,7 +90,9 @@ class ConfirmingPublisher:
             channel = self._open()
             with _large_writes(self._connection):
                 for outgoing in batch:
-                    message = self._message(outgoing, spans.begin(outgoing))
+                    message = self._messages.message(
+                        outgoing.event_id, outgoing.type, outgoing.event, spans.begin(outgoing)
+                    )
                     channel.publish(outgoing.event_id, message, outgoing.type, report)
             channel.wait(report, CONFIRM_TIMEOUT)
         except (*self._connection.connection_errors, *self._connection.channel_errors) as error:
@@ -130,23 +132,6 @@ class ConfirmingPublisher:
                 raise
             self._channel = _ConfirmChannel(self._connection)
         return self._channel
-
-    def _message(self, outgoing: Outgoing, traceparent: str | None) -> Message:
-        event_id = str(outgoing.event_id)
-        return Message(
-            codec.wrap(outgoing.event.encode()),
-            content_type="application/json",
-            content_encoding="utf-8",
-            delivery_mode=2,
-            message_id=event_id,
-            correlation_id=event_id,
-            type=outgoing.type,
-            app_id=self._service,
-            # The broker refuses another user's name: this is who published it.
-            user_id=self._user,
-            timestamp=int(time.time()),
-            application_headers=task_headers(event_id, outgoing.type, traceparent),
-        )
 
 
 class _Spans:
@@ -254,22 +239,3 @@ class _ConfirmChannel:
     def _settled(self, tag: int, multiple: bool) -> list[UUID]:
         tags = [t for t in self._unconfirmed if t <= tag] if multiple else [tag]
         return [self._unconfirmed.pop(t) for t in tags if t in self._unconfirmed]
-
-
-def task_headers(event_id: str, event_type: str, traceparent: str | None) -> dict[str, object]:
-    """Return the headers of Celery's message protocol, version 2, for a plain call.
-
-    What would be None is left out, as it means the same: each header is coded for every event.
-    """
-    trace = {"traceparent": traceparent} if traceparent else {}
-    return trace | {
-        "lang": "py",
-        "task": event_type,
-        "id": event_id,
-        "root_id": event_id,
-        "retries": 0,
-        # Celery puts these into its logs: what customers ordered does not belong there.
-        "argsrepr": "()",
-        "kwargsrepr": "{}",
-        "ignore_result": True,
-    }

@@ -10,9 +10,9 @@ import jsonschema_rs
 import pytest
 
 from common import codec
+from common.event_message import task_headers
 from common.events import EVENTS
 from common.kombu_topology import SERVICES
-from common.publisher import task_headers
 from console.actions import contracts
 from contracts.asyncapi import asyncapi
 from contracts.documents import REPOSITORY, documents, stale
