@@ -1,7 +1,7 @@
 """What many orders a second need, from the measured price of one: the table of docs/sizing.md.
 
-All that is assumed is in this file; all that is measured comes from `bench/results.json`, but for
-bytes, which are below. `python -m bench.sizing` writes the table.
+All that is assumed is in this file; all that is measured comes from `bench/results.json`.
+`python -m bench.sizing` writes the table, and `make bench`, too.
 """
 
 import math
@@ -23,8 +23,8 @@ USED = 0.6
 #: process: the order's is the first that is not enough.
 EVENTS = {"order-relay": 2, "inventory-relay": 1}
 
-#: Of the PostgreSQL's price, by what each service writes. Assumed: the parts are not measured.
-DATABASES = {"order": 0.55, "inventory": 0.25, "notification": 0.20}
+#: Of PostgreSQL's price, the order database's part, which writes most. Assumed: it is not measured.
+ORDER_DATABASE = 0.5
 
 #: Messages a second through one quorum queue, which is one process of RabbitMQ's whatever the
 #: machine. Assumed. And those of an order in the busiest one, the notification's.
@@ -35,9 +35,6 @@ MESSAGES = 2
 #: their disk or for themselves. Assumed: nothing here has run on more than two processors.
 MOST_CORES = 32
 
-
-#: Bytes that an order leaves in each database, with indexes: measured, see docs/sizing.md.
-BYTES = {"order": 0, "inventory": 0, "notification": 0}
 
 _BEGIN, _END = "<!-- sizing -->", "<!-- /sizing -->"
 
@@ -54,8 +51,6 @@ class Need:
     databases: int
     #: RabbitMQ's nodes: three, or as many as all copies of all messages need.
     nodes: int
-    #: What a day leaves behind, before retention removes it.
-    gigabytes: float
 
 
 def needs(found: Results, rate: float) -> Need:
@@ -63,7 +58,7 @@ def needs(found: Results, rate: float) -> Need:
     price, programs = found["cpu_ms_per_order"], found["cpu_ms_per_order_by_program"]
     servers = {server: price[server] for server in ("postgresql", "rabbitmq")}
     processors = {name: rate * ms / 1000 / USED for name, ms in (programs | servers).items()}
-    order_database = processors["postgresql"] * DATABASES["order"]
+    order_database = processors["postgresql"] * ORDER_DATABASE
     events = rate * EVENTS["order-relay"]
     alone = events / (found["relay_per_s"]["ours"] * USED)
     return Need(
@@ -73,7 +68,6 @@ def needs(found: Results, rate: float) -> Need:
         shards=math.ceil(rate * MESSAGES / (QUEUE * USED)),
         databases=math.ceil(order_database / MOST_CORES),
         nodes=max(3, math.ceil(3 * processors["rabbitmq"] / MOST_CORES)),
-        gigabytes=rate * 86_400 * sum(BYTES.values()) / 1e9,
     )
 
 
@@ -94,7 +88,6 @@ def table(found: Results) -> str:
         ("**parts** of the busiest queue", [str(x.shards) for x in of]),
         ("**primaries** of the order database", [str(x.databases) for x in of]),
         ("RabbitMQ nodes", [str(x.nodes) for x in of]),
-        ("**a day** leaves, GB", [f"{x.gigabytes:,.0f}" for x in of]),
     ]
     header = ["", *(f"{rate:,} orders/s" for rate in RATES)]
     lines = [header, ["---"] * len(header), *([name, *cells] for name, cells in rows)]

@@ -32,4 +32,3 @@ def test_a_need_grows_with_the_rate_and_with_the_price() -> None:
     # a queue with 6,000 of its 10,000 messages, of which an order has two
     assert (need.shards, ten_times.shards) == (1, 2)
     assert (need.databases, need.nodes) == (1, 3)
-    assert ten_times.gigabytes == pytest.approx(10 * need.gigabytes)
