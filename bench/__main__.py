@@ -22,6 +22,7 @@ from bench import (
     report,
     results,
     seeding,
+    sizing,
 )
 from bench.system import empty, system
 from deploy.local import REPOSITORY
@@ -91,6 +92,7 @@ def main(only: tuple[str, ...], profile: bool, repeat: int, seconds: int, rows: 
                 results.record(part, measure(), {"seconds": seconds} if profile else how)
     found = results.read()
     report.write(found)
+    sizing.write(found)
     if "orders" in chosen:
         plot.draw(found["latency_ms"])
     console.print(Markdown(report.text(found)))

@@ -188,9 +188,12 @@ def event_queue(service: Service) -> Queue:
 
 
 def tick_queue(service: Service, tick: str) -> Queue:
-    """Return the queue of one kind of tick: of several that wait, one is enough."""
-    arguments = {"x-queue-type": "classic", "x-max-length": 1, "x-message-ttl": 10_000}
-    return Queue(service.tick_queue(tick), queue_arguments=arguments, no_declare=True)
+    """Return the queue of one kind of tick: of several that wait, one is enough.
+
+    A tick may be lost, and the queue may not: without it nothing leaves an outbox. A classic queue
+    is gone for as long as its node is.
+    """
+    return _quorum(service.tick_queue(tick), {"x-max-length": 1, "x-message-ttl": 10_000})
 
 
 def stream() -> Queue:

@@ -1,4 +1,4 @@
-"""A RabbitMQ of three nodes on this machine, one of which may be killed."""
+"""A RabbitMQ of three nodes on this machine, of which the first may be killed and started again."""
 
 import os
 import signal
@@ -38,13 +38,7 @@ class Cluster:
     servers: Infrastructure
     #: Of each node, the first one's first.
     amqp_ports: list[int]
-    _nodes: dict[int, "subprocess.Popen[bytes]"] = field(default_factory=dict)
-
-    def kill(self, amqp_port: int) -> None:
-        """End a node at once; not the first one, which the tests ask."""
-        node = self._nodes.pop(amqp_port)
-        os.killpg(node.pid, signal.SIGKILL)
-        node.wait()
+    _others: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def start_node(self, name: str) -> None:
         """Start a node that joins the first one, with a home and ports of its own."""
@@ -62,7 +56,7 @@ class Cluster:
         environment = {**process.environment, "RABBITMQ_NODENAME": f"{name}@localhost"}
         environment["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"] += _FEW_SCHEDULERS
         with (state.path / "log").open("wb") as log:
-            self._nodes[ports.amqp_port] = subprocess.Popen(
+            node = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *process.command],
                 cwd=home,
                 env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **environment},
@@ -72,6 +66,7 @@ class Cluster:
                 start_new_session=True,
                 **process.account.subprocess_arguments(),
             )
+        self._others.append(node)
         self.amqp_ports.append(ports.amqp_port)
 
     def assert_whole(self) -> None:
@@ -87,8 +82,9 @@ class Cluster:
 
     def stop(self) -> None:
         """End every node but the first."""
-        for amqp_port in list(self._nodes):
-            self.kill(amqp_port)
+        for node in self._others:
+            os.killpg(node.pid, signal.SIGKILL)
+            node.wait()
 
 
 @contextmanager

@@ -109,7 +109,7 @@ class Customers:
             assert stack.execute("order", "SELECT id FROM orders WHERE status = 'PENDING'") == []
 
         def told_of() -> None:
-            assert len(stack.mailbox.messages) == 2 * orders
+            assert len(stack.mails()) == 2 * orders
 
         eventually(decided, within=60)
         confirmed = stack.execute("order", "SELECT id::text FROM orders WHERE status = 'CONFIRMED'")

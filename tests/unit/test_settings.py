@@ -3,10 +3,20 @@
 from pathlib import Path
 
 import pytest
+from kombu.connection import Connection
 from pydantic import ValidationError
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
+from common import db, tls
 from common.kombu_topology import RETRY_TIERS
-from common.settings import BrokerSettings, ServiceSettings, Settings, SettingsError, load
+from common.settings import (
+    BrokerSettings,
+    ServiceSettings,
+    Settings,
+    SettingsError,
+    broker_url,
+    load,
+)
 from console.authority import Authority
 
 SECRET = "s3cr3t-hunter2"
@@ -67,6 +77,10 @@ def test_every_missing_setting_is_named_at_once(environment: pytest.MonkeyPatch)
     [
         ("BROKER_PORT", "s3cr3t-hunter2"),
         ("BROKER_PORT", "0"),
+        ("BROKER_HOST", "one,,two"),
+        ("BROKER_HOST", "one:65536"),
+        ("BROKER_HOST", f"user:{SECRET}@one"),
+        ("DATABASE_HOST", "one two"),
         ("DATABASE_PORT", "65536"),
         ("BROKER_HEARTBEAT", "4"),
         ("DATABASE_STATEMENT_TIMEOUT", "0"),
@@ -96,6 +110,47 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
     # Not as the cause either: nothing prints a trace of it.
     assert error.value.__cause__ is None
     assert error.value.__suppress_context__
+
+
+def test_several_brokers_are_tried_in_turn_under_one_name(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    # given
+    environment.setenv("BROKER_HOST", "one, two:5672,three")
+
+    # then the name that their certificates share must be said
+    with pytest.raises(SettingsError, match="BROKER_SERVER_HOSTNAME: "):
+        load(ServiceSettings)
+
+    # when
+    environment.setenv("BROKER_SERVER_HOSTNAME", "rabbitmq")
+    settings = load(ServiceSettings)
+    connection = Connection(broker_url(settings))
+
+    # then
+    assert tls.broker_options(settings)["server_hostname"] == "rabbitmq"
+    found = []
+    for _ in range(4):
+        found.append((connection.hostname, connection.port, connection.userid))
+        connection.maybe_switch_next()
+    expected = [("one", 5671), ("two", 5672), ("three", 5671), ("one", 5671)]
+    assert found == [(host, port, "order") for host, port in expected]
+
+
+def test_of_several_databases_each_connection_finds_the_one_that_takes_writes(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    # given
+    environment.setenv("DATABASE_HOST", "one,two:5433")
+
+    # when
+    url = db.url(load(ServiceSettings))
+    _, options = PGDialect_psycopg2().create_connect_args(url)
+
+    # then
+    assert (options["host"], options["port"]) == ("one,two", "5432,5433")
+    assert options["target_session_attrs"] == "read-write"
+    assert options["sslmode"] == "verify-full"
 
 
 def test_a_wrong_setting_ends_the_process(environment: pytest.MonkeyPatch) -> None:

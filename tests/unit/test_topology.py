@@ -116,11 +116,8 @@ def test_every_object_survives_a_restart_and_is_declared_by_nobody_else(whole: T
 
 def test_every_queue_has_a_type(whole: Topology) -> None:
     # Celery asks for the right QoS only if it sees that a queue is a quorum queue.
-    ticks = {s.tick_queue(tick) for s in SERVICES for tick in s.ticks}
     for found in whole.queues:
-        expected = "classic" if found.name in ticks else "quorum"
-        if found.name == STREAM:
-            expected = "stream"
+        expected = "stream" if found.name == STREAM else "quorum"
         assert found.queue_arguments["x-queue-type"] == expected
 
 
@@ -213,7 +210,7 @@ def test_ticks_that_wait_become_one(whole: Topology) -> None:
         for tick in service.ticks:
             name = service.tick_queue(tick)
             assert queue(whole, name) == {
-                "x-queue-type": "classic",
+                "x-queue-type": "quorum",
                 "x-max-length": 1,
                 "x-message-ttl": 10_000,
             }

@@ -1,0 +1,34 @@
+"""The table of docs/sizing.md is what the code makes of the measured figures."""
+
+import pytest
+
+from bench import results, sizing
+
+
+def test_the_committed_table_is_what_the_code_makes() -> None:
+    committed = sizing.DOCUMENT.read_text()
+
+    expected = sizing.updated(committed, results.read())
+    assert committed == expected, "run: .venv/bin/python -m bench.sizing"
+
+
+def test_a_need_grows_with_the_rate_and_with_the_price() -> None:
+    # given
+    found = {
+        "cpu_ms_per_order": {"application": 3.0, "postgresql": 1.2, "rabbitmq": 0.6},
+        "cpu_ms_per_order_by_program": {"api": 2.0, "order-relay": 0.1},
+        "relay_per_s": {"ours": 5_000.0},
+    }
+
+    # when
+    need, ten_times = sizing.needs(found, 600), sizing.needs(found, 6_000)
+
+    # then 600 orders of 2 ms are 1.2 processors, of which 0.6 is used
+    assert need.processors["api"] == pytest.approx(2.0)
+    assert need.processors["postgresql"] == pytest.approx(1.2)
+    assert ten_times.processors["api"] == pytest.approx(20.0)
+    # a relay is planned with 3,000 of its 5,000 events, of which an order has two
+    assert (need.relays, ten_times.relays) == (1, 4)
+    # a queue with 6,000 of its 10,000 messages, of which an order has two
+    assert (need.shards, ten_times.shards) == (1, 2)
+    assert (need.databases, need.nodes) == (1, 3)
