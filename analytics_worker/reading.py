@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import cycle
 
 from kombu.connection import Connection
 from sqlalchemy.exc import DBAPIError
@@ -51,9 +52,12 @@ class Reader:
     def from_settings(cls, sessions: Sessions, settings: ServiceSettings) -> "Reader":
         """Return the reader of a process; it connects at its first tick."""
 
+        # Of several nodes each attempt is at the next one.
+        nodes = cycle(broker_url(settings).split(";"))
+
         def connect() -> Connection:
             return Connection(
-                broker_url(settings),
+                next(nodes),
                 ssl=tls.broker_options(settings),
                 heartbeat=settings.broker_heartbeat,
                 connect_timeout=5,
