@@ -51,7 +51,6 @@ class Reader:
     @classmethod
     def from_settings(cls, sessions: Sessions, settings: ServiceSettings) -> "Reader":
         """Return the reader of a process; it connects at its first tick."""
-
         # Of several nodes each attempt is at the next one.
         nodes = cycle(broker_url(settings).split(";"))
 
