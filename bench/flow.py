@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench import clients, cpu, intake
 from bench.system import execute, until
-from common.kombu_topology import SERVICES
+from common.kombu_topology import CONSUMERS
 from deploy.local.problem import Problem, last_words
 from tests.support.stack import Stack
 
@@ -82,7 +82,9 @@ def settle(stack: Stack) -> None:
             _require_all_running(stack)
             return not (
                 any(_is(stack, service, _UNSENT) for service in ("order", "inventory"))
-                or any(channel.queue_declare(s.queue, passive=True).message_count for s in SERVICES)
+                or any(
+                    channel.queue_declare(s.queue, passive=True).message_count for s in CONSUMERS
+                )
             )
 
         until(settled, "outboxes and queues empty", within=PATIENCE)
@@ -99,7 +101,7 @@ def _decide(stack: Stack, began: object) -> None:
     try:
         until(decided, "all orders decided", within=PATIENCE)
     except Problem as problem:
-        waiting = ", ".join(f"{s.queue} {stack.vhost.depth(s.queue)}" for s in SERVICES)
+        waiting = ", ".join(f"{s.queue} {stack.vhost.depth(s.queue)}" for s in CONSUMERS)
         found = dict(execute(stack, "order", _STATES, began=began))
         raise Problem(f"{problem.message} ({found}, {waiting}); see {stack.directory}") from None
     # There is plenty of everything: whatever is not confirmed went wrong.

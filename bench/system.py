@@ -19,7 +19,7 @@ from bench.mail_sink import MailSink
 from common import codec
 from common.db import transaction
 from common.events import Event, Line, OrderCreated
-from common.kombu_topology import SERVICES
+from common.kombu_topology import CONSUMERS
 from common.outbox import outbox
 from deploy.local import REPOSITORY
 from deploy.local.problem import Problem
@@ -106,7 +106,7 @@ def checkpoint(stack: Stack) -> None:
 
 def purge(stack: Stack) -> None:
     """Empty the services' queues."""
-    for service in SERVICES:
+    for service in CONSUMERS:
         stack.vhost.request("DELETE", f"/queues/{stack.vhost.name}/{service.queue}/contents")
 
 

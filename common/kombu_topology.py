@@ -60,8 +60,10 @@ class Service:
     package: str
     publishes: tuple[str, ...] = ()
     consumes: tuple[str, ...] = ()
-    #: What beat starts every second: `relay` drains the outbox, `mailer` the unsent mail.
+    #: What beat starts every second: `relay` drains the outbox, `mailer` the unsent mail, `reader`
+    #: what is new in the stream.
     ticks: tuple[str, ...] = ()
+    reads_stream: bool = False
 
     @property
     def queue(self) -> str:
@@ -115,7 +117,14 @@ FRAUD = Service(
     ticks=("relay",),
 )
 
-SERVICES = (ORDER, INVENTORY, NOTIFICATION, FRAUD)
+ANALYTICS = Service(
+    name="analytics", package="analytics_worker", ticks=("reader",), reads_stream=True
+)
+
+SERVICES = (ORDER, INVENTORY, NOTIFICATION, FRAUD, ANALYTICS)
+
+#: Those that have a queue for events.
+CONSUMERS = tuple(service for service in SERVICES if service.consumes)
 
 #: Keeps spans: it has a database, and nothing on the broker.
 SPAN_STORE = Service(name="trace", package="span_store")
@@ -165,7 +174,7 @@ def topology(
             DEAD_LETTERS,
             TICKS,
             TASK_EVENTS,
-            *(_retry_exchange(s) for s in services),
+            *(_retry_exchange(s) for s in services if s.consumes),
         ),
         queues=(*(q for s in services for q in _queues(s, retry_tiers)), stream()),
         bindings=(*(b for s in services for b in _bindings(s, retry_tiers)), *_kept(services)),
@@ -275,9 +284,10 @@ def _kept(services: Sequence[Service]) -> list[Binding]:
 
 
 def _service_user(service: Service) -> User:
-    writes = [EVENTS.name] * bool(service.publishes) + [service.retry_exchange]
-    writes += [TASK_EVENTS.name] * bool(service.consumes)
-    reads = [service.queue, *(service.tick_queue(tick) for tick in service.ticks)]
+    writes = [EVENTS.name] * bool(service.publishes)
+    writes += [service.retry_exchange, TASK_EVENTS.name] * bool(service.consumes)
+    reads = [service.queue] * bool(service.consumes) + [STREAM] * service.reads_stream
+    reads += [service.tick_queue(tick) for tick in service.ticks]
     return User(
         name=service.name,
         write=_any_of(writes),

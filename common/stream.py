@@ -60,6 +60,8 @@ class Stream:
         self._connection = connection
         self._channel = connection.channel()
         self._entries: deque[Entry] = deque()
+        #: Of the first message that came, be it a fence; None before.
+        self.first_offset: int | None = None
         self._unanswered = 0
         self._last_tag = ""
         # A stream has no consumers without a limit, nor any that acknowledge by themselves.
@@ -99,6 +101,8 @@ class Stream:
         message = self._channel.message_to_python(raw)
         self._last_tag = message.delivery_tag
         self._unanswered += 1
+        if self.first_offset is None:
+            self.first_offset = _offset_of(message)
         if message.properties.get("type") == _FENCE:
             self._fence_at(message)
         else:

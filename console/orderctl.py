@@ -8,6 +8,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from common.errors import OrderSystemError
+from console.commands.analytics import analytics
 from console.commands.contracts import contracts
 from console.commands.database import database
 from console.commands.health import health
@@ -76,6 +77,7 @@ main.add_command(trace)
 main.add_command(keys)
 main.add_command(health)
 main.add_command(contracts)
+main.add_command(analytics)
 
 if __name__ == "__main__":
     main()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
 
-from common.kombu_topology import FRAUD, INVENTORY, ORDER, SPAN_STORE
+from common.kombu_topology import ANALYTICS, FRAUD, INVENTORY, ORDER, SPAN_STORE
 from console.settings import READER
 
 #: By the service's name. No table of API keys, not even hashed ones, and none of mails.
@@ -13,6 +13,7 @@ TABLES = {
     INVENTORY.name: ("stock", "outbox", "relay_state"),
     FRAUD.name: ("outbox", "relay_state"),
     SPAN_STORE.name: ("spans",),
+    ANALYTICS.name: ("minutes", "sku_minutes", "stream_position", "skipped_events"),
 }
 
 

@@ -176,6 +176,10 @@ class RedriveSettings(DedupWindow, BrokerAdminSettings):
         return timedelta(days=self.parked_redrive_days)
 
 
+class ReplaySettings(BrokerAdminSettings, DatabaseSettings):
+    """What rebuilding the analytics from the stream needs: to read the one, to write the other."""
+
+
 class TlsSettings(Settings):
     """Where the private certificate authority is, and for which names it signs."""
 

@@ -13,7 +13,7 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.ioloop import IOLoop
 
 from common.celery_app import ServiceApp
-from common.kombu_topology import SERVICES, event_queue
+from common.kombu_topology import CONSUMERS, event_queue
 from common.settings import load
 from common.telemetry import configure_logging
 from monitor.settings import FlowerSettings
@@ -60,8 +60,8 @@ def main() -> None:
         "flower", settings=FlowerSettings, config="celeryconfig.monitor", control=Silence
     )
     # The page of the broker's queues shows these.
-    app.conf.task_queues = [event_queue(service) for service in SERVICES]
-    app.conf.task_default_queue = SERVICES[0].queue
+    app.conf.task_queues = [event_queue(service) for service in CONSUMERS]
+    app.conf.task_default_queue = CONSUMERS[0].queue
     loop = IOLoop.instance()
     events = PatientEvents(
         app,

@@ -52,6 +52,9 @@ def event_of(
         sequence=sequence,
         traceparent=cause.traceparent,
         causationid=cause.event_id,
+        # The moment that the order has, to the microsecond: who adds up events by their time comes
+        # to the same as who adds up orders.
+        time=order.decided_at or order.created_at,
         data=_fact(order, cause, shortages),
     )
 

@@ -120,6 +120,12 @@ def notification_database(database_of: Callable[[str], TestDatabase]) -> Iterato
 
 
 @pytest.fixture
+def analytics_database(database_of: Callable[[str], TestDatabase]) -> Iterator[Sessions]:
+    """Sessions on a fresh database of the analytics."""
+    yield from _sessions(database_of("analytics"))
+
+
+@pytest.fixture
 def order_api(database_of: Callable[[str], TestDatabase]) -> Iterator[FlaskClient]:
     """A client of the order API over a fresh database, with a key for everything."""
     from order_app import keys

@@ -7,14 +7,15 @@ from itertools import islice
 
 from amqp import Message
 
-from common.kombu_topology import SERVICES, Service
+from common import kombu_topology
+from common.kombu_topology import Service
 from console.errors import ActionError
 from console.parked_message import Parked, body_text, event_id, event_time
 from console.parking_lot import HOLD_LIMIT, parking_lot
 from console.settings import BrokerAdminSettings, RedriveSettings
 
 #: The services that have a parking lot, by name.
-CONSUMERS = {service.name: service for service in SERVICES if service.consumes}
+CONSUMERS = {service.name: service for service in kombu_topology.CONSUMERS}
 
 #: Events that an error names.
 _NAMED = 10

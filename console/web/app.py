@@ -12,6 +12,7 @@ from common.settings import load
 from common.telemetry import configure_logging
 from console.settings import ConsoleSettings
 from console.web import forgery, login, readable, secure_headers
+from console.web.analytics import analytics
 from console.web.answers import Questions, problem
 from console.web.orders import orders
 from console.web.overview import overview
@@ -45,7 +46,7 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     forgery.install(app, settings)
     secure_headers.install(app)
     readable.install(app)
-    for pages in (overview, orders, parked, stock):
+    for pages in (overview, orders, parked, stock, analytics):
         app.register_blueprint(pages)
     _serve(app)
     return app

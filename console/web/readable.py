@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 
 from flask import Flask
 
+from notification_worker.money import amount
+
 #: Where there is nothing to tell.
 NOTHING = "\N{EN DASH}"
 
@@ -13,7 +15,14 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 def install(app: Flask) -> None:
     """Give the templates these functions as filters."""
-    app.jinja_env.filters |= {"age": age, "moment": moment, "count": count, "measure": measure}
+    app.jinja_env.filters |= {
+        "age": age,
+        "amount": amount,
+        "count": count,
+        "measure": measure,
+        "moment": moment,
+        "percent": percent,
+    }
 
 
 def age(seconds: float | None) -> str:
@@ -44,6 +53,11 @@ def moment(value: datetime | str | None, timespec: str = "seconds") -> str:
 def count(value: float | None) -> str:
     """Return a number without decimals, its thousands apart."""
     return NOTHING if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def percent(part: float | None) -> str:
+    """Return a part of 1 in percent."""
+    return NOTHING if part is None else f"{100 * part:.1f} %"
 
 
 def measure(value: float | None, unit: str) -> str:

@@ -62,6 +62,7 @@ class Ports(BaseSettings):
     )
     fraud_worker_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 59))
     fraud_relay_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 60))
+    analytics_reader_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 57))
 
     def of(self, variable: str) -> int:
         """Return the port that a variable sets."""

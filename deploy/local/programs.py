@@ -99,6 +99,11 @@ PROGRAMS = (
     ),
     Program("fraud-worker", "fraud", "celery -q -A fraud_worker.worker worker -n fraud@fraud"),
     Program("fraud-relay", "fraud", "celery -q -A fraud_worker.relay worker -n fraud-relay@fraud"),
+    Program(
+        "analytics-reader",
+        "analytics",
+        "celery -q -A analytics_worker.reader worker -n analytics-reader@analytics",
+    ),
     Program("beat", "scheduler", "celery -q -A scheduler.beat beat", Health.RUNS),
     Program("flower", "monitor", "python -m monitor.flower", Health.METRICS, "flower_port"),
     Program(

@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 from common import codec
 from common.events import EVENTS, Event, Line, OrderCreated
 from common.failure import Failure
-from common.kombu_topology import SERVICES
+from common.kombu_topology import CONSUMERS, SERVICES
 from common.publisher import ConfirmingPublisher, Outgoing, Report
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
@@ -68,7 +68,7 @@ def test_an_order_in_stock_is_confirmed_and_its_customer_gets_two_mails(stack: S
 def test_an_event_comes_to_the_queues_of_its_consumers_and_to_no_other(stack: Stack) -> None:
     for event_type in EVENTS:
         # Given how many messages each queue has
-        before = {service.name: stack.vhost.depth(service.queue) for service in SERVICES}
+        before = {service.name: stack.vhost.depth(service.queue) for service in CONSUMERS}
         publisher = next(s.name for s in SERVICES if event_type in s.publishes)
 
         # When an event of a type is published
@@ -76,10 +76,10 @@ def test_an_event_comes_to_the_queues_of_its_consumers_and_to_no_other(stack: St
         assert report.error is None
 
         # Then each service that consumes it has one more
-        after = {service.name: stack.vhost.depth(service.queue) for service in SERVICES}
+        after = {service.name: stack.vhost.depth(service.queue) for service in CONSUMERS}
         assert after == {
             service.name: before[service.name] + (event_type in service.consumes)
-            for service in SERVICES
+            for service in CONSUMERS
         }, event_type
 
 

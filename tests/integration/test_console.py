@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, insert, pool, text
 from werkzeug.test import TestResponse
 
 from common.failure import Failure
-from common.kombu_topology import ORDER, SERVICES
+from common.kombu_topology import CONSUMERS, ORDER
 from common.outbox import outbox
 from console.actions import stock
 from console.orderctl import main
@@ -149,7 +149,7 @@ def test_a_broker_that_is_well_but_for_its_consumers_is_told(page: FlaskClient) 
     text = get(page, "/overview").text
 
     assert "<h1>Not well</h1>" in text
-    for service in SERVICES:
+    for service in CONSUMERS:
         assert f"<code>{service.queue}</code> nobody takes its messages" in text
         row = eventually(lambda s=service: _depth(page, s.name))
         assert (row["in its queue"], row["consumers"], row["parked"]) == ("0", "0", "0")
@@ -249,7 +249,7 @@ def test_the_page_comes_while_the_broker_is_down(
     assert (overview.status_code, parked.status_code, pressed.status_code) == (200, 200, 303)
     assert "<strong>RabbitMQ cannot be seen.</strong> the broker at https://" in overview.text
     assert cells(overview.text, "order")["in its queue"] == "\N{EN DASH}"
-    assert parked.text.count("<strong>It cannot be seen.</strong> the broker at") == len(SERVICES)
+    assert parked.text.count("<strong>It cannot be seen.</strong> the broker at") == len(CONSUMERS)
     assert 'class="note wrong" role="status">inventory: the broker at' in told.text
 
 
@@ -272,14 +272,14 @@ def test_what_is_parked_is_listed_and_what_is_not_is_said_to_be_normal(
     page: FlaskClient, channel: Channel
 ) -> None:
     # given
-    assert get(page, "/parked").text.count("Nothing is parked. That is normal.") == len(SERVICES)
+    assert get(page, "/parked").text.count("Nothing is parked. That is normal.") == len(CONSUMERS)
     park(channel, "e-1", subject="0198a7c1-0000-7000-8000-000000000001")
 
     # when
     html = get(page, "/parked").text
 
     # then
-    assert html.count("Nothing is parked.") == len(SERVICES) - 1
+    assert html.count("Nothing is parked.") == len(CONSUMERS) - 1
     assert "<strong>ValueError</strong>: no way" in html
     assert 'href="/orders?id=0198a7c1-0000-7000-8000-000000000001"' in html
     assert "1 parked." in html

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from common.kombu_topology import SERVICES, topology
+from common.kombu_topology import CONSUMERS, SERVICES, topology
 from console.actions.health import Kind, ailing_nodes, broken_queues
 from console.broker_state import BrokerState
 from console.orderctl import main
@@ -17,7 +17,7 @@ from tests.support.infrastructure import Infrastructure
 from tests.support.vhosts import Vhost
 
 CONSUMED = [
-    *(service.queue for service in SERVICES),
+    *(service.queue for service in CONSUMERS),
     *(service.tick_queue(tick) for service in SERVICES for tick in service.ticks),
 ]
 

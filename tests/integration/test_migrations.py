@@ -12,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import URL, MetaData, Table, create_engine, pool, text
 
+import analytics_worker.models
 import fraud_worker.models
 import inventory_worker.models
 import notification_worker.models
@@ -34,6 +35,7 @@ TABLES: dict[str, tuple[MetaData, list[Table]]] = {
     "inventory": (inventory_worker.models.Base.metadata, [outbox, inbox, relay_state]),
     "notification": (notification_worker.models.Base.metadata, [inbox]),
     "fraud": (fraud_worker.models.Base.metadata, [outbox, inbox, relay_state]),
+    "analytics": (analytics_worker.models.Base.metadata, [inbox]),
 }
 
 #: Everything that a schema consists of, one text for each thing.

@@ -10,6 +10,8 @@ import pytest
 from sqlalchemy import Select, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 
+import analytics_worker.reader
+import analytics_worker.retention
 import fraud_worker.relay
 import fraud_worker.retention
 import fraud_worker.settings
@@ -333,6 +335,11 @@ PROCESSES: dict[str, tuple[Any, type[Any], Any]] = {
         fraud_worker.relay,
         fraud_worker.settings.RelaySettings,
         fraud_worker.retention.KEPT,
+    ),
+    "analytics": (
+        analytics_worker.reader,
+        analytics_worker.retention.ReaderSettings,
+        analytics_worker.retention.KEPT,
     ),
 }
 

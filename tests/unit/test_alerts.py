@@ -53,6 +53,20 @@ CASES = {
         },
         about=({"service": "inventory"}, {"service": "order"}),
     ),
+    "AnalyticsBehind": Case(
+        at="10m",
+        bad={'orders_analytics_behind_seconds{process="analytics-reader"}': "0+60x20"},
+        # An hour of events was read at once.
+        good={'orders_analytics_behind_seconds{process="analytics-reader"}': "3600 0x20"},
+    ),
+    "AnalyticsIncomplete": Case(
+        at="5m",
+        bad={'orders_analytics_gaps{process="analytics-reader"}': "1x20"},
+        good={
+            'orders_analytics_gaps{process="analytics-reader"}': "0x20",
+            'orders_analytics_skipped{process="analytics-reader"}': "0x20",
+        },
+    ),
     "EventUnroutable": Case(
         at="5m",
         bad={'orders_outbox_unroutable{service="order",process="api"}': "1x20"},

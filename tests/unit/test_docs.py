@@ -30,6 +30,7 @@ SOURCES = (
     "inventory_worker",
     "notification_worker",
     "fraud_worker",
+    "analytics_worker",
     "span_store",
     "monitor",
     "scheduler",

@@ -16,6 +16,7 @@ PACKAGES = (
     "inventory_worker",
     "notification_worker",
     "fraud_worker",
+    "analytics_worker",
     "span_store",
     "scheduler",
     "console",

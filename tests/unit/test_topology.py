@@ -17,6 +17,8 @@ from kombu.entity import Queue
 
 from common.events import EVENTS as CONTRACTS
 from common.kombu_topology import (
+    ANALYTICS,
+    CONSUMERS,
     DEAD_LETTERS,
     DELIVERY_LIMIT,
     EVENTS,
@@ -85,7 +87,7 @@ def test_services_speak_of_nothing_but_known_events_and_of_each_once() -> None:
             assert len(set(types)) == len(types)
 
 
-@pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.name)
+@pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
 def test_a_service_has_a_handler_for_exactly_what_it_consumes(service: Service) -> None:
     handlers = importlib.import_module(f"{service.package}.handlers").HANDLERS
 
@@ -130,7 +132,7 @@ def test_every_binding_joins_what_exists_and_every_queue_has_one(whole: Topology
     assert {b.queue for b in whole.bindings} == queues
 
 
-@pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.name)
+@pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
 def test_an_event_queue_loses_nothing(whole: Topology, service: Service) -> None:
     arguments = queue(whole, service.queue)
 
@@ -146,14 +148,14 @@ def test_an_event_queue_loses_nothing(whole: Topology, service: Service) -> None
     assert "x-expires" not in arguments
 
 
-@pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.name)
+@pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
 def test_an_event_queue_gets_exactly_what_its_service_consumes(
     whole: Topology, service: Service
 ) -> None:
     assert bindings_of(whole, service.queue) == {(EVENTS.name, t) for t in service.consumes}
 
 
-@pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.name)
+@pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
 def test_a_worker_consumes_from_the_queue_that_the_topology_declares(
     whole: Topology, service: Service
 ) -> None:
@@ -163,7 +165,7 @@ def test_a_worker_consumes_from_the_queue_that_the_topology_declares(
     assert consumed.queue_arguments == queue(whole, service.queue)
 
 
-@pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.name)
+@pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
 def test_a_parking_lot_keeps_everything_for_ever(whole: Topology, service: Service) -> None:
     assert queue(whole, service.parking_lot) == {
         "x-queue-type": "quorum",
@@ -176,7 +178,7 @@ def test_a_parking_lot_keeps_everything_for_ever(whole: Topology, service: Servi
 
 
 @pytest.mark.parametrize("tiers", [RETRY_TIERS, (0.4, 1.6)])
-@pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.name)
+@pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
 def test_each_retry_tier_leads_back_to_its_own_service_only(
     service: Service, tiers: tuple[float, ...]
 ) -> None:
@@ -314,9 +316,11 @@ ONLOOKER = f"{TASK_EVENTS.name}.{UUID(int=7)}"
 RIGHTS = {
     **{
         service.name: (
-            {service.retry_exchange, TASK_EVENTS.name}
+            ({service.retry_exchange, TASK_EVENTS.name} if service.consumes else set())
             | ({EVENTS.name} if service.publishes else set()),
-            {service.queue, *(service.tick_queue(tick) for tick in service.ticks)},
+            ({service.queue} if service.consumes else set())
+            | ({STREAM} if service is ANALYTICS else set())
+            | {service.tick_queue(tick) for tick in service.ticks},
             set(service.publishes),
         )
         for service in SERVICES
@@ -324,11 +328,11 @@ RIGHTS = {
     "scheduler": ({TICKS.name}, set(), set()),
     "monitor": (
         {ONLOOKER},
-        {ONLOOKER, TASK_EVENTS.name, *(service.parking_lot for service in SERVICES)},
+        {ONLOOKER, TASK_EVENTS.name, *(service.parking_lot for service in CONSUMERS)},
         set(),
     ),
     # RabbitMQ's name for the exchange that has none.
-    "console": ({"amq.default"}, {service.parking_lot for service in SERVICES}, set()),
+    "console": ({"amq.default"}, {service.parking_lot for service in CONSUMERS}, set()),
 }
 
 
@@ -364,7 +368,7 @@ def test_no_other_module_spells_the_name_of_a_queue_or_an_exchange(whole: Topolo
     # given
     objects = {thing.name for thing in (*whole.exchanges, *whole.queues)}
     names = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, sorted(objects)))})(?![\w.])")
-    suffixes = re.compile(r"\.(queue|dlq|retry|relay|mailer)(\.|$)")
+    suffixes = re.compile(r"\.(queue|dlq|retry|relay|mailer|reader)(\.|$)")
 
     # when
     spelled = [
@@ -439,7 +443,7 @@ def processes() -> dict[str, dict[str, Any]]:
     return described
 
 
-@pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.name)
+@pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
 def test_a_services_worker_reads_its_own_queue_and_runs_what_it_consumes(
     processes: dict[str, dict[str, Any]], service: Service
 ) -> None:
@@ -474,5 +478,5 @@ def test_the_clock_ticks_exactly_what_the_services_wait_for(
 
 
 def test_the_named_services_are_all_services() -> None:
-    assert {ORDER, INVENTORY, NOTIFICATION, FRAUD} == set(SERVICES)
-    assert all(isinstance(event_queue(service), Queue) for service in SERVICES)
+    assert {ORDER, INVENTORY, NOTIFICATION, FRAUD, ANALYTICS} == set(SERVICES)
+    assert all(isinstance(event_queue(service), Queue) for service in CONSUMERS)

@@ -1,0 +1,1 @@
+"""Analytics: what the events of the past add up to."""

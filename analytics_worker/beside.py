@@ -1,0 +1,76 @@
+"""The tables beside the live ones, in which a replay rebuilds the projections."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+from common.errors import OrderSystemError
+
+#: Their schema.
+BESIDE = "replay"
+
+_HOLD = "SELECT pg_try_advisory_lock(hashtext('replay'))"
+_RELEASE = "SELECT pg_advisory_unlock_all()"
+_DROP = "DROP SCHEMA IF EXISTS replay CASCADE"
+_MAKE = """
+CREATE SCHEMA replay;
+CREATE TABLE replay.orders (LIKE public.orders INCLUDING ALL);
+CREATE TABLE replay.minutes (LIKE public.minutes INCLUDING ALL);
+CREATE TABLE replay.sku_minutes (LIKE public.sku_minutes INCLUDING ALL);
+CREATE TABLE replay.skipped_events (LIKE public.skipped_events INCLUDING ALL);
+CREATE TABLE replay.inbox (LIKE public.inbox INCLUDING ALL);
+"""
+
+# Whoever looks keeps seeing what was there until all of this commits. The console's rights stay, as
+# they would not with tables that take each other's names.
+_REPLACE = """
+DELETE FROM public.orders WHERE placed_at >= :since;
+DELETE FROM public.minutes WHERE minute >= :since;
+DELETE FROM public.sku_minutes WHERE minute >= :since;
+DELETE FROM public.skipped_events WHERE stream_offset BETWEEN :first AND :last;
+INSERT INTO public.orders SELECT * FROM replay.orders;
+INSERT INTO public.minutes SELECT * FROM replay.minutes;
+INSERT INTO public.sku_minutes SELECT * FROM replay.sku_minutes;
+-- Both have read the same events; what the live reader skipped may be there only now.
+INSERT INTO public.inbox SELECT * FROM replay.inbox ON CONFLICT DO NOTHING;
+-- Not what is about orders that were placed earlier: to the live reader they are known.
+INSERT INTO public.skipped_events (stream_offset, order_id, type, reason, body, skipped_at)
+SELECT stream_offset, order_id, type, reason, body, skipped_at FROM replay.skipped_events
+WHERE NOT EXISTS (
+    SELECT FROM public.orders WHERE id = skipped_events.order_id AND placed_at < :since
+)
+"""
+
+
+class ReplayRunsError(OrderSystemError):
+    """Another replay runs: there is one at a time."""
+
+
+@contextmanager
+def tables(live: Engine) -> Iterator[None]:
+    """Make them, empty, for the block. Raises `ReplayRunsError`."""
+    with live.connect() as connection:
+        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        if not connection.scalar(text(_HOLD)):
+            raise ReplayRunsError
+        try:
+            # What a killed one has left goes first.
+            connection.execute(text(_DROP))
+            connection.execute(text(_MAKE))
+            yield
+        finally:
+            connection.execute(text(_DROP))
+            connection.execute(text(_RELEASE))
+
+
+def put_in_place(session: Session, since: datetime | None, first: int, last: int) -> None:
+    """Let what was rebuilt take the place of what was there, in the session's transaction.
+
+    That is what was placed since a minute, None for all, and read from the offsets `first` to
+    `last`.
+    """
+    values = {"since": since or "-infinity", "first": first, "last": last}
+    session.execute(text(_REPLACE), values)

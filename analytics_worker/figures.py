@@ -1,0 +1,117 @@
+"""What the projections say, for who looks at them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from analytics_worker.models import MinuteRow, PositionRow, SkippedRow, SkuMinuteRow
+from common.backlog import age
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sales:
+    """Orders that were placed in some time in one currency; amounts in minor units."""
+
+    currency: str
+    placed: int
+    placed_total: int
+    confirmed: int
+    revenue: int
+    rejected: int
+    cancelled: int
+    decided: int
+    decision_microseconds: int
+
+    @property
+    def rejection_rate(self) -> float | None:
+        """The part of the decided orders that was rejected; None if none is decided."""
+        return self.rejected / self.decided if self.decided else None
+
+    @property
+    def seconds_to_decision(self) -> float | None:
+        """How long an order waited for its decision, on average."""
+        return self.decision_microseconds / self.decided / 1e6 if self.decided else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Minute(Sales):
+    """The orders placed in one minute."""
+
+    minute: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkuSales:
+    """Orders of one SKU that were placed in some time in one currency."""
+
+    sku: str
+    currency: str
+    placed: int
+    pieces: int
+    confirmed: int
+    revenue: int
+
+
+_COUNTED = tuple(name for name in Sales.__dataclass_fields__ if name != "currency")
+
+
+def by_minute(session: Session, span: timedelta) -> Sequence[Minute]:
+    """Return each minute of the last `span` in which something was placed, the latest first."""
+    rows = session.scalars(
+        select(MinuteRow)
+        .where(MinuteRow.minute > func.now() - span)
+        .order_by(MinuteRow.minute.desc(), MinuteRow.currency)
+    )
+    return [
+        Minute(
+            minute=row.minute,
+            currency=row.currency,
+            **{name: getattr(row, name) for name in _COUNTED},
+        )
+        for row in rows
+    ]
+
+
+def in_all(minutes: Sequence[Minute]) -> Sequence[Sales]:
+    """Return what these minutes add up to, in each currency."""
+    return [
+        Sales(
+            currency=currency,
+            **{
+                name: sum(getattr(m, name) for m in minutes if m.currency == currency)
+                for name in _COUNTED
+            },
+        )
+        for currency in sorted({m.currency for m in minutes})
+    ]
+
+
+def by_sku(session: Session, span: timedelta, limit: int) -> Sequence[SkuSales]:
+    """Return the SKUs of the last `span` with the most revenue."""
+    names = ("placed", "pieces", "confirmed", "revenue")
+    sums = [func.sum(getattr(SkuMinuteRow, name)).label(name) for name in names]
+    rows = session.execute(
+        select(SkuMinuteRow.sku, SkuMinuteRow.currency, *sums)
+        .where(SkuMinuteRow.minute > func.now() - span)
+        .group_by(SkuMinuteRow.sku, SkuMinuteRow.currency)
+        .order_by(func.sum(SkuMinuteRow.revenue).desc(), SkuMinuteRow.sku)
+        .limit(limit)
+    )
+    return [
+        SkuSales(sku=row.sku, currency=row.currency, **{n: int(getattr(row, n)) for n in names})
+        for row in rows
+    ]
+
+
+def behind(session: Session) -> float | None:
+    """Return for how many seconds the projections have not been up to date; None if never yet."""
+    row = session.execute(select(age(PositionRow.caught_up_at.expression))).first()
+    return row[0] if row else None
+
+
+def skipped(session: Session) -> int:
+    """Return how many messages of the stream are in no figure, because they could not be read."""
+    return session.scalar(select(func.count()).select_from(SkippedRow)) or 0

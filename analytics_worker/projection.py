@@ -1,0 +1,218 @@
+"""Writes the projections: many events in one transaction, each with one effect.
+
+The tables' names have no schema: a replay writes the same ones beside the live ones.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+from kombu.message import Message
+from sqlalchemy import insert
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+
+from analytics_worker import domain
+from analytics_worker.domain import Figures, Order, Outcome
+from analytics_worker.models import SkippedRow
+from common import codec
+from common.errors import InvalidEvent
+from common.events import Event, OrderCancelled, OrderConfirmed, OrderCreated
+from common.inbox import first_deliveries
+from common.statement import Statement, packed
+from common.stream import Entry
+
+#: Characters of a message that are kept if it cannot be projected.
+BODY_LIMIT = 100_000
+
+#: Of an event about an order whose `order.created` was not read.
+UNKNOWN_ORDER = "the order was not seen placed"
+
+_LOAD = Statement(
+    "load_orders",
+    "SELECT id, placed_at, currency, total, outcome, decided_at FROM orders WHERE id = ANY ($1)",
+    "uuid[]",
+)
+_STORE = Statement(
+    "store_orders",
+    """
+    INSERT INTO orders (id, placed_at, currency, total, outcome, decided_at)
+    SELECT id, placed_at, currency, total, outcome, decided_at
+    FROM json_to_recordset($1) AS row (
+        id uuid, placed_at timestamptz, currency text, total bigint, outcome text,
+        decided_at timestamptz
+    )
+    ON CONFLICT (id) DO UPDATE SET outcome = excluded.outcome, decided_at = excluded.decided_at
+    """,
+    "json",
+)
+
+
+def _add(table: str, keys: dict[str, str], figures: Sequence[str]) -> Statement:
+    names = ", ".join([*keys, *figures])
+    types = [f"{key} {kind}" for key, kind in keys.items()] + [f"{n} bigint" for n in figures]
+    added = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in figures)
+    return Statement(
+        f"add_to_{table}",
+        f"""
+        INSERT INTO {table} ({names})
+        SELECT {names} FROM json_to_recordset($1) AS row ({", ".join(types)})
+        ON CONFLICT ({", ".join(keys)}) DO UPDATE SET {added}
+        """,  # noqa: S608, the names are this module's own
+        "json",
+    )
+
+
+_MINUTE = tuple(
+    domain.of_order(Order(placed_at=datetime.min.replace(tzinfo=UTC), currency="", total=0))
+)
+_SKU = ("placed", "pieces", "confirmed", "revenue")
+_ADD_MINUTES = _add("minutes", {"minute": "timestamptz", "currency": "text"}, _MINUTE)
+_ADD_SKUS = _add("sku_minutes", {"minute": "timestamptz", "sku": "text", "currency": "text"}, _SKU)
+
+
+class Unprojectable(NamedTuple):
+    """A message that cannot be projected, and why."""
+
+    entry: Entry
+    reason: str
+    event: Event | None = None
+
+
+def project(session: Session, entries: Iterable[Entry], *, since: datetime | None = None) -> None:
+    """Add to the figures what these messages say; an event that they have already adds nothing.
+
+    What cannot be projected is kept, with the reason. With `since`, orders placed before it, and
+    those that were not seen placed, are left alone. Raises what the database raises: then nothing
+    has happened.
+    """
+    events, skipped = _decoded(entries)
+    first = first_deliveries(session, ((event, 1) for _, event in events))
+    changes = _Changes(session, {event.subject for _, event in events})
+    for entry, event in events:
+        # Of two copies in one batch only one is the first.
+        if event.id in first:
+            first.discard(event.id)
+            if not changes.take(event, since):
+                skipped.append(Unprojectable(entry, UNKNOWN_ORDER, event))
+    changes.write()
+    skip(session, skipped)
+
+
+def skip(session: Session, skipped: Iterable[Unprojectable]) -> None:
+    """Keep messages that cannot be projected: nothing is lost, and the stream goes on."""
+    rows = [
+        {
+            "stream_offset": each.entry.offset,
+            "order_id": each.event.subject if each.event else None,
+            "type": each.event.type if each.event else None,
+            "reason": _stored(each.reason),
+            "body": _stored(_text(each.entry.message))[:BODY_LIMIT],
+        }
+        for each in skipped
+    ]
+    if rows:
+        session.execute(insert(SkippedRow), rows)
+
+
+def is_passing(error: Exception) -> bool:
+    """Tell whether the same messages may be projected later: it was the database's fault."""
+    invalidated = isinstance(error, DBAPIError) and error.connection_invalidated
+    return invalidated or isinstance(error, OperationalError)
+
+
+class _Changes:
+    """The orders that a batch is about, and what it adds to the figures."""
+
+    def __init__(self, session: Session, ids: set[UUID]) -> None:
+        self._session = session
+        self._orders: dict[UUID, Order] = {
+            row.id: Order(
+                placed_at=row.placed_at,
+                currency=row.currency,
+                total=row.total,
+                outcome=Outcome(row.outcome),
+                decided_at=row.decided_at,
+            )
+            for row in (_LOAD.run(session, list(ids)) if ids else ())
+        }
+        self._changed: set[UUID] = set()
+        self._minutes: defaultdict[tuple[Any, ...], Figures] = defaultdict(Figures)
+        self._skus: defaultdict[tuple[Any, ...], Figures] = defaultdict(Figures)
+
+    def take(self, event: Event, since: datetime | None) -> bool:
+        """Take in an event; False if it is about an order that is not known."""
+        if not isinstance(event.data, OrderCreated | OrderConfirmed | OrderCancelled):
+            return True
+        before = self._orders.get(event.subject)
+        after = domain.after(before, event)
+        if after is None:
+            return before is not None
+        if since and after.placed_at < since:
+            return True
+        self._orders[event.subject] = after
+        self._changed.add(event.subject)
+        place = after.minute, after.currency
+        self._minutes[place].update(domain.less(domain.of_order(after), domain.of_order(before)))
+        lines_before = domain.of_lines(before, event.data.lines)
+        for sku, figures in domain.of_lines(after, event.data.lines).items():
+            change = domain.less(figures, lines_before.get(sku, Figures()))
+            self._skus[(after.minute, sku, after.currency)].update(change)
+        return True
+
+    def write(self) -> None:
+        """Write it in the session's transaction."""
+        if not self._changed:
+            return
+        orders = ({"id": i} | _row(self._orders[i]) for i in sorted(self._changed))
+        _STORE.run(self._session, packed(orders))
+        minutes = (
+            {"minute": m, "currency": c} | {name: figures[name] for name in _MINUTE}
+            for (m, c), figures in sorted(self._minutes.items())
+        )
+        _ADD_MINUTES.run(self._session, packed(minutes))
+        skus = (
+            {"minute": m, "sku": s, "currency": c} | {name: figures[name] for name in _SKU}
+            for (m, s, c), figures in sorted(self._skus.items())
+        )
+        _ADD_SKUS.run(self._session, packed(skus))
+
+
+def _row(order: Order) -> dict[str, Any]:
+    return {
+        "placed_at": order.placed_at,
+        "currency": order.currency,
+        "total": order.total,
+        "outcome": order.outcome.value,
+        "decided_at": order.decided_at,
+    }
+
+
+def _decoded(entries: Iterable[Entry]) -> tuple[list[tuple[Entry, Event]], list[Unprojectable]]:
+    events, skipped = list[tuple[Entry, Event]](), list[Unprojectable]()
+    for entry in entries:
+        try:
+            events.append((entry, _event(entry.message)))
+        except (InvalidEvent, msgspec.DecodeError, LookupError, TypeError) as error:
+            skipped.append(Unprojectable(entry, f"no event: {error}"))
+    return events, skipped
+
+
+def _event(message: Message) -> Event:
+    # Not kombu's own decoding: it depends on what the message says of itself.
+    envelope = msgspec.json.decode(message.body)[1]["event"]
+    if not isinstance(envelope, dict):
+        raise InvalidEvent("the message carries no envelope")
+    return codec.decode(envelope)
+
+
+def _text(message: Message) -> str:
+    body = message.body
+    return body.decode(errors="replace") if isinstance(body, bytes) else str(body)
+
+
+def _stored(text: str) -> str:
+    return text.replace("\x00", "")

@@ -1,0 +1,35 @@
+"""Process: reads the stream into the projections, and removes the service's old rows."""
+
+from collections.abc import Iterator
+from types import MappingProxyType
+
+from prometheus_client.core import Metric
+from sqlalchemy.orm import Session
+
+from analytics_worker.metrics import read_projections
+from analytics_worker.reading import Reader
+from analytics_worker.retention import KEPT, ReaderSettings, retention
+from common import db
+from common.kombu_topology import ANALYTICS
+from common.retention import read_ages
+from common.ticker import Tick, make_ticker
+
+#: PostgreSQL's parameters for the reader's sessions. One that hangs, or whose machine has gone,
+#: must not keep the lock for ever.
+SESSION = MappingProxyType({**db.BY_KEY, "idle_session_timeout": "60s"})
+
+
+def start(settings: ReaderSettings) -> Tick:
+    """Return what each tick calls: it reads the stream until its deadline."""
+    sessions = db.sessions(db.engine(settings, session=SESSION))
+    return retention(settings).beside(Reader.from_settings(sessions, settings).read)
+
+
+def _read(session: Session) -> Iterator[Metric]:
+    yield from read_projections(session)
+    yield from read_ages(session, KEPT)
+
+
+app = make_ticker(
+    ANALYTICS, "reader", start, ReaderSettings, config="celeryconfig.ticker", read=_read
+)

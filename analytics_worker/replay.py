@@ -1,0 +1,200 @@
+"""Rebuilds the projections from the stream beside the live ones, and puts them in their place.
+
+The live reader goes on meanwhile. Before the exchange the position is locked, so that it waits, and
+what it has read beyond the rebuilt ones is read for these, too: both then say the same of the
+stream, up to the same offset.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from kombu.connection import Connection
+from sqlalchemy import Engine
+
+from analytics_worker import position
+from analytics_worker.beside import put_in_place, tables
+from analytics_worker.domain import minute
+from analytics_worker.projection import Unprojectable, is_passing, project, skip
+from common.db import sessions as sessions_of
+from common.db import transaction
+from common.errors import OrderSystemError
+from common.stream import Entry, Start, Stream
+
+#: Messages in one transaction.
+BATCH = 1_000
+
+#: Seconds to wait for a message that must be there.
+PATIENCE = 30.0
+
+#: Clocks of those who place orders and of those who publish their events differ by less than this.
+#: An order's event is published after it was placed, so that of an order placed so long after the
+#: first message that is read, everything is read.
+SKEW = timedelta(minutes=2)
+
+
+class ReplayError(OrderSystemError):
+    """The projections were not rebuilt, and are as they were."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a replay is."""
+
+    read: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rebuilt:
+    """What a replay has done; `since` is the first minute that was rebuilt, None for all."""
+
+    since: datetime | None
+    first_offset: int
+    last_offset: int
+    events: int
+    seconds: float
+
+
+class Replay:
+    """One rebuilding, over two engines: the live tables, and those beside them."""
+
+    def __init__(
+        self,
+        live: Engine,
+        beside: Engine,
+        connection: Connection,
+        *,
+        progress: Callable[[Progress], None] = lambda _: None,
+        limit: float = 3600.0,
+    ) -> None:
+        """`beside` has the schema `BESIDE` first in its search path; `limit` is in seconds."""
+        self._live, self._beside = sessions_of(live), sessions_of(beside)
+        self._connection = connection
+        self._progress = progress
+        self._limit = limit
+        self._events = 0
+
+    def run(self, start: Start) -> Rebuilt:
+        """Rebuild the minutes from `start` on. Raises `ReplayError` and the database's errors.
+
+        Earlier minutes stay as they are: the stream does not tell all of them.
+        """
+        began = time.monotonic()
+        with tables(self._live.kw["bind"]):
+            at = _moment(start)
+            # Earlier than asked for: everything of the first minute must be read.
+            self._stream = Stream(self._connection, at - 2 * SKEW if at else start)
+            self._until = began + self._limit
+            self._waiting: list[Entry] = []
+            first = self._first()
+            whole = None if self._stream.first_offset == 0 else _whole_from(first)
+            since = _latest(whole, minute(at) if at else None)
+            self._since = since
+            self._read_beside(first)
+            last = self._exchange(first)
+        return Rebuilt(
+            since=since,
+            first_offset=first.offset,
+            last_offset=last,
+            events=self._events,
+            seconds=time.monotonic() - began,
+        )
+
+    def _first(self) -> Entry:
+        with transaction(self._live) as session:
+            reached = position.read(session)
+        if reached is None:
+            raise ReplayError("nothing to replay: the reader has not read anything yet")
+        entry = self._next(reached.offset, take=False)
+        if entry is None:
+            raise ReplayError(f"nothing to replay: the reader is at offset {reached.offset}")
+        self._reached = entry.offset - 1
+        return entry
+
+    def _read_beside(self, first: Entry) -> None:
+        """Read all that the live reader has read, until it is hardly ahead any more."""
+        while True:
+            with transaction(self._live) as session:
+                live = position.read(session)
+            if live is None or self._reached >= live.offset:
+                return
+            self._catch_up(live.offset)
+            self._progress(
+                Progress(
+                    read=self._reached - first.offset + 1, total=live.offset - first.offset + 1
+                )
+            )
+
+    def _catch_up(self, offset: int) -> None:
+        """Project one batch, or what is missing up to this offset if that is less."""
+        batch: list[Entry] = []
+        while len(batch) < BATCH and self._reached < offset:
+            entry = self._next(offset)
+            if entry is None:
+                # What was at the offset is beyond what the stream gives back.
+                self._reached = offset
+                break
+            batch.append(entry)
+            self._reached = entry.offset
+        self._project(batch)
+        self._events += len(batch)
+
+    def _exchange(self, first: Entry) -> int:
+        with transaction(self._live) as session:
+            # The live reader waits here from now on.
+            live = position.read(session, lock=True)
+            if live is None:
+                raise ReplayError("the projections were emptied meanwhile")
+            while self._reached < live.offset:
+                self._catch_up(live.offset)
+            put_in_place(session, self._since, first.offset, live.offset)
+        return live.offset
+
+    def _next(self, offset: int, *, take: bool = True) -> Entry | None:
+        """Return the next message up to this offset; None if the stream goes on beyond it."""
+        deadline = min(time.monotonic() + PATIENCE, self._until)
+        while not self._waiting:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise ReplayError(
+                    f"the stream has not given the message at offset {offset} in time"
+                )
+            self._waiting = list(self._stream.read(BATCH, left))[::-1]
+        if self._waiting[-1].offset > offset:
+            return None
+        return self._waiting.pop() if take else self._waiting[-1]
+
+    def _project(self, batch: list[Entry]) -> None:
+        try:
+            with transaction(self._beside) as session:
+                project(session, batch, since=self._since)
+        except Exception as error:
+            if is_passing(error):
+                raise
+        else:
+            return
+        # Each by itself, as the reader does.
+        for entry in batch:
+            try:
+                with transaction(self._beside) as session:
+                    project(session, [entry], since=self._since)
+            except Exception as error:
+                if is_passing(error):
+                    raise
+                with transaction(self._beside) as session:
+                    skip(session, [Unprojectable(entry, type(error).__name__)])
+
+
+def _whole_from(first: Entry) -> datetime:
+    """Return the first minute of which nothing lies before this message."""
+    return minute((first.published_at or datetime.now(UTC)) + SKEW)
+
+
+def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max((m for m in (one, other) if m), default=None)
+
+
+def _moment(start: Start) -> datetime | None:
+    return start.astimezone(UTC) if isinstance(start, datetime) else None

@@ -1,0 +1,17 @@
+"""What the analytics keep for a time, and for how long; the figures are kept for ever."""
+
+from common.db import engine, sessions
+from common.dedup_window import DedupWindow
+from common.retention import INBOX, Retention
+from common.settings import ServiceSettings
+
+KEPT = (INBOX,)
+
+
+class ReaderSettings(DedupWindow, ServiceSettings):
+    """What the process that reads the stream, and removes old rows, reads."""
+
+
+def retention(settings: ReaderSettings) -> Retention:
+    """Return what removes the service's old rows; it connects at its first pass."""
+    return Retention(sessions(engine(settings)), {INBOX: settings.inbox_retention_days})
