@@ -62,11 +62,17 @@ class Stream:
         self._entries: deque[Entry] = deque()
         self._unanswered = 0
         self._last_tag = ""
+        self._arrived_to = 0
         # A stream has no consumers without a limit, nor any that acknowledge by themselves.
         self._channel.basic_qos(0, prefetch, False)
         self._channel.basic_consume(
             STREAM, callback=self._arrive, arguments={"x-stream-offset": _offset(start)}
         )
+
+    @property
+    def position(self) -> int:
+        """The offset below which everything from its begin on was returned, or passed over."""
+        return self._entries[0].offset if self._entries else self._arrived_to
 
     def read(self, limit: int, timeout: float) -> Sequence[Entry]:
         """Return the next messages, in their order: what has arrived, at most `limit`.
@@ -99,6 +105,7 @@ class Stream:
         message = self._channel.message_to_python(raw)
         self._last_tag = message.delivery_tag
         self._unanswered += 1
+        self._arrived_to = _offset_of(message) + 1
         if message.properties.get("type") == _FENCE:
             self._fence_at(message)
         else:

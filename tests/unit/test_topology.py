@@ -332,6 +332,7 @@ RIGHTS = {
     ),
     # RabbitMQ's name for the exchange that has none.
     "console": ({"amq.default"}, {service.parking_lot for service in SERVICES}, set()),
+    "replayer": ({"amq.default"}, {STREAM}, set()),
 }
 
 

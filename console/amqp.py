@@ -1,0 +1,42 @@
+"""AMQP connections of operators: errors are told in one line, and every wait has a limit."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from amqp.exceptions import AMQPError
+from kombu.connection import Connection
+from kombu.exceptions import OperationalError
+
+from common import tls
+from console.errors import ActionError, first_line
+from console.settings import BrokerAdminSettings
+
+#: Seconds to wait for a connection, and for an answer.
+_CONNECT_TIMEOUT = 5
+ANSWER_TIMEOUT = 15
+
+
+@contextmanager
+def connected(
+    settings: BrokerAdminSettings, user: str, password: str, **options: Any
+) -> Iterator[Connection]:
+    """Connect as a user for the block; raises `ActionError` when the broker fails it."""
+    host = settings.broker_admin_url.host
+    connection = Connection(
+        transport="amqps",
+        ssl=tls.amqp_options(settings.broker_ca_file, settings.broker_server_hostname or str(host)),
+        hostname=host,
+        port=settings.broker_port,
+        userid=user,
+        password=password,
+        virtual_host=settings.broker_vhost,
+        connect_timeout=_CONNECT_TIMEOUT,
+        transport_options={"read_timeout": ANSWER_TIMEOUT, **options},
+    )
+    try:
+        with connection:
+            yield connection
+    except (AMQPError, OperationalError, OSError) as error:
+        address = f"{host}:{settings.broker_port}"
+        raise ActionError(f"the broker at {address}, AMQP: {first_line(error)}") from None
