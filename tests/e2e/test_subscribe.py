@@ -117,6 +117,7 @@ def drained(stack: Stack, *services: Service) -> None:
     eventually(still, within=60)
 
 
+@pytest.mark.timeout(300)
 def test_a_service_that_joins_under_load_handles_every_event_once(
     stack: Stack, orderctl: Callable[..., str]
 ) -> None:
@@ -141,7 +142,7 @@ def test_a_service_that_joins_under_load_handles_every_event_once(
     def all_of_them() -> None:
         assert handled(stack, FRAUD) == every
 
-    eventually(all_of_them, within=60)
+    eventually(all_of_them, within=30)
     assert "events of history on fraud.queue" in said
     judged = "SELECT order_id::text FROM judgements"
     assert sorted(stack.execute("fraud", judged)) == sorted(orders.ids)
@@ -163,6 +164,7 @@ def test_a_service_that_joins_under_load_handles_every_event_once(
     assert outcomes["duplicate"] >= len(every)
 
 
+@pytest.mark.timeout(300)
 def test_nobody_gets_a_mail_because_of_history(stack: Stack, orderctl: Callable[..., str]) -> None:
     # given orders whose mails have left, and one operator
     stack.extra |= {"FRAUD_AMOUNTS": "EUR:400", "OPERATOR_EMAIL": "ops@shop.example"}
