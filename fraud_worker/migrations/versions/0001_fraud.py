@@ -58,13 +58,6 @@ def _judgements() -> None:
         Column("skus", Integer, nullable=False, comment="How many different ones."),
         Column("event_id", Uuid, nullable=False, comment="Of its order.created."),
         Column("traceparent", Text, comment="Of the handler that judged it."),
-        Column(
-            "replayed",
-            Boolean,
-            nullable=False,
-            server_default=false(),
-            comment="Heard of from history: nobody outside is told.",
-        ),
         Column("suspected", Boolean, nullable=False, server_default=false()),
         _now("judged_at"),
     )
