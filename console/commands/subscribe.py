@@ -43,7 +43,7 @@ class StartType(click.ParamType[Any]):
         return moment
 
 
-@click.command(epilog="Example: orderctl subscribe fraud --from first")
+@click.command(epilog="Example: orderctl subscribe notification --from 2026-11-25T08:00Z")
 @click.argument("service", type=click.Choice(list(CONSUMERS)))
 @click.option(
     "--from",
