@@ -27,6 +27,9 @@ class _Attributes(msgspec.Struct, kw_only=True):
         str | None, Meta(description="W3C trace context of the request that began it all.")
     ] = None
     causationid: Annotated[UUID | None, Meta(description="The event that this one answers.")] = None
+    replayed: Annotated[
+        bool, Meta(description="Told again, from history: whoever it is news for has had it.")
+    ] = False
 
 
 class Envelope(_Attributes, kw_only=True):
@@ -71,6 +74,7 @@ def encode(event: Event) -> bytes:
         "dataschema": dataschema(event.type),
         "traceparent": event.traceparent,
         "causationid": event.causationid,
+        "replayed": event.replayed or None,
         "data": event.data,
     }
     # CloudEvents: an attribute without a value is left out.

@@ -192,7 +192,8 @@ class Event:
     """A CloudEvents 1.0 envelope with its data.
 
     `subject` is the order's id. `sequence` counts the events of one order from one source, from 1.
-    `causationid` is the id of the event that this one answers.
+    `causationid` is the id of the event that this one answers. One that is `replayed` comes from
+    history: nobody outside is told of it, and what answers it is replayed, too.
     """
 
     id: UUID = field(default_factory=uuid7)
@@ -202,6 +203,7 @@ class Event:
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
     traceparent: str | None = None
     causationid: UUID | None = None
+    replayed: bool = False
     data: Data
 
     @property

@@ -308,6 +308,8 @@ def _operators(services: Sequence[Service]) -> tuple[User, ...]:
             write=_any_of(["amq.default"]),
             read=_any_of(parking_lots),
         ),
+        # Reads the past, and puts it on the queue of a service that wants it.
+        User(name="replayer", write=_any_of(["amq.default"]), read=_any_of([STREAM])),
     )
 
 

@@ -83,9 +83,12 @@ def batch_sizes() -> Histogram:
 
 
 def observe_handler(event_type: str, outcome: str, seconds: float, envelope: Any) -> None:
-    """Count an attempt to handle an event and, if it was the one, how late its effect came."""
+    """Count an attempt to handle an event and, if it was the one, how late its effect came.
+
+    Of one from history nobody asks how late.
+    """
     HANDLER.labels(event_type, outcome).observe(seconds)
-    if outcome == "handled":
+    if outcome == "handled" and not envelope.get("replayed"):
         age = datetime.now(UTC) - datetime.fromisoformat(envelope["time"])
         # Clocks differ a little.
         EVENT_HANDLED.labels(event_type).observe(max(0.0, age.total_seconds()))

@@ -64,11 +64,17 @@ class Stream:
         self.first_offset: int | None = None
         self._unanswered = 0
         self._last_tag = ""
+        self._arrived_to = 0
         # A stream has no consumers without a limit, nor any that acknowledge by themselves.
         self._channel.basic_qos(0, prefetch, False)
         self._channel.basic_consume(
             STREAM, callback=self._arrive, arguments={"x-stream-offset": _offset(start)}
         )
+
+    @property
+    def position(self) -> int:
+        """The offset below which everything from its begin on was returned, or passed over."""
+        return self._entries[0].offset if self._entries else self._arrived_to
 
     def read(self, limit: int, timeout: float) -> Sequence[Entry]:
         """Return the next messages, in their order: what has arrived, at most `limit`.
@@ -103,6 +109,7 @@ class Stream:
         self._unanswered += 1
         if self.first_offset is None:
             self.first_offset = _offset_of(message)
+        self._arrived_to = _offset_of(message) + 1
         if message.properties.get("type") == _FENCE:
             self._fence_at(message)
         else:

@@ -1,4 +1,4 @@
-"""The operator's own connection to the broker, over AMQP."""
+"""AMQP connections of operators: errors are told in one line, and every wait has a limit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,18 +6,25 @@ from typing import Any
 
 from amqp.exceptions import AMQPError
 from kombu.connection import Connection
+from kombu.exceptions import OperationalError
 
 from common import tls
 from console.errors import ActionError, first_line
 from console.settings import BrokerAdminSettings
 
-#: Seconds to wait for a connection.
+#: Seconds to wait for a connection, and for an answer.
 _CONNECT_TIMEOUT = 5
+ANSWER_TIMEOUT = 15
 
 
 @contextmanager
-def connected(settings: BrokerAdminSettings, **transport_options: Any) -> Iterator[Connection]:
-    """Give the block a connection, which opens at its first use.
+def connected(
+    settings: BrokerAdminSettings,
+    user: str | None = None,
+    password: str | None = None,
+    **options: Any,
+) -> Iterator[Connection]:
+    """Give the block a connection, the operator's own or that of another user.
 
     Raises `ActionError` when the broker cannot be reached, or fails the block.
     """
@@ -27,15 +34,15 @@ def connected(settings: BrokerAdminSettings, **transport_options: Any) -> Iterat
         ssl=tls.amqp_options(settings.broker_ca_file, settings.broker_server_hostname or str(host)),
         hostname=host,
         port=settings.broker_port,
-        userid=settings.broker_admin_user,
-        password=settings.broker_admin_password.get_secret_value(),
+        userid=user or settings.broker_admin_user,
+        password=password or settings.broker_admin_password.get_secret_value(),
         virtual_host=settings.broker_vhost,
         connect_timeout=_CONNECT_TIMEOUT,
-        transport_options=transport_options,
+        transport_options={"read_timeout": ANSWER_TIMEOUT, **options},
     )
     try:
         with connection:
             yield connection
-    except (AMQPError, OSError) as error:
+    except (AMQPError, OperationalError, OSError) as error:
         address = f"{host}:{settings.broker_port}"
         raise ActionError(f"the broker at {address}, AMQP: {first_line(error)}") from None

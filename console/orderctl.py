@@ -15,6 +15,7 @@ from console.commands.health import health
 from console.commands.keys import keys
 from console.commands.parked import parked
 from console.commands.stock import stock
+from console.commands.subscribe import subscribe
 from console.commands.tls import tls
 from console.commands.topology import topology
 from console.commands.trace import trace
@@ -78,6 +79,7 @@ main.add_command(keys)
 main.add_command(health)
 main.add_command(contracts)
 main.add_command(analytics)
+main.add_command(subscribe)
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,7 @@ from amqp import Channel, Message
 from amqp.exceptions import MessageNacked
 
 from common.kombu_topology import Service
-from console.broker_connection import connected
+from console.broker_connection import ANSWER_TIMEOUT, connected
 from console.errors import ActionError
 from console.settings import BrokerAdminSettings
 
@@ -16,9 +16,8 @@ from console.settings import BrokerAdminSettings
 #: fuller parking lot the later ones come first afterwards, which no handler minds.
 HOLD_LIMIT = 10_000
 
-#: Seconds to wait for the confirm of one message, and for the next message: when it does not come,
-#: somebody else has taken it.
-_CONFIRM_TIMEOUT, _DELIVERY_TIMEOUT = 15, 3
+#: Seconds to wait for the next message: when it does not come, somebody else has taken it.
+_DELIVERY_TIMEOUT = 3
 
 
 class ParkingLot:
@@ -55,7 +54,7 @@ class ParkingLot:
                 _copy(message),
                 routing_key=self._service.queue,
                 mandatory=True,
-                confirm_timeout=_CONFIRM_TIMEOUT,
+                confirm_timeout=ANSWER_TIMEOUT,
             )
         except MessageNacked:
             raise ActionError(f"{self._service.queue} is full: nothing more fits") from None
@@ -69,8 +68,8 @@ class ParkingLot:
 @contextmanager
 def parking_lot(settings: BrokerAdminSettings, service: Service) -> Iterator[ParkingLot]:
     """Open a service's parking lot; raises `ActionError` when the broker cannot be reached."""
-    with connected(settings, confirm_publish=True, read_timeout=_CONFIRM_TIMEOUT) as connection:
-        # The connection's end puts back what was looked at, after all else has reached the broker.
+    # The connection's end puts back what was looked at, after all else has reached the broker.
+    with connected(settings, confirm_publish=True) as connection:
         yield ParkingLot(connection.channel(), service)
 
 

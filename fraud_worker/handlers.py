@@ -49,6 +49,8 @@ def _suspicion(candidate: Candidate, broken: Sequence[Sign]) -> Event:
         sequence=1,
         traceparent=candidate.traceparent,
         causationid=candidate.event_id,
+        # An order that came live is news, also when one from history made it count.
+        replayed=candidate.replayed,
         data=FraudSuspected(
             customer_email=candidate.customer_email,
             currency=candidate.facts.currency,

@@ -25,15 +25,15 @@ _RECORD = Statement(
     """
     INSERT INTO judgements (
         order_id, placed_at, customer_email, customer, client_ip, network, currency, total, pieces,
-        skus, event_id, traceparent
+        skus, event_id, traceparent, replayed
     )
     SELECT
         order_id, placed_at, customer_email, customer, client_ip, network, currency, total, pieces,
-        skus, event_id, traceparent
+        skus, event_id, traceparent, replayed
     FROM json_to_recordset($1) AS row (
         order_id uuid, placed_at timestamptz, customer_email text, customer text, client_ip text,
         network text, currency text, total bigint, pieces bigint, skus integer, event_id uuid,
-        traceparent text
+        traceparent text, replayed boolean
     )
     ON CONFLICT DO NOTHING
     RETURNING order_id
@@ -69,6 +69,7 @@ _AFFECTED = Statement(
     )
     SELECT
         order_id, customer_email, client_ip, currency, total, pieces, skus, event_id, traceparent,
+        replayed,
         (SELECT count(*) FROM (
             SELECT FROM judgements AS other
             WHERE other.customer = judged.customer
@@ -109,6 +110,7 @@ class Candidate:
     client_ip: str | None
     event_id: UUID
     traceparent: str | None
+    replayed: bool
     facts: Facts
 
 
@@ -131,6 +133,7 @@ def candidates(session: Session, fresh: Sequence[UUID], limits: Limits) -> list[
             client_ip=row.client_ip,
             event_id=row.event_id,
             traceparent=row.traceparent,
+            replayed=row.replayed,
             facts=Facts(
                 currency=row.currency,
                 total=row.total,
@@ -169,4 +172,5 @@ def _row(event: Event) -> dict[str, object]:
         "skus": len({line.sku for line in data.lines}),
         "event_id": event.id,
         "traceparent": event.traceparent,
+        "replayed": event.replayed,
     }

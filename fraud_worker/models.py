@@ -49,5 +49,8 @@ class Judgement(Base):
     skus: Mapped[int] = mapped_column(Integer, comment="How many different ones.")
     event_id: Mapped[UUID] = mapped_column(comment="Of its order.created.")
     traceparent: Mapped[str | None] = mapped_column(comment="Of the handler that judged it.")
+    replayed: Mapped[bool] = mapped_column(
+        server_default=false(), comment="Heard of from history: nobody outside is told."
+    )
     suspected: Mapped[bool] = mapped_column(server_default=false())
     judged_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -42,7 +42,7 @@ SELECT id, order_id, kind, recipient, context, attempts, traceparent, created_at
     SELECT max(earlier.next_attempt_at) FROM notifications AS earlier
     WHERE earlier.order_id = notifications.order_id
         AND earlier.sequence < notifications.sequence
-        AND earlier.status NOT IN ('SENT', 'FAILED')
+        AND earlier.status NOT IN ('SENT', 'FAILED', 'HELD')
 )
 FROM notifications
 WHERE status = 'PENDING' AND next_attempt_at <= now()

@@ -19,11 +19,13 @@ OPERATOR = "operator"
 
 
 class Status(StrEnum):
-    """What became of a mail: PENDING until it is SENT or, for good, FAILED."""
+    """What became of a mail: PENDING until it is SENT or, for good, FAILED; HELD never leaves."""
 
     PENDING = "PENDING"
     SENT = "SENT"
     FAILED = "FAILED"
+    #: Recorded from history: its news is old, and most likely was sent.
+    HELD = "HELD"
 
 
 #: Seconds before the second attempt; each further wait is twice as long as the one before.

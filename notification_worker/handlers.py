@@ -14,16 +14,17 @@ from common.errors import Permanent
 from common.events import Event, FraudSuspected, OrderCancelled, OrderConfirmed, OrderCreated
 from common.statement import Statement, packed
 from notification_worker import address
-from notification_worker.domain import OPERATOR, Kind, kind_of_cancellation
+from notification_worker.domain import OPERATOR, Kind, Status, kind_of_cancellation
 
 # A second event of the same fact, with an id of its own, is no reason for a second mail.
 _RECORD = Statement(
     "record_notifications",
     """
-    INSERT INTO notifications (order_id, kind, sequence, recipient, context, traceparent)
-    SELECT order_id, kind, sequence, recipient, context, traceparent
+    INSERT INTO notifications (order_id, kind, sequence, recipient, context, traceparent, status)
+    SELECT order_id, kind, sequence, recipient, context, traceparent, status
     FROM json_to_recordset($1) AS row (
-        order_id uuid, kind text, sequence integer, recipient text, context jsonb, traceparent text
+        order_id uuid, kind text, sequence integer, recipient text, context jsonb, traceparent text,
+        status text
     )
     ON CONFLICT (order_id, kind) DO NOTHING
     """,
@@ -57,6 +58,7 @@ def on_fraud_suspected(session: Session, event: Event) -> None:
         "recipient": OPERATOR,
         "context": msgspec.to_builtins(event.data),
         "traceparent": event.traceparent,
+        "status": _status(event),
     }
     _record(session, [row])
 
@@ -86,7 +88,12 @@ def _row(event: Event, kind: Kind) -> dict[str, Any]:
         "recipient": _recipient(context.pop("customer_email")),
         "context": context,
         "traceparent": event.traceparent,
+        "status": _status(event),
     }
+
+
+def _status(event: Event) -> Status:
+    return Status.HELD if event.replayed else Status.PENDING
 
 
 def _recipient(customer_email: str) -> str:

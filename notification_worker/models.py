@@ -36,7 +36,7 @@ class Notification(Base):
     __tablename__ = "notifications"
     __table_args__ = (
         UniqueConstraint("order_id", "kind"),
-        CheckConstraint("status IN ('PENDING', 'SENT', 'FAILED')", name="status"),
+        CheckConstraint("status IN ('PENDING', 'SENT', 'FAILED', 'HELD')", name="status"),
         # Unsent rows only: looking for mail costs the same with ten or ten million sent ones.
         Index(
             "ix_notifications_due",

@@ -44,7 +44,7 @@ def apply(ctx: click.Context) -> None:
     left = 0
     found: Difference | None = None
     for found in actions.apply(load_operator(TopologySettings)):
-        click.echo(_line(found))
+        click.echo(line(found))
         left += found.remedy is not None
     if found is None:
         click.echo("topology: nothing to change")
@@ -52,7 +52,8 @@ def apply(ctx: click.Context) -> None:
         ctx.exit(DRIFT)
 
 
-def _line(found: Difference) -> str:
+def line(found: Difference) -> str:
+    """Return what became of a difference, in one line."""
     obvious = found.outcome in ("created", "removed")
     return f"{found.outcome} " + (f"{found.kind} {found.name}" if obvious else str(found))
 

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -174,6 +175,16 @@ def test_an_order_that_comes_late_counts_for_those_after_it(sessions: Sessions) 
     hear(sessions, first)
 
     assert suspected(sessions) == {others[-1].subject}
+
+
+def test_what_follows_from_history_says_so_and_news_do_not(sessions: Sessions) -> None:
+    # given a customer's orders, of which the last one came live and before the others
+    *history, live = (an_order(n) for n in range(5))
+    hear(sessions, live, *(replace(order, replayed=True) for order in history))
+
+    # then
+    told_of = {event.subject: event.replayed for event in told(sessions)}
+    assert told_of == {history[3].subject: True, live.subject: False}
 
 
 def by_the_rule(orders: Sequence[Event]) -> set[UUID]:

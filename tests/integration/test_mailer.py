@@ -812,3 +812,18 @@ def test_a_mail_to_the_operator_goes_to_who_that_is_now_and_holds_up_no_customer
         session.execute(others.values(next_attempt_at=func.now()))
     deliver_all(delivery(notification_database, transport))
     assert statuses(notification_database) == ["SENT", "SENT", "PENDING"]
+
+
+def test_a_mail_that_is_held_never_leaves_and_holds_up_no_other(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    # given
+    order_id = record(notification_database, "received", status="HELD")
+    record(notification_database, "confirmed", order_id=order_id, sequence=2)
+
+    # when
+    deliver_all(delivery(notification_database, transport))
+
+    # then
+    assert statuses(notification_database) == ["HELD", "SENT"]
+    assert len(mailbox.messages) == 1

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -142,3 +143,29 @@ def test_a_suspicion_is_for_the_operator_and_waits_for_no_customers_mail(
     assert (row.kind, row.recipient, row.sequence) == ("suspected", "operator", None)
     assert row.context["reasons"] == [{"rule": "amount", "found": 2980, "limit": 1000}]
     assert row.context["customer_email"] == "ann@example.com"
+
+
+def test_of_what_is_replayed_mails_are_recorded_and_held(notification_database: Sessions) -> None:
+    # given history, and what comes live after it
+    suspicion = FraudSuspected(
+        customer_email="ann@example.com",
+        currency="EUR",
+        total=1,
+        score=60,
+        reasons=(Suspicion(rule="amount", found=2, limit=1),),
+    )
+    history = [
+        an_event(OrderCreated(**ORDER)),
+        an_event(OrderConfirmed(**ORDER)),
+        an_event(OrderCancelled(reason="customer", **ORDER)),
+        an_event(suspicion),
+    ]
+
+    # when
+    for event in history:
+        handle(notification_database, replace(event, replayed=True))
+    handle(notification_database, an_event(OrderCreated(**ORDER)))
+
+    # then
+    statuses = [row.status for row in notifications(notification_database)]
+    assert statuses == ["HELD"] * len(history) + ["PENDING"]

@@ -44,6 +44,7 @@ ANY_EVENT = st.builds(
     time=st.datetimes(timezones=ZONES),
     traceparent=st.none() | TEXTS,
     causationid=st.none() | st.uuids(),
+    replayed=st.booleans(),
     data=DATA,
 )
 ANY_JSON = st.recursive(

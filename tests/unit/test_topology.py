@@ -333,6 +333,7 @@ RIGHTS = {
     ),
     # RabbitMQ's name for the exchange that has none.
     "console": ({"amq.default"}, {service.parking_lot for service in CONSUMERS}, set()),
+    "replayer": ({"amq.default"}, {STREAM}, set()),
 }
 
 

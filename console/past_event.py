@@ -1,0 +1,64 @@
+"""An event of the past, from the stream, and the message that brings it to a service once more."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from amqp import Message
+
+from common.publisher import task_headers
+from common.stream import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class PastEvent:
+    """A message of the stream as an event; whatever is none is for its service to refuse."""
+
+    entry: Entry
+    body: bytes
+    payload: Any
+    envelope: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, entry: Entry) -> "PastEvent":
+        """Return what a message tells."""
+        raw = entry.message.body
+        body = raw.encode() if isinstance(raw, str) else bytes(raw)
+        with suppress(msgspec.DecodeError, LookupError, TypeError):
+            payload = msgspec.json.decode(body)
+            if isinstance(envelope := payload[1]["event"], dict):
+                return cls(entry, body, payload, envelope)
+        return cls(entry, body, None, None)
+
+    @property
+    def time(self) -> datetime | None:
+        """When it happened, if it says so."""
+        with suppress(LookupError, TypeError, ValueError):
+            return datetime.fromisoformat((self.envelope or {})["time"]).astimezone(UTC)
+        return None
+
+    def copy(self, *, replayed: bool) -> Message:
+        """Return it once more, as if it came just now; one that is replayed says so."""
+        headers: Mapping[str, Any] = self.entry.message.headers
+        properties = self.entry.message.properties
+        body = self.body
+        if replayed and self.envelope is not None:
+            self.envelope["replayed"] = True
+            body = msgspec.json.encode(self.payload)
+        return Message(
+            body,
+            application_headers=task_headers(
+                str(headers.get("id")), str(headers.get("task")), headers.get("traceparent")
+            ),
+            content_type="application/json",
+            content_encoding="utf-8",
+            delivery_mode=2,
+            **{
+                name: properties[name]
+                for name in ("message_id", "correlation_id", "type", "app_id")
+                if name in properties
+            },
+        )
