@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from amqp import Message
 
-from common.publisher import task_headers
+from common.event_message import task_headers
 from common.stream import Entry
 
 
