@@ -5,21 +5,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from amqp import Channel, Message
-from amqp.exceptions import AMQPError, MessageNacked
-from kombu.connection import Connection
+from amqp.exceptions import MessageNacked
 
-from common import tls
 from common.kombu_topology import Service
-from console.errors import ActionError, first_line
+from console.broker_connection import broker_connection
+from console.errors import ActionError
 from console.settings import BrokerAdminSettings
 
 #: Messages that are held at once. Those that are looked at together go back in their order; of a
 #: fuller parking lot the later ones come first afterwards, which no handler minds.
 HOLD_LIMIT = 10_000
 
-#: Seconds to wait for a connection, for the confirm of one message, and for the next message:
-#: when it does not come, somebody else has taken it.
-_CONNECT_TIMEOUT, _CONFIRM_TIMEOUT, _DELIVERY_TIMEOUT = 5, 15, 3
+#: Seconds to wait for the confirm of one message, and for the next message: when it does not come,
+#: somebody else has taken it.
+_CONFIRM_TIMEOUT, _DELIVERY_TIMEOUT = 15, 3
 
 
 class ParkingLot:
@@ -70,25 +69,8 @@ class ParkingLot:
 @contextmanager
 def parking_lot(settings: BrokerAdminSettings, service: Service) -> Iterator[ParkingLot]:
     """Open a service's parking lot; raises `ActionError` when the broker cannot be reached."""
-    host = settings.broker_admin_url.host
-    connection = Connection(
-        transport="amqps",
-        ssl=tls.amqp_options(settings.broker_ca_file, settings.broker_server_hostname or str(host)),
-        hostname=host,
-        port=settings.broker_port,
-        userid=settings.broker_admin_user,
-        password=settings.broker_admin_password.get_secret_value(),
-        virtual_host=settings.broker_vhost,
-        connect_timeout=_CONNECT_TIMEOUT,
-        transport_options={"confirm_publish": True, "read_timeout": _CONFIRM_TIMEOUT},
-    )
-    try:
-        # The connection's end puts back what was looked at, after all else has reached the broker.
-        with connection:
-            yield ParkingLot(connection.channel(), service)
-    except (AMQPError, OSError) as error:
-        address = f"{host}:{settings.broker_port}"
-        raise ActionError(f"the broker at {address}, AMQP: {first_line(error)}") from None
+    with broker_connection(settings) as connection:
+        yield ParkingLot(connection.channel(), service)
 
 
 def _copy(message: Message) -> Message:
