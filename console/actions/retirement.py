@@ -17,7 +17,6 @@ from console.queue_look import Look, look_at_queue, look_at_stream
 from console.service_database import transaction
 from console.settings import RetirementSettings
 
-
 #: Queues that are none of the topology's, and hold no events: of onlookers, and of Celery itself.
 _FOREIGN = re.compile(rf"{ONLOOKER_QUEUE}|(.*\.)?celery\.pidbox")
 
