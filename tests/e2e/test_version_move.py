@@ -14,7 +14,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from common.kombu_topology import INVENTORY, NOTIFICATION, ORDER
+from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION, ORDER, STREAM
 from console.actions import topology
 from console.actions.retirement import uses
 from tests.integration.test_relay import bind, unbind
@@ -104,8 +104,9 @@ def test_consumers_and_publisher_move_to_a_new_version_while_orders_flow(
 ) -> None:
     # Given a system in which nobody hears the second version, and a consumer that does not know it
     stack.stock(TEA=100_000)
-    for queue in (INVENTORY.queue, NOTIFICATION.queue):
+    for queue in (INVENTORY.queue, NOTIFICATION.queue, FRAUD.queue, STREAM):
         unbind(stack.vhost, queue, V2)
+    unbind(stack.vhost, FRAUD.queue, V1)  # which has no part in this
     stack.start("api", "order-worker", "order-relay", "inventory-worker", "inventory-relay", "beat")
     stack.start("notification-worker", module="tests.support.before_versions.notification_worker")
 
@@ -116,6 +117,7 @@ def test_consumers_and_publisher_move_to_a_new_version_while_orders_flow(
 
         # When one consumer is bound to both, and both are published
         bind(stack.vhost, INVENTORY.queue, V2)
+        bind(stack.vhost, STREAM, V2)
         customers.go_on()
         publish(stack, "order-relay", "v1,v2")
         orders = customers.go_on()
@@ -136,6 +138,7 @@ def test_consumers_and_publisher_move_to_a_new_version_while_orders_flow(
         bind(stack.vhost, NOTIFICATION.queue, V2)
         customers.go_on()
         unbind(stack.vhost, NOTIFICATION.queue, V1)
+        unbind(stack.vhost, STREAM, V1)
         # Then nobody hears what is still published, and nothing waits for it
         orders = customers.go_on()
         assert handled_as(stack, "notification", orders) == {V2}
@@ -149,14 +152,17 @@ def test_consumers_and_publisher_move_to_a_new_version_while_orders_flow(
         assert handled_as(stack, "inventory", orders) == {V2}
         assert handled_as(stack, "notification", orders) == {V2}
 
-        # Then nothing uses it any more
-        eventually(lambda: nothing_uses_it(stack), within=60)
+        # Then nothing uses it any more but history, and then nothing
+        eventually(lambda: assert_equal(users(stack), {("stream", STREAM)}), within=60)
+        stack.vhost.request("DELETE", f"/queues/{stack.vhost.name}/{STREAM}")
+        list(topology.apply(stack.broker_admin))
+        eventually(lambda: assert_equal(users(stack), set()), within=60)
         customers.go_on()
 
     assert_each_order_had_one_effect(stack, customers.placed)
 
 
-def nothing_uses_it(stack: Stack) -> None:
+def users(stack: Stack) -> set[tuple[str, str]]:
     settings = TestSettings(
         **stack.broker_admin.model_dump(),
         database_port=stack.servers.postgres_port,
@@ -165,7 +171,7 @@ def nothing_uses_it(stack: Stack) -> None:
         postgres_password=stack.servers.postgres_password,
     )
     found = uses(settings, V1, within=timedelta(seconds=1), services=MIGRATED)
-    assert found.uses == ()
+    return {(use.kind, use.place) for use in found.uses}
 
 
 def assert_each_order_had_one_effect(stack: Stack, placed: list[str]) -> None:

@@ -15,7 +15,7 @@ from common.db import Sessions, transaction
 from common.errors import Transient
 from common.events import Event, OrderCreated, OrderCreatedV2
 from common.inbox import inbox
-from common.kombu_topology import INVENTORY, NOTIFICATION
+from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION, STREAM
 from common.outbox import append, outbox
 from common.relay import Relay
 from tests.integration.test_relay import (  # noqa: F401 - fixtures
@@ -127,7 +127,7 @@ def test_a_version_that_nobody_hears_is_told_and_holds_up_nothing(
     heard: str,
 ) -> None:
     # given
-    for queue in (INVENTORY.queue, NOTIFICATION.queue):
+    for queue in (INVENTORY.queue, NOTIFICATION.queue, FRAUD.queue, STREAM):
         unbind(broker, queue, unheard)
     ids = record(order_database, event(CREATED), event(CREATED))
     relaying = Relay(order_database, publisher_of(), sent_as=(V1, V2))
@@ -150,7 +150,7 @@ def test_an_event_of_whose_versions_none_is_heard_stays(
     order_database: Sessions,
 ) -> None:
     # given
-    for queue in (INVENTORY.queue, NOTIFICATION.queue):
+    for queue in (INVENTORY.queue, NOTIFICATION.queue, FRAUD.queue, STREAM):
         for version in (V1, V2):
             unbind(broker, queue, version)
     (event_id,) = record(order_database, event(CREATED))
