@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from common.events import Event, Line, OrderCancelled, OrderConfirmed, OrderCreated
+from common.events import Event, Line, OrderCancelled, OrderConfirmed, OrderCreatedV2, PricedLine
 
 #: Of an `order.cancelled` that the stock decided.
 OUT_OF_STOCK = "out_of_stock"
@@ -54,8 +54,8 @@ def minute(moment: datetime) -> datetime:
 def after(order: Order | None, event: Event) -> Order | None:
     """Return the order after an event about it; None if the order is not known, or not changed."""
     match event.data:
-        case OrderCreated() as data if order is None:
-            return Order(placed_at=event.time, currency=data.currency, total=data.total)
+        case OrderCreatedV2(total=total) if order is None:
+            return Order(placed_at=event.time, currency=total.currency, total=total.amount)
         case OrderConfirmed() if order:
             return replace(order, outcome=Outcome.CONFIRMED, decided_at=event.time)
         case OrderCancelled(reason=reason) if order and reason == OUT_OF_STOCK:
@@ -83,7 +83,7 @@ def of_order(order: Order | None) -> Figures:
     )
 
 
-def of_lines(order: Order | None, lines: Sequence[Line]) -> Mapping[str, Figures]:
+def of_lines(order: Order | None, lines: Sequence[Line | PricedLine]) -> Mapping[str, Figures]:
     """Return what an order with these lines adds to each SKU in its minute."""
     found: dict[str, Figures] = {}
     if order is None:
@@ -92,8 +92,12 @@ def of_lines(order: Order | None, lines: Sequence[Line]) -> Mapping[str, Figures
     for line in lines:
         figures = found.setdefault(line.sku, Figures(placed=1, confirmed=int(confirmed)))
         figures["pieces"] += line.quantity
-        figures["revenue"] += line.quantity * line.unit_price * confirmed
+        figures["revenue"] += line.quantity * _price(line) * confirmed
     return found
+
+
+def _price(line: Line | PricedLine) -> int:
+    return line.unit_price.amount if isinstance(line, PricedLine) else line.unit_price
 
 
 def less(after: Figures, before: Figures) -> Figures:

@@ -19,8 +19,9 @@ from analytics_worker import domain
 from analytics_worker.domain import Figures, Order, Outcome
 from analytics_worker.models import SkippedRow
 from common import codec
+from common.conversion import newest
 from common.errors import InvalidEvent
-from common.events import Event, OrderCancelled, OrderConfirmed, OrderCreated
+from common.events import Event, OrderCancelled, OrderConfirmed, OrderCreatedV2
 from common.inbox import first_deliveries
 from common.statement import Statement, packed
 from common.stream import Entry
@@ -145,7 +146,7 @@ class _Changes:
 
     def take(self, event: Event, since: datetime | None) -> bool:
         """Take in an event; False if it is about an order that is not known."""
-        if not isinstance(event.data, OrderCreated | OrderConfirmed | OrderCancelled):
+        if not isinstance(event.data, OrderCreatedV2 | OrderConfirmed | OrderCancelled):
             return True
         before = self._orders.get(event.subject)
         after = domain.after(before, event)
@@ -206,7 +207,7 @@ def _event(message: Message) -> Event:
     envelope = msgspec.json.decode(message.body)[1]["event"]
     if not isinstance(envelope, dict):
         raise InvalidEvent("the message carries no envelope")
-    return codec.decode(envelope)
+    return newest(codec.decode(envelope))
 
 
 def _text(message: Message) -> str:

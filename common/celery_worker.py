@@ -23,6 +23,7 @@ from common.consumer import (
     receive,
     receive_batch,
 )
+from common.conversion import understood
 from common.errors import Permanent
 from common.kombu_topology import Service, event_queue
 from common.micro_batches import Results
@@ -59,9 +60,9 @@ class EventApp(ServiceApp):
         )
         self._handlers = handlers
         self._sets = sets
-        for contract in handlers:
+        for event_type in (t for contract in handlers for t in understood(contract)):
             # Not shared: another app in this process (a test's) must not get this handler.
-            self.task(self._call(contract.TYPE), name=contract.TYPE, shared=False)
+            self.task(self._call(event_type), name=event_type, shared=False)
 
     def handle_deliveries(self, deliveries: list[Delivery]) -> Results:
         """Handle one message, or many in one transaction. Raises what the handlers raise.
@@ -115,8 +116,9 @@ def make_worker(
 ) -> EventApp:
     """Return the Celery app of a service's worker, with a task for each event it handles.
 
-    `sets` are for types of which many are handled in one go. `config` names a module of Celery
-    settings. Nothing is read or opened before the worker starts.
+    A handler of a contract gets the older versions as well, in that contract's form. `sets` are for
+    types of which many are handled in one go. `config` names a module of Celery settings.
+    Nothing is read or opened before the worker starts.
     """
     app = EventApp(
         service=service, handlers=handlers, sets=sets or {}, settings=settings, config=config

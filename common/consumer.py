@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.orm import Session
 
 from common import codec, tracing
+from common.conversion import upcast
 from common.db import Sessions, transaction
 from common.errors import InvalidEvent, Permanent, Transient
 from common.events import Data, Event
@@ -51,7 +52,10 @@ class Item:
     """One delivery of a batch on its way through `receive_batch`."""
 
     delivery: Delivery
+    #: As it came: so it is recorded.
     event: Event | None = None
+    #: In the version that the handlers take.
+    newest: Event | None = None
     outcome: Outcome = Outcome.FAILED
     #: Why it cannot be handled, ever.
     error: InvalidEvent | None = None
@@ -100,7 +104,8 @@ def receive_batch(
     """
     for item in items:
         try:
-            item.event = _decode(item.delivery.envelope, item.delivery.task)
+            event = _decode(item.delivery.envelope, item.delivery.task)
+            item.newest, item.event = upcast(event, handlers), event
         except InvalidEvent as error:
             item.error = error
     with transaction(sessions) as session:
@@ -112,7 +117,7 @@ def receive_batch(
             first.discard(item.event.id)
             item.outcome = Outcome.HANDLED if is_first else Outcome.DUPLICATE
             if is_first:
-                fresh.append(_continued(item.event, item.traceparent))
+                fresh.append(_continued(item.newest, item.traceparent))
         with one_statement(session):
             _handle(session, handlers, sets, fresh)
     for item in _valid(items):

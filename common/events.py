@@ -24,6 +24,7 @@ ClientIp = Annotated[
     str | None, Meta(description="The address that the order was placed from, if it is known.")
 ]
 Total = Annotated[int, Meta(description="The sum over all lines, in minor units of the currency.")]
+Amount = Annotated[int, Meta(ge=0, description="In minor units of the currency.")]
 Sku = Annotated[str, Meta(min_length=1, description="What is ordered.")]
 Pieces = Annotated[int, Meta(ge=1, description="How many pieces.")]
 UnitPrice = Annotated[int, Meta(ge=0, description="Of one piece, in minor units of the currency.")]
@@ -83,6 +84,56 @@ class OrderCreated:
 
     def __post_init__(self) -> None:
         _check(bool(self.lines), "lines is empty")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customer:
+    """Who placed an order."""
+
+    email: Email
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """An amount that says in which currency."""
+
+    amount: Amount
+    currency: Currency
+
+    def __post_init__(self) -> None:
+        _check(self.amount >= 0, "amount is below 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricedLine:
+    """One position of an order; what a piece costs is in the currency of the order's total."""
+
+    sku: Sku
+    quantity: Pieces
+    unit_price: Money
+
+    def __post_init__(self) -> None:
+        _check(self.sku != "", "sku is empty")
+        _check(self.quantity >= 1, "quantity is below 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderCreatedV2:
+    """A customer placed an order. Each amount says its currency, and the customer has a place.
+
+    The same fact as `order.created`, and with the same event id where both are published.
+    """
+
+    TYPE: ClassVar[str] = "order.created.v2"
+    customer: Customer
+    total: Money
+    lines: Annotated[tuple[PricedLine, ...], Meta(min_length=1)]
+    client_ip: ClientIp = None
+
+    def __post_init__(self) -> None:
+        _check(bool(self.lines), "lines is empty")
+        same = all(line.unit_price.currency == self.total.currency for line in self.lines)
+        _check(same, "lines have another currency than total")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +215,7 @@ class FraudSuspected:
 
 Data = (
     OrderCreated
+    | OrderCreatedV2
     | OrderConfirmed
     | OrderCancelled
     | StockReserved
@@ -177,6 +229,7 @@ EVENTS: Mapping[str, type[Data]] = {
     contract.TYPE: contract
     for contract in (
         OrderCreated,
+        OrderCreatedV2,
         OrderConfirmed,
         OrderCancelled,
         StockReserved,

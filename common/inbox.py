@@ -70,7 +70,10 @@ def first_deliveries(session: Session, deliveries: Iterable[tuple[Event, int]]) 
     One statement, and one row for an event that comes twice.
     """
     # It inserts in the order of the id: batches that overlap wait, but never for each other.
-    rows = {event.id: _row(event, attempts) for event, attempts in deliveries}
+    rows: dict[UUID, dict[str, Any]] = {}
+    for event, attempts in deliveries:
+        # Of two versions of one event the first is the one that is handled.
+        rows.setdefault(event.id, _row(event, attempts))
     if not rows:
         return set()
     recorded = _RECORD.run(session, packed(rows.values()))

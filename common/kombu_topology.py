@@ -10,6 +10,8 @@ from datetime import timedelta
 
 from kombu.entity import Exchange, Queue
 
+from common.versions import from_on
+
 #: Seconds a failed event waits before each further attempt; the failure after the last parks it.
 RETRY_TIERS = (1.0, 5.0, 30.0, 120.0, 600.0)
 
@@ -53,7 +55,10 @@ PARKED = "parked"
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A service, by what it says and what it listens to; every name of its objects is here."""
+    """A service, by what it says and what it listens to; every name of its objects is here.
+
+    Whoever publishes or consumes a type does so in its newer versions, too: see `says`, `hears`.
+    """
 
     name: str
     #: The Python package with its code and its migrations.
@@ -64,6 +69,16 @@ class Service:
     #: what is new in the stream.
     ticks: tuple[str, ...] = ()
     reads_stream: bool = False
+
+    @property
+    def says(self) -> tuple[str, ...]:
+        """The types of the events that it may publish."""
+        return tuple(version for event_type in self.publishes for version in from_on(event_type))
+
+    @property
+    def hears(self) -> tuple[str, ...]:
+        """The types of the events that come into its queue."""
+        return tuple(version for event_type in self.consumes for version in from_on(event_type))
 
     @property
     def queue(self) -> str:
@@ -260,7 +275,7 @@ def _dead_letter_to(exchange: str, routing_key: str) -> dict[str, object]:
 
 def _bindings(service: Service, retry_tiers: Sequence[float]) -> list[Binding]:
     ticks = [(TICKS.name, service.tick_queue(t), service.tick_queue(t)) for t in service.ticks]
-    events = [(EVENTS.name, service.queue, event_type) for event_type in service.consumes]
+    events = [(EVENTS.name, service.queue, event_type) for event_type in service.hears]
     failures = [
         (DEAD_LETTERS.name, service.parking_lot, service.name),
         (service.retry_exchange, service.parking_lot, PARKED),
@@ -279,7 +294,7 @@ def _bindings(service: Service, retry_tiers: Sequence[float]) -> list[Binding]:
 def _kept(services: Sequence[Service]) -> list[Binding]:
     # Not `#`: with it, a type that nobody consumes would have a queue, and the broker would return
     # none of its events. They would be gone from the outboxes without anybody's having had them.
-    types = dict.fromkeys(event_type for s in services for event_type in s.consumes)
+    types = dict.fromkeys(event_type for s in services for event_type in s.hears)
     return [Binding(exchange=EVENTS.name, queue=STREAM, routing_key=key) for key in types]
 
 
@@ -292,7 +307,7 @@ def _service_user(service: Service) -> User:
         name=service.name,
         write=_any_of(writes),
         read=_any_of(reads),
-        topics=_any_of(service.publishes),
+        topics=_any_of(service.says),
     )
 
 

@@ -30,7 +30,10 @@ _MANDATORY, _IMMEDIATE = True, False
 
 @dataclass(frozen=True)
 class Outgoing:
-    """An event on its way to the exchange; `event` is the envelope as JSON."""
+    """An event on its way to the exchange; `event` is the envelope as JSON.
+
+    One in several versions is several of these, with one id.
+    """
 
     event_id: UUID
     type: str
@@ -40,7 +43,11 @@ class Outgoing:
 
 @dataclass
 class Report:
-    """What became of a batch, by event id; what stands nowhere must be sent again."""
+    """What became of a batch, by event id; what stands nowhere must be sent again.
+
+    An event in several versions is confirmed when all of them are, and one had a queue: who hears
+    the others hears this one, too.
+    """
 
     confirmed: set[UUID] = field(default_factory=set)
     #: To why: no queue is bound to the event's type.
@@ -51,6 +58,12 @@ class Report:
     error: str | None = None
     #: Whether it ended because the broker objects to one of its events: a right is missing, say.
     objected: bool = False
+    #: Types of confirmed events that no queue is bound to: another version of each had one.
+    unheard: frozenset[str] = frozenset()
+
+
+#: An event's id, and the version of this message.
+_Message = tuple[UUID, str]
 
 
 class Publisher(Protocol):
@@ -86,6 +99,7 @@ class ConfirmingPublisher:
         """Publish in this order, wait for the confirms, never raise for the broker's state."""
         report = Report()
         spans = _Spans()
+        channel = None
         try:
             channel = self._open()
             with _large_writes(self._connection):
@@ -93,7 +107,7 @@ class ConfirmingPublisher:
                     message = self._messages.message(
                         outgoing.event_id, outgoing.type, outgoing.event, spans.begin(outgoing)
                     )
-                    channel.publish(outgoing.event_id, message, outgoing.type, report)
+                    channel.publish(outgoing, message, report)
             channel.wait(report, CONFIRM_TIMEOUT)
         except (*self._connection.connection_errors, *self._connection.channel_errors) as error:
             report.error = f"{type(error).__name__}: {error}"
@@ -101,6 +115,9 @@ class ConfirmingPublisher:
             report.objected = opened and isinstance(error, self._connection.channel_errors)
             # After any error the confirms that are still to come could be taken for later ones.
             self.close()
+        finally:
+            if channel:
+                channel.conclude(report)
         spans.end(report)
         return report
 
@@ -141,7 +158,7 @@ class _Spans:
     """
 
     def __init__(self) -> None:
-        self._open: dict[UUID, Span] = {}
+        self._open: list[tuple[Outgoing, Span]] = []
 
     def begin(self, outgoing: Outgoing) -> str | None:
         """Return the header; None when nothing is recorded."""
@@ -159,11 +176,12 @@ class _Spans:
         }
         parent = codec.traceparent(outgoing.event)
         span = tracing.begin(f"publish {outgoing.type}", SpanKind.PRODUCER, parent, about)
-        self._open[outgoing.event_id] = span
+        self._open.append((outgoing, span))
         return tracing.traceparent(span)
 
     def end(self, report: Report) -> None:
-        for event_id, span in self._open.items():
+        for outgoing, span in self._open:
+            event_id = outgoing.event_id
             if event_id not in report.confirmed:
                 refused = "refused" if event_id in report.refused else report.error
                 tracing.fail(span, report.returned.get(event_id) or refused or "not confirmed")
@@ -196,25 +214,27 @@ def _large_writes(connection: Connection) -> Iterator[None]:
 
 
 class _ConfirmChannel:
-    """A channel in confirm mode, and which event each of its delivery tags stands for."""
+    """A channel in confirm mode, and which message each of its delivery tags stands for."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._channel: Channel = connection.channel()
         self._channel.confirm_select()
         self._tag = 0
-        self._unconfirmed: dict[int, UUID] = {}
+        self._unconfirmed: dict[int, _Message] = {}
+        #: Of the present batch: what had no queue.
+        self._returned: set[_Message] = set()
         self._report = Report()
         self._channel.events["basic_ack"].add(self._on_ack)
         self._channel.events["basic_nack"].add(self._on_nack)
         self._channel.events["basic_return"].add(self._on_return)
 
-    def publish(self, event_id: UUID, message: Message, event_type: str, report: Report) -> None:
+    def publish(self, outgoing: Outgoing, message: Message, report: Report) -> None:
         self._report = report
         self._tag += 1
-        self._unconfirmed[self._tag] = event_id
+        self._unconfirmed[self._tag] = (outgoing.event_id, outgoing.type)
         # Not `basic_publish`, which looks for an answer before each message.
-        arguments = (0, EVENTS.name, event_type, _MANDATORY, _IMMEDIATE)
+        arguments = (0, EVENTS.name, outgoing.type, _MANDATORY, _IMMEDIATE)
         self._channel.send_method(spec.Basic.Publish, "Bssbb", arguments, message)
 
     def wait(self, report: Report, timeout: float) -> None:
@@ -224,18 +244,30 @@ class _ConfirmChannel:
         while self._unconfirmed:
             self._connection.drain_events(timeout=max(0.001, deadline - time.monotonic()))
 
+    def conclude(self, report: Report) -> None:
+        """Let the report tell of events what is known of their messages, at a batch's end."""
+        missing = {event_id for event_id, _ in self._unconfirmed.values()}
+        report.confirmed -= missing | report.refused
+        for event_id in missing | report.refused | report.confirmed:
+            report.returned.pop(event_id, None)
+        report.unheard = frozenset(
+            event_type for event_id, event_type in self._returned if event_id in report.confirmed
+        )
+        self._returned.clear()
+
     def _on_ack(self, tag: int, multiple: bool) -> None:
         # The broker sends a return before the ack of the same message.
-        confirmed = set(self._settled(tag, multiple))
-        self._report.confirmed |= confirmed - self._report.returned.keys()
+        routed = set(self._settled(tag, multiple)) - self._returned
+        self._report.confirmed |= {event_id for event_id, _ in routed}
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
-        self._report.refused |= set(self._settled(tag, multiple))
+        self._report.refused |= {event_id for event_id, _ in self._settled(tag, multiple)}
 
     def _on_return(self, error: Exception, exchange: str, key: str, message: Message) -> None:
         event_id = UUID(message.properties["message_id"])
+        self._returned.add((event_id, key))
         self._report.returned[event_id] = f"{exchange} has no queue for {key}"
 
-    def _settled(self, tag: int, multiple: bool) -> list[UUID]:
+    def _settled(self, tag: int, multiple: bool) -> list[_Message]:
         tags = [t for t in self._unconfirmed if t <= tag] if multiple else [tag]
         return [self._unconfirmed.pop(t) for t in tags if t in self._unconfirmed]

@@ -6,19 +6,24 @@ events while they come, and sleeps until the outbox's doorbell rings when none c
 
 import logging
 import time
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import func
+import msgspec
+from sqlalchemy import Row, func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
-from common import db, metrics, tls
+from common import codec, db, metrics, tls
+from common.conversion import convert
 from common.db import Sessions, transaction
 from common.kombu_topology import Service
 from common.outbox import relay_state
 from common.publisher import ConfirmingPublisher, Outgoing, Publisher, Report
 from common.settings import ServiceSettings, broker_url
 from common.unsent import Rows, Unsent
+from common.versions import versions
 
 log = logging.getLogger(__name__)
 
@@ -55,14 +60,21 @@ SESSION = MappingProxyType(
 class Relay:
     """Drains the outbox of one service."""
 
-    def __init__(self, sessions: Sessions, publisher: Publisher) -> None:
+    def __init__(
+        self, sessions: Sessions, publisher: Publisher, *, sent_as: Sequence[str] = ()
+    ) -> None:
+        """`sent_as` are the versions in which a fact goes out, if not in the one that it is in."""
         self._sessions = sessions
         self._publisher = publisher
+        self._sent_as = {version: tuple(sent_as) for t in sent_as for version in versions(t)}
         self._broker_error: str | None = None
         self._batch = BATCH
+        self._unheard: frozenset[str] = frozenset()
 
     @classmethod
-    def from_settings(cls, service: Service, settings: ServiceSettings) -> "Relay":
+    def from_settings(
+        cls, service: Service, settings: ServiceSettings, *, sent_as: Sequence[str] = ()
+    ) -> "Relay":
         """Return the relay of a process; it connects at its first drain."""
         publisher = ConfirmingPublisher(
             broker_url(settings),
@@ -71,7 +83,7 @@ class Relay:
             user=settings.broker_user,
             heartbeat=settings.broker_heartbeat,
         )
-        return cls(db.sessions(db.engine(settings, session=SESSION)), publisher)
+        return cls(db.sessions(db.engine(settings, session=SESSION)), publisher, sent_as=sent_as)
 
     def drain(self, until: float) -> None:
         """Publish what is in the outbox, and what comes in, until `time.monotonic()` is `until`."""
@@ -110,13 +122,23 @@ class Relay:
             self._broker_error = None
             return 0
         report = self._publisher.publish(
-            [Outgoing(row.event_id, row.type, row.event, row.subject) for row in rows]
+            [message for row in rows for message in self._messages(row)]
         )
         self._isolate(rows, report)
         _settle(unsent, rows, report)
         _observe(rows, report, time.monotonic() - began)
         self._note(rows, report)
         return len(report.confirmed)
+
+    def _messages(self, row: Row[Any]) -> Iterator[Outgoing]:
+        # A row has whichever version its writer was set to; what goes out is decided here.
+        types = self._sent_as.get(row.type, (row.type,))
+        event = None if types == (row.type,) else codec.decode(msgspec.json.decode(row.event))
+        for event_type in types:
+            text = row.event
+            if event and event_type != row.type:
+                text = codec.encode(convert(event, event_type)).decode()
+            yield Outgoing(row.event_id, event_type, text, row.subject)
 
     def _gather(self, sent: int, began: float, until: float) -> None:
         # An event that comes alone waits for nobody. When they come faster than batches leave,
@@ -146,6 +168,10 @@ class Relay:
         self._broker_error = report.error
         if report.refused:
             log.warning("a queue is full or has no quorum", extra={"events": len(report.refused)})
+        if report.unheard - self._unheard:
+            about = {"types": ", ".join(sorted(report.unheard))}
+            log.warning("versions of events are published that nobody hears", extra=about)
+        self._unheard = self._unheard | report.unheard
         orders = {row.event_id: str(row.subject) for row in rows}
         for event_id, reason in report.returned.items():
             about = {"event_id": str(event_id), "order_id": orders[event_id], "reason": reason}

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from console.schema import Schema, inlined, kind, without_null
+from console.schema import RETIRED, Schema, inlined, kind, without_null
 
 _AT_LEAST = {"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"}
 _AT_MOST = {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"}
@@ -44,7 +44,10 @@ def changes(released: Mapping[str, Schema], present: Mapping[str, Schema]) -> li
     found: list[Change] = []
     for name in sorted({*released, *present}):
         at = _Place(name, "$" if name == "envelope" else "$.data")
-        if name not in present:
+        if name not in present and (day := released[name].get(RETIRED)):
+            reason = f"it was retired on {day}: nothing held it any more"
+            found.append(at.compatible("event type removed", reason))
+        elif name not in present:
             reason = "its events may still lie in outboxes, queues and parking lots"
             found.append(at.breaking("event type removed", reason))
         elif name not in released:

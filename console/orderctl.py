@@ -65,7 +65,7 @@ def main() -> None:
 
     Settings come from the environment, and from the dotenv file that ORDERS_ENV_FILE names
     (.run/operator.env unless set). Exit status: 0 done, 1 failed, 2 the broker is not as the code
-    says or a contract's change is breaking, 64 wrong arguments.
+    says, a contract's change is breaking or a type in use, 64 wrong arguments.
     """
 
 

@@ -5,8 +5,11 @@ from typing import Any
 
 Schema = Mapping[str, Any]
 
+#: What a released schema says besides once its type is retired: the day.
+RETIRED = "x-retired"
+
 #: What says nothing about which data is valid.
-_ANNOTATIONS = {"title", "description", "examples", "deprecated", "$comment", "$defs"}
+_ANNOTATIONS = {"title", "description", "examples", "deprecated", "$comment", "$defs", RETIRED}
 #: What holds plain values rather than schemas.
 _VALUES = {"default", "enum", "const", "required"}
 _KINDS = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}

@@ -163,6 +163,10 @@ class BrokerAdminSettings(PasswordFiles):
     retry_tiers: RetryTiers = RETRY_TIERS
 
 
+class RetirementSettings(BrokerAdminSettings, DatabaseSettings):
+    """What looking for the users of an event type needs: the broker, and every service's tables."""
+
+
 class TopologySettings(BrokerAdminSettings, SecretsSettings):
     """What comparing and applying the topology needs besides: the users' passwords."""
 

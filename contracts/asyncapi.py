@@ -66,11 +66,11 @@ def _channel(event_type: str) -> Document:
 
 def _operations() -> Iterator[tuple[str, Document]]:
     for service in SERVICES:
-        for event_type in service.publishes:
+        for event_type in service.says:
             how = {"deliveryMode": 2, "mandatory": True, "timestamp": True, "userId": service.name}
             summary = f"The {service.name} service publishes {event_type}, with confirms."
             yield _operation(service, "send", event_type, summary, how)
-        for event_type in service.consumes:
+        for event_type in service.hears:
             summary = f"The {service.name} service takes {event_type} from {service.queue}."
             yield _operation(service, "receive", event_type, summary, {"ack": True})
 

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from common import events
 from common.consumer import Handlers, SetHandlers
-from common.events import Event, FraudSuspected, OrderCreated
+from common.events import Event, FraudSuspected, OrderCreatedV2
 from common.kombu_topology import FRAUD
 from common.outbox import append
 from common.settings import load
@@ -73,6 +73,6 @@ def _limits() -> Limits:
 
 _judge = Judge(_limits)
 
-HANDLERS: Handlers = {OrderCreated: _judge.on_order_created}
+HANDLERS: Handlers = {OrderCreatedV2: _judge.on_order_created}
 
-SETS: SetHandlers = {OrderCreated: _judge.on_orders_created}
+SETS: SetHandlers = {OrderCreatedV2: _judge.on_orders_created}

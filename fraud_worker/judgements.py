@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from common.events import Event, OrderCreated
+from common.events import Event, OrderCreatedV2
 from common.statement import Statement, packed
 from fraud_worker.domain import Facts, Limits, customer_of, network_of
 
@@ -158,16 +158,16 @@ def _array(ids: Iterable[UUID]) -> str:
 
 def _row(event: Event) -> dict[str, object]:
     data = event.data
-    assert isinstance(data, OrderCreated)  # noqa: S101  # HANDLERS says so
+    assert isinstance(data, OrderCreatedV2)  # noqa: S101  # HANDLERS says so
     return {
         "order_id": event.subject,
         "placed_at": event.time,
-        "customer_email": data.customer_email,
-        "customer": customer_of(data.customer_email),
+        "customer_email": data.customer.email,
+        "customer": customer_of(data.customer.email),
         "client_ip": data.client_ip,
         "network": network_of(data.client_ip),
-        "currency": data.currency,
-        "total": data.total,
+        "currency": data.total.currency,
+        "total": data.total.amount,
         "pieces": sum(line.quantity for line in data.lines),
         "skus": len({line.sku for line in data.lines}),
         "event_id": event.id,

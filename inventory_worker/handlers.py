@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from common import events
 from common.consumer import Handlers, SetHandlers
 from common.errors import Transient
-from common.events import Event, OrderCancelled, OrderCreated, Quantity
+from common.events import Event, OrderCancelled, OrderCreatedV2, Quantity
 from common.kombu_topology import INVENTORY
 from common.outbox import append
 from inventory_worker.domain import Rejected, Reserved, Wanted, reserve
@@ -102,7 +102,7 @@ def _lines(quantities: Mapping[str, int]) -> tuple[Quantity, ...]:
 
 
 def _wanted(event: Event) -> list[Wanted]:
-    assert isinstance(event.data, OrderCreated)  # noqa: S101  # HANDLERS says so
+    assert isinstance(event.data, OrderCreatedV2)  # noqa: S101  # HANDLERS says so
     return [Wanted(line.sku, line.quantity) for line in event.data.lines]
 
 
@@ -141,8 +141,8 @@ def _event(cause: Event, sequence: int, data: events.Data) -> Event:
 
 
 HANDLERS: Handlers = {
-    OrderCreated: on_order_created,
+    OrderCreatedV2: on_order_created,
     OrderCancelled: on_order_cancelled,
 }
 
-SETS: SetHandlers = {OrderCreated: on_orders_created}
+SETS: SetHandlers = {OrderCreatedV2: on_orders_created}

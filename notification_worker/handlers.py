@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from common.errors import Permanent
-from common.events import Event, FraudSuspected, OrderCancelled, OrderConfirmed, OrderCreated
+from common.events import Event, FraudSuspected, OrderCancelled, OrderConfirmed, OrderCreatedV2
 from common.statement import Statement, packed
 from notification_worker import address
 from notification_worker.domain import OPERATOR, Kind, Status, kind_of_cancellation
@@ -78,9 +78,8 @@ def _record(session: Session, rows: list[dict[str, Any]]) -> None:
 
 
 def _row(event: Event, kind: Kind) -> dict[str, Any]:
-    context = msgspec.to_builtins(event.data)
-    # No mail shows it: no reason to keep it for as long.
-    context.pop("client_ip", None)
+    data = event.data
+    context = _ordered(data) if isinstance(data, OrderCreatedV2) else msgspec.to_builtins(data)
     return {
         "order_id": event.subject,
         "kind": kind,
@@ -96,6 +95,19 @@ def _status(event: Event) -> Status:
     return Status.HELD if event.replayed else Status.PENDING
 
 
+def _ordered(data: OrderCreatedV2) -> dict[str, Any]:
+    # As the templates show it, which is how the other events tell it.
+    return {
+        "customer_email": data.customer.email,
+        "currency": data.total.currency,
+        "total": data.total.amount,
+        "lines": [
+            {"sku": line.sku, "quantity": line.quantity, "unit_price": line.unit_price.amount}
+            for line in data.lines
+        ],
+    }
+
+
 def _recipient(customer_email: str) -> str:
     try:
         return address.ascii_domain(customer_email)
@@ -104,13 +116,13 @@ def _recipient(customer_email: str) -> str:
 
 
 HANDLERS: Mapping[type, Callable[[Session, Event], None]] = {
-    OrderCreated: on_order_created,
+    OrderCreatedV2: on_order_created,
     OrderConfirmed: on_order_confirmed,
     OrderCancelled: on_order_cancelled,
     FraudSuspected: on_fraud_suspected,
 }
 
 SETS: Mapping[type, Callable[[Session, Sequence[Event]], None]] = {
-    OrderCreated: on_orders_created,
+    OrderCreatedV2: on_orders_created,
     OrderConfirmed: on_orders_confirmed,
 }

@@ -69,6 +69,7 @@ def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
         cause=Cause(traceparent=g.traceparent, client_ip=client_address.of(request)),
         api_key=access.client(),
         key=header.idempotency_key,
+        created_as=settings.order_created_types[-1],
     )
     order, headers = placing.order, {}
     placed = intake_groups.of(current_app).place(placing)

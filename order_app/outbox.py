@@ -7,7 +7,19 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from common import events
-from common.events import Event, Line, OrderCancelled, OrderConfirmed, OrderCreated, Shortage
+from common.conversion import convert
+from common.events import (
+    Customer,
+    Event,
+    Line,
+    Money,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreated,
+    OrderCreatedV2,
+    PricedLine,
+    Shortage,
+)
 from common.kombu_topology import ORDER
 from common.outbox import append
 from order_app.domain import Order, Status
@@ -40,13 +52,19 @@ def record(
 
 
 def event_of(
-    order: Order, *, sequence: int, cause: Cause, shortages: tuple[Shortage, ...] = ()
+    order: Order,
+    *,
+    sequence: int,
+    cause: Cause,
+    shortages: tuple[Shortage, ...] = (),
+    created_as: str = OrderCreated.TYPE,
 ) -> Event:
     """Return the event that tells of the order's status.
 
-    `sequence` is the order's next; `shortages` are why it is CANCELLED, if for want of stock.
+    `sequence` is the order's next; `shortages` are why it is CANCELLED, if for want of stock;
+    `created_as` is the version that tells of a new one.
     """
-    return Event(
+    event = Event(
         source=ORDER.name,
         subject=order.id,
         sequence=sequence,
@@ -57,9 +75,12 @@ def event_of(
         time=order.decided_at or order.created_at,
         data=_fact(order, cause, shortages),
     )
+    return convert(event, created_as) if order.status is Status.PENDING else event
 
 
 def _fact(order: Order, cause: Cause, shortages: tuple[Shortage, ...]) -> events.Data:
+    if order.status is Status.PENDING:
+        return _created(order, cause)
     # The later events repeat what was ordered, so that no consumer must remember it.
     ordered: dict[str, Any] = {
         "customer_email": order.customer_email,
@@ -71,9 +92,22 @@ def _fact(order: Order, cause: Cause, shortages: tuple[Shortage, ...]) -> events
         ),
     }
     match order.status:
-        case Status.PENDING:
-            return OrderCreated(client_ip=cause.client_ip, **ordered)
         case Status.CONFIRMED:
             return OrderConfirmed(**ordered)
         case Status.CANCELLED:
             return OrderCancelled(reason=str(order.reason), shortages=shortages, **ordered)
+
+
+def _created(order: Order, cause: Cause) -> OrderCreatedV2:
+    def money(amount: int) -> Money:
+        return Money(amount=amount, currency=order.currency)
+
+    return OrderCreatedV2(
+        customer=Customer(email=order.customer_email),
+        total=money(order.total),
+        lines=tuple(
+            PricedLine(sku=line.sku, quantity=line.quantity, unit_price=money(line.unit_price))
+            for line in order.lines
+        ),
+        client_ip=cause.client_ip,
+    )

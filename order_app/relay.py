@@ -18,7 +18,7 @@ from order_app.sweep import sweep
 
 def start(settings: RelaySettings) -> Tick:
     """Return what one tick does until its deadline."""
-    relay = Relay.from_settings(ORDER, settings)
+    relay = Relay.from_settings(ORDER, settings, sent_as=settings.order_created_types)
     database = sessions(engine(settings))
 
     def tick(until: float) -> None:

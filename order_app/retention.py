@@ -7,6 +7,7 @@ from common.dedup_window import DedupWindow
 from common.retention import INBOX, OUTBOX, Kept, Retention
 from common.settings import ServiceSettings
 from order_app.models import IdempotencyKey
+from order_app.settings import PublishedVersions
 
 IDEMPOTENCY_KEYS = Kept(
     table=IdempotencyKey.metadata.tables[IdempotencyKey.__tablename__],
@@ -16,7 +17,7 @@ IDEMPOTENCY_KEYS = Kept(
 KEPT = (OUTBOX, INBOX, IDEMPOTENCY_KEYS)
 
 
-class RelaySettings(DedupWindow, ServiceSettings):
+class RelaySettings(PublishedVersions, DedupWindow, ServiceSettings):
     """What the process that publishes the outbox, and removes old rows, reads."""
 
     #: Days. A client that repeats a request later than this places a second order; none tries for a

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from common.errors import Permanent
-from common.events import Shortage
+from common.events import OrderCreated, Shortage
 from order_app import decisions, domain, idempotency
 from order_app.domain import Line, Order, Reason, Status
 from order_app.idempotency import Claim
@@ -56,10 +56,12 @@ def new_order(
     cause: Cause,
     api_key: str = "",
     key: str | None = None,
+    created_as: str = OrderCreated.TYPE,
 ) -> Placing:
     """Return a new order, PENDING for no longer than `deadline`, for the intake to write.
 
-    `key` is the idempotency key that the client with the API key `api_key` has given it.
+    `created_as` is the version of the event that tells of it. `key` is the idempotency key that the
+    client with the API key `api_key` has given it.
     """
     order = domain.place(
         uuid7(),
@@ -70,7 +72,8 @@ def new_order(
         deadline=deadline,
     )
     claim = Claim.of(api_key, key, json.dumps(asdict(placement))) if key else None
-    return Placing(order=order, event=event_of(order, sequence=1, cause=cause), claim=claim)
+    event = event_of(order, sequence=1, cause=cause, created_as=created_as)
+    return Placing(order=order, event=event, claim=claim)
 
 
 def placed_before(session: Session, claim: Claim) -> Order:

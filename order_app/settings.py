@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_settings import NoDecode
 
-from common.settings import DatabaseSettings
+from common import versions
+from common.kombu_topology import ORDER
+from common.settings import DatabaseSettings, Settings
 
 Currency = Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
 
@@ -15,7 +17,36 @@ def _split(value: object) -> object:
     return value.split(",") if isinstance(value, str) else value
 
 
-class ApiSettings(DatabaseSettings):
+def _said(label: str) -> str:
+    said = {versions.label(event_type): event_type for event_type in CREATED}
+    if label not in said:
+        raise ValueError(f"{label!r} is no version that this service says: {', '.join(said)}")
+    return label
+
+
+#: The versions of `order.created` that this service may publish, oldest first.
+CREATED = tuple(t for t in ORDER.says if t in versions.versions("order.created"))
+
+
+class PublishedVersions(Settings):
+    """In which versions the order service publishes a fact that has several."""
+
+    #: Of `order.created`: each order's event goes out in each of these, with one id. The first one
+    #: alone, until every consumer hears the second.
+    order_created_versions: Annotated[
+        tuple[Annotated[str, AfterValidator(_said)], ...],
+        NoDecode,
+        BeforeValidator(_split),
+        Field(min_length=1),
+    ] = ("v1",)
+
+    @property
+    def order_created_types(self) -> tuple[str, ...]:
+        """The event types of these versions, oldest first."""
+        return tuple(t for t in CREATED if versions.label(t) in self.order_created_versions)
+
+
+class ApiSettings(PublishedVersions, DatabaseSettings):
     """What the API reads; it never talks to the broker."""
 
     #: Seconds an order may be PENDING before it is cancelled. Longer than the retry tiers together,

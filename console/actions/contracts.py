@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from common import codec
 from console.compatibility import Change, changes
 from console.errors import ActionError
-from console.schema import Schema
+from console.schema import RETIRED, Schema
 
 
 def check(folder: Path) -> list[Change]:
@@ -19,10 +20,30 @@ def release(folder: Path) -> Iterator[str]:
     """Record the contracts in the code as released; yield the name of each that is not yet so."""
     released = _released(folder)
     for name, schema in codec.schemas().items():
-        if released.get(name) != schema:
-            text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-            (folder / f"{name}.json").write_text(text, encoding="utf-8")
+        before = released.get(name, {})
+        mark = {RETIRED: before[RETIRED]} if RETIRED in before else {}
+        if before != (now := schema | mark):
+            _write(folder / f"{name}.json", now)
             yield name
+
+
+def retire(folder: Path, event_type: str) -> str | None:
+    """Mark a type as retired, so that the code may lose it; return since which day it is.
+
+    None if it was never released: then there is nothing to mark.
+    """
+    schema = _released(folder).get(event_type)
+    if schema is None:
+        return None
+    marked = dict(schema)
+    day = marked.setdefault(RETIRED, datetime.now(UTC).date().isoformat())
+    _write(folder / f"{event_type}.json", marked)
+    return str(day)
+
+
+def _write(path: Path, schema: Schema) -> None:
+    text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8")
 
 
 def _released(folder: Path) -> dict[str, Schema]:

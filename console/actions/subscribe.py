@@ -117,7 +117,7 @@ def _copy(
     oldest = datetime.now(UTC) - STREAM_AGE
     messages = []
     for entry in entries:
-        if entry.message.headers.get("task") not in service.consumes:
+        if entry.message.headers.get("task") not in service.hears:
             continue
         past = PastEvent.of(entry)
         if past.time and past.time < oldest:

@@ -2,14 +2,18 @@
 
 import dataclasses
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import click
 
+from common.events import EVENTS
 from console.actions import contracts as actions
+from console.actions import retirement
 from console.compatibility import Change
+from console.settings import RetirementSettings, load_operator
 
-#: Exit status when a change is breaking.
+#: Exit status when a change is breaking, or a type is in use.
 BREAKING = 2
 
 _released = click.option(
@@ -21,9 +25,17 @@ _released = click.option(
 )
 
 
+def _known_type(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
+    # The first version has no number in its type, and people give it one.
+    event_type = value.removesuffix(".v1")
+    if event_type not in EVENTS:
+        raise click.BadParameter(f"{value} is no event type: {', '.join(EVENTS)}")
+    return event_type
+
+
 @click.group()
 def contracts() -> None:
-    """Compare the events' contracts with the released ones, and release them."""
+    """Compare the events' contracts with the released ones, release them, and retire one."""
 
 
 @contracts.command(epilog="Example: orderctl contracts check --json")
@@ -63,6 +75,52 @@ def release(ctx: click.Context, folder: Path) -> None:
         click.echo(f"released {name}")
     if not recorded:
         click.echo("contracts: nothing to release")
+
+
+@contracts.command(epilog="Example: orderctl contracts retire order.created.v1")
+@click.argument("event_type", metavar="TYPE", callback=_known_type)
+@click.option(
+    "--within",
+    "hours",
+    type=click.FloatRange(0, min_open=True),
+    default=24.0,
+    show_default=True,
+    help="Hours for which a consumer that has handled one still uses it.",
+)
+@_released
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def retire(
+    ctx: click.Context, event_type: str, *, hours: float, folder: Path, as_json: bool
+) -> None:
+    """Mark a type that nothing uses any more; exit with 2, and do not, if something does.
+
+    TYPE may say its version: order.created.v1 is order.created. Every message stays where it is,
+    but a look counts as a delivery of it. The code may lose a retired type.
+    """
+    settings = load_operator(RetirementSettings)
+    found = retirement.uses(settings, event_type, within=timedelta(hours=hours))
+    day = None if found.uses else actions.retire(folder, event_type)
+    if as_json:
+        document = {"type": event_type, "retired": not found.uses, "since": day}
+        click.echo(json.dumps(document | dataclasses.asdict(found), indent=2))
+    else:
+        _print_findings(event_type, found, day)
+    if found.uses:
+        ctx.exit(BREAKING)
+
+
+def _print_findings(event_type: str, found: retirement.Findings, day: str | None) -> None:
+    for use in found.uses:
+        click.echo(use)
+    for place in found.unseen:
+        click.echo(f"not seen: {place}")
+    if found.uses:
+        click.echo(f"{event_type} is in use, in {len(found.uses)} ways: not retired")
+    elif day is None:
+        click.echo(f"{event_type} is used by nothing, and was never released: remove it")
+    else:
+        click.echo(f"{event_type} is used by nothing: retired since {day}, the code may lose it")
 
 
 def _print(found: list[Change]) -> None:

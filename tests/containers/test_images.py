@@ -69,7 +69,7 @@ def test_an_event_comes_to_the_queues_of_its_consumers_and_to_no_other(stack: St
     for event_type in EVENTS:
         # Given how many messages each queue has
         before = {service.name: stack.vhost.depth(service.queue) for service in CONSUMERS}
-        publisher = next(s.name for s in SERVICES if event_type in s.publishes)
+        publisher = next(s.name for s in SERVICES if event_type in s.says)
 
         # When an event of a type is published
         report = _publish(stack, publisher, [Outgoing(uuid4(), event_type, "{}", uuid4())])
@@ -78,7 +78,7 @@ def test_an_event_comes_to_the_queues_of_its_consumers_and_to_no_other(stack: St
         # Then each service that consumes it has one more
         after = {service.name: stack.vhost.depth(service.queue) for service in CONSUMERS}
         assert after == {
-            service.name: before[service.name] + (event_type in service.consumes)
+            service.name: before[service.name] + (event_type in service.hears)
             for service in CONSUMERS
         }, event_type
 

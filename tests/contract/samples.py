@@ -10,13 +10,17 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from common.events import (
+    Customer,
     Data,
     Event,
     FraudSuspected,
     Line,
+    Money,
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
+    OrderCreatedV2,
+    PricedLine,
     Quantity,
     Shortage,
     StockRejected,
@@ -49,6 +53,10 @@ def _event(
     )
 
 
+def _eur(amount: int) -> Money:
+    return Money(amount=amount, currency="EUR")
+
+
 def _id(number: int) -> UUID:
     return UUID(f"0199c1a0-0000-7000-8000-{number:012x}")
 
@@ -75,6 +83,21 @@ SAMPLES: Mapping[str, Event] = {
             currency="EUR",
             total=19800,
             lines=_LINES,
+            client_ip="192.0.2.7",
+        ),
+    ),
+    # The same order as another contract tells it: with the same id, where both are sent.
+    "order.created.v2.v1": _event(
+        7,
+        "order",
+        1,
+        OrderCreatedV2(
+            customer=Customer(email="ada@example.com"),
+            total=_eur(19800),
+            lines=(
+                PricedLine(sku="CHAIR-1", quantity=2, unit_price=_eur(9900)),
+                PricedLine(sku="TISCH-Ö", quantity=1, unit_price=_eur(0)),
+            ),
             client_ip="192.0.2.7",
         ),
     ),

@@ -183,6 +183,6 @@ def test_each_service_has_an_operation_for_all_that_it_says_and_hears() -> None:
     assert written == {
         (service.name, action, event_type)
         for service in SERVICES
-        for action, types in (("send", service.publishes), ("receive", service.consumes))
+        for action, types in (("send", service.says), ("receive", service.hears))
         for event_type in types
     }

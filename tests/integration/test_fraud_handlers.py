@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from common import codec, db
 from common.consumer import Delivery, Handlers, Item, SetHandlers, receive, receive_batch
 from common.db import BY_KEY, Sessions, transaction
-from common.events import Event, FraudSuspected, Line, OrderCreated
+from common.events import Event, FraudSuspected, Line, OrderCreated, OrderCreatedV2
 from common.outbox import outbox
 from fraud_worker.domain import Limits
 from fraud_worker.handlers import Judge
@@ -30,8 +30,8 @@ LIMITS = Limits(
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 judge = Judge(lambda: LIMITS)
-HANDLERS: Handlers = {OrderCreated: judge.on_order_created}
-SETS: SetHandlers = {OrderCreated: judge.on_orders_created}
+HANDLERS: Handlers = {OrderCreatedV2: judge.on_order_created}
+SETS: SetHandlers = {OrderCreatedV2: judge.on_orders_created}
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from sqlalchemy import func, select
 
 from common import codec, migrations
 from common.consumer import receive
+from common.conversion import convert
 from common.db import Sessions, transaction
-from common.events import Event, Line, OrderCancelled, OrderCreated
+from common.events import Event, Line, OrderCancelled, OrderCreated, OrderCreatedV2
 from common.outbox import outbox
 from inventory_worker import stock
 from inventory_worker.handlers import HANDLERS
@@ -42,6 +43,10 @@ def created(order_id: UUID, **lines: int) -> Event:
         lines=tuple(Line(sku=sku, quantity=n, unit_price=1) for sku, n in lines.items()),
     )
     return Event(source="order", subject=order_id, sequence=1, traceparent="00-1-2-01", data=data)
+
+
+def in_version_2(event: Event) -> Event:
+    return convert(event, OrderCreatedV2.TYPE)
 
 
 def cancelled(order_id: UUID) -> Event:
@@ -173,7 +178,7 @@ def test_several_orders_in_one_transaction_see_each_other(inventory_database: Se
 
     with transaction(inventory_database) as session:
         for order in orders:
-            HANDLERS[OrderCreated](session, created(order, A=2))
+            HANDLERS[OrderCreatedV2](session, in_version_2(created(order, A=2)))
         HANDLERS[OrderCancelled](session, cancelled(orders[0]))
 
     assert [status(inventory_database, order) for order in orders] == [

@@ -113,7 +113,7 @@ def told(sessions: Sessions, order_id: UUID) -> list[Event]:
 
 
 def test_the_handlers_are_what_the_topology_says_the_service_consumes() -> None:
-    assert {contract.TYPE for contract in HANDLERS} == set(ORDER.consumes)
+    assert {contract.TYPE for contract in HANDLERS} == set(ORDER.hears)
 
 
 def test_a_placed_order_and_its_event_are_stored_together(order_database: Sessions) -> None:

@@ -32,7 +32,7 @@ from tests.support.infrastructure import Infrastructure
 from tests.support.vhosts import Vhost, fresh_vhost
 
 TOPOLOGY: Topology = topology()
-EVENT_TYPES = sorted({event_type for s in SERVICES for event_type in s.publishes})
+EVENT_TYPES = sorted({event_type for s in SERVICES for event_type in s.says})
 QUEUES = sorted(queue.name for queue in TOPOLOGY.queues)
 EXCHANGES = sorted(exchange.name for exchange in TOPOLOGY.exchanges)
 #: RabbitMQ's own, which every vhost has; the first one, without a name, leads to every queue.
@@ -105,7 +105,7 @@ def allowed() -> dict[str, set[Operation]]:
         "replayer": {*read("orders.stream"), ("publish to", "")},
     }
     for service in SERVICES:
-        says = {("publish event", event_type) for event_type in service.publishes}
+        says = {("publish event", event_type) for event_type in service.says}
         retries = {("publish to", f"{service.name}.retry")} if service.consumes else set()
         tells = {("publish to", "celeryev")} if service.consumes else set()
         hears = read(f"{service.name}.queue") if service.consumes else set()

@@ -26,7 +26,20 @@ SHORTAGES = st.lists(
     st.builds(events.Shortage, sku=SKUS, requested=COUNTS, available=NUMBERS), max_size=5
 ).map(tuple)
 ORDERED = {"customer_email": TEXTS, "currency": TEXTS, "total": NUMBERS, "lines": LINES}
+MONEY = st.builds(events.Money, amount=NUMBERS, currency=st.just("EUR"))
+PRICED = st.lists(
+    st.builds(events.PricedLine, sku=SKUS, quantity=COUNTS, unit_price=MONEY),
+    min_size=1,
+    max_size=5,
+).map(tuple)
 DATA = st.one_of(
+    st.builds(
+        events.OrderCreatedV2,
+        customer=st.builds(events.Customer, email=TEXTS),
+        total=MONEY,
+        lines=PRICED,
+        client_ip=st.none() | TEXTS,
+    ),
     st.builds(events.OrderCreated, **ORDERED),
     st.builds(events.OrderConfirmed, **ORDERED),
     st.builds(events.OrderCancelled, reason=TEXTS, shortages=SHORTAGES, **ORDERED),

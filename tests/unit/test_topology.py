@@ -15,6 +15,7 @@ import certifi
 import pytest
 from kombu.entity import Queue
 
+from common.conversion import understood
 from common.events import EVENTS as CONTRACTS
 from common.kombu_topology import (
     ANALYTICS,
@@ -40,13 +41,14 @@ from common.kombu_topology import (
     event_queue,
     topology,
 )
+from common.versions import versions
 from deploy.local.programs import PROGRAMS
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = [service.package for service in SERVICES]
 SOURCES = ("common", "celeryconfig", "monitor", "scheduler", "console", "deploy", *PACKAGES)
 
-EVERY_TYPE = sorted(CONTRACTS)
+EVERY_TYPE = sorted(t for t in CONTRACTS if versions(t)[-1] == t)
 
 
 @pytest.fixture(scope="module")
@@ -73,17 +75,23 @@ def bindings_of(whole: Topology, queue: str) -> set[tuple[str, str]]:
 def test_an_event_is_published_by_exactly_one_service_and_consumed_by_another(
     event_type: str,
 ) -> None:
-    publishers = {s.name for s in SERVICES if event_type in s.publishes}
-    consumers = {s.name for s in SERVICES if event_type in s.consumes}
+    publishers = {s.name for s in SERVICES if event_type in s.says}
+    consumers = {s.name for s in SERVICES if event_type in s.hears}
 
     assert len(publishers) == 1
     assert consumers - publishers == consumers != set()
 
 
+def test_an_older_version_is_heard_only_if_it_is_published() -> None:
+    for event_type in CONTRACTS.keys() - set(EVERY_TYPE):
+        publishers = [s.name for s in SERVICES if event_type in s.says]
+        assert len(publishers) == 1 or not any(event_type in s.hears for s in SERVICES)
+
+
 def test_services_speak_of_nothing_but_known_events_and_of_each_once() -> None:
     for service in SERVICES:
-        assert set(service.publishes) | set(service.consumes) <= set(CONTRACTS)
-        for types in (service.publishes, service.consumes, service.ticks):
+        assert set(service.says) | set(service.hears) <= set(CONTRACTS)
+        for types in (service.says, service.hears, service.ticks):
             assert len(set(types)) == len(types)
 
 
@@ -91,7 +99,12 @@ def test_services_speak_of_nothing_but_known_events_and_of_each_once() -> None:
 def test_a_service_has_a_handler_for_exactly_what_it_consumes(service: Service) -> None:
     handlers = importlib.import_module(f"{service.package}.handlers").HANDLERS
 
-    assert sorted(contract.TYPE for contract in handlers) == sorted(service.consumes)
+    taken = [event_type for contract in handlers for event_type in understood(contract)]
+    assert set(taken) >= set(service.hears)
+    assert len(set(taken)) == len(taken)
+    # in the newest version only, and none whose every version is unheard
+    assert all(versions(contract.TYPE)[-1] == contract.TYPE for contract in handlers)
+    assert all(set(understood(contract)) & set(service.hears) for contract in handlers)
     assert all(CONTRACTS[contract.TYPE] is contract for contract in handlers)
 
 
@@ -152,7 +165,7 @@ def test_an_event_queue_loses_nothing(whole: Topology, service: Service) -> None
 def test_an_event_queue_gets_exactly_what_its_service_consumes(
     whole: Topology, service: Service
 ) -> None:
-    assert bindings_of(whole, service.queue) == {(EVENTS.name, t) for t in service.consumes}
+    assert bindings_of(whole, service.queue) == {(EVENTS.name, t) for t in service.hears}
 
 
 @pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
@@ -236,6 +249,7 @@ def test_a_new_subscriber_changes_nothing_for_the_others(whole: Topology) -> Non
     assert {
         "gifts.retry",
         Binding(exchange=EVENTS.name, queue="gifts.queue", routing_key="order.created"),
+        Binding(exchange=EVENTS.name, queue="gifts.queue", routing_key="order.created.v2"),
     } < new
     for thing in new:
         name = thing[0] if isinstance(thing, tuple) else getattr(thing, "queue", None) or thing
@@ -260,7 +274,7 @@ def test_a_service_that_only_speaks_has_no_queue_for_events() -> None:
 
 
 def test_the_stream_keeps_exactly_what_some_service_consumes(whole: Topology) -> None:
-    consumed = {event_type for service in SERVICES for event_type in service.consumes}
+    consumed = {event_type for service in SERVICES for event_type in service.hears}
 
     assert bindings_of(whole, STREAM) == {(EVENTS.name, t) for t in consumed}
 
@@ -321,7 +335,7 @@ RIGHTS = {
             ({service.queue} if service.consumes else set())
             | ({STREAM} if service is ANALYTICS else set())
             | {service.tick_queue(tick) for tick in service.ticks},
-            set(service.publishes),
+            set(service.says),
         )
         for service in SERVICES
     },
@@ -451,7 +465,7 @@ def test_a_services_worker_reads_its_own_queue_and_runs_what_it_consumes(
     worker = processes[f"{service.package}.worker"]
 
     assert worker["queues"] == [service.queue]
-    assert sorted(worker["tasks"]) == sorted(service.consumes)
+    assert set(worker["tasks"]) >= set(service.hears)
     assert worker["schedule"] == {}
 
 

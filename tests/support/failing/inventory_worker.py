@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from common.celery_worker import make_worker
 from common.errors import Permanent, Transient
-from common.events import Event, OrderCreated
+from common.events import Event, OrderCreatedV2
 from common.kombu_topology import INVENTORY
 from common.settings import ServiceSettings
 from inventory_worker import handlers
@@ -22,7 +22,7 @@ from inventory_worker import handlers
 def on_order_created(session: Session, event: Event) -> None:
     """Fail as asked, else do what the inventory does."""
     attempt = _note(event)
-    match cast(OrderCreated, event.data).customer_email.split("@")[0]:
+    match cast(OrderCreatedV2, event.data).customer.email.split("@")[0]:
         case "always":
             raise Transient("the shelf is locked")
         case "twice" if attempt <= 2:
@@ -45,7 +45,7 @@ def _note(event: Event) -> int:
 
 app = make_worker(
     INVENTORY,
-    {**handlers.HANDLERS, OrderCreated: on_order_created},
+    {**handlers.HANDLERS, OrderCreatedV2: on_order_created},
     ServiceSettings,
     config="celeryconfig.inventory",
 )

@@ -1,0 +1,157 @@
+"""Who still uses an event type: looks at the code, the broker, and every service's database."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, select
+
+from common.inbox import inbox
+from common.kombu_topology import EVENTS, ONLOOKER_QUEUE, SERVICES, UNLIMITED, Service
+from common.outbox import outbox
+from console.broker_connection import connected
+from console.broker_state import BrokerState, Object
+from console.management import Management
+from console.queue_look import Look, look_at_queue, look_at_stream
+from console.service_database import transaction
+from console.settings import RetirementSettings
+
+#: Queues that are none of the topology's, and hold no events: of onlookers, and of Celery itself.
+_FOREIGN = re.compile(rf"{ONLOOKER_QUEUE}|(.*\.)?celery\.pidbox")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """One place that still uses a type; `count` messages, rows or events of it, if it has some."""
+
+    #: `code`, `right`, `binding`, `outbox`, `queue`, `stream` or `consumer`.
+    kind: str
+    place: str
+    text: str
+    count: int | None = None
+
+    def __str__(self) -> str:
+        """Return it as one line."""
+        return f"{self.kind} {self.place}: {self.text}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What still uses a type, and what could not be seen."""
+
+    uses: tuple[Use, ...]
+    #: In words. What is in a worker's hands is told, and does not count as a use: it is handled in
+    #: a moment, and its consumer is then seen.
+    unseen: tuple[str, ...]
+
+
+def uses(
+    settings: RetirementSettings,
+    event_type: str,
+    *,
+    within: timedelta,
+    services: Sequence[Service] = SERVICES,
+) -> Findings:
+    """Return everything that uses a type, looking at messages without taking any.
+
+    A consumer uses it if it has handled one of it within that time.
+    """
+    # What could bring more of them first, so that nothing comes behind the look at the queues.
+    found = [*_code(event_type, services)]
+    with Management(settings) as broker:
+        state = BrokerState.read(broker)
+    found += [*_rights(event_type, state, settings), *_bindings(event_type, state)]
+    for service in services:
+        if service.publishes:
+            found += _outbox(event_type, settings, service)
+    unseen = list[str]()
+    ticks = {service.tick_queue(tick) for service in services for tick in service.ticks}
+    with connected(settings, confirm_publish=True) as connection:
+        for name, queue in sorted(state.queues.items()):
+            if name in ticks or _FOREIGN.fullmatch(name):
+                continue
+            is_stream = queue["type"] == "stream"
+            now = datetime.now(UTC)
+            look = (
+                look_at_stream(connection, name, now=now)
+                if is_stream
+                else look_at_queue(connection, name, limited=_is_limited(queue))
+            )
+            found += _messages(event_type, name, look, is_stream=is_stream)
+            if held := int(queue.get("messages_unacknowledged") or 0) * (not is_stream):
+                unseen.append(f"{name}: some {held} in the hands of a consumer")
+    for service in services:
+        if service.consumes:
+            found += _consumer(event_type, settings, service, within)
+    return Findings(uses=tuple(found), unseen=tuple(unseen))
+
+
+def _code(event_type: str, services: Sequence[Service]) -> Iterator[Use]:
+    for service in services:
+        if event_type in service.says:
+            yield Use(kind="code", place=service.name, text="publishes it, by the topology")
+        if event_type in service.hears:
+            yield Use(kind="code", place=service.name, text="consumes it, by the topology")
+
+
+def _rights(event_type: str, state: BrokerState, settings: RetirementSettings) -> Iterator[Use]:
+    for (user, exchange), right in sorted(state.topic_permissions.items()):
+        may = exchange == EVENTS.name and re.search(right["write"], event_type)
+        if may and user != settings.broker_admin_user:
+            yield Use(kind="right", place=f"user {user}", text="may publish it")
+
+
+def _bindings(event_type: str, state: BrokerState) -> Iterator[Use]:
+    for binding in state.bindings:
+        key = binding["routing_key"]
+        if binding["source"] == EVENTS.name and _matches(key, event_type):
+            text = "would get it" if key == event_type else f"would get it, by {key}"
+            yield Use(kind="binding", place=binding["destination"], text=text)
+
+
+def _matches(pattern: str, key: str) -> bool:
+    """Whether a topic exchange sends this routing key to who is bound by the pattern."""
+    words = {"*": r"\.[^.]*", "#": r"(\.[^.]*)*"}
+    parts = [words.get(word, rf"\.{re.escape(word)}") for word in pattern.split(".")]
+    return re.fullmatch("".join(parts), f".{key}") is not None
+
+
+def _outbox(event_type: str, settings: RetirementSettings, service: Service) -> Iterator[Use]:
+    query = select(func.count()).where(outbox.c.sent_at.is_(None), outbox.c.type == event_type)
+    with transaction(settings, service) as session:
+        count = session.scalar(query.select_from(outbox)) or 0
+    if count:
+        yield Use(kind="outbox", place=service.name, text=f"{count} unsent", count=count)
+
+
+def _is_limited(queue: Object) -> bool:
+    return bool(queue["arguments"].get("x-delivery-limit") != UNLIMITED)
+
+
+def _messages(event_type: str, name: str, look: Look, *, is_stream: bool) -> Iterator[Use]:
+    kind = "stream" if is_stream else "queue"
+    if count := look.types[event_type]:
+        since = look.oldest.get(event_type)
+        text = f"{count} messages" + (
+            f", the oldest of {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
+        )
+        yield Use(kind=kind, place=name, text=text, count=count)
+    if look.unseen:
+        seen = look.types.total()
+        text = f"{look.unseen} or more messages could not be seen, after {seen}: they may be of it"
+        yield Use(kind=kind, place=name, text=text)
+
+
+def _consumer(
+    event_type: str, settings: RetirementSettings, service: Service, within: timedelta
+) -> Iterator[Use]:
+    recent = inbox.c.handled_at > func.now() - within
+    query = select(func.count(), func.max(inbox.c.handled_at)).where(
+        recent, inbox.c.type == event_type
+    )
+    with transaction(settings, service) as session:
+        count, last = session.execute(query).one()
+    if count:
+        text = f"handled {count}, the last at {last.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        yield Use(kind="consumer", place=service.name, text=text, count=count)

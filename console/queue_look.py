@@ -1,0 +1,133 @@
+"""What is in a queue or a stream, by event type; every message stays where it is.
+
+A quorum queue counts each look as a delivery, and parks a message that was delivered too often. So
+what was looked at several times already is put back as a copy, whose count begins again.
+"""
+
+from collections import Counter, deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from amqp import Channel, Message
+from amqp.exceptions import MessageNacked
+from kombu.connection import Connection
+
+from common.kombu_topology import DELIVERY_LIMIT
+
+#: Messages that are taken at once: all of them are returned together, and so in their order.
+LIMIT = 10_000
+
+#: Deliveries before this one from which on a message goes back as a copy, to the end of its queue:
+#: two below `DELIVERY_LIMIT`, so that looking parks nothing.
+LOOKS = DELIVERY_LIMIT - 2
+
+#: The broker's own counts.
+_COUNT = "x-delivery-count"
+_COUNTS = (_COUNT, "x-acquired-count")
+
+#: Messages of a stream that are read: a minute or two.
+STREAM_LIMIT = 1_000_000
+
+#: Seconds to wait for the next message. When it does not come, somebody else has taken it, or it is
+#: the end of the stream.
+_DELIVERY_TIMEOUT = 3
+_STREAM_PREFETCH = 1_000
+
+
+@dataclass(kw_only=True)
+class Look:
+    """How many messages of each event type were seen; `unseen` are there, too."""
+
+    types: Counter[str] = field(default_factory=Counter)
+    unseen: int = 0
+    #: When the oldest message of each type was published, to the second, if it says so.
+    oldest: dict[str, datetime] = field(default_factory=dict)
+
+    def note(self, message: Message) -> None:
+        """Count a message."""
+        event_type = str((message.headers or {}).get("task"))
+        self.types[event_type] += 1
+        if isinstance(seconds := message.properties.get("timestamp"), int):
+            self.oldest.setdefault(event_type, datetime.fromtimestamp(seconds, UTC))
+
+
+def look_at_queue(connection: Connection, queue: str, *, limited: bool = True) -> Look:
+    """Look at the messages of a queue that are ready, the oldest first, at most `LIMIT`.
+
+    Without a delivery limit there is nothing to begin again.
+    """
+    with connection.channel() as channel:
+        depth: int = channel.queue_declare(queue, passive=True).message_count
+        taken = _take(channel, queue, min(depth, LIMIT))
+        look = Look(unseen=depth - len(taken))
+        for message in taken:
+            look.note(message)
+            if limited and int(message.headers.get(_COUNT, 0)) >= LOOKS:
+                _begin_again(channel, queue, message)
+        # Its end puts back what was taken.
+    return look
+
+
+def _begin_again(channel: Channel, queue: str, message: Message) -> None:
+    kept = {name: value for name, value in message.headers.items() if name not in _COUNTS}
+    # The broker takes no `user_id` but the publisher's.
+    others = {
+        name: value
+        for name, value in message.properties.items()
+        if name not in ("application_headers", "user_id")
+    }
+    copy = Message(message.body, application_headers=kept, **others)
+    # A queue that is full takes no copy: then the message is returned as the others are.
+    with suppress(MessageNacked):
+        channel.basic_publish(copy, routing_key=queue, mandatory=True, confirm_timeout=15)
+        channel.basic_ack(message.delivery_tag)
+
+
+def look_at_stream(connection: Connection, stream: str, *, now: datetime) -> Look:
+    """Read a stream from its oldest message to what was published `now`, at most `STREAM_LIMIT`.
+
+    `unseen` is then 1: more may follow.
+    """
+    look, arrived = Look(), deque[Message]()
+    with connection.channel() as channel:
+        channel.basic_qos(0, _STREAM_PREFETCH, False)
+        # A stream has no consumer without acknowledgements; they take nothing out of it.
+        first = {"x-stream-offset": "first"}
+        channel.basic_consume(stream, callback=arrived.append, arguments=first)
+        for _ in range(STREAM_LIMIT):
+            if not _arrives(channel, arrived):
+                return look
+            message = arrived.popleft()
+            look.note(message)
+            if _published_after(message, now):
+                return look
+            if not arrived:
+                channel.basic_ack(message.delivery_tag, multiple=True)
+    look.unseen = 1
+    return look
+
+
+def _take(channel: Channel, queue: str, count: int) -> list[Message]:
+    # One consumer and not basic.get: what it holds returns to the queue in its order. It is given
+    # no more than it takes, and workers come first.
+    arrived, taken = deque[Message](), list[Message]()
+    if count:
+        channel.basic_qos(0, count, False)
+        channel.basic_consume(queue, callback=arrived.append, arguments={"x-priority": -1})
+    while len(taken) < count and _arrives(channel, arrived):
+        taken.append(arrived.popleft())
+    return taken
+
+
+def _arrives(channel: Channel, arrived: deque[Message]) -> bool:
+    with suppress(TimeoutError):
+        while not arrived:
+            channel.connection.drain_events(timeout=_DELIVERY_TIMEOUT)
+    return bool(arrived)
+
+
+def _published_after(message: Any, moment: datetime) -> bool:
+    seconds = message.properties.get("timestamp")
+    return isinstance(seconds, int) and datetime.fromtimestamp(seconds, UTC) > moment

@@ -1,0 +1,205 @@
+"""A move from one version of an event to the next, while orders flow: see docs/events.md.
+
+The notification service runs the code of before for half of the way, beside an inventory that hears
+the new version only.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from threading import Event as Flag
+from threading import Thread
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION, ORDER, STREAM
+from console.actions import topology
+from console.actions.retirement import uses
+from tests.integration.test_relay import bind, unbind
+from tests.integration.test_retire import TestSettings
+from tests.support.eventually import eventually
+from tests.support.migrated import MIGRATED, services_are
+from tests.support.stack import Stack
+
+V1, V2 = "order.created", "order.created.v2"
+
+#: Orders that are placed in each step of the move, at least.
+ORDERS = 12
+
+
+class Customers:
+    """They place one order after the other, and try again when nobody answers."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._done = Flag()
+        self._thread = Thread(target=self._order)
+        self.placed: list[str] = []
+
+    @contextmanager
+    def ordering(self) -> Iterator["Customers"]:
+        """Let them order during the block."""
+        self._thread.start()
+        try:
+            yield self
+        finally:
+            self._done.set()
+            self._thread.join()
+
+    def go_on(self) -> list[str]:
+        """Wait until they have placed some more; returns the orders that came in this time."""
+        before = len(self.placed)
+
+        def more() -> None:
+            assert self._thread.is_alive()
+            assert len(self.placed) >= before + ORDERS
+
+        eventually(more, within=60)
+        # The first of them may be from before.
+        return self.placed[before + 1 :]
+
+    def _order(self) -> None:
+        while not self._done.wait(0.05):
+            key = {"Idempotency-Key": str(uuid4())}
+            while True:
+                try:
+                    answer = self._stack.post_order(("TEA", 1), headers=key)
+                except httpx.TransportError:
+                    # The API is being replaced: was it placed? The key tells.
+                    self._done.wait(0.1)
+                    continue
+                break
+            assert answer.status_code == 201, answer.text
+            self.placed.append(answer.json()["id"])
+
+
+def publish(stack: Stack, program: str, versions: str) -> None:
+    """Replace a process of the order service by one that is set to these versions."""
+    stack.extra["ORDER_CREATED_VERSIONS"] = versions
+    stack.ask_to_end(program)
+    stack.start(program)
+
+
+def handled_as(stack: Stack, service: str, orders: list[str]) -> set[str]:
+    """Wait until a service has handled these orders; returns in which versions they came."""
+
+    def types() -> list[str]:
+        found = stack.execute(
+            service,
+            "SELECT type FROM inbox"
+            " WHERE type LIKE 'order.created%' AND subject::text = ANY (:orders)",
+            orders=orders,
+        )
+        assert len(found) == len(orders)
+        return found
+
+    return set(eventually(types, within=60))
+
+
+@pytest.mark.timeout(300)
+def test_consumers_and_publisher_move_to_a_new_version_while_orders_flow(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a system in which nobody hears the second version, and a consumer that does not know it
+    stack.stock(TEA=100_000)
+    for queue in (INVENTORY.queue, NOTIFICATION.queue, FRAUD.queue, STREAM):
+        unbind(stack.vhost, queue, V2)
+    unbind(stack.vhost, FRAUD.queue, V1)  # which has no part in this
+    stack.start("api", "order-worker", "order-relay", "inventory-worker", "inventory-relay", "beat")
+    stack.start("notification-worker", module="tests.support.before_versions.notification_worker")
+
+    with Customers(stack).ordering() as customers:
+        orders = customers.go_on()
+        assert handled_as(stack, "inventory", orders) == {V1}
+        assert handled_as(stack, "notification", orders) == {V1}
+
+        # When one consumer is bound to both, and both are published
+        bind(stack.vhost, INVENTORY.queue, V2)
+        bind(stack.vhost, STREAM, V2)
+        customers.go_on()
+        publish(stack, "order-relay", "v1,v2")
+        orders = customers.go_on()
+        # Then either version is the first
+        assert handled_as(stack, "inventory", orders) <= {V1, V2}
+        assert handled_as(stack, "notification", orders) == {V1}
+
+        # When it hears the new one only, beside one that hears the old one only
+        unbind(stack.vhost, INVENTORY.queue, V1)
+        orders = customers.go_on()
+        assert handled_as(stack, "inventory", orders) == {V2}
+        assert handled_as(stack, "notification", orders) == {V1}
+
+        # When the other one's code is replaced, and follows
+        stack.start("notification-worker", alias="new-notification-worker")
+        stack.ask_to_end("notification-worker")
+        customers.go_on()
+        bind(stack.vhost, NOTIFICATION.queue, V2)
+        customers.go_on()
+        unbind(stack.vhost, NOTIFICATION.queue, V1)
+        unbind(stack.vhost, STREAM, V1)
+        # Then nobody hears what is still published, and nothing waits for it
+        orders = customers.go_on()
+        assert handled_as(stack, "notification", orders) == {V2}
+
+        # When the old one is no longer published, nor allowed
+        publish(stack, "order-relay", "v2")
+        publish(stack, "api", "v2")
+        services_are(monkeypatch)
+        list(topology.apply(stack.broker_admin))
+        orders = customers.go_on()
+        assert handled_as(stack, "inventory", orders) == {V2}
+        assert handled_as(stack, "notification", orders) == {V2}
+
+        # Then nothing uses it any more but history, and then nothing
+        eventually(lambda: assert_equal(users(stack), {("stream", STREAM)}), within=60)
+        stack.vhost.request("DELETE", f"/queues/{stack.vhost.name}/{STREAM}")
+        list(topology.apply(stack.broker_admin))
+        eventually(lambda: assert_equal(users(stack), set()), within=60)
+        customers.go_on()
+
+    assert_each_order_had_one_effect(stack, customers.placed)
+
+
+def users(stack: Stack) -> set[tuple[str, str]]:
+    settings = TestSettings(
+        **stack.broker_admin.model_dump(),
+        database_port=stack.servers.postgres_port,
+        database_ca_file=stack.servers.ca_file,
+        names={name: str(database.url.database) for name, database in stack.databases.items()},
+        postgres_password=stack.servers.postgres_password,
+    )
+    found = uses(settings, V1, within=timedelta(seconds=1), services=MIGRATED)
+    return {(use.kind, use.place) for use in found.uses}
+
+
+def assert_each_order_had_one_effect(stack: Stack, placed: list[str]) -> None:
+    assert len(placed) == len(set(placed))
+
+    def all_decided() -> None:
+        confirmed = stack.execute("order", "SELECT id::text FROM orders WHERE status = 'CONFIRMED'")
+        assert sorted(confirmed) == sorted(placed)
+
+    # nothing is lost
+    eventually(all_decided, within=60)
+    assert set(handled_as(stack, "notification", placed)) == {V1, V2}
+    mails = "SELECT order_id::text FROM notifications WHERE kind = 'received'"
+    eventually(lambda: assert_equal(sorted(stack.execute("notification", mails)), sorted(placed)))
+    # or doubled
+    assert stack.reserved("TEA") == len(placed)
+    for service in ("inventory", "notification"):
+        events = stack.execute(
+            service, "SELECT subject::text FROM inbox WHERE type LIKE 'order.created%'"
+        )
+        assert sorted(events) == sorted(placed)
+        # or delayed
+        assert set(stack.execute(service, "SELECT attempts FROM inbox")) == {1}
+    assert stack.execute("order", "SELECT id FROM outbox WHERE unroutable_reason IS NOT NULL") == []
+    assert '"message":"unroutable"' not in stack.log("order-relay")
+    for service in (ORDER, INVENTORY, NOTIFICATION):
+        assert stack.vhost.depth(service.parking_lot) == 0
+
+
+def assert_equal(found: object, expected: object) -> None:
+    assert found == expected

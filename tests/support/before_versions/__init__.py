@@ -1,0 +1,1 @@
+"""A worker from before `order.created` had a second version."""

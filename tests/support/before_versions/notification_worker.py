@@ -1,0 +1,44 @@
+"""The notification service's worker as it was: it knows the first version, and parks any other."""
+
+from typing import cast
+
+import msgspec
+from sqlalchemy.orm import Session
+
+from common.celery_worker import make_worker
+from common.events import Event, OrderCancelled, OrderConfirmed, OrderCreated
+from common.kombu_topology import NOTIFICATION
+from common.settings import ServiceSettings
+from common.statement import packed
+from notification_worker import handlers
+from notification_worker.domain import Kind
+
+
+def on_order_created(session: Session, event: Event) -> None:
+    """Tell the customer that the order has arrived."""
+    data = cast(OrderCreated, event.data)
+    row = {
+        "order_id": event.subject,
+        "kind": Kind.RECEIVED,
+        "sequence": event.sequence,
+        "recipient": data.customer_email,
+        "context": {
+            "currency": data.currency,
+            "total": data.total,
+            "lines": msgspec.to_builtins(data.lines),
+        },
+        "traceparent": event.traceparent,
+    }
+    handlers._RECORD.run(session, packed([row]))
+
+
+app = make_worker(
+    NOTIFICATION,
+    {
+        OrderCreated: on_order_created,
+        OrderConfirmed: handlers.on_order_confirmed,
+        OrderCancelled: handlers.on_order_cancelled,
+    },
+    ServiceSettings,
+    config="celeryconfig.notification",
+)
