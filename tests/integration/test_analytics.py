@@ -23,6 +23,7 @@ from analytics_worker.reading import Reader
 from analytics_worker.replay import Rebuilt, Replay, ReplayError
 from common import codec, db
 from common.db import Sessions, transaction
+from common.event_message import task_headers
 from common.events import (
     Data,
     Event,
@@ -33,7 +34,6 @@ from common.events import (
     StockReserved,
 )
 from common.kombu_topology import EVENTS, STREAM, stream
-from common.publisher import task_headers
 from common.stream import Start
 from console.orderctl import main
 from console.settings import ReplaySettings, load_operator

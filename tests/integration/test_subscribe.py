@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 from kombu.message import Message
 
 from common import codec
+from common.event_message import task_headers
 from common.events import Data, Event, Line, OrderCancelled, OrderCreated
 from common.kombu_topology import EVENTS, FRAUD, STREAM
-from common.publisher import task_headers
 from console import copies
 from console.actions import subscribe as actions
 from console.orderctl import main
