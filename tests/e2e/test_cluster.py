@@ -20,8 +20,9 @@ RATE = 20
 
 @pytest.fixture
 def nodes(pytestconfig: pytest.Config) -> Iterator[Cluster]:
-    if pytestconfig.getoption("infrastructure") == "containers":
-        pytest.skip("three nodes are processes of this machine")
+    if not pytestconfig.getoption("cluster"):
+        # On a machine with ten times more to do than it can, ticks were seen to end with the node.
+        pytest.skip("NOT RUN, three nodes on a busy machine: --cluster")
     own = own_state(pytestconfig.getoption("state"))
     with cluster(own.with_name(f"{own.name}-cluster")) as running:
         yield running
