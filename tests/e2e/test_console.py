@@ -86,7 +86,7 @@ def test_a_running_system_is_seen_with_its_figures_and_an_orders_way(
 
         def traced() -> None:
             html = page.get("/orders", query_string={"id": order_id}, auth=LOGIN).text
-            assert html.count("<rect ") == 10
+            assert html.count("<rect ") == 11
             assert "CONFIRMED" in html
             assert "send mail confirmed" in html
 

@@ -38,6 +38,7 @@ def test_an_order_in_stock_is_one_trace_from_the_request_to_its_mails(traced: St
                 ("order-relay", "publish order.created", "POST /orders"),
                 ("notification-worker", "process order.created", "publish order.created"),
                 ("notification-mailer", "send mail received", "process order.created"),
+                ("fraud-worker", "process order.created", "publish order.created"),
                 ("inventory-worker", "process order.created", "publish order.created"),
                 ("inventory-relay", "publish stock.reserved", "process order.created"),
                 ("order-worker", "process stock.reserved", "publish stock.reserved"),

@@ -41,4 +41,4 @@ def test_the_past_is_of_valid_events_that_all_are_sent_and_handled(
 
     # and afterwards nothing is left of it
     assert execute(stack, "order", "SELECT count(*) FROM outbox") == [(0,)]
-    assert "order outbox: 1,000 of 1,000 rows" in told[0]
+    assert any("order outbox: 1,000 of 1,000 rows" in line for line in told)

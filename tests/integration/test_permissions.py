@@ -102,7 +102,7 @@ def allowed() -> dict[str, set[Operation]]:
             ("publish to", ""),
         },
         # Reads the past, and puts it on the queue of a service that wants it.
-        "replayer": {*read("orders.stream"), ("publish to", "")},
+        "replayer": {("consume", STREAM), ("publish to", "")},
     }
     for service in SERVICES:
         says = {("publish event", event_type) for event_type in service.says}

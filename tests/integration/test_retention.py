@@ -389,7 +389,7 @@ def test_every_process_shows_how_old_the_oldest_rows_are(
     ages = {sample.labels["table"]: sample.value for sample in shown.samples}
     assert ages.keys() == {each.table.name for each in kept}
     assert ages.pop("inbox") == pytest.approx(2 * 86_400, abs=60)
-    assert set(ages.values()) == {0.0}
+    assert set(ages.values()) <= {0.0}
     sessions.kw["bind"].dispose()
 
 

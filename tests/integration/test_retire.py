@@ -16,10 +16,10 @@ from common import codec
 from common.consumer import Handlers, receive
 from common.conversion import convert
 from common.db import Sessions, transaction
+from common.event_message import task_headers
 from common.events import Event, OrderCreated, OrderCreatedV2
 from common.kombu_topology import DELIVERY_LIMIT, EVENTS, INVENTORY, NOTIFICATION, SERVICES, Service
 from common.outbox import append
-from common.publisher import task_headers
 from console.actions import contracts, retirement, topology
 from console.actions.retirement import Findings, uses
 from console.commands import contracts as command
