@@ -11,7 +11,7 @@ from common.kombu_topology import NOTIFICATION
 from common.settings import ServiceSettings
 from common.statement import packed
 from notification_worker import handlers
-from notification_worker.domain import Kind
+from notification_worker.domain import Kind, Status
 
 
 def on_order_created(session: Session, event: Event) -> None:
@@ -21,6 +21,7 @@ def on_order_created(session: Session, event: Event) -> None:
         "order_id": event.subject,
         "kind": Kind.RECEIVED,
         "sequence": event.sequence,
+        "status": Status.PENDING,
         "recipient": data.customer_email,
         "context": {
             "currency": data.currency,
