@@ -115,13 +115,15 @@ class Customers:
             assert stack.execute("order", "SELECT id FROM orders WHERE status = 'PENDING'") == []
 
         def told_of() -> None:
-            assert len(stack.mails(_DOMAIN)) == 2 * orders
+            told = len(stack.mails(_DOMAIN))
+            assert told == 2 * orders, f"{told} mails of {orders} orders"
 
         eventually(decided, within=60)
         confirmed = stack.execute("order", "SELECT id::text FROM orders WHERE status = 'CONFIRMED'")
         assert sorted(confirmed) == sorted(self.placed)
         assert stack.reserved("TEA") == orders
-        eventually(told_of, within=60)
+        # The mailer gives way to all others: on a busy machine it is minutes behind.
+        eventually(told_of, within=180)
         for service in ("order", "inventory", "notification"):
             assert stack.vhost.depth(f"{service}.dlq") == 0
 
