@@ -8,7 +8,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -104,13 +105,20 @@ def configured_ports(env_file: Path) -> Ports:
         raise Problem(f"{name}{reason}; see .env and the environment") from None
 
 
-def free_ports(choice: range = CHOICE) -> Ports:
-    """Return ports that nothing listens on now, chosen at random, for a run beside others."""
+def free_ports(candidates: Iterable[int] | None = None) -> Ports:
+    """Return ports that nothing listens on now, for a run beside others.
+
+    They are the first free ones of the candidates, by default of `CHOICE` at random.
+    """
     names = list(Ports.model_fields)
-    # Not the seeded generator: two runs with the same seed would choose the same.
-    candidates = random.SystemRandom().sample(choice, 20 * len(names))
-    free = [port for port in candidates if is_free(port)]
+    free = filter(is_free, islice(candidates or shuffled(CHOICE), 20 * len(names)))
     return Ports.model_validate(dict(zip(names, free, strict=False)))
+
+
+def shuffled(choice: Sequence[int]) -> list[int]:
+    """Return these ports in an order that no other run has."""
+    # Not the seeded generator: two runs with the same seed would choose the same.
+    return random.SystemRandom().sample(choice, len(choice))
 
 
 def is_free(port: int) -> bool:

@@ -4,10 +4,13 @@ A run that is not parallel is one worker.
 """
 
 import os
+from collections.abc import Iterator
+from functools import cache
+from itertools import cycle
 from pathlib import Path
 
 from deploy.local import leftovers
-from deploy.local.ports import CHOICE, Ports, free_ports
+from deploy.local.ports import CHOICE, Ports, free_ports, shuffled
 from deploy.local.problem import Problem
 from deploy.local.state import delete_state, only_one, open_state
 
@@ -28,10 +31,18 @@ def own_state(root: Path) -> Path:
 
 
 def own_ports() -> Ports:
-    """Return free ports that no other worker of this run chooses."""
+    """Return free ports that no other worker of this run chooses, nor this one for a long time.
+
+    Those that it chose before may be for a process that is yet to start.
+    """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    return free_ports(CHOICE[number % workers :: workers])
+    return free_ports(_candidates(number % workers, workers))
+
+
+@cache
+def _candidates(number: int, workers: int) -> Iterator[int]:
+    return cycle(shuffled(CHOICE[number::workers]))
 
 
 def clear(root: Path) -> None:

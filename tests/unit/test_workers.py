@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.leftovers import MARK
+from deploy.local.ports import free_ports
 from deploy.local.state import create_state, delete_state, only_one
 from tests.support.workers import clear, own_ports, own_state
 
@@ -36,13 +37,18 @@ def test_no_two_workers_choose_the_same_port(monkeypatch: pytest.MonkeyPatch) ->
                 assert chosen.setdefault(port, worker) == worker
 
 
-def test_the_seed_of_a_run_does_not_choose_its_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    become(monkeypatch, "gw0", 1)
+def test_a_worker_does_not_choose_a_port_soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    become(monkeypatch, "gw1", 2)
+    chosen = [port for _ in range(50) for port in own_ports().model_dump().values()]
+    assert len(chosen) == len(set(chosen))
+
+
+def test_the_seed_of_a_run_does_not_choose_its_ports() -> None:
     found = []
     for _ in range(2):
         # when: each test begins so
         random.seed(1)
-        found.append(own_ports())
+        found.append(free_ports())
 
     # then
     assert found[0] != found[1]
