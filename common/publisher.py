@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -69,8 +70,11 @@ _Message = tuple[UUID, str]
 class Publisher(Protocol):
     """Puts events on the exchange and tells what became of each."""
 
-    def publish(self, batch: Iterable[Outgoing]) -> Report:
-        """Publish in this order, wait for the confirms, never raise for the broker's state."""
+    def send(self, batch: Iterable[Outgoing]) -> "InFlight":
+        """Publish in this order, wait for nothing, never raise for the broker's state."""
+
+    def settle(self, in_flight: "InFlight") -> Report:
+        """Wait for the confirms of what was sent, never raise for the broker's state."""
 
     def heartbeat(self) -> None:
         """Keep an idle connection alive."""
@@ -97,29 +101,31 @@ class ConfirmingPublisher:
 
     def publish(self, batch: Iterable[Outgoing]) -> Report:
         """Publish in this order, wait for the confirms, never raise for the broker's state."""
-        report = Report()
-        spans = _Spans()
-        channel = None
-        try:
+        return self.settle(self.send(batch))
+
+    def send(self, batch: Iterable[Outgoing]) -> "InFlight":
+        """Publish in this order, wait for nothing, never raise for the broker's state."""
+        in_flight = InFlight()
+        with self._failing(in_flight):
             channel = self._open()
+            channel.in_flight.append(in_flight)
             with _large_writes(self._connection):
                 for outgoing in batch:
                     message = self._messages.message(
-                        outgoing.event_id, outgoing.type, outgoing.event, spans.begin(outgoing)
+                        outgoing.event_id,
+                        outgoing.type,
+                        outgoing.event,
+                        in_flight.spans.begin(outgoing),
                     )
-                    channel.publish(outgoing, message, report)
-            channel.wait(report, CONFIRM_TIMEOUT)
-        except (*self._connection.connection_errors, *self._connection.channel_errors) as error:
-            report.error = f"{type(error).__name__}: {error}"
-            opened = self._channel is not None
-            report.objected = opened and isinstance(error, self._connection.channel_errors)
-            # After any error the confirms that are still to come could be taken for later ones.
-            self.close()
-        finally:
-            if channel:
-                channel.conclude(report)
-        spans.end(report)
-        return report
+                    channel.send(in_flight, outgoing, message)
+        return in_flight
+
+    def settle(self, in_flight: "InFlight") -> Report:
+        """Wait for the confirms of what was sent, never raise for the broker's state."""
+        with self._failing(in_flight):
+            if self._channel and not in_flight.report.error:
+                self._channel.wait(in_flight, CONFIRM_TIMEOUT)
+        return in_flight.conclude()
 
     def heartbeat(self) -> None:
         """Show the broker a sign of life; call it about once a second while idle."""
@@ -137,6 +143,20 @@ class ConfirmingPublisher:
         self._channel = None
         with suppress(Exception):
             self._connection.collect(socket_timeout=1)
+
+    @contextmanager
+    def _failing(self, in_flight: "InFlight") -> Iterator[None]:
+        try:
+            yield
+        except (*self._connection.connection_errors, *self._connection.channel_errors) as error:
+            channel = self._channel
+            objected = channel and isinstance(error, self._connection.channel_errors)
+            # What else is on its way shares its end.
+            for lost in (in_flight, *(channel.in_flight if channel else ())):
+                lost.report.error = f"{type(error).__name__}: {error}"
+                lost.report.objected = bool(objected)
+            # After any error the confirms that are still to come could be taken for later ones.
+            self.close()
 
     def _open(self) -> "_ConfirmChannel":
         if self._channel is None:
@@ -213,61 +233,83 @@ def _large_writes(connection: Connection) -> Iterator[None]:
     transport.write(bytes(waiting))
 
 
+class InFlight:
+    """A batch on its way to the broker: what has become of it so far, and what is missing."""
+
+    def __init__(self) -> None:
+        self.report = Report()
+        self.spans = _Spans()
+        #: By delivery tag, in their order.
+        self.unconfirmed: dict[int, _Message] = {}
+        #: What had no queue.
+        self.returned: set[_Message] = set()
+
+    def ack(self, tag: int, multiple: bool) -> None:
+        """Take in a confirm. The broker sends a return before the ack of the same message."""
+        routed = set(self._take(tag, multiple)) - self.returned
+        self.report.confirmed |= {event_id for event_id, _ in routed}
+
+    def nack(self, tag: int, multiple: bool) -> None:
+        """Take in that the broker did not take messages."""
+        self.report.refused |= {event_id for event_id, _ in self._take(tag, multiple)}
+
+    def conclude(self) -> Report:
+        """Return what is known of the events from what is known of their messages."""
+        report = self.report
+        missing = {event_id for event_id, _ in self.unconfirmed.values()}
+        report.confirmed -= missing | report.refused
+        for event_id in missing | report.refused | report.confirmed:
+            report.returned.pop(event_id, None)
+        report.unheard = frozenset(
+            event_type for event_id, event_type in self.returned if event_id in report.confirmed
+        )
+        self.spans.end(report)
+        return report
+
+    def _take(self, tag: int, multiple: bool) -> list[_Message]:
+        tags = list(takewhile(lambda t: t <= tag, self.unconfirmed)) if multiple else [tag]
+        return [self.unconfirmed.pop(t) for t in tags if t in self.unconfirmed]
+
+
 class _ConfirmChannel:
-    """A channel in confirm mode, and which message each of its delivery tags stands for."""
+    """A channel in confirm mode, and the batches that its delivery tags stand for."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._channel: Channel = connection.channel()
         self._channel.confirm_select()
         self._tag = 0
-        self._unconfirmed: dict[int, _Message] = {}
-        #: Of the present batch: what had no queue.
-        self._returned: set[_Message] = set()
-        self._report = Report()
+        #: The oldest first; the last one is the one that is sent.
+        self.in_flight: list[InFlight] = []
         self._channel.events["basic_ack"].add(self._on_ack)
         self._channel.events["basic_nack"].add(self._on_nack)
         self._channel.events["basic_return"].add(self._on_return)
 
-    def publish(self, outgoing: Outgoing, message: Message, report: Report) -> None:
-        self._report = report
+    def send(self, in_flight: InFlight, outgoing: Outgoing, message: Message) -> None:
         self._tag += 1
-        self._unconfirmed[self._tag] = (outgoing.event_id, outgoing.type)
+        in_flight.unconfirmed[self._tag] = (outgoing.event_id, outgoing.type)
         # Not `basic_publish`, which looks for an answer before each message.
         arguments = (0, EVENTS.name, outgoing.type, _MANDATORY, _IMMEDIATE)
         self._channel.send_method(spec.Basic.Publish, "Bssbb", arguments, message)
 
-    def wait(self, report: Report, timeout: float) -> None:
+    def wait(self, in_flight: InFlight, timeout: float) -> None:
         """Take in confirms until none is missing; raises `TimeoutError` after `timeout` seconds."""
-        self._report = report
         deadline = time.monotonic() + timeout
-        while self._unconfirmed:
+        while in_flight.unconfirmed:
             self._connection.drain_events(timeout=max(0.001, deadline - time.monotonic()))
-
-    def conclude(self, report: Report) -> None:
-        """Let the report tell of events what is known of their messages, at a batch's end."""
-        missing = {event_id for event_id, _ in self._unconfirmed.values()}
-        report.confirmed -= missing | report.refused
-        for event_id in missing | report.refused | report.confirmed:
-            report.returned.pop(event_id, None)
-        report.unheard = frozenset(
-            event_type for event_id, event_type in self._returned if event_id in report.confirmed
-        )
-        self._returned.clear()
+        self.in_flight.remove(in_flight)
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
-        # The broker sends a return before the ack of the same message.
-        routed = set(self._settled(tag, multiple)) - self._returned
-        self._report.confirmed |= {event_id for event_id, _ in routed}
+        for in_flight in self.in_flight:
+            in_flight.ack(tag, multiple)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
-        self._report.refused |= {event_id for event_id, _ in self._settled(tag, multiple)}
+        for in_flight in self.in_flight:
+            in_flight.nack(tag, multiple)
 
     def _on_return(self, error: Exception, exchange: str, key: str, message: Message) -> None:
         event_id = UUID(message.properties["message_id"])
-        self._returned.add((event_id, key))
-        self._report.returned[event_id] = f"{exchange} has no queue for {key}"
-
-    def _settled(self, tag: int, multiple: bool) -> list[_Message]:
-        tags = [t for t in self._unconfirmed if t <= tag] if multiple else [tag]
-        return [self._unconfirmed.pop(t) for t in tags if t in self._unconfirmed]
+        for in_flight in self.in_flight:
+            if (event_id, key) in in_flight.unconfirmed.values():
+                in_flight.returned.add((event_id, key))
+                in_flight.report.returned[event_id] = f"{exchange} has no queue for {key}"

@@ -7,6 +7,7 @@ events while they come, and sleeps until the outbox's doorbell rings when none c
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +21,7 @@ from common.conversion import convert
 from common.db import Sessions, transaction
 from common.kombu_topology import Service
 from common.outbox import relay_state
-from common.publisher import ConfirmingPublisher, Outgoing, Publisher, Report
+from common.publisher import ConfirmingPublisher, InFlight, Outgoing, Publisher, Report
 from common.settings import ServiceSettings, broker_url
 from common.unsent import Rows, Unsent
 from common.versions import versions
@@ -32,7 +33,8 @@ log = logging.getLogger(__name__)
 #: and 40 ms; with 0.05, 145 and 61 ms.
 LONGEST_GATHERING = 0.02
 
-#: Events claimed, and on their way to the broker, at once.
+#: Events that are claimed, sent and marked together. While they come faster than they leave, two
+#: such batches are on their way.
 BATCH = 500
 
 #: Seconds until the broker is asked again about an event that it returned or refused.
@@ -101,32 +103,49 @@ class Relay:
     def relay_once(self) -> int:
         """Publish one batch and mark what the broker confirmed; returns how many it confirmed."""
         with Unsent.of(self._sessions) as unsent:
-            return self._relay(unsent) if unsent.hold() else 0
+            batch = self._send(unsent, None) if unsent.hold() else None
+            return self._settle(unsent, batch) if batch else 0
 
     def _drain(self, unsent: Unsent, until: float) -> None:
-        while (now := time.monotonic()) < until:
-            if sent := self._relay(unsent):
-                self._gather(sent, now, until)
-            elif self._broker_error:
-                unsent.write()
-                time.sleep(min(BROKER_DELAY, until - now))
-            else:
-                unsent.sleep(until - now)
+        ahead: _Batch | None = None
+        try:
+            while (now := time.monotonic()) < until:
+                batch = self._send(unsent, ahead)
+                if ahead:
+                    sent_before, ahead = ahead, None
+                    self._settle(unsent, sent_before)
+                if batch and batch.is_full and not batch.in_flight.report.error:
+                    # The broker works on this one while the next one is claimed and sent.
+                    ahead = batch
+                elif batch and (sent := self._settle(unsent, batch)):
+                    self._gather(sent, now, until)
+                elif self._broker_error:
+                    unsent.write()
+                    time.sleep(min(BROKER_DELAY, until - now))
+                else:
+                    unsent.sleep(until - now)
+        finally:
+            if ahead:
+                self._settle(unsent, ahead)
 
-    def _relay(self, unsent: Unsent) -> int:
-        # Nothing is marked before its confirm: a relay that dies in between sends again, and the
-        # inboxes drop the second copy.
+    def _send(self, unsent: Unsent, ahead: "_Batch | None") -> "_Batch | None":
         began = time.monotonic()
-        rows = unsent.claim(self._batch)
+        rows = unsent.claim(self._batch, but=ahead.rows if ahead else ())
         if not rows:
             self._broker_error = None
-            return 0
-        report = self._publisher.publish(
+            return None
+        in_flight = self._publisher.send(
             [message for row in rows for message in self._messages(row)]
         )
+        return _Batch(rows, in_flight, began)
+
+    def _settle(self, unsent: Unsent, batch: "_Batch") -> int:
+        # Nothing is marked before its confirm: a relay that dies in between sends again, and the
+        # inboxes drop the second copy.
+        rows, report = batch.rows, self._publisher.settle(batch.in_flight)
         self._isolate(rows, report)
-        _settle(unsent, rows, report)
-        _observe(rows, report, time.monotonic() - began)
+        _mark(unsent, rows, report)
+        _observe(rows, report, time.monotonic() - batch.began)
         self._note(rows, report)
         return len(report.confirmed)
 
@@ -184,7 +203,19 @@ class Relay:
             session.execute(row.on_conflict_do_update(index_elements=["id"], set_=state))
 
 
-def _settle(unsent: Unsent, rows: Rows, report: Report) -> None:
+@dataclass(frozen=True)
+class _Batch:
+    rows: Rows
+    in_flight: InFlight
+    #: When it was claimed.
+    began: float
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.rows) == BATCH
+
+
+def _mark(unsent: Unsent, rows: Rows, report: Report) -> None:
     if report.confirmed:
         unsent.mark_sent(row.id for row in rows if row.event_id in report.confirmed)
     if report.refused:

@@ -31,7 +31,7 @@ _CLAIM = """
 SELECT id, event_id, type, subject, event,
     extract(epoch FROM clock_timestamp() - created_at)::float AS age
 FROM outbox
-WHERE sent_at IS NULL AND next_attempt_at <= now() AND NOT EXISTS (
+WHERE sent_at IS NULL AND next_attempt_at <= now() AND id <> ALL (%s::bigint[]) AND NOT EXISTS (
     SELECT FROM outbox AS earlier
     WHERE earlier.subject = outbox.subject AND earlier.sent_at IS NULL AND earlier.id < outbox.id
 )
@@ -76,9 +76,12 @@ class Unsent:
         """Keep all other relays away until the block ends; False if another one does so."""
         return bool(self._run(_LOCK).scalar())
 
-    def claim(self, limit: int) -> Rows:
-        """Return what is due, the oldest first, and of each order the first event only."""
-        return self._run(_CLAIM, limit).all()
+    def claim(self, limit: int, *, but: Rows = ()) -> Rows:
+        """Return what is due, the oldest first, and of each order the first event only.
+
+        What is on its way is left out by `but`, and so are later events of the same orders.
+        """
+        return self._run(_CLAIM, [row.id for row in but], limit).all()
 
     def mark_sent(self, ids: Iterable[int]) -> None:
         """Let these events be sent, from the next statement on."""

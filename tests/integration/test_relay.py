@@ -36,7 +36,7 @@ from common.events import (
 )
 from common.kombu_topology import EVENTS, INVENTORY, NOTIFICATION, ORDER, SERVICES, STREAM, Service
 from common.outbox import append, outbox, relay_state
-from common.publisher import ConfirmingPublisher, Outgoing, Publisher, Report
+from common.publisher import ConfirmingPublisher, InFlight, Outgoing, Publisher, Report
 from common.relay import Relay
 from common.settings import BrokerSettings, broker_url
 from tests.support.databases import TestDatabase
@@ -724,8 +724,11 @@ class Dying:
         self._real = real
         self._happens = happens
 
-    def publish(self, batch: Iterable[Outgoing]) -> Report:
-        report = self._real.publish(batch)
+    def send(self, batch: Iterable[Outgoing]) -> InFlight:
+        return self._real.send(batch)
+
+    def settle(self, in_flight: InFlight) -> Report:
+        report = self._real.settle(in_flight)
         self._happens()
         return report
 

@@ -27,7 +27,7 @@ from common.inbox import inbox
 from common.kombu_topology import SERVICES
 from common.metrics import REMOVED
 from common.outbox import outbox
-from common.publisher import Outgoing, Publisher, Report
+from common.publisher import InFlight, Outgoing, Publisher, Report
 from common.relay import Relay
 from common.retention import INBOX, OUTBOX, Kept, Retention, read_ages
 from notification_worker.models import Notification
@@ -257,9 +257,15 @@ def test_a_row_that_somebody_has_locked_is_passed_over(order_database: Sessions)
 class Broker(Publisher):
     """Confirms everything."""
 
-    def publish(self, batch: Iterable[Outgoing]) -> Report:
+    def send(self, batch: Iterable[Outgoing]) -> InFlight:
+        """Take them."""
+        in_flight = InFlight()
+        in_flight.report.confirmed = {outgoing.event_id for outgoing in batch}
+        return in_flight
+
+    def settle(self, in_flight: InFlight) -> Report:
         """Say yes."""
-        return Report(confirmed={outgoing.event_id for outgoing in batch})
+        return in_flight.report
 
     def heartbeat(self) -> None:
         """Be there."""

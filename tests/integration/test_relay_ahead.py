@@ -1,0 +1,142 @@
+"""While the broker works on a full batch, a relay claims and sends the next one."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from uuid import uuid4
+
+import pytest
+
+from common import relay
+from common.db import Sessions
+from common.kombu_topology import INVENTORY
+from common.publisher import InFlight, Outgoing, Publisher, Report
+from common.relay import Relay
+from tests.integration.test_relay import (  # noqa: F401 - fixtures
+    CREATED,
+    DATA,
+    PublisherOf,
+    event,
+    ids,
+    publisher_of,
+    record,
+    row_of,
+    sent,
+    take,
+)
+from tests.support.eventually import eventually
+from tests.support.vhosts import Vhost
+
+#: Events of a full batch.
+FULL = 5
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "BATCH", FULL)
+
+
+class Observed:
+    """A publisher of which one sees what it is asked for: how many were sent, or `settle`."""
+
+    def __init__(self, real: Publisher, before_settling: Callable[[], object] = bool) -> None:
+        self._real = real
+        self._before_settling = before_settling
+        self.asked: list[int | str] = []
+
+    def send(self, batch: Iterable[Outgoing]) -> InFlight:
+        events = list(batch)
+        self.asked.append(len(events))
+        return self._real.send(events)
+
+    def settle(self, in_flight: InFlight) -> Report:
+        self._before_settling()
+        self.asked.append("settle")
+        return self._real.settle(in_flight)
+
+    def heartbeat(self) -> None:
+        self._real.heartbeat()
+
+
+def drain(relaying: Relay) -> None:
+    relaying.drain(time.monotonic() + 0.5)
+
+
+def test_the_next_batch_is_sent_before_a_full_one_is_confirmed(
+    broker: Vhost,
+    publisher_of: PublisherOf,  # noqa: F811
+    order_database: Sessions,
+) -> None:
+    # given
+    recorded = record(order_database, *(event(CREATED) for _ in range(2 * FULL + 2)))
+    observed = Observed(publisher_of())
+
+    # when
+    drain(Relay(order_database, observed))
+
+    # then each is sent once, and marked
+    assert observed.asked[:6] == [FULL, FULL, "settle", 2, "settle", "settle"]
+    assert sent(order_database) == recorded
+    assert Counter(ids(take(broker, INVENTORY.queue))) == dict.fromkeys(recorded, 1)
+
+
+def test_an_orders_next_event_is_not_sent_while_the_one_before_is_on_its_way(
+    broker: Vhost,
+    publisher_of: PublisherOf,  # noqa: F811
+    order_database: Sessions,
+) -> None:
+    # given each order's two events behind each other, in batches of their own
+    orders = [uuid4() for _ in range(FULL)]
+    firsts = record(order_database, *(event(CREATED, subject=order) for order in orders))
+    seconds = record(
+        order_database, *(event(DATA["order.cancelled"], subject=order) for order in orders)
+    )
+    unconfirmed: list[int] = []
+    observed = Observed(publisher_of(), lambda: unconfirmed.append(len(sent(order_database))))
+
+    # when
+    drain(Relay(order_database, observed))
+
+    # then nothing was left for the second batch until the first one was confirmed and marked
+    assert observed.asked == [FULL, "settle", FULL, "settle"]
+    assert unconfirmed == [0, FULL]
+    assert ids(take(broker, INVENTORY.queue)) == [*firsts, *seconds]
+
+
+def test_what_was_ahead_of_an_event_that_the_broker_objects_to_is_sent_again(
+    broker: Vhost,
+    publisher_of: PublisherOf,  # noqa: F811
+    order_database: Sessions,
+) -> None:
+    # given full batches, and in the second one an event that its service may not publish
+    before = record(order_database, *(event(CREATED) for _ in range(FULL + 2)))
+    (foreign,) = record(order_database, event(DATA["stock.reserved"]))
+    behind = record(order_database, *(event(CREATED) for _ in range(2 * FULL)))
+    relaying = Relay(order_database, publisher_of())
+
+    def others_sent() -> None:
+        drain(relaying)
+        assert set(sent(order_database)) == {*before, *behind}
+
+    # when
+    eventually(others_sent)
+
+    # then
+    assert "ACCESS_REFUSED" in row_of(order_database, foreign).unroutable_reason
+    assert set(ids(take(broker, INVENTORY.queue))) == {*before, *behind}
+
+
+def test_what_is_ahead_when_the_tick_ends_is_settled(
+    publisher_of: PublisherOf,  # noqa: F811
+    order_database: Sessions,
+) -> None:
+    # given a tick that ends while the second batch is sent
+    recorded = record(order_database, *(event(CREATED) for _ in range(3 * FULL)))
+    observed = Observed(publisher_of(), lambda: time.sleep(0.5))
+
+    # when
+    drain(Relay(order_database, observed))
+
+    # then nothing more was begun, and what was is marked
+    assert observed.asked == [FULL, FULL, "settle", "settle"]
+    assert sent(order_database) == recorded[: 2 * FULL]
