@@ -140,3 +140,22 @@ def test_what_is_ahead_when_the_tick_ends_is_settled(
     # then nothing more was begun, and what was is marked
     assert observed.asked == [FULL, FULL, "settle", "settle"]
     assert sent(order_database) == recorded[: 2 * FULL]
+
+
+def test_batches_on_one_channel_share_its_end(publisher_of: PublisherOf) -> None:  # noqa: F811
+    # given two on their way, and the broker objects to the second one
+    publisher = publisher_of()
+    first, second = (
+        publisher.send([Outgoing(uuid4(), event_type, "{}", uuid4())])
+        for event_type in ("order.created", "stock.reserved")
+    )
+
+    # when
+    reports = publisher.settle(second), publisher.settle(first)
+
+    # then
+    assert [report.objected for report in reports] == [True, True]
+    assert all("ACCESS_REFUSED" in (report.error or "") for report in reports)
+
+    # and the next one is on a channel of its own
+    assert publisher.publish([Outgoing(uuid4(), "order.created", "{}", uuid4())]).confirmed
