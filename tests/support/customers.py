@@ -122,8 +122,7 @@ class Customers:
         confirmed = stack.execute("order", "SELECT id::text FROM orders WHERE status = 'CONFIRMED'")
         assert sorted(confirmed) == sorted(self.placed)
         assert stack.reserved("TEA") == orders
-        # The mailer gives way to all others: on a busy machine it is minutes behind.
-        eventually(told_of, within=180)
+        eventually(told_of, within=120)
         for service in ("order", "inventory", "notification"):
             assert stack.vhost.depth(f"{service}.dlq") == 0
 
