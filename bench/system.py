@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 from bench.mail_sink import MailSink
 from common import codec
 from common.db import transaction
-from common.events import Event, Line, OrderCreated
+from common.events import Event, Line, OrderConfirmed, OrderCreated
 from common.kombu_topology import CONSUMERS
 from common.outbox import outbox
 from deploy.local import REPOSITORY
@@ -71,10 +71,25 @@ def order_created(number: int) -> Event:
     return Event(source="order", subject=uuid7(), sequence=1, data=data)
 
 
+def order_confirmed(number: int) -> Event:
+    """Return the event by which such an order is confirmed."""
+    created = order_created(number)
+    assert isinstance(created.data, OrderCreated)
+    said = {name: getattr(created.data, name) for name in ("customer_email", "currency", "lines")}
+    data = OrderConfirmed(total=created.data.total, **said)
+    return Event(source="order", subject=created.subject, sequence=2, data=data)
+
+
 def fill_outbox(stack: Stack, events: int) -> None:
-    """Let so many events wait in the order service's outbox."""
+    """Let so many events wait in the order service's outbox: new orders and decided ones in turns.
+
+    That is what it holds at work, at any moment of different orders.
+    """
     for start in range(0, events, 5_000):
-        rows = [_row(order_created(n)) for n in range(start, min(start + 5_000, events))]
+        rows = [
+            _row((order_created, order_confirmed)[n % 2](n))
+            for n in range(start, min(start + 5_000, events))
+        ]
         with transaction(stack.sessions("order")) as session:
             session.execute(insert(outbox), rows)
     execute(stack, "order", "ANALYZE outbox")
