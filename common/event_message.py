@@ -1,7 +1,8 @@
-"""An event as an AMQP message, which is also a Celery task.
+"""An event as the bytes of an AMQP message, which is also a Celery task.
 
-py-amqp codes each property of each message anew, which is a third of a relay's work. Here it does
-so once for each type; what differs has a fixed length, and is put into a copy.
+py-amqp codes each property and each frame of each message anew, which is half of a relay's work.
+Here it does so once for each type; what differs has a fixed length, and is put into a copy. The
+frames are those of AMQP 0-9-1, section 4.2.3.
 """
 
 import struct
@@ -9,9 +10,11 @@ import time
 from functools import lru_cache
 from uuid import UUID
 
-from amqp import Message
+from amqp import Message, spec
+from amqp.serialization import dumps
 
 from common import codec
+from common.kombu_topology import EVENTS
 
 #: What stands for the values that differ: no event has any of these.
 _ID = "\0" * len(str(UUID(int=0)))
@@ -19,6 +22,17 @@ _TRACEPARENT = "\1" * len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-
 _TIMESTAMP = 0x0202_0202_0202_0202
 
 _SECONDS = struct.Struct(">Q")
+
+_MANDATORY, _IMMEDIATE = True, False
+
+#: Of a frame: its type, channel and length, then the payload, then its end.
+_FRAME = struct.Struct(">BHI")
+_METHOD, _HEADER, _BODY = 1, 2, 3
+_END = b"\xce"
+_OVERHEAD = _FRAME.size + len(_END)
+
+#: Of a header: its class, a zero, and the length of the body, then the properties.
+_CONTENT = struct.Struct(">HHQ")
 
 
 class EventMessages:
@@ -28,21 +42,40 @@ class EventMessages:
         self._service = service
         # The broker refuses another user's name: this is who published it.
         self._user = user
-        self._coded = lru_cache(maxsize=256)(self._code)
+        self._properties = lru_cache(maxsize=256)(self._coded)
+        self._publish = lru_cache(maxsize=256)(_publish)
 
-    def message(
-        self, event_id: UUID, event_type: str, event: str, traceparent: str | None
-    ) -> Message:
-        """Return the message of an event; `event` is the envelope as JSON."""
+    def frames(
+        self,
+        event_id: UUID,
+        event_type: str,
+        event: str,
+        traceparent: str | None,
+        *,
+        channel: int,
+        frame_max: int,
+    ) -> bytes:
+        """Return what publishes an event to the exchange, on a channel of so many bytes a frame.
+
+        `event` is the envelope as JSON.
+        """
+        body = codec.wrap(event.encode())
         properties = (
-            self._coded(event_type, traceparent is not None)
+            self._properties(event_type, traceparent is not None)
             .replace(_ID.encode(), str(event_id).encode())
             .replace(_SECONDS.pack(_TIMESTAMP), _SECONDS.pack(int(time.time())))
             .replace(_TRACEPARENT.encode(), (traceparent or "").encode())
         )
-        return _Coded(codec.wrap(event.encode()), properties)
+        header = _CONTENT.pack(Message.CLASS_ID, 0, len(body)) + properties
+        frames = [self._publish(event_type, channel), _frame(_HEADER, channel, header)]
+        room = frame_max - _OVERHEAD
+        frames += [
+            _frame(_BODY, channel, body[start : start + room])
+            for start in range(0, len(body), room)
+        ]
+        return b"".join(frames)
 
-    def _code(self, event_type: str, traced: bool) -> bytes:
+    def _coded(self, event_type: str, traced: bool) -> bytes:
         message = Message(
             content_type="application/json",
             content_encoding="utf-8",
@@ -58,15 +91,13 @@ class EventMessages:
         return bytes(message._serialize_properties())
 
 
-class _Coded(Message):
-    """A message whose properties are coded already."""
+def _publish(event_type: str, channel: int) -> bytes:
+    arguments = dumps("Bssbb", (0, EVENTS.name, event_type, _MANDATORY, _IMMEDIATE))
+    return _frame(_METHOD, channel, struct.pack(">HH", *spec.Basic.Publish) + arguments)
 
-    def __init__(self, body: bytes, properties: bytes) -> None:
-        super().__init__(body)
-        self._coded = properties
 
-    def _serialize_properties(self) -> bytes:
-        return self._coded
+def _frame(kind: int, channel: int, payload: bytes) -> bytes:
+    return b"".join((_FRAME.pack(kind, channel, len(payload)), payload, _END))
 
 
 def task_headers(event_id: str, event_type: str, traceparent: str | None) -> dict[str, object]:

@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import Any, Protocol
 from uuid import UUID
 
-from amqp import Channel, Message, spec
+from amqp import Channel, Message
 from kombu.connection import Connection
 from opentelemetry.trace import Span, SpanKind
 
@@ -25,8 +25,6 @@ CONFIRM_TIMEOUT = 10.0
 
 #: Bytes that leave together: some fifty events.
 _PIECE = 32 * 1024
-
-_MANDATORY, _IMMEDIATE = True, False
 
 
 @dataclass(frozen=True)
@@ -109,15 +107,9 @@ class ConfirmingPublisher:
         with self._failing(in_flight):
             channel = self._open()
             channel.in_flight.append(in_flight)
-            with _large_writes(self._connection):
-                for outgoing in batch:
-                    message = self._messages.message(
-                        outgoing.event_id,
-                        outgoing.type,
-                        outgoing.event,
-                        in_flight.spans.begin(outgoing),
-                    )
-                    channel.send(in_flight, outgoing, message)
+            for outgoing in batch:
+                channel.send(in_flight, outgoing)
+            channel.flush()
         return in_flight
 
     def settle(self, in_flight: "InFlight") -> Report:
@@ -167,7 +159,7 @@ class ConfirmingPublisher:
                 # The next attempt is at the next node, if there are several.
                 self._connection.maybe_switch_next()
                 raise
-            self._channel = _ConfirmChannel(self._connection)
+            self._channel = _ConfirmChannel(self._connection, self._messages)
         return self._channel
 
 
@@ -206,31 +198,6 @@ class _Spans:
                 refused = "refused" if event_id in report.refused else report.error
                 tracing.fail(span, report.returned.get(event_id) or refused or "not confirmed")
             span.end()
-
-
-@contextmanager
-def _large_writes(connection: Connection) -> Iterator[None]:
-    """Let what the block sends leave in large pieces: each write has its price in TLS and kernel.
-
-    Not all at once: the broker works on the first piece while the next one is made.
-    """
-    transport = connection.connection.transport
-    write, waiting = transport._write, bytearray()
-
-    # py-amqp writes through this method, from a buffer that it uses again.
-    def gather(frame: bytes) -> None:
-        waiting.extend(frame)
-        if len(waiting) >= _PIECE:
-            piece = bytes(waiting)
-            waiting.clear()
-            write(piece)
-
-    transport._write = gather
-    try:
-        yield
-    finally:
-        transport._write = write
-    transport.write(bytes(waiting))
 
 
 class InFlight:
@@ -274,10 +241,13 @@ class InFlight:
 class _ConfirmChannel:
     """A channel in confirm mode, and the batches that its delivery tags stand for."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, messages: EventMessages) -> None:
         self._connection = connection
+        self._messages = messages
         self._channel: Channel = connection.channel()
         self._channel.confirm_select()
+        self._frame_max: int = connection.connection.frame_max
+        self._piece = bytearray()
         self._tag = 0
         #: The oldest first; the last one is the one that is sent.
         self.in_flight: list[InFlight] = []
@@ -285,12 +255,29 @@ class _ConfirmChannel:
         self._channel.events["basic_nack"].add(self._on_nack)
         self._channel.events["basic_return"].add(self._on_return)
 
-    def send(self, in_flight: InFlight, outgoing: Outgoing, message: Message) -> None:
+    def send(self, in_flight: InFlight, outgoing: Outgoing) -> None:
+        """Publish a message, which leaves with the next ones, or by `flush`."""
+        self._piece += self._messages.frames(
+            outgoing.event_id,
+            outgoing.type,
+            outgoing.event,
+            in_flight.spans.begin(outgoing),
+            channel=self._channel.channel_id,
+            frame_max=self._frame_max,
+        )
         self._tag += 1
         in_flight.unconfirmed[self._tag] = (outgoing.event_id, outgoing.type)
-        # Not `basic_publish`, which looks for an answer before each message.
-        arguments = (0, EVENTS.name, outgoing.type, _MANDATORY, _IMMEDIATE)
-        self._channel.send_method(spec.Basic.Publish, "Bssbb", arguments, message)
+        if len(self._piece) >= _PIECE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Let the rest leave.
+
+        Not all at once: the broker works on the first piece while the next one is made. Nor each
+        message by itself: each write has its price in TLS and kernel.
+        """
+        piece, self._piece = bytes(self._piece), bytearray()
+        self._connection.connection.transport.write(piece)
 
     def wait(self, in_flight: InFlight, timeout: float) -> None:
         """Take in confirms until none is missing; raises `TimeoutError` after `timeout` seconds."""
