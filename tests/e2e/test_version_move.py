@@ -11,8 +11,8 @@ import pytest
 from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION, ORDER, STREAM
 from console.actions import topology
 from console.actions.retirement import uses
-from tests.integration.test_relay import bind, unbind
 from tests.integration.test_retire import TestSettings
+from tests.support.bindings import bind, unbind
 from tests.support.customers import Customers
 from tests.support.eventually import eventually
 from tests.support.migrated import MIGRATED, services_are
