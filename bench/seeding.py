@@ -37,8 +37,8 @@ _TABLES = {
     "inventory": ("outbox", "inbox", "reservations"),
 }
 
-# Ids of that moment, their tails made of the row's number. Each OFFSET keeps the planner from making
-# an id anew wherever it stands, which takes most of the time.
+# Ids of that moment, their tails made of the row's number. Each OFFSET keeps the planner from
+# making an id anew wherever it stands, which takes most of the time.
 _PAST = f"""
 SELECT n, moment,
     (millisecond || '7' || substr(tail, 1, 3) || 'a' || substr(tail, 4, 15))::uuid AS event_id,

@@ -11,6 +11,7 @@ from typing import Any
 
 from common.errors import InvalidEvent
 from common.events import (
+    EVENTS,
     Customer,
     Data,
     Event,
@@ -58,6 +59,9 @@ UPCASTS: Mapping[type[Data], Callable[[Any], Data]] = {OrderCreated: _order_crea
 #: A contract to what makes the version's before it.
 DOWNCASTS: Mapping[type[Data], Callable[[Any], Data]] = {OrderCreatedV2: _order_created}
 
+#: The contracts that have no next version.
+_NEWEST: frozenset[type[Data]] = frozenset(EVENTS.values()) - UPCASTS.keys()
+
 
 def upcast(event: Event, wanted: Container[type[Data]]) -> Event:
     """Return an event in the first version, from its own on, whose contract is wanted.
@@ -75,10 +79,7 @@ def upcast(event: Event, wanted: Container[type[Data]]) -> Event:
 
 def newest(event: Event) -> Event:
     """Return an event in the newest version of its type."""
-    data = event.data
-    while to_next := UPCASTS.get(type(data)):
-        data = to_next(data)
-    return event if data is event.data else replace(event, data=data)
+    return upcast(event, _NEWEST)
 
 
 def convert(event: Event, event_type: str) -> Event:

@@ -11,7 +11,8 @@ from threading import Event, Thread
 import pytest
 from pydantic import SecretStr
 
-from analytics_worker.replay import Rebuilt
+from analytics_worker.replay import Rebuilt, Replay
+from common.stream import Entry
 from console.actions import analytics
 from console.settings import ReplaySettings
 from tests.e2e.test_crashes import WITHOUT_MAIL
@@ -23,6 +24,9 @@ READER = "analytics-reader"
 
 #: Seconds for which orders come while the reader is killed and replays run.
 LOAD = 10.0
+
+#: Readers that die one after the other. Either of two commits would be the last one of some.
+LIVES = 4
 
 _SALES = """
 SELECT date_trunc('minute', created_at), currency, count(*), sum(total)::bigint,
@@ -167,8 +171,34 @@ def test_the_figures_equal_the_orders_however_often_the_reader_is_killed(shop: S
     assert len(placed) > 20
 
 
-def test_the_figures_equal_the_orders_after_replays_under_load(shop: Stack) -> None:
+def test_the_figures_equal_the_orders_whichever_commit_is_the_readers_last(shop: Stack) -> None:
     # Given
+    shop.kill(READER)
+
+    # When orders come, and one reader dies right after its first commit, the next after two
+    with load(shop) as placed:
+        for commits in range(1, LIVES + 1):
+            shop.extra["COMMITS"] = str(commits)
+            shop.launch(READER, module="tests.support.crashing.analytics_reader")
+            shop.wait_until_dead(READER)
+    shop.start(READER)
+
+    # Then
+    settle(shop)
+    assert len(placed) > LIVES
+
+
+def test_the_figures_equal_the_orders_after_replays_under_load(
+    shop: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given replays that are overtaken by the reader before they exchange the rows
+    exchange = Replay._exchange
+
+    def late(self: Replay, first: Entry) -> int:
+        eventually(lambda: _assert_read_beyond(shop, self._reached), within=60)
+        return exchange(self, first)
+
+    monkeypatch.setattr(Replay, "_exchange", late)
     until = time.monotonic() + LOAD
     replays: list[Rebuilt] = []
 
@@ -183,6 +213,7 @@ def test_the_figures_equal_the_orders_after_replays_under_load(shop: Stack) -> N
         operator.start()
         kill_at_random(shop, until)
         operator.join(timeout=120)
+    monkeypatch.undo()
 
     # Then
     settle(shop)
@@ -196,3 +227,8 @@ def test_the_figures_equal_the_orders_after_replays_under_load(shop: Stack) -> N
 
 def _assert_some(stack: Stack) -> None:
     assert stack.execute("analytics", "SELECT count(*) FROM orders")[0] > 0
+
+
+def _assert_read_beyond(stack: Stack, offset: int) -> None:
+    (reached,) = stack.execute("analytics", "SELECT stream_offset FROM stream_position")
+    assert reached > offset

@@ -4,75 +4,28 @@ The notification service runs the code of before for half of the way, beside an 
 the new version only.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from threading import Event as Flag
-from threading import Thread
-from uuid import uuid4
 
-import httpx
 import pytest
 
 from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION, ORDER, STREAM
 from console.actions import topology
 from console.actions.retirement import uses
-from tests.integration.test_relay import bind, unbind
 from tests.integration.test_retire import TestSettings
+from tests.support.bindings import bind, unbind
+from tests.support.customers import Customers
 from tests.support.eventually import eventually
 from tests.support.migrated import MIGRATED, services_are
 from tests.support.stack import Stack
 
 V1, V2 = "order.created", "order.created.v2"
 
-#: Orders that are placed in each step of the move, at least.
+#: Orders a second, and those that are placed in each step of the move, at least.
+RATE = 12
 ORDERS = 12
 
-
-class Customers:
-    """They place one order after the other, and try again when nobody answers."""
-
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        self._done = Flag()
-        self._thread = Thread(target=self._order)
-        self.placed: list[str] = []
-
-    @contextmanager
-    def ordering(self) -> Iterator["Customers"]:
-        """Let them order during the block."""
-        self._thread.start()
-        try:
-            yield self
-        finally:
-            self._done.set()
-            self._thread.join()
-
-    def go_on(self) -> list[str]:
-        """Wait until they have placed some more; returns the orders that came in this time."""
-        before = len(self.placed)
-
-        def more() -> None:
-            assert self._thread.is_alive()
-            assert len(self.placed) >= before + ORDERS
-
-        eventually(more, within=60)
-        # The first of them may be from before.
-        return self.placed[before + 1 :]
-
-    def _order(self) -> None:
-        while not self._done.wait(0.05):
-            key = {"Idempotency-Key": str(uuid4())}
-            while True:
-                try:
-                    answer = self._stack.post_order(("TEA", 1), headers=key)
-                except httpx.TransportError:
-                    # The API is being replaced: was it placed? The key tells.
-                    self._done.wait(0.1)
-                    continue
-                break
-            assert answer.status_code == 201, answer.text
-            self.placed.append(answer.json()["id"])
+#: What a relay says of a version that goes nowhere.
+UNHEARD = "versions of events are published that nobody hears"
 
 
 def publish(stack: Stack, program: str, versions: str) -> None:
@@ -110,37 +63,43 @@ def test_consumers_and_publisher_move_to_a_new_version_while_orders_flow(
     stack.start("api", "order-worker", "order-relay", "inventory-worker", "inventory-relay", "beat")
     stack.start("notification-worker", module="tests.support.before_versions.notification_worker")
 
-    with Customers(stack).ordering() as customers:
-        orders = customers.go_on()
+    # and customers who do not mind that the API is replaced
+    address = stack.url.removeprefix("http://")
+    customers = Customers(stack, RATE, [address], persistent=True)
+
+    with customers.ordering():
+        orders = customers.go_on(ORDERS)
         assert handled_as(stack, "inventory", orders) == {V1}
         assert handled_as(stack, "notification", orders) == {V1}
 
         # When one consumer is bound to both, and both are published
         bind(stack.vhost, INVENTORY.queue, V2)
         bind(stack.vhost, STREAM, V2)
-        customers.go_on()
+        customers.go_on(ORDERS)
         publish(stack, "order-relay", "v1,v2")
-        orders = customers.go_on()
-        # Then either version is the first
+        orders = customers.go_on(ORDERS)
+        # Then either version is the first, and each has somebody who hears it
         assert handled_as(stack, "inventory", orders) <= {V1, V2}
         assert handled_as(stack, "notification", orders) == {V1}
+        assert UNHEARD not in stack.log("order-relay")
 
         # When it hears the new one only, beside one that hears the old one only
         unbind(stack.vhost, INVENTORY.queue, V1)
-        orders = customers.go_on()
+        orders = customers.go_on(ORDERS)
         assert handled_as(stack, "inventory", orders) == {V2}
         assert handled_as(stack, "notification", orders) == {V1}
 
         # When the other one's code is replaced, and follows
         stack.start("notification-worker", alias="new-notification-worker")
         stack.ask_to_end("notification-worker")
-        customers.go_on()
+        customers.go_on(ORDERS)
         bind(stack.vhost, NOTIFICATION.queue, V2)
-        customers.go_on()
+        customers.go_on(ORDERS)
         unbind(stack.vhost, NOTIFICATION.queue, V1)
         unbind(stack.vhost, STREAM, V1)
-        # Then nobody hears what is still published, and nothing waits for it
-        orders = customers.go_on()
+        # Then nobody hears what is still published, which is told, and nothing waits for it
+        orders = customers.go_on(ORDERS)
+        eventually(lambda: assert_told(stack))
         assert handled_as(stack, "notification", orders) == {V2}
 
         # When the old one is no longer published, nor allowed
@@ -148,7 +107,7 @@ def test_consumers_and_publisher_move_to_a_new_version_while_orders_flow(
         publish(stack, "api", "v2")
         services_are(monkeypatch)
         list(topology.apply(stack.broker_admin))
-        orders = customers.go_on()
+        orders = customers.go_on(ORDERS)
         assert handled_as(stack, "inventory", orders) == {V2}
         assert handled_as(stack, "notification", orders) == {V2}
 
@@ -157,9 +116,10 @@ def test_consumers_and_publisher_move_to_a_new_version_while_orders_flow(
         stack.vhost.request("DELETE", f"/queues/{stack.vhost.name}/{STREAM}")
         list(topology.apply(stack.broker_admin))
         eventually(lambda: assert_equal(users(stack), set()), within=60)
-        customers.go_on()
+        customers.go_on(ORDERS)
 
-    assert_each_order_had_one_effect(stack, customers.placed)
+    assert customers.failures == []
+    assert_each_order_had_one_effect(stack, list(customers.placed))
 
 
 def users(stack: Stack) -> set[tuple[str, str]]:
@@ -199,6 +159,10 @@ def assert_each_order_had_one_effect(stack: Stack, placed: list[str]) -> None:
     assert '"message":"unroutable"' not in stack.log("order-relay")
     for service in (ORDER, INVENTORY, NOTIFICATION):
         assert stack.vhost.depth(service.parking_lot) == 0
+
+
+def assert_told(stack: Stack) -> None:
+    assert UNHEARD in stack.log("order-relay")
 
 
 def assert_equal(found: object, expected: object) -> None:

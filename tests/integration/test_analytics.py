@@ -257,6 +257,28 @@ def test_a_reader_that_dies_anywhere_neither_skips_nor_doubles(
     ]
 
 
+def test_what_was_read_is_not_read_again_though_the_inbox_has_forgotten_it(
+    broker: Vhost, analytics_database: Sessions
+) -> None:
+    # given what somebody has read, and its dedup keys removed as they are after some weeks
+    publish(broker, *order(CONFIRMED))
+    first = Reader(analytics_database, broker.connect)
+    read_until(first, lambda: count(analytics_database, "inbox") == 2)
+    first.close()
+    with transaction(analytics_database) as session:
+        session.execute(text("DELETE FROM inbox"))
+
+    # when the next one reads
+    publish(broker, *order())
+    second = Reader(analytics_database, broker.connect)
+    read_until(second, lambda: placed(analytics_database) == 2)
+    second.close()
+
+    # then
+    assert count(analytics_database, "inbox") == 1
+    assert minutes(analytics_database)[0][2:6] == (2, 3800, 1, 1900)
+
+
 def test_one_reader_reads_and_another_waits_until_it_can(
     broker: Vhost, reader: Reader, analytics_database: Sessions
 ) -> None:

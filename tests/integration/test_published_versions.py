@@ -18,21 +18,10 @@ from common.inbox import inbox
 from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION, STREAM
 from common.outbox import append, outbox
 from common.relay import Relay
-from tests.integration.test_relay import (  # noqa: F401 - fixtures
-    CREATED,
-    PublisherOf,
-    bind,
-    drain_all,
-    event,
-    full_queue,
-    impatient,
-    publisher_of,
-    record,
-    row_of,
-    sent,
-    take,
-    unbind,
-)
+from tests.support.bindings import full_queue, unbind
+from tests.support.messages import take
+from tests.support.outboxes import CREATED, drain_all, event, record, row_of, sent
+from tests.support.publishers import PublisherOf
 from tests.support.vhosts import Vhost
 
 V1, V2 = OrderCreated.TYPE, OrderCreatedV2.TYPE
@@ -57,7 +46,7 @@ def arrived(broker: Vhost, queue: str) -> list[tuple[str, UUID]]:
 @pytest.mark.parametrize("sent_as", [(V1,), (V1, V2), (V2,)])
 def test_an_event_goes_out_in_the_versions_that_are_set_whichever_its_row_has(
     broker: Vhost,
-    publisher_of: PublisherOf,  # noqa: F811
+    publisher_of: PublisherOf,
     order_database: Sessions,
     written: str,
     sent_as: tuple[str, ...],
@@ -77,7 +66,7 @@ def test_an_event_goes_out_in_the_versions_that_are_set_whichever_its_row_has(
 
 def test_a_relay_that_is_set_to_nothing_sends_each_row_as_it_is(
     broker: Vhost,
-    publisher_of: PublisherOf,  # noqa: F811
+    publisher_of: PublisherOf,
     order_database: Sessions,
 ) -> None:
     ids = record(order_database, event(CREATED), convert(event(CREATED), V2))
@@ -91,7 +80,7 @@ def test_a_relay_that_is_set_to_nothing_sends_each_row_as_it_is(
 @pytest.mark.parametrize("full", [V1, V2])
 def test_an_event_is_not_marked_while_one_of_its_versions_is_refused(
     broker: Vhost,
-    publisher_of: PublisherOf,  # noqa: F811
+    publisher_of: PublisherOf,
     order_database: Sessions,
     full: str,
 ) -> None:
@@ -120,7 +109,7 @@ def test_an_event_is_not_marked_while_one_of_its_versions_is_refused(
 @pytest.mark.parametrize(("unheard", "heard"), [(V1, V2), (V2, V1)])
 def test_a_version_that_nobody_hears_is_told_and_holds_up_nothing(
     broker: Vhost,
-    publisher_of: PublisherOf,  # noqa: F811
+    publisher_of: PublisherOf,
     order_database: Sessions,
     caplog: pytest.LogCaptureFixture,
     unheard: str,
@@ -146,7 +135,7 @@ def test_a_version_that_nobody_hears_is_told_and_holds_up_nothing(
 
 def test_an_event_of_whose_versions_none_is_heard_stays(
     broker: Vhost,
-    publisher_of: PublisherOf,  # noqa: F811
+    publisher_of: PublisherOf,
     order_database: Sessions,
 ) -> None:
     # given

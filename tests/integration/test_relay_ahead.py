@@ -12,19 +12,10 @@ from common.db import Sessions
 from common.kombu_topology import INVENTORY
 from common.publisher import InFlight, Outgoing, Publisher, Report
 from common.relay import Relay
-from tests.integration.test_relay import (  # noqa: F401 - fixtures
-    CREATED,
-    DATA,
-    PublisherOf,
-    event,
-    ids,
-    publisher_of,
-    record,
-    row_of,
-    sent,
-    take,
-)
 from tests.support.eventually import eventually
+from tests.support.messages import ids, take
+from tests.support.outboxes import CREATED, DATA, event, record, row_of, sent
+from tests.support.publishers import PublisherOf
 from tests.support.vhosts import Vhost
 
 #: Events of a full batch.
@@ -64,7 +55,7 @@ def drain(relaying: Relay) -> None:
 
 def test_the_next_batch_is_sent_before_a_full_one_is_confirmed(
     broker: Vhost,
-    publisher_of: PublisherOf,  # noqa: F811
+    publisher_of: PublisherOf,
     order_database: Sessions,
 ) -> None:
     # given
@@ -82,7 +73,7 @@ def test_the_next_batch_is_sent_before_a_full_one_is_confirmed(
 
 def test_an_orders_next_event_is_not_sent_while_the_one_before_is_on_its_way(
     broker: Vhost,
-    publisher_of: PublisherOf,  # noqa: F811
+    publisher_of: PublisherOf,
     order_database: Sessions,
 ) -> None:
     # given each order's two events behind each other, in batches of their own
@@ -105,7 +96,7 @@ def test_an_orders_next_event_is_not_sent_while_the_one_before_is_on_its_way(
 
 def test_what_was_ahead_of_an_event_that_the_broker_objects_to_is_sent_again(
     broker: Vhost,
-    publisher_of: PublisherOf,  # noqa: F811
+    publisher_of: PublisherOf,
     order_database: Sessions,
 ) -> None:
     # given full batches, and in the second one an event that its service may not publish
@@ -127,7 +118,7 @@ def test_what_was_ahead_of_an_event_that_the_broker_objects_to_is_sent_again(
 
 
 def test_what_is_ahead_when_the_tick_ends_is_settled(
-    publisher_of: PublisherOf,  # noqa: F811
+    publisher_of: PublisherOf,
     order_database: Sessions,
 ) -> None:
     # given a tick that ends while the second batch is sent
@@ -142,7 +133,7 @@ def test_what_is_ahead_when_the_tick_ends_is_settled(
     assert sent(order_database) == recorded[: 2 * FULL]
 
 
-def test_batches_on_one_channel_share_its_end(publisher_of: PublisherOf) -> None:  # noqa: F811
+def test_batches_on_one_channel_share_its_end(publisher_of: PublisherOf) -> None:
     # given two on their way, and the broker objects to the second one
     publisher = publisher_of()
     first, second = (

@@ -25,11 +25,12 @@ from console.actions.retirement import Findings, uses
 from console.commands import contracts as command
 from console.orderctl import main
 from console.settings import RetirementSettings
-from tests.integration.test_relay import CREATED, bind, event
+from tests.support.bindings import bind
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
 from tests.support.migrated import MIGRATED, services_are
+from tests.support.outboxes import CREATED, event
 from tests.support.vhosts import Vhost
 
 V1, V2 = OrderCreated.TYPE, OrderCreatedV2.TYPE

@@ -14,6 +14,7 @@ from common import codec
 from common.event_message import task_headers
 from common.events import Data, Event, Line, OrderCancelled, OrderCreated
 from common.kombu_topology import EVENTS, FRAUD, STREAM
+from common.publisher import CONFIRM_TIMEOUT
 from console import copies
 from console.actions import subscribe as actions
 from console.orderctl import main
@@ -23,6 +24,9 @@ from tests.support.vhosts import Vhost
 Orderctl = Callable[..., Result]
 
 NOW = datetime.now(UTC)
+
+#: Which the tests do not wait for.
+SETTLED = actions.SETTLED
 LINES = (Line(sku="TEA", quantity=1, unit_price=5),)
 ORDERED: dict[str, Any] = {"customer_email": "ada@example.com", "currency": "EUR", "total": 5}
 
@@ -60,13 +64,19 @@ def an_event(number: int, data: Data, *, age: timedelta = timedelta()) -> Event:
     )
 
 
-def tell(broker: Vhost, *events: Event, traceparent: str | None = None) -> None:
-    """Publish events as a relay does."""
+def tell(
+    broker: Vhost,
+    *events: Event,
+    traceparent: str | None = None,
+    exchange: str = EVENTS.name,
+    routing_key: str | None = None,
+) -> None:
+    """Publish events as a relay does, or past the exchange."""
     for event in events:
         broker.publish(
             codec.wrap(codec.encode(event)),
-            exchange=EVENTS.name,
-            routing_key=event.type,
+            exchange=exchange,
+            routing_key=routing_key or event.type,
             headers=dict(task_headers(str(event.id), event.type, traceparent)),
             message_id=str(event.id),
             correlation_id=str(event.id),
@@ -147,6 +157,8 @@ def test_what_comes_while_it_replays_is_no_history(
     # given events before the binding, right after it, and when history has been read
     tell(broker, created(1))
     empty(broker)
+    # one at a time: of a batch, what is beyond the watermark is copied, too
+    monkeypatch.setattr(actions, "BATCH", 1)
     bind, take = actions._bind, actions._watermark
     taken: list[int] = []
 
@@ -159,7 +171,7 @@ def test_what_comes_while_it_replays_is_no_history(
         if taken:
             tell(broker, created(4))
         taken.append(take(connection))
-        tell(broker, created(5))
+        tell(broker, created(4 + len(taken)))
         return taken[-1]
 
     monkeypatch.setattr(actions, "_bind", binding)
@@ -171,10 +183,40 @@ def test_what_comes_while_it_replays_is_no_history(
     # then all are there, live or copied or both, and only what was before is marked
     assert result.exit_code == 0, result.output
     found = events_on(broker)
-    assert {event.id.int for event in found} == {1, 2, 3, 4, 5}
+    assert {event.id.int for event in found} == {1, 2, 3, 4, 5, 6}
     assert {event.id.int for event in found if event.replayed} == {1}
     # and what came after the watermark came live only
-    assert [event.id.int for event in found].count(4) == 2
+    numbers = [event.id.int for event in found]
+    assert (numbers.count(4), numbers.count(6)) == (2, 1)
+
+
+def test_what_was_on_its_way_at_the_binding_is_copied_as_it_was(
+    broker: Vhost, orderctl: Orderctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given an event that the exchange took before the binding, and the stream gets after it
+    tell(broker, created(1))
+    empty(broker)
+    copy, on_its_way = actions._copy, iter([created(2)])
+
+    def copying(*arguments: Any) -> None:
+        for event in on_its_way:
+            tell(broker, event, exchange="", routing_key=STREAM)
+        copy(*arguments)
+
+    # and as long a wait as its confirm may take at most, in a test's time
+    assert SETTLED > CONFIRM_TIMEOUT
+    monkeypatch.setattr(actions, "SETTLED", 1.0)
+    monkeypatch.setattr(actions, "_copy", copying)
+
+    # when
+    result = orderctl("subscribe", "fraud", "--from", "first")
+
+    # then
+    assert result.exit_code == 0, result.output
+    assert [(event.id.int, event.replayed) for event in events_on(broker)] == [
+        (1, True),
+        (2, False),
+    ]
 
 
 @pytest.mark.parametrize("known", [True, False])

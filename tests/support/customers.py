@@ -21,6 +21,9 @@ _CLIENTS = 24
 #: Seconds for an answer.
 _PATIENCE = 30.0
 
+#: Seconds until those who are persistent try again.
+_PAUSE = 0.1
+
 #: Where they all have their mail.
 _DOMAIN = "customers.example"
 
@@ -33,6 +36,8 @@ class Customers:
     rate: int
     #: Each as `host:port`.
     in_service: list[str]
+    #: Whether they try again, with the order's idempotency key, when nobody answers.
+    persistent: bool = False
     #: When each order was due (Unix time), by its id.
     placed: dict[str, float] = field(default_factory=dict)
     #: Seconds from when an order was due to its answer.
@@ -69,6 +74,18 @@ class Customers:
 
         eventually(idle)
 
+    def go_on(self, count: int) -> list[str]:
+        """Wait until so many orders are placed that were due since this call; returns them."""
+        since = time.time()
+
+        def placed() -> list[str]:
+            found = [order for order, due in list(self.placed.items()) if due >= since]
+            assert self.failures == []
+            assert len(found) >= count
+            return found
+
+        return eventually(placed, within=60)
+
     def _order(self, numbers: Iterator[int], began: float, enough: threading.Event) -> None:
         while not enough.is_set():
             with self._lock:
@@ -79,7 +96,7 @@ class Customers:
                 address = self.in_service[number % len(self.in_service)]
                 self._under_way[address] += 1
             try:
-                self.placed[self._post(address)] = due
+                self.placed[self._place(address)] = due
                 self.answered.append(time.time() - due)
             except (OSError, HTTPException, AssertionError) as error:
                 self.failures.append(f"{address}: {type(error).__name__}: {error}")
@@ -87,7 +104,18 @@ class Customers:
                 with self._lock:
                     self._under_way[address] -= 1
 
-    def _post(self, address: str) -> str:
+    def _place(self, address: str) -> str:
+        key, until = str(uuid4()), time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return self._post(address, key)
+            except (OSError, HTTPException):
+                # Was it placed? The key tells.
+                if not self.persistent or time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE)
+
+    def _post(self, address: str, key: str) -> str:
         lines = [{"sku": "TEA", "quantity": 1, "unit_price": 500}]
         # Each a customer of its own: many orders of one look like fraud, and are told of.
         customer = {"email": f"{uuid4()}@{_DOMAIN}"}
@@ -97,6 +125,8 @@ class Customers:
             "Content-Type": "application/json",
             "Connection": "close",
         }
+        if self.persistent:
+            headers["Idempotency-Key"] = key
         connection = HTTPConnection(address, timeout=_PATIENCE)
         try:
             connection.request("POST", "/orders", json.dumps(order).encode(), headers)

@@ -136,9 +136,9 @@ class Stack:
         self.start("spans")
         self.extra["OTLP_ENDPOINT"] = f"http://127.0.0.1:{self.ports.spans_port}"
 
-    def launch(self, name: str) -> None:
-        """Start a program and do not wait: it need not become healthy."""
-        self._launch(_PROGRAMS[name], None, name)
+    def launch(self, name: str, module: str | None = None) -> None:
+        """Start a program, or a module for it, and do not wait: it need not become healthy."""
+        self._launch(_PROGRAMS[name], module, name)
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a process, and not to its children."""

@@ -1,0 +1,45 @@
+"""What tests of relays share, and those of the mailer."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from common import relay
+from notification_worker.smtp import Transport
+from tests.support.infrastructure import Infrastructure
+from tests.support.mailbox import Mailbox
+from tests.support.mailing import settings
+from tests.support.proxy import Proxy
+from tests.support.publishers import PublisherOf, publishers
+from tests.support.vhosts import Vhost
+
+
+@pytest.fixture
+def publisher_of(servers: Infrastructure, broker: Vhost) -> Iterator[PublisherOf]:
+    """Publishers with a service's own user and rights."""
+    with publishers(servers, broker) as make:
+        yield make
+
+
+@pytest.fixture
+def proxy(broker: Vhost) -> Iterator[Proxy]:
+    """A proxy in front of the broker."""
+    between = Proxy(broker.amqp_port)
+    yield between
+    between.stop()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask the broker again soon."""
+    monkeypatch.setattr(relay, "UNROUTABLE_DELAY", 0.1)
+    monkeypatch.setattr(relay, "REFUSED_DELAY", 0.1)
+    monkeypatch.setattr(relay, "BROKER_DELAY", 0.05)
+
+
+@pytest.fixture
+def transport(mailbox: Mailbox) -> Iterator[Transport]:
+    """A mailer's way to the test's mail server."""
+    transport = Transport(settings(mailbox.port))
+    yield transport
+    transport.close()

@@ -1,0 +1,198 @@
+"""The mailer when a mail server or the database is away, and when there is nothing to do."""
+
+import socket
+import time
+from collections.abc import Callable
+from contextlib import closing
+from itertools import pairwise
+
+import pytest
+from sqlalchemy import text
+
+from common.db import BY_KEY, Sessions, engine, transaction
+from common.doorbell import Doorbell
+from notification_worker import backlog
+from notification_worker.domain import FIRST_DELAY
+from notification_worker.letter import Letter
+from notification_worker.smtp import Transport, Unreachable
+from tests.support.databases import TestDatabase
+from tests.support.eventually import eventually
+from tests.support.mailbox import Mailbox
+from tests.support.mailing import deliver_all, delivery, make_due, record, rows, settings, statuses
+
+
+def test_a_database_that_fails_is_given_time(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    record(notification_database, "received")
+    mailer = delivery(notification_database, transport)
+    with transaction(notification_database) as session:
+        session.execute(text("ALTER TABLE notifications RENAME TO away"))
+    mailer.deliver(time.monotonic() + 1)
+    with transaction(notification_database) as session:
+        session.execute(text("ALTER TABLE away RENAME TO notifications"))
+    deliver_all(mailer)
+    assert statuses(notification_database) == ["PENDING"]
+
+    def sent() -> None:
+        deliver_all(mailer)
+        assert statuses(notification_database) == ["SENT"]
+
+    eventually(sent)
+
+
+def test_an_outage_of_the_mail_server_is_charged_to_no_mail(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    for _ in range(20):
+        record(notification_database, "received")
+    mailer = delivery(notification_database, transport)
+    mailbox.stop()
+    deliver_all(mailer)
+    assert {row.attempts for row in rows(notification_database)} == {0}
+    mailbox.start()
+    time.sleep(1.0)  # the pause after a first failure
+    deliver_all(mailer, seconds=2)
+    assert statuses(notification_database) == ["SENT"] * 20
+    assert len(mailbox.messages) == 20
+
+
+def test_a_plan_that_was_made_while_no_mail_was_there_is_good_for_many(
+    database_of: Callable[[str], TestDatabase],
+) -> None:
+    of_mailer = engine(database_of("notification").service_settings, session=BY_KEY)
+    with of_mailer.connect() as connection:
+        assert backlog.claim(connection) is None
+        plan = "\n".join(connection.exec_driver_sql("EXPLAIN EXECUTE claim_mail").scalars())
+    of_mailer.dispose()
+    assert "using ix_notifications_due" in plan
+    assert "using uq_notifications_order_id" in plan
+    assert "Sort" not in plan
+
+
+def test_a_database_that_takes_no_mark_is_asked_less_and_less(
+    notification_database: Sessions,
+    mailbox: Mailbox,
+    transport: Transport,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record(notification_database, "received")
+    with transaction(notification_database) as session:
+        session.execute(text("ALTER TABLE notifications ADD CHECK (status = 'PENDING')"))
+    failures: list[int] = []
+
+    def no_pause(failure: int, **_: float) -> float:
+        failures.append(failure)
+        return 0.0
+
+    monkeypatch.setattr("notification_worker.delivery.retry_delay", no_pause)
+    mailer = delivery(notification_database, transport)
+    for _ in range(3):
+        mailer.deliver(time.monotonic() + 1)
+    assert failures == [1, 2, 3]
+
+
+def test_after_a_mail_it_lets_others_gather_before_it_asks_to_be_woken(
+    notification_database: Sessions,
+    mailbox: Mailbox,
+    transport: Transport,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[object] = []
+    monkeypatch.setattr("notification_worker.delivery.GATHERING", 60.0)
+    monkeypatch.setattr(Doorbell, "wait", lambda *about: waits.append(about))
+    record(notification_database, "received")
+    deliver_all(delivery(notification_database, transport), seconds=0.5)
+    assert len(mailbox.messages) == 1
+    assert waits == []
+
+
+def test_it_stops_when_its_time_is_over_and_the_rest_leaves_later(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    for _ in range(3):
+        record(notification_database, "received")
+
+    class Slow(Transport):
+        until = 0.0
+
+        def send(self, letter: Letter) -> None:
+            super().send(letter)
+            eventually(self.time_is_over)
+
+        def time_is_over(self) -> None:
+            assert time.monotonic() >= self.until
+
+    with closing(Slow(settings(mailbox.port))) as slow:
+        mailer = delivery(notification_database, slow)
+        # On a busy machine the time may be over before the first mail.
+        while statuses(notification_database) == ["PENDING"] * 3:
+            slow.until = time.monotonic() + 0.3
+            mailer.deliver(slow.until)
+    assert statuses(notification_database) == ["SENT", "PENDING", "PENDING"]
+    deliver_all(delivery(notification_database, transport), seconds=1)
+    assert len(mailbox.messages) == 3
+
+
+def test_while_it_pauses_it_asks_nobody(
+    notification_database: Sessions, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(notification_database, "received")
+    tries: list[float] = []
+
+    def refuse(_: Transport) -> None:
+        tries.append(time.monotonic())
+        raise Unreachable
+
+    monkeypatch.setattr(Transport, "open", refuse)
+    mailer = delivery(notification_database, transport)
+    for _ in range(10):
+        deliver_all(mailer, seconds=0.1)
+    assert tries
+    # On a busy machine this may take longer than the pause.
+    assert all(later - earlier >= 0.75 * FIRST_DELAY for earlier, later in pairwise(tries))
+
+
+def test_a_connection_that_breaks_costs_one_mail_one_attempt(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    mailer = delivery(notification_database, transport)
+    record(notification_database, "received")
+    deliver_all(mailer)
+    mailbox.stop()
+    for _ in range(5):
+        record(notification_database, "received")
+    deliver_all(mailer)
+    attempts = sum(row.attempts for row in rows(notification_database) if row.status == "PENDING")
+    assert attempts <= 1
+    mailbox.start()
+    make_due(notification_database)
+    time.sleep(1.0)
+    deliver_all(mailer, seconds=1)
+    assert statuses(notification_database) == ["SENT"] * 6
+
+
+def test_a_mail_with_which_the_server_goes_away_has_had_its_attempt(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    record(notification_database, "received")
+    record(notification_database, "received")
+    mailbox.refuse(421, "going down")
+    deliver_all(delivery(notification_database, transport))
+    first, second = rows(notification_database)
+    assert (first.status, first.attempts, first.last_error) == ("PENDING", 1, "421 going down")
+    assert (second.status, second.attempts) == ("PENDING", 0)
+
+
+def test_a_mail_server_that_says_nothing_is_left_after_the_timeout(
+    notification_database: Sessions,
+) -> None:
+    record(notification_database, "received")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        transport = Transport(settings(mute.getsockname()[1], smtp_timeout=0.2))
+        started = time.monotonic()
+        deliver_all(delivery(notification_database, transport), seconds=30)
+        # The timeout of life is more than that.
+        assert time.monotonic() - started < 8
+    [row] = rows(notification_database)
+    assert (row.status, row.attempts) == ("PENDING", 0)

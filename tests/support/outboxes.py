@@ -1,0 +1,99 @@
+"""Events, in an outbox of a test's own."""
+
+import time
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row, select
+
+from common.db import Sessions, transaction
+from common.events import (
+    Data,
+    Event,
+    Line,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreated,
+    Quantity,
+    Shortage,
+    StockRejected,
+    StockReleased,
+    StockReserved,
+)
+from common.outbox import append, outbox, relay_state
+from common.relay import Relay
+
+ORDERED: dict[str, Any] = {
+    "customer_email": "ada@example.com",
+    "currency": "EUR",
+    "total": 100,
+    "lines": (Line(sku="Ä-1", quantity=1, unit_price=100),),
+}
+HELD = (Quantity(sku="Ä-1", quantity=1),)
+SHORT = (Shortage(sku="Ä-1", requested=1, available=0),)
+CREATED = OrderCreated(**ORDERED)
+CONFIRMED = OrderConfirmed(**ORDERED)
+CANCELLED = OrderCancelled(reason="customer", **ORDERED)
+DATA: dict[str, Data] = {
+    data.TYPE: data
+    for data in (
+        CREATED,
+        CONFIRMED,
+        CANCELLED,
+        StockReserved(lines=HELD),
+        StockRejected(reason="out_of_stock", shortages=SHORT),
+        StockReleased(lines=HELD),
+    )
+}
+
+
+def event(
+    data: Data, subject: UUID | None = None, sequence: int = 1, source: str = "order"
+) -> Event:
+    """Return an event of an order, a new one if none is named."""
+    return Event(
+        source=source,
+        subject=subject or uuid4(),
+        sequence=sequence,
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        data=data,
+    )
+
+
+def record(sessions: Sessions, *events: Event) -> list[UUID]:
+    """Append events in one transaction; returns their ids."""
+    with transaction(sessions) as session:
+        for each in events:
+            append(session, each)
+    return [each.id for each in events]
+
+
+def rows(sessions: Sessions) -> dict[UUID, Row[Any]]:
+    """Return the outbox's rows by their events' ids, in their order."""
+    with transaction(sessions) as session:
+        found = session.execute(select(outbox).order_by(outbox.c.id)).all()
+    return {row.event_id: row for row in found}
+
+
+def row_of(sessions: Sessions, event_id: UUID) -> Row[Any]:
+    """Return an event's row."""
+    return rows(sessions)[event_id]
+
+
+def sent(sessions: Sessions) -> list[UUID]:
+    """Return the ids of the events that are marked sent, in their order."""
+    return [event_id for event_id, row in rows(sessions).items() if row.sent_at]
+
+
+def drain_all(drained: Relay, sessions: Sessions, *, within: float = 40) -> None:
+    """Drain, tick after tick, until nothing is left to send."""
+    deadline = time.monotonic() + within
+    while len(sent(sessions)) < len(rows(sessions)):
+        assert time.monotonic() < deadline
+        drained.drain(time.monotonic() + 0.2)
+
+
+def state(sessions: Sessions) -> Row[Any]:
+    """Return what the relay tells of itself."""
+    with transaction(sessions) as session:
+        return session.execute(select(relay_state)).one()

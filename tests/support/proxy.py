@@ -1,0 +1,69 @@
+"""What stands between a process and its broker."""
+
+import socket
+from contextlib import suppress
+from threading import Event as Flag
+from threading import Thread
+
+
+class Proxy:
+    """Stands between a relay and the broker, and may hold back the broker's answers."""
+
+    def __init__(self, broker_port: int) -> None:
+        self._broker_port = broker_port
+        self._answers = Flag()
+        self._answers.set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._sockets: list[socket.socket] = []
+        self._threads = [Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def hold_answers(self) -> None:
+        """From now on the broker hears everything and seems to say nothing."""
+        self._answers.clear()
+
+    def pass_answers(self) -> None:
+        """Pass on what was held back, and everything after it."""
+        self._answers.set()
+
+    def cut(self) -> None:
+        """Break every connection."""
+        for side in self._sockets:
+            with suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
+
+    def stop(self) -> None:
+        """Break every connection and take no other."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.pass_answers()
+        for thread in list(self._threads):
+            self.cut()
+            thread.join(timeout=10)
+        for side in self._sockets:
+            side.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._broker_port))
+                self._sockets += [client, server]
+                for thread in (
+                    Thread(target=self._copy, args=(client, server, None)),
+                    Thread(target=self._copy, args=(server, client, self._answers)),
+                ):
+                    self._threads.append(thread)
+                    thread.start()
+
+    def _copy(self, source: socket.socket, target: socket.socket, gate: Flag | None) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if gate:
+                    gate.wait()
+                target.sendall(data)
+        for side in (source, target):
+            with suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
