@@ -4,18 +4,14 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Any, Protocol
 from uuid import UUID
 
 from amqp import Channel, Message
 from kombu.connection import Connection
-from opentelemetry.trace import Span, SpanKind
 
-from common import codec, tracing
 from common.event_message import EventMessages
-from common.kombu_topology import EVENTS
+from common.in_flight import InFlight, Outgoing, Report
 
 log = logging.getLogger(__name__)
 
@@ -27,51 +23,13 @@ CONFIRM_TIMEOUT = 10.0
 _PIECE = 32 * 1024
 
 
-@dataclass(frozen=True)
-class Outgoing:
-    """An event on its way to the exchange; `event` is the envelope as JSON.
-
-    One in several versions is several of these, with one id.
-    """
-
-    event_id: UUID
-    type: str
-    event: str
-    subject: UUID
-
-
-@dataclass
-class Report:
-    """What became of a batch, by event id; what stands nowhere must be sent again.
-
-    An event in several versions is confirmed when all of them are, and one had a queue: who hears
-    the others hears this one, too.
-    """
-
-    confirmed: set[UUID] = field(default_factory=set)
-    #: To why: no queue is bound to the event's type.
-    returned: dict[UUID, str] = field(default_factory=dict)
-    #: A queue is full, or its replicas did not agree.
-    refused: set[UUID] = field(default_factory=set)
-    #: Why the batch ended early, if it did.
-    error: str | None = None
-    #: Whether it ended because the broker objects to one of its events: a right is missing, say.
-    objected: bool = False
-    #: Types of confirmed events that no queue is bound to: another version of each had one.
-    unheard: frozenset[str] = frozenset()
-
-
-#: An event's id, and the version of this message.
-_Message = tuple[UUID, str]
-
-
 class Publisher(Protocol):
     """Puts events on the exchange and tells what became of each."""
 
-    def send(self, batch: Iterable[Outgoing]) -> "InFlight":
+    def send(self, batch: Iterable[Outgoing]) -> InFlight:
         """Publish in this order, wait for nothing, never raise for the broker's state."""
 
-    def settle(self, in_flight: "InFlight") -> Report:
+    def settle(self, in_flight: InFlight) -> Report:
         """Wait for the confirms of what was sent, never raise for the broker's state."""
 
     def heartbeat(self) -> None:
@@ -101,7 +59,7 @@ class ConfirmingPublisher:
         """Publish in this order, wait for the confirms, never raise for the broker's state."""
         return self.settle(self.send(batch))
 
-    def send(self, batch: Iterable[Outgoing]) -> "InFlight":
+    def send(self, batch: Iterable[Outgoing]) -> InFlight:
         """Publish in this order, wait for nothing, never raise for the broker's state."""
         in_flight = InFlight()
         with self._failing(in_flight):
@@ -112,7 +70,7 @@ class ConfirmingPublisher:
             channel.flush()
         return in_flight
 
-    def settle(self, in_flight: "InFlight") -> Report:
+    def settle(self, in_flight: InFlight) -> Report:
         """Wait for the confirms of what was sent, never raise for the broker's state."""
         with self._failing(in_flight):
             if self._channel and not in_flight.report.error:
@@ -137,7 +95,7 @@ class ConfirmingPublisher:
             self._connection.collect(socket_timeout=1)
 
     @contextmanager
-    def _failing(self, in_flight: "InFlight") -> Iterator[None]:
+    def _failing(self, in_flight: InFlight) -> Iterator[None]:
         try:
             yield
         except (*self._connection.connection_errors, *self._connection.channel_errors) as error:
@@ -161,81 +119,6 @@ class ConfirmingPublisher:
                 raise
             self._channel = _ConfirmChannel(self._connection, self._messages)
         return self._channel
-
-
-class _Spans:
-    """The publishings of one batch, as spans: from the publish to its confirm, or to its failure.
-
-    The envelope is what the outbox holds; the header `traceparent` names the publishing.
-    """
-
-    def __init__(self) -> None:
-        self._open: list[tuple[Outgoing, Span]] = []
-
-    def begin(self, outgoing: Outgoing) -> str | None:
-        """Return the header; None when nothing is recorded."""
-        if not tracing.recording():
-            return None
-        about = {
-            "messaging.system": "rabbitmq",
-            "messaging.operation.type": "send",
-            "messaging.destination.name": EVENTS.name,
-            "messaging.rabbitmq.destination.routing_key": outgoing.type,
-            "messaging.message.id": str(outgoing.event_id),
-            "event.id": str(outgoing.event_id),
-            "event.type": outgoing.type,
-            tracing.ORDER_ID: str(outgoing.subject),
-        }
-        parent = codec.traceparent(outgoing.event)
-        span = tracing.begin(f"publish {outgoing.type}", SpanKind.PRODUCER, parent, about)
-        self._open.append((outgoing, span))
-        return tracing.traceparent(span)
-
-    def end(self, report: Report) -> None:
-        for outgoing, span in self._open:
-            event_id = outgoing.event_id
-            if event_id not in report.confirmed:
-                refused = "refused" if event_id in report.refused else report.error
-                tracing.fail(span, report.returned.get(event_id) or refused or "not confirmed")
-            span.end()
-
-
-class InFlight:
-    """A batch on its way to the broker: what has become of it so far, and what is missing."""
-
-    def __init__(self) -> None:
-        self.report = Report()
-        self.spans = _Spans()
-        #: By delivery tag, in their order.
-        self.unconfirmed: dict[int, _Message] = {}
-        #: What had no queue.
-        self.returned: set[_Message] = set()
-
-    def ack(self, tag: int, multiple: bool) -> None:
-        """Take in a confirm. The broker sends a return before the ack of the same message."""
-        routed = set(self._take(tag, multiple)) - self.returned
-        self.report.confirmed |= {event_id for event_id, _ in routed}
-
-    def nack(self, tag: int, multiple: bool) -> None:
-        """Take in that the broker did not take messages."""
-        self.report.refused |= {event_id for event_id, _ in self._take(tag, multiple)}
-
-    def conclude(self) -> Report:
-        """Return what is known of the events from what is known of their messages."""
-        report = self.report
-        missing = {event_id for event_id, _ in self.unconfirmed.values()}
-        report.confirmed -= missing | report.refused
-        for event_id in missing | report.refused | report.confirmed:
-            report.returned.pop(event_id, None)
-        report.unheard = frozenset(
-            event_type for event_id, event_type in self.returned if event_id in report.confirmed
-        )
-        self.spans.end(report)
-        return report
-
-    def _take(self, tag: int, multiple: bool) -> list[_Message]:
-        tags = list(takewhile(lambda t: t <= tag, self.unconfirmed)) if multiple else [tag]
-        return [self.unconfirmed.pop(t) for t in tags if t in self.unconfirmed]
 
 
 class _ConfirmChannel:

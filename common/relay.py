@@ -19,9 +19,10 @@ from sqlalchemy.exc import DBAPIError
 from common import codec, db, metrics, tls
 from common.conversion import convert
 from common.db import Sessions, transaction
+from common.in_flight import InFlight, Outgoing, Report
 from common.kombu_topology import Service
 from common.outbox import relay_state
-from common.publisher import ConfirmingPublisher, InFlight, Outgoing, Publisher, Report
+from common.publisher import ConfirmingPublisher, Publisher
 from common.settings import ServiceSettings, broker_url
 from common.unsent import Rows, Unsent
 from common.versions import versions

@@ -11,8 +11,9 @@ from kombu.exceptions import OperationalError
 from common import codec
 from common.events import EVENTS, Event, Line, OrderCreated
 from common.failure import Failure
+from common.in_flight import Outgoing, Report
 from common.kombu_topology import CONSUMERS, SERVICES
-from common.publisher import ConfirmingPublisher, Outgoing, Report
+from common.publisher import ConfirmingPublisher
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
 from tests.support.stack import RETRY_TIERS, Stack

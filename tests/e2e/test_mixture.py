@@ -13,8 +13,8 @@ from uuid_utils.compat import uuid7
 from common import codec
 from common.db import transaction
 from common.events import Event, Line, OrderCreated
+from common.in_flight import Outgoing
 from common.inbox import inbox
-from common.publisher import Outgoing
 from inventory_worker.models import Reservation
 from tests.support.eventually import eventually
 from tests.support.stack import Stack

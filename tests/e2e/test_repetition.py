@@ -6,7 +6,8 @@ from uuid import uuid4
 
 from common import codec
 from common.events import Event, Line, OrderCreated
-from common.publisher import ConfirmingPublisher, Outgoing
+from common.in_flight import Outgoing
+from common.publisher import ConfirmingPublisher
 from tests.e2e.test_order_flow import deliveries
 from tests.support.eventually import eventually
 from tests.support.stack import Stack

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 from kombu.connection import Connection
 
 from common import tls
-from common.publisher import ConfirmingPublisher, Outgoing
+from common.in_flight import Outgoing
+from common.publisher import ConfirmingPublisher
 from common.settings import BrokerSettings, SettingsError, broker_url, load
 from console.authority import Authority
 from tests.support.infrastructure import Infrastructure

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from common import db
 from common.db import Sessions, transaction
 from common.doorbell import Doorbell
-from common.publisher import Outgoing, Report
+from common.in_flight import Outgoing, Report
 from common.relay import Relay
 from notification_worker import backlog
 from notification_worker.models import Notification

@@ -9,8 +9,9 @@ import pytest
 
 from common import relay
 from common.db import Sessions
+from common.in_flight import InFlight, Outgoing, Report
 from common.kombu_topology import INVENTORY
-from common.publisher import InFlight, Outgoing, Publisher, Report
+from common.publisher import Publisher
 from common.relay import Relay
 from tests.support.eventually import eventually
 from tests.support.messages import ids, take

@@ -14,8 +14,9 @@ from sqlalchemy.exc import DBAPIError
 
 from common import db, relay
 from common.db import Sessions, transaction
+from common.in_flight import InFlight, Outgoing, Report
 from common.kombu_topology import INVENTORY, NOTIFICATION
-from common.publisher import InFlight, Outgoing, Publisher, Report
+from common.publisher import Publisher
 from common.relay import Relay
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually

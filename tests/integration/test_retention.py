@@ -23,11 +23,12 @@ import order_app.relay
 import order_app.retention
 from common import db, retention
 from common.db import Sessions, transaction
+from common.in_flight import InFlight, Outgoing, Report
 from common.inbox import inbox
 from common.kombu_topology import SERVICES
 from common.metrics import REMOVED
 from common.outbox import outbox
-from common.publisher import InFlight, Outgoing, Publisher, Report
+from common.publisher import Publisher
 from common.relay import Relay
 from common.retention import INBOX, OUTBOX, Kept, Retention, read_ages
 from notification_worker.models import Notification

@@ -17,8 +17,9 @@ from kombu.connection import Connection
 from sqlalchemy import create_engine, pool, text
 
 from common import db, tls
+from common.in_flight import Outgoing
 from common.kombu_topology import topology
-from common.publisher import ConfirmingPublisher, Outgoing
+from common.publisher import ConfirmingPublisher
 from common.settings import (
     BrokerSettings,
     DatabaseSettings,
