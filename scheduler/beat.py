@@ -7,6 +7,10 @@ from common.kombu_topology import SERVICES, TICKS
 from common.settings import BrokerSettings
 from common.ticker import TICK_INTERVAL
 
+#: Seconds until a tick that is not confirmed is sent on another connection. A healthy broker takes
+#: milliseconds; all other ticks wait meanwhile.
+CONFIRM_TIMEOUT = 2
+
 app = ServiceApp("beat", settings=BrokerSettings, config="celeryconfig.beat")
 app.add_defaults(
     {
@@ -18,6 +22,7 @@ app.add_defaults(
                     "exchange": TICKS.name,
                     "routing_key": service.tick_queue(tick),
                     "declare": [],
+                    "confirm_timeout": CONFIRM_TIMEOUT,
                 },
             }
             for service in SERVICES
