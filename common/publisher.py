@@ -109,6 +109,11 @@ class ConfirmingPublisher:
             self.close()
 
     def _open(self) -> "_ConfirmChannel":
+        if self._channel and self._channel.refused:
+            # Another channel does not help a full queue. But one whose first message came while a
+            # queue's leader had died refuses all that follow, until that node is back.
+            self._channel.finish(CONFIRM_TIMEOUT)
+            self._channel = None
         if self._channel is None:
             # Once: `connect()` would sleep for two seconds and try again, beyond the tick's end.
             try:
@@ -134,6 +139,8 @@ class _ConfirmChannel:
         self._tag = 0
         #: The oldest first; the last one is the one that is sent.
         self.in_flight: list[InFlight] = []
+        #: Whether the broker did not take a message.
+        self.refused = False
         self._channel.events["basic_ack"].add(self._on_ack)
         self._channel.events["basic_nack"].add(self._on_nack)
         self._channel.events["basic_return"].add(self._on_return)
@@ -167,13 +174,21 @@ class _ConfirmChannel:
         deadline = time.monotonic() + timeout
         while in_flight.unconfirmed:
             self._connection.drain_events(timeout=max(0.001, deadline - time.monotonic()))
-        self.in_flight.remove(in_flight)
+        if in_flight in self.in_flight:
+            self.in_flight.remove(in_flight)
+
+    def finish(self, timeout: float) -> None:
+        """Wait for what is on its way, and give the channel up, but not its connection."""
+        for in_flight in list(self.in_flight):
+            self.wait(in_flight, timeout)
+        self._channel.close()
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
         for in_flight in self.in_flight:
             in_flight.ack(tag, multiple)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
+        self.refused = True
         for in_flight in self.in_flight:
             in_flight.nack(tag, multiple)
 

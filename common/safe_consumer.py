@@ -117,7 +117,7 @@ class SettlementStep(bootsteps.StartStopStep):
         """Open the channel."""
         app = consumer.app
         consumer.settlement = Settlement(
-            consumer.connection.channel(),
+            consumer.connection.channel,
             service=app.service,
             retry_tiers=app.settings.retry_tiers,
             release=app.settings.release,

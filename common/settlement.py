@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from amqp import Channel
@@ -47,21 +48,23 @@ class Receipt:
 
 
 class Settlement:
-    """Retries and parks the messages of one consumer connection, through a channel of its own."""
+    """Retries and parks the messages of one consumer connection, through channels of its own."""
 
     def __init__(
-        self, channel: Channel, *, service: Service, retry_tiers: Sequence[float], release: str
+        self,
+        open_channel: Callable[[], Channel],
+        *,
+        service: Service,
+        retry_tiers: Sequence[float],
+        release: str,
     ) -> None:
-        self._channel = channel
+        self._open_channel = open_channel
         self._service = service
         self._tiers = retry_tiers
         self._release = release
-        self._tag = 0
-        self._unconfirmed: dict[int, Receipt] = {}
-        channel.confirm_select()
-        channel.events["basic_ack"].add(self._on_ack)
-        channel.events["basic_nack"].add(self._on_nack)
-        channel.events["basic_return"].add(self._on_return)
+        #: Of each channel, by delivery tag.
+        self._unconfirmed: dict[Channel, dict[int, Receipt]] = {}
+        self._use_new_channel()
 
     def retry(self, receipt: Receipt, error: BaseException) -> None:
         """Send the message through the retry tier of this attempt; after the last, park it."""
@@ -90,12 +93,14 @@ class Settlement:
 
         `timeout` in seconds, for each answer of the broker.
         """
-        while self._unconfirmed:
+        while any(self._unconfirmed.values()):
             self._channel.connection.drain_events(timeout=timeout)
 
     def _settle(
         self, receipt: Receipt, error: BaseException, *, routing_key: str, **changes: Any
     ) -> None:
+        if self._refused:
+            self._use_new_channel()
         failure = Failure.of(
             error, service=self._service.name, release=self._release, headers=receipt.headers
         )
@@ -106,31 +111,50 @@ class Settlement:
             receipt.reject()
             return
         self._tag += 1
-        self._unconfirmed[self._tag] = receipt
+        self._unconfirmed[self._channel][self._tag] = receipt
         self._channel.basic_publish(
             copy, exchange=self._service.retry_exchange, routing_key=routing_key, mandatory=True
         )
         log.warning("an event was not handled", extra=fields)
 
-    def _on_ack(self, tag: int, multiple: bool) -> None:
-        for receipt in self._settled(tag, multiple):
+    def _use_new_channel(self) -> None:
+        # For a moment this does wait. A channel whose first copy came while a queue's leader had
+        # died refuses all that follow, until that node is back: every retry would be parked.
+        for idle in [channel for channel, copies in self._unconfirmed.items() if not copies]:
+            del self._unconfirmed[idle]
+            idle.close()
+        channel = self._channel = self._open_channel()
+        channel.confirm_select()
+        channel.events["basic_ack"].add(partial(self._on_ack, channel))
+        channel.events["basic_nack"].add(partial(self._on_nack, channel))
+        channel.events["basic_return"].add(partial(self._on_return, channel))
+        self._unconfirmed[channel] = {}
+        self._tag = 0
+        self._refused = False
+
+    def _on_ack(self, channel: Channel, tag: int, multiple: bool) -> None:
+        for receipt in self._settled(channel, tag, multiple):
             receipt.acknowledge()
 
-    def _on_nack(self, tag: int, multiple: bool) -> None:
-        for receipt in self._settled(tag, multiple):
+    def _on_nack(self, channel: Channel, tag: int, multiple: bool) -> None:
+        self._refused = True
+        for receipt in self._settled(channel, tag, multiple):
             log.error("the broker refused a copy: the message is parked without its reason")
             receipt.reject()
 
-    def _on_return(self, _error: Exception, exchange: str, key: str, copy: AmqpMessage) -> None:
+    def _on_return(
+        self, channel: Channel, _error: Exception, exchange: str, key: str, copy: AmqpMessage
+    ) -> None:
         # The broker sends a return before the ack of the same copy.
         log.error("%s has no queue for %s: run `orderctl topology plan`", exchange, key)
-        self._unconfirmed.pop(copy.headers[_TAG]).reject()
+        self._unconfirmed[channel].pop(copy.headers[_TAG]).reject()
 
-    def _settled(self, tag: int, multiple: bool) -> Iterator[Receipt]:
-        tags = [t for t in self._unconfirmed if t <= tag] if multiple else [tag]
+    def _settled(self, channel: Channel, tag: int, multiple: bool) -> Iterator[Receipt]:
+        copies = self._unconfirmed[channel]
+        tags = [t for t in copies if t <= tag] if multiple else [tag]
         for settled in tags:
-            if settled in self._unconfirmed:
-                yield self._unconfirmed.pop(settled)
+            if settled in copies:
+                yield copies.pop(settled)
 
 
 def _copy(
