@@ -48,11 +48,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="orders of the test that looks for leaks; 10000 finds ten times smaller ones",
     )
     parser.addoption(
-        "--cluster",
-        action="store_true",
-        help="also run the test on three RabbitMQ nodes, which needs a machine to itself",
-    )
-    parser.addoption(
         "--infrastructure",
         choices=("processes", "containers"),
         default="processes",

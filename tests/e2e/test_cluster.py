@@ -1,28 +1,40 @@
-"""A broker of three nodes, one of which dies while orders come in."""
+"""A broker of three nodes, one of which dies."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from celery.beat import SchedulingError
+from kombu.message import Message
 
-from tests.support.cluster import Cluster, cluster
+from common.errors import Transient
+from common.kombu_topology import INVENTORY, ORDER, TICKS
+from common.publisher import ConfirmingPublisher, Outgoing
+from common.settlement import Receipt, Settlement
+from console.actions import topology
+from console.settings import TopologySettings
+from scheduler.punctual import PunctualScheduler
+from tests.support.beats import beat
+from tests.support.cluster import FIRST, Cluster, cluster
 from tests.support.customers import Customers
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.mailbox import Mailbox
-from tests.support.stack import Stack
-from tests.support.vhosts import fresh_vhost
+from tests.support.stack import RETRY_TIERS, Stack
+from tests.support.vhosts import Vhost, fresh_vhost
 from tests.support.workers import own_state
 
 #: Orders a second.
 RATE = 20
 
+TICKED = ORDER.tick_queue("relay")
 
-@pytest.fixture
+
+@pytest.fixture(scope="module")
 def nodes(pytestconfig: pytest.Config) -> Iterator[Cluster]:
-    if not pytestconfig.getoption("cluster"):
-        # On a machine with ten times more to do than it can, ticks were seen to end with the node.
-        pytest.skip("NOT RUN, three nodes on a busy machine: --cluster")
     own = own_state(pytestconfig.getoption("state"))
     with cluster(own.with_name(f"{own.name}-cluster")) as running:
         yield running
@@ -58,6 +70,98 @@ def test_a_node_dies_and_every_order_is_decided_once(nodes: Cluster, tmp_path: P
         # Then no request failed, and every order is confirmed and told of, once
         assert customers.failures == []
         customers.assert_all_confirmed_once()
+
+
+def test_who_begins_to_publish_while_leaders_die_is_refused_for_a_moment_only(
+    nodes: Cluster,
+) -> None:
+    with fresh_vhost(nodes.servers) as vhost, ExitStack() as opened:
+        # Given ways to publish, by another node than that of all leaders: beat's,
+        apply(nodes, vhost)
+        other = replace(vhost, amqp_port=nodes.amqp_ports[1])
+        clock = opened.enter_context(beat(other, TICKS.name, TICKED))
+        # a relay's,
+        relays = opened.enter_context(closing(publisher(other)))
+        assert takes(relays, "order.confirmed")
+        # and a worker's
+        connection = opened.enter_context(other.connect())
+        workers = Settlement(
+            connection.channel, service=INVENTORY, retry_tiers=RETRY_TIERS, release="test"
+        )
+
+        def all_heard() -> None:
+            # Who does not wait first, and all at once: a moment later there are new leaders.
+            heard = (retries(workers), ticks(clock), takes(relays, "order.created"))
+            assert heard == (True, True, True)
+            assert other.depth(TICKED) == 1
+
+        # When the node dies, and all publish to queues that they have not published to before
+        nodes.servers.stop_broker()
+        try:
+            # Then they are heard while the node is away
+            eventually(all_heard)
+        finally:
+            nodes.servers.start_broker()
+        eventually(nodes.assert_whole, within=60)
+
+
+def apply(nodes: Cluster, vhost: Vhost) -> None:
+    """Make every queue, led by the first node."""
+    settings = TopologySettings(
+        broker_admin_url=vhost.management_url,
+        broker_admin_user=vhost.admin_user,
+        broker_admin_password=vhost.admin_password,
+        broker_vhost=vhost.name,
+        broker_port=vhost.amqp_port,
+        broker_ca_file=vhost.ca_file,
+        secrets_dir=nodes.servers.secrets_dir,
+        retry_tiers=RETRY_TIERS,
+    )
+    list(topology.apply(settings))
+
+    def led() -> None:
+        for queue in vhost.request("GET", f"/queues/{vhost.name}").json():
+            assert queue["type"] == "stream" or queue.get("leader") == FIRST, queue["name"]
+
+    eventually(led)
+
+
+def publisher(vhost: Vhost) -> ConfirmingPublisher:
+    """A relay's publisher, with the administrator's rights."""
+    return ConfirmingPublisher(
+        vhost.amqp_url, tls=vhost.tls, service="order", user=vhost.admin_user, heartbeat=30
+    )
+
+
+def takes(relays: ConfirmingPublisher, event_type: str) -> bool:
+    """Tell whether the broker takes an event."""
+    event_id = uuid4()
+    report = relays.publish([Outgoing(event_id, event_type, "{}", uuid4())])
+    return event_id in report.confirmed
+
+
+def ticks(clock: PunctualScheduler) -> bool:
+    """Tell whether beat believes that the broker takes a tick."""
+    try:
+        clock.apply_async(clock.schedule["tick"], producer=clock.producer)
+    except SchedulingError:
+        return False
+    return True
+
+
+def retries(workers: Settlement) -> bool:
+    """Tell whether a message that was not handled goes to its retry tier."""
+    headers = {"task": "order.created", "retries": 0}
+    settled: list[bool] = []
+    receipt = Receipt(
+        message=Message(b"[]", properties={}, headers=headers),
+        headers=headers,
+        acknowledge=lambda: settled.append(True),
+        reject=lambda: settled.append(False),
+    )
+    workers.retry(receipt, Transient("the shelf is locked"))
+    workers.flush(timeout=10)
+    return settled == [True]
 
 
 def _assert_decided(stack: Stack, count: int) -> None:

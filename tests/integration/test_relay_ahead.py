@@ -13,6 +13,7 @@ from common.in_flight import InFlight, Outgoing, Report
 from common.kombu_topology import INVENTORY
 from common.publisher import Publisher
 from common.relay import Relay
+from tests.support.bindings import full_queue
 from tests.support.eventually import eventually
 from tests.support.messages import ids, take
 from tests.support.outboxes import CREATED, DATA, event, record, row_of, sent
@@ -151,3 +152,24 @@ def test_batches_on_one_channel_share_its_end(publisher_of: PublisherOf) -> None
 
     # and the next one is on a channel of its own
     assert publisher.publish([Outgoing(uuid4(), "order.created", "{}", uuid4())]).confirmed
+
+
+def test_a_batch_on_its_way_is_settled_before_its_channel_is_replaced(
+    broker: Vhost, publisher_of: PublisherOf
+) -> None:
+    # given two on their way on a channel, of which the broker refuses the first
+    full_queue(broker, "order.cancelled")
+    publisher = publisher_of()
+    refused, waiting = (
+        publisher.send([Outgoing(uuid4(), event_type, "{}", uuid4())])
+        for event_type in ("order.cancelled", "order.created")
+    )
+    assert publisher.settle(refused).refused
+
+    # when the next one is sent, on a channel of its own
+    later = publisher.send([Outgoing(uuid4(), "order.created", "{}", uuid4())])
+
+    # then the broker has both
+    for in_flight in (waiting, later):
+        report = publisher.settle(in_flight)
+        assert (len(report.confirmed), report.error) == (1, None)
