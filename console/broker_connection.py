@@ -28,21 +28,40 @@ def connected(
 
     Raises `ActionError` when the broker cannot be reached, or fails the block.
     """
-    host = settings.broker_admin_url.host
-    connection = Connection(
-        transport="amqps",
-        ssl=tls.amqp_options(settings.broker_ca_file, settings.broker_server_hostname or str(host)),
-        hostname=host,
-        port=settings.broker_port,
-        userid=user or settings.broker_admin_user,
-        password=password or settings.broker_admin_password.get_secret_value(),
-        virtual_host=settings.broker_vhost,
-        connect_timeout=_CONNECT_TIMEOUT,
-        transport_options={"read_timeout": ANSWER_TIMEOUT, **options},
-    )
+    connection = _connect(settings, user, password, options)
     try:
         with connection:
             yield connection
     except (AMQPError, OperationalError, OSError) as error:
-        address = f"{host}:{settings.broker_port}"
-        raise ActionError(f"the broker at {address}, AMQP: {first_line(error)}") from None
+        raise ActionError(_problem(connection, error)) from None
+
+
+def _connect(
+    settings: BrokerAdminSettings, user: str | None, password: str | None, options: dict[str, Any]
+) -> Connection:
+    # Each of several nodes may have a name of its own in its certificate, for which kombu has no
+    # place: it has one set of TLS options.
+    problems = []
+    for host in (str(url.host) for url in settings.broker_admin_url):
+        connection = Connection(
+            transport="amqps",
+            ssl=tls.amqp_options(settings.broker_ca_file, settings.broker_server_hostname or host),
+            hostname=host,
+            port=settings.broker_port,
+            userid=user or settings.broker_admin_user,
+            password=password or settings.broker_admin_password.get_secret_value(),
+            virtual_host=settings.broker_vhost,
+            connect_timeout=_CONNECT_TIMEOUT,
+            transport_options={"read_timeout": ANSWER_TIMEOUT, **options},
+        )
+        try:
+            connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
+        except (AMQPError, OSError) as error:
+            problems.append(_problem(connection, error))
+        else:
+            return connection
+    raise ActionError("; ".join(problems))
+
+
+def _problem(connection: Connection, error: Exception) -> str:
+    return f"the broker at {connection.hostname}:{connection.port}, AMQP: {first_line(error)}"

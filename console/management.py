@@ -1,6 +1,7 @@
 """RabbitMQ's management HTTP API, as far as operators need it."""
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -27,9 +28,9 @@ class Management:
     def __init__(self, settings: BrokerAdminSettings) -> None:
         self.vhost = settings.broker_vhost
         self.user = settings.broker_admin_user
-        self._address = str(settings.broker_admin_url).rstrip("/")
+        #: The one that is asked comes first.
+        self._addresses = deque(str(url).rstrip("/") for url in settings.broker_admin_url)
         self._client = httpx.Client(
-            base_url=f"{self._address}/api",
             auth=(self.user, settings.broker_admin_password.get_secret_value()),
             timeout=_TIMEOUT,
             trust_env=False,
@@ -46,6 +47,10 @@ class Management:
         trace: TracebackType | None,
     ) -> None:
         self._client.close()
+
+    @property
+    def _address(self) -> str:
+        return self._addresses[0]
 
     def has_vhost(self) -> bool:
         """Whether the vhost exists."""
@@ -75,11 +80,16 @@ class Management:
         return answer
 
     def _ask(self, method: str, address: str, body: Mapping[str, Any] | None) -> httpx.Response:
-        try:
-            return self._client.request(method, address, json=body)
-        except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            raise ActionError(f"the broker at {self._address} does not answer: {reason}") from None
+        problems = []
+        for _ in range(len(self._addresses)):
+            try:
+                return self._client.request(method, f"{self._address}/api/{address}", json=body)
+            except httpx.HTTPError as error:
+                reason = str(error) or type(error).__name__
+                problems.append(f"the broker at {self._address} does not answer: {reason}")
+                # The next request is the next node's, too.
+                self._addresses.rotate(-1)
+        raise ActionError("; ".join(problems))
 
     def _refusal(self, method: str, address: str, answer: httpx.Response) -> str:
         if answer.status_code == httpx.codes.UNAUTHORIZED:

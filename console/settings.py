@@ -44,6 +44,15 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part] if isinstance(value, str) else value
 
 
+#: One address of the management API, or several.
+AdminUrls = Annotated[
+    tuple[Annotated[HttpUrl, UrlConstraints(allowed_schemes=["https"])], ...],
+    NoDecode,
+    BeforeValidator(_split),
+    Field(min_length=1),
+]
+
+
 class EnvFileSettings(Settings):
     """Which dotenv file holds the operator's settings."""
 
@@ -147,11 +156,12 @@ class DatabaseAdminSettings(DatabaseSettings):
 class BrokerAdminSettings(PasswordFiles):
     """Where the broker's management API is, and who asks it."""
 
-    #: Such as `https://127.0.0.1:15671`; AMQP is on the same host.
-    broker_admin_url: Annotated[HttpUrl, UrlConstraints(allowed_schemes=["https"])]
+    #: Such as `https://127.0.0.1:15671`; AMQP is on the same host. Or several, with commas between:
+    #: nodes of one cluster, tried in turn.
+    broker_admin_url: AdminUrls
     #: The authority of both.
     broker_ca_file: CaFile
-    #: Must be a name in the broker's certificate; the host of `broker_admin_url` unless set.
+    #: Must be a name in the broker's certificate; that host of `broker_admin_url` unless set.
     broker_server_hostname: str | None = None
     broker_port: int = Field(5671, ge=1, le=65535)
     broker_vhost: str = Field("orders", min_length=1)

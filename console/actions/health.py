@@ -60,7 +60,7 @@ def check(settings: BrokerAdminSettings) -> list[Finding]:
     try:
         return list(look(settings).findings)
     except ActionError as error:
-        name = str(settings.broker_admin_url)
+        name = ", ".join(str(url) for url in settings.broker_admin_url)
         return [Finding(kind=Kind.UNREACHABLE, name=name, text=str(error))]
 
 

@@ -17,6 +17,7 @@ from common.kombu_topology import DELIVERY_LIMIT, topology
 from common.settings import SettingsError
 from console.orderctl import main
 from tests.support.eventually import eventually
+from tests.support.vhosts import Vhost
 
 T = TypeVar("T")
 
@@ -257,6 +258,15 @@ def test_a_broker_that_cannot_be_asked_is_told_in_one_line(
     assert (result.exit_code, result.stdout) == (1, "")
     assert part in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_node_that_does_not_answer_is_passed_over(vhost: Vhost, applied: dict[str, str]) -> None:
+    # given two addresses, and nobody at the first one, neither over HTTP nor over AMQP
+    env = applied | {"BROKER_ADMIN_URL": f"https://127.0.0.2:1,{vhost.management_url}"}
+
+    # when, then
+    assert orderctl(env, "topology", "plan").exit_code == 0
+    assert parked(env) == []
 
 
 @pytest.fixture
