@@ -11,8 +11,9 @@ from celery.beat import SchedulingError
 from kombu.message import Message
 
 from common.errors import Transient
+from common.in_flight import Outgoing
 from common.kombu_topology import INVENTORY, ORDER, TICKS
-from common.publisher import ConfirmingPublisher, Outgoing
+from common.publisher import ConfirmingPublisher
 from common.settlement import Receipt, Settlement
 from console.actions import topology
 from console.settings import TopologySettings
