@@ -25,8 +25,8 @@ ADVANCED_OF_3_10 = REPOSITORY / "deploy/rabbitmq/advanced-3.10.config"
 #: Erlang's schedulers spin for a while before they sleep; on an idle laptop that is wasted
 #: power. The next keeps its distribution port, which takes no TLS, from the network. Then a renewed
 #: certificate is read at the next connection, and not after a command or two minutes. The last lets
-#: a process gather 2 MB of messages that it has done with before it looks for such: an event takes a
-#: tenth less of the broker's processor time.
+#: a process gather 2 MB of messages that it has done with before it looks for such: a tenth less of
+#: the broker's processor time for each event.
 ERLANG_ARGUMENTS = (
     "+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
     " -ssl bypass_pem_cache true +hmbs 250000"
