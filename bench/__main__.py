@@ -23,8 +23,9 @@ from bench import (
     results,
     seeding,
     sizing,
+    storage,
 )
-from bench.system import empty, system
+from bench.system import empty, execute, system
 from deploy.local import REPOSITORY
 from tests.support.stack import Stack
 
@@ -121,6 +122,7 @@ def _compare(
 
 def _orders(stack: Stack, repeat: int, seconds: int) -> dict[str, Any]:
     empty(stack)
+    before = storage.used(stack)
     stack.start()
     try:
         flow.throughput(stack, 3)
@@ -129,6 +131,8 @@ def _orders(stack: Stack, repeat: int, seconds: int) -> dict[str, Any]:
             runs.append(run := flow.throughput(stack, seconds))
             split = ", ".join(f"{name} {ms:.2f}" for name, ms in cpu.split(run.cpu_ms).items())
             _tell(f"orders {number}/{repeat}: {run.orders_per_s:.0f}/s, ms each: {split}")
+        ((orders,),) = execute(stack, "order", "SELECT count(*) FROM orders")
+        stored = storage.of_an_order(before, storage.used(stack), orders)
         latencies = _latencies(stack, repeat, seconds)
     finally:
         stack.stop()
@@ -137,6 +141,7 @@ def _orders(stack: Stack, repeat: int, seconds: int) -> dict[str, Any]:
         "orders_per_s": round(statistics.median(run.orders_per_s for run in runs), 1),
         "cpu_ms_per_order": {name: round(ms, 2) for name, ms in cpu.split(price).items()},
         "cpu_ms_per_order_by_program": cpu.of_programs(price),
+        "bytes_per_order": stored,
         "latency_ms": latencies,
     }
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
+from uuid import uuid4
 
 from bench.system import SKUS
 from deploy.local import REPOSITORY
@@ -88,7 +89,9 @@ class _Clients:
 
 def _body(number: int) -> bytes:
     lines = [{"sku": SKUS[number % len(SKUS)], "quantity": 1, "unit_price": 500}]
-    order = {"customer": {"email": "ada@example.com"}, "currency": "EUR", "lines": lines}
+    # Each of a customer of its own, see order.lua.
+    customer = {"email": f"{uuid4()}@example.com"}
+    order = {"customer": customer, "currency": "EUR", "lines": lines}
     return json.dumps(order).encode()
 
 

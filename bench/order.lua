@@ -1,12 +1,20 @@
--- wrk's request: an order of two lines, each connection through the SKUs in its own order.
+-- wrk's request: an order of two lines, each connection through the SKUs in its own order. Each is
+-- of a customer of its own: many of one look like fraud, and are told of.
+local threads = 0
+setup = function(thread)
+  threads = threads + 1
+  thread:set("thread", threads)
+end
+
 local number = math.random(0, 19)
+local run = os.time()
 request = function()
   number = number + 1
   local body = string.format(
-    '{"customer":{"email":"ada@example.com"},"currency":"EUR","lines":['
+    '{"customer":{"email":"%d-%d-%d@example.com"},"currency":"EUR","lines":['
       .. '{"sku":"BENCH-%02d","quantity":1,"unit_price":500},'
       .. '{"sku":"BENCH-%02d","quantity":1,"unit_price":500}]}',
-    number % 20, (number + 7) % 20)
+    run, thread, number, number % 20, (number + 7) % 20)
   return wrk.format("POST", "/orders", {
     ["Content-Type"] = "application/json",
     ["Authorization"] = "Bearer " .. (os.getenv("ORDERS_API_KEY") or ""),

@@ -31,6 +31,9 @@ ORDER_DATABASE = 0.5
 QUEUE = 10_000
 MESSAGES = 2
 
+#: Seconds.
+DAY = 86_400
+
 #: What one PostgreSQL primary and one RabbitMQ node can use of a big machine before they wait for
 #: their disk or for themselves. Assumed: nothing here has run on more than two processors.
 MOST_CORES = 32
@@ -51,12 +54,16 @@ class Need:
     databases: int
     #: RabbitMQ's nodes: three, or as many as all copies of all messages need.
     nodes: int
+    #: Gigabytes a day that are written to the databases of one copy, and to the stream.
+    database_gb: float
+    stream_gb: float
 
 
 def needs(found: Results, rate: float) -> Need:
     """Return what so many orders a second need."""
     price, programs = found["cpu_ms_per_order"], found["cpu_ms_per_order_by_program"]
     servers = {server: price[server] for server in ("postgresql", "rabbitmq")}
+    stored = found["bytes_per_order"]
     processors = {name: rate * ms / 1000 / USED for name, ms in (programs | servers).items()}
     order_database = processors["postgresql"] * ORDER_DATABASE
     events = rate * EVENTS["order-relay"]
@@ -68,6 +75,8 @@ def needs(found: Results, rate: float) -> Need:
         shards=math.ceil(rate * MESSAGES / (QUEUE * USED)),
         databases=math.ceil(order_database / MOST_CORES),
         nodes=max(3, math.ceil(3 * processors["rabbitmq"] / MOST_CORES)),
+        database_gb=rate * DAY * (sum(stored.values()) - stored["stream"]) / 1e9,
+        stream_gb=rate * DAY * stored["stream"] / 1e9,
     )
 
 
@@ -88,6 +97,8 @@ def table(found: Results) -> str:
         ("**parts** of the busiest queue", [str(x.shards) for x in of]),
         ("**primaries** of the order database", [str(x.databases) for x in of]),
         ("RabbitMQ nodes", [str(x.nodes) for x in of]),
+        ("**disk** of the databases, each copy, GB a day", [_number(x.database_gb) for x in of]),
+        ("disk of the stream, each copy, GB a day", [_number(x.stream_gb) for x in of]),
     ]
     header = ["", *(f"{rate:,} orders/s" for rate in RATES)]
     lines = [header, ["---"] * len(header), *([name, *cells] for name, cells in rows)]
@@ -106,8 +117,8 @@ def write(found: Results) -> None:
     DOCUMENT.write_text(updated(DOCUMENT.read_text(), found))
 
 
-def _number(processors: float) -> str:
-    return f"{processors:,.1f}" if processors < 10 else f"{processors:,.0f}"
+def _number(value: float) -> str:
+    return f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ def test_a_need_grows_with_the_rate_and_with_the_price() -> None:
         "cpu_ms_per_order": {"application": 3.0, "postgresql": 1.2, "rabbitmq": 0.6},
         "cpu_ms_per_order_by_program": {"api": 2.0, "order-relay": 0.1},
         "relay_per_s": {"ours": 5_000.0},
+        "bytes_per_order": {"order": 3_000, "inventory": 2_000, "stream": 1_500},
     }
 
     # when
@@ -32,3 +33,5 @@ def test_a_need_grows_with_the_rate_and_with_the_price() -> None:
     # a queue with 6,000 of its 10,000 messages, of which an order has two
     assert (need.shards, ten_times.shards) == (1, 2)
     assert (need.databases, need.nodes) == (1, 3)
+    # 51.84 million orders a day
+    assert (need.database_gb, need.stream_gb) == (pytest.approx(259.2), pytest.approx(77.76))
