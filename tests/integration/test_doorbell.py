@@ -13,7 +13,7 @@ from sqlalchemy import text
 from common import db
 from common.db import Sessions, transaction
 from common.doorbell import Doorbell
-from common.in_flight import Outgoing, Report
+from common.in_flight import InFlight, Outgoing
 from common.relay import Relay
 from notification_worker import backlog
 from notification_worker.models import Notification
@@ -39,7 +39,7 @@ class Refusing:
     def heartbeat(self) -> None:
         """Need none."""
 
-    def publish(self, batch: Iterable[Outgoing]) -> Report:
+    def send(self, batch: Iterable[Outgoing]) -> InFlight:
         raise Asked(*(event.type for event in batch))
 
 

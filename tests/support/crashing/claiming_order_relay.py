@@ -10,6 +10,6 @@ def _die_instead(*_: Any) -> None:
     die()
 
 
-ConfirmingPublisher.publish = _die_instead  # type: ignore[assignment, method-assign]
+ConfirmingPublisher.send = _die_instead  # type: ignore[assignment, method-assign]
 
 from order_app.relay import app  # noqa: E402, F401
