@@ -40,7 +40,10 @@ class Doorbell:
     """Wakes whoever sleeps on it when a row is inserted into its table."""
 
     def __init__(self, table: str, *, look: str) -> None:
-        """`look` is a query: seconds until the first row is due, or null if none waits."""
+        """`look` is a query: seconds until the first row is due, or null if none waits.
+
+        It may have placeholders, of which who sleeps has the values.
+        """
         key = f"hashtext('doorbell'), hashtext('{table}')"
         self._listen, self._unlisten = f"LISTEN {table}", f"UNLISTEN {table}"
         self._settle = (
@@ -60,7 +63,7 @@ class Doorbell:
                 # The pool takes a connection for dead that is told something while nobody uses it.
                 connection.exec_driver_sql(self._unlisten)
 
-    def sleep(self, connection: Connection, seconds: float) -> bool:
+    def sleep(self, connection: Connection, seconds: float, *values: object) -> bool:
         """Return when a row is inserted or due, and after so many seconds at the latest.
 
         The connection must hear the bell. Returns whether it has slept: its next statement is
@@ -69,7 +72,7 @@ class Doorbell:
         driver: Any = connection.connection.driver_connection
         driver.notifies.clear()
         try:
-            due = connection.exec_driver_sql(self._settle).scalar()
+            due = connection.exec_driver_sql(self._settle, values).scalar()
         except OperationalError as error:
             if not isinstance(error.orig, LockNotAvailable):
                 raise

@@ -6,6 +6,7 @@ behind it. What need not be answered goes with the next statement.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Row
@@ -19,8 +20,15 @@ Rows = Sequence[Row[tuple[Any, ...]]]
 #: Seconds until the first event is due; a look at the first entry of an index.
 DUE = """
 SELECT extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float
-FROM outbox WHERE sent_at IS NULL
+FROM outbox WHERE sent_at IS NULL AND next_attempt_at >= %s
 """
+
+#: Seconds before the first event of a claim, from which on the next one looks. What was sent stays
+#: in the index until a vacuum, and each look passes over it: after a backlog, or among millions of
+#: rows, that takes more than all the rest. Who is older than that, as its transaction lasted long
+#: or it waited for an earlier event, is found by the first look of the next tick.
+_BACK = timedelta(seconds=5)
+_FROM_THE_FIRST = "-infinity"
 
 # One relay at a time: its connection keeps the lock, and the connection's end is the lock's, too.
 _LOCK = "SELECT pg_try_advisory_lock(hashtext('outbox'))"
@@ -28,10 +36,11 @@ _UNLOCK = "SELECT pg_advisory_unlock_all()"
 
 # An event waits for the earlier ones of its order: they may be unroutable, or refused.
 _CLAIM = """
-SELECT id, event_id, type, subject, event,
+SELECT id, event_id, type, subject, event, next_attempt_at,
     extract(epoch FROM clock_timestamp() - created_at)::float AS age
 FROM outbox
-WHERE sent_at IS NULL AND next_attempt_at <= now() AND id <> ALL (%s::bigint[]) AND NOT EXISTS (
+WHERE sent_at IS NULL AND next_attempt_at BETWEEN %s AND now()
+AND id <> ALL (%s::bigint[]) AND NOT EXISTS (
     SELECT FROM outbox AS earlier
     WHERE earlier.subject = outbox.subject AND earlier.sent_at IS NULL AND earlier.id < outbox.id
 )
@@ -53,6 +62,7 @@ class Unsent:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._doorbell = Doorbell(outbox.name, look=DUE)
+        self._since: datetime | str = _FROM_THE_FIRST
         #: Statements that go with the next one, and their parameters.
         self._first: list[tuple[str, Sequence[object]]] = []
 
@@ -81,7 +91,10 @@ class Unsent:
 
         What is on its way is left out by `but`, and so are later events of the same orders.
         """
-        return self._run(_CLAIM, [row.id for row in but], limit).all()
+        rows = self._run(_CLAIM, self._since, [row.id for row in but], limit).all()
+        if rows:
+            self._since = rows[0].next_attempt_at - _BACK
+        return rows
 
     def mark_sent(self, ids: Iterable[int]) -> None:
         """Let these events be sent, from the next statement on."""
@@ -95,7 +108,7 @@ class Unsent:
         """Return when an event is recorded or due, and after so many seconds at the latest."""
         # By itself: what waits for the doorbell's lock may be undone.
         self.write()
-        if self._doorbell.sleep(self._connection, seconds):
+        if self._doorbell.sleep(self._connection, seconds, self._since):
             self._first.append((self._doorbell.rise, []))
 
     def write(self) -> None:

@@ -1,0 +1,80 @@
+"""The unsent events of an outbox are found without passing over all that were sent before."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, update
+
+from common.db import Sessions, transaction
+from common.outbox import outbox
+from common.unsent import _CLAIM, Unsent
+from tests.support.outboxes import CREATED, event, record
+
+#: So many that their entries take a hundred pages of the index.
+BACKLOG = 20_000
+
+
+def older(sessions: Sessions, event_id: Any, seconds: float) -> None:
+    """Let an event be of a transaction that began so many seconds before it."""
+    earlier = outbox.c.next_attempt_at - timedelta(seconds=seconds)
+    with transaction(sessions) as session:
+        session.execute(
+            update(outbox).where(outbox.c.event_id == event_id).values(next_attempt_at=earlier)
+        )
+
+
+def test_a_claim_does_not_pass_over_a_backlog_that_was_worked_off(
+    order_database: Sessions,
+) -> None:
+    # given a backlog that nobody has vacuumed away
+    with transaction(order_database) as session:
+        session.connection().exec_driver_sql("ALTER TABLE outbox SET (autovacuum_enabled = false)")
+        session.connection().exec_driver_sql(
+            "INSERT INTO outbox (event_id, type, subject, event, next_attempt_at)"
+            " SELECT gen_random_uuid(), 'order.created', gen_random_uuid(), '{}',"
+            f" now() - interval '1 hour' FROM generate_series(1, {BACKLOG})"
+        )
+    with transaction(order_database) as session:
+        session.execute(update(outbox).values(sent_at=func.now()))
+    record(order_database, event(CREATED))
+
+    with Unsent.of(order_database) as unsent:
+        assert unsent.hold()
+        pages = []
+        for _ in range(2):
+            # when
+            pages.append(_pages_of_a_claim(unsent))
+            assert len(unsent.claim(10)) == 1
+
+        # then the first look of a tick does, and no other
+        assert pages[0] > 100 > 20 > pages[1]
+
+
+def test_an_event_of_a_long_transaction_is_claimed_by_the_next_tick(
+    order_database: Sessions,
+) -> None:
+    with Unsent.of(order_database) as unsent:
+        # given
+        assert unsent.hold()
+        (first,) = record(order_database, event(CREATED))
+        assert [row.event_id for row in unsent.claim(10)] == [first]
+
+        # when two commit late, one of them very late
+        late, very_late = record(order_database, event(CREATED), event(CREATED))
+        older(order_database, late, 3)
+        older(order_database, very_late, 60)
+
+        # then that one waits for the next tick
+        assert [row.event_id for row in unsent.claim(10)] == [late, first]
+
+    with Unsent.of(order_database) as unsent:
+        assert unsent.hold()
+        assert [row.event_id for row in unsent.claim(10)] == [very_late, late, first]
+
+
+def _pages_of_a_claim(unsent: Unsent) -> int:
+    explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {_CLAIM}"
+    explained = unsent._run(explain, unsent._since, [], 10).scalar()
+    plan = (json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"]
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
