@@ -37,15 +37,15 @@ _PREPARED = "notifications"
 #
 # The time of a mark is not now(), which is when the transaction began: sending may have taken long.
 _PREPARE = """
-PREPARE claim_mail AS
-SELECT id, order_id, kind, recipient, context, attempts, traceparent, created_at, (
+PREPARE claim_mail (timestamptz) AS
+SELECT id, order_id, kind, recipient, context, attempts, traceparent, created_at, next_attempt_at, (
     SELECT max(earlier.next_attempt_at) FROM notifications AS earlier
     WHERE earlier.order_id = notifications.order_id
         AND earlier.sequence < notifications.sequence
         AND earlier.status NOT IN ('SENT', 'FAILED', 'HELD')
 )
 FROM notifications
-WHERE status = 'PENDING' AND next_attempt_at <= now()
+WHERE status = 'PENDING' AND next_attempt_at BETWEEN $1 AND now()
 ORDER BY next_attempt_at, id
 LIMIT 1
 FOR UPDATE SKIP LOCKED;
@@ -64,7 +64,8 @@ PREPARE postpone_mail (bigint, timestamptz, interval) AS
 UPDATE notifications SET next_attempt_at = greatest($2, clock_timestamp() + $3) WHERE id = $1
 """
 
-_CLAIM = "EXECUTE claim_mail"
+_CLAIM = "EXECUTE claim_mail (%s)"
+_FROM_THE_FIRST = "-infinity"
 _THEN = "; COMMIT AND CHAIN; "  # commits, and begins a transaction
 
 
@@ -79,6 +80,7 @@ class Claimed(NamedTuple):
     attempts: int
     traceparent: str | None
     created_at: datetime
+    next_attempt_at: datetime
     #: When the earlier ones of its order are due, if they have not left yet.
     earlier: datetime | None
 
@@ -103,7 +105,7 @@ def claim(connection: Connection) -> Claimed | None:
     if _PREPARED not in connection.info:
         connection.exec_driver_sql(_PREPARE)
         connection.info[_PREPARED] = True
-    return _claimed(connection, _CLAIM, ())
+    return _claimed(connection, _CLAIM, (_FROM_THE_FIRST,))
 
 
 def record(connection: Connection, mark: Mark) -> None:
@@ -112,10 +114,14 @@ def record(connection: Connection, mark: Mark) -> None:
     connection.commit()
 
 
-def record_and_claim(connection: Connection, mark: Mark) -> Claimed | None:
-    """Record what became of a claimed mail, commit, and claim the next one: one round trip."""
+def record_and_claim(connection: Connection, mark: Mark, *, since: datetime) -> Claimed | None:
+    """Record what became of a claimed mail, commit, and claim the next one: one round trip.
+
+    It looks among those that are due `since` then, and so does not pass over all that were sent
+    before, which stay in the index until a vacuum.
+    """
     # The driver goes on to see one transaction, so that it can roll back the second.
-    return _claimed(connection, mark.statement + _THEN + _CLAIM, mark.values)
+    return _claimed(connection, mark.statement + _THEN + _CLAIM, (*mark.values, since))
 
 
 def postponed(mail: Claimed) -> Mark:

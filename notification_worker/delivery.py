@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from email.headerregistry import Address
 
 from opentelemetry.trace import Span, SpanKind
@@ -31,6 +32,9 @@ LONGEST_PAUSE = 30.0
 #: Seconds for which mails gather after the last one that was due has left. Nobody waits for a mail,
 #: and to be woken for each costs as much as to send it.
 GATHERING = 0.1
+
+#: Of the mails that are due, those from so long before the first one are looked for.
+LOOK_BACK = timedelta(seconds=5)
 
 #: Why an attempt failed; None if it did not.
 Failure = Transient | Permanent | None
@@ -94,8 +98,10 @@ class Delivery:
                 if isinstance(failure, Unreachable):
                     backlog.record(connection, mark)
                     raise failure
-                if time.monotonic() < until:
-                    mail = backlog.record_and_claim(connection, mark)
+                if first and time.monotonic() < until:
+                    # Who is older, as its transaction lasted long, is found by the next look.
+                    since = first.next_attempt_at - LOOK_BACK
+                    mail = backlog.record_and_claim(connection, mark, since=since)
                 else:
                     backlog.record(connection, mark)
                     mail = None

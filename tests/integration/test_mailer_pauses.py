@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import text
 from common.db import BY_KEY, Sessions, engine, transaction
 from common.doorbell import Doorbell
 from notification_worker import backlog
+from notification_worker.delivery import LOOK_BACK
 from notification_worker.domain import FIRST_DELAY
 from notification_worker.letter import Letter
 from notification_worker.smtp import Transport, Unreachable
@@ -63,7 +65,9 @@ def test_a_plan_that_was_made_while_no_mail_was_there_is_good_for_many(
     of_mailer = engine(database_of("notification").service_settings, session=BY_KEY)
     with of_mailer.connect() as connection:
         assert backlog.claim(connection) is None
-        plan = "\n".join(connection.exec_driver_sql("EXPLAIN EXECUTE claim_mail").scalars())
+        plan = "\n".join(
+            connection.exec_driver_sql("EXPLAIN EXECUTE claim_mail ('-infinity')").scalars()
+        )
     of_mailer.dispose()
     assert "using ix_notifications_due" in plan
     assert "using uq_notifications_order_id" in plan
@@ -196,3 +200,30 @@ def test_a_mail_server_that_says_nothing_is_left_after_the_timeout(
         assert time.monotonic() - started < 8
     [row] = rows(notification_database)
     assert (row.status, row.attempts) == ("PENDING", 0)
+
+
+def test_the_next_mail_is_looked_for_among_those_of_late_and_the_first_among_all(
+    notification_database: Sessions,
+) -> None:
+    # given one mail, and while it is claimed two that are due for longer
+    record(notification_database, "received")
+    with notification_database.kw["bind"].connect() as connection:
+        first = backlog.claim(connection)
+        assert first
+        since = first.next_attempt_at - LOOK_BACK
+        late, very_late = (
+            record(notification_database, "received", next_attempt_at=since + timedelta(seconds=at))
+            for at in (2, -2)
+        )
+
+        # when
+        mark = backlog.sent(first, message_id="<1@shop.example>")
+        second = backlog.record_and_claim(connection, mark, since=since)
+        assert second
+        mark = backlog.sent(second, message_id="<2@shop.example>")
+        assert backlog.record_and_claim(connection, mark, since=since) is None
+        connection.rollback()
+        third = backlog.claim(connection)
+
+    # then
+    assert (second.order_id, third and third.order_id) == (late, very_late)
