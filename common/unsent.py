@@ -34,7 +34,10 @@ _FROM_THE_FIRST = "-infinity"
 _LOCK = "SELECT pg_try_advisory_lock(hashtext('outbox'))"
 _UNLOCK = "SELECT pg_advisory_unlock_all()"
 
-# An event waits for the earlier ones of its order: they may be unroutable, or refused.
+# An event waits for the earlier ones of its order: they may be unroutable, or refused. Each is
+# looked up among its order's few, whatever the planner believes: when none was unsent at the last
+# ANALYZE, it would go through all unsent ones for each. So that is asked in no words of their index
+# nor of the key's, and by itself (OFFSET).
 _CLAIM = """
 SELECT id, event_id, type, subject, event, next_attempt_at,
     extract(epoch FROM clock_timestamp() - created_at)::float AS age
@@ -42,7 +45,9 @@ FROM outbox
 WHERE sent_at IS NULL AND next_attempt_at BETWEEN %s AND now()
 AND id <> ALL (%s::bigint[]) AND NOT EXISTS (
     SELECT FROM outbox AS earlier
-    WHERE earlier.subject = outbox.subject AND earlier.sent_at IS NULL AND earlier.id < outbox.id
+    WHERE earlier.subject = outbox.subject AND earlier.id + 0 < outbox.id
+        AND coalesce(earlier.sent_at, 'infinity') = 'infinity'
+    OFFSET 0
 )
 ORDER BY next_attempt_at, id LIMIT %s
 """

@@ -14,6 +14,12 @@ from tests.support.outboxes import CREATED, event, record
 #: So many that their entries take a hundred pages of the index.
 BACKLOG = 20_000
 
+_MANY = f"""
+INSERT INTO outbox (event_id, type, subject, event, next_attempt_at)
+SELECT gen_random_uuid(), 'order.created', gen_random_uuid(), '{{}}', now() - interval '1 hour'
+FROM generate_series(1, {BACKLOG})
+"""
+
 
 def older(sessions: Sessions, event_id: Any, seconds: float) -> None:
     """Let an event be of a transaction that began so many seconds before it."""
@@ -30,11 +36,7 @@ def test_a_claim_does_not_pass_over_a_backlog_that_was_worked_off(
     # given a backlog that nobody has vacuumed away
     with transaction(order_database) as session:
         session.connection().exec_driver_sql("ALTER TABLE outbox SET (autovacuum_enabled = false)")
-        session.connection().exec_driver_sql(
-            "INSERT INTO outbox (event_id, type, subject, event, next_attempt_at)"
-            " SELECT gen_random_uuid(), 'order.created', gen_random_uuid(), '{}',"
-            f" now() - interval '1 hour' FROM generate_series(1, {BACKLOG})"
-        )
+        session.connection().exec_driver_sql(_MANY)
     with transaction(order_database) as session:
         session.execute(update(outbox).values(sent_at=func.now()))
     record(order_database, event(CREATED))
@@ -49,6 +51,30 @@ def test_a_claim_does_not_pass_over_a_backlog_that_was_worked_off(
 
         # then the first look of a tick does, and no other
         assert pages[0] > 100 > 20 > pages[1]
+
+
+def test_a_claim_looks_up_each_order_though_the_last_analyze_saw_nothing_unsent(
+    order_database: Sessions,
+) -> None:
+    # given a table that was vacuumed when all was sent, and then had a thousand events more
+    run = order_database.kw["bind"].connect().execution_options(isolation_level="AUTOCOMMIT")
+    run.exec_driver_sql("ALTER TABLE outbox SET (autovacuum_enabled = false)")
+    run.exec_driver_sql(_MANY)
+    run.exec_driver_sql("UPDATE outbox SET sent_at = now()")
+    run.exec_driver_sql("VACUUM (ANALYZE) outbox")
+    for _ in range(2):
+        run.exec_driver_sql("UPDATE outbox SET sent_at = now() WHERE sent_at IS NULL")
+        record(order_database, *(event(CREATED) for _ in range(500)))
+    run.close()
+
+    # when
+    with Unsent.of(order_database) as unsent:
+        assert unsent.hold()
+        pages = _pages_of_a_claim(unsent)
+        assert len(unsent.claim(10)) == 10
+
+    # then it is some pages for each event that it returns, and not some for each pair of them
+    assert pages < 500
 
 
 def test_an_event_of_a_long_transaction_is_claimed_by_the_next_tick(
