@@ -1,5 +1,5 @@
 -- wrk's request: an order of two lines, each connection through the SKUs in its own order. Each is
--- of a customer of its own: many of one look like fraud, and are told of.
+-- of a customer of its own: many of one are suspected, and told of.
 local threads = 0
 setup = function(thread)
   threads = threads + 1
