@@ -29,6 +29,8 @@ MAY_NAME_IT = {
     "console/web/overview.py",
     "deploy",
     "bench/system.py",
+    # What each program was measured to take.
+    "bench/results.json",
     # Made from the contracts and the topology.
     "contracts",
 }
