@@ -33,7 +33,7 @@ LONGEST_PAUSE = 30.0
 #: and to be woken for each costs as much as to send it.
 GATHERING = 0.1
 
-#: Of the mails that are due, those from so long before the first one are looked for.
+#: After a mail, those are looked for that are due since so long before it.
 LOOK_BACK = timedelta(seconds=5)
 
 #: Why an attempt failed; None if it did not.
@@ -98,9 +98,9 @@ class Delivery:
                 if isinstance(failure, Unreachable):
                     backlog.record(connection, mark)
                     raise failure
-                if first and time.monotonic() < until:
+                if time.monotonic() < until:
                     # Who is older, as its transaction lasted long, is found by the next look.
-                    since = first.next_attempt_at - LOOK_BACK
+                    since = mail.next_attempt_at - LOOK_BACK
                     mail = backlog.record_and_claim(connection, mark, since=since)
                 else:
                     backlog.record(connection, mark)

@@ -1,0 +1,23 @@
+"""The index of unsent events by their order is gone: the order's own events are looked at instead.
+
+It is dropped while the running release goes on claiming, which finds the index of all events.
+"""
+
+from alembic import op
+from sqlalchemy import text
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+_NAME, _TABLE = "ix_outbox_unsent_subject", "outbox"
+
+
+def upgrade() -> None:
+    with op.get_context().autocommit_block():
+        op.drop_index(_NAME, _TABLE, if_exists=True, postgresql_concurrently=True)
+
+
+def downgrade() -> None:
+    op.create_index(_NAME, _TABLE, ["subject", "id"], postgresql_where=text("sent_at IS NULL"))
