@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local import leftovers
 from deploy.local.leftovers import MARK
 from deploy.local.ports import free_ports
-from deploy.local.state import create_state, delete_state, only_one
+from deploy.local.state import StateDirectory, create_state, delete_state, only_one
+from tests.support.eventually import eventually
 from tests.support.workers import clear, own_ports, own_state
 
 
@@ -72,6 +74,9 @@ def test_what_a_killed_run_has_left_is_ended_and_deleted(root: Path) -> None:
     marked = os.environ | {MARK: str(state.path)}
     with subprocess.Popen(["/bin/sleep", "600"], env=marked) as server:
         try:
+            # and its environment can be read, which is a moment after it was started
+            eventually(lambda: _assert_found(server.pid, state))
+
             # when
             clear(root)
 
@@ -80,6 +85,10 @@ def test_what_a_killed_run_has_left_is_ended_and_deleted(root: Path) -> None:
             assert not root.exists()
         finally:
             server.kill()
+
+
+def _assert_found(pid: int, state: StateDirectory) -> None:
+    assert pid in leftovers.find(state)
 
 
 def test_a_run_at_work_and_what_is_nobodys_stay(root: Path) -> None:
