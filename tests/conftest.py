@@ -153,12 +153,7 @@ def vhost(servers: Infrastructure) -> Iterator[Vhost]:
 def broker(servers: Infrastructure, vhost: Vhost) -> Vhost:
     """A vhost of the test's own, as the code says it must be."""
     settings = TopologySettings(
-        broker_admin_url=vhost.management_url,
-        broker_admin_user=vhost.admin_user,
-        broker_admin_password=vhost.admin_password,
-        broker_vhost=vhost.name,
-        broker_port=vhost.amqp_port,
-        broker_ca_file=vhost.ca_file,
+        **vhost.administrator,
         secrets_dir=servers.secrets_dir,
     )
     list(topology.apply(settings))

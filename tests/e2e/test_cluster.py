@@ -109,12 +109,7 @@ def test_who_begins_to_publish_while_leaders_die_is_refused_for_a_moment_only(
 def apply(nodes: Cluster, vhost: Vhost) -> None:
     """Make every queue, led by the first node."""
     settings = TopologySettings(
-        broker_admin_url=vhost.management_url,
-        broker_admin_user=vhost.admin_user,
-        broker_admin_password=vhost.admin_password,
-        broker_vhost=vhost.name,
-        broker_port=vhost.amqp_port,
-        broker_ca_file=vhost.ca_file,
+        **vhost.administrator,
         secrets_dir=nodes.servers.secrets_dir,
         retry_tiers=RETRY_TIERS,
     )

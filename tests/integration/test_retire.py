@@ -111,12 +111,7 @@ def place(
         if service.name not in names:
             names[service.name] = str(database_of(service.name).url.database)
     settings = TestSettings(
-        broker_admin_url=vhost.management_url,
-        broker_admin_user=vhost.admin_user,
-        broker_admin_password=vhost.admin_password,
-        broker_vhost=vhost.name,
-        broker_port=vhost.amqp_port,
-        broker_ca_file=vhost.ca_file,
+        **vhost.administrator,
         secrets_dir=servers.secrets_dir,
         database_port=servers.postgres_port,
         database_ca_file=servers.ca_file,

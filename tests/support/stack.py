@@ -82,12 +82,7 @@ class Stack:
     def broker_admin(self) -> TopologySettings:
         """The administrator's settings of the test's vhost."""
         return TopologySettings(
-            broker_admin_url=self.vhost.management_url,
-            broker_admin_user=self.vhost.admin_user,
-            broker_admin_password=self.vhost.admin_password,
-            broker_vhost=self.vhost.name,
-            broker_port=self.vhost.amqp_port,
-            broker_ca_file=self.vhost.ca_file,
+            **self.vhost.administrator,
             secrets_dir=self.servers.secrets_dir,
             retry_tiers=RETRY_TIERS,
         )

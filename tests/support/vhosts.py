@@ -32,6 +32,18 @@ class Vhost:
         return f"amqps://{self.admin_user}:{self.admin_password}@127.0.0.1:{self.amqp_port}/{self.name}"
 
     @property
+    def administrator(self) -> dict[str, Any]:
+        """The fields of `BrokerAdminSettings` and those that are made of it."""
+        return {
+            "broker_admin_url": self.management_url,
+            "broker_admin_user": self.admin_user,
+            "broker_admin_password": self.admin_password,
+            "broker_vhost": self.name,
+            "broker_port": self.amqp_port,
+            "broker_ca_file": self.ca_file,
+        }
+
+    @property
     def tls(self) -> dict[str, Any]:
         """What kombu needs to know besides."""
         return tls.amqp_options(self.ca_file, "127.0.0.1")
