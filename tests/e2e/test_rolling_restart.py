@@ -27,7 +27,7 @@ def test_a_rolling_restart_of_every_service_loses_and_doubles_nothing(
 ) -> None:
     # Given a system at work
     stack.stock(TEA=100_000)
-    # On a busy machine a mailer that gives way to all others would be minutes behind.
+    # Who gives way to whom is not the matter here.
     stack.extra["MAILER_NICENESS"] = "0"
     stack.start()
     first = stack.url.removeprefix("http://")

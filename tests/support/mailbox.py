@@ -1,5 +1,6 @@
 """A real SMTP server that keeps what it gets, or refuses it."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes, policy
@@ -39,6 +40,8 @@ class Mailbox:
 
     def start(self) -> None:
         """Listen, on the same port as before."""
+        # It has five lines to say of each mail.
+        logging.getLogger("mail.log").setLevel(logging.WARNING)
         self._controller = Controller(self, hostname=self.host, port=self.port)
         self._controller.start()
 
