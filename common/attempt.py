@@ -2,32 +2,31 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from opentelemetry.trace import Span, SpanKind
 
-from common import tracing
-from common.consumer import Delivery, Item
+from common import outages, tracing
+from common.consumer import Item
 from common.errors import Permanent
 from common.kombu_topology import Service
 
 
 @contextmanager
-def attempt(service: Service, delivery: Delivery, *, last: int) -> Iterator[Span]:
+def attempt(service: Service, item: Item, *, last: int) -> Iterator[Span]:
     """Make the span of an attempt the current one for the block.
 
     It is a child of the publishing that the header names, as every other attempt is, or else of
     what the envelope names. An error is an outcome, too: `parked` when it is permanent or when this
-    is attempt `last`, else `retry`.
+    is attempt `last`, else `retry`; `paused` for an outage, which is no attempt.
     """
-    name, parent, about = _described(service, delivery)
+    name, parent, about = _described(service, item)
     with tracing.span(name, SpanKind.CONSUMER, parent, about) as span:
         try:
             yield span
         except Exception as error:
-            parked = isinstance(error, Permanent) or delivery.attempts >= last
-            span.set_attribute("outcome", "parked" if parked else "retry")
+            span.set_attribute("outcome", _outcome(error, item.delivery.attempts >= last))
             raise
+        span.set_attribute("outcome", item.outcome.value)
 
 
 @contextmanager
@@ -41,7 +40,7 @@ def attempts(service: Service, items: Sequence[Item]) -> Iterator[None]:
         return
     spans = []
     for item in items:
-        name, parent, about = _described(service, item.delivery)
+        name, parent, about = _described(service, item)
         span = tracing.begin(name, SpanKind.CONSUMER, parent, about)
         item.traceparent = tracing.traceparent(span)
         spans.append(span)
@@ -54,24 +53,25 @@ def attempts(service: Service, items: Sequence[Item]) -> Iterator[None]:
         span.end()
 
 
-def _described(service: Service, delivery: Delivery) -> tuple[str, object, dict[str, str | int]]:
-    fields = delivery.envelope if isinstance(delivery.envelope, dict) else {}
+def _outcome(error: Exception, is_last: bool) -> str:
+    if outages.reason(error):
+        return "paused"
+    return "parked" if is_last or isinstance(error, Permanent) else "retry"
+
+
+def _described(service: Service, item: Item) -> tuple[str, object, dict[str, str | int]]:
+    delivery, event = item.delivery, item.event
     header = delivery.traceparent
-    parent = header if tracing.trace_id(header) else fields.get("traceparent")
-    about = _attributes(service, delivery.task, fields) | {"attempt": delivery.attempts}
-    return f"process {delivery.task}", parent, about
-
-
-def _attributes(service: Service, task: str, envelope: dict[str, Any]) -> dict[str, str | int]:
-    event_id, order_id = (str(envelope.get(name, ""))[:36] for name in ("id", "subject"))
+    parent = header if event is None or tracing.trace_id(header) else event.traceparent
     about: dict[str, str | int] = {
         "messaging.system": "rabbitmq",
         "messaging.operation.type": "process",
         "messaging.destination.name": service.queue,
-        "messaging.message.id": event_id,
-        "event.id": event_id,
-        "event.type": task,
-        tracing.ORDER_ID: order_id,
+        "messaging.message.id": delivery.event_id,
+        "event.id": delivery.event_id,
+        "event.type": delivery.task,
+        tracing.ORDER_ID: str(event.subject) if event else "",
+        "attempt": delivery.attempts,
     }
-    # What a stranger sent may lack either.
-    return {name: value for name, value in about.items() if value}
+    # A message without an event lacks its order.
+    return f"process {delivery.task}", parent, {k: v for k, v in about.items() if v != ""}

@@ -1,32 +1,33 @@
 """The consumer runtime: a Celery worker whose tasks are the events that a service consumes."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+from uuid import UUID
 
 import billiard.pool
 import msgspec
 from celery import Task, signals
-from celery.utils.serialization import get_pickleable_exception
 from kombu.serialization import register
 from kombu.utils.json import dumps
 
-from common import tracing
+from common import suspects, tracing
 from common.attempt import attempt, attempts
+from common.cause import Cause, Failed
 from common.celery_app import ServiceApp
 from common.consumer import (
     Delivery,
     Handlers,
     Item,
-    Outcome,
+    Result,
     SetHandlers,
-    receive,
     receive_batch,
+    receive_one,
 )
 from common.conversion import understood
 from common.errors import Permanent
 from common.kombu_topology import Service, event_queue
-from common.micro_batches import Results
 from common.settings import ServiceSettings
 from common.task_events import TaskEventsStep
 
@@ -64,44 +65,38 @@ class EventApp(ServiceApp):
             # Not shared: another app in this process (a test's) must not get this handler.
             self.task(self._call(event_type), name=event_type, shared=False)
 
-    def handle_deliveries(self, deliveries: list[Delivery]) -> Results:
-        """Handle one message, or many in one transaction. Raises what the handlers raise.
+    def handle_deliveries(self, deliveries: Sequence[Delivery]) -> list[Result]:
+        """Handle one message, or many in one transaction.
 
-        In a child process: it has no connection to the broker.
+        In a child process: it has no connection to the broker. Raises `Failed`, with the cause.
         """
         # Here, at its first event: the thread that sends spans survives no fork.
         tracing.start(self.main, self.settings)
         try:
-            if len(deliveries) == 1:
-                return [(self._receive(deliveries[0]), None)]
-            return self._receive_batch(deliveries)
+            items = [Item.of(delivery, self._handlers) for delivery in deliveries]
+            if len(items) == 1:
+                self._handle_one(items[0])
+            else:
+                with attempts(self.service, items):
+                    receive_batch(self.sessions, self._handlers, self._sets, items)
         except Exception as error:
-            raise get_pickleable_exception(error) from None
+            raise Failed(Cause.of(error, EventTask.dont_autoretry_for)) from None
+        return [item.result for item in items]
 
-    def _receive(self, delivery: Delivery) -> Outcome:
+    def _handle_one(self, item: Item) -> None:
         last = len(self.settings.retry_tiers) + 1
-        with attempt(self.service, delivery, last=last) as span:
-            outcome = receive(
-                self.sessions,
-                self._handlers,
-                delivery.envelope,
-                task=delivery.task,
-                attempts=delivery.attempts,
-                sets=self._sets,
-            )
-            span.set_attribute("outcome", outcome.value)
-        return outcome
+        with attempt(self.service, item, last=last), self._suspicion(item.delivery):
+            receive_one(self.sessions, self._handlers, self._sets, item)
 
-    def _receive_batch(self, deliveries: list[Delivery]) -> Results:
-        items = [Item(delivery) for delivery in deliveries]
-        with attempts(self.service, items):
-            receive_batch(self.sessions, self._handlers, self._sets, items)
-        return [(item.outcome, item.error) for item in items]
+    def _suspicion(self, delivery: Delivery) -> AbstractContextManager[None]:
+        if delivery.is_suspect:
+            return suspects.handling(self.sessions, UUID(delivery.event_id))
+        return nullcontext()
 
     def _call(self, event_type: str) -> Callable[..., str]:
-        def call(*, event: Any = None, **_: Any) -> str:
-            ((outcome, _error),) = self.handle_deliveries([Delivery(event_type, event, 1)])
-            return outcome.value
+        def call(**_: Any) -> str:
+            # The strategy of `EventTask` hands events to `handle_deliveries`, many at once.
+            raise NotImplementedError(f"{event_type} is handled in micro-batches")
 
         return call
 

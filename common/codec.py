@@ -3,7 +3,7 @@
 On the wire an event is a Celery protocol-2 message body `[[], {"event": <envelope>}, <embed>]`.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from inspect import cleandoc
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -49,6 +49,12 @@ _ENVELOPES = {
     )
     for event_type, contract in EVENTS.items()
 }
+#: The times that an event may have: what PostgreSQL and Python can both write and read in any zone.
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+#: Characters of a foreign value that an error quotes.
+_QUOTED = 100
+
 _EMBED = b'{"callbacks":null,"errbacks":null,"chain":null,"chord":null}'
 _encoder = msgspec.json.Encoder()
 
@@ -57,7 +63,28 @@ class _Trace(msgspec.Struct):
     traceparent: str | None = None
 
 
+class _Kind(msgspec.Struct):
+    type: Any = None
+    specversion: Any = None
+
+
+class _Kwargs(msgspec.Struct):
+    event: msgspec.Raw
+
+
+class _Subject(msgspec.Struct):
+    subject: UUID
+
+
+class _About(msgspec.Struct):
+    event: _Subject
+
+
 _decode_trace = msgspec.json.Decoder(_Trace).decode
+_decode_kind = msgspec.json.Decoder(_Kind).decode
+_decode_body = msgspec.json.Decoder(tuple[list[msgspec.Raw], _Kwargs, dict[str, None]]).decode
+_decode_about = msgspec.json.Decoder(tuple[Any, _About, Any]).decode
+_decoders = {name: msgspec.json.Decoder(shape).decode for name, shape in _ENVELOPES.items()}
 
 
 def encode(event: Event) -> bytes:
@@ -92,15 +119,61 @@ def decode(envelope: dict[str, Any]) -> Event:
     Unknown fields are ignored, so that a publisher may add some. Raises `InvalidEvent`, naming
     the path of the first wrong field.
     """
-    shape = _ENVELOPES.get(str(envelope.get("type")))
-    if shape is None:
-        raise InvalidEvent(f"unknown event type {envelope.get('type')!r}")
-    if envelope.get("specversion") != "1.0":
-        raise InvalidEvent(f"specversion is {envelope.get('specversion')!r}, not '1.0'")
+    return _event(envelope, _Kind(envelope.get("type"), envelope.get("specversion")))
+
+
+def read(body: bytes | str) -> Event:
+    """Return the event that a message's body carries, whatever else the bytes may be.
+
+    Each byte is parsed in here and nowhere else. Raises `InvalidEvent`, with the reason.
+    """
+    if (b"\\u0000" if isinstance(body, bytes) else "\\u0000") in body:  # type: ignore[operator]
+        raise InvalidEvent("body contains NUL, which PostgreSQL cannot store")
     try:
-        return Event(**msgspec.structs.asdict(msgspec.convert(envelope, shape)))
-    except msgspec.ValidationError as error:
+        args, kwargs, _ = _decode_body(body)
+        envelope = kwargs.event
+        kind = _decode_kind(envelope)
+    except msgspec.DecodeError as error:
+        raise InvalidEvent(f"body is not a plain call with an event: {error}") from None
+    except (RecursionError, UnicodeError) as error:
+        raise InvalidEvent(f"undecodable: {type(error).__name__}") from None
+    if args:
+        raise InvalidEvent("body has positional arguments")
+    return _event(envelope, kind)
+
+
+def order_id(body: bytes | str) -> str | None:
+    """Return the id of the order that a body is about, or None where there is none to be found."""
+    try:
+        return str(_decode_about(body)[1].event.subject)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
+
+
+def _event(envelope: dict[str, Any] | msgspec.Raw, kind: _Kind) -> Event:
+    shape = _ENVELOPES.get(kind.type) if isinstance(kind.type, str) else None
+    if shape is None:
+        raise InvalidEvent(f"unknown event type {_quoted(kind.type)}")
+    if kind.specversion != "1.0":
+        raise InvalidEvent(f"specversion is {_quoted(kind.specversion)}, not '1.0'")
+    try:
+        if isinstance(envelope, dict):
+            found = msgspec.convert(envelope, shape)
+        else:
+            found = _decoders[kind.type](envelope)
+        event = Event(**msgspec.structs.asdict(found))
+    except msgspec.DecodeError as error:
         raise InvalidEvent(str(error)) from None
+    except (RecursionError, UnicodeError) as error:
+        raise InvalidEvent(f"undecodable: {type(error).__name__}") from None
+    if not _EARLIEST <= event.time <= _LATEST:
+        raise InvalidEvent("time is out of range - at `$.time`")
+    return event
+
+
+def _quoted(value: object) -> str:
+    # The representation of a nested value may itself exceed Python's recursion limit.
+    return repr(value[:_QUOTED]) if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def traceparent(envelope: str) -> str | None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import groupby
 from types import MappingProxyType
@@ -10,7 +11,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from common import codec, tracing
+from common import codec, outages, tracing
+from common.cause import Cause, Failed
 from common.conversion import upcast
 from common.db import Sessions, transaction
 from common.errors import InvalidEvent, Permanent, Transient
@@ -41,10 +43,25 @@ class Delivery(NamedTuple):
     """A message as its queue delivered it; `attempts` counts this one."""
 
     task: str
-    envelope: Any
+    #: As it came: nothing has parsed it.
+    body: bytes | str
     attempts: int
     #: The header of that name: the span of its publishing.
     traceparent: str | None = None
+    #: The header `id`.
+    event_id: str = ""
+    #: Whether earlier deliveries ended with their connection: the event may crash its worker.
+    is_suspect: bool = False
+
+
+class Result(NamedTuple):
+    """How one delivery of a batch ended."""
+
+    outcome: Outcome
+    #: Why it cannot be handled, ever.
+    error: Permanent | None = None
+    #: Seconds from the event's own time to its effect; None for a replay, or without an effect.
+    lateness: float | None = None
 
 
 @dataclass(slots=True)
@@ -62,11 +79,30 @@ class Item:
     #: What events that it causes go on from.
     traceparent: str | None = field(default=None)
 
+    @classmethod
+    def of(cls, delivery: Delivery, handlers: Handlers) -> "Item":
+        """Return a delivery with its event, or with the reason why it carries none."""
+        item = cls(delivery)
+        try:
+            event = _decode(delivery)
+            item.newest, item.event = upcast(event, handlers), event
+        except InvalidEvent as error:
+            item.error = error
+        return item
+
+    @property
+    def result(self) -> Result:
+        """How it ended, once its transaction is committed."""
+        lateness = None
+        if self.event and self.outcome is Outcome.HANDLED and not self.event.replayed:
+            lateness = (datetime.now(UTC) - self.event.time).total_seconds()
+        return Result(self.outcome, self.error, lateness)
+
 
 def receive(
     sessions: Sessions,
     handlers: Handlers,
-    envelope: Any,
+    body: bytes | str,
     *,
     task: str,
     attempts: int,
@@ -74,24 +110,26 @@ def receive(
 ) -> Outcome:
     """Handle one event once: its effect and its dedup key commit together or not at all.
 
-    `attempts` counts this one. Raises `InvalidEvent` when the envelope is not an event of the type
-    that the task is named for, and whatever the handler or the database raises.
+    `attempts` counts this one. Raises `InvalidEvent` when the body does not carry an event of the
+    type that the task is named for, and whatever the handler or the database raises.
     """
-    item = Item(Delivery(task, envelope, attempts), traceparent=tracing.traceparent())
+    item = Item.of(Delivery(task, body, attempts), handlers)
+    receive_one(sessions, handlers, sets, item)
+    return item.outcome
+
+
+def receive_one(sessions: Sessions, handlers: Handlers, sets: SetHandlers, item: Item) -> None:
+    """Handle one event once; raises why it cannot be handled, too."""
+    item.traceparent = item.traceparent or tracing.traceparent()
     try:
         receive_batch(sessions, handlers, sets, [item])
     except (Transient, Permanent):
         raise
-    except Exception:
-        # Nobody raised it on purpose: whoever mends it needs the trace.
-        if item.event:
-            log.exception(
-                "a handler failed", extra=_log_fields(item.event, attempts, Outcome.FAILED)
-            )
+    except Exception as error:
+        _report(item, error)
         raise
     if item.error:
         raise item.error
-    return item.outcome
 
 
 def receive_batch(
@@ -102,12 +140,6 @@ def receive_batch(
     One that is not an event fails alone. Raises what any handler or the database raises: then
     nothing has happened, and each is to be received by itself.
     """
-    for item in items:
-        try:
-            event = _decode(item.delivery.envelope, item.delivery.task)
-            item.newest, item.event = upcast(event, handlers), event
-        except InvalidEvent as error:
-            item.error = error
     with transaction(sessions) as session:
         first = first_deliveries(session, ((i.event, i.delivery.attempts) for i in _valid(items)))
         fresh = []
@@ -141,13 +173,23 @@ def _valid(items: Iterable[Item]) -> Iterable[Any]:
     return (item for item in items if item.event is not None)
 
 
-def _decode(envelope: Any, task: str) -> Event:
-    if not isinstance(envelope, dict):
-        raise InvalidEvent("the message carries no envelope")
-    event = codec.decode(envelope)
-    if event.type != task:
-        raise InvalidEvent(f"an event of type {event.type} came as {task}")
+def _decode(delivery: Delivery) -> Event:
+    event = codec.read(delivery.body)
+    if event.type != delivery.task:
+        raise InvalidEvent(f"an event of type {event.type} came as {delivery.task}")
     return event
+
+
+def _report(item: Item, error: Exception) -> None:
+    # An outage is logged once, by the worker. Any other error is a bug: its trace is needed, but
+    # not its text, which may quote a customer's data.
+    if item.event and not outages.reason(error):
+        safe = Failed(Cause.of(error))
+        log.error(
+            "a handler failed",
+            exc_info=(type(safe), safe, error.__traceback__),
+            extra=_log_fields(item.event, item.delivery.attempts, Outcome.FAILED),
+        )
 
 
 def _continued(event: Event, traceparent: str | None) -> Event:

@@ -18,3 +18,11 @@ class Permanent(OrderSystemError):
 
 class InvalidEvent(Permanent):
     """The message is not an event that this service knows."""
+
+
+class Outage(Transient):
+    """The infrastructure does not work: consumption pauses, and no event is charged for it."""
+
+
+class CrashedTooOften(Permanent):
+    """The worker died too often while it handled this event."""

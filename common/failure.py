@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-#: Characters of an exception's text that are kept: headers must fit into one AMQP frame.
-TEXT_LIMIT = 2_000
+from common.cause import Cause
 
 _PREFIX = "x-failure-"
 
@@ -25,15 +24,15 @@ class Failure:
 
     @classmethod
     def of(
-        cls, error: BaseException, *, service: str, release: str, headers: Mapping[str, Any]
+        cls, cause: Cause, *, service: str, release: str, headers: Mapping[str, Any]
     ) -> "Failure":
-        """Return what `error` adds to the failures that the message's headers tell of."""
+        """Return what a cause adds to the failures that the message's headers tell of."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         earlier = cls.from_headers(headers)
         return cls(
             service=service,
-            exception=type(error).__name__,
-            text=str(error)[:TEXT_LIMIT],
+            exception=cause.exception,
+            text=cause.text,
             attempts=earlier.attempts + 1 if earlier else 1,
             first_at=earlier.first_at if earlier else now,
             last_at=now,

@@ -15,8 +15,10 @@ from common.versions import from_on
 #: Seconds a failed event waits before each further attempt; the failure after the last parks it.
 RETRY_TIERS = (1.0, 5.0, 30.0, 120.0, 600.0)
 
-#: Deliveries of one message that may end with its worker's death before it is parked.
-DELIVERY_LIMIT = 5
+#: Deliveries of one message that may end with their connection before the broker parks it. The
+#: broker counts them for all that a worker had received, so that this is a last resort, against a
+#: message that no worker survives receiving. `common.suspects` finds one that a handler dies of.
+DELIVERY_LIMIT = 1_000
 
 #: RabbitMQ 4 drops what was looked at 20 times, unless the queue says otherwise.
 UNLIMITED = 2**31 - 1

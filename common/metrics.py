@@ -8,9 +8,7 @@ children have nothing to share. No metric tells the service: Prometheus knows wh
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
 from functools import cache
-from typing import Any
 
 import celery
 from prometheus_client import (
@@ -59,6 +57,11 @@ RETRIES = Counter("orders_retries", "Events sent through a retry tier.", ("type"
 PARKED = Counter(
     "orders_parked", "Messages that this worker has parked, by the error's class.", ("reason",)
 )
+PAUSED = Gauge(
+    "orders_consumption_paused",
+    "1 while this worker takes up no message because its infrastructure does not work.",
+    ("reason",),
+)
 REMOVED = Counter("orders_rows_removed", "Old rows that this process has removed.", ("table",))
 RETENTION = Gauge(
     "orders_retention_seconds", "Age from which this process removes a row.", ("table",)
@@ -82,16 +85,14 @@ def batch_sizes() -> Histogram:
     )
 
 
-def observe_handler(event_type: str, outcome: str, seconds: float, envelope: Any) -> None:
-    """Count an attempt to handle an event and, if it was the one, how late its effect came.
-
-    Of one from history nobody asks how late.
-    """
+def observe_handler(
+    event_type: str, outcome: str, seconds: float, lateness: float | None = None
+) -> None:
+    """Count an attempt to handle an event, and how many seconds after it its effect came, if so."""
     HANDLER.labels(event_type, outcome).observe(seconds)
-    if outcome == "handled" and not envelope.get("replayed"):
-        age = datetime.now(UTC) - datetime.fromisoformat(envelope["time"])
+    if lateness is not None:
         # Clocks differ a little.
-        EVENT_HANDLED.labels(event_type).observe(max(0.0, age.total_seconds()))
+        EVENT_HANDLED.labels(event_type).observe(max(0.0, lateness))
 
 
 class Release(Collector):

@@ -6,22 +6,25 @@ It lives in the worker's main process, which alone talks to the broker.
 """
 
 import logging
-import re
+import random
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from billiard.einfo import ExceptionWithTraceback
-from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Task, current_app
 
-from common import metrics
-from common.consumer import Delivery, Outcome
-from common.errors import OrderSystemError
+from common.cause import Cause, Verdict
+from common.consumer import Delivery, Outcome, Result
+from common.observation import Observation
+from common.pause import Pause
 from common.settlement import Receipt
+from common.suspects import SUSPECT_FROM
+
+if TYPE_CHECKING:
+    from common.consumer_connection import ConsumerConnection
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +36,6 @@ BATCH_LIMIT = 100
 #: takes longer holds up nobody else. Measured at 50 orders a second: 109 ms to a decision, not 162.
 PATIENCE = 0.05
 
-_UUID = re.compile("[0-9a-f-]{36}")
-
-#: For each delivery of a batch how it ended, and the error of one that is none of ours.
-Results = Sequence[tuple[Outcome, OrderSystemError | None]]
-
 
 @dataclass(slots=True, eq=False)
 class Reception:
@@ -46,75 +44,105 @@ class Reception:
     task: Task
     receipt: Receipt
     delivery: Delivery
+    #: When its batch was sent to a child (`time.monotonic()`).
     started: float = field(default=0.0)
 
     @property
     def event_id(self) -> str:
         """The id of its event, by its header."""
-        return str(self.receipt.headers["id"])
+        return self.delivery.event_id
+
+
+Batch = list[Reception]
 
 
 class MicroBatches:
-    """Hands the messages of one consumer connection to the pool, and settles what comes back."""
+    """Hands the messages of one connection to the pool, and settles what comes back."""
 
-    def __init__(self, consumer: Any) -> None:
+    def __init__(self, connection: "ConsumerConnection", consumer: Any) -> None:
+        self._connection = connection
         self._consumer = consumer
         self._pool = consumer.pool
         self._conf = consumer.app.conf
+        self._pause: Pause = consumer.pause
+        self._observation: Observation = consumer.observation
         self._children: int = consumer.pool.num_processes
         #: At most one batch for each child.
-        self._running: list[list[Reception]] = []
+        self._running: list[Batch] = []
         self._waiting: deque[Reception] = deque()
-        #: Of failed batches.
+        #: Of failed batches, and suspects.
         self._alone: deque[Reception] = deque()
         self._woken = False
         self._postponed = False
 
     def add(self, reception: Reception) -> None:
         """Take a message; it is sent to a child at the event loop's next turn, if one is idle."""
-        self._tell_received(reception)
-        self._waiting.append(reception)
+        self._observation.received(reception)
+        if reception.delivery.is_suspect:
+            # In any order: the same innocent one must not be at work at each death of the worker.
+            self._alone.insert(random.randint(0, len(self._alone)), reception)  # noqa: S311
+        else:
+            self._waiting.append(reception)
         if not self._woken and self._has_idle():
             self._woken = True
             self._consumer.call_soon(self._dispatch)
 
+    def close(self) -> None:
+        """Begin no further batch; one that runs ends in its child, and is settled by nobody."""
+        self._waiting.clear()
+        self._alone.clear()
+
     def _dispatch(self) -> None:
         self._woken = False
         while self._has_idle() and (self._alone or self._waiting):
+            if self._pause.reason:
+                self._send_canary()
+                return
             if self._alone:
                 batch = [self._alone.popleft()]
-            elif self._is_for_who_works():
-                self._look_again()
+            elif self._is_for_busy_child():
+                self._look_again(PATIENCE)
                 return
             else:
                 size = min(len(self._waiting), BATCH_LIMIT)
                 batch = [self._waiting.popleft() for _ in range(size)]
             self._send(batch)
 
-    def _look_again(self) -> None:
+    def _send_canary(self) -> None:
+        if self._pause.holds_too_long():
+            self._consumer.call_soon(_reconnect)
+        if self._running:
+            return
+        if wait := self._pause.wait:
+            self._look_again(wait)
+        else:
+            self._send([(self._waiting or self._alone).popleft()])
+
+    def _look_again(self, seconds: float) -> None:
         if not self._postponed:
             self._postponed = True
-            self._consumer.timer.call_after(PATIENCE, self._resume)
+            self._consumer.timer.call_after(seconds, self._resume)
 
     def _resume(self) -> None:
         self._postponed = False
-        self._dispatch()
+        # By way of the loop: what is raised in a timer ends there.
+        self._consumer.call_soon(self._dispatch)
 
     def _has_idle(self) -> bool:
         return len(self._running) < self._children
 
-    def _is_for_who_works(self) -> bool:
+    def _is_for_busy_child(self) -> bool:
         # More than a batch is work for two.
         if len(self._waiting) > BATCH_LIMIT:
             return False
-        recently = time.time() - PATIENCE
+        recently = time.monotonic() - PATIENCE
         return any(batch[0].started > recently for batch in self._running)
 
-    def _send(self, batch: list[Reception]) -> None:
+    def _send(self, batch: Batch) -> None:
         self._running.append(batch)
+        now = time.monotonic()
         for reception in batch:
-            reception.started = time.time()
-            self._tell(reception, "task-started")
+            reception.started = now
         # A pool that is being stopped takes nothing: the messages go back to their queue.
         self._pool.apply_async(
             handle,
@@ -124,96 +152,101 @@ class MicroBatches:
             soft_timeout=self._conf.task_soft_time_limit,
             timeout=self._conf.task_time_limit,
         )
+        self._observation.started(batch)
 
-    def _done(self, batch: list[Reception], results: Results) -> None:
+    def _done(self, batch: Batch, results: list[Result]) -> None:
         self._running.remove(batch)
-        done = []
-        for reception, (outcome, error) in zip(batch, results, strict=True):
-            self._observe(reception, outcome)
-            if error:
-                self._settle(reception, error)
-            else:
-                done.append(reception.receipt.message)
-                # Celery's exporter stops at a success that does not say how long it took.
-                runtime = time.time() - reception.started
-                told = {"result": repr(outcome.value), "runtime": runtime}
-                self._tell(reception, "task-succeeded", **told)
-        metrics.batch_sizes().observe(len(batch))
-        self._consumer.acknowledgements.acknowledge(done)
+        if not self._connection.is_open:
+            return
+        if any(result.outcome is not Outcome.FAILED for result in results):
+            self._pause.end()
+        pairs = list(zip(batch, results, strict=True))
+        self._connection.acknowledge([r.receipt.message for r, result in pairs if not result.error])
+        for reception, result in pairs:
+            if result.error:
+                self._connection.park(reception.receipt, Cause.of(result.error))
         self._dispatch()
+        self._observation.done(pairs)
 
-    def _failed(self, batch: list[Reception], einfo: Any, **_: Any) -> None:
+    def _failed(self, batch: Batch, einfo: Any, **_: Any) -> None:
         self._running.remove(batch)
-        error = einfo.exception
-        error = error.exc if isinstance(error, ExceptionWithTraceback) else error
-        if len(batch) > 1:
-            about = {"reason": f"{type(error).__name__}: {error}", "events": len(batch)}
+        if not self._connection.is_open:
+            return
+        cause = _cause(einfo.exception)
+        if cause.verdict is Verdict.PAUSE:
+            self._put_back(batch, cause.text)
+        elif len(batch) > 1:
+            about = {"reason": str(cause), "events": len(batch)}
             log.info("a batch failed: each of its events is handled alone", extra=about)
             self._alone.extend(batch)
         else:
-            self._observe(batch[0], Outcome.FAILED)
-            self._settle(batch[0], error)
+            self._settle(batch[0], cause)
         self._dispatch()
 
-    def _settle(self, reception: Reception, error: BaseException) -> None:
-        if isinstance(error, WorkerLostError | TimeLimitExceeded):
-            # The broker counts it, and parks what kills too many.
-            log.error("an event took its process with it", extra=_log_fields(reception, error))
-            self._consumer.acknowledgements.reject(reception.receipt.message, requeue=True)
-            self._tell(reception, "task-failed", exception=repr(error))
-        elif isinstance(error, reception.task.dont_autoretry_for):
-            self._consumer.park(reception.receipt, error)
-            self._tell(reception, "task-failed", exception=repr(error))
+    def _put_back(self, batch: Batch, reason: str) -> None:
+        self._pause.begin(reason)
+        held = self._alone if batch[0].delivery.is_suspect else self._waiting
+        held.extendleft(reversed(batch))
+
+    def _settle(self, reception: Reception, cause: Cause) -> None:
+        if cause.is_crash:
+            if self._connection.is_stopping:
+                return
+            log.error("handler crashed its worker process", extra=_log_fields(reception, cause))
+        if cause.verdict is Verdict.SLOW and self._pause.is_slow(reception.event_id):
+            self._pause.begin(f"handlers are too slow: {cause.exception}")
+            # Behind the others: this one may be slow by itself, and is not the next canary.
+            (self._alone if reception.delivery.is_suspect else self._waiting).append(reception)
+            return
+        if cause.verdict is Verdict.RETRY:
+            self._pause.end()
+        if cause.verdict is Verdict.PARK:
+            self._connection.park(reception.receipt, cause)
         else:
-            self._consumer.retry(reception.receipt, error)
-            self._tell(reception, "task-retried", exception=repr(error))
-
-    def _observe(self, reception: Reception, outcome: Outcome) -> None:
-        seconds = time.time() - reception.started
-        envelope = reception.delivery.envelope
-        metrics.observe_handler(reception.task.name, outcome, seconds, envelope)
-
-    def _tell(self, reception: Reception, event: str, **fields: Any) -> None:
-        eventer = self._consumer.event_dispatcher
-        if eventer and eventer.enabled:
-            eventer.send(event, uuid=reception.event_id, **fields)
-
-    def _tell_received(self, reception: Reception) -> None:
-        # Onlookers find an order's tasks by its id, and learn nothing else of it.
-        about = {"order": _order_id(reception), "event": reception.event_id}
-        retries = reception.delivery.attempts - 1
-        told = {"name": reception.task.name, "args": "()", "kwargs": repr(about)}
-        self._tell(reception, "task-received", retries=retries, **told)
+            self._connection.retry(reception.receipt, cause)
+        self._observation.failed(reception, cause)
 
 
-def strategy(task: Task, _app: Any, consumer: Any) -> Any:
+def strategy(task: Task, _app: Any, _consumer: Any) -> Any:
     """Return what Celery calls with each message of a task: it joins the next batch."""
 
     def receive(message: Any, *_: Any, **__: Any) -> None:
-        headers, payload = message.headers, message.payload
+        headers = message.headers
         delivery = Delivery(
-            task.name, payload[1].get("event"), headers["retries"] + 1, headers.get("traceparent")
+            task.name,
+            message.body,
+            headers["retries"] + 1,
+            headers.get("traceparent"),
+            str(headers["id"]),
+            is_suspect=_is_suspect(headers.get("x-delivery-count")),
         )
-        consumer.batches.add(Reception(task, message.receipt, delivery))
+        message.life.batches.add(Reception(task, message.receipt, delivery))
 
     return receive
 
 
-def handle(deliveries: list[Delivery]) -> Results:
+def handle(deliveries: list[Delivery]) -> list[Result]:
     """Handle a batch, or one message, in a child process; raises what makes it fail."""
-    results: Results = current_app.handle_deliveries(deliveries)
+    results: list[Result] = current_app.handle_deliveries(deliveries)
     return results
 
 
-def _order_id(reception: Reception) -> str | None:
-    envelope = reception.delivery.envelope
-    subject = envelope.get("subject") if isinstance(envelope, dict) else None
-    return subject if isinstance(subject, str) and _UUID.fullmatch(subject) else None
+def _is_suspect(delivery_count: object) -> bool:
+    return isinstance(delivery_count, int) and delivery_count >= SUSPECT_FROM
 
 
-def _log_fields(reception: Reception, error: BaseException) -> dict[str, Any]:
+def _cause(error: BaseException) -> Cause:
+    error = error.exc if isinstance(error, ExceptionWithTraceback) else error
+    return Cause.of(error)
+
+
+def _reconnect() -> None:
+    raise ConnectionResetError("held messages go back to their queue")
+
+
+def _log_fields(reception: Reception, cause: Cause) -> dict[str, Any]:
     return {
         "event_id": reception.event_id,
         "event_type": reception.task.name,
-        "reason": str(error),
+        "reason": str(cause),
     }

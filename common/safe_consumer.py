@@ -6,7 +6,6 @@ each message is checked before Celery sees it, and one that fails the check is r
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -14,14 +13,18 @@ from uuid import UUID
 from celery import bootsteps
 from celery.worker.consumer import Consumer
 from celery.worker.consumer.connection import Connection
+from celery.worker.consumer.consumer import STOP_CONDITIONS
 from kombu.message import Message
 
-from common.acknowledgements import Acknowledgements
+from common.cause import Cause
+from common.consumer_connection import ConsumerConnection
+from common.copy_publisher import CopyPublisher
 from common.errors import InvalidEvent
 from common.lossy_publisher import LossyPublisher
-from common.micro_batches import MicroBatches
+from common.observation import Observation
+from common.pause import Pause
 from common.read_ahead import read_ahead
-from common.settlement import Receipt, Settlement
+from common.settlement import Settlement
 from common.task_events import TaskEvents
 
 log = logging.getLogger(__name__)
@@ -31,8 +34,6 @@ BODY_LIMIT = 256 * 1024
 
 #: Seconds, at most, between two attempts to reach the broker.
 RECONNECT_INTERVAL = 5
-
-_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 #: Headers by which a publisher could change how a task runs, or what runs after it.
 _FORBIDDEN = ("eta", "expires", "stamped_headers", "compression", "shadow", "group")
@@ -108,89 +109,97 @@ class SafeConsumer(Consumer):
         self.refuse(message, InvalidEvent(str(exc)))
 
 
-class SettlementStep(bootsteps.StartStopStep):
-    """Gives the consumer, on each connection anew, what its messages go in by and leave by."""
+class ConnectionStep(bootsteps.StartStopStep):
+    """Begins and ends the life of each connection, see `common.consumer_connection`."""
 
     requires = (Connection,)
 
     def start(self, consumer: Any) -> None:
-        """Open the channel."""
-        app = consumer.app
-        consumer.settlement = Settlement(
-            consumer.connection.channel,
-            service=app.service,
-            retry_tiers=app.settings.retry_tiers,
-            release=app.settings.release,
-        )
-        consumer.acknowledgements = Acknowledgements(consumer.connection_errors)
-        consumer.batches = MicroBatches(consumer)
+        """Begin with nothing received."""
+        consumer.begin()
         read_ahead(consumer.connection.connection)
 
     def stop(self, consumer: Any) -> None:
-        """Wait a moment for the last confirms; what they miss is delivered again."""
-        with suppress(Exception):
-            consumer.settlement.flush(timeout=1.0)
+        """End it; a worker that is stopping waits a moment, so that it repeats no message."""
+        if consumer.blueprint.state in STOP_CONDITIONS:
+            # Batches that run are still acknowledged, until `shutdown`.
+            consumer.copies.flush(timeout=1.0)
+        else:
+            consumer.end()
+
+    def shutdown(self, consumer: Any) -> None:
+        """End it for good."""
+        consumer.end()
+        consumer.copies.stop()
 
 
 class EventConsumer(SafeConsumer):
     """Parks what it refuses, with the reason, and settles each message by itself."""
 
     class Blueprint(SafeConsumer.Blueprint):
-        """The same steps, and the settlement."""
+        """The same steps, and the connection's life."""
 
-        default_steps = [*SafeConsumer.Blueprint.default_steps, SettlementStep]  # noqa: RUF012
-
-    settlement: Settlement
-    acknowledgements: Acknowledgements
-    batches: MicroBatches
+        default_steps = [*SafeConsumer.Blueprint.default_steps, ConnectionStep]  # noqa: RUF012
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.app.settings.task_events:
+        settings, service = self.app.settings, self.app.service
+        # These three outlive a connection; `life` does not.
+        self.pause = Pause()
+        self.observation = Observation()
+        self.copies = CopyPublisher(
+            self.app.connection_for_write,
+            name=f"{self.app.main} copies",
+            call_soon=self.call_soon,
+        )
+        self.settlement = Settlement(
+            self.copies.publish,
+            service=service,
+            retry_tiers=settings.retry_tiers,
+            release=settings.release,
+        )
+        self.life: ConsumerConnection | None = None
+        if settings.task_events:
             name = f"{self.app.main} task events"
             publisher = LossyPublisher(self.app.connection_for_write, name=name)
             # Celery's own step, which is off, has set it to None.
             self.event_dispatcher = TaskEvents(
-                publisher, hostname=self.hostname, service=self.app.service.name
+                publisher, hostname=self.hostname, service=service.name
             )
+            self.observation = Observation(self.event_dispatcher)
+
+    def begin(self) -> None:
+        """Begin the life of a connection, after the end of the one before it."""
+        self.end()
+        self.life = ConsumerConnection(self)
+
+    def end(self) -> None:
+        """End the life of the connection, if there is one."""
+        life, self.life = self.life, None
+        if life:
+            life.close()
 
     def accept(self, message: Any) -> None:
         """Remember the message until it is settled."""
-        message.receipt = self._receipt(message)
+        message.life = self._life
+        message.receipt = self._life.receive(message)
 
     def refuse(self, message: Message, error: Exception) -> None:
         """Park the message with the reason."""
-        self.park(self._receipt(message), error)
+        self._life.park(self._life.receive(message), Cause.of(error))
 
-    def park(self, receipt: Receipt, error: BaseException) -> None:
-        """Park the message at the event loop's next turn."""
-        self.call_soon(self._settle, receipt, lambda: self.settlement.park(receipt, error))
-
-    def retry(self, receipt: Receipt, error: BaseException) -> None:
-        """Send the message through a retry tier at the event loop's next turn."""
-        self.call_soon(self._settle, receipt, lambda: self.settlement.retry(receipt, error))
-
-    def _settle(self, receipt: Receipt, settle: Callable[[], None]) -> None:
-        # A message whose connection is gone is back in its queue: a copy would be one too many.
-        if receipt.message.channel.connection is not None:
-            settle()
-
-    def _receipt(self, message: Message) -> Receipt:
-        # Every message passes here once, whatever becomes of it.
-        self.acknowledgements.expect(message)
-        return Receipt(
-            message=message,
-            headers=dict(message.headers),
-            acknowledge=partial(self.acknowledgements.acknowledge, [message]),
-            reject=partial(self.acknowledgements.reject, message),
-        )
+    @property
+    def _life(self) -> ConsumerConnection:
+        if self.life is None:
+            raise ConnectionError("the connection has ended")
+        return self.life
 
 
 def check_headers(headers: dict[str, Any], *, known: Any) -> None:
     """Raise `InvalidEvent` unless these are the headers of a plain call of a known task."""
     task, event_id, retries = (headers.get(name) for name in ("task", "id", "retries"))
     if not isinstance(task, str) or task not in known or task.startswith("celery."):
-        raise InvalidEvent(f"unknown event type {task!r}"[:200])
+        raise InvalidEvent("unknown event type")
     if not _is_uuid(event_id):
         raise InvalidEvent("header id is not a UUID")
     if type(retries) is not int or retries < 0:
@@ -202,35 +211,19 @@ def check_headers(headers: dict[str, Any], *, known: Any) -> None:
             raise InvalidEvent(f"header {name} is set")
 
 
-def _text(body: str | bytes) -> str:
-    # py-amqp has decoded it already if it could.
-    return body if isinstance(body, str) else body.decode(errors="replace")
-
-
 def _is_uuid(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
     try:
-        UUID(str(value))
+        UUID(value)
     except ValueError:
         return False
     return True
 
 
 def check_body(message: Message) -> None:
-    """Raise `InvalidEvent` unless the body is `[[], {…}, <nothing to do afterwards>]`."""
+    """Raise `InvalidEvent` unless the body may be JSON; the child process parses it."""
     if message.content_type != "application/json":
-        raise InvalidEvent(f"content type is {message.content_type!r}, not application/json")
+        raise InvalidEvent("content type is not application/json")
     if message.content_encoding not in (None, "utf-8"):
-        raise InvalidEvent(f"content encoding is {message.content_encoding!r}, not utf-8")
-    if "\\u0000" in _text(message.body):
-        raise InvalidEvent("body contains NUL, which PostgreSQL cannot store")
-    try:
-        body = message.payload
-    except Exception as error:
-        raise InvalidEvent(f"undecodable: {error}") from None
-    if not isinstance(body, list) or len(body) != 3:
-        raise InvalidEvent("body is not a list of args, kwargs and embed")
-    args, kwargs, embed = body
-    if args != [] or not isinstance(kwargs, dict):
-        raise InvalidEvent("body has positional arguments or no keyword arguments")
-    if not isinstance(embed, dict) or _EMBED | embed != _EMBED:
-        raise InvalidEvent("body asks for callbacks")
+        raise InvalidEvent("content encoding is not utf-8")

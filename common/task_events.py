@@ -106,12 +106,17 @@ class TaskEvents:
         return self._left >= 0
 
     def _of_task(self, fields: dict[str, Any]) -> dict[str, Any]:
-        told = {name: fields[name] for name in _TOLD if name in fields}
+        told = {name: _value(fields[name]) for name in _TOLD if name in fields}
         # The services share an event and so its id, by which Flower would take them for one task.
         told["uuid"] = str(uuid5(NAMESPACE_URL, f"{self._service}:{fields['uuid']}"))
         if error := _ERROR_CLASS.match(str(fields.get("exception", ""))):
             told["exception"] = f"{error[0]}()"
         return told
+
+
+def _value(field: Any) -> Any:
+    # What costs something to make comes as a function: most tasks are not told of.
+    return field() if callable(field) else field
 
 
 class TaskEventsStep(bootsteps.StartStopStep):

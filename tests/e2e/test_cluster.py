@@ -1,7 +1,7 @@
 """A broker of three nodes, one of which dies."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -10,6 +10,8 @@ import pytest
 from celery.beat import SchedulingError
 from kombu.message import Message
 
+from common.cause import Cause
+from common.copy_publisher import CopyPublisher
 from common.errors import Transient
 from common.in_flight import Outgoing
 from common.kombu_topology import INVENTORY, ORDER, TICKS
@@ -85,14 +87,14 @@ def test_who_begins_to_publish_while_leaders_die_is_refused_for_a_moment_only(
         relays = opened.enter_context(closing(publisher(other)))
         assert takes(relays, "order.confirmed")
         # and a worker's
-        connection = opened.enter_context(other.connect())
+        copies = opened.enter_context(copy_publisher(other))
         workers = Settlement(
-            connection.channel, service=INVENTORY, retry_tiers=RETRY_TIERS, release="test"
+            copies.publish, service=INVENTORY, retry_tiers=RETRY_TIERS, release="test"
         )
 
         def all_heard() -> None:
             # Who does not wait first, and all at once: a moment later there are new leaders.
-            heard = (retries(workers), ticks(clock), takes(relays, "order.created"))
+            heard = (retries(workers, copies), ticks(clock), takes(relays, "order.created"))
             assert heard == (True, True, True)
             assert other.depth(TICKED) == 1
 
@@ -145,7 +147,17 @@ def ticks(clock: PunctualScheduler) -> bool:
     return True
 
 
-def retries(workers: Settlement) -> bool:
+@contextmanager
+def copy_publisher(vhost: Vhost) -> Iterator[CopyPublisher]:
+    """A worker's publisher of copies."""
+    publisher = CopyPublisher(vhost.connect, name="copies", call_soon=lambda call: None)
+    try:
+        yield publisher
+    finally:
+        publisher.stop()
+
+
+def retries(workers: Settlement, copies: CopyPublisher) -> bool:
     """Tell whether a message that was not handled goes to its retry tier."""
     headers = {"task": "order.created", "retries": 0}
     settled: list[bool] = []
@@ -154,9 +166,10 @@ def retries(workers: Settlement) -> bool:
         headers=headers,
         acknowledge=lambda: settled.append(True),
         reject=lambda: settled.append(False),
+        is_held=lambda: True,
     )
-    workers.retry(receipt, Transient("the shelf is locked"))
-    workers.flush(timeout=10)
+    workers.retry(receipt, Cause.of(Transient("the shelf is locked")))
+    copies.flush(timeout=10)
     return settled == [True]
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -66,18 +65,17 @@ def an_order(
     )
 
 
-def envelope(event: Event) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(codec.encode(event))
-    return found
+def body(event: Event) -> bytes:
+    return codec.wrap(codec.encode(event))
 
 
 def hear(sessions: Sessions, *orders: Event) -> None:
     for order in orders:
-        receive(sessions, HANDLERS, envelope(order), task=order.type, attempts=1)
+        receive(sessions, HANDLERS, body(order), task=order.type, attempts=1)
 
 
 def hear_together(sessions: Sessions, orders: Sequence[Event]) -> None:
-    items = [Item(Delivery(order.type, envelope(order), 1)) for order in orders]
+    items = [Item.of(Delivery(order.type, body(order), 1), HANDLERS) for order in orders]
     receive_batch(sessions, HANDLERS, SETS, items)
 
 

@@ -57,7 +57,7 @@ def cancelled(order_id: UUID) -> Event:
 
 
 def deliver(sessions: Sessions, event: Event) -> None:
-    receive(sessions, HANDLERS, json.loads(codec.encode(event)), task=event.type, attempts=1)
+    receive(sessions, HANDLERS, codec.wrap(codec.encode(event)), task=event.type, attempts=1)
 
 
 def told(sessions: Sessions, order_id: UUID) -> list[Event]:

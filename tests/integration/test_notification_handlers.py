@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -6,7 +5,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select
 
-from common.codec import encode
+from common.codec import encode, wrap
 from common.consumer import Outcome, receive
 from common.db import Sessions, transaction
 from common.errors import Permanent
@@ -42,7 +41,7 @@ def an_event(data: Data, *, order_id: UUID | None = None, sequence: int = 1) -> 
 
 
 def handle(sessions: Sessions, event: Event) -> Outcome:
-    return receive(sessions, HANDLERS, json.loads(encode(event)), task=event.type, attempts=1)
+    return receive(sessions, HANDLERS, wrap(encode(event)), task=event.type, attempts=1)
 
 
 def notifications(sessions: Sessions) -> list[Notification]:

@@ -232,13 +232,13 @@ def handler(fails: bool) -> Callable[[Session, Event], None]:
 
 def test_a_handlers_effect_and_its_dedup_key_commit_together(order_database: Sessions) -> None:
     # given
-    envelope = json.loads(codec.encode(reserved()))
+    body = codec.wrap(codec.encode(reserved()))
 
     def deliver(*, fails: bool = False) -> Outcome:
         return receive(
             order_database,
             {StockReserved: handler(fails)},
-            envelope,
+            body,
             task="stock.reserved",
             attempts=1,
         )

@@ -239,8 +239,8 @@ def test_a_consumer_that_has_handled_it_lately_uses_it(
 def handled(sessions: Sessions, given: Event) -> None:
     """Let a service have handled an event, in the version in which it came."""
     handlers: Handlers = {OrderCreatedV2: lambda *_: None}
-    envelope = json.loads(codec.encode(given))
-    receive(sessions, handlers, envelope, task=given.type, attempts=1)
+    body = codec.wrap(codec.encode(given))
+    receive(sessions, handlers, body, task=given.type, attempts=1)
 
 
 # --- A look takes nothing -----------------------------------------------------------------------

@@ -36,14 +36,13 @@ SKUS = ("TEA", "CUP", "POT", "NONE")
 DatabaseOf = Callable[[str], TestDatabase]
 
 
-def envelope(event: Event) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(codec.encode(event))
-    return found
+def body(event: Event) -> bytes:
+    return codec.wrap(codec.encode(event))
 
 
 def one_after_the_other(sessions: Sessions, handlers: Handlers, deliveries: list[Event]) -> None:
     for event in deliveries:
-        receive(sessions, handlers, envelope(event), task=event.type, attempts=1)
+        receive(sessions, handlers, body(event), task=event.type, attempts=1)
 
 
 def together(
@@ -57,7 +56,7 @@ def together(
     while rest:
         size = rng.randint(1, 12)
         batch, rest = rest[:size], rest[size:]
-        items = [Item(Delivery(event.type, envelope(event), 1)) for event in batch]
+        items = [Item.of(Delivery(event.type, body(event), 1), handlers) for event in batch]
         try:
             receive_batch(sessions, handlers, sets, items)
         except Transient:

@@ -7,21 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.cause import TEXT_LIMIT, Cause
 from common.errors import Permanent, Transient
-from common.failure import TEXT_LIMIT, Failure
+from common.failure import Failure
 
 HEADERS: dict[str, Any] = {"id": "1", "task": "order.created", "traceparent": "00-1-2-01"}
 
 
 def fail(error: BaseException, headers: dict[str, Any], release: str = "r1") -> dict[str, Any]:
-    failure = Failure.of(error, service="inventory", release=release, headers=headers)
+    failure = Failure.of(Cause.of(error), service="inventory", release=release, headers=headers)
     return headers | failure.to_headers()
 
 
 def test_the_first_failure_tells_what_failed_and_when() -> None:
     before = datetime.now(UTC)
 
-    failure = Failure.of(Transient("no route"), service="inventory", release="r1", headers=HEADERS)
+    failure = Failure.of(
+        Cause.of(Transient("no route")), service="inventory", release="r1", headers=HEADERS
+    )
 
     assert (failure.service, failure.release) == ("inventory", "r1")
     assert (failure.exception, failure.text) == ("Transient", "no route")
@@ -54,7 +57,7 @@ def test_a_later_failure_counts_on_and_keeps_the_time_of_the_first() -> None:
 
 
 def test_a_long_text_is_cut() -> None:
-    failure = Failure.of(ValueError("é" * 9000), service="order", release="r", headers={})
+    failure = Failure.of(Cause.of(Transient("é" * 9000)), service="order", release="r", headers={})
 
     assert failure.text == "é" * TEXT_LIMIT
 
@@ -80,6 +83,6 @@ def test_attempts_that_are_no_number_start_anew(attempts: object) -> None:
 
 @given(st.text(max_size=50), st.text(max_size=50), st.text(max_size=50))
 def test_a_failure_survives_its_headers(text: str, service: str, release: str) -> None:
-    failure = Failure.of(ValueError(text), service=service, release=release, headers={})
+    failure = Failure.of(Cause.of(Transient(text)), service=service, release=release, headers={})
 
     assert Failure.from_headers(failure.to_headers()) == failure

@@ -1,128 +1,103 @@
-"""Who gets what arrived: one child all of it, another only when that is too much or too slow."""
-
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
+"""Batches: one child gets all that arrived, another one what is too much for it or too slow."""
 
 import pytest
 
 from common import micro_batches
-from common.consumer import Delivery, Outcome
-from common.micro_batches import BATCH_LIMIT, MicroBatches, Reception
-
-
-class Worker:
-    """Celery's consumer as far as batches know it, with two children that answer when told to."""
-
-    def __init__(self) -> None:
-        self.pool = self
-        self.app = SimpleNamespace(
-            conf=SimpleNamespace(task_soft_time_limit=30, task_time_limit=45)
-        )
-        self.timer = self
-        self.acknowledgements = self
-        self.event_dispatcher = None
-        self.num_processes = 2
-        self.sent: list[list[Delivery]] = []
-        self.acknowledged = 0
-        self._turn: list[Callable[[], None]] = []
-        self._answers: list[Callable[..., None]] = []
-        self._failures: list[Callable[..., None]] = []
-        self.later: list[Callable[[], None]] = []
-
-    def call_soon(self, call: Callable[[], None]) -> None:
-        self._turn.append(call)
-
-    def call_after(self, _seconds: float, call: Callable[[], None]) -> None:
-        self.later.append(call)
-
-    def apply_async(self, _entry: object, *, args: Any, callback: Any, **options: Any) -> None:
-        self.sent.append(args[0])
-        self._answers.append(callback)
-        self._failures.append(options["error_callback"])
-
-    def acknowledge(self, messages: list[Any]) -> None:
-        self.acknowledged += len(messages)
-
-    def receive(self, batches: MicroBatches, count: int) -> None:
-        """Let so many messages arrive, and the event loop turn once."""
-        for _ in range(count):
-            delivery = Delivery("order.created", {}, 1)
-            receipt: Any = SimpleNamespace(message=object(), headers={"id": "id"})
-            task: Any = SimpleNamespace(name="order.created")
-            batches.add(Reception(task, receipt, delivery))
-        turn, self._turn = self._turn, []
-        for call in turn:
-            call()
-
-    def answer(self, number: int) -> None:
-        """Let a batch be done."""
-        self._answers[number]([(Outcome.DUPLICATE, None)] * len(self.sent[number]))
-
-    def fail(self, number: int) -> None:
-        """Let a batch fail."""
-        self._failures[number](SimpleNamespace(exception=RuntimeError("broken")))
+from common.metrics import observe_handler
+from common.micro_batches import BATCH_LIMIT
+from tests.support.event_loop import EventLoop
 
 
 @pytest.fixture
-def worker() -> Worker:
+def loop() -> EventLoop:
     """A worker whose children are idle."""
-    return Worker()
+    return EventLoop()
 
 
-@pytest.fixture
-def batches(worker: Worker) -> MicroBatches:
-    """The batches of that worker."""
-    return MicroBatches(worker)
+def arrive(loop: EventLoop, count: int) -> None:
+    """Let so many messages arrive, and the event loop turn once."""
+    loop.deliver(*(f"event-{loop.channel.delivered + n}" for n in range(count)))
+    loop.turn()
 
 
-def sizes(worker: Worker) -> list[int]:
+def sizes(loop: EventLoop) -> list[int]:
     """How many messages each batch had."""
-    return [len(batch) for batch in worker.sent]
+    return [len(job.deliveries) for job in loop.jobs]
 
 
-def test_what_arrives_while_a_batch_runs_is_the_next_batch(
-    worker: Worker, batches: MicroBatches
-) -> None:
-    worker.receive(batches, 1)
-    worker.receive(batches, 3)
-    worker.receive(batches, 4)
-    assert sizes(worker) == [1]
+def test_messages_that_arrive_while_a_batch_runs_are_the_next_batch(loop: EventLoop) -> None:
+    arrive(loop, 1)
+    arrive(loop, 3)
+    arrive(loop, 4)
+    assert sizes(loop) == [1]
 
-    worker.answer(0)
+    loop.jobs[0].finish()
 
-    assert sizes(worker) == [1, 7]
+    assert sizes(loop) == [1, 7]
 
 
-def test_more_than_a_batch_is_work_for_two(worker: Worker, batches: MicroBatches) -> None:
-    worker.receive(batches, 1)
+def test_more_than_a_batch_is_work_for_two(loop: EventLoop) -> None:
+    arrive(loop, 1)
 
-    worker.receive(batches, BATCH_LIMIT + 1)
+    arrive(loop, BATCH_LIMIT + 1)
 
-    assert sizes(worker) == [1, BATCH_LIMIT]
+    assert sizes(loop) == [1, BATCH_LIMIT]
 
 
 def test_a_slow_batch_keeps_nothing_to_itself(
-    worker: Worker, batches: MicroBatches, monkeypatch: pytest.MonkeyPatch
+    loop: EventLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker.receive(batches, 1)
-    worker.receive(batches, 2)
+    arrive(loop, 1)
+    arrive(loop, 2)
     monkeypatch.setattr(micro_batches, "PATIENCE", 0.0)
-    (look_again,) = worker.later
 
-    look_again()
+    loop.wait(0.05)
 
-    assert sizes(worker) == [1, 2]
+    assert sizes(loop) == [1, 2]
 
 
-def test_a_batch_that_fails_is_done_again_one_by_one_by_both(
-    worker: Worker, batches: MicroBatches
-) -> None:
-    worker.receive(batches, 5)
+def test_the_messages_of_a_failed_batch_are_handled_one_by_one(loop: EventLoop) -> None:
+    arrive(loop, 5)
 
-    worker.fail(0)
+    loop.jobs[0].fail(RuntimeError("broken"))
     for number in range(1, 6):
-        worker.answer(number)
+        loop.jobs[number].finish()
 
-    assert sizes(worker) == [5, 1, 1, 1, 1, 1]
-    assert worker.acknowledged == 5
+    assert sizes(loop) == [5, 1, 1, 1, 1, 1]
+    assert loop.channel.waiting == set()
+
+
+def test_an_observer_that_fails_keeps_no_message_from_its_ack(
+    loop: EventLoop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given metrics that raise, whatever they are told
+    def broken(*_: object) -> None:
+        raise ValueError("no such bucket")
+
+    monkeypatch.setattr("common.observation.metrics.observe_handler", broken)
+    assert observe_handler is not broken
+
+    # when a batch ends, and another one arrives behind it
+    arrive(loop, 3)
+    arrive(loop, 2)
+    loop.jobs[0].finish()
+
+    # then it is acknowledged, and the next one has begun
+    assert loop.channel.waiting == {4, 5}
+    assert sizes(loop) == [3, 2]
+    assert "observation failed" in caplog.messages
+
+
+def test_a_suspect_is_handled_alone_and_marked(loop: EventLoop) -> None:
+    # given two messages that came back with their connection several times, among others
+    loop.deliver("event-1", "event-2")
+    loop.deliver("suspect-1", "suspect-2", **{"x-delivery-count": 2})
+    loop.deliver("once", **{"x-delivery-count": 1})
+    loop.turn()
+    loop.jobs[0].finish()
+    loop.jobs[1].finish()
+
+    # then each suspect is a batch by itself
+    batches = [(sorted(job.event_ids), job.deliveries[0].is_suspect) for job in loop.jobs]
+    assert sorted(batches[:2]) == [(["suspect-1"], True), (["suspect-2"], True)]
+    assert batches[2] == (["event-1", "event-2", "once"], False)

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -15,8 +16,9 @@ from opentelemetry.trace import SpanKind
 
 from common import tracing
 from common.attempt import attempt
-from common.consumer import Delivery
+from common.consumer import Delivery, Item
 from common.errors import Permanent, Transient
+from common.events import Event, StockReserved
 from common.kombu_topology import INVENTORY
 from common.settings import Settings
 from common.span_export import _OneLineExporter
@@ -126,7 +128,7 @@ def test_a_failed_attempt_is_an_error_that_tells_what_becomes_of_it(
     # when
     with (
         pytest.raises(type(error)),
-        attempt(INVENTORY, Delivery("order.created", {}, number), last=3) as span,
+        attempt(INVENTORY, Item(Delivery("order.created", b"", number)), last=3) as span,
     ):
         raise error
 
@@ -136,13 +138,25 @@ def test_a_failed_attempt_is_an_error_that_tells_what_becomes_of_it(
 
 
 def test_the_header_is_the_parent_before_the_envelope(recording: None) -> None:
-    envelope = {"traceparent": TRACEPARENT.replace("0a", "0b")}
+    event = Event(
+        source="order",
+        subject=uuid4(),
+        sequence=1,
+        traceparent=TRACEPARENT.replace("0a", "0b"),
+        data=StockReserved(lines=()),
+    )
 
-    for header, parent in [(TRACEPARENT, TRACEPARENT), ("x", envelope["traceparent"])]:
-        delivery = Delivery("order.created", envelope, 1, header)
-        with attempt(INVENTORY, delivery, last=3) as span:
+    for header, parent in [(TRACEPARENT, TRACEPARENT), ("x", event.traceparent)]:
+        item = Item(Delivery("stock.reserved", b"", 1, header), event)
+        with attempt(INVENTORY, item, last=3) as span:
             assert tracing.trace_id(tracing.traceparent()) == tracing.trace_id(parent)
-        assert "order.id" not in span.attributes
+        assert span.attributes["order.id"] == str(event.subject)
+
+
+def test_an_attempt_without_an_event_names_no_order(recording: None) -> None:
+    with attempt(INVENTORY, Item(Delivery("order.created", b"", 1)), last=3) as span:
+        pass
+    assert "order.id" not in span.attributes
 
 
 def test_lost_spans_are_told_once_and_so_is_the_end_of_it(

@@ -1,0 +1,74 @@
+"""A channel on which copies of failed messages are published, and the fate of each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from amqp import Channel, Message
+
+#: The header by which a returned copy is known again.
+TAG = "x-settlement"
+
+
+@dataclass(eq=False, slots=True)
+class Copy:
+    """A message on its way to a retry tier or to the parking lot."""
+
+    message: Message
+    exchange: str
+    routing_key: str
+    #: Whether the original is still this worker's: a copy of another one's would be one too many.
+    is_wanted: Callable[[], bool]
+    #: Called in the event loop with None, or with the reason why the broker did not take the copy.
+    done: Callable[[str | None], object]
+    #: When the broker refused it first (`time.monotonic()`).
+    first_refused: float | None = field(default=None)
+    is_concluded: bool = field(default=False)
+
+
+class CopyChannel:
+    """A channel in confirm mode, and the copies that its delivery tags stand for."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._tag = 0
+        self.forget()
+        channel.confirm_select()
+        channel.events["basic_ack"].add(self._on_ack)
+        channel.events["basic_nack"].add(self._on_nack)
+        channel.events["basic_return"].add(self._on_return)
+
+    def forget(self) -> None:
+        """Begin another batch."""
+        self.unconfirmed: dict[int, Copy] = {}
+        self.confirmed: list[Copy] = []
+        self.refused: list[Copy] = []
+        #: Each with the reason.
+        self.returned: list[tuple[Copy, str]] = []
+
+    def send(self, copy: Copy) -> None:
+        """Publish a copy."""
+        self._tag += 1
+        copy.message.headers[TAG] = self._tag
+        self.unconfirmed[self._tag] = copy
+        self._channel.basic_publish(
+            copy.message, exchange=copy.exchange, routing_key=copy.routing_key, mandatory=True
+        )
+
+    def close(self) -> None:
+        """Close the channel; its connection stays."""
+        self._channel.close()
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        self.confirmed += self._take(tag, multiple)
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        self.refused += self._take(tag, multiple)
+
+    def _on_return(self, _error: Exception, exchange: str, key: str, message: Message) -> None:
+        # The broker sends a return before the ack of the same copy.
+        copy = self.unconfirmed.pop(message.headers[TAG])
+        self.returned.append((copy, f"{exchange} has no queue for {key}"))
+
+    def _take(self, tag: int, multiple: bool) -> list[Copy]:
+        tags = [t for t in self.unconfirmed if t <= tag] if multiple else [tag]
+        return [self.unconfirmed.pop(t) for t in tags if t in self.unconfirmed]

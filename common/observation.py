@@ -1,0 +1,89 @@
+"""What a worker counts and shows of its messages: it never stands between a commit and its ack.
+
+Each method is called after what it tells of has happened, and raises nothing.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from common import codec, metrics
+from common.cause import Cause, Verdict
+from common.consumer import Outcome, Result
+
+if TYPE_CHECKING:
+    from common.micro_batches import Reception
+
+log = logging.getLogger(__name__)
+
+
+def _harmless(method: Callable[..., None]) -> Callable[..., None]:
+    @wraps(method)
+    def call(*args: Any) -> None:
+        try:
+            method(*args)
+        except Exception:
+            log.exception("observation failed")
+
+    return call
+
+
+class Observation:
+    """Metrics of every message, and task events of those that `events` has room for."""
+
+    def __init__(self, events: Any = None) -> None:
+        """`events` is the consumer's event dispatcher; None where task events are off."""
+        self._events = events
+
+    @_harmless
+    def received(self, reception: "Reception") -> None:
+        """Show a message that has arrived."""
+        if self._events is None:
+            return
+        # Onlookers find an order's tasks by its id, and learn nothing else of it.
+        self._tell(
+            reception,
+            "task-received",
+            name=reception.task.name,
+            args="()",
+            kwargs=lambda: repr(_about(reception)),
+            retries=reception.delivery.attempts - 1,
+        )
+
+    @_harmless
+    def started(self, batch: Iterable["Reception"]) -> None:
+        """Show messages that a child has begun with."""
+        for reception in batch:
+            self._tell(reception, "task-started")
+
+    @_harmless
+    def done(self, pairs: list[tuple["Reception", Result]]) -> None:
+        """Count and show a batch that has ended, each of its messages by its result."""
+        metrics.batch_sizes().observe(len(pairs))
+        for reception, result in pairs:
+            seconds = time.monotonic() - reception.started
+            metrics.observe_handler(reception.task.name, result.outcome, seconds, result.lateness)
+            if result.error:
+                self._tell(reception, "task-failed", exception=repr(result.error))
+            else:
+                # Celery's exporter stops at a success that does not say how long it took.
+                outcome = repr(result.outcome.value)
+                self._tell(reception, "task-succeeded", result=outcome, runtime=seconds)
+
+    @_harmless
+    def failed(self, reception: "Reception", cause: Cause) -> None:
+        """Count and show an attempt that has failed."""
+        seconds = time.monotonic() - reception.started
+        metrics.observe_handler(reception.task.name, Outcome.FAILED, seconds)
+        kind = "task-failed" if cause.verdict is Verdict.PARK else "task-retried"
+        self._tell(reception, kind, exception=f"{cause.exception}()")
+
+    def _tell(self, reception: "Reception", event: str, **fields: Any) -> None:
+        if self._events and self._events.enabled:
+            self._events.send(event, uuid=reception.event_id, **fields)
+
+
+def _about(reception: "Reception") -> dict[str, str | None]:
+    return {"order": codec.order_id(reception.delivery.body), "event": reception.event_id}

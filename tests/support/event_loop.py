@@ -1,0 +1,147 @@
+"""A worker's main process without Celery: its real parts between a test's broker and its pool."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from celery.bootsteps import RUN
+
+from common.cause import Cause, Failed, Verdict
+from common.consumer import Delivery, Outcome, Result
+from common.consumer_connection import ConsumerConnection
+from common.copy_channel import Copy
+from common.kombu_topology import INVENTORY
+from common.micro_batches import strategy
+from common.observation import Observation
+from common.pause import Pause
+from common.settlement import Settlement
+
+
+class Channel:
+    """The broker's side of one channel: which deliveries it waits for."""
+
+    def __init__(self) -> None:
+        self.connection: object = self
+        self.waiting: set[int] = set()
+        self.delivered = 0
+        self.frames = 0
+
+    def basic_ack(self, tag: int, multiple: bool = False) -> None:
+        """Take an acknowledgement; a real broker closes the channel for an unknown tag."""
+        assert self.connection is not None, "nothing is sent on a connection that is gone"
+        assert tag in self.waiting, f"the broker does not wait for {tag}"
+        self.frames += 1
+        self.waiting -= {t for t in self.waiting if t <= tag} if multiple else {tag}
+
+    def basic_reject(self, tag: int, _requeue: bool) -> None:
+        """Take a rejection."""
+        self.basic_ack(tag)
+
+
+class Job:
+    """A batch in a child process, which ends when the test lets it."""
+
+    def __init__(self, deliveries: list[Delivery], done: Any, failed: Any) -> None:
+        self.deliveries = deliveries
+        self._done = done
+        self._failed = failed
+
+    @property
+    def event_ids(self) -> set[str]:
+        """The events of the batch."""
+        return {delivery.event_id for delivery in self.deliveries}
+
+    def finish(self, outcome: Outcome = Outcome.HANDLED) -> None:
+        """Let the batch commit."""
+        self._done([Result(outcome) for _ in self.deliveries])
+
+    def fail(self, error: BaseException) -> None:
+        """Let the batch fail, or take its child with it."""
+        self._failed(SimpleNamespace(exception=error))
+
+
+class EventLoop:
+    """What stands in for Celery's consumer; `life` is the connection that is open."""
+
+    def __init__(self, children: int = 2) -> None:
+        self.pool = SimpleNamespace(num_processes=children, apply_async=self._apply_async)
+        self.app = SimpleNamespace(
+            conf=SimpleNamespace(task_soft_time_limit=30, task_time_limit=45)
+        )
+        self.timer = SimpleNamespace(call_after=lambda _seconds, call: self.later.append(call))
+        self.blueprint = SimpleNamespace(state=RUN)
+        self.connection_errors = (OSError,)
+        self.now = 1_000.0
+        self.pause = Pause(clock=lambda: self.now)
+        self.observation = Observation()
+        self.copies: list[Copy] = []
+        self.settlement = Settlement(
+            self.copies.append, service=INVENTORY, retry_tiers=(1.0, 5.0), release="test"
+        )
+        self.jobs: list[Job] = []
+        self.later: list[Callable[[], None]] = []
+        self._soon: list[Callable[[], None]] = []
+        self.channel = Channel()
+        self.life = ConsumerConnection(self)
+
+    def call_soon(self, call: Callable[..., None], *args: Any) -> None:
+        """Remember a call for the next turn."""
+        self._soon.append(lambda: call(*args))
+
+    def reconnect(self) -> Channel:
+        """Lose the connection and make another one, on which delivery tags begin at 1."""
+        self.channel.connection = None
+        self.life.close()
+        self.channel, self.life = Channel(), ConsumerConnection(self)
+        return self.channel
+
+    def deliver(self, *event_ids: str, **headers: Any) -> None:
+        """Let messages arrive on the connection that is open."""
+        receive = strategy(SimpleNamespace(name="order.created"), None, self)  # type: ignore[arg-type]
+        for event_id in event_ids:
+            self.channel.delivered += 1
+            self.channel.waiting.add(self.channel.delivered)
+            message: Any = SimpleNamespace(
+                delivery_tag=self.channel.delivered,
+                channel=self.channel,
+                headers={"id": event_id, "task": "order.created", "retries": 0} | headers,
+                properties={},
+                body=b"[]",
+                errors=[],
+                life=self.life,
+            )
+            message.receipt = self.life.receive(message)
+            receive(message)
+
+    def turn(self) -> None:
+        """Run what was asked for, until nothing is left."""
+        while self._soon:
+            self._soon.pop(0)()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and run what was asked for by then."""
+        self.now += seconds
+        later, self.later = self.later, []
+        for call in later:
+            call()
+        self.turn()
+
+    def confirm(self, refusal: str | None = None) -> None:
+        """Let the broker confirm the copies that are on their way, or refuse them."""
+        while self.copies:
+            copy = self.copies.pop(0)
+            if copy.is_wanted():
+                copy.done(refusal)
+
+    def _apply_async(self, _entry: object, *, args: Any, callback: Any, **options: Any) -> None:
+        self.jobs.append(Job(args[0], callback, options["error_callback"]))
+
+
+def outage(text: str = "the database cannot be reached") -> Failed:
+    """What a child raises when its database does not work."""
+    return Failed(Cause(Verdict.PAUSE, "Outage", text))
+
+
+def slow() -> Failed:
+    """What a child raises when a statement took too long."""
+    return Failed(Cause(Verdict.SLOW, "OperationalError", "SQLSTATE 57014"))
