@@ -35,6 +35,37 @@ class HealthStep(bootsteps.StartStopStep):
             path.unlink(missing_ok=True)
 
 
+class WatchdogStep(bootsteps.StartStopStep):
+    """Watches the event loop of a worker from its start to its end."""
+
+    # Its children are forked before it has a thread.
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, worker: Any) -> None:
+        """Begin to watch."""
+        worker.app.watchdog.start()
+
+
+class TurnStep(bootsteps.StartStopStep):
+    """Shows the watchdog that the event loop turns, and whether it consumes."""
+
+    requires = (Tasks,)
+
+    def start(self, consumer: Any) -> None:
+        """Show it every other second."""
+        consumer.app.connected.set(1)
+        consumer.app.is_connected = True
+        turned = consumer.app.watchdog.turned
+        self._timer = consumer.timer.call_repeatedly(HEALTH_INTERVAL, turned)
+
+    def stop(self, consumer: Any) -> None:
+        """Leave it to the attempts to reconnect."""
+        consumer.app.connected.set(0)
+        consumer.app.is_connected = False
+        if timer := getattr(self, "_timer", None):
+            timer.cancel()
+
+
 class PromptStep(bootsteps.StartStopStep):
     """Lets no callback wait while the event loop waits for the network.
 

@@ -42,6 +42,7 @@ class ServiceApp(Celery):
         self._consumer = consumer
         self._read = read
         #: 1 while the process consumes.
+        self.is_connected = False
         self.connected = Gauge(
             "orders_broker_connected", "1 while this process consumes.", registry=None
         )
@@ -59,6 +60,9 @@ class ServiceApp(Celery):
     def sessions(self) -> Sessions:
         """The database, for the child process that uses it first; the parent must not."""
         return db.sessions(db.engine(self.settings, session=db.BY_KEY))
+
+    def turned(self) -> None:
+        """Note that the main thread is at work, also while it waits for the broker."""
 
     def collectors(self) -> Iterator[Collector]:
         """Return what the metrics page shows beside the process's own counts."""

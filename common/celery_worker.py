@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from kombu.utils.json import dumps
 
 from common import suspects, tracing
 from common.attempt import attempt, attempts
+from common.bootsteps import HealthStep, TurnStep, WatchdogStep
 from common.cause import Cause, Failed
 from common.celery_app import ServiceApp
 from common.consumer import (
@@ -28,8 +30,10 @@ from common.consumer import (
 from common.conversion import understood
 from common.errors import Permanent
 from common.kombu_topology import Service, event_queue
+from common.pause import Pause
 from common.settings import ServiceSettings
 from common.task_events import TaskEventsStep
+from common.watchdog import Watchdog
 
 #: Times 0.1 seconds that a child which is told to end waits until all its answers count as heard.
 #: Now and then one never does, and the default is half a minute. An answer that really was not
@@ -61,9 +65,31 @@ class EventApp(ServiceApp):
         )
         self._handlers = handlers
         self._sets = sets
+        self.steps["worker"].add(WatchdogStep)
+        self.steps["consumer"].discard(HealthStep)
+        self.steps["consumer"].add(TurnStep)
         for event_type in (t for contract in handlers for t in understood(contract)):
             # Not shared: another app in this process (a test's) must not get this handler.
             self.task(self._call(event_type), name=event_type, shared=False)
+
+    @cached_property
+    def watchdog(self) -> Watchdog:
+        """What ends the main process if its event loop stands still."""
+        return Watchdog(self.settings.health_file, state=self._state)
+
+    @cached_property
+    def pause(self) -> Pause:
+        """Whether this worker's consumption is paused."""
+        return Pause()
+
+    def turned(self) -> None:
+        """Note that the main thread is at work, also while it waits for the broker."""
+        self.watchdog.turned()
+
+    def _state(self) -> str:
+        if self.pause.reason:
+            return f"paused: {self.pause.reason}"
+        return "ready" if self.is_connected else "not connected to the broker"
 
     def handle_deliveries(self, deliveries: Sequence[Delivery]) -> list[Result]:
         """Handle one message, or many in one transaction.

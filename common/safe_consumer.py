@@ -6,7 +6,6 @@ each message is checked before Celery sees it, and one that fails the check is r
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +21,6 @@ from common.copy_publisher import CopyPublisher
 from common.errors import InvalidEvent
 from common.lossy_publisher import LossyPublisher
 from common.observation import Observation
-from common.pause import Pause
 from common.read_ahead import read_ahead
 from common.settlement import Settlement
 from common.task_events import TaskEvents
@@ -57,7 +55,18 @@ class SafeConsumer(Consumer):
 
     def ensure_connected(self, conn: Any) -> Any:
         """Connect, and try often: after a long outage Celery would wait for half a minute."""
-        conn.ensure_connection = partial(conn.ensure_connection, interval_max=RECONNECT_INTERVAL)
+        ensure_connection = conn.ensure_connection
+
+        def ensure(errback: Any, max_retries: Any, *, callback: Callable[[], None]) -> Any:
+            def turn() -> None:
+                self.app.turned()
+                callback()
+
+            return ensure_connection(
+                errback, max_retries, callback=turn, interval_max=RECONNECT_INTERVAL
+            )
+
+        conn.ensure_connection = ensure
         return super().ensure_connected(conn)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:
@@ -144,8 +153,8 @@ class EventConsumer(SafeConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         settings, service = self.app.settings, self.app.service
-        # These three outlive a connection; `life` does not.
-        self.pause = Pause()
+        # All but `life` outlive a connection.
+        self.pause = self.app.pause
         self.observation = Observation()
         self.copies = CopyPublisher(
             self.app.connection_for_write,

@@ -15,7 +15,7 @@ from common.kombu_topology import DELIVERY_LIMIT, Service
 
 #: Why the broker itself parked a message, by its name for that reason.
 _BROKER_REASONS = {
-    "delivery_limit": f"its worker died or timed out at {DELIVERY_LIMIT + 1} deliveries",
+    "delivery_limit": f"no worker survived receiving it, in {DELIVERY_LIMIT + 1} deliveries",
     "rejected": "refused by its worker, without a reason",
     "maxlen": "its queue was full",
     "expired": "expired in its queue",

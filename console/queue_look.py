@@ -14,14 +14,14 @@ from amqp import Channel, Message
 from amqp.exceptions import MessageNacked
 from kombu.connection import Connection
 
-from common.kombu_topology import DELIVERY_LIMIT
+from common.suspects import SUSPECT_FROM
 
 #: Messages that are taken at once: all of them are returned together, and so in their order.
 LIMIT = 10_000
 
-#: Deliveries before this one from which on a message goes back as a copy, to the end of its queue:
-#: two below `DELIVERY_LIMIT`, so that looking parks nothing.
-LOOKS = DELIVERY_LIMIT - 2
+#: Deliveries before this one from which on a message goes back as a copy, to the end of its queue.
+#: A worker handles a message that was delivered so often alone, see `common.suspects`.
+LOOKS = SUSPECT_FROM + 1
 
 #: The broker's own counts.
 _COUNT = "x-delivery-count"

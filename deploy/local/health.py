@@ -41,14 +41,20 @@ def answers(
 
 
 def beats(file: Path) -> Check:
-    """Return a check that a worker has touched its health file lately."""
+    """Return a check that a worker has touched its health file lately, and is ready.
+
+    The file's text is `ready`, or what keeps the worker from working; of one without, its age
+    tells all.
+    """
 
     def check() -> str | None:
         try:
-            age = time.time() - file.stat().st_mtime
+            age, state = time.time() - file.stat().st_mtime, file.read_text().strip()
         except FileNotFoundError:
             return "no heartbeat yet"
-        return None if age < HEARTBEAT else f"last heartbeat {age:.0f} s ago"
+        if age >= HEARTBEAT:
+            return f"last heartbeat {age:.0f} s ago"
+        return None if state in ("", "ready") else state
 
     return check
 

@@ -18,12 +18,13 @@ from common.conversion import convert
 from common.db import Sessions, transaction
 from common.event_message import task_headers
 from common.events import Event, OrderCreated, OrderCreatedV2
-from common.kombu_topology import DELIVERY_LIMIT, EVENTS, INVENTORY, NOTIFICATION, SERVICES, Service
+from common.kombu_topology import EVENTS, INVENTORY, NOTIFICATION, SERVICES, Service
 from common.outbox import append
 from console.actions import contracts, retirement, topology
 from console.actions.retirement import Findings, uses
 from console.commands import contracts as command
 from console.orderctl import main
+from console.queue_look import LOOKS
 from console.settings import RetirementSettings
 from tests.support.bindings import bind
 from tests.support.databases import TestDatabase
@@ -265,7 +266,7 @@ def test_however_often_somebody_looks_no_message_reaches_the_delivery_limit(plac
     place.put(INVENTORY.queue, *events)
 
     # when
-    for _ in range(2 * DELIVERY_LIMIT + 2):
+    for _ in range(2 * LOOKS + 6):
         assert place.found() == [("queue", INVENTORY.queue, 3)]
         eventually(lambda: depth_is(place, INVENTORY.queue, 3))
 

@@ -334,7 +334,7 @@ def test_a_message_that_killed_its_worker_tells_so(
 
     (found,) = eventually(lambda: some(parked(applied)))
 
-    assert found["text"] == f"its worker died or timed out at {DELIVERY_LIMIT + 1} deliveries"
+    assert found["text"] == f"no worker survived receiving it, in {DELIVERY_LIMIT + 1} deliveries"
     assert (found["id"], found["exception"], found["order_id"]) == (None, None, None)
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from sqlalchemy import text
@@ -20,6 +21,7 @@ from common.settings import BrokerSettings, broker_url
 from console.actions import topology
 from console.settings import TopologySettings
 from deploy.local import REPOSITORY, credentials
+from deploy.local.health import beats
 from deploy.local.ports import Ports
 from deploy.local.programs import API_ENVIRONMENT, PROGRAMS, Health, Program, filled
 from order_app import keys
@@ -162,9 +164,18 @@ class Stack:
                 path = "metrics" if _PROGRAMS[name].health is Health.METRICS else "readyz"
                 assert _status(f"{url}/{path}") == 200
             elif not name.endswith("beat"):
-                assert (self.directory / "health" / name).exists()
+                assert beats(self.health_file(name))() is None
 
         eventually(healthy, within=60)
+
+    def cut(self, name: str) -> int:
+        """Let the broker close a process's connections; returns how many it had by then."""
+        found = self.vhost.request("GET", f"/vhosts/{self.vhost.name}/connections").json()
+        own = [c["name"] for c in found if c.get("user_provided_name", "").startswith(name)]
+        for connection in own:
+            with suppress(httpx.HTTPStatusError):
+                self.vhost.request("DELETE", f"/connections/{quote(connection, safe='')}")
+        return len(own)
 
     def kill(self, name: str) -> None:
         """End a process and its children with SIGKILL."""
@@ -189,6 +200,10 @@ class Stack:
     def runs(self, name: str) -> bool:
         """Tell whether a process has not ended."""
         return self._running[name].poll() is None
+
+    def is_running(self, name: str) -> bool:
+        """Tell whether a process was started and has not ended."""
+        return name in self._running and self.runs(name)
 
     def stop(self) -> None:
         """End everything."""

@@ -33,6 +33,8 @@ def on_order_created(session: Session, event: Event) -> None:
             raise Permanent("there is no shelf")
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "kill-all":
+            os.killpg(0, signal.SIGKILL)
     handlers.on_order_created(session, event)
 
 

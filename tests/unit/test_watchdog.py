@@ -1,0 +1,63 @@
+"""The watchdog: the health file shows that a loop turns, and a loop that hangs ends its process."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from common.watchdog import INTERVAL, Watchdog
+from tests.support.eventually import eventually
+
+HANGS = """
+import logging, sys, time
+from common import watchdog
+logging.basicConfig()
+watchdog.LIMIT, watchdog.INTERVAL = 0.5, 0.1
+watched = watchdog.Watchdog(None, state=lambda: "ready")
+watched.start()
+for _ in range(20):
+    time.sleep(0.1)
+    watched.turned()
+print("turned", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_ends_when_its_loop_hangs_and_not_before() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert process.returncode == os.EX_SOFTWARE
+    assert process.stdout == "turned\n"
+    assert "event loop stands still; the process ends" in process.stderr
+
+
+def test_the_health_file_tells_what_keeps_a_worker_from_working(tmp_path: Path) -> None:
+    # given
+    file, state = tmp_path / "health" / "worker", ["ready"]
+    watchdog = Watchdog(file, state=lambda: state[0])
+    watchdog.start()
+    assert file.read_text() == "ready\n"
+
+    # when
+    state[0] = "paused: the database takes no writes"
+
+    # then
+    def told() -> None:
+        watchdog.turned()
+        assert file.read_text() == "paused: the database takes no writes\n"
+
+    eventually(told, within=INTERVAL * 10)
+
+
+def test_a_loop_that_stands_still_touches_no_health_file(tmp_path: Path) -> None:
+    file = tmp_path / "worker"
+    watchdog = Watchdog(file, state=lambda: "ready")
+    watchdog.start()
+    touched = file.stat().st_mtime_ns
+
+    time.sleep(INTERVAL * 1.5)
+
+    assert file.stat().st_mtime_ns == touched
