@@ -190,8 +190,8 @@ class RedriveSettings(DedupWindow, BrokerAdminSettings):
         return timedelta(days=self.parked_redrive_days)
 
 
-class ReplaySettings(BrokerAdminSettings, DatabaseSettings):
-    """What rebuilding the analytics from the stream needs: to read the one, to write the other."""
+class ReplaySettings(BrokerAdminSettings, DatabaseAdminSettings):
+    """What rebuilding the analytics needs: the stream, and the right to make tables."""
 
 
 class TlsSettings(Settings):
@@ -223,8 +223,13 @@ class ConsoleSettings(RedriveSettings, DatabaseServer):
 
 
 def role_name(service: str) -> str:
-    """Return the name of a service's database role."""
+    """Return the name of the database role that a service's processes log in with."""
     return f"{service}_service"
+
+
+def owner_name(service: str) -> str:
+    """Return the name of the role that owns a service's tables; only migrations use it."""
+    return f"{service}_owner"
 
 
 def load_operator(settings: type[S]) -> S:
