@@ -169,6 +169,9 @@ class BrokerAdminSettings(PasswordFiles):
     broker_admin_user: str
     broker_admin_password: SecretStr
     broker_admin_password_file: Path | None = None
+    #: Nodes of the cluster: nothing is declared before all run, and each queue has a replica on
+    #: three of them.
+    broker_nodes: int = Field(1, ge=1, le=100)
     #: Seconds, ascending; the same for every service.
     retry_tiers: RetryTiers = RETRY_TIERS
 
