@@ -317,7 +317,7 @@ def _operators(services: Sequence[Service]) -> tuple[User, ...]:
     parking_lots = [s.parking_lot for s in services if s.consumes]
     return (
         User(name="scheduler", write=_any_of([TICKS.name])),
-        _monitor(parking_lots),
+        _monitor(),
         # Looks at what is parked, and puts it back on its queue, by the exchange without a name.
         User(
             name="console",
@@ -330,9 +330,10 @@ def _operators(services: Sequence[Service]) -> tuple[User, ...]:
     )
 
 
-def _monitor(parking_lots: Sequence[str]) -> User:
-    # To bind a queue is to write it, and to read the exchange.
-    reads = _any_of([*parking_lots, TASK_EVENTS.name])
+def _monitor() -> User:
+    # To bind a queue is to write it, and to read the exchange. Queue lengths come from the
+    # management API, by the tag: the right to read a queue is the right to purge it.
+    reads = _any_of([TASK_EVENTS.name])
     return User(
         name="monitor",
         tags=("monitoring",),

@@ -30,14 +30,15 @@ _LOCK_TIMEOUT = 5
 _CONNECT_TIMEOUT = 5
 
 
-def upgrade(package: str, url: str | URL) -> list[str]:
+def upgrade(package: str, url: str | URL, *, role: str | None = None) -> list[str]:
     """Bring the database to the newest revision of a service's package.
 
+    `role` owns what is created; None is the role of `url`, which must be a member of it.
     Returns the revisions applied, oldest first; none when it was up to date. Several processes
     may run it at once: one migrates, the others wait and find nothing to do. Raises SQLAlchemy's
     errors, or `TimeoutError`; each revision is applied completely or not at all.
     """
-    with _migrating(package, url) as (config, connection):
+    with _migrating(package, url, role) as (config, connection):
         before = _revision(connection)
         command.upgrade(config, "head")
         return _between(config, before, _revision(connection))
@@ -112,8 +113,8 @@ def _folder(package: str) -> Path:
 
 
 @contextmanager
-def _connect(url: str | URL) -> Iterator[Connection]:
-    options = f"-c lock_timeout={_LOCK_TIMEOUT}s"
+def _connect(url: str | URL, role: str | None = None) -> Iterator[Connection]:
+    options = f"-c lock_timeout={_LOCK_TIMEOUT}s" + (f" -c role={role}" if role else "")
     engine = create_engine(
         url,
         poolclass=pool.NullPool,
@@ -128,9 +129,11 @@ def _connect(url: str | URL) -> Iterator[Connection]:
 
 
 @contextmanager
-def _migrating(package: str, url: str | URL) -> Iterator[tuple[Config, Connection]]:
+def _migrating(
+    package: str, url: str | URL, role: str | None
+) -> Iterator[tuple[Config, Connection]]:
     # The lock has a session of its own: each revision commits, and must not give it back.
-    with _connect(url) as guard, _connect(url) as connection:
+    with _connect(url) as guard, _connect(url, role) as connection:
         _lock(guard.execution_options(isolation_level="AUTOCOMMIT"))
         config = _config(package)
         config.attributes["connection"] = connection

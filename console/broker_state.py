@@ -8,6 +8,19 @@ from console.management import Management
 
 Object = Mapping[str, Any]
 
+#: Lets the API count the messages of queues itself, without the statistics that it collects.
+_TOTALS = "?disable_stats=true&enable_queue_totals=true"
+
+
+def figure(described: Object | None, name: str) -> int | None:
+    """Return a figure of a queue or a node, or None when the broker does not give it.
+
+    A broker without statistics, just restarted, or whose queue is down, gives none: that is
+    unknown, and never 0.
+    """
+    value = described.get(name) if described is not None else None
+    return value if isinstance(value, int) else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class BrokerState:
@@ -30,10 +43,18 @@ class BrokerState:
         return cls(
             vhost=vhost,
             exchanges={e["name"]: e for e in broker.get("exchanges", vhost)},
-            queues={q["name"]: q for q in broker.get("queues", vhost)},
+            queues=_queues(broker),
             bindings=tuple(broker.get("bindings", vhost)),
             **(_users(broker) if with_users else {}),
         )
+
+
+def _queues(broker: Management) -> Mapping[str, Object]:
+    found = {q["name"]: q for q in broker.get("queues", broker.vhost)}
+    if all(figure(queue, "messages") is not None for queue in found.values()):
+        return found
+    totals = {q["name"]: q for q in broker.get("queues", broker.vhost, query=_TOTALS)}
+    return {name: {**totals.get(name, {}), **queue} for name, queue in found.items()}
 
 
 def _users(broker: Management) -> Mapping[str, Any]:

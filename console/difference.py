@@ -13,6 +13,12 @@ from console.broker_state import BrokerState, Object
 #: The problem of what is not there at all.
 MISSING = "missing"
 
+#: The problem of a binding that this release does not have. A newer release may need it: a service
+#: that lost its binding would lose its events, and so it goes at an operator's word only.
+UNKNOWN = "not in the code"
+
+_PRUNE = "orderctl topology apply --prune removes it, if no other release needs it"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -42,6 +48,11 @@ class Difference:
         return f"{line}; {self.remedy}" if self.remedy else line
 
     @property
+    def is_harmless(self) -> bool:
+        """Whether this release works with it as it is."""
+        return self.problem == UNKNOWN
+
+    @property
     def outcome(self) -> str:
         """What becomes of it when it is removed."""
         if self.request is None:
@@ -51,14 +62,20 @@ class Difference:
         return "created" if self.problem == MISSING else "changed"
 
 
-def differences(topology: Topology, state: BrokerState) -> Iterator[Difference]:
-    """Yield how the vhost's exchanges, queues and bindings differ, in the order to remove it."""
+def differences(
+    topology: Topology, state: BrokerState, *, prune: bool = False
+) -> Iterator[Difference]:
+    """Yield how the vhost's exchanges, queues and bindings differ, in the order to remove it.
+
+    `prune` removes the bindings that the topology does not know, which stay otherwise.
+    """
     exchanges = [found for e in topology.exchanges for found in _exchange(e, state)]
     yield from exchanges
     for queue in topology.queues:
         yield from _queue(queue, state)
     # An exchange of another type would copy messages where they must not go.
-    yield from _bindings(topology, state, unusable={e.name for e in exchanges if e.remedy})
+    unusable = {e.name for e in exchanges if e.remedy}
+    yield from _bindings(topology, state, unusable=unusable, prune=prune)
 
 
 def changes(wanted: Mapping[str, Any], actual: Object) -> str:
@@ -112,7 +129,7 @@ def _declared(
 
 
 def _bindings(
-    topology: Topology, state: BrokerState, *, unusable: Collection[str]
+    topology: Topology, state: BrokerState, *, unusable: Collection[str], prune: bool
 ) -> Iterator[Difference]:
     exchanges = {exchange.name for exchange in topology.exchanges}
     queues = {queue.name for queue in topology.queues}
@@ -132,7 +149,7 @@ def _bindings(
             yield _missing_binding(binding, state.vhost)
     for extra in managed:
         if _plain(extra) not in topology.bindings:
-            yield _extra_binding(extra, state.vhost)
+            yield _extra_binding(extra, state.vhost, prune=prune)
 
 
 def _plain(binding: Object) -> Binding | None:
@@ -155,15 +172,16 @@ def _missing_binding(binding: Binding, vhost: str) -> Difference:
     )
 
 
-def _extra_binding(binding: Object, vhost: str) -> Difference:
+def _extra_binding(binding: Object, vhost: str, *, prune: bool) -> Difference:
     source, destination = binding["source"], binding["destination"]
     kind = "q" if binding["destination_type"] == "queue" else "e"
     path = ("bindings", vhost, "e", source, kind, destination, binding["properties_key"])
     return Difference(
         kind="binding",
         name=_arrow(source, binding["routing_key"], destination),
-        problem="not in the code",
-        request=Request(method="DELETE", path=path),
+        problem=UNKNOWN,
+        request=Request(method="DELETE", path=path) if prune else None,
+        remedy=None if prune else _PRUNE,
     )
 
 

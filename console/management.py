@@ -56,19 +56,35 @@ class Management:
         """Whether the vhost exists."""
         return any(vhost["name"] == self.vhost for vhost in self.get("vhosts"))
 
-    def get(self, *path: str) -> Any:
+    def get(self, *path: str, query: str = "") -> Any:
         """Return the JSON document at a path."""
-        answer = self.send("GET", *path)
+        answer = self.send("GET", *path, query=query)
         try:
             return answer.json()
         except ValueError:
             raise ActionError(f"{self._address} is no RabbitMQ management API") from None
 
+    def alarms(self) -> set[tuple[str, str]]:
+        """Return each alarm in effect: the node, and `memory` or `disk`.
+
+        The API answers this one with an error status, and without statistics, too.
+        """
+        answer = self._ask("GET", "health/checks/alarms", None)
+        if answer.is_success:
+            return set()
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            raise ActionError(self._refusal("GET", "health/checks/alarms", answer))
+        # A disk is "disk space" here.
+        return {
+            (alarm["node"], alarm["resource"].partition(" ")[0])
+            for alarm in answer.json().get("alarms", ())
+        }
+
     def send(
-        self, method: str, *path: str, body: Mapping[str, Any] | None = None
+        self, method: str, *path: str, body: Mapping[str, Any] | None = None, query: str = ""
     ) -> httpx.Response:
         """Send a request; each part of `path` is one name and may hold any character."""
-        address = "/".join(quote(part, safe="") for part in path)
+        address = "/".join(quote(part, safe="") for part in path) + query
         answer = self._ask(method, address, body)
         for _ in range(_RETRIES):
             if not (answer.is_error and _STUMBLED in answer.text):

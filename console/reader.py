@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, text
 
 from common.kombu_topology import ANALYTICS, FRAUD, INVENTORY, ORDER, SPAN_STORE
+from console.database_change import Change
 from console.settings import READER
 
 #: By the service's name. No table of API keys, not even hashed ones, and none of mails.
@@ -17,8 +18,8 @@ TABLES = {
 }
 
 
-def grant(admin: Connection, service: str, database: str) -> Iterator[str]:
-    """Let the role read a service's tables; yields a line for each right that was missing.
+def rights(admin: Connection, service: str, database: str) -> Iterator[Change]:
+    """Yield what lets the role read a service's tables.
 
     `admin` is a connection to that database, which is migrated.
     """
@@ -27,10 +28,14 @@ def grant(admin: Connection, service: str, database: str) -> Iterator[str]:
         return
     may = text("SELECT has_database_privilege(:role, :database, 'CONNECT')")
     if not admin.scalar(may, {"role": READER, "database": database}):
-        admin.exec_driver_sql(f"GRANT CONNECT ON DATABASE {database} TO {READER}")
-        yield f"database {database}: open to role {READER}"
+        yield Change(
+            text=f"database {database}: open to role {READER}",
+            statement=f"GRANT CONNECT ON DATABASE {database} TO {READER}",
+        )
     may = text("SELECT has_table_privilege(:role, :table, 'SELECT')")
     for table in tables:
         if not admin.scalar(may, {"role": READER, "table": table}):
-            admin.exec_driver_sql(f"GRANT SELECT ON {table} TO {READER}")
-            yield f"database {database}: role {READER} may read {table}"
+            yield Change(
+                text=f"database {database}: role {READER} may read {table}",
+                statement=f"GRANT SELECT ON {table} TO {READER}",
+            )

@@ -169,6 +169,9 @@ class BrokerAdminSettings(PasswordFiles):
     broker_admin_user: str
     broker_admin_password: SecretStr
     broker_admin_password_file: Path | None = None
+    #: Nodes of the cluster: nothing is declared before all run, and each queue has a replica on
+    #: three of them.
+    broker_nodes: int = Field(1, ge=1, le=100)
     #: Seconds, ascending; the same for every service.
     retry_tiers: RetryTiers = RETRY_TIERS
 
@@ -190,8 +193,8 @@ class RedriveSettings(DedupWindow, BrokerAdminSettings):
         return timedelta(days=self.parked_redrive_days)
 
 
-class ReplaySettings(BrokerAdminSettings, DatabaseSettings):
-    """What rebuilding the analytics from the stream needs: to read the one, to write the other."""
+class ReplaySettings(BrokerAdminSettings, DatabaseAdminSettings):
+    """What rebuilding the analytics needs: the stream, and the right to make tables."""
 
 
 class TlsSettings(Settings):
@@ -223,8 +226,13 @@ class ConsoleSettings(RedriveSettings, DatabaseServer):
 
 
 def role_name(service: str) -> str:
-    """Return the name of a service's database role."""
+    """Return the name of the database role that a service's processes log in with."""
     return f"{service}_service"
+
+
+def owner_name(service: str) -> str:
+    """Return the name of the role that owns a service's tables; only migrations use it."""
+    return f"{service}_owner"
 
 
 def load_operator(settings: type[S]) -> S:

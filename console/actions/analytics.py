@@ -17,7 +17,7 @@ from common.settings import DatabaseSettings as ServiceDatabase
 from common.stream import Start
 from console.broker_connection import connected
 from console.service_database import transaction
-from console.settings import DatabaseServer, ReplaySettings
+from console.settings import DatabaseServer, ReplaySettings, owner_name
 
 #: SKUs that are shown.
 SKUS = 20
@@ -73,20 +73,22 @@ def replay(
 
 @contextmanager
 def _engine(settings: ReplaySettings, **session: str) -> Iterator[Engine]:
-    role, password = settings.login(ANALYTICS.name)
     database = ServiceDatabase(
         database_host=settings.database_host,
         database_port=settings.database_port,
         database_name=settings.database_name(ANALYTICS.name),
-        database_user=role,
-        database_password=password,
+        database_user=settings.database_admin_user,
+        database_password=settings.database_admin_password,
         database_ca_file=settings.database_ca_file,
         database_statement_timeout=_STATEMENT_TIMEOUT,
     )
+    # The role for running makes no tables; their owner does, and has no login of its own.
+    session |= {
+        "role": owner_name(ANALYTICS.name),
+        "idle_in_transaction_session_timeout": "10min",
+    }
     # Two at once: one holds the lock that keeps another replay away.
-    engine = db.engine(
-        database, pool_size=2, session=session | {"idle_in_transaction_session_timeout": "10min"}
-    )
+    engine = db.engine(database, pool_size=2, session=session)
     try:
         yield engine
     finally:

@@ -1,10 +1,5 @@
-"""Brings PostgreSQL to what the services need: a role, a database and its tables for each."""
+"""Brings PostgreSQL to what the services need: two roles, a database and its tables for each."""
 
-import base64
-import hashlib
-import hmac
-import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,9 +9,10 @@ from sqlalchemy.exc import DBAPIError
 
 from common import migrations
 from common.kombu_topology import DATABASES, Service
-from console import reader
+from console import collation, database_rights, database_roles, reader
+from console.database_change import Change
 from console.errors import ActionError, first_line
-from console.settings import READER, DatabaseAdminSettings, role_name
+from console.settings import READER, DatabaseAdminSettings, owner_name, role_name
 
 #: Key of the advisory lock that lets one process at a time create roles and databases.
 _LOCK = 5_720_410_882
@@ -31,28 +27,109 @@ def apply(settings: DatabaseAdminSettings) -> Iterator[str]:
     A second run yields nothing. Raises `ActionError`; what was changed until then stays, and the
     next run goes on from there.
     """
-    try:
+    with _explained(settings):
         with _connection(settings, "postgres") as connection:
-            yield from _role(connection, READER, settings.database_password(READER))
+            yield from _made(connection, _reader(connection, settings))
         for service in DATABASES:
             yield from _apply_service(settings, service)
+
+
+def plan(settings: DatabaseAdminSettings) -> Iterator[str]:
+    """Yield a line for each change that `apply` would make, and for what it leaves to the operator.
+
+    Changes nothing. Raises `ActionError`.
+    """
+    with _explained(settings), _connection(settings, "postgres") as connection:
+        yield from (change.text for change in _reader(connection, settings))
+        for service in DATABASES:
+            yield from (change.text for change in _server(connection, settings, service))
+            if collation.of(connection, name := settings.database_name(service.name)):
+                yield from _plan_database(settings, service)
+                yield from collation.problems(connection, name)
+
+
+def _reader(connection: Connection, settings: DatabaseAdminSettings) -> Iterator[Change]:
+    return database_roles.login(connection, READER, settings.database_password(READER))
+
+
+def _plan_database(settings: DatabaseAdminSettings, service: Service) -> Iterator[str]:
+    database, role = settings.database_name(service.name), role_name(service.name)
+    url = settings.admin_url_of(database)
+    with _connection(settings, database) as connection:
+        owner = owner_name(service.name)
+        changes = database_rights.ownership(connection, database, owner=owner, role=role)
+        yield from (change.text for change in changes)
+    if pending := migrations.pending(service.package, url):
+        # Rights are those of the tables that are then there.
+        yield from (f"database {database}: revision {r} is pending" for r in pending)
+        return
+    with _connection(settings, database) as connection:
+        changes = database_rights.rights(connection, database, role=role)
+        yield from (change.text for change in changes)
+        granted = reader.rights(connection, service.name, database)
+        yield from (change.text for change in granted)
+
+
+def _apply_service(settings: DatabaseAdminSettings, service: Service) -> Iterator[str]:
+    database, role = settings.database_name(service.name), role_name(service.name)
+    owner = owner_name(service.name)
+    with _connection(settings, "postgres") as connection:
+        yield from _made(connection, _server(connection, settings, service))
+    with _connection(settings, database) as connection:
+        changes = database_rights.ownership(connection, database, owner=owner, role=role)
+        yield from _made(connection, changes)
+    url = settings.admin_url_of(database)
+    for revision in migrations.upgrade(service.package, url, role=owner):
+        yield f"database {database}: migrated to {revision}"
+    with _connection(settings, database) as connection:
+        changes = database_rights.rights(connection, database, role=role)
+        yield from _made(connection, changes)
+        yield from _made(connection, reader.rights(connection, service.name, database))
+
+
+def _server(
+    connection: Connection, settings: DatabaseAdminSettings, service: Service
+) -> Iterator[Change]:
+    """Yield what makes a service's two roles, and its database."""
+    owner, password = owner_name(service.name), settings.database_password(service.name)
+    yield from database_roles.owner(connection, owner)
+    yield from database_roles.login(connection, role_name(service.name), password)
+    yield from _database(connection, settings.database_name(service.name), owner=owner)
+
+
+def _made(connection: Connection, changes: Iterator[Change]) -> Iterator[str]:
+    for change in changes:
+        change.make(connection)
+        yield change.text
+
+
+def _database(connection: Connection, name: str, *, owner: str) -> Iterator[Change]:
+    query = text(
+        "SELECT EXISTS ("
+        "  SELECT FROM aclexplode(coalesce(datacl, acldefault('d', datdba))) WHERE grantee = 0"
+        ") FROM pg_database WHERE datname = :name"
+    )
+    is_public = connection.scalar(query, {"name": name})
+    if is_public is None:
+        yield Change(
+            text=f"database {name}: created",
+            statement=f"CREATE DATABASE {name} OWNER {owner} {collation.OPTIONS}",
+        )
+    if is_public is not False:
+        yield Change(
+            text=f"database {name}: closed to other roles",
+            statement=f"REVOKE ALL ON DATABASE {name} FROM PUBLIC",
+        )
+
+
+@contextmanager
+def _explained(settings: DatabaseAdminSettings) -> Iterator[None]:
+    try:
+        yield
     except (DBAPIError, CommandError, TimeoutError) as error:
         server = f"{settings.database_host}:{settings.database_port}"
         cause = getattr(error, "orig", None) or error
         raise ActionError(f"PostgreSQL at {server}: {first_line(cause)}") from None
-
-
-def _apply_service(settings: DatabaseAdminSettings, service: Service) -> Iterator[str]:
-    password = settings.database_password(service.name)
-    database, role = settings.database_name(service.name), role_name(service.name)
-    with _connection(settings, "postgres") as connection:
-        yield from _role(connection, role, password)
-        yield from _database(connection, database, owner=role)
-    for revision in migrations.upgrade(service.package, settings.service_url(service.name)):
-        yield f"database {database}: migrated to {revision}"
-    if service.name in reader.TABLES:
-        with _connection(settings, database) as connection:
-            yield from reader.grant(connection, service.name, database)
 
 
 @contextmanager
@@ -72,62 +149,3 @@ def _connection(settings: DatabaseAdminSettings, database: str) -> Iterator[Conn
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
         yield connection
-
-
-def _role(connection: Connection, role: str, password: str) -> Iterator[str]:
-    query = text("SELECT rolpassword, rolcanlogin FROM pg_authid WHERE rolname = :role")
-    row = connection.execute(query, {"role": role}).one_or_none()
-    if row is None:
-        _set_password(connection, "CREATE", role, password)
-        yield f"role {role}: created"
-    elif not (row.rolcanlogin and _is_password(row.rolpassword, password)):
-        _set_password(connection, "ALTER", role, password)
-        yield f"role {role}: password changed"
-
-
-def _database(connection: Connection, name: str, *, owner: str) -> Iterator[str]:
-    query = text(
-        "SELECT pg_get_userbyid(datdba) AS owner, EXISTS ("
-        "  SELECT FROM aclexplode(coalesce(datacl, acldefault('d', datdba))) WHERE grantee = 0"
-        ") AS public FROM pg_database WHERE datname = :name"
-    )
-    row = connection.execute(query, {"name": name}).one_or_none()
-    if row is None:
-        _ddl(connection, f"CREATE DATABASE {name} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8'")
-        yield f"database {name}: created"
-    elif row.owner != owner:
-        _ddl(connection, f"ALTER DATABASE {name} OWNER TO {owner}")
-        yield f"database {name}: now owned by role {owner}"
-    if row is None or row.public:
-        _ddl(connection, f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
-        yield f"database {name}: closed to other roles"
-
-
-def _set_password(connection: Connection, verb: str, role: str, password: str) -> None:
-    # Only the verifier leaves this process: a statement may end in the server's log.
-    verifier = _verifier(password, salt=os.urandom(16), iterations=4096)
-    _ddl(connection, f"{verb} ROLE {role} LOGIN PASSWORD '{verifier}'")
-
-
-def _is_password(verifier: str | None, password: str) -> bool:
-    parts = re.fullmatch(r"SCRAM-SHA-256\$(\d+):([^$]+)\$.+", verifier or "")
-    if not verifier or not parts:
-        return False
-    salt = base64.b64decode(parts[2])
-    return hmac.compare_digest(verifier, _verifier(password, salt=salt, iterations=int(parts[1])))
-
-
-def _verifier(password: str, *, salt: bytes, iterations: int) -> str:
-    # RFC 5803, as PostgreSQL stores it in pg_authid.
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
-    stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    server_key = hmac.digest(salted, b"Server Key", "sha256")
-    salt_64, stored_64, server_64 = (
-        base64.b64encode(value).decode() for value in (salt, stored_key, server_key)
-    )
-    return f"SCRAM-SHA-256${iterations}:{salt_64}${stored_64}:{server_64}"
-
-
-def _ddl(connection: Connection, statement: str) -> None:
-    # Names come from the code and verifiers are base64: nothing here needs quoting.
-    connection.exec_driver_sql(statement)

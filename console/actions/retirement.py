@@ -11,7 +11,7 @@ from common.inbox import inbox
 from common.kombu_topology import EVENTS, ONLOOKER_QUEUE, SERVICES, UNLIMITED, Service
 from common.outbox import outbox
 from console.broker_connection import connected
-from console.broker_state import BrokerState, Object
+from console.broker_state import BrokerState, Object, figure
 from console.management import Management
 from console.queue_look import Look, look_at_queue, look_at_stream
 from console.service_database import transaction
@@ -79,8 +79,9 @@ def uses(
                 else look_at_queue(connection, name, limited=_is_limited(queue))
             )
             found += _messages(event_type, name, look, is_stream=is_stream)
-            if held := int(queue.get("messages_unacknowledged") or 0) * (not is_stream):
-                unseen.append(f"{name}: some {held} in the hands of a consumer")
+            if not is_stream and (held := figure(queue, "messages_unacknowledged")) != 0:
+                count = "an unknown number" if held is None else f"some {held}"
+                unseen.append(f"{name}: {count} in the hands of a consumer")
     for service in services:
         if service.consumes:
             found += _consumer(event_type, settings, service, within)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from common.kombu_topology import ONLOOKER_QUEUE, Topology, topology
-from console import difference, rights
+from console import difference, replicas, rights
 from console.broker_state import BrokerState
 from console.difference import MISSING, Difference, Request
 from console.errors import ActionError
@@ -30,7 +30,7 @@ class Plan:
 def plan(settings: TopologySettings) -> Plan:
     """Return how the broker differs from the code; changes nothing.
 
-    Raises `ActionError` when the broker cannot be asked or has no such vhost.
+    Raises `ActionError` when the broker cannot be asked, has no such vhost or too few nodes.
     """
     with Management(settings) as broker:
         if not broker.has_vhost():
@@ -40,18 +40,20 @@ def plan(settings: TopologySettings) -> Plan:
         return _plan(settings, broker)
 
 
-def apply(settings: TopologySettings) -> Iterator[Difference]:
+def apply(settings: TopologySettings, *, prune: bool = False) -> Iterator[Difference]:
     """Make the broker as the code says; yields each difference after its removal.
 
     Those with a `remedy` are yielded too and left as they are: what holds messages is never
-    deleted. Raises `ActionError`; what was changed until then stays, and the next run goes on.
+    deleted, nor, without `prune`, a binding that may be another release's. Raises `ActionError`;
+    what was changed until then stays, and the next run goes on.
     """
     with Management(settings) as broker:
+        _require_nodes(settings, broker)
         if not broker.has_vhost():
             request = Request(method="PUT", path=("vhosts", broker.vhost), body={})
             missing = Difference(kind="vhost", name=broker.vhost, problem=MISSING, request=request)
             yield _remove(broker, missing)
-        for found in _plan(settings, broker).differences:
+        for found in _plan(settings, broker, prune=prune).differences:
             yield _remove(broker, found)
 
 
@@ -61,14 +63,25 @@ def _remove(broker: Management, found: Difference) -> Difference:
     return found
 
 
-def _plan(settings: TopologySettings, broker: Management) -> Plan:
+def _require_nodes(settings: TopologySettings, broker: Management) -> None:
+    # What is declared on part of a cluster has replicas on that part only.
+    running = [node["name"] for node in broker.get("nodes") if node.get("running", True)]
+    if len(running) < settings.broker_nodes:
+        raise ActionError(
+            f"{len(running)} of BROKER_NODES={settings.broker_nodes} nodes run:"
+            " nothing is declared before all do"
+        )
+
+
+def _plan(settings: TopologySettings, broker: Management, *, prune: bool = False) -> Plan:
     state = BrokerState.read(broker)
     wanted = topology(retry_tiers=settings.retry_tiers)
     passwords = {user.name: settings.broker_password(user.name) for user in wanted.users}
     # Rights first: without its own, the deployer can declare nothing in a new vhost.
     found = [
         *rights.differences(wanted, state, deployer=broker.user, passwords=passwords.get),
-        *difference.differences(wanted, state),
+        *difference.differences(wanted, state, prune=prune),
+        *replicas.differences(wanted, state, broker.get("nodes")),
     ]
     return Plan(
         differences=tuple(found),

@@ -5,10 +5,28 @@ import click
 from console.actions import database as actions
 from console.settings import DatabaseAdminSettings, load_operator
 
+#: Exit status when the databases are not as this release needs them.
+DRIFT = 2
+
 
 @click.group()
 def database() -> None:
     """Create and migrate the services' databases."""
+
+
+@database.command(epilog="Example: orderctl database plan")
+@click.pass_context
+def plan(ctx: click.Context) -> None:
+    """Print what apply would change, and what it leaves to you; exit with 2 if there is anything.
+
+    Changes nothing.
+    """
+    lines = list(actions.plan(load_operator(DatabaseAdminSettings)))
+    for line in lines:
+        click.echo(line)
+    if lines:
+        ctx.exit(DRIFT)
+    click.echo("databases: no differences")
 
 
 @database.command(epilog="Example: orderctl database apply")

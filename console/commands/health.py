@@ -16,19 +16,25 @@ def health(ctx: click.Context, *, as_json: bool) -> None:
     """Print a line for each thing that keeps events from flowing; exit with 1 if there is any.
 
     Tells apart an unreachable broker, memory and disk alarms, nodes that are down, missing
-    exchanges, queues and bindings, queues without a consumer, and queues without a quorum.
+    exchanges, queues and bindings, and queues that are half full, have no consumer, no quorum or
+    fewer replicas than the cluster has nodes. What the broker does not tell is not known, and no
+    finding.
     """
-    findings = actions.check(load_operator(BrokerAdminSettings))
+    checked = actions.check(load_operator(BrokerAdminSettings))
+    findings = checked.findings
     if as_json:
         document = {
             "healthy": not findings,
             "findings": [dataclasses.asdict(finding) for finding in findings],
+            "unknown": list(checked.unknown),
         }
         click.echo(json.dumps(document, indent=2))
     else:
         for finding in findings:
             click.echo(finding)
-        if not findings:
+        if checked.unknown:
+            click.echo(f"not known: the consumers of {', '.join(checked.unknown)}")
+        elif not findings:
             click.echo("broker: well")
     if findings:
         ctx.exit(1)

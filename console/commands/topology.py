@@ -34,18 +34,20 @@ def plan(ctx: click.Context, *, as_json: bool) -> None:
 
 
 @topology.command(epilog="Example: orderctl topology apply")
+@click.option("--prune", is_flag=True, help="Delete bindings that the code does not know, too.")
 @click.pass_context
-def apply(ctx: click.Context) -> None:
+def apply(ctx: click.Context, *, prune: bool) -> None:
     """Make the broker as the code says; exit with 2 if something is left to you.
 
-    Prints a line for each change. Running it again changes nothing. It deletes bindings that the
-    code does not know and the user guest, but never a queue or an exchange.
+    Prints a line for each change. Running it again changes nothing. It deletes the user guest, but
+    never a queue or an exchange. A binding that the code does not know may be a newer release's:
+    without --prune it stays, and is no reason for the exit status.
     """
     left = 0
     found: Difference | None = None
-    for found in actions.apply(load_operator(TopologySettings)):
+    for found in actions.apply(load_operator(TopologySettings), prune=prune):
         click.echo(line(found))
-        left += found.remedy is not None
+        left += found.remedy is not None and not found.is_harmless
     if found is None:
         click.echo("topology: nothing to change")
     if left:

@@ -12,6 +12,7 @@ from console.actions import figures, health, waiting
 from console.actions.figures import Lately
 from console.actions.health import Look
 from console.actions.waiting import Waiting
+from console.broker_state import figure
 from console.settings import ConsoleSettings
 from console.web import sparkline
 from console.web.answers import Answer, Questions, answers
@@ -51,7 +52,11 @@ def show() -> str:
     broker, lately, *outboxes = answers(asked)
     by_service = {s.name: outbox for s, outbox in zip(_SENDERS, outboxes, strict=True)}
     orders = by_service[ORDER.name].value
-    unseen = {"RabbitMQ": broker.problem, "Prometheus": lately.problem} | {
+    unseen = {
+        "RabbitMQ": broker.problem,
+        "The number of consumers": _uncounted(broker.value),
+        "Prometheus": lately.problem,
+    } | {
         f"The database of the {name} service": outbox.problem for name, outbox in by_service.items()
     }
     return render_template(
@@ -81,18 +86,27 @@ def _row(
     parking_lot = look.state.queues.get(service.parking_lot) if look else None
     return Row(
         service=service,
-        depth=queue.get("messages", 0) if queue else None,
-        consumers=queue.get("consumers", 0) if queue else None,
+        depth=figure(queue, "messages"),
+        consumers=figure(queue, "consumers"),
         retrying=_retrying(service, look) if look else None,
-        parked=parking_lot.get("messages", 0) if parking_lot else None,
+        parked=figure(parking_lot, "messages"),
         parked_seconds=lately.parked.get(service.parking_lot) if lately else None,
         waiting=outbox.value if outbox else None,
     )
 
 
-def _retrying(service: Service, look: Look) -> int:
+def _uncounted(look: Look | None) -> str | None:
+    if look is None or not look.unknown:
+        return None
+    return f"RabbitMQ gives no statistics of {', '.join(look.unknown)}."
+
+
+def _retrying(service: Service, look: Look) -> int | None:
     tiers = [queue for name, queue in look.state.queues.items() if _is_tier(service, name)]
-    return sum(queue.get("messages", 0) for queue in tiers)
+    counts = [figure(queue, "messages") for queue in tiers]
+    known = [count for count in counts if count is not None]
+    # A sum of which a part is not known is not known.
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _is_tier(service: Service, queue: str) -> bool:

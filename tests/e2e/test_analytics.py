@@ -106,11 +106,6 @@ class Operator(ReplaySettings):
 
     database: TestDatabase
 
-    def login(self, _service: str) -> tuple[str, SecretStr]:
-        """Return who owns the test's database."""
-        url = self.database.url
-        return str(url.username), SecretStr(str(url.password))
-
     def database_name(self, _service: str) -> str:
         """Return the test's own."""
         return str(self.database.url.database)
@@ -125,6 +120,8 @@ def replay(stack: Stack) -> Rebuilt:
         database_host=database.url.host,
         database_port=database.url.port,
         database_ca_file=database.ca_file,
+        database_admin_user=str(database.url.username),
+        database_admin_password=SecretStr(str(database.url.password)),
     )
     return analytics.replay(settings, "first", limit=90)
 

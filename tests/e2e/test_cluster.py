@@ -14,11 +14,12 @@ from common.cause import Cause
 from common.copy_publisher import CopyPublisher
 from common.errors import Transient
 from common.in_flight import Outgoing
-from common.kombu_topology import INVENTORY, ORDER, TICKS
+from common.kombu_topology import INVENTORY, ORDER, STREAM, TICKS
 from common.publisher import ConfirmingPublisher
 from common.settlement import Receipt, Settlement
-from console.actions import topology
-from console.settings import TopologySettings
+from console.actions import health, topology
+from console.actions.health import Finding, Kind
+from console.settings import BrokerAdminSettings, TopologySettings
 from scheduler.punctual import PunctualScheduler
 from tests.support.beats import beat
 from tests.support.cluster import FIRST, Cluster, cluster
@@ -106,6 +107,34 @@ def test_who_begins_to_publish_while_leaders_die_is_refused_for_a_moment_only(
         finally:
             nodes.servers.start_broker()
         eventually(nodes.assert_whole, within=60)
+
+
+def test_what_was_declared_before_the_cluster_grew_is_named_and_mended(nodes: Cluster) -> None:
+    with fresh_vhost(nodes.servers) as vhost:
+        # Given a stream and a queue with one replica, as a cluster of one node makes them
+        apply(nodes, vhost)
+        for node in ("two@localhost", "three@localhost"):
+            where = f"--vhost {vhost.name}"
+            nodes.run(f"rabbitmq-streams delete_replica {where} {STREAM} {node}")
+            nodes.run(f"rabbitmq-queues delete_member {where} {ORDER.queue} {node}")
+        settings = BrokerAdminSettings(**vhost.administrator, retry_tiers=RETRY_TIERS)
+        eventually(lambda: _assert_few(settings, {STREAM, ORDER.queue}), within=60)
+
+        # When the commands that are told are run
+        for found in _few(settings):
+            for command in found.text.partition("run on a node: ")[2].split("; "):
+                nodes.run(command)
+
+        # Then
+        eventually(lambda: _assert_few(settings, set()), within=60)
+
+
+def _few(settings: BrokerAdminSettings) -> list[Finding]:
+    return [f for f in health.check(settings).findings if f.kind == Kind.FEW_REPLICAS]
+
+
+def _assert_few(settings: BrokerAdminSettings, names: set[str]) -> None:
+    assert {found.name for found in _few(settings)} == names
 
 
 def apply(nodes: Cluster, vhost: Vhost) -> None:

@@ -106,7 +106,7 @@ def test_consumers_and_publisher_move_to_a_new_version_while_orders_flow(
         publish(stack, "order-relay", "v2")
         publish(stack, "api", "v2")
         services_are(monkeypatch)
-        list(topology.apply(stack.broker_admin))
+        list(topology.apply(stack.broker_admin, prune=True))
         orders = customers.go_on(ORDERS)
         assert handled_as(stack, "inventory", orders) == {V2}
         assert handled_as(stack, "notification", orders) == {V2}

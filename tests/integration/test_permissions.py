@@ -1,10 +1,9 @@
-"""Every broker user against every operation, every database role against every database.
+"""Every broker user against every operation.
 
 What each may do is written down by hand, from what a service says, hears and owns; what it can do
-is tried on the real servers. The two must be the same: no right is missing, and none is left over.
+is tried on the real broker. The two must be the same: no right is missing, and none is left over.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from uuid import UUID
@@ -18,16 +17,10 @@ from amqp.exceptions import (
     NotFound,
     PreconditionFailed,
 )
-from click.testing import CliRunner
 from kombu.connection import Connection
-from pydantic import SecretStr
-from sqlalchemy import create_engine, pool, text
-from sqlalchemy.exc import DBAPIError
 
 from common import tls
-from common.kombu_topology import DATABASES, SERVICES, STREAM, TICKS, Topology, topology
-from console.orderctl import main
-from console.settings import READER, DatabaseSettings, load_operator
+from common.kombu_topology import SERVICES, STREAM, TICKS, Topology, topology
 from tests.support.infrastructure import Infrastructure
 from tests.support.vhosts import Vhost, fresh_vhost
 
@@ -90,12 +83,8 @@ def allowed() -> dict[str, set[Operation]]:
     table = {
         # Its clock's ticks, to whoever works by it.
         "scheduler": {("publish to", TICKS.name)},
-        # Looks at what is parked, and hears what workers tell of their tasks.
-        "monitor": {
-            *(o for s in SERVICES if s.consumes for o in read(f"{s.name}.dlq")),
-            ("declare queue", ONLOOKER),
-            ("overhear", "celeryev"),
-        },
+        # Consumes the workers' task events, and no other message.
+        "monitor": {("declare queue", ONLOOKER), ("overhear", "celeryev")},
         # Looks at what is parked, and puts it back on its queue.
         "console": {
             *(o for s in SERVICES if s.consumes for o in read(f"{s.name}.dlq")),
@@ -263,122 +252,3 @@ def test_a_user_has_no_rights_in_another_vhost(servers: Infrastructure, broker: 
             Trial(servers, broker, user).close()
             with pytest.raises(NotAllowed, match="access to vhost"):
                 Trial(servers, other, user)
-
-
-# --- Databases ----------------------------------------------------------------------------------
-
-NAMES = [service.name for service in SERVICES]
-
-
-@pytest.fixture
-def installation(operator_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> DatabaseSettings:
-    """Roles and databases as `orderctl database apply` makes them."""
-    for name, value in operator_env.items():
-        monkeypatch.setenv(name, value)
-    applied = CliRunner().invoke(main, ["database", "apply"])
-    assert applied.exit_code == 0, applied.output
-    return load_operator(DatabaseSettings)
-
-
-def attempt(settings: DatabaseSettings, role: str, database: str, *statements: str) -> str:
-    """Run statements as a service's role in another service's database; returns what refused it."""
-    url = settings.service_url(role).set(database=settings.database_name(database))
-    engine = create_engine(url, poolclass=pool.NullPool)
-    try:
-        with engine.connect() as connection:
-            for statement in statements:
-                connection.execute(text(statement))
-    except DBAPIError as error:
-        return str(error.orig).strip()
-    return ""
-
-
-def test_a_database_role_reaches_its_own_database_and_no_other(
-    installation: DatabaseSettings,
-) -> None:
-    # when every role tries every database
-    refusals = {
-        (role, database): attempt(
-            installation,
-            role,
-            database,
-            "SELECT count(*) FROM alembic_version",
-            "CREATE TABLE mine (id int)",
-        )
-        for role in NAMES
-        for database in NAMES
-    }
-
-    # then
-    assert {pair for pair, refusal in refusals.items() if not refusal} == {(n, n) for n in NAMES}
-    for (role, database), refusal in refusals.items():
-        if role != database:
-            assert "permission denied for database" in refusal
-
-
-#: By service, the tables that the console may read: neither API keys nor mails.
-READABLE = {
-    "order": ("orders", "order_lines", "outbox", "inbox", "relay_state"),
-    "inventory": ("stock", "outbox", "relay_state"),
-    "fraud": ("outbox", "relay_state"),
-    "trace": ("spans",),
-    "analytics": ("minutes", "sku_minutes", "stream_position", "skipped_events"),
-}
-
-
-def test_the_console_reads_a_few_tables_and_nothing_else(installation: DatabaseSettings) -> None:
-    # given
-    password = SecretStr(installation.database_password(READER))
-
-    class Console(DatabaseSettings):
-        def login(self, _service: str) -> tuple[str, SecretStr]:
-            return READER, password
-
-    console = load_operator(Console)
-    for service in DATABASES:
-        tables = tables_of(installation, service.name)
-
-        # when
-        can = {
-            (verb, table)
-            for table in tables
-            for verb, statement in {
-                "read": f"SELECT count(*) FROM {table}",
-                "delete": f"DELETE FROM {table} WHERE false",
-                "lock": f"LOCK TABLE {table} IN EXCLUSIVE MODE",
-            }.items()
-            if not attempt(console, service.name, service.name, statement)
-        }
-
-        # then
-        assert can == {("read", table) for table in READABLE.get(service.name, ())}
-        assert "permission denied" in attempt(
-            console, service.name, service.name, "CREATE TABLE mine (id int)"
-        )
-
-
-def tables_of(settings: DatabaseSettings, service: str) -> set[str]:
-    query = text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-    engine = create_engine(settings.service_url(service), poolclass=pool.NullPool)
-    with engine.connect() as connection:
-        return set(connection.scalars(query))
-
-
-def test_a_database_role_administers_nothing(installation: DatabaseSettings) -> None:
-    # given
-    statements = (
-        "CREATE DATABASE mine",
-        "CREATE ROLE mine",
-        "SELECT pg_read_file('PG_VERSION')",
-        "COPY (SELECT 1) TO PROGRAM 'true'",
-        "SELECT rolpassword FROM pg_authid",
-        "SET ROLE postgres",
-    )
-
-    for role in NAMES:
-        for statement in statements:
-            # when, outside of a transaction, in which no database is created anyway
-            refusal = attempt(installation, role, role, "COMMIT", statement)
-
-            # then
-            assert re.match("permission denied|must be superuser", refusal), (role, statement)

@@ -120,7 +120,7 @@ def place(
         postgres_password=servers.postgres_password,
     )
     services_are(monkeypatch)
-    list(topology.apply(settings))  # type: ignore[arg-type]
+    list(topology.apply(settings, prune=True))  # type: ignore[arg-type]
     return Place(settings, vhost)
 
 

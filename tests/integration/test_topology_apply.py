@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -13,10 +14,11 @@ from click.testing import CliRunner, Result
 
 from common import tls
 from common.failure import Failure
-from common.kombu_topology import DELIVERY_LIMIT, topology
+from common.kombu_topology import DELIVERY_LIMIT, SERVICES, topology
 from common.settings import SettingsError
 from console.orderctl import main
 from tests.support.eventually import eventually
+from tests.support.migrated import services_are
 from tests.support.vhosts import Vhost
 
 T = TypeVar("T")
@@ -148,14 +150,22 @@ def test_guest_is_removed(broker: Broker, applied: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("routing_key", ["#", "", "a/b c%d~"])
-def test_an_extra_binding_is_removed(
+def test_an_unknown_binding_stays_until_it_is_pruned(
     broker: Broker, applied: dict[str, str], routing_key: str
 ) -> None:
     broker.send(
         "POST", "bindings", "e", "orders.topic", "q", "order.queue", routing_key=routing_key
     )
+    name = f"binding orders.topic -[{routing_key}]-> order.queue: not in the code"
 
+    # when
     result = orderctl(applied, "topology", "apply")
+
+    # then
+    assert (result.exit_code, result.stdout.startswith(f"left {name}; ")) == (0, True)
+    assert differences(applied) == [name]
+
+    result = orderctl(applied, "topology", "apply", "--prune")
 
     assert result.stdout == f"removed binding orders.topic -[{routing_key}]-> order.queue\n"
     assert differences(applied) == []
@@ -176,14 +186,14 @@ def test_an_onlooker_is_no_drift_but_its_exchange_leads_nowhere_else(
     ]
 
 
-def test_an_extra_binding_between_exchanges_is_removed(
+def test_an_unknown_binding_between_exchanges_is_pruned(
     broker: Broker, applied: dict[str, str]
 ) -> None:
     broker.send("POST", "bindings", "e", "orders.topic", "e", "amq.fanout", routing_key="order.#")
     broker.send("POST", "bindings", "e", "amq.fanout", "q", "order.queue", routing_key="x")
 
     assert len(differences(applied)) == 2
-    assert orderctl(applied, "topology", "apply").exit_code == 0
+    assert orderctl(applied, "topology", "apply", "--prune").exit_code == 0
     assert differences(applied) == []
 
 
@@ -229,12 +239,47 @@ def test_what_the_code_does_not_know_is_listed_and_left_alone(
     assert broker.send("GET", "queues", "somebodys.tap").status_code == 200
 
 
+def test_an_older_release_leaves_a_newer_ones_service_bound(
+    broker: Broker, applied: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a release that does not know the fraud check yet, nor an event that one more consumes
+    older = tuple(
+        replace(service, consumes=service.consumes[:1])
+        for service in SERVICES
+        if service.name != "fraud"
+    )
+    services_are(monkeypatch, older)
+    before = broker.send("GET", "bindings").json()
+    queues = broker.send("GET", "queues").json()
+
+    # when it is rolled back to
+    result = orderctl(applied, "topology", "apply")
+
+    # then
+    assert result.exit_code == 0
+    assert "left binding orders.topic -[order.created]-> fraud.queue: not in the code" in (
+        result.stdout
+    )
+    assert broker.send("GET", "bindings").json() == before
+    assert {q["name"] for q in broker.send("GET", "queues").json()} == {q["name"] for q in queues}
+
+
+def test_nothing_is_declared_before_all_nodes_run(vhost: Vhost, applied: dict[str, str]) -> None:
+    env = applied | {"BROKER_NODES": "3"}
+    vhost.request("DELETE", f"/queues/{vhost.name}/orders.stream")
+
+    result = orderctl(env, "topology", "apply")
+
+    assert (result.exit_code, "1 of BROKER_NODES=3 nodes run" in result.stderr) == (1, True)
+    assert "orders.stream" not in {q["name"] for q in vhost.request("GET", "/queues").json()}
+
+
 def test_a_removed_retry_tier_is_unmanaged_and_unbound(
     broker: Broker, applied: dict[str, str]
 ) -> None:
     env = applied | {"RETRY_TIERS": "1,5,30,120"}
 
-    result = orderctl(env, "topology", "apply")
+    result = orderctl(env, "topology", "apply", "--prune")
 
     assert result.exit_code == 0
     assert "removed binding order.retry -[600s]-> order.retry.600s" in result.stdout

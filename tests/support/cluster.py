@@ -69,6 +69,12 @@ class Cluster:
         self._others.append(node)
         self.amqp_ports.append(ports.amqp_port)
 
+    def run(self, line: str) -> None:
+        """Run one of RabbitMQ's own commands on the first node."""
+        program, *words = line.split()
+        first: Any = self.servers._broker
+        first.control(*words, program=program)
+
     def assert_whole(self) -> None:
         """All nodes run, and know each other."""
         with httpx.Client(

@@ -9,10 +9,15 @@ from uuid import uuid4
 
 from sqlalchemy import URL, create_engine, pool, text
 
-from common import migrations, tls
+from common import tls
 from common.kombu_topology import DATABASES
 from common.settings import ServiceSettings
+from console.actions import database as actions
+from console.settings import DatabaseAdminSettings, owner_name
 from tests.support.infrastructure import Infrastructure
+
+#: Ends the names of the templates.
+_TEMPLATE = "_template"
 
 
 @dataclass(frozen=True)
@@ -21,38 +26,44 @@ class TestDatabase:
 
     __test__ = False
 
+    #: The test's own, by which it may do everything.
     url: URL
     ca_file: Path
+    #: The service's, with the rights of a running process; the test's own unless given.
+    runtime: URL | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """What a process is told about it."""
-        return {
-            "database_host": self.url.host,
-            "database_port": self.url.port,
-            "database_name": self.url.database,
-            "database_user": self.url.username,
-            "database_password": self.url.password,
-            "database_ca_file": self.ca_file,
-        }
+        return self._settings(self.runtime or self.url)
 
     @property
     def service_settings(self) -> ServiceSettings:
-        """The same as settings, for code that needs no broker."""
+        """The test's own access, for code that needs no broker."""
         return ServiceSettings(
             broker_user="nobody",
             broker_password="none",
             broker_ca_file=self.ca_file,
-            **self.settings,
+            **self._settings(self.url),
         )
+
+    def _settings(self, url: URL) -> dict[str, Any]:
+        return {
+            "database_host": url.host,
+            "database_port": url.port,
+            "database_name": url.database,
+            "database_user": url.username,
+            "database_password": url.password,
+            "database_ca_file": self.ca_file,
+        }
 
 
 @dataclass(frozen=True)
 class Databases:
-    """The server's migrated templates."""
+    """The server's templates, as `orderctl database apply` makes them."""
 
     server: URL
-    ca_file: Path
+    settings: DatabaseAdminSettings
 
     @classmethod
     def prepare(cls, servers: Infrastructure) -> "Databases":
@@ -66,12 +77,11 @@ class Databases:
             database="postgres",
             query=tls.database_options(servers.ca_file),
         )
-        databases = cls(server, servers.ca_file)
-        for service in DATABASES:
-            template = f"template_{service.name}"
-            databases._run(f"CREATE DATABASE {template}")
-            migrations.upgrade(service.package, server.set(database=template))
-        return databases
+        settings = DatabaseAdminSettings(
+            _env_file=servers.operator_environment, database_suffix=_TEMPLATE
+        )
+        list(actions.apply(settings))
+        return cls(server, settings)
 
     @contextmanager
     def fresh(self) -> Iterator[Callable[[str], TestDatabase]]:
@@ -80,9 +90,14 @@ class Databases:
 
         def create(service: str) -> TestDatabase:
             name = f"test_{service}_{uuid4().hex[:8]}"
-            self._run(f"CREATE DATABASE {name} TEMPLATE template_{service}")
+            template = self.settings.database_name(service)
+            owner = owner_name(service)
+            self._run(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {owner}")
             made.append(name)
-            return TestDatabase(self.server.set(database=name), self.ca_file)
+            role, password = self.settings.login(service)
+            url = self.server.set(database=name)
+            runtime = url.set(username=role, password=password.get_secret_value())
+            return TestDatabase(url, self.settings.database_ca_file, runtime)
 
         yield create
         for name in made:

@@ -88,10 +88,10 @@ class _BrokerProcess:
         # A watch of its own: one that has seen all the tests' restarts would call it broken.
         Watch(self.state, self.supervision).until_healthy([self.process])
 
-    def control(self, *command: str) -> None:
+    def control(self, *command: str, program: str = "rabbitmqctl") -> None:
         process = self.process
         subprocess.run(
-            ["/usr/lib/rabbitmq/bin/rabbitmqctl", "-n", "orders@localhost", *command],
+            [f"/usr/lib/rabbitmq/bin/{program}", "-n", "orders@localhost", *command],
             check=True,
             capture_output=True,
             cwd=process.directory,

@@ -1,0 +1,64 @@
+"""The collation of a database: code points, which no upgrade of the system's library changes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+#: How a database is created. The template is the server's own, whose collation and contents are
+#: not the administrator's; PostgreSQL's default provider may be ICU, which `LC_COLLATE` leaves on.
+OPTIONS = "TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'"
+
+#: Names of the C library's collations that compare code points, in PostgreSQL's spelling.
+_CODE_POINTS = {"C", "POSIX", "C.UTF-8", "C.utf8", "C.UTF8"}
+
+_QUERY = text(
+    "SELECT datcollate, datlocprovider::text AS provider, datcollversion,"
+    " pg_database_collation_actual_version(oid) AS actual"
+    " FROM pg_database WHERE datname = :name"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collation:
+    """A database's collation, and the versions with which it was created and runs now."""
+
+    name: str
+    #: As in `pg_database`: `c` is the C library, `i` is ICU, `b` is PostgreSQL itself.
+    provider: str
+    created_with: str | None
+    runs_with: str | None
+
+    @property
+    def is_by_code_point(self) -> bool:
+        """Whether it orders text as Python does, whatever library the server runs with."""
+        return self.provider == "b" or (self.provider == "c" and self.name in _CODE_POINTS)
+
+
+def of(connection: Connection, database: str) -> Collation | None:
+    """Return the collation of a database, or None when there is no such database."""
+    row = connection.execute(_QUERY, {"name": database}).one_or_none()
+    if row is None:
+        return None
+    return Collation(
+        name=row.datcollate,
+        provider=row.provider,
+        created_with=row.datcollversion,
+        runs_with=row.actual,
+    )
+
+
+def problems(connection: Connection, database: str) -> Iterator[str]:
+    """Yield what is wrong with a database's collation; the database works on."""
+    found = of(connection, database)
+    if found is None or found.is_by_code_point:
+        return
+    yield (
+        f"database {database}: its collation is {found.name}, not C;"
+        " docs/operations.md#collation tells how to move it"
+    )
+    if found.created_with != found.runs_with:
+        yield (
+            f"database {database}: created with version {found.created_with} of its collation,"
+            f" runs with {found.runs_with}: its text indexes may be wrong; REINDEX it"
+        )

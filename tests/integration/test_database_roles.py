@@ -1,0 +1,255 @@
+"""Every database role against every database, and the move of an older installation to the owners.
+
+What each role may do is written down by hand; what it can do is tried on the real server.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from click.testing import CliRunner
+from pydantic import SecretStr
+from sqlalchemy import URL, Connection, create_engine, pool, text
+from sqlalchemy.exc import DBAPIError
+
+from common.kombu_topology import DATABASES
+from console.orderctl import main
+from console.settings import (
+    READER,
+    DatabaseAdminSettings,
+    DatabaseSettings,
+    load_operator,
+    owner_name,
+    role_name,
+)
+
+NAMES = [service.name for service in DATABASES]
+
+#: By service, the tables that the console may read: neither API keys nor mails.
+READABLE = {
+    "order": ("orders", "order_lines", "outbox", "inbox", "relay_state"),
+    "inventory": ("stock", "outbox", "relay_state"),
+    "fraud": ("outbox", "relay_state"),
+    "trace": ("spans",),
+    "analytics": ("minutes", "sku_minutes", "stream_position", "skipped_events"),
+}
+
+#: What a running process does to a table's rows.
+ROWS = {
+    "select": "SELECT FROM {table}",
+    "insert": "INSERT INTO {table} DEFAULT VALUES",
+    "update": "UPDATE {table} SET {column} = {column}",
+    "delete": "DELETE FROM {table}",
+}
+
+#: What it must never do.
+DEFINITIONS = {
+    "truncate": "TRUNCATE {table} CASCADE",
+    "drop": "DROP TABLE {table} CASCADE",
+    "alter": "ALTER TABLE {table} ADD COLUMN mine int",
+    "rename": "ALTER TABLE {table} RENAME TO mine",
+    "index": "CREATE INDEX mine ON {table} ({column})",
+    "trigger": "CREATE TRIGGER mine BEFORE INSERT ON {table} EXECUTE FUNCTION"
+    " suppress_redundant_updates_trigger()",
+    "policy": "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+    "take": "ALTER TABLE {table} OWNER TO {role}",
+}
+
+#: What no role for running does in its database, or in the server.
+ADMINISTRATION = (
+    "CREATE TABLE mine (id int)",
+    "CREATE SCHEMA mine",
+    "CREATE TEMPORARY TABLE mine (id int)",
+    "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE EXTENSION pg_trgm",
+    "DROP SCHEMA public CASCADE",
+    "CREATE DATABASE mine",
+    "CREATE ROLE mine",
+    "SELECT pg_read_file('PG_VERSION')",
+    "COPY (SELECT 1) TO PROGRAM 'true'",
+    "SELECT rolpassword FROM pg_authid",
+    "SET ROLE postgres",
+    "SET ROLE {owner}",
+    "GRANT {owner} TO {role}",
+    "ALTER ROLE {role} SUPERUSER",
+    "DROP DATABASE {database}",
+    "ALTER DATABASE {database} OWNER TO {role}",
+)
+
+_REFUSED = re.compile(
+    r"permission denied|must be (owner|superuser|able)|"
+    r"(role|column|schema) .* does not exist|must have admin option"
+)
+
+
+@pytest.fixture
+def environment(
+    operator_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> DatabaseAdminSettings:
+    """A server without any of the databases."""
+    for name, value in operator_env.items():
+        monkeypatch.setenv(name, value)
+    return load_operator(DatabaseAdminSettings)
+
+
+@pytest.fixture
+def installation(environment: DatabaseAdminSettings) -> DatabaseAdminSettings:
+    """Roles and databases as `orderctl database apply` makes them."""
+    apply()
+    return environment
+
+
+def apply() -> str:
+    applied = CliRunner().invoke(main, ["database", "apply"])
+    assert applied.exit_code == 0, applied.output
+    return applied.output
+
+
+def plan() -> tuple[int, str]:
+    planned = CliRunner().invoke(main, ["database", "plan"])
+    return planned.exit_code, planned.output
+
+
+@contextmanager
+def connected(url: URL, *, autocommit: bool = False) -> Iterator[Connection]:
+    level = "AUTOCOMMIT" if autocommit else "READ COMMITTED"
+    engine = create_engine(url, poolclass=pool.NullPool, isolation_level=level)
+    with engine.connect() as connection:
+        yield connection
+
+
+def refusal(url: URL, statement: str, *, autocommit: bool = False) -> str:
+    """Run a statement, undone where it can be; returns what the server says against it."""
+    try:
+        with connected(url, autocommit=autocommit) as connection:
+            connection.execute(text(statement))
+    except DBAPIError as error:
+        return str(error.orig).strip()
+    return ""
+
+
+def tables(settings: DatabaseAdminSettings, service: str) -> list[tuple[str, str]]:
+    """Return each table of a service, with one of its columns."""
+    query = text(
+        "SELECT table_name, min(column_name) FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND is_generated = 'NEVER' AND is_identity = 'NO'"
+        " GROUP BY table_name ORDER BY table_name"
+    )
+    with connected(settings.admin_url_of(settings.database_name(service))) as connection:
+        return [(table, column) for table, column in connection.execute(query)]
+
+
+# --- What each role can do ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("service", NAMES)
+def test_a_running_process_changes_rows_and_no_definition(
+    installation: DatabaseAdminSettings, service: str
+) -> None:
+    # given
+    url, role = installation.service_url(service), role_name(service)
+
+    # when every operation is tried on every table
+    can = {
+        (verb, table)
+        for table, column in tables(installation, service)
+        for verb, statement in (ROWS | DEFINITIONS).items()
+        if not _REFUSED.match(refusal(url, statement.format(table=table, column=column, role=role)))
+    }
+
+    # then
+    wanted = {(verb, t) for verb in ROWS for t, _ in tables(installation, service)}
+    wanted -= {(verb, "alembic_version") for verb in ("insert", "update", "delete")}
+    assert can == wanted
+
+
+@pytest.mark.parametrize("service", NAMES)
+def test_a_running_process_administers_nothing(
+    installation: DatabaseAdminSettings, service: str
+) -> None:
+    names = {
+        "owner": owner_name(service),
+        "role": role_name(service),
+        "database": installation.database_name(service),
+    }
+
+    for statement in ADMINISTRATION:
+        # when, outside of a transaction, in which no database is created anyway
+        said = refusal(
+            installation.service_url(service), statement.format(**names), autocommit=True
+        )
+
+        # then
+        assert _REFUSED.match(said), (statement, said)
+
+
+def test_a_role_reaches_its_own_database_and_no_other(installation: DatabaseAdminSettings) -> None:
+    # when every role tries every database
+    refusals = {
+        (role, database): refusal(
+            installation.service_url(role).set(database=installation.database_name(database)),
+            "SELECT count(*) FROM alembic_version",
+        )
+        for role in NAMES
+        for database in NAMES
+    }
+
+    # then
+    assert {pair for pair, said in refusals.items() if not said} == {(n, n) for n in NAMES}
+    for (role, database), said in refusals.items():
+        assert role == database or "permission denied for database" in said
+
+
+@pytest.mark.parametrize("service", NAMES)
+def test_an_owner_has_no_login(installation: DatabaseAdminSettings, service: str) -> None:
+    # given a password that would be right for any role that has none
+    url = installation.service_url(service).set(username=owner_name(service))
+
+    said = refusal(url, "SELECT 1")
+
+    assert "authentication failed" in said or "not permitted to log in" in said
+
+
+def test_a_later_table_gets_its_rights_by_itself(installation: DatabaseAdminSettings) -> None:
+    # given a table that a migration makes, which no `apply` has seen since
+    owner = owner_name("inventory")
+    url = installation.admin_url_of(installation.database_name("inventory"))
+    with connected(url, autocommit=True) as connection:
+        connection.exec_driver_sql(f"SET ROLE {owner}; CREATE TABLE later (id serial, n int)")
+
+    # then
+    service = installation.service_url("inventory")
+    assert refusal(service, "INSERT INTO later (n) VALUES (1)") == ""
+    assert "permission denied" in refusal(service, "TRUNCATE later")
+
+
+def test_the_console_reads_a_few_tables_and_nothing_else(
+    installation: DatabaseAdminSettings,
+) -> None:
+    # given
+    password = SecretStr(installation.database_password(READER))
+
+    class Console(DatabaseSettings):
+        def login(self, _service: str) -> tuple[str, SecretStr]:
+            return READER, password
+
+    console = load_operator(Console)
+    for service in NAMES:
+        # when
+        can = {
+            (verb, table)
+            for table, column in tables(installation, service)
+            for verb, statement in (ROWS | DEFINITIONS).items()
+            if not _REFUSED.match(
+                refusal(
+                    console.service_url(service),
+                    statement.format(table=table, column=column, role=READER),
+                )
+                or "done"
+            )
+            and refusal(console.service_url(service), "SELECT 1") == ""
+        }
+
+        # then
+        assert can == {("select", table) for table in READABLE.get(service, ())}
