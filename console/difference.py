@@ -76,7 +76,7 @@ def _exchange(exchange: Exchange, state: BrokerState) -> Iterator[Difference]:
         "durable": exchange.durable,
         "auto_delete": exchange.auto_delete,
         "internal": False,
-        "arguments": {},
+        "arguments": exchange.arguments or {},  # type: ignore[attr-defined]
     }
     path = ("exchanges", state.vhost, exchange.name)
     remedy = (
@@ -136,22 +136,29 @@ def _bindings(
 
 
 def _plain(binding: Object) -> Binding | None:
-    if binding["destination_type"] != "queue" or binding["arguments"]:
+    if binding["destination_type"] != "queue":
         return None
-    return Binding(
+    headers = {name: value for name, value in binding["arguments"].items() if name != "x-match"}
+    plain = Binding(
         exchange=binding["source"],
         queue=binding["destination"],
         routing_key=binding["routing_key"],
+        headers=tuple(sorted(headers.items())),
     )
+    return plain if plain.arguments == binding["arguments"] else None
 
 
 def _missing_binding(binding: Binding, vhost: str) -> Difference:
     path = ("bindings", vhost, "e", binding.exchange, "q", binding.queue)
     return Difference(
         kind="binding",
-        name=_arrow(binding.exchange, binding.routing_key, binding.queue),
+        name=_arrow(binding.exchange, _key(binding), binding.queue),
         problem=MISSING,
-        request=Request(method="POST", path=path, body={"routing_key": binding.routing_key}),
+        request=Request(
+            method="POST",
+            path=path,
+            body={"routing_key": binding.routing_key, "arguments": binding.arguments},
+        ),
     )
 
 
@@ -165,6 +172,11 @@ def _extra_binding(binding: Object, vhost: str) -> Difference:
         problem="not in the code",
         request=Request(method="DELETE", path=path),
     )
+
+
+def _key(binding: Binding) -> str:
+    headers = ", ".join(f"{name}={value}" for name, value in binding.headers)
+    return headers or binding.routing_key
 
 
 def _arrow(exchange: str, routing_key: str, destination: str) -> str:

@@ -3,6 +3,7 @@
 from common import migrations
 from common.inbox import inbox
 from common.outbox import outbox, relay_state
+from common.overflow import overflow
 from fraud_worker.models import Base
 
-migrations.run(Base.metadata, common_tables=[outbox, inbox, relay_state])
+migrations.run(Base.metadata, common_tables=[outbox, inbox, relay_state, overflow])

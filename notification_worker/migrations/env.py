@@ -2,6 +2,7 @@
 
 from common import migrations
 from common.inbox import inbox
+from common.overflow import overflow
 from notification_worker.models import Base
 
-migrations.run(Base.metadata, common_tables=[inbox])
+migrations.run(Base.metadata, common_tables=[inbox, overflow])
