@@ -60,6 +60,10 @@ class Copies:
         if self._problem:
             raise CopyRefused(self._problem)
 
+    def close(self) -> None:
+        """Close the channel; the connection stays."""
+        self._channel.close()
+
     def depth(self) -> int:
         """Return how many messages are ready in the queue."""
         declared = self._channel.queue_declare(self._queue, passive=True)

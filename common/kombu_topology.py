@@ -94,6 +94,11 @@ class Service:
         return f"{self.name}.queue"
 
     @property
+    def spare_queue(self) -> str:
+        """The queue that takes its events while its queue is replaced by another one."""
+        return f"{self.queue}.spare"
+
+    @property
     def parking_lot(self) -> str:
         """The queue of the messages that it could not handle."""
         return f"{self.name}.dlq"

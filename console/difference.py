@@ -7,11 +7,23 @@ from typing import Any
 
 from kombu.entity import Exchange, Queue
 
-from common.kombu_topology import ONLOOKER_QUEUE, TASK_EVENTS, Binding, Topology
+from common.kombu_topology import (
+    CONSUMERS,
+    ONLOOKER_QUEUE,
+    TASK_EVENTS,
+    Binding,
+    Service,
+    Topology,
+)
 from console.broker_state import BrokerState, Object
 
 #: The problem of what is not there at all.
 MISSING = "missing"
+
+#: By the names of their queues, services whose queues can be replaced: should a message be lost,
+#: these take it from the stream.
+_REPLACEABLE = {service.queue: service for service in CONSUMERS if service.can_overflow}
+_SPARE = {service.spare_queue for service in _REPLACEABLE.values()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,23 +39,28 @@ class Request:
 class Difference:
     """Something on the broker that is not as the code says.
 
-    It has either the `request` that removes it, or the `remedy` that an operator must see to.
+    It has the `request` that removes it, or the service whose queue is to be replaced, or the
+    `remedy` that an operator must see to.
     """
 
     kind: str
     name: str
     problem: str
     request: Request | None = None
+    replaces: Service | None = None
     remedy: str | None = None
 
     def __str__(self) -> str:
         """Return it as one line."""
         line = f"{self.kind} {self.name}: {self.problem}"
+        line += "; its messages are kept" * bool(self.replaces)
         return f"{line}; {self.remedy}" if self.remedy else line
 
     @property
     def outcome(self) -> str:
         """What becomes of it when it is removed."""
+        if self.replaces:
+            return "replaced"
         if self.request is None:
             return "left"
         if self.request.method == "DELETE":
@@ -55,10 +72,14 @@ def differences(topology: Topology, state: BrokerState) -> Iterator[Difference]:
     """Yield how the vhost's exchanges, queues and bindings differ, in the order to remove it."""
     exchanges = [found for e in topology.exchanges for found in _exchange(e, state)]
     yield from exchanges
-    for queue in topology.queues:
-        yield from _queue(queue, state)
+    queues = [found for queue in topology.queues for found in _queue(queue, state)]
+    yield from (found for found in queues if not found.replaces)
     # An exchange of another type would copy messages where they must not go.
-    yield from _bindings(topology, state, unusable={e.name for e in exchanges if e.remedy})
+    unusable = {found.name for found in exchanges if found.remedy}
+    replaced = {found.name for found in queues if found.replaces}
+    yield from _bindings(topology, state, unusable=unusable, replaced=replaced)
+    # What a new queue refers to is there by then.
+    yield from (found for found in queues if found.replaces)
 
 
 def changes(wanted: Mapping[str, Any], actual: Object) -> str:
@@ -93,11 +114,34 @@ def _queue(queue: Queue, state: BrokerState) -> Iterator[Difference]:
         "arguments": queue.queue_arguments or {},  # type: ignore[attr-defined]
     }
     path = ("queues", state.vhost, queue.name)
+    actual = state.queues.get(queue.name)
+    if (service := _REPLACEABLE.get(queue.name)) and _is_replaced(service, wanted, actual, state):
+        problem = changes(wanted, actual or {})
+        if service.spare_queue in state.queues:
+            problem = f"messages are in {service.spare_queue}"
+        yield Difference(kind="queue", name=queue.name, problem=problem, replaces=service)
+        return
     remedy = (
         "it cannot be changed in place: let it run empty, delete it on the management page "
         "and apply again"
     )
-    yield from _declared("queue", wanted, state.queues.get(queue.name), path, remedy)
+    yield from _declared("queue", wanted, actual, path, remedy)
+
+
+def _is_replaced(
+    service: Service, wanted: Mapping[str, Any], actual: Object | None, state: BrokerState
+) -> bool:
+    if service.spare_queue in state.queues:
+        # The last run was interrupted.
+        return True
+    # Another type of queue is not one of ours.
+    kept = ("durable", "auto_delete")
+    return (
+        actual is not None
+        and actual["arguments"] != wanted["arguments"]
+        and actual["arguments"].get("x-queue-type") == "quorum"
+        and all(actual[name] == wanted[name] for name in kept)
+    )
 
 
 def _declared(
@@ -112,7 +156,11 @@ def _declared(
 
 
 def _bindings(
-    topology: Topology, state: BrokerState, *, unusable: Collection[str]
+    topology: Topology,
+    state: BrokerState,
+    *,
+    unusable: Collection[str],
+    replaced: Collection[str],
 ) -> Iterator[Difference]:
     exchanges = {exchange.name for exchange in topology.exchanges}
     queues = {queue.name for queue in topology.queues}
@@ -122,13 +170,16 @@ def _bindings(
         for b in state.bindings
         if b["source"]
         and (b["source"] in exchanges or b["destination"] in queues)
+        and b["destination"] not in _SPARE
         # Onlookers come and go, with their bindings.
         and not (b["source"] == TASK_EVENTS.name and re.fullmatch(ONLOOKER_QUEUE, b["destination"]))
     ]
     actual = {plain for b in managed if (plain := _plain(b))}
     # Missing ones first: a binding that was replaced leaves no gap in which events get lost.
     for binding in topology.bindings:
-        if binding not in actual and binding.exchange not in unusable:
+        # A queue that is replaced gets its bindings then.
+        can_be_bound = binding.exchange not in unusable and binding.queue not in replaced
+        if binding not in actual and can_be_bound:
             yield _missing_binding(binding, state.vhost)
     for extra in managed:
         if _plain(extra) not in topology.bindings:

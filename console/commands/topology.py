@@ -39,7 +39,8 @@ def apply(ctx: click.Context) -> None:
     """Make the broker as the code says; exit with 2 if something is left to you.
 
     Prints a line for each change. Running it again changes nothing. It deletes bindings that the
-    code does not know and the user guest, but never a queue or an exchange.
+    code does not know and the user guest, but never a queue or an exchange. A subscriber's queue
+    with other arguments is replaced, and its messages are kept.
     """
     left = 0
     found: Difference | None = None
