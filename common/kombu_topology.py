@@ -23,7 +23,9 @@ DELIVERY_LIMIT = 1_000
 #: RabbitMQ 4 drops what was looked at 20 times, unless the queue says otherwise.
 UNLIMITED = 2**31 - 1
 
-#: Messages in one service's queue. Beyond it the broker refuses, and events wait in the outbox.
+#: Messages in one service's queue. Beyond it the queue of an essential service refuses, and events
+#: wait in the outbox; any other queue drops its oldest message, which the service takes from the
+#: stream later, see `common.catch_up`.
 QUEUE_LIMIT = 1_000_000
 
 EVENTS = Exchange("orders.topic", "topic", durable=True, no_declare=True)
@@ -54,6 +56,9 @@ ONLOOKER_QUEUE = rf"{TASK_EVENTS.name}\.[0-9a-f-]{{36}}"
 #: Routing key, on a service's retry exchange, of messages that go to its parking lot.
 PARKED = "parked"
 
+#: Routing key, on a service's retry exchange, of copies of events that its queue dropped.
+MISSED = "missed"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
@@ -71,6 +76,9 @@ class Service:
     #: what is new in the stream.
     ticks: tuple[str, ...] = ()
     reads_stream: bool = False
+    #: Whether orders cannot be decided without it. Its queue refuses events beyond its limit, which
+    #: holds back their publisher; the queue of any other service never does.
+    essential: bool = False
 
     @property
     def says(self) -> tuple[str, ...]:
@@ -88,6 +96,11 @@ class Service:
         return f"{self.name}.queue"
 
     @property
+    def spare_queue(self) -> str:
+        """The queue that takes its events while its queue is replaced by another one."""
+        return f"{self.queue}.spare"
+
+    @property
     def parking_lot(self) -> str:
         """The queue of the messages that it could not handle."""
         return f"{self.name}.dlq"
@@ -96,6 +109,16 @@ class Service:
     def retry_exchange(self) -> str:
         """The exchange of its own failed messages: nobody else reads or writes it."""
         return f"{self.name}.retry"
+
+    @property
+    def overflow(self) -> str:
+        """The exchange and the queue of what its queue drops, unless the service is essential."""
+        return f"{self.name}.overflow"
+
+    @property
+    def can_overflow(self) -> bool:
+        """Whether its queue drops events beyond its limit."""
+        return bool(self.consumes) and not self.essential
 
     def retry_queue(self, seconds: float) -> str:
         """The queue in which a failed message waits so long before it comes back."""
@@ -112,6 +135,7 @@ ORDER = Service(
     publishes=("order.created", "order.confirmed", "order.cancelled"),
     consumes=("stock.reserved", "stock.rejected", "stock.released"),
     ticks=("relay",),
+    essential=True,
 )
 INVENTORY = Service(
     name="inventory",
@@ -119,6 +143,7 @@ INVENTORY = Service(
     publishes=("stock.reserved", "stock.rejected", "stock.released"),
     consumes=("order.created", "order.cancelled"),
     ticks=("relay",),
+    essential=True,
 )
 NOTIFICATION = Service(
     name="notification",
@@ -152,11 +177,20 @@ DATABASES = (*SERVICES, SPAN_STORE)
 
 @dataclass(frozen=True, kw_only=True)
 class Binding:
-    """Messages to `exchange` with this routing key go to `queue`."""
+    """Messages to `exchange` with this routing key go to `queue`.
+
+    At a headers exchange, messages with all of `headers` do, whatever their routing key.
+    """
 
     exchange: str
     queue: str
-    routing_key: str
+    routing_key: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """The binding's arguments; headers that start with `x-` count, unlike by default."""
+        return {"x-match": "all-with-x", **dict(self.headers)} if self.headers else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +226,7 @@ def topology(
             TICKS,
             TASK_EVENTS,
             *(_retry_exchange(s) for s in services if s.consumes),
+            *(_overflow_exchange(s) for s in services if s.can_overflow),
         ),
         queues=(*(q for s in services for q in _queues(s, retry_tiers)), stream()),
         bindings=(*(b for s in services for b in _bindings(s, retry_tiers)), *_kept(services)),
@@ -202,15 +237,31 @@ def topology(
 def event_queue(service: Service) -> Queue:
     """Return the queue that a service consumes its events from.
 
-    A message that is rejected, or that killed its worker too often, goes to the parking lot. It
-    goes at least once: the broker keeps it until the parking lot has confirmed it, which needs
-    `reject-publish`.
+    A message that is rejected, or that killed its worker too often, goes to the parking lot. From
+    the queue of an essential service it goes at least once: the broker keeps it until the parking
+    lot has confirmed it, which needs `reject-publish`. A queue that can overflow drops its oldest
+    message and refuses none, so RabbitMQ dead-letters from it at most once.
     """
-    arguments = _dead_letter_to(DEAD_LETTERS.name, service.name) | {
-        "x-delivery-limit": DELIVERY_LIMIT,
-        "x-max-length": QUEUE_LIMIT,
-    }
-    return _quorum(service.queue, arguments)
+    if service.can_overflow:
+        arguments: dict[str, object] = {
+            "x-dead-letter-exchange": service.overflow,
+            "x-dead-letter-routing-key": service.name,
+            "x-overflow": "drop-head",
+        }
+    else:
+        arguments = _dead_letter_to(DEAD_LETTERS.name, service.name)
+    limits = {"x-delivery-limit": DELIVERY_LIMIT, "x-max-length": QUEUE_LIMIT}
+    return _quorum(service.queue, arguments | limits)
+
+
+def overflow_queue(service: Service) -> Queue:
+    """Return the queue that records that the service's queue dropped events: it keeps the last.
+
+    The newest and not the oldest: a quorum queue does not refuse what is dead-lettered at most
+    once, whatever its `x-overflow`. A message that a process takes and does not acknowledge counts
+    as a delivery.
+    """
+    return _quorum(service.overflow, {"x-max-length": 1, "x-delivery-limit": UNLIMITED})
 
 
 def tick_queue(service: Service, tick: str) -> Queue:
@@ -245,6 +296,7 @@ def _queues(service: Service, retry_tiers: Sequence[float]) -> list[Queue]:
     tiers = retry_tiers if service.consumes else ()
     return [
         *events,
+        *([overflow_queue(service)] if service.can_overflow else []),
         *(_retry_queue(service, seconds) for seconds in tiers),
         *(tick_queue(service, tick) for tick in service.ticks),
     ]
@@ -258,6 +310,18 @@ def _retry_queue(service: Service, seconds: float) -> Queue:
 
 def _retry_exchange(service: Service) -> Exchange:
     return Exchange(service.retry_exchange, "direct", durable=True, no_declare=True)
+
+
+def _overflow_exchange(service: Service) -> Exchange:
+    # Everything but what was dropped goes on to the parking lot, by the binding that exists anyway:
+    # a release without this exchange removes bindings that it does not know.
+    return Exchange(
+        service.overflow,
+        "headers",
+        durable=True,
+        no_declare=True,
+        arguments={"alternate-exchange": DEAD_LETTERS.name},
+    )
 
 
 def _quorum(name: str, arguments: dict[str, object]) -> Queue:
@@ -283,14 +347,24 @@ def _bindings(service: Service, retry_tiers: Sequence[float]) -> list[Binding]:
         (service.retry_exchange, service.parking_lot, PARKED),
         *((service.retry_exchange, service.retry_queue(s), tier_key(s)) for s in retry_tiers),
     ]
-    return [
+    missed = [(service.retry_exchange, service.queue, MISSED)]
+    plain = [
         Binding(exchange=exchange, queue=queue, routing_key=key)
         for exchange, queue, key in (
             *ticks,
             *events,
             *(failures if service.consumes else ()),
+            *(missed if service.can_overflow else ()),
         )
     ]
+    return [*plain, *([_overflow_binding(service)] if service.can_overflow else [])]
+
+
+def _overflow_binding(service: Service) -> Binding:
+    # The first reason: RabbitMQ 3.10 has no header for the last one. What came back from a retry
+    # tier has expired there first, and so goes to the parking lot.
+    dropped = (("x-first-death-reason", "maxlen"),)
+    return Binding(exchange=service.overflow, queue=service.overflow, headers=dropped)
 
 
 def _kept(services: Sequence[Service]) -> list[Binding]:
@@ -303,7 +377,9 @@ def _kept(services: Sequence[Service]) -> list[Binding]:
 def _service_user(service: Service) -> User:
     writes = [EVENTS.name] * bool(service.publishes)
     writes += [service.retry_exchange, TASK_EVENTS.name] * bool(service.consumes)
-    reads = [service.queue] * bool(service.consumes) + [STREAM] * service.reads_stream
+    reads = [service.queue] * bool(service.consumes)
+    reads += [STREAM] * (service.reads_stream or service.can_overflow)
+    reads += [service.overflow] * service.can_overflow
     reads += [service.tick_queue(tick) for tick in service.ticks]
     return User(
         name=service.name,

@@ -18,10 +18,10 @@ from kombu.message import Message
 
 from common.kombu_topology import STREAM
 
-#: Where to begin: at the oldest message that is there, at the end, at an offset, or at a time. The
-#: broker begins a little before a time, at the oldest message if an offset is no longer there, and
-#: at the end if it is not there yet.
-Start = Literal["first", "next"] | int | datetime
+#: Where to begin: at the oldest message that is there, among the last ones, at the end, at an
+#: offset, or at a time. The broker begins a little before a time, at the oldest message if an
+#: offset is no longer there, and at the end if it is not there yet.
+Start = Literal["first", "last", "next"] | int | datetime
 
 #: Messages on their way to the reader. The broker sends whole chunks of the stream's file.
 PREFETCH = 1_000
@@ -31,6 +31,11 @@ _FENCE = "fence"
 
 #: Seconds to wait for the confirm of a fence, and then for the fence itself.
 _FENCE_TIMEOUT = 15.0
+
+#: Seconds to wait for the stream's last messages, and for more of them: the broker delivers whole
+#: chunks of its file.
+_END_TIMEOUT = 5.0
+_LAST_SILENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,26 @@ def watermark(connection: Connection) -> int:
         return fenced.set()
     finally:
         fenced.close()
+
+
+def end(connection: Connection) -> int:
+    """Return an offset: every message that the stream had at the call is below it; 0 if none was.
+
+    Unlike `watermark` it writes nothing. What was confirmed a moment ago may be missing. Raises
+    `TimeoutError` when the broker does not deliver what it has.
+    """
+    stream = Stream(connection, "last")
+    try:
+        deadline = time.monotonic() + _END_TIMEOUT
+        while stream.read(PREFETCH, _LAST_SILENCE if stream.position else _END_TIMEOUT):
+            if time.monotonic() > deadline:
+                break
+        reached = stream.position
+    finally:
+        stream.close()
+    if not reached and oldest(connection, _END_TIMEOUT):
+        raise TimeoutError(f"{STREAM} did not deliver its last messages in {_END_TIMEOUT:g} s")
+    return reached
 
 
 def oldest(connection: Connection, timeout: float) -> Entry | None:

@@ -7,7 +7,14 @@ from typing import Any
 
 from kombu.entity import Exchange, Queue
 
-from common.kombu_topology import ONLOOKER_QUEUE, TASK_EVENTS, Binding, Topology
+from common.kombu_topology import (
+    CONSUMERS,
+    ONLOOKER_QUEUE,
+    TASK_EVENTS,
+    Binding,
+    Service,
+    Topology,
+)
 from console.broker_state import BrokerState, Object
 
 #: The problem of what is not there at all.
@@ -18,6 +25,10 @@ MISSING = "missing"
 UNKNOWN = "not in the code"
 
 _PRUNE = "orderctl topology apply --prune removes it, if no other release needs it"
+#: By the names of their queues, services whose queues can be replaced: should a message be lost,
+#: these take it from the stream.
+_REPLACEABLE = {service.queue: service for service in CONSUMERS if service.can_overflow}
+_SPARE = {service.spare_queue for service in _REPLACEABLE.values()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,18 +44,21 @@ class Request:
 class Difference:
     """Something on the broker that is not as the code says.
 
-    It has either the `request` that removes it, or the `remedy` that an operator must see to.
+    It has the `request` that removes it, or the service whose queue is to be replaced, or the
+    `remedy` that an operator must see to.
     """
 
     kind: str
     name: str
     problem: str
     request: Request | None = None
+    replaces: Service | None = None
     remedy: str | None = None
 
     def __str__(self) -> str:
         """Return it as one line."""
         line = f"{self.kind} {self.name}: {self.problem}"
+        line += "; its messages are kept" * bool(self.replaces)
         return f"{line}; {self.remedy}" if self.remedy else line
 
     @property
@@ -55,6 +69,8 @@ class Difference:
     @property
     def outcome(self) -> str:
         """What becomes of it when it is removed."""
+        if self.replaces:
+            return "replaced"
         if self.request is None:
             return "left"
         if self.request.method == "DELETE":
@@ -71,11 +87,14 @@ def differences(
     """
     exchanges = [found for e in topology.exchanges for found in _exchange(e, state)]
     yield from exchanges
-    for queue in topology.queues:
-        yield from _queue(queue, state)
+    queues = [found for queue in topology.queues for found in _queue(queue, state)]
+    yield from (found for found in queues if not found.replaces)
     # An exchange of another type would copy messages where they must not go.
     unusable = {e.name for e in exchanges if e.remedy}
-    yield from _bindings(topology, state, unusable=unusable, prune=prune)
+    replaced = {found.name for found in queues if found.replaces}
+    yield from _bindings(topology, state, unusable=unusable, replaced=replaced, prune=prune)
+    # What a new queue refers to is there by then.
+    yield from (found for found in queues if found.replaces)
 
 
 def changes(wanted: Mapping[str, Any], actual: Object) -> str:
@@ -93,7 +112,7 @@ def _exchange(exchange: Exchange, state: BrokerState) -> Iterator[Difference]:
         "durable": exchange.durable,
         "auto_delete": exchange.auto_delete,
         "internal": False,
-        "arguments": {},
+        "arguments": exchange.arguments or {},  # type: ignore[attr-defined]
     }
     path = ("exchanges", state.vhost, exchange.name)
     remedy = (
@@ -110,11 +129,34 @@ def _queue(queue: Queue, state: BrokerState) -> Iterator[Difference]:
         "arguments": queue.queue_arguments or {},  # type: ignore[attr-defined]
     }
     path = ("queues", state.vhost, queue.name)
+    actual = state.queues.get(queue.name)
+    if (service := _REPLACEABLE.get(queue.name)) and _is_replaced(service, wanted, actual, state):
+        problem = changes(wanted, actual or {})
+        if service.spare_queue in state.queues:
+            problem = f"messages are in {service.spare_queue}"
+        yield Difference(kind="queue", name=queue.name, problem=problem, replaces=service)
+        return
     remedy = (
         "it cannot be changed in place: let it run empty, delete it on the management page "
         "and apply again"
     )
-    yield from _declared("queue", wanted, state.queues.get(queue.name), path, remedy)
+    yield from _declared("queue", wanted, actual, path, remedy)
+
+
+def _is_replaced(
+    service: Service, wanted: Mapping[str, Any], actual: Object | None, state: BrokerState
+) -> bool:
+    if service.spare_queue in state.queues:
+        # The last run was interrupted.
+        return True
+    # Another type of queue is not one of ours.
+    kept = ("durable", "auto_delete")
+    return (
+        actual is not None
+        and actual["arguments"] != wanted["arguments"]
+        and actual["arguments"].get("x-queue-type") == "quorum"
+        and all(actual[name] == wanted[name] for name in kept)
+    )
 
 
 def _declared(
@@ -129,7 +171,12 @@ def _declared(
 
 
 def _bindings(
-    topology: Topology, state: BrokerState, *, unusable: Collection[str], prune: bool
+    topology: Topology,
+    state: BrokerState,
+    *,
+    unusable: Collection[str],
+    replaced: Collection[str],
+    prune: bool,
 ) -> Iterator[Difference]:
     exchanges = {exchange.name for exchange in topology.exchanges}
     queues = {queue.name for queue in topology.queues}
@@ -139,13 +186,16 @@ def _bindings(
         for b in state.bindings
         if b["source"]
         and (b["source"] in exchanges or b["destination"] in queues)
+        and b["destination"] not in _SPARE
         # Onlookers come and go, with their bindings.
         and not (b["source"] == TASK_EVENTS.name and re.fullmatch(ONLOOKER_QUEUE, b["destination"]))
     ]
     actual = {plain for b in managed if (plain := _plain(b))}
     # Missing ones first: a binding that was replaced leaves no gap in which events get lost.
     for binding in topology.bindings:
-        if binding not in actual and binding.exchange not in unusable:
+        # A queue that is replaced gets its bindings then.
+        can_be_bound = binding.exchange not in unusable and binding.queue not in replaced
+        if binding not in actual and can_be_bound:
             yield _missing_binding(binding, state.vhost)
     for extra in managed:
         if _plain(extra) not in topology.bindings:
@@ -153,22 +203,29 @@ def _bindings(
 
 
 def _plain(binding: Object) -> Binding | None:
-    if binding["destination_type"] != "queue" or binding["arguments"]:
+    if binding["destination_type"] != "queue":
         return None
-    return Binding(
+    headers = {name: value for name, value in binding["arguments"].items() if name != "x-match"}
+    plain = Binding(
         exchange=binding["source"],
         queue=binding["destination"],
         routing_key=binding["routing_key"],
+        headers=tuple(sorted(headers.items())),
     )
+    return plain if plain.arguments == binding["arguments"] else None
 
 
 def _missing_binding(binding: Binding, vhost: str) -> Difference:
     path = ("bindings", vhost, "e", binding.exchange, "q", binding.queue)
     return Difference(
         kind="binding",
-        name=_arrow(binding.exchange, binding.routing_key, binding.queue),
+        name=_arrow(binding.exchange, _key(binding), binding.queue),
         problem=MISSING,
-        request=Request(method="POST", path=path, body={"routing_key": binding.routing_key}),
+        request=Request(
+            method="POST",
+            path=path,
+            body={"routing_key": binding.routing_key, "arguments": binding.arguments},
+        ),
     )
 
 
@@ -183,6 +240,11 @@ def _extra_binding(binding: Object, vhost: str, *, prune: bool) -> Difference:
         request=Request(method="DELETE", path=path) if prune else None,
         remedy=None if prune else _PRUNE,
     )
+
+
+def _key(binding: Binding) -> str:
+    headers = ", ".join(f"{name}={value}" for name, value in binding.headers)
+    return headers or binding.routing_key
 
 
 def _arrow(exchange: str, routing_key: str, destination: str) -> str:

@@ -71,18 +71,24 @@ def look_at_queue(connection: Connection, queue: str, *, limited: bool = True) -
 
 
 def _begin_again(channel: Channel, queue: str, message: Message) -> None:
-    kept = {name: value for name, value in message.headers.items() if name not in _COUNTS}
+    copy = renewed(message)
+    # A queue that is full takes no copy: then the message is returned as the others are.
+    with suppress(MessageNacked):
+        channel.basic_publish(copy, routing_key=queue, mandatory=True, confirm_timeout=15)
+        channel.basic_ack(message.delivery_tag)
+
+
+def renewed(message: Message) -> Message:
+    """Return a message as it is, but for what the broker counts, and so for who published it."""
+    headers = message.headers or {}
+    kept = {name: value for name, value in headers.items() if name not in _COUNTS}
     # The broker takes no `user_id` but the publisher's.
     others = {
         name: value
         for name, value in message.properties.items()
         if name not in ("application_headers", "user_id")
     }
-    copy = Message(message.body, application_headers=kept, **others)
-    # A queue that is full takes no copy: then the message is returned as the others are.
-    with suppress(MessageNacked):
-        channel.basic_publish(copy, routing_key=queue, mandatory=True, confirm_timeout=15)
-        channel.basic_ack(message.delivery_tag)
+    return Message(message.body, application_headers=kept, **others)
 
 
 def look_at_stream(connection: Connection, stream: str, *, now: datetime) -> Look:

@@ -1,4 +1,4 @@
-"""Process: sends the recorded mails, and removes the service's old rows."""
+"""Process: sends the recorded mails, removes the service's old rows, and catches up."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,9 @@ from prometheus_client.core import Metric
 from sqlalchemy.orm import Session
 
 from common import db
+from common.catch_up import CatchUp
 from common.kombu_topology import NOTIFICATION
+from common.overflow import read_overflow
 from common.retention import read_ages
 from common.ticker import Tick, make_ticker
 from notification_worker import address
@@ -29,11 +31,13 @@ def start(settings: MailerSettings) -> Tick:
         operator=settings.operator,
         max_attempts=settings.mail_max_attempts,
     )
-    return retention(settings).beside(delivery.deliver)
+    deliver = retention(settings).beside(delivery.deliver)
+    return CatchUp.from_settings(NOTIFICATION, settings).beside(deliver)
 
 
 def _read(session: Session) -> Iterator[Metric]:
     yield from read_mails(session)
+    yield from read_overflow(session)
     yield from read_ages(session, KEPT)
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from common.kombu_topology import STREAM_AGE, Service
+from common.past_event import PastEvent
 from common.publisher import CONFIRM_TIMEOUT
 from common.stream import Entry, Start, Stream, watermark
 from console.actions import topology
@@ -20,7 +21,6 @@ from console.broker_connection import connected
 from console.copies import Copies
 from console.difference import Difference
 from console.errors import ActionError
-from console.past_event import PastEvent
 from console.settings import TopologySettings
 
 #: The broker user that may read the stream and write to queues.
@@ -75,7 +75,7 @@ def subscribe(
         history = progress.end = _watermark(writing)
         _bind(settings, changed)
         settled = time.monotonic() + SETTLED
-        copies = Copies(writing, service)
+        copies = Copies(writing, service.queue)
         with closing(Stream(reading, start, prefetch=BATCH)) as stream:
             # The present goes on meanwhile: the end is known only when all is settled.
             while time.monotonic() < settled:

@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from common.kombu_topology import ONLOOKER_QUEUE, Topology, topology
+from common.kombu_topology import CONSUMERS, ONLOOKER_QUEUE, Service, Topology, topology
 from console import difference, replicas, rights
 from console.broker_state import BrokerState
 from console.difference import MISSING, Difference, Request
 from console.errors import ActionError
 from console.management import Management
+from console.replacement import replace
 from console.settings import TopologySettings
 
 #: What RabbitMQ and Celery create for themselves; the default exchange has no name.
@@ -44,7 +45,8 @@ def apply(settings: TopologySettings, *, prune: bool = False) -> Iterator[Differ
     """Make the broker as the code says; yields each difference after its removal.
 
     Those with a `remedy` are yielded too and left as they are: what holds messages is never
-    deleted, nor, without `prune`, a binding that may be another release's. Raises `ActionError`;
+    deleted, nor, without `prune`, a binding that may be another release's. A queue that is replaced
+    was emptied into another one before. Raises `ActionError`;
     what was changed until then stays, and the next run goes on.
     """
     with Management(settings) as broker:
@@ -54,7 +56,20 @@ def apply(settings: TopologySettings, *, prune: bool = False) -> Iterator[Differ
             missing = Difference(kind="vhost", name=broker.vhost, problem=MISSING, request=request)
             yield _remove(broker, missing)
         for found in _plan(settings, broker, prune=prune).differences:
-            yield _remove(broker, found)
+            if found.replaces:
+                yield _replace(settings, broker, found.replaces, found)
+            else:
+                yield _remove(broker, found)
+
+
+def _replace(
+    settings: TopologySettings, broker: Management, service: Service, found: Difference
+) -> Difference:
+    wanted = topology(retry_tiers=settings.retry_tiers)
+    (queue,) = (queue for queue in wanted.queues if queue.name == service.queue)
+    bindings = [binding for binding in wanted.bindings if binding.queue == service.queue]
+    replace(settings, broker, service, queue, bindings)
+    return found
 
 
 def _remove(broker: Management, found: Difference) -> Difference:
@@ -97,7 +112,7 @@ def _plan(settings: TopologySettings, broker: Management, *, prune: bool = False
 def _unmanaged(wanted: Topology, state: BrokerState, *, deployer: str) -> Iterator[str]:
     known = {
         "exchange": {exchange.name for exchange in wanted.exchanges},
-        "queue": {queue.name for queue in wanted.queues},
+        "queue": {queue.name for queue in wanted.queues} | {s.spare_queue for s in CONSUMERS},
         "user": {user.name for user in wanted.users} | {deployer, "guest"},
     }
     actual = {"exchange": state.exchanges, "queue": state.queues, "user": state.permissions}

@@ -40,8 +40,9 @@ def apply(ctx: click.Context, *, prune: bool) -> None:
     """Make the broker as the code says; exit with 2 if something is left to you.
 
     Prints a line for each change. Running it again changes nothing. It deletes the user guest, but
-    never a queue or an exchange. A binding that the code does not know may be a newer release's:
-    without --prune it stays, and is no reason for the exit status.
+    never a queue or an exchange. A service's queue with other arguments is replaced, and its
+    messages are kept. A binding that the code does not know may be a newer release's: without
+    --prune it stays, and is no reason for the exit status.
     """
     left = 0
     found: Difference | None = None

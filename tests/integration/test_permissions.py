@@ -102,6 +102,9 @@ def allowed() -> dict[str, set[Operation]]:
         table[service.name] = says | retries | tells | hears | ticks
     # It reads the past. Nothing takes a message out of a stream: neither get nor purge are there.
     table["analytics"].add(("consume", STREAM))
+    # These take from it what their queues dropped, which a marker tells.
+    for name in ("notification", "fraud"):
+        table[name] |= {("consume", STREAM), *read(f"{name}.overflow")}
     return table
 
 

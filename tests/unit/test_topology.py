@@ -25,6 +25,7 @@ from common.kombu_topology import (
     EVENTS,
     FRAUD,
     INVENTORY,
+    MISSED,
     NOTIFICATION,
     ORDER,
     PARKED,
@@ -146,26 +147,69 @@ def test_every_binding_joins_what_exists_and_every_queue_has_one(whole: Topology
 
 
 @pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
-def test_an_event_queue_loses_nothing(whole: Topology, service: Service) -> None:
+def test_an_event_queue_has_limits_and_nothing_in_it_expires(
+    whole: Topology, service: Service
+) -> None:
     arguments = queue(whole, service.queue)
 
     assert arguments["x-queue-type"] == "quorum"
     assert arguments["x-delivery-limit"] == DELIVERY_LIMIT > 0
-    assert arguments["x-dead-letter-exchange"] == DEAD_LETTERS.name
     assert arguments["x-dead-letter-routing-key"] == service.name
-    # At-least-once dead-lettering works with reject-publish only; otherwise it is at most once.
-    assert arguments["x-dead-letter-strategy"] == "at-least-once"
-    assert arguments["x-overflow"] == "reject-publish"
     assert arguments["x-max-length"] > 0
     assert "x-message-ttl" not in arguments
     assert "x-expires" not in arguments
+
+
+@pytest.mark.parametrize("service", [ORDER, INVENTORY], ids=lambda s: s.name)
+def test_the_queue_of_an_essential_service_loses_nothing(whole: Topology, service: Service) -> None:
+    arguments = queue(whole, service.queue)
+
+    assert arguments["x-dead-letter-exchange"] == DEAD_LETTERS.name
+    # At-least-once dead-lettering works with reject-publish only; otherwise it is at most once.
+    assert arguments["x-dead-letter-strategy"] == "at-least-once"
+    assert arguments["x-overflow"] == "reject-publish"
+
+
+#: One that is added later gets the same without saying so.
+GIFTS = Service(name="gifts", package="gifts_worker", consumes=("order.created",))
+
+
+@pytest.mark.parametrize("service", [NOTIFICATION, FRAUD, GIFTS], ids=lambda s: s.name)
+def test_the_queue_of_any_other_service_refuses_nothing(service: Service) -> None:
+    # given
+    whole = topology((*SERVICES, GIFTS))
+    arguments = queue(whole, service.queue)
+    (exchange,) = (e for e in whole.exchanges if e.name == service.overflow)
+
+    # then it drops its oldest message, and a marker records it
+    assert arguments["x-overflow"] == "drop-head"
+    assert "x-dead-letter-strategy" not in arguments
+    assert arguments["x-dead-letter-exchange"] == service.overflow
+    assert exchange.type == "headers"
+    assert [b for b in whole.bindings if b.exchange == service.overflow] == [
+        Binding(
+            exchange=service.overflow,
+            queue=service.overflow,
+            headers=(("x-first-death-reason", "maxlen"),),
+        )
+    ]
+    # RabbitMQ 4 would drop a marker that a killed process took too often
+    assert queue(whole, service.overflow) == {
+        "x-queue-type": "quorum",
+        "x-max-length": 1,
+        "x-delivery-limit": UNLIMITED,
+    }
+    # and everything else goes to the parking lot, as from every other queue
+    assert exchange.arguments == {"alternate-exchange": DEAD_LETTERS.name}
+    assert (DEAD_LETTERS.name, service.name) in bindings_of(whole, service.parking_lot)
 
 
 @pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
 def test_an_event_queue_gets_exactly_what_its_service_consumes(
     whole: Topology, service: Service
 ) -> None:
-    assert bindings_of(whole, service.queue) == {(EVENTS.name, t) for t in service.hears}
+    copies = set() if service.essential else {(service.retry_exchange, MISSED)}
+    assert bindings_of(whole, service.queue) == {(EVENTS.name, t) for t in service.hears} | copies
 
 
 @pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
@@ -233,11 +277,8 @@ def test_ticks_that_wait_become_one(whole: Topology) -> None:
 
 
 def test_a_new_subscriber_changes_nothing_for_the_others(whole: Topology) -> None:
-    # given
-    gifts = Service(name="gifts", package="gifts_worker", consumes=("order.created",))
-
     # when
-    grown = topology((*SERVICES, gifts))
+    grown = topology((*SERVICES, GIFTS))
 
     # then what is new is all its own
     def names(found: Topology) -> set[Any]:
@@ -334,6 +375,7 @@ RIGHTS = {
             | ({EVENTS.name} if service.publishes else set()),
             ({service.queue} if service.consumes else set())
             | ({STREAM} if service is ANALYTICS else set())
+            | ({STREAM, service.overflow} if service in (NOTIFICATION, FRAUD) else set())
             | {service.tick_queue(tick) for tick in service.ticks},
             set(service.says),
         )
@@ -383,7 +425,7 @@ def test_no_other_module_spells_the_name_of_a_queue_or_an_exchange(whole: Topolo
     # given
     objects = {thing.name for thing in (*whole.exchanges, *whole.queues)}
     names = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, sorted(objects)))})(?![\w.])")
-    suffixes = re.compile(r"\.(queue|dlq|retry|relay|mailer|reader)(\.|$)")
+    suffixes = re.compile(r"\.(queue|dlq|retry|overflow|spare|relay|mailer|reader)(\.|$)")
 
     # when
     spelled = [

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from amqp import Message
@@ -38,6 +39,14 @@ class PastEvent:
         """When it happened, if it says so."""
         with suppress(LookupError, TypeError, ValueError):
             return datetime.fromisoformat((self.envelope or {})["time"]).astimezone(UTC)
+        return None
+
+    @property
+    def id(self) -> UUID | None:
+        """Its dedup key, if it has one."""
+        found = (self.envelope or {}).get("id") or self.entry.message.headers.get("id")
+        with suppress(ValueError):
+            return UUID(str(found))
         return None
 
     def copy(self, *, replayed: bool) -> Message:

@@ -1,0 +1,79 @@
+"""Copies of past events on one service's queue: many before the first confirm.
+
+They go to that queue only, so that no other service gets them.
+"""
+
+import time
+from collections.abc import Sequence
+
+from amqp import Message
+from kombu.connection import Connection
+
+from common.errors import OrderSystemError
+
+#: Messages that wait in the queue at most, copies or others. What comes live is behind these: some
+#: seconds of a worker's time.
+DEPTH_LIMIT = 5_000
+
+#: Seconds to wait for the confirms of one call.
+_CONFIRM_TIMEOUT = 15.0
+
+
+class CopyRefused(OrderSystemError):
+    """The broker did not take a copy."""
+
+
+class Copies:
+    """Publishes messages to the queue `queue`, by an exchange and a routing key that lead to it.
+
+    `connection` may serve nothing else. Every method raises the connection's own errors, after
+    which another one must be opened.
+    """
+
+    def __init__(
+        self, connection: Connection, queue: str, *, exchange: str = "", routing_key: str = ""
+    ) -> None:
+        self._connection = connection
+        self._queue = queue
+        self._address = {"exchange": exchange, "routing_key": routing_key or queue}
+        self._channel = connection.channel()
+        self._channel.confirm_select()
+        self._channel.events["basic_ack"].add(self._on_ack)
+        self._channel.events["basic_nack"].add(self._on_nack)
+        self._channel.events["basic_return"].add(self._on_return)
+        self._tag = 0
+        self._unconfirmed: set[int] = set()
+        self._problem: str | None = None
+
+    def put(self, messages: Sequence[Message]) -> None:
+        """Publish messages; returns when the broker has confirmed all of them.
+
+        Raises `CopyRefused` when the broker refuses one, and `TimeoutError` without an answer.
+        """
+        for message in messages:
+            self._tag += 1
+            self._unconfirmed.add(self._tag)
+            self._channel.basic_publish(message, mandatory=True, **self._address)
+        deadline = time.monotonic() + _CONFIRM_TIMEOUT
+        while self._unconfirmed and not self._problem:
+            self._connection.drain_events(timeout=max(0.001, deadline - time.monotonic()))
+        if self._problem:
+            raise CopyRefused(self._problem)
+
+    def close(self) -> None:
+        """Close the channel; the connection stays."""
+        self._channel.close()
+
+    def depth(self) -> int:
+        """Return how many messages are ready in the queue."""
+        declared = self._channel.queue_declare(self._queue, passive=True)
+        return int(declared.message_count)
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        self._unconfirmed -= {t for t in self._unconfirmed if t <= tag} if multiple else {tag}
+
+    def _on_nack(self, _tag: int, _multiple: bool) -> None:
+        self._problem = f"{self._queue} refuses messages: it is full, or has no quorum"
+
+    def _on_return(self, *_: object) -> None:
+        self._problem = f"there is no queue {self._queue}"

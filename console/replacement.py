@@ -1,0 +1,176 @@
+"""Replaces a service's queue by one with other arguments, while events keep coming.
+
+RabbitMQ changes no argument of a queue that exists. So a spare queue takes the events meanwhile:
+it is bound before the old queue is unbound, the old queue's messages are moved to it, and from it
+to the new queue. A message is acknowledged after its copy is confirmed. Whatever interrupts this,
+the next run goes on: what is in the spare queue belongs to the service's queue.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+
+from amqp import Channel, Message
+from kombu.connection import Connection
+from kombu.entity import Queue
+
+from common.copies import Copies, CopyRefused
+from common.kombu_topology import UNLIMITED, Binding, Service
+from console.broker_connection import connected
+from console.errors import ActionError
+from console.management import Management
+from console.queue_look import renewed
+from console.settings import BrokerAdminSettings
+
+#: Messages that are moved together.
+BATCH = 500
+
+#: Seconds for which consumers may keep messages of the old queue. The broker's figure for these is
+#: up to 5 seconds old, so that it must be 0 for longer.
+PATIENCE = 120.0
+SETTLED = 7.0
+
+#: Seconds to wait for the next message of a queue that should be empty.
+_SILENCE = 0.5
+
+
+class Replacement:
+    """The old queue, the spare one and the new one, all of one service."""
+
+    def __init__(
+        self,
+        broker: Management,
+        connections: tuple[Connection, Connection],
+        service: Service,
+        queue: Queue,
+        bindings: Sequence[Binding],
+    ) -> None:
+        reading, self._writing = connections
+        self._broker = broker
+        self._channel: Channel = reading.channel()
+        self._service = service
+        self._queue = queue
+        self._bindings = bindings
+
+    def begin(self) -> None:
+        """Let the spare queue take the events."""
+        self._declare(self._service.spare_queue, {"x-delivery-limit": UNLIMITED})
+        self._bind(self._service.spare_queue)
+        self._unbind(self._service.queue)
+
+    def remove_old(self) -> int:
+        """Empty the old queue and delete it; returns how many messages were deleted with it.
+
+        These came back from a retry tier in that very moment. Raises `ActionError` when consumers
+        do not let go of their messages; all is then as before.
+        """
+        if not self._is_settled():
+            self._bind(self._service.queue)
+            self._unbind(self._service.spare_queue)
+            self._empty_spare()
+            raise ActionError(
+                f"consumers keep messages of {self._service.queue}: stop them and apply again"
+            )
+        return int(self._channel.queue_delete(self._service.queue))
+
+    def finish(self) -> None:
+        """Declare the new queue and move the spare one's messages to it."""
+        self._declare(self._service.queue, self._queue.queue_arguments)  # type: ignore[attr-defined]
+        self._bind(self._service.queue)
+        self._unbind(self._service.spare_queue)
+        self._empty_spare()
+
+    def record_drop(self) -> None:
+        """Let the service read the stream again."""
+        marker = Message("", message_id="replacement", delivery_mode=2)
+        Copies(self._writing, self._service.overflow).put([marker])
+
+    def _is_settled(self) -> bool:
+        busy_at = changed_at = time.monotonic()
+        while (now := time.monotonic()) - changed_at < PATIENCE:
+            moved = self._move(self._service.queue, self._service.spare_queue)
+            found = self._broker.get("queues", self._broker.vhost, self._service.queue)
+            if moved:
+                changed_at = now
+            # A figure that is not there is not 0.
+            if moved or found.get("messages_unacknowledged") != 0:
+                busy_at = now
+            elif now - busy_at > SETTLED:
+                return True
+        return False
+
+    def _empty_spare(self) -> None:
+        while self._move(self._service.spare_queue, self._service.queue):
+            pass
+        self._channel.queue_delete(self._service.spare_queue)
+
+    def _move(self, source: str, target: str) -> int:
+        copies = Copies(self._writing, target)
+        moved = 0
+        arrived = deque[Message]()
+        self._channel.basic_qos(0, BATCH, False)
+        consumer = self._channel.basic_consume(source, callback=arrived.append)
+        while self._arrives(arrived):
+            moved += self._put(copies, arrived)
+        # What arrived while the consumer was cancelled would stay with this channel.
+        self._channel.basic_cancel(consumer)
+        moved += self._put(copies, arrived)
+        copies.close()
+        return moved
+
+    def _arrives(self, arrived: deque[Message]) -> bool:
+        with suppress(TimeoutError):
+            while len(arrived) < BATCH:
+                self._channel.connection.drain_events(timeout=_SILENCE)
+        return bool(arrived)
+
+    def _put(self, copies: Copies, arrived: deque[Message]) -> int:
+        messages = list(arrived)
+        arrived.clear()
+        if messages:
+            copies.put([renewed(message) for message in messages])
+            self._channel.basic_ack(messages[-1].delivery_tag, multiple=True)
+        return len(messages)
+
+    def _declare(self, name: str, arguments: dict[str, object]) -> None:
+        self._channel.queue_declare(
+            name,
+            durable=True,
+            auto_delete=False,
+            arguments={"x-queue-type": "quorum"} | arguments,
+        )
+
+    def _bind(self, queue: str) -> None:
+        for binding in self._bindings:
+            self._channel.queue_bind(queue, binding.exchange, binding.routing_key)
+
+    def _unbind(self, queue: str) -> None:
+        for binding in self._bindings:
+            self._channel.queue_unbind(queue, binding.exchange, binding.routing_key)
+
+
+def replace(
+    settings: BrokerAdminSettings,
+    broker: Management,
+    service: Service,
+    queue: Queue,
+    bindings: Sequence[Binding],
+) -> None:
+    """Make a service's queue as `queue` is, with `bindings`, and keep its messages.
+
+    Raises `ActionError`; run again, it goes on.
+    """
+    actual = {found["name"]: found for found in broker.get("queues", broker.vhost)}
+    wanted = queue.queue_arguments  # type: ignore[attr-defined]
+    with connected(settings) as reading, connected(settings) as writing:
+        replacement = Replacement(broker, (reading, writing), service, queue, bindings)
+        try:
+            old = actual.get(service.queue)
+            if old is not None and old["arguments"] != wanted:
+                replacement.begin()
+                if replacement.remove_old():
+                    replacement.record_drop()
+            replacement.finish()
+        except CopyRefused as error:
+            raise ActionError(str(error)) from None
