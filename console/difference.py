@@ -25,9 +25,8 @@ MISSING = "missing"
 UNKNOWN = "not in the code"
 
 _PRUNE = "orderctl topology apply --prune removes it, if no other release needs it"
-#: By the names of their queues, services whose queues can be replaced: should a message be lost,
-#: these take it from the stream.
-_REPLACEABLE = {service.queue: service for service in CONSUMERS if service.can_overflow}
+#: By the names of their queues, services whose queues can be replaced.
+_REPLACEABLE = {service.queue: service for service in CONSUMERS}
 _SPARE = {service.spare_queue for service in _REPLACEABLE.values()}
 
 

@@ -81,8 +81,17 @@ class Replacement:
         self._unbind(self._service.spare_queue)
         self._empty_spare()
 
-    def record_drop(self) -> None:
-        """Let the service read the stream again."""
+    def recover(self, lost: int) -> None:
+        """Let a service that can overflow read the stream again.
+
+        Raises `ActionError` for another one: its events must be sent again from their outboxes.
+        """
+        if not self._service.can_overflow:
+            raise ActionError(
+                f"{lost} messages came back from a retry tier while {self._service.queue} was"
+                " replaced, and are gone: send the last hour's events again, as after a loss of"
+                " the broker's data"
+            )
         marker = Message("", message_id="replacement", delivery_mode=2)
         Copies(self._writing, self._service.overflow).put([marker])
 
@@ -166,11 +175,12 @@ def replace(
     with connected(settings) as reading, connected(settings) as writing:
         replacement = Replacement(broker, (reading, writing), service, queue, bindings)
         try:
-            old = actual.get(service.queue)
+            lost, old = 0, actual.get(service.queue)
             if old is not None and old["arguments"] != wanted:
                 replacement.begin()
-                if replacement.remove_old():
-                    replacement.record_drop()
+                lost = replacement.remove_old()
             replacement.finish()
+            if lost:
+                replacement.recover(lost)
         except CopyRefused as error:
             raise ActionError(str(error)) from None

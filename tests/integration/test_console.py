@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, insert, pool, text
 from werkzeug.test import TestResponse
 
 from analytics_worker.models import MinuteRow, PositionRow, SkippedRow, SkuMinuteRow
+from common.cause import Cause, Verdict
 from common.failure import Failure
 from common.kombu_topology import ANALYTICS, CONSUMERS, ORDER
 from common.outbox import outbox
@@ -100,7 +101,9 @@ def secret(servers: Infrastructure, name: str) -> str:
 
 def park(channel: Channel, event_id: str, reason: str = "no way", **event: Any) -> None:
     """Park a message for the inventory, as the consumer runtime does."""
-    failure = Failure.of(ValueError(reason), service="inventory", release="r1", headers={})
+    failure = Failure.of(
+        Cause(Verdict.RETRY, "ValueError", reason), service="inventory", release="r1", headers={}
+    )
     headers = {"task": "order.created", "id": event_id, "retries": 5} | failure.to_headers()
     body = json.dumps([[], {"event": {"subject": "an-order"} | event}, {}]).encode()
     message = Message(body, application_headers=headers, message_id=event_id, type="order.created")

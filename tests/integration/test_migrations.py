@@ -21,6 +21,7 @@ from common import db, migrations
 from common.inbox import inbox
 from common.kombu_topology import SERVICES
 from common.outbox import outbox, relay_state
+from common.overflow import overflow
 from common.suspects import suspects
 from tests.support.databases import TestDatabase
 
@@ -34,8 +35,11 @@ PACKAGES = {service.name: service.package for service in SERVICES}
 TABLES: dict[str, tuple[MetaData, list[Table]]] = {
     "order": (order_app.models.Base.metadata, [outbox, inbox, relay_state, suspects]),
     "inventory": (inventory_worker.models.Base.metadata, [outbox, inbox, relay_state, suspects]),
-    "notification": (notification_worker.models.Base.metadata, [inbox, suspects]),
-    "fraud": (fraud_worker.models.Base.metadata, [outbox, inbox, relay_state, suspects]),
+    "notification": (notification_worker.models.Base.metadata, [inbox, suspects, overflow]),
+    "fraud": (
+        fraud_worker.models.Base.metadata,
+        [outbox, inbox, relay_state, suspects, overflow],
+    ),
     "analytics": (analytics_worker.models.Base.metadata, [inbox]),
 }
 

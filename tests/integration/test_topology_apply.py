@@ -13,6 +13,7 @@ from amqp import Channel, Message
 from click.testing import CliRunner, Result
 
 from common import tls
+from common.cause import Cause, Verdict
 from common.failure import Failure
 from common.kombu_topology import DELIVERY_LIMIT, SERVICES, topology
 from common.settings import SettingsError
@@ -323,7 +324,9 @@ def channel(vhost: Any, applied: dict[str, str]) -> Iterator[Channel]:
 
 def park(channel: Channel, event_id: str, *, time: Any = None, **properties: Any) -> None:
     """Park a message as the consumer runtime does; its event may tell its time."""
-    failure = Failure.of(ValueError("no\nway"), service="inventory", release="r1", headers={})
+    failure = Failure.of(
+        Cause(Verdict.RETRY, "ValueError", "no\nway"), service="inventory", release="r1", headers={}
+    )
     headers = {"task": "order.created", "id": event_id, "retries": 5} | failure.to_headers()
     event = {"subject": "an-order"} | ({"time": time} if time else {})
     body = json.dumps([[], {"event": event}, {}]).encode()
