@@ -14,7 +14,12 @@ from amqp import Message, spec
 from amqp.serialization import dumps
 
 from common import codec
+from common.errors import InvalidEvent
 from common.kombu_topology import EVENTS
+
+#: Bytes of an envelope that is published. RabbitMQ 4 takes messages of 16 MiB; beyond its limit it
+#: closes the channel.
+LARGEST_EVENT = 15_000_000
 
 #: What stands for the values that differ: no event has any of these.
 _ID = "\0" * len(str(UUID(int=0)))
@@ -57,9 +62,12 @@ class EventMessages:
     ) -> bytes:
         """Return what publishes an event to the exchange, on a channel of so many bytes a frame.
 
-        `event` is the envelope as JSON.
+        `event` is the envelope as JSON. Raises `InvalidEvent` if it is too large, and py-amqp's and
+        Python's errors for a type that no message can have.
         """
         body = codec.wrap(event.encode())
+        if len(body) > LARGEST_EVENT:
+            raise InvalidEvent(f"larger than {LARGEST_EVENT} bytes")
         properties = (
             self._properties(event_type, traceparent is not None)
             .replace(_ID.encode(), str(event_id).encode())
@@ -76,6 +84,9 @@ class EventMessages:
         return b"".join(frames)
 
     def _coded(self, event_type: str, traced: bool) -> bytes:
+        if event_type.startswith("("):
+            # Names of lanes begin so.
+            raise InvalidEvent(f"{event_type!r} is not an event type")
         message = Message(
             content_type="application/json",
             content_encoding="utf-8",

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from itertools import takewhile
+from math import inf
 from uuid import UUID
 
 from opentelemetry.trace import Span, SpanKind
@@ -34,8 +35,10 @@ class Report:
     confirmed: set[UUID] = field(default_factory=set)
     #: To why: no queue is bound to the event's type.
     returned: dict[UUID, str] = field(default_factory=dict)
-    #: A queue is full, or its replicas did not agree.
+    #: A queue is full, or its replicas did not agree in time.
     refused: set[UUID] = field(default_factory=set)
+    #: To why: no message can be made of the event.
+    invalid: dict[UUID, str] = field(default_factory=dict)
     #: Why the batch ended early, if it did.
     error: str | None = None
     #: Whether it ended because the broker objects to one of its events: a right is missing, say.
@@ -58,6 +61,8 @@ class InFlight:
         self.unconfirmed: dict[int, _Message] = {}
         #: What had no queue.
         self.returned: set[_Message] = set()
+        #: When the broker is late (`time.monotonic()`).
+        self.deadline = inf
 
     def ack(self, tag: int, multiple: bool) -> None:
         """Take in a confirm. The broker sends a return before the ack of the same message."""
@@ -68,13 +73,19 @@ class InFlight:
         """Take in that the broker did not take messages."""
         self.report.refused |= {event_id for event_id, _ in self._take(tag, multiple)}
 
+    def give_up(self) -> None:
+        """Take what is unconfirmed for refused: the broker works, and a queue of it does not."""
+        self.report.refused |= {event_id for event_id, _ in self.unconfirmed.values()}
+        self.unconfirmed.clear()
+
     def conclude(self) -> Report:
         """Return what is known of the events from what is known of their messages."""
         report = self.report
         missing = {event_id for event_id, _ in self.unconfirmed.values()}
-        report.confirmed -= missing | report.refused
-        for event_id in missing | report.refused | report.confirmed:
+        report.confirmed -= missing | report.refused | report.invalid.keys()
+        for event_id in missing | report.refused | report.confirmed | report.invalid.keys():
             report.returned.pop(event_id, None)
+        report.refused -= report.invalid.keys()
         report.unheard = frozenset(
             event_type for event_id, event_type in self.returned if event_id in report.confirmed
         )
@@ -120,5 +131,6 @@ class Spans:
             event_id = outgoing.event_id
             if event_id not in report.confirmed:
                 refused = "refused" if event_id in report.refused else report.error
-                tracing.fail(span, report.returned.get(event_id) or refused or "not confirmed")
+                reason = report.invalid.get(event_id) or report.returned.get(event_id)
+                tracing.fail(span, reason or refused or "not confirmed")
             span.end()

@@ -62,6 +62,16 @@ PAUSED = Gauge(
     "1 while this worker takes up no message because its infrastructure does not work.",
     ("reason",),
 )
+PUBLISHING_FAILED = Counter(
+    "orders_publishing_failed",
+    "Attempts to publish an event that failed: refused, returned, objected or invalid.",
+    ("type", "reason"),
+)
+LANE_OPEN = Gauge(
+    "orders_relay_lane_open",
+    "1 while events of this type wait because the broker did not take one of them.",
+    ("type",),
+)
 REMOVED = Counter("orders_rows_removed", "Old rows that this process has removed.", ("table",))
 RETENTION = Gauge(
     "orders_retention_seconds", "Age from which this process removes a row.", ("table",)

@@ -46,7 +46,21 @@ outbox = Table(
         Text,
         comment="Why the broker returned it last; null once it is sent.",
     ),
-    # Unsent rows only: claiming costs the same with ten or ten million sent rows.
+    Column(
+        "attempts",
+        SmallInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Attempts to publish it that failed.",
+    ),
+    Column(
+        "waits_for",
+        Text,
+        comment="Null: its turn. An event type: the queues of that type. Else in parentheses.",
+    ),
+    # Sorted by the lane first: new events are one range of it, whatever else waits.
+    Index("ix_outbox_lane", "waits_for", "id", postgresql_where=text("sent_at IS NULL")),
+    # For the release before this one, whose relay claims by it.
     Index("ix_outbox_unsent", "next_attempt_at", "id", postgresql_where=text("sent_at IS NULL")),
     # For the earlier events of an order, and its timeline.
     Index("ix_outbox_subject", "subject"),

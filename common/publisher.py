@@ -4,41 +4,54 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 from typing import Any, Protocol
-from uuid import UUID
 
-from amqp import Channel, Message
+from amqp.exceptions import IrrecoverableConnectionError
 from kombu.connection import Connection
 
 from common import guarded_frames
+from common.confirm_channel import ConfirmChannel
 from common.event_message import EventMessages
 from common.in_flight import InFlight, Outgoing, Report
 
 log = logging.getLogger(__name__)
 
 #: Seconds until all confirms of one batch must have arrived. A healthy broker takes milliseconds;
-#: one with a memory or disk alarm, or without a quorum, takes for ever.
+#: a queue without a quorum takes for ever.
 CONFIRM_TIMEOUT = 10.0
-
-#: Bytes that leave together: some fifty events.
-_PIECE = 32 * 1024
 
 
 class Publisher(Protocol):
     """Puts events on the exchange and tells what became of each."""
 
-    def send(self, batch: Iterable[Outgoing]) -> InFlight:
-        """Publish in this order, wait for nothing, never raise for the broker's state."""
+    def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
+        """Publish in this order, wait for nothing, never raise for the broker's state.
 
-    def settle(self, in_flight: InFlight) -> Report:
-        """Wait for the confirms of what was sent, never raise for the broker's state."""
+        What goes `aside` has a channel of its own: what becomes of it does not touch the others.
+        """
+
+    def settle(self, in_flight: InFlight, until: float = inf) -> Report | None:
+        """Wait for the confirms of what was sent, never raise for the broker's state.
+
+        Returns None if some are missing at `until` (`time.monotonic()`), or as soon as the broker
+        takes no messages for lack of memory or disk: they come when it does again.
+        """
+
+    def ready(self, until: float) -> bool:
+        """Wait while the broker takes no messages; returns whether it does at `until`."""
 
     def heartbeat(self) -> None:
         """Keep an idle connection alive."""
 
 
 class ConfirmingPublisher:
-    """A `Publisher` over one connection, opened at first use and anew after every error."""
+    """A `Publisher` over one connection, opened at first use and anew after every error.
+
+    An event that the broker objects to costs its channel only. While the broker takes no messages
+    the connection stays: it reads nothing from a connection then, its end neither, so that each
+    further one would stay as well.
+    """
 
     def __init__(
         self, url: str, *, tls: dict[str, Any], service: str, user: str, heartbeat: int
@@ -55,148 +68,152 @@ class ConfirmingPublisher:
             },
         )
         self._messages = EventMessages(service, user)
-        self._channel: _ConfirmChannel | None = None
+        #: By whether it is for what goes aside.
+        self._channels: dict[bool, ConfirmChannel] = {}
+        self._is_blocked = False
 
     def publish(self, batch: Iterable[Outgoing]) -> Report:
         """Publish in this order, wait for the confirms, never raise for the broker's state."""
-        return self.settle(self.send(batch))
+        in_flight = self.send(batch)
+        while (report := self.settle(in_flight)) is None:
+            self.ready(inf)
+        return report
 
-    def send(self, batch: Iterable[Outgoing]) -> InFlight:
+    def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
         """Publish in this order, wait for nothing, never raise for the broker's state."""
         in_flight = InFlight()
         with self._failing(in_flight):
-            channel = self._open()
+            channel = self._open(aside)
             channel.in_flight.append(in_flight)
+            in_flight.deadline = time.monotonic() + CONFIRM_TIMEOUT
             for outgoing in batch:
                 channel.send(in_flight, outgoing)
             channel.flush()
         return in_flight
 
-    def settle(self, in_flight: InFlight) -> Report:
+    def settle(self, in_flight: InFlight, until: float = inf) -> Report | None:
         """Wait for the confirms of what was sent, never raise for the broker's state."""
         with self._failing(in_flight):
-            if self._channel and not in_flight.report.error:
-                self._channel.wait(in_flight, CONFIRM_TIMEOUT)
+            if in_flight.unconfirmed and not in_flight.report.error:
+                self._await(in_flight, until)
+        if in_flight.unconfirmed and not in_flight.report.error:
+            return None
+        for channel in self._channels.values():
+            channel.forget(in_flight)
         return in_flight.conclude()
+
+    def ready(self, until: float) -> bool:
+        """Wait while the broker takes no messages; returns whether it does at `until`."""
+        while self._is_blocked and (left := until - time.monotonic()) > 0:
+            self._listen(min(1.0, left))
+        return not self._is_blocked
 
     def heartbeat(self) -> None:
         """Show the broker a sign of life; call it about once a second while idle."""
-        try:
-            if self._channel:
-                # The broker's own signs count once they are read, and nothing else is while idle.
-                with suppress(TimeoutError):
-                    self._connection.drain_events(timeout=0)
-                self._connection.heartbeat_check(rate=2)
-        except (*self._connection.connection_errors, *self._connection.channel_errors):
-            self.close()
+        self._listen(0)
 
     def close(self) -> None:
         """Close the connection; the next publish opens another."""
-        self._channel = None
+        self._channels.clear()
+        self._is_blocked = False
         with suppress(Exception):
             self._connection.collect(socket_timeout=1)
 
+    def _listen(self, seconds: float) -> None:
+        # The broker's own signs of life count once they are read.
+        if self._channels:
+            with self._failing():
+                with suppress(TimeoutError):
+                    self._connection.drain_events(timeout=seconds)
+                self._connection.heartbeat_check(rate=2)
+
+    def _await(self, in_flight: InFlight, until: float) -> None:
+        while in_flight.unconfirmed and not in_flight.report.error:
+            now = time.monotonic()
+            if self._is_blocked:
+                in_flight.deadline = now + CONFIRM_TIMEOUT
+                return
+            if now >= in_flight.deadline:
+                # A broker that opens a channel works; one of its queues does not.
+                self._replace(in_flight)
+                in_flight.give_up()
+                return
+            if now >= until:
+                return
+            for channel in self._channels.values():
+                channel.flush()
+            with suppress(TimeoutError):
+                self._connection.drain_events(timeout=min(until, in_flight.deadline) - now)
+
+    def _replace(self, in_flight: InFlight) -> None:
+        for aside, channel in list(self._channels.items()):
+            if in_flight in channel.in_flight:
+                # Opened before the other is closed, so that confirms are heard meanwhile.
+                self._channels[aside] = self._new_channel()
+                channel.close()
+                for late in channel.in_flight:
+                    late.give_up()
+
+    def _open(self, aside: bool) -> ConfirmChannel:
+        channel = self._channels.get(aside)
+        if channel and channel.has_refused and not channel.objection:
+            self._renew(aside, channel)
+            channel = self._channels.get(aside)
+        if channel is None or channel.objection:
+            self._connect()
+            channel = self._channels[aside] = self._new_channel()
+        return channel
+
+    def _renew(self, aside: bool, channel: ConfirmChannel) -> None:
+        # Another channel does not help a full queue. But one whose first message came while a
+        # queue's leader had died refuses all that follow, until that node is back.
+        for in_flight in list(channel.in_flight):
+            self._await(in_flight, inf)
+        is_idle = not any(in_flight.unconfirmed for in_flight in channel.in_flight)
+        if is_idle and self._channels.get(aside) is channel:
+            channel.close()
+            del self._channels[aside]
+
+    def _connect(self) -> None:
+        if self._connection.connected:
+            return
+        # Once: `connect()` would sleep for two seconds and try again, beyond the tick's end.
+        try:
+            self._connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
+        except Exception:
+            # The next attempt is at the next node, if there are several.
+            self._connection.maybe_switch_next()
+            raise
+        connected = self._connection.connection
+        connected.on_blocked, connected.on_unblocked = self._on_blocked, self._on_unblocked
+
+    def _new_channel(self) -> ConfirmChannel:
+        return ConfirmChannel(self._connection.connection, self._messages, self._has_room)
+
+    def _has_room(self) -> bool:
+        return not self._is_blocked
+
+    def _on_blocked(self, _reason: str) -> None:
+        self._is_blocked = True
+        log.warning("publishing paused: the broker is short of memory or disk")
+
+    def _on_unblocked(self) -> None:
+        self._is_blocked = False
+        log.info("publishing resumed")
+
     @contextmanager
-    def _failing(self, in_flight: InFlight) -> Iterator[None]:
+    def _failing(self, in_flight: InFlight | None = None) -> Iterator[None]:
+        connection = self._connection
         try:
             yield
-        except (*self._connection.connection_errors, *self._connection.channel_errors) as error:
-            channel = self._channel
-            objected = channel and isinstance(error, self._connection.channel_errors)
+        # py-amqp raises AttributeError where a connection ended a moment ago.
+        except (*connection.connection_errors, *connection.channel_errors, AttributeError) as error:
             # What else is on its way shares its end.
-            for lost in (in_flight, *(channel.in_flight if channel else ())):
+            on_way = [each for channel in self._channels.values() for each in channel.in_flight]
+            for lost in {id(each): each for each in (*on_way, in_flight) if each}.values():
                 lost.report.error = f"{type(error).__name__}: {error}"
-                lost.report.objected = bool(objected)
+                lost.report.objected = bool(
+                    lost.unconfirmed and isinstance(error, IrrecoverableConnectionError)
+                )
             # After any error the confirms that are still to come could be taken for later ones.
             self.close()
-
-    def _open(self) -> "_ConfirmChannel":
-        if self._channel and self._channel.refused:
-            # Another channel does not help a full queue. But one whose first message came while a
-            # queue's leader had died refuses all that follow, until that node is back.
-            self._channel.finish(CONFIRM_TIMEOUT)
-            self._channel = None
-        if self._channel is None:
-            # Once: `connect()` would sleep for two seconds and try again, beyond the tick's end.
-            try:
-                self._connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
-            except Exception:
-                # The next attempt is at the next node, if there are several.
-                self._connection.maybe_switch_next()
-                raise
-            self._channel = _ConfirmChannel(self._connection, self._messages)
-        return self._channel
-
-
-class _ConfirmChannel:
-    """A channel in confirm mode, and the batches that its delivery tags stand for."""
-
-    def __init__(self, connection: Connection, messages: EventMessages) -> None:
-        self._connection = connection
-        self._messages = messages
-        self._channel: Channel = connection.channel()
-        self._channel.confirm_select()
-        self._frame_max: int = connection.connection.frame_max
-        self._piece = bytearray()
-        self._tag = 0
-        #: The oldest first; the last one is the one that is sent.
-        self.in_flight: list[InFlight] = []
-        #: Whether the broker did not take a message.
-        self.refused = False
-        self._channel.events["basic_ack"].add(self._on_ack)
-        self._channel.events["basic_nack"].add(self._on_nack)
-        self._channel.events["basic_return"].add(self._on_return)
-
-    def send(self, in_flight: InFlight, outgoing: Outgoing) -> None:
-        """Publish a message, which leaves with the next ones, or by `flush`."""
-        self._piece += self._messages.frames(
-            outgoing.event_id,
-            outgoing.type,
-            outgoing.event,
-            in_flight.spans.begin(outgoing),
-            channel=self._channel.channel_id,
-            frame_max=self._frame_max,
-        )
-        self._tag += 1
-        in_flight.unconfirmed[self._tag] = (outgoing.event_id, outgoing.type)
-        if len(self._piece) >= _PIECE:
-            self.flush()
-
-    def flush(self) -> None:
-        """Let the rest leave.
-
-        Not all at once: the broker works on the first piece while the next one is made. Nor each
-        message by itself: each write has its price in TLS and kernel.
-        """
-        piece, self._piece = bytes(self._piece), bytearray()
-        self._connection.connection.transport.write(piece)
-
-    def wait(self, in_flight: InFlight, timeout: float) -> None:
-        """Take in confirms until none is missing; raises `TimeoutError` after `timeout` seconds."""
-        deadline = time.monotonic() + timeout
-        while in_flight.unconfirmed:
-            self._connection.drain_events(timeout=max(0.001, deadline - time.monotonic()))
-        if in_flight in self.in_flight:
-            self.in_flight.remove(in_flight)
-
-    def finish(self, timeout: float) -> None:
-        """Wait for what is on its way, and give the channel up, but not its connection."""
-        for in_flight in list(self.in_flight):
-            self.wait(in_flight, timeout)
-        self._channel.close()
-
-    def _on_ack(self, tag: int, multiple: bool) -> None:
-        for in_flight in self.in_flight:
-            in_flight.ack(tag, multiple)
-
-    def _on_nack(self, tag: int, multiple: bool) -> None:
-        self.refused = True
-        for in_flight in self.in_flight:
-            in_flight.nack(tag, multiple)
-
-    def _on_return(self, error: Exception, exchange: str, key: str, message: Message) -> None:
-        event_id = UUID(message.properties["message_id"])
-        for in_flight in self.in_flight:
-            if (event_id, key) in in_flight.unconfirmed.values():
-                in_flight.returned.add((event_id, key))
-                in_flight.report.returned[event_id] = f"{exchange} has no queue for {key}"

@@ -1,31 +1,31 @@
 """The relay: takes events from the outbox to the exchange, each at least once, in order per order.
 
-A tick starts a drain, which runs until the next tick is due; several relays may run. It looks for
-events while they come, and sleeps until the outbox's doorbell rings when none came for a while.
+A drain runs until its end, and several relays may run. It looks for events while they come, and
+sleeps until the outbox's doorbell rings when none came for a while. What the broker does not take
+waits in lanes, and is tried again beside the others.
 """
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any
 
-import msgspec
-from sqlalchemy import Row, func
+from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
-from common import codec, db, metrics, tls
-from common.conversion import convert
+from common import db, tls
+from common.aside import Aside
+from common.batches import Batch, Batches
 from common.db import Sessions, transaction
-from common.in_flight import InFlight, Outgoing, Report
+from common.in_flight import Report
 from common.kombu_topology import Service
+from common.lanes import Lanes, delay
 from common.outbox import relay_state
+from common.outcomes import Outcomes
 from common.publisher import ConfirmingPublisher, Publisher
 from common.settings import ServiceSettings, broker_url
-from common.unsent import Rows, Unsent
-from common.versions import versions
+from common.unsent import Claim, Start, Unsent
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +38,20 @@ LONGEST_GATHERING = 0.02
 #: such batches are on their way.
 BATCH = 500
 
-#: Seconds until the broker is asked again about an event that it returned or refused.
-UNROUTABLE_DELAY = 5.0
-REFUSED_DELAY = 1.0
-
-#: Seconds to wait when the broker did not answer.
-BROKER_DELAY = 1.0
+#: Seconds to wait at most when the broker is away. Each relay has one connection to open.
+BROKER_DELAY = 10.0
 
 #: Seconds until a relay looks again whether another one still drains the outbox.
 HELD_DELAY = 0.025
+
+#: Seconds to wait for the confirms of what goes aside, while nothing else is to be done.
+ASIDE_WAIT = 0.02
+
+#: Seconds to wait for the confirms of what went aside, while nothing else is to be done.
+ASIDE_WAIT = 0.02
+
+#: Seconds for which a drain that ends waits for the confirms of what went aside.
+LAST_WAIT = 0.1
 
 #: PostgreSQL's parameters for the relay's sessions.
 SESSION = MappingProxyType(
@@ -56,6 +61,10 @@ SESSION = MappingProxyType(
         "synchronous_commit": "off",
         # A relay that hangs, or whose machine has gone, must not keep the lock for ever.
         "idle_session_timeout": "60s",
+        # Every statement reads a range of an index: whatever the last ANALYZE has seen.
+        "enable_seqscan": "off",
+        "enable_bitmapscan": "off",
+        "jit": "off",
     }
 )
 
@@ -69,10 +78,17 @@ class Relay:
         """`sent_as` are the versions in which a fact goes out, if not in the one that it is in."""
         self._sessions = sessions
         self._publisher = publisher
-        self._sent_as = {version: tuple(sent_as) for t in sent_as for version in versions(t)}
-        self._broker_error: str | None = None
-        self._batch = BATCH
-        self._unheard: frozenset[str] = frozenset()
+        self._batches = Batches(publisher, sent_as)
+        #: Events that the next batch may have.
+        self._limit = BATCH
+        #: What is on its way, the oldest first: two batches at most.
+        self._on_way: list[Batch] = []
+        self._lanes = Lanes()
+        self._outcomes = Outcomes(self._lanes)
+        self._aside = Aside(self._batches, self._lanes, self._outcomes)
+        self._start = Start()
+        #: Attempts in a row that found no broker, and when the next one is.
+        self._absences, self._next_attempt = 0, 0.0
 
     @classmethod
     def from_settings(
@@ -93,141 +109,112 @@ class Relay:
         try:
             self._publisher.heartbeat()
             self._record_state()
-            with Unsent.of(self._sessions) as unsent:
+            # Without the lock: another relay may have a way to the broker.
+            time.sleep(max(0.0, min(self._next_attempt, until) - time.monotonic()))
+            with Unsent.of(self._sessions, self._start) as unsent:
                 while time.monotonic() < until and not unsent.hold():
                     time.sleep(HELD_DELAY)
-                self._drain(unsent, until)
+                if time.monotonic() < until:
+                    self._drain(unsent, until)
         except DBAPIError as error:
-            # The next tick tries again; what was confirmed but not marked is sent twice.
+            # The next drain tries again; what was confirmed but not marked is sent twice.
             log.error("the database failed the relay", extra={"reason": str(error.orig).strip()})
+            self._start.reset()
 
     def relay_once(self) -> int:
         """Publish one batch and mark what the broker confirmed; returns how many it confirmed."""
         with Unsent.of(self._sessions) as unsent:
-            batch = self._send(unsent, None) if unsent.hold() else None
-            return self._settle(unsent, batch) if batch else 0
+            if unsent.hold():
+                self._send(unsent)
+            return self._settle(unsent, keep=0)
 
     def _drain(self, unsent: Unsent, until: float) -> None:
-        ahead: _Batch | None = None
-        try:
-            while (now := time.monotonic()) < until:
-                batch = self._send(unsent, ahead)
-                if ahead:
-                    sent_before, ahead = ahead, None
-                    self._settle(unsent, sent_before)
-                if batch and batch.is_full and not batch.in_flight.report.error:
-                    # The broker works on this one while the next one is claimed and sent.
-                    ahead = batch
-                elif batch and (sent := self._settle(unsent, batch)):
-                    self._gather(sent, now, until)
-                elif self._broker_error:
-                    unsent.write()
-                    time.sleep(min(BROKER_DELAY, until - now))
-                else:
-                    unsent.sleep(until - now)
-        finally:
-            if ahead:
-                self._settle(unsent, ahead)
+        now = time.monotonic()
+        for name, seconds in unsent.lanes().items():
+            self._lanes.open(name, now + seconds)
+        while now < until and self._is_ready(until):
+            self._aside.advance(unsent)
+            claim = self._send(unsent)
+            # While the broker works on a full batch, the next one is claimed and sent.
+            is_ahead = bool(claim.rows) and claim.read == BATCH
+            confirmed = self._settle(unsent, keep=int(is_ahead))
+            if self._is_away():
+                break
+            if claim.rows and confirmed and not is_ahead:
+                self._gather(confirmed, now, until)
+            elif not (is_ahead or confirmed or claim.held):
+                self._rest(unsent, until)
+            now = time.monotonic()
+        self._settle(unsent, keep=0)
+        self._aside.settle(unsent, time.monotonic() + LAST_WAIT)
 
-    def _send(self, unsent: Unsent, ahead: "_Batch | None") -> "_Batch | None":
+    def _is_ready(self, until: float) -> bool:
+        if self._publisher.ready(until):
+            return True
+        self._outcomes.note("the broker is short of memory or disk")
+        return False
+
+    def _is_away(self) -> bool:
+        return self._next_attempt > time.monotonic()
+
+    def _send(self, unsent: Unsent) -> Claim:
         began = time.monotonic()
-        rows = unsent.claim(self._batch, but=ahead.rows if ahead else ())
-        if not rows:
-            self._broker_error = None
-            return None
-        in_flight = self._publisher.send(
-            [message for row in rows for message in self._messages(row)]
-        )
-        return _Batch(rows, in_flight, began)
+        on_way = [row.id for batch in self._on_way for row in batch.rows]
+        claim = unsent.claim(self._limit, but=on_way, aside=self._lanes)
+        self._lanes.extend(claim.held, began)
+        if claim.rows:
+            self._on_way.append(self._batches.send(claim.rows, began))
+        elif not on_way:
+            self._outcomes.note(None)
+        return claim
 
-    def _settle(self, unsent: Unsent, batch: "_Batch") -> int:
+    def _settle(self, unsent: Unsent, *, keep: int) -> int:
         # Nothing is marked before its confirm: a relay that dies in between sends again, and the
         # inboxes drop the second copy.
-        rows, report = batch.rows, self._publisher.settle(batch.in_flight)
-        self._isolate(rows, report)
-        _mark(unsent, rows, report)
-        _observe(rows, report, time.monotonic() - batch.began)
-        self._note(rows, report)
-        return len(report.confirmed)
+        confirmed = 0
+        while len(self._on_way) > keep:
+            report = self._batches.settle(self._on_way[0])
+            if report is None:
+                break
+            confirmed += self._outcomes.record(unsent, self._on_way.pop(0), report)
+            self._adapt(report)
+        return confirmed
 
-    def _messages(self, row: Row[Any]) -> Iterator[Outgoing]:
-        # A row has whichever version its writer was set to; what goes out is decided here.
-        types = self._sent_as.get(row.type, (row.type,))
-        event = None if types == (row.type,) else codec.decode(msgspec.json.decode(row.event))
-        for event_type in types:
-            text = row.event
-            if event and event_type != row.type:
-                text = codec.encode(convert(event, event_type)).decode()
-            yield Outgoing(row.event_id, event_type, text, row.subject)
+    def _adapt(self, report: Report) -> None:
+        if not report.error:
+            self._limit = min(2 * self._limit, BATCH)
+            self._absences = 0
+            return
+        # The broker does not tell to which event it objects, and after an outage it may go again:
+        # begin with one event, so that little is sent twice.
+        self._limit = 1
+        if not report.objected:
+            self._absences += 1
+            self._next_attempt = time.monotonic() + delay(self._absences, BROKER_DELAY)
 
     def _gather(self, sent: int, began: float, until: float) -> None:
         # An event that comes alone waits for nobody. When they come faster than batches leave,
         # fewer and larger ones cost less, here and in all who consume them.
-        if sent < self._batch:
+        if sent < self._limit:
             now = time.monotonic()
             worth = (sent - 1) * (now - began)
             time.sleep(max(0.0, min(worth, LONGEST_GATHERING, until - now)))
 
-    def _isolate(self, rows: Rows, report: Report) -> None:
-        # The broker closes the channel for one event that it objects to, and does not tell which:
-        # send one at a time until it is found, so that it holds up no other order's events.
-        if not report.error:
-            self._batch = min(2 * self._batch, BATCH)
-        elif report.objected:
-            self._batch = 1
-            if len(rows) == 1:
-                report.returned[rows[0].event_id] = report.error
-
-    def _note(self, rows: Rows, report: Report) -> None:
-        # One line when the broker goes and one when it is back, not one a second.
-        if report.error != self._broker_error:
-            if report.error:
-                log.error("the broker does not take events", extra={"reason": report.error})
-            else:
-                log.info("the broker takes events again")
-        self._broker_error = report.error
-        if report.refused:
-            log.warning("a queue is full or has no quorum", extra={"events": len(report.refused)})
-        if report.unheard - self._unheard:
-            about = {"types": ", ".join(sorted(report.unheard))}
-            log.warning("versions of events are published that nobody hears", extra=about)
-        self._unheard = self._unheard | report.unheard
-        orders = {row.event_id: str(row.subject) for row in rows}
-        for event_id, reason in report.returned.items():
-            about = {"event_id": str(event_id), "order_id": orders[event_id], "reason": reason}
-            log.error("unroutable", extra=about)
+    def _rest(self, unsent: Unsent, until: float) -> None:
+        now = time.monotonic()
+        if self._aside.is_on_its_way:
+            unsent.write()
+            self._aside.settle(unsent, min(until, now + ASIDE_WAIT))
+        elif (lane := self._lanes.next()) is None:
+            unsent.sleep(max(0.0, until - now))
+        elif lane.due > now:
+            unsent.sleep(max(0.0, min(until, lane.due) - now))
 
     def _record_state(self) -> None:
-        state = {"passed_at": func.clock_timestamp(), "broker_error": self._broker_error}
+        state = {
+            "passed_at": func.clock_timestamp(),
+            "broker_error": self._outcomes.broker_error,
+        }
         with transaction(self._sessions) as session:
             row = insert(relay_state).values(id=1, **state)
             session.execute(row.on_conflict_do_update(index_elements=["id"], set_=state))
-
-
-@dataclass(frozen=True)
-class _Batch:
-    rows: Rows
-    in_flight: InFlight
-    #: When it was claimed.
-    began: float
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.rows) == BATCH
-
-
-def _mark(unsent: Unsent, rows: Rows, report: Report) -> None:
-    if report.confirmed:
-        unsent.mark_sent(row.id for row in rows if row.event_id in report.confirmed)
-    if report.refused:
-        refused = [row.id for row in rows if row.event_id in report.refused]
-        unsent.postpone(refused, REFUSED_DELAY, None)
-    for row in rows:
-        if row.event_id in report.returned:
-            unsent.postpone([row.id], UNROUTABLE_DELAY, report.returned[row.event_id])
-
-
-def _observe(rows: Rows, report: Report, took: float) -> None:
-    for row in rows:
-        if row.event_id in report.confirmed:
-            metrics.EVENT_CONFIRMED.labels(row.type).observe(row.age + took)

@@ -4,31 +4,42 @@ Each statement commits by itself: nothing here needs two, and each round trip de
 behind it. What need not be answered goes with the next statement.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, CursorResult, Row
 
+from common import lanes
 from common.db import Sessions
 from common.doorbell import Doorbell
+from common.event_message import LARGEST_EVENT
+from common.lanes import Lanes
 from common.outbox import outbox
 
 Rows = Sequence[Row[tuple[Any, ...]]]
 
-#: Seconds until the first event is due; a look at the first entry of an index.
+NO_LANES = Lanes()
+
+#: 0 if an event waits for its turn, else null; a look at one entry of an index.
 DUE = """
-SELECT extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float
-FROM outbox WHERE sent_at IS NULL AND next_attempt_at >= %s
+SELECT 0.0 FROM outbox WHERE sent_at IS NULL AND waits_for IS NULL AND id >= %s
+ORDER BY waits_for, id LIMIT 1
 """
 
-#: Seconds before the first event of a claim, from which on the next one looks. What was sent stays
-#: in the index until a vacuum, and each look passes over it: after a backlog, or among millions of
-#: rows, that takes more than all the rest. Who is older than that, as its transaction lasted long
-#: or it waited for an earlier event, is found by the first look of the next tick.
-_BACK = timedelta(seconds=5)
-_FROM_THE_FIRST = "-infinity"
+#: Ids before the first event of a claim, from which on the next one looks. What was sent stays in
+#: the index until a vacuum, and each look passes over it: after a backlog, or among millions of
+#: rows, that takes more than all the rest. An event that is older than that, as its transaction
+#: lasted long, is found by the next look from the first row.
+_BACK = 2_000
+
+#: Seconds between two looks from the first row, at least; and the share of the time that they take.
+_LOOK_INTERVAL = 1.0
+_LOOK_SHARE = 0.02
+
+#: Characters of a reason that are kept.
+_REASON_LIMIT = 500
 
 # One relay at a time: its connection keeps the lock, and the connection's end is the lock's, too.
 _LOCK = "SELECT pg_try_advisory_lock(hashtext('outbox'))"
@@ -37,47 +48,151 @@ _UNLOCK = "SELECT pg_advisory_unlock_all()"
 # An event waits for the earlier ones of its order: they may be unroutable, or refused. Each is
 # looked up among its order's few, whatever the planner believes: when none was unsent at the last
 # ANALYZE, it would go through all unsent ones for each. So that is asked in no words of their index
-# nor of the key's, and by itself (OFFSET).
+# nor of the key's, and by itself (OFFSET). They count as read, so that a claim reads its limit of
+# rows at most. No clock has a say: an event that never failed is due.
 _CLAIM = """
-SELECT id, event_id, type, subject, event, next_attempt_at,
-    extract(epoch FROM clock_timestamp() - created_at)::float AS age
+SELECT id, event_id, type, subject, attempts,
+    CASE WHEN octet_length(event) <= %s THEN event END AS event,
+    extract(epoch FROM clock_timestamp() - created_at)::float AS age,
+    EXISTS (
+        SELECT FROM outbox AS earlier
+        WHERE earlier.subject = outbox.subject AND earlier.id + 0 < outbox.id
+            AND coalesce(earlier.sent_at, 'infinity') = 'infinity'
+        OFFSET 0
+    ) AS is_behind
 FROM outbox
-WHERE sent_at IS NULL AND next_attempt_at BETWEEN %s AND now()
-AND id <> ALL (%s::bigint[]) AND NOT EXISTS (
+WHERE sent_at IS NULL AND waits_for IS NULL AND id >= %s AND id <> ALL (%s::bigint[])
+ORDER BY waits_for, id LIMIT %s
+"""
+_CLAIM_LANE = """
+SELECT id, event_id, type, subject, attempts,
+    CASE WHEN octet_length(event) <= %s THEN event END AS event,
+    extract(epoch FROM clock_timestamp() - created_at)::float AS age
+FROM outbox WHERE sent_at IS NULL AND waits_for = %s ORDER BY waits_for, id LIMIT %s
+"""
+
+#: A time that is further ahead than any delay was written by another clock.
+_LOOK_FOR_DUE = """
+SELECT id, next_attempt_at NOT BETWEEN now() AND now() + %s * interval '1 second' AS is_due
+FROM outbox
+WHERE sent_at IS NULL AND waits_for = %s AND id > %s ORDER BY waits_for, id LIMIT %s
+"""
+_CLAIM_ONE = """
+SELECT id, event_id, type, subject, attempts,
+    CASE WHEN octet_length(event) <= %s THEN event END AS event,
+    extract(epoch FROM clock_timestamp() - created_at)::float AS age
+FROM outbox WHERE sent_at IS NULL AND id = %s
+"""
+
+# From each lane to the next one: as many looks as there are lanes.
+_LANES = """
+WITH RECURSIVE lane AS (
+    (
+        SELECT waits_for, next_attempt_at FROM outbox
+        WHERE sent_at IS NULL AND waits_for IS NOT NULL ORDER BY waits_for, id LIMIT 1
+    )
+    UNION ALL
+    SELECT following.* FROM lane CROSS JOIN LATERAL (
+        SELECT waits_for, next_attempt_at FROM outbox
+        WHERE sent_at IS NULL AND outbox.waits_for > lane.waits_for ORDER BY waits_for, id LIMIT 1
+    ) AS following
+)
+SELECT waits_for, CASE
+    WHEN next_attempt_at NOT BETWEEN now() AND now() + %s * interval '1 second' THEN 0
+    ELSE extract(epoch FROM next_attempt_at - clock_timestamp())
+END::float AS seconds
+FROM lane
+"""
+
+_MARK = """
+UPDATE outbox SET sent_at = clock_timestamp(), unroutable_reason = NULL, waits_for = NULL
+WHERE id = ANY (%s)
+"""
+_RELEASE = """
+UPDATE outbox SET waits_for = NULL WHERE subject = ANY (%s::uuid[])
+    AND coalesce(sent_at, 'infinity') = 'infinity' AND waits_for = %s
+"""
+_HOLD = """
+UPDATE outbox SET waits_for = type, next_attempt_at = clock_timestamp() WHERE id = ANY (%s)
+"""
+_HOLD_BEHIND = """
+UPDATE outbox SET waits_for = %s WHERE id = ANY (%s) AND EXISTS (
     SELECT FROM outbox AS earlier
     WHERE earlier.subject = outbox.subject AND earlier.id + 0 < outbox.id
-        AND coalesce(earlier.sent_at, 'infinity') = 'infinity'
+        AND coalesce(earlier.sent_at, 'infinity') = 'infinity' AND earlier.waits_for IS NOT NULL
     OFFSET 0
 )
-ORDER BY next_attempt_at, id LIMIT %s
-"""
-_MARK = """
-UPDATE outbox SET sent_at = clock_timestamp(), unroutable_reason = NULL WHERE id = ANY (%s)
 """
 _POSTPONE = """
 UPDATE outbox
-SET next_attempt_at = clock_timestamp() + %s * interval '1 second', unroutable_reason = %s
+SET waits_for = %s, unroutable_reason = %s, attempts = least(attempts + 1, 30000),
+    next_attempt_at = clock_timestamp() + interval '1 second' * (0.5 + random() / 2)
+        * least(%s, %s * 2.0 ^ least(attempts, 16))
 WHERE id = ANY (%s)
 """
+
+
+class Claim(NamedTuple):
+    """What a look found: the events to send, and how many rows it read for them."""
+
+    rows: Rows
+    read: int
+    #: The types of the events that were put into their lanes.
+    held: frozenset[str]
+
+
+class Start:
+    """Where a relay's looks begin: at the first row now and then, else near the last find."""
+
+    def __init__(self) -> None:
+        self._near = 0
+        self._from_first = True
+        self._next = 0.0
+
+    @property
+    def id(self) -> int:
+        """The first id of the next look."""
+        return 0 if self._from_first else self._near
+
+    def is_due(self) -> bool:
+        """Tell whether it is time to look from the first row."""
+        return time.monotonic() >= self._next
+
+    def reset(self) -> None:
+        """Look from the first row next: it is time, or the database may be another one."""
+        self._from_first = True
+
+    def found(self, rows: Rows, began: float) -> None:
+        """Note what a look that began then has found."""
+        if self._from_first:
+            now = time.monotonic()
+            self._next = now + max(_LOOK_INTERVAL, (now - began) / _LOOK_SHARE)
+            self._from_first = False
+        if rows:
+            self._near = max(0, rows[0].id - _BACK)
+
+    def back(self, row_id: int) -> None:
+        """Let the next look find this row."""
+        self._near = min(self._near, row_id)
 
 
 class Unsent:
     """The unsent events, over a connection of its own; it must be held before it is asked."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, start: Start) -> None:
         self._connection = connection
         self._doorbell = Doorbell(outbox.name, look=DUE)
-        self._since: datetime | str = _FROM_THE_FIRST
+        self._start = start
         #: Statements that go with the next one, and their parameters.
         self._first: list[tuple[str, Sequence[object]]] = []
 
     @classmethod
     @contextmanager
-    def of(cls, sessions: Sessions) -> "Iterator[Unsent]":
+    def of(cls, sessions: Sessions, start: Start | None = None) -> "Iterator[Unsent]":
         """Connect for the block; what is still to be written is written at its end."""
         with sessions.kw["bind"].connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
-            unsent = cls(connection)
+            unsent = cls(connection, start or Start())
             try:
                 with unsent._doorbell.heard(connection):
                     yield unsent
@@ -91,29 +206,68 @@ class Unsent:
         """Keep all other relays away until the block ends; False if another one does so."""
         return bool(self._run(_LOCK).scalar())
 
-    def claim(self, limit: int, *, but: Rows = ()) -> Rows:
-        """Return what is due, the oldest first, and of each order the first event only.
+    def claim(self, limit: int, *, but: Iterable[int] = (), aside: Lanes = NO_LANES) -> Claim:
+        """Read so many events that have never failed, the oldest first; return those to send.
 
-        What is on its way is left out by `but`, and so are later events of the same orders.
+        Events with these ids, which are on their way, are left out. Events of the types in `aside`
+        are put into those lanes. Of each order the first event only is returned; later ones are put
+        aside if it is in a lane.
         """
-        rows = self._run(_CLAIM, self._since, [row.id for row in but], limit).all()
-        if rows:
-            self._since = rows[0].next_attempt_at - _BACK
-        return rows
+        began = time.monotonic()
+        rows = self._run(_CLAIM, LARGEST_EVENT, self._start.id, list(but), limit).all()
+        self._start.found(rows, began)
+        free = [row for row in rows if not row.is_behind]
+        held = [row for row in free if row.type in aside] if aside else []
+        if held:
+            self._first.append((_HOLD, [[row.id for row in held]]))
+            free = [row for row in free if row.type not in aside]
+        if aside and (behind := [row.id for row in rows if row.is_behind]):
+            self._first.append((_HOLD_BEHIND, [lanes.BEHIND, behind]))
+        return Claim(free, len(rows), frozenset(row.type for row in held))
 
-    def mark_sent(self, ids: Iterable[int]) -> None:
+    def lanes(self) -> dict[str, float]:
+        """Return each lane that has events, and the seconds until its first one is due.
+
+        Only when it is time to look from the first row, where the next claim begins as well.
+        """
+        if not self._start.is_due():
+            return {}
+        self._start.reset()
+        found = self._run(_LANES, lanes.LONGEST_DELAY).all()
+        return {row.waits_for: row.seconds for row in found if row.waits_for != lanes.BEHIND}
+
+    def claim_lane(self, lane: str, limit: int) -> Rows:
+        """Return so many events of a lane, the oldest first."""
+        return self._run(_CLAIM_LANE, LARGEST_EVENT, lane, limit).all()
+
+    def look_for_due(self, lane: str, after: int, limit: int) -> Rows:
+        """Return id and `is_due` of so many events of a lane, from the one after this id on."""
+        return self._run(_LOOK_FOR_DUE, lanes.LONGEST_DELAY, lane, after, limit).all()
+
+    def claim_one(self, row_id: int) -> Rows:
+        """Return this event, unless it was sent."""
+        return self._run(_CLAIM_ONE, LARGEST_EVENT, row_id).all()
+
+    def mark_sent(self, rows: Rows) -> None:
         """Let these events be sent, from the next statement on."""
-        self._first.append((_MARK, [list(ids)]))
+        self._first.append((_MARK, [[row.id for row in rows]]))
 
-    def postpone(self, ids: Iterable[int], seconds: float, reason: str | None) -> None:
-        """Let these events be due later, and tell why; from the next statement on."""
-        self._first.append((_POSTPONE, [seconds, reason, list(ids)]))
+    def release(self, rows: Rows) -> None:
+        """Let the later events of these events' orders go, from the next statement on."""
+        self._first.append((_RELEASE, [[str(row.subject) for row in rows], lanes.BEHIND]))
+        self._start.back(min(row.id for row in rows))
+
+    def postpone(self, rows: Rows, lane: str, reason: str | None) -> None:
+        """Put these events, which failed, into a lane, and tell why; from the next statement on."""
+        text = reason and reason.replace("\0", "")[:_REASON_LIMIT]
+        delays = lanes.LONGEST_DELAY, lanes.FIRST_DELAY
+        self._first.append((_POSTPONE, [lane, text, *delays, [row.id for row in rows]]))
 
     def sleep(self, seconds: float) -> None:
-        """Return when an event is recorded or due, and after so many seconds at the latest."""
+        """Return when an event is recorded, and after so many seconds at the latest."""
         # By itself: what waits for the doorbell's lock may be undone.
         self.write()
-        if self._doorbell.sleep(self._connection, seconds, self._since):
+        if self._doorbell.sleep(self._connection, seconds, self._start.id):
             self._first.append((self._doorbell.rise, []))
 
     def write(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from common import relay
+from common import lanes, relay
 from notification_worker.smtp import Transport
 from tests.support.infrastructure import Infrastructure
 from tests.support.mailbox import Mailbox
@@ -32,8 +32,8 @@ def proxy(broker: Vhost) -> Iterator[Proxy]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask the broker again soon."""
-    monkeypatch.setattr(relay, "UNROUTABLE_DELAY", 0.1)
-    monkeypatch.setattr(relay, "REFUSED_DELAY", 0.1)
+    monkeypatch.setattr(lanes, "FIRST_DELAY", 0.05)
+    monkeypatch.setattr(lanes, "LONGEST_DELAY", 0.2)
     monkeypatch.setattr(relay, "BROKER_DELAY", 0.05)
 
 

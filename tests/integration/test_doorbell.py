@@ -39,7 +39,10 @@ class Refusing:
     def heartbeat(self) -> None:
         """Need none."""
 
-    def send(self, batch: Iterable[Outgoing]) -> InFlight:
+    def ready(self, until: float) -> bool:
+        return True
+
+    def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
         raise Asked(*(event.type for event in batch))
 
 

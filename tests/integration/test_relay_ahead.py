@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from math import inf
 from uuid import uuid4
 
 import pytest
@@ -37,15 +38,18 @@ class Observed:
         self._before_settling = before_settling
         self.asked: list[int | str] = []
 
-    def send(self, batch: Iterable[Outgoing]) -> InFlight:
+    def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
         events = list(batch)
         self.asked.append(len(events))
-        return self._real.send(events)
+        return self._real.send(events, aside=aside)
 
-    def settle(self, in_flight: InFlight) -> Report:
+    def settle(self, in_flight: InFlight, until: float = inf) -> Report | None:
         self._before_settling()
         self.asked.append("settle")
-        return self._real.settle(in_flight)
+        return self._real.settle(in_flight, until)
+
+    def ready(self, until: float) -> bool:
+        return self._real.ready(until)
 
     def heartbeat(self) -> None:
         self._real.heartbeat()
@@ -144,7 +148,7 @@ def test_batches_on_one_channel_share_its_end(publisher_of: PublisherOf) -> None
     )
 
     # when
-    reports = publisher.settle(second), publisher.settle(first)
+    reports = [report for each in (second, first) if (report := publisher.settle(each))]
 
     # then
     assert [report.objected for report in reports] == [True, True]
@@ -164,7 +168,9 @@ def test_a_batch_on_its_way_is_settled_before_its_channel_is_replaced(
         publisher.send([Outgoing(uuid4(), event_type, "{}", uuid4())])
         for event_type in ("order.cancelled", "order.created")
     )
-    assert publisher.settle(refused).refused
+    report = publisher.settle(refused)
+    assert report
+    assert report.refused
 
     # when the next one is sent, on a channel of its own
     later = publisher.send([Outgoing(uuid4(), "order.created", "{}", uuid4())])
@@ -172,4 +178,5 @@ def test_a_batch_on_its_way_is_settled_before_its_channel_is_replaced(
     # then the broker has both
     for in_flight in (waiting, later):
         report = publisher.settle(in_flight)
+        assert report
         assert (len(report.confirmed), report.error) == (1, None)

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from threading import Event as Flag
 from urllib.parse import quote
 from uuid import uuid4
@@ -149,13 +150,16 @@ class Dying:
         self._real = real
         self._happens = happens
 
-    def send(self, batch: Iterable[Outgoing]) -> InFlight:
-        return self._real.send(batch)
+    def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
+        return self._real.send(batch, aside=aside)
 
-    def settle(self, in_flight: InFlight) -> Report:
-        report = self._real.settle(in_flight)
+    def settle(self, in_flight: InFlight, until: float = inf) -> Report | None:
+        report = self._real.settle(in_flight, until)
         self._happens()
         return report
+
+    def ready(self, until: float) -> bool:
+        return self._real.ready(until)
 
     def heartbeat(self) -> None:
         self._real.heartbeat()

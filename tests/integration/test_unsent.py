@@ -1,14 +1,16 @@
 """The unsent events of an outbox are found without passing over all that were sent before."""
 
 import json
-from datetime import timedelta
-from typing import Any
+from uuid import UUID
 
+import pytest
 from sqlalchemy import func, update
 
+import common.unsent as unsent_module
 from common.db import Sessions, transaction
-from common.outbox import outbox
-from common.unsent import _CLAIM, Unsent
+from common.event_message import LARGEST_EVENT
+from common.outbox import append, outbox
+from common.unsent import _CLAIM, Start, Unsent
 from tests.support.outboxes import CREATED, event, record
 
 #: So many that their entries take a hundred pages of the index.
@@ -19,15 +21,6 @@ INSERT INTO outbox (event_id, type, subject, event, next_attempt_at)
 SELECT gen_random_uuid(), 'order.created', gen_random_uuid(), '{{}}', now() - interval '1 hour'
 FROM generate_series(1, {BACKLOG})
 """
-
-
-def older(sessions: Sessions, event_id: Any, seconds: float) -> None:
-    """Let an event be of a transaction that began so many seconds before it."""
-    earlier = outbox.c.next_attempt_at - timedelta(seconds=seconds)
-    with transaction(sessions) as session:
-        session.execute(
-            update(outbox).where(outbox.c.event_id == event_id).values(next_attempt_at=earlier)
-        )
 
 
 def test_a_claim_does_not_pass_over_a_backlog_that_was_worked_off(
@@ -47,7 +40,7 @@ def test_a_claim_does_not_pass_over_a_backlog_that_was_worked_off(
         for _ in range(2):
             # when
             pages.append(_pages_of_a_claim(unsent, 10))
-            assert len(unsent.claim(10)) == 1
+            assert len(unsent.claim(10).rows) == 1
 
         # then the first look of a tick does, and no other
         assert pages[0] > 100 > 20 > pages[1]
@@ -71,36 +64,44 @@ def test_a_claim_looks_up_each_order_though_the_last_analyze_saw_nothing_unsent(
     with Unsent.of(order_database) as unsent:
         assert unsent.hold()
         pages = _pages_of_a_claim(unsent, 500)
-        assert len(unsent.claim(500)) == 500
+        assert len(unsent.claim(500).rows) == 500
 
     # then it is some pages for each event, and not all of the index for each
     assert pages < 500 * 10
 
 
-def test_an_event_of_a_long_transaction_is_claimed_by_the_next_tick(
-    order_database: Sessions,
+def test_an_event_of_a_long_transaction_is_claimed_by_the_next_look_from_the_first_row(
+    order_database: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Unsent.of(order_database) as unsent:
-        # given
+    # given
+    monkeypatch.setattr(unsent_module, "_BACK", 0)
+    start = Start()
+    with Unsent.of(order_database, start) as unsent:
         assert unsent.hold()
-        (first,) = record(order_database, event(CREATED))
-        assert [row.event_id for row in unsent.claim(10)] == [first]
 
-        # when two commit late, one of them very late
-        late, very_late = record(order_database, event(CREATED), event(CREATED))
-        older(order_database, late, 3)
-        older(order_database, very_late, 60)
+        # when an event of a transaction that began long before is committed late
+        with transaction(order_database) as late:
+            ids = [event(CREATED) for _ in range(6)]
+            append(late, ids[0])
+            append(late, ids[1])
+            late_ids = [ids[0].id, ids[1].id]
+            others = record(order_database, *ids[2:])
+            assert claimed(unsent) == others
+        start_id = start.id
 
-        # then that one waits for the next tick
-        assert [row.event_id for row in unsent.claim(10)] == [late, first]
+        # then it waits until the relay looks from the first row
+        assert claimed(unsent) == others
+        start.reset()
+        assert claimed(unsent) == [*late_ids, *others]
+        assert start_id > 1
 
-    with Unsent.of(order_database) as unsent:
-        assert unsent.hold()
-        assert [row.event_id for row in unsent.claim(10)] == [very_late, late, first]
+
+def claimed(unsent: Unsent) -> list[UUID]:
+    return [row.event_id for row in unsent.claim(10).rows]
 
 
 def _pages_of_a_claim(unsent: Unsent, limit: int) -> int:
     explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {_CLAIM}"
-    explained = unsent._run(explain, unsent._since, [], limit).scalar()
+    explained = unsent._run(explain, LARGEST_EVENT, unsent._start.id, [], limit).scalar()
     plan = (json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"]
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])

@@ -1,0 +1,45 @@
+"""Each unsent event says what it waits for, and how often publishing it has failed.
+
+Both columns have a default, so the running release goes on writing and claiming rows. The index is
+built while it does. A build that was interrupted leaves an invalid index, so the next one begins by
+dropping it.
+"""
+
+from alembic import op
+from sqlalchemy import text
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+_NAME, _TABLE = "ix_outbox_lane", "outbox"
+
+#: Repeatable: what comes before an interrupted build of the index stays.
+_COLUMNS = """
+ALTER TABLE outbox
+    ADD COLUMN IF NOT EXISTS attempts smallint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS waits_for text;
+COMMENT ON COLUMN outbox.attempts IS 'Attempts to publish it that failed.';
+COMMENT ON COLUMN outbox.waits_for IS
+    'Null: its turn. An event type: the queues of that type. Else in parentheses.';
+"""
+
+
+def upgrade() -> None:
+    op.execute(_COLUMNS)
+    with op.get_context().autocommit_block():
+        op.drop_index(_NAME, _TABLE, if_exists=True, postgresql_concurrently=True)
+        op.create_index(
+            _NAME,
+            _TABLE,
+            ["waits_for", "id"],
+            postgresql_where=text("sent_at IS NULL"),
+            postgresql_concurrently=True,
+        )
+
+
+def downgrade() -> None:
+    op.drop_index(_NAME, _TABLE)
+    op.drop_column(_TABLE, "waits_for")
+    op.drop_column(_TABLE, "attempts")

@@ -1,0 +1,127 @@
+"""What lanes cost the healthy queues: simulated, second by second, against queues of any speed."""
+
+import random
+
+import pytest
+
+from common import lanes
+from common.lanes import REPAIR, Lane, Lanes, delay
+
+#: Events a second of one type, and seconds.
+ARRIVALS, DURATION = 50, 600
+
+#: Seconds that a batch takes, as the simulation has it.
+ROUND_TRIP = 0.01
+
+TYPE = "order.created"
+
+
+@pytest.fixture(autouse=True)
+def same_jitter() -> None:
+    random.seed(7)
+
+
+class Queue:
+    """A full queue whose consumer makes room for so many messages a second."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._room, self._at = 0.0, 0.0
+
+    def accept(self, events: int, now: float) -> int:
+        self._room += self._rate * (now - self._at)
+        self._at = now
+        accepted = min(events, int(self._room))
+        self._room -= accepted
+        return accepted
+
+
+def copies_and_events(rate: float) -> tuple[int, int]:
+    """Return the messages that healthy queues got, and the events that arrived."""
+    queue, opened = Queue(rate), Lanes()
+    opened.fail([TYPE], 0.0)
+    now, sent, copies = 0.0, 0, 1
+    while now < DURATION:
+        lane = opened.next()
+        assert lane is not None
+        waiting = int(ARRIVALS * now) - sent
+        if lane.due <= now and waiting:
+            batch = min(lane.window, waiting, 500)
+            accepted = queue.accept(batch, now)
+            copies += batch
+            sent += accepted
+            if accepted:
+                opened.confirm(lane, accepted, now)
+            if accepted < batch:
+                opened.fail([TYPE], now)
+        now += ROUND_TRIP
+    # Each event that is still waiting is to be sent once more.
+    return copies + int(ARRIVALS * DURATION) - sent, ARRIVALS * DURATION
+
+
+@pytest.mark.parametrize("rate", [0, 0.1, 1, 5, 20, 45, 49, 50, 51, 200, 5_000])
+def test_healthy_queues_get_at_most_a_tenth_more_messages_than_events(rate: float) -> None:
+    copies, events = copies_and_events(rate)
+
+    assert events <= copies <= 1.1 * events
+
+
+def test_a_waiting_event_is_tried_within_a_minute_at_most() -> None:
+    lane = Lane(TYPE, due=0.0)
+    for attempt in range(30):
+        lane.fail(float(attempt))
+        assert 0.5 <= lane.due - attempt <= 60.0
+    assert lane.due - 29 >= 30.0
+
+
+def test_the_first_delay_is_about_a_second_and_varies() -> None:
+    found = {delay(1) for _ in range(100)}
+
+    assert len(found) > 90
+    assert all(0.5 <= seconds <= 1.0 for seconds in found)
+
+
+def test_a_million_waiting_events_are_under_way_within_seconds_of_recovery() -> None:
+    # given
+    opened = Lanes()
+    opened.fail([TYPE], 0.0)
+    lane = opened.next()
+    assert lane is not None
+
+    # when each batch is confirmed
+    batches = 0
+    while lane.window < 500:
+        opened.confirm(lane, lane.window, 1.0)
+        batches += 1
+
+    # then
+    assert batches < 350
+
+
+def test_recovery_of_one_lane_tries_the_others_at_once() -> None:
+    # given
+    opened = Lanes()
+    opened.fail(["order.created", "order.confirmed"], 100.0)
+    first = opened.next()
+    assert first is not None
+
+    # when
+    opened.confirm(first, 1, 100.0)
+
+    # then
+    first.due = 200.0
+    other = opened.next()
+    assert other is not None
+    assert other is not first
+    assert other.due == 100.0
+
+
+def test_events_of_the_repair_lane_go_one_at_a_time_always() -> None:
+    lane = Lane(REPAIR, due=0.0, confirmed=10_000)
+
+    assert lane.window == 1
+
+
+def test_names_of_lanes_are_no_event_types() -> None:
+    assert REPAIR.startswith("(")
+    assert lanes.BEHIND.startswith("(")
