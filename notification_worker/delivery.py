@@ -79,6 +79,12 @@ class Delivery:
         for sender in self._senders:
             sender.join(max(0.0, deadline - time.monotonic()))
 
+    def close(self) -> None:
+        """End: wait for the mails that are being sent, and take leave of the mail server."""
+        self.finish()
+        for sender in self._senders:
+            sender.close()
+
     def _left(self) -> float:
         now = time.monotonic()
         return 0.0 if now < self._outage.resume_at else self._until - now

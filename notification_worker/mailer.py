@@ -41,7 +41,7 @@ def start(settings: MailerSettings) -> Tick:
         position=_position,
         outage=_outage,
     )
-    atexit.register(delivery.finish)
+    atexit.register(delivery.close)
     return retention(settings).beside(delivery.deliver)
 
 

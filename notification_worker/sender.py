@@ -80,6 +80,11 @@ class Sender:
         if self._thread:
             self._thread.join(seconds)
 
+    def close(self) -> None:
+        """Take leave of the mail server, unless a mail is still being sent."""
+        if not self.works:
+            self._transport.close()
+
     def _run(self, left: Left, ended: Event) -> None:
         try:
             self._work(left)

@@ -99,6 +99,29 @@ def make_due(sessions: Sessions) -> None:
         session.execute(update(Notification).values(next_attempt_at=func.now()))
 
 
+def expire_claims(sessions: Sessions) -> None:
+    """Let the leases of all claims end, as those of a mailer that died a while ago."""
+    with transaction(sessions) as session:
+        session.execute(
+            update(Notification)
+            .where(Notification.claimed_by.is_not(None))
+            .values(claimed_until=func.now())
+        )
+
+
+def of_database(sessions: Sessions) -> dict[str, Any]:
+    """Return the settings by which another process reaches the same database."""
+    url = sessions.kw["bind"].url
+    return {
+        "database_host": url.host,
+        "database_port": url.port,
+        "database_name": url.database,
+        "database_user": url.username,
+        "database_password": url.password or "",
+        "database_ca_file": url.query["sslrootcert"],
+    }
+
+
 def subjects(mailbox: Mailbox) -> list[str]:
     """Return the subjects of the mails that have arrived."""
     return [str(message["Subject"]) for message in mailbox.messages]
