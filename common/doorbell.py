@@ -83,12 +83,12 @@ class Doorbell:
             time.sleep(min(_NAP, seconds))
         return True
 
-    def wait(self, sessions: Sessions, seconds: float) -> None:
+    def wait(self, sessions: Sessions, seconds: float, *values: object) -> None:
         """Do what `sleep` does, over a connection of the pool."""
         with sessions.kw["bind"].connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
             with self.heard(connection):
-                if self.sleep(connection, seconds):
+                if self.sleep(connection, seconds, *values):
                     connection.exec_driver_sql(self.rise)
 
 

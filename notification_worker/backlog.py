@@ -1,165 +1,174 @@
-"""The mails that wait: claiming what is due, and recording what became of it.
+"""The backlog: the mails that wait, as one mailer sees and claims them.
 
-All mails pass here, so that it is made for speed: plans that each connection makes once, and one
-round trip for a mail, which commits what became of it and claims the next one.
+What was sent stays in the index until a vacuum, and a look from its first entry passes over all of
+it. So a look begins a little before the place where the last one found something.
 """
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
-from uuid import UUID
+from threading import Lock
+from uuid import uuid4
 
-from sqlalchemy import Connection, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from notification_worker.domain import Status
+from common.db import Sessions
+from common.doorbell import Doorbell
+from notification_worker import claims
+from notification_worker.claims import LEASE, SHORTLY, Claimed, Look, Mark
 from notification_worker.models import Notification
 
-#: Characters of an error that are kept.
-ERROR_LIMIT = 1_000
+#: Mails before the last one that was found, and the time before it: transactions do not commit in
+#: the order of their rows. What is older than that is found by the next look from the first entry.
+LOOK_BACK = 1_000
+LOOK_BACK_TIME = timedelta(seconds=5)
 
-#: How soon a mail is looked at again that waits for one that is just being sent.
-SHORTLY = timedelta(milliseconds=50)
+#: Seconds between two looks from the first entry.
+FULL_LOOK = 30.0
 
-#: Seconds until the first mail is due; a look at the first entry of an index.
+#: Seconds after which a claim is renewed: several failures fit into the lease.
+RENEWAL = LEASE / 4
+
+_EPOCH = "epoch"
+
+#: Seconds until the first mail is due, from a place on; what is being sent is not due.
 LOOK = """
-SELECT extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float
-FROM notifications WHERE status = 'PENDING'
+SELECT least((
+    SELECT 0.0 FROM notifications
+    WHERE status = 'PENDING' AND next_attempt_at = 'epoch' AND id > %s
+        AND (claimed_until IS NULL OR claimed_until <= now())
+    ORDER BY next_attempt_at, id LIMIT 1
+), (
+    SELECT extract(epoch FROM next_attempt_at - clock_timestamp())::float FROM notifications
+    WHERE status = 'PENDING' AND next_attempt_at > %s
+        AND (claimed_until IS NULL OR claimed_until <= now())
+    ORDER BY next_attempt_at, id LIMIT 1
+))
 """
 
-#: In the `info` of a connection that knows the statements.
-_PREPARED = "notifications"
 
-# Whether an earlier one of its order waits is no condition of the claim: while a mail server
-# refuses everything for hours, each claim would pass over all the mails that wait for one.
-#
-# Nor does it ask for PENDING ones: a plan that is made while the table is small would go through
-# the index of all that wait, for each claim, rather than through that of the orders.
-#
-# The time of a mark is not now(), which is when the transaction began: sending may have taken long.
-_PREPARE = """
-PREPARE claim_mail (timestamptz) AS
-SELECT id, order_id, kind, recipient, context, attempts, traceparent, created_at, next_attempt_at, (
-    SELECT max(earlier.next_attempt_at) FROM notifications AS earlier
-    WHERE earlier.order_id = notifications.order_id
-        AND earlier.sequence < notifications.sequence
-        AND earlier.status NOT IN ('SENT', 'FAILED', 'HELD')
-)
-FROM notifications
-WHERE status = 'PENDING' AND next_attempt_at BETWEEN $1 AND now()
-ORDER BY next_attempt_at, id
-LIMIT 1
-FOR UPDATE SKIP LOCKED;
+class Position:
+    """Where looks for mails begin: among those never tried by id, among the others by time."""
 
-PREPARE mark_mail (bigint, text, text, text, interval) AS
-UPDATE notifications SET
-    status = $2,
-    attempts = attempts + 1,
-    message_id = $3,
-    last_error = coalesce($4, last_error),
-    next_attempt_at = coalesce(clock_timestamp() + $5, next_attempt_at),
-    sent_at = CASE $2 WHEN 'SENT' THEN clock_timestamp() END
-WHERE id = $1;
+    def __init__(self) -> None:
+        self.fresh = 0
+        self.again: datetime | str = _EPOCH
+        self._full_at = time.monotonic()
 
-PREPARE postpone_mail (bigint, timestamptz, interval) AS
-UPDATE notifications SET next_attempt_at = greatest($2, clock_timestamp() + $3) WHERE id = $1
-"""
+    def rewind(self) -> None:
+        """Let the next look begin at the first entry."""
+        self.fresh, self.again = 0, _EPOCH
+        self._full_at = time.monotonic()
 
-_CLAIM = "EXECUTE claim_mail (%s)"
-_FROM_THE_FIRST = "-infinity"
-_THEN = "; COMMIT AND CHAIN; "  # commits, and begins a transaction
+    def rewind_if_due(self) -> None:
+        """Do so after a while."""
+        if time.monotonic() - self._full_at >= FULL_LOOK:
+            self.rewind()
+
+    def advance(self, look: Look) -> None:
+        """Let the next look begin where this one found something, or at the end if it did not."""
+        if look.mail is None:
+            self.fresh = max(self.fresh, (look.newest or 0) - LOOK_BACK)
+            self.again = look.at - LOOK_BACK_TIME
+        elif look.mail.fresh:
+            self.fresh = look.mail.id - LOOK_BACK
+        else:
+            self.again = look.mail.due_at - LOOK_BACK_TIME
+
+    @property
+    def values(self) -> tuple[int, datetime | str]:
+        """The parameters of a look."""
+        return self.fresh, self.again
 
 
-class Claimed(NamedTuple):
-    """A mail that nobody else gets in this transaction."""
+class Backlog:
+    """The mails of one database, and those of them that this mailer has claimed.
 
-    id: int
-    order_id: UUID
-    kind: str
-    recipient: str
-    context: dict[str, Any]
-    attempts: int
-    traceparent: str | None
-    created_at: datetime
-    next_attempt_at: datetime
-    #: When the earlier ones of its order are due, if they have not left yet.
-    earlier: datetime | None
-
-
-class Mark(NamedTuple):
-    """What is to be recorded of a claimed mail: a statement and its values."""
-
-    statement: str
-    values: tuple[object, ...]
-
-
-def anything_due(session: Session) -> bool:
-    """Return whether there may be a mail to send now."""
-    due = select(Notification.id).where(
-        Notification.status == Status.PENDING, Notification.next_attempt_at <= func.now()
-    )
-    return session.scalars(due.order_by(Notification.next_attempt_at).limit(1)).first() is not None
-
-
-def claim(connection: Connection) -> Claimed | None:
-    """Return the mail that is due for longest, or None; nobody else gets it in this transaction."""
-    if _PREPARED not in connection.info:
-        connection.exec_driver_sql(_PREPARE)
-        connection.info[_PREPARED] = True
-    return _claimed(connection, _CLAIM, (_FROM_THE_FIRST,))
-
-
-def record(connection: Connection, mark: Mark) -> None:
-    """Record what became of a claimed mail, and commit."""
-    connection.exec_driver_sql(mark.statement, mark.values)
-    connection.commit()
-
-
-def record_and_claim(connection: Connection, mark: Mark, *, since: datetime) -> Claimed | None:
-    """Record what became of a claimed mail, commit, and claim the next one: one round trip.
-
-    It looks among those that are due `since` then, and so does not pass over all that were sent
-    before, which stay in the index until a vacuum.
+    It may be used by several threads. No method leaves a transaction open, or a connection in use.
     """
-    # The driver goes on to see one transaction, so that it can roll back the second.
-    return _claimed(connection, mark.statement + _THEN + _CLAIM, (*mark.values, since))
 
+    def __init__(self, sessions: Sessions, position: Position) -> None:
+        self._sessions = sessions
+        engine: Engine = sessions.kw["bind"]
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._position = position
+        self._doorbell = Doorbell(Notification.__tablename__, look=LOOK)
+        self._asleep = Lock()
+        self._owner = str(uuid4())
+        #: When each mail that is being sent was claimed, or its claim was renewed.
+        self._claimed: dict[int, float] = {}
+        self._claiming = Lock()
+        self._again = False
 
-def postponed(mail: Claimed) -> Mark:
-    """Return the mark that puts a mail off until the earlier ones of its order are due."""
-    # An earlier one that is due already is being sent by another mailer.
-    return Mark("EXECUTE postpone_mail (%s, %s, %s)", (mail.id, mail.earlier, SHORTLY))
+    def claim(self, mark: Mark | None = None) -> Claimed | None:
+        """Record what became of a claimed mail, and claim another that is due; None if none is.
 
+        By turns it prefers those that were never tried, and those that are due again.
+        """
+        # One at a time: else one thread could claim what the answer to another has yet to bring.
+        with self._claiming:
+            look = self._look(mark)
+            if mark:
+                del self._claimed[mark.id]
+            if look.mail and not look.mail.put_off:
+                self._claimed[look.mail.id] = time.monotonic()
+        return look.mail
 
-def sent(mail: Claimed, *, message_id: str) -> Mark:
-    """Return the mark of a mail that the mail server has taken."""
-    return _mark(mail, Status.SENT, message_id)
+    def record(self, mark: Mark) -> None:
+        """Record what became of a claimed mail."""
+        with self._connection() as connection:
+            claims.record(connection, mark.values(self._owner))
+        with self._claiming:
+            del self._claimed[mark.id]
 
+    def renew(self) -> None:
+        """Keep what was claimed a while ago: it is still being sent."""
+        now = time.monotonic()
+        with self._claiming:
+            old = [mail for mail, since in self._claimed.items() if now - since >= RENEWAL]
+        if old:
+            with self._connection() as connection:
+                claims.renew(connection, old, self._owner)
+            with self._claiming:
+                self._claimed |= {mail: now for mail in old if mail in self._claimed}
 
-def deferred(mail: Claimed, *, message_id: str, error: str, delay: float) -> Mark:
-    """Return the mark of a failed attempt; the next one is not before `delay` seconds from now."""
-    return _mark(mail, Status.PENDING, message_id, _stored(error), timedelta(seconds=delay))
+    def anything_due(self) -> bool:
+        """Return whether there may be a mail to send now."""
+        with self._connection() as connection:
+            due = connection.exec_driver_sql(LOOK, self._position.values).scalar()
+        return due is not None and due <= 0
 
+    def wait(self, seconds: float) -> bool:
+        """Return when a mail is recorded or due, and after so many seconds at the latest.
 
-def failed(mail: Claimed, *, message_id: str, error: str) -> Mark:
-    """Return the mark of a mail that is given up."""
-    return _mark(mail, Status.FAILED, message_id, _stored(error))
+        False, at once, if another thread waits already.
+        """
+        if not self._asleep.acquire(blocking=False):
+            return False
+        try:
+            self._doorbell.wait(self._sessions, seconds, *self._position.values)
+        finally:
+            self._asleep.release()
+        return True
 
+    def _look(self, mark: Mark | None) -> Look:
+        self._position.rewind_if_due()
+        self._again = not self._again
+        values = (*self._position.values, list(self._claimed), self._owner, SHORTLY)
+        marked = mark.values(self._owner) if mark else ()
+        with self._connection() as connection:
+            look = claims.claim(connection, again=self._again, values=values, mark=marked)
+        self._position.advance(look)
+        return look
 
-def _mark(
-    mail: Claimed,
-    status: Status,
-    message_id: str,
-    error: str | None = None,
-    delay: timedelta | None = None,
-) -> Mark:
-    values = (mail.id, status.value, message_id, error, delay)
-    return Mark("EXECUTE mark_mail (%s, %s, %s, %s, %s)", values)
-
-
-def _claimed(connection: Connection, statement: str, values: tuple[object, ...]) -> Claimed | None:
-    row = connection.exec_driver_sql(statement, values).first()
-    return Claimed(*row) if row else None
-
-
-def _stored(error: str) -> str:
-    return error.replace("\x00", "")[:ERROR_LIMIT]
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError:
+            # The next one may lead to another server.
+            self._position.rewind()
+            raise

@@ -1,43 +1,33 @@
-"""Delivery: every recorded mail goes to the mail server, once unless something dies midway.
+"""Delivery: every recorded mail goes to the mail server, once unless its outcome is unknown.
 
-Each mail has a transaction of its own, which holds the mail's row while the mail is sent. A crash
-between the server's yes and the commit repeats that one mail, with the same Message-ID.
+A mail is claimed by a committed lease, sent while no transaction is open, and marked by another
+commit. What a crash or a lost answer leaves in doubt is sent again late, with the same Message-ID.
 """
 
 import logging
-import random
 import time
-from contextlib import AbstractContextManager
-from datetime import timedelta
+from collections.abc import Sequence
 from email.headerregistry import Address
+from threading import Event
 
-from opentelemetry.trace import Span, SpanKind
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
-from common import tracing
-from common.db import Sessions, transaction
-from common.doorbell import Doorbell
-from common.errors import Permanent, Transient
-from notification_worker import backlog
-from notification_worker.backlog import Claimed, Mark
-from notification_worker.domain import OPERATOR, retry_delay
-from notification_worker.mail import Mail, message_id, render
-from notification_worker.models import Notification
-from notification_worker.smtp import Transport, Unreachable
+from common.db import Sessions
+from notification_worker.backlog import Backlog, Position
+from notification_worker.outage import Outage
+from notification_worker.outcomes import Outcomes
+from notification_worker.sender import Sender
+from notification_worker.smtp import Transport
 
-#: Seconds. A mail server that is back is noticed within this time.
-LONGEST_PAUSE = 30.0
+#: Seconds between two looks at the senders.
+SUPERVISION = 0.25
 
-#: Seconds for which mails gather after the last one that was due has left. Nobody waits for a mail,
-#: and to be woken for each costs as much as to send it.
-GATHERING = 0.1
+#: Seconds that one mail may take before another sender goes on with the others.
+PATIENCE = 1.0
 
-#: After a mail, those are looked for that are due since so long before it.
-LOOK_BACK = timedelta(seconds=5)
-
-#: Why an attempt failed; None if it did not.
-Failure = Transient | Permanent | None
+#: Seconds that a process which ends grants to the mails that are being sent. Shorter than what any
+#: supervisor grants (30 or more).
+GRACE = 20.0
 
 log = logging.getLogger(__name__)
 
@@ -48,137 +38,67 @@ class Delivery:
     def __init__(
         self,
         sessions: Sessions,
-        transport: Transport,
+        transports: Sequence[Transport],
         *,
         sender: Address,
         operator: str,
         max_attempts: int,
+        position: Position | None = None,
+        outage: Outage | None = None,
     ) -> None:
-        self._sessions = sessions
-        self._engine: Engine = sessions.kw["bind"]
-        self._doorbell = Doorbell(Notification.__tablename__, look=backlog.LOOK)
-        self._transport = transport
-        self._sender = sender
-        self._operator = operator
-        self._max_attempts = max_attempts
-        self._outages = 0
-        self._resume_at = 0.0
+        """As many mails are sent at once as there are transports, while the server is slow."""
+        self._backlog = Backlog(sessions, position or Position())
+        self._outage = outage or Outage()
+        outcomes = Outcomes(domain=sender.domain, max_attempts=max_attempts)
+        self._senders = [
+            Sender(
+                self._backlog, transport, outcomes, self._outage, sender=sender, operator=operator
+            )
+            for transport in transports
+        ]
+        self._until = 0.0
+        self._ended = Event()
 
     def deliver(self, until: float) -> None:
         """Send mails as they become due, until a `time.monotonic()` deadline.
 
-        Returns at once while the mail server or the database is given time to recover.
+        Does not wait for the mail server: a mail may still be being sent when this returns.
         """
+        self._until = until
+        while (seconds := until - time.monotonic()) > 0:
+            if self._left() > 0:
+                self._start_a_sender()
+            self._renew()
+            self._ended.wait(min(SUPERVISION, seconds))
+            self._ended.clear()
+
+    def finish(self, within: float = GRACE) -> None:
+        """Claim nothing more, and wait for the mails that are being sent."""
+        self._until = 0.0
+        deadline = time.monotonic() + within
+        for sender in self._senders:
+            sender.join(max(0.0, deadline - time.monotonic()))
+
+    def close(self) -> None:
+        """End: wait for the mails that are being sent, and take leave of the mail server."""
+        self.finish()
+        for sender in self._senders:
+            sender.close()
+
+    def _left(self) -> float:
+        now = time.monotonic()
+        return 0.0 if now < self._outage.resume_at else self._until - now
+
+    def _start_a_sender(self) -> None:
+        """Let one work who is not held up."""
+        if any(each.works and not each.is_held_up(PATIENCE) for each in self._senders):
+            return
+        if idle := next((each for each in self._senders if not each.works), None):
+            idle.start(self._left, self._ended)
+
+    def _renew(self) -> None:
         try:
-            while self._resume_at <= (now := time.monotonic()) < until:
-                if not self._advance(until):
-                    self._doorbell.wait(self._sessions, until - now)
-        except Unreachable as outage:
-            self._pause("the mail server takes no mail", str(outage))
-        except DBAPIError as error:
-            # A mail that was sent but not marked is sent again: not every second for hours.
-            self._pause("the database failed the mailer", str(error.orig).strip())
-
-    def _advance(self, until: float) -> bool:
-        if self._transport.is_ready():
-            return self._deliver_due(until)
-        with transaction(self._sessions) as session:
-            due = backlog.anything_due(session)
-        if due:
-            # Before a mail is claimed: no mail is charged for a server that is down, and no
-            # transaction stays open while the server is being waited for.
-            self._transport.open()
-        return due
-
-    def _deliver_due(self, until: float) -> bool:
-        with self._engine.connect() as connection:
-            first = mail = backlog.claim(connection)
-            while mail:
-                mark, failure = self._deliver(mail)
-                if isinstance(failure, Unreachable):
-                    backlog.record(connection, mark)
-                    raise failure
-                if time.monotonic() < until:
-                    # Who is older, as its transaction lasted long, is found by the next look.
-                    since = mail.next_attempt_at - LOOK_BACK
-                    mail = backlog.record_and_claim(connection, mark, since=since)
-                else:
-                    backlog.record(connection, mark)
-                    mail = None
-                # Not before the commit: a database that takes no marks is an outage, too.
-                self._resume()
-        if first:
-            # With no connection held. What comes alone after a pause has left at once.
-            time.sleep(max(0.0, min(GATHERING, until - time.monotonic())))
-        return first is not None
-
-    def _deliver(self, mail: Claimed) -> tuple[Mark, Failure]:
-        if mail.earlier:
-            return backlog.postponed(mail), None
-        with _span(mail) as span:
-            failure = self._attempt(mail)
-            if failure:
-                tracing.fail(span, type(failure).__name__)
-            return self._mark(mail, failure), failure
-
-    def _attempt(self, mail: Claimed) -> Failure:
-        try:
-            self._transport.send(render(self._mail(mail), sender=self._sender))
-        except (Transient, Permanent) as failure:
-            return failure
-        except Exception as surprise:
-            # Raised, it would hold up all other mails behind this one.
-            log.exception("a mail failed", extra={"order_id": str(mail.order_id)})
-            return Transient(f"{type(surprise).__name__}: {surprise}")
-        return None
-
-    def _mail(self, mail: Claimed) -> Mail:
-        return Mail(
-            order_id=mail.order_id,
-            kind=mail.kind,
-            recipient=self._operator if mail.recipient == OPERATOR else mail.recipient,
-            context=mail.context,
-            written_at=mail.created_at,
-        )
-
-    def _mark(self, mail: Claimed, failure: Failure) -> Mark:
-        attempt = mail.attempts + 1
-        name = message_id(mail.order_id, mail.kind, self._sender.domain)
-        about: dict[str, object] = {
-            "order_id": str(mail.order_id),
-            "kind": mail.kind,
-            "attempt": attempt,
-        }
-        if failure is None:
-            log.info("a mail was sent", extra=about)
-            return backlog.sent(mail, message_id=name)
-        error = about["reason"] = str(failure)
-        if isinstance(failure, Permanent) or attempt >= self._max_attempts:
-            log.error("a mail was given up", extra=about)
-            return backlog.failed(mail, message_id=name, error=error)
-        delay = retry_delay(attempt, jitter=random.random())  # noqa: S311
-        log.warning("a mail must wait", extra=about | {"delay": delay})
-        return backlog.deferred(mail, message_id=name, error=error, delay=delay)
-
-    def _pause(self, event: str, reason: str) -> None:
-        # One line when mails stop and one when they leave again, not one for each try.
-        if not self._outages:
-            log.error(event, extra={"reason": reason})
-        self._outages += 1
-        pause = retry_delay(self._outages, jitter=random.random(), longest=LONGEST_PAUSE)  # noqa: S311
-        self._resume_at = time.monotonic() + pause
-
-    def _resume(self) -> None:
-        if self._outages:
-            log.info("mails leave again")
-        self._outages = 0
-
-
-def _span(mail: Claimed) -> AbstractContextManager[Span]:
-    # Not the recipient, nor what the server says of it.
-    about: dict[str, str | int] = {
-        tracing.ORDER_ID: str(mail.order_id),
-        "mail.kind": mail.kind,
-        "attempt": mail.attempts + 1,
-    }
-    return tracing.span(f"send mail {mail.kind}", SpanKind.CLIENT, mail.traceparent, about)
+            self._backlog.renew()
+        except SQLAlchemyError as error:
+            # Tried again soon; the senders report what lasts.
+            log.debug("claims not renewed", extra={"reason": type(error).__name__})

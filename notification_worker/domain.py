@@ -34,6 +34,14 @@ FIRST_DELAY = 1.0
 #: Seconds. A mailbox that is full or greylisted for hours is asked four times an hour.
 LONGEST_DELAY = 900.0
 
+#: Seconds before a mail that may have left is sent once more; each further wait is four times as
+#: long: 1, 4 and 16 hours. What kept the server from answering may last, and each attempt may be
+#: one more copy for the customer.
+UNSURE_DELAY = 3_600.0
+
+#: Attempts of unknown outcome after which a mail is given up: most likely it has arrived.
+MAX_UNSURE = 4
+
 
 def kind_of_cancellation(reason: str) -> Kind:
     """Return the mail for an `order.cancelled`: out of stock is our news, not the customer's."""
@@ -49,3 +57,8 @@ def retry_delay(failures: int, *, jitter: float, longest: float = LONGEST_DELAY)
     # The exponent is limited because 2.0 ** 1024 overflows, long after the delay stopped growing.
     delay = min(longest, FIRST_DELAY * 2.0 ** min(failures - 1, 64))
     return delay * (1 - jitter / 4)
+
+
+def unsure_delay(attempts: int) -> float:
+    """Return the seconds to wait after so many attempts of unknown outcome (from 1)."""
+    return UNSURE_DELAY * 4.0 ** (attempts - 1)

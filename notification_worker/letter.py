@@ -50,6 +50,11 @@ class Letter:
         if not (self.sender + self.recipient).isprintable():
             raise ValueError("an address has a line break or another control character")
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether every mail server can write its addresses."""
+        return (self.sender + self.recipient).isascii()
+
     def as_bytes(self) -> bytes:
         """Return its content: lines that end with CRLF, ASCII unless an address is not."""
         return self.content

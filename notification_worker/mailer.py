@@ -1,5 +1,6 @@
 """Process: sends the recorded mails, removes the service's old rows, and catches up."""
 
+import atexit
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -15,28 +16,40 @@ from common.overflow import read_overflow
 from common.retention import read_ages
 from common.ticker import Tick, make_ticker
 from notification_worker import address
+from notification_worker.backlog import Position
 from notification_worker.delivery import Delivery
 from notification_worker.metrics import read_mails
+from notification_worker.outage import Outage
 from notification_worker.retention import KEPT, retention
 from notification_worker.settings import MailerSettings
 from notification_worker.smtp import Transport
+
+#: Database connections: one to wait for mails on, and one for all that is claimed and recorded, as
+#: none is in use while a mail is sent.
+_POOL_SIZE = 2
+
+# The metrics are those of this process's one delivery.
+_position, _outage = Position(), Outage()
 
 
 def start(settings: MailerSettings) -> Tick:
     """Return what each tick calls: it sends mails until its deadline."""
     delivery = Delivery(
-        db.sessions(db.engine(settings, session=db.BY_KEY)),
-        Transport(settings),
+        db.sessions(db.engine(settings, pool_size=_POOL_SIZE, session=db.BY_KEY)),
+        [Transport(settings) for _ in range(settings.smtp_connections)],
         sender=address.sender(settings.mail_from),
         operator=settings.operator,
         max_attempts=settings.mail_max_attempts,
+        position=_position,
+        outage=_outage,
     )
+    atexit.register(delivery.close)
     deliver = retention(settings).beside(delivery.deliver)
     return CatchUp.from_settings(NOTIFICATION, settings).beside(deliver)
 
 
 def _read(session: Session) -> Iterator[Metric]:
-    yield from read_mails(session)
+    yield from read_mails(session, _position, _outage)
     yield from read_overflow(session)
     yield from read_ages(session, KEPT)
 

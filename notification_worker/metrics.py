@@ -1,32 +1,74 @@
-"""What the mailer's metrics show of the mails."""
+"""What the mailer's metrics show of the mails; no scrape costs more because many of them wait."""
 
 from collections.abc import Iterator
 
+from prometheus_client import Counter
 from prometheus_client.core import Metric
-from sqlalchemy import func, select
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from common.backlog import age
 from common.metrics import gauge
-from notification_worker.domain import Status
-from notification_worker.models import Notification
+from notification_worker.backlog import Position
+from notification_worker.outage import Outage
+
+#: Rows that a scrape counts. Beyond it, how many they are exactly changes nothing for anybody.
+COUNT_LIMIT = 10_000
+
+MAILS = Counter("orders_mails", "Attempts to send a mail, by what became of it.", ("outcome",))
+for _outcome in ("sent", "deferred", "unsure", "given_up"):
+    # From 0 on: the first increase must be one.
+    MAILS.labels(_outcome)
+
+# From the position of the mailer on, as its claims, and for the same reason. Of those never tried
+# the first is the oldest; the others are few, or are counted up to the limit.
+_WAITING = text("""
+WITH fresh AS (
+    SELECT created_at, claimed_until FROM notifications
+    WHERE status = 'PENDING' AND next_attempt_at = 'epoch' AND id > :fresh
+    ORDER BY next_attempt_at, id LIMIT :limit
+), again AS (
+    SELECT created_at, claimed_until, next_attempt_at FROM notifications
+    WHERE status = 'PENDING' AND next_attempt_at > :again
+    ORDER BY next_attempt_at, id LIMIT :limit
+), waiting AS (
+    SELECT created_at, claimed_until, created_at AS due_at FROM fresh
+    UNION ALL SELECT created_at, claimed_until, next_attempt_at FROM again
+)
+SELECT least(count(*), :limit),
+    coalesce(greatest(0, extract(epoch FROM clock_timestamp() - min(created_at))), 0)::float,
+    coalesce(greatest(0, extract(epoch FROM clock_timestamp() - min(due_at) FILTER (
+        WHERE claimed_until IS NULL OR claimed_until <= now()
+    ))), 0)::float
+FROM waiting
+""")
+
+_FAILED = text("""
+SELECT count(*) FROM (
+    SELECT FROM notifications WHERE status = 'FAILED' ORDER BY id LIMIT :limit
+) AS failed
+""")
 
 
-def read_mails(session: Session) -> Iterator[Metric]:
+def read_mails(session: Session, position: Position, outage: Outage) -> Iterator[Metric]:
     """Return how many mails wait, for how long, and how many were given up."""
-    row = session.execute(
-        select(
-            func.count(),
-            age(func.min(Notification.created_at)),
-            age(func.min(Notification.next_attempt_at)),
-        ).where(Notification.status == Status.PENDING)
-    ).one()
-    yield gauge("orders_mail_waiting", "Mails that no mail server has taken yet.", row[0])
-    yield gauge("orders_mail_oldest_waiting_seconds", "Age of the oldest of them.", row[1])
+    fresh, again = position.values
+    values = {"fresh": fresh, "again": again, "limit": COUNT_LIMIT}
+    waiting, oldest, overdue = session.execute(_WAITING, values).one()
+    yield gauge(
+        "orders_mail_waiting",
+        f"Mails that no mail server has taken yet; counted up to {COUNT_LIMIT}.",
+        waiting,
+    )
+    yield gauge("orders_mail_oldest_waiting_seconds", "Age of the oldest of them.", oldest)
     yield gauge(
         "orders_mail_overdue_seconds",
         "For how long the next of them could have left: 0 while each waits for its next attempt.",
-        row[2],
+        overdue,
     )
-    failed = select(func.count()).where(Notification.status == Status.FAILED)
-    yield gauge("orders_mail_failed", "Mails given up.", session.scalar(failed) or 0)
+    failed = session.scalar(_FAILED, {"limit": COUNT_LIMIT}) or 0
+    yield gauge("orders_mail_failed", f"Mails given up; counted up to {COUNT_LIMIT}.", failed)
+    yield gauge(
+        "orders_mail_paused_seconds",
+        "For how long mails have been paused because no server takes them; 0 if they are not.",
+        outage.seconds(),
+    )

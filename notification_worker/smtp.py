@@ -1,25 +1,25 @@
 """The connection to the mail server: mails out, verdicts back."""
 
 import smtplib
+import socket
 import ssl
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 
-from common.errors import Permanent, Transient
-from notification_worker import pipelining
+from notification_worker import address
+from notification_worker.dialogue import Dialogue
+from notification_worker.failures import Interrupted, Unreachable, Unsure
 from notification_worker.letter import Letter
-from notification_worker.settings import MailerSettings
+from notification_worker.settings import MailerSettings, Tls
+from notification_worker.submission import described, submit
 
 #: Seconds. A connection that was idle for longer is replaced: mail servers hang up on idle clients
 #: after minutes, and a mail that finds that out has failed once for nothing.
 IDLE_LIMIT = 5.0
 
-_SERVICE_NOT_AVAILABLE = 421
-_MAIL_TOO_BIG = 552
-
-
-class Unreachable(Transient):
-    """The mail server takes no mail at all at the moment, whichever it is."""
+#: Seconds. For courtesies, and to find out why a server is silent.
+_SHORT = 5.0
 
 
 class Transport:
@@ -27,7 +27,7 @@ class Transport:
 
     def __init__(self, settings: MailerSettings) -> None:
         self._settings = settings
-        self._smtp: smtplib.SMTP | None = None
+        self._smtp: Dialogue | None = None
         self._used_at = 0.0
 
     def is_ready(self) -> bool:
@@ -35,48 +35,96 @@ class Transport:
         return self._smtp is not None and time.monotonic() - self._used_at < IDLE_LIMIT
 
     def open(self) -> None:
-        """Connect anew. Raises `Unreachable`, saying why."""
+        """Connect again. Raises `Unreachable` with the step that failed, and the cause."""
         self.close()
-        host, port = self._settings.smtp_host, self._settings.smtp_port
+        smtp = Dialogue(self._settings.smtp_connect_timeout)
         try:
-            self._smtp = smtplib.SMTP(host, port, timeout=self._settings.smtp_timeout)
-            self._log_in(self._smtp)
-            # What the server offers may change with the encryption.
-            self._smtp.ehlo_or_helo_if_needed()
-        except (smtplib.SMTPException, OSError) as error:
-            self._drop()
-            raise Unreachable(f"{host}:{port}: {_described(error)}") from error
-        self._used_at = time.monotonic()
+            self._greet(smtp)
+            self._log_in(smtp)
+        except Unreachable:
+            smtp.close()
+            raise
+        self._smtp, self._used_at = smtp, time.monotonic()
 
     def send(self, letter: Letter) -> None:
         """Hand the mail over: the server has taken responsibility for it when this returns.
 
-        Raises `Permanent` if the server refuses this mail for good, `Transient` if for now, and
-        `Unreachable` if the connection is of no use any more; the mail may have left, then.
+        Raises what `submission.submit` does; the mail may have left if that is `Unsure`.
         """
         if self._smtp is None:
             raise Unreachable("not connected")
         try:
-            _send(self._smtp, letter)
-        except Unreachable:
+            submit(self._smtp, letter, self._settings.smtp_limits)
+        except (Unreachable, Interrupted, Unsure):
             self._drop()
             raise
         finally:
             self._used_at = time.monotonic()
+            if self._smtp and self._smtp.sock is None:
+                self._drop()
 
     def close(self) -> None:
         """Take leave of the server, if there is a connection."""
         if self._smtp is not None:
+            self._smtp.limit = _SHORT
             with suppress(smtplib.SMTPException, OSError):
                 self._smtp.quit()
             self._drop()
 
-    def _log_in(self, smtp: smtplib.SMTP) -> None:
+    def _greet(self, smtp: Dialogue) -> None:
         settings = self._settings
-        if settings.smtp_starttls:
-            smtp.starttls(context=ssl.create_default_context())
+        host, port = settings.smtp_host, settings.smtp_port
+        tls = settings.smtp_context if settings.tls is Tls.IMPLICIT else None
+        with self._step("connection"):
+            smtp.begin(host, port, tls)
+        try:
+            smtp.greeting()
+        except (smtplib.SMTPException, OSError) as error:
+            if tls is None and not isinstance(error, smtplib.SMTPConnectError):
+                self._blame_tls(error)
+            raise self._unreachable("greeting", error) from error
+
+    def _log_in(self, smtp: Dialogue) -> None:
+        settings = self._settings
+        if settings.tls is Tls.STARTTLS:
+            with self._step("STARTTLS"):
+                smtp.encrypt(settings.smtp_context, settings.smtp_host)
+        with self._step("EHLO"):
+            # What the server offers may change with the encryption.
+            smtp.introduce()
         if settings.smtp_username and settings.smtp_password:
-            smtp.login(settings.smtp_username, settings.smtp_password.get_secret_value())
+            with self._step("login"):
+                smtp.login(settings.smtp_username, settings.smtp_password.get_secret_value())
+        sender = address.sender(settings.mail_from).addr_spec
+        if not (sender.isascii() or smtp.has_extn("smtputf8")):
+            # Each mail would be refused for the fault of a setting.
+            raise self._named("EHLO", "the address of MAIL_FROM needs SMTPUTF8, which it lacks")
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (smtplib.SMTPException, OSError) as error:
+            raise self._unreachable(name, error) from error
+
+    def _unreachable(self, step: str, error: Exception) -> Unreachable:
+        cause = described(error)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            cause += "; SMTP_CA_FILE names the authority to trust"
+        elif isinstance(error, ssl.SSLError) and self._settings.tls is Tls.IMPLICIT:
+            cause += "; the port does not speak TLS from the first byte: see SMTP_TLS"
+        return self._named(step, cause)
+
+    def _named(self, step: str, cause: str) -> Unreachable:
+        return Unreachable(
+            f"{self._settings.smtp_host}:{self._settings.smtp_port}: {step}: {cause}"
+        )
+
+    def _blame_tls(self, error: Exception) -> None:
+        # Such a server waits for the client's first words in silence, as one that hangs does.
+        if _speaks_tls(self._settings.smtp_host, self._settings.smtp_port):
+            reason = "the port speaks TLS from the first byte: it needs SMTP_TLS=implicit"
+            raise self._named("greeting", reason) from error
 
     def _drop(self) -> None:
         if self._smtp is not None:
@@ -84,44 +132,14 @@ class Transport:
             self._smtp = None
 
 
-def _send(smtp: smtplib.SMTP, letter: Letter) -> None:
+def _speaks_tls(host: str, port: int) -> bool:
+    context = ssl.create_default_context()
+    # Nothing is sent over it.
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
     try:
-        options = _options(smtp, letter)
-        if pipelining.offered(smtp):
-            pipelining.send(smtp, letter, options)
-        else:
-            smtp.sendmail(letter.sender, [letter.recipient], letter.content, options)
-    except smtplib.SMTPRecipientsRefused as refusal:
-        raise _verdict(*refusal.recipients[letter.recipient]) from refusal
-    except smtplib.SMTPSenderRefused as refusal:
-        verdict = _verdict(refusal.smtp_code, refusal.smtp_error)
-        # Who may not send at all, may not send the next mail either.
-        if isinstance(verdict, Permanent) and refusal.smtp_code != _MAIL_TOO_BIG:
-            raise Unreachable(str(verdict)) from refusal
-        raise verdict from refusal
-    except smtplib.SMTPDataError as refusal:
-        raise _verdict(refusal.smtp_code, refusal.smtp_error) from refusal
-    except smtplib.SMTPNotSupportedError as error:
-        raise Permanent(str(error)) from error  # an address that this server cannot write
-    except (smtplib.SMTPException, OSError) as error:
-        raise Unreachable(_described(error)) from error
-
-
-def _options(smtp: smtplib.SMTP, letter: Letter) -> list[str]:
-    if (letter.sender + letter.recipient).isascii():
-        return []
-    if not smtp.has_extn("smtputf8"):
-        raise smtplib.SMTPNotSupportedError("an address needs SMTPUTF8, which the server lacks")
-    return ["SMTPUTF8", "BODY=8BITMIME"]
-
-
-def _verdict(code: int, answer: bytes | str) -> Transient | Permanent:
-    text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
-    said = f"{code} {text}"
-    if code == _SERVICE_NOT_AVAILABLE:
-        return Unreachable(said)
-    return Permanent(said) if code >= 500 else Transient(said)
-
-
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+        with closing(socket.create_connection((host, port), _SHORT)) as plain:
+            context.wrap_socket(plain, server_hostname=host).close()
+    except OSError:
+        return False
+    return True

@@ -104,7 +104,9 @@ def test_a_mail_wakes_the_mailer(notification_database: Sessions) -> None:
     doorbell = Doorbell("notifications", look=backlog.LOOK)
 
     # when
-    with asleep(notification_database, lambda: doorbell.wait(notification_database, LONG)) as sleep:
+    with asleep(
+        notification_database, lambda: doorbell.wait(notification_database, LONG, 0, "epoch")
+    ) as sleep:
         with transaction(notification_database) as session:
             mail = {"order_id": uuid4(), "kind": "received", "sequence": 1}
             session.add(Notification(**mail, recipient="ann@example.com", context={}))

@@ -8,7 +8,8 @@ import certifi
 from sqlalchemy import func, select, update
 
 from common.db import Sessions, transaction
-from notification_worker import address, backlog
+from notification_worker import address
+from notification_worker.backlog import Backlog, Position
 from notification_worker.delivery import Delivery
 from notification_worker.models import Notification
 from notification_worker.settings import MailerSettings
@@ -37,17 +38,17 @@ def settings(port: int, **changes: Any) -> MailerSettings:
         "mail_from": "Shop <orders@shop.example>",
         "smtp_host": "127.0.0.1",
         "smtp_port": port,
-        # As in life: a mail server on a busy machine may take a second.
-        "smtp_timeout": 10.0,
+        # A mail server on a busy machine may take seconds.
+        "smtp_connect_timeout": 30.0,
     }
     return MailerSettings(**(values | changes))
 
 
-def delivery(sessions: Sessions, transport: Transport, *, max_attempts: int = 230) -> Delivery:
-    """Return what sends the mails of a database."""
+def delivery(sessions: Sessions, *transports: Transport, max_attempts: int = 230) -> Delivery:
+    """Return what sends the mails of a database over these connections."""
     return Delivery(
         sessions,
-        transport,
+        transports,
         sender=address.sender("Shop <orders@shop.example>"),
         operator="operator@shop.example",
         max_attempts=max_attempts,
@@ -55,13 +56,13 @@ def delivery(sessions: Sessions, transport: Transport, *, max_attempts: int = 23
 
 
 def deliver_all(delivery: Delivery, *, seconds: float = 0.2) -> None:
-    """Send what is due."""
+    """Send what is due, and wait for what is being sent."""
     # On a busy machine one slice may be over before the first mail: a few more may follow.
     for _ in range(5):
         delivery.deliver(time.monotonic() + seconds)
-        with transaction(delivery._sessions) as session:
-            if not backlog.anything_due(session):
-                return
+        delivery.finish(within=60)
+        if not Backlog(delivery._backlog._sessions, Position()).anything_due():
+            return
 
 
 def record(sessions: Sessions, *kinds: str, order_id: UUID | None = None, **values: Any) -> UUID:
@@ -96,6 +97,29 @@ def make_due(sessions: Sessions) -> None:
     """Let each mail be tried at once."""
     with transaction(sessions) as session:
         session.execute(update(Notification).values(next_attempt_at=func.now()))
+
+
+def expire_claims(sessions: Sessions) -> None:
+    """Let the leases of all claims end, as those of a mailer that died a while ago."""
+    with transaction(sessions) as session:
+        session.execute(
+            update(Notification)
+            .where(Notification.claimed_by.is_not(None))
+            .values(claimed_until=func.now())
+        )
+
+
+def of_database(sessions: Sessions) -> dict[str, Any]:
+    """Return the settings by which another process reaches the same database."""
+    url = sessions.kw["bind"].url
+    return {
+        "database_host": url.host,
+        "database_port": url.port,
+        "database_name": url.database,
+        "database_user": url.username,
+        "database_password": url.password or "",
+        "database_ca_file": url.query["sslrootcert"],
+    }
 
 
 def subjects(mailbox: Mailbox) -> list[str]:

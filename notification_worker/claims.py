@@ -1,0 +1,198 @@
+"""The statements of the mailer: claiming what is due, and recording what became of it.
+
+All mails pass here, so that it is made for speed: plans that each connection makes once, and one
+round trip for a mail, which records what became of it and claims the next one.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from notification_worker.domain import Status
+
+#: Seconds for which a claim keeps other mailers away unless it is renewed. A mailer that was killed
+#: delays the mails that it was sending by this.
+LEASE = 60
+
+#: How soon a mail is looked at again that waits for one that is just being sent.
+SHORTLY = timedelta(milliseconds=250)
+
+#: Characters of an error that are kept.
+ERROR_LIMIT = 1_000
+
+#: In the `info` of a connection that knows the statements.
+_PREPARED = "notifications"
+
+# Claimed mails keep their place in the index: there are no more of them than connections to mail
+# servers. Those that this mailer is sending are left out by id: it may be unable to renew its
+# leases for a while. A claim of its own of which the answer was lost is free at once.
+_FREE = """(claimed_until IS NULL OR claimed_until <= now() OR claimed_by = $4)
+        AND id <> ALL ($3)"""
+
+# A mail that was never tried is due by its place in the table, not by a clock: after a failover, or
+# a step, the clock may be behind the one that recorded it.
+_FRESH = f"""(
+    SELECT id FROM notifications
+    WHERE status = 'PENDING' AND next_attempt_at = 'epoch' AND id > $1 AND {_FREE}
+    ORDER BY next_attempt_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
+)"""  # noqa: S608, constants of this module
+_AGAIN = f"""(
+    SELECT id FROM notifications
+    WHERE status = 'PENDING' AND next_attempt_at > $2 AND next_attempt_at <= now() AND {_FREE}
+    ORDER BY next_attempt_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
+)"""  # noqa: S608, constants of this module
+
+# Whether an earlier one of its order waits is no condition of the claim: while a mail server
+# refuses everything for hours, each claim would pass over all the mails that wait for one. Such a
+# mail is put off instead. One that may have left already holds up none.
+#
+# Nor does that ask for PENDING ones: a plan that is made while the table is small would go through
+# the index of all that wait, for each claim, rather than through that of the orders.
+_CLAIM = f"""
+WITH claimed AS (
+    UPDATE notifications AS mail SET
+        claimed_by = CASE WHEN earlier IS NULL THEN $4 END,
+        claimed_until = CASE WHEN earlier IS NULL
+            THEN clock_timestamp() + interval '{LEASE} seconds' END,
+        next_attempt_at = CASE WHEN earlier IS NULL THEN mail.next_attempt_at
+            ELSE greatest(earlier, clock_timestamp() + $5) END,
+        unsure = mail.unsure + taken_over::int
+    FROM (
+        SELECT id AS chosen, coalesce(claimed_by <> $4, false) AS taken_over,
+            next_attempt_at AS due_at, (
+            SELECT max(earlier.next_attempt_at) FROM notifications AS earlier
+            WHERE earlier.order_id = notifications.order_id
+                AND earlier.sequence < notifications.sequence
+                AND earlier.status NOT IN ('SENT', 'FAILED', 'HELD')
+                AND earlier.unsure = 0
+        ) AS earlier
+        FROM notifications WHERE id = coalesce({{}}, {{}})
+    ) AS choice
+    WHERE mail.id = chosen
+    RETURNING id, order_id, kind, recipient, context, attempts, unsure, traceparent, created_at,
+        due_at, due_at = 'epoch' AS fresh, earlier IS NOT NULL AS put_off,
+        taken_over
+)
+SELECT now(), CASE WHEN claimed.id IS NULL THEN (SELECT max(id) FROM notifications) END, claimed.*
+FROM (VALUES (1)) AS one LEFT JOIN claimed ON true
+"""  # noqa: S608, constants of this module
+
+_TYPES = "(bigint, timestamptz, bigint[], uuid, interval)"
+
+# The time of a mark is not now(), which is when the transaction began. A claim that was lost
+# to another mailer marks nothing, but for the one news that nobody else has.
+_PREPARE = f"""
+PREPARE claim_fresh {_TYPES} AS {_CLAIM.format(_FRESH, _AGAIN)};
+PREPARE claim_again {_TYPES} AS {_CLAIM.format(_AGAIN, _FRESH)};
+
+PREPARE mark_mail (bigint, uuid, text, int, int, text, text, interval) AS
+UPDATE notifications SET
+    status = $3,
+    attempts = attempts + $4,
+    unsure = unsure + $5,
+    message_id = $6,
+    last_error = coalesce($7, last_error),
+    next_attempt_at = coalesce(clock_timestamp() + $8, next_attempt_at),
+    sent_at = CASE $3 WHEN 'SENT' THEN clock_timestamp() END,
+    claimed_by = NULL,
+    claimed_until = NULL
+WHERE id = $1 AND status = 'PENDING' AND (claimed_by = $2 OR $3 = 'SENT');
+
+PREPARE renew_claims (bigint[], uuid) AS
+UPDATE notifications SET claimed_until = clock_timestamp() + interval '{LEASE} seconds'
+WHERE id = ANY ($1) AND claimed_by = $2
+"""  # noqa: S608, constants of this module
+
+_MARK = "EXECUTE mark_mail (%s, %s, %s, %s, %s, %s, %s, %s)"
+
+
+class Claimed(NamedTuple):
+    """A mail that no other mailer gets while the claim is renewed."""
+
+    id: int
+    order_id: UUID
+    kind: str
+    recipient: str
+    context: dict[str, Any]
+    attempts: int
+    unsure: int
+    traceparent: str | None
+    created_at: datetime
+    due_at: datetime
+    #: Whether it was never tried.
+    fresh: bool
+    #: Whether it waits for an earlier mail of its order: then it is not claimed but put off.
+    put_off: bool
+    #: Whether another mailer has claimed it, and has not recorded what became of it.
+    taken_over: bool
+
+
+class Mark(NamedTuple):
+    """What is to be recorded of a claimed mail."""
+
+    id: int
+    status: Status
+    message_id: str
+    error: str | None = None
+    #: None leaves it as it is.
+    delay: float | None = None
+    #: Whether the attempt counts against the mail, and whether the mail may have left by it.
+    charged: bool = True
+    unsure: bool = False
+
+    def values(self, owner: str) -> tuple[object, ...]:
+        """Return the parameters of its statement."""
+        delay = None if self.delay is None else timedelta(seconds=self.delay)
+        error = None if self.error is None else _stored(self.error)
+        counts = (int(self.charged), int(self.unsure))
+        return (self.id, owner, self.status.value, *counts, self.message_id, error, delay)
+
+
+class Look(NamedTuple):
+    """What a claim found, and the database's time."""
+
+    at: datetime
+    #: The newest mail, if none was found.
+    newest: int | None
+    mail: Claimed | None
+
+
+def claim(
+    connection: Connection, *, again: bool, values: tuple[object, ...], mark: tuple[object, ...]
+) -> Look:
+    """Record a mark, if there is one, and claim a mail: one round trip and one commit.
+
+    Of those that were never tried and those that are due again it takes the one or the other first.
+    """
+    _prepare(connection)
+    name = "claim_again" if again else "claim_fresh"
+    statement = f"EXECUTE {name} (%s, %s, %s, %s, %s)"
+    if mark:
+        statement = f"{_MARK}; {statement}"
+    row = connection.exec_driver_sql(statement, (*mark, *values)).one()
+    return Look(row[0], row[1], Claimed(*row[2:]) if row[2] is not None else None)
+
+
+def record(connection: Connection, mark: tuple[object, ...]) -> None:
+    """Record a mark."""
+    _prepare(connection)
+    connection.exec_driver_sql(_MARK, mark)
+
+
+def renew(connection: Connection, ids: list[int], owner: str) -> None:
+    """Keep these mails for another while."""
+    _prepare(connection)
+    connection.exec_driver_sql("EXECUTE renew_claims (%s, %s)", (ids, owner))
+
+
+def _prepare(connection: Connection) -> None:
+    if _PREPARED not in connection.info:
+        connection.exec_driver_sql(_PREPARE)
+        connection.info[_PREPARED] = True
+
+
+def _stored(error: str) -> str:
+    # Whatever a server said must be storable: a mark that fails would be recorded again and again.
+    return error.replace("\x00", "").encode("utf-8", "replace").decode()[:ERROR_LIMIT]
