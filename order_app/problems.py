@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from common.errors import OrderSystemError
+from common.http_edge import Refused
 from order_app.service import UnknownOrder
 
 log = logging.getLogger(__name__)
@@ -127,10 +128,13 @@ def _unknown_order(error: UnknownOrder) -> Response:
 def _http_error(error: HTTPException) -> Response:
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
     kept = {name: value for name, value in error.get_headers() if name != "Content-Type"}
-    errors = []
+    detail, errors = status.description or status.phrase, []
     if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         errors = [FieldError(field="body", message="is too large")]
-    return problem(status, status.description or status.phrase, errors=errors, headers=kept)
+    if isinstance(error, Refused):
+        detail = error.description or detail
+        errors = [FieldError(field=error.field, message=detail)] if error.field else []
+    return problem(status, detail, errors=errors, headers=kept)
 
 
 def _database_down(error: Exception) -> Response:
