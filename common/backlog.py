@@ -8,13 +8,20 @@ from prometheus_client.core import Metric
 from sqlalchemy import ColumnElement, Float, func, select
 from sqlalchemy.orm import Session
 
+from common import looks
+from common.looks import Looks
 from common.metrics import gauge
 from common.outbox import outbox, relay_state
+
+_looks = Looks()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsent:
-    """How many events wait, for how long (seconds; 0 if none does), and how many came back."""
+    """How many events wait, for how long (seconds; 0 if none does), and how many came back.
+
+    Of more than `looks.MOST` events, the first so many and one count.
+    """
 
     unsent: int
     oldest_unsent_seconds: float
@@ -30,14 +37,24 @@ class RelayPass:
 
 
 def unsent(session: Session) -> Unsent:
-    """Return what waits in the outbox now."""
+    """Return what waits in the outbox now, at a cost that does not grow with it."""
+    first = (
+        select(outbox.c.created_at, outbox.c.unroutable_reason, outbox.c.next_attempt_at)
+        .where(outbox.c.sent_at.is_(None), outbox.c.next_attempt_at >= _looks.begin(session))
+        .order_by(outbox.c.next_attempt_at, outbox.c.id)
+        .limit(looks.MOST + 1)
+        .subquery()
+    )
     row = session.execute(
         select(
             func.count(),
-            age(func.min(outbox.c.created_at)),
-            func.count(outbox.c.unroutable_reason),
-        ).where(outbox.c.sent_at.is_(None))
+            age(func.min(first.c.created_at)),
+            func.count(first.c.unroutable_reason),
+            func.min(first.c.next_attempt_at),
+            func.now(),
+        ).select_from(first)
     ).one()
+    _looks.end(session, row[3], row[4])
     return Unsent(unsent=row[0], oldest_unsent_seconds=row[1], unroutable=row[2])
 
 
@@ -55,7 +72,11 @@ def relay_pass(session: Session) -> RelayPass | None:
 def read_outbox(session: Session) -> Iterator[Metric]:
     """Return what the metrics show of an outbox and its relay."""
     waiting, last = unsent(session), relay_pass(session)
-    yield gauge("orders_outbox_unsent", "Events that the broker has not confirmed.", waiting.unsent)
+    yield gauge(
+        "orders_outbox_unsent",
+        f"Events that the broker has not confirmed; {looks.MOST + 1} stands for more.",
+        waiting.unsent,
+    )
     yield gauge(
         "orders_outbox_oldest_unsent_seconds",
         "Age of the oldest of them.",

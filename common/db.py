@@ -8,13 +8,13 @@ from types import MappingProxyType
 from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy import URL, Engine, MetaData, create_engine
+from sqlalchemy import URL, Engine, ExceptionContext, MetaData, create_engine, text
 from sqlalchemy.event import listens_for
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import Pool
 
-from common import tls
+from common import outages, tls
 from common.addresses import addresses
 from common.settings import DatabaseSettings
 
@@ -95,6 +95,29 @@ def engine_options(
             "tcp_user_timeout": 20_000,
         },
     }
+
+
+@listens_for(Engine, "handle_error")
+def _leave_servers_without_writes(context: ExceptionContext) -> None:
+    """Throw away a pool's connections when the server takes no writes.
+
+    After a failover a connection to the demoted primary lives on and would fail for ever. The next
+    one is a new one, which finds the primary.
+    """
+    if outages.takes_no_writes(context.original_exception):
+        context.is_disconnect = True
+
+
+def takes_writes(session: Session) -> bool:
+    """Return whether the database takes writes; without, its connections are thrown away.
+
+    It asks one question, which reads no table.
+    """
+    state = text("SELECT current_setting('transaction_read_only') = 'off'")
+    writable = bool(session.scalar(state))
+    if not writable:
+        session.get_bind().engine.dispose()
+    return writable
 
 
 @listens_for(Pool, "checkout")

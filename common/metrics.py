@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
-from common import db
+from common import db, outages
 from common.db import Sessions, transaction
 from common.settings import SettingsError
 
@@ -135,8 +135,9 @@ class Database(Collector):
             with transaction(self._sessions) as session:
                 metrics = list(self._read(session))
             answers = True
-        except SQLAlchemyError:
-            metrics, answers = [], False
+        except SQLAlchemyError as error:
+            # One that answers, but not in time, is up; what it has not told is not shown.
+            metrics, answers = [], outages.contention(error)
         yield gauge("orders_database_up", "1 if the database answers.", int(answers))
         yield from metrics
 

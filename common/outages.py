@@ -54,6 +54,11 @@ def reason(error: BaseException) -> str | None:
     return next(filter(None, map(_reason, _causes(error))), None)
 
 
+def takes_no_writes(error: BaseException) -> bool:
+    """Return whether an error comes from a server that takes no writes: a standby, a full disk."""
+    return reason(error) == _NO_WRITES
+
+
 def contention(error: BaseException) -> bool:
     """Return whether an error comes from concurrent transactions or from the statement timeout."""
     return any(_sqlstate(cause) in _CONTENTION for cause in _causes(error))
@@ -77,7 +82,11 @@ def _is_lost(error: BaseException) -> bool:
 
 
 def _sqlstate(error: BaseException) -> str | None:
-    return getattr(error, "pgcode", None)
+    # SQLAlchemy's errors wrap the driver's, which knows more than that a connection was lost.
+    for each in (error, getattr(error, "orig", None)):
+        if state := getattr(each, "pgcode", None):
+            return str(state)
+    return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -86,5 +95,4 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         if cause is None:
             return
         yield cause
-        # SQLAlchemy's errors wrap the driver's.
         cause = getattr(cause, "orig", None) or cause.__cause__

@@ -10,13 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Thread
-from typing import Any, cast
+from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from sqlalchemy import (
     ColumnElement,
-    CursorResult,
-    Delete,
     Table,
     column,
     delete,
@@ -26,11 +24,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningDelete
 
 from common import metrics
 from common.backlog import age
 from common.db import Sessions, transaction
 from common.inbox import inbox
+from common.looks import Looks
 from common.outbox import outbox
 from common.ticker import Tick
 
@@ -59,11 +59,21 @@ class Kept:
     table: Table
     since: ColumnElement[datetime]
     where: ColumnElement[bool] = field(default_factory=true)
+    #: For the age of the oldest row.
+    looks: Looks = field(default_factory=Looks)
 
 
 #: An unsent event has no `sent_at`: it is never removed.
 OUTBOX = Kept(table=outbox, since=outbox.c.sent_at)
 INBOX = Kept(table=inbox, since=inbox.c.handled_at)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removed:
+    """What one statement has removed: how many rows, and up to which moment."""
+
+    rows: int
+    last: datetime | None
 
 
 class Retention:
@@ -96,16 +106,20 @@ class Retention:
         fails is logged: the next pass tries again.
         """
         removed: Counter[str] = Counter()
-        waiting = deque(self._ages.items())
+        # The first look of a pass begins at the first row, the next one where that has ended: what
+        # it has removed stays in the index until a vacuum.
+        waiting = deque[tuple[Kept, timedelta, datetime | None]](
+            (kept, oldest, None) for kept, oldest in self._ages.items()
+        )
         try:
             while waiting and time.monotonic() < until:
-                kept, oldest = waiting.popleft()
+                kept, oldest, begin = waiting.popleft()
                 with transaction(self._sessions) as session:
-                    rows = _remove_some(session, kept, oldest)
-                removed[kept.table.name] += rows
-                metrics.REMOVED.labels(kept.table.name).inc(rows)
-                if rows == BATCH:
-                    waiting.append((kept, oldest))
+                    some = _remove_some(session, kept, oldest, begin)
+                removed[kept.table.name] += some.rows
+                metrics.REMOVED.labels(kept.table.name).inc(some.rows)
+                if some.rows == BATCH:
+                    waiting.append((kept, oldest, some.last))
                 time.sleep(PAUSE)
         except DBAPIError as error:
             log.error(
@@ -135,25 +149,47 @@ def read_ages(session: Session, kept: Iterable[Kept]) -> Iterator[Metric]:
         labels=("table",),
     )
     for each in kept:
-        first = select(age(func.min(each.since))).where(each.since.is_not(None), each.where)
-        oldest.add_metric((each.table.name,), session.scalar(first) or 0.0)
+        oldest.add_metric((each.table.name,), _age_of_oldest(session, each))
     yield oldest
 
 
-def _remove_some(session: Session, kept: Kept, oldest: timedelta) -> int:
-    return cast(CursorResult[Any], session.execute(_removal(kept, oldest))).rowcount
+def _age_of_oldest(session: Session, kept: Kept) -> float:
+    first = (
+        select(kept.since.label("since"))
+        .where(kept.since >= kept.looks.begin(session), kept.where)
+        .order_by(kept.since)
+        .limit(1)
+        .subquery()
+    )
+    since = func.min(first.c.since)
+    row = session.execute(select(age(since), since, func.now()).select_from(first)).one()
+    kept.looks.end(session, row[1], row[2])
+    return float(row[0])
 
 
-def _removal(kept: Kept, oldest: timedelta) -> Delete:
+def _remove_some(
+    session: Session, kept: Kept, oldest: timedelta, begin: datetime | None = None
+) -> Removed:
+    removed = session.execute(_removal(kept, oldest, begin)).scalars().all()
+    return Removed(rows=len(removed), last=max(removed, default=begin))
+
+
+def _removal(
+    kept: Kept, oldest: timedelta, begin: datetime | None = None
+) -> ReturningDelete[datetime]:
     row: ColumnElement[Any] = column("ctid")
     some = (
         select(row)
         .select_from(kept.table)
-        .where(kept.since < func.now() - oldest, kept.where)
+        .where(kept.since < func.now() - oldest, kept.where, _not_before(kept, begin))
         .order_by(kept.since)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
     )
     # An array: a subselect might be run for each row, and lock others each time.
     chosen = func.array(some.scalar_subquery())
-    return delete(kept.table).where(row == func.any(chosen))
+    return delete(kept.table).where(row == func.any(chosen)).returning(kept.since)
+
+
+def _not_before(kept: Kept, begin: datetime | None) -> ColumnElement[bool]:
+    return true() if begin is None else kept.since >= begin

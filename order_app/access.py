@@ -3,13 +3,18 @@
 The table `NEEDS` is also what the API's description says.
 """
 
+import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from ipaddress import ip_address
 from types import MappingProxyType
+from typing import Any
 
 from flask import Flask, Response, current_app, g, request
+from sqlalchemy.exc import SQLAlchemyError
 
+from common import outages
 from order_app import keys
 from order_app.keyring import Keyring
 from order_app.keys import ApiKey, Scope
@@ -17,6 +22,8 @@ from order_app.models import db
 from order_app.problems import problem
 from order_app.rate_limit import RateLimit
 from order_app.settings import ApiSettings
+
+log = logging.getLogger(__name__)
 
 #: The scope that each endpoint needs.
 NEEDS = MappingProxyType(
@@ -62,10 +69,17 @@ def install(app: Flask, settings: ApiSettings) -> None:
     app.before_request(_check)
 
 
-def client() -> str:
-    """Return the prefix of the key that this request came with."""
+def client() -> ApiKey:
+    """Return the key that this request came with."""
     key: ApiKey = g.api_key
-    return key.prefix
+    return key
+
+
+def admits(app: Flask, environ: Mapping[str, Any]) -> bool:
+    """Return whether a request comes with a valid key: without one its body is of no use."""
+    with app.app_context():
+        keyring, _ = app.extensions[_EXTENSION]
+        return keyring.find(_key_in(environ.get("HTTP_AUTHORIZATION", ""))) is not None
 
 
 def _check() -> Response | None:
@@ -98,7 +112,11 @@ def _admit(scope: Scope) -> Response | None:
 
 
 def _bearer() -> str:
-    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    return _key_in(request.headers.get("Authorization", ""))
+
+
+def _key_in(authorization: str) -> str:
+    scheme, _, text = authorization.partition(" ")
     return text.strip() if scheme.lower() == "bearer" else ""
 
 
@@ -130,10 +148,17 @@ def _forbidden(scope: Scope) -> Response:
 
 def _note_use(keyring: Keyring, key: ApiKey) -> None:
     today = datetime.now(UTC).date()
-    if key.last_used_on != today:
+    if key.last_used_on == today:
+        return
+    # Before it is written: the requests that come meanwhile need not write it, too.
+    keyring.used(key, today)
+    try:
         with db.session.begin():
             keys.note_use(db.session(), key.prefix, today)
-        keyring.used(key, today)
+    except SQLAlchemyError as error:
+        # A database that takes no writes still serves reads. The next read of the keys forgets that
+        # the use was noted.
+        log.warning("a key's use not noted", extra={"reason": outages.reason(error)})
 
 
 def _read() -> list[ApiKey]:

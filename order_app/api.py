@@ -67,7 +67,7 @@ def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
         body.placement(),
         deadline=timedelta(seconds=settings.order_deadline),
         cause=Cause(traceparent=g.traceparent, client_ip=client_address.of(request)),
-        api_key=access.client(),
+        api_keys=access.client().of_client,
         key=header.idempotency_key,
         created_as=settings.order_created_types[-1],
     )

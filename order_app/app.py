@@ -1,12 +1,13 @@
 """The orders API, served by `order_app.server`."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from flask_openapi3.openapi import OpenAPI
 
 from common import db as database
-from common import tracing
+from common import http_edge, tracing
 from common.certificates import Certificates, sources
 from common.settings import load
 from common.telemetry import configure_logging
@@ -72,9 +73,10 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
     problems.install(app)
     secure_headers.install(app)
     access_log.install(app)
-    overload.install(app, settings)
+    http_edge.install(app, admits=partial(access.admits, app))
     app.register_api(orders)
     app.register_api(probes)
     description.install(app, currencies=settings.order_currencies)
+    overload.install(app, settings)
     access.install(app, settings)
     return app

@@ -5,24 +5,37 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from common import looks
 from common.backlog import age
+from common.looks import Looks
 from order_app.domain import Status
 from order_app.models import OrderRow
+
+_looks = Looks()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """How many orders wait and for how long (seconds) the oldest does: 0 when none waits."""
+    """How many orders wait and for how long (seconds) the oldest does: 0 when none waits.
+
+    Of more than `looks.MOST` orders, the first so many and one count.
+    """
 
     pending: int
     oldest_pending_seconds: float
 
 
 def pending(session: Session) -> Pending:
-    """Return which orders wait now."""
-    row = session.execute(
-        select(func.count(), age(func.min(OrderRow.created_at))).where(
-            OrderRow.status == Status.PENDING
-        )
-    ).one()
+    """Return which orders wait now, at a cost that does not grow with them."""
+    first = (
+        select(OrderRow.created_at)
+        .where(OrderRow.status == Status.PENDING, OrderRow.created_at >= _looks.begin(session))
+        .order_by(OrderRow.created_at, OrderRow.id)
+        .limit(looks.MOST + 1)
+        .subquery()
+    )
+    oldest = func.min(first.c.created_at)
+    figures = select(func.count(), age(oldest), oldest, func.now()).select_from(first)
+    row = session.execute(figures).one()
+    _looks.end(session, row[2], row[3])
     return Pending(pending=row[0], oldest_pending_seconds=row[1])

@@ -23,7 +23,8 @@ from order_app.settings import ApiSettings
 #: Flask-SQLAlchemy's name for the intake's own connections.
 BIND = "intake"
 
-#: `fresh` are the orders whose key stands for none yet. Of two requests with the same key, the
+#: `fresh` are the orders whose key stands for none yet, nor with another API key of its client,
+#: under which earlier releases stored it. Of two requests with the same key, the
 #: second waits for the first's commit at the key's row, or comes behind it in the same group; two
 #: groups claim in the order of the keys, so that none waits for one that waits for it.
 _PLACE = Statement(
@@ -33,11 +34,17 @@ _PLACE = Statement(
         SELECT * FROM json_to_recordset($1) AS (
             id uuid, customer_email text, currency text, total bigint, status text,
             created_at timestamptz, deadline_at timestamptz, traceparent text, lines json,
-            event_id uuid, type text, event json, api_key text, key text, fingerprint text
+            event_id uuid, type text, event json, api_key text, key text, fingerprint text,
+            other_keys text[]
         )
     ), claimed AS (
         INSERT INTO idempotency_keys (api_key, key, fingerprint, order_id)
-        SELECT api_key, key, fingerprint, id FROM asked WHERE key IS NOT NULL ORDER BY api_key, key
+        SELECT api_key, key, fingerprint, id FROM asked
+        WHERE key IS NOT NULL AND NOT EXISTS (
+            SELECT FROM idempotency_keys AS earlier
+            WHERE earlier.api_key = ANY (asked.other_keys) AND earlier.key = asked.key
+        )
+        ORDER BY api_key, key
         ON CONFLICT DO NOTHING
         RETURNING order_id
     ), fresh AS (
@@ -114,5 +121,7 @@ def _row(placing: Placing) -> dict[str, Any]:
         "event": msgspec.Raw(codec.encode(event)),
     }
     if claim:
-        row |= {"api_key": claim.api_key, "key": claim.key, "fingerprint": claim.fingerprint}
+        first, *others = claim.api_keys
+        row |= {"api_key": first, "other_keys": others}
+        row |= {"key": claim.key, "fingerprint": claim.fingerprint}
     return row

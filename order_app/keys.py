@@ -9,7 +9,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
 
@@ -46,6 +46,11 @@ class ApiKey:
     name: str
     hash: str
     scopes: frozenset[Scope]
+    #: Scopes that another release has given it; they grant nothing here.
+    unknown_scopes: frozenset[str] = frozenset()
+    #: The prefixes of all keys of its name, the oldest first: a client's keys have one name, and
+    #: the client is the same when it is given a new one.
+    of_client: tuple[str, ...] = ()
     created_at: datetime
     revoked_at: datetime | None
     last_used_on: date | None
@@ -91,18 +96,25 @@ def register(session: Session, key: str, name: str, scopes: Iterable[Scope]) -> 
 def all_keys(session: Session) -> list[ApiKey]:
     """Return every key there ever was, oldest first."""
     rows = session.scalars(select(ApiKeyRow).order_by(ApiKeyRow.created_at, ApiKeyRow.prefix))
-    return [
-        ApiKey(
-            prefix=row.prefix,
-            name=row.name,
-            hash=row.hash,
-            scopes=frozenset(map(Scope, row.scopes)),
-            created_at=row.created_at,
-            revoked_at=row.revoked_at,
-            last_used_on=row.last_used_on,
-        )
-        for row in rows
-    ]
+    keys = [_key(row) for row in rows]
+    of_client: dict[str, list[str]] = {}
+    for key in keys:
+        of_client.setdefault(key.name, []).append(key.prefix)
+    return [replace(key, of_client=tuple(of_client[key.name])) for key in keys]
+
+
+def _key(row: ApiKeyRow) -> ApiKey:
+    known, stored = frozenset(Scope), frozenset(row.scopes)
+    return ApiKey(
+        prefix=row.prefix,
+        name=row.name,
+        hash=row.hash,
+        scopes=frozenset(Scope(scope) for scope in stored & known),
+        unknown_scopes=stored - known,
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+        last_used_on=row.last_used_on,
+    )
 
 
 def revoke(session: Session, prefix: str) -> ApiKey:

@@ -8,6 +8,7 @@ from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from sqlalchemy.orm import Session
 
+from common import looks
 from common.backlog import read_outbox
 from common.certificates import Certificates
 from common.db import sessions
@@ -64,7 +65,11 @@ class Metrics:
 
 def _read(session: Session) -> Iterator[Metric]:
     waiting = pending(session)
-    yield gauge("orders_pending", "Orders that wait for a decision.", waiting.pending)
+    yield gauge(
+        "orders_pending",
+        f"Orders that wait for a decision; {looks.MOST + 1} stands for more.",
+        waiting.pending,
+    )
     yield gauge(
         "orders_oldest_pending_seconds",
         "Age of the oldest of them.",

@@ -7,11 +7,11 @@ from http import HTTPStatus
 from flask import Flask, Response
 from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel, ValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from common import outages
 from common.errors import OrderSystemError
+from common.http_edge import Refused
 from order_app.service import UnknownOrder
 
 log = logging.getLogger(__name__)
@@ -111,9 +111,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(Refusal, _refused)
     app.register_error_handler(UnknownOrder, _unknown_order)
     app.register_error_handler(HTTPException, _http_error)
-    for error in (OperationalError, InterfaceError, PoolTimeout):
-        app.register_error_handler(error, _database_down)
-    app.register_error_handler(Exception, _bug)
+    app.register_error_handler(Exception, _failed)
 
 
 def _refused(error: Refusal) -> Response:
@@ -127,14 +125,22 @@ def _unknown_order(error: UnknownOrder) -> Response:
 def _http_error(error: HTTPException) -> Response:
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
     kept = {name: value for name, value in error.get_headers() if name != "Content-Type"}
-    errors = []
+    detail, errors = status.description or status.phrase, []
     if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         errors = [FieldError(field="body", message="is too large")]
-    return problem(status, status.description or status.phrase, errors=errors, headers=kept)
+    if isinstance(error, Refused):
+        detail = error.description or detail
+        errors = [FieldError(field=error.field, message=detail)] if error.field else []
+    return problem(status, detail, errors=errors, headers=kept)
 
 
-def _database_down(error: Exception) -> Response:
-    log.warning("the database did not answer", extra={"exception": _text(error)})
+def _failed(error: Exception) -> Response:
+    outage = outages.reason(error)
+    if outage is None and not outages.contention(error):
+        return _bug(error)
+    # Not the error's own text: it may quote a customer's data.
+    reason = outage or "the statement waited too long for others"
+    log.warning("request failed in a database outage", extra={"reason": reason})
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "The service cannot answer now; try again soon.",
@@ -145,10 +151,6 @@ def _database_down(error: Exception) -> Response:
 def _bug(error: Exception) -> Response:
     log.error("a request failed", exc_info=error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The request failed; it may be sent again.")
-
-
-def _text(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).strip()
 
 
 def _field(location: tuple[int | str, ...]) -> str:

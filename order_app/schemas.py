@@ -172,10 +172,10 @@ class PlacingHeaders(Parameters):
     idempotency_key: str | None = Field(
         None,
         alias="Idempotency-Key",
-        pattern="^[!-~]{1,255}$",
+        pattern="^[!-+.-~-]{1,255}$",
         description="A request with a key that was used before places no second order: the answer "
         "is the first one's order. It is known for a month, unless operators say otherwise. "
-        "Visible ASCII characters, no spaces.",
+        "Visible ASCII characters, no spaces and no commas.",
     )
 
 

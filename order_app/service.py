@@ -1,8 +1,7 @@
 """The order service's use-cases; each runs in the caller's transaction, the first argument."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -54,14 +53,14 @@ def new_order(
     *,
     deadline: timedelta,
     cause: Cause,
-    api_key: str = "",
+    api_keys: Sequence[str] = ("",),
     key: str | None = None,
     created_as: str = OrderCreated.TYPE,
 ) -> Placing:
     """Return a new order, PENDING for no longer than `deadline`, for the intake to write.
 
-    `created_as` is the version of the event that tells of it. `key` is the idempotency key that the
-    client with the API key `api_key` has given it.
+    `created_as` is the version of the event that tells of it. `key` is the idempotency key that
+    the client has given it whose API keys, the oldest first, have the prefixes `api_keys`.
     """
     order = domain.place(
         uuid7(),
@@ -71,7 +70,7 @@ def new_order(
         now=_now(),
         deadline=deadline,
     )
-    claim = Claim.of(api_key, key, json.dumps(asdict(placement))) if key else None
+    claim = Claim.of(api_keys, key, placement) if key else None
     event = event_of(order, sequence=1, cause=cause, created_as=created_as)
     return Placing(order=order, event=event, claim=claim)
 

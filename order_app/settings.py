@@ -66,9 +66,16 @@ class ApiSettings(PublishedVersions, DatabaseSettings):
     #: CPU. So one client's endless loop leaves most of a process to the others. A shop that needs
     #: more gets more, for all keys.
     api_rate_limit: int = Field(6_000, ge=1, le=10_000_000)
-    #: Requests that may be under way in one process: a fifth of a second's work. Beyond it they are
-    #: refused with 503, so that those who wait are answered in time.
+    #: Requests that change something and may be under way in one process: a fifth of a second's
+    #: work. Beyond it they are refused with 503, so that those who wait are answered in time.
     api_queue_limit: int = Field(100, ge=1, le=10_000)
+    #: Requests that only read and may be under way in one process, beside those. A page of 100
+    #: orders costs as much as 15 new orders, and 20 of them a fifth of a second.
+    api_read_limit: int = Field(20, ge=1, le=10_000)
+    #: Seconds after which a connection is closed on which no whole head of a request has come.
+    #: Longer than a proxy before the API keeps its idle connections (usually 60): the proxy closes
+    #: them first, and no request meets a connection that is being closed.
+    api_idle_timeout: int = Field(75, ge=1, le=3_600)
     #: Proxies between the clients and the API: so many addresses from the right of
     #: `X-Forwarded-For` are believed. None, because a client can write there what it likes, and
     #: only who runs the proxies knows which of them the request has passed.

@@ -87,7 +87,8 @@ def list_keys(*, as_json: bool) -> None:
         return
     table = Table("Prefix", "Name", "Scopes", "Created", "Last used", "Revoked", box=None)
     for key in found:
-        row = _document(key) | {"scopes": " ".join(sorted(key.scopes))}
+        row = _document(key) | {"scopes": _shown_scopes(key)}
+        del row["unknown_scopes"]
         table.add_row(*(str(cell or "-") for cell in row.values()))
     console = Console()
     # A pipe gets whole lines, a terminal gets lines that fit.
@@ -116,11 +117,17 @@ def _new_file(path: Path) -> Iterator[TextIO]:
         raise
 
 
+def _shown_scopes(key: ApiKey) -> str:
+    unknown = [f"{scope} (unknown)" for scope in sorted(key.unknown_scopes)]
+    return " ".join([*sorted(key.scopes), *unknown])
+
+
 def _document(key: ApiKey) -> dict[str, Any]:
     return {
         "prefix": key.prefix,
         "name": key.name,
         "scopes": sorted(key.scopes),
+        "unknown_scopes": sorted(key.unknown_scopes),
         "created_at": key.created_at.isoformat(timespec="seconds"),
         "last_used_on": key.last_used_on and key.last_used_on.isoformat(),
         "revoked_at": key.revoked_at and key.revoked_at.isoformat(timespec="seconds"),

@@ -3,7 +3,9 @@
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +19,7 @@ from common.db import Sessions, transaction
 from common.events import Event, Quantity, StockReserved
 from common.inbox import first_delivery
 from common.outbox import outbox, relay_state
-from order_app import models, overload
+from order_app import models
 from order_app.app import create_app
 from order_app.domain import Reason
 from order_app.handlers import HANDLERS
@@ -25,6 +27,7 @@ from order_app.outbox import Cause
 from order_app.service import cancel
 from order_app.settings import ApiSettings
 from tests.support.api_client import key_of, with_key
+from tests.support.eventually import eventually
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -491,30 +494,64 @@ def test_a_pool_without_a_free_connection_asks_to_try_again(order_api: FlaskClie
     _close(api)
 
 
-def test_a_request_that_would_wait_for_too_many_others_is_told_to_come_again(
-    order_api: FlaskClient,
+def assert_full(refused: TestResponse) -> None:
+    assert problem(refused, 503)["detail"] == "Too many requests wait; try again soon."
+    assert refused.headers["Retry-After"] == "1"
+
+
+@contextmanager
+def blocked(sessions: Sessions, mode: str, request: Callable[[], object]) -> Iterator[None]:
+    """While a request waits for the database, which locks the orders."""
+    with sessions.kw["bind"].connect() as connection, ThreadPoolExecutor(1) as pool:
+        connection.exec_driver_sql(f"LOCK TABLE orders IN {mode} MODE")
+        pool.submit(request)
+
+        def waits() -> None:
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            assert connection.exec_driver_sql(waiting).scalar() == 1
+
+        eventually(waits)
+        yield
+        connection.rollback()
+
+
+def test_a_write_beyond_the_limit_is_refused_while_reads_are_served(
+    order_api: FlaskClient, sessions: Sessions
 ) -> None:
-    # given a server in front of which more requests wait than the setting says, and one fewer
-    api = another_api(order_api, api_queue_limit=10)
-    waiting = 11
-    overload.measure(api.application, lambda: waiting)
+    # given as many writes under way as the setting allows
+    api = another_api(order_api, api_queue_limit=1)
+    with blocked(sessions, "EXCLUSIVE", lambda: place(api)):
+        # then another one is refused, and everything else is served
+        assert_full(place(api))
+        assert api.get("/orders").status_code == 200
+        assert api.get("/readyz").status_code == 200
+        assert api.get("/metrics").status_code == 200
 
-    # then it refuses to work, and tells of itself all the same
-    for refused in (place(api), api.get("/orders")):
-        assert problem(refused, 503)["detail"] == "Too many requests wait; try again soon."
-        assert refused.headers["Retry-After"] == "1"
-    assert api.get("/readyz").status_code == 200
-    assert api.get("/metrics").status_code == 200
-
-    # and works again when they are fewer
-    waiting = 10
-    assert place(api).status_code == 201
+    # and so are writes when there is place again
+    eventually(lambda: _assert_placed(api))
     _close(api)
+
+
+def test_a_read_beyond_the_limit_is_refused_while_writes_are_served(
+    order_api: FlaskClient, sessions: Sessions
+) -> None:
+    # given as many reads under way as the setting allows
+    api = another_api(order_api, api_read_limit=1)
+    with blocked(sessions, "ACCESS EXCLUSIVE", lambda: api.get("/orders")):
+        # then another one is refused, and a write is not
+        assert_full(api.get("/orders"))
+        assert place(api, {}).status_code == 422
+        assert api.get("/readyz").status_code == 200
+    _close(api)
+
+
+def _assert_placed(api: FlaskClient) -> None:
+    assert place(api).status_code == 201
 
 
 def test_a_request_that_is_answered_is_not_under_way_any_more(order_api: FlaskClient) -> None:
     # given an API that refuses whoever comes while another request is under way
-    api = another_api(order_api, api_queue_limit=1)
+    api = another_api(order_api, api_queue_limit=1, api_read_limit=1)
     stranger = api.application.test_client()
 
     # when many come, one after the other, good and bad ones
@@ -559,7 +596,6 @@ def test_readiness_tells_of_the_relay_and_the_broker(
     assert silent.status_code == 200
     assert silent.get_json()["broker"] == "unknown"
     assert silent.get_json()["relay"]["status"] == "silent"
-    assert silent.get_json()["relay"]["unsent"] == 1
 
     for error, broker in ((None, "reachable"), ("refused", "unreachable")):
         with transaction(sessions) as session:

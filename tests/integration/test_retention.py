@@ -217,9 +217,9 @@ def test_a_pass_goes_on_until_nothing_old_is_left_and_the_tables_take_turns(
     turns: list[str] = []
     remove_some = retention._remove_some
 
-    def noted(session: Any, kept: Kept, oldest: timedelta) -> int:
+    def noted(session: Any, kept: Kept, *rest: Any) -> retention.Removed:
         turns.append(kept.table.name)
-        return remove_some(session, kept, oldest)
+        return remove_some(session, kept, *rest)
 
     monkeypatch.setattr(retention, "_remove_some", noted)
 
@@ -277,7 +277,7 @@ def test_the_relay_claims_and_marks_while_rows_are_being_removed(order_database:
     unsent = event()
     fill(order_database, outbox, *(sent(OLD) for _ in range(20)), unsent)
     with transaction(order_database) as session:
-        assert retention._remove_some(session, OUTBOX, timedelta(days=LIMIT)) == 20
+        assert retention._remove_some(session, OUTBOX, timedelta(days=LIMIT)).rows == 20
 
         # when
         begun = time.monotonic()

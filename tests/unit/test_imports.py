@@ -116,7 +116,11 @@ def test_only_the_settings_read_the_environment(path: Path) -> None:
     tree = ast.parse(path.read_text())
 
     # when
-    attributes = [n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)]
+    attributes = [
+        n.attr
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "os"
+    ]
     imported = [
         alias.name
         for node in ast.walk(tree)

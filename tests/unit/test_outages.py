@@ -51,6 +51,12 @@ def test_an_outage_has_a_reason(sqlstate: str, reason: str) -> None:
     assert not outages.contention(error)
 
 
+def test_a_connection_thrown_away_for_an_outage_has_its_reason() -> None:
+    error = wrapped(of_the_driver("25006"), invalidated=True)
+
+    assert outages.reason(error) == "the database takes no writes"
+
+
 @pytest.mark.parametrize("sqlstate", CONTENTION)
 def test_contention_is_not_an_outage(sqlstate: str) -> None:
     error = wrapped(of_the_driver(sqlstate))

@@ -1,0 +1,145 @@
+"""Bodies of requests that are still arriving: each has a limit in time and size, and no thread."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from threading import Lock, Thread
+from typing import Any
+
+#: Seconds for a body to arrive: so many at first, and one for each `_PACE` bytes that its length
+#: announces. A customer's phone in a train is faster.
+_START = 5.0
+_PACE = 16 * 1024
+_LONGEST = 30.0
+
+#: Pieces of a body in chunks: each costs a turn of a thread.
+_CHUNKS = 2_000
+
+#: Bodies that arrive at the same time in one process. Beyond it the oldest is refused: an ordinary
+#: body takes milliseconds, and memory and connections have an end.
+_AT_ONCE = 500
+
+#: Seconds between two looks at the clock.
+_TICK = 0.5
+
+#: Takes a body, or the status with which its request is to be refused: 408 for one that is slow,
+#: 400 for one that breaks off, 413 for one that is too large.
+Done = Callable[[bytes | HTTPStatus], None]
+
+
+@dataclass(eq=False, slots=True)
+class _Body:
+    protocol: Any
+    limit: int
+    done: Done
+    deadline: float
+    future: Any = None
+    size: int = 0
+    chunks: list[bytes] = field(default_factory=list)
+
+
+class Bodies:
+    """The arriving bodies of one process, over granian's RSGI protocol.
+
+    `done` is called once for each body: with all of it, or with the status of a refusal.
+    """
+
+    def __init__(self) -> None:
+        self._arriving: dict[_Body, None] = {}
+        self._lock = Lock()
+
+    def watch(self) -> None:
+        """Refuse slow bodies from now on, on a thread of its own; call it after the last fork."""
+        Thread(target=self._watch, name="http-bodies", daemon=True).start()
+
+    def receive(self, protocol: Any, *, length: int | None, limit: int, done: Done) -> None:
+        """Receive a body of `length` bytes, or one in chunks of `limit` bytes at most.
+
+        Returns at once, or after `done`.
+        """
+        announced = limit if length is None else length
+        seconds = min(_START + announced / _PACE, _LONGEST)
+        body = _Body(protocol, limit, done, time.monotonic() + seconds)
+        self._begin(body)
+        if length is None:
+            protocol.__aiter__()
+            self._next_chunk(body)
+        else:
+            self._await(body, protocol(), self._whole)
+
+    def _whole(self, body: _Body) -> None:
+        received = _result(body)
+        if self._end(body):
+            body.done(HTTPStatus.BAD_REQUEST if received is None else received)
+
+    def _next_chunk(self, body: _Body) -> None:
+        self._await(body, body.protocol.__anext__(), self._chunk)
+
+    def _chunk(self, body: _Body) -> None:
+        if chunk := _result(body):
+            body.chunks.append(chunk)
+            body.size += len(chunk)
+            if body.size <= body.limit and len(body.chunks) < _CHUNKS:
+                self._next_chunk(body)
+                return
+        if self._end(body):
+            if body.size > body.limit:
+                body.done(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            elif chunk or not _is_over(body.protocol):
+                body.done(HTTPStatus.BAD_REQUEST)
+            else:
+                body.done(b"".join(body.chunks))
+
+    def _await(self, body: _Body, future: Any, then: Callable[[_Body], None]) -> None:
+        body.future = future
+        future.add_done_callback(lambda _future: then(body))
+
+    def _begin(self, body: _Body) -> None:
+        with self._lock:
+            self._arriving[body] = None
+            full = len(self._arriving) > _AT_ONCE
+            oldest = next(iter(self._arriving))
+        if full:
+            self._refuse(oldest)
+
+    def _end(self, body: _Body) -> bool:
+        """Return True to the first caller: a body is either received or refused."""
+        with self._lock:
+            first = self._arriving.pop(body, body) is None
+        # It knows what it calls back, which is this body: neither would ever be freed.
+        body.future = None
+        return first
+
+    def _refuse(self, body: _Body) -> None:
+        future = body.future
+        if self._end(body):
+            body.done(HTTPStatus.REQUEST_TIMEOUT)
+            if future is not None:
+                future.cancel()
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_TICK)
+            now = time.monotonic()
+            with self._lock:
+                slow = [body for body in self._arriving if body.deadline <= now]
+            for body in slow:
+                self._refuse(body)
+
+
+def _result(body: _Body) -> bytes | None:
+    try:
+        return bytes(body.future.result())
+    except BaseException:
+        # The connection was lost, or the future was cancelled by a refusal.
+        return None
+
+
+def _is_over(protocol: Any) -> bool:
+    """Return whether a body in chunks is complete: it also stops when its connection is lost."""
+    try:
+        protocol.__anext__()
+    except StopAsyncIteration:
+        return True
+    return False

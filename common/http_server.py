@@ -1,0 +1,330 @@
+"""PROCESS: a WSGI app over HTTP, `python -m common.http_server`: granian's, with the edge's rules.
+
+granian's connections are tasks in Rust: one that is idle, or whose request arrives slowly, costs no
+thread. A request has a thread from its last byte to its answer. granian's own WSGI interface reads
+bodies in the thread, without a limit, shows the process's environment as headers, and joins what
+must be kept apart. So this is its RSGI interface, which shows the headers as they came, and without
+the event loop that granian would have between a request and its thread.
+"""
+
+import ctypes
+import gc
+import io
+import logging
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from importlib import import_module
+from threading import Event, Timer
+from types import MappingProxyType
+from typing import Any
+
+import click
+from flask import Flask
+from granian._granian import CallbackScheduler, RSGIWorker, WorkerSignal
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server import Server
+from granian.server.common import WORKERS_METHODS
+from granian.server.mp import WorkerProcess
+
+from common import http_edge
+from common.http_bodies import Bodies
+
+log = logging.getLogger(__name__)
+
+#: Open connections of a process; a further one waits until another is closed. Each costs some
+#: kilobytes.
+_CONNECTIONS = 2_000
+
+#: Files that a process has open beside its connections.
+_FILES = 500
+
+#: Seconds after which a connection without a whole head of a request is closed: a new one, a slow
+#: one, and one that is kept alive. Longer than the usual proxies keep theirs (60), which therefore
+#: close them first: a request never meets a connection that ends at that moment.
+IDLE = 75
+
+#: Bytes of a request's head.
+_HEAD_LIMIT = 32 * 1024
+
+#: Seconds for which a process that is told to end goes on with what is under way.
+_GRACE = 25
+
+#: Seconds for which it still takes requests, and says with each answer that the connection ends:
+#: for clients that are sending one.
+_LINGER = 2.0
+
+#: Of Linux's <sys/prctl.h>: the signal that a process gets when its parent ends.
+_PR_SET_PDEATHSIG = 1
+
+_REASONS = MappingProxyType(
+    {
+        HTTPStatus.BAD_REQUEST: "The body is not complete.",
+        HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time.",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large.",
+    }
+)
+
+_LENGTH, _CHUNKED = "CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"
+
+#: Its type is not told right.
+_WORKER: Any = RSGIWorker
+
+
+@click.command()
+@click.option("--bind", required=True, metavar="ADDRESS:PORT")
+@click.option("--threads", default=8, show_default=True, type=click.IntRange(1))
+@click.argument("module")
+def main(bind: str, threads: int, module: str) -> None:
+    """Serve what a module's `create_app` returns, in one process, until a signal ends it."""
+    # Before the fork: the process has it all when it starts.
+    import_module(module)
+    serve(module, bind=bind, processes=1, threads=threads)
+
+
+def serve(module: str, *, bind: str, processes: int, threads: int, idle: int = IDLE) -> None:
+    """Serve what a module's `create_app` returns until a signal ends it.
+
+    `threads` is the most requests of one process that are being answered at the same time.
+    """
+    address, _, port = bind.rpartition(":")
+    if not port.isdecimal():
+        raise click.BadParameter(f"{bind}: has no port", param_hint="--bind")
+    server = Server(
+        module,
+        # With RSGI's name it would allow one thread only.
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        address=address.removeprefix("[").removesuffix("]"),
+        port=int(port),
+        workers=processes,
+        blocking_threads=threads,
+        backpressure=_CONNECTIONS,
+        http1_settings=HTTP1Settings(header_read_timeout=idle * 1000, max_buffer_size=_HEAD_LIMIT),
+        websockets=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=_GRACE,
+        # Into our own lines. It would warn of the number of threads, which is meant.
+        log_level=LogLevels.error,
+        log_dictconfig={"loggers": {"_granian": {"propagate": True}}},
+    )
+    # What is loaded stays out of the collector's reach, whose marks would copy its pages.
+    server.on_startup(gc.freeze)
+    server.serve(_work, target_loader=partial(_app, os.getpid()), wrap_loader=True)
+
+
+def _app(parent: int, module: str) -> Flask:
+    """Return the app of this process, which ends with its parent."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise SystemExit("the server has ended")
+    app: Flask = import_module(module).create_app()
+    return app
+
+
+class _Inline:
+    """Takes the place of an event loop: it calls back at once, in the calling thread."""
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> None:
+        del context
+        callback(*args)
+
+    call_soon_threadsafe = call_soon
+
+
+class _Requests(CallbackScheduler):
+    """Hands each request that has arrived to the app, in the thread that granian starts it in."""
+
+    def __init__(self, _loop: _Inline, app: Flask, *_: None) -> None:
+        super().__init__()
+        self._app = app
+        self._limit: int = app.config["MAX_CONTENT_LENGTH"]
+        self._bodies = Bodies()
+        self.ends = False
+        self._schedule_fn = self._begin
+
+    def watch(self) -> None:
+        self._bodies.watch()
+
+    def _begin(self, watcher: Any) -> None:
+        scope, protocol = watcher.scope, watcher.proto
+        environ = _environ(scope)
+        answer = partial(self._answer, protocol, environ)
+        length = _length(environ)
+        if length == 0 or not self._is_wanted(environ, length):
+            answer(b"")
+        else:
+            self._bodies.receive(protocol, length=length, limit=self._limit, done=answer)
+
+    def _is_wanted(self, environ: http_edge.Variables, length: int | None) -> bool:
+        if http_edge.REFUSAL in environ or (length or 0) > self._limit:
+            return False
+        return http_edge.admits(self._app, environ)
+
+    def _answer(
+        self, protocol: Any, environ: http_edge.Variables, body: bytes | HTTPStatus
+    ) -> None:
+        if isinstance(body, HTTPStatus):
+            http_edge.refuse(environ, body, _REASONS[body], "body")
+            body = b""
+        environ["wsgi.input"] = io.BytesIO(body)
+        response = _Response()
+        try:
+            chunks = self._app(environ, response)
+            content = b"".join((*response.written, *chunks))
+            if hasattr(chunks, "close"):
+                chunks.close()
+        except Exception:
+            log.exception("an app failed")
+            protocol.response_bytes(500, [], b"")
+            return
+        if self.ends or http_edge.REFUSAL in environ:
+            response.headers.append(("Connection", "close"))
+        protocol.response_bytes(response.status, response.headers, content)
+
+
+class _Response:
+    """WSGI's `start_response`, which keeps what it is called with."""
+
+    __slots__ = ("headers", "status", "written")
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def __call__(
+        self, status: str, headers: list[tuple[str, str]], _error: Any = None, /
+    ) -> Callable[[bytes], object]:
+        self.status = int(status[:3])
+        self.headers = list(headers)
+        return self.written.append
+
+
+def _environ(scope: Any) -> http_edge.Variables:
+    headers = scope.headers
+    environ = http_edge.variables(headers.items())
+    if _CHUNKED in environ and _LENGTH in environ:
+        http_edge.refuse(environ, HTTPStatus.BAD_REQUEST, "The length of the body is ambiguous.")
+    if "HTTP_HOST" not in environ and scope.http_version != "1":
+        http_edge.refuse(environ, HTTPStatus.BAD_REQUEST, "A header is missing.", "Host")
+    server, client = scope.server.rpartition(":"), scope.client.rpartition(":")
+    environ |= {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        # As WSGI has it: bytes, each as a character.
+        "PATH_INFO": scope.path.encode().decode("latin-1"),
+        "QUERY_STRING": scope.query_string,
+        "SERVER_NAME": server[0],
+        "SERVER_PORT": server[2],
+        "SERVER_PROTOCOL": "HTTP/1.0" if scope.http_version == "1" else "HTTP/1.1",
+        "REMOTE_ADDR": client[0].strip("[]"),
+        "wsgi.errors": sys.stderr,
+        "wsgi.input_terminated": True,
+        "wsgi.multiprocess": False,
+        "wsgi.multithread": True,
+        "wsgi.run_once": False,
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.version": (1, 0),
+    }
+    # Shown with an empty value: a header whose value is not ASCII is there, and is wrong.
+    for name in set(headers.keys()).difference(name for name, _ in headers.items()):
+        environ |= http_edge.variables([(name, "")])
+    return environ
+
+
+def _length(environ: http_edge.Variables) -> int | None:
+    """Return how many bytes the body has; None for one in chunks."""
+    if _CHUNKED in environ:
+        return None
+    length = environ.get(_LENGTH, "0")
+    # The server has compared several lengths: they are equal.
+    return int(length.partition(",")[0])
+
+
+@WorkerProcess.wrap_target  # type: ignore[untyped-decorator]
+def _work(
+    worker_id: int,
+    app: Flask,
+    sock: Any,
+    ipc: Any,
+    _loop: Any,
+    runtime_mode: Any,
+    runtime_threads: int,
+    runtime_blocking_threads: int | None,
+    blocking_threads: int,
+    blocking_threads_idle_timeout: int,
+    backpressure: int,
+    _task: Any,
+    http_mode: Any,
+    http1_settings: Any,
+    http2_settings: Any,
+    websockets: bool,
+    static_path: Any,
+    _access_log: Any,
+    ssl_context: tuple[Any, ...],
+    _scope: Any,
+    metrics: Any,
+) -> None:
+    """Serve in this process: as granian's own function for WSGI, but for the interface."""
+    _allow_files()
+    worker = _WORKER(
+        worker_id,
+        sock,
+        ipc,
+        runtime_threads,
+        runtime_blocking_threads,
+        blocking_threads,
+        blocking_threads_idle_timeout,
+        backpressure,
+        http_mode,
+        http1_settings,
+        http2_settings,
+        websockets,
+        static_path,
+        *ssl_context,
+        metrics,
+    )
+    loop = _Inline()
+    requests = _Requests(loop, app, None, None, None)
+    requests.watch()
+    ended = Event()
+    stopping = _stopping(requests)
+    stopping.add_cb(ended.set)
+    listening = sock[0] or sock[1]
+    serve = getattr(worker, WORKERS_METHODS[runtime_mode][listening.is_uds()])
+    serve(requests, loop, stopping)
+    ended.wait()
+
+
+def _stopping(requests: _Requests) -> WorkerSignal:
+    """Return what a signal sets, after a moment in which clients are told."""
+    stopping = WorkerSignal()
+
+    def stop(*_: object) -> None:
+        if not requests.ends:
+            requests.ends = True
+            linger = Timer(_LINGER, stopping.set)
+            linger.daemon = True
+            linger.start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    return stopping
+
+
+def _allow_files() -> None:
+    """Let this process have as many open files as its connections need, if it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _CONNECTIONS + _FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+if __name__ == "__main__":
+    main()
