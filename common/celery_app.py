@@ -10,7 +10,7 @@ from kombu.entity import Queue
 from prometheus_client import Gauge
 from prometheus_client.registry import Collector
 
-from common import db, metrics, tls
+from common import db, guarded_frames, metrics, tls
 from common.bootsteps import HealthStep, MetricsStep, PromptStep
 from common.certificates import Certificates, sources
 from common.db import Sessions
@@ -78,6 +78,7 @@ class ServiceApp(Celery):
             "broker_heartbeat": settings.broker_heartbeat,
             "broker_transport_options": {
                 "client_properties": {"connection_name": self.main},
+                "frame_handler": guarded_frames.handler,
                 # Seconds: a peer that takes nothing for so long is dead.
                 "write_timeout": 10,
                 # Milliseconds. py-amqp's own second would turn each stall into a reconnect.

@@ -10,6 +10,7 @@ from uuid import UUID
 from amqp import Channel, Message
 from kombu.connection import Connection
 
+from common import guarded_frames
 from common.event_message import EventMessages
 from common.in_flight import InFlight, Outgoing, Report
 
@@ -49,6 +50,7 @@ class ConfirmingPublisher:
             connect_timeout=5,
             transport_options={
                 "client_properties": {"connection_name": f"{service}-relay publisher"},
+                "frame_handler": guarded_frames.handler,
                 "write_timeout": CONFIRM_TIMEOUT,
             },
         )

@@ -8,7 +8,7 @@ from amqp.exceptions import AMQPError
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
-from common import tls
+from common import guarded_frames, tls
 from console.errors import ActionError, first_line
 from console.settings import BrokerAdminSettings
 
@@ -52,7 +52,11 @@ def _connect(
             password=password or settings.broker_admin_password.get_secret_value(),
             virtual_host=settings.broker_vhost,
             connect_timeout=_CONNECT_TIMEOUT,
-            transport_options={"read_timeout": ANSWER_TIMEOUT, **options},
+            transport_options={
+                "frame_handler": guarded_frames.handler,
+                "read_timeout": ANSWER_TIMEOUT,
+                **options,
+            },
         )
         try:
             connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)

@@ -1,0 +1,1 @@
+"""AMQP written by hand: messages that no client library would send."""
