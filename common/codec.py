@@ -3,7 +3,7 @@
 On the wire an event is a Celery protocol-2 message body `[[], {"event": <envelope>}, <embed>]`.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from inspect import cleandoc
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -98,9 +98,14 @@ def decode(envelope: dict[str, Any]) -> Event:
     if envelope.get("specversion") != "1.0":
         raise InvalidEvent(f"specversion is {envelope.get('specversion')!r}, not '1.0'")
     try:
-        return Event(**msgspec.structs.asdict(msgspec.convert(envelope, shape)))
+        event = Event(**msgspec.structs.asdict(msgspec.convert(envelope, shape)))
+        # A database stores a time that is in year 0 or 10000 of UTC, and Python cannot read it back.
+        event.time.astimezone(UTC)
     except msgspec.ValidationError as error:
         raise InvalidEvent(str(error)) from None
+    except OverflowError:
+        raise InvalidEvent("Time is out of range in UTC - at `$.time`") from None
+    return event
 
 
 def traceparent(envelope: str) -> str | None:
