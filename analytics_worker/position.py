@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from analytics_worker.models import GapRow, PositionRow
 from common.stream import Entry
+from common.untrusted import storable
 
 
 class Position(NamedTuple):
@@ -19,7 +20,9 @@ class Position(NamedTuple):
     @classmethod
     def of(cls, entry: Entry) -> "Position":
         """Return a message's own."""
-        return cls(entry.offset, entry.message.properties.get("message_id"))
+        message_id = entry.message.properties.get("message_id")
+        # What PostgreSQL cannot store would stop the reader at this message.
+        return cls(entry.offset, message_id and storable(message_id))
 
 
 def read(session: Session, *, lock: bool = False) -> Position | None:

@@ -25,9 +25,13 @@ from common.events import Event, OrderCancelled, OrderConfirmed, OrderCreatedV2
 from common.inbox import first_deliveries
 from common.statement import Statement, packed
 from common.stream import Entry
+from common.untrusted import storable
 
 #: Characters of a message that are kept if it cannot be projected.
 BODY_LIMIT = 100_000
+
+#: Characters of the reason.
+REASON_LIMIT = 1_000
 
 #: Of an event about an order whose `order.created` was not read.
 UNKNOWN_ORDER = "the order was not seen placed"
@@ -110,8 +114,8 @@ def skip(session: Session, skipped: Iterable[Unprojectable]) -> None:
             "stream_offset": each.entry.offset,
             "order_id": each.event.subject if each.event else None,
             "type": each.event.type if each.event else None,
-            "reason": _stored(each.reason),
-            "body": _stored(_text(each.entry.message))[:BODY_LIMIT],
+            "reason": storable(each.reason),
+            "body": storable(_text(each.entry.message)[:BODY_LIMIT]),
         }
         for each in skipped
     ]
@@ -197,12 +201,15 @@ def _decoded(entries: Iterable[Entry]) -> tuple[list[tuple[Entry, Event]], list[
     for entry in entries:
         try:
             events.append((entry, _event(entry.message)))
-        except (InvalidEvent, msgspec.DecodeError, LookupError, TypeError) as error:
-            skipped.append(Unprojectable(entry, f"no event: {error}"))
+        except Exception as error:
+            # Whatever it is, it is the message's: nothing else is read here.
+            skipped.append(Unprojectable(entry, f"no event: {error}"[:REASON_LIMIT]))
     return events, skipped
 
 
 def _event(message: Message) -> Event:
+    if message.errors:
+        raise InvalidEvent(str(message.errors[0][1]))
     # Not kombu's own decoding: it depends on what the message says of itself.
     envelope = msgspec.json.decode(message.body)[1]["event"]
     if not isinstance(envelope, dict):
@@ -213,7 +220,3 @@ def _event(message: Message) -> Event:
 def _text(message: Message) -> str:
     body = message.body
     return body.decode(errors="replace") if isinstance(body, bytes) else str(body)
-
-
-def _stored(text: str) -> str:
-    return text.replace("\x00", "")

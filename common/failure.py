@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from common.cause import Cause
+from common.cause import TEXT_LIMIT, Cause
+from common.untrusted import text
+
+#: A count beyond which a header is not a service's own: it must fit into 32 bits.
+ATTEMPTS_LIMIT = 2**31 - 1
 
 _PREFIX = "x-failure-"
 
@@ -44,9 +48,18 @@ class Failure:
         """Return the failure that a message's headers tell of, or None if they tell of none."""
         values = {name: headers.get(_header(name)) for name in cls.__dataclass_fields__}
         attempts = values.pop("attempts")
-        if not isinstance(attempts, int) or None in values.values():
+        # A publisher may have written them: anything is read, and what is read can be sent again.
+        if type(attempts) is not int or not 0 < attempts < ATTEMPTS_LIMIT:
             return None
-        return cls(attempts=attempts, **{name: str(value) for name, value in values.items()})
+        if None in values.values():
+            return None
+        return cls(
+            attempts=attempts,
+            **{
+                name: value[:TEXT_LIMIT] if isinstance(value, str) else text(value, TEXT_LIMIT)
+                for name, value in values.items()
+            },
+        )
 
     def to_headers(self) -> dict[str, str | int]:
         """Return the headers that tell of this failure."""

@@ -4,14 +4,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from amqp import Message
 
+from common import untrusted
 from common.event_message import task_headers
 from common.stream import Entry
+
+#: As `common.codec` reads it.
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,8 @@ class PastEvent:
         """Return what a message tells."""
         raw = entry.message.body
         body = raw.encode() if isinstance(raw, str) else bytes(raw)
-        with suppress(msgspec.DecodeError, LookupError, TypeError):
-            payload = msgspec.json.decode(body)
+        payload = untrusted.decoded(body)
+        with suppress(LookupError, TypeError):
             if isinstance(envelope := payload[1]["event"], dict):
                 return cls(entry, body, payload, envelope)
         return cls(entry, body, None, None)
@@ -37,8 +41,9 @@ class PastEvent:
     @property
     def time(self) -> datetime | None:
         """When it happened, if it says so."""
-        with suppress(LookupError, TypeError, ValueError):
-            return datetime.fromisoformat((self.envelope or {})["time"]).astimezone(UTC)
+        with suppress(msgspec.ValidationError, OverflowError):
+            time = msgspec.convert((self.envelope or {}).get("time"), _Time)
+            return time.astimezone(UTC)
         return None
 
     @property
@@ -51,16 +56,20 @@ class PastEvent:
 
     def copy(self, *, replayed: bool) -> Message:
         """Return it once more, as if it came just now; one that is replayed says so."""
-        headers: Mapping[str, Any] = self.entry.message.headers
+        headers: Mapping[Any, Any] = self.entry.message.headers
         properties = self.entry.message.properties
         body = self.body
         if replayed and self.envelope is not None:
             self.envelope["replayed"] = True
-            body = msgspec.json.encode(self.payload)
+            # What is nested too deep for this stays as it is, for its service to refuse.
+            with suppress(RecursionError):
+                body = msgspec.json.encode(self.payload)
         return Message(
             body,
             application_headers=task_headers(
-                str(headers.get("id")), str(headers.get("task")), headers.get("traceparent")
+                untrusted.text(headers.get("id")),
+                untrusted.text(headers.get("task")),
+                _text_or_none(headers.get("traceparent")),
             ),
             content_type="application/json",
             content_encoding="utf-8",
@@ -71,3 +80,7 @@ class PastEvent:
                 if name in properties
             },
         )
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else untrusted.text(value)

@@ -8,7 +8,6 @@ never loses it. Nothing here waits: `common.copy_publisher` does, in a thread of
 import logging
 import random
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,11 +20,10 @@ from common.cause import Cause
 from common.copy_channel import TAG, Copy
 from common.failure import Failure
 from common.kombu_topology import PARKED, Service, tier_key
+from common.republish import copy_of, own_headers
+from common.untrusted import text
 
 log = logging.getLogger(__name__)
-
-#: Bytes of properties beyond which a copy is not made: they would not fit into one AMQP frame.
-PROPERTIES_LIMIT = 64 * 1024
 
 #: A retry waits for a random part of its tier, at least this one, so that a crowd of failed
 #: messages does not come back at once. (A queue expires messages at its head only, so that some
@@ -107,7 +105,7 @@ class Settlement:
         if refusal is None:
             receipt.acknowledge()
         elif receipt.is_held():
-            about = {"event_id": _text(receipt.headers.get("id")), "reason": refusal}
+            about = {"event_id": text(receipt.headers.get("id")), "reason": refusal}
             log.error("message parked without its reason", extra=about)
             receipt.reject()
 
@@ -119,39 +117,22 @@ def _copy(
     retries: int | None = None,
     expiration: str | None = None,
 ) -> AmqpMessage | None:
-    # Headers in x- are the broker's (x-death would feed its cycle detection) or ours, made anew.
-    headers = {k: v for k, v in receipt.headers.items() if not str(k).startswith("x-")}
-    if not receipt.message.errors:
-        headers.pop("compression", None)  # the body was decompressed on arrival
-    headers |= failure.to_headers() | {TAG: 0}
+    headers = own_headers(receipt.headers) | failure.to_headers() | {TAG: 0}
     if retries is not None:
         headers["retries"] = retries
-    properties = dict(receipt.message.properties)
-    # The broker takes no `user_id` but the publisher's; the author's was checked on arrival.
-    properties.pop("user_id", None)
-    properties |= {"application_headers": headers, "expiration": expiration, "delivery_mode": 2}
-    copy = AmqpMessage(receipt.message.body, **properties)
-    # What a stranger put into the properties may not survive the way back onto the wire.
-    with suppress(Exception):
-        if len(copy._serialize_properties()) <= PROPERTIES_LIMIT:
-            return copy
-    return None
+    message = receipt.message
+    return copy_of(message.body, message.properties, headers, expiration=expiration)
 
 
 def _log_fields(receipt: Receipt, failure: Failure, routing_key: str) -> dict[str, Any]:
     parked = routing_key == PARKED
     return {
-        "event_id": _text(receipt.headers.get("id")),
+        "event_id": text(receipt.headers.get("id")),
         "order_id": codec.order_id(receipt.message.body),
         "trace_id": tracing.trace_id(receipt.headers.get("traceparent")),
-        "event_type": _text(receipt.headers.get("task")),
+        "event_type": text(receipt.headers.get("task")),
         "attempt": failure.attempts,
         "exception": failure.exception,
         "reason": failure.text,
         "outcome": "parked" if parked else "retry",
     } | ({} if parked else {"tier": routing_key})
-
-
-def _text(value: object) -> str:
-    # What a header holds may be nested too deeply for `repr`.
-    return value[:100] if isinstance(value, str) else f"a {type(value).__name__}"

@@ -47,11 +47,8 @@ class Entry:
 
     @property
     def published_at(self) -> datetime | None:
-        """When it was published, to the second."""
-        seconds = self.message.properties.get("timestamp")
-        if isinstance(seconds, datetime):
-            return seconds if seconds.tzinfo else seconds.replace(tzinfo=UTC)
-        return datetime.fromtimestamp(seconds, UTC) if seconds else None
+        """When it was published, to the second, if it says so."""
+        return published_at(self.message)
 
 
 class Stream:
@@ -115,7 +112,7 @@ class Stream:
         if self.first_offset is None:
             self.first_offset = _offset_of(message)
         self._arrived_to = _offset_of(message) + 1
-        if message.properties.get("type") == _FENCE:
+        if _is_fence(message):
             self._fence_at(message)
         else:
             self._entries.append(Entry(_offset_of(message), message))
@@ -194,6 +191,20 @@ def oldest(connection: Connection, timeout: float) -> Entry | None:
         return next(iter(stream.read(1, timeout)), None)
     finally:
         stream.close()
+
+
+def published_at(message: Any) -> datetime | None:
+    """Return the time in a message's properties; None if there is none, or one beyond year 9999."""
+    seconds = message.properties.get("timestamp")
+    with suppress(ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(seconds, UTC) if seconds else None
+    return None
+
+
+def _is_fence(message: Message) -> bool:
+    # Services cannot publish to the default exchange: an event of theirs is never passed over.
+    is_direct = message.delivery_info.get("exchange") == ""
+    return is_direct and message.properties.get("type") == _FENCE
 
 
 def _offset(start: Start) -> Any:

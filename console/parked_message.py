@@ -1,17 +1,20 @@
-"""A message in a parking lot, and why it is there."""
+"""A message in a parking lot, and why it is there. Nothing in it is trusted."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Annotated, Any
 
 import msgspec
 from amqp import Message
 
+from common import untrusted
+from common.cause import TEXT_LIMIT
 from common.failure import Failure
 from common.kombu_topology import DELIVERY_LIMIT, Service
+from common.readable_properties import PROBLEM
 
 #: Why the broker itself parked a message, by its name for that reason.
 _BROKER_REASONS = {
@@ -33,7 +36,7 @@ class Parked:
     """
 
     service: str
-    id: str | None
+    id: str
     type: str | None
     order_id: str | None
     exception: str | None
@@ -53,41 +56,51 @@ class Parked:
             service=service.name,
             id=event_id(message),
             type=_text(message.properties.get("type") or headers.get("task")),
-            order_id=_order_id(message.body),
+            order_id=_text(untrusted.envelope(message.body).get("subject")),
             # What the broker did came after what the headers tell of earlier attempts.
-            exception=failure.exception if failure and not death else None,
-            text=_reason(failure, death),
+            exception=_text(failure.exception) if failure and not death else None,
+            text=_reason(failure, death, headers.get(PROBLEM)),
             attempts=failure.attempts if failure else None,
-            first_failed_at=failure.first_at if failure else _time(death),
-            last_failed_at=_time(death) or (failure.last_at if failure else None),
-            release=failure.release if failure else None,
+            first_failed_at=_text(failure.first_at) if failure else _time(death),
+            last_failed_at=_time(death) or (_text(failure.last_at) if failure else None),
+            release=_text(failure.release) if failure else None,
         )
 
 
-def event_id(message: Message) -> str | None:
-    """Return the id of the event that a message carries."""
-    return _text(message.properties.get("message_id") or (message.headers or {}).get("id"))
+def event_id(message: Message) -> str:
+    """Return the id of the event that a message carries, as `untrusted.text`.
+
+    A message without one is named by its body: it can be shown, redriven and discarded as others.
+    """
+    named = _text(message.properties.get("message_id") or (message.headers or {}).get("id"))
+    return named or f"unnamed-{sha256(_bytes(message.body)).hexdigest()[:16]}"
 
 
 def body_text(message: Message) -> str:
-    """Return what a message says; bytes that are no text are escaped."""
-    body = message.body
-    return body if isinstance(body, str) else bytes(body).decode(errors="backslashreplace")
+    """Return what a message says; bytes that are not text are escaped."""
+    return _bytes(message.body).decode(errors="backslashreplace")
 
 
 def event_time(message: Message) -> datetime | None:
     """Return when the event came to be that a message carries; None if no service could read it."""
     # Not when it failed: a redriven message forgets that, and may be parked again.
-    with suppress(ValueError, LookupError, TypeError):
-        return msgspec.convert(json.loads(message.body)[1]["event"]["time"], _Time)
+    with suppress(msgspec.ValidationError):
+        return msgspec.convert(untrusted.envelope(message.body).get("time"), _Time)
     return None
 
 
-def _reason(failure: Failure | None, death: Mapping[str, Any] | None) -> str:
+def _bytes(body: bytes | str) -> bytes:
+    return body if isinstance(body, bytes) else body.encode(errors="surrogatepass")
+
+
+def _reason(failure: Failure | None, death: Mapping[str, Any] | None, problem: object) -> str:
     if death:
-        reason = str(death.get("reason"))
-        return _BROKER_REASONS.get(reason, reason)
-    return failure.text if failure else "unknown: nothing in its headers tells why"
+        reason = str(_text(death.get("reason")))
+        found = _BROKER_REASONS.get(reason, reason)
+    else:
+        why = "unknown: nothing in its headers tells why"
+        found = untrusted.text(failure.text, TEXT_LIMIT) if failure else why
+    return f"{found}; unreadable: {untrusted.text(problem, 500)}" if problem else found
 
 
 def _deaths(headers: Mapping[str, Any], queue: str) -> Iterator[Mapping[str, Any]]:
@@ -104,11 +117,5 @@ def _time(death: Mapping[str, Any] | None) -> str | None:
     return moment.replace(tzinfo=UTC).isoformat() if isinstance(moment, datetime) else None
 
 
-def _order_id(body: bytes | str) -> str | None:
-    with suppress(ValueError, LookupError, TypeError):
-        return _text(json.loads(body)[1]["event"]["subject"])
-    return None
-
-
 def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    return None if value in (None, "") else untrusted.text(value)

@@ -1,20 +1,27 @@
-"""A service's parking lot, over AMQP: messages are looked at, put back on the queue, discarded."""
+"""A service's parking lot, over AMQP: messages are looked at, put back on the queue, discarded.
+
+A message stays where it is until it is settled, so that all that were passed over are held by the
+broker, unacknowledged. One consumer holds a limited number; beyond it another one goes on. This
+process holds one message at a time.
+"""
 
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 
 from amqp import Channel, Message
 from amqp.exceptions import MessageNacked
+from kombu.connection import Connection
 
 from common.kombu_topology import Service
+from common.republish import copy_of, own_headers
 from console.broker_connection import ANSWER_TIMEOUT, connected
 from console.errors import ActionError
 from console.settings import BrokerAdminSettings
 
-#: Messages that are held at once. Those that are looked at together go back in their order; of a
-#: fuller parking lot the later ones come first afterwards, which no handler minds.
-HOLD_LIMIT = 10_000
+#: Messages that one consumer holds. A connection has 2,047 channels, of one consumer each.
+HOLD_LIMIT = 2_000
 
 #: Seconds to wait for the next message: when it does not come, somebody else has taken it.
 _DELIVERY_TIMEOUT = 3
@@ -23,64 +30,122 @@ _DELIVERY_TIMEOUT = 3
 class ParkingLot:
     """The parked messages of one service, as they were when it was opened."""
 
-    def __init__(self, channel: Channel, service: Service) -> None:
-        self._channel = channel
+    def __init__(self, reading: Connection, writing: Connection, service: Service) -> None:
+        self._reading = reading
+        self._writing = writing
         self._service = service
-        self._arrived: deque[Message] = deque()
+        self._holders: dict[Channel, _Holder] = {}
+        with reading.channel() as channel:
+            declared = channel.queue_declare(service.parking_lot, passive=True)
         #: How many there are.
-        self.depth: int = channel.queue_declare(service.parking_lot, passive=True).message_count
+        self.depth: int = declared.message_count
 
-    def messages(self) -> Iterator[Message]:
+    def messages(self, limit: int | None = None) -> Iterator[Message]:
         """Yield each message, oldest first; all that are not put back or discarded stay."""
-        # One consumer and not basic.get: what it holds returns to the queue in its order.
-        self._channel.basic_qos(prefetch_size=0, prefetch_count=HOLD_LIMIT, a_global=False)
-        self._channel.basic_consume(self._service.parking_lot, callback=self._arrived.append)
-        for _ in range(self.depth):
-            with suppress(TimeoutError):
-                while not self._arrived:
-                    self._channel.connection.drain_events(timeout=_DELIVERY_TIMEOUT)
-            if not self._arrived:
+        left = self.depth if limit is None else min(limit, self.depth)
+        while left > 0:
+            holder = _Holder(self._reading.channel(), self._service.parking_lot, left)
+            self._holders[holder.channel] = holder
+            before = left
+            while left > 0 and (message := holder.next()):
+                left -= 1
+                yield message
+            holder.cancel()
+            if left == before:
                 return
-            yield self._arrived.popleft()
 
-    def put_back(self, message: Message) -> None:
+    def put_back(self, message: Message) -> bool:
         """Move a message to the end of the service's queue, as if it had never failed.
 
         It leaves the parking lot when the broker has confirmed the copy: killed in between, it is
-        in both, and the service handles it once. Raises `ActionError` when the queue refuses.
+        in both, and the service handles it once. False if a copy cannot be made: it stays. Raises
+        `ActionError` when the queue refuses.
         """
+        headers = own_headers(message.headers or {}) | {"retries": 0}
+        # An expiration would drop it from the queue.
+        copy = copy_of(message.body, message.properties, headers, expiration=None)
+        if copy is None:
+            return False
         try:
-            self._channel.basic_publish(
-                _copy(message),
+            # Not on the connection that reads: before the confirm it would take in all messages
+            # that the broker has sent.
+            self._writer.basic_publish(
+                copy,
                 routing_key=self._service.queue,
                 mandatory=True,
                 confirm_timeout=ANSWER_TIMEOUT,
             )
         except MessageNacked:
             raise ActionError(f"{self._service.queue} is full: nothing more fits") from None
-        self._channel.basic_ack(message.delivery_tag)
+        self.discard(message)
+        return True
 
     def discard(self, message: Message) -> None:
         """Delete a message for ever."""
-        self._channel.basic_ack(message.delivery_tag)
+        self._holders[message.channel].settle(message)
+
+    def close(self) -> None:
+        """Give back what was passed over, in its order."""
+        for holder in self._holders.values():
+            holder.cancel()
+        for channel in self._holders:
+            channel.close()
+
+    @cached_property
+    def _writer(self) -> Channel:
+        return self._writing.channel()
+
+
+class _Holder:
+    """A consumer with a channel of its own: what it holds returns to the queue in its order."""
+
+    def __init__(self, channel: Channel, queue: str, count: int) -> None:
+        self.channel = channel
+        self._limit = min(count, HOLD_LIMIT)
+        self._held = 0
+        self._arrived: deque[Message] = deque()
+        self._tag: str | None = ""
+        channel.basic_qos(prefetch_size=0, prefetch_count=self._limit, a_global=False)
+        self._tag = channel.basic_consume(queue, callback=self._arrive)
+
+    def next(self) -> Message | None:
+        """Return the next message; None if it holds as many as it can, or none comes."""
+        if self._held == self._limit:
+            return None
+        with suppress(TimeoutError):
+            while not self._arrived:
+                self.channel.connection.drain_events(timeout=_DELIVERY_TIMEOUT)
+        if not self._arrived:
+            return None
+        self._held += 1
+        return self._arrived.popleft()
+
+    def settle(self, message: Message) -> None:
+        """Take a message out of the queue."""
+        self.channel.basic_ack(message.delivery_tag)
+        self._held -= 1
+
+    def cancel(self) -> None:
+        """Take no more messages; those that are held stay so."""
+        tag, self._tag = self._tag, None
+        if tag is not None:
+            self.channel.basic_cancel(tag)
+
+    def _arrive(self, message: Message) -> None:
+        # What is on its way when it is cancelled is read, and not kept.
+        if self._tag is not None:
+            self._arrived.append(message)
 
 
 @contextmanager
 def parking_lot(settings: BrokerAdminSettings, service: Service) -> Iterator[ParkingLot]:
     """Open a service's parking lot; raises `ActionError` when the broker cannot be reached."""
-    # The connection's end puts back what was looked at, after all else has reached the broker.
-    with connected(settings, confirm_publish=True) as connection:
-        yield ParkingLot(connection.channel(), service)
-
-
-def _copy(message: Message) -> Message:
-    # Headers in x- are the broker's, or tell of the failure. The broker takes no other `user_id`
-    # than the publisher's, and an expiration would drop the message from the queue.
-    headers = {k: v for k, v in (message.headers or {}).items() if not k.startswith("x-")}
-    properties = {
-        name: value
-        for name, value in message.properties.items()
-        if name not in ("application_headers", "user_id", "expiration", "delivery_mode")
-    }
-    headers["retries"] = 0
-    return Message(message.body, application_headers=headers, delivery_mode=2, **properties)
+    with (
+        connected(settings) as reading,
+        connected(settings, confirm_publish=True) as writing,
+    ):
+        lot = ParkingLot(reading, writing, service)
+        try:
+            yield lot
+        finally:
+            lot.close()

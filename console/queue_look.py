@@ -5,16 +5,19 @@ what was looked at several times already is put back as a copy, whose count begi
 """
 
 from collections import Counter, deque
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
 from amqp import Channel, Message
 from amqp.exceptions import MessageNacked
 from kombu.connection import Connection
 
+from common.republish import copy_of
+from common.stream import published_at
 from common.suspects import SUSPECT_FROM
+from common.untrusted import text
 
 #: Messages that are taken at once: all of them are returned together, and so in their order.
 LIMIT = 10_000
@@ -47,10 +50,10 @@ class Look:
 
     def note(self, message: Message) -> None:
         """Count a message."""
-        event_type = str((message.headers or {}).get("task"))
+        event_type = text((message.headers or {}).get("task"))
         self.types[event_type] += 1
-        if isinstance(seconds := message.properties.get("timestamp"), int):
-            self.oldest.setdefault(event_type, datetime.fromtimestamp(seconds, UTC))
+        if moment := published_at(message):
+            self.oldest.setdefault(event_type, moment)
 
 
 def look_at_queue(connection: Connection, queue: str, *, limited: bool = True) -> Look:
@@ -60,35 +63,34 @@ def look_at_queue(connection: Connection, queue: str, *, limited: bool = True) -
     """
     with connection.channel() as channel:
         depth: int = channel.queue_declare(queue, passive=True).message_count
-        taken = _take(channel, queue, min(depth, LIMIT))
-        look = Look(unseen=depth - len(taken))
-        for message in taken:
+        look = Look(unseen=depth)
+        for message in _take(channel, queue, min(depth, LIMIT)):
+            look.unseen -= 1
             look.note(message)
-            if limited and int(message.headers.get(_COUNT, 0)) >= LOOKS:
+            if limited and _deliveries(message) >= LOOKS:
                 _begin_again(channel, queue, message)
         # Its end puts back what was taken.
     return look
 
 
+def _deliveries(message: Message) -> int:
+    count = (message.headers or {}).get(_COUNT)
+    return count if isinstance(count, int) else 0
+
+
 def _begin_again(channel: Channel, queue: str, message: Message) -> None:
-    copy = renewed(message)
-    # A queue that is full takes no copy: then the message is returned as the others are.
-    with suppress(MessageNacked):
-        channel.basic_publish(copy, routing_key=queue, mandatory=True, confirm_timeout=15)
-        channel.basic_ack(message.delivery_tag)
+    # Where no copy can be made, or the queue is full, the message is returned as the others are.
+    if copy := renewed(message):
+        with suppress(MessageNacked):
+            channel.basic_publish(copy, routing_key=queue, mandatory=True, confirm_timeout=15)
+            channel.basic_ack(message.delivery_tag)
 
 
-def renewed(message: Message) -> Message:
-    """Return a message as it is, but for what the broker counts, and so for who published it."""
+def renewed(message: Message) -> Message | None:
+    """Return a message as it is, but for what the broker counts; None if no copy can be made."""
     headers = message.headers or {}
     kept = {name: value for name, value in headers.items() if name not in _COUNTS}
-    # The broker takes no `user_id` but the publisher's.
-    others = {
-        name: value
-        for name, value in message.properties.items()
-        if name not in ("application_headers", "user_id")
-    }
-    return Message(message.body, application_headers=kept, **others)
+    return copy_of(message.body, message.properties, kept)
 
 
 def look_at_stream(connection: Connection, stream: str, *, now: datetime) -> Look:
@@ -115,16 +117,17 @@ def look_at_stream(connection: Connection, stream: str, *, now: datetime) -> Loo
     return look
 
 
-def _take(channel: Channel, queue: str, count: int) -> list[Message]:
+def _take(channel: Channel, queue: str, count: int) -> Iterator[Message]:
     # One consumer and not basic.get: what it holds returns to the queue in its order. It is given
     # no more than it takes, and workers come first.
-    arrived, taken = deque[Message](), list[Message]()
+    arrived = deque[Message]()
     if count:
         channel.basic_qos(0, count, False)
         channel.basic_consume(queue, callback=arrived.append, arguments={"x-priority": -1})
-    while len(taken) < count and _arrives(channel, arrived):
-        taken.append(arrived.popleft())
-    return taken
+    for _ in range(count):
+        if not _arrives(channel, arrived):
+            return
+        yield arrived.popleft()
 
 
 def _arrives(channel: Channel, arrived: deque[Message]) -> bool:
@@ -134,6 +137,6 @@ def _arrives(channel: Channel, arrived: deque[Message]) -> bool:
     return bool(arrived)
 
 
-def _published_after(message: Any, moment: datetime) -> bool:
-    seconds = message.properties.get("timestamp")
-    return isinstance(seconds, int) and datetime.fromtimestamp(seconds, UTC) > moment
+def _published_after(message: Message, moment: datetime) -> bool:
+    at = published_at(message)
+    return at is not None and at > moment

@@ -16,7 +16,7 @@ from kombu.connection import Connection
 from kombu.entity import Queue
 
 from common.copies import Copies, CopyRefused
-from common.kombu_topology import UNLIMITED, Binding, Service
+from common.kombu_topology import DEAD_LETTERS, UNLIMITED, Binding, Service
 from console.broker_connection import connected
 from console.errors import ActionError
 from console.management import Management
@@ -55,7 +55,12 @@ class Replacement:
 
     def begin(self) -> None:
         """Let the spare queue take the events."""
-        self._declare(self._service.spare_queue, {"x-delivery-limit": UNLIMITED})
+        arguments = {
+            "x-delivery-limit": UNLIMITED,
+            "x-dead-letter-exchange": DEAD_LETTERS.name,
+            "x-dead-letter-routing-key": self._service.name,
+        }
+        self._declare(self._service.spare_queue, arguments)
         self._bind(self._service.spare_queue)
         self._unbind(self._service.queue)
 
@@ -137,9 +142,15 @@ class Replacement:
     def _put(self, copies: Copies, arrived: deque[Message]) -> int:
         messages = list(arrived)
         arrived.clear()
-        if messages:
-            copies.put([renewed(message) for message in messages])
-            self._channel.basic_ack(messages[-1].delivery_tag, multiple=True)
+        taken = [(message, copy) for message in messages if (copy := renewed(message))]
+        copies.put([copy for _, copy in taken])
+        kept = {message.delivery_tag for message, _ in taken}
+        for message in messages:
+            if message.delivery_tag in kept:
+                self._channel.basic_ack(message.delivery_tag)
+            else:
+                # No copy can be made of it: it is parked as it is.
+                self._channel.basic_reject(message.delivery_tag, requeue=False)
         return len(messages)
 
     def _declare(self, name: str, arguments: dict[str, object]) -> None:

@@ -1,9 +1,8 @@
 """Shows what is parked, and why, gives it back to its service, or deletes it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 
 from amqp import Message
 
@@ -11,11 +10,14 @@ from common import kombu_topology
 from common.kombu_topology import Service
 from console.errors import ActionError
 from console.parked_message import Parked, body_text, event_id, event_time
-from console.parking_lot import HOLD_LIMIT, parking_lot
+from console.parking_lot import ParkingLot, parking_lot
 from console.settings import BrokerAdminSettings, RedriveSettings
 
 #: The services that have a parking lot, by name.
 CONSUMERS = {service.name: service for service in kombu_topology.CONSUMERS}
+
+#: Messages that are deleted at once, all of which are in memory. One event may be parked often.
+DISCARD_LIMIT = 1_000
 
 #: Events that an error names.
 _NAMED = 10
@@ -41,10 +43,8 @@ class Discarded:
 def show(settings: BrokerAdminSettings, service: Service, *, limit: int) -> Listing:
     """Return the oldest parked messages of a service, at most `limit`; all stay where they are."""
     with parking_lot(settings, service) as lot:
-        # Further than the limit, so that all go back together and keep their order.
-        held = islice(lot.messages(), max(limit, HOLD_LIMIT))
-        messages = [Parked.of(service, message) for message in held]
-        return Listing(service=service, messages=tuple(messages[:limit]), depth=lot.depth)
+        messages = tuple(Parked.of(service, message) for message in lot.messages(limit))
+        return Listing(service=service, messages=messages, depth=lot.depth)
 
 
 def redrive_all(
@@ -55,65 +55,88 @@ def redrive_all(
 ) -> int:
     """Put back every message that is parked now, oldest first; returns how many.
 
-    Raises `ActionError` naming the events that are too old, after putting back the others.
+    Raises `ActionError` naming the events that stay, after putting back the others.
     """
-    done, too_old = 0, list[str]()
+    redriven = _Redriven(settings)
     with parking_lot(settings, service) as lot:
         for message in lot.messages():
-            if _is_too_old(message, settings):
-                too_old.append(str(event_id(message)))
-                continue
-            lot.put_back(message)
-            done += 1
-            progress(done, lot.depth)
-    if too_old:
-        raise ActionError(f"{done} put back; {_stay(too_old, settings)}")
-    return done
+            redriven.put_back(lot, message)
+            progress(redriven.done, lot.depth)
+    if problems := redriven.problems():
+        raise ActionError("; ".join((f"{redriven.done} put back", *problems)))
+    return redriven.done
 
 
 def redrive(settings: RedriveSettings, service: Service, event_ids: Sequence[str]) -> int:
     """Put back the messages of these events; returns how many.
 
-    Raises `ActionError` naming the events that are not parked, and those that are too old, after
-    putting back the others.
+    Raises `ActionError` naming the events that are not parked, and those that stay, after putting
+    back the others.
     """
-    missing, too_old = set(event_ids), set[str]()
-    done = 0
+    wanted, redriven = set(event_ids), _Redriven(settings)
+    missing = set(wanted)
     with parking_lot(settings, service) as lot:
         # To the end: one event may be parked twice.
         for message in lot.messages():
-            if (found := event_id(message)) not in event_ids:
-                continue
-            missing.discard(str(found))
-            if _is_too_old(message, settings):
-                too_old.add(str(found))
-                continue
-            lot.put_back(message)
-            done += 1
-    problems = [_stay(sorted(too_old), settings)] if too_old else []
+            if (found := event_id(message)) in wanted:
+                missing.discard(found)
+                redriven.put_back(lot, message)
+    problems = redriven.problems()
     if missing:
         problems.append(_not_parked(service, missing))
     if problems:
         raise ActionError("; ".join(problems))
-    return done
+    return redriven.done
 
 
 def discard(
     settings: BrokerAdminSettings, service: Service, event_ids: Sequence[str]
 ) -> tuple[Discarded, ...]:
-    """Delete the messages of these events for ever; returns them.
+    """Delete the messages of these events for ever; returns them, at most `DISCARD_LIMIT`.
 
     Raises `ActionError` naming the events that are not parked; then nothing is deleted.
     """
+    wanted, found = set(event_ids), list[Message]()
+    missing = set(wanted)
     with parking_lot(settings, service) as lot:
-        found = [message for message in lot.messages() if event_id(message) in event_ids]
-        if missing := set(event_ids) - {event_id(message) for message in found}:
+        for message in lot.messages():
+            if (named := event_id(message)) in wanted and len(found) < DISCARD_LIMIT:
+                missing.discard(named)
+                found.append(message)
+        if missing:
             raise ActionError(_not_parked(service, missing))
         for message in found:
             lot.discard(message)
     return tuple(
         Discarded(parked=Parked.of(service, message), body=body_text(message)) for message in found
     )
+
+
+class _Redriven:
+    """What was put back, and the events that stay parked."""
+
+    def __init__(self, settings: RedriveSettings) -> None:
+        self._settings = settings
+        self._too_old: list[str] = []
+        self._not_copied: list[str] = []
+        self.done = 0
+
+    def put_back(self, lot: ParkingLot, message: Message) -> None:
+        """Put a message back, unless its event is too old or it cannot be copied."""
+        if _is_too_old(message, self._settings):
+            self._too_old.append(event_id(message))
+        elif lot.put_back(message):
+            self.done += 1
+        else:
+            self._not_copied.append(event_id(message))
+
+    def problems(self) -> list[str]:
+        """Return a line for each reason for which events stay parked."""
+        days = f"older than PARKED_REDRIVE_DAYS ({self._settings.parked_redrive_days})"
+        return [
+            *_stay(self._too_old, days),
+            *_stay(self._not_copied, "with properties that cannot be copied"),
+        ]
 
 
 def _is_too_old(message: Message, settings: RedriveSettings) -> bool:
@@ -126,9 +149,8 @@ def _not_parked(service: Service, event_ids: set[str]) -> str:
     return f"not parked by {service.name}: {', '.join(sorted(event_ids))}"
 
 
-def _stay(event_ids: Sequence[str], settings: RedriveSettings) -> str:
-    named, more = ", ".join(event_ids[:_NAMED]), len(event_ids) - _NAMED
-    return (
-        f"{len(event_ids)} stay parked, older than PARKED_REDRIVE_DAYS"
-        f" ({settings.parked_redrive_days}): {named}" + (f" and {more} more" if more > 0 else "")
-    )
+def _stay(event_ids: Sequence[str], why: str) -> Iterator[str]:
+    if event_ids:
+        named, more = ", ".join(event_ids[:_NAMED]), len(event_ids) - _NAMED
+        rest = f" and {more} more" if more > 0 else ""
+        yield f"{len(event_ids)} stay parked, {why}: {named}{rest}"

@@ -4,14 +4,20 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 
+from amqp import Message
+
 from common.kombu_topology import Service
+from common.untrusted import storable, text
 from console.errors import ActionError
-from console.parked_message import Parked, event_id
+from console.parked_message import Parked, body_text, event_id
 from console.parking_lot import parking_lot
 from console.settings import BrokerAdminSettings
 
 #: Characters of a body that are shown: an event has hundreds, a stranger's message may have more.
 BODY_LIMIT = 20_000
+
+#: Characters of a header that are shown.
+HEADER_LIMIT = 4_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,24 +32,25 @@ class Detail:
 
 def show(settings: BrokerAdminSettings, service: Service, wanted: str) -> Detail:
     """Return the oldest parked message of an event. Raises `ActionError` when there is none."""
-    found = None
     with parking_lot(settings, service) as lot:
-        # To the end, so that all go back together and keep their order.
-        for message in lot.messages():
-            if found is None and event_id(message) == wanted:
-                found = message
+        found = next((each for each in lot.messages() if event_id(each) == wanted), None)
     if found is None:
-        raise ActionError(f"not parked by {service.name}: {wanted}")
-    body = _readable(found.body)
+        raise ActionError(f"not parked by {service.name}: {text(wanted)}")
+    body = _readable(found)
+    headers = (found.headers or {}).items()
     return Detail(
         parked=Parked.of(service, found),
-        headers={name: str(value) for name, value in sorted((found.headers or {}).items())},
+        headers=dict(sorted((text(name), text(value, HEADER_LIMIT)) for name, value in headers)),
         body=body[:BODY_LIMIT],
         is_cut=len(body) > BODY_LIMIT,
     )
 
 
-def _readable(body: bytes | str) -> str:
-    with suppress(ValueError):
-        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
-    return body.decode(errors="replace") if isinstance(body, bytes) else body
+def _readable(message: Message) -> str:
+    body = body_text(message)
+    # Of a large one the begin is shown: with each bracket on a line it could be a thousandfold.
+    with suppress(ValueError, RecursionError):
+        if len(body) <= BODY_LIMIT:
+            # JSON may name halves of surrogates, which no page can hold.
+            return storable(json.dumps(json.loads(body), indent=2, ensure_ascii=False))
+    return body

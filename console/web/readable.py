@@ -45,9 +45,9 @@ def moment(value: datetime | str | None, timespec: str = "seconds") -> str:
         return NOTHING
     try:
         at = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
+        return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", timespec)
+    except (ValueError, OverflowError):
         return str(value)
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", timespec)
 
 
 def count(value: float | None) -> str:
