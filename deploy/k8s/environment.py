@@ -47,6 +47,9 @@ def of(program: Program) -> dict[str, str]:
     if program.health in (Health.HEARTBEAT, Health.METRICS):
         # Network policies let in who may ask.
         told |= {"METRICS_HOST": "0.0.0.0"}  # noqa: S104
+    if program.name == "api":
+        # Only an ingress reaches it, see network.yaml: the client is the address that it forwards.
+        told |= {"API_TRUSTED_PROXIES": "1"}
     if program.name == "flower":
         told |= {
             "BROKER_ADMIN_URL": MANAGEMENT,

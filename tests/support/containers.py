@@ -22,8 +22,8 @@ from tests.support.infrastructure import Infrastructure
 from tests.support.workers import own_ports
 
 #: Of the docker-compose.yml, too.
-RABBITMQ_IMAGE = os.environ.get("RABBITMQ_IMAGE", "rabbitmq:4-management")
-POSTGRES_IMAGE = os.environ.get("POSTGRES_IMAGE", "postgres:17")
+RABBITMQ_IMAGE = os.environ.get("RABBITMQ_IMAGE", "rabbitmq:4.1.4-management")
+POSTGRES_IMAGE = os.environ.get("POSTGRES_IMAGE", "postgres:17.6-bookworm")
 
 #: PostgreSQL takes only a key that it owns, and a mounted one it does not own. A test's data need
 #: not survive a crash of the machine.

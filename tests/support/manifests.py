@@ -21,8 +21,7 @@ KUSTOMIZE = PLACE / "kustomize"
 #: What the manifests are for, and the newest that there is a schema of.
 VERSIONS = ("1.30", "1.37")
 
-#: Where each kind that is not Kubernetes' own is defined; the last one is in no package. Put there
-#: by hand (`kubectl get crd rabbitmqclusters.rabbitmq.com -o yaml`), it is used, too.
+#: Where each kind that is not Kubernetes' own is defined.
 KINDS = {
     "Cluster": "postgresql.cnpg.io_clusters.yaml",
     "ScaledObject": "keda.sh_scaledobjects.yaml",

@@ -42,6 +42,12 @@ DEFINITIONS = (
         "config/crd/bases/keda.sh_scaledobjects.yaml",
     ),
     Definition(
+        "github.com/rabbitmq/cluster-operator/v2",
+        "v2.16.0",
+        "h1:oYJm+1tXIatGHtiUWyN9hGdO+0eWsXA/j1b81wh0IqI=",
+        "config/crd/bases/rabbitmq.com_rabbitmqclusters.yaml",
+    ),
+    Definition(
         "github.com/prometheus-operator/prometheus-operator",
         "v0.85.0",
         "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
