@@ -16,7 +16,8 @@ def health(ctx: click.Context, *, as_json: bool) -> None:
     """Print a line for each thing that keeps events from flowing; exit with 1 if there is any.
 
     Tells apart an unreachable broker, memory and disk alarms, nodes that are down, missing
-    exchanges, queues and bindings, queues without a consumer, and queues without a quorum.
+    exchanges, queues and bindings, queues without a consumer, queues without a quorum, and queues
+    that have dropped events.
     """
     findings = actions.check(load_operator(BrokerAdminSettings))
     if as_json:

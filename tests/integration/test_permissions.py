@@ -323,7 +323,8 @@ def test_a_database_role_reaches_its_own_database_and_no_other(
 READABLE = {
     "order": ("orders", "order_lines", "outbox", "inbox", "relay_state"),
     "inventory": ("stock", "outbox", "relay_state"),
-    "fraud": ("outbox", "relay_state"),
+    "fraud": ("outbox", "relay_state", "overflow"),
+    "notification": ("overflow",),
     "trace": ("spans",),
     "analytics": ("minutes", "sku_minutes", "stream_position", "skipped_events"),
 }
