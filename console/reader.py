@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
 
-from common.kombu_topology import ANALYTICS, FRAUD, INVENTORY, ORDER, SPAN_STORE
+from common.kombu_topology import ANALYTICS, FRAUD, INVENTORY, NOTIFICATION, ORDER, SPAN_STORE
 from console.database_change import Change
 from console.settings import READER
 
@@ -12,7 +12,8 @@ from console.settings import READER
 TABLES = {
     ORDER.name: ("orders", "order_lines", "outbox", "inbox", "relay_state"),
     INVENTORY.name: ("stock", "outbox", "relay_state"),
-    FRAUD.name: ("outbox", "relay_state"),
+    FRAUD.name: ("outbox", "relay_state", "overflow"),
+    NOTIFICATION.name: ("overflow",),
     SPAN_STORE.name: ("spans",),
     ANALYTICS.name: ("minutes", "sku_minutes", "stream_position", "skipped_events"),
 }

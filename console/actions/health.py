@@ -28,6 +28,9 @@ class Kind(StrEnum):
     MISSING_BINDING = "missing_binding"
     #: Nobody takes what comes into the queue.
     NO_CONSUMER = "no_consumer"
+    #: A queue was full and dropped events, and the process that takes them from the stream has not
+    #: taken note.
+    OVERFLOWED = "overflowed"
     #: Less than a majority of a queue's replicas is there: it takes and gives nothing.
     LOST_QUORUM = "lost_quorum"
     #: A queue or stream has fewer replicas than the cluster has nodes: one node's end is its end.
@@ -177,10 +180,19 @@ def broken_queues(state: BrokerState, services: Sequence[Service] = SERVICES) ->
             text = f"holds {figure(queue, 'messages')} messages of {limit}"
             yield Finding(kind=Kind.HALF_FULL, name=queue["name"], text=text)
     for service in services:
+        yield from _overflowed(service, state)
         for name, process in _consumed(service):
             if figure(state.queues.get(name), "consumers") == 0:
                 text = f"nobody takes its messages; is {process} there?"
                 yield Finding(kind=Kind.NO_CONSUMER, name=name, text=text)
+
+
+def _overflowed(service: Service, state: BrokerState) -> Iterator[Finding]:
+    marker = state.queues.get(service.overflow)
+    if service.can_overflow and marker and marker.get("messages"):
+        processes = " or ".join(f"{service.name}-{tick}" for tick in service.ticks)
+        text = f"was full and dropped events, which wait in the stream; is {processes} there?"
+        yield Finding(kind=Kind.OVERFLOWED, name=service.queue, text=text)
 
 
 def _consumed(service: Service) -> Iterator[tuple[str, str]]:

@@ -16,9 +16,9 @@ def health(ctx: click.Context, *, as_json: bool) -> None:
     """Print a line for each thing that keeps events from flowing; exit with 1 if there is any.
 
     Tells apart an unreachable broker, memory and disk alarms, nodes that are down, missing
-    exchanges, queues and bindings, and queues that are half full, have no consumer, no quorum or
-    fewer replicas than the cluster has nodes. What the broker does not tell is not known, and no
-    finding.
+    exchanges, queues and bindings, and queues that are half full, have dropped events, have no
+    consumer, no quorum or fewer replicas than the cluster has nodes. What the broker does not tell
+    is not known, and no finding.
     """
     checked = actions.check(load_operator(BrokerAdminSettings))
     findings = checked.findings

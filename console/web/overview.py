@@ -7,10 +7,11 @@ from typing import Any
 
 from flask import Blueprint, current_app, render_template
 
-from common.kombu_topology import FRAUD, INVENTORY, ORDER, SERVICES, Service
-from console.actions import figures, health, waiting
+from common.kombu_topology import CONSUMERS, FRAUD, INVENTORY, ORDER, SERVICES, Service
+from console.actions import figures, health, missed, waiting
 from console.actions.figures import Lately
 from console.actions.health import Look
+from console.actions.missed import Missed
 from console.actions.waiting import Waiting
 from console.broker_state import figure
 from console.settings import ConsoleSettings
@@ -21,6 +22,9 @@ overview = Blueprint("overview", __name__)
 
 #: Those with an outbox that the page may read.
 _SENDERS = (ORDER, INVENTORY, FRAUD)
+
+#: Those whose queue drops events when it is full.
+_SUBSCRIBERS = tuple(service for service in CONSUMERS if service.can_overflow)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,7 @@ class Row:
     parked: int | None
     parked_seconds: float | None
     waiting: Waiting | None
+    missed: Missed | None
 
 
 @overview.get("/overview")
@@ -45,11 +50,16 @@ def show() -> str:
         questions.ask(partial(health.look, settings)),
         questions.ask(partial(figures.lately, settings)),
         *(questions.ask(partial(waiting.look, settings, service)) for service in _SENDERS),
+        *(questions.ask(partial(missed.look, settings, service)) for service in _SUBSCRIBERS),
     ]
     broker: Answer[Look]
     lately: Answer[Lately]
-    outboxes: list[Answer[Waiting]]
-    broker, lately, *outboxes = answers(asked)
+    databases: list[Answer[Any]]
+    broker, lately, *databases = answers(asked)
+    outboxes: list[Answer[Waiting]] = databases[: len(_SENDERS)]
+    overflows: list[Answer[Missed]] = databases[len(_SENDERS) :]
+    missed_by = {s.name: found for s, found in zip(_SUBSCRIBERS, overflows, strict=True)}
+    asked_of: list[tuple[str, Answer[Any]]] = list(missed_by.items())
     by_service = {s.name: outbox for s, outbox in zip(_SENDERS, outboxes, strict=True)}
     orders = by_service[ORDER.name].value
     unseen = {
@@ -57,7 +67,8 @@ def show() -> str:
         "The number of consumers": _uncounted(broker.value),
         "Prometheus": lately.problem,
     } | {
-        f"The database of the {name} service": outbox.problem for name, outbox in by_service.items()
+        f"The database of the {name} service": answer.problem
+        for name, answer in (*asked_of, *by_service.items())
     }
     return render_template(
         "overview.html",
@@ -67,7 +78,13 @@ def show() -> str:
         lately=lately.value,
         has_prometheus=settings.prometheus_url is not None,
         rows=[
-            _row(service, broker.value, lately.value, by_service.get(service.name))
+            _row(
+                service,
+                broker.value,
+                lately.value,
+                by_service.get(service.name),
+                missed_by.get(service.name),
+            )
             for service in SERVICES
         ],
         orders=orders.orders if orders else None,
@@ -80,7 +97,11 @@ def show() -> str:
 
 
 def _row(
-    service: Service, look: Look | None, lately: Lately | None, outbox: Answer[Waiting] | None
+    service: Service,
+    look: Look | None,
+    lately: Lately | None,
+    outbox: Answer[Waiting] | None,
+    overflow: Answer[Missed] | None,
 ) -> Row:
     queue = look.state.queues.get(service.queue) if look else None
     parking_lot = look.state.queues.get(service.parking_lot) if look else None
@@ -92,6 +113,7 @@ def _row(
         parked=figure(parking_lot, "messages"),
         parked_seconds=lately.parked.get(service.parking_lot) if lately else None,
         waiting=outbox.value if outbox else None,
+        missed=overflow.value if overflow else None,
     )
 
 

@@ -30,7 +30,8 @@ NAMES = [service.name for service in DATABASES]
 READABLE = {
     "order": ("orders", "order_lines", "outbox", "inbox", "relay_state"),
     "inventory": ("stock", "outbox", "relay_state"),
-    "fraud": ("outbox", "relay_state"),
+    "fraud": ("outbox", "relay_state", "overflow"),
+    "notification": ("overflow",),
     "trace": ("spans",),
     "analytics": ("minutes", "sku_minutes", "stream_position", "skipped_events"),
 }

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from common.kombu_topology import CONSUMERS, SERVICES, topology
+from common.kombu_topology import CONSUMERS, FRAUD, SERVICES, topology
 from console.actions.health import Kind, ailing_nodes, broken_queues
 from console.broker_state import BrokerState
 from console.orderctl import main
@@ -117,6 +117,18 @@ def test_an_alarm_is_named_while_it_lasts(
 
     # and when it is over
     eventually(lambda: _assert_found(well, set()), within=60)
+
+
+def test_a_queue_that_dropped_events_is_named_until_its_process_takes_note(
+    well: dict[str, str], vhost: Vhost
+) -> None:
+    # when
+    vhost.publish(b"[]", exchange="", routing_key=FRAUD.overflow, headers={})
+
+    # then
+    eventually(lambda: _assert_found(well, {("overflowed", FRAUD.queue)}))
+    result = orderctl(well, "health")
+    assert "is fraud-relay there?" in result.stdout
 
 
 def test_an_unreachable_broker_is_told_in_one_line(operator_env: dict[str, str]) -> None:

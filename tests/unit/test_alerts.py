@@ -53,6 +53,20 @@ CASES = {
         },
         about=({"service": "inventory"}, {"service": "order"}),
     ),
+    "CatchUpStalled": Case(
+        at="15m",
+        bad={'orders_overflow_stalled_seconds{service="fraud",process="fraud-relay"}': "0+60x20"},
+        good={
+            'orders_overflow_stalled_seconds{service="fraud",process="fraud-relay"}': "0 300 0x20"
+        },
+        about=({"service": "fraud"},),
+    ),
+    "CatchUpIncomplete": Case(
+        at="5m",
+        bad={'orders_overflow_gaps{service="fraud",process="fraud-relay"}': "1x20"},
+        good={'orders_overflow_gaps{service="fraud",process="fraud-relay"}': "0x20"},
+        about=({"service": "fraud"},),
+    ),
     "AnalyticsBehind": Case(
         at="10m",
         bad={'orders_analytics_behind_seconds{process="analytics-reader"}': "0+60x20"},

@@ -1,0 +1,24 @@
+"""What the queue of a service has dropped, and its process has not taken from the stream yet."""
+
+from dataclasses import dataclass
+
+from common import overflow
+from common.kombu_topology import Service
+from console.service_database import transaction
+from console.settings import DatabaseServer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missed:
+    """For how long events have been missing, 0 if none is, and how often some were lost."""
+
+    seconds: float
+    gaps: int
+
+
+def look(settings: DatabaseServer, service: Service) -> Missed:
+    """Return what is missing now, by the record in the service's database."""
+    with transaction(settings, service) as session:
+        state, now = overflow.read(session)
+    since = state.requested_at
+    return Missed(seconds=(now - since).total_seconds() if since else 0.0, gaps=state.gaps)
