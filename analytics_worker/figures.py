@@ -69,7 +69,7 @@ def by_minute(session: Session, span: timedelta) -> Sequence[Minute]:
         Minute(
             minute=row.minute,
             currency=row.currency,
-            **{name: getattr(row, name) for name in _COUNTED},
+            **{name: int(getattr(row, name)) for name in _COUNTED},
         )
         for row in rows
     ]

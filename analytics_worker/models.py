@@ -1,9 +1,20 @@
 """The projections, and how far the stream was read for them: written in the same transactions."""
 
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Identity, Index, MetaData, Text, func
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Identity,
+    Index,
+    MetaData,
+    Numeric,
+    Text,
+    func,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from common.db import NAMING
@@ -16,6 +27,8 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012
         datetime: DateTime(timezone=True),
         int: BigInteger,
+        # Sums of many orders: of any size, and whole.
+        Decimal: Numeric(),
         str: Text,
     }
 
@@ -44,13 +57,13 @@ class MinuteRow(Base):
     minute: Mapped[datetime] = mapped_column(primary_key=True)
     currency: Mapped[str] = mapped_column(primary_key=True)
     placed: Mapped[int]
-    placed_total: Mapped[int] = mapped_column(comment="What all of them cost.")
+    placed_total: Mapped[Decimal] = mapped_column(comment="What all of them cost.")
     confirmed: Mapped[int]
-    revenue: Mapped[int] = mapped_column(comment="What the confirmed ones cost.")
+    revenue: Mapped[Decimal] = mapped_column(comment="What the confirmed ones cost.")
     rejected: Mapped[int]
     cancelled: Mapped[int] = mapped_column(comment="By the customer, or at the deadline.")
     decided: Mapped[int] = mapped_column(comment="Ever confirmed, or rejected.")
-    decision_microseconds: Mapped[int] = mapped_column(comment="How long these waited, in all.")
+    decision_microseconds: Mapped[Decimal] = mapped_column(comment="How long these waited, in all.")
 
 
 class SkuMinuteRow(Base):
@@ -62,9 +75,9 @@ class SkuMinuteRow(Base):
     sku: Mapped[str] = mapped_column(primary_key=True)
     currency: Mapped[str] = mapped_column(primary_key=True)
     placed: Mapped[int] = mapped_column(comment="Orders.")
-    pieces: Mapped[int]
+    pieces: Mapped[Decimal]
     confirmed: Mapped[int] = mapped_column(comment="Orders.")
-    revenue: Mapped[int] = mapped_column(comment="What these pieces cost in confirmed orders.")
+    revenue: Mapped[Decimal] = mapped_column(comment="What these pieces cost in confirmed orders.")
 
 
 class PositionRow(Base):

@@ -12,13 +12,12 @@ from uuid import UUID
 import msgspec
 from kombu.message import Message
 from sqlalchemy import insert
-from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from analytics_worker import domain
 from analytics_worker.domain import Figures, Order, Outcome
 from analytics_worker.models import SkippedRow
-from common import codec
+from common import codec, outages
 from common.conversion import newest
 from common.errors import InvalidEvent
 from common.events import Event, OrderCancelled, OrderConfirmed, OrderCreatedV2
@@ -58,7 +57,7 @@ _STORE = Statement(
 
 def _add(table: str, keys: dict[str, str], figures: Sequence[str]) -> Statement:
     names = ", ".join([*keys, *figures])
-    types = [f"{key} {kind}" for key, kind in keys.items()] + [f"{n} bigint" for n in figures]
+    types = [f"{key} {kind}" for key, kind in keys.items()] + [f"{n} numeric" for n in figures]
     added = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in figures)
     return Statement(
         f"add_to_{table}",
@@ -125,8 +124,7 @@ def skip(session: Session, skipped: Iterable[Unprojectable]) -> None:
 
 def is_passing(error: Exception) -> bool:
     """Tell whether the same messages may be projected later: it was the database's fault."""
-    invalidated = isinstance(error, DBAPIError) and error.connection_invalidated
-    return invalidated or isinstance(error, OperationalError)
+    return outages.reason(error) is not None or outages.contention(error)
 
 
 class _Changes:
@@ -134,6 +132,9 @@ class _Changes:
 
     def __init__(self, session: Session, ids: set[UUID]) -> None:
         self._session = session
+        rows = _LOAD.run(session, list(ids)).all() if ids else []
+        #: Orders to which a newer release has given an outcome: their figures stay as they are.
+        self._newer = {row.id for row in rows if row.outcome not in frozenset(Outcome)}
         self._orders: dict[UUID, Order] = {
             row.id: Order(
                 placed_at=row.placed_at,
@@ -142,7 +143,8 @@ class _Changes:
                 outcome=Outcome(row.outcome),
                 decided_at=row.decided_at,
             )
-            for row in (_LOAD.run(session, list(ids)) if ids else ())
+            for row in rows
+            if row.id not in self._newer
         }
         self._changed: set[UUID] = set()
         self._minutes: defaultdict[tuple[Any, ...], Figures] = defaultdict(Figures)
@@ -151,6 +153,8 @@ class _Changes:
     def take(self, event: Event, since: datetime | None) -> bool:
         """Take in an event; False if it is about an order that is not known."""
         if not isinstance(event.data, OrderCreatedV2 | OrderConfirmed | OrderCancelled):
+            return True
+        if event.subject in self._newer:
             return True
         before = self._orders.get(event.subject)
         after = domain.after(before, event)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from werkzeug.datastructures import Headers
 
 from order_app import access, client_address, intake_groups, service
-from order_app.domain import Order, Reason
+from order_app.domain import Order, Reason, Status
 from order_app.idempotency import Claim, KeyReused
 from order_app.models import db
 from order_app.outbox import Cause
@@ -152,6 +152,8 @@ def _check_currency(currency: str, allowed: tuple[str, ...]) -> None:
 
 
 def _check_cancelled_by_customer(order: Order) -> None:
+    if order.status is not Status.CANCELLED:
+        raise Refusal(_S.CONFLICT, f"The order cannot be cancelled any more: {order.status}.")
     if order.reason is not Reason.CUSTOMER:
         raise Refusal(_S.CONFLICT, f"The order is cancelled already: {order.reason}.")
 

@@ -8,7 +8,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from common.statement import Statement
-from order_app.domain import Line, Order, Reason, Status
+from order_app.domain import Line, Order, reason_of, status_of
 
 # Everybody locks in the order of the id: batches that overlap wait, but never for each other.
 _LOCK = Statement(
@@ -55,7 +55,7 @@ def _order(row: Row[tuple[object, ...]]) -> Order:
         lines=tuple(Line(sku=s, quantity=n, unit_price=p) for s, n, p in row.lines or ()),
         created_at=row.created_at,
         deadline_at=row.deadline_at,
-        status=Status(row.status),
-        reason=Reason(row.reason) if row.reason else None,
+        status=status_of(row.status),
+        reason=reason_of(row.reason),
         decided_at=row.decided_at,
     )

@@ -32,6 +32,16 @@ class Reason(StrEnum):
     DEADLINE = "deadline"
 
 
+def status_of(stored: str) -> Status | str:
+    """Return a stored status; one that a newer release has written is only a text here."""
+    return Status(stored) if stored in frozenset(Status) else stored
+
+
+def reason_of(stored: str | None) -> Reason | str | None:
+    """Return a stored reason; one that a newer release has written is only a text here."""
+    return Reason(stored) if stored in frozenset(Reason) else stored
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """One position of an order; `unit_price` in minor units of the order's currency."""
@@ -46,7 +56,8 @@ class Order:
     """What a customer wants, and what became of it.
 
     `reason` is set exactly while the order is CANCELLED, `decided_at` from the moment it is no
-    longer PENDING. A PENDING order is cancelled at `deadline_at`.
+    longer PENDING. A PENDING order is cancelled at `deadline_at`. A status of a newer release is a
+    text: such an order is shown, and nothing changes it.
     """
 
     id: UUID
@@ -55,8 +66,8 @@ class Order:
     lines: tuple[Line, ...]
     created_at: datetime
     deadline_at: datetime
-    status: Status = Status.PENDING
-    reason: Reason | None = None
+    status: Status | str = Status.PENDING
+    reason: Reason | str | None = None
     decided_at: datetime | None = None
 
     @property

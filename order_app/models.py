@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry, relationship
 
 from common.db import NAMING
-from order_app.domain import Line, Order, Reason, Status
+from order_app.domain import Line, Order, reason_of, status_of
 
 
 class Base(DeclarativeBase):
@@ -87,8 +87,8 @@ class OrderRow(Model):
             lines=tuple(line.to_domain() for line in self.lines),
             created_at=self.created_at,
             deadline_at=self.deadline_at,
-            status=Status(self.status),
-            reason=Reason(self.reason) if self.reason else None,
+            status=status_of(self.status),
+            reason=reason_of(self.reason),
             decided_at=self.decided_at,
         )
 

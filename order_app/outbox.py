@@ -96,6 +96,8 @@ def _fact(order: Order, cause: Cause, shortages: tuple[Shortage, ...]) -> events
             return OrderConfirmed(**ordered)
         case Status.CANCELLED:
             return OrderCancelled(reason=str(order.reason), shortages=shortages, **ordered)
+        case status:
+            raise ValueError(f"no event of this release tells of {status}")
 
 
 def _created(order: Order, cause: Cause) -> OrderCreatedV2:

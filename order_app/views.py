@@ -24,8 +24,8 @@ class OrderView(BaseModel):
     """An order."""
 
     id: UUID
-    status: Status
-    reason: Reason | None = Field(description="Why it is CANCELLED.")
+    status: Status | str = Field(description="A later release may add others.")
+    reason: Reason | str | None = Field(description="Why it is CANCELLED.")
     customer: Customer
     currency: str
     lines: list[Line]

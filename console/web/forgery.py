@@ -1,7 +1,6 @@
 """Refuses what another site makes a browser send: it sends the password along by itself."""
 
 import hmac
-from urllib.parse import urlsplit
 
 from flask import Flask, abort, request
 
@@ -10,11 +9,17 @@ from console.settings import ConsoleSettings
 #: The form's field.
 FIELD = "token"
 
+#: What a browser says of a form of this site, or of an address that was typed.
+_OWN = frozenset({"same-origin", "none"})
+
 _CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 
 
 def install(app: Flask, settings: ConsoleSettings) -> None:
-    """Demand the token, which only this site's own pages hold, of each request that changes."""
+    """Demand the token, which only this site's own pages hold, of each request that changes.
+
+    Another site cannot read a page of this one, so it has no token.
+    """
     token = key(settings, "form").hex()
 
     @app.before_request
@@ -24,9 +29,8 @@ def install(app: Flask, settings: ConsoleSettings) -> None:
         given = request.form.get(FIELD, "")
         if not hmac.compare_digest(token.encode(), given.encode(errors="replace")):
             abort(403, "The form is not from this page, or from before a new password: reload it.")
-        # A browser tells where the form was, but for some old ones.
-        origin = request.headers.get("Origin")
-        if origin and urlsplit(origin).netloc != request.host:
+        # Not Origin against Host, which a proxy may have rewritten. The browser itself compares.
+        if request.headers.get("Sec-Fetch-Site", "same-origin") not in _OWN:
             abort(403, "The form is from another site.")
 
     app.jinja_env.globals["token"] = token

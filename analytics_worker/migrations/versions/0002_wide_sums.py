@@ -1,0 +1,36 @@
+"""Sums have no limit: ten orders of the largest total in one minute were more than a bigint holds.
+
+Both tables are rewritten, while the reader waits: a second for each few million rows. The release
+before this one goes on with the new columns.
+"""
+
+from decimal import Decimal
+
+from alembic import op
+from sqlalchemy import BigInteger, Numeric
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+_SUMS = {
+    "minutes": ("placed_total", "revenue", "decision_microseconds"),
+    "sku_minutes": ("pieces", "revenue"),
+}
+
+
+def upgrade() -> None:
+    _change(to=Numeric(), of=BigInteger())
+
+
+def downgrade() -> None:
+    _change(to=BigInteger(), of=Numeric())
+
+
+def _change(*, to: BigInteger | Numeric[Decimal], of: BigInteger | Numeric[Decimal]) -> None:
+    for table, columns in _SUMS.items():
+        # In one statement, so that the table is rewritten once.
+        with op.batch_alter_table(table) as batch:
+            for column in columns:
+                batch.alter_column(column, type_=to, existing_type=of, existing_nullable=False)
