@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 
-from notification_worker import address
 from notification_worker.dialogue import Dialogue
 from notification_worker.failures import Interrupted, Unreachable, Unsure
 from notification_worker.letter import Letter
@@ -95,10 +94,6 @@ class Transport:
         if settings.smtp_username and settings.smtp_password:
             with self._step("login"):
                 smtp.login(settings.smtp_username, settings.smtp_password.get_secret_value())
-        sender = address.sender(settings.mail_from).addr_spec
-        if not (sender.isascii() or smtp.has_extn("smtputf8")):
-            # Each mail would be refused for the fault of a setting.
-            raise self._named("EHLO", "the address of MAIL_FROM needs SMTPUTF8, which it lacks")
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:

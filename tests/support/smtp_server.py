@@ -106,6 +106,12 @@ class _Conversation(socketserver.StreamRequestHandler):
                 self.server.commands.append(command)
                 self._answer(command)
 
+    def finish(self) -> None:
+        """Close what STARTTLS has made of the connection, too."""
+        with suppress(OSError):
+            super().finish()
+        self.request.close()
+
     def _answer(self, command: str) -> None:
         step = command.split()[0].upper().split(":")[0] if command else ""
         said = self._say(step, command)
