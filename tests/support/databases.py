@@ -88,6 +88,25 @@ class Databases:
         for name in made:
             self._run(f"DROP DATABASE {name} WITH (FORCE)")
 
+    @contextmanager
+    def collated(self, service: str) -> Iterator[TestDatabase]:
+        """Make a service's database whose collation is not the order of code points.
+
+        It also finds deadlocks soon.
+        """
+        package = next(s.package for s in DATABASES if s.name == service)
+        name = f"test_{service}_{uuid4().hex[:8]}"
+        self._run(
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' "
+            "LOCALE_PROVIDER icu ICU_LOCALE 'und' LOCALE 'C'"
+        )
+        try:
+            self._run(f"ALTER DATABASE {name} SET deadlock_timeout = '50ms'")
+            migrations.upgrade(package, self.server.set(database=name))
+            yield TestDatabase(self.server.set(database=name), self.ca_file)
+        finally:
+            self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
     def drop_all(self, suffix: str) -> None:
         """Drop every service's database whose name ends so."""
         for service in DATABASES:
