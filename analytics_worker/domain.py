@@ -10,7 +10,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from common.events import Event, Line, OrderCancelled, OrderConfirmed, OrderCreatedV2, PricedLine
+from common.events import (
+    Event,
+    Line,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreatedV2,
+    OrderShipped,
+    PricedLine,
+)
 
 #: Of an `order.cancelled` that the stock decided.
 OUT_OF_STOCK = "out_of_stock"
@@ -24,6 +32,8 @@ class Outcome(StrEnum):
 
     OPEN = "OPEN"
     CONFIRMED = "CONFIRMED"
+    #: Confirmed, and the goods have left.
+    SHIPPED = "SHIPPED"
     #: The stock did not suffice.
     REJECTED = "REJECTED"
     #: Off for another reason.
@@ -39,6 +49,11 @@ class Order:
     total: int
     outcome: Outcome = Outcome.OPEN
     decided_at: datetime | None = None
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the shop delivers, or has delivered, it."""
+        return self.outcome in (Outcome.CONFIRMED, Outcome.SHIPPED)
 
     @property
     def minute(self) -> datetime:
@@ -57,7 +72,12 @@ def after(order: Order | None, event: Event) -> Order | None:
         case OrderCreatedV2(total=total) if order is None:
             return Order(placed_at=event.time, currency=total.currency, total=total.amount)
         case OrderConfirmed() if order:
-            return replace(order, outcome=Outcome.CONFIRMED, decided_at=event.time)
+            # A service reads in any order: what has left stays so.
+            is_shipped = order.outcome is Outcome.SHIPPED
+            outcome = Outcome.SHIPPED if is_shipped else Outcome.CONFIRMED
+            return replace(order, outcome=outcome, decided_at=event.time)
+        case OrderShipped() if order:
+            return replace(order, outcome=Outcome.SHIPPED)
         case OrderCancelled(reason=reason) if order and reason == OUT_OF_STOCK:
             return replace(order, outcome=Outcome.REJECTED, decided_at=event.time)
         case OrderCancelled() if order:
@@ -69,12 +89,13 @@ def of_order(order: Order | None) -> Figures:
     """Return what an order adds to its minute."""
     if order is None:
         return Figures()
-    confirmed = order.outcome is Outcome.CONFIRMED
+    confirmed = order.is_confirmed
     waited = (order.decided_at or order.placed_at) - order.placed_at
     return Figures(
         placed=1,
         placed_total=order.total,
         confirmed=int(confirmed),
+        shipped=int(order.outcome is Outcome.SHIPPED),
         revenue=order.total * confirmed,
         rejected=int(order.outcome is Outcome.REJECTED),
         cancelled=int(order.outcome is Outcome.CANCELLED),
@@ -88,7 +109,7 @@ def of_lines(order: Order | None, lines: Sequence[Line | PricedLine]) -> Mapping
     found: dict[str, Figures] = {}
     if order is None:
         return found
-    confirmed = order.outcome is Outcome.CONFIRMED
+    confirmed = order.is_confirmed
     for line in lines:
         figures = found.setdefault(line.sku, Figures(placed=1, confirmed=int(confirmed)))
         figures["pieces"] += line.quantity

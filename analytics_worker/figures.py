@@ -19,6 +19,7 @@ class Sales:
     placed: int
     placed_total: int
     confirmed: int
+    shipped: int
     revenue: int
     rejected: int
     cancelled: int

@@ -59,6 +59,9 @@ class MinuteRow(Base):
     placed: Mapped[int]
     placed_total: Mapped[Decimal] = mapped_column(comment="What all of them cost.")
     confirmed: Mapped[int]
+    shipped: Mapped[int] = mapped_column(
+        server_default="0", comment="Of the confirmed ones, those whose goods have left."
+    )
     revenue: Mapped[Decimal] = mapped_column(comment="What the confirmed ones cost.")
     rejected: Mapped[int]
     cancelled: Mapped[int] = mapped_column(comment="By the customer, or at the deadline.")

@@ -20,7 +20,7 @@ from analytics_worker.models import SkippedRow
 from common import codec, outages
 from common.conversion import newest
 from common.errors import InvalidEvent
-from common.events import Event, OrderCancelled, OrderConfirmed, OrderCreatedV2
+from common.events import Event, OrderCancelled, OrderConfirmed, OrderCreatedV2, OrderShipped
 from common.inbox import first_deliveries
 from common.statement import Statement, packed
 from common.stream import Entry
@@ -76,6 +76,9 @@ _MINUTE = tuple(
 _SKU = ("placed", "pieces", "confirmed", "revenue")
 _ADD_MINUTES = _add("minutes", {"minute": "timestamptz", "currency": "text"}, _MINUTE)
 _ADD_SKUS = _add("sku_minutes", {"minute": "timestamptz", "sku": "text", "currency": "text"}, _SKU)
+
+
+_ABOUT_ORDERS = OrderCreatedV2 | OrderConfirmed | OrderShipped | OrderCancelled
 
 
 class Unprojectable(NamedTuple):
@@ -152,7 +155,7 @@ class _Changes:
 
     def take(self, event: Event, since: datetime | None) -> bool:
         """Take in an event; False if it is about an order that is not known."""
-        if not isinstance(event.data, OrderCreatedV2 | OrderConfirmed | OrderCancelled):
+        if not isinstance(event.data, _ABOUT_ORDERS):
             return True
         if event.subject in self._newer:
             return True

@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 Handler = Callable[[Session, Event], None]
 Handlers = Mapping[type[Data], Handler]
 
-#: Does for many events of one type, in one go, what the type's handler does for one after another.
+#: Does for many events, in one go, what their types' handlers do for one after another. Types with
+#: the same one are handled together.
 SetHandler = Callable[[Session, Sequence[Event]], None]
 SetHandlers = Mapping[type[Data], SetHandler]
 NO_SETS: SetHandlers = MappingProxyType({})
@@ -160,13 +161,14 @@ def receive_batch(
 def _handle(
     session: Session, handlers: Handlers, sets: SetHandlers, events: Iterable[Event]
 ) -> None:
-    # Runs of one type, so that an order's events keep their order.
-    for contract, run in groupby(events, key=lambda event: type(event.data)):
-        if contract in sets:
-            sets[contract](session, list(run))
+    # Runs of one set handler, so that an order's events keep their order. One of several types gets
+    # their events together: it can lock the rows of a whole batch in one order.
+    for handle_set, run in groupby(events, key=lambda event: sets.get(type(event.data))):
+        if handle_set:
+            handle_set(session, list(run))
         else:
             for event in run:
-                handlers[contract](session, event)
+                handlers[type(event.data)](session, event)
 
 
 def _valid(items: Iterable[Item]) -> Iterable[Any]:

@@ -151,6 +151,17 @@ class OrderConfirmed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OrderShipped:
+    """The goods of an order have left the warehouse: it cannot be cancelled any more."""
+
+    TYPE: ClassVar[str] = "order.shipped"
+    customer_email: Email
+    currency: Currency
+    total: Total
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OrderCancelled:
     """An order is off, for a reason; `shortages` has some when that is `out_of_stock`."""
 
@@ -217,6 +228,7 @@ Data = (
     OrderCreated
     | OrderCreatedV2
     | OrderConfirmed
+    | OrderShipped
     | OrderCancelled
     | StockReserved
     | StockRejected
@@ -231,6 +243,7 @@ EVENTS: Mapping[str, type[Data]] = {
         OrderCreated,
         OrderCreatedV2,
         OrderConfirmed,
+        OrderShipped,
         OrderCancelled,
         StockReserved,
         StockRejected,

@@ -132,7 +132,7 @@ class Service:
 ORDER = Service(
     name="order",
     package="order_app",
-    publishes=("order.created", "order.confirmed", "order.cancelled"),
+    publishes=("order.created", "order.confirmed", "order.shipped", "order.cancelled"),
     consumes=("stock.reserved", "stock.rejected", "stock.released"),
     ticks=("relay",),
     essential=True,
@@ -141,14 +141,20 @@ INVENTORY = Service(
     name="inventory",
     package="inventory_worker",
     publishes=("stock.reserved", "stock.rejected", "stock.released"),
-    consumes=("order.created", "order.cancelled"),
+    consumes=("order.created", "order.shipped", "order.cancelled"),
     ticks=("relay",),
     essential=True,
 )
 NOTIFICATION = Service(
     name="notification",
     package="notification_worker",
-    consumes=("order.created", "order.confirmed", "order.cancelled", "fraud.suspected"),
+    consumes=(
+        "order.created",
+        "order.confirmed",
+        "order.shipped",
+        "order.cancelled",
+        "fraud.suspected",
+    ),
     ticks=("mailer",),
 )
 FRAUD = Service(

@@ -13,6 +13,7 @@ from console.commands.contracts import contracts
 from console.commands.database import database
 from console.commands.health import health
 from console.commands.keys import keys
+from console.commands.orders import orders
 from console.commands.parked import parked
 from console.commands.stock import stock
 from console.commands.subscribe import subscribe
@@ -72,6 +73,7 @@ def main() -> None:
 main.add_command(database)
 main.add_command(topology)
 main.add_command(stock)
+main.add_command(orders)
 main.add_command(parked)
 main.add_command(tls)
 main.add_command(trace)

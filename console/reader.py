@@ -11,7 +11,15 @@ from console.settings import READER
 #: By the service's name. No table of API keys, not even hashed ones, and none of mails.
 TABLES = {
     ORDER.name: ("orders", "order_lines", "outbox", "inbox", "relay_state"),
-    INVENTORY.name: ("stock", "outbox", "relay_state"),
+    INVENTORY.name: (
+        "stock",
+        "stock_entries",
+        "stock_movements",
+        "reservations",
+        "reservation_lines",
+        "outbox",
+        "relay_state",
+    ),
     FRAUD.name: ("outbox", "relay_state", "overflow"),
     NOTIFICATION.name: ("overflow",),
     SPAN_STORE.name: ("spans",),

@@ -14,6 +14,13 @@ from console.settings import DatabaseServer
 @contextmanager
 def transaction(settings: DatabaseServer, service: Service) -> Iterator[Session]:
     """Run the block in one transaction on a service's database."""
+    with sessions(settings, service) as database, db.transaction(database) as session:
+        yield session
+
+
+@contextmanager
+def sessions(settings: DatabaseServer, service: Service) -> Iterator[db.Sessions]:
+    """Yield sessions on a service's database, for a block of several transactions."""
     role, password = settings.login(service.name)
     engine = db.engine(
         ServiceDatabase(
@@ -26,7 +33,6 @@ def transaction(settings: DatabaseServer, service: Service) -> Iterator[Session]
         )
     )
     try:
-        with db.transaction(db.sessions(engine)) as session:
-            yield session
+        yield db.sessions(engine)
     finally:
         engine.dispose()

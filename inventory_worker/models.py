@@ -7,17 +7,24 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Connection,
     DateTime,
     ForeignKey,
+    Identity,
+    Index,
     Integer,
     MetaData,
     Text,
     Uuid,
+    event,
     func,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from common.db import NAMING
+from inventory_worker import ledger
+from inventory_worker.domain import Status as Status
 
 
 class Base(DeclarativeBase):
@@ -26,24 +33,13 @@ class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING)
 
 
-class Status(StrEnum):
-    """What became of an order's reservation."""
-
-    #: Everything it asked for is held for it.
-    RESERVED = "RESERVED"
-    #: Nothing was ever held: some SKU was short.
-    REJECTED = "REJECTED"
-    #: It was held, then the order was cancelled.
-    RELEASED = "RELEASED"
-    #: The order was cancelled before it was heard of; this tombstone keeps it from reserving.
-    CANCELLED = "CANCELLED"
-
-
 class Stock(Base):
     """What lies in the warehouse of one SKU, and how much of that is reserved for orders."""
 
     __tablename__ = "stock"
-    __table_args__ = (CheckConstraint("reserved >= 0 AND reserved <= on_hand", name="reserved"),)
+    # Nothing bounds `on_hand`: a count may find less than is reserved, and goods that left before
+    # they were counted in leave a negative level until the next count.
+    __table_args__ = (CheckConstraint("reserved >= 0", name="reserved"),)
 
     sku: Mapped[str] = mapped_column(Text, primary_key=True)
     on_hand: Mapped[int] = mapped_column(BigInteger)
@@ -59,8 +55,9 @@ class Reservation(Base):
     __tablename__ = "reservations"
     __table_args__ = (
         CheckConstraint(
-            "status IN ('RESERVED', 'REJECTED', 'RELEASED', 'CANCELLED')", name="status"
+            "status IN ('RESERVED', 'REJECTED', 'RELEASED', 'SHIPPED', 'CANCELLED')", name="status"
         ),
+        CheckConstraint("(status = 'SHIPPED') = (shipped_at IS NOT NULL)", name="shipped_at"),
     )
 
     order_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
@@ -72,16 +69,94 @@ class Reservation(Base):
     updated_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.now(), onupdate=func.now()
     )
+    released_at: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="Set by the database when the status becomes RELEASED."
+    )
+    shipped_at: Mapped[datetime | None] = mapped_column(
+        DateTime(timezone=True), comment="Set by the database when the status becomes SHIPPED."
+    )
 
 
 class ReservationLine(Base):
-    """How much of one SKU an order holds, or held until it was released."""
+    """How much of one SKU an order holds, or held until it was released or shipped."""
 
     __tablename__ = "reservation_lines"
-    __table_args__ = (CheckConstraint("quantity >= 1", name="quantity"),)
+    __table_args__ = (
+        CheckConstraint("quantity >= 1", name="quantity"),
+        # For the movements of one SKU: order ids rise with time.
+        Index("ix_reservation_lines_sku", "sku", "order_id"),
+    )
 
     order_id: Mapped[UUID] = mapped_column(
         ForeignKey("reservations.order_id", ondelete="CASCADE"), primary_key=True
     )
     sku: Mapped[str] = mapped_column(ForeignKey("stock.sku"), primary_key=True)
     quantity: Mapped[int] = mapped_column(BigInteger)
+
+
+class Kind(StrEnum):
+    """What changes a level; `reserve`, `release` and `ship` follow from the reservations."""
+
+    #: What was there when movements began to be kept.
+    OPENING = "opening"
+    #: Goods came in.
+    RECEIVE = "receive"
+    #: The goods were counted: the movement is the difference to what was on hand before.
+    COUNT = "count"
+    #: A mistake is put right.
+    CORRECT = "correct"
+
+
+class StockEntry(Base):
+    """A movement that an operator entered; never changed, never deleted."""
+
+    __tablename__ = "stock_entries"
+    __table_args__ = (
+        CheckConstraint("kind IN ('opening', 'receive', 'count', 'correct')", name="kind"),
+        CheckConstraint("reserved = 0 OR kind = 'opening'", name="reserved"),
+        Index("ix_stock_entries_sku", "sku", "id"),
+        # A document has one effect on each SKU.
+        Index(
+            "ix_stock_entries_reference",
+            "reference",
+            "sku",
+            "kind",
+            unique=True,
+            postgresql_where=text("reference IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    # No foreign key: its check would lock the level, and no row of `stock` is ever deleted.
+    sku: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    on_hand: Mapped[int] = mapped_column(BigInteger, comment="By how much it rises or falls.")
+    reserved: Mapped[int] = mapped_column(
+        BigInteger, server_default="0", comment="By how much it rises or falls."
+    )
+    counted: Mapped[int | None] = mapped_column(BigInteger, comment="What a count has found.")
+    reason: Mapped[str] = mapped_column(Text)
+    reference: Mapped[str | None] = mapped_column(
+        Text, comment="A document; entered again, it has no second effect."
+    )
+    entered_by: Mapped[str] = mapped_column(Text)
+    entered_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class StockImport(Base):
+    """How far the import of a file is: all SKUs up to `reached`, in the order of code points."""
+
+    __tablename__ = "stock_imports"
+
+    reference: Mapped[str] = mapped_column(Text, primary_key=True)
+    digest: Mapped[str] = mapped_column(Text, comment="SHA-256 of what the file says.")
+    reached: Mapped[str] = mapped_column(Text, server_default="", comment="The last SKU done.")
+    updated_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now(), onupdate=func.now()
+    )
+
+
+@event.listens_for(Base.metadata, "after_create")
+def _create_ledger(_target: object, connection: Connection, **_: object) -> None:
+    for statement in ledger.DEFINITIONS:
+        connection.execute(text(statement))

@@ -1,22 +1,54 @@
-"""Reservations as rows: the stock is locked, then the answers to many orders are written."""
+"""Reservations as rows: the stock is locked, then many orders are answered, released and shipped.
 
-from collections.abc import Collection, Mapping
+Every transaction locks in one order, whatever it does: levels by SKU, known reservations by order
+id, then new ones by order id. Transactions that overlap wait, but never for each other. SKUs are
+compared by code point, as Python does: the collation of a database may be another order. A
+reservation that holds something changes only under the locks of its levels.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from common.statement import Statement, packed
-from inventory_worker.domain import Rejected, Reserved
-from inventory_worker.models import Status
+from inventory_worker.domain import Reservation, Status, changes
 
-# Everybody locks in the order of the SKU: orders that overlap wait, but never for each other.
-_LOCK = Statement(
+_LOCK_STOCK = Statement(
     "lock_stock",
     """
     SELECT sku, on_hand - reserved AS available FROM stock
-    WHERE sku = ANY ($1) ORDER BY sku FOR UPDATE
+    WHERE sku = ANY ($1) ORDER BY sku COLLATE "C" FOR UPDATE
     """,
     "text[]",
+)
+
+_ADD_STOCK = Statement(
+    "add_stock",
+    """
+    INSERT INTO stock (sku, on_hand) SELECT sku, 0 FROM unnest($1) AS sku ORDER BY sku COLLATE "C"
+    ON CONFLICT DO NOTHING
+    """,
+    "text[]",
+)
+
+_HELD_SKUS = Statement(
+    "held_skus", "SELECT order_id, sku FROM reservation_lines WHERE order_id = ANY ($1)", "uuid[]"
+)
+
+_LOCK = Statement(
+    "lock_reservations",
+    """
+    SELECT
+        order_id, status, sequence,
+        (
+            SELECT json_object_agg(sku, quantity ORDER BY sku COLLATE "C") FROM reservation_lines
+            WHERE order_id = reservations.order_id
+        ) AS quantities
+    FROM reservations WHERE order_id = ANY ($1) ORDER BY order_id FOR UPDATE
+    """,
+    "uuid[]",
 )
 
 # An order that has a row already gets no lines and takes nothing.
@@ -25,8 +57,8 @@ _WRITE = Statement(
     """
     WITH answered AS (
         INSERT INTO reservations (order_id, status, sequence)
-        SELECT order_id, status, 1
-        FROM json_to_recordset($1) AS answer (order_id uuid, status text)
+        SELECT order_id, status, sequence
+        FROM json_to_recordset($1) AS answer (order_id uuid, status text, sequence integer)
         ORDER BY order_id
         ON CONFLICT DO NOTHING
         RETURNING order_id
@@ -47,33 +79,114 @@ _WRITE = Statement(
     "json",
 )
 
+_SETTLE = Statement(
+    "settle_reservations",
+    """
+    WITH settled AS (
+        UPDATE reservations
+        SET status = settlement.status, sequence = settlement.sequence, updated_at = now()
+        FROM json_to_recordset($1) AS settlement (order_id uuid, status text, sequence integer)
+        WHERE reservations.order_id = settlement.order_id
+    ), held AS (
+        INSERT INTO reservation_lines (order_id, sku, quantity)
+        SELECT order_id, sku, quantity
+        FROM json_to_recordset($2) AS line (order_id uuid, sku text, quantity bigint)
+    )
+    UPDATE stock
+    SET on_hand = stock.on_hand + moved.on_hand, reserved = stock.reserved + moved.reserved,
+        updated_at = now()
+    FROM json_to_recordset($3) AS moved (sku text, on_hand bigint, reserved bigint)
+    WHERE stock.sku = moved.sku
+    """,
+    "json",
+    "json",
+    "json",
+)
+
+Reservations = Mapping[UUID, Reservation]
+
 
 def lock_stock(session: Session, skus: Collection[str]) -> dict[str, int]:
-    """Lock the stock of these SKUs, and return what is available of each that is known."""
-    found = _LOCK.run(session, list(skus))
+    """Lock the levels of these SKUs, and return what is available of each that is known."""
+    found = _LOCK_STOCK.run(session, list(skus))
     return {row.sku: row.available for row in found}
 
 
-def write(session: Session, outcomes: Mapping[UUID, Reserved | Rejected]) -> list[UUID]:
-    """Write the answers to orders, and take what is reserved from the stock, which is locked.
+def add_stock(session: Session, skus: Collection[str]) -> None:
+    """Add those of the SKUs that are not known, with nothing on hand."""
+    _ADD_STOCK.run(session, list(skus))
 
-    Returns the orders that had no row yet: of the others nothing is written.
+
+def held_skus(session: Session, order_ids: Collection[UUID]) -> dict[UUID, set[str]]:
+    """Return the SKUs that these orders hold, or have held; an order that held none is missing."""
+    held: defaultdict[UUID, set[str]] = defaultdict(set)
+    for row in _HELD_SKUS.run(session, list(order_ids)):
+        held[row.order_id].add(row.sku)
+    return dict(held)
+
+
+def lock(session: Session, order_ids: Collection[UUID]) -> dict[UUID, Reservation]:
+    """Lock the reservations of these orders, and return each that exists."""
+    return {
+        row.order_id: Reservation(
+            status=Status(row.status), sequence=row.sequence, quantities=row.quantities or {}
+        )
+        for row in _LOCK.run(session, list(order_ids))
+    }
+
+
+def write(session: Session, known: Reservations, now: Reservations) -> set[UUID]:
+    """Write what has become of orders, and move their levels, which are locked.
+
+    `known` are the reservations as they are stored. Returns the orders that turned out to have a
+    reservation although it is not known here: nothing is written of them.
     """
-    answers = [
-        {"order_id": order_id, "status": status_of(outcome)}
-        for order_id, outcome in outcomes.items()
-    ]
-    lines = [
+    new = {order_id: _as_first(each) for order_id, each in now.items() if order_id not in known}
+    unheard: set[UUID] = set()
+    if new:
+        unheard = set(_WRITE.run(session, packed(_rows(new)), packed(_lines(new))).scalars())
+    before = {**known, **{order_id: new[order_id] for order_id in unheard}}
+    settled = {
+        order_id: (before[order_id], after)
+        for order_id, after in now.items()
+        if order_id in before and after.status is not before[order_id].status
+    }
+    if settled:
+        _settle(session, settled)
+    return new.keys() - unheard
+
+
+def _as_first(reservation: Reservation) -> Reservation:
+    # What was released or shipped in the same batch was held first: so the ledger has both.
+    if not reservation.quantities:
+        return reservation
+    return Reservation(
+        status=Status.RESERVED, sequence=reservation.sequence, quantities=reservation.quantities
+    )
+
+
+def _settle(session: Session, settled: Mapping[UUID, tuple[Reservation, Reservation]]) -> None:
+    rows = _rows({order_id: after for order_id, (_, after) in settled.items()})
+    held = _lines({i: after for i, (before, after) in settled.items() if not before.quantities})
+    moved: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for before, after in settled.values():
+        for change in changes(before, after):
+            moved[change.sku][0] += change.on_hand
+            moved[change.sku][1] += change.reserved
+    levels = ({"sku": sku, "on_hand": h, "reserved": r} for sku, (h, r) in moved.items())
+    _SETTLE.run(session, packed(rows), packed(held), packed(levels))
+
+
+def _rows(reservations: Reservations) -> Iterable[dict[str, object]]:
+    return (
+        {"order_id": order_id, "status": each.status, "sequence": each.sequence}
+        for order_id, each in reservations.items()
+    )
+
+
+def _lines(reservations: Reservations) -> Iterable[dict[str, object]]:
+    return (
         {"order_id": order_id, "sku": sku, "quantity": quantity}
-        for order_id, outcome in outcomes.items()
-        if isinstance(outcome, Reserved)
-        for sku, quantity in outcome.quantities.items()
-    ]
-    written = _WRITE.run(session, packed(answers), packed(lines))
-    unheard = set(written.scalars())
-    return [order_id for order_id in outcomes if order_id in unheard]
-
-
-def status_of(outcome: Reserved | Rejected) -> Status:
-    """Return the status that an outcome gives to an order's reservation."""
-    return Status.RESERVED if isinstance(outcome, Reserved) else Status.REJECTED
+        for order_id, each in reservations.items()
+        for sku, quantity in each.quantities.items()
+    )

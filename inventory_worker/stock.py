@@ -1,16 +1,14 @@
-"""What operators do to the stock."""
+"""What operators do to the stock: goods are received and counted, and mistakes corrected."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import islice
 
-from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from common.errors import OrderSystemError
-from inventory_worker.models import Stock
+from inventory_worker.models import Kind, Stock, StockEntry
+from inventory_worker.movements import Entry, Level, Note, enter, lock_levels
+from inventory_worker.reservations import add_stock
 
 #: Pieces of one SKU; more is a typing error. Sums of it stay far inside a bigint.
 MAX_ON_HAND = 1_000_000_000_000
@@ -18,26 +16,9 @@ MAX_ON_HAND = 1_000_000_000_000
 #: What the orders API takes as a SKU: nobody could order another.
 _SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-#: Rows in one statement: few round trips, and none near the statement timeout.
-_BATCH = 1_000
-
 
 class InvalidStock(OrderSystemError):
     """The stock cannot be so."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Level:
-    """How much there is of one SKU, and how much of that is reserved for orders."""
-
-    sku: str
-    on_hand: int
-    reserved: int
-
-    @property
-    def available(self) -> int:
-        """How much of it an order can still have."""
-        return self.on_hand - self.reserved
 
 
 def check_sku(sku: str) -> str:
@@ -54,65 +35,85 @@ def check_on_hand(pieces: int) -> int:
     return pieces
 
 
-def levels(session: Session, sku: str | None = None) -> list[Level]:
-    """Return the level of one SKU or of all, sorted by SKU; none for an unknown one."""
-    query = select(Stock).order_by(Stock.sku)
+def levels(
+    session: Session, sku: str | None = None, *, part: str = "", limit: int | None = None
+) -> list[Level]:
+    """Return the level of one SKU or of all that have `part` in them, sorted by SKU.
+
+    There are none for an unknown SKU, and no more than `limit`.
+    """
+    query = select(Stock.sku, Stock.on_hand, Stock.reserved).order_by(Stock.sku).limit(limit)
     if sku is not None:
         query = query.where(Stock.sku == sku)
-    return [
-        Level(sku=row.sku, on_hand=row.on_hand, reserved=row.reserved)
-        for row in session.scalars(query)
-    ]
+    if part:
+        query = query.where(Stock.sku.icontains(part, autoescape=True))
+    return [Level(sku=s, on_hand=h, reserved=r) for s, h, r in session.execute(query)]
 
 
-def set_on_hand(session: Session, pieces: Mapping[str, int]) -> Iterator[int]:
-    """Set what is on hand of each SKU, new or known; yields how many are done, batch by batch.
-
-    Raises `InvalidStock`, naming a SKU of which more is reserved than would be on hand.
-    """
-    done = 0
-    # In the order of the SKU, as orders lock them: neither can make the other wait for ever.
-    for batch in _batches(sorted(pieces.items())):
-        _set_batch(session, batch)
-        done += len(batch)
-        yield done
-
-
-def add(session: Session, sku: str, pieces: int) -> None:
+def receive(session: Session, sku: str, pieces: int, note: Note) -> bool:
     """Add so many pieces to what is on hand of a SKU, new or known.
 
-    Raises `InvalidStock` when that makes too many.
+    False if the note's reference says that it was done before. Raises `InvalidStock` when that
+    makes too many, or the reference stands for another quantity.
     """
-    row = insert(Stock).values(sku=check_sku(sku), on_hand=check_on_hand(pieces))
-    total = session.scalar(
-        row.on_conflict_do_update(
-            index_elements=[Stock.sku],
-            set_={"on_hand": Stock.on_hand + row.excluded.on_hand, "updated_at": func.now()},
-        ).returning(Stock.on_hand)
-    )
-    check_on_hand(total or 0)
+    level = _locked(session, sku)
+    check_on_hand(pieces)
+    return _enter(session, level, Entry(sku=sku, kind=Kind.RECEIVE, on_hand=pieces), note)
 
 
-def _set_batch(session: Session, batch: Mapping[str, int]) -> None:
-    values = [
-        {"sku": check_sku(sku), "on_hand": check_on_hand(pieces)} for sku, pieces in batch.items()
-    ]
-    row = insert(Stock).values(values)
-    done = session.scalars(
-        row.on_conflict_do_update(
-            index_elements=[Stock.sku],
-            set_={"on_hand": row.excluded.on_hand, "updated_at": func.now()},
-            where=Stock.reserved <= row.excluded.on_hand,
-        ).returning(Stock.sku)
-    )
-    for sku in sorted(set(batch) - set(done)):
-        (level,) = levels(session, sku)
-        raise InvalidStock(
-            f"{sku}: on_hand cannot be {batch[sku]}, {level.reserved} are reserved for orders"
+def count(session: Session, sku: str, pieces: int, note: Note) -> bool:
+    """Set what is on hand of a SKU, new or known, to what was counted, whatever is reserved.
+
+    False if the note's reference says that it was done before. Raises `InvalidStock` when the
+    reference stands for another quantity.
+    """
+    level = _locked(session, sku)
+    change = check_on_hand(pieces) - level.on_hand
+    entry = Entry(sku=sku, kind=Kind.COUNT, on_hand=change, counted=pieces)
+    return _enter(session, level, entry, note)
+
+
+def correct(session: Session, sku: str, change: int, note: Note) -> bool:
+    """Change what is on hand of a SKU by so many pieces, more or fewer.
+
+    False if the note's reference says that it was done before. Raises `InvalidStock` when that
+    leaves fewer than none or too many, or the reference stands for another change.
+    """
+    level = _locked(session, sku)
+    return _enter(session, level, Entry(sku=sku, kind=Kind.CORRECT, on_hand=change), note)
+
+
+def _locked(session: Session, sku: str) -> Level:
+    add_stock(session, [check_sku(sku)])
+    return lock_levels(session, [sku])[sku]
+
+
+def _enter(session: Session, level: Level, entry: Entry, note: Note) -> bool:
+    if note.reference is not None and _is_entered(session, entry, note.reference):
+        return False
+    total = level.on_hand + entry.on_hand
+    # Goods that left before they were counted in leave less than nothing: more may be added.
+    if total > MAX_ON_HAND or (total < 0 and entry.on_hand < 0):
+        raise InvalidStock(f"on_hand would be {total}: must be from 0 to {MAX_ON_HAND}")
+    enter(session, [entry], note)
+    return True
+
+
+def _is_entered(session: Session, entry: Entry, reference: str) -> bool:
+    before = session.execute(
+        select(StockEntry.on_hand, StockEntry.counted).where(
+            StockEntry.reference == reference,
+            StockEntry.sku == entry.sku,
+            StockEntry.kind == entry.kind,
         )
-
-
-def _batches(items: Iterable[tuple[str, int]]) -> Iterator[dict[str, int]]:
-    iterator = iter(items)
-    while batch := dict(islice(iterator, _BATCH)):
-        yield batch
+    ).first()
+    if before is None:
+        return False
+    same = before.counted == entry.counted and entry.on_hand == before.on_hand
+    if entry.kind is Kind.COUNT:
+        same = before.counted == entry.counted
+    if not same:
+        raise InvalidStock(
+            f"reference {reference!r} stands for another {entry.kind} of {entry.sku}"
+        )
+    return True

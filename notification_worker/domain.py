@@ -8,6 +8,7 @@ class Kind(StrEnum):
 
     RECEIVED = "received"
     CONFIRMED = "confirmed"
+    SHIPPED = "shipped"
     REJECTED = "rejected"
     CANCELLED = "cancelled"
     SUSPECTED = "suspected"

@@ -5,18 +5,26 @@ operator, gets one mail however often an event is delivered.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from sqlalchemy.orm import Session
 
 from common.errors import Permanent
-from common.events import Event, FraudSuspected, OrderCancelled, OrderConfirmed, OrderCreatedV2
+from common.events import (
+    Event,
+    FraudSuspected,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreatedV2,
+    OrderShipped,
+)
 from common.statement import Statement, packed
 from notification_worker import address
 from notification_worker.domain import OPERATOR, Kind, Status, kind_of_cancellation
 
-# A second event of the same fact, with an id of its own, is no reason for a second mail.
+# A second event of the same fact, with an id of its own, is no reason for a second mail. Rows are
+# inserted in one order: batches that overlap wait, but never for each other.
 _RECORD = Statement(
     "record_notifications",
     """
@@ -26,31 +34,43 @@ _RECORD = Statement(
         order_id uuid, kind text, sequence integer, recipient text, context jsonb, traceparent text,
         status text
     )
+    ORDER BY order_id, sequence, kind COLLATE "C"
     ON CONFLICT (order_id, kind) DO NOTHING
     """,
     "json",
 )
 
 
-def on_order_created(session: Session, event: Event) -> None:
-    """Tell the customer that the order has arrived."""
-    on_orders_created(session, [event])
+def on_event(session: Session, event: Event) -> None:
+    """Record the mail that answers one event."""
+    on_events(session, [event])
 
 
-def on_order_confirmed(session: Session, event: Event) -> None:
-    """Tell the customer that the order will be delivered."""
-    on_orders_confirmed(session, [event])
+def on_events(session: Session, events: Sequence[Event]) -> None:
+    """Record the mails that answer many events.
+
+    A customer is told that the order has arrived, is confirmed, has left, or will not be delivered,
+    and why; the operator, that an order looks like fraud.
+    """
+    _record(session, [_mail(event) for event in events])
 
 
-def on_order_cancelled(session: Session, event: Event) -> None:
-    """Tell the customer that, and why, the order will not be delivered."""
-    data = cast(OrderCancelled, event.data)
-    _record(session, [_row(event, kind_of_cancellation(data.reason))])
+def _mail(event: Event) -> dict[str, Any]:
+    match event.data:
+        case OrderCreatedV2():
+            return _row(event, Kind.RECEIVED)
+        case OrderConfirmed():
+            return _row(event, Kind.CONFIRMED)
+        case OrderShipped():
+            return _row(event, Kind.SHIPPED)
+        case OrderCancelled(reason=reason):
+            return _row(event, kind_of_cancellation(reason))
+        case _:
+            return _suspicion(event)
 
 
-def on_fraud_suspected(session: Session, event: Event) -> None:
-    """Tell the operator that, and why, an order looks like fraud."""
-    row = {
+def _suspicion(event: Event) -> dict[str, Any]:
+    return {
         "order_id": event.subject,
         "kind": Kind.SUSPECTED,
         # No mail to the customer waits for this one, nor this one for theirs.
@@ -60,17 +80,6 @@ def on_fraud_suspected(session: Session, event: Event) -> None:
         "traceparent": event.traceparent,
         "status": _status(event),
     }
-    _record(session, [row])
-
-
-def on_orders_created(session: Session, created: Sequence[Event]) -> None:
-    """Tell many customers that their orders have arrived."""
-    _record(session, [_row(event, Kind.RECEIVED) for event in created])
-
-
-def on_orders_confirmed(session: Session, confirmed: Sequence[Event]) -> None:
-    """Tell many customers that their orders will be delivered."""
-    _record(session, [_row(event, Kind.CONFIRMED) for event in confirmed])
 
 
 def _record(session: Session, rows: list[dict[str, Any]]) -> None:
@@ -116,13 +125,11 @@ def _recipient(customer_email: str) -> str:
 
 
 HANDLERS: Mapping[type, Callable[[Session, Event], None]] = {
-    OrderCreatedV2: on_order_created,
-    OrderConfirmed: on_order_confirmed,
-    OrderCancelled: on_order_cancelled,
-    FraudSuspected: on_fraud_suspected,
+    OrderCreatedV2: on_event,
+    OrderConfirmed: on_event,
+    OrderShipped: on_event,
+    OrderCancelled: on_event,
+    FraudSuspected: on_event,
 }
 
-SETS: Mapping[type, Callable[[Session, Sequence[Event]], None]] = {
-    OrderCreatedV2: on_orders_created,
-    OrderConfirmed: on_orders_confirmed,
-}
+SETS: Mapping[type, Callable[[Session, Sequence[Event]], None]] = dict.fromkeys(HANDLERS, on_events)

@@ -30,6 +30,7 @@ NEEDS = MappingProxyType(
     {
         "orders.place_order": Scope.WRITE,
         "orders.cancel_order": Scope.WRITE,
+        "orders.ship_order": Scope.WRITE,
         "orders.list_orders": Scope.READ,
         "orders.get_order": Scope.READ,
         "orders.get_timeline": Scope.READ,

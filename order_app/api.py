@@ -31,7 +31,7 @@ orders = APIBlueprint(
     "orders",
     __name__,
     url_prefix="/orders",
-    abp_tags=[Tag(name="orders", description="Place, watch and cancel orders.")],
+    abp_tags=[Tag(name="orders", description="Place, watch, ship and cancel orders.")],
     abp_responses=responses({}, _S.UNPROCESSABLE_ENTITY, _S.SERVICE_UNAVAILABLE),
     operation_id_callback=lambda *, name, **_: name,
 )
@@ -111,7 +111,7 @@ def cancel_order(path: OrderPath) -> Response:
     """Cancel an order for its customer.
 
     It may be PENDING or CONFIRMED; to cancel it again is harmless. An order that was cancelled
-    for another reason stays so: 409.
+    for another reason stays so, and a SHIPPED one stays SHIPPED: 409.
     """
     with db.session.begin():
         order = service.cancel(
@@ -122,6 +122,24 @@ def cancel_order(path: OrderPath) -> Response:
         )
     g.order_id = order.id
     _check_cancelled_by_customer(order)
+    return _json(OrderView.of(order))
+
+
+@orders.post(
+    "/<order_id>/ship",
+    responses=responses({200: OrderView}, _S.NOT_FOUND, _S.CONFLICT),
+)
+def ship_order(path: OrderPath) -> Response:
+    """Ship an order: its goods have left the warehouse.
+
+    It must be CONFIRMED; to ship it again is harmless. A PENDING or CANCELLED order cannot be
+    shipped: 409.
+    """
+    with db.session.begin():
+        order = service.ship(db.session(), path.order_id, cause=Cause(traceparent=g.traceparent))
+    g.order_id = order.id
+    if problem := service.why_not_shipped(order):
+        raise Refusal(_S.CONFLICT, problem)
     return _json(OrderView.of(order))
 
 
@@ -152,6 +170,8 @@ def _check_currency(currency: str, allowed: tuple[str, ...]) -> None:
 
 
 def _check_cancelled_by_customer(order: Order) -> None:
+    if order.status is Status.SHIPPED:
+        raise Refusal(_S.CONFLICT, "The order is shipped: it cannot be cancelled any more.")
     if order.status is not Status.CANCELLED:
         raise Refusal(_S.CONFLICT, f"The order cannot be cancelled any more: {order.status}.")
     if order.reason is not Reason.CUSTOMER:

@@ -15,7 +15,8 @@ _LOCK = Statement(
     "lock_orders",
     """
     SELECT
-        id, customer_email, currency, created_at, deadline_at, status, reason, decided_at, sequence,
+        id, customer_email, currency, created_at, deadline_at, status, reason, decided_at,
+        shipped_at, sequence,
         (
             SELECT json_agg(json_build_array(sku, quantity, unit_price) ORDER BY position)
             FROM order_lines WHERE order_id = orders.id
@@ -58,4 +59,5 @@ def _order(row: Row[tuple[object, ...]]) -> Order:
         status=status_of(row.status),
         reason=reason_of(row.reason),
         decided_at=row.decided_at,
+        shipped_at=row.shipped_at,
     )

@@ -1,6 +1,7 @@
 """The order: its states and the rules between them, as pure functions on frozen values.
 
-PENDING becomes CONFIRMED or CANCELLED; CONFIRMED becomes CANCELLED if the customer wants so.
+PENDING becomes CONFIRMED or CANCELLED; CONFIRMED becomes CANCELLED if the customer wants so, or
+SHIPPED when the goods have left. SHIPPED and CANCELLED are final.
 Whatever comes too late or twice changes nothing: the functions then return the order they got.
 """
 
@@ -17,6 +18,8 @@ class Status(StrEnum):
     PENDING = "PENDING"
     #: Its stock is reserved: the shop will deliver it.
     CONFIRMED = "CONFIRMED"
+    #: The goods have left the warehouse.
+    SHIPPED = "SHIPPED"
     #: It is off, for a `Reason`.
     CANCELLED = "CANCELLED"
 
@@ -56,8 +59,8 @@ class Order:
     """What a customer wants, and what became of it.
 
     `reason` is set exactly while the order is CANCELLED, `decided_at` from the moment it is no
-    longer PENDING. A PENDING order is cancelled at `deadline_at`. A status of a newer release is a
-    text: such an order is shown, and nothing changes it.
+    longer PENDING, `shipped_at` while it is SHIPPED. A PENDING order is cancelled at `deadline_at`.
+    A status of a newer release is a text: such an order is shown, and nothing changes it.
     """
 
     id: UUID
@@ -69,6 +72,7 @@ class Order:
     status: Status | str = Status.PENDING
     reason: Reason | str | None = None
     decided_at: datetime | None = None
+    shipped_at: datetime | None = None
 
     @property
     def total(self) -> int:
@@ -116,3 +120,10 @@ def cancel(order: Order, reason: Reason, *, now: datetime) -> Order:
     if order.status not in _CANCELS[reason]:
         return order
     return replace(order, status=Status.CANCELLED, reason=reason, decided_at=now)
+
+
+def ship(order: Order, *, now: datetime) -> Order:
+    """Return the order SHIPPED, or unchanged if it is not CONFIRMED."""
+    if order.status is not Status.CONFIRMED:
+        return order
+    return replace(order, status=Status.SHIPPED, shipped_at=now)

@@ -1,6 +1,7 @@
 """What the order service does about the events of others."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 
 from sqlalchemy.orm import Session
 
@@ -39,12 +40,27 @@ def on_stock_released(session: Session, event: Event) -> None:
     service.get(session, event.subject)
 
 
+def on_answers(session: Session, answers: Sequence[Event]) -> None:
+    """Do what the inventory's answers to many orders say, in their order."""
+    runs = [(contract, list(run)) for contract, run in groupby(answers, key=lambda e: type(e.data))]
+    if len(runs) > 1 or runs[0][0] is StockRejected:
+        # All at once: one after another they would be locked in the order of their arrival.
+        service.hold(session, {event.subject for event in answers})
+    for contract, run in runs:
+        if contract is StockReserved:
+            on_stocks_reserved(session, run)
+        else:
+            for event in run:
+                HANDLERS[contract](session, event)
+
+
 HANDLERS: Mapping[type[Data], Handler] = {
     StockReserved: on_stock_reserved,
     StockRejected: on_stock_rejected,
     StockReleased: on_stock_released,
 }
 
-SETS: Mapping[type[Data], Callable[[Session, Sequence[Event]], None]] = {
-    StockReserved: on_stocks_reserved,
-}
+# One for all: a batch locks its orders once and in one order.
+SETS: Mapping[type[Data], Callable[[Session, Sequence[Event]], None]] = dict.fromkeys(
+    HANDLERS, on_answers
+)

@@ -50,9 +50,12 @@ class OrderRow(Model):
 
     __tablename__ = "orders"
     __table_args__ = (
-        CheckConstraint("status IN ('PENDING', 'CONFIRMED', 'CANCELLED')", name="status"),
+        CheckConstraint(
+            "status IN ('PENDING', 'CONFIRMED', 'SHIPPED', 'CANCELLED')", name="status"
+        ),
         CheckConstraint("(status = 'CANCELLED') = (reason IS NOT NULL)", name="reason"),
         CheckConstraint("(status = 'PENDING') = (decided_at IS NULL)", name="decided_at"),
+        CheckConstraint("(status = 'SHIPPED') = (shipped_at IS NOT NULL)", name="shipped_at"),
         # Each list of orders, newest first, reads a page from one index.
         Index("ix_orders_created_at", "created_at", "id"),
         Index("ix_orders_status", "status", "created_at", "id"),
@@ -76,6 +79,7 @@ class OrderRow(Model):
     deadline_at: Mapped[datetime]
     traceparent: Mapped[str | None] = mapped_column(comment="Of the request that placed it.")
     sequence: Mapped[int] = mapped_column(Integer, comment="How many events told of it so far.")
+    shipped_at: Mapped[datetime | None]
     lines: Mapped[list["LineRow"]] = relationship(order_by="LineRow.position", lazy="selectin")
 
     def to_domain(self) -> Order:
@@ -90,6 +94,7 @@ class OrderRow(Model):
             status=status_of(self.status),
             reason=reason_of(self.reason),
             decided_at=self.decided_at,
+            shipped_at=self.shipped_at,
         )
 
     def decide(self, order: Order) -> None:
@@ -97,6 +102,7 @@ class OrderRow(Model):
         self.status = order.status
         self.reason = order.reason
         self.decided_at = order.decided_at
+        self.shipped_at = order.shipped_at
 
 
 class LineRow(Model):

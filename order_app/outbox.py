@@ -17,6 +17,7 @@ from common.events import (
     OrderConfirmed,
     OrderCreated,
     OrderCreatedV2,
+    OrderShipped,
     PricedLine,
     Shortage,
 )
@@ -72,7 +73,7 @@ def event_of(
         causationid=cause.event_id,
         # The moment that the order has, to the microsecond: who adds up events by their time comes
         # to the same as who adds up orders.
-        time=order.decided_at or order.created_at,
+        time=order.shipped_at or order.decided_at or order.created_at,
         data=_fact(order, cause, shortages),
     )
     return convert(event, created_as) if order.status is Status.PENDING else event
@@ -94,6 +95,8 @@ def _fact(order: Order, cause: Cause, shortages: tuple[Shortage, ...]) -> events
     match order.status:
         case Status.CONFIRMED:
             return OrderConfirmed(**ordered)
+        case Status.SHIPPED:
+            return OrderShipped(**ordered)
         case Status.CANCELLED:
             return OrderCancelled(reason=str(order.reason), shortages=shortages, **ordered)
         case status:

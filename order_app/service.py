@@ -1,6 +1,6 @@
 """The order service's use-cases; each runs in the caller's transaction, the first argument."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -115,6 +115,32 @@ def cancel(
     row = _locked(session, order_id)
     order = domain.cancel(row.to_domain(), reason, now=_now())
     return _decide(session, row, order, cause, shortages)
+
+
+def ship(session: Session, order_id: UUID, *, cause: Cause | None = None) -> Order:
+    """Note that the goods of a CONFIRMED order have left; return the order as it stands now.
+
+    Without a cause it goes on in the trace of its placing. Raises `UnknownOrder`.
+    """
+    row = _locked(session, order_id)
+    order = domain.ship(row.to_domain(), now=_now())
+    return _decide(session, row, order, cause or Cause(traceparent=row.traceparent))
+
+
+def why_not_shipped(order: Order) -> str | None:
+    """Return why the order is not SHIPPED after `ship`; None if it is."""
+    match order.status:
+        case Status.SHIPPED:
+            return None
+        case Status.CANCELLED:
+            return f"The order is cancelled: {order.reason}."
+        case status:
+            return f"The order is {status}: only a confirmed order can be shipped."
+
+
+def hold(session: Session, order_ids: Collection[UUID]) -> None:
+    """Lock the orders of a batch, in one order, before any of them is decided on."""
+    decisions.lock(session, order_ids)
 
 
 def sweep_deadlines(session: Session, now: datetime, limit: int) -> int:

@@ -32,6 +32,7 @@ class OrderView(BaseModel):
     total: int = Field(description="In minor units of the currency.")
     created_at: Moment
     decided_at: Moment | None = Field(description="When it was confirmed or cancelled.")
+    shipped_at: Moment | None = Field(description="When its goods left the warehouse.")
     deadline_at: Moment = Field(description="When it is cancelled if it is still PENDING.")
 
     @classmethod
@@ -53,6 +54,7 @@ class OrderView(BaseModel):
             total=order.total,
             created_at=_utc(order.created_at),
             decided_at=order.decided_at and _utc(order.decided_at),
+            shipped_at=order.shipped_at and _utc(order.shipped_at),
             deadline_at=_utc(order.deadline_at),
         )
 

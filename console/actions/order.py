@@ -1,11 +1,12 @@
-"""Shows an order and the events that the order service knows of it, with rights to read them."""
+"""Shows an order and the events that the order service knows of it; ships one."""
 
 from dataclasses import dataclass
 from uuid import UUID
 
 from common.kombu_topology import ORDER
+from console.errors import ActionError
 from console.service_database import transaction
-from console.settings import DatabaseServer
+from console.settings import DatabaseServer, DatabaseSettings
 from order_app import service
 from order_app.domain import Order
 from order_app.timeline import Entry, timeline
@@ -25,3 +26,18 @@ def show(settings: DatabaseServer, order_id: UUID) -> Story:
         return Story(
             order=service.get(session, order_id), events=tuple(timeline(session, order_id))
         )
+
+
+def ship(settings: DatabaseSettings, order_id: UUID) -> Order:
+    """Note that an order's goods have left; an order that was shipped before is unchanged.
+
+    Raises `ActionError` if there is no such order, or it is not CONFIRMED.
+    """
+    with transaction(settings, ORDER) as session:
+        try:
+            order = service.ship(session, order_id)
+        except service.UnknownOrder:
+            raise ActionError(f"there is no order {order_id}") from None
+    if problem := service.why_not_shipped(order):
+        raise ActionError(f"order {order_id} is not shipped. {problem}")
+    return order

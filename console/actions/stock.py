@@ -1,13 +1,29 @@
 """Shows and changes what is in stock, with the inventory's own rights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
 
 from common.kombu_topology import INVENTORY
 from console.errors import ActionError
 from console.service_database import transaction
 from console.settings import DatabaseServer, DatabaseSettings
-from inventory_worker import stock
-from inventory_worker.stock import Level
+from inventory_worker import movements, shortfall, stock
+from inventory_worker.movements import Difference, Level, Movement, Note
+from inventory_worker.shortfall import Shortfall
+
+#: What an operator does to one SKU: `stock.receive`, `stock.count` or `stock.correct`.
+Change = Callable[[Session, str, int, Note], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changed:
+    """The level after a change, and what follows; False if its reference was entered before."""
+
+    level: Level
+    shortfall: Shortfall | None
+    is_new: bool
 
 
 def show(settings: DatabaseServer, sku: str | None = None) -> list[Level]:
@@ -19,21 +35,29 @@ def show(settings: DatabaseServer, sku: str | None = None) -> list[Level]:
     return found
 
 
-def set_on_hand(
-    settings: DatabaseSettings,
-    pieces: Mapping[str, int],
-    *,
-    progress: Callable[[int], None] = lambda _done: None,
-) -> None:
-    """Set what is on hand of each SKU: all of them, or none when one is refused."""
+def search(settings: DatabaseServer, part: str, limit: int) -> list[Level]:
+    """Return the levels of up to `limit` SKUs that have this part."""
     with transaction(settings, INVENTORY) as session:
-        for done in stock.set_on_hand(session, pieces):
-            progress(done)
+        return stock.levels(session, part=part, limit=limit)
 
 
-def add(settings: DatabaseSettings, sku: str, pieces: int) -> Level:
-    """Add so many pieces of a SKU; returns its new level."""
+def change(settings: DatabaseSettings, kind: Change, sku: str, pieces: int, note: Note) -> Changed:
+    """Receive, count or correct one SKU; raises `InvalidStock`."""
     with transaction(settings, INVENTORY) as session:
-        stock.add(session, sku, pieces)
+        is_new = kind(session, sku, pieces, note)
         (level,) = stock.levels(session, sku)
-    return level
+        return Changed(level=level, shortfall=shortfall.shortfall(session, level), is_new=is_new)
+
+
+def moved(settings: DatabaseServer, sku: str, limit: int) -> Sequence[Movement]:
+    """Return the newest movements of a SKU; raises `ActionError` for an unknown one."""
+    with transaction(settings, INVENTORY) as session:
+        if not stock.levels(session, sku):
+            raise ActionError(f"no SKU {sku!r} in stock")
+        return movements.newest(session, sku, limit)
+
+
+def differences(settings: DatabaseServer, limit: int) -> Sequence[Difference]:
+    """Return levels that are not the sums of their movements, which reads all of these."""
+    with transaction(settings, INVENTORY) as session:
+        return movements.differences(session, limit)

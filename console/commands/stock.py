@@ -1,19 +1,47 @@
 """`orderctl stock`: what is in the warehouse."""
 
+import getpass
 import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
-from console import stock_file
+from console import stock_file, stock_report
 from console.actions import stock as actions
+from console.actions import stock_import
+from console.actions.stock import Change
 from console.settings import DatabaseSettings, load_operator
-from inventory_worker.stock import MAX_ON_HAND, Level
+from inventory_worker.movements import Note
+from inventory_worker.stock import MAX_ON_HAND, correct, count, receive
+
+#: Levels that `check` lists.
+_DIFFERENCES = 100
 
 _pieces = click.IntRange(0, MAX_ON_HAND)
+_some_pieces = click.IntRange(1, MAX_ON_HAND)
+
+
+def _noted(default: str | None) -> Callable[[Any], Any]:
+    """Add the options of a note; the reason must be given if there is no default."""
+
+    def add(command: Any) -> Any:
+        reason = click.option(
+            "--reason", default=default, required=default is None, show_default=True, help="Why."
+        )
+        reference = click.option(
+            "--reference",
+            metavar="DOCUMENT",
+            help="By which document. Entered again for this SKU, it has no second effect.",
+        )
+        return reason(reference(command))
+
+    return add
 
 
 @click.group()
@@ -21,22 +49,55 @@ def stock() -> None:
     """Show and change what is in stock."""
 
 
+@stock.command("receive", epilog="Example: orderctl stock receive SKU-1 20 --reference DN-1007")
+@click.argument("sku")
+@click.argument("pieces", metavar="QTY", type=_some_pieces)
+@_noted("goods received")
+def receive_goods(sku: str, pieces: int, reason: str, reference: str | None) -> None:
+    """Add QTY pieces that came in to what is on hand of a SKU, new or known."""
+    _change(receive, sku, pieces, reason, reference)
+
+
+@stock.command("count", epilog='Example: orderctl stock count SKU-1 97 --reason "annual count"')
+@click.argument("sku")
+@click.argument("pieces", metavar="QTY", type=_pieces)
+@_noted("counted")
+def count_goods(sku: str, pieces: int, reason: str, reference: str | None) -> None:
+    """Set what is on hand of a SKU to QTY, which was counted, whatever is reserved.
+
+    Orders that cannot be delivered from it are listed, the newest first. Ship what has left before
+    you count.
+    """
+    _change(count, sku, pieces, reason, reference)
+
+
+@stock.command(
+    "correct",
+    context_settings={"ignore_unknown_options": True},
+    epilog='Example: orderctl stock correct SKU-1 -3 --reason "broken in the warehouse"',
+)
+@click.argument("sku")
+@click.argument("pieces", metavar="QTY", type=click.IntRange(-MAX_ON_HAND, MAX_ON_HAND))
+@_noted(None)
+def correct_level(sku: str, pieces: int, reason: str, reference: str | None) -> None:
+    """Change what is on hand of a SKU by QTY pieces, more or (with a minus) fewer."""
+    _change(correct, sku, pieces, reason, reference)
+
+
 @stock.command("set", epilog="Example: orderctl stock set SKU-1 100")
 @click.argument("sku")
 @click.argument("pieces", metavar="N", type=_pieces)
 def set_on_hand(sku: str, pieces: int) -> None:
-    """Set to N what is on hand of a SKU, new or known."""
-    settings = load_operator(DatabaseSettings)
-    actions.set_on_hand(settings, {sku: pieces})
-    _echo(actions.show(settings, sku)[0])
+    """Set to N what is on hand of a SKU, new or known: a count without a reason."""
+    _change(count, sku, pieces, "set", None)
 
 
 @stock.command(epilog="Example: orderctl stock add SKU-1 20")
 @click.argument("sku")
-@click.argument("pieces", metavar="N", type=click.IntRange(1, MAX_ON_HAND))
+@click.argument("pieces", metavar="N", type=_some_pieces)
 def add(sku: str, pieces: int) -> None:
-    """Add N pieces to what is on hand of a SKU, new or known."""
-    _echo(actions.add(load_operator(DatabaseSettings), sku, pieces))
+    """Add N pieces to what is on hand of a SKU, new or known: goods without a document."""
+    _change(receive, sku, pieces, "added", None)
 
 
 @stock.command(epilog="Example: orderctl stock show SKU-1 --json")
@@ -46,47 +107,81 @@ def show(sku: str | None, *, as_json: bool) -> None:
     """Show what is on hand, reserved and available, of one SKU or of all."""
     levels = actions.show(load_operator(DatabaseSettings), sku)
     if as_json:
-        click.echo(json.dumps([_document(level) for level in levels], indent=2))
+        click.echo(json.dumps([stock_report.document(level) for level in levels], indent=2))
         return
-    table = Table("SKU", box=None)
-    for column in ("on hand", "reserved", "available"):
-        table.add_column(column, justify="right")
-    for level in levels:
-        table.add_row(
-            level.sku, *(str(n) for n in (level.on_hand, level.reserved, level.available))
-        )
-    Console(soft_wrap=True).print(table)
+    Console(soft_wrap=True).print(stock_report.levels(levels))
 
 
-@stock.command("import", epilog="Example: orderctl stock import deliveries.csv")
+@stock.command("movements", epilog="Example: orderctl stock movements SKU-1 --limit 100")
+@click.argument("sku")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def show_movements(sku: str, limit: int, *, as_json: bool) -> None:
+    """Show the newest movements of a SKU: what came, left, was reserved, released and counted."""
+    found = actions.moved(load_operator(DatabaseSettings), sku, limit)
+    if as_json:
+        click.echo(json.dumps([stock_report.movement(each) for each in found], indent=2))
+        return
+    Console(soft_wrap=True).print(stock_report.movements(found))
+
+
+@stock.command("check", epilog="Example: orderctl stock check")
+def check() -> None:
+    """Compare each level with the sum of its movements, which reads all of them.
+
+    Ends with status 2 if one differs: somebody has written to the tables.
+    """
+    found = actions.differences(load_operator(DatabaseSettings), _DIFFERENCES)
+    for each in found:
+        click.echo(stock_report.difference(each))
+    if found:
+        raise click.exceptions.Exit(2)
+    click.echo("stock: each level is the sum of its movements")
+
+
+@stock.command("import", epilog="Example: orderctl stock import count.csv --reference COUNT-7")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def import_file(file: Path) -> None:
+@click.option("--reason", default="counted", show_default=True, help="Why.")
+@click.option(
+    "--reference",
+    metavar="DOCUMENT",
+    help="By which document. An import that has failed goes on under its reference.",
+)
+def import_file(file: Path, reason: str, reference: str | None) -> None:
     """Set what is on hand from a CSV file with the columns sku,on_hand.
 
-    All of the file is applied, or nothing of it.
+    A file with a mistake changes nothing. It is counted in short transactions; one that fails
+    leaves what is done.
     """
     settings = load_operator(DatabaseSettings)
     pieces = stock_file.read(file)
+    note = _note(reason, reference or f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}")
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Importing", total=len(pieces))
-        actions.set_on_hand(
-            settings, pieces, progress=lambda done: bar.update(task, completed=done)
+        task = bar.add_task(f"Importing as {note.reference}", total=len(pieces))
+        done = stock_import.import_pieces(
+            settings, pieces, note, progress=lambda done: bar.update(task, completed=done)
         )
-    click.echo(f"stock: {len(pieces)} SKUs set from {file}")
+    for line in stock_report.imported(done, file, note):
+        click.echo(line)
 
 
-def _echo(level: Level) -> None:
-    click.echo(
-        f"{level.sku}: {level.on_hand} on hand, {level.reserved} reserved, "
-        f"{level.available} available"
-    )
+def _change(kind: Change, sku: str, pieces: int, reason: str, reference: str | None) -> None:
+    note = _note(reason, reference)
+    done = actions.change(load_operator(DatabaseSettings), kind, sku, pieces, note)
+    for line in stock_report.changed(done, note):
+        click.echo(line)
 
 
-def _document(level: Level) -> dict[str, str | int]:
-    return {
-        "sku": level.sku,
-        "on_hand": level.on_hand,
-        "reserved": level.reserved,
-        "available": level.available,
-    }
+def _note(reason: str, reference: str | None) -> Note:
+    return Note(reason=reason, reference=reference, entered_by=_operator())
+
+
+def _operator() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # In a container, a user may have a number and no name.
+        return f"uid {os.getuid()}"

@@ -20,6 +20,7 @@ from common.events import (
     OrderConfirmed,
     OrderCreated,
     OrderCreatedV2,
+    OrderShipped,
     PricedLine,
     Quantity,
     Shortage,
@@ -107,6 +108,13 @@ SAMPLES: Mapping[str, Event] = {
         2,
         OrderConfirmed(customer_email="ada@example.com", currency="EUR", total=19800, lines=_LINES),
         causation=4,
+    ),
+    # A person shipped it, so that no event is its cause.
+    "order.shipped.v1": _event(
+        9,
+        "order",
+        3,
+        OrderShipped(customer_email="ada@example.com", currency="EUR", total=19800, lines=_LINES),
     ),
     "order.cancelled.v1": _event(
         3,

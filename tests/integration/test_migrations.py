@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import URL, MetaData, Table, create_engine, pool, text
 
 import analytics_worker.models
@@ -24,6 +22,7 @@ from common.outbox import outbox, relay_state
 from common.overflow import overflow
 from common.suspects import suspects
 from tests.support.databases import TestDatabase
+from tests.support.downgrade import downgrade
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -198,14 +197,9 @@ def upgrade_in_a_process(service: str, database: TestDatabase) -> list[str]:
 def test_every_revision_can_be_taken_back(database_of: DatabaseOf, service: str) -> None:
     # given
     url = database_of(service).url
-    config = Config()
-    config.set_main_option("script_location", str(REPOSITORY / PACKAGES[service] / "migrations"))
-    config.set_main_option("path_separator", "newline")
 
     # when
-    with create_engine(url, poolclass=pool.NullPool).connect() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
+    downgrade(PACKAGES[service], url, "base")
 
     # then
     assert schema(url) == []

@@ -83,20 +83,6 @@ def test_an_unknown_sku_is_an_error(applied: dict[str, str]) -> None:
     assert_refused(orderctl(applied, "stock", "show", "NOPE"), "NOPE")
 
 
-def test_more_cannot_be_reserved_than_is_on_hand(
-    applied: dict[str, str], inventory_url: URL, tmp_path: Path
-) -> None:
-    orderctl(applied, "stock", "set", "TEA", "5")
-    execute(inventory_url, "UPDATE stock SET reserved = 3")
-    file = tmp_path / "stock.csv"
-    file.write_text("sku,on_hand\nCUP,9\nTEA,2\n")
-
-    assert_refused(orderctl(applied, "stock", "set", "TEA", "2"), "TEA", "3 are reserved")
-    assert_refused(orderctl(applied, "stock", "import", str(file)), "TEA", "3 are reserved")
-    assert levels(applied) == {"TEA": 5}
-    assert orderctl(applied, "stock", "set", "TEA", "3").exit_code == 0
-
-
 @pytest.mark.parametrize("pieces", ["-1", "1.5", "many", "1000000000001"])
 def test_a_wrong_quantity_is_refused(pieces: str) -> None:
     result = orderctl({}, "stock", "set", "TEA", "--", pieces)

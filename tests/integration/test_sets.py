@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from common.inbox import inbox
 from common.outbox import outbox
 from inventory_worker import stock
 from inventory_worker.models import Reservation, ReservationLine, Stock
+from inventory_worker.movements import Note
 from notification_worker.models import Notification
 from order_app import domain, intake
 from order_app.models import OrderRow
@@ -106,6 +108,11 @@ def cancelled() -> events.Data:
     )
 
 
+def as_shipped(first: Event) -> events.Data:
+    known = {f.name: getattr(first.data, f.name) for f in fields(events.OrderShipped)}
+    return events.OrderShipped(**known)
+
+
 class Twins:
     """Two databases of one service: one for each form of its handlers."""
 
@@ -148,7 +155,16 @@ def twins(database_of: DatabaseOf) -> Iterator[Callable[[str, Any], Twins]]:
 
 
 #: When something was written, and what the database numbers itself.
-_TIMES = ("id", "handled_at", "created_at", "updated_at", "next_attempt_at", "decided_at")
+_TIMES = (
+    "id",
+    "handled_at",
+    "created_at",
+    "updated_at",
+    "next_attempt_at",
+    "decided_at",
+    "released_at",
+    "shipped_at",
+)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -156,14 +172,19 @@ def test_the_inventory_reserves_the_same(twins: Callable[[str, Any], Twins], see
     # Given orders, some of them cancelled or told of twice, for stock that is short at times
     rng = random.Random(seed)
     both = twins("inventory", inventory_worker.handlers)
-    both.prepare(lambda s: list(stock.set_on_hand(s, {"TEA": 40, "CUP": 25, "POT": 60})))
+    note = Note(reason="counted", entered_by="tests")
+    for sku, pieces in {"TEA": 40, "CUP": 25, "POT": 60}.items():
+        both.prepare(partial(stock.count, sku=sku, pieces=pieces, note=note))
     deliveries = []
     for order_id in (uuid7() for _ in range(60)):
-        deliveries.append(created(order_id, rng))
+        first = created(order_id, rng)
+        deliveries.append(first)
         if rng.random() < 0.2:
             deliveries.append(created(order_id, rng))
         if rng.random() < 0.2:
             deliveries.append(decided(order_id, cancelled()))
+        if rng.random() < 0.2:
+            deliveries.append(decided(order_id, as_shipped(first)))
 
     # When both forms handle them
     both.handle(repeated(deliveries, rng), rng)

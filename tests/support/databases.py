@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from sqlalchemy import URL, create_engine, pool, text
 
-from common import tls
+from common import migrations, tls
 from common.kombu_topology import DATABASES
 from common.settings import ServiceSettings
 from console.actions import database as actions
@@ -101,6 +101,26 @@ class Databases:
 
         yield create
         for name in made:
+            self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    @contextmanager
+    def collated(self, service: str) -> Iterator[TestDatabase]:
+        """Make a service's database whose collation is not the order of code points.
+
+        It also finds deadlocks soon.
+        """
+        package = next(s.package for s in DATABASES if s.name == service)
+        name = f"test_{service}_{uuid4().hex[:8]}"
+        self._run(
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' "
+            "LOCALE_PROVIDER icu ICU_LOCALE 'und' LOCALE 'C'"
+        )
+        try:
+            self._run(f"ALTER DATABASE {name} SET deadlock_timeout = '50ms'")
+            url = self.server.set(database=name)
+            migrations.upgrade(package, url)
+            yield TestDatabase(url, self.settings.database_ca_file, url)
+        finally:
             self._run(f"DROP DATABASE {name} WITH (FORCE)")
 
     def drop_all(self, suffix: str) -> None:

@@ -14,6 +14,7 @@ from common.events import (
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
+    OrderShipped,
     Quantity,
     Shortage,
     StockRejected,
@@ -39,6 +40,7 @@ DATA: dict[str, Data] = {
     for data in (
         CREATED,
         CONFIRMED,
+        OrderShipped(**ORDERED),
         CANCELLED,
         StockReserved(lines=HELD),
         StockRejected(reason="out_of_stock", shortages=SHORT),

@@ -24,6 +24,8 @@ from deploy.local import REPOSITORY, credentials
 from deploy.local.health import beats
 from deploy.local.ports import Ports
 from deploy.local.programs import API_ENVIRONMENT, PROGRAMS, Health, Program, filled
+from inventory_worker import stock
+from inventory_worker.movements import Note
 from order_app import keys
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
@@ -353,13 +355,10 @@ class Stack:
 
     def stock(self, **on_hand: int) -> None:
         """Put so many of each SKU on the shelf."""
-        for sku, quantity in on_hand.items():
-            self.execute(
-                "inventory",
-                "INSERT INTO stock (sku, on_hand, reserved) VALUES (:sku, :n, 0)",
-                sku=sku,
-                n=quantity,
-            )
+        note = Note(reason="counted", entered_by="tests")
+        with transaction(self.sessions("inventory")) as session:
+            for sku, quantity in on_hand.items():
+                stock.count(session, sku, quantity, note)
 
     def reserved(self, sku: str) -> int:
         """How many of a SKU are reserved."""

@@ -27,6 +27,7 @@ SHORTAGES = [
 EVERY_MAIL = [
     (Kind.RECEIVED, {}),
     (Kind.CONFIRMED, {}),
+    (Kind.SHIPPED, {}),
     (Kind.REJECTED, {"reason": "out_of_stock", "shortages": SHORTAGES}),
     (Kind.REJECTED, {"reason": "out_of_stock", "shortages": []}),
     (Kind.CANCELLED, {"reason": "customer", "shortages": []}),

@@ -91,20 +91,43 @@ def test_a_cancelled_order_keeps_its_first_reason(first: Reason, second: Reason)
     assert domain.cancel(order, second, now=LATER) is order
 
 
+def test_a_confirmed_order_can_be_shipped() -> None:
+    order = domain.ship(confirmed(), now=LATER)
+
+    assert (order.status, order.shipped_at) == (Status.SHIPPED, LATER)
+    assert (order.reason, order.decided_at) == (None, NOW)
+
+
+@pytest.mark.parametrize("order", [an_order(), *map(cancelled, Reason)], ids=lambda o: o.status)
+def test_no_other_order_can_be_shipped(order: Order) -> None:
+    assert domain.ship(order, now=LATER) is order
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_nothing_changes_a_shipped_order(reason: Reason) -> None:
+    order = domain.ship(confirmed(), now=NOW)
+
+    assert domain.ship(order, now=LATER) is order
+    assert domain.cancel(order, reason, now=LATER) is order
+    assert domain.confirm(order, now=LATER) is order
+
+
 def test_to_confirm_twice_changes_nothing() -> None:
     order = confirmed()
 
     assert domain.confirm(order, now=LATER) is order
 
 
-@given(st.lists(st.sampled_from(["confirm", *Reason]), max_size=8))
-def test_whatever_happens_an_order_takes_one_of_four_ways(happenings: list[str]) -> None:
+@given(st.lists(st.sampled_from(["confirm", "ship", *Reason]), max_size=8))
+def test_whatever_happens_an_order_takes_one_of_five_ways(happenings: list[str]) -> None:
     order, way = an_order(), [Status.PENDING]
 
     for happening in happenings:
         before = order
         if happening == "confirm":
             order = domain.confirm(order, now=LATER)
+        elif happening == "ship":
+            order = domain.ship(order, now=LATER)
         else:
             order = domain.cancel(order, Reason(happening), now=LATER)
         if order is not before:
@@ -115,6 +138,8 @@ def test_whatever_happens_an_order_takes_one_of_four_ways(happenings: list[str])
         [Status.PENDING, Status.CONFIRMED],
         [Status.PENDING, Status.CANCELLED],
         [Status.PENDING, Status.CONFIRMED, Status.CANCELLED],
+        [Status.PENDING, Status.CONFIRMED, Status.SHIPPED],
     )
+    assert (order.shipped_at is not None) == (order.status is Status.SHIPPED)
     assert (order.reason is not None) == (order.status is Status.CANCELLED)
     assert (order.decided_at is None) == (order.status is Status.PENDING)

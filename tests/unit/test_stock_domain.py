@@ -3,9 +3,23 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory_worker.domain import Rejected, Reserved, Shortage, Wanted, reserve
+from inventory_worker.domain import (
+    Change,
+    Rejected,
+    Reservation,
+    Reserved,
+    Shortage,
+    Status,
+    Wanted,
+    cancel,
+    changes,
+    reserve,
+    ship,
+)
 
 SKUS = st.sampled_from(["A", "B", "C", "D"])
+WANTED = [Wanted("A", 2)]
+HELD = Reservation(status=Status.RESERVED, sequence=1, quantities={"A": 2})
 STOCK = st.dictionaries(SKUS, st.integers(0, 20))
 LINES = st.lists(st.builds(Wanted, SKUS, st.integers(1, 15)), min_size=1, max_size=8)
 
@@ -61,3 +75,60 @@ def test_any_sequence_of_orders_leaves_nothing_below_zero(
                 stock[sku] -= quantity
 
     assert all(available >= 0 for available in stock.values())
+
+
+def test_less_than_nothing_is_nothing() -> None:
+    """A count may find less than is reserved."""
+    outcome = reserve({"A": -3}, [Wanted("A", 1)])
+
+    assert outcome == Rejected((Shortage("A", requested=1, available=0),))
+
+
+def test_a_cancelled_order_releases_what_it_holds() -> None:
+    released = cancel(HELD)
+
+    assert (released.status, released.sequence) == (Status.RELEASED, 2)
+    assert list(changes(HELD, released)) == [Change("A", on_hand=0, reserved=-2)]
+
+
+def test_a_shipped_order_takes_what_it_holds() -> None:
+    shipped = ship(HELD, [])
+
+    assert (shipped.status, shipped.sequence) == (Status.SHIPPED, 1)
+    assert list(changes(HELD, shipped)) == [Change("A", on_hand=-2, reserved=-2)]
+
+
+def test_goods_that_were_not_held_leave_too() -> None:
+    for before in (None, Reservation(status=Status.REJECTED), cancel(None), cancel(HELD)):
+        shipped = ship(before, WANTED)
+
+        assert shipped.status is Status.SHIPPED
+        assert list(changes(before, shipped)) == [Change("A", on_hand=-2, reserved=0)]
+
+
+def test_a_shipped_order_changes_no_more() -> None:
+    shipped = ship(HELD, WANTED)
+
+    for again in (cancel(shipped), ship(shipped, WANTED)):
+        assert again == shipped
+        assert list(changes(shipped, again)) == []
+
+
+HAPPENINGS = st.lists(st.sampled_from(["create", "cancel", "ship"]), max_size=6)
+
+
+@given(HAPPENINGS)
+def test_in_whatever_order_it_is_heard_the_level_is_the_same(happenings: list[str]) -> None:
+    reservation, on_hand, reserved = None, 10, 0
+    for happening in happenings:
+        before = reservation
+        if happening == "create":
+            reservation = before or HELD
+        else:
+            reservation = cancel(before) if happening == "cancel" else ship(before, WANTED)
+        for change in changes(before, reservation):
+            on_hand, reserved = on_hand + change.on_hand, reserved + change.reserved
+
+    left = 2 if "ship" in happenings else 0
+    held = 2 if happenings and set(happenings) == {"create"} else 0
+    assert (on_hand, reserved) == (10 - left, held)

@@ -1,0 +1,93 @@
+"""Decides on the events of many orders, one after another, in memory."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from common import events
+from common.events import Event, OrderCancelled, OrderCreatedV2, OrderShipped, Quantity
+from common.kombu_topology import INVENTORY
+from inventory_worker.domain import (
+    Rejected,
+    Reservation,
+    Reserved,
+    Status,
+    Wanted,
+    cancel,
+    changes,
+    reserve,
+    ship,
+)
+
+
+class Decisions:
+    """What becomes of orders, given the reservations and the stock that are locked."""
+
+    def __init__(self, available: dict[str, int], known: Mapping[UUID, Reservation]) -> None:
+        self._available = available
+        #: The reservations as they are after the events so far.
+        self.reservations = dict(known)
+        #: The events that tell of it.
+        self.answers: list[Event] = []
+
+    def take(self, event: Event) -> None:
+        """Decide on one event; an order that was answered before changes nothing."""
+        before = self.reservations.get(event.subject)
+        match event.data:
+            case OrderCreatedV2() if before is None:
+                after = self._reserve(event)
+            case OrderCancelled():
+                after = cancel(before)
+                if after is not before and after.status is Status.RELEASED:
+                    released = events.StockReleased(lines=_quantities(after.quantities))
+                    self._answer(event, after.sequence, released)
+            case OrderShipped():
+                after = ship(before, wanted(event))
+            case _:
+                return
+        for change in changes(before, after):
+            left = self._available.get(change.sku, 0)
+            self._available[change.sku] = left + change.on_hand - change.reserved
+        self.reservations[event.subject] = after
+
+    def _reserve(self, event: Event) -> Reservation:
+        outcome = reserve(self._available, wanted(event))
+        self._answer(event, 1, _told(outcome))
+        match outcome:
+            case Reserved(quantities):
+                return Reservation(status=Status.RESERVED, sequence=1, quantities=quantities)
+            case Rejected():
+                return Reservation(status=Status.REJECTED, sequence=1)
+
+    def _answer(self, cause: Event, sequence: int, data: events.Data) -> None:
+        answer = Event(
+            source=INVENTORY.name,
+            subject=cause.subject,
+            sequence=sequence,
+            traceparent=cause.traceparent,
+            causationid=cause.id,
+            data=data,
+        )
+        self.answers.append(answer)
+
+
+def wanted(event: Event) -> list[Wanted]:
+    """Return what the order of an event wants; nothing if the event does not say."""
+    if isinstance(event.data, OrderCreatedV2 | OrderShipped):
+        return [Wanted(line.sku, line.quantity) for line in event.data.lines]
+    return []
+
+
+def _told(outcome: Reserved | Rejected) -> events.Data:
+    match outcome:
+        case Reserved(quantities):
+            return events.StockReserved(lines=_quantities(quantities))
+        case Rejected(shortages):
+            told = (
+                events.Shortage(sku=s.sku, requested=s.requested, available=s.available)
+                for s in shortages
+            )
+            return events.StockRejected(reason="out_of_stock", shortages=tuple(told))
+
+
+def _quantities(quantities: Mapping[str, int]) -> tuple[Quantity, ...]:
+    return tuple(Quantity(sku=sku, quantity=quantity) for sku, quantity in quantities.items())

@@ -1,0 +1,191 @@
+"""Stock movements: what operators enter, and what is known of each SKU's past."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from common.statement import Statement, packed
+from inventory_worker.models import Kind
+
+#: Orders of one SKU, the newest, whose movements are looked through: reading them costs the same
+#: with any number of older ones.
+LOOKBACK = 1_000
+
+_LOCK = Statement(
+    "lock_levels",
+    """
+    SELECT sku, on_hand, reserved FROM stock
+    WHERE sku = ANY ($1) ORDER BY sku COLLATE "C" FOR UPDATE
+    """,
+    "text[]",
+)
+
+# The only statement that changes a level for an operator: with its movement, or not at all.
+_ENTER = Statement(
+    "enter_movements",
+    """
+    WITH entered AS (
+        INSERT INTO stock_entries (sku, kind, on_hand, counted, reason, reference, entered_by)
+        SELECT sku, kind, on_hand, counted, reason, reference, entered_by
+        FROM json_to_recordset($1) AS entry (
+            sku text, kind text, on_hand bigint, counted bigint, reason text, reference text,
+            entered_by text
+        )
+        ORDER BY sku COLLATE "C"
+        RETURNING sku, on_hand
+    )
+    UPDATE stock SET on_hand = stock.on_hand + entered.on_hand, updated_at = now()
+    FROM entered WHERE stock.sku = entered.sku
+    """,
+    "json",
+)
+
+_NEWEST = Statement(
+    "newest_movements",
+    """
+    SELECT * FROM (
+        (
+            SELECT kind, on_hand, reserved, counted, entered_at AS moved_at, reason, reference,
+                entered_by
+            FROM stock_entries WHERE sku = $1 ORDER BY id DESC LIMIT $2
+        )
+        UNION ALL
+        (
+            SELECT kind, on_hand, reserved, counted, moved_at, reason, reference, entered_by
+            FROM stock_movements
+            WHERE sku = $1 AND order_id > coalesce(
+                (
+                    SELECT order_id FROM reservation_lines WHERE sku = $1
+                    ORDER BY order_id DESC OFFSET $3 LIMIT 1
+                ),
+                '00000000-0000-0000-0000-000000000000'
+            )
+            ORDER BY moved_at DESC LIMIT $2
+        )
+    ) AS newest
+    ORDER BY moved_at DESC, on_hand LIMIT $2
+    """,
+    "text",
+    "integer",
+    "integer",
+)
+
+_DIFFERENCES = Statement(
+    "level_differences",
+    """
+    SELECT stock.sku, stock.on_hand, stock.reserved,
+        coalesce(moved.on_hand, 0)::bigint AS moved_on_hand,
+        coalesce(moved.reserved, 0)::bigint AS moved_reserved
+    FROM stock
+    LEFT JOIN (
+        SELECT sku, sum(on_hand) AS on_hand, sum(reserved) AS reserved
+        FROM stock_movements GROUP BY sku
+    ) AS moved USING (sku)
+    WHERE (stock.on_hand, stock.reserved)
+        IS DISTINCT FROM (coalesce(moved.on_hand, 0), coalesce(moved.reserved, 0))
+    ORDER BY stock.sku COLLATE "C" LIMIT $1
+    """,
+    "integer",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """How much there is of one SKU, and how much of that is reserved for orders."""
+
+    sku: str
+    on_hand: int
+    reserved: int
+
+    @property
+    def available(self) -> int:
+        """How much of it an order can still have; below 0, orders cannot all be delivered."""
+        return self.on_hand - self.reserved
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Why an operator enters a movement, by which document, and the operator's name."""
+
+    reason: str
+    reference: str | None = None
+    entered_by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A movement that an operator enters; a count says what was `counted`."""
+
+    sku: str
+    kind: Kind
+    on_hand: int
+    counted: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Movement:
+    """By how much a level rose or fell, when, and why; the reference may be an order's id."""
+
+    kind: str
+    on_hand: int
+    reserved: int
+    counted: int | None
+    moved_at: datetime
+    reason: str | None
+    reference: str | None
+    entered_by: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A level that is not the sum of its movements."""
+
+    level: Level
+    movements: Level
+
+
+def lock_levels(session: Session, skus: Collection[str]) -> dict[str, Level]:
+    """Lock the levels of these SKUs, by SKU as every transaction does; return the known ones."""
+    return {
+        row.sku: Level(sku=row.sku, on_hand=row.on_hand, reserved=row.reserved)
+        for row in _LOCK.run(session, list(skus))
+    }
+
+
+def enter(session: Session, entries: Sequence[Entry], note: Note) -> None:
+    """Enter movements of different SKUs, whose levels are locked, and move the levels."""
+    rows = (
+        {
+            "sku": entry.sku,
+            "kind": entry.kind,
+            "on_hand": entry.on_hand,
+            "counted": entry.counted,
+            "reason": note.reason,
+            "reference": note.reference,
+            "entered_by": note.entered_by,
+        }
+        for entry in entries
+    )
+    _ENTER.run(session, packed(rows))
+
+
+def newest(session: Session, sku: str, limit: int) -> list[Movement]:
+    """Return the newest movements of a SKU, the newest first.
+
+    Of orders, those of the newest `LOOKBACK` are looked through.
+    """
+    found = _NEWEST.run(session, sku, limit, LOOKBACK)
+    return [Movement(**row) for row in found.mappings()]
+
+
+def differences(session: Session, limit: int) -> list[Difference]:
+    """Return levels that are not the sums of their movements, by SKU; reads the whole ledger."""
+    return [
+        Difference(
+            level=Level(sku=row.sku, on_hand=row.on_hand, reserved=row.reserved),
+            movements=Level(sku=row.sku, on_hand=row.moved_on_hand, reserved=row.moved_reserved),
+        )
+        for row in _DIFFERENCES.run(session, limit)
+    ]

@@ -1,0 +1,92 @@
+"""A count of many SKUs, from a file: in chunks, each a short transaction of its own.
+
+Orders that want a SKU wait for its chunk and no longer. An import has a reference, under which it
+is known how far it is: repeated, it goes on from there, and counts nothing twice.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from inventory_worker.models import Kind, StockImport
+from inventory_worker.movements import Entry, Level, Note, enter, lock_levels
+from inventory_worker.reservations import add_stock
+from inventory_worker.stock import InvalidStock, check_on_hand, check_sku
+
+#: SKUs of one transaction: an order waits for some milliseconds.
+CHUNK = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """A part of a file, in the order in which its SKUs are locked: by code point."""
+
+    pieces: dict[str, int]
+
+    @property
+    def last(self) -> str:
+        """Its last SKU."""
+        return next(reversed(self.pieces))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """What a chunk has done: how many levels changed, and those below what is reserved."""
+
+    changed: int
+    short: tuple[Level, ...]
+
+
+def chunks(pieces: Mapping[str, int]) -> Iterator[Chunk]:
+    """Yield a whole file in chunks. Raises `InvalidStock` for what cannot be so."""
+    for sku, on_hand in pieces.items():
+        check_sku(sku)
+        check_on_hand(on_hand)
+    rest = iter(sorted(pieces.items()))
+    while batch := dict(islice(rest, CHUNK)):
+        yield Chunk(pieces=batch)
+
+
+def begin(session: Session, reference: str, digest: str) -> str:
+    """Return the last SKU that an import with this reference has done, "" for a new one.
+
+    Raises `InvalidStock` if the reference stands for another file.
+    """
+    row = insert(StockImport).values(reference=reference, digest=digest)
+    session.execute(row.on_conflict_do_nothing())
+    known = session.get_one(StockImport, reference)
+    if known.digest != digest:
+        raise InvalidStock(f"reference {reference!r} stands for the import of another file")
+    return known.reached
+
+
+def count_chunk(session: Session, chunk: Chunk, note: Note) -> Counted:
+    """Count a chunk under the note's reference, which has begun; nothing of it if it is done.
+
+    A level that is as counted gets no movement.
+    """
+    found = session.scalars(
+        select(StockImport).where(StockImport.reference == note.reference).with_for_update()
+    ).one()
+    if found.reached >= chunk.last:
+        return Counted(changed=0, short=())
+    add_stock(session, chunk.pieces)
+    levels = lock_levels(session, chunk.pieces)
+    entries = [
+        Entry(sku=sku, kind=Kind.COUNT, on_hand=pieces - levels[sku].on_hand, counted=pieces)
+        for sku, pieces in chunk.pieces.items()
+        if pieces != levels[sku].on_hand
+    ]
+    if entries:
+        enter(session, entries, note)
+    found.reached = chunk.last
+    counted = (
+        Level(sku=sku, on_hand=pieces, reserved=levels[sku].reserved)
+        for sku, pieces in chunk.pieces.items()
+    )
+    short = tuple(level for level in counted if level.available < 0)
+    return Counted(changed=len(entries), short=short)

@@ -1,0 +1,185 @@
+"""Whatever runs at once locks its rows in one order, under any collation: nothing deadlocks."""
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+import notification_worker.handlers
+import order_app.handlers
+from common import codec, db, events
+from common.consumer import Delivery, Item, receive_batch
+from common.db import Sessions, transaction
+from common.events import Event
+from common.settings import ServiceSettings
+from inventory_worker import stock_import
+from inventory_worker.movements import Note
+from tests.support.databases import Databases, TestDatabase
+from tests.support.orders import stored
+from tests.support.warehouse import Warehouse, order_cancelled, order_created, order_shipped
+
+#: Code points sort upper case before lower case; a dictionary's collation mixes them, and passes
+#: over punctuation.
+SKUS = ["B", "a", "A-1", "a1", "a.0", "b_", "Z9", "z"]
+
+ROUNDS = 25
+
+
+@pytest.fixture
+def warehouse(databases: Databases) -> Iterator[Warehouse]:
+    """An inventory in a database with a dictionary's collation."""
+    with databases.collated("inventory") as database:
+        engine = db.engine(patient(database), pool_size=8)
+        yield Warehouse(db.sessions(engine))
+        engine.dispose()
+
+
+@pytest.fixture
+def collated(databases: Databases) -> Iterator[Callable[[str], Sessions]]:
+    """Sessions on a database with a dictionary's collation, by the service's name."""
+    opened = []
+
+    def make(service: str) -> Sessions:
+        context = databases.collated(service)
+        engine = db.engine(patient(context.__enter__()), pool_size=8)
+        opened.append((context, engine))
+        return db.sessions(engine)
+
+    yield make
+    for context, engine in opened:
+        engine.dispose()
+        context.__exit__(None, None, None)
+
+
+def patient(database: TestDatabase) -> ServiceSettings:
+    """A lock that is only slow to come, on a busy machine, is not a deadlock."""
+    limits = {"database_lock_timeout": 60.0, "database_statement_timeout": 60.0}
+    return database.service_settings.model_copy(update=limits)
+
+
+def at_once(*work: Callable[[], None]) -> None:
+    """Run each on a thread of its own; what one raises is raised here."""
+    with ThreadPoolExecutor(len(work)) as pool:
+        for done in [pool.submit(each) for each in work]:
+            done.result()
+
+
+def test_the_collation_is_not_the_order_of_code_points(warehouse: Warehouse) -> None:
+    warehouse.receive_all(dict.fromkeys(SKUS, 1))
+
+    with transaction(warehouse.sessions) as session:
+        found = session.scalars(text("SELECT sku FROM stock ORDER BY sku")).all()
+
+    assert list(found) != sorted(SKUS)
+
+
+def test_orders_and_an_import_do_not_deadlock(warehouse: Warehouse) -> None:
+    warehouse.receive_all(dict.fromkeys(SKUS, 1_000_000))
+
+    def order(seed: int) -> None:
+        rng = random.Random(seed)
+        for _ in range(ROUNDS):
+            lines = [dict.fromkeys(rng.sample(SKUS, 5), 1) for _ in range(4)]
+            warehouse.handle_or_each(*map(order_created, lines))
+
+    def count() -> None:
+        for number in range(ROUNDS):
+            note = Note(reason="counted", reference=f"C-{number}", entered_by="tests")
+            with transaction(warehouse.sessions) as session:
+                stock_import.begin(session, f"C-{number}", "")
+            for chunk in stock_import.chunks(dict.fromkeys(SKUS, 1_000_000 + number)):
+                with transaction(warehouse.sessions) as session:
+                    stock_import.count_chunk(session, chunk, note)
+
+    at_once(lambda: order(1), lambda: order(2), count)
+
+    assert warehouse.differences() == []
+
+
+def test_a_storm_of_cancellations_and_shipments_does_not_deadlock(warehouse: Warehouse) -> None:
+    # given orders of overlapping SKUs, of which half are cancelled and half are shipped
+    rng = random.Random(0)
+    warehouse.receive_all(dict.fromkeys(SKUS, 1_000_000))
+    orders = [order_created(dict.fromkeys(rng.sample(SKUS, 4), 1)) for _ in range(160)]
+    for first in range(0, len(orders), 20):
+        warehouse.handle(*orders[first : first + 20])
+    ends = [rng.choice((order_cancelled, order_shipped))(order) for order in orders]
+    rng.shuffle(ends)
+
+    # when workers handle them in batches, among new orders
+    def end(part: int) -> None:
+        mine = ends[part::4]
+        for first in range(0, len(mine), 8):
+            new = order_created(dict.fromkeys(random.Random(first).sample(SKUS, 5), 1))
+            warehouse.handle_or_each(*mine[first : first + 8], new)
+
+    at_once(*(lambda part=part: end(part) for part in range(4)))
+
+    # then what is left are the new ones
+    assert warehouse.differences() == []
+    assert all(warehouse.status(order) in ("RELEASED", "SHIPPED") for order in orders)
+
+
+def test_orders_that_are_cancelled_crosswise_do_not_deadlock(warehouse: Warehouse) -> None:
+    """The one worker creates what the other one cancels, and the other way round."""
+    warehouse.receive_all(dict.fromkeys(SKUS, 1_000_000))
+    for number in range(ROUNDS):
+        one, other = (order_created({sku: 1}) for sku in random.Random(number).sample(SKUS, 2))
+
+        at_once(
+            lambda: warehouse.handle_or_each(one, order_cancelled(other)),  # noqa: B023
+            lambda: warehouse.handle_or_each(other, order_cancelled(one)),  # noqa: B023
+        )
+
+        assert {warehouse.status(one), warehouse.status(other)} <= {"RELEASED", "CANCELLED"}
+    assert warehouse.differences() == []
+
+
+def answers(ids: list[UUID], rng: random.Random) -> list[Event]:
+    reserved = events.StockReserved(lines=(events.Quantity(sku="TEA", quantity=1),))
+    rejected = events.StockRejected(reason="out_of_stock", shortages=())
+    # Under ids of their own: the inbox would keep them apart otherwise.
+    found = [
+        Event(source="inventory", subject=i, sequence=1, data=rng.choice((reserved, rejected)))
+        for i in ids
+    ]
+    rng.shuffle(found)
+    return found
+
+
+def test_answers_about_the_same_orders_do_not_deadlock(
+    collated: Callable[[str], Sessions],
+) -> None:
+    sessions = collated("order")
+    ids = [stored(sessions) for _ in range(30)]
+
+    def answer(seed: int) -> None:
+        told = answers(ids, random.Random(seed))
+        handle(sessions, order_app.handlers, told)
+
+    at_once(*(lambda seed=seed: answer(seed) for seed in range(6)))
+
+
+def test_mails_about_the_same_orders_do_not_deadlock(
+    collated: Callable[[str], Sessions],
+) -> None:
+    sessions = collated("notification")
+    orders = [order_created({"TEA": 1}) for _ in range(40)]
+
+    def record(seed: int) -> None:
+        rng = random.Random(seed)
+        told = [order_created({"TEA": 1}, order.subject) for order in orders]
+        told += [order_shipped(order) for order in orders]
+        rng.shuffle(told)
+        handle(sessions, notification_worker.handlers, told)
+
+    at_once(*(lambda seed=seed: record(seed) for seed in range(6)))
+
+
+def handle(sessions: Sessions, handlers: object, told: list[Event]) -> None:
+    items = [Item(Delivery(event.type, json.loads(codec.encode(event)), 1)) for event in told]
+    receive_batch(sessions, handlers.HANDLERS, handlers.SETS, items)  # type: ignore[attr-defined]
