@@ -145,8 +145,11 @@ class CopyPublisher:
         deadline = time.monotonic() + CONFIRM_TIMEOUT
         while channel.unconfirmed and not self._stopping.is_set():
             self._drain(_TURN)
-            # A broker that has run short confirms nothing, and drops nothing.
-            if time.monotonic() > deadline and not self._blocked:
+            now = time.monotonic()
+            if self._blocked:
+                # A broker that has run short confirms nothing, and drops nothing.
+                deadline = now + CONFIRM_TIMEOUT
+            elif now > deadline:
                 raise TimeoutError(f"no confirm within {CONFIRM_TIMEOUT:g} s")
 
     def _settle(self, channel: CopyChannel) -> None:

@@ -58,6 +58,7 @@ def test_a_worker_that_is_killed_again_and_again_parks_nothing(stack: Stack) -> 
     stack.stock(TEA=1_000)
     publish(stack, 300)
     eventually(lambda: _assert_depth(stack, 300))
+    stack.extra |= {"DATABASE_LOCK_TIMEOUT": "60", "DATABASE_STATEMENT_TIMEOUT": "60"}
 
     # When the worker is killed as a whole, more often than any retry would allow
     with _locked(stack, "TEA"):
@@ -133,10 +134,10 @@ def _assert_probed(stack: Stack) -> None:
 
 @pytest.mark.timeout(300)
 def test_acknowledgements_go_on_while_the_broker_takes_no_copy(stack: Stack) -> None:
-    # Given many events, of which one fails at each attempt, and a broker that is short of memory
+    # Given many events, of which one is to be parked, and a broker that is short of memory
     stack.stock(TEA=10_000)
     publish(stack, 1_000)
-    (failing,) = publish(stack, 1, email="always@example.com")
+    (failing,) = publish(stack, 1, email="permanent@example.com")
     publish(stack, 200)
     command = "set_vm_memory_high_watermark"
     with stack.servers.limited(command, "absolute 1MB", "absolute 1GB"):
@@ -148,7 +149,7 @@ def test_acknowledgements_go_on_while_the_broker_takes_no_copy(stack: Stack) -> 
         assert _settled(stack) == 0
         assert stack.reserved("TEA") == 1_200
 
-    # And with the alarm's end its copies leave, until it is parked
+    # And with the end of the alarm it is parked, once
     eventually(lambda: _assert_parked(stack, failing), within=60)
 
 

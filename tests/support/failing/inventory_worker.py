@@ -35,7 +35,7 @@ def on_order_created(session: Session, event: Event) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "kill-all":
             os.killpg(0, signal.SIGKILL)
-    handlers.on_order_created(session, event)
+    handlers.on_order(session, event)
 
 
 def _note(event: Event) -> int:
