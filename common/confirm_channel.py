@@ -24,6 +24,11 @@ class _Channel(Channel):
 
     on_objection: Callable[[str], None]
 
+    def abandon(self) -> None:
+        """Close without waiting for the answer, which a queue that hangs may hold up."""
+        self.is_closing = True
+        self.send_method(spec.Channel.Close, "BsBB", (0, "", 0, 0))
+
     def _on_close(self, code: int, text: str, class_id: int, method_id: int) -> None:
         self.send_method(spec.Channel.CloseOk)
         error = error_for_code(code, text, (class_id, method_id), ChannelError)
@@ -101,7 +106,7 @@ class ConfirmChannel:
     def close(self) -> None:
         """Give the channel up, but not its connection."""
         if not self.objection:
-            self._channel.close()
+            self._channel.abandon()
 
     def _hear(self) -> None:
         # That the broker is short of memory, or objects, is known before more is written: what it

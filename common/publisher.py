@@ -1,6 +1,5 @@
 """Publishes events with pipelined confirms: hundreds are on their way before the first answer."""
 
-import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,8 +13,6 @@ from common import guarded_frames
 from common.confirm_channel import ConfirmChannel
 from common.event_message import EventMessages
 from common.in_flight import InFlight, Outgoing, Report
-
-log = logging.getLogger(__name__)
 
 #: Seconds until all confirms of one batch must have arrived. A healthy broker takes milliseconds;
 #: a queue without a quorum takes for ever.
@@ -195,11 +192,9 @@ class ConfirmingPublisher:
 
     def _on_blocked(self, _reason: str) -> None:
         self._is_blocked = True
-        log.warning("publishing paused: the broker is short of memory or disk")
 
     def _on_unblocked(self) -> None:
         self._is_blocked = False
-        log.info("publishing resumed")
 
     @contextmanager
     def _failing(self, in_flight: InFlight | None = None) -> Iterator[None]:

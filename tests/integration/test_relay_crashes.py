@@ -19,6 +19,7 @@ from common.in_flight import InFlight, Outgoing, Report
 from common.kombu_topology import INVENTORY, NOTIFICATION
 from common.publisher import Publisher
 from common.relay import Relay
+from tests.support.connections import connections, one_connection
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 from tests.support.messages import ids, in_queue, sequences, take
@@ -26,16 +27,6 @@ from tests.support.outboxes import CONFIRMED, CREATED, drain_all, event, record,
 from tests.support.proxy import Proxy
 from tests.support.publishers import PublisherOf
 from tests.support.vhosts import Vhost
-
-
-def connections(broker: Vhost) -> list[str]:
-    """Return the names of the relay's connections."""
-    return [
-        connection["name"]
-        for connection in broker.request("GET", f"/vhosts/{broker.name}/connections").json()
-        if connection.get("user_provided_name") == "order-relay publisher"
-    ]
-
 
 # --- Several relays -----------------------------------------------------------------------------
 
@@ -123,12 +114,6 @@ def test_nothing_is_lost_when_the_broker_closes_the_connection_in_the_middle(
     assert set(ids(arrived)) == set(rows(order_database))
     found = sequences(arrived)
     assert all(found[order] == list(range(1, 11)) for order in orders)
-
-
-def one_connection(broker: Vhost) -> list[str]:
-    found = connections(broker)
-    assert len(found) == 1
-    return found
 
 
 def another_connection(broker: Vhost, name: str) -> None:

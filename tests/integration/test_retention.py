@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any
 from uuid import uuid4
 
@@ -258,15 +259,19 @@ def test_a_row_that_somebody_has_locked_is_passed_over(order_database: Sessions)
 class Broker(Publisher):
     """Confirms everything."""
 
-    def send(self, batch: Iterable[Outgoing]) -> InFlight:
+    def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
         """Take them."""
         in_flight = InFlight()
         in_flight.report.confirmed = {outgoing.event_id for outgoing in batch}
         return in_flight
 
-    def settle(self, in_flight: InFlight) -> Report:
+    def settle(self, in_flight: InFlight, until: float = inf) -> Report:
         """Say yes."""
         return in_flight.report
+
+    def ready(self, until: float) -> bool:
+        """Take more."""
+        return True
 
     def heartbeat(self) -> None:
         """Be there."""

@@ -70,6 +70,31 @@ def test_a_claim_looks_up_each_order_though_the_last_analyze_saw_nothing_unsent(
     assert pages < 500 * 10
 
 
+@pytest.mark.parametrize("lane", ["type", "'(earlier event)'"])
+@pytest.mark.parametrize("sent", ["NULL", "now()"])
+def test_a_claim_does_not_pass_over_what_waits_or_has_waited_in_lanes(
+    order_database: Sessions, lane: str, sent: str
+) -> None:
+    # given a backlog in a lane, or one that was worked off, and nobody has vacuumed
+    with transaction(order_database) as session:
+        session.connection().exec_driver_sql("ALTER TABLE outbox SET (autovacuum_enabled = false)")
+        session.connection().exec_driver_sql(_MANY)
+    with transaction(order_database) as session:
+        session.connection().exec_driver_sql(f"UPDATE outbox SET waits_for = {lane}")
+    with transaction(order_database) as session:
+        session.connection().exec_driver_sql(f"UPDATE outbox SET sent_at = {sent}")
+    record(order_database, event(CREATED))
+
+    # when
+    with Unsent.of(order_database) as unsent:
+        assert unsent.hold()
+        assert len(unsent.claim(10).rows) == 1
+        pages = _pages_of_a_claim(unsent, 10)
+
+    # then
+    assert pages < 20
+
+
 def test_an_event_of_a_long_transaction_is_claimed_by_the_next_look_from_the_first_row(
     order_database: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

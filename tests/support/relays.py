@@ -1,0 +1,27 @@
+"""Relays at work, as a process has them: one drain after the other."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from common.relay import Relay
+
+
+@contextmanager
+def draining(*relays: Relay) -> Iterator[None]:
+    """Let each of these relays drain its outbox while the block runs."""
+    ends: list[bool] = []
+
+    def drain(relay: Relay) -> None:
+        while not ends:
+            relay.drain(time.monotonic() + 0.5)
+
+    with ThreadPoolExecutor(len(relays)) as threads:
+        done = [threads.submit(drain, relay) for relay in relays]
+        try:
+            yield
+        finally:
+            ends.append(True)
+            for each in done:
+                each.result(timeout=60)
