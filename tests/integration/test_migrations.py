@@ -21,6 +21,7 @@ from common import db, migrations
 from common.inbox import inbox
 from common.kombu_topology import SERVICES
 from common.outbox import outbox, relay_state
+from common.overflow import overflow
 from tests.support.databases import TestDatabase
 
 REPOSITORY = Path(__file__).parents[2]
@@ -33,8 +34,8 @@ PACKAGES = {service.name: service.package for service in SERVICES}
 TABLES: dict[str, tuple[MetaData, list[Table]]] = {
     "order": (order_app.models.Base.metadata, [outbox, inbox, relay_state]),
     "inventory": (inventory_worker.models.Base.metadata, [outbox, inbox, relay_state]),
-    "notification": (notification_worker.models.Base.metadata, [inbox]),
-    "fraud": (fraud_worker.models.Base.metadata, [outbox, inbox, relay_state]),
+    "notification": (notification_worker.models.Base.metadata, [inbox, overflow]),
+    "fraud": (fraud_worker.models.Base.metadata, [outbox, inbox, relay_state, overflow]),
     "analytics": (analytics_worker.models.Base.metadata, [inbox]),
 }
 
