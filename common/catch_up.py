@@ -18,7 +18,7 @@ Why no event is missed:
   copies again, and the inbox drops them.
 - An event that waits in the queue or in a retry tier, or that is parked, gets one more copy from
   each reading, for the same reason without effect.
-- A reading that makes the queue overflow gets slower, to a quarter for each drop, and is repeated.
+- A reading that makes the queue overflow is repeated, with fewer copies at a time.
 
 A message that came back from a retry tier is parked when it is dropped: its event may be older than
 any observation.
@@ -34,8 +34,9 @@ from sqlalchemy.exc import DBAPIError
 
 from common import db, overflow, tls
 from common.catch_up_broker import BROKER_ERRORS, CatchUpBroker, Connect
-from common.copies import DEPTH_LIMIT, CopyRefused
+from common.copies import CopyRefused
 from common.db import Sessions, transaction
+from common.fill_limit import FillLimit
 from common.kombu_topology import Service
 from common.overflow import Overflow
 from common.rereading import Rereading
@@ -50,9 +51,6 @@ _ERRORS: tuple[type[Exception], ...] = (CopyRefused, *BROKER_ERRORS)
 #: Seconds between two polls of the marker while nothing is missing, or nothing can be done.
 PAUSE = 2.0
 
-#: Messages in the queue at most, at the start of a reading; it doubles with each batch.
-_FIRST_LIMIT = 4
-
 
 class CatchUp:
     """Brings back what the queue of one service has dropped."""
@@ -63,7 +61,7 @@ class CatchUp:
         self._broker = CatchUpBroker(service, connect)
         self._problem: str | None = None
         self._thread: Thread | None = None
-        self._limit, self._grows = _FIRST_LIMIT, True
+        self._limit = FillLimit()
 
     @classmethod
     def from_settings(cls, service: Service, settings: ServiceSettings) -> "CatchUp":
@@ -128,8 +126,8 @@ class CatchUp:
             with overflow.changed(self._sessions) as found:
                 if found:
                     _, state, now = found
-                    self._slow_down(state)
                     state.request(now)
+            self._limit.dropped(depth)
             self._broker.acknowledge(marker)
         with transaction(self._sessions) as session:
             state, now = overflow.read(session)
@@ -137,7 +135,12 @@ class CatchUp:
             if depth == 0 and state.needs_observation(now):
                 self._observe()
             return False
-        return depth < self._limit and state.is_ready(now) and self._copy_some(depth)
+        if not state.is_ready(now):
+            return False
+        if depth < self._limit.messages:
+            return self._copy_some(depth)
+        self._limit.waited(depth)
+        return False
 
     def close(self) -> None:
         """Close the connections; the next step opens them again."""
@@ -161,13 +164,12 @@ class CatchUp:
                 self._begin(state, now)
             reading = self._reading(state)
             reading.fill(session)
-            messages = reading.take(self._limit - depth)
+            messages = reading.take(self._limit.messages - depth)
             self._broker.copies.put(messages)
             state.advance(reading.position, len(messages), now)
             if state.position is None:
                 self._finish(state)
-        if self._grows:
-            self._limit = min(self._limit * 2, DEPTH_LIMIT)
+        self._limit.filled()
         return True
 
     def _begin(self, state: Overflow, now: datetime) -> None:
@@ -198,14 +200,10 @@ class CatchUp:
             log.error("events left the stream before they were read", extra=about)
             state.gaps += 1
 
-    def _slow_down(self, state: Overflow) -> None:
-        if state.position is not None:
-            self._limit, self._grows = max(1, self._limit // 4), False
-
     def _finish(self, state: Overflow) -> None:
         self._broker.end_reading()
         if state.requested_at is None:
-            self._limit, self._grows = _FIRST_LIMIT, True
+            self._limit = FillLimit()
             log.info("catch-up finished", extra={"copied": state.copied})
 
     def _fail(self, problem: str) -> bool:

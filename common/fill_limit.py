@@ -1,0 +1,43 @@
+"""How many messages a queue may hold while copies are put on it, learned from what it drops."""
+
+from common.copies import DEPTH_LIMIT
+
+#: Messages at first.
+_START = 4
+
+
+class FillLimit:
+    """The limit grows until the queue drops a message: AMQP does not tell how much it takes."""
+
+    def __init__(self) -> None:
+        self.messages = _START
+        #: What the limit grows to at most.
+        self._ceiling = DEPTH_LIMIT
+        #: Messages in the queue when it last dropped one.
+        self._full: int | None = None
+
+    def dropped(self, depth: int) -> None:
+        """Shrink: the queue, which has `depth` messages now, has dropped some.
+
+        One that was full is filled by half. If it was emptied meanwhile, the limit counts that was
+        too high.
+        """
+        self._full = depth
+        self._ceiling = min(DEPTH_LIMIT, max(1, self.messages // 2, depth // 2))
+        self.messages = max(1, min(self.messages // 4, self._ceiling))
+
+    def filled(self) -> None:
+        """Grow: copies were put on the queue."""
+        self.messages = min(2 * self.messages, self._ceiling)
+
+    def waited(self, depth: int) -> None:
+        """Grow slowly: no copy was put on the queue, as it has `depth` messages.
+
+        Not while it is as full as at the last drop: its worker does not consume.
+        """
+        if self._full is None or depth < self._full:
+            if self.messages == self._ceiling:
+                self._ceiling = min(self._ceiling + 1, DEPTH_LIMIT)
+            self.filled()
+        elif depth > self._full:
+            self._full = depth + 1
