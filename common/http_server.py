@@ -35,6 +35,8 @@ from granian.server.mp import WorkerProcess
 
 from common import http_edge
 from common.http_bodies import Bodies
+from common.settings import Settings, load
+from common.telemetry import configure_logging
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ _WORKER: Any = RSGIWorker
 @click.argument("module")
 def main(bind: str, threads: int, module: str) -> None:
     """Serve what a module's `create_app` returns, in one process, until a signal ends it."""
+    configure_logging(load(Settings).log_level)
     # Before the fork: the process has it all when it starts.
     import_module(module)
     serve(module, bind=bind, processes=1, threads=threads)
