@@ -56,8 +56,8 @@ class Requests(CallbackScheduler):
         """Limit the time of bodies from now on; call it after the last fork."""
         self._bodies.watch()
 
-    def _begin(self, watcher: Any) -> None:
-        scope, protocol = watcher.scope, watcher.proto
+    def _begin(self, arrived: Any) -> None:
+        scope, protocol = arrived.scope, arrived.proto
         environ = _environ(scope)
         answer = partial(self._answer, protocol, environ)
         length = _length(environ)
