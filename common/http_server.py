@@ -9,23 +9,17 @@ the event loop that granian would have between a request and its thread.
 
 import ctypes
 import gc
-import io
-import logging
 import os
 import resource
 import signal
-import sys
-from collections.abc import Callable
 from functools import partial
-from http import HTTPStatus
 from importlib import import_module
 from threading import Event, Timer
-from types import MappingProxyType
 from typing import Any
 
 import click
 from flask import Flask
-from granian._granian import CallbackScheduler, RSGIWorker, WorkerSignal
+from granian._granian import RSGIWorker, WorkerSignal
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
@@ -33,10 +27,9 @@ from granian.server import Server
 from granian.server.common import WORKERS_METHODS
 from granian.server.mp import WorkerProcess
 
-from common import http_edge
-from common.http_bodies import Bodies
-
-log = logging.getLogger(__name__)
+from common.http_requests import Inline, Requests
+from common.settings import Settings, load
+from common.telemetry import configure_logging
 
 #: Open connections of a process; a further one waits until another is closed. Each costs some
 #: kilobytes.
@@ -50,7 +43,7 @@ _FILES = 500
 #: close them first: a request never meets a connection that ends at that moment.
 IDLE = 75
 
-#: Bytes of a request's head.
+#: Bytes of a request's head, about.
 _HEAD_LIMIT = 32 * 1024
 
 #: Seconds for which a process that is told to end goes on with what is under way.
@@ -63,16 +56,6 @@ _LINGER = 2.0
 #: Of Linux's <sys/prctl.h>: the signal that a process gets when its parent ends.
 _PR_SET_PDEATHSIG = 1
 
-_REASONS = MappingProxyType(
-    {
-        HTTPStatus.BAD_REQUEST: "The body is not complete.",
-        HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time.",
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large.",
-    }
-)
-
-_LENGTH, _CHUNKED = "CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"
-
 #: Its type is not told right.
 _WORKER: Any = RSGIWorker
 
@@ -83,6 +66,7 @@ _WORKER: Any = RSGIWorker
 @click.argument("module")
 def main(bind: str, threads: int, module: str) -> None:
     """Serve what a module's `create_app` returns, in one process, until a signal ends it."""
+    configure_logging(load(Settings).log_level)
     # Before the fork: the process has it all when it starts.
     import_module(module)
     serve(module, bind=bind, processes=1, threads=threads)
@@ -128,124 +112,6 @@ def _app(parent: int, module: str) -> Flask:
     return app
 
 
-class _Inline:
-    """Takes the place of an event loop: it calls back at once, in the calling thread."""
-
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> None:
-        del context
-        callback(*args)
-
-    call_soon_threadsafe = call_soon
-
-
-class _Requests(CallbackScheduler):
-    """Hands each request that has arrived to the app, in the thread that granian starts it in."""
-
-    def __init__(self, _loop: _Inline, app: Flask, *_: None) -> None:
-        super().__init__()
-        self._app = app
-        self._limit: int = app.config["MAX_CONTENT_LENGTH"]
-        self._bodies = Bodies()
-        self.ends = False
-        self._schedule_fn = self._begin
-
-    def watch(self) -> None:
-        self._bodies.watch()
-
-    def _begin(self, watcher: Any) -> None:
-        scope, protocol = watcher.scope, watcher.proto
-        environ = _environ(scope)
-        answer = partial(self._answer, protocol, environ)
-        length = _length(environ)
-        if length == 0 or not self._is_wanted(environ, length):
-            answer(b"")
-        else:
-            self._bodies.receive(protocol, length=length, limit=self._limit, done=answer)
-
-    def _is_wanted(self, environ: http_edge.Variables, length: int | None) -> bool:
-        if http_edge.REFUSAL in environ or (length or 0) > self._limit:
-            return False
-        return http_edge.admits(self._app, environ)
-
-    def _answer(
-        self, protocol: Any, environ: http_edge.Variables, body: bytes | HTTPStatus
-    ) -> None:
-        if isinstance(body, HTTPStatus):
-            http_edge.refuse(environ, body, _REASONS[body], "body")
-            body = b""
-        environ["wsgi.input"] = io.BytesIO(body)
-        response = _Response()
-        try:
-            chunks = self._app(environ, response)
-            content = b"".join((*response.written, *chunks))
-            if hasattr(chunks, "close"):
-                chunks.close()
-        except Exception:
-            log.exception("an app failed")
-            protocol.response_bytes(500, [], b"")
-            return
-        if self.ends or http_edge.REFUSAL in environ:
-            response.headers.append(("Connection", "close"))
-        protocol.response_bytes(response.status, response.headers, content)
-
-
-class _Response:
-    """WSGI's `start_response`, which keeps what it is called with."""
-
-    __slots__ = ("headers", "status", "written")
-
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-
-    def __call__(
-        self, status: str, headers: list[tuple[str, str]], _error: Any = None, /
-    ) -> Callable[[bytes], object]:
-        self.status = int(status[:3])
-        self.headers = list(headers)
-        return self.written.append
-
-
-def _environ(scope: Any) -> http_edge.Variables:
-    headers = scope.headers
-    environ = http_edge.variables(headers.items())
-    if _CHUNKED in environ and _LENGTH in environ:
-        http_edge.refuse(environ, HTTPStatus.BAD_REQUEST, "The length of the body is ambiguous.")
-    if "HTTP_HOST" not in environ and scope.http_version != "1":
-        http_edge.refuse(environ, HTTPStatus.BAD_REQUEST, "A header is missing.", "Host")
-    server, client = scope.server.rpartition(":"), scope.client.rpartition(":")
-    environ |= {
-        "REQUEST_METHOD": scope.method,
-        "SCRIPT_NAME": "",
-        # As WSGI has it: bytes, each as a character.
-        "PATH_INFO": scope.path.encode().decode("latin-1"),
-        "QUERY_STRING": scope.query_string,
-        "SERVER_NAME": server[0],
-        "SERVER_PORT": server[2],
-        "SERVER_PROTOCOL": "HTTP/1.0" if scope.http_version == "1" else "HTTP/1.1",
-        "REMOTE_ADDR": client[0].strip("[]"),
-        "wsgi.errors": sys.stderr,
-        "wsgi.input_terminated": True,
-        "wsgi.multiprocess": False,
-        "wsgi.multithread": True,
-        "wsgi.run_once": False,
-        "wsgi.url_scheme": scope.scheme,
-        "wsgi.version": (1, 0),
-    }
-    # Shown with an empty value: a header whose value is not ASCII is there, and is wrong.
-    for name in set(headers.keys()).difference(name for name, _ in headers.items()):
-        environ |= http_edge.variables([(name, "")])
-    return environ
-
-
-def _length(environ: http_edge.Variables) -> int | None:
-    """Return how many bytes the body has; None for one in chunks."""
-    if _CHUNKED in environ:
-        return None
-    length = environ.get(_LENGTH, "0")
-    # The server has compared several lengths: they are equal.
-    return int(length.partition(",")[0])
-
-
 @WorkerProcess.wrap_target  # type: ignore[untyped-decorator]
 def _work(
     worker_id: int,
@@ -289,8 +155,8 @@ def _work(
         *ssl_context,
         metrics,
     )
-    loop = _Inline()
-    requests = _Requests(loop, app, None, None, None)
+    loop = Inline()
+    requests = Requests(loop, app, None, None, None)
     requests.watch()
     ended = Event()
     stopping = _stopping(requests)
@@ -301,7 +167,7 @@ def _work(
     ended.wait()
 
 
-def _stopping(requests: _Requests) -> WorkerSignal:
+def _stopping(requests: Requests) -> WorkerSignal:
     """Return what a signal sets, after a moment in which clients are told."""
     stopping = WorkerSignal()
 

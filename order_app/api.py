@@ -52,7 +52,11 @@ _PLACED = {
 @orders.post(
     "",
     responses=responses(
-        {201: _PLACED}, _S.BAD_REQUEST, _S.REQUEST_ENTITY_TOO_LARGE, _S.UNSUPPORTED_MEDIA_TYPE
+        {201: _PLACED},
+        _S.BAD_REQUEST,
+        _S.REQUEST_TIMEOUT,
+        _S.REQUEST_ENTITY_TOO_LARGE,
+        _S.UNSUPPORTED_MEDIA_TYPE,
     ),
 )
 @validated

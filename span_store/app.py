@@ -1,4 +1,4 @@
-"""Process: takes spans over OTLP/HTTP, `gunicorn 'span_store.app:create_app()'`.
+"""Process: takes spans over OTLP/HTTP, `python -m common.http_server span_store.app`.
 
 It asks nobody who they are: bind it to 127.0.0.1 only.
 """
@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from common import db
+from common import db, http_edge
 from common.db import Sessions, transaction
 from common.settings import load
 from common.telemetry import configure_logging
@@ -28,7 +28,7 @@ PROTOBUF = "application/x-protobuf"
 #: Seconds between two deletions of old spans.
 FORGET_INTERVAL = 60.0
 
-#: Connections, one for each thread of gunicorn's.
+#: Connections, one for each thread of the server's.
 _POOL_SIZE = 4
 
 
@@ -39,6 +39,7 @@ def create_app(settings: SpanStoreSettings | None = None) -> Flask:
     sessions = db.sessions(db.engine(settings, pool_size=_POOL_SIZE))
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = otlp.SIZE_LIMIT
+    http_edge.install(app)
     _serve(app, sessions, _Retention(timedelta(seconds=settings.span_retention)))
     return app
 

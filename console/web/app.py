@@ -1,12 +1,14 @@
-"""Process: the operators' web page, `gunicorn 'console.web.app:create_app()'`."""
+"""Process: the operators' web page, `python -m common.http_server console.web.app`."""
 
 import logging
+from functools import partial
 
 from flask import Flask, Response, redirect, render_template, url_for
 from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
+from common import http_edge
 from common.errors import OrderSystemError
 from common.settings import load
 from common.telemetry import configure_logging
@@ -43,6 +45,7 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     app.jinja_env.globals["release"] = settings.release
     # In this order: nobody learns anything before the login.
     login.install(app, settings)
+    http_edge.install(app, admits=partial(login.admits, settings))
     forgery.install(app, settings)
     secure_headers.install(app)
     readable.install(app)

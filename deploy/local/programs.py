@@ -61,8 +61,7 @@ PROGRAMS = (
     Program(
         "spans",
         "trace",
-        "gunicorn --bind 127.0.0.1:$SPANS_PORT --workers 1 --threads 4 --worker-class gthread"
-        " --no-control-socket span_store.app:create_app()",
+        "python -m common.http_server --bind 127.0.0.1:$SPANS_PORT --threads 4 span_store.app",
         Health.READY,
         "spans_port",
         needs_broker=False,
@@ -109,8 +108,7 @@ PROGRAMS = (
     Program(
         "console",
         "console",
-        "gunicorn --bind 127.0.0.1:$CONSOLE_PORT --workers 1 --threads 8 --worker-class gthread"
-        " --no-control-socket console.web.app:create_app()",
+        "python -m common.http_server --bind 127.0.0.1:$CONSOLE_PORT --threads 8 console.web.app",
         Health.READY,
         "console_port",
     ),
