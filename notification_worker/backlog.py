@@ -102,14 +102,15 @@ class Backlog:
         self._claiming = Lock()
         self._again = False
 
-    def claim(self, mark: Mark | None = None) -> Claimed | None:
+    def claim(self, mark: Mark | None = None, *, probing: bool = False) -> Claimed | None:
         """Record what became of a claimed mail, and claim another that is due; None if none is.
 
-        By turns it prefers those that were never tried, and those that are due again.
+        By turns it prefers those that were never tried, and those that are due again. A probe of a
+        server that fails is one that was never tried: the others may be what it fails with.
         """
         # One at a time: else one thread could claim what the answer to another has yet to bring.
         with self._claiming:
-            look = self._look(mark)
+            look = self._look(mark, probing=probing)
             if mark:
                 del self._claimed[mark.id]
             if look.mail and not look.mail.put_off:
@@ -153,9 +154,9 @@ class Backlog:
             self._asleep.release()
         return True
 
-    def _look(self, mark: Mark | None) -> Look:
+    def _look(self, mark: Mark | None, *, probing: bool) -> Look:
         self._position.rewind_if_due()
-        self._again = not self._again
+        self._again = not (self._again or probing)
         values = (*self._position.values, list(self._claimed), self._owner, SHORTLY)
         marked = mark.values(self._owner) if mark else ()
         with self._connection() as connection:
