@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from common.db import Sessions
 from common.doorbell import Doorbell
 from notification_worker import claims
-from notification_worker.claims import LEASE, SHORTLY, Claimed, Look, Mark
+from notification_worker.claims import FRESH, LEASE, SHORTLY, Claimed, Look, Mark
 from notification_worker.models import Notification
 
 #: Mails before the last one that was found, and the time before it: transactions do not commit in
@@ -34,10 +34,10 @@ RENEWAL = LEASE / 4
 _EPOCH = "epoch"
 
 #: Seconds until the first mail is due, from a place on; what is being sent is not due.
-LOOK = """
+LOOK = f"""
 SELECT least((
     SELECT 0.0 FROM notifications
-    WHERE status = 'PENDING' AND next_attempt_at = 'epoch' AND id > %s
+    WHERE status = 'PENDING' AND {FRESH.format("%s")}
         AND (claimed_until IS NULL OR claimed_until <= now())
     ORDER BY next_attempt_at, id LIMIT 1
 ), (
@@ -46,7 +46,7 @@ SELECT least((
         AND (claimed_until IS NULL OR claimed_until <= now())
     ORDER BY next_attempt_at, id LIMIT 1
 ))
-"""
+"""  # noqa: S608, constants of these modules
 
 
 class Position:
