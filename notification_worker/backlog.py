@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from common.db import Sessions
 from common.doorbell import Doorbell
 from notification_worker import claims
-from notification_worker.claims import LEASE, SHORTLY, Claimed, Look, Mark
+from notification_worker.claims import FRESH, LEASE, SHORTLY, Claimed, Look, Mark
 from notification_worker.models import Notification
 
 #: Mails before the last one that was found, and the time before it: transactions do not commit in
@@ -34,10 +34,10 @@ RENEWAL = LEASE / 4
 _EPOCH = "epoch"
 
 #: Seconds until the first mail is due, from a place on; what is being sent is not due.
-LOOK = """
+LOOK = f"""
 SELECT least((
     SELECT 0.0 FROM notifications
-    WHERE status = 'PENDING' AND next_attempt_at = 'epoch' AND id > %s
+    WHERE status = 'PENDING' AND {FRESH.format("%s")}
         AND (claimed_until IS NULL OR claimed_until <= now())
     ORDER BY next_attempt_at, id LIMIT 1
 ), (
@@ -46,7 +46,7 @@ SELECT least((
         AND (claimed_until IS NULL OR claimed_until <= now())
     ORDER BY next_attempt_at, id LIMIT 1
 ))
-"""
+"""  # noqa: S608, constants of these modules
 
 
 class Position:
@@ -102,14 +102,15 @@ class Backlog:
         self._claiming = Lock()
         self._again = False
 
-    def claim(self, mark: Mark | None = None) -> Claimed | None:
+    def claim(self, mark: Mark | None = None, *, probing: bool = False) -> Claimed | None:
         """Record what became of a claimed mail, and claim another that is due; None if none is.
 
-        By turns it prefers those that were never tried, and those that are due again.
+        By turns it prefers those that were never tried, and those that are due again. A probe of a
+        server that fails is one that was never tried: the others may be what it fails with.
         """
         # One at a time: else one thread could claim what the answer to another has yet to bring.
         with self._claiming:
-            look = self._look(mark)
+            look = self._look(mark, probing=probing)
             if mark:
                 del self._claimed[mark.id]
             if look.mail and not look.mail.put_off:
@@ -153,9 +154,9 @@ class Backlog:
             self._asleep.release()
         return True
 
-    def _look(self, mark: Mark | None) -> Look:
+    def _look(self, mark: Mark | None, *, probing: bool) -> Look:
         self._position.rewind_if_due()
-        self._again = not self._again
+        self._again = not (self._again or probing)
         values = (*self._position.values, list(self._claimed), self._owner, SHORTLY)
         marked = mark.values(self._owner) if mark else ()
         with self._connection() as connection:

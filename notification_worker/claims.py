@@ -32,10 +32,13 @@ _FREE = """(claimed_until IS NULL OR claimed_until <= now() OR claimed_by = $4)
         AND id <> ALL ($3)"""
 
 # A mail that was never tried is due by its place in the table, not by a clock: after a failover, or
-# a step, the clock may be behind the one that recorded it.
+# a step, the clock may be behind the one that recorded it. That place is given as a range of the
+# index: by an equality, the planner takes the primary key, and reads what was sent as well.
+#: The condition of the mails never tried, from an id on.
+FRESH = "(next_attempt_at, id) > ('epoch', {}) AND next_attempt_at <= 'epoch'"
 _FRESH = f"""(
     SELECT id FROM notifications
-    WHERE status = 'PENDING' AND next_attempt_at = 'epoch' AND id > $1 AND {_FREE}
+    WHERE status = 'PENDING' AND {FRESH.format("$1")} AND {_FREE}
     ORDER BY next_attempt_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
 )"""  # noqa: S608, constants of this module
 _AGAIN = f"""(
@@ -69,6 +72,7 @@ WITH claimed AS (
                 AND earlier.unsure = 0
         ) AS earlier
         FROM notifications WHERE id = coalesce({{}}, {{}})
+        OFFSET 0  -- else it is read once for each column that is made of it
     ) AS choice
     WHERE mail.id = chosen
     RETURNING id, order_id, kind, recipient, context, attempts, unsure, traceparent, created_at,

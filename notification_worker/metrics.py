@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from common.metrics import gauge
 from notification_worker.backlog import Position
+from notification_worker.claims import FRESH
 from notification_worker.outage import Outage
 
 #: Rows that a scrape counts. Beyond it, how many they are exactly changes nothing for anybody.
@@ -21,10 +22,10 @@ for _outcome in ("sent", "deferred", "unsure", "given_up"):
 
 # From the position of the mailer on, as its claims, and for the same reason. Of those never tried
 # the first is the oldest; the others are few, or are counted up to the limit.
-_WAITING = text("""
+_WAITING = text(f"""
 WITH fresh AS (
     SELECT created_at, claimed_until FROM notifications
-    WHERE status = 'PENDING' AND next_attempt_at = 'epoch' AND id > :fresh
+    WHERE status = 'PENDING' AND {FRESH.format(":fresh")}
     ORDER BY next_attempt_at, id LIMIT :limit
 ), again AS (
     SELECT created_at, claimed_until, next_attempt_at FROM notifications
@@ -40,7 +41,7 @@ SELECT least(count(*), :limit),
         WHERE claimed_until IS NULL OR claimed_until <= now()
     ))), 0)::float
 FROM waiting
-""")
+""")  # noqa: S608, constants of these modules
 
 _FAILED = text("""
 SELECT count(*) FROM (

@@ -115,12 +115,13 @@ class Sender:
         return None
 
     def _send_due(self, left: Left) -> bool:
-        first = mail = self._backlog.claim()
+        probing = self._outcomes.evidence.unavailable
+        first = mail = self._backlog.claim(probing=probing)
         while mail:
             self._mark = None if mail.put_off else self._deal_with(mail)
-            if left() <= 0:
+            if left() <= 0 or not self._transport.is_ready():
                 break
-            mail = self._backlog.claim(self._mark)
+            mail = self._backlog.claim(self._mark, probing=self._outcomes.evidence.unavailable)
             self._recorded()
         if self._mark:
             self._record(self._mark)

@@ -11,8 +11,9 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from common.db import Sessions
 from common.errors import Permanent, Transient
+from notification_worker.failures import SenderRefused, Unreachable
 from notification_worker.letter import Letter
-from notification_worker.smtp import Transport, Unreachable
+from notification_worker.smtp import Transport
 from tests.support.mailing import (
     deliver_all,
     delivery,
@@ -64,8 +65,8 @@ with_and_without_pipelining = pytest.mark.parametrize("pipelining", [True, False
         (_RefusingRecipient("450 mailbox busy"), Transient),
         (_RefusingRecipient("421 going down"), Unreachable),
         (_RefusingSender("552 too big"), Permanent),
-        (_RefusingSender("550 who are you"), Unreachable),
-        (_RefusingSender("451 try later"), Transient),
+        (_RefusingSender("550 who are you"), SenderRefused),
+        (_RefusingSender("451 try later"), SenderRefused),
         (_Refusing("554 spam"), Permanent),
         (_Refusing("421 going down"), Unreachable),
     ],
@@ -241,13 +242,6 @@ def test_a_server_that_wants_content_for_nobody_gets_none_and_the_next_mail_leav
         transport.send(a_letter())
         assert server.contents[0] == b".\r\n"
         assert server.contents[1].endswith(b"Hello\r\n.\r\n")
-
-
-def test_without_the_encryption_that_is_asked_for_nothing_is_sent() -> None:
-    with listening(_Refusing("250 ok")) as port:
-        transport = Transport(settings(port, smtp_starttls=True))
-        with pytest.raises(Unreachable, match="STARTTLS"):
-            transport.open()
 
 
 @contextmanager

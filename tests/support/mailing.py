@@ -96,7 +96,8 @@ def statuses(sessions: Sessions) -> list[str]:
 def make_due(sessions: Sessions) -> None:
     """Let each mail be tried at once."""
     with transaction(sessions) as session:
-        session.execute(update(Notification).values(next_attempt_at=func.now()))
+        later = Notification.next_attempt_at > func.now()
+        session.execute(update(Notification).where(later).values(next_attempt_at=func.now()))
 
 
 def expire_claims(sessions: Sessions) -> None:

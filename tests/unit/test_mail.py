@@ -303,8 +303,15 @@ def settings(**changes: Any) -> MailerSettings:
         ({"operator_email": "a@shop.example\r\nBcc: x@y.z"}, "operator_email"),
         ({"smtp_username": "shop", "smtp_starttls": True}, "smtp_password"),
         ({"smtp_password": "secret"}, "smtp_password"),
-        ({"smtp_username": "shop", "smtp_password": "secret"}, "smtp_starttls"),
-        ({"smtp_timeout": 60}, "smtp_timeout"),
+        ({"smtp_username": "shop", "smtp_password": "secret"}, "smtp_tls"),
+        ({"smtp_starttls": True, "smtp_tls": "none"}, "smtp_tls"),
+        ({"smtp_tls": "sometimes"}, "smtp_tls"),
+        ({"smtp_port": 465}, "smtp_tls"),
+        ({"smtp_port": 465, "smtp_tls": "starttls"}, "smtp_tls"),
+        ({"smtp_ca_file": certifi.where()}, "smtp_ca_file"),
+        ({"smtp_tls": "implicit", "smtp_ca_file": "/nowhere/ca.crt"}, "smtp_ca_file"),
+        ({"smtp_accept_timeout": 0}, "smtp_accept_timeout"),
+        ({"smtp_connections": 0}, "smtp_connections"),
     ],
 )
 def test_a_wrong_setting_is_named(changes: dict[str, Any], setting: str) -> None:
