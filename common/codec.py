@@ -99,7 +99,7 @@ def decode(envelope: dict[str, Any]) -> Event:
         raise InvalidEvent(f"specversion is {envelope.get('specversion')!r}, not '1.0'")
     try:
         event = Event(**msgspec.structs.asdict(msgspec.convert(envelope, shape)))
-        # A database stores a time that is in year 0 or 10000 of UTC, and Python cannot read it back.
+        # In year 0 or 10000 of UTC a database could store it, and Python not read it back.
         event.time.astimezone(UTC)
     except msgspec.ValidationError as error:
         raise InvalidEvent(str(error)) from None

@@ -38,13 +38,7 @@ HOSTILE = {
 
 
 def publish(broker: Vhost, *sent: bytes) -> None:
-    with wire_publisher(
-        broker.amqp_port,
-        ca_file=broker.ca_file,
-        user=broker.admin_user,
-        password=broker.admin_password,
-        vhost=broker.name,
-    ) as publisher:
+    with wire_publisher(broker) as publisher:
         for each in sent:
             publisher.publish(EVENTS.name, KEY, each, b"{}")
         publisher.settle()
