@@ -6,6 +6,8 @@ from typing import Any
 
 from amqp import Message
 
+from common.untrusted import BODY_LIMIT
+
 #: Bytes of properties beyond which a copy is not made: they would not fit into one AMQP frame.
 PROPERTIES_LIMIT = 64 * 1024
 
@@ -16,14 +18,16 @@ def copy_of(
     """Return a persistent message with this body, these headers, and other properties changed.
 
     A property that is changed to None is left out. None if the message cannot be written to the
-    wire, or its properties are larger than `PROPERTIES_LIMIT`.
+    wire, its properties are larger than `PROPERTIES_LIMIT`, or its body is larger than
+    `BODY_LIMIT`: the broker would close the channel.
     """
     # The broker refuses a `user_id` other than the publisher's.
     kept = {name: value for name, value in properties.items() if name != "user_id"}
     kept |= {"delivery_mode": 2, **changes, "application_headers": dict(headers)}
     copy = Message(body, **kept)
     with suppress(Exception):
-        if len(copy._serialize_properties()) <= PROPERTIES_LIMIT:
+        written = copy._serialize_properties()
+        if len(written) <= PROPERTIES_LIMIT and len(body) <= BODY_LIMIT:
             return copy
     return None
 

@@ -7,7 +7,8 @@ import msgspec
 #: Characters of an id or a name: as many as AMQP's short strings have bytes.
 TEXT_LIMIT = 255
 
-#: Bytes of a body that are parsed. No service accepts a larger one.
+#: Bytes of a body. No service accepts a larger one, and the broker is configured to refuse it. The
+#: largest event of this system has about 30 kB.
 BODY_LIMIT = 256 * 1024
 
 

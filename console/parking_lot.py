@@ -23,6 +23,10 @@ from console.settings import BrokerAdminSettings
 #: Messages that one consumer holds. A connection has 2,047 channels, of one consumer each.
 HOLD_LIMIT = 2_000
 
+#: Messages that are settled before their queue must have done so. A channel of RabbitMQ keeps what
+#: is beyond 32 commands to a quorum queue for itself, and forgets it when it is closed.
+_SETTLED_TOGETHER = 16
+
 #: Seconds to wait for the next message: when it does not come, somebody else has taken it.
 _DELIVERY_TIMEOUT = 3
 
@@ -87,6 +91,7 @@ class ParkingLot:
     def close(self) -> None:
         """Give back what was passed over, in its order."""
         for holder in self._holders.values():
+            holder.settled()
             holder.cancel()
         for channel in self._holders:
             channel.close()
@@ -101,8 +106,10 @@ class _Holder:
 
     def __init__(self, channel: Channel, queue: str, count: int) -> None:
         self.channel = channel
+        self._queue = queue
         self._limit = min(count, HOLD_LIMIT)
         self._held = 0
+        self._unsure = 0
         self._arrived: deque[Message] = deque()
         self._tag: str | None = ""
         channel.basic_qos(prefetch_size=0, prefetch_count=self._limit, a_global=False)
@@ -110,7 +117,7 @@ class _Holder:
 
     def next(self) -> Message | None:
         """Return the next message; None if it holds as many as it can, or none comes."""
-        if self._held == self._limit:
+        if self._held >= self._limit:
             return None
         with suppress(TimeoutError):
             while not self._arrived:
@@ -124,6 +131,16 @@ class _Holder:
         """Take a message out of the queue."""
         self.channel.basic_ack(message.delivery_tag)
         self._held -= 1
+        self._unsure += 1
+        if self._unsure == _SETTLED_TOGETHER:
+            self.settled()
+
+    def settled(self) -> None:
+        """Wait until the queue has settled all that was settled."""
+        # The queue answers a get after what came before it. What it gives is the next message.
+        if self._unsure and (message := self.channel.basic_get(self._queue)):
+            self._arrived.append(message)
+        self._unsure = 0
 
     def cancel(self) -> None:
         """Take no more messages; those that are held stay so."""

@@ -42,6 +42,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="messages of the test that mixes good, bad and broken ones; 20000 is the long run",
     )
     parser.addoption(
+        "--hostile",
+        type=int,
+        default=2_000,
+        help="messages of the test that sends hostile ones; 1000000 is the long run",
+    )
+    parser.addoption(
+        "--hostile-seed", type=int, default=1, help="what the hostile messages are made from"
+    )
+    parser.addoption(
         "--leak-orders",
         type=int,
         default=1_000,

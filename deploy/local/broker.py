@@ -4,6 +4,7 @@ import secrets
 from hashlib import sha256
 from pathlib import Path
 
+from common.untrusted import BODY_LIMIT
 from deploy.local import REPOSITORY, certificates, credentials
 from deploy.local.account import Account, unprivileged
 from deploy.local.health import answers, runs
@@ -61,6 +62,7 @@ def configuration(
         address=address,
         ca_file=ca_file,
         server_file=server_file,
+        body_limit=BODY_LIMIT,
     )
 
 

@@ -8,6 +8,7 @@ from common import codec
 from common.events import Event, Line, OrderCreated
 from common.failure import Failure
 from common.kombu_topology import EVENTS
+from common.untrusted import BODY_LIMIT
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
@@ -74,8 +75,8 @@ def _malformed() -> list[dict[str, Any]]:
         json.dumps([[], {}, EMBED]).encode(),
         json.dumps([[], {"event": _event()}, EMBED | {"callbacks": [{"task": "x"}]}]).encode(),
         json.dumps([[], {"event": _event()}, EMBED | {"more": 1}]).encode(),
-        b"x" * 10_000_000,
-        _body(_event() | {"padding": "x" * 10_000_000}),
+        b"x" * BODY_LIMIT,
+        _body(_event() | {"type": "x" * (BODY_LIMIT - 2_000)}),
     ]
     headers = [
         {},

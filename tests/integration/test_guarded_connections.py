@@ -8,6 +8,7 @@ from kombu.message import Message
 from common import guarded_frames
 from common.kombu_topology import EVENTS
 from common.stream import Stream
+from common.untrusted import BODY_LIMIT
 from console.broker_connection import connected
 from console.settings import BrokerAdminSettings
 from tests.support.vhosts import Vhost
@@ -19,7 +20,7 @@ from tests.support.wire.frames import (
     table,
     timestamp,
 )
-from tests.support.wire.publisher import wire_publisher
+from tests.support.wire.publisher import Refused, wire_publisher
 
 TASK = (b"task", long_string(b"order.created"))
 KEY = "order.created"
@@ -38,13 +39,7 @@ HOSTILE = {
 
 
 def publish(broker: Vhost, *sent: bytes) -> None:
-    with wire_publisher(
-        broker.amqp_port,
-        ca_file=broker.ca_file,
-        user=broker.admin_user,
-        password=broker.admin_password,
-        vhost=broker.name,
-    ) as publisher:
+    with wire_publisher(broker) as publisher:
         for each in sent:
             publisher.publish(EVENTS.name, KEY, each, b"{}")
         publisher.settle()
@@ -93,3 +88,13 @@ def test_stream_is_read_past_hostile_messages(broker: Vhost) -> None:
     assert [bool(entry.message.errors) for entry in entries[:3]] == [True] * 3
     assert not entries[-1].message.errors
     assert [entry.offset for entry in entries] == sorted({entry.offset for entry in entries})
+
+
+def test_broker_refuses_a_body_that_no_service_accepts(broker: Vhost) -> None:
+    with wire_publisher(broker) as publisher:
+        publisher.publish(EVENTS.name, KEY, properties(), b" " * BODY_LIMIT)
+        publisher.settle()
+        publisher.publish(EVENTS.name, KEY, properties(), b" " * (BODY_LIMIT + 1))
+        with pytest.raises(Refused, match="PRECONDITION_FAILED - message size"):
+            publisher.settle()
+    assert broker.depth("inventory.queue") == 1

@@ -4,9 +4,9 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from struct import pack, unpack_from
 
+from tests.support.vhosts import Vhost
 from tests.support.wire.frames import (
     HEARTBEAT,
     METHOD,
@@ -108,17 +108,15 @@ class WirePublisher:
 
 
 @contextmanager
-def wire_publisher(
-    port: int, *, ca_file: Path, user: str, password: str, vhost: str
-) -> Iterator[WirePublisher]:
-    """Connect to the broker of this machine for as long as the block lasts."""
-    context = ssl.create_default_context(cafile=str(ca_file))
+def wire_publisher(vhost: Vhost) -> Iterator[WirePublisher]:
+    """Connect to a vhost, as its administrator, for as long as the block lasts."""
+    context = ssl.create_default_context(cafile=str(vhost.ca_file))
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT) as plain,
+        socket.create_connection(("127.0.0.1", vhost.amqp_port), timeout=_TIMEOUT) as plain,
         context.wrap_socket(plain, server_hostname="127.0.0.1") as sock,
     ):
         publisher = WirePublisher(sock)
-        publisher.open(user, password, vhost)
+        publisher.open(vhost.admin_user, vhost.admin_password, vhost.name)
         yield publisher
 
 
