@@ -33,7 +33,7 @@ def on_order_created(session: Session, event: Event) -> None:
             raise Permanent("there is no shelf")
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-    handlers.on_order_created(session, event)
+    handlers.on_order(session, event)
 
 
 def _note(event: Event) -> int:
