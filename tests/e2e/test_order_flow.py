@@ -102,6 +102,40 @@ def test_an_order_that_nobody_decides_is_cancelled_at_its_deadline(stack: Stack)
     assert stack.order(order_id)["reason"] == "deadline"
 
 
+def test_a_shipped_order_leaves_the_stock_and_cannot_be_cancelled(stack: Stack) -> None:
+    # Given a confirmed order
+    stack.start()
+    stack.stock(TEA=10)
+    order_id = stack.place(("TEA", 3))
+    assert stack.decided(order_id) == ("CONFIRMED", None)
+
+    # When its goods leave, which is told twice, and then the customer cancels it
+    first, second = stack.ship(order_id), stack.ship(order_id)
+    late = stack.cancel(order_id)
+
+    # Then they have left once, and the customer hears of it
+    assert (first.status_code, second.status_code, late.status_code) == (200, 200, 409)
+    assert first.json() == second.json()
+
+    def left() -> None:
+        query = "SELECT on_hand || ' ' || reserved FROM stock WHERE sku = 'TEA'"
+        assert stack.execute("inventory", query) == ["7 0"]
+
+    eventually(left)
+    eventually(lambda: _assert_mails(stack, 3))
+    assert stack.mails()[-1] == f"Your order {order_id} is on its way"
+
+    # And each of its events has been answered, or at least kept
+    with stack.client as client:
+        events = client.get(f"/orders/{order_id}/timeline").json()["events"]
+    assert [event["type"] for event in events] == [
+        "order.created",
+        "stock.reserved",
+        "order.confirmed",
+        "order.shipped",
+    ]
+
+
 def deliveries(stack: Stack, worker: str, event_type: str, order_id: str | None = None) -> int:
     """How often a worker was given an event of a type, of one order or of any."""
     lines = [json.loads(line) for line in stack.log(worker).splitlines() if line.startswith("{")]

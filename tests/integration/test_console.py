@@ -19,11 +19,12 @@ from common.cause import Cause, Verdict
 from common.failure import Failure
 from common.kombu_topology import ANALYTICS, CONSUMERS, ORDER
 from common.outbox import outbox
-from console.actions import stock
+from console.actions.stock_import import import_pieces
 from console.orderctl import main
 from console.service_database import transaction
 from console.settings import ConsoleSettings, DatabaseSettings, load_operator
 from console.web.app import create_app
+from inventory_worker.movements import Note
 from order_app.models import LineRow, OrderRow
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
@@ -573,7 +574,8 @@ def test_stock_is_a_table_and_says_when_it_is_empty(
     # given
     settings = installation()
     empty = get(page, "/stock").text
-    stock.set_on_hand(settings, {"TEA-1": 12_000, "POT-1": 0})
+    note = Note(reason="counted", reference="C-1", entered_by="tests")
+    import_pieces(settings, {"TEA-1": 12_000, "POT-1": 0}, note)
 
     # when
     full, some_of_it = get(page, "/stock").text, get(page, "/stock", sku="tea").text
@@ -584,6 +586,9 @@ def test_stock_is_a_table_and_says_when_it_is_empty(
     assert rows == [("POT-1", "0"), ("TEA-1", "12\N{NARROW NO-BREAK SPACE}000")]
     assert "POT-1" not in some_of_it
     assert "No SKU has" in get(page, "/stock", sku="kettle").text
+    one = get(page, "/stock", sku="TEA-1").text
+    assert "count 12\N{NARROW NO-BREAK SPACE}000" in one
+    assert "C-1" in one
 
 
 def test_what_was_sold_is_shown_for_the_hour_and_for_the_day(

@@ -353,6 +353,11 @@ class Stack:
         with self.client as client:
             return client.post(f"/orders/{order_id}/cancel")
 
+    def ship(self, order_id: str) -> httpx.Response:
+        """Tell the API that the order's goods have left."""
+        with self.client as client:
+            return client.post(f"/orders/{order_id}/ship")
+
     def stock(self, **on_hand: int) -> None:
         """Put so many of each SKU on the shelf."""
         note = Note(reason="counted", entered_by="tests")

@@ -37,8 +37,8 @@ app = make_worker(
     NOTIFICATION,
     {
         OrderCreated: on_order_created,
-        OrderConfirmed: handlers.on_order_confirmed,
-        OrderCancelled: handlers.on_order_cancelled,
+        OrderConfirmed: handlers.on_event,
+        OrderCancelled: handlers.on_event,
     },
     ServiceSettings,
     config="celeryconfig.notification",
