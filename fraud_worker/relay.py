@@ -1,22 +1,24 @@
 """Process: publishes the fraud check's outbox, and removes its old rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client.core import Metric
 from sqlalchemy.orm import Session
 
 from common.backlog import read_outbox
 from common.kombu_topology import FRAUD
+from common.loop import Loop
 from common.relay import Relay
 from common.retention import read_ages
-from common.ticker import Tick, make_ticker
+from common.ticker import make_ticker
 from fraud_worker.retention import KEPT, retention
 from fraud_worker.settings import RelaySettings
 
 
-def start(settings: RelaySettings) -> Tick:
-    """Return the drain, to be called at every tick with its deadline."""
-    return retention(settings).beside(Relay.from_settings(FRAUD, settings).drain)
+def start(settings: RelaySettings) -> Sequence[Loop]:
+    """Return the loops of the process."""
+    relay = Relay.from_settings(FRAUD, settings)
+    return Loop("drain", relay.drain), retention(settings).loop()
 
 
 def _read(session: Session) -> Iterator[Metric]:
