@@ -5,7 +5,7 @@ Whatever comes too late or twice changes nothing: the functions then return the 
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -42,27 +42,36 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What a customer wants, and what became of it.
+class Draft:
+    """What a customer wants, before it is stored.
 
-    `reason` is set exactly while the order is CANCELLED, `decided_at` from the moment it is no
-    longer PENDING. A PENDING order is cancelled at `deadline_at`.
+    It has no moments: they are those of the database that stores it.
     """
 
     id: UUID
     customer_email: str
     currency: str
     lines: tuple[Line, ...]
-    created_at: datetime
-    deadline_at: datetime
-    status: Status = Status.PENDING
-    reason: Reason | None = None
-    decided_at: datetime | None = None
 
     @property
     def total(self) -> int:
         """What all of it costs, in minor units of its currency."""
         return sum(line.quantity * line.unit_price for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order(Draft):
+    """What a customer wants, and what became of it.
+
+    `reason` is set exactly while the order is CANCELLED, `decided_at` from the moment it is no
+    longer PENDING. A PENDING order is cancelled at `deadline_at`.
+    """
+
+    created_at: datetime
+    deadline_at: datetime
+    status: Status = Status.PENDING
+    reason: Reason | None = None
+    decided_at: datetime | None = None
 
 
 #: From which states each reason may cancel an order.
@@ -73,23 +82,15 @@ _CANCELS = {
 }
 
 
-def place(
-    order_id: UUID,
-    *,
-    customer_email: str,
-    currency: str,
-    lines: tuple[Line, ...],
-    now: datetime,
-    deadline: timedelta,
-) -> Order:
-    """Return a new order, PENDING for no longer than `deadline`."""
+def place(draft: Draft, *, created_at: datetime, deadline_at: datetime) -> Order:
+    """Return a new order, PENDING until `deadline_at` at the latest."""
     return Order(
-        id=order_id,
-        customer_email=customer_email,
-        currency=currency,
-        lines=lines,
-        created_at=now,
-        deadline_at=now + deadline,
+        id=draft.id,
+        customer_email=draft.customer_email,
+        currency=draft.currency,
+        lines=draft.lines,
+        created_at=created_at,
+        deadline_at=deadline_at,
     )
 
 
