@@ -33,9 +33,9 @@ def test_a_worker_whose_event_loop_hangs_no_longer_touches_its_health_file(stack
     eventually(lambda: _assert_fresh(stack, "inventory-worker"))
 
 
-def test_a_worker_without_the_broker_has_no_health_file(stack: Stack) -> None:
+def test_an_event_worker_without_the_broker_has_no_health_file(stack: Stack) -> None:
     # Given workers that are well
-    workers = ("inventory-worker", "order-relay")
+    workers = ("inventory-worker", "order-worker")
     stack.start(*workers)
 
     # When the broker is gone
