@@ -35,7 +35,7 @@ env: ## print the addresses and keys as `export` lines, for a shell to eval
 	@$(local) env
 
 test: ## run the tests, side by side; T="tests/unit -k outbox" for some, N=0 for one by one
-	@deploy/local/install.sh python broker database monitoring exporter asyncapi kubernetes
+	@deploy/local/install.sh python broker database monitoring exporter compiler asyncapi kubernetes
 	@.venv/bin/pytest -n $(or $(N),auto) --dist worksteal $(T)
 
 test-containers: ## run tests on a broker and a database in containers; needs Docker

@@ -1,6 +1,6 @@
 """Process: reads the stream into the projections, and removes the service's old rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 
 from prometheus_client.core import Metric
@@ -11,18 +11,20 @@ from analytics_worker.reading import Reader
 from analytics_worker.retention import KEPT, ReaderSettings, retention
 from common import db
 from common.kombu_topology import ANALYTICS
+from common.loop import Loop
 from common.retention import read_ages
-from common.ticker import Tick, make_ticker
+from common.ticker import make_ticker
 
 #: PostgreSQL's parameters for the reader's sessions. One that hangs, or whose machine has gone,
 #: must not keep the lock for ever.
 SESSION = MappingProxyType({**db.BY_KEY, "idle_session_timeout": "60s"})
 
 
-def start(settings: ReaderSettings) -> Tick:
-    """Return what each tick calls: it reads the stream until its deadline."""
+def start(settings: ReaderSettings) -> Sequence[Loop]:
+    """Return the loops of the process."""
     sessions = db.sessions(db.engine(settings, session=SESSION))
-    return retention(settings).beside(Reader.from_settings(sessions, settings).read)
+    reader = Reader.from_settings(sessions, settings)
+    return Loop("read", reader.read), retention(settings).loop()
 
 
 def _read(session: Session) -> Iterator[Metric]:

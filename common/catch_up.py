@@ -25,9 +25,9 @@ any observation.
 """
 
 import logging
+import time
 from datetime import datetime
 from itertools import cycle
-from threading import Event, Thread
 
 from kombu.connection import Connection
 from sqlalchemy.exc import DBAPIError
@@ -38,10 +38,10 @@ from common.copies import CopyRefused
 from common.db import Sessions, transaction
 from common.fill_limit import FillLimit
 from common.kombu_topology import Service
+from common.loop import Loop
 from common.overflow import Overflow
 from common.rereading import Rereading
 from common.settings import ServiceSettings, broker_url
-from common.ticker import Tick
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,10 @@ _ERRORS: tuple[type[Exception], ...] = (CopyRefused, *BROKER_ERRORS)
 
 #: Seconds between two polls of the marker while nothing is missing, or nothing can be done.
 PAUSE = 2.0
+
+#: Seconds that one step may take: it waits for confirms, for the stream and for the database, each
+#: within a limit of its own.
+LIMIT = 180.0
 
 
 class CatchUp:
@@ -60,7 +64,6 @@ class CatchUp:
         self._sessions = sessions
         self._broker = CatchUpBroker(service, connect)
         self._problem: str | None = None
-        self._thread: Thread | None = None
         self._limit = FillLimit()
 
     @classmethod
@@ -84,36 +87,19 @@ class CatchUp:
 
         return cls(service, db.sessions(db.engine(settings, session=db.BY_KEY)), connect)
 
-    def beside(self, tick: Tick) -> Tick:
-        """Return a tick that does the same, and keeps this running on a thread of its own."""
+    def loop(self) -> Loop:
+        """Return the loop that polls and copies; no event and no mail waits for it."""
+        return Loop("catch-up", self._turn, interval=PAUSE, limit=LIMIT)
 
-        def both(until: float) -> None:
-            if not (self._thread and self._thread.is_alive()):
-                # A daemon: what it has begun when the process ends is done again.
-                self._thread = Thread(
-                    target=self.run, args=(Event(),), name="catch-up", daemon=True
-                )
-                self._thread.start()
-            tick(until)
-
-        return both
-
-    def run(self, stop: Event) -> None:
-        """Poll and copy until `stop` is set. Errors are logged, and tried again."""
-        while not stop.is_set():
-            try:
-                busy = self.step()
-                self._note(None)
-            except DBAPIError as error:
-                busy = self._fail(f"database: {str(error.orig).strip()}")
-            except _ERRORS as error:
-                busy = self._fail(f"{type(error).__name__}: {error}")
-            except Exception:
-                log.exception("catch-up failed")
-                busy = self._fail("unexpected error")
-            if not busy:
-                stop.wait(PAUSE)
-        self.close()
+    def _turn(self, until: float) -> None:
+        try:
+            while self.step() and time.monotonic() < until:
+                pass
+            self._note(None)
+        except DBAPIError as error:
+            self._fail(f"database: {str(error.orig).strip()}")
+        except _ERRORS as error:
+            self._fail(f"{type(error).__name__}: {error}")
 
     def step(self) -> bool:
         """Poll the marker once, and copy a batch if events are missing.
@@ -206,10 +192,9 @@ class CatchUp:
             self._limit = FillLimit()
             log.info("catch-up finished", extra={"copied": state.copied})
 
-    def _fail(self, problem: str) -> bool:
+    def _fail(self, problem: str) -> None:
         self._note(problem)
         self.close()
-        return False
 
     def _note(self, problem: str | None) -> None:
         # One line when it fails and one when it goes on, not one for each attempt.

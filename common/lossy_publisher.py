@@ -5,8 +5,10 @@ import select
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any, NoReturn
 
 from amqp import Message
+from amqp.exceptions import MessageNacked
 from kombu.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -21,9 +23,24 @@ PATIENCE = 1.0
 class LossyPublisher:
     """Publishes over a connection of its own, opened at first use and anew after every error."""
 
-    def __init__(self, connect: Callable[[], Connection], *, name: str) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        *,
+        name: str,
+        what: str = "task events",
+        confirmed: bool = False,
+    ) -> None:
+        """`what` names the messages in logs. `confirmed`: a refusal counts as an error.
+
+        No confirm is waited for. But a channel whose first message comes while a queue's leader has
+        died is deaf to the next leader (RabbitMQ 3.10): it refuses all later messages to that
+        queue, until the dead node is back.
+        """
         self._connect = connect
         self._name = name
+        self._what = what
+        self._confirmed = confirmed
         self._connection: Connection | None = None
         self._next_attempt = 0.0
         #: How many nodes of a cluster to pass over at the next attempt.
@@ -44,7 +61,7 @@ class LossyPublisher:
             if not self._loses:
                 self._loses = True
                 reason = f"{type(error).__name__}: {error}"
-                log.warning("task events are lost", extra={"reason": reason})
+                log.warning("messages dropped", extra={"what": self._what, "reason": reason})
 
     def close(self) -> None:
         """Close the connection; a publish opens another, after a while."""
@@ -71,7 +88,10 @@ class LossyPublisher:
             self._passed_over += 1
             connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
             self._passed_over -= 1
+            # Known before the next round trip, so that an error there closes it.
             self._connection = connection
+            if self._confirmed:
+                self._confirm(connection.default_channel)
         return self._connection
 
     def _takes_more(self, connection: Connection) -> bool:
@@ -85,8 +105,17 @@ class LossyPublisher:
         takes_more = not self._blocked and bool(room.poll(0))
         if takes_more and self._loses:
             self._loses = False
-            log.info("task events leave again")
+            log.info("publishing resumed", extra={"what": self._what})
         return takes_more
+
+    def _confirm(self, channel: Any) -> None:
+        channel.confirm_select()
+        channel.events["basic_nack"].add(_refused)
 
     def _block(self, blocked: bool) -> None:
         self._blocked = blocked
+
+
+def _refused(*_: object) -> NoReturn:
+    # Raised where the broker's answers are read, before the next message.
+    raise MessageNacked("refused")

@@ -9,7 +9,6 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from threading import Thread
 from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -31,8 +30,8 @@ from common.backlog import age
 from common.db import Sessions, transaction
 from common.inbox import inbox
 from common.looks import Looks
+from common.loop import Loop
 from common.outbox import outbox
-from common.ticker import Tick
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +45,9 @@ PAUSE = 0.05
 #: some 400,000 rows in a minute, several times what a service writes.
 INTERVAL = 60.0
 LONGEST_PASS = 30.0
+
+#: Seconds after which a pass that has not ended, or passes that all failed, end the process.
+LIMIT = 3 * INTERVAL
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,20 +86,10 @@ class Retention:
         self._ages = {kept: timedelta(days=n) for kept, n in days.items()}
         for kept, oldest in self._ages.items():
             metrics.RETENTION.labels(kept.table.name).set(oldest.total_seconds())
-        self._next = 0.0
-        self._pass: Thread | None = None
 
-    def beside(self, tick: Tick) -> Tick:
-        """Return a tick that does the same, and now and then begins a pass on a thread of its own.
-
-        So neither an event nor a mail waits for it.
-        """
-
-        def both(until: float) -> None:
-            self._begin()
-            tick(until)
-
-        return both
+    def loop(self) -> Loop:
+        """Return the loop that makes the passes: neither an event nor a mail waits for them."""
+        return Loop("retention", self._pass, interval=INTERVAL, limit=LIMIT)
 
     def remove(self, until: float) -> Counter[str]:
         """Remove what is too old, until `time.monotonic()` is `until`; returns rows by table.
@@ -129,16 +121,8 @@ class Retention:
             log.info("old rows are removed", extra={"table": table, "rows": rows})
         return removed
 
-    def _begin(self) -> None:
-        now = time.monotonic()
-        if now < self._next or (self._pass and self._pass.is_alive()):
-            return
-        self._next = now + INTERVAL
-        # A daemon: a process that ends does not wait for it, and what it had begun rolls back.
-        self._pass = Thread(
-            target=self.remove, args=(now + LONGEST_PASS,), name="retention", daemon=True
-        )
-        self._pass.start()
+    def _pass(self, _until: float) -> None:
+        self.remove(time.monotonic() + LONGEST_PASS)
 
 
 def read_ages(session: Session, kept: Iterable[Kept]) -> Iterator[Metric]:

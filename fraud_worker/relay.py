@@ -1,6 +1,6 @@
 """Process: publishes the fraud check's outbox, removes its old rows, and catches up."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client.core import Metric
 from sqlalchemy.orm import Session
@@ -8,18 +8,20 @@ from sqlalchemy.orm import Session
 from common.backlog import read_outbox
 from common.catch_up import CatchUp
 from common.kombu_topology import FRAUD
+from common.loop import Loop
 from common.overflow import read_overflow
 from common.relay import Relay
 from common.retention import read_ages
-from common.ticker import Tick, make_ticker
+from common.ticker import make_ticker
 from fraud_worker.retention import KEPT, retention
 from fraud_worker.settings import RelaySettings
 
 
-def start(settings: RelaySettings) -> Tick:
-    """Return the drain, to be called at every tick with its deadline."""
-    drain = retention(settings).beside(Relay.from_settings(FRAUD, settings).drain)
-    return CatchUp.from_settings(FRAUD, settings).beside(drain)
+def start(settings: RelaySettings) -> Sequence[Loop]:
+    """Return the loops of the process."""
+    relay = Relay.from_settings(FRAUD, settings)
+    catch_up = CatchUp.from_settings(FRAUD, settings)
+    return Loop("drain", relay.drain), retention(settings).loop(), catch_up.loop()
 
 
 def _read(session: Session) -> Iterator[Metric]:

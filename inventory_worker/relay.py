@@ -1,21 +1,23 @@
 """Process: publishes the inventory's outbox, and removes its old rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client.core import Metric
 from sqlalchemy.orm import Session
 
 from common.backlog import read_outbox
 from common.kombu_topology import INVENTORY
+from common.loop import Loop
 from common.relay import Relay
 from common.retention import read_ages
-from common.ticker import Tick, make_ticker
+from common.ticker import make_ticker
 from inventory_worker.retention import KEPT, RelaySettings, retention
 
 
-def start(settings: RelaySettings) -> Tick:
-    """Return the drain, to be called at every tick with its deadline."""
-    return retention(settings).beside(Relay.from_settings(INVENTORY, settings).drain)
+def start(settings: RelaySettings) -> Sequence[Loop]:
+    """Return the loops of the process."""
+    relay = Relay.from_settings(INVENTORY, settings)
+    return Loop("drain", relay.drain), retention(settings).loop()
 
 
 def _read(session: Session) -> Iterator[Metric]:

@@ -2,7 +2,7 @@
 
 import atexit
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from celery import signals
@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 from common import db
 from common.catch_up import CatchUp
 from common.kombu_topology import NOTIFICATION
+from common.loop import Loop
 from common.overflow import read_overflow
 from common.retention import read_ages
-from common.ticker import Tick, make_ticker
+from common.ticker import make_ticker
 from notification_worker import address
 from notification_worker.backlog import Position
 from notification_worker.delivery import Delivery
@@ -28,12 +29,16 @@ from notification_worker.smtp import Transport
 #: none is in use while a mail is sent.
 _POOL_SIZE = 2
 
+#: Seconds that one step may take. Each command to a mail server has a limit of its own, of minutes
+#: (RFC 5321): a slow server is no reason to end the process, and so to repeat the mail.
+LONGEST_STEP = 900.0
+
 # The metrics are those of this process's one delivery.
 _position, _outage = Position(), Outage()
 
 
-def start(settings: MailerSettings) -> Tick:
-    """Return what each tick calls: it sends mails until its deadline."""
+def start(settings: MailerSettings) -> Sequence[Loop]:
+    """Return the loops of the process."""
     delivery = Delivery(
         db.sessions(db.engine(settings, pool_size=_POOL_SIZE, session=db.BY_KEY)),
         [Transport(settings) for _ in range(settings.smtp_connections)],
@@ -44,8 +49,9 @@ def start(settings: MailerSettings) -> Tick:
         outage=_outage,
     )
     atexit.register(delivery.close)
-    deliver = retention(settings).beside(delivery.deliver)
-    return CatchUp.from_settings(NOTIFICATION, settings).beside(deliver)
+    deliver = Loop("deliver", delivery.deliver, limit=LONGEST_STEP)
+    catch_up = CatchUp.from_settings(NOTIFICATION, settings)
+    return deliver, retention(settings).loop(), catch_up.loop()
 
 
 def _read(session: Session) -> Iterator[Metric]:

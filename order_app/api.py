@@ -12,7 +12,8 @@ from werkzeug.datastructures import Headers
 
 from order_app import access, client_address, intake_groups, service
 from order_app.domain import Order, Reason, Status
-from order_app.idempotency import Claim, KeyReused
+from order_app.idempotency import KeyReused
+from order_app.intake import Placing
 from order_app.models import db
 from order_app.outbox import Cause
 from order_app.problems import Refusal, responses
@@ -75,10 +76,10 @@ def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
         key=header.idempotency_key,
         created_as=settings.order_created_types[-1],
     )
-    order, headers = placing.order, {}
-    placed = intake_groups.of(current_app).place(placing)
-    if placing.claim and not placed:
-        order, headers = _placed_before(placing.claim), {"Idempotency-Replayed": "true"}
+    headers = {}
+    order = intake_groups.of(current_app).place(placing)
+    if order is None:
+        order, headers = _placed_before(placing), {"Idempotency-Replayed": "true"}
     g.order_id = order.id
     headers["Location"] = f"{request.root_path}{request.path}/{order.id}"
     return _json(OrderView.of(order), _S.CREATED, headers)
@@ -155,7 +156,9 @@ def get_timeline(path: OrderPath) -> Response:
     return _json(Timeline.of(path.order_id, entries))
 
 
-def _placed_before(claim: Claim) -> Order:
+def _placed_before(placing: Placing) -> Order:
+    claim = placing.claim
+    assert claim is not None  # noqa: S101  # an order without a key is always placed
     try:
         with db.session.begin():
             return service.placed_before(db.session(), claim)

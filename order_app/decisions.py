@@ -1,10 +1,10 @@
 """Orders as rows on the path that most of them take: many are locked, and confirmed, at once."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Row
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from common.statement import Statement
@@ -28,11 +28,12 @@ _LOCK = Statement(
 _CONFIRM = Statement(
     "confirm_orders",
     """
-    UPDATE orders SET status = 'CONFIRMED', decided_at = $2, sequence = sequence + 1
+    UPDATE orders
+    SET status = 'CONFIRMED', decided_at = statement_timestamp(), sequence = sequence + 1
     WHERE id = ANY ($1)
+    RETURNING decided_at
     """,
     "uuid[]",
-    "timestamptz",
 )
 
 
@@ -42,10 +43,22 @@ def lock(session: Session, ids: Collection[UUID]) -> dict[UUID, tuple[Order, int
     return {order.id: (order, row.sequence) for row in found for order in [_order(row)]}
 
 
-def confirm(session: Session, ids: Collection[UUID], *, now: datetime) -> None:
-    """Write that these orders, which are locked, are confirmed; each gets its next sequence."""
-    if ids:
-        _CONFIRM.run(session, list(ids), now)
+def confirm(session: Session, ids: Collection[UUID]) -> datetime:
+    """Write that these orders, at least one and all locked, are confirmed; return when.
+
+    Each gets its next sequence.
+    """
+    moments: Sequence[datetime] = _CONFIRM.run(session, list(ids)).scalars().all()
+    return moments[0]
+
+
+def moment(session: Session) -> datetime:
+    """Return the time by the database's clock, which all moments of an order are taken from.
+
+    To be called once the order is locked: a decision then never precedes an earlier one.
+    """
+    found: datetime = session.execute(select(func.statement_timestamp())).scalar_one()
+    return found
 
 
 def _order(row: Row[tuple[object, ...]]) -> Order:

@@ -6,7 +6,7 @@ Whatever comes too late or twice changes nothing: the functions then return the 
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -55,7 +55,25 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Draft:
+    """What a customer wants, before it is stored.
+
+    It has no moments: they are those of the database that stores it.
+    """
+
+    id: UUID
+    customer_email: str
+    currency: str
+    lines: tuple[Line, ...]
+
+    @property
+    def total(self) -> int:
+        """What all of it costs, in minor units of its currency."""
+        return sum(line.quantity * line.unit_price for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order(Draft):
     """What a customer wants, and what became of it.
 
     `reason` is set exactly while the order is CANCELLED, `decided_at` from the moment it is no
@@ -63,21 +81,12 @@ class Order:
     A status of a newer release is a text: such an order is shown, and nothing changes it.
     """
 
-    id: UUID
-    customer_email: str
-    currency: str
-    lines: tuple[Line, ...]
     created_at: datetime
     deadline_at: datetime
     status: Status | str = Status.PENDING
     reason: Reason | str | None = None
     decided_at: datetime | None = None
     shipped_at: datetime | None = None
-
-    @property
-    def total(self) -> int:
-        """What all of it costs, in minor units of its currency."""
-        return sum(line.quantity * line.unit_price for line in self.lines)
 
 
 #: From which states each reason may cancel an order.
@@ -88,23 +97,15 @@ _CANCELS = {
 }
 
 
-def place(
-    order_id: UUID,
-    *,
-    customer_email: str,
-    currency: str,
-    lines: tuple[Line, ...],
-    now: datetime,
-    deadline: timedelta,
-) -> Order:
-    """Return a new order, PENDING for no longer than `deadline`."""
+def place(draft: Draft, *, created_at: datetime, deadline_at: datetime) -> Order:
+    """Return a new order, PENDING until `deadline_at` at the latest."""
     return Order(
-        id=order_id,
-        customer_email=customer_email,
-        currency=currency,
-        lines=lines,
-        created_at=now,
-        deadline_at=now + deadline,
+        id=draft.id,
+        customer_email=draft.customer_email,
+        currency=draft.currency,
+        lines=draft.lines,
+        created_at=created_at,
+        deadline_at=deadline_at,
     )
 
 

@@ -7,6 +7,7 @@ times as much. The rows go as one JSON text: a parameter for each column costs b
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,13 +17,18 @@ from sqlalchemy import Connection
 from common import codec, db
 from common.events import Event
 from common.statement import Statement, packed
-from order_app.domain import Order
+from order_app import domain
+from order_app.domain import Draft, Order
 from order_app.idempotency import Claim
 from order_app.settings import ApiSettings
 
 #: Flask-SQLAlchemy's name for the intake's own connections.
 BIND = "intake"
 
+#: An order's moments, and the time of its event, are those of the database: one clock for all that
+#: compare them later, whichever process took the order. `replace` dates an event that is `UNDATED`
+#: (`order_app.outbox`); what it finds in the JSON text is the field: quotes in strings are escaped.
+#:
 #: `fresh` are the orders whose key stands for none yet, nor with another API key of its client,
 #: under which earlier releases stored it. Of two requests with the same key, the
 #: second waits for the first's commit at the key's row, or comes behind it in the same group; two
@@ -31,9 +37,13 @@ _PLACE = Statement(
     "place_orders",
     """
     WITH asked AS (
-        SELECT * FROM json_to_recordset($1) AS (
-            id uuid, customer_email text, currency text, total bigint, status text,
-            created_at timestamptz, deadline_at timestamptz, traceparent text, lines json,
+        SELECT
+            *,
+            statement_timestamp() AS created_at,
+            statement_timestamp() + deadline * interval '1 second' AS deadline_at
+        FROM json_to_recordset($1) AS (
+            id uuid, customer_email text, currency text, total bigint,
+            deadline double precision, traceparent text, lines json,
             event_id uuid, type text, event json, api_key text, key text, fingerprint text,
             other_keys text[]
         )
@@ -55,7 +65,7 @@ _PLACE = Statement(
             sequence
         )
         SELECT
-            id, customer_email, currency, total, created_at, deadline_at, status, traceparent, 1
+            id, customer_email, currency, total, created_at, deadline_at, 'PENDING', traceparent, 1
         FROM fresh
     ), with_lines AS (
         INSERT INTO order_lines (order_id, position, sku, quantity, unit_price)
@@ -65,9 +75,18 @@ _PLACE = Statement(
         ) WITH ORDINALITY AS line (sku, quantity, unit_price, position)
     ), told AS (
         INSERT INTO outbox (event_id, type, subject, event)
-        SELECT event_id, type, id, event FROM fresh
+        SELECT
+            event_id, type, id,
+            replace(
+                event::text,
+                '"time":"2000-01-01T00:00:00Z"',
+                '"time":"' || to_char(
+                    created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+                ) || '"'
+            )
+        FROM fresh
     )
-    SELECT id FROM fresh
+    SELECT id, created_at, deadline_at FROM fresh
     """,
     "json",
 )
@@ -75,10 +94,14 @@ _PLACE = Statement(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placing:
-    """An order that is to be placed, its event and, if its client gave it a key, the claim."""
+    """An order that is to be placed, its event and, if its client gave it a key, the claim.
 
-    order: Order
+    The order is PENDING for no longer than `deadline`; its event is not dated yet.
+    """
+
+    order: Draft
     event: Event
+    deadline: timedelta
     claim: Claim | None = None
 
 
@@ -94,13 +117,17 @@ def engine_options(settings: ApiSettings) -> dict[str, object]:
     }
 
 
-def write(connection: Connection, placings: Sequence[Placing]) -> set[UUID]:
+def write(connection: Connection, placings: Sequence[Placing]) -> dict[UUID, Order]:
     """Insert the rows of new orders, in the caller's transaction.
 
-    Returns the ids of those that are placed: the others' keys were claimed before.
+    Returns those that are placed, as they are stored: the others' keys were claimed before.
     """
+    drafts = {placing.order.id: placing.order for placing in placings}
     placed = _PLACE.run_on(connection, packed(map(_row, placings)))
-    return set(placed.scalars())
+    return {
+        row.id: domain.place(drafts[row.id], created_at=row.created_at, deadline_at=row.deadline_at)
+        for row in placed
+    }
 
 
 def _row(placing: Placing) -> dict[str, Any]:
@@ -110,9 +137,7 @@ def _row(placing: Placing) -> dict[str, Any]:
         "customer_email": order.customer_email,
         "currency": order.currency,
         "total": order.total,
-        "status": order.status,
-        "created_at": order.created_at,
-        "deadline_at": order.deadline_at,
+        "deadline": placing.deadline.total_seconds(),
         "traceparent": event.traceparent,
         "lines": order.lines,
         "event_id": event.id,

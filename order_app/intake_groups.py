@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from order_app import intake
+from order_app.domain import Order
 from order_app.intake import Placing
 from order_app.models import db
 
@@ -24,8 +25,8 @@ class _Member:
 
     def __init__(self, placing: Placing) -> None:
         self.placing = placing
-        #: None until it is known.
-        self.placed: bool | None = None
+        #: As it is stored; None if its key was claimed before.
+        self.placed: Order | None = None
         self.error: BaseException | None = None
         #: Its thread is to write: the next group, or this order `alone`.
         self.leads = False
@@ -56,8 +57,8 @@ class IntakeGroups:
         self._gathered: list[_Member] = []
         self._busy = False
 
-    def place(self, placing: Placing) -> bool:
-        """Write a new order and commit; False if its key was claimed before.
+    def place(self, placing: Placing) -> Order | None:
+        """Write a new order, commit, and return it; None if its key was claimed before.
 
         Raises what the database raises, and `PoolTimeout` if the turn does not come in time.
         """
@@ -68,10 +69,10 @@ class IntakeGroups:
             self._lead(member)
         if member.alone:
             with self._connect() as connection:
-                return bool(intake.write(connection, [placing]))
+                return intake.write(connection, [placing]).get(placing.order.id)
         if member.error is not None:
             raise member.error
-        return bool(member.placed)
+        return member.placed
 
     def _join(self, placing: Placing) -> _Member:
         member = _Member(placing)
@@ -119,7 +120,7 @@ class IntakeGroups:
                     each.alone = True
                 return
         for each in group:
-            each.placed = each.placing.order.id in placed
+            each.placed = placed.get(each.placing.order.id)
 
     def _hand_over(self) -> None:
         with self._lock:

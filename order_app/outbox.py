@@ -1,6 +1,7 @@
 """What the order service tells the others: facts about an order, as events in its outbox."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +24,10 @@ from common.events import (
 )
 from common.kombu_topology import ORDER
 from common.outbox import append
-from order_app.domain import Order, Status
+from order_app.domain import Draft, Order, Status
+
+#: The time of an event that the database dates, in the statement that stores it. No order has it.
+UNDATED = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,23 +53,42 @@ def record(
     shortages: tuple[Shortage, ...] = (),
 ) -> None:
     """Append, in the caller's transaction, the event that tells of the order's new status."""
-    append(session, event_of(order, sequence=sequence, cause=cause, shortages=shortages))
+    append(session, decided(order, sequence=sequence, cause=cause, shortages=shortages))
 
 
-def event_of(
+def created(
+    draft: Draft,
+    *,
+    cause: Cause,
+    time: datetime = UNDATED,
+    created_as: str = OrderCreated.TYPE,
+) -> Event:
+    """Return the event of a new order, in this version."""
+    event = Event(
+        source=ORDER.name,
+        subject=draft.id,
+        sequence=1,
+        traceparent=cause.traceparent,
+        causationid=cause.event_id,
+        time=time,
+        data=_created(draft, cause),
+    )
+    return convert(event, created_as)
+
+
+def decided(
     order: Order,
     *,
     sequence: int,
     cause: Cause,
     shortages: tuple[Shortage, ...] = (),
-    created_as: str = OrderCreated.TYPE,
 ) -> Event:
-    """Return the event that tells of the order's status.
+    """Return the event of an order that is no longer PENDING.
 
-    `sequence` is the order's next; `shortages` are why it is CANCELLED, if for want of stock;
-    `created_as` is the version that tells of a new one.
+    `sequence` is the order's next; `shortages` are why it is CANCELLED, if for want of stock.
     """
-    event = Event(
+    assert order.decided_at is not None  # noqa: S101  # set with the status
+    return Event(
         source=ORDER.name,
         subject=order.id,
         sequence=sequence,
@@ -73,15 +96,12 @@ def event_of(
         causationid=cause.event_id,
         # The moment that the order has, to the microsecond: who adds up events by their time comes
         # to the same as who adds up orders.
-        time=order.shipped_at or order.decided_at or order.created_at,
-        data=_fact(order, cause, shortages),
+        time=order.shipped_at or order.decided_at,
+        data=_decision(order, shortages),
     )
-    return convert(event, created_as) if order.status is Status.PENDING else event
 
 
-def _fact(order: Order, cause: Cause, shortages: tuple[Shortage, ...]) -> events.Data:
-    if order.status is Status.PENDING:
-        return _created(order, cause)
+def _decision(order: Order, shortages: tuple[Shortage, ...]) -> events.Data:
     # The later events repeat what was ordered, so that no consumer must remember it.
     ordered: dict[str, Any] = {
         "customer_email": order.customer_email,
@@ -103,16 +123,16 @@ def _fact(order: Order, cause: Cause, shortages: tuple[Shortage, ...]) -> events
             raise ValueError(f"no event of this release tells of {status}")
 
 
-def _created(order: Order, cause: Cause) -> OrderCreatedV2:
+def _created(draft: Draft, cause: Cause) -> OrderCreatedV2:
     def money(amount: int) -> Money:
-        return Money(amount=amount, currency=order.currency)
+        return Money(amount=amount, currency=draft.currency)
 
     return OrderCreatedV2(
-        customer=Customer(email=order.customer_email),
-        total=money(order.total),
+        customer=Customer(email=draft.customer_email),
+        total=money(draft.total),
         lines=tuple(
             PricedLine(sku=line.sku, quantity=line.quantity, unit_price=money(line.unit_price))
-            for line in order.lines
+            for line in draft.lines
         ),
         client_ip=cause.client_ip,
     )

@@ -1,7 +1,6 @@
 """Process: cancels overdue orders, publishes the order service's outbox, removes its old rows."""
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client.core import Metric
 from sqlalchemy.orm import Session
@@ -9,26 +8,23 @@ from sqlalchemy.orm import Session
 from common.backlog import read_outbox
 from common.db import engine, sessions
 from common.kombu_topology import ORDER
+from common.loop import Loop
 from common.relay import Relay
 from common.retention import read_ages
-from common.ticker import Tick, make_ticker
+from common.ticker import make_ticker
 from order_app.retention import KEPT, RelaySettings, retention
-from order_app.sweep import sweep
+from order_app.sweep import Sweep
 
 
-def start(settings: RelaySettings) -> Tick:
-    """Return what one tick does until its deadline."""
+def start(settings: RelaySettings) -> Sequence[Loop]:
+    """Return the loops of the process: neither the drain nor the sweep waits for the other."""
     relay = Relay.from_settings(ORDER, settings, sent_as=settings.order_created_types)
-    database = sessions(engine(settings))
-
-    def tick(until: float) -> None:
-        try:
-            # Half of the tick at most: many overdue orders must not keep the events waiting.
-            sweep(database, (time.monotonic() + until) / 2)
-        finally:
-            relay.drain(until)
-
-    return retention(settings).beside(tick)
+    sweep = Sweep(sessions(engine(settings)))
+    return (
+        Loop("drain", relay.drain),
+        Loop("sweep", sweep.step),
+        retention(settings).loop(),
+    )
 
 
 def _read(session: Session) -> Iterator[Metric]:

@@ -2,21 +2,21 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from common.errors import Permanent
 from common.events import OrderCreated, Shortage
 from order_app import decisions, domain, idempotency
-from order_app.domain import Line, Order, Reason, Status
+from order_app.domain import Draft, Line, Order, Reason, Status
 from order_app.idempotency import Claim
 from order_app.intake import Placing
 from order_app.models import OrderRow
-from order_app.outbox import Cause, event_of, record
+from order_app.outbox import Cause, created, record
 
 
 class UnknownOrder(Permanent):
@@ -62,17 +62,15 @@ def new_order(
     `created_as` is the version of the event that tells of it. `key` is the idempotency key that
     the client has given it whose API keys, the oldest first, have the prefixes `api_keys`.
     """
-    order = domain.place(
-        uuid7(),
+    draft = Draft(
+        id=uuid7(),
         customer_email=placement.customer_email,
         currency=placement.currency,
         lines=placement.lines,
-        now=_now(),
-        deadline=deadline,
     )
     claim = Claim.of(api_keys, key, placement) if key else None
-    event = event_of(order, sequence=1, cause=cause, created_as=created_as)
-    return Placing(order=order, event=event, claim=claim)
+    event = created(draft, cause=cause, created_as=created_as)
+    return Placing(order=draft, event=event, deadline=deadline, claim=claim)
 
 
 def placed_before(session: Session, claim: Claim) -> Order:
@@ -88,16 +86,15 @@ def confirm_all(session: Session, causes: Mapping[UUID, Cause]) -> None:
     locked = decisions.lock(session, causes)
     if len(locked) < len(causes):
         raise UnknownOrder
-    now = _now()
-    confirmed = {
-        order_id: domain.confirm(order, now=now)
-        for order_id, (order, _) in locked.items()
-        if order.status is Status.PENDING
-    }
-    decisions.confirm(session, confirmed, now=now)
-    for order_id, order in confirmed.items():
-        _, sequence = locked[order_id]
-        record(session, order, sequence=sequence + 1, cause=causes[order_id])
+    pending = [
+        (order, sequence) for order, sequence in locked.values() if order.status is Status.PENDING
+    ]
+    if not pending:
+        return
+    now = decisions.confirm(session, [order.id for order, _ in pending])
+    for order, sequence in pending:
+        confirmed = domain.confirm(order, now=now)
+        record(session, confirmed, sequence=sequence + 1, cause=causes[order.id])
 
 
 def cancel(
@@ -113,7 +110,7 @@ def cancel(
     Raises `UnknownOrder`.
     """
     row = _locked(session, order_id)
-    order = domain.cancel(row.to_domain(), reason, now=_now())
+    order = domain.cancel(row.to_domain(), reason, now=decisions.moment(session))
     return _decide(session, row, order, cause, shortages)
 
 
@@ -123,7 +120,7 @@ def ship(session: Session, order_id: UUID, *, cause: Cause | None = None) -> Ord
     Without a cause it goes on in the trace of its placing. Raises `UnknownOrder`.
     """
     row = _locked(session, order_id)
-    order = domain.ship(row.to_domain(), now=_now())
+    order = domain.ship(row.to_domain(), now=decisions.moment(session))
     return _decide(session, row, order, cause or Cause(traceparent=row.traceparent))
 
 
@@ -143,19 +140,22 @@ def hold(session: Session, order_ids: Collection[UUID]) -> None:
     decisions.lock(session, order_ids)
 
 
-def sweep_deadlines(session: Session, now: datetime, limit: int) -> int:
-    """Cancel up to `limit` orders that are PENDING past their deadline; return how many.
+def sweep_deadlines(session: Session, grace: timedelta, limit: int) -> int:
+    """Cancel up to `limit` orders that are PENDING past their deadline and `grace`.
 
-    Several may sweep at once: each passes over the orders that another one holds.
+    Returns how many. The database's clock decides which. Several may sweep at once: each passes
+    over the orders that another one holds.
     """
+    due = func.now() - grace
     overdue = (
         select(OrderRow)
-        .where(OrderRow.status == Status.PENDING, OrderRow.deadline_at <= now)
+        .where(OrderRow.status == Status.PENDING, OrderRow.deadline_at <= due)
         .order_by(OrderRow.deadline_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
     rows = session.scalars(overdue).all()
+    now = decisions.moment(session)
     for row in rows:
         order = domain.cancel(row.to_domain(), Reason.DEADLINE, now=now)
         _decide(session, row, order, Cause(traceparent=row.traceparent))
@@ -192,10 +192,6 @@ def list_page(
     orders = tuple(row.to_domain() for row in rows[:limit])
     after = Position(created_at=orders[-1].created_at, id=orders[-1].id) if orders else None
     return Page(orders=orders, next=after if len(rows) > limit else None)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _locked(session: Session, order_id: UUID) -> OrderRow:

@@ -15,7 +15,7 @@ from common import codec, tls
 from common.outbox import outbox
 from order_app import domain
 from order_app.models import LineRow, OrderRow, db
-from order_app.outbox import Cause, event_of
+from order_app.outbox import Cause, created
 from order_app.schemas import NewOrder
 from order_app.views import OrderView
 
@@ -39,14 +39,14 @@ def create_app() -> Flask:
 
 def _place() -> Response:
     placement = NewOrder.model_validate_json(request.get_data()).placement()
-    order = domain.place(
-        uuid7(),
+    draft = domain.Draft(
+        id=uuid7(),
         customer_email=placement.customer_email,
         currency=placement.currency,
         lines=placement.lines,
-        now=datetime.now(UTC),
-        deadline=timedelta(minutes=5),
     )
+    now = datetime.now(UTC)
+    order = domain.place(draft, created_at=now, deadline_at=now + timedelta(minutes=5))
     _store(db, order)
     body = OrderView.of(order).model_dump_json()
     return Response(body, 201, content_type="application/json")
@@ -64,7 +64,7 @@ def _store(db: SQLAlchemy, order: domain.Order) -> None:
         sequence=1,
         lines=[LineRow(position=i, **asdict(line)) for i, line in enumerate(order.lines, 1)],
     )
-    event = event_of(order, sequence=1, cause=Cause())
+    event = created(order, time=order.created_at, cause=Cause())
     db.session.add(row)
     db.session.execute(
         outbox.insert().values(

@@ -191,8 +191,9 @@ def _port(program: Program) -> int | None:
 def _probes(program: Program) -> Manifest:
     match program.health:
         case Health.HEARTBEAT:
-            # As a readiness, too: a rollout goes on only when the new one consumes. Gone without
-            # a connection; a minute's patience is cheaper than a restart in each short outage.
+            # As a readiness, too: a rollout goes on only when the new one works. A relay's file
+            # asks no broker, nor does the mailer's. An event worker's is gone without one; a
+            # minute's patience is cheaper than a restart in each short outage.
             probe = {"exec": {"command": ["python", "-c", _FRESH]}, "timeoutSeconds": 5}
             return {
                 "startupProbe": probe | {"periodSeconds": 2, "failureThreshold": 60},
@@ -217,7 +218,7 @@ def _probes(program: Program) -> Manifest:
 
 _FRESH = (
     "import os, sys, time; "
-    f"sys.exit(time.time() - os.stat('{environment.HEALTH_FILE}').st_mtime > {HEARTBEAT:g})"
+    f"sys.exit(abs(time.time() - os.stat('{environment.HEALTH_FILE}').st_mtime) > {HEARTBEAT:g})"
 )
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the named parts need and what is missing:
-#   python, broker, database, mail, monitoring, exporter, load, engine, node, asyncapi, golang,
-#   kubernetes.
+#   python, broker, database, mail, monitoring, exporter, compiler, load, engine, node, asyncapi,
+#   golang, kubernetes.
 # A second run finds everything in place and changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -208,6 +208,12 @@ monitoring() {
     disable_at_boot prometheus.service
 }
 
+# For tests that give a process a wall clock of its own: a small library in C is preloaded.
+compiler() {
+    command -v gcc >/dev/null && return 0
+    packages gcc libc6-dev
+}
+
 # For measurements: what orders as fast as it is answered, which costs far less than what it
 # measures; and Python packages that nothing else needs. They come after `python`.
 load() {
@@ -250,7 +256,7 @@ exporter() {
 
 for part in "$@"; do
     case $part in
-    python | broker | database | mail | monitoring | exporter) "$part" ;;
+    python | broker | database | mail | monitoring | exporter | compiler) "$part" ;;
     load | engine | node | asyncapi | golang | kubernetes) "$part" ;;
     *) fail "unknown part: $part" ;;
     esac

@@ -32,7 +32,7 @@ def test_events_that_nobody_takes_hold_up_no_order(watched: Stack) -> None:
     watched.vhost.request("DELETE", f"/exchanges/{watched.vhost.name}/celeryev")
     workers = ("order-worker", "inventory-worker", "notification-worker")
     for worker in workers:
-        eventually(lambda w=worker: _says(watched, w, "task events are lost"))
+        eventually(lambda w=worker: _says(watched, w, "messages dropped"))
 
     # when
     order_id = watched.place(("TEA", 1))
@@ -44,7 +44,7 @@ def test_events_that_nobody_takes_hold_up_no_order(watched: Stack) -> None:
     # And they leave again once it is back
     list(topology.apply(watched.broker_admin))
     for worker in workers:
-        eventually(lambda w=worker: _says(watched, w, "task events leave again"))
+        eventually(lambda w=worker: _says(watched, w, "publishing resumed"))
         assert watched.log(worker).count(" ready.") == 1, "its consumer has not started again"
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from common import db
 from common.outbox import outbox
 from order_app import intake, service
-from order_app.domain import Line
+from order_app.domain import Line, Order
 from order_app.intake import Placing
 from order_app.intake_groups import IntakeGroups, _Member
 from order_app.models import OrderRow
@@ -66,7 +66,7 @@ def stored(engine: Engine) -> set[UUID]:
 @contextmanager
 def one_group(
     groups: IntakeGroups, engine: Engine, *placings: Placing
-) -> Iterator[tuple[Future[bool], list[Future[bool]], Connection]]:
+) -> Iterator[tuple[Future[Order | None], list[Future[Order | None]], Connection]]:
     """Let orders come while another one is being written, which goes on at the end of the block."""
     with engine.connect() as holder, ThreadPoolExecutor(20) as pool:
         holder.execution_options(isolation_level="READ COMMITTED")
@@ -130,7 +130,7 @@ def test_of_two_with_the_same_key_in_a_group_one_is_placed(
         pass
 
     # then
-    results = [other.result() for other in others]
+    results = [bool(other.result()) for other in others]
     assert sorted(results) == [False, True, True]
     assert results[2]
     assert len(stored(engine)) == 3
@@ -151,7 +151,7 @@ def test_a_key_that_was_used_before_hurts_no_neighbour(
         pass
 
     # then
-    assert [other.result() for other in others] == [True, False, True]
+    assert [bool(other.result()) for other in others] == [True, False, True]
     assert len(stored(engine)) == 4
 
 
@@ -200,7 +200,7 @@ def test_a_group_whose_connection_is_lost_is_not_written_once_more(
     assert groups.place(an_order())
 
 
-def _assert_done(*futures: Future[bool]) -> None:
+def _assert_done(*futures: Future[Order | None]) -> None:
     assert all(future.done() for future in futures)
 
 

@@ -2,9 +2,8 @@
 
 import json
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -37,7 +36,6 @@ from order_app.idempotency import KeyReused
 from order_app.models import OrderRow
 from order_app.outbox import Cause
 from order_app.service import Placement, UnknownOrder
-from order_app.sweep import sweep
 from order_app.timeline import timeline
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -71,7 +69,7 @@ def place_in(
     placed = intake.write(session.connection(), [new])
     if new.claim and not placed:
         return service.placed_before(session, new.claim)
-    return new.order
+    return placed[new.order.id]
 
 
 def get(sessions: Sessions, order_id: UUID) -> Order:
@@ -303,12 +301,12 @@ def test_of_requests_with_one_key_at_once_all_get_the_same_order(order_database:
 
 
 def test_overdue_orders_are_cancelled_and_others_are_not(order_database: Sessions) -> None:
-    overdue, confirmed = place(order_database, seconds=10), place(order_database, seconds=10)
+    overdue, confirmed = place(order_database, seconds=0), place(order_database, seconds=0)
     young = place(order_database)
     handle(order_database, answer(confirmed.id, RESERVED))
 
     with transaction(order_database) as session:
-        swept = service.sweep_deadlines(session, datetime.now(UTC) + timedelta(seconds=60), 100)
+        swept = service.sweep_deadlines(session, timedelta(), 100)
 
     assert swept == 1
     found = get(order_database, overdue.id)
@@ -322,11 +320,10 @@ def test_overdue_orders_are_cancelled_and_others_are_not(order_database: Session
 
 def test_several_sweeps_at_once_cancel_each_order_once(order_database: Sessions) -> None:
     orders = [place(order_database, seconds=0) for _ in range(30)]
-    later = datetime.now(UTC) + timedelta(seconds=60)
 
     def sweep_some() -> int:
         with transaction(order_database) as session:
-            return service.sweep_deadlines(session, later, 10)
+            return service.sweep_deadlines(session, timedelta(), 10)
 
     with ThreadPoolExecutor(3) as pool:
         while sum(pool.map(lambda _: sweep_some(), range(3))):
@@ -343,18 +340,7 @@ def test_a_sweep_passes_over_an_order_that_somebody_holds(order_database: Sessio
         service.cancel(session, order.id, Reason.CUSTOMER, cause=Cause())
         session.flush()
 
-        assert sweep(order_database, time.monotonic() + 5) == 0
-
-
-def test_a_sweep_takes_every_batch_that_it_has_time_for(
-    order_database: Sessions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("order_app.sweep.BATCH", 2)
-    for _ in range(5):
-        place(order_database, seconds=0)
-
-    assert sweep(order_database, time.monotonic() - 1) == 0
-    assert sweep(order_database, time.monotonic() + 30) == 5
+        assert service.sweep_deadlines(session, timedelta(), 10) == 0
 
 
 def test_pages_show_every_order_once_newest_first(order_database: Sessions) -> None:

@@ -357,7 +357,7 @@ PROCESSES: dict[str, tuple[Any, type[Any], Any]] = {
 
 
 @pytest.mark.parametrize("service", [service.name for service in SERVICES])
-def test_a_tick_lets_old_rows_be_removed_and_does_its_work_meanwhile(
+def test_the_loops_of_each_process_remove_old_rows(
     database_of: Callable[[str], TestDatabase], service: str
 ) -> None:
     # given
@@ -374,13 +374,16 @@ def test_a_tick_lets_old_rows_be_removed_and_does_its_work_meanwhile(
     )
 
     # when
-    module.start(settings)(time.monotonic())
+    loops = {loop.name: loop for loop in module.start(settings)}
+    loops["retention"].start()
 
     # then
     def only_the_young_one() -> None:
         assert len(ids(sessions, select(inbox.c.event_id))) == 1
 
     eventually(only_the_young_one)
+    loops["retention"].stop()
+    loops["retention"].join(30)
     sessions.kw["bind"].dispose()
 
 
@@ -414,26 +417,28 @@ def test_an_unsent_event_is_not_the_oldest_row(order_database: Sessions) -> None
     assert shown.samples[0].value == pytest.approx(3_600, abs=60)
 
 
-def test_no_second_pass_begins_while_one_runs_or_soon_after_it(
+def test_passes_follow_each_other_at_the_interval(
     order_database: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given
     passes: list[float] = []
     removal = Retention(order_database, {OUTBOX: LIMIT})
     monkeypatch.setattr(removal, "remove", passes.append)
-    ticks: list[float] = []
-    tick = removal.beside(ticks.append)
+    monkeypatch.setattr(retention, "INTERVAL", 0.01)
 
     # when
-    for n in range(5):
-        tick(float(n))
+    loop = removal.loop()
+    loop.start()
 
-    # then
-    eventually(lambda: _one(passes))
-    assert ticks == [0.0, 1.0, 2.0, 3.0, 4.0]
+    # then each has the same time
+    eventually(lambda: _several(passes))
+    loop.stop()
+    loop.join(30)
+    assert passes == sorted(passes)
+    assert passes[0] - time.monotonic() < retention.LONGEST_PASS
 
 
-def test_a_database_that_fails_stops_neither_the_tick_nor_the_next_pass(
+def test_a_database_that_fails_does_not_stop_the_next_pass(
     order_database: Sessions, caplog: pytest.LogCaptureFixture
 ) -> None:
     # given a table that is not there yet
@@ -454,5 +459,5 @@ def test_a_database_that_fails_stops_neither_the_tick_nor_the_next_pass(
         assert session.scalar(select(func.count()).select_from(outbox)) == 0
 
 
-def _one(found: list[float]) -> None:
-    assert len(found) == 1
+def _several(found: list[float]) -> None:
+    assert len(found) > 2

@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -30,7 +30,8 @@ from inventory_worker.movements import Note
 from notification_worker.models import Notification
 from order_app import domain, intake
 from order_app.models import OrderRow
-from order_app.outbox import Cause, event_of
+from order_app.outbox import Cause
+from order_app.outbox import created as created_event
 from order_app.service import UnknownOrder
 from tests.support.databases import TestDatabase
 
@@ -164,6 +165,7 @@ _TIMES = (
     "decided_at",
     "released_at",
     "shipped_at",
+    "deadline_at",
 )
 
 
@@ -204,21 +206,18 @@ def test_the_order_service_confirms_the_same(twins: Callable[[str, Any], Twins],
     rng = random.Random(seed)
     both = twins("order", order_app.handlers)
     orders = [uuid7() for _ in range(40)]
-    now = datetime.now(UTC)
 
     def place(session: Session) -> None:
         for order_id in orders:
-            order = domain.place(
-                order_id,
+            draft = domain.Draft(
+                id=order_id,
                 customer_email="ada@example.org",
                 currency="EUR",
                 lines=(domain.Line(sku="TEA", quantity=1, unit_price=100),),
-                now=now,
-                deadline=timedelta(minutes=5),
             )
-            placed = event_of(order, sequence=1, cause=Cause())
-            placing = intake.Placing(order=order, event=placed)
-            assert intake.write(session.connection(), [placing]) == {order_id}
+            placed = created_event(draft, cause=Cause())
+            placing = intake.Placing(order=draft, event=placed, deadline=timedelta(minutes=5))
+            assert intake.write(session.connection(), [placing]).keys() == {order_id}
 
     both.prepare(place)
     reserved = events.StockReserved(lines=(events.Quantity(sku="TEA", quantity=1),))

@@ -1,23 +1,20 @@
-"""Beat in the test's own process."""
+"""Beat's connection in the test's own process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from celery import Celery
 
-from scheduler.punctual import PunctualScheduler
+from scheduler.ticks import Ticks
 from tests.support.vhosts import Vhost
 
 
 @contextmanager
-def beat(vhost: Vhost, exchange: str, routing_key: str) -> Iterator[PunctualScheduler]:
-    """A connected scheduler that has one entry, `tick`."""
-    app = Celery(broker=vhost.amqp_url, set_as_current=False)
-    app.conf.update(broker_use_ssl=vhost.tls, task_ignore_result=True)
-    options = {"exchange": exchange, "routing_key": routing_key, "declare": []}
-    made = PunctualScheduler(app, lazy=True)
-    made.update_from_dict({"tick": {"task": "tick", "schedule": 1.0, "options": options}})
-    made.connection.connect()
+def ticks(vhost: Vhost, exchange: str) -> Iterator[Ticks]:
+    """What sends ticks to an exchange of the test's."""
+    app = Celery("beat", broker=vhost.amqp_url, set_as_current=False)
+    app.conf.update(broker_use_ssl=vhost.tls)
+    made = Ticks.of(app, heartbeat=30, exchange=exchange)
     try:
         yield made
     finally:

@@ -27,6 +27,7 @@ from deploy.local.programs import API_ENVIRONMENT, PROGRAMS, Health, Program, fi
 from inventory_worker import stock
 from inventory_worker.movements import Note
 from order_app import keys
+from tests.support.clocks import Clock
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
@@ -55,6 +56,8 @@ class Stack:
     extra: dict[str, str] = field(default_factory=dict)
     #: Where each program shows its metrics; the API always does, others need one.
     metrics_ports: dict[str, int] = field(default_factory=dict)
+    #: The wall clocks of programs that do not see the true time.
+    clocks: dict[str, Clock] = field(default_factory=dict)
     #: Good for everything.
     api_key: str = ""
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -142,6 +145,11 @@ class Stack:
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a process, and not to its children."""
         os.kill(self._running[name].pid, number)
+
+    def clock(self, name: str) -> Clock:
+        """Give a program, which is not started yet, a wall clock of its own."""
+        self.clocks[name] = Clock.at(self.directory / "clocks" / name)
+        return self.clocks[name]
 
     def health_file(self, name: str) -> Path:
         """The file that a process touches while it is well."""
@@ -277,6 +285,7 @@ class Stack:
                 if name in self.metrics_ports
                 else {}
             ),
+            **(self.clocks[name].environment if name in self.clocks else {}),
             **self.extra,
         }
 

@@ -8,24 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from order_app import domain
-from order_app.domain import Line, Order, Reason, Status
+from order_app.domain import Draft, Line, Order, Reason, Status
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
 
 
 def an_order() -> Order:
-    return domain.place(
-        UUID(int=1),
+    draft = Draft(
+        id=UUID(int=1),
         customer_email="ann@example.com",
         currency="EUR",
         lines=(
             Line(sku="TEA", quantity=2, unit_price=1250),
             Line(sku="CUP", quantity=1, unit_price=5),
         ),
-        now=NOW,
-        deadline=timedelta(seconds=900),
     )
+    return domain.place(draft, created_at=NOW, deadline_at=NOW + timedelta(seconds=900))
 
 
 def confirmed() -> Order:

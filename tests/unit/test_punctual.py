@@ -1,43 +1,67 @@
-"""Beat sleeps until a tick is due."""
+"""Beat ticks by a monotonic clock, and sleeps until a tick is due."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from celery import Celery
 from celery.beat import ScheduleEntry, Scheduler
 from celery.schedules import schedule
 
-from scheduler.punctual import PunctualScheduler
+from scheduler import punctual
+from scheduler.punctual import PunctualScheduler, uptime
 
-NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """The monotonic clock, which stands still until a test moves it."""
+    moment = {"now": 1_000.0}
+    monkeypatch.setattr(punctual, "monotonic", lambda: moment["now"])
+    return moment
 
 
-def scheduler(kind: type[Scheduler], *, due_in: timedelta) -> Scheduler:
-    """Return a scheduler for which time stands still."""
+def scheduler(kind: type[Scheduler]) -> Scheduler:
+    """Return a scheduler of one entry, which is due every second and was just sent."""
     app = Celery(set_as_current=False)
-    entry = ScheduleEntry(
-        name="tick",
-        task="tick",
-        schedule=schedule(1.0, nowfun=lambda: NOW, app=app),
-        last_run_at=NOW - timedelta(seconds=1) + due_in,
-        app=app,
-    )
+    every = schedule(1.0, nowfun=uptime, app=app)
+    entry = ScheduleEntry(name="tick", task="tick", schedule=every, app=app)
     return kind(app, schedule={"tick": entry}, lazy=True)
 
 
 @pytest.mark.parametrize("milliseconds", [500, 10, 5, 1])
-def test_beat_sleeps_for_as_long_as_nothing_is_due(milliseconds: int) -> None:
+def test_beat_sleeps_for_as_long_as_nothing_is_due(
+    clock: dict[str, float], milliseconds: int
+) -> None:
     # given
-    due_in = timedelta(milliseconds=milliseconds)
-    beat = scheduler(PunctualScheduler, due_in=due_in)
+    beat = scheduler(PunctualScheduler)
+    due_in = timedelta(milliseconds=milliseconds).total_seconds()
+    clock["now"] += 1 - due_in
 
     # when, then
-    assert beat.tick() == pytest.approx(due_in.total_seconds(), abs=1e-4)
+    assert beat.tick() == pytest.approx(due_in, abs=1e-4)
 
 
-def test_celerys_own_scheduler_still_spins() -> None:
+def test_celerys_own_scheduler_still_spins(clock: dict[str, float]) -> None:
     # given
-    beat = scheduler(Scheduler, due_in=timedelta(milliseconds=5))
+    beat = scheduler(Scheduler)
+    clock["now"] += 0.995
 
     # when, then: without it, ours may go
     assert beat.tick() <= 0
+
+
+def test_a_tick_is_sent_once_a_second(
+    clock: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    beat = scheduler(PunctualScheduler)
+    sent: list[float] = []
+    monkeypatch.setattr(beat, "apply_entry", lambda *_, **__: sent.append(clock["now"]))
+
+    # when beat sleeps for as long as it is due to, and once for much longer
+    for late in (0, 0, 30, 0, 0):
+        while (pause := beat.tick()) == 0:
+            pass
+        clock["now"] += pause + late
+
+    # then no tick is doubled, and none is made up for
+    assert sent == pytest.approx([1_001, 1_002, 1_033, 1_034], abs=0.1)

@@ -1,0 +1,155 @@
+"""The sweep: orders past their deadline are cancelled, by the database's clock alone."""
+
+import time
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from common.db import Sessions, transaction
+from order_app import intake, service, sweep
+from order_app.domain import Line, Reason, Status
+from order_app.outbox import Cause
+from order_app.service import Placement
+from order_app.sweep import Sweep
+from tests.support.eventually import eventually
+
+PLACEMENT = Placement(
+    customer_email="ann@example.com",
+    currency="EUR",
+    lines=(Line(sku="TEA", quantity=2, unit_price=1250),),
+)
+
+
+@pytest.fixture
+def back(order_database: Sessions, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    """A sweep that is at work for long enough."""
+    monkeypatch.setattr(sweep, "RETURN", 0.0)
+    made = Sweep(order_database)
+    made.step(soon())
+    return made
+
+
+def soon() -> float:
+    return time.monotonic() + 30
+
+
+def place(sessions: Sessions, *, overdue: float) -> UUID:
+    """Place an order that has been overdue for so many seconds; may be negative."""
+    new = service.new_order(PLACEMENT, deadline=timedelta(), cause=Cause())
+    with transaction(sessions) as session:
+        intake.write(session.connection(), [new])
+        session.execute(
+            text("UPDATE orders SET deadline_at = now() - :overdue WHERE id = :id"),
+            {"overdue": timedelta(seconds=overdue), "id": new.order.id},
+        )
+    return new.order.id
+
+
+def status(sessions: Sessions, order_id: UUID) -> tuple[Status, Reason | None]:
+    with transaction(sessions) as session:
+        order = service.get(session, order_id)
+    return order.status, order.reason
+
+
+PENDING = (Status.PENDING, None)
+CANCELLED = (Status.CANCELLED, Reason.DEADLINE)
+
+
+def test_an_order_is_cancelled_a_moment_after_its_deadline(
+    order_database: Sessions, back: Sweep
+) -> None:
+    # given
+    late = place(order_database, overdue=3)
+    just_late = place(order_database, overdue=0)
+    in_time = place(order_database, overdue=-60)
+
+    # when
+    assert back.step(soon()) == 1
+
+    # then a decision may still come for the one whose deadline has only just passed
+    assert status(order_database, late) == CANCELLED
+    assert status(order_database, just_late) == PENDING
+    assert status(order_database, in_time) == PENDING
+
+    # and for no longer than that
+    eventually(lambda: _cancels(back, 1))
+    assert status(order_database, just_late) == CANCELLED
+    assert status(order_database, in_time) == PENDING
+
+
+def test_a_sweep_that_was_away_leaves_time_for_decisions(
+    order_database: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a sweep that has just started, and an order long overdue
+    monkeypatch.setattr(sweep, "RETURN", 3_600.0)
+    order_id = place(order_database, overdue=600)
+    returning = Sweep(order_database)
+
+    # when it turns
+    assert [returning.step(soon()) for _ in range(3)] == [0, 0, 0]
+    assert status(order_database, order_id) == PENDING
+
+    # then it cancels once the time is over
+    monkeypatch.setattr(sweep, "RETURN", 0.0)
+    assert returning.step(soon()) == 1
+
+
+def test_a_database_that_was_away_leaves_time_for_decisions(
+    order_database: Sessions, back: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a sweep without its table, for longer than any hiccup lasts
+    order_id = place(order_database, overdue=600)
+    monkeypatch.setattr(sweep, "ABSENCE", 0.1)
+    _rename(order_database, "orders", "gone")
+
+    def absent() -> None:
+        assert back.step(soon()) == 0
+        assert time.monotonic() - (back._last_success or 0) > 0.2
+
+    eventually(absent)
+    monkeypatch.setattr(sweep, "RETURN", 3_600.0)
+
+    # when the database is back
+    _rename(order_database, "gone", "orders")
+    assert back.step(soon()) == 0
+
+    # then
+    assert status(order_database, order_id) == PENDING
+
+
+def test_a_database_that_fails_once_delays_nothing(
+    order_database: Sessions, back: Sweep, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given
+    place(order_database, overdue=600)
+    _rename(order_database, "orders", "gone")
+    assert back.step(soon()) == 0
+    assert "the database failed the sweep" in caplog.messages
+
+    # when
+    _rename(order_database, "gone", "orders")
+
+    # then
+    assert back.step(soon()) == 1
+
+
+def test_a_sweep_takes_every_batch_that_it_has_time_for(
+    order_database: Sessions, back: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "BATCH", 2)
+    for _ in range(5):
+        place(order_database, overdue=600)
+
+    assert back.step(time.monotonic() - 1) == 0
+    assert back.step(soon()) == 5
+
+
+def _cancels(back: Sweep, count: int) -> None:
+    assert back.step(soon()) == count
+
+
+def _rename(sessions: Sessions, old: str, new: str) -> None:
+    with transaction(sessions) as session:
+        session.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
