@@ -39,7 +39,7 @@ RENEWAL = timedelta(days=30)
 #: A client's clock may be behind ours.
 _CLOCK_SKEW = timedelta(minutes=5)
 
-_LOCAL_NAMES = ("localhost", "127.0.0.1")
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 #: The PEM type of a certificate: a server's file holds its key, too.
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", re.DOTALL)

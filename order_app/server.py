@@ -14,6 +14,7 @@ from granian.log import LogLevels
 from granian.server import Server
 
 import order_app.app  # noqa: F401, loaded before the fork: the processes share its modules
+from common.addresses import addresses
 from common.settings import load
 from common.telemetry import configure_logging
 from order_app.settings import ApiSettings
@@ -37,16 +38,14 @@ _PR_SET_PDEATHSIG = 1
 @click.argument("module", default="order_app.app")
 def main(bind: str, processes: int, module: str) -> None:
     """Serve what a module's `create_app` returns until a signal ends it."""
-    address, _, port = bind.rpartition(":")
-    if not port.isdecimal():
-        raise click.BadParameter(f"{bind}: has no port", param_hint="--bind")
+    address, port = _address(bind)
     settings = load(ApiSettings)
     server = Server(
         module,
         interface=Interfaces.WSGI,
         http=HTTPModes.http1,
         address=address,
-        port=int(port),
+        port=port,
         workers=processes,
         # For each request: what waits, waits in the app, which counts it. One is made when needed.
         blocking_threads=settings.api_queue_limit + _SPARE,
@@ -62,6 +61,15 @@ def main(bind: str, processes: int, module: str) -> None:
     # What is loaded stays out of the collector's reach, whose marks would copy its pages.
     server.on_startup(gc.freeze)
     server.serve(target_loader=partial(_app, os.getpid()), wrap_loader=True)
+
+
+def _address(bind: str) -> tuple[str, int]:
+    try:
+        ((address, port),) = addresses(bind, 0)
+    except ValueError:
+        problem = f"{bind}: must be HOST:PORT or [IPV6]:PORT"
+        raise click.BadParameter(problem, param_hint="--bind") from None
+    return address, port
 
 
 def _app(parent: int, module: str) -> Flask:

@@ -66,7 +66,8 @@ def of(program: Program) -> Iterator[Manifest]:
 
 def command(program: Program) -> list[str]:
     """Return a program's command, as it is in a container."""
-    words = re.sub(r"127\.0\.0\.1:\$\w+", f"0.0.0.0:{PORT}", program.command).split()
+    # Kubernetes puts the variable in; the map of settings has it.
+    words = re.sub(r"127\.0\.0\.1:\$\w+", f"$(HTTP_BIND):{PORT}", program.command).split()
     return words if program.venv == ".venv" else [f"/opt/exporter/bin/{words[0]}", *words[1:]]
 
 
