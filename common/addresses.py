@@ -1,25 +1,45 @@
-"""Addresses of servers of which any one will do: `host` or `host:port`, with commas between."""
+"""Addresses of servers of which any one will do: `host` or `host:port`, with commas between.
+
+An IPv6 address is in brackets, `[::1]` or `[::1]:5671`: its colons are not a port's.
+"""
 
 import re
+from contextlib import suppress
+from ipaddress import IPv6Address
 from typing import Annotated
 
 from pydantic import AfterValidator
 
 _ADDRESS = re.compile(
-    r"(?P<host>[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?::(?P<port>\d{1,5}))?"
+    r"(?:(?P<host>[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])"
+    r"(?::(?P<port>\d{1,5}))?"
 )
 
 
 def addresses(hosts: str, port: int) -> tuple[tuple[str, int], ...]:
-    """Return host and port of each; `port` is that of those who name none.
+    """Return host and port of each; `port` is that of the addresses without one.
 
-    Raises `ValueError` for what is no address, without showing it.
+    A host is without brackets, as sockets and certificates have it. Raises `ValueError` for a text
+    that is not an address, without showing it.
     """
-    found = [_ADDRESS.fullmatch(part.strip()) for part in hosts.split(",")]
-    pairs = tuple((m["host"], int(m["port"] or port)) for m in found if m)
-    if len(pairs) < len(found) or not all(0 < number < 2**16 for _, number in pairs):
-        raise ValueError("each must be HOST or HOST:PORT, with commas between")
+    parts = [part.strip() for part in hosts.split(",")]
+    found = [_ADDRESS.fullmatch(part) for part in parts]
+    pairs = tuple((m["host"] or _ipv6(m["ipv6"]), int(m["port"] or port)) for m in found if m)
+    valid = all(host and 0 < number < 2**16 for host, number in pairs)
+    if len(pairs) < len(parts) or not valid:
+        raise ValueError("each must be HOST, HOST:PORT or [IPV6]:PORT, with commas between")
     return pairs
+
+
+def in_url(host: str) -> str:
+    """Return a host as it stands before a port: an IPv6 address gets its brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _ipv6(text: str) -> str:
+    with suppress(ValueError):
+        return str(IPv6Address(text))
+    return ""
 
 
 def _checked(hosts: str) -> str:

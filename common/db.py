@@ -60,7 +60,8 @@ def server_url(hosts: str, port: int, ca_file: Path) -> URL:
         ((host, port),) = servers
         return URL.create("postgresql+psycopg2", host=host, port=port, query=options)
     # libpq tries them in turn, and goes on when one takes no writes.
-    options["host"] = tuple(f"{host}:{port}" for host, port in servers)
+    options["host"] = ",".join(host for host, _ in servers)
+    options["port"] = ",".join(str(port) for _, port in servers)
     options["target_session_attrs"] = "read-write"
     return URL.create("postgresql+psycopg2", query=options)
 

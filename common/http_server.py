@@ -27,6 +27,7 @@ from granian.server import Server
 from granian.server.common import WORKERS_METHODS
 from granian.server.mp import WorkerProcess
 
+from common.addresses import addresses
 from common.http_requests import Inline, Requests
 from common.settings import Settings, load
 from common.telemetry import configure_logging
@@ -72,21 +73,28 @@ def main(bind: str, threads: int, module: str) -> None:
     serve(module, bind=bind, processes=1, threads=threads)
 
 
+def _address(bind: str) -> tuple[str, int]:
+    try:
+        ((address, port),) = addresses(bind, 0)
+    except ValueError:
+        problem = f"{bind}: must be HOST:PORT or [IPV6]:PORT"
+        raise click.BadParameter(problem, param_hint="--bind") from None
+    return address, port
+
+
 def serve(module: str, *, bind: str, processes: int, threads: int, idle: int = IDLE) -> None:
     """Serve what a module's `create_app` returns until a signal ends it.
 
     `threads` is the most requests of one process that are being answered at the same time.
     """
-    address, _, port = bind.rpartition(":")
-    if not port.isdecimal():
-        raise click.BadParameter(f"{bind}: has no port", param_hint="--bind")
+    address, port = _address(bind)
     server = Server(
         module,
         # With RSGI's name it would allow one thread only.
         interface=Interfaces.WSGI,
         http=HTTPModes.http1,
-        address=address.removeprefix("[").removesuffix("]"),
-        port=int(port),
+        address=address,
+        port=port,
         workers=processes,
         blocking_threads=threads,
         backpressure=_CONNECTIONS,

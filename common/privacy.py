@@ -47,6 +47,15 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {about}" if about else type(error).__name__
 
 
+def trace_of(error: BaseException) -> str:
+    """Return the trace of an error and of those that led to it, each one as `described`."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    lines = [trace_of(cause), ""] if cause else []
+    lines += ["Traceback (most recent call last):"] if error.__traceback__ else []
+    frames = "".join(traceback.format_tb(error.__traceback__)).rstrip("\n")
+    return "\n".join([*lines, *([frames] if frames else []), described(error)])
+
+
 def _about(error: BaseException) -> str:
     if isinstance(error, psycopg2.Error):
         return _database(error)

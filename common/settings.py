@@ -29,7 +29,7 @@ from pydantic_settings import (
 )
 
 from common import client_certificate
-from common.addresses import Hosts, addresses
+from common.addresses import Hosts, addresses, in_url
 from common.client_certificate import ClientCertificateFile
 from common.kombu_topology import RETRY_TIERS
 
@@ -205,7 +205,9 @@ def broker_url(settings: BrokerSettings) -> str:
     else:
         login += ":" + quote(settings.broker_password.get_secret_value(), safe="")
     nodes = addresses(settings.broker_host, settings.broker_port)
-    return ";".join(f"amqps://{login}@{host}:{port}/{vhost}{method}" for host, port in nodes)
+    return ";".join(
+        f"amqps://{login}@{in_url(host)}:{port}/{vhost}{method}" for host, port in nodes
+    )
 
 
 def load(settings: type[S], **overrides: Any) -> S:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from celery.app.log import Logging
 
+from common.privacy import trace_of
 from common.tracing import current_trace_id
 
 #: Loggers whose lines our own say better: one line for each outcome, one trace for each surprise.
@@ -29,6 +30,10 @@ _encoder = msgspec.json.Encoder(enc_hook=str)
 
 class JsonLine(logging.Formatter):
     """Writes a record, and the `extra` that it was given, as one line of JSON."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802, the name is logging's
+        """Return the trace, its errors described without the values that their texts quote."""
+        return trace_of(ei[1]) if ei[1] else ""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""

@@ -40,7 +40,7 @@ RENEWAL = timedelta(days=30)
 #: there, that client reaches neither the database nor the broker.
 _CLOCK_SKEW = timedelta(days=1)
 
-_LOCAL_NAMES = ("localhost", "127.0.0.1")
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 #: The PEM type of a certificate: a server's file holds its key, too.
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", re.DOTALL)

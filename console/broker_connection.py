@@ -42,7 +42,8 @@ def _connect(
     # Each of several nodes may have a name of its own in its certificate, for which kombu has no
     # place: it has one set of TLS options.
     problems = []
-    for host in (str(url.host) for url in settings.broker_admin_url):
+    # A URL's IPv6 address is in brackets, which neither a socket nor a certificate has.
+    for host in (str(url.host).strip("[]") for url in settings.broker_admin_url):
         connection = Connection(
             transport="amqps",
             ssl=tls.amqp_options(settings.broker_ca_file, settings.broker_server_hostname or host),

@@ -76,8 +76,8 @@ class Management:
             raise ActionError(self._refusal("GET", "health/checks/alarms", answer))
         # A disk is "disk space" here.
         return {
-            (alarm["node"], alarm["resource"].partition(" ")[0])
-            for alarm in answer.json().get("alarms", ())
+            (entry["node"], entry["resource"].partition(" ")[0])
+            for entry in answer.json().get("alarms", ())
         }
 
     def send(

@@ -36,7 +36,7 @@ S = TypeVar("S", bound=Settings)
 
 #: A host name or an address, as a certificate may name it.
 ServerName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9*]([A-Za-z0-9.:-]*[A-Za-z0-9])?$")
+    str, StringConstraints(pattern=r"^[A-Za-z0-9*:]([A-Za-z0-9.:-]*[A-Za-z0-9:])?$")
 ]
 
 

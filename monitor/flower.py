@@ -14,6 +14,7 @@ from tornado.ioloop import IOLoop
 
 from common.celery_app import ServiceApp
 from common.kombu_topology import CONSUMERS, event_queue
+from common.privacy import described
 from common.settings import load
 from common.telemetry import configure_logging
 from monitor.settings import FlowerSettings
@@ -43,8 +44,7 @@ class PatientEvents(Events):
                     receiver = EventReceiver(connection, handlers=handlers, app=self.capp)
                     receiver.capture(limit=None, timeout=None, wakeup=False)
             except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-                log.warning("no task event is heard", extra={"reason": reason})
+                log.warning("no task event is heard", extra={"reason": described(error)})
                 time.sleep(RETRY_INTERVAL)
 
 

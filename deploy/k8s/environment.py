@@ -44,9 +44,6 @@ def of(program: Program) -> dict[str, str]:
             told |= {"HEALTH_FILE": HEALTH_FILE, "METRICS_PORT": str(PORT)}
         case Health.READY:
             told |= {"PROMETHEUS_MULTIPROC_DIR": METRICS}
-    if program.health in (Health.HEARTBEAT, Health.METRICS):
-        # Network policies let in who may ask.
-        told |= {"METRICS_HOST": "0.0.0.0"}  # noqa: S104
     if program.name == "api":
         # Only an ingress reaches it, see network.yaml: the client is the address that it forwards.
         told |= {"API_TRUSTED_PROXIES": "1"}

@@ -66,7 +66,10 @@ def of(program: Program) -> Iterator[Manifest]:
 
 def command(program: Program) -> list[str]:
     """Return a program's command, as it is in a container."""
-    words = re.sub(r"127\.0\.0\.1:\$\w+", f"0.0.0.0:{PORT}", program.command).split()
+    # Kubernetes puts the variable in; the map of settings has it.
+    words = re.sub(r"127\.0\.0\.1:\$\w+", f"$(HTTP_BIND):{PORT}", program.command).split()
+    # Celery puts the pod's name in: of two workers of one name, each would tell of the other's end.
+    words = [f"{word}-%h" if "@" in word else word for word in words]
     return words if program.venv == ".venv" else [f"/opt/exporter/bin/{words[0]}", *words[1:]]
 
 
@@ -191,14 +194,16 @@ def _port(program: Program) -> int | None:
 def _probes(program: Program) -> Manifest:
     match program.health:
         case Health.HEARTBEAT:
-            # As a readiness, too: a rollout goes on only when the new one works. A relay's file
-            # asks no broker, nor does the mailer's. An event worker's is gone without one; a
-            # minute's patience is cheaper than a restart in each short outage.
-            probe = {"exec": {"command": ["python", "-c", _FRESH]}, "timeoutSeconds": 5}
+            # The file's age is the loop's, and its text the connection's: an outage of the broker
+            # restarts nothing, and a rollout goes on only when the new pod consumes.
+            alive, ready = (
+                {"exec": {"command": ["python", "-c", test]}, "timeoutSeconds": 5}
+                for test in (_FRESH, _READY)
+            )
             return {
-                "startupProbe": probe | {"periodSeconds": 2, "failureThreshold": 60},
-                "livenessProbe": probe | {"periodSeconds": 10, "failureThreshold": 6},
-                "readinessProbe": probe | {"periodSeconds": 10},
+                "startupProbe": alive | {"periodSeconds": 2, "failureThreshold": 60},
+                "livenessProbe": alive | {"periodSeconds": 10, "failureThreshold": 6},
+                "readinessProbe": ready | {"periodSeconds": 10},
             }
         case Health.READY:
             return {
@@ -219,6 +224,12 @@ def _probes(program: Program) -> Manifest:
 _FRESH = (
     "import os, sys, time; "
     f"sys.exit(abs(time.time() - os.stat('{environment.HEALTH_FILE}').st_mtime) > {HEARTBEAT:g})"
+)
+#: A process that tells nothing else is ready as long as it lives.
+_READY = (
+    "import os, sys, time; "
+    f"stale = time.time() - os.stat('{environment.HEALTH_FILE}').st_mtime > {HEARTBEAT:g}; "
+    f"sys.exit(stale or open('{environment.HEALTH_FILE}').read().strip() not in ('', 'ready'))"
 )
 
 

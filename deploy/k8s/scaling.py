@@ -48,7 +48,7 @@ def scaled_object(program: Program) -> dict[str, Any] | None:
                 }
             }
         },
-        **({} if any(trigger["type"] == "cpu" for trigger in triggers) else fallback),
+        **({} if any(t["type"] == "cpu" for t in triggers) else fallback),
         "triggers": triggers,
     }
 

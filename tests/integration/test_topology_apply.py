@@ -272,7 +272,8 @@ def test_nothing_is_declared_before_all_nodes_run(vhost: Vhost, applied: dict[st
     result = orderctl(env, "topology", "apply")
 
     assert (result.exit_code, "1 of BROKER_NODES=3 nodes run" in result.stderr) == (1, True)
-    assert "orders.stream" not in {q["name"] for q in vhost.request("GET", "/queues").json()}
+    queues = vhost.request("GET", f"/queues/{vhost.name}").json()
+    assert "orders.stream" not in {queue["name"] for queue in queues}
 
 
 def test_a_removed_retry_tier_is_unmanaged_and_unbound(

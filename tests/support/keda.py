@@ -1,7 +1,7 @@
 """What KEDA's admission webhook refuses: its rules, as its source has them.
 
 `apis/keda/v1alpha1/scaledobject_webhook.go` and `scaledobject_types.go` of version 2.16, whose
-rules are the stricter ones: from 2.18 on, one trigger of the right type is enough for a fallback.
+rules are the stricter ones: from 2.18 on, one of the right type is enough for a fallback.
 """
 
 from collections import Counter
@@ -30,10 +30,10 @@ def _fallback(spec: Manifest) -> Iterator[str]:
         return
     if fallback["failureThreshold"] < 0 or fallback["replicas"] < 0:
         yield "FailureThreshold and Replicas must both be greater than or equal to 0"
-    for trigger in spec["triggers"]:
-        if trigger["type"] in _RESOURCES:
+    for scaler in spec["triggers"]:
+        if scaler["type"] in _RESOURCES:
             yield "fallback is not supported by the CPU and memory scalers"
-        elif trigger.get("metricType", "AverageValue") != "AverageValue":
+        elif scaler.get("metricType", "AverageValue") != "AverageValue":
             yield "fallback can only be enabled for triggers with metric of type AverageValue"
 
 
@@ -41,17 +41,17 @@ def _replicas(spec: Manifest) -> Iterator[str]:
     least, most = spec.get("minReplicaCount", 0), spec.get("maxReplicaCount", 100)
     if least > most:
         yield f"MinReplicaCount={least} must be less than MaxReplicaCount={most}"
-    if least == 0 and all(trigger["type"] in _RESOURCES for trigger in spec["triggers"]):
+    if least == 0 and all(scaler["type"] in _RESOURCES for scaler in spec["triggers"]):
         yield "scaledobject has only cpu/memory triggers AND minReplica is 0"
 
 
 def _triggers(spec: Manifest) -> Iterator[str]:
     if not spec["triggers"]:
         yield "no triggers defined"
-    for trigger in spec["triggers"]:
-        if trigger.get("useCachedMetrics") and trigger["type"] in (*_RESOURCES, "cron"):
-            yield f"useCachedMetrics is not supported for {trigger['type']}"
-    names = Counter(trigger["name"] for trigger in spec["triggers"] if trigger.get("name"))
+    for scaler in spec["triggers"]:
+        if scaler.get("useCachedMetrics") and scaler["type"] in (*_RESOURCES, "cron"):
+            yield f"useCachedMetrics is not supported for {scaler['type']}"
+    names = Counter(scaler["name"] for scaler in spec["triggers"] if scaler.get("name"))
     yield from (
         f"triggerName {name} is defined multiple times" for name in names if names[name] > 1
     )
@@ -62,7 +62,7 @@ def _requests(spec: Manifest, manifests: Sequence[Manifest]) -> Iterator[str]:
     (target,) = (
         m for m in manifests if m["kind"] == "Deployment" and m["metadata"]["name"] == name
     )
-    kinds = {trigger["type"] for trigger in spec["triggers"]} & set(_RESOURCES)
+    kinds = {scaler["type"] for scaler in spec["triggers"]} & set(_RESOURCES)
     for container in target["spec"]["template"]["spec"]["containers"]:
         resources = container.get("resources", {})
         for kind in kinds:

@@ -9,11 +9,12 @@ from threading import Thread
 class Proxy:
     """Stands between a relay and the broker, and may hold back the broker's answers."""
 
-    def __init__(self, broker_port: int) -> None:
+    def __init__(self, broker_port: int, host: str = "127.0.0.1") -> None:
         self._broker_port = broker_port
         self._answers = Flag()
         self._answers.set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family)
         self.port: int = self._listener.getsockname()[1]
         self._sockets: list[socket.socket] = []
         self._threads = [Thread(target=self._accept)]

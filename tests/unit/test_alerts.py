@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from common.kombu_topology import QUEUE_LIMIT
+
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy/prometheus/alerts.yml"
 #: Labels of every alert and every series.
@@ -37,6 +39,18 @@ def _requests(route: str, status: str) -> str:
 
 def _rows(metric: str, table: str) -> str:
     return f'orders_{metric}_seconds{{service="order",process="order-relay",table="{table}"}}'
+
+
+def _attempts(service: str, outcome: str) -> str:
+    return f'orders_handler_seconds_count{{service="{service}",outcome="{outcome}"}}'
+
+
+def _queue(figure: str, service: str) -> str:
+    return f'rabbitmq_detailed_queue_{figure}{{queue="{service}.queue"}}'
+
+
+def _node(name: str) -> str:
+    return f'rabbitmq_identity_info{{job="rabbitmq",rabbitmq_node="{name}"}}'
 
 
 CASES = {
@@ -206,7 +220,125 @@ CASES = {
         },
         about=({"server": "broker"}, {"server": "database"}),
     ),
+    "AttemptsFailing": Case(
+        at="6m",
+        bad={
+            _attempts("order", "handled"): "0+100x20",
+            _attempts("order", "failed"): "0+20x20",
+            # A release that knows other words.
+            _attempts("inventory", "retry"): "0+20x20",
+        },
+        good={
+            # One in a hundred, and one event of a quiet night.
+            _attempts("order", "handled"): "0+1000x20",
+            _attempts("order", "failed"): "0+10x20",
+            _attempts("inventory", "failed"): "0 1x20",
+            _attempts("fraud", "paused"): "0+100x20",
+            _attempts("fraud", "duplicate"): "0+100x20",
+        },
+        about=({"service": "inventory"}, {"service": "order"}),
+    ),
+    "ConsumerStalled": Case(
+        at="30m",
+        bad={
+            _queue("messages_unacked", "order"): "400x40",
+            _attempts("order", "handled"): "0+100x4 500x40",
+            # A worker that has never handled anything.
+            _queue("messages_unacked", "fraud"): "0x5 1x40",
+        },
+        good={
+            # Always busy, and one that is idle.
+            _queue("messages_unacked", "order"): "400x40",
+            _attempts("order", "handled"): "0+100x40",
+            _queue("messages_unacked", "inventory"): "0x40",
+            _attempts("inventory", "handled"): "500x40",
+        },
+        about=(
+            {"queue": "fraud.queue", "service": "fraud"},
+            {"queue": "order.queue", "service": "order"},
+        ),
+    ),
+    "QueueStandsStill": Case(
+        at="30m",
+        bad={
+            _queue("messages", "order"): "900000x40",
+            _attempts("order", "handled"): "0+100x4 500x40",
+        },
+        good={
+            # It gets shorter, and one event waits for a night.
+            _queue("messages", "order"): "900000x40",
+            _attempts("order", "handled"): "0+100x40",
+            _queue("messages", "inventory"): "1x40",
+            'rabbitmq_detailed_queue_messages{queue="order.dlq"}': "900x40",
+        },
+        about=({"queue": "order.queue", "service": "order"},),
+    ),
+    "QueueHalfFull": Case(
+        at="5m",
+        bad={_queue("messages", "order"): f"{QUEUE_LIMIT // 2}x20"},
+        good={
+            _queue("messages", "order"): f"{QUEUE_LIMIT // 2 - 1}x20",
+            'rabbitmq_detailed_queue_messages{queue="orders.stream"}': f"{QUEUE_LIMIT}x20",
+        },
+        about=({"queue": "order.queue"},),
+    ),
+    "QueueFiguresMissing": Case(
+        at="10m",
+        # Prometheus reaches the broker, which tells of its messages only.
+        bad={'up{job="rabbitmq-queues"}': "1x20", _queue("messages", "order"): "0x20"},
+        good={_queue("messages", "order"): "0x20", _queue("consumers", "order"): "0x20"},
+        about=({"queue": "order.queue"},),
+    ),
+    "BrokerAlarm": Case(
+        at="5m",
+        bad={
+            'rabbitmq_alarms_memory_used_watermark{instance="a"}': "0 1x20",
+            'rabbitmq_alarms_memory_used_watermark{instance="b"}': "0x20",
+            'rabbitmq_alarms_free_disk_space_watermark{instance="b"}': "0 1x20",
+        },
+        good={
+            'rabbitmq_alarms_memory_used_watermark{instance="a"}': "0x20",
+            'rabbitmq_alarms_free_disk_space_watermark{instance="a"}': "0x20",
+        },
+        about=({"alarm": "disk"}, {"alarm": "memory"}),
+    ),
+    "BrokerNodeMissing": Case(
+        at="60m",
+        bad={_node("a"): "1x80", _node("b"): "1x80", _node("c"): "1x30 stale"},
+        good={
+            # A node was started again, and one came to the cluster.
+            _node("a"): "1x80",
+            _node("b"): "1x30 stale 1x60",
+            _node("c"): "_x30 1x50",
+        },
+    ),
+    "PublishingRefused": Case(
+        at="10m",
+        bad={'orders_relay_lane_open{service="order",type="order.created"}': "0 1x20"},
+        good={'orders_relay_lane_open{service="order",type="order.created"}': "0 1 0x20"},
+        about=({"service": "order", "type": "order.created"},),
+    ),
+    "ConsumptionPaused": Case(
+        at="5m",
+        bad={'orders_consumption_paused{service="order",reason="database"}': "0 1x20"},
+        good={'orders_consumption_paused{service="order",reason="database"}': "0x20"},
+        about=({"reason": "database", "service": "order"},),
+    ),
+    "MailsGivenUp": Case(
+        at="10m",
+        bad={'orders_mails_total{outcome="given_up"}': "0 0 1x20"},
+        good={
+            'orders_mails_total{outcome="given_up"}': "7x20",
+            'orders_mails_total{outcome="deferred"}': "0+100x20",
+        },
+    ),
 }
+
+
+def test_half_of_a_queue_is_half_of_its_limit() -> None:
+    (half,) = re.findall(r"queue_messages\{.*\}\) >= (\d+)", RULES.read_text())
+
+    assert int(half) * 2 == QUEUE_LIMIT
 
 
 def test_there_is_a_case_for_every_alert() -> None:

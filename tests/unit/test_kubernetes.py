@@ -1,19 +1,25 @@
 """The manifests of deploy/k8s: a cluster would take them, and they say what the code says."""
 
 import copy
+import os
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from celery.utils.nodenames import host_format
 
 from celeryconfig import worker
 from common.settings import BrokerSettings, ServiceSettings
 from console.settings import ConsoleSettings, OperatorSettings
 from deploy.compose import secret_files
 from deploy.k8s import programs
-from deploy.k8s.environment import BROKER, DATABASE, PORT
+from deploy.k8s.environment import BROKER, DATABASE, HEALTH_FILE, PORT
 from deploy.local import REPOSITORY
 from deploy.local.programs import Health, Program
 from monitor.settings import ExporterSettings, FlowerSettings
@@ -151,7 +157,8 @@ def test_a_programs_command_is_that_of_its_container(program: Program) -> None:
     command = COMPOSE[program.name]["command"]
     words = command.split() if isinstance(command, str) else command
 
-    assert programs.command(program) == words
+    told = [word.replace("$(HTTP_BIND)", "0.0.0.0") for word in programs.command(program)]
+    assert told == words
 
 
 @every_folder
@@ -164,7 +171,9 @@ def test_every_variable_is_a_setting_of_who_is_told(folder: str) -> None:
         (container,) = template["spec"]["containers"]
         told = {*settings_of(container), *(n for ref in container["envFrom"] for n in maps(ref))}
         known = SETTINGS.get(owner["metadata"]["name"], ServiceSettings).model_fields
+        # Those of programs that show metrics, and of a command, are in the map of every program.
         names = {name.upper() for name in known} | {"PROMETHEUS_MULTIPROC_DIR"}
+        names |= {"METRICS_HOST", "HTTP_BIND"}
 
         # then
         assert {name.removesuffix("_FILE") if name not in names else name for name in told} <= names
@@ -348,3 +357,55 @@ def test_metrics_are_asked_for_where_programs_show_them() -> None:
 def _one(kind: str, name: str) -> Manifest:
     (found,) = (m for m in built("base") if m["kind"] == kind and m["metadata"]["name"] == name)
     return found
+
+
+# --- Probes -------------------------------------------------------------------------------------
+
+heartbeats = [p for p in programs.HERE if p.health is Health.HEARTBEAT]
+
+
+@pytest.mark.parametrize("program", heartbeats, ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    ("text", "age", "alive", "ready"),
+    [
+        ("ready\n", 0, True, True),
+        # A process that tells nothing but that it lives.
+        ("", 0, True, True),
+        ("not connected to the broker\n", 0, True, False),
+        ("paused: the database takes no writes\n", 0, True, False),
+        ("ready\n", 60, False, False),
+        (None, 0, False, False),
+    ],
+)
+def test_liveness_is_the_loop_and_readiness_the_connection(
+    program: Program, text: str | None, age: int, alive: bool, ready: bool, tmp_path: Path
+) -> None:
+    # given
+    (container,) = _one("Deployment", program.name)["spec"]["template"]["spec"]["containers"]
+    file = tmp_path / "health"
+    if text is not None:
+        file.write_text(text)
+        os.utime(file, (time.time() - age,) * 2)
+
+    # when
+    found = {
+        kind: _passes(container[f"{kind}Probe"]["exec"]["command"], file)
+        for kind in ("startup", "liveness", "readiness")
+    }
+
+    # then
+    assert found == {"startup": alive, "liveness": alive, "readiness": ready}
+
+
+def _passes(command: list[str], file: Path) -> bool:
+    words = [word.replace(HEALTH_FILE, str(file)) for word in command]
+    done = subprocess.run([sys.executable, *words[1:]], stderr=subprocess.DEVNULL, check=False)
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize("program", heartbeats, ids=lambda p: p.name)
+def test_two_pods_of_a_program_have_two_names(program: Program) -> None:
+    words = programs.command(program)
+    name = words[words.index("-n") + 1]
+
+    assert host_format(name, host="pod-1") != host_format(name, host="pod-2")
