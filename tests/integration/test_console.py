@@ -658,12 +658,12 @@ def sell(settings: DatabaseSettings) -> None:
 def test_a_database_that_does_not_answer_is_told_and_names_no_password(
     page: FlaskClient, servers: Infrastructure
 ) -> None:
-    # when there are none, of which the page wants three
+    # when there are none, of which the page wants four
     overview, levels = get(page, "/overview"), get(page, "/stock")
     order = get(page, "/orders", id=str(uuid4()))
 
     # then
-    assert overview.text.count("cannot be seen.</strong> PostgreSQL: ") == 3
+    assert overview.text.count("cannot be seen.</strong> PostgreSQL: ") == 4
     assert levels.status_code == 503
     assert "PostgreSQL: " in levels.text
     assert "PostgreSQL: " in order.text
