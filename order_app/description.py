@@ -18,9 +18,9 @@ INFO = Info(
     version="1",
     description=(
         "Place orders, watch them and cancel them. Every error is a problem document (RFC 9457) "
-        "that names the field. A header that comes twice with different values is 400, and a body must "
-        "arrive within some seconds. A client that got no answer repeats its request with the same "
-        "`Idempotency-Key`. A request may carry a W3C `traceparent` header; its trace then "
+        "that names the field. A header that comes twice with different values is 400, and a body "
+        "must arrive within some seconds. A client that got no answer repeats its request with the "
+        "same `Idempotency-Key`. A request may carry a W3C `traceparent` header; its trace then "
         "includes every event that follows from it."
     ),
 )

@@ -174,7 +174,8 @@ class PlacingHeaders(Parameters):
         alias="Idempotency-Key",
         pattern="^[!-+.-~-]{1,255}$",
         description="A request with a key that its client has used before, with whichever API key, "
-        "places no second order: the answer is the first one's order. It is known for a month, unless operators say otherwise. "
+        "places no second order: the answer is the first one's order. It is known for a month, "
+        "unless operators say otherwise. "
         "Visible ASCII characters, no spaces and no commas.",
     )
 
