@@ -319,7 +319,14 @@ def test_a_database_role_reaches_its_own_database_and_no_other(
 #: By service, the tables that the console may read: neither API keys nor mails.
 READABLE = {
     "order": ("orders", "order_lines", "outbox", "inbox", "relay_state"),
-    "inventory": ("stock", "outbox", "relay_state"),
+    "inventory": (
+        "stock",
+        "stock_entries",
+        "reservations",
+        "reservation_lines",
+        "outbox",
+        "relay_state",
+    ),
     "fraud": ("outbox", "relay_state"),
     "trace": ("spans",),
     "analytics": ("minutes", "sku_minutes", "stream_position", "skipped_events"),
