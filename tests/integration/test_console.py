@@ -612,6 +612,7 @@ def test_what_was_sold_is_shown_for_the_hour_and_for_the_day(
     assert tiles == {
         "placed": "5",
         "confirmed": "3",
+        "shipped": "0",
         "revenue": "EUR 60.00",
         "rejected": "1",
         "rejection rate": "25.0 %",

@@ -29,7 +29,14 @@ NAMES = [service.name for service in DATABASES]
 #: By service, the tables that the console may read: neither API keys nor mails.
 READABLE = {
     "order": ("orders", "order_lines", "outbox", "inbox", "relay_state"),
-    "inventory": ("stock", "outbox", "relay_state"),
+    "inventory": (
+        "stock",
+        "stock_entries",
+        "reservations",
+        "reservation_lines",
+        "outbox",
+        "relay_state",
+    ),
     "fraud": ("outbox", "relay_state", "overflow"),
     "notification": ("overflow",),
     "trace": ("spans",),
