@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 class Sender:
     """Claims, sends and records mails on a thread of its own, one at a time.
 
-    While the mail server is waited for, no transaction is open and no database connection in use.
+    While the mail server is waited for, no transaction is open and no row is locked.
     """
 
     def __init__(
