@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 from amqp import Message as AmqpMessage
-from console.past_event import PastEvent
 from hypothesis import given
 from hypothesis import strategies as st
 from kombu.message import Message
 
+from common.cause import Cause
 from common.failure import Failure
 from common.kombu_topology import INVENTORY
+from common.past_event import PastEvent
 from common.republish import PROPERTIES_LIMIT, copy_of, own_headers
 from common.stream import Entry, published_at
 from common.untrusted import BODY_LIMIT, decoded, envelope, storable, text
@@ -97,10 +98,10 @@ def test_parked_message_is_read_whatever_its_headers_are(value: Any) -> None:
 
 
 def test_forged_failure_can_be_sent_again() -> None:
-    forged = Failure.of(ValueError(), service="s", release="r", headers={}).to_headers()
+    forged = Failure.of(Cause.of(ValueError()), service="s", release="r", headers={}).to_headers()
 
     failure = Failure.of(
-        ValueError(),
+        Cause.of(ValueError()),
         service="s",
         release="r",
         headers=forged | {"x-failure-attempts": 2**63 - 1, "x-failure-first-at": "x" * 100_000},
