@@ -11,10 +11,13 @@ from sqlalchemy import Row
 from common import metrics
 from common.batches import Batch
 from common.in_flight import Report
-from common.lanes import REPAIR, Lanes
+from common.lanes import REPAIR, Lanes, delay
 from common.unsent import Unsent
 
 log = logging.getLogger(__name__)
+
+#: Seconds to wait at most when the broker is away. Each relay has one connection to open.
+BROKER_DELAY = 10.0
 
 
 class Outcomes:
@@ -24,6 +27,8 @@ class Outcomes:
         self._lanes = lanes
         #: Why the broker took nothing at the last attempt.
         self.broker_error: str | None = None
+        #: Attempts in a row that found no broker, and when the next one may be.
+        self._absences, self._next_attempt = 0, 0.0
         self._unheard: frozenset[str] = frozenset()
 
     def record(self, unsent: Unsent, batch: Batch, report: Report) -> int:
@@ -42,8 +47,17 @@ class Outcomes:
         if len(confirmed) < len(batch.rows):
             self._postpone(unsent, batch, report, now)
         self._note_unheard(report)
-        self.note(None if report.objected else report.error)
+        error = None if report.objected else report.error
+        self._absences = self._absences + 1 if error else 0
+        if error:
+            self._next_attempt = now + delay(self._absences, BROKER_DELAY)
+        self.note(error)
         return len(confirmed)
+
+    @property
+    def wait(self) -> float:
+        """Seconds until the broker may be tried again; 0 while it is there."""
+        return max(0.0, self._next_attempt - time.monotonic())
 
     def note(self, broker_error: str | None) -> None:
         """Log that the broker takes no events, or takes them again: one line for each change."""

@@ -18,9 +18,8 @@ from common import db, tls
 from common.aside import Aside
 from common.batches import Batch, Batches
 from common.db import Sessions, transaction
-from common.in_flight import Report
 from common.kombu_topology import Service
-from common.lanes import Lanes, delay
+from common.lanes import Lanes
 from common.outbox import relay_state
 from common.outcomes import Outcomes
 from common.publisher import ConfirmingPublisher, Publisher
@@ -37,9 +36,6 @@ LONGEST_GATHERING = 0.02
 #: Events that are claimed, sent and marked together. While they come faster than they leave, two
 #: such batches are on their way.
 BATCH = 500
-
-#: Seconds to wait at most when the broker is away. Each relay has one connection to open.
-BROKER_DELAY = 10.0
 
 #: Seconds until a relay looks again whether another one still drains the outbox.
 HELD_DELAY = 0.025
@@ -87,8 +83,6 @@ class Relay:
         self._outcomes = Outcomes(self._lanes)
         self._aside = Aside(self._batches, self._lanes, self._outcomes)
         self._start = Start()
-        #: Attempts in a row that found no broker, and when the next one is.
-        self._absences, self._next_attempt = 0, 0.0
 
     @classmethod
     def from_settings(
@@ -110,7 +104,7 @@ class Relay:
             self._publisher.heartbeat()
             self._record_state()
             # Without the lock: another relay may have a way to the broker.
-            time.sleep(max(0.0, min(self._next_attempt, until) - time.monotonic()))
+            time.sleep(max(0.0, min(self._outcomes.wait, until - time.monotonic())))
             with Unsent.of(self._sessions, self._start) as unsent:
                 while time.monotonic() < until and not unsent.hold():
                     time.sleep(HELD_DELAY)
@@ -132,17 +126,15 @@ class Relay:
         now = time.monotonic()
         for name, seconds in unsent.lanes().items():
             self._lanes.open(name, now + seconds)
-        while now < until and self._is_ready(until):
+        while now < until and not self._outcomes.wait and self._is_ready(until):
             self._aside.advance(unsent)
             claim = self._send(unsent)
             # While the broker works on a full batch, the next one is claimed and sent.
             is_ahead = bool(claim.rows) and claim.read == BATCH
             confirmed = self._settle(unsent, keep=int(is_ahead))
-            if self._is_away():
-                break
             if claim.rows and confirmed and not is_ahead:
                 self._gather(confirmed, now, until)
-            elif not (is_ahead or confirmed or claim.held):
+            elif not (is_ahead or confirmed or claim.held or self._outcomes.wait):
                 self._rest(unsent, until)
             now = time.monotonic()
         self._settle(unsent, keep=0)
@@ -154,9 +146,6 @@ class Relay:
         self._outcomes.note("the broker is short of memory or disk")
         return False
 
-    def _is_away(self) -> bool:
-        return self._next_attempt > time.monotonic()
-
     def _send(self, unsent: Unsent) -> Claim:
         began = time.monotonic()
         on_way = [row.id for batch in self._on_way for row in batch.rows]
@@ -164,7 +153,7 @@ class Relay:
         self._lanes.extend(claim.held, began)
         if claim.rows:
             self._on_way.append(self._batches.send(claim.rows, began))
-        elif not on_way:
+        elif not on_way and not self._lanes:
             self._outcomes.note(None)
         return claim
 
@@ -177,20 +166,10 @@ class Relay:
             if report is None:
                 break
             confirmed += self._outcomes.record(unsent, self._on_way.pop(0), report)
-            self._adapt(report)
+            # The broker does not tell to which event it objects, and after an outage it may go
+            # again: begin with one event, so that little is sent twice.
+            self._limit = 1 if report.error else min(2 * self._limit, BATCH)
         return confirmed
-
-    def _adapt(self, report: Report) -> None:
-        if not report.error:
-            self._limit = min(2 * self._limit, BATCH)
-            self._absences = 0
-            return
-        # The broker does not tell to which event it objects, and after an outage it may go again:
-        # begin with one event, so that little is sent twice.
-        self._limit = 1
-        if not report.objected:
-            self._absences += 1
-            self._next_attempt = time.monotonic() + delay(self._absences, BROKER_DELAY)
 
     def _gather(self, sent: int, began: float, until: float) -> None:
         # An event that comes alone waits for nobody. When they come faster than batches leave,

@@ -88,5 +88,10 @@ CREATE TRIGGER append_only BEFORE DELETE ON reservations
 FOR EACH ROW EXECUTE FUNCTION refuse_change()
 """
 
+_LEVELS = """
+CREATE TRIGGER append_only BEFORE DELETE ON stock
+FOR EACH ROW EXECUTE FUNCTION refuse_change()
+"""
+
 #: What a migration creates. Migrations of the past run it: it may not change.
-DEFINITIONS = (_VIEW, _APPEND_ONLY, _ENTRIES, _LINES, _SETTLE, _SETTLED, _KEPT)
+DEFINITIONS = (_VIEW, _APPEND_ONLY, _ENTRIES, _LINES, _SETTLE, _SETTLED, _KEPT, _LEVELS)

@@ -90,7 +90,9 @@ class ReservationLine(Base):
     order_id: Mapped[UUID] = mapped_column(
         ForeignKey("reservations.order_id", ondelete="CASCADE"), primary_key=True
     )
-    sku: Mapped[str] = mapped_column(ForeignKey("stock.sku"), primary_key=True)
+    # No foreign key: its check costs each line of an order more than an index does. Only SKUs whose
+    # level is locked are written, and the database refuses to delete a level.
+    sku: Mapped[str] = mapped_column(Text, primary_key=True)
     quantity: Mapped[int] = mapped_column(BigInteger)
 
 

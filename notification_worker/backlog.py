@@ -6,7 +6,7 @@ it. So a look begins a little before the place where the last one found somethin
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from threading import Lock
 from uuid import uuid4
@@ -86,7 +86,8 @@ class Position:
 class Backlog:
     """The mails of one database, and those of them that this mailer has claimed.
 
-    It may be used by several threads. No method leaves a transaction open, or a connection in use.
+    It may be used by several threads. They share one connection, on which no transaction stays
+    open, and another one to wait on; neither is theirs while they send.
     """
 
     def __init__(self, sessions: Sessions, position: Position) -> None:
@@ -97,9 +98,12 @@ class Backlog:
         self._doorbell = Doorbell(Notification.__tablename__, look=LOOK)
         self._asleep = Lock()
         self._owner = str(uuid4())
+        # One statement at a time: else one thread could claim what the answer to another, which is
+        # still on its way, brings as well.
+        self._lock = Lock()
+        self._connection: Connection | None = None
         #: When each mail that is being sent was claimed, or its claim was renewed.
         self._claimed: dict[int, float] = {}
-        self._claiming = Lock()
         self._again = False
 
     def claim(self, mark: Mark | None = None, *, probing: bool = False) -> Claimed | None:
@@ -108,9 +112,13 @@ class Backlog:
         By turns it prefers those that were never tried, and those that are due again. A probe of a
         server that fails is one that was never tried: the others may be what it fails with.
         """
-        # One at a time: else one thread could claim what the answer to another has yet to bring.
-        with self._claiming:
-            look = self._look(mark, probing=probing)
+        with self._connected() as connection:
+            self._position.rewind_if_due()
+            self._again = not (self._again or probing)
+            values = (*self._position.values, list(self._claimed), self._owner, SHORTLY)
+            marked = mark.values(self._owner) if mark else ()
+            look = claims.claim(connection, again=self._again, values=values, mark=marked)
+            self._position.advance(look)
             if mark:
                 del self._claimed[mark.id]
             if look.mail and not look.mail.put_off:
@@ -119,25 +127,22 @@ class Backlog:
 
     def record(self, mark: Mark) -> None:
         """Record what became of a claimed mail."""
-        with self._connection() as connection:
+        with self._connected() as connection:
             claims.record(connection, mark.values(self._owner))
-        with self._claiming:
             del self._claimed[mark.id]
 
     def renew(self) -> None:
         """Keep what was claimed a while ago: it is still being sent."""
-        now = time.monotonic()
-        with self._claiming:
-            old = [mail for mail, since in self._claimed.items() if now - since >= RENEWAL]
-        if old:
-            with self._connection() as connection:
-                claims.renew(connection, old, self._owner)
-            with self._claiming:
-                self._claimed |= {mail: now for mail in old if mail in self._claimed}
+        if not self._old():
+            return
+        with self._connected() as connection:
+            old, now = self._old(), time.monotonic()
+            claims.renew(connection, old, self._owner)
+            self._claimed |= dict.fromkeys(old, now)
 
     def anything_due(self) -> bool:
         """Return whether there may be a mail to send now."""
-        with self._connection() as connection:
+        with self._connected() as connection:
             due = connection.exec_driver_sql(LOOK, self._position.values).scalar()
         return due is not None and due <= 0
 
@@ -149,27 +154,36 @@ class Backlog:
         if not self._asleep.acquire(blocking=False):
             return False
         try:
+            # The pool finds out whether a connection that was idle is still good.
+            self.release()
             self._doorbell.wait(self._sessions, seconds, *self._position.values)
         finally:
             self._asleep.release()
         return True
 
-    def _look(self, mark: Mark | None, *, probing: bool) -> Look:
-        self._position.rewind_if_due()
-        self._again = not (self._again or probing)
-        values = (*self._position.values, list(self._claimed), self._owner, SHORTLY)
-        marked = mark.values(self._owner) if mark else ()
-        with self._connection() as connection:
-            look = claims.claim(connection, again=self._again, values=values, mark=marked)
-        self._position.advance(look)
-        return look
+    def release(self) -> None:
+        """Give the connection back to the pool."""
+        with self._lock:
+            self._release()
+
+    def _old(self) -> list[int]:
+        since = time.monotonic() - RENEWAL
+        return [mail for mail, at in list(self._claimed.items()) if at <= since]
 
     @contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except SQLAlchemyError:
-            # The next one may lead to another server.
-            self._position.rewind()
-            raise
+    def _connected(self) -> Iterator[Connection]:
+        with self._lock:
+            try:
+                self._connection = self._connection or self._engine.connect()
+                yield self._connection
+            except SQLAlchemyError:
+                # The next one may lead to another server.
+                self._release()
+                self._position.rewind()
+                raise
+
+    def _release(self) -> None:
+        if self._connection:
+            with suppress(SQLAlchemyError):
+                self._connection.close()
+            self._connection = None

@@ -78,6 +78,7 @@ class Delivery:
         deadline = time.monotonic() + within
         for sender in self._senders:
             sender.join(max(0.0, deadline - time.monotonic()))
+        self._backlog.release()
 
     def close(self) -> None:
         """End: wait for the mails that are being sent, and take leave of the mail server."""

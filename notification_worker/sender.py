@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 class Sender:
     """Claims, sends and records mails on a thread of its own, one at a time.
 
-    While the mail server is waited for, no transaction is open and no database connection in use.
+    While the mail server is waited for, no transaction is open and no row is locked.
     """
 
     def __init__(
@@ -109,7 +109,10 @@ class Sender:
             elif found := self._backlog.anything_due():
                 # Before a mail is claimed: no mail is charged for a server that is down.
                 self._transport.open()
-            if not found and not self._backlog.wait(seconds):
+            if found:
+                continue
+            self._end_outage()
+            if not self._backlog.wait(seconds):
                 # Another sender waits for mails. This one was started because that was held up.
                 return self._transport.close()
         return None
@@ -136,9 +139,14 @@ class Sender:
 
     def _recorded(self) -> None:
         # Not before the commit: a database that takes no marks is an outage, too.
-        if self._mark and not self._outcomes.evidence.doubtful:
-            self._outage.end()
+        if self._mark:
+            self._end_outage()
         self._mark = None
+
+    def _end_outage(self) -> None:
+        # Mails leave, or none waits.
+        if not self._outcomes.evidence.doubtful:
+            self._outage.end()
 
     def _deal_with(self, mail: Claimed) -> Mark:
         if mark := self._outcomes.abandoned(mail):

@@ -22,7 +22,7 @@ from inventory_worker.stock_import import Chunk, Counted
 SHORT_LIMIT = 20
 
 #: Attempts at a chunk that is in the way of another transaction.
-_ATTEMPTS = 5
+_ATTEMPTS = 3
 
 #: A deadlock, a serialization failure, a lock that was not free in time: all passing.
 _PASSING = frozenset({"40P01", "40001", "55P03"})

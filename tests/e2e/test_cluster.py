@@ -7,9 +7,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from celery.beat import SchedulingError
 from kombu.message import Message
 
+from common import lossy_publisher
 from common.cause import Cause
 from common.copy_publisher import CopyPublisher
 from common.errors import Transient
@@ -20,8 +20,7 @@ from common.settlement import Receipt, Settlement
 from console.actions import health, topology
 from console.actions.health import Finding, Kind
 from console.settings import BrokerAdminSettings, TopologySettings
-from scheduler.punctual import PunctualScheduler
-from tests.support.beats import beat
+from tests.support.beats import ticks
 from tests.support.cluster import FIRST, Cluster, cluster
 from tests.support.customers import Customers
 from tests.support.databases import Databases
@@ -77,13 +76,15 @@ def test_a_node_dies_and_every_order_is_decided_once(nodes: Cluster, tmp_path: P
 
 
 def test_who_begins_to_publish_while_leaders_die_is_refused_for_a_moment_only(
-    nodes: Cluster,
+    nodes: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lossy_publisher, "CONNECT_INTERVAL", 0.0)
     with fresh_vhost(nodes.servers) as vhost, ExitStack() as opened:
         # Given ways to publish, by another node than that of all leaders: beat's,
         apply(nodes, vhost)
         other = replace(vhost, amqp_port=nodes.amqp_ports[1])
-        clock = opened.enter_context(beat(other, TICKS.name, TICKED))
+        clock = opened.enter_context(ticks(other, TICKS.name))
+        clock.send("nobody's")
         # a relay's,
         relays = opened.enter_context(closing(publisher(other)))
         assert takes(relays, "order.confirmed")
@@ -95,8 +96,9 @@ def test_who_begins_to_publish_while_leaders_die_is_refused_for_a_moment_only(
 
         def all_heard() -> None:
             # Who does not wait first, and all at once: a moment later there are new leaders.
-            heard = (retries(workers, copies), ticks(clock), takes(relays, "order.created"))
-            assert heard == (True, True, True)
+            clock.send(TICKED)
+            heard = (retries(workers, copies), takes(relays, "order.created"))
+            assert heard == (True, True)
             assert other.depth(TICKED) == 1
 
         # When the node dies, and all publish to queues that they have not published to before
@@ -165,15 +167,6 @@ def takes(relays: ConfirmingPublisher, event_type: str) -> bool:
     event_id = uuid4()
     report = relays.publish([Outgoing(event_id, event_type, "{}", uuid4())])
     return event_id in report.confirmed
-
-
-def ticks(clock: PunctualScheduler) -> bool:
-    """Tell whether beat believes that the broker takes a tick."""
-    try:
-        clock.apply_async(clock.schedule["tick"], producer=clock.producer)
-    except SchedulingError:
-        return False
-    return True
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from common import lanes, relay
+from common import lanes, outcomes
 from notification_worker.smtp import Transport
 from tests.support.infrastructure import Infrastructure
 from tests.support.mailbox import Mailbox
@@ -34,7 +34,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask the broker again soon."""
     monkeypatch.setattr(lanes, "FIRST_DELAY", 0.05)
     monkeypatch.setattr(lanes, "LONGEST_DELAY", 0.2)
-    monkeypatch.setattr(relay, "BROKER_DELAY", 0.05)
+    monkeypatch.setattr(outcomes, "BROKER_DELAY", 0.05)
 
 
 @pytest.fixture

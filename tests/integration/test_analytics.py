@@ -335,6 +335,49 @@ def test_an_event_that_the_database_refuses_is_kept_alone(
     assert count(analytics_database, "orders") == 2
 
 
+def test_sums_that_no_bigint_holds_are_counted(
+    broker: Vhost, reader: Reader, analytics_database: Sessions
+) -> None:
+    # given orders of the largest total, confirmed, in one minute
+    large = {"total": 10**18, "lines": (Line(sku="TEA", quantity=10**6, unit_price=10**12),)}
+    for _ in range(12):
+        order_id = uuid4()
+        placed_, confirmed = OrderCreated(**(ORDERED | large)), OrderConfirmed(**(ORDERED | large))
+        publish(broker, event(placed_, order_id), event(confirmed, order_id))
+
+    # when
+    read_until(reader, lambda: count(analytics_database, "inbox") == 24)
+
+    # then
+    assert minutes(analytics_database)[0][2:6] == (12, 12 * 10**18, 12, 12 * 10**18)
+    assert skus(analytics_database)[0][2:] == (12, 12 * 10**6, 12, 12 * 10**18)
+    assert count(analytics_database, "skipped_events") == 0
+    with transaction(analytics_database) as session:
+        (sales,) = figures.by_sku(session, timedelta(days=36_500), 10)
+    assert sales.revenue == 12 * 10**18
+
+
+def test_an_order_with_an_outcome_of_another_release_stays_as_it_is(
+    broker: Vhost, reader: Reader, analytics_database: Sessions
+) -> None:
+    # given
+    events = order(CONFIRMED)
+    publish(broker, events[0])
+    read_until(reader, lambda: placed(analytics_database) == 1)
+    with transaction(analytics_database) as session:
+        session.execute(text("UPDATE orders SET outcome = 'RETURNED'"))
+    before = minutes(analytics_database)
+
+    # when
+    publish(broker, events[1], *order())
+    read_until(reader, lambda: placed(analytics_database) == 2)
+
+    # then
+    assert before[0][2:6] == (1, 1900, 0, 0)
+    assert minutes(analytics_database)[0][2:6] == (2, 3800, 0, 0)
+    assert count(analytics_database, "skipped_events") == 0
+
+
 def test_an_event_of_an_order_that_was_not_seen_placed_is_kept(
     broker: Vhost, reader: Reader, analytics_database: Sessions
 ) -> None:

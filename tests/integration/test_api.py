@@ -96,6 +96,7 @@ def test_a_placed_order_is_pending_and_can_be_read(order_api: FlaskClient) -> No
         "total": 2500,
         "created_at": "",
         "decided_at": None,
+        "shipped_at": None,
         "deadline_at": "",
     }
     assert UUID(order["id"]).version == 7

@@ -612,6 +612,7 @@ def test_what_was_sold_is_shown_for_the_hour_and_for_the_day(
     assert tiles == {
         "placed": "5",
         "confirmed": "3",
+        "shipped": "0",
         "revenue": "EUR 60.00",
         "rejected": "1",
         "rejection rate": "25.0 %",
@@ -658,12 +659,12 @@ def sell(settings: DatabaseSettings) -> None:
 def test_a_database_that_does_not_answer_is_told_and_names_no_password(
     page: FlaskClient, servers: Infrastructure
 ) -> None:
-    # when there are none, of which the page wants three
+    # when there are none, of which the page wants four
     overview, levels = get(page, "/overview"), get(page, "/stock")
     order = get(page, "/orders", id=str(uuid4()))
 
     # then
-    assert overview.text.count("cannot be seen.</strong> PostgreSQL: ") == 3
+    assert overview.text.count("cannot be seen.</strong> PostgreSQL: ") == 4
     assert levels.status_code == 503
     assert "PostgreSQL: " in levels.text
     assert "PostgreSQL: " in order.text

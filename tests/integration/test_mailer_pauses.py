@@ -32,17 +32,48 @@ def test_a_database_that_fails_is_given_time(
     mailer = delivery(notification_database, transport)
     with transaction(notification_database) as session:
         session.execute(text("ALTER TABLE notifications RENAME TO away"))
-    mailer.deliver(time.monotonic() + 1)
+
+    def paused() -> None:
+        mailer.deliver(time.monotonic() + 0.1)
+        assert mailer._outage.resume_at > time.monotonic()
+
+    eventually(paused)
     with transaction(notification_database) as session:
         session.execute(text("ALTER TABLE away RENAME TO notifications"))
-    deliver_all(mailer)
-    assert statuses(notification_database) == ["PENDING"]
 
     def sent() -> None:
-        deliver_all(mailer)
+        mailer.deliver(time.monotonic() + 0.2)
         assert statuses(notification_database) == ["SENT"]
 
     eventually(sent)
+    mailer.close()
+
+
+def test_an_outage_of_the_database_ends_though_no_mail_waits(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    # given a database that fails, and no mail
+    mailer = delivery(notification_database, transport)
+    with transaction(notification_database) as session:
+        session.execute(text("ALTER TABLE notifications RENAME TO away"))
+
+    def paused() -> None:
+        mailer.deliver(time.monotonic() + 0.2)
+        assert mailer._outage.seconds() > 0
+
+    eventually(paused)
+
+    # when it works again
+    with transaction(notification_database) as session:
+        session.execute(text("ALTER TABLE away RENAME TO notifications"))
+
+    # then nothing is paused any more
+    def resumed() -> None:
+        mailer.deliver(time.monotonic() + 0.2)
+        assert mailer._outage.seconds() == 0
+
+    eventually(resumed)
+    mailer.close()
 
 
 def test_an_outage_of_the_mail_server_is_charged_to_no_mail(

@@ -5,7 +5,10 @@ import time
 from collections import Counter
 from threading import Thread
 
-from common.db import Sessions
+import pytest
+from sqlalchemy import text
+
+from common.db import Sessions, transaction
 from common.kombu_topology import INVENTORY
 from common.relay import Relay
 from tests.support.connections import connections, one_connection
@@ -105,12 +108,15 @@ class Closing:
             client.close()
 
 
+@pytest.mark.parametrize("lane", ["NULL", "type", "'(repair)'"])
 def test_a_relay_without_a_broker_connects_less_and_less_often(
-    publisher_of: PublisherOf, order_database: Sessions
+    publisher_of: PublisherOf, order_database: Sessions, lane: str
 ) -> None:
-    # given
+    # given an event that has never failed, or waits in a lane
     server = Closing()
     record(order_database, event(CREATED))
+    with transaction(order_database) as session:
+        session.execute(text(f"UPDATE outbox SET waits_for = {lane}"))
     relaying = Relay(order_database, publisher_of(port=server.port))
 
     # when

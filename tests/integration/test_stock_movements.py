@@ -16,6 +16,7 @@ from common import db, migrations
 from common.db import Sessions, transaction
 from console.orderctl import main
 from console.settings import DatabaseSettings, load_operator
+from inventory_worker import stock_import
 from tests.support.databases import Databases, TestDatabase
 from tests.support.downgrade import downgrade
 from tests.support.warehouse import Warehouse
@@ -198,6 +199,33 @@ def test_an_import_under_its_reference_counts_nothing_twice(
     assert warehouse.level("TEA") == (6, 0)
     file.write_text("sku,on_hand\nTEA,11\n")
     assert "C-1" in orderctl("stock", "import", str(file), "--reference", "C-1").stderr
+
+
+def test_an_import_that_fails_goes_on_under_its_reference(
+    orderctl: Orderctl, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given an import of two chunks, of which the second one is in the way of somebody else
+    monkeypatch.setattr(stock_import, "CHUNK", 2)
+    warehouse.receive(A=1, B=1, C=1, D=1)
+    file = tmp_path / "stock.csv"
+    file.write_text("sku,on_hand\nD,9\nC,9\nB,9\nA,9\n")
+    command = ("stock", "import", str(file), "--reference", "C-1")
+    blocker = warehouse.sessions()
+    blocker.execute(text("SELECT FROM stock WHERE sku = 'D' FOR UPDATE"))
+
+    # when it fails, and goods leave
+    failed = orderctl(*command)
+    blocker.rollback()
+    order = warehouse.created(A=4)
+    warehouse.handle(order, warehouse.shipped(order))
+
+    # then it tells what is done, and is repeated harmlessly
+    assert failed.exit_code == 1
+    assert "2 of 4 SKUs are counted, all up to B" in failed.stderr
+    assert "--reference C-1" in failed.stderr
+    assert orderctl(*command).exit_code == 0
+    assert [warehouse.level(sku) for sku in "ABCD"] == [(5, 0), (9, 0), (9, 0), (9, 0)]
+    assert warehouse.differences() == []
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ depends_on = None
 
 _INDEX, _LINES = "ix_reservation_lines_sku", "reservation_lines"
 
+_FOREIGN_KEY = "fk_reservation_lines_sku_stock"
+
 
 def upgrade() -> None:
     with op.get_context().autocommit_block():
@@ -32,6 +34,7 @@ def upgrade() -> None:
         op.create_index(_INDEX, _LINES, ["sku", "order_id"], postgresql_concurrently=True)
     # In the order in which the workers lock them.
     op.execute("LOCK TABLE stock, reservations, reservation_lines IN ACCESS EXCLUSIVE MODE")
+    op.drop_constraint(_FOREIGN_KEY, _LINES)
     _tables()
     _columns()
     for definition in ledger.DEFINITIONS:
@@ -41,6 +44,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("DROP VIEW stock_movements")
     op.execute("DROP TRIGGER settle_reservation ON reservations")
+    op.execute("DROP TRIGGER append_only ON stock")
     op.execute("DROP TRIGGER append_only ON reservations")
     op.execute("DROP TRIGGER append_only ON reservation_lines")
     op.drop_table("stock_imports")
@@ -54,6 +58,7 @@ def downgrade() -> None:
     op.drop_column("reservations", "shipped_at")
     op.drop_column("reservations", "released_at")
     op.drop_index(_INDEX, _LINES)
+    op.create_foreign_key(_FOREIGN_KEY, _LINES, "stock", ["sku"], ["sku"])
     _check("stock", "reserved", "reserved >= 0 AND reserved <= on_hand")
     _check("reservations", "status", "status IN ('RESERVED', 'REJECTED', 'RELEASED', 'CANCELLED')")
     op.execute("ALTER TABLE stock VALIDATE CONSTRAINT ck_stock_reserved")
