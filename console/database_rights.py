@@ -7,10 +7,13 @@ from sqlalchemy import Connection, text
 from console.database_change import Change
 
 #: What the role for running may do, by the kind of relation: rows change, tables do not.
-_TABLE, _SEQUENCE = ("DELETE", "INSERT", "SELECT", "UPDATE"), ("USAGE",)
+_TABLE, _VIEW, _SEQUENCE = ("DELETE", "INSERT", "SELECT", "UPDATE"), ("SELECT",), ("USAGE",)
+
+#: In the words of `pg_class.relkind`.
+_BY_KIND = {"S": _SEQUENCE, "v": _VIEW, "m": _VIEW}
 
 #: Alembic's own table: the role for running may see the revision and not change it.
-_READ_ONLY = {"alembic_version": ("SELECT",)}
+_READ_ONLY = {"alembic_version": _VIEW}
 
 _OWNED = text(
     """
@@ -45,7 +48,7 @@ END $$
 
 _RIGHTS = text(
     """
-    SELECT c.relname AS name, c.relkind = 'S' AS is_sequence,
+    SELECT c.relname AS name, c.relkind::text AS kind,
         ARRAY(
             SELECT a.privilege_type FROM aclexplode(c.relacl) a
             WHERE a.grantee = to_regrole(:role) ORDER BY 1
@@ -101,14 +104,14 @@ def ownership(connection: Connection, database: str, *, owner: str, role: str) -
 
 def rights(connection: Connection, database: str, *, role: str) -> Iterator[Change]:
     """Yield what gives the role for running its rights on each table, and takes all others."""
-    for name, is_sequence, found in connection.execute(_RIGHTS, {"role": role}).all():
-        wanted = _READ_ONLY.get(name, _SEQUENCE if is_sequence else _TABLE)
+    for name, kind, found in connection.execute(_RIGHTS, {"role": role}).all():
+        wanted = _READ_ONLY.get(name, _BY_KIND.get(kind, _TABLE))
         if tuple(found) != wanted:
-            kind, listed = "SEQUENCE" if is_sequence else "TABLE", ", ".join(wanted)
+            what, listed = "SEQUENCE" if kind == "S" else "TABLE", ", ".join(wanted)
             yield Change(
                 text=f"database {database}: role {role} may {listed} {name}",
                 statement=(
-                    f'REVOKE ALL ON {kind} "{name}" FROM {role};'
-                    f'GRANT {listed} ON {kind} "{name}" TO {role}'
+                    f'REVOKE ALL ON {what} "{name}" FROM {role};'
+                    f'GRANT {listed} ON {what} "{name}" TO {role}'
                 ),
             )

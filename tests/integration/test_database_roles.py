@@ -30,12 +30,8 @@ NAMES = [service.name for service in DATABASES]
 READABLE = {
     "order": ("orders", "order_lines", "outbox", "inbox", "relay_state"),
     "inventory": (
-        "stock",
-        "stock_entries",
-        "reservations",
-        "reservation_lines",
-        "outbox",
-        "relay_state",
+        *("stock", "stock_entries", "stock_movements", "reservations", "reservation_lines"),
+        *("outbox", "relay_state"),
     ),
     "fraud": ("outbox", "relay_state", "overflow"),
     "notification": ("overflow",),
@@ -84,6 +80,9 @@ ADMINISTRATION = (
     "DROP DATABASE {database}",
     "ALTER DATABASE {database} OWNER TO {role}",
 )
+
+#: Every right on a table.
+RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 
 _REFUSED = re.compile(
     r"permission denied|must be (owner|superuser|able)|"
@@ -137,15 +136,18 @@ def refusal(url: URL, statement: str, *, autocommit: bool = False) -> str:
     return ""
 
 
-def tables(settings: DatabaseAdminSettings, service: str) -> list[tuple[str, str]]:
+def tables(
+    settings: DatabaseAdminSettings, service: str, kind: str = "BASE TABLE"
+) -> list[tuple[str, str]]:
     """Return each table of a service, with one of its columns."""
     query = text(
         "SELECT table_name, min(column_name) FROM information_schema.columns"
+        " JOIN information_schema.tables USING (table_schema, table_name)"
         " WHERE table_schema = 'public' AND is_generated = 'NEVER' AND is_identity = 'NO'"
-        " GROUP BY table_name ORDER BY table_name"
+        " AND table_type = :kind GROUP BY table_name ORDER BY table_name"
     )
     with connected(settings.admin_url_of(settings.database_name(service))) as connection:
-        return [(table, column) for table, column in connection.execute(query)]
+        return [(table, column) for table, column in connection.execute(query, {"kind": kind})]
 
 
 # --- What each role can do ----------------------------------------------------------------------
@@ -170,6 +172,19 @@ def test_a_running_process_changes_rows_and_no_definition(
     wanted = {(verb, t) for verb in ROWS for t, _ in tables(installation, service)}
     wanted -= {(verb, "alembic_version") for verb in ("insert", "update", "delete")}
     assert can == wanted
+
+
+@pytest.mark.parametrize("service", NAMES)
+def test_a_running_process_reads_views_and_does_nothing_else_to_them(
+    installation: DatabaseAdminSettings, service: str
+) -> None:
+    url = installation.service_url(service)
+
+    for view, column in tables(installation, service, "VIEW"):
+        # A view of several tables refuses changes by itself: the right is what counts.
+        assert rights(installation, service, view, role_name(service)) == {"SELECT"}
+        assert refusal(url, f"SELECT {column} FROM {view}") == ""
+        assert _REFUSED.match(refusal(url, f"DROP VIEW {view}"))
 
 
 @pytest.mark.parametrize("service", NAMES)
@@ -244,20 +259,27 @@ def test_the_console_reads_a_few_tables_and_nothing_else(
 
     console = load_operator(Console)
     for service in NAMES:
+        relations = [*tables(installation, service), *tables(installation, service, "VIEW")]
+
         # when
-        can = {
-            (verb, table)
-            for table, column in tables(installation, service)
-            for verb, statement in (ROWS | DEFINITIONS).items()
-            if not _REFUSED.match(
-                refusal(
-                    console.service_url(service),
-                    statement.format(table=table, column=column, role=READER),
-                )
-                or "done"
-            )
-            and refusal(console.service_url(service), "SELECT 1") == ""
+        readable = {
+            table
+            for table, _ in relations
+            if not refusal(console.service_url(service), f"SELECT FROM {table}")
         }
 
         # then
-        assert can == {("select", table) for table in READABLE.get(service, ())}
+        assert readable == {*READABLE.get(service, ())}
+        for table, _ in relations:
+            assert rights(installation, service, table, READER) <= {"SELECT"}
+
+
+def rights(settings: DatabaseAdminSettings, service: str, table: str, role: str) -> set[str]:
+    """Return a role's rights on a table or a view."""
+    query = text("SELECT has_table_privilege(:role, :table, :right)")
+    with connected(settings.admin_url_of(settings.database_name(service))) as connection:
+        return {
+            right
+            for right in RIGHTS
+            if connection.scalar(query, {"role": role, "table": table, "right": right})
+        }
