@@ -95,9 +95,13 @@ class Subscriber:
             return {event_id.int for event_id in session.scalars(select(inbox.c.event_id))}
 
 
+def outgoing(event: Event) -> Outgoing:
+    """Return an event as a publisher takes it."""
+    return Outgoing(event.id, event.type, codec.encode(event).decode(), event.subject)
+
+
 def publish(publisher: ConfirmingPublisher, *events: Event) -> None:
     """Publish as a relay does; the broker must confirm every event."""
-    batch = [Outgoing(e.id, e.type, codec.encode(e).decode(), e.subject) for e in events]
-    report = publisher.publish(batch)
+    report = publisher.publish(map(outgoing, events))
     assert (report.error, report.refused, report.returned) == (None, set(), {})
     assert report.confirmed == {event.id for event in events}
