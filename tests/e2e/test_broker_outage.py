@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from common.kombu_topology import SERVICES
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, never
 from tests.support.stack import Stack
 
 TICKERS = (
@@ -134,3 +134,39 @@ def _assert_recorded(stack: Stack) -> None:
 
 def _assert_mails(stack: Stack, count: int) -> None:
     assert len(stack.mails()) == count
+
+
+def test_an_alarm_adds_no_connection(stack: Stack) -> None:
+    # given beat, and all that consume ticks
+    stack.start(*TICKERS, "beat")
+    eventually(lambda: _assert_connected(stack, [*TICKERS, "beat"]))
+    before = _connections(stack)
+
+    # when the broker blocks what publishes, for as long as several ticks, confirms and retries
+    with stack.servers.limited("set_vm_memory_high_watermark", "absolute 1MB", "absolute 1GB"):
+        eventually(lambda: _assert_blocked(stack), within=60)
+
+        # then no process opens another connection
+        never(lambda: _assert_no_more(stack, before), during=20)
+    assert all(stack.runs(name) for name in (*TICKERS, "beat"))
+
+
+def _connections(stack: Stack) -> list[str]:
+    # The broker's statistics are some seconds old.
+    found = stack.vhost.request("GET", f"/vhosts/{stack.vhost.name}/connections").json()
+    return sorted(c.get("client_properties", {}).get("connection_name", "") for c in found)
+
+
+def _assert_connected(stack: Stack, names: list[str]) -> None:
+    assert len(_connections(stack)) >= len(names)
+    assert "beat" in _connections(stack)
+    assert "analytics-reader stream" in _connections(stack)
+
+
+def _assert_blocked(stack: Stack) -> None:
+    found = stack.vhost.request("GET", f"/vhosts/{stack.vhost.name}/connections").json()
+    assert "blocked" in {c.get("state") for c in found}
+
+
+def _assert_no_more(stack: Stack, before: list[str]) -> None:
+    assert len(_connections(stack)) <= len(before), _connections(stack)
