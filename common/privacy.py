@@ -10,6 +10,7 @@ from smtplib import SMTPException, SMTPResponseException, SMTPServerDisconnected
 import psycopg2
 from amqp.exceptions import AMQPError
 from billiard.exceptions import WorkerLostError
+from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import exc
 
 from common.errors import OrderSystemError
@@ -23,6 +24,7 @@ _CONSTANT_STATES = ("42501", "42P01", "42703")
 _SAFE = (
     OrderSystemError,
     AMQPError,
+    BrokerError,
     AttributeError,
     ImportError,
     NameError,

@@ -40,6 +40,7 @@ def test_the_health_file_tells_what_keeps_a_worker_from_working(tmp_path: Path) 
 
     def assert_shown() -> None:
         watchdog.turned()
+        assert file.exists()
         assert file.read_text() == f"{state[0]}\n"
 
     eventually(assert_shown, within=INTERVAL * 10)
