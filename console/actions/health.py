@@ -189,7 +189,7 @@ def broken_queues(state: BrokerState, services: Sequence[Service] = SERVICES) ->
 
 def _overflowed(service: Service, state: BrokerState) -> Iterator[Finding]:
     marker = state.queues.get(service.overflow)
-    if service.can_overflow and marker and marker.get("messages"):
+    if service.can_overflow and marker and figure(marker, "messages"):
         processes = " or ".join(f"{service.name}-{tick}" for tick in service.ticks)
         text = f"was full and dropped events, which wait in the stream; is {processes} there?"
         yield Finding(kind=Kind.OVERFLOWED, name=service.queue, text=text)

@@ -1,6 +1,5 @@
 """Whatever runs at once locks its rows in one order, under any collation: nothing deadlocks."""
 
-import json
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +10,7 @@ from sqlalchemy import text
 
 import notification_worker.handlers
 import order_app.handlers
-from common import codec, db, events
-from common.consumer import Delivery, Item, receive_batch
+from common import db, events
 from common.conversion import newest
 from common.db import Sessions, transaction
 from common.events import Event
@@ -22,7 +20,13 @@ from inventory_worker.movements import Note
 from tests.support.databases import Databases, TestDatabase
 from tests.support.eventually import eventually
 from tests.support.orders import stored
-from tests.support.warehouse import Warehouse, order_cancelled, order_created, order_shipped
+from tests.support.warehouse import (
+    Warehouse,
+    handle,
+    order_cancelled,
+    order_created,
+    order_shipped,
+)
 
 #: Code points sort upper case before lower case; a dictionary's collation mixes them, and passes
 #: over punctuation.
@@ -179,7 +183,7 @@ def test_answers_about_the_same_orders_do_not_deadlock(
 
     def answer(seed: int) -> None:
         told = answers(ids, random.Random(seed))
-        handle(sessions, order_app.handlers, told)
+        handle(sessions, order_app.handlers.HANDLERS, order_app.handlers.SETS, told)
 
     at_once(*(lambda seed=seed: answer(seed) for seed in range(6)))
 
@@ -197,14 +201,10 @@ def test_mails_about_the_same_orders_do_not_deadlock(
         batches = ([first, between[0], last], [last, between[1], first])
         # Under ids of their own: the inbox would keep them apart otherwise.
         copies = [[order_created({"TEA": 1}, e.subject) for e in batch] for batch in batches]
-        work = [pool.submit(handle, sessions, notification_worker.handlers, c) for c in copies]
+        handlers, sets = notification_worker.handlers.HANDLERS, notification_worker.handlers.SETS
+        work = [pool.submit(handle, sessions, handlers, sets, copy) for copy in copies]
         eventually(lambda: assert_waiting(sessions, 2))
         blocker.rollback()
         for done in work:
             # A deadlock raises here.
             done.result()
-
-
-def handle(sessions: Sessions, handlers: object, told: list[Event]) -> None:
-    items = [Item(Delivery(event.type, json.loads(codec.encode(event)), 1)) for event in told]
-    receive_batch(sessions, handlers.HANDLERS, handlers.SETS, items)  # type: ignore[attr-defined]

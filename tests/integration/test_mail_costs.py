@@ -89,6 +89,7 @@ def test_claims_and_looks_pass_over_what_was_sent_once_and_not_each_time(
         claims._prepare(connection)
         execute = "EXECUTE mark_mail (%s, %s, %s, %s, %s, %s, %s, %s)"
         assert pages(connection, execute, mark.values(mails._owner)) < FEW
+    mails.release()
 
 
 @pytest.mark.parametrize("due", ["epoch", "2026-01-01", "2100-01-01"])
@@ -96,7 +97,9 @@ def test_a_claim_and_a_scrape_cost_the_same_before_a_large_backlog(
     crowded: Sessions, due: str
 ) -> None:
     position = Position()
-    Backlog(crowded, position).claim()
+    mails = Backlog(crowded, position)
+    mails.claim()
+    mails.release()
     with crowded.kw["bind"].connect().execution_options(isolation_level="AUTOCOMMIT") as run:
         run.exec_driver_sql(_INSERT, ("PENDING", due))
     if due != "2026-01-01":
@@ -158,5 +161,6 @@ def test_a_mail_recorded_by_a_clock_that_is_ahead_leaves_at_once(
     # then
     assert mails.anything_due()
     mail = mails.claim()
+    mails.release()
     assert mail
     assert mail.order_id == order_id

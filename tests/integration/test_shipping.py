@@ -116,7 +116,7 @@ def test_no_late_answer_and_no_sweep_changes_a_shipped_order(
 
     with transaction(sessions) as session:
         on_answers(session, answers)
-        service.sweep_deadlines(session, NOW, 10)
+        service.sweep_deadlines(session, timedelta(days=-365), 10)
 
     assert [event.type for event in told(sessions, order_id)] == ["order.shipped"]
 

@@ -96,27 +96,42 @@ def test_a_sweep_that_was_away_leaves_time_for_decisions(
     assert returning.step(soon()) == 1
 
 
+class _Clock:
+    """Time that passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 def test_a_database_that_was_away_leaves_time_for_decisions(
-    order_database: Sessions, back: Sweep, monkeypatch: pytest.MonkeyPatch
+    order_database: Sessions, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # given a sweep without its table, for longer than any hiccup lasts
+    clock = _Clock()
+    monkeypatch.setattr(sweep, "time", clock)
+    returning = Sweep(order_database)
+
+    def step_after(seconds: float) -> int:
+        clock.now += seconds
+        return returning.step(clock.now + 30)
+
+    # given a sweep at work, that then fails for as long as a hiccup lasts at most
+    assert [step_after(sweep.RETURN / 2) for _ in range(4)] == [0] * 4
     order_id = place(order_database, overdue=600)
-    monkeypatch.setattr(sweep, "ABSENCE", 0.1)
     _rename(order_database, "orders", "gone")
+    assert [step_after(sweep.ABSENCE / 3) for _ in range(3)] == [0] * 3
+    assert caplog.messages.count("the database failed the sweep") == 3
 
-    def absent() -> None:
-        assert back.step(soon()) == 0
-        assert time.monotonic() - (back._last_success or 0) > 0.2
-
-    eventually(absent)
-    monkeypatch.setattr(sweep, "RETURN", 3_600.0)
-
-    # when the database is back
+    # when the database is back after more than that
     _rename(order_database, "gone", "orders")
-    assert back.step(soon()) == 0
 
-    # then
+    # then it cancels nothing for a while, and then it does
+    assert [step_after(seconds) for seconds in (0.5, sweep.RETURN / 2, sweep.RETURN / 2)] == [0] * 3
     assert status(order_database, order_id) == PENDING
+    assert step_after(0.5) == 1
+    assert status(order_database, order_id) == CANCELLED
 
 
 def test_a_database_that_fails_once_delays_nothing(

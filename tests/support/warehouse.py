@@ -1,13 +1,14 @@
 """The inventory as a test drives it: events of orders go in, levels and movements come out."""
 
 import json
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import select, text
 from uuid_utils.compat import uuid7
 
 from common import codec
-from common.consumer import Delivery, Item, receive_batch
+from common.consumer import Delivery, Handlers, Item, SetHandlers, receive_batch
 from common.db import Sessions, transaction
 from common.errors import Transient
 from common.events import Event, Line, OrderCancelled, OrderCreated, OrderShipped
@@ -55,8 +56,7 @@ class Warehouse:
 
     def handle(self, *events: Event) -> None:
         """Handle events in one batch, as a worker does."""
-        items = [Item(Delivery(event.type, json.loads(codec.encode(event)), 1)) for event in events]
-        receive_batch(self.sessions, HANDLERS, SETS, items)
+        handle(self.sessions, HANDLERS, SETS, events)
 
     def handle_or_each(self, *events: Event) -> None:
         """Handle events in one batch, or each alone if that is asked for, as a worker does."""
@@ -99,6 +99,18 @@ class Warehouse:
         """Run a statement."""
         with transaction(self.sessions) as session:
             session.execute(text(statement))
+
+
+def handle(
+    sessions: Sessions, handlers: Handlers, sets: SetHandlers, told: Sequence[Event]
+) -> None:
+    """Handle events in one batch, as a service's worker does; each must be one that it takes."""
+    items = [
+        Item.of(Delivery(event.type, codec.wrap(codec.encode(event)), 1), handlers)
+        for event in told
+    ]
+    receive_batch(sessions, handlers, sets, items)
+    assert [item.error for item in items if item.error] == []
 
 
 def order_created(lines: dict[str, int], order_id: UUID | None = None) -> Event:
