@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from sqlalchemy.orm import Session
 
 from common import codec, outages, tracing
-from common.cause import Cause, Failed
 from common.conversion import upcast
 from common.db import Sessions, transaction
 from common.errors import InvalidEvent, Permanent, Transient
@@ -184,12 +183,11 @@ def _decode(delivery: Delivery) -> Event:
 
 def _report(item: Item, error: Exception) -> None:
     # An outage is logged once, by the worker. Any other error is a bug: its trace is needed, but
-    # not its text, which may quote a customer's data.
+    # not its text, which may quote a customer's data: the log's formatter leaves that out.
     if item.event and not outages.reason(error):
-        safe = Failed(Cause.of(error))
         log.error(
             "a handler failed",
-            exc_info=(type(safe), safe, error.__traceback__),
+            exc_info=error,
             extra=_log_fields(item.event, item.delivery.attempts, Outcome.FAILED),
         )
 

@@ -18,6 +18,7 @@ from kombu.entity import Queue
 from common.copies import Copies, CopyRefused
 from common.kombu_topology import DEAD_LETTERS, UNLIMITED, Binding, Service
 from console.broker_connection import connected
+from console.broker_state import figure
 from console.errors import ActionError
 from console.management import Management
 from console.queue_look import renewed
@@ -108,7 +109,7 @@ class Replacement:
             if moved:
                 changed_at = now
             # A figure that is not there is not 0.
-            if moved or found.get("messages_unacknowledged") != 0:
+            if moved or figure(found, "messages_unacknowledged") != 0:
                 busy_at = now
             elif now - busy_at > SETTLED:
                 return True

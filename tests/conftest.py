@@ -135,14 +135,20 @@ def analytics_database(database_of: Callable[[str], TestDatabase]) -> Iterator[S
 
 
 @pytest.fixture
-def order_api(database_of: Callable[[str], TestDatabase]) -> Iterator[FlaskClient]:
+def api_database(database_of: Callable[[str], TestDatabase]) -> TestDatabase:
+    """The fresh database of the order API."""
+    return database_of("order")
+
+
+@pytest.fixture
+def order_api(api_database: TestDatabase) -> Iterator[FlaskClient]:
     """A client of the order API over a fresh database, with a key for everything."""
     from order_app import keys
     from order_app.app import create_app
     from order_app.models import db as models
     from order_app.settings import ApiSettings
 
-    app = create_app(ApiSettings(**database_of("order").settings))
+    app = create_app(ApiSettings(**api_database.settings))
     with app.app_context(), models.session.begin():
         key = keys.create(models.session(), "tests", keys.Scope)
     yield with_key(app, key)

@@ -11,20 +11,22 @@ from sqlalchemy import text
 from common import db
 from common.db import Sessions, transaction
 from common.events import Event, Quantity, StockRejected, StockReserved
-from order_app import keys, models
+from order_app import keys
 from order_app.handlers import HANDLERS
 from order_app.keys import Scope
 from order_app.service import sweep_deadlines
 from tests.integration.test_api import an_order, place, problem
 from tests.support.api_client import with_key
+from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 
 
 @pytest.fixture
-def sessions(order_api: FlaskClient) -> Iterator[Sessions]:
-    """Sessions on the database that the API uses."""
-    with order_api.application.app_context():
-        yield db.sessions(models.db.engine)
+def sessions(order_api: FlaskClient, api_database: TestDatabase) -> Iterator[Sessions]:
+    """Sessions on the database that the API uses, which may also change its tables."""
+    engine = db.engine(api_database.service_settings)
+    yield db.sessions(engine)
+    engine.dispose()
 
 
 def run(sessions: Sessions, statement: str, **values: object) -> None:

@@ -11,6 +11,7 @@ from common import outages
 from common.db import Sessions, transaction
 from order_app import models
 from tests.integration.test_api import place, problem
+from tests.support.databases import TestDatabase
 
 Switch = Callable[[str], None]
 
@@ -23,10 +24,10 @@ def api(order_api: FlaskClient) -> FlaskClient:
 
 
 @pytest.fixture
-def read_only(api: FlaskClient) -> Switch:
+def read_only(api: FlaskClient, api_database: TestDatabase) -> Switch:
     """Makes the server's next sessions read-only, for as long as they live, or writable."""
-    with api.application.app_context():
-        url = models.db.engine.url
+    del api  # it must have served
+    url = api_database.url
     server = create_engine(
         url.set(database="postgres"), poolclass=pool.NullPool, isolation_level="AUTOCOMMIT"
     )
@@ -38,7 +39,7 @@ def read_only(api: FlaskClient) -> Switch:
             )
             if state == "on":
                 sessions = f"FROM pg_stat_activity WHERE datname = '{url.database}'"
-                connection.execute(text(f"SELECT pg_terminate_backend(pid) {sessions}"))
+                connection.execute(text(f"SELECT pg_terminate_backend(pid, 5000) {sessions}"))
 
     return switch
 

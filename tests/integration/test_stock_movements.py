@@ -14,6 +14,7 @@ from uuid_utils.compat import uuid7
 
 from common import db, migrations
 from common.db import Sessions, transaction
+from common.events import StockRejected
 from console.orderctl import main
 from console.settings import DatabaseSettings, load_operator
 from inventory_worker import stock_import
@@ -149,7 +150,7 @@ def test_nothing_is_available_after_a_count_below_what_is_reserved(
     warehouse.handle(late)
 
     (answer,) = warehouse.told(late)
-    assert answer.type == "stock.rejected"
+    assert isinstance(answer.data, StockRejected)
     assert [(s.requested, s.available) for s in answer.data.shortages] == [(1, 0)]
 
 
@@ -256,7 +257,7 @@ def test_levels_of_before_get_an_opening_movement(databases: Databases) -> None:
         # given a database of the release before, with orders of all kinds
         database: TestDatabase = database_of("inventory")
         engine = db.engine(database.service_settings)
-        downgrade("inventory_worker", database.url, "0003")
+        downgrade("inventory_worker", database.url, "0005")
         ids: list[UUID] = [uuid7() for _ in range(3)]
         with engine.begin() as connection:
             connection.execute(text("INSERT INTO stock VALUES ('TEA', 10, 4), ('CUP', 3, 0)"))
@@ -272,7 +273,7 @@ def test_levels_of_before_get_an_opening_movement(databases: Databases) -> None:
                 )
 
         # when
-        assert migrations.upgrade("inventory_worker", database.url) == ["0004", "0005"]
+        assert migrations.upgrade("inventory_worker", database.url) == ["0006", "0007"]
 
         # then
         warehouse = Warehouse(db.sessions(engine))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, text
@@ -136,7 +137,7 @@ def order_shipped(order: Event) -> Event:
     return Event(source="order", subject=order.subject, sequence=3, data=data)
 
 
-def _ordered(order: Event) -> dict[str, object]:
+def _ordered(order: Event) -> dict[str, Any]:
     assert isinstance(order.data, OrderCreated)
     names = ("customer_email", "currency", "total", "lines")
     return {name: getattr(order.data, name) for name in names}
