@@ -379,7 +379,7 @@ def test_init_makes_what_is_missing_and_changes_nothing_else(tls_dir: Path) -> N
     assert {file: file.read_bytes() for file in tls_dir.iterdir()} == before
     found = shown(tls_dir)
     assert set(found) == {"ca", *SERVERS}
-    assert found["rabbitmq"]["names"] == ["localhost", "127.0.0.1"]
+    assert found["rabbitmq"]["names"] == ["localhost", "127.0.0.1", "::1"]
     assert 360 <= found["rabbitmq"]["days_left"] <= 365
 
 
@@ -418,7 +418,7 @@ def test_init_renews_what_ends_soon_or_has_other_names(tls_dir: Path) -> None:
     # and what lacks a name
     told = orderctl_tls(tls_dir, "init", TLS_NAMES="rabbit.internal, 10.0.0.5")
     assert told.stdout.count("made ") == 2
-    names = ["localhost", "127.0.0.1", "rabbit.internal", "10.0.0.5"]
+    names = ["localhost", "127.0.0.1", "::1", "rabbit.internal", "10.0.0.5"]
     assert shown(tls_dir)["rabbitmq"]["names"] == names
 
 
