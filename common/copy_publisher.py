@@ -1,4 +1,4 @@
-"""Publishes copies of failed messages, with confirms, from a thread and a connection of its own.
+"""Publishes copies of failed messages, with confirms, from a dedicated thread and connection.
 
 The broker stops reading from a connection that has published while memory or disk is short. On the
 connection that consumes, it would no longer read the acknowledgements, and the queue could never

@@ -88,7 +88,7 @@ class MicroBatches:
             self._consumer.call_soon(self._dispatch)
 
     def close(self) -> None:
-        """Begin no further batch; one that runs ends in its child, and is settled by nobody."""
+        """Begin no further batch; one that runs ends in its child and is not settled."""
         self._waiting.clear()
         self._alone.clear()
 
