@@ -201,7 +201,8 @@ class CatchUp:
         # One line when it fails and one when it goes on, not one for each attempt.
         if problem != self._problem:
             if problem:
-                log.error("catch-up interrupted", extra={"reason": problem})
+                # It is repeated `PAUSE` later: a warning, as with any lost connection.
+                log.warning("catch-up interrupted", extra={"reason": problem})
             else:
                 log.info("catch-up resumed")
         self._problem = problem

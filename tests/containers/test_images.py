@@ -150,7 +150,7 @@ def test_a_message_that_kills_its_worker_each_time_is_dead_lettered(failing: Sta
         assert len(messages) == 1
         assert messages[0].headers["x-death"][0]["reason"] == "delivery_limit"
 
-    eventually(parked, within=60)
+    eventually(parked)
 
 
 def test_a_killed_broker_still_has_what_it_confirmed(stack: Stack) -> None:

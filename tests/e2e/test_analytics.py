@@ -144,7 +144,7 @@ def settle(stack: Stack) -> None:
         assert stack.execute("order", "SELECT count(*) FROM outbox WHERE sent_at IS NULL") == [0]
         equal(stack)
 
-    eventually(settled, within=60)
+    eventually(settled)
     assert stack.execute("analytics", "SELECT count(*) FROM skipped_events") == [0]
     assert stack.execute("analytics", "SELECT count(*) FROM stream_gaps") == [0]
 
@@ -160,7 +160,7 @@ def shop(stack: Stack) -> Stack:
 def test_the_figures_equal_the_orders_however_often_the_reader_is_killed(shop: Stack) -> None:
     # When orders come, and the reader is killed at random
     with load(shop) as placed:
-        eventually(lambda: _assert_some(shop), within=30)
+        eventually(lambda: _assert_some(shop))
         kill_at_random(shop, time.monotonic() + LOAD)
 
     # Then
@@ -192,7 +192,7 @@ def test_the_figures_equal_the_orders_after_replays_under_load(
     exchange = Replay._exchange
 
     def late(self: Replay, first: Entry) -> int:
-        eventually(lambda: _assert_read_beyond(shop, self._reached), within=60)
+        eventually(lambda: _assert_read_beyond(shop, self._reached))
         return exchange(self, first)
 
     monkeypatch.setattr(Replay, "_exchange", late)
@@ -205,7 +205,7 @@ def test_the_figures_equal_the_orders_after_replays_under_load(
 
     # When orders come, the reader is killed, and replays run meanwhile
     with load(shop):
-        eventually(lambda: _assert_some(shop), within=30)
+        eventually(lambda: _assert_some(shop))
         operator = Thread(target=keep_replaying)
         operator.start()
         kill_at_random(shop, until)

@@ -59,7 +59,7 @@ def test_overdue_orders_are_cancelled_while_the_broker_is_away(stack: Stack) -> 
         assert stack.execute("order", "SELECT count(*) FROM outbox WHERE sent_at IS NULL") == [0]
         assert len(stack.mails()) == 10
 
-    eventually(settled, within=60)
+    eventually(settled)
     assert stack.reserved("TEA") == 0
     assert [stack.vhost.depth(s.parking_lot) for s in SERVICES if s.consumes] == [0, 0, 0, 0]
     assert {stack.order(order_id)["reason"] for order_id in orders} == {"deadline"}
@@ -74,7 +74,7 @@ def test_an_outage_shorter_than_the_deadline_cancels_nothing(stack: Stack) -> No
         orders = [stack.place(("TEA", 1)) for _ in range(20)]
 
     # when it is back before their deadline, then all are confirmed
-    outcomes = {stack.decided(order_id, within=60) for order_id in orders}
+    outcomes = {stack.decided(order_id) for order_id in orders}
     assert outcomes == {("CONFIRMED", None)}
     assert stack.reserved("TEA") == 20
 
@@ -104,7 +104,7 @@ def test_processes_without_the_broker_stay_alive_and_end_when_told_to(stack: Sta
         def all_later() -> None:
             assert all(_touched(stack, name) > first[name] + 12 for name in TICKERS)
 
-        eventually(all_later, within=60)
+        eventually(all_later)
 
         # then nobody was restarted, and each ends at once when it is told to
         assert stack.pids() == before
@@ -144,7 +144,7 @@ def test_an_alarm_adds_no_connection(stack: Stack) -> None:
 
     # when the broker blocks what publishes, for as long as several ticks, confirms and retries
     with stack.servers.limited("set_vm_memory_high_watermark", "absolute 1MB", "absolute 1GB"):
-        eventually(lambda: _assert_blocked(stack), within=60)
+        eventually(lambda: _assert_blocked(stack))
 
         # then no process opens another connection
         never(lambda: _assert_no_more(stack, before), during=20)

@@ -90,9 +90,9 @@ def test_a_running_system_is_seen_with_its_figures_and_an_orders_way(
             assert "CONFIRMED" in html
             assert "send mail confirmed" in html
 
-        eventually(traced, within=20)
-        eventually(counted, within=30)
-        eventually(drawn, within=60)
+        eventually(traced)
+        eventually(counted)
+        eventually(drawn)
 
 
 def test_the_process_asks_for_its_password_and_ends_when_it_is_told(stack: Stack) -> None:

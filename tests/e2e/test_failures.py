@@ -94,7 +94,7 @@ def test_a_message_that_kills_its_process_is_retried_and_parked_alone(failing: S
     after = [failing.place(("JAR", 1)) for _ in range(3)]
 
     # Then it goes through the retry tiers and is parked with the reason
-    failure = eventually(lambda: _failure(failing, order_id), within=60)
+    failure = eventually(lambda: _failure(failing, order_id))
     assert failure.exception == "WorkerLostError"
     assert failure.attempts == len(RETRY_TIERS) + 1
     # A batch that it has taken down counts against none of its messages

@@ -262,6 +262,8 @@ def test_a_process_that_ends_takes_what_is_being_sent(api: Stack, client: RawCli
         last = answer(connection)
         assert (last.status, last.headers["connection"]) == (201, "close")
     assert api.wait_until_dead("api") == 0
+    # The tests that come after this one use it, too.
+    api.start("api")
 
 
 def _assert_says_close(client: RawClient) -> None:

@@ -40,7 +40,7 @@ def test_malformed_messages_are_parked_and_no_worker_stops(stack: Stack) -> None
             assert stack.vhost.depth(f"{service}.dlq") == len(malformed)
         assert stack.reserved("TEA") == 1
 
-    eventually(settled, within=60)
+    eventually(settled)
 
     # And each that can carry its reason does
     parked = stack.vhost.messages("inventory.dlq")

@@ -86,7 +86,7 @@ def test_every_panel_shows_something_of_a_running_system(
                     continue
                 expr = query.expr.replace("$__rate_interval", "10m")
                 # The slowest rule is looked at once a minute.
-                eventually(lambda e=expr: _some(prometheus, e), within=70)
+                eventually(lambda e=expr: _some(prometheus, e))
 
 
 def test_the_metrics_count_what_happened(running: Stack) -> None:

@@ -45,14 +45,13 @@ def test_events_wait_for_a_database_and_are_charged_no_attempt(
     # Then no event was parked or sent through a tier meanwhile
     assert settled == 0
     # And every order is decided, by first attempts
-    outcomes = [stack.decided(order_id, within=90) for order_id in orders]
+    outcomes = [stack.decided(order_id) for order_id in orders]
     assert outcomes == [("CONFIRMED", None)] * 20
     assert stack.reserved("TEA") == 21
     assert set(stack.execute("inventory", "SELECT attempts FROM inbox")) == {1}
     assert "consumption resumed" in stack.log("inventory-worker")
 
 
-@pytest.mark.timeout(600)
 def test_a_worker_that_is_killed_again_and_again_parks_nothing(stack: Stack) -> None:
     # Given events for a worker whose handler waits for a lock
     stack.stock(TEA=1_000)
@@ -70,11 +69,10 @@ def test_a_worker_that_is_killed_again_and_again_parks_nothing(stack: Stack) -> 
 
     # Then every event is handled by the next one, and nothing is parked
     stack.start("inventory-worker")
-    eventually(lambda: _assert_reserved(stack, 300), within=90)
+    eventually(lambda: _assert_reserved(stack, 300))
     assert _settled(stack) == 0
 
 
-@pytest.mark.timeout(600)
 def test_an_event_that_kills_its_whole_worker_is_parked_in_the_end(stack: Stack) -> None:
     # Given an event whose handler kills all processes of its worker, and others
     stack.start("api", "order-relay", "inventory-relay", "order-worker", "beat")
@@ -92,13 +90,13 @@ def test_an_event_that_kills_its_whole_worker_is_parked_in_the_end(stack: Stack)
             stack.launch("inventory-worker", module=module)
         assert stack.vhost.depth(INVENTORY.parking_lot) == 1
 
-    eventually(parked, within=400)
+    eventually(parked, within=600)
 
     # Then the one at fault is parked with the reason, and the others are decided
     (message,) = stack.vhost.messages(INVENTORY.parking_lot)
     assert message.headers["x-failure-exception"] == "CrashedTooOften"
     assert order_id in str(message.body)
-    assert {stack.decided(other, within=60) for other in others} == {("CONFIRMED", None)}
+    assert {stack.decided(other) for other in others} == {("CONFIRMED", None)}
 
 
 @contextmanager
@@ -132,7 +130,6 @@ def _assert_probed(stack: Stack) -> None:
     assert stack.log("inventory-relay").count("the database failed the relay") > 3
 
 
-@pytest.mark.timeout(300)
 def test_acknowledgements_go_on_while_the_broker_takes_no_copy(stack: Stack) -> None:
     # Given many events, of which one is to be parked, and a broker that is short of memory
     stack.stock(TEA=10_000)
@@ -145,12 +142,12 @@ def test_acknowledgements_go_on_while_the_broker_takes_no_copy(stack: Stack) -> 
         stack.start_failing()
 
         # Then the queue runs empty, but for the one whose copy waits
-        eventually(lambda: _assert_counts(stack, ready=0, unacknowledged=1), within=90)
+        eventually(lambda: _assert_counts(stack, ready=0, unacknowledged=1))
         assert _settled(stack) == 0
         assert stack.reserved("TEA") == 1_200
 
     # And with the end of the alarm it is parked, once
-    eventually(lambda: _assert_parked(stack, failing), within=60)
+    eventually(lambda: _assert_parked(stack, failing))
 
 
 def _assert_counts(stack: Stack, *, ready: int, unacknowledged: int) -> None:

@@ -52,9 +52,9 @@ def test_orders_are_decided_and_the_subscriber_catches_up_after_its_outage(
 
     # then it has taken what it had missed, each once
     query = EFFECTS[service.name]
-    eventually(lambda: _assert_equal(len(stack.execute(service.name, query)), effects), within=120)
+    eventually(lambda: _assert_equal(len(stack.execute(service.name, query)), effects))
     assert set(Counter(stack.execute(service.name, query)).values()) == {1}
-    eventually(lambda: _assert_caught_up(stack, service), within=60)
+    eventually(lambda: _assert_caught_up(stack, service))
     assert stack.vhost.depth(service.parking_lot) == 0
     # and no other service got a copy
     assert _in_stream(stack) == ORDERS * EVENTS

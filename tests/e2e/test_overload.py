@@ -27,7 +27,7 @@ def test_beyond_its_limit_the_api_refuses_and_what_it_accepts_is_there(stack: St
             answers = [pool.submit(stack.post_order, ("TEA", 1)) for _ in range(CLIENTS)]
 
             # then the others are refused at once, while nothing goes on
-            eventually(lambda: _assert_answered(answers, CLIENTS - 2 * LIMIT), within=50)
+            eventually(lambda: _assert_answered(answers, CLIENTS - 2 * LIMIT))
             eventually(lambda: _assert_blocked(stack))
             refused = [answer.result() for answer in answers if answer.done()]
 

@@ -13,26 +13,25 @@ from tests.support.eventually import eventually
 from tests.support.stack import Stack
 from tests.support.workers import own_ports
 
-#: Orders a second.
-RATE = 50
+#: Orders a second, at most.
+RATE = 30
 
 #: Who decides orders and tells of them; the API is another matter.
 BACKGROUND = [p.name for p in PROGRAMS if p.health in (Health.HEARTBEAT, Health.RUNS)]
 
 
-@pytest.mark.timeout(400)
 def test_a_rolling_restart_of_every_service_loses_and_doubles_nothing(
     stack: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Given a system at work
     stack.stock(TEA=100_000)
-    # Who gives way to whom is not the matter here.
+    # The order of precedence between processes is not the matter here.
     stack.extra["MAILER_NICENESS"] = "0"
     stack.start()
     first = stack.url.removeprefix("http://")
     beside = replace(stack, ports=_another_api_port(stack), _running={})
     second = beside.url.removeprefix("http://")
-    customers = Customers(stack, RATE, [first])
+    customers = Customers(stack, RATE, [first], finished=lambda: len(stack.mailbox.messages) // 2)
 
     try:
         with customers.ordering():

@@ -43,7 +43,7 @@ def test_no_secret_is_in_a_log_a_process_list_an_answer_or_a_message(
         assert len(messages) == 3
         return messages
 
-    messages = eventually(parked, within=60)
+    messages = eventually(parked)
 
     # And processes are started with wrong passwords and settings
     answers += _start_wrongly(stack)
@@ -105,8 +105,8 @@ def _start_wrongly(stack: Stack) -> list[httpx.Response]:
         for name in ("notification-mailer", "beat"):
             assert "Cannot connect" in stack.log(name) or "ACCESS_REFUSED" in stack.log(name)
 
-    answers = eventually(refused, within=60)
-    eventually(told, within=60)
+    answers = eventually(refused)
+    eventually(told)
     return answers
 
 

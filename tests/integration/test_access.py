@@ -134,7 +134,7 @@ def test_a_new_key_works_almost_at_once(order_api: FlaskClient, sessions: Sessio
         bearer = {"Authorization": f"Bearer {key}"}
         assert api.get("/orders", headers=bearer).status_code == 200
 
-    eventually(works, within=3)
+    eventually(works)
     close(api)
 
 
@@ -153,7 +153,7 @@ def test_a_revoked_key_is_refused_within_the_lifetime(
     def refused() -> None:
         problem(api.get("/orders"), 401)
 
-    eventually(refused, within=3)
+    eventually(refused)
     close(api)
 
 

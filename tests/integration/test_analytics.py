@@ -97,7 +97,7 @@ def read_until(reader: Reader, done: Callable[[], bool]) -> None:
         reader.read(time.monotonic() + 0.3)
         assert done()
 
-    eventually(look, within=30)
+    eventually(look)
 
 
 def minutes(sessions: Sessions) -> list[tuple[Any, ...]]:

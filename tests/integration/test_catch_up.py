@@ -65,7 +65,7 @@ def is_caught_up(fraud: Subscriber, process: CatchUp) -> None:
         assert fraud.handle() == 0
 
     process.step()
-    eventually(done, within=60)
+    eventually(done)
 
 
 @pytest.mark.parametrize("service", [FRAUD, NOTIFICATION], ids=lambda s: s.name)

@@ -192,7 +192,7 @@ def test_what_is_parked_is_counted(page: FlaskClient, channel: Channel) -> None:
         # The broker's figures are some seconds old.
         assert _depth(page, "inventory")["parked"] == "2"
 
-    eventually(counted, within=20)
+    eventually(counted)
 
 
 def test_unsent_events_and_pending_orders_are_counted(

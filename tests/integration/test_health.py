@@ -113,10 +113,10 @@ def test_an_alarm_is_named_while_it_lasts(
     # when
     with servers.limited(command, limit, usual):
         # then
-        eventually(lambda: _assert_found(well, {(kind, "orders@localhost")}), within=60)
+        eventually(lambda: _assert_found(well, {(kind, "orders@localhost")}))
 
     # and when it is over
-    eventually(lambda: _assert_found(well, set()), within=60)
+    eventually(lambda: _assert_found(well, set()))
 
 
 def test_a_queue_that_dropped_events_is_named_until_its_process_takes_note(

@@ -133,7 +133,7 @@ def test_the_api_listens_on_an_ipv6_address(
     # when
     with subprocess.Popen([sys.executable, *command], cwd=REPOSITORY, env=environment) as api:
         try:
-            answer = eventually(lambda: _answer(f"http://[::1]:{port}/healthz"), within=60)
+            answer = eventually(lambda: _answer(f"http://[::1]:{port}/healthz"))
         finally:
             api.terminate()
 

@@ -57,7 +57,7 @@ def deliver_until(mailer: Delivery, sessions: Sessions, claim: Callable[[], None
         mailer.finish(within=60)
         claim()
 
-    eventually(check, within=120)
+    eventually(check)
 
 
 def states(sessions: Sessions) -> list[tuple[str, bool]]:

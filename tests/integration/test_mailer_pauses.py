@@ -250,7 +250,7 @@ def test_a_mail_server_that_says_nothing_is_left_after_the_timeout(
             mailer.deliver(time.monotonic() + 0.2)
             assert "the mail server takes no mail" in caplog.messages
 
-        eventually(left, within=60)
+        eventually(left)
         mailer.close()
     [row] = rows(notification_database)
     assert (row.status, row.attempts) == ("PENDING", 0)

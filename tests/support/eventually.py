@@ -1,4 +1,8 @@
-"""Waiting for what must come true, instead of sleeping."""
+"""Waiting for conditions, instead of sleeping.
+
+A verdict must not depend on the speed of the machine: a limit here only ends a test that would wait
+for ever, so that its failure is reported.
+"""
 
 import time
 from collections.abc import Callable
@@ -6,17 +10,29 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+#: Seconds without success, or without progress, after which a wait fails: many times what a busy
+#: machine needs.
+PATIENCE = 120.0
 
-def eventually(claim: Callable[[], T], *, within: float = 20.0) -> T:
+
+def eventually(
+    claim: Callable[[], T],
+    *,
+    within: float = PATIENCE,
+    progress: Callable[[], object] | None = None,
+) -> T:
     """Call `claim` until it raises no AssertionError; returns what it returns.
 
-    After `within` seconds its last AssertionError is raised.
+    Its last AssertionError is raised after `within` seconds, or, with `progress`, after `within`
+    seconds in which `progress` has returned the same value.
     """
-    deadline = time.monotonic() + within
+    deadline, reached = time.monotonic() + within, progress and progress()
     while True:
         try:
             return claim()
         except AssertionError:
+            if progress and (now := progress()) != reached:
+                deadline, reached = time.monotonic() + within, now
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.05)

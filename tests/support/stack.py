@@ -176,7 +176,7 @@ class Stack:
             elif not name.endswith("beat"):
                 assert beats(self.health_file(name))() is None
 
-        eventually(healthy, within=60)
+        eventually(healthy)
 
     def cut(self, name: str) -> int:
         """Let the broker close a process's connections; returns how many it had by then."""
