@@ -58,6 +58,8 @@ def system(directory: Path) -> Iterator[Stack]:
             databases.fresh() as database_of,
             Stack.on(servers, database_of, vhost, mailbox, processes) as stack,
         ):
+            # Their price is that of programs that are executed.
+            stack.forks = False
             stack.stock(**dict.fromkeys(SKUS, PLENTY))
             yield stack
 

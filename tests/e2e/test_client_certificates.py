@@ -49,7 +49,8 @@ def test_every_process_works_by_its_certificate(stack: Stack, servers: Infrastru
 
     eventually(known)
     for program in BY_CERTIFICATE:
-        assert not re.search(r"Traceback|ERROR", stack.log(program.name))
+        log = stack.log(program.name)
+        assert not re.search(r"Traceback|ERROR|interrupted", log), log
 
 
 def _equal(found: object, expected: object) -> None:

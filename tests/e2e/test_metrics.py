@@ -142,12 +142,11 @@ def test_what_waits_is_shown_while_the_broker_is_away(counting: Stack) -> None:
         # When an order comes
         counting.place(("TEA", 1))
 
-        # Then the relay, which has no tick, shows that its event waits, and why
+        # Then the relay shows that its event waits, and why
         def waiting() -> None:
             metrics = shown(counting, "order-relay")
             assert metrics["orders_outbox_unsent"] == 1
             assert metrics["orders_outbox_oldest_unsent_seconds"] > 1
-            assert metrics["orders_relay_pass_age_seconds"] > 1
             assert metrics["orders_broker_connected"] == 0
 
         eventually(waiting)

@@ -17,8 +17,10 @@ WRONG_PASSWORD = "wrong-7d1f0c5e9b3a4286"
 def test_no_secret_is_in_a_log_a_process_list_an_answer_or_a_message(
     stack: Stack, tmp_path: Path
 ) -> None:
-    # Given a running system whose inventory fails as the customer's address asks for
+    # Given a running system whose inventory fails as the customer's address asks for, and whose
+    # programs have command lines of their own
     (tmp_path / "attempts").mkdir()
+    stack.forks = False
     stack.extra["ATTEMPTS"] = str(tmp_path / "attempts")
     stack.stock(TEA=100)
     stack.start("inventory-worker", module="tests.support.failing.inventory_worker")

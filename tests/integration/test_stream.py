@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from kombu.connection import Connection
 
+from common import stream
 from common.kombu_topology import EVENTS, INVENTORY, STREAM, Binding, topology
 from common.stream import Entry, Start, Stream, oldest, watermark
 from tests.support.vhosts import Vhost
@@ -134,6 +135,21 @@ def test_the_oldest_message_is_known(broker: Vhost, connection: Connection) -> N
     found = oldest(connection, timeout=10)
     assert found is not None
     assert names([found]) == ["a"]
+
+
+def test_the_end_is_found_when_the_first_message_arrives_meanwhile(
+    broker: Vhost, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given an empty stream, and a message that arrives after the look at its last ones
+    def arrives_first(connection: Connection, timeout: float) -> Entry | None:
+        publish(broker, "a")
+        return oldest(connection, timeout)
+
+    monkeypatch.setattr(stream, "_END_TIMEOUT", 2.0)
+    monkeypatch.setattr(stream, "oldest", arrives_first)
+
+    # then
+    assert stream.end(connection) == 1
 
 
 # --- What it keeps ------------------------------------------------------------------------------

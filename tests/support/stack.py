@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from tests.support.clocks import Clock
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
+from tests.support.launcher import INTERPRETERS, Launched, launcher
 from tests.support.mailbox import Mailbox
 from tests.support.vhosts import Vhost
 from tests.support.workers import own_ports
@@ -60,7 +61,9 @@ class Stack:
     clocks: dict[str, Clock] = field(default_factory=dict)
     #: Good for everything.
     api_key: str = ""
-    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    #: Whether programs are forked; each is executed otherwise, with a command line of its own.
+    forks: bool = True
+    _running: dict[str, "subprocess.Popen[bytes] | Launched"] = field(default_factory=dict)
     _sessions: dict[str, Sessions] = field(default_factory=dict)
 
     @classmethod
@@ -232,22 +235,15 @@ class Stack:
         executable, *arguments = program.command.split()
         if module:
             self._replace_module(arguments, module)
-        command = [
-            # The processes must not outlive a killed test run.
-            *("setpriv", "--pdeathsig", "KILL"),
-            str(REPOSITORY / program.venv / "bin" / executable),
-            *(filled(argument, self.ports) for argument in arguments),
-        ]
-        with (self.directory / f"{name}.log").open("ab") as log:
-            self._running[name] = subprocess.Popen(
-                command,
-                cwd=REPOSITORY,
-                env=self._environment(program, name),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        arguments = [filled(argument, self.ports) for argument in arguments]
+        environment = INTERPRETERS | self._environment(program, name)
+        log = self.directory / f"{name}.log"
+        if self.forks and program.venv == ".venv" and "LD_PRELOAD" not in environment:
+            started = launcher().start([executable, *arguments], environment, log)
+        else:
+            path = REPOSITORY / program.venv / "bin" / executable
+            started = _executed([str(path), *arguments], environment, log)
+        self._running[name] = started
 
     @staticmethod
     def _replace_module(arguments: list[str], module: str) -> None:
@@ -261,8 +257,6 @@ class Stack:
         secrets = self.servers.secrets_dir
         return {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(REPOSITORY),
-            "PYTHONUNBUFFERED": "1",
             "BROKER_PORT": str(self.vhost.amqp_port),
             "BROKER_CA_FILE": str(self.vhost.ca_file),
             "BROKER_VHOST": self.vhost.name,
@@ -403,3 +397,19 @@ def _status(url: str) -> int:
         return httpx.get(url, timeout=5).status_code
     except httpx.TransportError:
         return 0
+
+
+def _executed(
+    command: Sequence[str], environment: Mapping[str, str], log: Path
+) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as written:
+        return subprocess.Popen(
+            # The processes must not outlive a killed test run.
+            ["setpriv", "--pdeathsig", "KILL", *command],
+            cwd=REPOSITORY,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=written,
+            start_new_session=True,
+        )
