@@ -22,6 +22,9 @@ from tests.support.workers import clear, number_of_workers, own_state
 
 Environment = dict[str, str]
 
+#: Fixtures of a module that take seconds to set up.
+_SHARED = {"nodes", "shared_stack"}
+
 # How long an example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -67,6 +70,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Return what `-n auto` means."""
     return number_of_workers()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker run all tests that share processes, which each worker would start else."""
+    for item in items:
+        if _SHARED & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -188,6 +199,13 @@ def operator_env(
         "DATABASE_SUFFIX": suffix,
     }
     databases.drop_all(suffix)
+
+
+@pytest.fixture
+def migrated_env(operator_env: Environment, databases: Databases) -> Environment:
+    """What `orderctl` needs for an empty vhost, and migrated databases."""
+    databases.create_all(operator_env["DATABASE_SUFFIX"])
+    return operator_env
 
 
 @pytest.fixture

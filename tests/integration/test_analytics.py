@@ -708,14 +708,13 @@ def test_a_lost_connection_is_taken_up_again(broker: Vhost, analytics_database: 
 
 
 def test_orderctl_replays_and_says_what_it_did(
-    broker: Vhost, operator_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    broker: Vhost, migrated_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given
     runner = CliRunner()
-    assert runner.invoke(main, ["database", "apply"], env=operator_env).exit_code == 0
     asked = ["analytics", "replay", "--from", "first"]
-    refused = runner.invoke(main, asked, env=operator_env)
-    for name, value in operator_env.items():
+    refused = runner.invoke(main, asked, env=migrated_env)
+    for name, value in migrated_env.items():
         monkeypatch.setenv(name, value)
     settings = load_operator(ReplaySettings)
     engine = db.create_engine(settings.service_url("analytics"))
@@ -726,8 +725,8 @@ def test_orderctl_replays_and_says_what_it_did(
     engine.dispose()
 
     # when
-    text = runner.invoke(main, asked, env=operator_env)
-    document = runner.invoke(main, [*asked, "--json"], env=operator_env)
+    text = runner.invoke(main, asked, env=migrated_env)
+    document = runner.invoke(main, [*asked, "--json"], env=migrated_env)
 
     # then
     assert refused.exit_code == 1

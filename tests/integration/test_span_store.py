@@ -169,17 +169,16 @@ def test_models_and_migrations_agree(database: TestDatabase) -> None:
 
 
 @pytest.fixture
-def operated(operator_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def operated(migrated_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The environment of an operator whose span store has a trace of three spans."""
-    for name, value in operator_env.items():
+    for name, value in migrated_env.items():
         monkeypatch.setenv(name, value)
-    assert orderctl("database", "apply").exit_code == 0
     operator = load_operator(DatabaseSettings)
     store = TestDatabase(operator.service_url("trace"), operator.database_ca_file)
     receiver = create_app(SpanStoreSettings(**store.settings)).test_client()
     failed = span(3, parent=9, status=Status(code=Status.STATUS_CODE_ERROR, message="[no] shelf"))
     assert send(receiver, body(span(1), span(2, parent=1), failed)) == 200
-    return operator_env
+    return migrated_env
 
 
 def orderctl(*arguments: str) -> Result:
