@@ -36,7 +36,7 @@ env: ## print the addresses and keys as `export` lines, for a shell to eval
 
 test: ## run the tests, side by side; T="tests/unit -k outbox" for some, N=0 for one by one
 	@deploy/local/install.sh python broker database monitoring exporter compiler asyncapi kubernetes
-	@.venv/bin/pytest -n $(or $(N),auto) --dist loadgroup $(T)
+	@.venv/bin/pytest -n $(or $(N),auto) --dist loadscope $(T)
 
 test-containers: ## run tests on a broker and a database in containers; needs Docker
 	@deploy/local/install.sh python

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from common import db
 from common.db import Sessions
@@ -17,13 +19,11 @@ from tests.support.databases import Databases, TestDatabase
 from tests.support.infrastructure import Infrastructure, infrastructure
 from tests.support.mailbox import Mailbox
 from tests.support.stack import Stack
+from tests.support.together import Together
 from tests.support.vhosts import Vhost, fresh_vhost
 from tests.support.workers import clear, number_of_workers, own_state
 
 Environment = dict[str, str]
-
-#: Fixtures of a module that take seconds to set up.
-_SHARED = {"nodes", "shared_stack"}
 
 # How long an example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("untimed", deadline=None)
@@ -72,12 +72,9 @@ def pytest_xdist_auto_num_workers() -> int:
     return number_of_workers()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Let one worker run all tests that share processes, which each worker would start else."""
-    for item in items:
-        if _SHARED & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    return Together(config, log)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
