@@ -219,6 +219,7 @@ def strategy(task: Task, _app: Any, _consumer: Any) -> Any:
             headers.get("traceparent"),
             str(headers["id"]),
             is_suspect=_is_suspect(headers.get("x-delivery-count")),
+            headers=headers,
         )
         message.life.batches.add(Reception(task, message.receipt, delivery))
 
