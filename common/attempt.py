@@ -1,6 +1,8 @@
 """One attempt at an event: what Celery's signals, and its span, tell of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 
 from celery import Task
 from celery.app.task import Context
@@ -12,6 +14,8 @@ from common.consumer import Item
 from common.kombu_topology import Service
 from common.observation import harmless
 from common.task_run import Run, request_of
+
+_NOTHING: Mapping[str, str | int] = MappingProxyType({})
 
 
 class Attempt:
@@ -34,9 +38,7 @@ class Attempt:
     @harmless
     def begin(self) -> None:
         """Begin it; what the event's handler causes goes on from its span."""
-        self._run.begin()
-        if tracing.recording():
-            self._run.inside(self._describe)
+        self.inside(self._begin)
 
     def inside(self, work: Callable[[], None]) -> None:
         """Call `work` as a part of it; raises what it raises."""
@@ -45,14 +47,7 @@ class Attempt:
     @harmless
     def end(self, size: int) -> None:
         """End it with the outcome of its item, which was committed in a batch of so many."""
-        if size > 1:
-            self._tell({"messaging.batch.message_count": size})
-        if self._item.error:
-            self._end_failed(self._item.error)
-        else:
-            self._tell({"outcome": self._item.outcome.value})
-            self._run.succeed(self._item.outcome.value)
-            self._run.end()
+        self.inside(partial(self._end, {"messaging.batch.message_count": size} if size > 1 else {}))
 
     @harmless
     def fail(self, error: Exception) -> None:
@@ -61,54 +56,68 @@ class Attempt:
         It is `parked` when it will never work or this is the last attempt, else `retry`. An outage
         is no attempt.
         """
-        self._end_failed(error)
+        self.inside(partial(self._fail, error))
 
     @harmless
     def roll_back(self) -> None:
         """End it as no attempt: its batch has done nothing."""
-        self._tell({"outcome": tracing.ROLLED_BACK})
+        self.inside(self._roll_back)
+
+    def _begin(self) -> None:
+        self._run.begin()
+        if tracing.recording():
+            span, item = get_current_span(), self._item
+            span.update_name(f"process {item.delivery.task}")
+            span.set_attributes(_described(self._service, item))
+            item.traceparent = tracing.traceparent(span)
+
+    def _end(self, about: dict[str, str | int]) -> None:
+        if self._item.error:
+            self._fail(self._item.error, about)
+            return
+        outcome = self._item.outcome.value
+        _tell(outcome, about)
+        self._run.succeed(outcome)
         self._run.end()
 
-    def _end_failed(self, error: Exception) -> None:
+    def _fail(self, error: Exception, about: Mapping[str, str | int] = _NOTHING) -> None:
         cause = Cause.of(error, self._permanent)
         tried = self._item.delivery.attempts
         if cause.verdict is Verdict.PAUSE:
-            self._tell({"outcome": "paused"}, str(cause))
+            _tell("paused", about, str(cause))
         elif cause.verdict is Verdict.PARK or tried > len(self._tiers):
-            self._tell({"outcome": "parked"}, str(cause))
+            _tell("parked", about, str(cause))
             self._run.fail(error)
         else:
-            self._tell({"outcome": "retry"}, str(cause))
+            _tell("retry", about, str(cause))
             self._run.retry(error, self._tiers[tried - 1])
         self._run.end()
 
-    def _describe(self) -> None:
-        span, item = get_current_span(), self._item
-        span.update_name(f"process {item.delivery.task}")
-        span.set_attributes(_described(self._service, item))
-        item.traceparent = tracing.traceparent(span)
+    def _roll_back(self) -> None:
+        _tell(tracing.ROLLED_BACK)
+        self._run.end()
 
-    def _tell(self, about: dict[str, str | int], reason: str | None = None) -> None:
-        def tell() -> None:
-            span = get_current_span()
-            span.set_attributes(about)
-            if reason:
-                tracing.fail(span, reason)
 
-        if tracing.recording():
-            self._run.inside(tell)
+def _tell(
+    outcome: str, about: Mapping[str, str | int] = _NOTHING, reason: str | None = None
+) -> None:
+    if tracing.recording():
+        span = get_current_span()
+        span.set_attributes({**about, "outcome": outcome})
+        if reason:
+            tracing.fail(span, reason)
 
 
 def _request(item: Item, service: Service, hostname: str) -> Context:
     delivery, event = item.delivery, item.event
-    headers = dict(delivery.headers or {})
-    if event and not tracing.trace_id(delivery.traceparent):
-        headers["traceparent"] = event.traceparent
+    parent = delivery.traceparent
+    if event and not tracing.trace_id(parent):
+        parent = event.traceparent
     order = {"order": str(event.subject)} if event else {}
     return request_of(
-        headers,
+        delivery,
+        traceparent=parent,
         hostname=hostname,
-        correlation_id=delivery.event_id,
         # As if sent to the queue itself: by which binding it came, the child does not know.
         delivery_info={"exchange": "", "routing_key": service.queue},
         # What onlookers are told, too: nothing else of an order leaves.

@@ -52,7 +52,7 @@ class Delivery(NamedTuple):
     event_id: str = ""
     #: Whether earlier deliveries ended with their connection: the event may crash its worker.
     is_suspect: bool = False
-    #: All of them, for what is connected to Celery's signals.
+    #: All of them, if they are not just those of `event_message.task_headers`.
     headers: Mapping[str, Any] | None = None
 
 

@@ -1,5 +1,6 @@
 """A run that ended with its child process: the main process tells of it, as Celery's does."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
@@ -20,9 +21,9 @@ def tell(reception: "Reception", cause: Cause) -> None:
         return
     delivery, tiers = reception.delivery, reception.task.app.settings.retry_tiers
     about = {"order": codec.order_id(delivery.body), "event": delivery.event_id}
-    run = Run(reception.task, request_of(delivery.headers or {}, kwargs=about))
+    run = Run(reception.task, request_of(delivery, kwargs=about))
     error = _ERRORS[cause.exception](cause.text)
     if delivery.attempts > len(tiers):
-        run.fail(error)
+        run.inside(partial(run.fail, error))
     else:
-        run.retry(error, tiers[delivery.attempts - 1])
+        run.inside(partial(run.retry, error, tiers[delivery.attempts - 1]))

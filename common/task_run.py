@@ -7,7 +7,7 @@ is connected to them sees an event as the run of a task.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeVar
@@ -19,6 +19,9 @@ from celery._state import _task_stack
 from celery.app.task import Context
 from celery.exceptions import Retry
 from celery.utils.dispatch import Signal
+
+from common.consumer import Delivery
+from common.event_message import task_headers
 
 log = logging.getLogger(__name__)
 
@@ -36,20 +39,28 @@ _SIGNALS = (
 #: a publishing has.
 _NOT_ATTRIBUTES = {"declare", *(name for name, value in vars(Context).items() if callable(value))}
 
+#: Headers of Celery's own. Celery makes this set anew for each request.
+_OWN = frozenset({*vars(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression"})
+
 
 def is_heard() -> bool:
     """Tell whether anything is connected to the signals of a run; if not, make none."""
     return any(signal.receivers for signal in _SIGNALS)
 
 
-def request_of(headers: Mapping[str, Any], **more: Any) -> Context:
-    """Return a task's request with a message's headers, as Celery would make it."""
+def request_of(delivery: Delivery, **more: Any) -> Context:
+    """Return a task's request with the headers of its message, as Celery would make it."""
+    headers = delivery.headers or task_headers(
+        delivery.event_id, delivery.task, delivery.traceparent, retries=delivery.attempts - 1
+    )
     kept = {name: value for name, value in headers.items() if name not in _NOT_ATTRIBUTES}
-    return Context(kept | {"args": (), "kwargs": {}, "called_directly": False} | more)
+    custom = {name: value for name, value in headers.items() if name not in _OWN}
+    told = {"headers": custom, "args": (), "kwargs": {}, "called_directly": False}
+    return Context(kept | told | more)
 
 
 class Run:
-    """A run from `begin` to `end`: no receiver of its signals can disturb it.
+    """A run from `begin` to `end`, all of it told `inside`; no receiver can disturb it.
 
     It has done nothing, and counts for nothing, unless it succeeds, or fails, before its end. One
     that ends with its process has no `end`.
@@ -109,7 +120,7 @@ class Run:
         if not signal.receivers:
             return
         try:
-            self.inside(lambda: signal.send(sender=self._task, **about))
+            signal.send(sender=self._task, **about)
         except SystemExit:
             # A receiver's is no reason to end; that of a process that is told to end is one.
             if terminate_handler_fired():

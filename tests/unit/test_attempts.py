@@ -40,7 +40,7 @@ def item(attempts: int = 1, event_id: str = "", **headers: Any) -> Item:
     """Return a delivery of `stock.reserved` that is handled, unless a test says otherwise."""
     event = Event(source="inventory", subject=uuid4(), sequence=1, data=StockReserved(lines=()))
     name = event_id or str(event.id)
-    told = task_headers(name, event.type, None) | {"retries": attempts - 1} | headers
+    told = task_headers(name, event.type, None, retries=attempts - 1) | headers if headers else None
     delivery = Delivery(event.type, b"", attempts, None, name, headers=told)
     return Item(delivery, event, event, Outcome.HANDLED)
 
