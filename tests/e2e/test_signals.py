@@ -82,6 +82,7 @@ def test_each_event_of_a_batch_is_told_of_once(listening: Stack) -> None:
     assert {tuple(line["headers"]) for line in found} == {
         ("argsrepr", "id", "lang", "root_id", "task")
     }
+    assert {line["hostname"] for line in found} == {"inventory@inventory"}
     assert "a receiver has a bug" in listening.log("inventory-worker")
 
 

@@ -29,6 +29,7 @@ def note(heard: Heard) -> None:
         "task_id": request.id,
         "order": request.kwargs["order"],
         "retries": request.retries,
+        "hostname": request.hostname,
         "headers": sorted(vars(request).keys() & {"task", "id", "root_id", "argsrepr", "lang"}),
     }
     with Path(os.environ["SIGNALS"]).open("a") as lines:
