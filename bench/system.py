@@ -5,14 +5,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import URL, Engine, create_engine, insert, text
+from sqlalchemy import URL, Connection, Engine, create_engine, insert, text
 from uuid_utils.compat import uuid7
 
 from bench.mail_sink import MailSink
@@ -23,7 +23,7 @@ from common.kombu_topology import CONSUMERS
 from common.outbox import outbox
 from deploy.local import REPOSITORY
 from deploy.local.problem import Problem
-from tests.support.databases import Databases
+from tests.support.databases import Databases, TestDatabase
 from tests.support.infrastructure import infrastructure
 from tests.support.stack import Stack
 from tests.support.vhosts import fresh_vhost
@@ -41,6 +41,14 @@ _TABLES = {
     "notification": "notifications, inbox",
     "fraud": "judgements, outbox, inbox",
 }
+
+
+class Stored(Protocol):
+    """What has databases, by service."""
+
+    @property
+    def databases(self) -> Mapping[str, TestDatabase]:
+        """Each service's own."""
 
 
 @contextmanager
@@ -97,12 +105,19 @@ def fill_outbox(stack: Stack, events: int) -> None:
 
 
 def execute(
-    stack: Stack, service: str, statement: str, **parameters: object
+    system: Stored, service: str, statement: str, **parameters: object
 ) -> list[tuple[Any, ...]]:
     """Run a statement in a service's database, committed by itself; returns its rows."""
-    with _engine(stack.databases[service].url).connect() as connection:
-        result = connection.execute(text(statement), parameters)
+    with connection(system, service) as database:
+        result = database.execute(text(statement), parameters)
         return [tuple(row) for row in result] if result.returns_rows else []
+
+
+@contextmanager
+def connection(system: Stored, service: str) -> Iterator[Connection]:
+    """Connect to a service's database, each statement committed by itself; in no order's price."""
+    with _engine(system.databases[service].url).connect() as connection:
+        yield connection
 
 
 def empty(stack: Stack) -> None:
@@ -161,7 +176,8 @@ def process(command: Sequence[str], log: Path, **environment: str) -> Iterator[i
 def _engine(url: URL) -> Engine:
     # Not the stack's: by its name it is known, so that nobody counts what it costs.
     named = {"application_name": NAME}
-    return create_engine(url, pool_size=1, isolation_level="AUTOCOMMIT", connect_args=named)
+    options: dict[str, Any] = {"pool_size": 1, "pool_pre_ping": True}
+    return create_engine(url, **options, isolation_level="AUTOCOMMIT", connect_args=named)
 
 
 def _row(event: Event) -> dict[str, str | UUID]:
