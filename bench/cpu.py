@@ -9,6 +9,9 @@ from bench.measured import Measured
 from bench.system import NAME, execute
 from deploy.local import leftovers
 
+#: Programs that look on: without them the orders are the same.
+OBSERVERS = ("spans", "flower", "exporter", "prometheus", "console")
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 _OUR_BACKENDS = f"SELECT pid FROM pg_stat_activity WHERE application_name = '{NAME}'"
 
@@ -44,6 +47,17 @@ def split(price: Mapping[str, float]) -> dict[str, float]:
     """Return a price by application, database and broker."""
     servers = {name: price.get(name, 0.0) for name in ("postgresql", "rabbitmq")}
     return {"application": sum(of_programs(price).values()), **servers}
+
+
+def parts(price: Mapping[str, float]) -> dict[str, float]:
+    """Return a price by what is paid for: the work, who only looks on, each server; and the total.
+
+    What the programs spend to tell observers of their work is a part of the application's.
+    """
+    observers = sum(price.get(name, 0.0) for name in OBSERVERS)
+    found = split(price)
+    found["application"] -= observers
+    return {"total": sum(price.values()), "observers": observers, **found}
 
 
 def of_programs(price: Mapping[str, float]) -> dict[str, float]:

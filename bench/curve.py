@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from bench import flow
+from bench import cpu, flow
 from bench.calibration import calibrate
 from bench.measured import Measured
 from bench.spread import merged
@@ -34,7 +34,7 @@ def measure(measured: Measured, repeat: int, seconds: int, tell: Tell) -> dict[s
     for number in range(1, repeat + 1):
         for name, rate in rates(limit["orders_per_s"]["median"]).items():
             points[name].append(at := at_rate(measured, rate, seconds))
-            said = f"{sum(at['cpu_ms'].values()):.1f} ms, p50 {at['latency_ms']['p50']:.0f} ms"
+            said = f"{at['price_ms']['total']:.1f} ms, p50 {at['latency_ms']['p50']:.0f} ms"
             tell(f"{measured.name} at {rate:g}/s {number}/{repeat}: {said}")
     return {"limit": limit, "curve": {name: merged(found) for name, found in points.items()}}
 
@@ -54,6 +54,7 @@ def at_limit(measured: Measured, seconds: int) -> dict[str, Any]:
     run = flow.limit(measured, seconds)
     return {
         "orders_per_s": run.orders_per_s,
+        "price_ms": cpu.parts(run.cpu_ms),
         "cpu_ms": dict(run.cpu_ms),
         "calibration": calibration,
     }
@@ -65,6 +66,7 @@ def at_rate(measured: Measured, rate: float, seconds: int) -> dict[str, Any]:
     run = flow.steady(measured, rate, seconds)
     return {
         "rate": rate,
+        "price_ms": cpu.parts(run.cpu_ms),
         "cpu_ms": dict(run.cpu_ms),
         "cores": run.cores,
         "latency_ms": dict(run.latency_ms),

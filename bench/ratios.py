@@ -18,7 +18,7 @@ def ratios(
 
     def price(place: str) -> Callable[[dict[str, Any]], float]:
         return lambda one: float(
-            sum((one["limit"] if place == "limit" else one["rates"][place])["cpu_ms"].values())
+            (one["limit"] if place == "limit" else one["rates"][place])["price_ms"]["total"]
         )
 
     def wait(rate: str) -> Callable[[dict[str, Any]], float]:

@@ -21,9 +21,9 @@ from common.outbox import outbox
 #: Events in one transaction.
 BATCH = 500
 
-#: Seconds between two looks at an outbox that was empty. Shorter than most would choose: a look
-#: costs little, and every order waits for two of them.
-PAUSE = 0.05
+#: Seconds between two looks at an outbox that was empty. Every order waits for two of them; each
+#: look costs a transaction, whether or not there is an order.
+PAUSE = 0.1
 
 
 def drain(own: Sessions, connection: Connection) -> int:
