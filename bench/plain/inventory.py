@@ -21,7 +21,7 @@ from inventory_worker.models import Reservation, ReservationLine, Status, Stock
 app = application("plain-inventory", INVENTORY)
 
 
-@app.task(name="order.created")  # type: ignore[untyped-decorator]
+@app.task(name="order.created", shared=False)  # type: ignore[untyped-decorator]
 def order_created(*, event: dict[str, Any]) -> None:
     """Reserve the stock of one order, or tell what is short."""
     decoded = codec.decode(event)
@@ -30,7 +30,7 @@ def order_created(*, event: dict[str, Any]) -> None:
             _answer(session, decoded)
 
 
-@app.task(name="order.cancelled")  # type: ignore[untyped-decorator]
+@app.task(name="order.cancelled", shared=False)  # type: ignore[untyped-decorator]
 def order_cancelled(*, event: dict[str, Any]) -> None:
     """Give back what a cancelled order holds."""
     decoded = codec.decode(event)

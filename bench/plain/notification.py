@@ -19,19 +19,19 @@ from notification_worker.models import Notification
 app = application("plain-notification", NOTIFICATION)
 
 
-@app.task(name="order.created")  # type: ignore[untyped-decorator]
+@app.task(name="order.created", shared=False)  # type: ignore[untyped-decorator]
 def order_created(*, event: dict[str, Any]) -> None:
     """Record the mail that the order has come in."""
     _record(codec.decode(event), Kind.RECEIVED)
 
 
-@app.task(name="order.confirmed")  # type: ignore[untyped-decorator]
+@app.task(name="order.confirmed", shared=False)  # type: ignore[untyped-decorator]
 def order_confirmed(*, event: dict[str, Any]) -> None:
     """Record the mail that the order is confirmed."""
     _record(codec.decode(event), Kind.CONFIRMED)
 
 
-@app.task(name="order.cancelled")  # type: ignore[untyped-decorator]
+@app.task(name="order.cancelled", shared=False)  # type: ignore[untyped-decorator]
 def order_cancelled(*, event: dict[str, Any]) -> None:
     """Record the mail that the order is off."""
     decoded = codec.decode(event)

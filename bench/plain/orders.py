@@ -18,13 +18,13 @@ app = application("plain-orders", ORDERS)
 Rule = Callable[[domain.Order, datetime], domain.Order]
 
 
-@app.task(name="stock.reserved")  # type: ignore[untyped-decorator]
+@app.task(name="stock.reserved", shared=False)  # type: ignore[untyped-decorator]
 def stock_reserved(*, event: dict[str, Any]) -> None:
     """Confirm one order."""
     _decide(codec.decode(event), lambda order, now: domain.confirm(order, now=now))
 
 
-@app.task(name="stock.rejected")  # type: ignore[untyped-decorator]
+@app.task(name="stock.rejected", shared=False)  # type: ignore[untyped-decorator]
 def stock_rejected(*, event: dict[str, Any]) -> None:
     """Cancel one order."""
     decoded = codec.decode(event)
