@@ -1,7 +1,7 @@
 """The whole flow against the plain build of it, in turns on one machine.
 
-`ours` has what the plain build has: no fraud check, no analytics, no mailer, no observers. `full`
-has all of them, and its mails are sent and paid for, which is in the plain build's favour.
+`ours` are the services that the plain build has, too, without mailer and observers. `full` has all
+that we have, and its mails are sent and paid for, which is in the plain build's favour.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from bench.plain.processes import consumers
 from bench.ratios import comparable, ratios
 from bench.spread import merged
 from bench.system import PLENTY, SKUS
-from common.kombu_topology import EVENTS, FRAUD, SERVICES, STREAM
+from common.kombu_topology import CONSUMERS, EVENTS, SERVICES, STREAM
 from tests.support.databases import Databases
 from tests.support.stack import Stack
 from tests.support.vhosts import fresh_vhost
@@ -30,6 +30,9 @@ RATE = "20"
 
 #: A rate above this part of a system's limit is not compared: it tells of its queues.
 _KEEPS_UP = 0.9
+
+#: The services that both have.
+_SHARED = ("order", "inventory", "notification")
 
 Turn = Callable[[], AbstractContextManager[Measured]]
 Turns = Mapping[str, Sequence[dict[str, Any]]]
@@ -104,10 +107,6 @@ def _plain(stack: Stack) -> Iterator[Measured]:
         )
 
 
-#: The services that both have.
-_SHARED = ("order", "inventory", "notification")
-
-
 @contextmanager
 def _fresh(stack: Stack, name: str) -> Iterator[Stack]:
     """Make a vhost and databases of its own, on the same servers."""
@@ -126,7 +125,8 @@ def _fresh(stack: Stack, name: str) -> Iterator[Stack]:
 def _forget_others(stack: Stack) -> None:
     # Nobody reads them here, and to fill them would be in our price.
     types = [event_type for service in SERVICES for event_type in service.publishes]
+    queues = [service.queue for service in CONSUMERS if service.name not in _SHARED]
     with stack.vhost.connect() as connection:
-        for queue in (FRAUD.queue, STREAM):
+        for queue in (*queues, STREAM):
             for event_type in types:
                 connection.default_channel.queue_unbind(queue, EVENTS.name, event_type)

@@ -79,8 +79,10 @@ def steady(measured: Measured, rate: float, seconds: int) -> Steady:
     began, clock = _now(measured), time.monotonic()
     before = cpu.used(measured)
     due = clients.order(measured, rate, seconds)
-    decide(measured, began)
-    settle(measured)
+    # Near the limit most may still wait, and all of their mails.
+    patience = PATIENCE + 2 * seconds
+    decide(measured, began, within=patience)
+    settle(measured, within=patience)
     after, took = cpu.used(measured), time.monotonic() - clock
     # The clients and the order service share this machine's clock.
     decided = {order: float(at) for order, at in execute(measured, "order", _DECIDED, began=began)}

@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any
 
 from bench import cpu, flow, handling, intake, measured, relaying, seeding
-from bench.system import checkpoint, empty, execute, fill_outbox, purge
+from bench.backlog import fill_outbox
+from bench.system import checkpoint, empty, execute, purge
 from common.kombu_topology import INVENTORY
 from tests.support.stack import Stack
 

@@ -2,9 +2,10 @@
 
 from amqp import Message
 
+from bench.backlog import order_created
 from bench.plain import topology as plain
 from bench.plain.processes import environment, worker
-from bench.system import empty, execute, order_created, process, until
+from bench.system import empty, execute, process, until
 from common import codec
 from common.event_message import task_headers
 from common.kombu_topology import INVENTORY

@@ -12,7 +12,7 @@ from tests.support.databases import TestDatabase
 from tests.support.stack import Stack
 from tests.support.vhosts import Vhost
 
-#: Programs of the flow that the plain build has, too: no fraud check, no analytics, no mailer.
+#: Programs of the flow that the plain build has, too: no more services, no mailer.
 ALIKE = (
     *("api", "order-worker", "order-relay", "inventory-worker", "inventory-relay"),
     *("notification-worker", "beat"),

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.system import checkpoint, execute, order_created
+from bench.backlog import order_created
+from bench.system import checkpoint, execute
 from common import codec
 from common.events import Event, Quantity, StockReserved
 from deploy.local.problem import Problem

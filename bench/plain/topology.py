@@ -7,8 +7,8 @@ EVENTS = Exchange("plain.events", "topic", durable=True)
 
 INVENTORY, ORDERS, NOTIFICATION = "plain.inventory", "plain.orders", "plain.notification"
 
-#: Event types by queue: those that ours binds, but for what only follows from a fraud check or
-#: from shipping, which neither does here.
+#: Event types by queue: those that ours binds, but for what follows from shipping, which nobody
+#: does here, and from services that this build has not.
 HEARD = {
     INVENTORY: ("order.created", "order.cancelled"),
     ORDERS: ("stock.reserved", "stock.rejected"),
