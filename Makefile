@@ -43,7 +43,7 @@ test-containers: ## run tests on a broker and a database in containers; needs Do
 	@.venv/bin/pytest --infrastructure=containers $(or $(T),tests/containers)
 
 bench: ## measure what the system does in a second; B="--only relay" for a part
-	@deploy/local/install.sh python broker database load
+	@deploy/local/install.sh python broker database monitoring exporter load
 	@.venv/bin/python -m bench $(B)
 
 docs: ## write the documents that are made from the contracts

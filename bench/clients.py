@@ -14,22 +14,22 @@ from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
 from uuid import uuid4
 
+from bench.measured import Measured
 from bench.system import SKUS
 from deploy.local import REPOSITORY
 from deploy.local.problem import Problem
-from tests.support.stack import Stack
 
 #: Seconds for an answer.
 _PATIENCE = 60.0
 
 
-def order(stack: Stack, rate: int, seconds: int) -> dict[str, float]:
+def order(measured: Measured, rate: float, seconds: int) -> dict[str, float]:
     """Order at this rate for so long; returns when each order was due (Unix time), by its id."""
-    address = stack.url.removeprefix("http://")
+    address = measured.url.removeprefix("http://")
     done = subprocess.run(
         [sys.executable, "-m", "bench.clients", address, str(rate), str(seconds)],
         cwd=REPOSITORY,
-        env={"ORDERS_API_KEY": stack.api_key, "PATH": os.environ["PATH"]},
+        env={"ORDERS_API_KEY": measured.api_key, "PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
         check=False,
@@ -44,20 +44,19 @@ def order(stack: Stack, rate: int, seconds: int) -> dict[str, float]:
 class _Clients:
     """As many as are needed so that one of them is free when an order is due."""
 
-    def __init__(self, address: str, key: str, rate: int, seconds: int) -> None:
+    def __init__(self, address: str, key: str, rate: float, seconds: int) -> None:
         self._address = address
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._rate = rate
-        self._numbers: Iterator[int] = iter(range(rate * seconds))
+        self._numbers: Iterator[int] = iter(range(round(rate * seconds)))
         self._lock = threading.Lock()
         self._began = time.time() + 0.5
         self.due: dict[str, float] = {}
         self.failures: list[str] = []
 
     def run(self) -> None:
-        threads = [
-            threading.Thread(target=self._client) for _ in range(min(64, max(4, self._rate // 10)))
-        ]
+        number = min(64, max(4, int(self._rate // 10)))
+        threads = [threading.Thread(target=self._client) for _ in range(number)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -98,7 +97,7 @@ def _body(number: int) -> bytes:
 def main() -> None:
     """Run the clients, and print what they have ordered."""
     address, rate, seconds = sys.argv[1:]
-    clients = _Clients(address, os.environ["ORDERS_API_KEY"], int(rate), int(seconds))
+    clients = _Clients(address, os.environ["ORDERS_API_KEY"], float(rate), int(seconds))
     clients.run()
     if clients.failures:
         sys.exit(clients.failures[0])

@@ -5,10 +5,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench.measured import Measured
 from bench.system import NAME, execute
 from deploy.local import leftovers
-from deploy.local.state import StateDirectory
-from tests.support.stack import Stack
+
+#: Programs that look on: without them the orders are the same.
+OBSERVERS = ("spans", "flower", "exporter", "prometheus", "console")
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _OUR_BACKENDS = f"SELECT pid FROM pg_stat_activity WHERE application_name = '{NAME}'"
@@ -17,19 +19,19 @@ _OUR_BACKENDS = f"SELECT pid FROM pg_stat_activity WHERE application_name = '{NA
 _SERVERS = {"postgres": "postgresql", "beam.smp": "rabbitmq", "epmd": "rabbitmq"}
 
 
-def used(stack: Stack) -> Mapping[str, float]:
+def used(measured: Measured) -> Mapping[str, float]:
     """Return the seconds used so far by each program, and by `postgresql` and `rabbitmq`.
 
     What counts are this run's own processes and their children, those that have ended included.
-    What does not: this process, which takes the mails too; the load generator; the supervisor; and
-    the database's work for this process.
+    What does not: this process, which takes the mails too; the load generator; and the database's
+    work for this process. The supervisor counts where `pids` names it.
     """
     found: defaultdict[str, float] = defaultdict(float)
-    for program, pids in stack.pids().items():
+    for program, pids in measured.pids().items():
         found[program] = sum(map(seconds, pids))
     # All of the server's: any database tells.
-    asked_by_us = {pid for (pid,) in execute(stack, "order", _OUR_BACKENDS)}
-    for pid in leftovers.find(_state(stack)) - asked_by_us:
+    asked_by_us = {pid for (pid,) in execute(measured, "order", _OUR_BACKENDS)}
+    for pid in leftovers.find(measured.state) - asked_by_us:
         if server := _SERVERS.get(_command(pid)):
             found[server] += seconds(pid)
     return found
@@ -45,6 +47,17 @@ def split(price: Mapping[str, float]) -> dict[str, float]:
     """Return a price by application, database and broker."""
     servers = {name: price.get(name, 0.0) for name in ("postgresql", "rabbitmq")}
     return {"application": sum(of_programs(price).values()), **servers}
+
+
+def parts(price: Mapping[str, float]) -> dict[str, float]:
+    """Return a price by what is paid for: the work, who only looks on, each server; and the total.
+
+    What the programs spend to tell observers of their work is a part of the application's.
+    """
+    observers = sum(price.get(name, 0.0) for name in OBSERVERS)
+    found = split(price)
+    found["application"] -= observers
+    return {"total": sum(price.values()), "observers": observers, **found}
 
 
 def of_programs(price: Mapping[str, float]) -> dict[str, float]:
@@ -67,7 +80,3 @@ def _command(pid: int) -> str:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return ""
-
-
-def _state(stack: Stack) -> StateDirectory:
-    return StateDirectory(stack.servers.secrets_dir.parent)

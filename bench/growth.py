@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from bench import cpu, flow, handling, intake, relaying, seeding
-from bench.system import checkpoint, empty, execute, fill_outbox, purge
+from bench import cpu, flow, handling, intake, measured, relaying, seeding
+from bench.backlog import fill_outbox
+from bench.system import checkpoint, empty, execute, purge
 from common.kombu_topology import INVENTORY
 from tests.support.stack import Stack
 
@@ -33,7 +34,7 @@ def measure(
     stack: Stack, rows: int, repeat: int, seconds: int, events: Mapping[str, int], tell: Tell
 ) -> dict[str, Any]:
     """Return each part's rate with little and with much, and their ratios; `events` is by part."""
-    seeding.require_space(stack, rows)
+    seeding.require_space(stack.servers.secrets_dir.parent, rows)
     backlog = rows // ROWS_FOR_ONE_WAITING
     little = _with_little(stack, repeat, seconds, events, tell)
     with seeding.past(stack, rows, tell):
@@ -103,17 +104,18 @@ def _with_much(
 
 def _orders(stack: Stack, state: str, repeat: int, seconds: int, tell: Tell) -> dict[str, Any]:
     prices = []
+    lean = measured.of(stack)
 
     def one() -> float:
-        run = flow.throughput(stack, seconds)
+        run = flow.throughput(lean, seconds)
         prices.append(cpu.split(run.cpu_ms))
         return run.orders_per_s
 
     stack.start()
     try:
-        flow.throughput(stack, 3)
+        flow.throughput(lean, 3)
         rate = _median(state, repeat, tell, "orders", one)
-        latencies = [flow.latency(stack, RATE, seconds) for _ in range(repeat)]
+        latencies = [flow.latency(lean, RATE, seconds) for _ in range(repeat)]
     finally:
         stack.stop()
     price = flow.medians(prices, digits=2)

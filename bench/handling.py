@@ -2,8 +2,10 @@
 
 from amqp import Message
 
-from bench.plain import inventory as plain
-from bench.system import empty, execute, order_created, process, until
+from bench.backlog import order_created
+from bench.plain import topology as plain
+from bench.plain.processes import environment, worker
+from bench.system import empty, execute, process, until
 from common import codec
 from common.event_message import task_headers
 from common.kombu_topology import INVENTORY
@@ -30,23 +32,12 @@ def others(stack: Stack, events: int) -> float:
     with stack.vhost.connect() as connection:
         arguments = {"x-queue-type": "quorum"}
         connection.default_channel.queue_declare(
-            plain.QUEUE, durable=True, auto_delete=False, arguments=arguments
+            plain.INVENTORY, durable=True, auto_delete=False, arguments=arguments
         )
-    publish(stack, events, plain.QUEUE)
-    database = stack.databases["inventory"].settings
+    publish(stack, events, plain.INVENTORY)
     began = _now(stack)
-    command = ["celery", "-q", "-A", "bench.plain.inventory", "worker", "-n", "plain@plain"]
-    command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    with process(
-        command,
-        stack.directory / "plain-inventory.log",
-        PLAIN_BROKER_URL=stack.vhost.amqp_url,
-        PLAIN_CA_FILE=str(stack.vhost.ca_file),
-        PLAIN_DATABASE_USER=str(database["database_user"]),
-        PLAIN_DATABASE_PASSWORD=str(database["database_password"]),
-        PLAIN_DATABASE_PORT=str(database["database_port"]),
-        PLAIN_DATABASE_NAME=str(database["database_name"]),
-    ):
+    log = stack.directory / "plain-inventory.log"
+    with process(worker("inventory"), log, **environment(stack, stack.vhost, "inventory")):
         return _rate(stack, events, began)
 
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench import flow
+from bench import flow, measured
 from deploy.local.problem import Problem, last_words
 from tests.support.stack import Stack
 
@@ -36,7 +36,7 @@ def profile(stack: Stack, seconds: int, directory: Path) -> dict[str, list[tuple
     with ExitStack() as recordings:
         for name, own in pids.items():
             recordings.enter_context(_recording(min(own), directory / f"{name}.json"))
-        flow.throughput(stack, seconds)
+        flow.throughput(measured.of(stack), seconds)
     return {name: _top(directory / f"{name}.json") for name in pids}
 
 

@@ -3,8 +3,9 @@
 import time
 from datetime import datetime
 
+from bench.backlog import fill_outbox
 from bench.plain import relay as plain
-from bench.system import empty, execute, fill_outbox, purge
+from bench.system import empty, execute, purge
 from common.relay import Relay
 from deploy.local.problem import Problem
 from tests.support.stack import Stack

@@ -1,18 +1,18 @@
 """The figures as tables: `python -m bench.report` puts them into docs/performance.md."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from bench import results
+from bench import curve_report, results
 from bench.results import Results
+from bench.tables import NONE, how, table
 from deploy.local import REPOSITORY
 from deploy.local.problem import Problem
 
 DOCUMENT = REPOSITORY / "docs" / "performance.md"
 
 _UNITS = {"relay": "events", "inventory": "events", "intake": "orders", "orders": "orders"}
-_NONE = "Not measured yet."
 
 
 def updated(document: str, found: Results) -> str:
@@ -40,7 +40,7 @@ def text(found: Results) -> str:
 def machine(found: Results) -> str:
     """Return what was measured on, and with what."""
     if not (what := found.get("machine")):
-        return _NONE
+        return NONE
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     return (
         f"{what['cpus']} processors ({what['processor']}), {what['memory_gb']} GB of memory,"
@@ -55,26 +55,26 @@ def ratios(found: Results) -> str:
             part,
             *(f"{found[f'{part}_per_s'][who]:,.0f} {_UNITS[part]}/s" for who in ("ours", "others")),
             f"**{found[f'{part}_ratio']:.2f}**",
-            _how(found, part),
+            how(found, part),
         )
         for part in ("relay", "inventory", "intake")
         if f"{part}_ratio" in found
     ]
-    return _table(("part", "ours", "the usual way", "ratio", "measured"), rows)
+    return table(("part", "ours", "the usual way", "ratio", "measured"), rows)
 
 
 def orders(found: Results) -> str:
     """Return the orders a second, and their price."""
     if "orders_per_s" not in found:
-        return _NONE
+        return NONE
     price = found["cpu_ms_per_order"]
     rows = [(name, f"{price[name]:.2f}") for name in ("application", "postgresql", "rabbitmq")]
     programs = found.get("cpu_ms_per_order_by_program", {})
     split = ", ".join(f"{name} {ms:.2f}" for name, ms in programs.items())
     return (
-        f"**{found['orders_per_s']:.0f} orders a second** ({_how(found, 'orders')}). An order takes"
+        f"**{found['orders_per_s']:.0f} orders a second** ({how(found, 'orders')}). An order takes"
         f" {sum(price.values()):.2f} ms of processor time:\n\n"
-        + _table(("of", "ms an order"), rows)
+        + table(("of", "ms an order"), rows)
         + f"\n\nOf the application, in ms: {split}."
     )
 
@@ -85,13 +85,13 @@ def latency(found: Results) -> str:
         (rate, *(f"{at[name]:,.1f}" for name in ("p50", "p95", "p99")))
         for rate, at in sorted(found.get("latency_ms", {}).items(), key=lambda item: int(item[0]))
     ]
-    return _table(("orders a second", "p50, ms", "p95, ms", "p99, ms"), rows)
+    return table(("orders a second", "p50, ms", "p95, ms", "p99, ms"), rows)
 
 
 def growth(found: Results) -> str:
     """Return each part with little data and with much."""
     if "growth_ratio" not in found:
-        return _NONE
+        return NONE
     rows = [
         (
             part,
@@ -110,8 +110,8 @@ def growth(found: Results) -> str:
     )
     return (
         f"Much is {found['growth_rows']:,} old rows in each table and a backlog of"
-        f" {found['growth_backlog']:,} ({_how(found, 'growth')}).\n\n"
-        + _table(("part", "little", "much", "ratio"), rows)
+        f" {found['growth_backlog']:,} ({how(found, 'growth')}).\n\n"
+        + table(("part", "little", "much", "ratio"), rows)
         + f"\n\nThe least of them: **{found['growth_ratio']:.2f}**. Latency at 50 orders a second,"
         f" in ms: {waits['little']} with little; {waits['much']} with much. The price of an order,"
         f" in ms: {prices['little']} with little; {prices['much']} with much."
@@ -125,30 +125,20 @@ def profile(found: Results) -> str:
         for program, functions in sorted(found.get("profile", {}).items())
         for function, share in functions
     ]
-    return _table(("program", "own time", "function"), rows)
+    return table(("program", "own time", "function"), rows)
 
 
 BLOCKS: dict[str, Callable[[Results], str]] = {
     "machine": machine,
+    "full": curve_report.full,
+    "baseline": curve_report.baseline,
+    "lean": curve_report.lean,
     "ratios": ratios,
     "orders": orders,
     "latency": latency,
     "growth": growth,
     "profile": profile,
 }
-
-
-def _how(found: Results, part: str) -> str:
-    how = dict(found["parts"][part])
-    day = str(how.pop("date"))[:10]
-    return ", ".join([day, *(f"{name} {value}" for name, value in sorted(how.items()))])
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    if not lines:
-        return _NONE
-    return "\n".join(["| " + " | ".join(head) + " |", "| --- " * len(head) + "|", *lines])
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
-from bench.system import checkpoint, execute, order_created
+from bench.backlog import order_created
+from bench.system import checkpoint, execute
 from common import codec
 from common.events import Event, Quantity, StockReserved
 from deploy.local.problem import Problem
@@ -85,13 +87,12 @@ SELECT subject, 'RESERVED', 1, moment, moment FROM ({_PAST}) AS past
 _SQL = {"outbox": _SENT, "inbox": _HANDLED, "orders": _ORDERS, "reservations": _RESERVATIONS}
 
 
-def require_space(stack: Stack, rows: int) -> None:
-    """Check that the disk can take so many rows in each table; raises `Problem` if not."""
-    place = stack.servers.secrets_dir
+def require_space(place: Path, rows: int) -> None:
+    """Check that this disk can take so many rows in each table; raises `Problem` if not."""
     free, needed = shutil.disk_usage(place).free, rows * ROW_SIZE + RESERVE
     if free < needed:
         raise Problem(
-            f"the disk of {place.parent} has {free / 1e9:.0f} GB free, {rows:,} rows in each table"
+            f"the disk of {place} has {free / 1e9:.0f} GB free, {rows:,} rows in each table"
             f" need {needed / 1e9:.0f} GB: make room, or measure with fewer (--rows)"
         )
 

@@ -5,25 +5,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
-from uuid import UUID
+from typing import Any, Protocol
 
-from sqlalchemy import URL, Engine, create_engine, insert, text
-from uuid_utils.compat import uuid7
+from sqlalchemy import URL, Connection, Engine, create_engine, text
 
 from bench.mail_sink import MailSink
-from common import codec
-from common.db import transaction
-from common.events import Event, Line, OrderConfirmed, OrderCreated
 from common.kombu_topology import CONSUMERS
-from common.outbox import outbox
 from deploy.local import REPOSITORY
 from deploy.local.problem import Problem
-from tests.support.databases import Databases
+from tests.support.databases import Databases, TestDatabase
 from tests.support.infrastructure import infrastructure
 from tests.support.stack import Stack
 from tests.support.vhosts import fresh_vhost
@@ -41,6 +35,14 @@ _TABLES = {
     "notification": "notifications, inbox",
     "fraud": "judgements, outbox, inbox",
 }
+
+
+class Stored(Protocol):
+    """What has databases, by service."""
+
+    @property
+    def databases(self) -> Mapping[str, TestDatabase]:
+        """Each service's own."""
 
 
 @contextmanager
@@ -64,47 +66,20 @@ def system(directory: Path) -> Iterator[Stack]:
             yield stack
 
 
-def order_created(number: int) -> Event:
-    """Return the event of an order with two lines."""
-    lines = tuple(
-        Line(sku=SKUS[(number + step) % len(SKUS)], quantity=1, unit_price=500) for step in (0, 7)
-    )
-    data = OrderCreated(customer_email="ada@example.com", currency="EUR", total=1000, lines=lines)
-    return Event(source="order", subject=uuid7(), sequence=1, data=data)
-
-
-def order_confirmed(number: int) -> Event:
-    """Return the event by which such an order is confirmed."""
-    created = order_created(number)
-    assert isinstance(created.data, OrderCreated)
-    said = {name: getattr(created.data, name) for name in ("customer_email", "currency", "lines")}
-    data = OrderConfirmed(total=created.data.total, **said)
-    return Event(source="order", subject=created.subject, sequence=2, data=data)
-
-
-def fill_outbox(stack: Stack, events: int) -> None:
-    """Let so many events wait in the order service's outbox: new orders and decided ones in turns.
-
-    That is what it holds at work, at any moment of different orders.
-    """
-    for start in range(0, events, 5_000):
-        rows = [
-            _row((order_created, order_confirmed)[n % 2](n))
-            for n in range(start, min(start + 5_000, events))
-        ]
-        with transaction(stack.sessions("order")) as session:
-            session.execute(insert(outbox), rows)
-    execute(stack, "order", "ANALYZE outbox")
-    checkpoint(stack)
-
-
 def execute(
-    stack: Stack, service: str, statement: str, **parameters: object
+    system: Stored, service: str, statement: str, **parameters: object
 ) -> list[tuple[Any, ...]]:
     """Run a statement in a service's database, committed by itself; returns its rows."""
-    with _engine(stack.databases[service].url).connect() as connection:
-        result = connection.execute(text(statement), parameters)
+    with connection(system, service) as database:
+        result = database.execute(text(statement), parameters)
         return [tuple(row) for row in result] if result.returns_rows else []
+
+
+@contextmanager
+def connection(system: Stored, service: str) -> Iterator[Connection]:
+    """Connect to a service's database, each statement committed by itself; in no order's price."""
+    with _engine(system.databases[service].url).connect() as connection:
+        yield connection
 
 
 def empty(stack: Stack) -> None:
@@ -163,13 +138,5 @@ def process(command: Sequence[str], log: Path, **environment: str) -> Iterator[i
 def _engine(url: URL) -> Engine:
     # Not the stack's: by its name it is known, so that nobody counts what it costs.
     named = {"application_name": NAME}
-    return create_engine(url, pool_size=1, isolation_level="AUTOCOMMIT", connect_args=named)
-
-
-def _row(event: Event) -> dict[str, str | UUID]:
-    return {
-        "event_id": event.id,
-        "type": event.type,
-        "subject": event.subject,
-        "event": codec.encode(event).decode(),
-    }
+    options: dict[str, Any] = {"pool_size": 1, "pool_pre_ping": True}
+    return create_engine(url, **options, isolation_level="AUTOCOMMIT", connect_args=named)

@@ -1,68 +1,132 @@
-"""One attempt at an event, as a span: whose child it is, and what it tells."""
+"""One attempt at an event: what Celery's signals, and its span, tell of it."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 
-from opentelemetry.trace import Span, SpanKind
+from celery import Task
+from celery.app.task import Context
+from opentelemetry.trace import get_current_span
 
-from common import outages, tracing
+from common import tracing
+from common.cause import Cause, Verdict
 from common.consumer import Item
-from common.errors import Permanent
 from common.kombu_topology import Service
+from common.observation import harmless
+from common.task_run import Run, request_of
+
+_NOTHING: Mapping[str, str | int] = MappingProxyType({})
 
 
-@contextmanager
-def attempt(service: Service, item: Item, *, last: int) -> Iterator[Span]:
-    """Make the span of an attempt the current one for the block.
+class Attempt:
+    """An attempt from `begin` to one of its ends; telling of it raises nothing.
 
-    It is a child of the publishing that the header names, as every other attempt is, or else of
-    what the envelope names. An error is an outcome, too: `parked` when it is permanent or when this
-    is attempt `last`, else `retry`; `paused` for an outage, which is no attempt.
+    Its span is a child of the publishing that the header names, as every other attempt's is, or
+    else of what the envelope names. The instrumentation of Celery makes the span at the beginning
+    of the run, and ends it with the run. Here it gets its name, and what it tells.
     """
-    name, parent, about = _described(service, item)
-    with tracing.span(name, SpanKind.CONSUMER, parent, about) as span:
-        try:
-            yield span
-        except Exception as error:
-            span.set_attribute("outcome", _outcome(error, item.delivery.attempts >= last))
-            raise
-        span.set_attribute("outcome", item.outcome.value)
+
+    def __init__(
+        self, item: Item, task: Task, *, service: Service, hostname: str, tiers: Sequence[float]
+    ) -> None:
+        self._item = item
+        self._service = service
+        self._permanent = task.dont_autoretry_for
+        self._tiers = tiers
+        self._run = Run(task, _request(item, service, hostname))
+
+    @harmless
+    def begin(self) -> None:
+        """Begin it; what the event's handler causes goes on from its span."""
+        self.inside(self._begin)
+
+    def inside(self, work: Callable[[], None]) -> None:
+        """Call `work` as a part of it; raises what it raises."""
+        self._run.inside(work)
+
+    @harmless
+    def end(self, size: int) -> None:
+        """End it with the outcome of its item, which was committed in a batch of so many."""
+        self.inside(partial(self._end, {"messaging.batch.message_count": size} if size > 1 else {}))
+
+    @harmless
+    def fail(self, error: Exception) -> None:
+        """End it with what the handler, or the database, has raised.
+
+        It is `parked` when it will never work or this is the last attempt, else `retry`. An outage
+        is no attempt.
+        """
+        self.inside(partial(self._fail, error))
+
+    @harmless
+    def roll_back(self) -> None:
+        """End it as no attempt: its batch has done nothing."""
+        self.inside(self._roll_back)
+
+    def _begin(self) -> None:
+        self._run.begin()
+        if tracing.recording():
+            span, item = get_current_span(), self._item
+            span.update_name(f"process {item.delivery.task}")
+            span.set_attributes(_described(self._service, item))
+            item.traceparent = tracing.traceparent(span)
+
+    def _end(self, about: dict[str, str | int]) -> None:
+        if self._item.error:
+            self._fail(self._item.error, about)
+            return
+        outcome = self._item.outcome.value
+        _tell(outcome, about)
+        self._run.succeed(outcome)
+        self._run.end()
+
+    def _fail(self, error: Exception, about: Mapping[str, str | int] = _NOTHING) -> None:
+        cause = Cause.of(error, self._permanent)
+        tried = self._item.delivery.attempts
+        if cause.verdict is Verdict.PAUSE:
+            _tell("paused", about, str(cause))
+        elif cause.verdict is Verdict.PARK or tried > len(self._tiers):
+            _tell("parked", about, str(cause))
+            self._run.fail(error)
+        else:
+            _tell("retry", about, str(cause))
+            self._run.retry(error, self._tiers[tried - 1])
+        self._run.end()
+
+    def _roll_back(self) -> None:
+        _tell(tracing.ROLLED_BACK)
+        self._run.end()
 
 
-@contextmanager
-def attempts(service: Service, items: Sequence[Item]) -> Iterator[None]:
-    """Give each delivery of a batch a span of its own, from the batch's begin to its commit.
-
-    A batch that fails has done nothing, so that nothing of it is told: its events are tried alone.
-    """
-    if not tracing.recording():
-        yield
-        return
-    spans = []
-    for item in items:
-        name, parent, about = _described(service, item)
-        span = tracing.begin(name, SpanKind.CONSUMER, parent, about)
-        item.traceparent = tracing.traceparent(span)
-        spans.append(span)
-    yield
-    for item, span in zip(items, spans, strict=True):
-        span.set_attribute("messaging.batch.message_count", len(items))
-        span.set_attribute("outcome", "parked" if item.error else item.outcome.value)
-        if item.error:
-            tracing.fail(span, str(item.error))
-        span.end()
+def _tell(
+    outcome: str, about: Mapping[str, str | int] = _NOTHING, reason: str | None = None
+) -> None:
+    if tracing.recording():
+        span = get_current_span()
+        span.set_attributes({**about, "outcome": outcome})
+        if reason:
+            tracing.fail(span, reason)
 
 
-def _outcome(error: Exception, is_last: bool) -> str:
-    if outages.reason(error):
-        return "paused"
-    return "parked" if is_last or isinstance(error, Permanent) else "retry"
-
-
-def _described(service: Service, item: Item) -> tuple[str, object, dict[str, str | int]]:
+def _request(item: Item, service: Service, hostname: str) -> Context:
     delivery, event = item.delivery, item.event
-    header = delivery.traceparent
-    parent = header if event is None or tracing.trace_id(header) else event.traceparent
+    parent = delivery.traceparent
+    if event and not tracing.trace_id(parent):
+        parent = event.traceparent
+    order = {"order": str(event.subject)} if event else {}
+    return request_of(
+        delivery,
+        traceparent=parent,
+        hostname=hostname,
+        # As if sent to the queue itself: by which binding it came, the child does not know.
+        delivery_info={"exchange": "", "routing_key": service.queue},
+        # What onlookers are told, too: nothing else of an order leaves.
+        kwargs=order | {"event": delivery.event_id},
+    )
+
+
+def _described(service: Service, item: Item) -> dict[str, str | int]:
+    delivery, event = item.delivery, item.event
     about: dict[str, str | int] = {
         "messaging.system": "rabbitmq",
         "messaging.operation.type": "process",
@@ -70,8 +134,7 @@ def _described(service: Service, item: Item) -> tuple[str, object, dict[str, str
         "messaging.message.id": delivery.event_id,
         "event.id": delivery.event_id,
         "event.type": delivery.task,
-        tracing.ORDER_ID: str(event.subject) if event else "",
         "attempt": delivery.attempts,
     }
     # A message without an event lacks its order.
-    return f"process {delivery.task}", parent, {k: v for k, v in about.items() if v != ""}
+    return about | ({tracing.ORDER_ID: str(event.subject)} if event else {})

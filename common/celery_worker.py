@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,8 @@ from kombu.serialization import register
 from kombu.utils.json import dumps
 
 from common import suspects, tracing
-from common.attempt import attempt, attempts
+from common.attempt import Attempt
+from common.attempts import attempt_all
 from common.bootsteps import HealthStep, TurnStep, WatchdogStep
 from common.cause import Cause, Failed
 from common.celery_app import ServiceApp
@@ -65,6 +66,8 @@ class EventApp(ServiceApp):
         )
         self._handlers = handlers
         self._sets = sets
+        #: The name of the worker; a child process gets to know it when it starts.
+        self.hostname = ""
         self.steps["worker"].add(WatchdogStep)
         self.steps["consumer"].discard(HealthStep)
         self.steps["consumer"].add(TurnStep)
@@ -97,22 +100,29 @@ class EventApp(ServiceApp):
         In a child process: it has no connection to the broker. Raises `Failed`, with the cause.
         """
         # Here, at its first event: the thread that sends spans survives no fork.
-        tracing.start(self.main, self.settings)
+        tracing.start(self.main, self.settings, tasks=True)
         try:
             items = [Item.of(delivery, self._handlers) for delivery in deliveries]
-            if len(items) == 1:
-                self._handle_one(items[0])
-            else:
-                with attempts(self.service, items):
-                    receive_batch(self.sessions, self._handlers, self._sets, items)
+            attempt_all(items, self._attempt, partial(self._handle, items))
         except Exception as error:
             raise Failed(Cause.of(error, EventTask.dont_autoretry_for)) from None
         return [item.result for item in items]
 
-    def _handle_one(self, item: Item) -> None:
-        last = len(self.settings.retry_tiers) + 1
-        with attempt(self.service, item, last=last), self._suspicion(item.delivery):
-            receive_one(self.sessions, self._handlers, self._sets, item)
+    def _handle(self, items: Sequence[Item]) -> None:
+        if len(items) > 1:
+            receive_batch(self.sessions, self._handlers, self._sets, items)
+            return
+        with self._suspicion(items[0].delivery):
+            receive_one(self.sessions, self._handlers, self._sets, items[0])
+
+    def _attempt(self, item: Item) -> Attempt:
+        return Attempt(
+            item,
+            self.tasks[item.delivery.task],
+            service=self.service,
+            hostname=self.hostname,
+            tiers=self.settings.retry_tiers,
+        )
 
     def _suspicion(self, delivery: Delivery) -> AbstractContextManager[None]:
         if delivery.is_suspect:
@@ -156,7 +166,11 @@ def make_worker(
         gc.collect()
         gc.freeze()
 
+    def begin(sender: str, **_: Any) -> None:
+        app.hostname = sender
+
     signals.worker_init.connect(prepare, weak=False)
+    signals.worker_process_init.connect(begin, weak=False)
     # A child process ends without Python's exit.
     signals.worker_process_shutdown.connect(_stop_tracing, weak=False)
     return app

@@ -52,6 +52,8 @@ class Delivery(NamedTuple):
     event_id: str = ""
     #: Whether earlier deliveries ended with their connection: the event may crash its worker.
     is_suspect: bool = False
+    #: All of them, if they are not just those of `event_message.task_headers`.
+    headers: Mapping[str, Any] | None = None
 
 
 class Result(NamedTuple):

@@ -111,7 +111,9 @@ def _frame(kind: int, channel: int, payload: bytes) -> bytes:
     return b"".join((_FRAME.pack(kind, channel, len(payload)), payload, _END))
 
 
-def task_headers(event_id: str, event_type: str, traceparent: str | None) -> dict[str, object]:
+def task_headers(
+    event_id: str, event_type: str, traceparent: str | None, *, retries: int = 0
+) -> dict[str, object]:
     """Return the headers of Celery's message protocol, version 2, for a plain call.
 
     What would be None is left out, as it means the same.
@@ -122,7 +124,7 @@ def task_headers(event_id: str, event_type: str, traceparent: str | None) -> dic
         "task": event_type,
         "id": event_id,
         "root_id": event_id,
-        "retries": 0,
+        "retries": retries,
         # Celery puts these into its logs: what customers ordered does not belong there.
         "argsrepr": "()",
         "kwargsrepr": "{}",

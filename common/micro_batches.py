@@ -18,6 +18,7 @@ from celery import Task, current_app
 
 from common.cause import Cause, Verdict
 from common.consumer import Delivery, Outcome, Result
+from common.event_message import task_headers
 from common.observation import Observation
 from common.pause import Pause
 from common.settlement import Receipt
@@ -212,13 +213,17 @@ def strategy(task: Task, _app: Any, _consumer: Any) -> Any:
 
     def receive(message: Any, *_: Any, **__: Any) -> None:
         headers = message.headers
+        event_id, retries, trace = headers["id"], headers["retries"], headers.get("traceparent")
+        plain = task_headers(event_id, task.name, trace, retries=retries)
         delivery = Delivery(
             task.name,
             message.body,
-            headers["retries"] + 1,
-            headers.get("traceparent"),
-            str(headers["id"]),
+            retries + 1,
+            trace,
+            event_id,
             is_suspect=_is_suspect(headers.get("x-delivery-count")),
+            # The child makes them itself, if they are needed: that is cheaper than to send them.
+            headers=None if headers == plain else headers,
         )
         message.life.batches.add(Reception(task, message.receipt, delivery))
 

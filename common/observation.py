@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from common import codec, metrics
+from common import codec, lost_run, metrics
 from common.cause import Cause, Verdict
 from common.consumer import Outcome, Result
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def _harmless(method: Callable[..., None]) -> Callable[..., None]:
+def harmless(method: Callable[..., None]) -> Callable[..., None]:
+    """Return a method that logs what it raises, and returns."""
+
     @wraps(method)
     def call(*args: Any) -> None:
         try:
@@ -37,7 +39,7 @@ class Observation:
         """`events` is the consumer's event dispatcher; None where task events are off."""
         self._events = events
 
-    @_harmless
+    @harmless
     def received(self, reception: "Reception") -> None:
         """Show a message that has arrived."""
         if self._events is None:
@@ -52,13 +54,13 @@ class Observation:
             retries=reception.delivery.attempts - 1,
         )
 
-    @_harmless
+    @harmless
     def started(self, batch: Iterable["Reception"]) -> None:
         """Show messages that a child has begun with."""
         for reception in batch:
             self._tell(reception, "task-started")
 
-    @_harmless
+    @harmless
     def done(self, pairs: list[tuple["Reception", Result]]) -> None:
         """Count and show a batch that has ended, each of its messages by its result."""
         metrics.batch_sizes().observe(len(pairs))
@@ -72,11 +74,13 @@ class Observation:
                 outcome = repr(result.outcome.value)
                 self._tell(reception, "task-succeeded", result=outcome, runtime=seconds)
 
-    @_harmless
+    @harmless
     def failed(self, reception: "Reception", cause: Cause) -> None:
-        """Count and show an attempt that has failed."""
+        """Count and show an attempt that has failed; for one whose process ended, signals tell."""
         seconds = time.monotonic() - reception.started
         metrics.observe_handler(reception.task.name, Outcome.FAILED, seconds)
+        if cause.is_crash:
+            lost_run.tell(reception, cause)
         kind = "task-failed" if cause.verdict is Verdict.PARK else "task-retried"
         self._tell(reception, kind, exception=f"{cause.exception}()")
 

@@ -8,7 +8,9 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+from common.sparse_ticks import SparseTicks
+from common.tracing import ROLLED_BACK
 
 log = logging.getLogger(__name__)
 
@@ -30,15 +32,21 @@ def provider(process: str, endpoint: str, *, release: str) -> TracerProvider:
         compression=Compression.Gzip,
     )
     made = TracerProvider(
-        # Not what a client asks for: its order must be found like any other.
-        sampler=ALWAYS_ON,
+        sampler=SparseTicks(),
         resource=Resource.create({"service.name": process, "service.version": release}),
     )
-    batches = BatchSpanProcessor(
-        _OneLineExporter(exporter), max_queue_size=_QUEUE, schedule_delay_millis=_DELAY
-    )
+    batches = _Told(_OneLineExporter(exporter), max_queue_size=_QUEUE, schedule_delay_millis=_DELAY)
     made.add_span_processor(batches)
     return made
+
+
+class _Told(BatchSpanProcessor):
+    """Sends every span but those of attempts that were none."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take a span that has ended."""
+        if (span.attributes or {}).get("outcome") != ROLLED_BACK:
+            super().on_end(span)
 
 
 class _OneLineExporter(SpanExporter):

@@ -37,7 +37,7 @@ class Ticker(ServiceApp):
 
     def start_loops(self) -> None:
         """Start the work; called once, in the process that does it."""
-        tracing.start(self.main, self.settings)
+        tracing.start(self.main, self.settings, tasks=True)
         self._loops = Loops(self._make_loops(self.settings), health_file=self.settings.health_file)
         self._loops.start()
 

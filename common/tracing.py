@@ -6,9 +6,9 @@ Where no endpoint is set nothing is recorded, no thread runs and no header is ad
 """
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 
 from opentelemetry.context import Context
@@ -35,6 +35,9 @@ Attributes = Mapping[str, str | int]
 #: The attribute by which the spans of an order are found.
 ORDER_ID = "order.id"
 
+#: The attribute `outcome` of a span that is not sent: a batch that was rolled back did nothing.
+ROLLED_BACK = "rolled back"
+
 #: Characters of an error's text that a span keeps.
 TEXT_LIMIT = 500
 
@@ -46,7 +49,8 @@ class _Recording:
     """What this process records with; without an endpoint, nothing."""
 
     tracer: Tracer
-    provider: object = None
+    #: What ends it, in this order.
+    ends: list[Callable[[], object]] = field(default_factory=list)
 
 
 _recording = _Recording(NoOpTracer())
@@ -56,11 +60,13 @@ def prepare(settings: Settings) -> None:
     """Load what `start` needs, if an endpoint is set: before a fork, so that children need not."""
     if settings.otlp_endpoint is not None:
         import_module("common.span_export")
+        import_module("common.task_spans")
 
 
-def start(process: str, settings: Settings) -> None:
+def start(process: str, settings: Settings, *, tasks: bool = False) -> None:
     """Record this process's spans, if an endpoint is set; call it after the last fork.
 
+    With `tasks`, that is in a worker, there is one of each task that Celery's signals tell of.
     A second call changes nothing. The thread that sends the spans ends with `stop`, or at exit.
     """
     if settings.otlp_endpoint is None or recording():
@@ -69,21 +75,25 @@ def start(process: str, settings: Settings) -> None:
     from common.span_export import provider
 
     made = provider(process, str(settings.otlp_endpoint), release=settings.release)
-    _recording.provider, _recording.tracer = made, made.get_tracer("order-system")
+    _recording.tracer = made.get_tracer("order-system")
+    _recording.ends = [made.shutdown]
+    if tasks:
+        from common import task_spans
+
+        task_spans.begin(made)
+        _recording.ends.insert(0, task_spans.end)
 
 
 def stop() -> None:
     """Send what is recorded and record no more: for processes that end without Python's exit."""
-    from opentelemetry.sdk.trace import TracerProvider
-
-    made, _recording.provider, _recording.tracer = _recording.provider, None, NoOpTracer()
-    if isinstance(made, TracerProvider):
-        made.shutdown()
+    ends, _recording.ends, _recording.tracer = _recording.ends, [], NoOpTracer()
+    for end in ends:
+        end()
 
 
 def recording() -> bool:
     """Tell whether this process records spans."""
-    return _recording.provider is not None
+    return bool(_recording.ends)
 
 
 def begin(name: str, kind: SpanKind, parent: object, attributes: Attributes) -> Span:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from kombu.message import Message
+from sqlalchemy import select
 
 from common.db import transaction
 from span_store import store
@@ -53,6 +54,25 @@ def test_an_order_in_stock_is_one_trace_from_the_request_to_its_mails(traced: St
     found = spans(traced, order_id)
     assert len({span.trace_id for span in found}) == 1
     assert {span.status for span in found} == {"unset"}
+
+    # And of the ticks that waked the other processes, each of which is in no order's trace, one is
+    # told by each
+    def ticks() -> None:
+        assert recorded(traced, like="run/%") == [
+            ("analytics-reader", "run/analytics.reader"),
+            ("fraud-relay", "run/fraud.relay"),
+            ("inventory-relay", "run/inventory.relay"),
+            ("notification-mailer", "run/notification.mailer"),
+            ("order-relay", "run/order.relay"),
+        ]
+
+    eventually(ticks)
+
+
+def recorded(stack: Stack, *, like: str) -> list[tuple[str, str]]:
+    with transaction(stack.sessions("trace")) as session:
+        wanted = select(SpanRow.service, SpanRow.name).where(SpanRow.name.like(like)).distinct()
+        return sorted((service, name) for service, name in session.execute(wanted))
 
 
 def links(spans: list[SpanRow]) -> list[Link]:

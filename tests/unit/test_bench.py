@@ -127,14 +127,13 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # given
-    stack = SimpleNamespace(servers=SimpleNamespace(secrets_dir=tmp_path))
     usage = SimpleNamespace(free=20_000_000_000)
     monkeypatch.setattr(seeding.shutil, "disk_usage", lambda _: usage)
 
     # then
-    seeding.require_space(stack, 1_000_000)
+    seeding.require_space(tmp_path, 1_000_000)
     with pytest.raises(Problem, match=r"20 GB free.*10,000,000 rows.*--rows"):
-        seeding.require_space(stack, 10_000_000)
+        seeding.require_space(tmp_path, 10_000_000)
 
 
 def test_the_top_functions_are_those_with_the_most_time_of_their_own() -> None:

@@ -3,8 +3,10 @@
 import pytest
 
 from common import micro_batches
+from common.event_message import task_headers
 from common.metrics import observe_handler
 from common.micro_batches import BATCH_LIMIT
+from common.task_run import request_of
 from tests.support.event_loop import EventLoop
 
 
@@ -86,6 +88,26 @@ def test_an_observer_that_fails_keeps_no_message_from_its_ack(
     assert loop.channel.waiting == {4, 5}
     assert sizes(loop) == [3, 2]
     assert "observation failed" in caplog.messages
+
+
+def test_a_child_gets_the_headers_of_a_message_unless_it_can_make_them_itself(
+    loop: EventLoop,
+) -> None:
+    # given messages as a relay publishes them, first and again, and one with a team's own header
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    loop.deliver("first", **task_headers("first", "order.created", trace))
+    loop.deliver("again", **task_headers("again", "order.created", None, retries=2))
+    loop.deliver("own", **task_headers("own", "order.created", trace), tenant="north")
+    loop.turn()
+
+    # then each request has the headers of its message
+    first, again, own = loop.jobs[0].deliveries
+    assert (first.headers, again.headers) == (None, None)
+    assert own.headers["tenant"] == "north"
+    assert request_of(first).traceparent == request_of(own).traceparent == trace
+    assert (request_of(first).retries, request_of(again).retries) == (0, 2)
+    assert request_of(first).headers == {"traceparent": trace}
+    assert request_of(own).headers == {"traceparent": trace, "tenant": "north"}
 
 
 def test_a_suspect_is_handled_alone_and_marked(loop: EventLoop) -> None:

@@ -5,24 +5,33 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg2
 import pytest
+from celery import signals
+from celery.app.trace import build_tracer
+from celery.utils.dispatch import Signal
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind, get_current_span
 
 from common import tracing
-from common.attempt import attempt
-from common.consumer import Delivery, Item
+from common.attempt import Attempt
+from common.attempts import attempt_all
+from common.consumer import Delivery, Item, Outcome
 from common.errors import Permanent, Transient
 from common.events import Event, StockReserved
 from common.kombu_topology import INVENTORY
 from common.settings import Settings
-from common.span_export import _OneLineExporter
+from common.span_export import _OneLineExporter, _Told
+from common.sparse_ticks import TICK_INTERVAL, SparseTicks
+from common.task_run import is_heard
 from common.telemetry import _WithTraceId
+from tests.support.signals import worker_app
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -30,26 +39,34 @@ TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 #: Port 9 discards; nothing listens there.
 NOWHERE = Settings(otlp_endpoint="http://127.0.0.1:9")
 
+TIERS = (1.0, 5.0)
+
+app = worker_app("order.created", "stock.reserved", "inventory.relay", retry_tiers=TIERS)
+
 PROGRAM = """
 import json, sys, threading
 from common import tracing
 from common.settings import Settings
-tracing.start("test", Settings())
+tracing.start("test", Settings(), tasks=True)
 with tracing.span("work", tracing.SpanKind.CONSUMER, sys.argv[1], {}) as span:
     inner = tracing.traceparent()
 tracing.stop()
 print(json.dumps([
     inner,
     threading.active_count(),
-    [name for name in sys.modules if name.startswith(("opentelemetry.exporter", "requests"))],
+    [
+        name
+        for name in sys.modules
+        if name.startswith(("opentelemetry.exporter", "opentelemetry.instrumentation", "requests"))
+    ],
 ]))
 """
 
 
 @pytest.fixture
 def recording() -> Iterator[None]:
-    """This process records spans, and sends them nowhere."""
-    tracing.start("test", NOWHERE)
+    """This process records spans of its tasks, too, and sends them nowhere."""
+    tracing.start("test", NOWHERE, tasks=True)
     yield
     tracing.stop()
 
@@ -113,31 +130,40 @@ def test_a_trace_that_nobody_began_begins_with_the_request() -> None:
     assert tracing.traceparent(tracing.unrecorded(TRACEPARENT)) == TRACEPARENT
 
 
-@pytest.mark.parametrize(
-    ("error", "number", "outcome"),
-    [
-        (Transient("later"), 1, "retry"),
-        (ZeroDivisionError("bug"), 2, "retry"),
-        (Transient("never"), 3, "parked"),
-        (Permanent("no"), 1, "parked"),
-    ],
-)
-def test_a_failed_attempt_is_an_error_that_tells_what_becomes_of_it(
-    recording: None, error: Exception, number: int, outcome: str
-) -> None:
-    # when
-    with (
-        pytest.raises(type(error)),
-        attempt(INVENTORY, Item(Delivery("order.created", b"", number)), last=3) as span,
-    ):
-        raise error
+def attempted(items: list[Item], error: Exception | None = None) -> list[Span]:
+    """Let the items be handled, or fail; returns the spans of their attempts."""
+    spans: dict[str, Span] = {}
 
-    # then
-    assert span.attributes["outcome"] == outcome
-    assert span.status.status_code.name == "ERROR"
+    def note(task_id: str, **_: object) -> None:
+        spans[task_id] = get_current_span()
+
+    def make(item: Item) -> Attempt:
+        task = app.tasks[item.delivery.task]
+        return Attempt(item, task, service=INVENTORY, hostname="inventory", tiers=TIERS)
+
+    def work() -> None:
+        if error:
+            raise error
+        for item in items:
+            item.outcome = Outcome.HANDLED
+
+    with connected(signals.task_postrun, note), suppress(Exception):
+        attempt_all(items, make, work)
+    return [spans[item.delivery.event_id] for item in items]
 
 
-def test_the_header_is_the_parent_before_the_envelope(recording: None) -> None:
+@contextmanager
+def connected(signal: Signal, receiver: Callable[..., None]) -> Iterator[None]:
+    # Before the instrumentation, which ends the span.
+    others, signal.receivers[:] = list(signal.receivers), []
+    signal.connect(receiver, weak=False)
+    signal.receivers.extend(others)
+    yield
+    signal.disconnect(receiver)
+
+
+def reserved(header: object = None, attempts: int = 1, **headers: object) -> Item:
+    """Return a delivery of an event that names a span of its own."""
     event = Event(
         source="order",
         subject=uuid4(),
@@ -145,18 +171,162 @@ def test_the_header_is_the_parent_before_the_envelope(recording: None) -> None:
         traceparent=TRACEPARENT.replace("0a", "0b"),
         data=StockReserved(lines=()),
     )
+    name = str(event.id)
+    told = {"id": name, "task": event.type, "retries": attempts - 1, "traceparent": header}
+    delivery = Delivery(event.type, b"", attempts, header, name, headers=told | headers)  # type: ignore[arg-type]
+    return Item(delivery, event, event)
 
-    for header, parent in [(TRACEPARENT, TRACEPARENT), ("x", event.traceparent)]:
-        item = Item(Delivery("stock.reserved", b"", 1, header), event)
-        with attempt(INVENTORY, item, last=3) as span:
-            assert tracing.trace_id(tracing.traceparent()) == tracing.trace_id(parent)
-        assert span.attributes["order.id"] == str(event.subject)
+
+@pytest.mark.parametrize(
+    ("error", "number", "outcome"),
+    [
+        (Transient("later"), 1, "retry"),
+        (ZeroDivisionError("bug"), 2, "retry"),
+        (Transient("never"), 3, "parked"),
+        (Permanent("no"), 1, "parked"),
+        (psycopg2.OperationalError("gone"), 1, "paused"),
+    ],
+)
+def test_a_failed_attempt_is_an_error_that_tells_what_becomes_of_it(
+    recording: None, error: Exception, number: int, outcome: str
+) -> None:
+    # when
+    (span,) = attempted([reserved(TRACEPARENT, number)], error)
+
+    # then
+    assert span.attributes["outcome"] == outcome
+    assert span.status.status_code.name == "ERROR"
+    assert span.events == ()
+
+
+def test_the_span_of_an_attempt_tells_what_was_attempted(recording: None) -> None:
+    # given
+    item = reserved(TRACEPARENT, attempts=2)
+
+    # when
+    (span,) = attempted([item])
+
+    # then it has the name and the attributes by which it is found
+    assert (span.name, span.kind, span.end_time is not None) == (
+        "process stock.reserved",
+        SpanKind.CONSUMER,
+        True,
+    )
+    assert item.event
+    expected = {
+        "messaging.system": "rabbitmq",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": "inventory.queue",
+        "messaging.message.id": str(item.event.id),
+        "event.id": str(item.event.id),
+        "event.type": "stock.reserved",
+        "order.id": str(item.event.subject),
+        "attempt": 2,
+        "outcome": "handled",
+    }
+    assert expected.items() <= dict(span.attributes).items()
+    # And what its handler caused goes on from it
+    assert item.traceparent == tracing.traceparent(span)
+    assert tracing.traceparent() is None
+
+
+def test_the_header_is_the_parent_before_the_envelope(recording: None) -> None:
+    # given messages of one batch, of which two have no valid header
+    items = [reserved(header) for header in (TRACEPARENT, "x", None)]
+
+    # when
+    spans = attempted(items)
+
+    # then
+    envelope = TRACEPARENT.replace("0a", "0b")
+    parents = [f"{span.parent.span_id:016x}" for span in spans]
+    assert parents == [p.split("-")[2] for p in (TRACEPARENT, envelope, envelope)]
+    traces = [tracing.trace_id(tracing.traceparent(span)) for span in spans]
+    assert traces == [tracing.trace_id(t) for t in (TRACEPARENT, envelope, envelope)]
+    assert all(span.attributes["messaging.batch.message_count"] == 3 for span in spans)
 
 
 def test_an_attempt_without_an_event_names_no_order(recording: None) -> None:
-    with attempt(INVENTORY, Item(Delivery("order.created", b"", 1)), last=3) as span:
-        pass
+    (span,) = attempted([Item(Delivery("order.created", b"", 1, None, "1", headers={"id": "1"}))])
     assert "order.id" not in span.attributes
+
+
+def test_nothing_is_sent_of_a_batch_that_was_rolled_back(recording: None) -> None:
+    # given
+    sent: list[ReadableSpan] = []
+
+    class Exporter(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            sent.extend(spans)
+            return SpanExportResult.SUCCESS
+
+    processor = _Told(Exporter())
+
+    # when a batch fails, and one of its events is handled alone
+    items = [reserved(), reserved()]
+    spans = [*attempted(items, Transient("later")), *attempted(items[:1])]
+    for span in spans:
+        processor.on_end(span)
+    processor.shutdown()
+
+    # then
+    assert sent == spans[2:]
+
+
+def test_headers_cannot_leave_a_span_open(recording: None) -> None:
+    # given
+    hostile = {"declare": 1, "get": 1, "tracestate": 7, "baggage": [3], "priority": {"a": 1}}
+
+    # when
+    spans = attempted([reserved(TRACEPARENT, **hostile), reserved(b"x", **hostile)])
+
+    # then
+    assert all(span.end_time for span in spans)
+    assert tracing.traceparent() is None
+
+
+def test_of_ticks_one_a_minute_is_recorded() -> None:
+    # given
+    now = [0.0]
+    sampler = SparseTicks(clock=lambda: now[0])
+
+    def recorded(name: str) -> bool:
+        return sampler.should_sample(None, 1, name, SpanKind.CONSUMER).decision.is_sampled()
+
+    # when a tick comes every second, and an event with each
+    ticks, events = [], []
+    for now[0] in (float(second) for second in range(int(2 * TICK_INTERVAL))):
+        ticks.append(recorded("run/inventory.relay"))
+        events.append(recorded("run/order.created"))
+
+    # then
+    assert sum(ticks) == 2
+    assert all(events)
+
+
+def test_a_tick_is_a_span_as_the_instrumentation_makes_it(recording: None) -> None:
+    # given
+    found: list[Span] = []
+
+    def note(**_: object) -> None:
+        found.append(get_current_span())
+
+    # when Celery itself runs the task of a tick
+    tick = app.tasks["inventory.relay"]
+    with connected(signals.task_postrun, note):
+        build_tracer(tick.name, tick, app=app)("1", (), {}, {"id": "1"})
+
+    # then
+    assert [span.name for span in found] == ["run/inventory.relay"]
+    assert found[0].end_time
+
+
+def test_a_process_that_records_no_more_has_no_receiver(recording: None) -> None:
+    assert signals.task_prerun.receivers
+
+    tracing.stop()
+
+    assert not is_heard()
 
 
 def test_lost_spans_are_told_once_and_so_is_the_end_of_it(

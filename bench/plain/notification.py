@@ -1,0 +1,55 @@
+"""A notification service as most are written: each event that a customer hears of is a task.
+
+It records the mail. Nobody sends it, neither here nor where ours is compared with it.
+"""
+
+from typing import Any
+
+import msgspec
+
+from bench.plain.application import application, sessions
+from bench.plain.topology import NOTIFICATION
+from common import codec
+from common.db import transaction
+from common.events import Event, OrderCancelled, OrderConfirmed, OrderCreated
+from common.inbox import first_delivery
+from notification_worker.domain import Kind, kind_of_cancellation
+from notification_worker.models import Notification
+
+app = application("plain-notification", NOTIFICATION)
+
+
+@app.task(name="order.created", shared=False)  # type: ignore[untyped-decorator]
+def order_created(*, event: dict[str, Any]) -> None:
+    """Record the mail that the order has come in."""
+    _record(codec.decode(event), Kind.RECEIVED)
+
+
+@app.task(name="order.confirmed", shared=False)  # type: ignore[untyped-decorator]
+def order_confirmed(*, event: dict[str, Any]) -> None:
+    """Record the mail that the order is confirmed."""
+    _record(codec.decode(event), Kind.CONFIRMED)
+
+
+@app.task(name="order.cancelled", shared=False)  # type: ignore[untyped-decorator]
+def order_cancelled(*, event: dict[str, Any]) -> None:
+    """Record the mail that the order is off."""
+    decoded = codec.decode(event)
+    assert isinstance(decoded.data, OrderCancelled)
+    _record(decoded, kind_of_cancellation(decoded.data.reason))
+
+
+def _record(event: Event, kind: Kind) -> None:
+    assert isinstance(event.data, OrderCreated | OrderConfirmed | OrderCancelled)
+    with transaction(sessions()) as session:
+        if first_delivery(session, event, attempts=1):
+            context = msgspec.to_builtins(event.data)
+            mail = Notification(
+                order_id=event.subject,
+                kind=kind,
+                sequence=event.sequence,
+                recipient=context.pop("customer_email"),
+                context=context,
+                traceparent=event.traceparent,
+            )
+            session.add(mail)

@@ -1,0 +1,52 @@
+"""An order service's worker as most are written: each answer of the inventory is a task."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from bench.plain.application import application, sessions
+from bench.plain.topology import ORDERS
+from common import codec
+from common.db import transaction
+from common.events import Event, Shortage, StockRejected
+from common.inbox import first_delivery
+from order_app import domain, outbox
+from order_app.models import OrderRow
+
+app = application("plain-orders", ORDERS)
+
+Rule = Callable[[domain.Order, datetime], domain.Order]
+
+
+@app.task(name="stock.reserved", shared=False)  # type: ignore[untyped-decorator]
+def stock_reserved(*, event: dict[str, Any]) -> None:
+    """Confirm one order."""
+    _decide(codec.decode(event), lambda order, now: domain.confirm(order, now=now))
+
+
+@app.task(name="stock.rejected", shared=False)  # type: ignore[untyped-decorator]
+def stock_rejected(*, event: dict[str, Any]) -> None:
+    """Cancel one order."""
+    decoded = codec.decode(event)
+    assert isinstance(decoded.data, StockRejected)
+    reason = domain.Reason.OUT_OF_STOCK
+    _decide(
+        decoded,
+        lambda order, now: domain.cancel(order, reason, now=now),
+        decoded.data.shortages,
+    )
+
+
+def _decide(event: Event, rule: Rule, shortages: tuple[Shortage, ...] = ()) -> None:
+    with transaction(sessions()) as session:
+        if not first_delivery(session, event, attempts=1):
+            return
+        row = session.get_one(OrderRow, event.subject, with_for_update=True)
+        order = row.to_domain()
+        decided = rule(order, datetime.now(UTC))
+        if decided is order:
+            return
+        row.decide(decided)
+        row.sequence += 1
+        cause = outbox.Cause.of(event)
+        outbox.record(session, decided, sequence=row.sequence, cause=cause, shortages=shortages)

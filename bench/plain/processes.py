@@ -1,0 +1,61 @@
+"""The plain build's processes: an API, a relay for each outbox, and a Celery worker a service."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bench.plain import topology
+from bench.system import Stored, process, until
+from tests.support.vhosts import Vhost
+
+#: The service, and so the database, of each worker's module.
+_WORKERS = {"inventory": "inventory", "orders": "order", "notification": "notification"}
+_RELAYS = ("order", "inventory")
+
+
+def worker(module: str) -> list[str]:
+    """Return the command of a worker, without what Celery does for a fleet of them."""
+    command = ["celery", "-q", "-A", f"bench.plain.{module}", "worker", "-n", f"{module}@plain"]
+    return [*command, "--without-gossip", "--without-mingle", "--without-heartbeat"]
+
+
+def environment(stored: Stored, vhost: Vhost, service: str) -> dict[str, str]:
+    """Return what a process of a service is told: its broker and its database."""
+    database = stored.databases[service].settings
+    return {
+        "PLAIN_BROKER_URL": vhost.amqp_url,
+        "PLAIN_CA_FILE": str(vhost.ca_file),
+        **{
+            f"PLAIN_{name.upper()}": str(database[name])
+            for name in ("database_user", "database_password", "database_port", "database_name")
+        },
+    }
+
+
+@contextmanager
+def consumers(stored: Stored, vhost: Vhost, logs: Path) -> Iterator[Mapping[str, int]]:
+    """Run the workers and relays for as long as the block lasts; yields their pids by name.
+
+    They have begun to consume.
+    """
+    with vhost.connect() as connection:
+        topology.declare(connection)
+    commands = {f"{module}-worker": (worker(module), own) for module, own in _WORKERS.items()}
+    relay = ["python", "-m", "bench.plain.relay"]
+    commands |= {f"{service}-relay": (relay, service) for service in _RELAYS}
+    with ExitStack() as running:
+        pids = {
+            name: running.enter_context(
+                process(command, logs / f"{name}.log", **environment(stored, vhost, service))
+            )
+            for name, (command, service) in commands.items()
+        }
+        with vhost.connect() as connection:
+            channel = connection.default_channel
+
+            def consumed() -> bool:
+                counts = [channel.queue_declare(q, passive=True) for q in topology.HEARD]
+                return all(found.consumer_count for found in counts)
+
+            until(consumed, "the plain workers consume", within=60)
+        yield pids

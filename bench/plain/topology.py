@@ -1,0 +1,27 @@
+"""The plain build's exchange and queues: each service hears what it is bound to."""
+
+from kombu.connection import Connection
+from kombu.entity import Exchange, Queue
+
+EVENTS = Exchange("plain.events", "topic", durable=True)
+
+INVENTORY, ORDERS, NOTIFICATION = "plain.inventory", "plain.orders", "plain.notification"
+
+#: Event types by queue: those that ours binds, but for what follows from shipping, which nobody
+#: does here, and from services that this build has not.
+HEARD = {
+    INVENTORY: ("order.created", "order.cancelled"),
+    ORDERS: ("stock.reserved", "stock.rejected"),
+    NOTIFICATION: ("order.created", "order.confirmed", "order.cancelled"),
+}
+
+
+def declare(connection: Connection) -> None:
+    """Declare the exchange, the quorum queues and their bindings."""
+    channel = connection.default_channel
+    EVENTS(channel).declare()
+    for name, types in HEARD.items():
+        queue = Queue(name, queue_arguments={"x-queue-type": "quorum"})(channel)
+        queue.queue_declare()
+        for event_type in types:
+            queue.bind_to(EVENTS, routing_key=event_type)

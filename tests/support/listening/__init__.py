@@ -1,0 +1,1 @@
+"""A real worker with a third party's receivers."""
