@@ -12,17 +12,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 from sqlalchemy import Engine, text
 from sqlalchemy.event import listen, remove
 from sqlalchemy.orm import Session
 
+from common import db
 from common.backlog import relay_pass, unsent
 from common.db import Sessions, takes_writes, transaction
 from common.looks import MOST
 from common.retention import INBOX, OUTBOX, _remove_some, read_ages
-from order_app import keys
+from order_app import keys, models
 from order_app.backlog import pending
 from order_app.retention import IDEMPOTENCY_KEYS
+from tests.support.databases import TestDatabase
 
 #: Rows that are gone, as far as everybody but an index is concerned; and rows that wait.
 DEAD, WAITING = 30_000, 3 * MOST
@@ -64,11 +67,14 @@ _SETUP = (
 @pytest.fixture
 def sessions(order_database: Sessions) -> Sessions:
     """A database after a long outage of the broker."""
-    engine: Engine = order_database.kw["bind"]
+    _let_an_outage_pass(order_database.kw["bind"])
+    return order_database
+
+
+def _let_an_outage_pass(engine: Engine) -> None:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for statement in _SETUP:
             connection.exec_driver_sql(statement)
-    return order_database
 
 
 LOOKS: dict[str, tuple[Callable[[Session], object], int]] = {
@@ -92,6 +98,24 @@ def test_a_look_costs_no_more_after_an_outage(sessions: Sessions, name: str) -> 
         look(session)
 
     assert sum(read) <= pages
+
+
+@pytest.mark.parametrize(("path", "pages"), [("/readyz", 2 * FEW), ("/metrics", 3 * PAGES)])
+def test_an_answer_to_a_probe_costs_no_more_after_an_outage(
+    order_api: FlaskClient, api_database: TestDatabase, path: str, pages: int
+) -> None:
+    """Whatever statements it takes: nobody need remember to add one to the looks above."""
+    engine = db.engine(api_database.service_settings)
+    _let_an_outage_pass(engine)
+    engine.dispose()
+    assert order_api.get(path).status_code == 200
+
+    with order_api.application.app_context():
+        sessions = db.sessions(models.db.engine)
+        with counted(sessions) as read:
+            assert order_api.get(path).status_code == 200
+
+    assert 0 < sum(read) <= pages
 
 
 def test_a_removal_begins_where_the_last_one_has_ended(sessions: Sessions) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from common import db, overflow, stream
 from common.catch_up import CatchUp
+from common.copies import Copies
 from common.db import transaction
 from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION, STREAM, Service
 from common.overflow import Overflow
@@ -181,6 +182,35 @@ def test_a_process_that_is_killed_midway_goes_on_where_it_was(
     again = fraud.catch_up()
     is_caught_up(fraud, again)
     again.close()
+
+    # then
+    assert fraud.effects == dict.fromkeys(range(1, 41), 1)
+
+
+def test_copies_that_were_not_confirmed_are_made_again(
+    fraud: Subscriber,
+    process: CatchUp,
+    publisher_of: PublisherOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # given a reading, of which the last copies are lost with their connection
+    publish(publisher_of(), *(created(n) for n in range(1, 41)))
+    process.step()
+    fraud.handle()
+    assert process.step()
+    before = record(fraud).position
+
+    def lose(*_: object) -> None:
+        raise ConnectionResetError
+
+    with monkeypatch.context() as patch, pytest.raises(ConnectionResetError):
+        patch.setattr(Copies, "put", lose)
+        process.step()
+    process.close()
+    assert record(fraud).position == before
+
+    # when
+    is_caught_up(fraud, process)
 
     # then
     assert fraud.effects == dict.fromkeys(range(1, 41), 1)

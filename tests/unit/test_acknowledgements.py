@@ -2,7 +2,9 @@
 
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +31,7 @@ class Channel:
 
 def received(channel: Channel) -> tuple[Acknowledgements, dict[int, Any]]:
     """All the channel's deliveries, expected."""
-    acknowledgements = Acknowledgements(errors=())
+    acknowledgements = Acknowledgements(errors=(ConnectionError,))
     messages = {
         tag: SimpleNamespace(delivery_tag=tag, channel=channel) for tag in sorted(channel.waiting)
     }
@@ -57,6 +59,29 @@ def test_what_is_done_behind_one_that_is_not_is_acknowledged_alone() -> None:
     acknowledgements.acknowledge([messages[2], messages[4]])
 
     assert (channel.waiting, channel.frames) == ({1, 3}, 2)
+
+
+@pytest.mark.parametrize("settle", ["a run", "single ones", "a rejection"])
+def test_a_delivery_whose_settlement_was_not_sent_is_still_held(settle: str) -> None:
+    # given a channel that fails while a settlement is sent
+    channel = Channel(3)
+    acknowledgements, messages = received(channel)
+
+    def settle_some() -> None:
+        if settle == "a rejection":
+            acknowledgements.reject(messages[1])
+        else:
+            tags = [1, 2] if settle == "a run" else [2]
+            acknowledgements.acknowledge([messages[tag] for tag in tags])
+
+    with patch.object(channel, "basic_ack", side_effect=ConnectionResetError):
+        settle_some()
+    assert all(acknowledgements.holds(message) for message in messages.values())
+
+    # when it is settled once more, then the broker is told
+    settle_some()
+    left = {"a run": {3}, "single ones": {1, 3}, "a rejection": {2, 3}}
+    assert channel.waiting == left[settle]
 
 
 @given(st.data())

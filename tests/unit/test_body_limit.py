@@ -1,6 +1,14 @@
 """The largest body: one number, for the broker of every deployment and for every service."""
 
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
 from common import safe_consumer, untrusted
+from common.errors import InvalidEvent
+from common.safe_consumer import SafeConsumer
 from deploy.local import REPOSITORY
 
 SETTING = f"max_message_size = {untrusted.BODY_LIMIT}\n"
@@ -20,3 +28,23 @@ def test_broker_elsewhere_is_told_the_same_number() -> None:
 
 def test_worker_accepts_bodies_of_the_same_size() -> None:
     assert safe_consumer.BODY_LIMIT == untrusted.BODY_LIMIT
+
+
+def test_worker_refuses_a_body_beyond_that_size() -> None:
+    # given a broker whose limit is another one
+    worker: Any = SimpleNamespace(app=SimpleNamespace(tasks={"order.created"}))
+    message: Any = SimpleNamespace(
+        errors=[],
+        headers={"task": "order.created", "id": str(uuid4()), "retries": 0},
+        content_type="application/json",
+        content_encoding="utf-8",
+        body=b" " * untrusted.BODY_LIMIT,
+    )
+    SafeConsumer.check(worker, message)
+
+    # when
+    message.body += b" "
+
+    # then
+    with pytest.raises(InvalidEvent, match="body has 262145 bytes"):
+        SafeConsumer.check(worker, message)

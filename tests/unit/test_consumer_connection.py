@@ -3,6 +3,7 @@
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from billiard.exceptions import WorkerLostError
 from celery.bootsteps import CLOSE
 from hypothesis import given
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from common import micro_batches
 from common.micro_batches import BATCH_LIMIT
-from tests.support.event_loop import EventLoop
+from common.pause import LONGEST_WAIT
+from tests.support.event_loop import EventLoop, outage
 
 
 def ids(first: int, last: int) -> list[str]:
@@ -93,6 +95,66 @@ def test_a_failure_on_a_lost_connection_is_neither_retried_nor_parked() -> None:
     # then
     assert loop.copies == []
     assert new.waiting == {1, 2}
+
+
+def test_nothing_is_sent_by_a_life_that_has_ended() -> None:
+    # given a batch that runs while its life ends, on a channel that would still take frames
+    loop = EventLoop()
+    loop.deliver(*ids(1, 3))
+    loop.turn()
+    loop.life.close()
+
+    # when
+    loop.jobs.pop().finish()
+    loop.turn()
+
+    # then
+    assert (loop.channel.frames, loop.channel.waiting) == (0, {1, 2, 3})
+
+
+def test_a_failure_is_not_copied_if_its_connection_ends_before_the_next_turn() -> None:
+    # given a failure that is to be settled at the event loop's next turn
+    loop = EventLoop()
+    loop.deliver("event-1")
+    loop.turn()
+    loop.jobs.pop().fail(ValueError("broken"))
+
+    # when
+    loop.reconnect()
+    loop.turn()
+
+    # then
+    assert loop.copies == []
+
+
+def test_what_arrived_just_before_the_loss_is_not_handled() -> None:
+    # given messages that are to be sent to a child at the event loop's next turn
+    loop = EventLoop()
+    loop.deliver(*ids(1, 3))
+
+    # when
+    loop.reconnect()
+    loop.turn()
+
+    # then
+    assert loop.jobs == []
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), outage()], ids=["failure", "outage"])
+def test_a_batch_that_fails_after_its_connection_is_not_handled_again(error: Exception) -> None:
+    # given
+    loop = EventLoop()
+    loop.deliver(*ids(1, 3))
+    loop.turn()
+    loop.reconnect()
+
+    # when
+    loop.jobs.pop().fail(error)
+    loop.turn()
+    loop.wait(LONGEST_WAIT)
+
+    # then
+    assert loop.jobs == []
 
 
 def test_children_that_are_killed_by_a_stopping_worker_charge_nothing() -> None:

@@ -89,13 +89,11 @@ def test_a_million_waiting_events_are_under_way_within_seconds_of_recovery() -> 
     assert lane is not None
 
     # when each batch is confirmed
-    batches = 0
-    while lane.window < 500:
+    for _ in range(350):
         opened.confirm(lane, lane.window, 1.0)
-        batches += 1
 
     # then
-    assert batches < 350
+    assert lane.window >= 500
 
 
 def test_recovery_of_one_lane_tries_the_others_at_once() -> None:

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from threading import Event
 
@@ -64,6 +65,22 @@ def test_waking_a_loop_starts_the_next_step_at_once(running: Callable[[Loop], Lo
 
     # then
     eventually(lambda: _more_than(1, steps))
+
+
+def test_a_wall_clock_that_steps_back_stops_no_loop(
+    running: Callable[[Loop], Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a wall clock that is one more hour behind at each look
+    right, behind = time.time, count(3_600, 3_600)
+    monkeypatch.setattr(time, "time", lambda: right() - next(behind))
+    steps: list[float] = []
+
+    # when
+    loop = running(Loop("work", steps.append, interval=0.01))
+
+    # then
+    eventually(lambda: _more_than(3, steps))
+    assert 0 <= loop.stands_still_for() < 60
 
 
 def test_a_step_that_raises_is_logged_once_and_repeated(

@@ -1,0 +1,38 @@
+"""Suspects: an event is charged for the deaths of its worker, and its neighbours are not."""
+
+from contextlib import ExitStack, suppress
+from uuid import uuid4
+
+import pytest
+
+from common.db import Sessions
+from common.errors import CrashedTooOften
+from common.suspects import BEGIN_LIMIT, handling
+
+
+def test_an_event_whose_handling_never_ends_is_refused_and_no_other(
+    inventory_database: Sessions,
+) -> None:
+    killer, neighbour = uuid4(), uuid4()
+    with ExitStack() as unended:
+        # given an event that was at work at each death, and another one once
+        unended.enter_context(handling(inventory_database, neighbour))
+        for _ in range(BEGIN_LIMIT):
+            unended.enter_context(handling(inventory_database, killer))
+
+        # then
+        with pytest.raises(CrashedTooOften), handling(inventory_database, killer):
+            pass
+        with handling(inventory_database, neighbour):
+            pass
+
+
+def test_handlings_that_end_are_not_counted(inventory_database: Sessions) -> None:
+    event = uuid4()
+
+    for _ in range(BEGIN_LIMIT + 1):
+        # Whether by success or by a failure.
+        with suppress(ValueError), handling(inventory_database, event):
+            raise ValueError("broken")
+        with handling(inventory_database, event):
+            pass

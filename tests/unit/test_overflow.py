@@ -1,0 +1,75 @@
+"""The record of what a queue has dropped: when the stream is read again, and how far."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from common.overflow import LATEST, SETTLED, Overflow
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+MOMENT = timedelta(milliseconds=1)
+END = 100
+
+
+@pytest.fixture
+def dropped() -> Overflow:
+    """The record right after a drop."""
+    state = Overflow()
+    state.request(NOW)
+    return state
+
+
+@pytest.fixture
+def reading(dropped: Overflow) -> Overflow:
+    """The record while the stream is being read."""
+    dropped.begin(END, NOW + SETTLED)
+    return dropped
+
+
+def test_reading_waits_until_what_was_dropped_is_in_the_stream(dropped: Overflow) -> None:
+    assert not dropped.is_ready(NOW + SETTLED - MOMENT)
+    assert dropped.is_ready(NOW + SETTLED)
+
+
+def test_drops_that_do_not_end_put_reading_off_for_a_limited_time(dropped: Overflow) -> None:
+    # given a drop after the other
+    now = NOW
+    while now + SETTLED / 2 < NOW + LATEST:
+        now += SETTLED / 2
+        dropped.request(now)
+        assert not dropped.is_ready(now)
+
+    # then
+    assert dropped.is_ready(NOW + LATEST)
+
+    # and what was dropped last, which may not be in the stream, is read for once more
+    dropped.begin(END, NOW + LATEST)
+    dropped.advance(END, 1, NOW + LATEST)
+    assert dropped.requested_at is not None
+
+
+def test_reading_goes_to_the_end_that_the_stream_had_and_no_further(reading: Overflow) -> None:
+    reading.advance(END - 1, 10, NOW + LATEST)
+    assert (reading.position, reading.requested_at) == (END - 1, NOW)
+
+    reading.advance(END, 1, NOW + LATEST)
+    assert (reading.position, reading.requested_at) == (None, None)
+    assert (reading.finished_at, reading.copied) == (NOW + LATEST, 11)
+
+
+def test_a_drop_during_a_reading_is_read_for_once_more(reading: Overflow) -> None:
+    # given
+    again = NOW + LATEST
+    reading.request(again)
+
+    # when the reading ends
+    reading.advance(END, 1, again)
+
+    # then another one is to begin
+    assert (reading.position, reading.requested_at) == (None, NOW)
+    assert reading.is_ready(again + SETTLED)
+
+    # and nothing is missing after it
+    reading.begin(2 * END, again + SETTLED)
+    reading.advance(2 * END, 1, again + SETTLED)
+    assert reading.requested_at is None
