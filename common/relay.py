@@ -40,9 +40,6 @@ BATCH = 500
 #: Seconds until a relay looks again whether another one still drains the outbox.
 HELD_DELAY = 0.025
 
-#: Seconds to wait for the confirms of what goes aside, while nothing else is to be done.
-ASIDE_WAIT = 0.02
-
 #: Seconds to wait for the confirms of what went aside, while nothing else is to be done.
 ASIDE_WAIT = 0.02
 
