@@ -233,9 +233,10 @@ def test_a_server_that_goes_away_charges_no_mail(
     record(notification_database, "received")
     mailbox.refuse(421, "going down")
     deliver_all(delivery(notification_database, transport))
-    first, second = rows(notification_database)
-    assert (first.status, first.attempts, first.last_error) == ("PENDING", 0, "421 going down")
-    assert (second.status, second.attempts, second.last_error) == ("PENDING", 0, None)
+    found = rows(notification_database)
+    assert {(row.status, row.attempts) for row in found} == {("PENDING", 0)}
+    # On a slow machine the pause is over before the wait is, and another one was tried.
+    assert "421 going down" in {row.last_error for row in found}
 
 
 def test_a_mail_server_that_says_nothing_is_left_after_the_timeout(

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import psycopg2
 import pytest
-from celery import signals
+from celery import Celery, signals
 from celery.app.trace import build_tracer
 from celery.utils.dispatch import Signal
 from opentelemetry.sdk.trace import ReadableSpan
@@ -312,9 +312,14 @@ def test_a_tick_is_a_span_as_the_instrumentation_makes_it(recording: None) -> No
         found.append(get_current_span())
 
     # when Celery itself runs the task of a tick
-    tick = app.tasks["inventory.relay"]
+    ticks = Celery("ticks", set_as_current=False)
+
+    @ticks.task(name="inventory.relay", lazy=False)
+    def tick() -> None:
+        pass
+
     with connected(signals.task_postrun, note):
-        build_tracer(tick.name, tick, app=app)("1", (), {}, {"id": "1"})
+        build_tracer(tick.name, tick, app=ticks)("1", (), {}, {"id": "1"})
 
     # then
     assert [span.name for span in found] == ["run/inventory.relay"]
