@@ -15,8 +15,12 @@ from common.errors import OrderSystemError
 #: seconds of a worker's time.
 DEPTH_LIMIT = 5_000
 
-#: Seconds to wait for the confirms of one call.
+#: Seconds to wait for the confirms of a window.
 _CONFIRM_TIMEOUT = 15.0
+
+#: Unconfirmed copies at most. A broker with an alarm stops reading the connection: so many fit into
+#: the buffers of the socket, and a write over TLS has no time limit once these are full.
+_WINDOW = 50
 
 
 class CopyRefused(OrderSystemError):
@@ -54,8 +58,12 @@ class Copies:
             self._tag += 1
             self._unconfirmed.add(self._tag)
             self._channel.basic_publish(message, mandatory=True, **self._address)
+            self._settle(_WINDOW - 1)
+        self._settle(0)
+
+    def _settle(self, at_most: int) -> None:
         deadline = time.monotonic() + _CONFIRM_TIMEOUT
-        while self._unconfirmed and not self._problem:
+        while len(self._unconfirmed) > at_most and not self._problem:
             self._connection.drain_events(timeout=max(0.001, deadline - time.monotonic()))
         if self._problem:
             raise CopyRefused(self._problem)
