@@ -1,4 +1,4 @@
-"""Events that wait: those of orders which nobody has placed, in the order service's outbox."""
+"""A backlog of made-up events in the order service's outbox."""
 
 from uuid import UUID
 

@@ -28,7 +28,7 @@ RATES = (20, 50)
 #: That of `latency_ratio`: far below the limit of any of them.
 RATE = "20"
 
-#: A rate above this part of a system's limit is not compared: it tells of its queues.
+#: A rate above this part of a system's limit is not compared: its latency is that of queues.
 _KEEPS_UP = 0.9
 
 #: The services that both have.
@@ -109,7 +109,7 @@ def _plain(stack: Stack) -> Iterator[Measured]:
 
 @contextmanager
 def _fresh(stack: Stack, name: str) -> Iterator[Stack]:
-    """Make a vhost and databases of its own, on the same servers."""
+    """Create a separate vhost and databases on the same servers."""
     directory = stack.directory / name
     directory.mkdir(exist_ok=True)
     databases = Databases.prepare(stack.servers)

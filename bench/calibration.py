@@ -1,4 +1,4 @@
-"""What this machine does of a fixed piece of work, so that machines and days can be compared.
+"""How fast this machine does a fixed piece of work, to compare machines and days.
 
 The work is the bench's own and never changes with the system: a figure divided by it is less of the
 machine than the figure alone.

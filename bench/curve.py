@@ -21,8 +21,8 @@ Tell = Callable[[str], None]
 def measure(measured: Measured, repeat: int, seconds: int, tell: Tell) -> dict[str, Any]:
     """Return the system's limit, and its curve: the spread of each figure over the repeats.
 
-    Each repeat is the whole curve, so that what else the machine does hits all rates. Every figure
-    has the calibration of its own moment beside it.
+    Each repeat is the whole curve, so that other load on the machine affects all rates. Every
+    figure has a calibration that was made right before it.
     """
     flow.throughput(measured, 3)
     limits = []

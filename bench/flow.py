@@ -61,7 +61,7 @@ def throughput(measured: Measured, seconds: int, *, connections: int = _CONNECTI
 def limit(measured: Measured, seconds: int) -> Throughput:
     """Order as fast as the API takes it, for so long that the last decision is after `seconds`.
 
-    A short run before tells how much of that is load, and how much is working off what waits.
+    A short run first shows how much of that is load, and how much is draining the backlog.
     """
     first = throughput(measured, _SHORT, connections=_COMPARED)
     lasted = first.orders / first.orders_per_s

@@ -92,7 +92,7 @@ class Full:
 
 @contextmanager
 def prepared(directory: Path) -> Iterator[Full]:
-    """Prepare a run of its own in this directory, beside whatever runs, and delete it at the end.
+    """Prepare a separate system in this directory, and delete it at the end.
 
     What an earlier, killed run has left there is stopped and deleted first.
     """

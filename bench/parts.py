@@ -112,7 +112,7 @@ class Parts:
     ) -> dict[str, Any]:
         rates: dict[str, list[float]] = {"ours": [], "others": []}
         for number in range(1, self.repeat + 1):
-            # In turns, so that whatever else this machine does hits both.
+            # In turns, so that other load on the machine affects both.
             for name, measure, size in (("ours", ours, sizes[0]), ("others", others, sizes[1])):
                 rates[name].append(measure(self.stack, size))
                 self.tell(f"{part} {number}/{self.repeat} {name}: {rates[name][-1]:,.0f}/s")

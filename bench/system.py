@@ -136,7 +136,7 @@ def process(command: Sequence[str], log: Path, **environment: str) -> Iterator[i
 
 @cache
 def _engine(url: URL) -> Engine:
-    # Not the stack's: by its name it is known, so that nobody counts what it costs.
+    # Not the stack's: the name excludes its cost from every figure.
     named = {"application_name": NAME}
     options: dict[str, Any] = {"pool_size": 1, "pool_pre_ping": True}
     return create_engine(url, **options, isolation_level="AUTOCOMMIT", connect_args=named)

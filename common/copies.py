@@ -18,8 +18,8 @@ DEPTH_LIMIT = 5_000
 #: Seconds to wait for the confirms of a window.
 _CONFIRM_TIMEOUT = 15.0
 
-#: Unconfirmed copies at most. A broker with an alarm stops reading the connection: so many fit into
-#: the buffers of the socket, and a write over TLS has no time limit once these are full.
+#: Unconfirmed copies at most. A broker with an alarm stops reading the connection; this many fit
+#: into the buffers of the socket, so that the wait for the confirms ends the call, and not a write.
 _WINDOW = 50
 
 

@@ -1,4 +1,4 @@
-"""A notification service as most are written: each event that a customer hears of is a task.
+"""The usual notification service: a task for each event that is mailed to a customer.
 
 It records the mail. Nobody sends it, neither here nor where ours is compared with it.
 """

@@ -45,7 +45,7 @@ def drain(own: Sessions, connection: Connection) -> int:
 
 
 def main() -> None:
-    """Send the tasks of one service's events for ever."""
+    """Send the tasks of one service's events until the process ends."""
     app = application("plain-relay", "")
     with app.connection_for_write() as connection:
         producer = app.amqp.Producer(connection.channel(), auto_declare=False)

@@ -88,6 +88,7 @@ class Launcher:
         """
         request = {"command": command, "environment": environment, "log": str(log)}
         with self._lock:
+            self._socket.settimeout(_PATIENCE)
             self._socket.sendall(json.dumps(request).encode() + b"\n")
             while not self._started:
                 self._receive(_PATIENCE)
@@ -101,9 +102,12 @@ class Launcher:
             return self._ended.get(pid)
 
     def _receive(self, timeout: float) -> None:
-        """Note all answers that have come; waits for one for `timeout` seconds."""
+        """Record all answers that have arrived; waits for one for `timeout` seconds."""
         self._socket.settimeout(timeout)
-        self._read += self._socket.recv(65_536)
+        received = self._socket.recv(65_536)
+        if not received:
+            raise RuntimeError("the process that forks the programs has ended")
+        self._read += received
         *lines, self._read = self._read.split(b"\n")
         for answer in map(json.loads, lines):
             if answer["status"] is None:
