@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import cycle
 
-from kombu.connection import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from analytics_worker import position
 from analytics_worker.position import Position
 from analytics_worker.projection import Unprojectable, is_passing, project, skip
-from common import guarded_frames, tls
+from common import tls
+from common.amqps import Connection
 from common.db import Sessions
 from common.settings import ServiceSettings, broker_url
 from common.stream import Entry, Stream, oldest
@@ -62,8 +62,6 @@ class Reader:
                 connect_timeout=5,
                 transport_options={
                     "client_properties": {"connection_name": "analytics-reader stream"},
-                    "frame_handler": guarded_frames.handler,
-                    "write_timeout": 10,
                 },
             )
 

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from kombu.connection import Connection
 from sqlalchemy import Engine
 
 from analytics_worker import position
 from analytics_worker.beside import put_in_place, tables
 from analytics_worker.domain import minute
 from analytics_worker.projection import Unprojectable, is_passing, project, skip
+from common.amqps import Connection
 from common.db import sessions as sessions_of
 from common.db import transaction
 from common.errors import OrderSystemError

@@ -29,10 +29,10 @@ import time
 from datetime import datetime
 from itertools import cycle
 
-from kombu.connection import Connection
 from sqlalchemy.exc import DBAPIError
 
-from common import db, guarded_frames, overflow, tls
+from common import db, overflow, tls
+from common.amqps import Connection
 from common.catch_up_broker import BROKER_ERRORS, CatchUpBroker, Connect
 from common.copies import CopyRefused
 from common.db import Sessions, transaction
@@ -80,9 +80,6 @@ class CatchUp:
                 connect_timeout=5,
                 transport_options={
                     "client_properties": {"connection_name": f"{service.name} catch-up {purpose}"},
-                    "frame_handler": guarded_frames.handler,
-                    "read_timeout": 15,
-                    "write_timeout": 10,
                 },
             )
 

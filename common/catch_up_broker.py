@@ -4,9 +4,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from amqp import Channel, Message
-from kombu.connection import Connection
 
 from common import stream
+from common.amqps import Connection
 from common.copies import Copies
 from common.kombu_topology import MISSED, Service
 from common.rereading import Rereading

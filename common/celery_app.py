@@ -1,6 +1,5 @@
 """A Celery app that reads its settings when it starts, not when it is imported."""
 
-import socket
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -10,7 +9,8 @@ from kombu.entity import Queue
 from prometheus_client import Gauge
 from prometheus_client.registry import Collector
 
-from common import db, guarded_frames, metrics, tls
+import common.amqps  # noqa: F401 - gives its connections to Celery
+from common import db, metrics, tls
 from common.bootsteps import HealthStep, MetricsStep, PromptStep
 from common.certificates import Certificates, sources
 from common.db import Sessions
@@ -80,14 +80,7 @@ class ServiceApp(Celery):
             "broker_url": broker_url(settings),
             "broker_use_ssl": tls.broker_options(settings),
             "broker_heartbeat": settings.broker_heartbeat,
-            "broker_transport_options": {
-                "client_properties": {"connection_name": self.main},
-                "frame_handler": guarded_frames.handler,
-                # Seconds: a peer that takes nothing for so long is dead.
-                "write_timeout": 10,
-                # Milliseconds. py-amqp's own second would turn each stall into a reconnect.
-                "socket_settings": {socket.TCP_USER_TIMEOUT: 20_000},
-            },
+            "broker_transport_options": {"client_properties": {"connection_name": self.main}},
             "worker_consumer": self._consumer,
         }
         if self._queue:

@@ -9,6 +9,7 @@ from uuid import UUID
 from amqp import Channel, Message, spec
 from amqp.exceptions import ChannelError, error_for_code
 
+from common.amqps import LimitedWait
 from common.event_message import EventMessages
 from common.in_flight import InFlight, Outgoing
 
@@ -16,7 +17,7 @@ from common.in_flight import InFlight, Outgoing
 _PIECE = 32 * 1024
 
 
-class _Channel(Channel):
+class _Channel(LimitedWait, Channel):
     """py-amqp's channel, which stays closed when the broker has closed it.
 
     py-amqp opens it again, out of confirm mode, and raises the error wherever it is read.

@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 
 from amqp import Message
-from kombu.connection import Connection
 
+from common.amqps import Connection
 from common.errors import OrderSystemError
 
 #: Messages that wait in the queue at most, copies or others. What comes live is behind these: some

@@ -13,8 +13,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
-from kombu.connection import Connection
-
+from common.amqps import Connection
 from common.copy_channel import Copy, CopyChannel
 
 log = logging.getLogger(__name__)
@@ -175,7 +174,6 @@ class CopyPublisher:
             # A dictionary of its own: the app's is every connection's.
             connection.transport_options = (connection.transport_options or {}) | {
                 "client_properties": {"connection_name": self._name},
-                "write_timeout": CONFIRM_TIMEOUT,
                 "on_blocked": lambda _reason: self._block(True),
                 "on_unblocked": lambda: self._block(False),
             }

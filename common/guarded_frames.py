@@ -1,6 +1,6 @@
 """A guard below py-amqp's parser: no message can end the connection that receives it.
 
-A connection gets it as an option, `transport_options={"frame_handler": guarded_frames.handler}`.
+Each connection of `common.amqps` has it.
 A message whose properties cannot be parsed is delivered with those that can, and with `errors`
 set, so that the consumer's check refuses it. `common.readable_properties` names what it carries.
 """
@@ -46,22 +46,8 @@ class GuardedMessage(pyamqp.Message):
         super().__init__(msg, channel=channel, **kwargs)  # type: ignore[no-untyped-call]
 
 
-class GuardedChannel(pyamqp.Channel):
-    """A channel that leaves each body as the bytes that came.
-
-    py-amqp decodes a body by the encoding that its message names. Some of Python's take minutes
-    for a megabyte.
-    """
-
-    Message = GuardedMessage
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs | {"auto_decode": False})
-
-
 def handler(connection: pyamqp.Connection, callback: Callable[..., Any]) -> Callable[[Frame], bool]:
     """Return py-amqp's handler of a connection's frames behind the guard."""
-    connection.Channel = GuardedChannel
 
     def on_method(channel: int, method: tuple[int, int], payload: bytes, content: Any) -> Any:
         try:

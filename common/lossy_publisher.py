@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 from amqp import Message
 from amqp.exceptions import MessageNacked
-from kombu.connection import Connection
+
+from common.amqps import Connection
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,8 @@ from math import inf
 from typing import Any, Protocol
 
 from amqp.exceptions import IrrecoverableConnectionError
-from kombu.connection import Connection
 
-from common import guarded_frames
+from common.amqps import Connection
 from common.confirm_channel import ConfirmChannel
 from common.event_message import EventMessages
 from common.in_flight import InFlight, Outgoing, Report
@@ -60,8 +59,6 @@ class ConfirmingPublisher:
             connect_timeout=5,
             transport_options={
                 "client_properties": {"connection_name": f"{service}-relay publisher"},
-                "frame_handler": guarded_frames.handler,
-                "write_timeout": CONFIRM_TIMEOUT,
             },
         )
         self._messages = EventMessages(service, user)

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from amqp import Message
-from kombu.connection import Connection
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from common.amqps import Connection
 from common.inbox import inbox
 from common.kombu_topology import STREAM, STREAM_AGE, Service
 from common.past_event import PastEvent

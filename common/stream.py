@@ -13,9 +13,9 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from amqp import Message as AmqpMessage
-from kombu.connection import Connection
 from kombu.message import Message
 
+from common.amqps import Connection
 from common.kombu_topology import STREAM
 
 #: Where to begin: at the oldest message that is there, among the last ones, at the end, at an

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from amqp.exceptions import AMQPError
-from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
-from common import guarded_frames, tls
+from common import tls
+from common.amqps import Connection
 from console.errors import ActionError, first_line
 from console.settings import BrokerAdminSettings
 
@@ -53,11 +53,7 @@ def _connect(
             password=password or settings.broker_admin_password.get_secret_value(),
             virtual_host=settings.broker_vhost,
             connect_timeout=_CONNECT_TIMEOUT,
-            transport_options={
-                "frame_handler": guarded_frames.handler,
-                "read_timeout": ANSWER_TIMEOUT,
-                **options,
-            },
+            transport_options=options,
         )
         try:
             connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)

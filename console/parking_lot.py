@@ -12,12 +12,13 @@ from functools import cached_property
 
 from amqp import Channel, Message
 from amqp.exceptions import MessageNacked
-from kombu.connection import Connection
 
+from common.amqps import Connection
 from common.kombu_topology import Service
 from common.republish import copy_of, own_headers
 from console.broker_connection import ANSWER_TIMEOUT, connected
 from console.errors import ActionError
+from console.given_back import give_back, ready
 from console.settings import BrokerAdminSettings
 
 #: Messages that one consumer holds. A connection has 2,047 channels, of one consumer each.
@@ -40,9 +41,8 @@ class ParkingLot:
         self._service = service
         self._holders: dict[Channel, _Holder] = {}
         with reading.channel() as channel:
-            declared = channel.queue_declare(service.parking_lot, passive=True)
-        #: How many there are.
-        self.depth: int = declared.message_count
+            #: How many there are.
+            self.depth = ready(channel, service.parking_lot)
 
     def messages(self, limit: int | None = None) -> Iterator[Message]:
         """Yield each message, oldest first; all that are not put back or discarded stay."""
@@ -93,8 +93,9 @@ class ParkingLot:
         for holder in self._holders.values():
             holder.settled()
             holder.cancel()
-        for channel in self._holders:
-            channel.close()
+        # One after the other: the queue gets back first what it gave first.
+        for channel, holder in self._holders.items():
+            give_back(self._reading, self._service.parking_lot, channel, holder.unsettled)
 
     @cached_property
     def _writer(self) -> Channel:
@@ -110,6 +111,8 @@ class _Holder:
         self._limit = min(count, HOLD_LIMIT)
         self._held = 0
         self._unsure = 0
+        #: Messages that the broker has delivered, and that are not settled.
+        self.unsettled = 0
         self._arrived: deque[Message] = deque()
         self._tag: str | None = ""
         channel.basic_qos(prefetch_size=0, prefetch_count=self._limit, a_global=False)
@@ -131,6 +134,7 @@ class _Holder:
         """Take a message out of the queue."""
         self.channel.basic_ack(message.delivery_tag)
         self._held -= 1
+        self.unsettled -= 1
         self._unsure += 1
         if self._unsure == _SETTLED_TOGETHER:
             self.settled()
@@ -139,7 +143,7 @@ class _Holder:
         """Wait until the queue has settled all that was settled."""
         # The queue answers a get after what came before it. What it gives is the next message.
         if self._unsure and (message := self.channel.basic_get(self._queue)):
-            self._arrived.append(message)
+            self._arrive(message)
         self._unsure = 0
 
     def cancel(self) -> None:
@@ -150,6 +154,7 @@ class _Holder:
 
     def _arrive(self, message: Message) -> None:
         # What is on its way when it is cancelled is read, and not kept.
+        self.unsettled += 1
         if self._tag is not None:
             self._arrived.append(message)
 

@@ -12,12 +12,13 @@ from datetime import datetime
 
 from amqp import Channel, Message
 from amqp.exceptions import MessageNacked
-from kombu.connection import Connection
 
+from common.amqps import Connection
 from common.republish import copy_of
 from common.stream import published_at
 from common.suspects import SUSPECT_FROM
 from common.untrusted import text
+from console.given_back import give_back, ready
 
 #: Messages that are taken at once: all of them are returned together, and so in their order.
 LIMIT = 10_000
@@ -61,15 +62,15 @@ def look_at_queue(connection: Connection, queue: str, *, limited: bool = True) -
 
     Without a delivery limit there is nothing to begin again.
     """
-    with connection.channel() as channel:
-        depth: int = channel.queue_declare(queue, passive=True).message_count
-        look = Look(unseen=depth)
-        for message in _take(channel, queue, min(depth, LIMIT)):
-            look.unseen -= 1
-            look.note(message)
-            if limited and _deliveries(message) >= LOOKS:
-                _begin_again(channel, queue, message)
-        # Its end puts back what was taken.
+    channel = connection.channel()
+    depth = ready(channel, queue)
+    look, held = Look(unseen=depth), 0
+    for message in _take(channel, queue, min(depth, LIMIT)):
+        look.unseen -= 1
+        look.note(message)
+        is_copied = limited and _deliveries(message) >= LOOKS
+        held += not (is_copied and _begin_again(channel, queue, message))
+    give_back(connection, queue, channel, held)
     return look
 
 
@@ -78,12 +79,14 @@ def _deliveries(message: Message) -> int:
     return count if isinstance(count, int) else 0
 
 
-def _begin_again(channel: Channel, queue: str, message: Message) -> None:
+def _begin_again(channel: Channel, queue: str, message: Message) -> bool:
     # Where no copy can be made, or the queue is full, the message is returned as the others are.
     if copy := renewed(message):
         with suppress(MessageNacked):
             channel.basic_publish(copy, routing_key=queue, mandatory=True, confirm_timeout=15)
             channel.basic_ack(message.delivery_tag)
+            return True
+    return False
 
 
 def renewed(message: Message) -> Message | None:

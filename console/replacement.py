@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from amqp import Channel, Message
-from kombu.connection import Connection
 from kombu.entity import Queue
 
+from common.amqps import Connection
 from common.copies import Copies, CopyRefused
 from common.kombu_topology import DEAD_LETTERS, UNLIMITED, Binding, Service
 from console.broker_connection import connected

@@ -4,8 +4,8 @@ from uuid import uuid4
 
 from amqp import Message
 from celery import Celery
-from kombu.connection import Connection
 
+from common.amqps import Connection
 from common.event_message import task_headers
 from common.kombu_topology import TICKS
 from common.lossy_publisher import LossyPublisher

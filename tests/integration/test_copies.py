@@ -5,9 +5,9 @@ from threading import Thread
 
 import pytest
 from amqp import Message
-from kombu.connection import Connection
 
 from common import copies
+from common.amqps import Connection
 from common.copies import Copies
 from common.kombu_topology import FRAUD
 from tests.support.eventually import eventually
@@ -20,8 +20,8 @@ MANY = [Message("x" * 1_000, delivery_mode=2) for _ in range(40_000)]
 
 @pytest.fixture
 def connection(broker: Vhost) -> Iterator[Connection]:
-    """A connection of the administrator."""
-    opened = broker.connect()
+    """A connection on which the broker sends a heartbeat every second."""
+    opened = Connection(broker.amqp_url, ssl=broker.tls, heartbeat=2)
     yield opened
     opened.collect(socket_timeout=1)
 
@@ -30,7 +30,7 @@ def test_copies_for_a_broker_with_an_alarm_are_given_up_after_the_timeout(
     servers: Infrastructure, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given a broker that reads no connection that publishes
-    monkeypatch.setattr(copies, "_CONFIRM_TIMEOUT", 1.0)
+    monkeypatch.setattr(copies, "_CONFIRM_TIMEOUT", 2.0)
     ended: list[Exception] = []
 
     def put() -> None:

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from kombu.message import Message
 
-from common import guarded_frames
 from common.kombu_topology import EVENTS
 from common.stream import Stream
 from common.untrusted import BODY_LIMIT
@@ -77,7 +76,7 @@ def test_hostile_message_is_consumed_with_errors_and_settled(broker: Vhost, name
 def test_stream_is_read_past_hostile_messages(broker: Vhost) -> None:
     publish(broker, *HOSTILE.values(), properties(headers=table([TASK])))
 
-    with broker.connect(frame_handler=guarded_frames.handler) as connection:
+    with broker.connect() as connection:
         stream = Stream(connection, "first")
         entries = list(stream.read(100, timeout=10.0))
         while len(entries) <= len(HOSTILE):

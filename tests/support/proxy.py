@@ -11,8 +11,9 @@ class Proxy:
 
     def __init__(self, broker_port: int, host: str = "127.0.0.1") -> None:
         self._broker_port = broker_port
-        self._answers = Flag()
+        self._answers, self._questions = Flag(), Flag()
         self._answers.set()
+        self._questions.set()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, 0), family=family)
         self.port: int = self._listener.getsockname()[1]
@@ -23,6 +24,10 @@ class Proxy:
     def hold_answers(self) -> None:
         """From now on the broker hears everything and seems to say nothing."""
         self._answers.clear()
+
+    def hold_questions(self) -> None:
+        """From now on the broker reads nothing."""
+        self._questions.clear()
 
     def pass_answers(self) -> None:
         """Pass on what was held back, and everything after it."""
@@ -40,6 +45,7 @@ class Proxy:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.pass_answers()
+        self._questions.set()
         for thread in list(self._threads):
             self.cut()
             thread.join(timeout=10)
@@ -53,17 +59,16 @@ class Proxy:
                 server = socket.create_connection(("127.0.0.1", self._broker_port))
                 self._sockets += [client, server]
                 for thread in (
-                    Thread(target=self._copy, args=(client, server, None)),
+                    Thread(target=self._copy, args=(client, server, self._questions)),
                     Thread(target=self._copy, args=(server, client, self._answers)),
                 ):
                     self._threads.append(thread)
                     thread.start()
 
-    def _copy(self, source: socket.socket, target: socket.socket, gate: Flag | None) -> None:
+    def _copy(self, source: socket.socket, target: socket.socket, gate: Flag) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
-                if gate:
-                    gate.wait()
+                gate.wait()
                 target.sendall(data)
         for side in (source, target):
             with suppress(OSError):

@@ -8,10 +8,10 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-from kombu.connection import Connection
 from kombu.message import Message
 
 from common import tls
+from common.amqps import Connection
 from tests.support.infrastructure import Infrastructure
 
 
