@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 #: Messages in one transaction.
 BATCH = 500
 
+#: Seconds from the begin of one transaction to that of the next, unless the latter is full. The
+#: figures are by the minute, and a transaction costs as much as a dozen of its events.
+INTERVAL = 0.5
+
 #: Seconds between two looks whether another reader still reads.
 HELD_DELAY = 0.1
 
@@ -98,15 +102,19 @@ class Reader:
                 return
             time.sleep(HELD_DELAY)
         while (left := until - time.monotonic()) > 0:
+            began = time.monotonic()
             try:
-                self._read_some(session, left)
+                is_full = self._read_some(session, left)
                 self._note(None)
+                if not is_full:
+                    time.sleep(max(0.0, min(began + INTERVAL, until) - time.monotonic()))
             except _errors() as error:
                 self._note(f"{type(error).__name__}: {error}")
                 self.close()
                 time.sleep(min(BROKER_DELAY, max(0.0, until - time.monotonic())))
 
-    def _read_some(self, session: Session, timeout: float) -> None:
+    def _read_some(self, session: Session, timeout: float) -> bool:
+        """Read a batch; returns whether more of the stream is there already."""
         with session.begin():
             at = position.read(session)
         if self._source is None or self._source.at != at:
@@ -126,6 +134,7 @@ class Reader:
             with session.begin():
                 if position.read(session, lock=True) == at:
                     position.write(session, at, caught_up=True)
+        return len(entries) == BATCH
 
     def _note(self, problem: str | None) -> None:
         # One line when the broker goes and one when it is back, not one a second.

@@ -56,7 +56,9 @@ class EventApp(ServiceApp):
 
     service: Service
 
-    def __init__(self, *, handlers: Handlers, sets: SetHandlers, **options: Any) -> None:
+    def __init__(
+        self, *, handlers: Handlers, sets: SetHandlers, batch_interval: float, **options: Any
+    ) -> None:
         super().__init__(
             f"{options['service'].name}-worker",
             queue=event_queue(options["service"]),
@@ -66,6 +68,8 @@ class EventApp(ServiceApp):
         )
         self._handlers = handlers
         self._sets = sets
+        #: Seconds from the begin of one batch to that of the next, unless that one is full.
+        self.batch_interval = batch_interval
         #: The name of the worker; a child process gets to know it when it starts.
         self.hostname = ""
         self.steps["worker"].add(WatchdogStep)
@@ -144,15 +148,23 @@ def make_worker(
     *,
     config: str,
     sets: SetHandlers | None = None,
+    batch_interval: float = 0.0,
 ) -> EventApp:
     """Return the Celery app of a service's worker, with a task for each event it handles.
 
     A handler of a contract gets the older versions as well, in that contract's form. `sets` are for
     types of which many are handled in one go. `config` names a module of Celery settings.
-    Nothing is read or opened before the worker starts.
+    `batch_interval` is for services that no order waits for: seconds from the begin of one batch to
+    that of the next, unless that one is full. What arrives meanwhile shares a transaction, and its
+    price. Nothing is read or opened before the worker starts.
     """
     app = EventApp(
-        service=service, handlers=handlers, sets=sets or {}, settings=settings, config=config
+        service=service,
+        handlers=handlers,
+        sets=sets or {},
+        batch_interval=batch_interval,
+        settings=settings,
+        config=config,
     )
     app.steps["consumer"].add(TaskEventsStep)
 

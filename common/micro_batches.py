@@ -1,6 +1,7 @@
 """Micro-batches: what arrived while a child process worked is its next piece of work, as a whole.
 
-Nothing waits for a batch to fill. A batch that fails, or takes its child with it, has done nothing:
+A message waits for a batch to fill only where its service says so, and then for a part of a second.
+A batch that fails, or takes its child with it, has done nothing:
 each of its messages is then handled alone, so that only the one at fault is retried or parked.
 It lives in the worker's main process, which alone talks to the broker.
 """
@@ -68,6 +69,9 @@ class MicroBatches:
         self._pause: Pause = consumer.pause
         self._observation: Observation = consumer.observation
         self._children: int = consumer.pool.num_processes
+        self._interval: float = consumer.app.batch_interval
+        #: When the next batch may begin, unless it is full (`time.monotonic()`).
+        self._next = 0.0
         #: At most one batch for each child.
         self._running: list[Batch] = []
         self._waiting: deque[Reception] = deque()
@@ -84,7 +88,11 @@ class MicroBatches:
             self._alone.insert(random.randint(0, len(self._alone)), reception)  # noqa: S311
         else:
             self._waiting.append(reception)
-        if not self._woken and self._has_idle():
+        if self._woken or not self._has_idle():
+            return
+        if self._is_gathering():
+            self._look_again(self._next - time.monotonic())
+        else:
             self._woken = True
             self._consumer.call_soon(self._dispatch)
 
@@ -101,6 +109,9 @@ class MicroBatches:
                 return
             if self._alone:
                 batch = [self._alone.popleft()]
+            elif self._is_gathering():
+                self._look_again(self._next - time.monotonic())
+                return
             elif self._is_for_busy_child():
                 self._look_again(PATIENCE)
                 return
@@ -132,6 +143,9 @@ class MicroBatches:
     def _has_idle(self) -> bool:
         return len(self._running) < self._children
 
+    def _is_gathering(self) -> bool:
+        return len(self._waiting) < BATCH_LIMIT and time.monotonic() < self._next
+
     def _is_for_busy_child(self) -> bool:
         # More than a batch is work for two.
         if len(self._waiting) > BATCH_LIMIT:
@@ -142,6 +156,7 @@ class MicroBatches:
     def _send(self, batch: Batch) -> None:
         self._running.append(batch)
         now = time.monotonic()
+        self._next = now + self._interval
         for reception in batch:
             reception.started = now
         # A pool that is being stopped takes nothing: the messages go back to their queue.

@@ -14,8 +14,9 @@ from common.tracing import ROLLED_BACK
 
 log = logging.getLogger(__name__)
 
-#: Milliseconds between two batches: a trace is whole soon, and a killed process loses little.
-_DELAY = 500
+#: Milliseconds between two batches: a request costs as much as dozens of spans. A trace is whole
+#: soon, and a killed process loses little.
+_DELAY = 2_000
 
 #: Spans that wait in memory; beyond it they are lost rather than hold up an order.
 _QUEUE = 8192

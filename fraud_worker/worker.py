@@ -5,4 +5,12 @@ from common.kombu_topology import FRAUD
 from fraud_worker.handlers import HANDLERS, SETS
 from fraud_worker.settings import WorkerSettings
 
-app = make_worker(FRAUD, HANDLERS, WorkerSettings, config="celeryconfig.fraud", sets=SETS)
+app = make_worker(
+    FRAUD,
+    HANDLERS,
+    WorkerSettings,
+    config="celeryconfig.fraud",
+    sets=SETS,
+    # An order is confirmed meanwhile; a late suspicion cancels it just as well.
+    batch_interval=0.25,
+)

@@ -6,5 +6,11 @@ from common.settings import ServiceSettings
 from notification_worker.handlers import HANDLERS, SETS
 
 app = make_worker(
-    NOTIFICATION, HANDLERS, ServiceSettings, config="celeryconfig.notification", sets=SETS
+    NOTIFICATION,
+    HANDLERS,
+    ServiceSettings,
+    config="celeryconfig.notification",
+    sets=SETS,
+    # A mail takes seconds anyway.
+    batch_interval=0.25,
 )

@@ -8,6 +8,7 @@ import time
 from datetime import timedelta
 from http import HTTPStatus
 
+import psycopg2
 from flask import Flask, Response, request
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -67,8 +68,7 @@ def _serve(app: Flask, sessions: Sessions, retention: _Retention) -> None:
         if request.mimetype != PROTOBUF:
             return _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send {PROTOBUF}")
         rows = otlp.rows(request.get_data(), gzip=request.content_encoding == "gzip")
-        with transaction(sessions) as session:
-            store.add(session, rows)
+        store.keep(sessions, rows)
         retention.apply(sessions)
         # An empty ExportTraceServiceResponse: all spans were taken.
         return Response(b"", content_type=PROTOBUF)
@@ -85,6 +85,7 @@ def _serve(app: Flask, sessions: Sessions, retention: _Retention) -> None:
         return _refusal(HTTPStatus.BAD_REQUEST, str(error))
 
     @app.errorhandler(DBAPIError)
+    @app.errorhandler(psycopg2.Error)
     @app.errorhandler(PoolTimeout)
     def database_down(error: Exception) -> Response:
         # 503: the sender tries again.

@@ -3,12 +3,16 @@
 import re
 from collections.abc import Sequence
 from datetime import timedelta
+from io import StringIO
 from typing import Any, cast
 
+from msgspec import json
+from psycopg2.errors import UniqueViolation
 from sqlalchemy import CursorResult, delete, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from common.db import Sessions, transaction
 from span_store.models import SpanRow
 
 #: Rows that one deletion takes: a short transaction, which the next request repeats.
@@ -20,10 +24,38 @@ TRACES = 20
 _TRACE_ID = re.compile("[0-9a-f]{32}")
 
 
-def add(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+#: What COPY's text format escapes.
+_ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+
+def keep(sessions: Sessions, rows: Sequence[dict[str, Any]]) -> None:
     """Keep these spans; one that is there already (sent twice) is kept as it is."""
-    if rows:
-        session.execute(insert(SpanRow).on_conflict_do_nothing(), list(rows))
+    if not rows:
+        return
+    try:
+        # A tenth of the price of INSERT.
+        with transaction(sessions) as session:
+            _copy(session, rows)
+    except UniqueViolation:
+        with transaction(sessions) as session:
+            session.execute(insert(SpanRow).on_conflict_do_nothing(), list(rows))
+
+
+def _copy(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    columns = list(rows[0])
+    lines = ("\t".join(_field(row[name]) for name in columns) + "\n" for row in rows)
+    raw: Any = session.connection().connection
+    with raw.cursor() as cursor:
+        statement = f"COPY {SpanRow.__tablename__} ({', '.join(columns)}) FROM STDIN"
+        cursor.copy_expert(statement, StringIO("".join(lines)))
+
+
+def _field(value: Any) -> str:
+    if value is None:
+        return r"\N"
+    if isinstance(value, dict):
+        value = json.encode(value).decode()
+    return str(value).translate(_ESCAPED)
 
 
 def forget(session: Session, age: timedelta) -> int:

@@ -109,6 +109,21 @@ def test_a_span_that_is_sent_twice_is_kept_once(receiver: FlaskClient, sessions:
     assert len(kept(sessions)) == 1
 
 
+def test_a_span_with_any_text_is_kept_as_it_is(receiver: FlaskClient, sessions: Sessions) -> None:
+    # given a span whose texts are hostile to every format that they pass
+    told = 'tab\t line\n return\r null \\N end \\. quote " back\\slash \u20ac \U0001f600'
+    made = span(1, status=Status(code=Status.STATUS_CODE_ERROR, message=told))
+    made.attributes.add(key=told).value.string_value = told
+
+    # when it comes, alone and beside one that is there
+    assert [send(receiver, body(made)), send(receiver, body(made, span(2)))] == [200, 200]
+
+    # then
+    first, second = kept(sessions)
+    assert (first.reason, first.attributes[told]) == (told, told)
+    assert second.name == "step 2"
+
+
 @pytest.mark.parametrize(
     ("data", "encoding"),
     [

@@ -63,10 +63,11 @@ class Job:
 class EventLoop:
     """What stands in for Celery's consumer; `life` is the connection that is open."""
 
-    def __init__(self, children: int = 2) -> None:
+    def __init__(self, children: int = 2, *, batch_interval: float = 0.0) -> None:
         self.pool = SimpleNamespace(num_processes=children, apply_async=self._apply_async)
         self.app = SimpleNamespace(
-            conf=SimpleNamespace(task_soft_time_limit=30, task_time_limit=45)
+            conf=SimpleNamespace(task_soft_time_limit=30, task_time_limit=45),
+            batch_interval=batch_interval,
         )
         self.timer = SimpleNamespace(call_after=lambda _seconds, call: self.later.append(call))
         self.blueprint = SimpleNamespace(state=RUN)

@@ -8,6 +8,7 @@ from common.metrics import observe_handler
 from common.micro_batches import BATCH_LIMIT
 from common.task_run import request_of
 from tests.support.event_loop import EventLoop
+from tests.support.eventually import eventually
 
 
 @pytest.fixture
@@ -123,3 +124,45 @@ def test_a_suspect_is_handled_alone_and_marked(loop: EventLoop) -> None:
     batches = [(sorted(job.event_ids), job.deliveries[0].is_suspect) for job in loop.jobs]
     assert sorted(batches[:2]) == [(["suspect-1"], True), (["suspect-2"], True)]
     assert batches[2] == (["event-1", "event-2", "once"], False)
+
+
+def test_messages_of_a_service_that_no_order_waits_for_gather_for_an_interval() -> None:
+    # given a batch that has just begun, and ended
+    loop = EventLoop(batch_interval=60.0)
+    arrive(loop, 1)
+    loop.jobs[0].finish()
+
+    # when more arrive within the interval
+    arrive(loop, 2)
+    arrive(loop, 3)
+
+    # then they wait, although a child is idle, and are one batch when it has passed
+    assert sizes(loop) == [1]
+    loop.life.batches._next = 0.0
+    loop.wait(60.0)
+    assert sizes(loop) == [1, 5]
+
+
+def test_full_batch_waits_for_no_interval() -> None:
+    loop = EventLoop(batch_interval=60.0)
+    arrive(loop, 1)
+    loop.jobs[0].finish()
+
+    arrive(loop, BATCH_LIMIT)
+
+    assert sizes(loop) == [1, BATCH_LIMIT]
+
+
+def test_message_that_arrives_alone_waits_for_no_interval() -> None:
+    loop = EventLoop(batch_interval=0.001)
+    arrive(loop, 1)
+    loop.jobs[0].finish()
+
+    def has_passed() -> None:
+        assert not loop.life.batches._is_gathering()
+
+    eventually(has_passed)
+
+    arrive(loop, 1)
+
+    assert sizes(loop) == [1, 1]
