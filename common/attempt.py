@@ -1,6 +1,7 @@
 """One attempt at an event: what Celery's signals, and its span, tell of it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
 
@@ -11,9 +12,14 @@ from opentelemetry.trace import get_current_span
 from common import tracing
 from common.cause import Cause, Verdict
 from common.consumer import Item
+from common.events import Event
 from common.kombu_topology import Service
 from common.observation import harmless
 from common.task_run import Run, request_of
+
+#: Seconds after an event's own time from which on an attempt at it is sampled, with all that
+#: follows from it: a slow order is looked at.
+LATE = 2.0
 
 _NOTHING: Mapping[str, str | int] = MappingProxyType({})
 
@@ -113,6 +119,8 @@ def _request(item: Item, service: Service, hostname: str) -> Context:
     parent = delivery.traceparent
     if event and not tracing.trace_id(parent):
         parent = event.traceparent
+    if tracing.trace_id(parent) and (delivery.attempts > 1 or (event and _is_late(event))):
+        parent = tracing.flagged(parent, sampled=True)
     order = {"order": str(event.subject)} if event else {}
     return request_of(
         delivery,
@@ -123,6 +131,10 @@ def _request(item: Item, service: Service, hostname: str) -> Context:
         # What onlookers are told, too: nothing else of an order leaves.
         kwargs=order | {"event": delivery.event_id},
     )
+
+
+def _is_late(event: Event) -> bool:
+    return not event.replayed and (datetime.now(UTC) - event.time).total_seconds() > LATE
 
 
 def _described(service: Service, item: Item) -> dict[str, str | int]:

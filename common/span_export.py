@@ -9,7 +9,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from common.sparse_ticks import SparseTicks
+from common.sampling import PassedOn, is_sent
 from common.tracing import ROLLED_BACK
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def provider(process: str, endpoint: str, *, release: str) -> TracerProvider:
         compression=Compression.Gzip,
     )
     made = TracerProvider(
-        sampler=SparseTicks(),
+        sampler=PassedOn(),
         resource=Resource.create({"service.name": process, "service.version": release}),
     )
     batches = _Told(_OneLineExporter(exporter), max_queue_size=_QUEUE, schedule_delay_millis=_DELAY)
@@ -42,12 +42,13 @@ def provider(process: str, endpoint: str, *, release: str) -> TracerProvider:
 
 
 class _Told(BatchSpanProcessor):
-    """Sends every span but those of attempts that were none."""
+    """Sends what is sampled, and what has failed, but for attempts that were none."""
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take a span that has ended."""
-        if (span.attributes or {}).get("outcome") != ROLLED_BACK:
-            super().on_end(span)
+        if is_sent(span) and (span.attributes or {}).get("outcome") != ROLLED_BACK:
+            # The method of the base class takes none that failed without being sampled.
+            self._batch_processor.emit(span)
 
 
 class _OneLineExporter(SpanExporter):

@@ -24,9 +24,9 @@ from common.lossy_publisher import LossyPublisher
 #: Seconds that an event waits for company: one message takes all that are there.
 FLUSH_INTERVAL = 0.5
 
-#: Of so many tasks a second a worker tells, each from its beginning to its end. Nobody reads more
-#: rows, and each event costs those who read it many times what it costs the worker.
-TASKS_PER_SECOND = 50
+#: Tasks a second that a worker reports, each from its beginning to its end. A list that grows by
+#: more is not read, and each event costs its readers many times what it costs the worker.
+TASKS_PER_SECOND = 10
 
 #: What onlookers are told of a task. Nothing else leaves: a trace may quote a customer's data.
 _TOLD = ("uuid", "name", "args", "kwargs", "retries", "result", "runtime")

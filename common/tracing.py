@@ -110,8 +110,21 @@ def unrecorded(parent: object) -> Span:
     span = get_current_span(_context(parent))
     if span.get_span_context().is_valid:
         return span
+    return NonRecordingSpan(_first(sampled=True))
+
+
+def flagged(parent: object, *, sampled: bool) -> str:
+    """Return a `traceparent` with this flag: of the same trace, or of a new one.
+
+    Whatever goes on from it is recorded and sent, or sent only if it fails.
+    """
+    found = get_current_span(_context(parent)).get_span_context()
+    return _written(found if found.is_valid else _first(sampled=sampled), TraceFlags(sampled))
+
+
+def _first(*, sampled: bool) -> SpanContext:
     ids = secrets.randbits(128) or 1, secrets.randbits(64) or 1
-    return NonRecordingSpan(SpanContext(*ids, is_remote=False, trace_flags=TraceFlags(1)))
+    return SpanContext(*ids, is_remote=False, trace_flags=TraceFlags(sampled))
 
 
 @contextmanager
@@ -136,7 +149,11 @@ def traceparent(span: Span | None = None) -> str | None:
     context = (span or get_current_span()).get_span_context()
     if not context.is_valid:
         return None
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+    return _written(context, context.trace_flags)
+
+
+def _written(context: SpanContext, flags: TraceFlags) -> str:
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{flags:02x}"
 
 
 def trace_id(traceparent: object) -> str | None:

@@ -10,13 +10,18 @@ from opentelemetry import context
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
 from common import tracing
+from common.trace_budget import TraceBudget
 from order_app.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 
-def install(app: Flask) -> None:
-    """Give each request its trace, and tell of each when it is answered."""
+def install(app: Flask, *, traces_per_second: int) -> None:
+    """Give each request its trace, and tell of each when it is answered.
+
+    Of each route so many traces a second are sampled.
+    """
+    app.extensions["trace_budget"] = TraceBudget(traces_per_second)
     app.before_request(_begin)
     app.after_request(_end)
     app.teardown_request(_leave)
@@ -60,9 +65,16 @@ def _span(asked: Request) -> Span:
     # Probes come all the time and lead to nothing.
     if asked.blueprint == "probes" or not tracing.recording():
         return tracing.unrecorded(parent)
+    route = _route(asked)
+    name = f"{asked.method} {route}"
+    budget: TraceBudget = app_ctx.app.extensions["trace_budget"]
+    is_sampled = budget.grants(name)
+    # A client's own flag is not asked: its order is to be found like any other.
+    if not is_sampled or tracing.trace_id(parent):
+        parent = tracing.flagged(parent, sampled=is_sampled)
     # Not the path or the query: they name orders and customers.
-    about = {"http.request.method": asked.method, "http.route": _route(asked)}
-    return tracing.begin(f"{asked.method} {_route(asked)}", SpanKind.SERVER, parent, about)
+    about = {"http.request.method": asked.method, "http.route": route}
+    return tracing.begin(name, SpanKind.SERVER, parent, about)
 
 
 def _finish(span: Span, status: int, changed: UUID | None) -> None:

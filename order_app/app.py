@@ -72,7 +72,7 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
     intake_groups.install(app, patience=settings.database_statement_timeout)
     problems.install(app)
     secure_headers.install(app)
-    access_log.install(app)
+    access_log.install(app, traces_per_second=settings.traces_per_second)
     http_edge.install(app, admits=partial(access.admits, app))
     app.register_api(orders)
     app.register_api(probes)

@@ -80,5 +80,9 @@ class ApiSettings(PublishedVersions, DatabaseSettings):
     #: `X-Forwarded-For` are believed. None, because a client can write there what it likes, and
     #: only who runs the proxies knows which of them the request has passed.
     api_trusted_proxies: int = Field(0, ge=0, le=10)
+    #: Orders a second and process whose traces are recorded, and likewise of each other route. A
+    #: trace costs a tenth of its order, and above this rate the traces are all alike; failures, and
+    #: what happens to an order later than 2 seconds after its cause, are always recorded.
+    traces_per_second: int = Field(20, ge=0, le=10_000)
     #: Where the API's processes share their counts; empty at start. Needed with several processes.
     prometheus_multiproc_dir: Path | None = None

@@ -14,11 +14,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import delete, func, insert, select, update
 from werkzeug.test import TestResponse
 
-from common import db
+from common import db, tracing
 from common.db import Sessions, transaction
 from common.events import Event, Quantity, StockReserved
 from common.inbox import first_delivery
 from common.outbox import outbox, relay_state
+from common.settings import Settings
 from order_app import models
 from order_app.app import create_app
 from order_app.domain import Reason
@@ -450,6 +451,26 @@ def another_api(api: FlaskClient, **changes: Any) -> FlaskClient:
     settings: ApiSettings = api.application.extensions["order_settings"]
     app = create_app(settings.model_copy(update=changes))
     return with_key(app, key_of(api))
+
+
+@pytest.mark.parametrize(("per_second", "flag"), [(20, "01"), (0, "00")])
+@pytest.mark.parametrize("client_flag", ["01", "00"])
+def test_event_names_a_sampled_trace_within_the_rate_whatever_the_client_wants(
+    order_api: FlaskClient, sessions: Sessions, per_second: int, flag: str, client_flag: str
+) -> None:
+    nowhere = Settings(_env_file=None, otlp_endpoint="http://127.0.0.1:9")
+    tracing.start("order-api", nowhere)
+    try:
+        api = another_api(order_api, traces_per_second=per_second)
+
+        place(api, traceparent=TRACEPARENT[:-2] + client_flag)
+    finally:
+        tracing.stop()
+
+    with transaction(sessions) as session:
+        event = json.loads(session.scalars(select(outbox.c.event)).one())
+    assert event["traceparent"].startswith(f"00-{TRACE}-")
+    assert event["traceparent"].endswith(flag)
 
 
 def try_again(response: TestResponse) -> None:

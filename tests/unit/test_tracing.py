@@ -26,11 +26,12 @@ from common.consumer import Delivery, Item, Outcome
 from common.errors import Permanent, Transient
 from common.events import Event, StockReserved
 from common.kombu_topology import INVENTORY
+from common.sampling import TICK_INTERVAL, PassedOn
 from common.settings import Settings
 from common.span_export import _OneLineExporter, _Told
-from common.sparse_ticks import TICK_INTERVAL, SparseTicks
 from common.task_run import is_heard
 from common.telemetry import _WithTraceId
+from common.trace_budget import TraceBudget
 from tests.support.signals import worker_app
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -288,7 +289,7 @@ def test_headers_cannot_leave_a_span_open(recording: None) -> None:
 def test_of_ticks_one_a_minute_is_recorded() -> None:
     # given
     now = [0.0]
-    sampler = SparseTicks(clock=lambda: now[0])
+    sampler = PassedOn(clock=lambda: now[0])
 
     def recorded(name: str) -> bool:
         return sampler.should_sample(None, 1, name, SpanKind.CONSUMER).decision.is_sampled()
@@ -366,3 +367,66 @@ def test_a_log_line_names_the_trace_that_is_being_worked_on() -> None:
     # then
     assert line.trace_id == TRACE
     assert not hasattr(other, "trace_id")
+
+
+UNSAMPLED = TRACEPARENT.removesuffix("01") + "00"
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ReadableSpan]]:
+    """What the exporter is given; complete after `tracing.stop()`."""
+    spans: list[ReadableSpan] = []
+
+    def export(_: object, batch: Sequence[ReadableSpan]) -> SpanExportResult:
+        spans.extend(batch)
+        return SpanExportResult.SUCCESS
+
+    monkeypatch.setattr("common.span_export.OTLPSpanExporter.export", export)
+    tracing.start("test", NOWHERE, tasks=True)
+    yield spans
+    tracing.stop()
+
+
+def test_trace_that_is_not_sampled_is_passed_on_and_only_its_failures_are_sent(
+    sent: list[ReadableSpan],
+) -> None:
+    # given an event of a trace that is not sampled
+    fine, failed = reserved(UNSAMPLED), reserved(UNSAMPLED)
+
+    # when one attempt succeeds and one fails
+    attempted([fine])
+    attempted([failed], Permanent("no"))
+    tracing.stop()
+
+    # then only the failure is sent, and what follows is not sampled either
+    assert [span.attributes["event.id"] for span in sent] == [failed.delivery.event_id]
+    assert tracing.trace_id(fine.traceparent) == TRACE
+    assert fine.traceparent
+    assert fine.traceparent.endswith("-00")
+
+
+@pytest.mark.parametrize("reason", ["another attempt", "a late event"])
+def test_late_event_and_a_further_attempt_are_sampled_with_what_follows(
+    sent: list[ReadableSpan], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reason == "a late event":
+        monkeypatch.setattr("common.attempt.LATE", -1.0)
+    item = reserved(UNSAMPLED, attempts=2 if reason == "another attempt" else 1)
+
+    attempted([item])
+    tracing.stop()
+
+    assert [span.attributes["event.id"] for span in sent] == [item.delivery.event_id]
+    assert item.traceparent
+    assert item.traceparent.endswith("-01")
+
+
+def test_budget_grants_so_many_of_each_name_in_a_second() -> None:
+    now = [0.0]
+    budget = TraceBudget(2, clock=lambda: now[0])
+
+    first = [budget.grants(name) for name in ("a", "a", "a", "b")]
+    now[0] = 1.0
+
+    assert first == [True, True, False, True]
+    assert budget.grants("a")

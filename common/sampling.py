@@ -1,11 +1,16 @@
-"""Which spans are recorded: all but most ticks."""
+"""Which spans are sent: those of sampled traces, every failure, and a few ticks.
+
+The API samples so many requests of each route in a second, and passes its decision on as the flag
+of the `traceparent`. Spans of other traces are made, as one that fails is sent all the same.
+"""
 
 import time
 from collections.abc import Callable, Sequence
 
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, Sampler, SamplingResult
-from opentelemetry.trace import Link, SpanKind, TraceState
+from opentelemetry.trace import Link, SpanKind, StatusCode, TraceState, get_current_span
 from opentelemetry.util.types import Attributes
 
 from common.kombu_topology import SERVICES
@@ -16,11 +21,8 @@ TICK_INTERVAL = 60.0
 _TICKS = frozenset(f"run/{service.tick_queue(t)}" for service in SERVICES for t in service.ticks)
 
 
-class SparseTicks(Sampler):
-    """Records everything but ticks, and of those one a minute.
-
-    It does not ask what a client's sampling flag says: its order must be found like any other.
-    """
+class PassedOn(Sampler):
+    """Samples what its parent's flag says, and one tick a minute."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -36,14 +38,25 @@ class SparseTicks(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        """Return whether to record a span that begins."""
+        """Return whether to record a span that begins, and whether it is sampled."""
         if name in _TICKS:
             now = self._clock()
             if now - self._last < TICK_INTERVAL:
                 return SamplingResult(Decision.DROP)
             self._last = now
+        parent = get_current_span(parent_context).get_span_context()
+        if parent.is_valid and not parent.trace_flags.sampled:
+            return SamplingResult(Decision.RECORD_ONLY, attributes)
         return ALWAYS_ON.should_sample(parent_context, trace_id, name, kind, attributes, links)
 
     def get_description(self) -> str:
         """Return the sampler's name."""
         return type(self).__name__
+
+
+def is_sent(span: ReadableSpan) -> bool:
+    """Return whether a span that has ended is sent: it is sampled, or has failed."""
+    return bool(
+        (span.context and span.context.trace_flags.sampled)
+        or span.status.status_code is StatusCode.ERROR
+    )
