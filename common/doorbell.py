@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from common.db import Sessions
+from common.statement import Statement
 
 #: Seconds to sleep when there is something to do that the caller could not do: it would come back
 #: at once. And to wait for the lock, which an insert holds that ends soon, or another sleeper.
@@ -39,15 +40,16 @@ FOR EACH STATEMENT EXECUTE FUNCTION ring_doorbell()
 class Doorbell:
     """Wakes whoever sleeps on it when a row is inserted into its table."""
 
-    def __init__(self, table: str, *, look: str) -> None:
+    def __init__(self, table: str, *, look: Statement | str) -> None:
         """`look` is a query: seconds until the first row is due, or null if none waits.
 
-        It may have placeholders, of which who sleeps has the values.
+        The values of its parameters are those of `sleep`.
         """
         key = f"hashtext('doorbell'), hashtext('{table}')"
         self._listen, self._unlisten = f"LISTEN {table}", f"UNLISTEN {table}"
-        self._settle = (
-            f"SET LOCAL lock_timeout = {int(_NAP * 1000)}; SELECT pg_advisory_lock({key}); {look}"
+        self._look = look
+        self._lock = (
+            f"SET LOCAL lock_timeout = {int(_NAP * 1000)}; SELECT pg_advisory_lock({key}); "
         )
         #: What a connection that has slept must run before an insert may be silent again.
         self.rise = f"SELECT pg_advisory_unlock({key})"
@@ -72,7 +74,8 @@ class Doorbell:
         driver: Any = connection.connection.driver_connection
         driver.notifies.clear()
         try:
-            due = connection.exec_driver_sql(self._settle, values).scalar()
+            look = self._look if isinstance(self._look, str) else self._look.prepared(connection)
+            due = connection.exec_driver_sql(self._lock + look, values).scalar()
         except OperationalError as error:
             if not isinstance(error.orig, LockNotAvailable):
                 raise

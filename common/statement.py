@@ -27,10 +27,14 @@ class Statement:
 
     def run_on(self, connection: Connection, *parameters: object) -> CursorResult[Any]:
         """Run it on a connection, in its transaction if it has one."""
+        return connection.exec_driver_sql(self.prepared(connection), parameters)
+
+    def prepared(self, connection: Connection) -> str:
+        """Return the text that runs it, to go with others in one round trip."""
         if self._name not in connection.info:
             connection.exec_driver_sql(self._prepare)
             connection.info[self._name] = True
-        return connection.exec_driver_sql(self._execute, parameters)
+        return self._execute
 
 
 def packed(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -17,16 +17,21 @@ from common.doorbell import Doorbell
 from common.event_message import LARGEST_EVENT
 from common.lanes import Lanes
 from common.outbox import outbox
+from common.statement import Statement
 
 Rows = Sequence[Row[tuple[Any, ...]]]
 
 NO_LANES = Lanes()
 
 #: 0 if an event waits for its turn, else null; a look at one entry of an index.
-DUE = """
-SELECT 0.0 FROM outbox WHERE sent_at IS NULL AND waits_for IS NULL AND id >= %s
-ORDER BY waits_for, id LIMIT 1
-"""
+DUE = Statement(
+    "due_in_outbox",
+    """
+    SELECT 0.0 FROM outbox WHERE sent_at IS NULL AND waits_for IS NULL AND id >= $1
+    ORDER BY waits_for, id LIMIT 1
+    """,
+    "bigint",
+)
 
 #: Ids before the first event of a claim, from which on the next one looks. What was sent stays in
 #: the index until a vacuum, and each look passes over it: after a backlog, or among millions of
@@ -50,20 +55,27 @@ _UNLOCK = "SELECT pg_advisory_unlock_all()"
 # ANALYZE, it would go through all unsent ones for each. So that is asked in no words of their index
 # nor of the key's, and by itself (OFFSET). They count as read, so that a claim reads its limit of
 # rows at most. No clock has a say: an event that never failed is due.
-_CLAIM = """
-SELECT id, event_id, type, subject, attempts,
-    CASE WHEN octet_length(event) <= %s THEN event END AS event,
-    extract(epoch FROM clock_timestamp() - created_at)::float AS age,
-    EXISTS (
-        SELECT FROM outbox AS earlier
-        WHERE earlier.subject = outbox.subject AND earlier.id + 0 < outbox.id
-            AND coalesce(earlier.sent_at, 'infinity') = 'infinity'
-        OFFSET 0
-    ) AS is_behind
-FROM outbox
-WHERE sent_at IS NULL AND waits_for IS NULL AND id >= %s AND id <> ALL (%s::bigint[])
-ORDER BY waits_for, id LIMIT %s
-"""
+CLAIM = Statement(
+    "claim_in_outbox",
+    """
+    SELECT id, event_id, type, subject, attempts,
+        CASE WHEN octet_length(event) <= $1 THEN event END AS event,
+        extract(epoch FROM clock_timestamp() - created_at)::float AS age,
+        EXISTS (
+            SELECT FROM outbox AS earlier
+            WHERE earlier.subject = outbox.subject AND earlier.id + 0 < outbox.id
+                AND coalesce(earlier.sent_at, 'infinity') = 'infinity'
+            OFFSET 0
+        ) AS is_behind
+    FROM outbox
+    WHERE sent_at IS NULL AND waits_for IS NULL AND id >= $2 AND id <> ALL ($3)
+    ORDER BY waits_for, id LIMIT $4
+    """,
+    "int",
+    "bigint",
+    "bigint[]",
+    "int",
+)
 _CLAIM_LANE = """
 SELECT id, event_id, type, subject, attempts,
     CASE WHEN octet_length(event) <= %s THEN event END AS event,
@@ -104,10 +116,14 @@ END::float AS seconds
 FROM lane
 """
 
-_MARK = """
-UPDATE outbox SET sent_at = clock_timestamp(), unroutable_reason = NULL, waits_for = NULL
-WHERE id = ANY (%s)
-"""
+_MARK = Statement(
+    "mark_in_outbox",
+    """
+    UPDATE outbox SET sent_at = clock_timestamp(), unroutable_reason = NULL, waits_for = NULL
+    WHERE id = ANY ($1)
+    """,
+    "bigint[]",
+)
 _RELEASE = """
 UPDATE outbox SET waits_for = NULL WHERE subject = ANY (%s::uuid[])
     AND coalesce(sent_at, 'infinity') = 'infinity' AND waits_for = %s
@@ -184,7 +200,7 @@ class Unsent:
         self._doorbell = Doorbell(outbox.name, look=DUE)
         self._start = start
         #: Statements that go with the next one, and their parameters.
-        self._first: list[tuple[str, Sequence[object]]] = []
+        self._first: list[tuple[str | Statement, Sequence[object]]] = []
 
     @classmethod
     @contextmanager
@@ -214,7 +230,7 @@ class Unsent:
         aside if it is in a lane.
         """
         began = time.monotonic()
-        rows = self._run(_CLAIM, LARGEST_EVENT, self._start.id, list(but), limit).all()
+        rows = self._run(CLAIM, LARGEST_EVENT, self._start.id, list(but), limit).all()
         self._start.found(rows, began)
         free = [row for row in rows if not row.is_behind]
         held = [row for row in free if row.type in aside] if aside else []
@@ -275,9 +291,12 @@ class Unsent:
         if self._first:
             self._run("SELECT")
 
-    def _run(self, statement: str, *parameters: object) -> CursorResult[Any]:
+    def _run(self, statement: str | Statement, *parameters: object) -> CursorResult[Any]:
         statements, self._first = [*self._first, (statement, parameters)], []
         return self._connection.exec_driver_sql(
-            ";".join(text for text, _ in statements),
+            ";".join(self._text(each) for each, _ in statements),
             tuple(value for _, values in statements for value in values),
         )
+
+    def _text(self, statement: str | Statement) -> str:
+        return statement if isinstance(statement, str) else statement.prepared(self._connection)

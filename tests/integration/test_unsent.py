@@ -10,7 +10,7 @@ import common.unsent as unsent_module
 from common.db import Sessions, transaction
 from common.event_message import LARGEST_EVENT
 from common.outbox import append, outbox
-from common.unsent import _CLAIM, Start, Unsent
+from common.unsent import CLAIM, Start, Unsent
 from tests.support.outboxes import CREATED, event, record
 
 #: So many that their entries take a hundred pages of the index.
@@ -126,7 +126,8 @@ def claimed(unsent: Unsent) -> list[UUID]:
 
 
 def _pages_of_a_claim(unsent: Unsent, limit: int) -> int:
-    explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {_CLAIM}"
+    claim = CLAIM.prepared(unsent._connection)
+    explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claim}"
     explained = unsent._run(explain, LARGEST_EVENT, unsent._start.id, [], limit).scalar()
     plan = (json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"]
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
