@@ -34,7 +34,7 @@ from sqlalchemy.exc import DBAPIError
 from common import db, overflow, tls
 from common.amqps import Connection
 from common.catch_up_broker import BROKER_ERRORS, CatchUpBroker, Connect
-from common.copies import CopyRefused
+from common.copies import BrokerBlocks, CopyRefused
 from common.db import Sessions, transaction
 from common.fill_limit import FillLimit
 from common.kombu_topology import Service
@@ -94,6 +94,8 @@ class CatchUp:
             while self.step() and time.monotonic() < until:
                 pass
             self._note(None)
+        except BrokerBlocks as block:
+            self._note(str(block))
         except DBAPIError as error:
             self._fail(f"database: {str(error.orig).strip()}")
         except _ERRORS as error:
@@ -121,6 +123,8 @@ class CatchUp:
             return False
         if not state.is_ready(now):
             return False
+        if self._broker.is_blocked:
+            raise BrokerBlocks
         if depth < self._limit.messages:
             return self._copy_some(depth)
         self._limit.waited(depth)

@@ -53,8 +53,13 @@ class CatchUpBroker:
             )
         return self._copies
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the broker takes no copies at present, for lack of memory or disk."""
+        return self._copies is not None and self._copies.is_blocked
+
     def depth(self) -> int:
-        """Return how many messages are ready in the service's queue; shows signs of life."""
+        """Return how many messages are ready in the service's queue; sends heartbeats."""
         channel = self._reader()
         for connection in self._connections.values():
             with suppress(TimeoutError):

@@ -27,6 +27,16 @@ class CopyRefused(OrderSystemError):
     """The broker did not take a copy."""
 
 
+class BrokerBlocks(CopyRefused):
+    """The broker takes no messages, for lack of memory or disk; the connection stays of use.
+
+    Another one would stay in the broker beside it: it does not read the end of either.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the broker is short of memory or disk")
+
+
 class Copies:
     """Publishes messages to the queue `queue`, by an exchange and a routing key that lead to it.
 
@@ -48,12 +58,19 @@ class Copies:
         self._tag = 0
         self._unconfirmed: set[int] = set()
         self._problem: str | None = None
+        #: Whether the broker takes no messages at present, as far as has been read.
+        self.is_blocked = False
+        connection.connection.on_blocked = lambda _reason: self._block(True)
+        connection.connection.on_unblocked = lambda: self._block(False)
 
     def put(self, messages: Sequence[Message]) -> None:
         """Publish messages; returns when the broker has confirmed all of them.
 
-        Raises `CopyRefused` when the broker refuses one, and `TimeoutError` without an answer.
+        Raises `CopyRefused` when the broker refuses one, and `TimeoutError` without an answer;
+        `BrokerBlocks` after which the broker may still take what was sent.
         """
+        if self.is_blocked:
+            raise BrokerBlocks
         for message in messages:
             self._tag += 1
             self._unconfirmed.add(self._tag)
@@ -63,8 +80,14 @@ class Copies:
 
     def _settle(self, at_most: int) -> None:
         deadline = time.monotonic() + _CONFIRM_TIMEOUT
-        while len(self._unconfirmed) > at_most and not self._problem:
-            self._connection.drain_events(timeout=max(0.001, deadline - time.monotonic()))
+        try:
+            while len(self._unconfirmed) > at_most and not self._problem:
+                self._connection.drain_events(timeout=max(0.001, deadline - time.monotonic()))
+        except TimeoutError:
+            if not self.is_blocked:
+                raise
+            self._unconfirmed.clear()
+            raise BrokerBlocks from None
         if self._problem:
             raise CopyRefused(self._problem)
 
@@ -76,6 +99,9 @@ class Copies:
         """Return how many messages are ready in the queue."""
         declared = self._channel.queue_declare(self._queue, passive=True)
         return int(declared.message_count)
+
+    def _block(self, is_blocked: bool) -> None:
+        self.is_blocked = is_blocked
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
         self._unconfirmed -= {t for t in self._unconfirmed if t <= tag} if multiple else {tag}

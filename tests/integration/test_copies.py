@@ -8,7 +8,7 @@ from amqp import Message
 
 from common import copies
 from common.amqps import Connection
-from common.copies import Copies
+from common.copies import BrokerBlocks, Copies
 from common.kombu_topology import FRAUD
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
@@ -26,16 +26,17 @@ def connection(broker: Vhost) -> Iterator[Connection]:
     opened.collect(socket_timeout=1)
 
 
-def test_copies_for_a_broker_with_an_alarm_are_given_up_after_the_timeout(
+def test_copies_for_a_broker_with_an_alarm_are_given_up_and_the_connection_stays_of_use(
     servers: Infrastructure, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given a broker that reads no connection that publishes
     monkeypatch.setattr(copies, "_CONFIRM_TIMEOUT", 2.0)
     ended: list[Exception] = []
+    way = Copies(connection, FRAUD.queue)
 
     def put() -> None:
         try:
-            Copies(connection, FRAUD.queue).put(MANY)
+            way.put(MANY)
         except Exception as error:
             ended.append(error)
 
@@ -46,7 +47,16 @@ def test_copies_for_a_broker_with_an_alarm_are_given_up_after_the_timeout(
 
         # then the attempt ends by itself
         eventually(lambda: _assert_ended(making), within=30)
-    assert isinstance(ended[0], TimeoutError), repr(ended[0])
+        assert isinstance(ended[0], BrokerBlocks), repr(ended[0])
+        with pytest.raises(BrokerBlocks):
+            way.put(MANY[:1])
+
+    # and when the alarm is over, the same connection is of use
+    def free() -> None:
+        way.depth()
+        way.put(MANY[:1])
+
+    eventually(free)
 
 
 def _assert_ended(thread: Thread) -> None:
