@@ -112,6 +112,8 @@ class Launcher:
         for answer in map(json.loads, lines):
             if answer["status"] is None:
                 self._started.append(answer["pid"])
+                # The number may have been that of a process before.
+                self._ended.pop(answer["pid"], None)
             else:
                 self._ended[answer["pid"]] = answer["status"]
 

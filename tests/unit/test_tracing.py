@@ -315,7 +315,7 @@ def test_a_tick_is_a_span_as_the_instrumentation_makes_it(recording: None) -> No
     # when Celery itself runs the task of a tick
     ticks = Celery("ticks", set_as_current=False)
 
-    @ticks.task(name="inventory.relay", lazy=False)
+    @ticks.task(name="inventory.relay", lazy=False, shared=False)
     def tick() -> None:
         pass
 
