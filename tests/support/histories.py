@@ -1,0 +1,278 @@
+"""Histories: a service's database after months, with much that is done, and much that is gone.
+
+Every table has an entry here, which says what its rows are. One that has none cannot be filled.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, Engine, text
+
+#: Ages. What is gone was older than any retention allows, what is kept is younger, and what waits
+#: has just come.
+_GONE, _KEPT, _WAITING = "400 days", "2 hours", "5 seconds"
+
+
+class UnknownTable(LookupError):
+    """Nobody has said what the rows of a table are."""
+
+
+@dataclass(frozen=True)
+class History:
+    """The rows of a table: SQL for each column, of a row's number `n` and its time `at`."""
+
+    columns: Mapping[str, str]
+    #: What is different in a row that waits for the service; none ever does if this is empty.
+    waiting: Mapping[str, str] = field(default_factory=dict)
+
+
+#: A table that has one row at most, whatever happens: it is left as the migrations make it.
+ONE_ROW = History({})
+
+_ID, _KEY = "gen_random_uuid()", "gen_random_uuid()::text"
+
+#: Of every service, if it has them.
+_COMMON = {
+    "alembic_version": ONE_ROW,
+    "overflow": ONE_ROW,
+    "relay_state": ONE_ROW,
+    "inbox": History(
+        {
+            "event_id": _ID,
+            "type": "'order.created'",
+            "source": "'order'",
+            "subject": _ID,
+            "attempts": "1",
+            "occurred_at": "at",
+            "handled_at": "at",
+        }
+    ),
+    "outbox": History(
+        {
+            "event_id": _ID,
+            "type": ":type",
+            "subject": _ID,
+            "event": "'null'",
+            "created_at": "at",
+            "next_attempt_at": "at",
+            "sent_at": "at",
+        },
+        waiting={"sent_at": "NULL"},
+    ),
+    "suspects": History({"event_id": _ID, "begun": "1", "begun_at": "at"}),
+}
+
+_ORDER = {
+    "orders": History(
+        {
+            "id": _ID,
+            "customer_email": "'ada@example.com'",
+            "currency": "'EUR'",
+            "status": "'CONFIRMED'",
+            "total": "100",
+            "created_at": "at",
+            "decided_at": "at",
+            "deadline_at": "at",
+            "sequence": "2",
+        },
+        waiting={
+            "status": "'PENDING'",
+            "decided_at": "NULL",
+            "deadline_at": "at + interval '2 hours'",
+        },
+    ),
+    "order_lines": History(
+        {"order_id": _ID, "position": "1", "sku": "'TEA'", "quantity": "1", "unit_price": "100"}
+    ),
+    "idempotency_keys": History(
+        {"api_key": "'key'", "key": _KEY, "fingerprint": "''", "order_id": _ID, "created_at": "at"}
+    ),
+    "api_keys": History(
+        {"prefix": _KEY, "name": "'tests'", "hash": "''", "scopes": "'{orders:read}'"}
+    ),
+}
+
+_INVENTORY = {
+    "stock": History({"sku": _KEY, "on_hand": "10", "updated_at": "at"}),
+    "reservations": History(
+        {"order_id": _ID, "status": "'RESERVED'", "created_at": "at", "updated_at": "at"}
+    ),
+    "reservation_lines": History({"order_id": _ID, "sku": "'TEA'", "quantity": "1"}),
+    "stock_entries": History(
+        {
+            "sku": _KEY,
+            "kind": "'receive'",
+            "on_hand": "10",
+            "reason": "''",
+            "reference": _KEY,
+            "entered_by": "'tests'",
+            "entered_at": "at",
+        }
+    ),
+    "stock_imports": History({"reference": _KEY, "digest": "''", "updated_at": "at"}),
+}
+
+_NOTIFICATION = {
+    "notifications": History(
+        {
+            "order_id": _ID,
+            "kind": "'cancelled'",
+            "sequence": "1",
+            "recipient": "'ada@example.com'",
+            "context": """'{
+                "currency": "EUR", "total": 100, "shortages": [], "reason": "customer",
+                "lines": [{"sku": "TEA", "quantity": 1, "unit_price": 100}]
+            }'""",
+            "status": "CASE WHEN mod(n, 100) = 0 THEN 'FAILED' ELSE 'SENT' END",
+            "created_at": "at",
+            "sent_at": "at",
+        },
+        waiting={"status": "'PENDING'", "sent_at": "NULL"},
+    )
+}
+
+_FRAUD = {
+    "judgements": History(
+        {
+            "order_id": _ID,
+            "placed_at": "at",
+            "customer_email": "'ada@example.com'",
+            "customer": _KEY,
+            "network": _KEY,
+            "currency": "'EUR'",
+            "total": "100",
+            "pieces": "1",
+            "skus": "1",
+            "event_id": _ID,
+            "judged_at": "at",
+        }
+    )
+}
+
+_ANALYTICS = {
+    "stream_position": ONE_ROW,
+    "orders": History(
+        {
+            "id": _ID,
+            "placed_at": "at",
+            "currency": "'EUR'",
+            "total": "100",
+            "outcome": "'confirmed'",
+            "decided_at": "at",
+        }
+    ),
+    "minutes": History(
+        {
+            "minute": "at",
+            "currency": "'EUR'",
+            "placed": "1",
+            "placed_total": "100",
+            "confirmed": "1",
+            "revenue": "100",
+            "rejected": "0",
+            "cancelled": "0",
+            "decided": "1",
+            "decision_microseconds": "1000",
+        }
+    ),
+    "sku_minutes": History(
+        {
+            "minute": "at",
+            "sku": "'TEA'",
+            "currency": "'EUR'",
+            "placed": "1",
+            "pieces": "1",
+            "confirmed": "1",
+            "revenue": "100",
+        }
+    ),
+    "skipped_events": History(
+        {"stream_offset": "n", "reason": "''", "body": "''", "skipped_at": "at"}
+    ),
+    "stream_gaps": History({"first_offset": "n", "last_offset": "n", "noticed_at": "at"}),
+}
+
+_OWN = {
+    "order": _ORDER,
+    "inventory": _INVENTORY,
+    "notification": _NOTIFICATION,
+    "fraud": _FRAUD,
+    "analytics": _ANALYTICS,
+}
+
+_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+
+
+class Histories:
+    """Fills the tables of one service's database."""
+
+    def __init__(self, engine: Engine, service: str, event_type: str) -> None:
+        """`event_type` is one that the service publishes. Raises `UnknownTable`."""
+        self._engine = engine
+        self._type = event_type
+        known = _COMMON | _OWN.get(service, {})
+        with engine.connect() as connection:
+            tables = connection.scalars(text(_TABLES)).all()
+        if unknown := sorted(set(tables) - set(known)):
+            raise UnknownTable(f"{__name__} says nothing of {service}'s {', '.join(unknown)}")
+        self._histories = {t: known[t] for t in tables if known[t] is not ONE_ROW}
+
+    @property
+    def tables(self) -> list[str]:
+        """The tables that have a history."""
+        return list(self._histories)
+
+    def fill(self, *, kept: int, gone: int) -> None:
+        """Add so many finished rows to every table, after so many that are removed again.
+
+        The statistics are those of a day on which none had been removed and none waited, and the
+        indexes still have the entries of all that is gone: no vacuum comes.
+        """
+        with self._filling() as connection:
+            for table in self._histories:
+                connection.exec_driver_sql(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+                self._add(connection, table, kept, _KEPT)
+        with self._filling() as connection:
+            connection.exec_driver_sql("ANALYZE")
+        with self._filling() as connection:
+            for table, history in self._histories.items():
+                self._add(connection, table, gone, _GONE)
+                if history.waiting:
+                    self._add(connection, table, gone, _GONE, history.waiting)
+                # What this transaction has added.
+                connection.exec_driver_sql(
+                    f"DELETE FROM {table} WHERE xmin = pg_current_xact_id()::xid"
+                )
+
+    def wait(self, rows: int) -> None:
+        """Let so many further rows come and wait in each table in which any may."""
+        with self._filling() as connection:
+            for table, history in self._histories.items():
+                if history.waiting:
+                    self._add(connection, table, rows, _WAITING, history.waiting)
+
+    @contextmanager
+    def _filling(self) -> Iterator[Connection]:
+        with self._engine.begin() as connection:
+            # Without triggers: they ask for the rows of other tables, and let none be deleted.
+            connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+            # What is not on disk yet is not known to be gone.
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
+            yield connection
+
+    def _add(
+        self,
+        connection: Connection,
+        table: str,
+        rows: int,
+        age: str,
+        different: Mapping[str, str] | None = None,
+    ) -> None:
+        columns = {**self._histories[table].columns, **(different or {})}
+        statement = f"""
+            INSERT INTO {table} ({", ".join(columns)})
+            SELECT {", ".join(columns.values())} FROM generate_series(1, {rows}) AS n,
+                LATERAL (SELECT now() - interval '{age}' + n * interval '1 ms') AS m (at)
+        """
+        connection.exec_driver_sql(statement.replace(":type", f"'{self._type}'"))
