@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, select, true, tuple_
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
@@ -140,16 +140,22 @@ def hold(session: Session, order_ids: Collection[UUID]) -> None:
     decisions.lock(session, order_ids)
 
 
-def sweep_deadlines(session: Session, grace: timedelta, limit: int) -> int:
+def sweep_deadlines(
+    session: Session, grace: timedelta, limit: int, *, since: datetime | None = None
+) -> int:
     """Cancel up to `limit` orders that are PENDING past their deadline and `grace`.
 
-    Returns how many. The database's clock decides which. Several may sweep at once: each passes
-    over the orders that another one holds.
+    Deadlines before `since` are passed over. Returns how many are cancelled. The database's clock
+    decides which. Several may sweep at once: each passes over the orders that another one holds.
     """
     due = func.now() - grace
     overdue = (
         select(OrderRow)
-        .where(OrderRow.status == Status.PENDING, OrderRow.deadline_at <= due)
+        .where(
+            OrderRow.status == Status.PENDING,
+            OrderRow.deadline_at <= due,
+            true() if since is None else OrderRow.deadline_at >= since,
+        )
         .order_by(OrderRow.deadline_at)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -6,9 +6,11 @@ is full keeps an order PENDING. Deadlines are compared with the database's clock
 
 import logging
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from common.db import Sessions, transaction
 from order_app.service import sweep_deadlines
@@ -32,6 +34,15 @@ ABSENCE = 3.0
 RETURN = 4.0
 
 
+#: A sweep begins with the deadlines so much before the last one that has taken all: an order may be
+#: committed, or given back by who held it, that much later. What is decided stays in the index
+#: until a vacuum, and a sweep from the first entry passes over all of it.
+SLACK = timedelta(minutes=5)
+
+#: Seconds from one sweep that begins with the first entry to the next.
+FULL_INTERVAL = 60.0
+
+
 class Sweep:
     """Cancels overdue orders, a batch at a time."""
 
@@ -40,6 +51,10 @@ class Sweep:
         #: `time.monotonic()` of the last success, and of the first one after an absence.
         self._last_success: float | None = None
         self._back_since = 0.0
+        #: The database's time of the last sweep that has taken all, and when the next one is due
+        #: that begins with the first entry (`time.monotonic()`).
+        self._complete_at: datetime | None = None
+        self._next_full = 0.0
 
     def step(self, until: float) -> int:
         """Cancel overdue orders until `time.monotonic()` is `until`; return how many.
@@ -65,12 +80,30 @@ class Sweep:
                 # Only a database that answers ends an absence.
                 session.connection().exec_driver_sql("SELECT")
             self._back_since = time.monotonic()
+            # It may be another one, with other orders.
+            self._next_full = 0.0
         return now - self._back_since > RETURN
 
     def _sweep(self, until: float) -> int:
         swept, last = 0, BATCH
+        is_full = time.monotonic() >= self._next_full
         while last == BATCH and time.monotonic() < until:
             with transaction(self._sessions) as session:
-                last = sweep_deadlines(session, GRACE, BATCH)
+                now = _now(session)
+                since = None if is_full else self._since(now)
+                last = sweep_deadlines(session, GRACE, BATCH, since=since)
             swept += last
+        if last < BATCH:
+            self._complete_at = now
+            if is_full:
+                self._next_full = time.monotonic() + FULL_INTERVAL
         return swept
+
+    def _since(self, now: datetime) -> datetime | None:
+        # The clock may have been set back since.
+        return self._complete_at and min(self._complete_at, now) - SLACK
+
+
+def _now(session: Session) -> datetime:
+    now: datetime = session.execute(select(func.now())).scalar_one()
+    return now

@@ -50,8 +50,8 @@ MANY, FEW = 6_000, 2
 MOST = 4_000
 
 #: Steps that begin at an index's first entry, each time, and so pass over all that is gone until a
-#: vacuum: the sweep, and the first look of a pass of the retention.
-FROM_THE_FIRST = {"sweep", "retention"}
+#: vacuum: the first look of a pass of the retention, once a minute.
+FROM_THE_FIRST = {"retention"}
 
 #: Seconds for a step that works until it is told to end.
 STEP = 1.0

@@ -161,6 +161,22 @@ def test_a_sweep_takes_every_batch_that_it_has_time_for(
     assert back.step(soon()) == 5
 
 
+def test_order_that_turns_up_long_after_its_deadline_is_cancelled_by_a_full_sweep(
+    order_database: Sessions, back: Sweep
+) -> None:
+    # given sweeps that have taken all, and begin with recent deadlines
+    assert [back.step(soon()), back.step(soon())] == [0, 0]
+
+    # when an order turns up that was due ten minutes before, and one that was due just now
+    place(order_database, overdue=600)
+    place(order_database, overdue=10)
+
+    # then a sweep takes the second, and the next one that begins with the first entry the other
+    assert back.step(soon()) == 1
+    back._next_full = 0.0
+    assert back.step(soon()) == 1
+
+
 def _cancels(back: Sweep, count: int) -> None:
     assert back.step(soon()) == count
 
