@@ -18,9 +18,10 @@ DEPTH_LIMIT = 5_000
 #: Seconds to wait for the confirms of a window.
 _CONFIRM_TIMEOUT = 15.0
 
-#: Unconfirmed copies at most. A broker with an alarm stops reading the connection; this many fit
-#: into the buffers of the socket, so that the wait for the confirms ends the call, and not a write.
-_WINDOW = 50
+#: Unconfirmed copies at most. Fewer would wait for the broker most of the time. A broker with an
+#: alarm stops reading the connection; this many fit into the buffers of the socket, so that the
+#: wait for the confirms ends the call, and not a write.
+_WINDOW = 200
 
 
 class CopyRefused(OrderSystemError):
