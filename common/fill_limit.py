@@ -5,6 +5,11 @@ from common.copies import DEPTH_LIMIT
 #: Messages at first.
 _START = 4
 
+#: Copies that go well at the limit until a higher one is tried: the queue may take more than it
+#: did, and a drop costs another reading. Twice as many after each drop, so that a queue that is
+#: small for good is seldom asked.
+_PATIENCE = 10
+
 
 class FillLimit:
     """The limit grows until the queue drops a message: AMQP does not tell how much it takes."""
@@ -15,6 +20,8 @@ class FillLimit:
         self._ceiling = DEPTH_LIMIT
         #: Messages in the queue when it last dropped one.
         self._full: int | None = None
+        self._patience = _PATIENCE
+        self._went_well = 0
 
     def dropped(self, depth: int) -> None:
         """Shrink: the queue, which has `depth` messages now, has dropped some.
@@ -23,11 +30,18 @@ class FillLimit:
         too high.
         """
         self._full = depth
+        self._patience *= 2
+        self._went_well = 0
         self._ceiling = min(DEPTH_LIMIT, max(1, self.messages // 2, depth // 2))
         self.messages = max(1, min(self.messages // 4, self._ceiling))
 
     def filled(self) -> None:
         """Grow: copies were put on the queue."""
+        if self.messages == self._ceiling:
+            self._went_well += 1
+            if self._went_well >= self._patience:
+                self._went_well = 0
+                self._ceiling = min(2 * self._ceiling, DEPTH_LIMIT)
         self.messages = min(2 * self.messages, self._ceiling)
 
     def waited(self, depth: int) -> None:

@@ -58,3 +58,32 @@ def test_a_drop_always_leaves_room_for_one_message() -> None:
         limit.dropped(0)
 
     assert limit.messages == 1
+
+
+def test_copies_that_go_well_raise_what_a_drop_has_limited() -> None:
+    # given a queue that took 10 messages, and takes any number now
+    limit = FillLimit()
+    limit.dropped(10)
+
+    for _ in range(500):
+        limit.filled()
+
+    assert limit.messages == DEPTH_LIMIT
+
+
+def test_small_queue_is_tried_less_and_less_often() -> None:
+    # given a queue that takes no more than 10 messages
+    limit, drops = FillLimit(), []
+    limit.dropped(10)
+
+    # when copies are put on it for a long time
+    for number in range(5_000):
+        if limit.messages > 10:
+            drops.append(number)
+            limit.dropped(10)
+        else:
+            limit.filled()
+
+    # then the pauses between two drops double
+    assert 3 < len(drops) < 10
+    assert drops[-1] - drops[-2] > 10 * (drops[1] - drops[0])
