@@ -29,7 +29,7 @@ HOLD_LIMIT = 2_000
 _SETTLED_TOGETHER = 16
 
 #: Seconds to wait for the next message: when it does not come, somebody else has taken it.
-_DELIVERY_TIMEOUT = 3
+_DELIVERY_TIMEOUT = 10
 
 
 class ParkingLot:

@@ -82,17 +82,22 @@ class Keyring:
         known = self._known
         age = time.monotonic() - known.read_at
         if age >= self._lifetime:
-            self._refresh(most_waiting=None)
+            self._refresh(known, most_waiting=None)
         elif prefix not in known.keys:
             if age >= _UNKNOWN_INTERVAL:
-                self._refresh(most_waiting=_WAITING)
+                self._refresh(known, most_waiting=_WAITING)
         elif age >= _EARLY * self._lifetime:
-            self._refresh(most_waiting=0)
+            self._refresh(known, most_waiting=0)
         return self._known.keys.get(prefix)
 
-    def _refresh(self, *, most_waiting: int | None) -> None:
-        """Read the keys, or wait for the request that does, unless so many wait already."""
+    def _refresh(self, known: _Known, *, most_waiting: int | None) -> None:
+        """Read the keys, or wait for the request that does, unless so many wait already.
+
+        `known` is what is too old; another request may have replaced it meanwhile.
+        """
         with self._lock:
+            if self._known is not known:
+                return
             read, leads = self._under_way, self._under_way is None
             if read is None:
                 read = self._under_way = _Read()
