@@ -120,7 +120,8 @@ class _Holder:
 
     def next(self) -> Message | None:
         """Return the next message; None if it holds as many as it can, or none comes."""
-        if self._held >= self._limit:
+        # One more than it can hold may have come by a get, see `settled`.
+        if not self._arrived and self._held >= self._limit:
             return None
         with suppress(TimeoutError):
             while not self._arrived:
