@@ -137,7 +137,7 @@ class CatchUp:
     def _observe(self) -> None:
         # In this order: what is below the end was in the queue before it was seen empty.
         end = self._broker.end()
-        if self._broker.depth() == 0:
+        if self._broker.is_empty():
             with overflow.changed(self._sessions) as found:
                 if found:
                     _, state, now = found

@@ -68,6 +68,15 @@ class CatchUpBroker:
         declared = channel.queue_declare(self._service.queue, passive=True)
         return int(declared.message_count)
 
+    def is_empty(self) -> bool:
+        """Whether a worker consumes from the service's queue, and no message is ready in it.
+
+        RabbitMQ reports no messages and no consumers, too, for a quorum queue whose leader does not
+        answer within 250 ms: without a consumer, a count of 0 proves nothing.
+        """
+        declared = self._reader().queue_declare(self._service.queue, passive=True)
+        return declared.consumer_count > 0 and declared.message_count == 0
+
     def marker(self) -> Message | None:
         """Return the marker, unacknowledged, if the queue has dropped something."""
         found: Message | None = self._reader().basic_get(self._service.overflow)

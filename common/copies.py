@@ -11,16 +11,16 @@ from amqp import Message
 from common.amqps import Connection
 from common.errors import OrderSystemError
 
-#: Messages that wait in the queue at most, copies or others. What comes live is behind these: some
-#: seconds of a worker's time.
+#: Messages in the queue, copies or others, above which no copy is added. New events wait behind
+#: them: some seconds of a worker's time.
 DEPTH_LIMIT = 5_000
 
 #: Seconds to wait for the confirms of a window.
 _CONFIRM_TIMEOUT = 15.0
 
-#: Unconfirmed copies at most. Fewer would wait for the broker most of the time. A broker with an
-#: alarm stops reading the connection; this many fit into the buffers of the socket, so that the
-#: wait for the confirms ends the call, and not a write.
+#: Unconfirmed copies at most. With fewer, most of the time would pass waiting for the broker. A
+#: broker with an alarm stops reading from the connection: this many still fit into the socket's
+#: buffers, so that waiting for a confirm times out, not a write.
 _WINDOW = 200
 
 
@@ -29,9 +29,9 @@ class CopyRefused(OrderSystemError):
 
 
 class BrokerBlocks(CopyRefused):
-    """The broker takes no messages, for lack of memory or disk; the connection stays of use.
+    """The broker accepts no messages, for lack of memory or disk; the connection remains usable.
 
-    Another one would stay in the broker beside it: it does not read the end of either.
+    Replacing it would leave both in the broker, which does not read that the first was closed.
     """
 
     def __init__(self) -> None:

@@ -5,9 +5,8 @@ from common.copies import DEPTH_LIMIT
 #: Messages at first.
 _START = 4
 
-#: Copies that go well at the limit until a higher one is tried: the queue may take more than it
-#: did, and a drop costs another reading. Twice as many after each drop, so that a queue that is
-#: small for good is seldom asked.
+#: Batches of copies at the ceiling, none dropped, before the ceiling is raised: the queue may have
+#: more room than it had. A drop costs another reading, so that each one doubles this number.
 _PATIENCE = 10
 
 
@@ -26,8 +25,8 @@ class FillLimit:
     def dropped(self, depth: int) -> None:
         """Shrink: the queue, which has `depth` messages now, has dropped some.
 
-        One that was full is filled by half. If it was emptied meanwhile, the limit counts that was
-        too high.
+        A full queue is filled to half of its depth from now on. If it was emptied meanwhile, the
+        limit that was too high counts instead.
         """
         self._full = depth
         self._patience *= 2

@@ -1,7 +1,8 @@
-"""The end of a channel that holds messages: its queue has them back when the call returns.
+"""Counts of a queue that can be relied on, before messages are taken and after they are returned.
 
-RabbitMQ answers the end of a channel before its queues do. Whatever counts or reads a queue next
-would miss what is on its way, or find it behind younger messages.
+RabbitMQ confirms that a channel is closed before its queues have the channel's messages back.
+Whatever counts or reads a queue next would miss those, or find them behind younger messages. And it
+reports an empty queue, without an error, where a quorum queue's leader does not answer in 250 ms.
 """
 
 import time
@@ -9,6 +10,7 @@ import time
 from amqp import Channel
 
 from common.amqps import Connection
+from console.errors import ActionError
 
 #: Seconds to wait. Another consumer may take a message that is back before it is counted.
 _TIMEOUT = 10.0
@@ -16,7 +18,24 @@ _POLL = 0.01
 
 
 def ready(channel: Channel, queue: str) -> int:
-    """Return how many messages of a quorum queue are with no consumer."""
+    """Return how many messages of a quorum queue are with no consumer.
+
+    Raises `ActionError` if the queue reports none and delivers one, for as long as the limit.
+    """
+    deadline = time.monotonic() + _TIMEOUT
+    while time.monotonic() < deadline:
+        if count := _count(channel, queue):
+            return count
+        # Unlike a count, a get waits for the leader.
+        message = channel.basic_get(queue)
+        if message is None:
+            return 0
+        channel.basic_reject(message.delivery_tag, requeue=True)
+        time.sleep(_POLL)
+    raise ActionError(f"{queue} does not report how many messages it has; try again")
+
+
+def _count(channel: Channel, queue: str) -> int:
     return int(channel.queue_declare(queue, passive=True).message_count)
 
 
@@ -26,5 +45,5 @@ def give_back(connection: Connection, queue: str, channel: Channel, unsettled: i
         back = ready(counter, queue) + unsettled
         channel.close()
         deadline = time.monotonic() + _TIMEOUT
-        while ready(counter, queue) < back and time.monotonic() < deadline:
+        while _count(counter, queue) < back and time.monotonic() < deadline:
             time.sleep(_POLL)

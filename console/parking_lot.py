@@ -109,7 +109,10 @@ class _Holder:
         self.channel = channel
         self._queue = queue
         self._limit = min(count, HOLD_LIMIT)
+        #: Messages of the consumer that were passed on, and are not settled.
         self._held = 0
+        #: Delivery tags of the messages that came by a get: the limit does not count them.
+        self._fetched: set[int] = set()
         self._unsure = 0
         #: Messages that the broker has delivered, and that are not settled.
         self.unsettled = 0
@@ -120,7 +123,7 @@ class _Holder:
 
     def next(self) -> Message | None:
         """Return the next message; None if it holds as many as it can, or none comes."""
-        # One more than it can hold may have come by a get, see `settled`.
+        # The broker counts as this does, or a message would be on its way when it is cancelled.
         if not self._arrived and self._held >= self._limit:
             return None
         with suppress(TimeoutError):
@@ -128,13 +131,17 @@ class _Holder:
                 self.channel.connection.drain_events(timeout=_DELIVERY_TIMEOUT)
         if not self._arrived:
             return None
-        self._held += 1
-        return self._arrived.popleft()
+        message = self._arrived.popleft()
+        self._held += message.delivery_tag not in self._fetched
+        return message
 
     def settle(self, message: Message) -> None:
         """Take a message out of the queue."""
         self.channel.basic_ack(message.delivery_tag)
-        self._held -= 1
+        if message.delivery_tag in self._fetched:
+            self._fetched.remove(message.delivery_tag)
+        else:
+            self._held -= 1
         self.unsettled -= 1
         self._unsure += 1
         if self._unsure == _SETTLED_TOGETHER:
@@ -144,6 +151,7 @@ class _Holder:
         """Wait until the queue has settled all that was settled."""
         # The queue answers a get after what came before it. What it gives is the next message.
         if self._unsure and (message := self.channel.basic_get(self._queue)):
+            self._fetched.add(message.delivery_tag)
             self._arrive(message)
         self._unsure = 0
 

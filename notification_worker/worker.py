@@ -11,6 +11,6 @@ app = make_worker(
     ServiceSettings,
     config="celeryconfig.notification",
     sets=SETS,
-    # A mail takes seconds anyway.
+    # A mail server takes seconds to deliver; nobody notices these.
     batch_interval=0.25,
 )

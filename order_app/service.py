@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select, true, tuple_
+from sqlalchemy import ColumnElement, func, select, true, tuple_
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
@@ -141,7 +141,11 @@ def hold(session: Session, order_ids: Collection[UUID]) -> None:
 
 
 def sweep_deadlines(
-    session: Session, grace: timedelta, limit: int, *, since: datetime | None = None
+    session: Session,
+    grace: timedelta,
+    limit: int,
+    *,
+    since: ColumnElement[datetime] | None = None,
 ) -> int:
     """Cancel up to `limit` orders that are PENDING past their deadline and `grace`.
 

@@ -6,13 +6,13 @@ is full keeps an order PENDING. Deadlines are compared with the database's clock
 
 import logging
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 
 from common.db import Sessions, transaction
+from common.looks import Looks
+from order_app.decisions import moment
 from order_app.service import sweep_deadlines
 
 log = logging.getLogger(__name__)
@@ -33,13 +33,8 @@ ABSENCE = 3.0
 #: and decide what can be decided. The five seconds hold for each deadline from then on.
 RETURN = 4.0
 
-
-#: A sweep begins with the deadlines so much before the last one that has taken all: an order may be
-#: committed, or given back by who held it, that much later. What is decided stays in the index
-#: until a vacuum, and a sweep from the first entry passes over all of it.
-SLACK = timedelta(minutes=5)
-
-#: Seconds from one sweep that begins with the first entry to the next.
+#: Seconds from one sweep that begins with the first deadline to the next. The others begin shortly
+#: before the last sweep that left nothing overdue.
 FULL_INTERVAL = 60.0
 
 
@@ -51,9 +46,8 @@ class Sweep:
         #: `time.monotonic()` of the last success, and of the first one after an absence.
         self._last_success: float | None = None
         self._back_since = 0.0
-        #: The database's time of the last sweep that has taken all, and when the next one is due
-        #: that begins with the first entry (`time.monotonic()`).
-        self._complete_at: datetime | None = None
+        self._looks = Looks()
+        #: `time.monotonic()` at which the next sweep begins with the first deadline.
         self._next_full = 0.0
 
     def step(self, until: float) -> int:
@@ -86,24 +80,16 @@ class Sweep:
 
     def _sweep(self, until: float) -> int:
         swept, last = 0, BATCH
-        is_full = time.monotonic() >= self._next_full
+        if is_full := time.monotonic() >= self._next_full:
+            self._looks = Looks()
         while last == BATCH and time.monotonic() < until:
             with transaction(self._sessions) as session:
-                now = _now(session)
-                since = None if is_full else self._since(now)
+                since = self._looks.begin(session)
+                now = moment(session)
                 last = sweep_deadlines(session, GRACE, BATCH, since=since)
             swept += last
         if last < BATCH:
-            self._complete_at = now
+            self._looks.end(session, None, now)
             if is_full:
                 self._next_full = time.monotonic() + FULL_INTERVAL
         return swept
-
-    def _since(self, now: datetime) -> datetime | None:
-        # The clock may have been set back since.
-        return self._complete_at and min(self._complete_at, now) - SLACK
-
-
-def _now(session: Session) -> datetime:
-    now: datetime = session.execute(select(func.now())).scalar_one()
-    return now

@@ -255,10 +255,12 @@ def test_reading_starts_where_the_queue_was_last_empty(
     publisher = publisher_of()
     publish(publisher, *(created(n) for n in range(1, 6)))
     fraud.handle()
-    process.step()
+    with fraud.worker():
+        process.step()
     publish(publisher, *(created(n) for n in range(6, 9)))
     fraud.handle()
-    process.step()
+    with fraud.worker():
+        process.step()
     settled = record(fraud).settled_offset
     assert settled == 5
 

@@ -155,7 +155,7 @@ def steady(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what bounds a look be less, so that less is needed to show that something does."""
+    """Lower the limits that bound a look, so that fewer rows show whether it is bounded."""
     monkeypatch.setattr("common.unsent._BACK", 100)
     monkeypatch.setattr("notification_worker.backlog.LOOK_BACK", 100)
     monkeypatch.setattr("common.looks.MOST", 1_000)

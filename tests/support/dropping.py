@@ -2,6 +2,8 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -74,6 +76,13 @@ class Subscriber:
     def catch_up(self) -> CatchUp:
         """Return what its process runs."""
         return CatchUp.from_settings(self.service, self.settings)
+
+    @contextmanager
+    def worker(self) -> Iterator[None]:
+        """Keep a consumer at the queue, as an idle worker does."""
+        with self.broker.connect() as connection:
+            connection.channel().basic_consume(self.service.queue)
+            yield
 
     def handle(self) -> int:
         """Handle what is ready in the queue; returns how many messages that were."""

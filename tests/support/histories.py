@@ -1,6 +1,6 @@
-"""Histories: a service's database after months, with much that is done, and much that is gone.
+"""Histories: a service's database after months of use, with finished rows and deleted ones.
 
-Every table has an entry here, which says what its rows are. One that has none cannot be filled.
+Every table has an entry here that defines its rows. A table without one raises `UnknownTable`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Engine, text
 
-#: Ages. What is gone was older than any retention allows, what is kept is younger, and what waits
-#: has just come.
+#: Ages. Deleted rows were older than any retention allows, finished ones are younger, and those that
+#: wait have just been written.
 _GONE, _KEPT, _WAITING = "400 days", "2 hours", "5 seconds"
 
 
 class UnknownTable(LookupError):
-    """Nobody has said what the rows of a table are."""
+    """A table has no definition of its rows."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class History:
     """The rows of a table: SQL for each column, of a row's number `n` and its time `at`."""
 
     columns: Mapping[str, str]
-    #: What is different in a row that waits for the service; none ever does if this is empty.
+    #: What differs in a row that waits for the service. Empty: rows of this table never wait.
     waiting: Mapping[str, str] = field(default_factory=dict)
 
 
