@@ -2,8 +2,9 @@
 
 from celeryconfig.base import *
 
-# A child that dies takes one message with it, not the connection with all that are prefetched.
-worker_pool = "prefork"
+# Child processes: one that dies takes one message with it, not the connection with all that are
+# prefetched.
+worker_pool = "common.handler_pool:HandlerPool"
 worker_concurrency = 2
 # Messages per child that are on their way: two full micro-batches, so that the next is there when
 # a child is done. A crash of the whole worker counts as a delivery for all of them; a crash of a

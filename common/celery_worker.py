@@ -7,7 +7,6 @@ from functools import cached_property, partial
 from typing import Any
 from uuid import UUID
 
-import billiard.pool
 import msgspec
 from celery import Task, signals
 from kombu.serialization import register
@@ -35,12 +34,6 @@ from common.pause import Pause
 from common.settings import ServiceSettings
 from common.task_events import TaskEventsStep
 from common.watchdog import Watchdog
-
-#: Times 0.1 seconds that a child which is told to end waits until all its answers count as heard.
-#: Now and then one never does, and the default is half a minute. An answer that really was not
-#: heard is an event that is delivered again, and known.
-_LAST_ANSWERS = 10
-
 
 class EventTask(Task):
     """Handles the events of one type; tries again on every error but a permanent one."""
@@ -173,7 +166,6 @@ def make_worker(
         register("json", dumps, msgspec.json.decode, "application/json", "utf-8")
         # Here: loading takes longer than a child may take for its start.
         tracing.prepare(app.settings)
-        billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = _LAST_ANSWERS
         # What is loaded stays shared: the collector's marks would copy its pages to each child.
         gc.collect()
         gc.freeze()

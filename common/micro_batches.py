@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from billiard.einfo import ExceptionWithTraceback
 from celery import Task, current_app
 
 from common.cause import Cause, Verdict
@@ -184,11 +183,11 @@ class MicroBatches:
         self._dispatch()
         self._observation.done(pairs)
 
-    def _failed(self, batch: Batch, einfo: Any, **_: Any) -> None:
+    def _failed(self, batch: Batch, error: BaseException) -> None:
         self._running.remove(batch)
         if not self._connection.is_open:
             return
-        cause = _cause(einfo.exception)
+        cause = Cause.of(error)
         if cause.verdict is Verdict.PAUSE:
             self._put_back(batch, cause.text)
         elif len(batch) > 1:
@@ -253,11 +252,6 @@ def handle(deliveries: list[Delivery]) -> list[Result]:
 
 def _is_suspect(delivery_count: object) -> bool:
     return isinstance(delivery_count, int) and delivery_count >= SUSPECT_FROM
-
-
-def _cause(error: BaseException) -> Cause:
-    error = error.exc if isinstance(error, ExceptionWithTraceback) else error
-    return Cause.of(error)
 
 
 def _reconnect() -> None:

@@ -12,7 +12,6 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeVar
 
-from billiard.common import terminate_handler_fired
 from billiard.einfo import ExceptionInfo
 from celery import Task, signals, states
 from celery._state import _task_stack
@@ -122,9 +121,7 @@ class Run:
         try:
             signal.send(sender=self._task, **about)
         except SystemExit:
-            # A receiver's is no reason to end; that of a process that is told to end is one.
-            if terminate_handler_fired():
-                raise
+            # No reason to end: a child process ends when its worker closes the connection.
             log.exception("a receiver of a signal wanted to end the process")
 
     def _as_current(self, work: Callable[[], T]) -> T:

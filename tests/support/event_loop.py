@@ -57,7 +57,7 @@ class Job:
 
     def fail(self, error: BaseException) -> None:
         """Let the batch fail, or take its child with it."""
-        self._failed(SimpleNamespace(exception=error))
+        self._failed(error)
 
 
 class EventLoop:

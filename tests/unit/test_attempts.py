@@ -290,15 +290,3 @@ def test_another_failure_is_told_where_it_happened(heard: list[Heard]) -> None:
     Observation().failed(reception, Cause(Verdict.RETRY, "Transient", "later"))
 
     assert heard == []
-
-
-def test_a_process_that_is_told_to_end_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    # given a signal that arrives while a receiver works
-    def ended(_: Heard) -> None:
-        monkeypatch.setattr("common.task_run.terminate_handler_fired", lambda: True)
-        raise SystemExit(os.EX_OK)
-
-    # then
-    with receivers(ended), pytest.raises(SystemExit):
-        attempt([item()])
-    assert not signals.task_prerun.receivers
