@@ -1,5 +1,6 @@
 """One attempt at an event: what Celery's signals, and its span, tell of it."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -7,7 +8,7 @@ from types import MappingProxyType
 
 from celery import Task
 from celery.app.task import Context
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import SpanKind, get_current_span
 
 from common import tracing
 from common.cause import Cause, Verdict
@@ -39,7 +40,10 @@ class Attempt:
         self._service = service
         self._permanent = task.dont_autoretry_for
         self._tiers = tiers
-        self._run = Run(task, _request(item, service, hostname))
+        self._request = _request(item, service, hostname)
+        self._run = Run(task, self._request)
+        #: Nanoseconds since the epoch.
+        self._began = 0
 
     @harmless
     def begin(self) -> None:
@@ -70,11 +74,13 @@ class Attempt:
         self.inside(self._roll_back)
 
     def _begin(self) -> None:
+        self._began = time.time_ns()
         self._run.begin()
         if tracing.recording():
             span, item = get_current_span(), self._item
-            span.update_name(f"process {item.delivery.task}")
-            span.set_attributes(_described(self._service, item))
+            if span.is_recording():
+                span.update_name(_name(item))
+                span.set_attributes(_described(self._service, item))
             item.traceparent = tracing.traceparent(span)
 
     def _end(self, about: dict[str, str | int]) -> None:
@@ -90,28 +96,44 @@ class Attempt:
         cause = Cause.of(error, self._permanent)
         tried = self._item.delivery.attempts
         if cause.verdict is Verdict.PAUSE:
-            _tell("paused", about, str(cause))
+            self._tell_failure({**about, "outcome": "paused"}, cause)
         elif cause.verdict is Verdict.PARK or tried > len(self._tiers):
-            _tell("parked", about, str(cause))
+            self._tell_failure({**about, "outcome": "parked"}, cause)
             self._run.fail(error)
         else:
-            _tell("retry", about, str(cause))
+            self._tell_failure({**about, "outcome": "retry"}, cause)
             self._run.retry(error, self._tiers[tried - 1])
         self._run.end()
+
+    def _tell_failure(self, about: Mapping[str, str | int], cause: Cause) -> None:
+        if not tracing.recording():
+            return
+        span = get_current_span()
+        if span.is_recording():
+            span.set_attributes(about)
+            tracing.fail(span, str(cause))
+            return
+        # Of a trace that is not sampled: the run has no span.
+        described = {**_described(self._service, self._item), **about}
+        parent = self._request.traceparent
+        made = tracing.begin(
+            _name(self._item), SpanKind.CONSUMER, parent, described, start=self._began
+        )
+        tracing.fail(made, str(cause))
+        made.end()
 
     def _roll_back(self) -> None:
         _tell(tracing.ROLLED_BACK)
         self._run.end()
 
 
-def _tell(
-    outcome: str, about: Mapping[str, str | int] = _NOTHING, reason: str | None = None
-) -> None:
-    if tracing.recording():
-        span = get_current_span()
+def _tell(outcome: str, about: Mapping[str, str | int] = _NOTHING) -> None:
+    if (span := get_current_span()).is_recording():
         span.set_attributes({**about, "outcome": outcome})
-        if reason:
-            tracing.fail(span, reason)
+
+
+def _name(item: Item) -> str:
+    return f"process {item.delivery.task}"
 
 
 def _request(item: Item, service: Service, hostname: str) -> Context:

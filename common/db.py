@@ -16,6 +16,7 @@ from sqlalchemy.pool import Pool
 
 from common import outages, tls
 from common.addresses import addresses
+from common.database_connection import Connection
 from common.settings import DatabaseSettings
 
 Sessions = sessionmaker[Session]
@@ -90,6 +91,7 @@ def engine_options(
         # Parameters hold customers' data, and errors end in logs and parked messages.
         "hide_parameters": True,
         "connect_args": {
+            "connection_factory": Connection,
             "connect_timeout": 5,
             "options": " ".join(f"-c {k}={v}" for k, v in parameters.items()),
             "keepalives_idle": 30,

@@ -1,7 +1,8 @@
 """Which spans are sent: those of sampled traces, every failure, and a few ticks.
 
 The API samples so many requests of each route in a second, and passes its decision on as the flag
-of the `traceparent`. Spans of other traces are made, as one that fails is sent all the same.
+of the `traceparent`. Spans of other traces are made, as one that fails is sent all the same; but
+not those of tasks, which are most of all spans: `common.attempt` makes one of an attempt that fails.
 """
 
 import time
@@ -18,7 +19,10 @@ from common.kombu_topology import SERVICES
 #: Seconds between two ticks that a process records: they are all alike, and come every second.
 TICK_INTERVAL = 60.0
 
-_TICKS = frozenset(f"run/{service.tick_queue(t)}" for service in SERVICES for t in service.ticks)
+#: What the instrumentation of Celery calls the span of a task.
+_TASK = "run/"
+
+_TICKS = frozenset(_TASK + service.tick_queue(t) for service in SERVICES for t in service.ticks)
 
 
 class PassedOn(Sampler):
@@ -46,7 +50,8 @@ class PassedOn(Sampler):
             self._last = now
         parent = get_current_span(parent_context).get_span_context()
         if parent.is_valid and not parent.trace_flags.sampled:
-            return SamplingResult(Decision.RECORD_ONLY, attributes)
+            is_task = name.startswith(_TASK)
+            return SamplingResult(Decision.DROP if is_task else Decision.RECORD_ONLY, attributes)
         return ALWAYS_ON.should_sample(parent_context, trace_id, name, kind, attributes, links)
 
     def get_description(self) -> str:

@@ -96,13 +96,21 @@ def recording() -> bool:
     return bool(_recording.ends)
 
 
-def begin(name: str, kind: SpanKind, parent: object, attributes: Attributes) -> Span:
+def begin(
+    name: str,
+    kind: SpanKind,
+    parent: object,
+    attributes: Attributes,
+    *,
+    start: int | None = None,
+) -> Span:
     """Return a new span, a child of the `traceparent` in `parent` or the first of a new trace.
 
-    What is no valid `traceparent` counts as none. The caller ends the span.
+    What is no valid `traceparent` counts as none. `start` is in nanoseconds since the epoch, now if
+    it is not given. The caller ends the span.
     """
     context = _context(parent)
-    return _recording.tracer.start_span(name, context, kind, dict(attributes))
+    return _recording.tracer.start_span(name, context, kind, dict(attributes), start_time=start)
 
 
 def unrecorded(parent: object) -> Span:

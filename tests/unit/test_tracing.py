@@ -398,8 +398,15 @@ def test_trace_that_is_not_sampled_is_passed_on_and_only_its_failures_are_sent(
     attempted([failed], Permanent("no"))
     tracing.stop()
 
-    # then only the failure is sent, and what follows is not sampled either
-    assert [span.attributes["event.id"] for span in sent] == [failed.delivery.event_id]
+    # then only the failure is sent, as that of a sampled trace is
+    (span,) = sent
+    assert span.name == "process order.created"
+    assert span.attributes
+    assert span.attributes["event.id"] == failed.delivery.event_id
+    assert span.attributes["outcome"] == "parked"
+    assert (span.status.status_code, span.parent.trace_id) == (StatusCode.ERROR, int(TRACE, 16))
+    assert 0 < span.end_time - span.start_time < 60e9
+    # and what follows is not sampled either
     assert tracing.trace_id(fine.traceparent) == TRACE
     assert fine.traceparent
     assert fine.traceparent.endswith("-00")
