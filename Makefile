@@ -16,7 +16,7 @@ down status logs reset env: .venv/bin/python
 	@echo "nothing is installed here yet; run: make up" >&2; exit 1
 
 up: ## install what is missing, start everything, wait until it is healthy
-	@deploy/local/install.sh python broker database mail monitoring exporter
+	@deploy/local/install.sh python broker database monitoring exporter
 	@$(local) up
 
 down: ## stop everything that `make up` started

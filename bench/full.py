@@ -1,7 +1,7 @@
 """The system as `make up` starts it: the same servers, supervisor, programs and observers.
 
 The mail server alone is another one: it takes mails in this process and forgets them, as what
-maildev does with one is no part of the system.
+the one of `make up` does with them is no part of the system.
 """
 
 import os
@@ -104,7 +104,7 @@ def prepared(directory: Path) -> Iterator[Full]:
         ports = own_ports().model_copy(update={"smtp_port": mailbox.port})
         local.prepare(state, ports)
         run = local.describe(state, ports)
-        servers = [process for process in run.infrastructure if process.name != "maildev"]
+        servers = [process for process in run.infrastructure if process.name != "mail"]
         yield Full(replace(run, infrastructure=servers))
         # Not after a failure: its logs are here.
         delete_state(directory)

@@ -15,7 +15,7 @@ from deploy.local import (
     broker,
     certificates,
     credentials,
-    maildev,
+    mail_server,
     programs,
     prometheus,
     sample,
@@ -162,7 +162,7 @@ def env() -> None:
             "//", f"//operator:{credentials.read(state.secrets, credentials.CONSOLE)}@"
         ),
         "ORDERS_CA_FILE": str(certificates.ca_file(state)),
-        "ORDERS_MAIL_URL": maildev.url(ports),
+        "ORDERS_MAIL_URL": mail_server.url(ports),
         "ORDERS_PROMETHEUS_URL": prometheus.url(ports),
         "ORDERS_FLOWER_URL": programs.flower_url(ports).replace(
             "//", f"//operator:{credentials.read(state.secrets, credentials.FLOWER)}@"

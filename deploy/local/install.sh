@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the named parts need and what is missing:
-#   python, broker, database, mail, monitoring, exporter, compiler, load, engine, node, asyncapi,
+#   python, broker, database, monitoring, exporter, compiler, load, engine, node, asyncapi,
 #   golang, kubernetes.
 # A second run finds everything in place and changes nothing.
 set -euo pipefail
@@ -149,11 +149,6 @@ newest_postgresql() {
     echo "$newest"
 }
 
-mail() {
-    node
-    node_packages maildev deploy/local/mail
-}
-
 node() {
     local missing=()
     command -v node >/dev/null || missing+=(nodejs)
@@ -256,7 +251,7 @@ exporter() {
 
 for part in "$@"; do
     case $part in
-    python | broker | database | mail | monitoring | exporter | compiler) "$part" ;;
+    python | broker | database | monitoring | exporter | compiler) "$part" ;;
     load | engine | node | asyncapi | golang | kubernetes) "$part" ;;
     *) fail "unknown part: $part" ;;
     esac

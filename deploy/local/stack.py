@@ -10,7 +10,7 @@ from deploy.local import (
     credentials,
     database,
     leftovers,
-    maildev,
+    mail_server,
     programs,
     prometheus,
     sample,
@@ -67,7 +67,7 @@ def describe(state: StateDirectory, ports: Ports) -> Stack:
         infrastructure=(
             database.process(state, ports),
             *broker.processes(state, ports),
-            maildev.process(ports),
+            mail_server.process(ports),
             prometheus.process(state, ports),
         ),
         application=programs.processes(state, ports),

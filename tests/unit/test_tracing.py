@@ -17,7 +17,7 @@ from celery.app.trace import build_tracer
 from celery.utils.dispatch import Signal
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import Span, SpanKind, get_current_span
+from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span
 
 from common import tracing
 from common.attempt import Attempt

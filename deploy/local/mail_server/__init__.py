@@ -1,27 +1,19 @@
-"""A mail server that delivers nothing and shows every mail on a page."""
+"""A mail server for a developer: it delivers nothing, and shows every mail on a page."""
 
-from shutil import which
+import sys
 
-from deploy.local import REPOSITORY
 from deploy.local.health import answers
 from deploy.local.ports import Ports
 from deploy.local.process import Process
 
-MAILDEV = REPOSITORY / ".venv/maildev/node_modules/maildev/bin/maildev"
-
 
 def process(ports: Ports) -> Process:
     """Return the mail server; it keeps its mails in memory only."""
-    options = {
-        "--smtp": ports.smtp_port,
-        "--web": ports.mail_ui_port,
-        "--ip": "127.0.0.1",
-        "--web-ip": "127.0.0.1",
-    }
+    options = {"--smtp": ports.smtp_port, "--web": ports.mail_ui_port}
     arguments = (str(part) for option in options.items() for part in option)
     return Process(
-        name="maildev",
-        command=(which("node") or "/usr/bin/node", str(MAILDEV), *arguments),
+        name="mail",
+        command=(sys.executable, "-m", "deploy.local.mail_server", *arguments),
         check=answers(f"{url(ports)}/healthz"),
         ports={"SMTP_PORT": ports.smtp_port, "MAIL_UI_PORT": ports.mail_ui_port},
         url=url(ports),

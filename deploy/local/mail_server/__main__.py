@@ -1,0 +1,38 @@
+"""PROCESS: takes mails over SMTP and shows them, `python -m deploy.local.mail_server --help`.
+
+Both sides listen on 127.0.0.1 only, and ask for no password.
+"""
+
+import logging
+import socket
+
+import click
+from werkzeug.serving import make_server
+
+from deploy.local.mail_server.mailbox import Mailbox
+from deploy.local.mail_server.page import create_app
+from deploy.local.mail_server.smtp import listen
+
+HOST = "127.0.0.1"
+
+
+@click.command()
+@click.option("--smtp", required=True, type=int, help="Port that takes mails.")
+@click.option("--web", required=True, type=int, help="Port of the page.")
+def main(smtp: int, web: int) -> None:
+    """Take every mail, deliver none, and show the newest ones on a page."""
+    logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
+    mailbox = Mailbox()
+    try:
+        listen(mailbox, HOST, smtp)
+        # Not by werkzeug, which ends the process with a text of its own.
+        listener = socket.create_server((HOST, web))
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on {HOST}: {error}") from error
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    app = create_app(mailbox)
+    make_server(HOST, web, app, threaded=True, fd=listener.fileno()).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

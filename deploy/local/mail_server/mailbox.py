@@ -1,0 +1,75 @@
+"""The newest mails, as they came."""
+
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from functools import cached_property
+from threading import Lock
+
+#: Mails that are kept: those of some minutes under load, and a few megabytes.
+KEPT = 1_000
+
+
+@dataclass(frozen=True)
+class Mail:
+    """One mail; it is parsed when somebody reads it."""
+
+    number: int
+    received_at: datetime
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes
+
+    @cached_property
+    def _message(self) -> EmailMessage:
+        message = message_from_bytes(self.content, policy=policy.default)
+        assert isinstance(message, EmailMessage)
+        return message
+
+    @property
+    def subject(self) -> str:
+        """Its subject, empty if it has none."""
+        return str(self._message["subject"] or "")
+
+    @property
+    def text(self) -> str:
+        """Its plain text, empty if it has none."""
+        return self._body("plain")
+
+    @property
+    def html(self) -> str:
+        """Its HTML, empty if it has none."""
+        return self._body("html")
+
+    def _body(self, kind: str) -> str:
+        part = self._message.get_body((kind,))
+        return str(part.get_content()) if part else ""
+
+
+class Mailbox:
+    """The last `KEPT` mails; any thread may use it."""
+
+    def __init__(self) -> None:
+        self._mails: deque[Mail] = deque(maxlen=KEPT)
+        self._lock = Lock()
+        #: How many have come.
+        self.count = 0
+
+    def add(self, sender: str, recipients: tuple[str, ...], content: bytes) -> None:
+        """Keep a mail, in place of the oldest one if there are too many."""
+        with self._lock:
+            self.count += 1
+            mail = Mail(self.count, datetime.now(UTC), sender, recipients, content)
+            self._mails.append(mail)
+
+    def newest(self, limit: int) -> list[Mail]:
+        """Return so many mails, the newest first."""
+        with self._lock:
+            return list(self._mails)[: -limit - 1 : -1]
+
+    def get(self, number: int) -> Mail | None:
+        """Return a mail, or None if it is gone or has not come."""
+        with self._lock:
+            return next((mail for mail in self._mails if mail.number == number), None)
