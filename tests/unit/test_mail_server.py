@@ -81,6 +81,29 @@ def test_commands_may_be_sent_together(server: tuple[int, str]) -> None:
     assert "together" in httpx.get(url).text
 
 
+def test_content_is_kept_as_it_was_sent(server: tuple[int, str]) -> None:
+    port, url = server
+    lines = ["", ".", "..", ".dot", "end"]
+
+    with smtplib.SMTP("127.0.0.1", port, timeout=30) as smtp:
+        smtp.sendmail("shop@x.test", ["ada@x.test", "bob@x.test"], "\r\n".join(lines))
+        smtp.sendmail("shop@x.test", ["ada@x.test"], "")
+
+    assert httpx.get(f"{url}/mails/1/source").text.split("\r\n") == [*lines, ""]
+    assert "ada@x.test, bob@x.test" in httpx.get(f"{url}/mails/1").text
+    assert httpx.get(f"{url}/mails/2").status_code == httpx.codes.OK
+
+
+def test_wrong_commands_are_refused(server: tuple[int, str]) -> None:
+    with smtplib.SMTP("127.0.0.1", server[0], timeout=30) as smtp:
+        assert smtp.docmd("RCPT", "TO:<ada@x.test>")[0] == 503
+        smtp.mail("shop@x.test")
+        assert smtp.docmd("DATA")[0] == 503
+        assert smtp.docmd("WHAT")[0] == 500
+        assert smtp.rset()[0] == smtp.noop()[0] == 250
+        assert smtp.docmd("X" * 1_000_000)[0] == 552
+
+
 def test_html_of_a_mail_runs_nothing() -> None:
     mailbox = Mailbox()
     mailbox.add("shop@x.test", ("ada@x.test",), letter().as_bytes())

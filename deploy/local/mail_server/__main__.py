@@ -11,7 +11,7 @@ from werkzeug.serving import make_server
 
 from deploy.local.mail_server.mailbox import Mailbox
 from deploy.local.mail_server.page import create_app
-from deploy.local.mail_server.smtp import listen
+from deploy.local.mail_server.smtp import Server
 
 HOST = "127.0.0.1"
 
@@ -24,7 +24,7 @@ def main(smtp: int, web: int) -> None:
     logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
     mailbox = Mailbox()
     try:
-        listen(mailbox, HOST, smtp)
+        Server(mailbox, HOST, smtp)
         # Not by werkzeug, which ends the process with a text of its own.
         listener = socket.create_server((HOST, web))
     except OSError as error:
