@@ -75,7 +75,7 @@ class CatchUpBroker:
         answer within 250 ms: without a consumer, a count of 0 proves nothing.
         """
         declared = self._reader().queue_declare(self._service.queue, passive=True)
-        return declared.consumer_count > 0 and declared.message_count == 0
+        return bool(declared.consumer_count > 0 and declared.message_count == 0)
 
     def marker(self) -> Message | None:
         """Return the marker, unacknowledged, if the queue has dropped something."""

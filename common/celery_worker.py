@@ -35,6 +35,7 @@ from common.settings import ServiceSettings
 from common.task_events import TaskEventsStep
 from common.watchdog import Watchdog
 
+
 class EventTask(Task):
     """Handles the events of one type; tries again on every error but a permanent one."""
 

@@ -7,7 +7,7 @@ alone. So at that moment no insert is under way, and each later one finds the lo
 
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,24 +65,34 @@ class Doorbell:
                 # The pool takes a connection for dead that is told something while nobody uses it.
                 connection.exec_driver_sql(self._unlisten)
 
-    def sleep(self, connection: Connection, seconds: float, *values: object) -> bool:
+    def sleep(
+        self,
+        connection: Connection,
+        seconds: float,
+        *values: object,
+        first: tuple[str, Sequence[object]] = ("", ()),
+        naps: bool = True,
+    ) -> bool:
         """Return when a row is inserted or due, and after so many seconds at the latest.
 
-        The connection must hear the bell. Returns whether it has slept: its next statement is
-        `rise`, then.
+        The connection must hear the bell. `first` are statements that go before, in one round trip,
+        and the values of their parameters. Returns whether it has slept: its next statement is
+        `rise`, then. If not, `first` has done nothing. When a row is due already it takes a nap,
+        unless the caller has not looked for it before.
         """
         driver: Any = connection.connection.driver_connection
         driver.notifies.clear()
         try:
             look = self._look if isinstance(self._look, str) else self._look.prepared(connection)
-            due = connection.exec_driver_sql(self._lock + look, values).scalar()
+            text, parameters = first[0] + self._lock + look, (*first[1], *values)
+            due = connection.exec_driver_sql(text, parameters).scalar()
         except OperationalError as error:
             if not isinstance(error.orig, LockNotAvailable):
                 raise
             return False
         if due is None or due > 0:
             _await_notification(driver, min(seconds, due or seconds))
-        else:
+        elif naps:
             time.sleep(min(_NAP, seconds))
         return True
 

@@ -111,7 +111,7 @@ def append(session: Session, event: Event) -> None:
         "event": codec.encode(event).decode(),
     }
     if (gathered := session.info.get(_GATHERED)) is None:
-        _APPEND.run(session, packed([row]))
+        _APPEND.run_with_next(session, packed([row]))
     else:
         gathered.append(row)
 
@@ -125,4 +125,4 @@ def one_statement(session: Session) -> Iterator[None]:
     finally:
         del session.info[_GATHERED]
     if rows:
-        _APPEND.run(session, packed(rows))
+        _APPEND.run_with_next(session, packed(rows))

@@ -24,7 +24,8 @@ from common.outbox import relay_state
 from common.outcomes import Outcomes
 from common.publisher import ConfirmingPublisher, Publisher
 from common.settings import ServiceSettings, broker_url
-from common.unsent import Claim, Start, Unsent
+from common.unsent import Claim, Unsent
+from common.unsent_start import Start
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,10 @@ class Relay:
             # While the broker works on a full batch, the next one is claimed and sent.
             is_ahead = bool(claim.rows) and claim.read == BATCH
             confirmed = self._settle(unsent, keep=int(is_ahead))
-            if claim.rows and confirmed and not is_ahead:
+            if claim.read == confirmed == 1 and not self._lanes:
+                # On a quiet system the mark and the look for the next event are one round trip.
+                unsent.sleep(max(0.0, until - time.monotonic()), naps=False)
+            elif claim.rows and confirmed and not is_ahead:
                 self._gather(confirmed, now, until)
             elif not (is_ahead or confirmed or claim.held or self._outcomes.wait):
                 self._rest(unsent, until)

@@ -1,8 +1,8 @@
 """Which spans are sent: those of sampled traces, every failure, and a few ticks.
 
 The API samples so many requests of each route in a second, and passes its decision on as the flag
-of the `traceparent`. Spans of other traces are made, as one that fails is sent all the same; but
-not those of tasks, which are most of all spans: `common.attempt` makes one of an attempt that fails.
+of the `traceparent`. Spans of other traces are made, as one that fails is sent all the same. Those
+of tasks, which are most of all, are not: `common.attempt` makes one of an attempt that fails.
 """
 
 import time

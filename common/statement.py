@@ -10,6 +10,8 @@ import msgspec
 from sqlalchemy import Connection, CursorResult
 from sqlalchemy.orm import Session
 
+from common.database_connection import Cursor
+
 
 class Statement:
     """A prepared statement; a connection learns it when it first runs it."""
@@ -24,6 +26,23 @@ class Statement:
         """Run it in the session's transaction, after what that has not written yet."""
         session.flush()
         return self.run_on(session.connection(), *parameters)
+
+    def run_with_next(self, session: Session, *parameters: object) -> None:
+        """Run it with the transaction's next statement, or with its commit; it has no result.
+
+        For what is written last: it saves a round trip. Whatever it raises, that one raises.
+        """
+        session.flush()
+        connection = session.connection()
+        text = self.prepared(connection)
+        cursor = connection.connection.cursor()
+        try:
+            if isinstance(cursor, Cursor):
+                cursor.execute_with_next(text, parameters)
+            else:
+                self.run_on(connection, *parameters)
+        finally:
+            cursor.close()
 
     def run_on(self, connection: Connection, *parameters: object) -> CursorResult[Any]:
         """Run it on a connection, in its transaction if it has one."""

@@ -18,6 +18,7 @@ from common.event_message import LARGEST_EVENT
 from common.lanes import Lanes
 from common.outbox import outbox
 from common.statement import Statement
+from common.unsent_start import Start
 
 Rows = Sequence[Row[tuple[Any, ...]]]
 
@@ -32,16 +33,6 @@ DUE = Statement(
     """,
     "bigint",
 )
-
-#: Ids before the first event of a claim, from which on the next one looks. What was sent stays in
-#: the index until a vacuum, and each look passes over it: after a backlog, or among millions of
-#: rows, that takes more than all the rest. An event that is older than that, as its transaction
-#: lasted long, is found by the next look from the first row.
-_BACK = 2_000
-
-#: Seconds between two looks from the first row, at least; and the share of the time that they take.
-_LOOK_INTERVAL = 1.0
-_LOOK_SHARE = 0.02
 
 #: Characters of a reason that are kept.
 _REASON_LIMIT = 500
@@ -148,6 +139,10 @@ WHERE id = ANY (%s)
 """
 
 
+#: Each with the values of its parameters.
+Statements = list[tuple[str | Statement, Sequence[object]]]
+
+
 class Claim(NamedTuple):
     """What a look found: the events to send, and how many rows it read for them."""
 
@@ -155,41 +150,6 @@ class Claim(NamedTuple):
     read: int
     #: The types of the events that were put into their lanes.
     held: frozenset[str]
-
-
-class Start:
-    """Where a relay's looks begin: at the first row now and then, else near the last find."""
-
-    def __init__(self) -> None:
-        self._near = 0
-        self._from_first = True
-        self._next = 0.0
-
-    @property
-    def id(self) -> int:
-        """The first id of the next look."""
-        return 0 if self._from_first else self._near
-
-    def is_due(self) -> bool:
-        """Tell whether it is time to look from the first row."""
-        return time.monotonic() >= self._next
-
-    def reset(self) -> None:
-        """Look from the first row next: it is time, or the database may be another one."""
-        self._from_first = True
-
-    def found(self, rows: Rows, began: float) -> None:
-        """Note what a look that began then has found."""
-        if self._from_first:
-            now = time.monotonic()
-            self._next = now + max(_LOOK_INTERVAL, (now - began) / _LOOK_SHARE)
-            self._from_first = False
-        if rows:
-            self._near = max(0, rows[0].id - _BACK)
-
-    def back(self, row_id: int) -> None:
-        """Let the next look find this row."""
-        self._near = min(self._near, row_id)
 
 
 class Unsent:
@@ -200,7 +160,7 @@ class Unsent:
         self._doorbell = Doorbell(outbox.name, look=DUE)
         self._start = start
         #: Statements that go with the next one, and their parameters.
-        self._first: list[tuple[str | Statement, Sequence[object]]] = []
+        self._first: Statements = []
 
     @classmethod
     @contextmanager
@@ -279,12 +239,18 @@ class Unsent:
         delays = lanes.LONGEST_DELAY, lanes.FIRST_DELAY
         self._first.append((_POSTPONE, [lane, text, *delays, [row.id for row in rows]]))
 
-    def sleep(self, seconds: float) -> None:
-        """Return when an event is recorded, and after so many seconds at the latest."""
-        # By itself: what waits for the doorbell's lock may be undone.
-        self.write()
-        if self._doorbell.sleep(self._connection, seconds, self._start.id):
+    def sleep(self, seconds: float, *, naps: bool = True) -> None:
+        """Return when an event is recorded, and after so many seconds at the latest.
+
+        `naps` says that a claim has just found nothing that can be sent.
+        """
+        first, self._first = self._first, []
+        start, words = self._start.id, self._joined(first)
+        if self._doorbell.sleep(self._connection, seconds, start, first=words, naps=naps):
             self._first.append((self._doorbell.rise, []))
+        else:
+            # An insert is under way: what was written is undone.
+            self._first = first
 
     def write(self) -> None:
         """Write now what would go with the next statement."""
@@ -293,10 +259,11 @@ class Unsent:
 
     def _run(self, statement: str | Statement, *parameters: object) -> CursorResult[Any]:
         statements, self._first = [*self._first, (statement, parameters)], []
-        return self._connection.exec_driver_sql(
-            ";".join(self._text(each) for each, _ in statements),
-            tuple(value for _, values in statements for value in values),
-        )
+        return self._connection.exec_driver_sql(*self._joined(statements))
+
+    def _joined(self, statements: Statements) -> tuple[str, tuple[object, ...]]:
+        text = "".join(f"{self._text(each)};" for each, _ in statements)
+        return text, tuple(value for _, values in statements for value in values)
 
     def _text(self, statement: str | Statement) -> str:
         return statement if isinstance(statement, str) else statement.prepared(self._connection)

@@ -116,7 +116,7 @@ class Candidate:
 
 def record(session: Session, created: Iterable[Event]) -> list[UUID]:
     """Remember orders; return those that were not known. Other batches wait until the commit."""
-    _LOCK.run(session, _LOCK_KEY)
+    _LOCK.run_with_next(session, _LOCK_KEY)
     recorded = _RECORD.run(session, packed(_row(event) for event in created))
     return list(recorded.scalars())
 
@@ -149,7 +149,7 @@ def candidates(session: Session, fresh: Sequence[UUID], limits: Limits) -> list[
 
 def suspect(session: Session, order_ids: Sequence[UUID]) -> None:
     """Note that these orders are suspected: they are not judged again."""
-    _SUSPECT.run(session, _array(order_ids))
+    _SUSPECT.run_with_next(session, _array(order_ids))
 
 
 def _array(ids: Iterable[UUID]) -> str:

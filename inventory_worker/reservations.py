@@ -174,7 +174,7 @@ def _settle(session: Session, settled: Mapping[UUID, tuple[Reservation, Reservat
             moved[change.sku][0] += change.on_hand
             moved[change.sku][1] += change.reserved
     levels = ({"sku": sku, "on_hand": h, "reserved": r} for sku, (h, r) in moved.items())
-    _SETTLE.run(session, packed(rows), packed(held), packed(levels))
+    _SETTLE.run_with_next(session, packed(rows), packed(held), packed(levels))
 
 
 def _rows(reservations: Reservations) -> Iterable[dict[str, object]]:

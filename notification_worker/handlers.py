@@ -83,7 +83,7 @@ def _suspicion(event: Event) -> dict[str, Any]:
 
 
 def _record(session: Session, rows: list[dict[str, Any]]) -> None:
-    _RECORD.run(session, packed(rows))
+    _RECORD.run_with_next(session, packed(rows))
 
 
 def _row(event: Event, kind: Kind) -> dict[str, Any]:

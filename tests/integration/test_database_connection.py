@@ -5,9 +5,10 @@ from io import StringIO
 
 import pytest
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from common import db
+from common.database_connection import Cursor
 from tests.support.databases import TestDatabase
 
 
@@ -94,6 +95,64 @@ def test_a_connection_is_of_use_after_its_first_statement_has_failed(engine: Eng
         with connection.begin():
             insert(connection)
         assert notes(connection) == [1]
+
+
+def later(connection: Connection, number: int) -> None:
+    """Insert a note with the next statement."""
+    with connection.connection.cursor() as cursor:
+        assert isinstance(cursor, Cursor)
+        cursor.execute_with_next("INSERT INTO notes VALUES (%s)", (number,))
+
+
+def test_statements_go_with_the_next_one_or_with_the_commit(engine: Engine) -> None:
+    with engine.connect() as connection, engine.connect() as observer:
+        with connection.begin():
+            later(connection, 1)
+            assert notes(connection) == [1]
+            later(connection, 2)
+            later(connection, 3)
+        last = text("SELECT query FROM pg_stat_activity WHERE query LIKE '%VALUES (3)%COMMIT'")
+        sent = observer.scalars(last).all()
+        assert notes(connection) == [1, 2, 3]
+
+    assert sent == ["INSERT INTO notes VALUES (2); INSERT INTO notes VALUES (3); COMMIT"]
+
+
+def test_only_statement_of_a_transaction_is_committed(engine: Engine) -> None:
+    with engine.connect() as connection:
+        with connection.begin():
+            later(connection, 1)
+
+        assert notes(connection) == [1]
+
+
+def test_statement_that_waits_is_rolled_back_with_its_transaction(engine: Engine) -> None:
+    with engine.connect() as connection:
+        with connection.begin() as transaction:
+            later(connection, 1)
+            transaction.rollback()
+
+        with connection.begin():
+            later(connection, 2)
+        assert notes(connection) == [2]
+
+
+def test_statement_that_fails_with_the_commit_commits_nothing(engine: Engine) -> None:
+    with engine.connect() as connection:
+        with pytest.raises(IntegrityError), connection.begin():
+            insert(connection)
+            later(connection, 1)
+
+        assert notes(connection) == []
+
+
+def test_statement_that_commits_by_itself_waits_for_none(engine: Engine) -> None:
+    with engine.connect() as connection:
+        each = connection.execution_options(isolation_level="AUTOCOMMIT")
+        later(each, 1)
+        each.rollback()
+
+        assert notes(each) == [1]
 
 
 def test_savepoints_work(engine: Engine) -> None:

@@ -196,6 +196,8 @@ def test_mails_about_the_same_orders_do_not_deadlock(
     first, *between, last = (order_created({"TEA": 1}) for _ in range(4))
     blocker = sessions()
     notification_worker.handlers.on_events(blocker, [newest(event) for event in between])
+    # What it has written goes with its next statement.
+    blocker.execute(text("SELECT"))
 
     with ThreadPoolExecutor(2) as pool:
         batches = ([first, between[0], last], [last, between[1], first])

@@ -147,7 +147,7 @@ def steady(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
     Now and then a relay and a mailer look from the first entry, which costs a share of the time.
     """
-    monkeypatch.setattr("common.unsent._LOOK_INTERVAL", inf)
+    monkeypatch.setattr("common.unsent_start._LOOK_INTERVAL", inf)
     monkeypatch.setattr("notification_worker.backlog.FULL_LOOK", inf)
     monkeypatch.setattr("notification_worker.outage.LONGEST_PAUSE", 0.3)
     monkeypatch.setattr("order_app.sweep.RETURN", -inf)
@@ -156,7 +156,7 @@ def steady(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lower the limits that bound a look, so that fewer rows show whether it is bounded."""
-    monkeypatch.setattr("common.unsent._BACK", 100)
+    monkeypatch.setattr("common.unsent_start._BACK", 100)
     monkeypatch.setattr("notification_worker.backlog.LOOK_BACK", 100)
     monkeypatch.setattr("common.looks.MOST", 1_000)
     monkeypatch.setattr("notification_worker.metrics.COUNT_LIMIT", 1_000)

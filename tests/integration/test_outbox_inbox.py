@@ -98,8 +98,9 @@ def test_an_event_cannot_be_recorded_twice(order_database: Sessions) -> None:
     with order_database() as session:
         append(session, reserved())
         append(session, event)
+        append(session, event)
         with pytest.raises(IntegrityError):
-            append(session, event)
+            session.commit()
 
     # then
     assert recorded(order_database) == []

@@ -4,13 +4,14 @@ import json
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, update
+from sqlalchemy import func, text, update
 
-import common.unsent as unsent_module
+from common import unsent_start
 from common.db import Sessions, transaction
 from common.event_message import LARGEST_EVENT
 from common.outbox import append, outbox
-from common.unsent import CLAIM, Start, Unsent
+from common.unsent import CLAIM, Unsent
+from common.unsent_start import Start
 from tests.support.outboxes import CREATED, event, record
 
 #: So many that their entries take a hundred pages of the index.
@@ -99,7 +100,7 @@ def test_an_event_of_a_long_transaction_is_claimed_by_the_next_look_from_the_fir
     order_database: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given
-    monkeypatch.setattr(unsent_module, "_BACK", 0)
+    monkeypatch.setattr(unsent_start, "_BACK", 0)
     start = Start()
     with Unsent.of(order_database, start) as unsent:
         assert unsent.hold()
@@ -109,6 +110,8 @@ def test_an_event_of_a_long_transaction_is_claimed_by_the_next_look_from_the_fir
             ids = [event(CREATED) for _ in range(6)]
             append(late, ids[0])
             append(late, ids[1])
+            # They are written with the next statement.
+            late.execute(text("SELECT"))
             late_ids = [ids[0].id, ids[1].id]
             others = record(order_database, *ids[2:])
             assert claimed(unsent) == others

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Engine, text
 
-#: Ages. Deleted rows were older than any retention allows, finished ones are younger, and those that
-#: wait have just been written.
+#: Ages. Deleted rows were older than any retention allows, finished ones are younger, and those
+#: that wait have just been written.
 _GONE, _KEPT, _WAITING = "400 days", "2 hours", "5 seconds"
 
 

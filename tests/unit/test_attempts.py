@@ -1,6 +1,5 @@
 """Celery's signals tell of each event as of the run of a task, in a batch and alone."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import partial
@@ -9,7 +8,6 @@ from uuid import uuid4
 
 import psycopg2
 import pytest
-from celery import signals
 
 from common.attempt import Attempt
 from common.attempts import attempt_all

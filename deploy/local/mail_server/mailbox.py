@@ -24,9 +24,7 @@ class Mail:
 
     @cached_property
     def _message(self) -> EmailMessage:
-        message = message_from_bytes(self.content, policy=policy.default)
-        assert isinstance(message, EmailMessage)
-        return message
+        return message_from_bytes(self.content, policy=policy.default)
 
     @property
     def subject(self) -> str:
