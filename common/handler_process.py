@@ -8,8 +8,8 @@ import pickle
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
@@ -23,6 +23,10 @@ _PIPE_LIMIT = 5
 
 #: Seconds that a child which is told to end has for its last spans.
 _END_LIMIT = 5.0
+
+
+#: Signals that wait until a child that starts can deal with them.
+_SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 
 
 @dataclass(slots=True, eq=False)
@@ -49,12 +53,13 @@ class HandlerProcess:
         self._started = 0.0
         self._is_warned = False
         self._lost: Exception | None = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            for connection in (ours, *(other._connection for other in others)):
-                with suppress(OSError):
-                    connection.close()
-            _run(theirs, app, hostname)
+        with _blocked(*_SIGNALS):
+            self.pid = os.fork()
+            if self.pid == 0:
+                for connection in (ours, *(other._connection for other in others)):
+                    with suppress(OSError):
+                        connection.close()
+                _run(theirs, app, hostname)
         theirs.close()
 
     def fileno(self) -> int:
@@ -138,6 +143,7 @@ class _Child:
         signal.signal(signal.SIGUSR1, self._interrupt)
         # A service manager may send it to every process: the worker decides when this one ends.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def serve(self) -> None:
         with suppress(EOFError, OSError):
@@ -162,6 +168,15 @@ class _Child:
         if self._is_busy:
             self._is_busy = False
             raise SoftTimeLimitExceeded
+
+
+@contextmanager
+def _blocked(*signals: int) -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _pair() -> tuple[Connection, Connection]:

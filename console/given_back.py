@@ -20,19 +20,22 @@ _POLL = 0.01
 def ready(channel: Channel, queue: str) -> int:
     """Return how many messages of a quorum queue are with no consumer.
 
-    Raises `ActionError` if the queue reports none and delivers one, for as long as the limit.
+    Raises `ActionError` if the queue has messages and does not report them within the limit.
     """
+    if count := _count(channel, queue):
+        return count
+    # Unlike a count, a get waits for the leader.
+    message = channel.basic_get(queue)
+    if message is None:
+        return 0
+    count = int(message.delivery_info["message_count"]) + 1
+    channel.basic_reject(message.delivery_tag, requeue=True)
     deadline = time.monotonic() + _TIMEOUT
-    while time.monotonic() < deadline:
-        if count := _count(channel, queue):
-            return count
-        # Unlike a count, a get waits for the leader.
-        message = channel.basic_get(queue)
-        if message is None:
-            return 0
-        channel.basic_reject(message.delivery_tag, requeue=True)
+    while _count(channel, queue) < count:
+        if time.monotonic() > deadline:
+            raise ActionError(f"{queue} does not report how many messages it has; try again")
         time.sleep(_POLL)
-    raise ActionError(f"{queue} does not report how many messages it has; try again")
+    return count
 
 
 def _count(channel: Channel, queue: str) -> int:

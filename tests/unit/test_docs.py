@@ -55,8 +55,6 @@ SETTINGS: tuple[type[BaseSettings], ...] = (
     ConsoleSettings,
 )
 
-Identifier = tuple[str, ...]
-
 
 def documents() -> list[Path]:
     found = (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
@@ -288,42 +286,6 @@ def test_every_decision_has_its_parts_and_is_listed() -> None:
         headings = re.findall(r"^## (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
         assert headings == ["Context", "Decision", "Consequences", "Revisit when"], path.name
         assert f"]({path.name})" in text("docs/adr/README.md"), path.name
-
-
-# --- Words --------------------------------------------------------------------------------------
-
-
-def test_no_name_in_the_source_has_a_word_that_the_glossary_avoids() -> None:
-    # given
-    lines = re.findall(r"^\*Avoid:\*(.*?)\n\n", text("docs/glossary.md") + "\n\n", re.M | re.S)
-    avoided = [_words(word) for line in lines for word in quoted(line)]
-    assert avoided
-    # `receipt` is avoided for one thing only, and is another's name.
-    avoided.remove(("receipt",))
-
-    for path in sources():
-        for name in _names(path):
-            for word in avoided:
-                assert not _contains(_words(name), word), f"{path.relative_to(ROOT)}: {name}"
-
-
-def _names(path: Path) -> set[str]:
-    names = {path.stem}
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        match node:
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name):
-                names.add(name)
-            case ast.Name(id=name, ctx=ast.Store()):
-                names.add(name)
-    return names
-
-
-def _words(name: str) -> Identifier:
-    return tuple(part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name))
-
-
-def _contains(name: Identifier, word: Identifier) -> bool:
-    return any(name[i : i + len(word)] == word for i in range(len(name) - len(word) + 1))
 
 
 # --- Diagrams -----------------------------------------------------------------------------------
