@@ -120,7 +120,7 @@ def test_what_was_declared_before_the_cluster_grew_is_named_and_mended(nodes: Cl
             nodes.run(f"rabbitmq-streams delete_replica {where} {STREAM} {node}")
             nodes.run(f"rabbitmq-queues delete_member {where} {ORDER.queue} {node}")
         settings = BrokerAdminSettings(**vhost.administrator, retry_tiers=RETRY_TIERS)
-        # and the broker's statistics show both removals of both, which takes a stream's up to minutes
+        # and the broker's statistics show both removals of both: a stream's may be minutes old
         commands = eventually(lambda: _assert_commands(settings, STREAM, ORDER.queue), within=300)
 
         # When the commands of the findings are run
