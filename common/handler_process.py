@@ -51,7 +51,6 @@ class HandlerProcess:
         self._connection = ours
         self.job: Job | None = None
         self._started = 0.0
-        self._is_warned = False
         self._lost: Exception | None = None
         with _blocked(*_SIGNALS):
             self.pid = os.fork()
@@ -70,7 +69,6 @@ class HandlerProcess:
         """Begin a job; the process must be idle."""
         self.job = job
         self._started = time.monotonic()
-        self._is_warned = False
         try:
             self._connection.send_bytes(pickle.dumps((job.target, job.args), protocol=-1))
         except OSError:
@@ -102,8 +100,9 @@ class HandlerProcess:
         if self.job.hard_limit and seconds > self.job.hard_limit:
             self._lost = TimeLimitExceeded(self.job.hard_limit)
             self.kill()
-        elif self.job.soft_limit and seconds > self.job.soft_limit and not self._is_warned:
-            self._is_warned = True
+        elif self.job.soft_limit and seconds > self.job.soft_limit:
+            # At each check: a process that has just started takes no notice. In a job only the
+            # first one counts.
             os.kill(self.pid, signal.SIGUSR1)
 
     def kill(self) -> None:

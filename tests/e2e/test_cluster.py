@@ -56,8 +56,7 @@ def test_a_node_dies_and_every_order_is_decided_once(nodes: Cluster, tmp_path: P
         stack.stock(TEA=10_000)
         stack.start()
         # And a replica of every queue on each node: ticks, too, without which nothing leaves
-        for queue in vhost.request("GET", f"/queues/{vhost.name}").json():
-            assert len(queue.get("members", [])) == 3, queue["name"]
+        eventually(lambda: _assert_replicated(vhost))
         address = stack.url.removeprefix("http://")
         customers = Customers(stack, RATE, [address], finished=lambda: len(mailbox.messages) // 2)
 
@@ -129,6 +128,12 @@ def test_what_was_declared_before_the_cluster_grew_is_named_and_mended(nodes: Cl
 
         # Then
         eventually(lambda: _assert_commands(settings))
+
+
+def _assert_replicated(vhost: Vhost) -> None:
+    # By the broker's statistics, which lack a new queue's for a while.
+    for queue in vhost.request("GET", f"/queues/{vhost.name}").json():
+        assert len(queue.get("members", [])) == 3, queue["name"]
 
 
 def _few(settings: BrokerAdminSettings) -> list[Finding]:
