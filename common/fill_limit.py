@@ -6,7 +6,7 @@ from common.copies import DEPTH_LIMIT
 _START = 4
 
 #: Batches of copies at the ceiling, none dropped, before the ceiling is raised: the queue may have
-#: more room than it had. A drop costs another reading, so that each one doubles this number.
+#: more room than it had. A drop costs another reading, so each drop doubles this number.
 _PATIENCE = 10
 
 

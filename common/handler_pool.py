@@ -1,7 +1,7 @@
-"""The pool of a worker: a few child processes, of which each handles one batch at a time.
+"""A worker's pool: a few child processes that handle one batch at a time each.
 
-Celery's own sends two answers for each call, and goes through its event loop for each part of a
-message: that was a third of the processor time of a worker's main process.
+Celery's prefork pool sends two answers for each call, and takes a turn of the event loop for each
+part of a message. By sampling, that was a third of the processor time of a worker's main process.
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import Any
 
 from celery.concurrency.base import BasePool
 
-from common.handler_process import HandlerProcess, Job
+from common.handler_process import END_LIMIT, HandlerProcess, Job
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class HandlerPool(BasePool):
                 self._hub.add_reader(process.fileno(), self._answered, process)
 
     def _reap(self) -> None:
-        deadline = time.monotonic() + 5.0
+        deadline = time.monotonic() + END_LIMIT
         for process in self._processes:
             process.kill_after(max(0.0, deadline - time.monotonic()))
             process.lost()

@@ -21,9 +21,8 @@ from celery.concurrency.prefork import process_destructor, process_initializer
 #: that does not has been stopped, and is given up.
 _PIPE_LIMIT = 5
 
-#: Seconds that a child which is told to end has for its last spans.
-_END_LIMIT = 5.0
-
+#: Seconds in which a child that is told to end exports its last spans.
+END_LIMIT = 5.0
 
 #: Signals that wait until a child that starts can deal with them.
 _SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
@@ -113,7 +112,7 @@ class HandlerProcess:
     def lost(self) -> Exception:
         """Close a process that has ended, or does so; returns why."""
         self._connection.close()
-        self.kill_after(_END_LIMIT)
+        self.kill_after(END_LIMIT)
         _, status = os.waitpid(self.pid, 0)
         code = os.waitstatus_to_exitcode(status)
         how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"status {code}"

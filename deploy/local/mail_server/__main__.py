@@ -25,7 +25,7 @@ def main(smtp: int, web: int) -> None:
     mailbox = Mailbox()
     try:
         Server(mailbox, HOST, smtp)
-        # Not by werkzeug, which ends the process with a text of its own.
+        # If the port is taken, werkzeug would exit with its own message.
         listener = socket.create_server((HOST, web))
     except OSError as error:
         raise click.ClickException(f"cannot listen on {HOST}: {error}") from error

@@ -14,7 +14,7 @@ KEPT = 1_000
 
 @dataclass(frozen=True)
 class Mail:
-    """One mail; it is parsed when somebody reads it."""
+    """One mail, parsed when its parts are read."""
 
     number: int
     received_at: datetime

@@ -1,7 +1,7 @@
 """The SMTP side: every mail is taken.
 
-As much of RFC 5321 as a client needs, in a fifth of the processor time of a library that parses
-addresses: a mail costs less here than in the process that sends it.
+It supports as much of RFC 5321 as a client needs. A library that parses addresses takes several
+times the processor time for each mail.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ _END_OF_COMMAND, _END_OF_MAIL = b"\r\n", b"\r\n.\r\n"
 _ADDRESS = re.compile(rb"<([^>]*)>")
 
 
-class Recipient(Protocol):
-    """What keeps the mails."""
+class Store(Protocol):
+    """A place that mails are kept in."""
 
     def add(self, sender: str, recipients: tuple[str, ...], content: bytes) -> None:
         """Take a mail; called on the thread of the server."""
@@ -27,7 +27,7 @@ class Recipient(Protocol):
 class Conversation(asyncio.Protocol):
     """One connection; commands may be sent together."""
 
-    def __init__(self, mailbox: Recipient) -> None:
+    def __init__(self, mailbox: Store) -> None:
         self._mailbox = mailbox
         self._received = bytearray()
         self._in_mail = False
@@ -41,7 +41,6 @@ class Conversation(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer what is complete."""
-        # The line break before the end of a mail may be the one that begins it.
         self._received += data
         while (part := self._next()) is not None:
             if self._in_mail:
@@ -107,9 +106,9 @@ class Conversation(asyncio.Protocol):
 
 
 class Server:
-    """Takes mails on a thread of its own."""
+    """Accepts mails on a separate thread."""
 
-    def __init__(self, mailbox: Recipient, host: str, port: int) -> None:
+    def __init__(self, mailbox: Store, host: str, port: int) -> None:
         """Begin to listen. Raises `OSError` if the port is taken."""
         self._loop = asyncio.new_event_loop()
         listening = self._loop.create_server(lambda: Conversation(mailbox), host, port)
