@@ -124,6 +124,23 @@ def test_an_event_of_a_long_transaction_is_claimed_by_the_next_look_from_the_fir
         assert start_id > 1
 
 
+def test_marks_are_kept_when_an_insert_is_under_way(order_database: Sessions) -> None:
+    # given an event that was sent, and is marked in the round trip that begins to sleep
+    record(order_database, event(CREATED))
+    with Unsent.of(order_database, Start()) as unsent:
+        assert unsent.hold()
+        unsent.mark_sent(unsent.claim(10).rows)
+
+        # when another transaction holds the doorbell's lock meanwhile
+        with transaction(order_database) as inserting:
+            append(inserting, event(CREATED))
+            inserting.execute(text("SELECT"))
+            unsent.sleep(0.1)
+
+            # then the mark goes with the next statement
+            assert claimed(unsent) == []
+
+
 def claimed(unsent: Unsent) -> list[UUID]:
     return [row.event_id for row in unsent.claim(10).rows]
 
