@@ -8,11 +8,16 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from sqlalchemy.exc import NoResultFound
+
 T = TypeVar("T")
 
 #: Seconds without success, or without progress, after which a wait fails: many times what a busy
 #: machine needs.
 PATIENCE = 120.0
+
+#: What a claim raises while a condition does not hold yet, or what it looks up does not exist yet.
+NOT_YET = (AssertionError, LookupError, StopIteration, NoResultFound)
 
 
 def eventually(
@@ -21,16 +26,16 @@ def eventually(
     within: float = PATIENCE,
     progress: Callable[[], object] | None = None,
 ) -> T:
-    """Call `claim` until it raises no AssertionError; returns what it returns.
+    """Call `claim` until it raises nothing of `NOT_YET`; returns what it returns.
 
-    Its last AssertionError is raised after `within` seconds, or, with `progress`, after `within`
+    Its last error is raised after `within` seconds, or, with `progress`, after `within`
     seconds in which `progress` has returned the same value.
     """
     deadline, reached = time.monotonic() + within, progress and progress()
     while True:
         try:
             return claim()
-        except AssertionError:
+        except NOT_YET:
             if progress and (now := progress()) != reached:
                 deadline, reached = time.monotonic() + within, now
             if time.monotonic() > deadline:
