@@ -55,7 +55,7 @@ def problems(connection: Connection, database: str) -> Iterator[str]:
         return
     yield (
         f"database {database}: its collation is {found.name}, not C;"
-        " docs/operations.md#collation tells how to move it"
+        " docs/operations/databases-and-backups.md#collation tells how to move it"
     )
     if found.created_with != found.runs_with:
         yield (

@@ -18,7 +18,7 @@ Manifest = dict[str, Any]
 
 FILE = REPOSITORY / "deploy/k8s/base/programs.yaml"
 
-#: Where spans go is a cluster's own affair: see OTLP_ENDPOINT in docs/operations.md.
+#: Each cluster chooses where spans go: see OTLP_ENDPOINT in docs/operations/settings.md.
 LEFT_OUT = frozenset({"spans"})
 
 HERE = tuple(program for program in PROGRAMS if program.name not in LEFT_OUT)
@@ -173,7 +173,7 @@ def _container(program: Program) -> Manifest:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        # Measured while idle: 61 to 157 MB, see "Sizes" in docs/operations.md.
+        # Measured while idle: 53 to 156 MB, see docs/operations/sizes-and-ports.md#sizes.
         "resources": {
             "requests": {"cpu": "100m", "memory": "192Mi"},
             "limits": {"memory": "512Mi"},

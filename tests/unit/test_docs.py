@@ -25,6 +25,7 @@ from span_store.settings import SpanStoreSettings
 ROOT = Path(__file__).parents[2]
 SOURCES = (
     "common",
+    "eventbus",
     "celeryconfig",
     "order_app",
     "inventory_worker",
@@ -39,6 +40,9 @@ SOURCES = (
     "deploy",
 )
 SKIPPED = {"node_modules", "__pycache__"}
+
+#: Files besides documents that refer to documents.
+NAMING = (".py", ".yml", ".yaml", ".html", ".sh", ".toml", ".cfg", ".j2")
 
 #: What is read from the environment, by all processes and by operators.
 SETTINGS: tuple[type[BaseSettings], ...] = (
@@ -56,11 +60,15 @@ SETTINGS: tuple[type[BaseSettings], ...] = (
 )
 
 
-def documents() -> list[Path]:
-    found = (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
+def files(*suffixes: str) -> list[Path]:
+    found = (path.relative_to(ROOT) for path in ROOT.rglob("*") if path.suffix in suffixes)
     return sorted(
         p for p in found if not any(part in SKIPPED or part[0] == "." for part in p.parts)
     )
+
+
+def documents() -> list[Path]:
+    return files(".md")
 
 
 def text(document: Path | str) -> str:
@@ -121,6 +129,18 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
         assert path.exists(), target
         if anchor:
             assert anchor in anchors(path.relative_to(ROOT)), target
+
+
+def test_every_document_that_another_file_names_exists() -> None:
+    for file in files(*NAMING):
+        # when
+        named = re.findall(r"\bdocs/([\w/-]+\.md)(?:#([\w-]+))?", text(file))
+
+        # then
+        for name, anchor in named:
+            document = Path("docs") / name
+            assert (ROOT / document).exists(), f"{file}: {document}"
+            assert not anchor or anchor in anchors(document), f"{file}: {document}#{anchor}"
 
 
 @pytest.mark.parametrize("document", documents(), ids=str)
@@ -208,7 +228,7 @@ def test_operations_lists_exactly_the_settings_that_there_are() -> None:
     settings = {name.upper() for reader in SETTINGS for name in reader.model_fields}
 
     # when
-    listed = set(re.findall(r"`([A-Z][A-Z_]+)`", section("docs/operations.md", "## Settings")))
+    listed = set(re.findall(r"`([A-Z][A-Z_]+)`", text("docs/operations/settings.md")))
 
     # then
     levels = {"DEBUG", "INFO", "WARNING", "ERROR", "NAME", "NAME_FILE"}
@@ -222,7 +242,7 @@ def test_operations_tells_the_default_of_each_setting() -> None:
     # given
     fields = {n.upper(): f for reader in SETTINGS for n, f in reader.model_fields.items()}
 
-    for row in rows(section("docs/operations.md", "## Settings")):
+    for row in rows(text("docs/operations/settings.md")):
         for name in quoted(row[0]):
             if name in fields:
                 assert row[1].strip("`") == _default(fields[name]), name
@@ -247,7 +267,7 @@ def test_operations_lists_every_port_with_its_default() -> None:
     # given
     listed = {
         variable: int(port)
-        for ports, variables, *_ in rows(section("docs/operations.md", "## Ports"))
+        for ports, variables, *_ in rows(section("docs/operations/sizes-and-ports.md", "## Ports"))
         for port, variable in zip(ports.split(", "), quoted(variables), strict=False)
     }
 
@@ -259,7 +279,7 @@ def test_operations_lists_every_port_with_its_default() -> None:
 
 def test_operations_lists_every_log_message_and_no_other() -> None:
     # given
-    listed = {m for row in rows(section("docs/operations.md", "## Logs")) for m in quoted(row[0])}
+    listed = {m for row in rows(text("docs/operations/logs.md")) for m in quoted(row[0])}
     assert listed
 
     # then
