@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from common.errors import OrderSystemError
+from eventbus.errors import ExpectedError
 
 #: Their schema.
 BESIDE = "replay"
@@ -45,7 +45,7 @@ WHERE NOT EXISTS (
 """
 
 
-class ReplayRunsError(OrderSystemError):
+class ReplayRunsError(ExpectedError):
     """Another replay runs: there is one at a time."""
 
 

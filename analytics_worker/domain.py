@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from common.events import (
-    Event,
     Line,
     OrderCancelled,
     OrderConfirmed,
@@ -19,6 +18,7 @@ from common.events import (
     OrderShipped,
     PricedLine,
 )
+from eventbus.events.envelope import Event
 
 #: Of an `order.cancelled` that the stock decided.
 OUT_OF_STOCK = "out_of_stock"

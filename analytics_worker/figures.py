@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from analytics_worker.models import MinuteRow, PositionRow, SkippedRow, SkuMinuteRow
-from common.backlog import age
+from eventbus.outbox.lag import age
 
 
 @dataclass(frozen=True, kw_only=True)

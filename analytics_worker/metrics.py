@@ -7,8 +7,8 @@ from sqlalchemy import func, literal, select
 from sqlalchemy.orm import Session
 
 from analytics_worker.models import GapRow, PositionRow, SkippedRow
-from common.backlog import age
-from common.metrics import gauge
+from eventbus.outbox.lag import age
+from eventbus.telemetry.metrics import gauge
 
 #: Rows that a scrape counts. One is an alert; how many they are exactly changes nothing.
 COUNT_LIMIT = 1_000

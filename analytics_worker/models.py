@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from common.db import NAMING
+from eventbus.database.db import NAMING
 
 
 class Base(DeclarativeBase):

@@ -7,8 +7,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from analytics_worker.models import GapRow, PositionRow
-from common.stream import Entry
-from common.untrusted import storable
+from eventbus.messaging.stream import Entry
+from eventbus.messaging.untrusted import storable
 
 
 class Position(NamedTuple):

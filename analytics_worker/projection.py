@@ -17,14 +17,16 @@ from sqlalchemy.orm import Session
 from analytics_worker import domain
 from analytics_worker.domain import Figures, Order, Outcome
 from analytics_worker.models import SkippedRow
-from common import codec, outages
-from common.conversion import newest
-from common.errors import InvalidEvent
-from common.events import Event, OrderCancelled, OrderConfirmed, OrderCreatedV2, OrderShipped
-from common.inbox import first_deliveries
-from common.statement import Statement, packed
-from common.stream import Entry
-from common.untrusted import storable
+from common.events import OrderCancelled, OrderConfirmed, OrderCreatedV2, OrderShipped
+from eventbus.consumer.inbox import first_deliveries
+from eventbus.database import outages
+from eventbus.database.statement import Statement, packed
+from eventbus.errors import InvalidEvent
+from eventbus.events import codec
+from eventbus.events.conversion import newest
+from eventbus.events.envelope import Event
+from eventbus.messaging.stream import Entry
+from eventbus.messaging.untrusted import storable
 
 #: Characters of a message that are kept if it cannot be projected.
 BODY_LIMIT = 100_000

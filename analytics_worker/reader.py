@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 from analytics_worker.metrics import read_projections
 from analytics_worker.reading import Reader
 from analytics_worker.retention import KEPT, ReaderSettings, retention
-from common import db
 from common.kombu_topology import ANALYTICS
-from common.loop import Loop
-from common.retention import read_ages
-from common.ticker import make_ticker
+from eventbus.consumer.retention import read_ages
+from eventbus.database import db
+from eventbus.loop import Loop
+from eventbus.worker.ticker import make_ticker
 
 #: PostgreSQL's parameters for the reader's sessions. One that hangs, or whose machine has gone,
 #: must not keep the lock for ever.

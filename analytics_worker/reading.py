@@ -15,11 +15,13 @@ from sqlalchemy.orm import Session
 from analytics_worker import position
 from analytics_worker.position import Position
 from analytics_worker.projection import Unprojectable, is_passing, project, skip
-from common import tls
-from common.amqps import Connection
-from common.db import Sessions
-from common.settings import ServiceSettings, broker_url
-from common.stream import Entry, Stream, oldest
+from common.kombu_topology import STREAM
+from eventbus import tls
+from eventbus.database.db import Sessions
+from eventbus.messaging.amqps import Connection
+from eventbus.messaging.stream import Entry, Stream, oldest
+from eventbus.settings.broker import broker_url
+from eventbus.settings.service import ServiceSettings
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +159,7 @@ class _Source:
         self._connection = connection
         # Once: `connect()` would sleep for two seconds and try again, beyond the tick's end.
         connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
-        self._stream = Stream(connection, at.offset if at else "first")
+        self._stream = Stream(connection, STREAM, at.offset if at else "first")
         self._opened = time.monotonic()
         #: Whether it is the stream that was read before.
         self.is_known = at is None
@@ -195,7 +197,7 @@ class _Source:
     def _look_again(self) -> None:
         # At the end of a shorter stream, where the broker has begun instead.
         self._opened = time.monotonic()
-        self.is_strange = oldest(self._connection, timeout=1.0) is not None
+        self.is_strange = oldest(self._connection, STREAM, timeout=1.0) is not None
 
 
 def _held(session: Session) -> bool:

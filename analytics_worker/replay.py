@@ -16,11 +16,12 @@ from analytics_worker import position
 from analytics_worker.beside import put_in_place, tables
 from analytics_worker.domain import minute
 from analytics_worker.projection import Unprojectable, is_passing, project, skip
-from common.amqps import Connection
-from common.db import sessions as sessions_of
-from common.db import transaction
-from common.errors import OrderSystemError
-from common.stream import Entry, Start, Stream
+from common.kombu_topology import STREAM
+from eventbus.database.db import sessions as sessions_of
+from eventbus.database.db import transaction
+from eventbus.errors import ExpectedError
+from eventbus.messaging.amqps import Connection
+from eventbus.messaging.stream import Entry, Start, Stream
 
 #: Messages in one transaction.
 BATCH = 1_000
@@ -34,7 +35,7 @@ PATIENCE = 30.0
 SKEW = timedelta(minutes=2)
 
 
-class ReplayError(OrderSystemError):
+class ReplayError(ExpectedError):
     """The projections were not rebuilt, and are as they were."""
 
 
@@ -85,7 +86,7 @@ class Replay:
         with tables(self._live.kw["bind"]):
             at = _moment(start)
             # Earlier than asked for: everything of the first minute must be read.
-            self._stream = Stream(self._connection, at - 2 * SKEW if at else start)
+            self._stream = Stream(self._connection, STREAM, at - 2 * SKEW if at else start)
             self._until = began + self._limit
             self._waiting: list[Entry] = []
             first = self._first()

@@ -1,9 +1,9 @@
 """What the analytics keep for a time, and for how long; the figures are kept for ever."""
 
-from common.db import engine, sessions
-from common.dedup_window import DedupWindow
-from common.retention import INBOX, Retention
-from common.settings import ServiceSettings
+from eventbus.consumer.retention import INBOX, Retention
+from eventbus.database.db import engine, sessions
+from eventbus.settings.dedup_window import DedupWindow
+from eventbus.settings.service import ServiceSettings
 
 KEPT = (INBOX,)
 

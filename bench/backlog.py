@@ -6,10 +6,11 @@ from sqlalchemy import insert
 from uuid_utils.compat import uuid7
 
 from bench.system import SKUS, checkpoint, execute
-from common import codec
-from common.db import transaction
-from common.events import Event, Line, OrderConfirmed, OrderCreated
-from common.outbox import outbox
+from common.events import Line, OrderConfirmed, OrderCreated
+from eventbus.database.db import transaction
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import outbox
 from tests.support.stack import Stack
 
 

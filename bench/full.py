@@ -16,8 +16,6 @@ from sqlalchemy.orm import sessionmaker
 from bench.mail_sink import MailSink
 from bench.measured import Measured, ended, families
 from bench.system import PLENTY, SKUS
-from common import tls
-from common.db import transaction
 from common.kombu_topology import DATABASES
 from deploy.local import broker, certificates, credentials, database, leftovers, programs, sample
 from deploy.local import stack as local
@@ -28,6 +26,8 @@ from deploy.local.state import (
     empty_state,
     only_one,
 )
+from eventbus import tls
+from eventbus.database.db import transaction
 from inventory_worker import stock
 from inventory_worker.movements import Note
 from tests.support.databases import TestDatabase

@@ -6,9 +6,9 @@ from bench.backlog import order_created
 from bench.plain import topology as plain
 from bench.plain.processes import environment, worker
 from bench.system import empty, execute, process, until
-from common import codec
-from common.event_message import task_headers
 from common.kombu_topology import INVENTORY
+from eventbus.events import codec
+from eventbus.messaging.event_message import task_headers
 from tests.support.stack import Stack
 
 #: Those of this measurement, by an index: the inbox may hold millions of others.

@@ -6,8 +6,8 @@ from datetime import datetime
 from bench.backlog import fill_outbox
 from bench.plain import relay as plain
 from bench.system import empty, execute, purge
-from common.relay import Relay
 from deploy.local.problem import Problem
+from eventbus.outbox.relay import Relay
 from tests.support.stack import Stack
 
 #: Seconds between two of beat's ticks.

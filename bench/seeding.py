@@ -13,9 +13,10 @@ from pathlib import Path
 
 from bench.backlog import order_created
 from bench.system import checkpoint, execute
-from common import codec
-from common.events import Event, Quantity, StockReserved
+from common.events import Quantity, StockReserved
 from deploy.local.problem import Problem
+from eventbus.events import codec
+from eventbus.events.envelope import Event
 from tests.support.stack import Stack
 
 #: Rows of one statement; after each there is a line of progress every few seconds.
@@ -153,7 +154,7 @@ def _fill(stack: Stack, service: str, table: str, rows: int, tell: Callable[[str
 
 def _reserved() -> Event:
     cause = order_created(0)
-    lines = tuple(Quantity(sku=line.sku, quantity=1) for line in cause.data.lines)  # type: ignore[union-attr]
+    lines = tuple(Quantity(sku=line.sku, quantity=1) for line in cause.data.lines)  # type: ignore[attr-defined]
     return Event(
         source="inventory",
         subject=cause.subject,

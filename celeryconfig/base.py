@@ -48,7 +48,7 @@ task_ignore_result = True
 
 # --- Doing nothing that nobody reads ------------------------------------------------------------
 
-# Celery's own sender of them: a worker tells onlookers by `common.task_events`.
+# Celery's own sender of them: a worker tells onlookers by `eventbus.worker.task_events`.
 worker_send_task_events = False
 task_send_sent_event = False
 worker_disable_rate_limits = True

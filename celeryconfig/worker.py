@@ -4,7 +4,7 @@ from celeryconfig.base import *
 
 # Child processes: one that dies takes one message with it, not the connection with all that are
 # prefetched.
-worker_pool = "common.handler_pool:HandlerPool"
+worker_pool = "eventbus.worker.handler_pool:HandlerPool"
 worker_concurrency = 2
 # Messages per child that are on their way: two full micro-batches, so that the next is there when
 # a child is done. A crash of the whole worker counts as a delivery for all of them; a crash of a

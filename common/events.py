@@ -7,15 +7,14 @@ What is said here of types and fields is in the documents, too; after a change: 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Annotated, ClassVar
-from uuid import UUID
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, get_args
 
 from msgspec import Meta
-from uuid_utils.compat import uuid7
 
-from common.errors import InvalidEvent
+from eventbus.errors import InvalidEvent
+from eventbus.events.catalogue import Catalogue, Version, use
+from eventbus.events.envelope import EventData
 
 # A limit is said twice: here for what is decoded, in `__post_init__` for what we make ourselves.
 Email = Annotated[str, Meta(description="Where news of the order goes.")]
@@ -236,46 +235,54 @@ Data = (
     | FraudSuspected
 )
 
-#: Event type, which is also the routing key and the Celery task's name, to its contract.
-EVENTS: Mapping[str, type[Data]] = {
-    contract.TYPE: contract
-    for contract in (
-        OrderCreated,
-        OrderCreatedV2,
-        OrderConfirmed,
-        OrderShipped,
-        OrderCancelled,
-        StockReserved,
-        StockRejected,
-        StockReleased,
-        FraudSuspected,
+
+def _order_created_v2(old: OrderCreated) -> OrderCreatedV2:
+    return OrderCreatedV2(
+        customer=Customer(email=old.customer_email),
+        total=Money(amount=old.total, currency=old.currency),
+        lines=tuple(
+            PricedLine(
+                sku=line.sku,
+                quantity=line.quantity,
+                unit_price=Money(amount=line.unit_price, currency=old.currency),
+            )
+            for line in old.lines
+        ),
+        client_ip=old.client_ip,
     )
-}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """A CloudEvents 1.0 envelope with its data.
+def _order_created(new: OrderCreatedV2) -> OrderCreated:
+    return OrderCreated(
+        customer_email=new.customer.email,
+        currency=new.total.currency,
+        total=new.total.amount,
+        lines=tuple(
+            Line(sku=line.sku, quantity=line.quantity, unit_price=line.unit_price.amount)
+            for line in new.lines
+        ),
+        client_ip=new.client_ip,
+    )
 
-    `subject` is the order's id. `sequence` counts the events of one order from one source, from 1.
-    `causationid` is the id of the event that this one answers. One that is `replayed` comes from
-    history: nobody outside is told of it, and what answers it is replayed, too.
-    """
 
-    id: UUID = field(default_factory=uuid7)
-    source: str
-    subject: UUID
-    sequence: int
-    time: datetime = field(default_factory=lambda: datetime.now(UTC))
-    traceparent: str | None = None
-    causationid: UUID | None = None
-    replayed: bool = False
-    data: Data
+CATALOGUE = use(
+    Catalogue(
+        namespace="order-system",
+        subject="order",
+        contracts=get_args(Data),
+        versions=(
+            Version(
+                old=OrderCreated,
+                new=OrderCreatedV2,
+                upcast=_order_created_v2,
+                downcast=_order_created,
+            ),
+        ),
+    )
+)
 
-    @property
-    def type(self) -> str:
-        """The event's type, such as `order.created`."""
-        return self.data.TYPE
+#: Each event type's contract; the type is also the routing key and the Celery task's name.
+EVENTS: Mapping[str, type[EventData]] = CATALOGUE.by_type
 
 
 def _check(holds: bool, problem: str) -> None:

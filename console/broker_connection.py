@@ -7,10 +7,10 @@ from typing import Any
 from amqp.exceptions import AMQPError
 from kombu.exceptions import OperationalError
 
-from common import tls
-from common.amqps import Connection
 from console.errors import ActionError, first_line
 from console.settings import BrokerAdminSettings
+from eventbus import tls
+from eventbus.messaging.amqps import Connection
 
 #: Seconds to wait for a connection, and for an answer.
 _CONNECT_TIMEOUT = 5

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from amqp import Message
 
-from common import copies
-from common.copies import DEPTH_LIMIT, CopyRefused
 from console.errors import ActionError
+from eventbus.catch_up import copies
+from eventbus.catch_up.copies import DEPTH_LIMIT, CopyRefused
 
 #: Seconds for which the queue may stay full without getting shorter.
 PATIENCE = 60.0

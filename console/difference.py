@@ -7,15 +7,11 @@ from typing import Any
 
 from kombu.entity import Exchange, Queue
 
-from common.kombu_topology import (
-    CONSUMERS,
-    ONLOOKER_QUEUE,
-    TASK_EVENTS,
-    Binding,
-    Service,
-    Topology,
-)
+from common.kombu_topology import CONSUMERS
 from console.broker_state import BrokerState, Object
+from eventbus.topology.objects import Binding, Topology
+from eventbus.topology.service import Service
+from eventbus.topology.users import MONITOR_QUEUE, TASK_EVENTS
 
 #: The problem of what is not there at all.
 MISSING = "missing"
@@ -187,7 +183,7 @@ def _bindings(
         and (b["source"] in exchanges or b["destination"] in queues)
         and b["destination"] not in _SPARE
         # Onlookers come and go, with their bindings.
-        and not (b["source"] == TASK_EVENTS.name and re.fullmatch(ONLOOKER_QUEUE, b["destination"]))
+        and not (b["source"] == TASK_EVENTS.name and re.fullmatch(MONITOR_QUEUE, b["destination"]))
     ]
     actual = {plain for b in managed if (plain := _plain(b))}
     # Missing ones first: a binding that was replaced leaves no gap in which events get lost.

@@ -1,9 +1,9 @@
 """Why an operator's action failed, in one line."""
 
-from common.errors import OrderSystemError
+from eventbus.errors import ExpectedError
 
 
-class ActionError(OrderSystemError):
+class ActionError(ExpectedError):
     """The action failed; the message says in one line what to look at."""
 
 

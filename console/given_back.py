@@ -9,8 +9,8 @@ import time
 
 from amqp import Channel
 
-from common.amqps import Connection
 from console.errors import ActionError
+from eventbus.messaging.amqps import Connection
 
 #: Seconds to wait. Another consumer may take a message that is back before it is counted.
 _TIMEOUT = 10.0

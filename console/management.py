@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import httpx
 
-from common import tls
 from console.errors import ActionError
 from console.settings import BrokerAdminSettings
+from eventbus import tls
 
 #: Seconds for each request; declaring a quorum queue is the slowest.
 _TIMEOUT = 15.0

@@ -7,7 +7,6 @@ from typing import Any
 import click
 from sqlalchemy.exc import DBAPIError
 
-from common.errors import OrderSystemError
 from console.commands.analytics import analytics
 from console.commands.contracts import contracts
 from console.commands.database import database
@@ -21,6 +20,7 @@ from console.commands.tls import tls
 from console.commands.topology import topology
 from console.commands.trace import trace
 from console.errors import first_line
+from eventbus.errors import ExpectedError
 
 
 class WrongArguments(click.UsageError):
@@ -40,7 +40,7 @@ def _told_in_one_line() -> Iterator[None]:
         # click puts a choice on lines of their own.
         reason = " ".join(error.format_message().split()).rstrip(".")
         raise WrongArguments(reason + hint) from None
-    except OrderSystemError as error:
+    except ExpectedError as error:
         raise click.ClickException(str(error)) from None
     except DBAPIError as error:
         raise click.ClickException(f"PostgreSQL: {first_line(error.orig or error)}") from None

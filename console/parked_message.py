@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import msgspec
 from amqp import Message
 
-from common import untrusted
-from common.cause import TEXT_LIMIT
-from common.failure import Failure
-from common.kombu_topology import DELIVERY_LIMIT, Service
-from common.readable_properties import PROBLEM
+from eventbus.consumer.cause import TEXT_LIMIT
+from eventbus.consumer.failure import Failure
+from eventbus.messaging import untrusted
+from eventbus.messaging.readable_properties import PROBLEM
+from eventbus.topology.limits import DELIVERY_LIMIT
+from eventbus.topology.service import Service
 
 #: Why the broker itself parked a message, by its name for that reason.
 _BROKER_REASONS = {
@@ -24,7 +25,7 @@ _BROKER_REASONS = {
     "expired": "expired in its queue",
 }
 
-#: As `common.codec` reads it.
+#: As `eventbus.events.codec` reads it.
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 

@@ -13,13 +13,13 @@ from functools import cached_property
 from amqp import Channel, Message
 from amqp.exceptions import MessageNacked
 
-from common.amqps import Connection
-from common.kombu_topology import Service
-from common.republish import copy_of, own_headers
 from console.broker_connection import ANSWER_TIMEOUT, connected
 from console.errors import ActionError
 from console.given_back import give_back, ready
 from console.settings import BrokerAdminSettings
+from eventbus.messaging.amqps import Connection
+from eventbus.messaging.message_copy import copy_of, own_headers
+from eventbus.topology.service import Service
 
 #: Messages that one consumer holds. A connection has 2,047 channels, of one consumer each.
 HOLD_LIMIT = 2_000

@@ -13,18 +13,18 @@ from datetime import datetime
 from amqp import Channel, Message
 from amqp.exceptions import MessageNacked
 
-from common.amqps import Connection
-from common.republish import copy_of
-from common.stream import published_at
-from common.suspects import SUSPECT_FROM
-from common.untrusted import text
 from console.given_back import give_back, ready
+from eventbus.consumer.suspects import SUSPECT_FROM
+from eventbus.messaging.amqps import Connection
+from eventbus.messaging.message_copy import copy_of
+from eventbus.messaging.stream import published_at
+from eventbus.messaging.untrusted import text
 
 #: Messages that are taken at once: all of them are returned together, and so in their order.
 LIMIT = 10_000
 
 #: Deliveries before this one from which on a message goes back as a copy, to the end of its queue.
-#: A worker handles a message that was delivered so often alone, see `common.suspects`.
+#: A worker handles a message that was delivered so often alone, see `eventbus.consumer.suspects`.
 LOOKS = SUSPECT_FROM + 1
 
 #: The broker's own counts.

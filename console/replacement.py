@@ -14,15 +14,18 @@ from contextlib import suppress
 from amqp import Channel, Message
 from kombu.entity import Queue
 
-from common.amqps import Connection
-from common.copies import Copies, CopyRefused
-from common.kombu_topology import DEAD_LETTERS, UNLIMITED, Binding, Service
+from common.kombu_topology import DEAD_LETTERS
 from console.broker_connection import connected
 from console.broker_state import figure
 from console.errors import ActionError
 from console.management import Management
 from console.queue_look import renewed
 from console.settings import BrokerAdminSettings
+from eventbus.catch_up.copies import Copies, CopyRefused
+from eventbus.messaging.amqps import Connection
+from eventbus.topology.limits import UNLIMITED
+from eventbus.topology.objects import Binding
+from eventbus.topology.service import Service
 
 #: Messages that are moved together.
 BATCH = 500

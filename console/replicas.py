@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from kombu.entity import Queue
 
-from common.kombu_topology import Topology
 from console.broker_state import BrokerState, Object
 from console.difference import Difference
+from eventbus.topology.objects import Topology
 
 #: Replicas of a queue or stream on a cluster of as many nodes or more: one may go.
 WANTED = 3

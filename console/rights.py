@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from common.kombu_topology import EVENTS, Topology, User
+from common.kombu_topology import EVENTS
 from console.broker_state import BrokerState, Object
 from console.difference import MISSING, Difference, Request, changes
+from eventbus.topology.objects import Topology
+from eventbus.topology.users import User
 
 #: RabbitMQ's own first user, whose password everybody knows.
 _GUEST = "guest"

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 from sqlalchemy.orm import Session
 
-from common import db
-from common.kombu_topology import Service
-from common.settings import DatabaseSettings as ServiceDatabase
 from console.settings import DatabaseServer
+from eventbus.database import db
+from eventbus.settings.database import DatabaseSettings as ServiceDatabase
+from eventbus.topology.service import Service
 
 
 @contextmanager

@@ -19,12 +19,13 @@ from pydantic import (
 from pydantic_settings import NoDecode
 from sqlalchemy import URL
 
-from common import db
-from common.addresses import Hosts
-from common.dedup_window import DedupWindow
-from common.kombu_topology import RETRY_TIERS
-from common.settings import CaFile, RetryTiers, Settings, SettingsError, load
 from console.errors import ActionError
+from eventbus.database import db
+from eventbus.settings.addresses import Hosts
+from eventbus.settings.base import CaFile, Settings, SettingsError, load
+from eventbus.settings.broker import RetryTiers
+from eventbus.settings.dedup_window import DedupWindow
+from eventbus.topology.limits import RETRY_TIERS
 
 #: What `make up` writes.
 _DEFAULT_ENV_FILE = Path(".run/operator.env")

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.errors import OrderSystemError
 from console.errors import ActionError
+from eventbus.errors import ExpectedError
 from inventory_worker.stock import check_on_hand, check_sku
 
 _COLUMNS = ("sku", "on_hand")
@@ -26,7 +26,7 @@ def read(path: Path) -> dict[str, int]:
         lines[sku] = line
         try:
             pieces[check_sku(sku)] = check_on_hand(_number(on_hand))
-        except OrderSystemError as error:
+        except ExpectedError as error:
             raise ActionError(f"{path}:{line}: {error}") from None
     if not pieces:
         raise ActionError(f"{path}: holds no stock")

@@ -5,10 +5,11 @@ from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
-from common import codec
 from common.events import EVENTS
 from common.kombu_topology import EVENTS as EXCHANGE
-from common.kombu_topology import SERVICES, Service
+from common.kombu_topology import SERVICES
+from eventbus.events import schema
+from eventbus.topology.service import Service
 
 Document = dict[str, Any]
 
@@ -66,11 +67,11 @@ def _channel(event_type: str) -> Document:
 
 def _operations() -> Iterator[tuple[str, Document]]:
     for service in SERVICES:
-        for event_type in service.says:
+        for event_type in service.published_types:
             how = {"deliveryMode": 2, "mandatory": True, "timestamp": True, "userId": service.name}
             summary = f"The {service.name} service publishes {event_type}, with confirms."
             yield _operation(service, "send", event_type, summary, how)
-        for event_type in service.hears:
+        for event_type in service.consumed_types:
             summary = f"The {service.name} service takes {event_type} from {service.queue}."
             yield _operation(service, "receive", event_type, summary, {"ack": True})
 
@@ -92,7 +93,7 @@ def _message(event_type: str, sample: Mapping[str, Any]) -> Document:
     contract = EVENTS[event_type]
     of_type = {
         "type": {"const": event_type},
-        "dataschema": {"const": codec.dataschema(event_type)},
+        "dataschema": {"const": schema.dataschema(event_type)},
         "data": {"$ref": _SCHEMA.format(name=contract.__name__)},
     }
     event = {"allOf": [{"$ref": _SCHEMA.format(name="Envelope")}, {"properties": of_type}]}
@@ -156,5 +157,5 @@ def _schemas() -> Document:
             "properties": dict.fromkeys(_EMBED, _NULL),
             "additionalProperties": False,
         },
-        **codec.definitions(_SCHEMA),
+        **schema.definitions(_SCHEMA),
     }

@@ -46,8 +46,8 @@ def _overview() -> Iterator[str]:
     yield "| type | published by | consumed by | says |\n| --- | --- | --- | --- |"
     for event_type, contract in EVENTS.items():
         says = (contract.__doc__ or "").partition("\n")[0]
-        publishers = ", ".join(s.name for s in SERVICES if event_type in s.says)
-        consumers = ", ".join(s.name for s in SERVICES if event_type in s.hears)
+        publishers = ", ".join(s.name for s in SERVICES if event_type in s.published_types)
+        consumers = ", ".join(s.name for s in SERVICES if event_type in s.consumed_types)
         link = f"[`{event_type}`](#{event_type.replace('.', '')})"
         yield f"| {link} | {publishers} | {consumers} | {says} |"
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common import codec
 from contracts.asyncapi import asyncapi
 from contracts.catalogue import catalogue
 from contracts.samples import newest_samples
+from eventbus.events import schema
 
 REPOSITORY = Path(__file__).parents[1]
 SCHEMAS = "contracts/schemas"
@@ -16,7 +16,7 @@ SCHEMAS = "contracts/schemas"
 
 def documents() -> dict[str, str]:
     """Return the text of each document, by its path in the repository."""
-    schemas, samples = codec.schemas(), newest_samples()
+    schemas, samples = schema.schemas(), newest_samples()
     return {
         **{f"{SCHEMAS}/{name}.json": _json(schema) for name, schema in schemas.items()},
         "contracts/asyncapi.json": _json(asyncapi(samples)),

@@ -6,11 +6,12 @@ from functools import cache
 from sqlalchemy.orm import Session
 
 from common import events
-from common.consumer import Handlers, SetHandlers
-from common.events import Event, FraudSuspected, OrderCreatedV2
+from common.events import FraudSuspected, OrderCreatedV2
 from common.kombu_topology import FRAUD
-from common.outbox import append
-from common.settings import load
+from eventbus.consumer.receive import Handlers, SetHandlers
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import append
+from eventbus.settings.base import load
 from fraud_worker import judgements
 from fraud_worker.domain import Limits, Sign, score, signs
 from fraud_worker.judgements import Candidate

@@ -10,8 +10,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from common.events import Event, OrderCreatedV2
-from common.statement import Statement, packed
+from common.events import OrderCreatedV2
+from eventbus.database.statement import Statement, packed
+from eventbus.events.envelope import Event
 from fraud_worker.domain import Facts, Limits, customer_of, network_of
 
 #: Of two batches at once neither would count the other's orders: one at a time. The number means

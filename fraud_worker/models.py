@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, DateTime, Index, Integer, MetaData, Text, false, func, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from common.db import NAMING
+from eventbus.database.db import NAMING
 
 
 class Base(DeclarativeBase):

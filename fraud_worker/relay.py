@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import Metric
 from sqlalchemy.orm import Session
 
-from common.backlog import read_outbox
-from common.catch_up import CatchUp
 from common.kombu_topology import FRAUD
-from common.loop import Loop
-from common.overflow import read_overflow
-from common.relay import Relay
-from common.retention import read_ages
-from common.ticker import make_ticker
+from eventbus.catch_up.catch_up import CatchUp
+from eventbus.catch_up.overflow import read_overflow
+from eventbus.consumer.retention import read_ages
+from eventbus.loop import Loop
+from eventbus.outbox.lag import read_outbox
+from eventbus.outbox.relay import Relay
+from eventbus.worker.ticker import make_ticker
 from fraud_worker.retention import KEPT, retention
 from fraud_worker.settings import RelaySettings
 

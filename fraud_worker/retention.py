@@ -1,7 +1,7 @@
 """What the fraud check keeps for a time, and for how long."""
 
-from common.db import engine, sessions
-from common.retention import INBOX, OUTBOX, Kept, Retention
+from eventbus.consumer.retention import INBOX, OUTBOX, Kept, Retention
+from eventbus.database.db import engine, sessions
 from fraud_worker.models import Judgement
 from fraud_worker.settings import RelaySettings
 

@@ -10,8 +10,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, StringConstraints
 from pydantic_settings import NoDecode
 
-from common.dedup_window import DedupWindow
-from common.settings import ServiceSettings
+from eventbus.settings.dedup_window import DedupWindow
+from eventbus.settings.service import ServiceSettings
 from fraud_worker.domain import Limits
 
 Currency = Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]

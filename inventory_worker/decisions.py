@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from common import events
-from common.events import Event, OrderCancelled, OrderCreatedV2, OrderShipped, Quantity
+from common.events import OrderCancelled, OrderCreatedV2, OrderShipped, Quantity
 from common.kombu_topology import INVENTORY
+from eventbus.events.envelope import Event
 from inventory_worker.domain import (
     Rejected,
     Reservation,

@@ -5,10 +5,11 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from common.consumer import Handlers, SetHandlers
-from common.errors import Transient
-from common.events import Event, OrderCancelled, OrderCreatedV2, OrderShipped
-from common.outbox import append
+from common.events import OrderCancelled, OrderCreatedV2, OrderShipped
+from eventbus.consumer.receive import Handlers, SetHandlers
+from eventbus.errors import Transient
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import append
 from inventory_worker.decisions import Decisions, wanted
 from inventory_worker.domain import Reservation
 from inventory_worker.reservations import add_stock, held_skus, lock, lock_stock, write

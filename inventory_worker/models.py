@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from common.db import NAMING
+from eventbus.database.db import NAMING
 from inventory_worker import ledger
 from inventory_worker.domain import Status as Status
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from common.statement import Statement, packed
+from eventbus.database.statement import Statement, packed
 from inventory_worker.models import Kind
 
 #: Orders of one SKU, the newest, whose movements are looked through: reading them costs the same

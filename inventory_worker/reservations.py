@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from common.statement import Statement, packed
+from eventbus.database.statement import Statement, packed
 from inventory_worker.domain import Reservation, Status, changes
 
 _LOCK_STOCK = Statement(

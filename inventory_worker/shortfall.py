@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from common.statement import Statement
+from eventbus.database.statement import Statement
 from inventory_worker.movements import LOOKBACK, Level
 
 # The newest first: who came first is served first.

@@ -5,7 +5,7 @@ import re
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common.errors import OrderSystemError
+from eventbus.errors import ExpectedError
 from inventory_worker.models import Kind, Stock, StockEntry
 from inventory_worker.movements import Entry, Level, Note, enter, lock_levels
 from inventory_worker.reservations import add_stock
@@ -17,7 +17,7 @@ MAX_ON_HAND = 1_000_000_000_000
 _SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-class InvalidStock(OrderSystemError):
+class InvalidStock(ExpectedError):
     """The stock cannot be so."""
 
 

@@ -1,8 +1,8 @@
 """Process: handles the events that the inventory consumes."""
 
-from common.celery_worker import make_worker
 from common.kombu_topology import INVENTORY
-from common.settings import ServiceSettings
+from eventbus.settings.service import ServiceSettings
+from eventbus.worker.events import make_worker
 from inventory_worker.handlers import HANDLERS, SETS
 
 app = make_worker(INVENTORY, HANDLERS, ServiceSettings, config="celeryconfig.inventory", sets=SETS)

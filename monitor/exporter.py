@@ -1,7 +1,6 @@
 """Process: celery-exporter, which counts what the workers tell of their tasks, for Prometheus.
 
-It runs in an environment of its own, in which only `common.settings` and what it needs can be
-imported.
+It runs in its own environment, in which only `eventbus.settings` can be imported.
 """
 
 import json
@@ -11,8 +10,9 @@ from typing import Any
 
 from celery import Celery
 
-from common import tls
-from common.settings import broker_url, load
+from eventbus import tls
+from eventbus.settings.base import load
+from eventbus.settings.broker import broker_url
 from monitor.settings import ExporterSettings
 from monitor.silence import Silence, declare_no_exchange
 

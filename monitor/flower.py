@@ -12,11 +12,12 @@ from flower.urls import settings as handler_settings
 from tornado.httpclient import AsyncHTTPClient
 from tornado.ioloop import IOLoop
 
-from common.celery_app import ServiceApp
-from common.kombu_topology import CONSUMERS, event_queue
-from common.privacy import described
-from common.settings import load
-from common.telemetry import configure_logging
+from common.kombu_topology import CONSUMERS
+from eventbus.settings.base import load
+from eventbus.telemetry.logs import configure_logging
+from eventbus.telemetry.privacy import described
+from eventbus.topology.objects import event_queue
+from eventbus.worker.app import ServiceApp
 from monitor.settings import FlowerSettings
 from monitor.silence import Silence, declare_no_exchange
 

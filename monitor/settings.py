@@ -2,7 +2,7 @@
 
 from pydantic import Field, HttpUrl, SecretStr
 
-from common.settings import BrokerSettings
+from eventbus.settings.broker import BrokerSettings
 
 
 class FlowerSettings(BrokerSettings):

@@ -14,8 +14,8 @@ from uuid import uuid4
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from common.db import Sessions
-from common.doorbell import Doorbell
+from eventbus.database.db import Sessions
+from eventbus.database.wakeup import Doorbell
 from notification_worker import claims
 from notification_worker.claims import FRESH, LEASE, SHORTLY, Claimed, Look, Mark
 from notification_worker.models import Notification

@@ -12,7 +12,7 @@ from threading import Event
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from common.db import Sessions
+from eventbus.database.db import Sessions
 from notification_worker.backlog import Backlog, Position
 from notification_worker.outage import Outage
 from notification_worker.outcomes import Outcomes

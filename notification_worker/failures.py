@@ -4,7 +4,7 @@
 well as the mail's; `notification_worker.evidence` decides which.
 """
 
-from common.errors import Transient
+from eventbus.errors import Transient
 
 
 class Unreachable(Transient):

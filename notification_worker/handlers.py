@@ -10,16 +10,16 @@ from typing import Any
 import msgspec
 from sqlalchemy.orm import Session
 
-from common.errors import Permanent
 from common.events import (
-    Event,
     FraudSuspected,
     OrderCancelled,
     OrderConfirmed,
     OrderCreatedV2,
     OrderShipped,
 )
-from common.statement import Statement, packed
+from eventbus.database.statement import Statement, packed
+from eventbus.errors import Permanent
+from eventbus.events.envelope import Event
 from notification_worker import address
 from notification_worker.domain import OPERATOR, Kind, Status, kind_of_cancellation
 

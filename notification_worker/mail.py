@@ -16,7 +16,7 @@ from jinja2 import (
     select_autoescape,
 )
 
-from common.errors import Transient
+from eventbus.errors import Transient
 from notification_worker import letter, money
 from notification_worker.letter import Letter
 

@@ -9,13 +9,13 @@ from celery import signals
 from prometheus_client.core import Metric
 from sqlalchemy.orm import Session
 
-from common import db
-from common.catch_up import CatchUp
 from common.kombu_topology import NOTIFICATION
-from common.loop import Loop
-from common.overflow import read_overflow
-from common.retention import read_ages
-from common.ticker import make_ticker
+from eventbus.catch_up.catch_up import CatchUp
+from eventbus.catch_up.overflow import read_overflow
+from eventbus.consumer.retention import read_ages
+from eventbus.database import db
+from eventbus.loop import Loop
+from eventbus.worker.ticker import make_ticker
 from notification_worker import address
 from notification_worker.backlog import Position
 from notification_worker.delivery import Delivery

@@ -7,7 +7,7 @@ from prometheus_client.core import Metric
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from common.metrics import gauge
+from eventbus.telemetry.metrics import gauge
 from notification_worker.backlog import Position
 from notification_worker.claims import FRESH
 from notification_worker.outage import Outage

@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from common.db import NAMING
+from eventbus.database.db import NAMING
 from notification_worker.domain import Status
 
 

@@ -3,7 +3,7 @@
 import logging
 import random
 
-from common.errors import Permanent, Transient
+from eventbus.errors import Permanent, Transient
 from notification_worker.claims import Claimed, Mark
 from notification_worker.domain import MAX_UNSURE, Status, retry_delay, unsure_delay
 from notification_worker.evidence import Evidence

@@ -1,7 +1,7 @@
 """What the notification service keeps for a time, and for how long."""
 
-from common.db import engine, sessions
-from common.retention import INBOX, Kept, Retention
+from eventbus.consumer.retention import INBOX, Kept, Retention
+from eventbus.database.db import engine, sessions
 from notification_worker.domain import Status
 from notification_worker.models import Notification
 from notification_worker.settings import MailerSettings

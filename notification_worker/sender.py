@@ -10,8 +10,9 @@ from threading import Event, Thread
 from opentelemetry.trace import Span, SpanKind
 from sqlalchemy.exc import SQLAlchemyError
 
-from common import tracing
-from common.errors import Permanent, Transient
+from common.events import CATALOGUE
+from eventbus.errors import Permanent, Transient
+from eventbus.telemetry import tracing
 from notification_worker.backlog import Backlog
 from notification_worker.claims import Claimed, Mark
 from notification_worker.domain import OPERATOR
@@ -188,7 +189,7 @@ class Sender:
 def _span(mail: Claimed) -> AbstractContextManager[Span]:
     # Not the recipient, nor what the server says of it.
     about: dict[str, str | int] = {
-        tracing.ORDER_ID: str(mail.order_id),
+        CATALOGUE.id_attribute: str(mail.order_id),
         "mail.kind": mail.kind,
         "attempt": mail.attempts + 1,
     }

@@ -5,8 +5,9 @@ from enum import StrEnum
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from common.dedup_window import DedupWindow
-from common.settings import CaFile, ServiceSettings
+from eventbus.settings.base import CaFile
+from eventbus.settings.dedup_window import DedupWindow
+from eventbus.settings.service import ServiceSettings
 from notification_worker import address
 from notification_worker.submission import Limits
 

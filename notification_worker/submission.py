@@ -8,7 +8,7 @@ import smtplib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from common.errors import Permanent, Transient
+from eventbus.errors import Permanent, Transient
 from notification_worker.dialogue import Dialogue
 from notification_worker.failures import Interrupted, SenderRefused, Unreachable, Unsure
 from notification_worker.letter import Letter

@@ -1,8 +1,8 @@
 """Process: consumes the events that customers hear about."""
 
-from common.celery_worker import make_worker
 from common.kombu_topology import NOTIFICATION
-from common.settings import ServiceSettings
+from eventbus.settings.service import ServiceSettings
+from eventbus.worker.events import make_worker
 from notification_worker.handlers import HANDLERS, SETS
 
 app = make_worker(

@@ -14,7 +14,7 @@ from typing import Any
 from flask import Flask, Response, current_app, g, request
 from sqlalchemy.exc import SQLAlchemyError
 
-from common import outages
+from eventbus.database import outages
 from order_app import keys
 from order_app.keyring import Keyring
 from order_app.keys import ApiKey, Scope

@@ -9,8 +9,9 @@ from flask.globals import app_ctx, request_ctx
 from opentelemetry import context
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
-from common import tracing
-from common.trace_budget import TraceBudget
+from common.events import CATALOGUE
+from eventbus.telemetry import tracing
+from eventbus.telemetry.trace_budget import TraceBudget
 from order_app.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def _finish(span: Span, status: int, changed: UUID | None) -> None:
     span.set_attribute("http.response.status_code", status)
     # Only what changes an order is a part of its story; looking at it is not.
     if changed:
-        span.set_attribute(tracing.ORDER_ID, str(changed))
+        span.set_attribute(CATALOGUE.id_attribute, str(changed))
     if status >= 500:
         tracing.fail(span, f"status {status}")
     span.end()

@@ -6,11 +6,12 @@ from typing import Any
 
 from flask_openapi3.openapi import OpenAPI
 
-from common import db as database
-from common import http_edge, tracing
-from common.certificates import Certificates, sources
-from common.settings import load
-from common.telemetry import configure_logging
+from common.http import edge
+from eventbus.database import db as database
+from eventbus.settings.base import load
+from eventbus.telemetry import tracing
+from eventbus.telemetry.certificate_expiry import Certificates, sources
+from eventbus.telemetry.logs import configure_logging
 from order_app import (
     access,
     access_log,
@@ -73,7 +74,7 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
     problems.install(app)
     secure_headers.install(app)
     access_log.install(app, traces_per_second=settings.traces_per_second)
-    http_edge.install(app, admits=partial(access.admits, app))
+    edge.install(app, admits=partial(access.admits, app))
     app.register_api(orders)
     app.register_api(probes)
     description.install(app, currencies=settings.order_currencies)

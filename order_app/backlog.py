@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from common import looks
-from common.backlog import age
-from common.looks import Looks
+from eventbus.database import looks
+from eventbus.database.looks import Looks
+from eventbus.outbox.lag import age
 from order_app.domain import Status
 from order_app.models import OrderRow
 

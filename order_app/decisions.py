@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from common.statement import Statement
+from eventbus.database.statement import Statement
 from order_app.domain import Line, Order, reason_of, status_of
 
 # Everybody locks in the order of the id: batches that overlap wait, but never for each other.

@@ -1,11 +1,13 @@
 """What the order service does about the events of others."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from sqlalchemy.orm import Session
 
-from common.events import Data, Event, StockRejected, StockReleased, StockReserved
+from common.events import StockRejected, StockReleased, StockReserved
+from eventbus.consumer.receive import Handlers, SetHandlers
+from eventbus.events.envelope import Event
 from order_app import service
 from order_app.domain import Reason
 from order_app.outbox import Cause
@@ -54,13 +56,11 @@ def on_answers(session: Session, answers: Sequence[Event]) -> None:
                 HANDLERS[contract](session, event)
 
 
-HANDLERS: Mapping[type[Data], Handler] = {
+HANDLERS: Handlers = {
     StockReserved: on_stock_reserved,
     StockRejected: on_stock_rejected,
     StockReleased: on_stock_released,
 }
 
 # One for all: a batch locks its orders once and in one order.
-SETS: Mapping[type[Data], Callable[[Session, Sequence[Event]], None]] = dict.fromkeys(
-    HANDLERS, on_answers
-)
+SETS: SetHandlers = dict.fromkeys(HANDLERS, on_answers)

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from common.errors import OrderSystemError
+from eventbus.errors import ExpectedError
 from order_app.models import IdempotencyKey
 
 #: The form of this release's fingerprints. Another release may store others, with a version of
@@ -19,7 +19,7 @@ from order_app.models import IdempotencyKey
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
-class KeyReused(OrderSystemError):
+class KeyReused(ExpectedError):
     """The key was used before, for another order."""
 
 

@@ -14,9 +14,10 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import Connection
 
-from common import codec, db
-from common.events import Event
-from common.statement import Statement, packed
+from eventbus.database import db
+from eventbus.database.statement import Statement, packed
+from eventbus.events import codec
+from eventbus.events.envelope import Event
 from order_app import domain
 from order_app.domain import Draft, Order
 from order_app.idempotency import Claim

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from threading import Event, Lock
 
-from common.errors import OrderSystemError
+from eventbus.errors import ExpectedError
 from order_app.keys import ApiKey, digest, prefix_of
 
 #: Seconds between two reads for the sake of keys that are not known here: a new key works almost at
@@ -25,7 +25,7 @@ _WAITING = 4
 _PATIENCE = 10.0
 
 
-class KeysUnread(OrderSystemError):
+class KeysUnread(ExpectedError):
     """The API keys could not be read."""
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from common.errors import OrderSystemError
+from eventbus.errors import ExpectedError
 from order_app.models import ApiKeyRow
 
 _FORM = re.compile(r"ok_(?P<prefix>[0-9a-f]{8})_[0-9a-f]{48}")
@@ -34,7 +34,7 @@ class Scope(StrEnum):
     OPS = "ops"
 
 
-class UnknownKey(OrderSystemError):
+class UnknownKey(ExpectedError):
     """There is no key with this prefix."""
 
 

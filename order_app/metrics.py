@@ -8,11 +8,12 @@ from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from sqlalchemy.orm import Session
 
-from common import looks
-from common.backlog import read_outbox
-from common.certificates import Certificates
-from common.db import sessions
-from common.metrics import Database, Release, gauge
+from eventbus.database import looks
+from eventbus.database.db import sessions
+from eventbus.database.metrics import Database
+from eventbus.outbox.lag import read_outbox
+from eventbus.telemetry.certificate_expiry import Certificates
+from eventbus.telemetry.metrics import Release, gauge
 from order_app.backlog import pending
 from order_app.models import db
 

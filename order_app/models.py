@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry, relationship
 
-from common.db import NAMING
+from eventbus.database.db import NAMING
 from order_app.domain import Line, Order, reason_of, status_of
 
 

@@ -8,10 +8,8 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from common import events
-from common.conversion import convert
 from common.events import (
     Customer,
-    Event,
     Line,
     Money,
     OrderCancelled,
@@ -23,7 +21,9 @@ from common.events import (
     Shortage,
 )
 from common.kombu_topology import ORDER
-from common.outbox import append
+from eventbus.events.conversion import convert
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import append
 from order_app.domain import Draft, Order, Status
 
 #: The time of an event that the database dates, in the statement that stores it. No order has it.

@@ -10,8 +10,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
-from common.backlog import RelayPass, relay_pass
-from common.db import takes_writes
+from eventbus.database.db import takes_writes
+from eventbus.outbox.lag import RelayPass, relay_pass
 from order_app.metrics import Metrics
 from order_app.models import db
 

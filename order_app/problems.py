@@ -9,9 +9,9 @@ from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import HTTPException
 
-from common import outages
-from common.errors import OrderSystemError
-from common.http_edge import Refused
+from common.http.edge import Refused
+from eventbus.database import outages
+from eventbus.errors import ExpectedError
 from order_app.service import UnknownOrder
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Problem(BaseModel):
     errors: list[FieldError] = []
 
 
-class Refusal(OrderSystemError):
+class Refusal(ExpectedError):
     """The request cannot be done as it is."""
 
     def __init__(

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import Metric
 from sqlalchemy.orm import Session
 
-from common.backlog import read_outbox
-from common.db import engine, sessions
 from common.kombu_topology import ORDER
-from common.loop import Loop
-from common.relay import Relay
-from common.retention import read_ages
-from common.ticker import make_ticker
+from eventbus.consumer.retention import read_ages
+from eventbus.database.db import engine, sessions
+from eventbus.loop import Loop
+from eventbus.outbox.lag import read_outbox
+from eventbus.outbox.relay import Relay
+from eventbus.worker.ticker import make_ticker
 from order_app.retention import KEPT, RelaySettings, retention
 from order_app.sweep import Sweep
 

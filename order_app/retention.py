@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from common.db import engine, sessions
-from common.dedup_window import DedupWindow
-from common.retention import INBOX, OUTBOX, Kept, Retention
-from common.settings import ServiceSettings
+from eventbus.consumer.retention import INBOX, OUTBOX, Kept, Retention
+from eventbus.database.db import engine, sessions
+from eventbus.settings.dedup_window import DedupWindow
+from eventbus.settings.service import ServiceSettings
 from order_app.models import IdempotencyKey
 from order_app.settings import PublishedVersions
 

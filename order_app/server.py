@@ -3,9 +3,9 @@
 import click
 
 import order_app.app  # noqa: F401, loaded before the fork: the processes share its modules
-from common import http_server
-from common.settings import load
-from common.telemetry import configure_logging
+from common.http import server
+from eventbus.settings.base import load
+from eventbus.telemetry.logs import configure_logging
 from order_app import overload
 from order_app.settings import ApiSettings
 
@@ -18,7 +18,7 @@ def main(bind: str, processes: int, module: str) -> None:
     """Serve what a module's `create_app` returns until a signal ends it."""
     settings = load(ApiSettings)
     configure_logging(settings.log_level)
-    http_server.serve(
+    server.serve(
         module,
         bind=bind,
         processes=processes,

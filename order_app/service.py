@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, func, select, true, tuple_
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from common.errors import Permanent
 from common.events import OrderCreated, Shortage
+from eventbus.errors import Permanent
 from order_app import decisions, domain, idempotency
 from order_app.domain import Draft, Line, Order, Reason, Status
 from order_app.idempotency import Claim

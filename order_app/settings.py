@@ -6,9 +6,10 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_settings import NoDecode
 
-from common import versions
 from common.kombu_topology import ORDER
-from common.settings import DatabaseSettings, Settings
+from eventbus.events import versions
+from eventbus.settings.base import Settings
+from eventbus.settings.database import DatabaseSettings
 
 Currency = Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
 
@@ -25,7 +26,7 @@ def _said(label: str) -> str:
 
 
 #: The versions of `order.created` that this service may publish, oldest first.
-CREATED = tuple(t for t in ORDER.says if t in versions.versions("order.created"))
+CREATED = tuple(t for t in ORDER.published_types if t in versions.versions("order.created"))
 
 
 class PublishedVersions(Settings):

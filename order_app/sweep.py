@@ -10,8 +10,8 @@ from datetime import timedelta
 
 from sqlalchemy.exc import DBAPIError
 
-from common.db import Sessions, transaction
-from common.looks import Looks
+from eventbus.database.db import Sessions, transaction
+from eventbus.database.looks import Looks
 from order_app.decisions import moment
 from order_app.service import sweep_deadlines
 

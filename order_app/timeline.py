@@ -10,10 +10,10 @@ import msgspec
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from common.inbox import inbox
 from common.kombu_topology import ORDER
-from common.outbox import outbox
-from common.tracing import trace_id
+from eventbus.consumer.inbox import inbox
+from eventbus.outbox.table import outbox
+from eventbus.telemetry.tracing import trace_id
 from order_app import service
 
 

@@ -2,9 +2,9 @@
 
 from celery.schedules import schedule
 
-from common.celery_app import ServiceApp
 from common.kombu_topology import SERVICES
-from common.settings import BrokerSettings
+from eventbus.settings.broker import BrokerSettings
+from eventbus.worker.app import ServiceApp
 from scheduler.punctual import uptime
 
 #: Seconds between two ticks.

@@ -5,10 +5,10 @@ from uuid import uuid4
 from amqp import Message
 from celery import Celery
 
-from common.amqps import Connection
-from common.event_message import task_headers
 from common.kombu_topology import TICKS
-from common.lossy_publisher import LossyPublisher
+from eventbus.messaging.amqps import Connection
+from eventbus.messaging.best_effort_publisher import LossyPublisher
+from eventbus.messaging.event_message import task_headers
 
 #: A call without arguments, in Celery's message protocol, version 2.
 _BODY = b'[[],{},{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'

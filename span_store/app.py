@@ -1,4 +1,4 @@
-"""Process: takes spans over OTLP/HTTP, `python -m common.http_server span_store.app`.
+"""Process: takes spans over OTLP/HTTP, `python -m common.http.server span_store.app`.
 
 It asks nobody who they are: bind it to 127.0.0.1 only.
 """
@@ -14,10 +14,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from common import db, http_edge
-from common.db import Sessions, transaction
-from common.settings import load
-from common.telemetry import configure_logging
+from common.http import edge
+from eventbus.database import db
+from eventbus.database.db import Sessions, transaction
+from eventbus.settings.base import load
+from eventbus.telemetry.logs import configure_logging
 from span_store import otlp, store
 from span_store.otlp import Unreadable
 from span_store.settings import SpanStoreSettings
@@ -40,7 +41,7 @@ def create_app(settings: SpanStoreSettings | None = None) -> Flask:
     sessions = db.sessions(db.engine(settings, pool_size=_POOL_SIZE))
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = otlp.SIZE_LIMIT
-    http_edge.install(app)
+    edge.install(app)
     _serve(app, sessions, _Retention(timedelta(seconds=settings.span_retention)))
     return app
 

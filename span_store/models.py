@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, DateTime, Index, MetaData, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from common.db import NAMING
+from eventbus.database.db import NAMING
 
 
 class Base(DeclarativeBase):

@@ -11,8 +11,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from common.errors import OrderSystemError
-from common.tracing import ORDER_ID
+from common.events import CATALOGUE
+from eventbus.errors import ExpectedError
 
 #: Bytes of a request after decompression: a small one must not fill the memory.
 SIZE_LIMIT = 16 * 1024 * 1024
@@ -22,7 +22,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Row = dict[str, Any]
 
 
-class Unreadable(OrderSystemError):
+class Unreadable(ExpectedError):
     """The request is not what OTLP says."""
 
 
@@ -62,7 +62,7 @@ def _named(spans: Any) -> Iterator[Span]:
 
 def _row(span: Span, service: str) -> Row:
     attributes = _values(span.attributes)
-    order_id = attributes.get(ORDER_ID)
+    order_id = attributes.get(CATALOGUE.id_attribute)
     return {
         "trace_id": span.trace_id.hex(),
         "span_id": span.span_id.hex(),

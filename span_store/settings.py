@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from common.settings import DatabaseSettings
+from eventbus.settings.database import DatabaseSettings
 
 
 class SpanStoreSettings(DatabaseSettings):

@@ -12,7 +12,7 @@ from sqlalchemy import CursorResult, delete, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from common.db import Sessions, transaction
+from eventbus.database.db import Sessions, transaction
 from span_store.models import SpanRow
 
 #: Rows that one deletion takes: a short transaction, which the next request repeats.

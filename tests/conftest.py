@@ -10,10 +10,10 @@ from flask.testing import FlaskClient
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from common import db
-from common.db import Sessions
 from console.actions import topology
 from console.settings import TopologySettings
+from eventbus.database import db
+from eventbus.database.db import Sessions
 from tests.support.api_client import with_key
 from tests.support.databases import Databases, TestDatabase
 from tests.support.infrastructure import Infrastructure, infrastructure

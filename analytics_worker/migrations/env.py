@@ -1,7 +1,7 @@
 """Alembic's entry: which tables the analytics' migrations are for."""
 
 from analytics_worker.models import Base
-from common import migrations
-from common.inbox import inbox
+from eventbus.consumer.inbox import inbox
+from eventbus.database import migrations
 
 migrations.run(Base.metadata, common_tables=[inbox])

@@ -11,8 +11,9 @@ from flask import Flask, Response, request
 from flask_sqlalchemy import SQLAlchemy
 from uuid_utils.compat import uuid7
 
-from common import codec, tls
-from common.outbox import outbox
+from eventbus import tls
+from eventbus.events import codec
+from eventbus.outbox.table import outbox
 from order_app import domain
 from order_app.models import LineRow, OrderRow, db
 from order_app.outbox import Cause, created

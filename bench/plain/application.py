@@ -12,8 +12,8 @@ from kombu.entity import Exchange, Queue
 from sqlalchemy import URL, create_engine
 from sqlalchemy.orm import sessionmaker
 
-from common import tls
-from common.db import Sessions
+from eventbus import tls
+from eventbus.database.db import Sessions
 
 
 def application(name: str, queue: str) -> Celery:

@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 
 from bench.plain.application import application, sessions
 from bench.plain.topology import INVENTORY
-from common import codec
-from common.db import transaction
-from common.events import Event, OrderCreated, Quantity, Shortage, StockRejected, StockReserved
-from common.inbox import first_delivery
-from common.outbox import append
+from common.events import OrderCreated, Quantity, Shortage, StockRejected, StockReserved
+from eventbus.consumer.inbox import first_delivery
+from eventbus.database.db import transaction
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import append
 from inventory_worker.models import Reservation, ReservationLine, Status, Stock
 
 app = application("plain-inventory", INVENTORY)

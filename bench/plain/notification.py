@@ -9,10 +9,11 @@ import msgspec
 
 from bench.plain.application import application, sessions
 from bench.plain.topology import NOTIFICATION
-from common import codec
-from common.db import transaction
-from common.events import Event, OrderCancelled, OrderConfirmed, OrderCreated
-from common.inbox import first_delivery
+from common.events import OrderCancelled, OrderConfirmed, OrderCreated
+from eventbus.consumer.inbox import first_delivery
+from eventbus.database.db import transaction
+from eventbus.events import codec
+from eventbus.events.envelope import Event
 from notification_worker.domain import Kind, kind_of_cancellation
 from notification_worker.models import Notification
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from bench.plain.application import application, sessions
 from bench.plain.topology import ORDERS
-from common import codec
-from common.db import transaction
-from common.events import Event, Shortage, StockRejected
-from common.inbox import first_delivery
+from common.events import Shortage, StockRejected
+from eventbus.consumer.inbox import first_delivery
+from eventbus.database.db import transaction
+from eventbus.events import codec
+from eventbus.events.envelope import Event
 from order_app import domain, outbox
 from order_app.models import OrderRow
 

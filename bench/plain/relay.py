@@ -14,9 +14,9 @@ from sqlalchemy import func, select, update
 
 from bench.plain.application import application, sessions
 from bench.plain.topology import EVENTS as TASKS
-from common.db import Sessions, transaction
 from common.kombu_topology import EVENTS
-from common.outbox import outbox
+from eventbus.database.db import Sessions, transaction
+from eventbus.outbox.table import outbox
 
 #: Events in one transaction.
 BATCH = 500

@@ -11,13 +11,13 @@ from analytics_worker import figures
 from analytics_worker.beside import BESIDE
 from analytics_worker.figures import Minute, Sales, SkuSales
 from analytics_worker.replay import Progress, Rebuilt, Replay
-from common import db
 from common.kombu_topology import ANALYTICS
-from common.settings import DatabaseSettings as ServiceDatabase
-from common.stream import Start
 from console.broker_connection import connected
 from console.service_database import transaction
 from console.settings import DatabaseServer, ReplaySettings, owner_name
+from eventbus.database import db
+from eventbus.messaging.stream import Start
+from eventbus.settings.database import DatabaseSettings as ServiceDatabase
 
 #: SKUs that are shown.
 SKUS = 20

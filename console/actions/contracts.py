@@ -5,24 +5,24 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from common import codec
 from console.compatibility import Change, changes
 from console.errors import ActionError
 from console.schema import RETIRED, Schema
+from eventbus.events import schema
 
 
 def check(folder: Path) -> list[Change]:
     """Return how the contracts in the code differ from those that `folder` says were released."""
-    return changes(_released(folder), codec.schemas())
+    return changes(_released(folder), schema.schemas())
 
 
 def release(folder: Path) -> Iterator[str]:
     """Record the contracts in the code as released; yield the name of each that is not yet so."""
     released = _released(folder)
-    for name, schema in codec.schemas().items():
+    for name, wanted in schema.schemas().items():
         before = released.get(name, {})
         mark = {RETIRED: before[RETIRED]} if RETIRED in before else {}
-        if before != (now := schema | mark):
+        if before != (now := wanted | mark):
             _write(folder / f"{name}.json", now)
             yield name
 

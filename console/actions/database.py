@@ -7,12 +7,13 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError
 
-from common import migrations
-from common.kombu_topology import DATABASES, Service
+from common.kombu_topology import DATABASES
 from console import collation, database_rights, database_roles, reader
 from console.database_change import Change
 from console.errors import ActionError, first_line
 from console.settings import READER, DatabaseAdminSettings, owner_name, role_name
+from eventbus.database import migrations
+from eventbus.topology.service import Service
 
 #: Key of the advisory lock that lets one process at a time create roles and databases.
 _LOCK = 5_720_410_882

@@ -4,13 +4,15 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from common.kombu_topology import SERVICES, Service, Topology, topology
+from common.kombu_topology import SERVICES, topology
 from console import difference, queue_counts, replicas
 from console.broker_state import BrokerState, Object, figure
 from console.difference import MISSING, Difference
 from console.errors import ActionError
 from console.management import Management
 from console.settings import BrokerAdminSettings
+from eventbus.topology.objects import Topology
+from eventbus.topology.service import Service
 
 
 class Kind(StrEnum):

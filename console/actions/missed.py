@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from common import overflow
-from common.kombu_topology import Service
 from console.service_database import transaction
 from console.settings import DatabaseServer
+from eventbus.catch_up import overflow
+from eventbus.topology.service import Service
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from amqp import Message
 
 from common import kombu_topology
-from common.kombu_topology import Service
 from console.errors import ActionError
 from console.parked_message import Parked, body_text, event_id, event_time
 from console.parking_lot import ParkingLot, parking_lot
 from console.settings import BrokerAdminSettings, RedriveSettings
+from eventbus.topology.service import Service
 
 #: The services that have a parking lot, by name.
 CONSUMERS = {service.name: service for service in kombu_topology.CONSUMERS}

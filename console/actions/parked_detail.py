@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from amqp import Message
 
-from common.kombu_topology import Service
-from common.untrusted import storable, text
 from console.errors import ActionError
 from console.parked_message import Parked, body_text, event_id
 from console.parking_lot import parking_lot
 from console.settings import BrokerAdminSettings
+from eventbus.messaging.untrusted import storable, text
+from eventbus.topology.service import Service
 
 #: Characters of a body that are shown: an event has hundreds, a stranger's message may have more.
 BODY_LIMIT = 20_000

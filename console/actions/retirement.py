@@ -7,18 +7,21 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select
 
-from common.inbox import inbox
-from common.kombu_topology import EVENTS, ONLOOKER_QUEUE, SERVICES, UNLIMITED, Service
-from common.outbox import outbox
+from common.kombu_topology import EVENTS, SERVICES
 from console.broker_connection import connected
 from console.broker_state import BrokerState, Object, figure
 from console.management import Management
 from console.queue_look import Look, look_at_queue, look_at_stream
 from console.service_database import transaction
 from console.settings import RetirementSettings
+from eventbus.consumer.inbox import inbox
+from eventbus.outbox.table import outbox
+from eventbus.topology.limits import UNLIMITED
+from eventbus.topology.service import Service
+from eventbus.topology.users import MONITOR_QUEUE
 
 #: Queues that are none of the topology's, and hold no events: of onlookers, and of Celery itself.
-_FOREIGN = re.compile(rf"{ONLOOKER_QUEUE}|(.*\.)?celery\.pidbox")
+_FOREIGN = re.compile(rf"{MONITOR_QUEUE}|(.*\.)?celery\.pidbox")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +93,9 @@ def uses(
 
 def _code(event_type: str, services: Sequence[Service]) -> Iterator[Use]:
     for service in services:
-        if event_type in service.says:
+        if event_type in service.published_types:
             yield Use(kind="code", place=service.name, text="publishes it, by the topology")
-        if event_type in service.hears:
+        if event_type in service.consumed_types:
             yield Use(kind="code", place=service.name, text="consumes it, by the topology")
 
 

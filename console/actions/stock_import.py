@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import DBAPIError
 
-from common import db
-from common.db import Sessions
 from common.kombu_topology import INVENTORY
 from console.errors import ActionError, first_line
 from console.service_database import sessions
 from console.settings import DatabaseSettings
+from eventbus.database import db
+from eventbus.database.db import Sessions
 from inventory_worker import stock_import
 from inventory_worker.movements import Level, Note
 from inventory_worker.stock_import import Chunk, Counted

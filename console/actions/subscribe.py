@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from common.kombu_topology import STREAM_AGE, Service
-from common.past_event import PastEvent
-from common.publisher import CONFIRM_TIMEOUT
-from common.stream import Entry, Start, Stream, watermark
+from common.kombu_topology import STREAM
 from console.actions import topology
 from console.broker_connection import connected
 from console.copies import Copies
 from console.difference import Difference
 from console.errors import ActionError
 from console.settings import TopologySettings
+from eventbus.catch_up.past_event import PastEvent
+from eventbus.messaging.publisher import CONFIRM_TIMEOUT
+from eventbus.messaging.stream import Entry, Start, Stream, watermark
+from eventbus.topology.limits import STREAM_AGE
+from eventbus.topology.service import Service
 
 #: The broker user that may read the stream and write to queues.
 REPLAYER = "replayer"
@@ -76,7 +78,7 @@ def subscribe(
         _bind(settings, changed)
         settled = time.monotonic() + SETTLED
         copies = Copies(writing, service.queue)
-        with closing(Stream(reading, start, prefetch=BATCH)) as stream:
+        with closing(Stream(reading, STREAM, start, prefetch=BATCH)) as stream:
             # The present goes on meanwhile: the end is known only when all is settled.
             while time.monotonic() < settled:
                 _copy(stream.read(BATCH, _LOOK), copies, service, progress, history)
@@ -98,7 +100,7 @@ def subscribe(
 
 def _watermark(connection: Any) -> int:
     try:
-        return watermark(connection)
+        return watermark(connection, STREAM)
     except TimeoutError as error:
         raise ActionError(str(error)) from None
 
@@ -117,7 +119,7 @@ def _copy(
     oldest = datetime.now(UTC) - STREAM_AGE
     messages = []
     for entry in entries:
-        if entry.message.headers.get("task") not in service.hears:
+        if entry.message.headers.get("task") not in service.consumed_types:
             continue
         past = PastEvent.of(entry)
         if past.time and past.time < oldest:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from common.kombu_topology import CONSUMERS, ONLOOKER_QUEUE, Service, Topology, topology
+from common.kombu_topology import CONSUMERS, topology
 from console import difference, replicas, rights
 from console.broker_state import BrokerState
 from console.difference import MISSING, Difference, Request
@@ -12,9 +12,12 @@ from console.errors import ActionError
 from console.management import Management
 from console.replacement import replace
 from console.settings import TopologySettings
+from eventbus.topology.objects import Topology
+from eventbus.topology.service import Service
+from eventbus.topology.users import MONITOR_QUEUE
 
 #: What RabbitMQ and Celery create for themselves; the default exchange has no name.
-_FOREIGN = re.compile(rf"|amq\..*|{ONLOOKER_QUEUE}|(.*\.)?celery\.pidbox")
+_FOREIGN = re.compile(rf"|amq\..*|{MONITOR_QUEUE}|(.*\.)?celery\.pidbox")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from common import backlog
-from common.backlog import RelayPass, Unsent
-from common.kombu_topology import ORDER, Service
+from common.kombu_topology import ORDER
 from console.service_database import transaction
 from console.settings import DatabaseServer
+from eventbus.outbox import lag
+from eventbus.outbox.lag import RelayPass, Unsent
+from eventbus.topology.service import Service
 from order_app.backlog import Pending, pending
 
 
@@ -23,7 +24,7 @@ def look(settings: DatabaseServer, service: Service) -> Waiting:
     """Return what waits now in the database of a service that has an outbox."""
     with transaction(settings, service) as session:
         return Waiting(
-            unsent=backlog.unsent(session),
-            relay_pass=backlog.relay_pass(session),
+            unsent=lag.unsent(session),
+            relay_pass=lag.relay_pass(session),
             orders=pending(session) if service == ORDER else None,
         )

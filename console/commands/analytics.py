@@ -11,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from analytics_worker.replay import Progress, Rebuilt
-from common.stream import Start
 from console.actions import analytics as actions
 from console.settings import ReplaySettings, load_operator
+from eventbus.messaging.stream import Start
 
 
 class _Start(click.ParamType[Start]):

@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TextColumn, TimeElapsedColumn
 
-from common.kombu_topology import STREAM_AGE, Service
-from common.stream import Start
 from console.actions import subscribe as actions
 from console.actions.parked import CONSUMERS
 from console.actions.subscribe import Progress
 from console.commands.topology import line
 from console.settings import TopologySettings, load_operator
+from eventbus.messaging.stream import Start
+from eventbus.topology.limits import STREAM_AGE
+from eventbus.topology.service import Service
 
 
 class StartType(click.ParamType[Any]):

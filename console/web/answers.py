@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from common.errors import OrderSystemError
 from console.errors import first_line
+from eventbus.errors import ExpectedError
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ def answers(futures: "list[Future[T]]") -> "list[Answer[T]]":
 def problem(error: BaseException) -> str:
     """Return what is wrong in one line; what nobody expects is told in the log."""
     match error:
-        case OrderSystemError():
+        case ExpectedError():
             return str(error)
         case DBAPIError():
             return f"PostgreSQL: {first_line(error.orig or error)}"

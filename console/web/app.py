@@ -1,4 +1,4 @@
-"""Process: the operators' web page, `python -m common.http_server console.web.app`."""
+"""Process: the operators' web page, `python -m common.http.server console.web.app`."""
 
 import logging
 from functools import partial
@@ -8,10 +8,7 @@ from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from common import http_edge
-from common.errors import OrderSystemError
-from common.settings import load
-from common.telemetry import configure_logging
+from common.http import edge
 from console.settings import ConsoleSettings
 from console.web import forgery, login, readable, secure_headers
 from console.web.analytics import analytics
@@ -20,6 +17,9 @@ from console.web.orders import orders
 from console.web.overview import overview
 from console.web.parked import parked
 from console.web.stock import stock
+from eventbus.errors import ExpectedError
+from eventbus.settings.base import load
+from eventbus.telemetry.logs import configure_logging
 
 #: Bytes of a form: two names and a token.
 FORM_LIMIT = 10_000
@@ -45,7 +45,7 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     app.jinja_env.globals["release"] = settings.release
     # In this order: nobody learns anything before the login.
     login.install(app, settings)
-    http_edge.install(app, admits=partial(login.admits, settings))
+    edge.install(app, admits=partial(login.admits, settings))
     forgery.install(app, settings)
     secure_headers.install(app)
     readable.install(app)
@@ -69,7 +69,7 @@ def _serve(app: Flask) -> None:
     def refused(error: HTTPException) -> tuple[str, int]:
         return _wrong(error.name, error.description or "", error.code or 500)
 
-    @app.errorhandler(OrderSystemError)
+    @app.errorhandler(ExpectedError)
     @app.errorhandler(DBAPIError)
     def failed(error: Exception) -> tuple[str, int]:
         return _wrong("This cannot be shown now", problem(error), 503)

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, current_app, render_template
 
-from common.kombu_topology import CONSUMERS, FRAUD, INVENTORY, ORDER, SERVICES, Service
+from common.kombu_topology import CONSUMERS, FRAUD, INVENTORY, ORDER, SERVICES
 from console.actions import figures, health, missed, waiting
 from console.actions.figures import Lately
 from console.actions.health import Look
@@ -17,6 +17,7 @@ from console.broker_state import figure
 from console.settings import ConsoleSettings
 from console.web import sparkline
 from console.web.answers import Answer, Questions, answers
+from eventbus.topology.service import Service
 
 overview = Blueprint("overview", __name__)
 

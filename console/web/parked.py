@@ -7,13 +7,13 @@ from functools import partial
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from common.errors import OrderSystemError
-from common.kombu_topology import Service
 from console.actions import parked as actions
 from console.actions import parked_detail
 from console.actions.parked import CONSUMERS
 from console.settings import ConsoleSettings
 from console.web.answers import Questions, answers
+from eventbus.errors import ExpectedError
+from eventbus.topology.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def _told(message: str, service: Service, event_id: str, act: Callable[[], str])
     """Do it; what came of it is told on the list, and in the log under this message."""
     try:
         kind, result = "done", act()
-    except OrderSystemError as error:
+    except ExpectedError as error:
         kind, result = "wrong", str(error)
     flash(f"{service.name}: {result}", kind)
     about = {"service": service.name, "event_id": event_id, "result": result}

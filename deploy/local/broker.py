@@ -4,7 +4,6 @@ import secrets
 from hashlib import sha256
 from pathlib import Path
 
-from common.untrusted import BODY_LIMIT
 from deploy.local import REPOSITORY, certificates, credentials
 from deploy.local.account import Account, unprivileged
 from deploy.local.health import answers, runs
@@ -12,6 +11,7 @@ from deploy.local.ports import Ports
 from deploy.local.process import Process
 from deploy.local.state import StateDirectory
 from deploy.local.templates import render
+from eventbus.messaging.untrusted import BODY_LIMIT
 
 #: Debian's own wrapper in /usr/sbin insists on the user rabbitmq and on /var/lib.
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"

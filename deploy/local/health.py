@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import psycopg2
 
-from common import tls
+from eventbus import tls
 
 Check = Callable[[], str | None]
 

@@ -61,7 +61,7 @@ PROGRAMS = (
     Program(
         "spans",
         "trace",
-        "python -m common.http_server --bind 127.0.0.1:$SPANS_PORT --threads 4 span_store.app",
+        "python -m common.http.server --bind 127.0.0.1:$SPANS_PORT --threads 4 span_store.app",
         Health.READY,
         "spans_port",
         needs_broker=False,
@@ -108,7 +108,7 @@ PROGRAMS = (
     Program(
         "console",
         "console",
-        "python -m common.http_server --bind 127.0.0.1:$CONSOLE_PORT --threads 8 console.web.app",
+        "python -m common.http.server --bind 127.0.0.1:$CONSOLE_PORT --threads 8 console.web.app",
         Health.READY,
         "console_port",
     ),

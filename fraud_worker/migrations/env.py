@@ -1,10 +1,10 @@
 """Alembic's entry: which tables the fraud check's migrations are for."""
 
-from common import migrations
-from common.inbox import inbox
-from common.outbox import outbox, relay_state
-from common.overflow import overflow
-from common.suspects import suspects
+from eventbus.catch_up.overflow import overflow
+from eventbus.consumer.inbox import inbox
+from eventbus.consumer.suspects import suspects
+from eventbus.database import migrations
+from eventbus.outbox.table import outbox, relay_state
 from fraud_worker.models import Base
 
 migrations.run(Base.metadata, common_tables=[outbox, inbox, relay_state, suspects, overflow])

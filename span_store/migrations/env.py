@@ -1,6 +1,6 @@
 """Alembic's entry: which tables the span store's migrations are for."""
 
-from common import migrations
+from eventbus.database import migrations
 from span_store.models import Base
 
 migrations.run(Base.metadata)

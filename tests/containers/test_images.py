@@ -8,12 +8,14 @@ import pytest
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
-from common import codec
-from common.events import EVENTS, Event, Line, OrderCreated
-from common.failure import Failure
-from common.in_flight import Outgoing, Report
+from common.events import EVENTS, Line, OrderCreated
 from common.kombu_topology import CONSUMERS, SERVICES
-from common.publisher import ConfirmingPublisher
+from common.kombu_topology import EVENTS as EXCHANGE
+from eventbus.consumer.failure import Failure
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.messaging.in_flight import Outgoing, Report
+from eventbus.messaging.publisher import ConfirmingPublisher
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
 from tests.support.stack import RETRY_TIERS, Stack
@@ -70,7 +72,7 @@ def test_an_event_comes_to_the_queues_of_its_consumers_and_to_no_other(stack: St
     for event_type in EVENTS:
         # Given how many messages each queue has
         before = {service.name: stack.vhost.depth(service.queue) for service in CONSUMERS}
-        publisher = next(s.name for s in SERVICES if event_type in s.says)
+        publisher = next(s.name for s in SERVICES if event_type in s.published_types)
 
         # When an event of a type is published
         report = _publish(stack, publisher, [Outgoing(uuid4(), event_type, "{}", uuid4())])
@@ -79,7 +81,7 @@ def test_an_event_comes_to_the_queues_of_its_consumers_and_to_no_other(stack: St
         # Then each service that consumes it has one more
         after = {service.name: stack.vhost.depth(service.queue) for service in CONSUMERS}
         assert after == {
-            service.name: before[service.name] + (event_type in service.hears)
+            service.name: before[service.name] + (event_type in service.consumed_types)
             for service in CONSUMERS
         }, event_type
 
@@ -171,6 +173,7 @@ def _publish(stack: Stack, service: str, events: list[Outgoing]) -> Report:
         tls=stack.vhost.tls,
         service=service,
         user=stack.vhost.admin_user,
+        exchange=EXCHANGE.name,
         heartbeat=30,
     )
     try:

@@ -6,7 +6,7 @@ It never changes a golden file: what was sent once must decode for ever.
 import json
 from pathlib import Path
 
-from common import codec
+from eventbus.events import codec
 from tests.contract.samples import SAMPLES
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -12,7 +12,6 @@ from uuid import UUID
 from common.events import (
     Customer,
     Data,
-    Event,
     FraudSuspected,
     Line,
     Money,
@@ -29,6 +28,7 @@ from common.events import (
     StockReserved,
     Suspicion,
 )
+from eventbus.events.envelope import Event
 
 _ORDER = UUID("0199c1a0-0000-7000-8000-00000000000a")
 _LINES = (

@@ -9,14 +9,14 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from common import codec
-from common.event_message import task_headers
 from common.events import EVENTS
 from common.kombu_topology import SERVICES
 from console.actions import contracts
 from contracts.asyncapi import asyncapi
 from contracts.documents import REPOSITORY, documents, stale
 from contracts.samples import newest_samples
+from eventbus.events import codec
+from eventbus.messaging.event_message import task_headers
 from tests.contract.regenerate import GOLDEN
 from tests.contract.samples import SAMPLES, newest
 
@@ -183,6 +183,9 @@ def test_each_service_has_an_operation_for_all_that_it_says_and_hears() -> None:
     assert written == {
         (service.name, action, event_type)
         for service in SERVICES
-        for action, types in (("send", service.says), ("receive", service.hears))
+        for action, types in (
+            ("send", service.published_types),
+            ("receive", service.consumed_types),
+        )
         for event_type in types
     }

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from common import codec
-from common.errors import InvalidEvent
 from common.events import EVENTS, Line, OrderCreated, Quantity
+from eventbus.errors import InvalidEvent
+from eventbus.events import codec
 from tests.contract.regenerate import GOLDEN
 from tests.contract.samples import SAMPLES, newest
 

@@ -12,9 +12,9 @@ import pytest
 from pydantic import SecretStr
 
 from analytics_worker.replay import Rebuilt, Replay
-from common.stream import Entry
 from console.actions import analytics
 from console.settings import ReplaySettings
+from eventbus.messaging.stream import Entry
 from tests.e2e.test_crashes import WITHOUT_MAIL
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually

@@ -9,17 +9,17 @@ from uuid import uuid4
 import pytest
 from kombu.message import Message
 
-from common import lossy_publisher
-from common.cause import Cause
-from common.copy_publisher import CopyPublisher
-from common.errors import Transient
-from common.in_flight import Outgoing
-from common.kombu_topology import INVENTORY, ORDER, STREAM, TICKS
-from common.publisher import ConfirmingPublisher
-from common.settlement import Receipt, Settlement
+from common.kombu_topology import EVENTS, INVENTORY, ORDER, STREAM, TICKS
 from console.actions import health, topology
 from console.actions.health import Finding, Kind
 from console.settings import BrokerAdminSettings, TopologySettings
+from eventbus.consumer.cause import Cause
+from eventbus.errors import Transient
+from eventbus.messaging import best_effort_publisher
+from eventbus.messaging.copy_publisher import CopyPublisher
+from eventbus.messaging.in_flight import Outgoing
+from eventbus.messaging.publisher import ConfirmingPublisher
+from eventbus.worker.settlement import Receipt, Settlement
 from tests.support.beats import ticks
 from tests.support.cluster import FIRST, Cluster, cluster
 from tests.support.customers import Customers
@@ -77,7 +77,7 @@ def test_a_node_dies_and_every_order_is_decided_once(nodes: Cluster, tmp_path: P
 def test_who_begins_to_publish_while_leaders_die_is_refused_for_a_moment_only(
     nodes: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lossy_publisher, "CONNECT_INTERVAL", 0.0)
+    monkeypatch.setattr(best_effort_publisher, "CONNECT_INTERVAL", 0.0)
     with fresh_vhost(nodes.servers) as vhost, ExitStack() as opened:
         # Given ways to publish, by another node than that of all leaders: beat's,
         apply(nodes, vhost)
@@ -166,7 +166,12 @@ def apply(nodes: Cluster, vhost: Vhost) -> None:
 def publisher(vhost: Vhost) -> ConfirmingPublisher:
     """A relay's publisher, with the administrator's rights."""
     return ConfirmingPublisher(
-        vhost.amqp_url, tls=vhost.tls, service="order", user=vhost.admin_user, heartbeat=30
+        vhost.amqp_url,
+        tls=vhost.tls,
+        service="order",
+        user=vhost.admin_user,
+        exchange=EVENTS.name,
+        heartbeat=30,
     )
 
 

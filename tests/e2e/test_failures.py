@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from kombu.message import Message
 
-from common.failure import Failure
+from eventbus.consumer.failure import Failure
 from tests.e2e.test_order_flow import deliveries
 from tests.support.eventually import eventually
 from tests.support.stack import RETRY_TIERS, Stack

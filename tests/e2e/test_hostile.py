@@ -13,10 +13,12 @@ from sqlalchemy import select
 
 from analytics_worker import position
 from analytics_worker.models import SkippedRow
-from common.db import transaction
-from common.inbox import inbox
-from common.kombu_topology import CONSUMERS, STREAM, Service, tick_queue
+from common.kombu_topology import CONSUMERS, STREAM
 from console.orderctl import main
+from eventbus.consumer.inbox import inbox
+from eventbus.database.db import transaction
+from eventbus.topology.objects import tick_queue
+from eventbus.topology.service import Service
 from tests.support.eventually import eventually
 from tests.support.stack import RETRY_TIERS, Stack
 from tests.support.wire.corpus import Message, messages

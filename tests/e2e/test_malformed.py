@@ -4,11 +4,12 @@ import json
 from typing import Any
 from uuid import uuid4
 
-from common import codec
-from common.events import Event, Line, OrderCreated
-from common.failure import Failure
+from common.events import Line, OrderCreated
 from common.kombu_topology import EVENTS
-from common.untrusted import BODY_LIMIT
+from eventbus.consumer.failure import Failure
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.messaging.untrusted import BODY_LIMIT
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
 

@@ -10,11 +10,12 @@ import pytest
 from sqlalchemy import func, select
 from uuid_utils.compat import uuid7
 
-from common import codec
-from common.db import transaction
-from common.events import Event, Line, OrderCreated
-from common.in_flight import Outgoing
-from common.inbox import inbox
+from common.events import Line, OrderCreated
+from eventbus.consumer.inbox import inbox
+from eventbus.database.db import transaction
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.messaging.in_flight import Outgoing
 from inventory_worker.models import Reservation
 from tests.support.eventually import eventually
 from tests.support.stack import Stack

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 from sqlalchemy import text
 
-from common.db import transaction
 from common.kombu_topology import INVENTORY
+from eventbus.database.db import transaction
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 from tests.support.outages import read_only, refusing

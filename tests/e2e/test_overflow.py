@@ -4,8 +4,9 @@ from collections import Counter
 
 import pytest
 
-from common import stream
-from common.kombu_topology import FRAUD, NOTIFICATION, Service
+from common.kombu_topology import FRAUD, NOTIFICATION, STREAM
+from eventbus.messaging import stream
+from eventbus.topology.service import Service
 from tests.support.dropping import limit
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
@@ -63,7 +64,7 @@ def test_orders_are_decided_and_the_subscriber_catches_up_after_its_outage(
 
 def _in_stream(stack: Stack) -> int:
     with stack.vhost.connect() as connection:
-        return stream.end(connection)
+        return stream.end(connection, STREAM)
 
 
 def _assert_equal(found: object, expected: object) -> None:

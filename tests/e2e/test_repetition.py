@@ -4,10 +4,12 @@ import json
 from collections import Counter
 from uuid import uuid4
 
-from common import codec
-from common.events import Event, Line, OrderCreated
-from common.in_flight import Outgoing
-from common.publisher import ConfirmingPublisher
+from common.events import Line, OrderCreated
+from common.kombu_topology import EVENTS
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.messaging.in_flight import Outgoing
+from eventbus.messaging.publisher import ConfirmingPublisher
 from tests.e2e.test_order_flow import deliveries
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
@@ -36,6 +38,7 @@ def test_an_event_that_comes_fifty_times_to_two_workers_has_one_effect(stack: St
         tls=stack.vhost.tls,
         service="order",
         user=stack.vhost.admin_user,
+        exchange=EVENTS.name,
         heartbeat=30,
     )
     report = publisher.publish([outgoing] * 50)

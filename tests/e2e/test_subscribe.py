@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from common.kombu_topology import FRAUD, NOTIFICATION, Service
+from common.kombu_topology import FRAUD, NOTIFICATION
 from console.orderctl import main
+from eventbus.topology.service import Service
 from tests.support.eventually import eventually
 from tests.support.stack import RETRY_TIERS, Stack
 

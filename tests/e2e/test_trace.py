@@ -6,7 +6,7 @@ import pytest
 from kombu.message import Message
 from sqlalchemy import select
 
-from common.db import transaction
+from eventbus.database.db import transaction
 from span_store import store
 from span_store.models import SpanRow
 from tests.support.eventually import eventually

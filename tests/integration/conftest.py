@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from common import lanes, outcomes
+from eventbus.outbox import lanes, outcomes
 from notification_worker.smtp import Transport
 from tests.support.infrastructure import Infrastructure
 from tests.support.mailbox import Mailbox

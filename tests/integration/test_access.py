@@ -8,8 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import event, select
 
-from common import db
-from common.db import Sessions, transaction
+from eventbus.database import db
+from eventbus.database.db import Sessions, transaction
 from order_app import keys, models
 from order_app.app import create_app
 from order_app.keys import Scope

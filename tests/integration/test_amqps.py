@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from amqp import Message, spec
 
-from common import amqps
-from common.amqps import Connection
 from common.kombu_topology import STREAM
-from common.stream import Stream
+from eventbus.messaging import amqps
+from eventbus.messaging.amqps import Connection
+from eventbus.messaging.stream import Stream
 from tests.support.eventually import eventually
 from tests.support.proxy import Proxy
 from tests.support.vhosts import Vhost
@@ -120,12 +120,12 @@ def test_stream_that_is_closed_while_it_delivers_logs_nothing(
     with broker.connect(confirm_publish=True) as connection:
         for _ in range(200):
             connection.default_channel.basic_publish(Message("{}" * 500), routing_key=STREAM)
-        stream = Stream(connection, "first")
+        stream = Stream(connection, STREAM, "first")
         eventually(lambda: stream.read(1, 1.0))
 
         # When it is closed
         with caplog.at_level(logging.WARNING):
-            Stream(connection, "first").close()
+            Stream(connection, STREAM, "first").close()
             stream.close()
 
     # Then no message is reported that arrived meanwhile

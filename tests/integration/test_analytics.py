@@ -21,22 +21,16 @@ from analytics_worker.models import SkippedRow
 from analytics_worker.position import Position
 from analytics_worker.reading import Reader
 from analytics_worker.replay import Rebuilt, Replay, ReplayError
-from common import codec, db
-from common.db import Sessions, transaction
-from common.event_message import task_headers
-from common.events import (
-    Data,
-    Event,
-    Line,
-    OrderCancelled,
-    OrderConfirmed,
-    OrderCreated,
-    StockReserved,
-)
+from common.events import Data, Line, OrderCancelled, OrderConfirmed, OrderCreated, StockReserved
 from common.kombu_topology import EVENTS, STREAM, stream
-from common.stream import Start
 from console.orderctl import main
 from console.settings import ReplaySettings, load_operator
+from eventbus.database import db
+from eventbus.database.db import Sessions, transaction
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.messaging.event_message import task_headers
+from eventbus.messaging.stream import Start
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 from tests.support.vhosts import Vhost

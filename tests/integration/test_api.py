@@ -14,12 +14,14 @@ from flask.testing import FlaskClient
 from sqlalchemy import delete, func, insert, select, update
 from werkzeug.test import TestResponse
 
-from common import db, tracing
-from common.db import Sessions, transaction
-from common.events import Event, Quantity, StockReserved
-from common.inbox import first_delivery
-from common.outbox import outbox, relay_state
-from common.settings import Settings
+from common.events import Quantity, StockReserved
+from eventbus.consumer.inbox import first_delivery
+from eventbus.database import db
+from eventbus.database.db import Sessions, transaction
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import outbox, relay_state
+from eventbus.settings.base import Settings
+from eventbus.telemetry import tracing
 from order_app import models
 from order_app.app import create_app
 from order_app.domain import Reason

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from common import lossy_publisher
+from eventbus.messaging import best_effort_publisher
 from scheduler.ticks import Ticks
 from tests.support.beats import ticks
 from tests.support.eventually import eventually
@@ -18,7 +18,7 @@ EXCHANGE, QUEUE = "amq.direct", "ticks"
 @pytest.fixture
 def sending(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ticks]:
     """Ticks whose connection, once it fails, is replaced at once."""
-    monkeypatch.setattr(lossy_publisher, "CONNECT_INTERVAL", 0.0)
+    monkeypatch.setattr(best_effort_publisher, "CONNECT_INTERVAL", 0.0)
     with ticks(vhost, EXCHANGE) as made:
         yield made
 

@@ -8,7 +8,7 @@ import pytest
 
 from bench import seeding
 from bench.system import execute
-from common import codec
+from eventbus.events import codec
 from tests.support.databases import TestDatabase
 
 ROWS = 1_000

@@ -17,11 +17,11 @@ from sqlalchemy import Engine, text
 from sqlalchemy.event import listen, remove
 from sqlalchemy.orm import Session
 
-from common import db
-from common.backlog import relay_pass, unsent
-from common.db import Sessions, takes_writes, transaction
-from common.looks import MOST
-from common.retention import INBOX, OUTBOX, _remove_some, read_ages
+from eventbus.consumer.retention import INBOX, OUTBOX, _remove_some, read_ages
+from eventbus.database import db
+from eventbus.database.db import Sessions, takes_writes, transaction
+from eventbus.database.looks import MOST
+from eventbus.outbox.lag import relay_pass, unsent
 from order_app import keys, models
 from order_app.backlog import pending
 from order_app.retention import IDEMPOTENCY_KEYS

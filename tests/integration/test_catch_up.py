@@ -5,12 +5,15 @@ from datetime import timedelta
 
 import pytest
 
-from common import db, overflow, stream
-from common.catch_up import CatchUp
-from common.copies import Copies
-from common.db import transaction
-from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION, STREAM, Service
-from common.overflow import Overflow
+from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION, STREAM
+from eventbus.catch_up import overflow
+from eventbus.catch_up.catch_up import CatchUp
+from eventbus.catch_up.copies import Copies
+from eventbus.catch_up.overflow import Overflow
+from eventbus.database import db
+from eventbus.database.db import transaction
+from eventbus.messaging import stream
+from eventbus.topology.service import Service
 from tests.support.databases import TestDatabase
 from tests.support.dropping import Subscriber, created, limit, outgoing, publish
 from tests.support.eventually import eventually
@@ -48,7 +51,7 @@ def process(fraud: Subscriber) -> Iterator[CatchUp]:
 def in_stream(broker: Vhost) -> int:
     """How many messages the stream has ever had."""
     with broker.connect() as connection:
-        return stream.end(connection)
+        return stream.end(connection, STREAM)
 
 
 def record(fraud: Subscriber) -> Overflow:

@@ -12,10 +12,16 @@ from click.testing import CliRunner
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, pool, text
 
-from common.certificates import FAILURE_KEPT, KEPT, Certificates, Server, sources
-from common.settings import ServiceSettings
 from console.authority import Authority
 from console.orderctl import main
+from eventbus.settings.service import ServiceSettings
+from eventbus.telemetry.certificate_expiry import (
+    FAILURE_KEPT,
+    KEPT,
+    Certificates,
+    Server,
+    sources,
+)
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.impostor import Impostor

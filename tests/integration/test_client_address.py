@@ -8,8 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
-from common import db
-from common.outbox import outbox
+from eventbus.database import db
+from eventbus.outbox.table import outbox
 from order_app import models
 from order_app.app import create_app
 from order_app.settings import ApiSettings

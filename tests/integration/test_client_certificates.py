@@ -18,11 +18,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from kombu.connection import Connection
 
-from common import tls
-from common.in_flight import Outgoing
-from common.publisher import ConfirmingPublisher
-from common.settings import BrokerSettings, SettingsError, broker_url, load
+from common.kombu_topology import EVENTS
 from console.authority import Authority
+from eventbus import tls
+from eventbus.messaging.in_flight import Outgoing
+from eventbus.messaging.publisher import ConfirmingPublisher
+from eventbus.settings.base import SettingsError, load
+from eventbus.settings.broker import BrokerSettings, broker_url
 from tests.support.infrastructure import Infrastructure
 from tests.support.vhosts import Vhost
 
@@ -82,6 +84,7 @@ def publisher_of(settings_of: Callable[[str, Path], BrokerSettings]) -> Iterator
                 tls=tls.broker_options(settings),
                 service=user,
                 user=user,
+                exchange=EVENTS.name,
                 heartbeat=30,
             )
             made.callback(publisher.close)

@@ -15,15 +15,15 @@ from sqlalchemy import create_engine, insert, pool, text
 from werkzeug.test import TestResponse
 
 from analytics_worker.models import MinuteRow, PositionRow, SkippedRow, SkuMinuteRow
-from common.cause import Cause, Verdict
-from common.failure import Failure
 from common.kombu_topology import ANALYTICS, CONSUMERS, ORDER
-from common.outbox import outbox
 from console.actions.stock_import import import_pieces
 from console.orderctl import main
 from console.service_database import transaction
 from console.settings import ConsoleSettings, DatabaseSettings, load_operator
 from console.web.app import create_app
+from eventbus.consumer.cause import Cause, Verdict
+from eventbus.consumer.failure import Failure
+from eventbus.outbox.table import outbox
 from inventory_worker.movements import Note
 from order_app.models import LineRow, OrderRow
 from tests.support.eventually import eventually

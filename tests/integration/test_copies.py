@@ -6,10 +6,10 @@ from threading import Thread
 import pytest
 from amqp import Message
 
-from common import copies
-from common.amqps import Connection
-from common.copies import BrokerBlocks, Copies
 from common.kombu_topology import FRAUD
+from eventbus.catch_up import copies
+from eventbus.catch_up.copies import BrokerBlocks, Copies
+from eventbus.messaging.amqps import Connection
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
 from tests.support.vhosts import Vhost

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from common import db
-from common.database_connection import Cursor
+from eventbus.database import db
+from eventbus.database.connection import Cursor
 from tests.support.databases import TestDatabase
 
 

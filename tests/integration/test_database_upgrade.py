@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from sqlalchemy import URL, Connection, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError
 
-from common import migrations
 from common.kombu_topology import DATABASES, INVENTORY
 from console.orderctl import main
 from console.settings import DatabaseAdminSettings, load_operator, owner_name, role_name
+from eventbus.database import migrations
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
 

@@ -10,11 +10,11 @@ import psycopg2.extensions
 import pytest
 from sqlalchemy import text
 
-from common import db
-from common.db import Sessions, transaction
-from common.doorbell import Doorbell
-from common.in_flight import InFlight, Outgoing
-from common.relay import Relay
+from eventbus.database import db
+from eventbus.database.db import Sessions, transaction
+from eventbus.database.wakeup import Doorbell
+from eventbus.messaging.in_flight import InFlight, Outgoing
+from eventbus.outbox.relay import Relay
 from notification_worker import backlog
 from notification_worker.models import Notification
 from tests.support.databases import TestDatabase

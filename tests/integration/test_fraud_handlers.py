@@ -11,11 +11,20 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select
 
-from common import codec, db
-from common.consumer import Delivery, Handlers, Item, SetHandlers, receive, receive_batch
-from common.db import BY_KEY, Sessions, transaction
-from common.events import Event, FraudSuspected, Line, OrderCreated, OrderCreatedV2
-from common.outbox import outbox
+from common.events import FraudSuspected, Line, OrderCreated, OrderCreatedV2
+from eventbus.consumer.receive import (
+    Delivery,
+    Handlers,
+    Item,
+    SetHandlers,
+    receive,
+    receive_batch,
+)
+from eventbus.database import db
+from eventbus.database.db import BY_KEY, Sessions, transaction
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import outbox
 from fraud_worker.domain import Limits
 from fraud_worker.handlers import Judge
 from fraud_worker.models import Judgement

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from kombu.message import Message
 
-from common.kombu_topology import EVENTS
-from common.stream import Stream
-from common.untrusted import BODY_LIMIT
+from common.kombu_topology import EVENTS, STREAM
 from console.broker_connection import connected
 from console.settings import BrokerAdminSettings
+from eventbus.messaging.stream import Stream
+from eventbus.messaging.untrusted import BODY_LIMIT
 from tests.support.vhosts import Vhost
 from tests.support.wire.frames import (
     long_string,
@@ -77,7 +77,7 @@ def test_stream_is_read_past_hostile_messages(broker: Vhost) -> None:
     publish(broker, *HOSTILE.values(), properties(headers=table([TASK])))
 
     with broker.connect() as connection:
-        stream = Stream(connection, "first")
+        stream = Stream(connection, STREAM, "first")
         entries = list(stream.read(100, timeout=10.0))
         while len(entries) <= len(HOSTILE):
             entries += stream.read(100, timeout=10.0)

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from common import db
-from common.outbox import outbox
+from eventbus.database import db
+from eventbus.outbox.table import outbox
 from order_app import intake, service
 from order_app.domain import Line, Order
 from order_app.intake import Placing

@@ -9,12 +9,14 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select
 
-from common import codec, migrations
-from common.consumer import receive
-from common.conversion import convert
-from common.db import Sessions, transaction
-from common.events import Event, Line, OrderCancelled, OrderCreated, OrderCreatedV2, OrderShipped
-from common.outbox import outbox
+from common.events import Line, OrderCancelled, OrderCreated, OrderCreatedV2, OrderShipped
+from eventbus.consumer.receive import receive
+from eventbus.database import migrations
+from eventbus.database.db import Sessions, transaction
+from eventbus.events import codec
+from eventbus.events.conversion import convert
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import outbox
 from inventory_worker import stock
 from inventory_worker.handlers import HANDLERS
 from inventory_worker.models import Reservation, ReservationLine, Status, Stock

@@ -13,11 +13,14 @@ from kombu.connection import Connection
 from prometheus_client import start_http_server
 from sqlalchemy import text
 
-from common import certificates, db, tls
-from common.settings import BrokerSettings, ServiceSettings, broker_url
 from console.actions import health
 from console.settings import BrokerAdminSettings
 from deploy.local import REPOSITORY
+from eventbus import tls
+from eventbus.database import db
+from eventbus.settings.broker import BrokerSettings, broker_url
+from eventbus.settings.service import ServiceSettings
+from eventbus.telemetry import certificate_expiry
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
@@ -95,7 +98,7 @@ def test_the_servers_certificates_are_read(
         **database | {"database_host": f"[::1]:{reached(database['database_port'])}"},
     )
 
-    ends = {name: read() for name, read in certificates.sources(settings).items()}
+    ends = {name: read() for name, read in certificate_expiry.sources(settings).items()}
 
     assert ends.keys() == {"broker", "database", "authority"}
 

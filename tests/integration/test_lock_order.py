@@ -10,11 +10,12 @@ from sqlalchemy import text
 
 import notification_worker.handlers
 import order_app.handlers
-from common import db, events
-from common.conversion import newest
-from common.db import Sessions, transaction
-from common.events import Event
-from common.settings import ServiceSettings
+from common import events
+from eventbus.database import db
+from eventbus.database.db import Sessions, transaction
+from eventbus.events.conversion import newest
+from eventbus.events.envelope import Event
+from eventbus.settings.service import ServiceSettings
 from inventory_worker import stock_import
 from inventory_worker.movements import Note
 from tests.support.databases import Databases, TestDatabase

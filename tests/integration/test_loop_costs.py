@@ -18,15 +18,17 @@ import pytest
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
-from common import codec, db
-from common.db import transaction
-from common.event_message import task_headers
 from common.kombu_topology import EVENTS
-from common.loop import Loop
-from common.settings import ServiceSettings, load
-from common.ticker import Ticker
 from deploy.local import REPOSITORY
 from deploy.local.programs import PROGRAMS
+from eventbus.database import db
+from eventbus.database.db import transaction
+from eventbus.events import codec
+from eventbus.loop import Loop
+from eventbus.messaging.event_message import task_headers
+from eventbus.settings.base import load
+from eventbus.settings.service import ServiceSettings
+from eventbus.worker.ticker import Ticker
 from tests.support.databases import TestDatabase
 from tests.support.histories import Histories, UnknownTable
 from tests.support.infrastructure import Infrastructure
@@ -147,7 +149,7 @@ def steady(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
     Now and then a relay and a mailer look from the first entry, which costs a share of the time.
     """
-    monkeypatch.setattr("common.unsent_start._LOOK_INTERVAL", inf)
+    monkeypatch.setattr("eventbus.outbox.claim_start._LOOK_INTERVAL", inf)
     monkeypatch.setattr("notification_worker.backlog.FULL_LOOK", inf)
     monkeypatch.setattr("notification_worker.outage.LONGEST_PAUSE", 0.3)
     monkeypatch.setattr("order_app.sweep.RETURN", -inf)
@@ -156,9 +158,9 @@ def steady(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lower the limits that bound a look, so that fewer rows show whether it is bounded."""
-    monkeypatch.setattr("common.unsent_start._BACK", 100)
+    monkeypatch.setattr("eventbus.outbox.claim_start._BACK", 100)
     monkeypatch.setattr("notification_worker.backlog.LOOK_BACK", 100)
-    monkeypatch.setattr("common.looks.MOST", 1_000)
+    monkeypatch.setattr("eventbus.database.looks.MOST", 1_000)
     monkeypatch.setattr("notification_worker.metrics.COUNT_LIMIT", 1_000)
 
 

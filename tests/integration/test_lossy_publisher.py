@@ -8,8 +8,9 @@ import pytest
 from amqp import Message
 from kombu.connection import Connection
 
-from common import lossy_publisher, tls
-from common.lossy_publisher import LossyPublisher
+from eventbus import tls
+from eventbus.messaging import best_effort_publisher
+from eventbus.messaging.best_effort_publisher import LossyPublisher
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
 from tests.support.stalling import StallingWay
@@ -27,7 +28,7 @@ def publisher(
     broker: Vhost, servers: Infrastructure, way: StallingWay, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LossyPublisher]:
     """One of the user `order`, which tries again at once."""
-    monkeypatch.setattr(lossy_publisher, "CONNECT_INTERVAL", 0.0)
+    monkeypatch.setattr(best_effort_publisher, "CONNECT_INTERVAL", 0.0)
     password = (servers.secrets_dir / "order.broker").read_text().strip()
 
     def connect() -> Connection:
@@ -71,7 +72,7 @@ def test_a_connection_that_takes_nothing_is_not_waited_for(
     publisher: LossyPublisher, way: StallingWay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given one that would wait, if it ever did
-    monkeypatch.setattr(lossy_publisher, "PATIENCE", 8.0)
+    monkeypatch.setattr(best_effort_publisher, "PATIENCE", 8.0)
     publish(publisher)
     way.stall()
 
@@ -86,7 +87,7 @@ def test_a_refusal_is_told_once_and_does_no_harm(
     publisher: LossyPublisher, caplog: pytest.LogCaptureFixture
 ) -> None:
     # given an exchange to which this user has no right
-    caplog.set_level(logging.INFO, "common.lossy_publisher")
+    caplog.set_level(logging.INFO, "eventbus.messaging.best_effort_publisher")
     publish(publisher, exchange="orders.ticks")
 
     # when

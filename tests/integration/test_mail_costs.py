@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, text
 
-from common.db import BY_KEY, Sessions, engine, sessions
+from eventbus.database.db import BY_KEY, Sessions, engine, sessions
 from notification_worker import backlog, claims, metrics
 from notification_worker.backlog import Backlog, Position
 from notification_worker.claims import SHORTLY, Mark

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from common.db import Sessions
+from eventbus.database.db import Sessions
 from notification_worker.delivery import Delivery
 from notification_worker.evidence import REFUSED_LIMIT
 from notification_worker.smtp import Transport

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import Permanent, Transient
+from eventbus.errors import Permanent, Transient
 from notification_worker.failures import Interrupted, SenderRefused, Unreachable, Unsure
 from notification_worker.letter import Letter
 from notification_worker.smtp import Transport

@@ -14,8 +14,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import func, update
 
-from common.db import Sessions, engine, sessions, transaction
-from common.settings import DatabaseSettings
+from eventbus.database.db import Sessions, engine, sessions, transaction
+from eventbus.settings.database import DatabaseSettings
 from notification_worker.letter import Letter
 from notification_worker.models import Notification
 from notification_worker.smtp import Transport

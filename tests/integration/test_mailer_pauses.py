@@ -11,8 +11,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from common.db import BY_KEY, Sessions, engine, transaction
-from common.doorbell import Doorbell
+from eventbus.database.db import BY_KEY, Sessions, engine, transaction
+from eventbus.database.wakeup import Doorbell
 from notification_worker import claims
 from notification_worker.claims import SHORTLY
 from notification_worker.domain import FIRST_DELAY

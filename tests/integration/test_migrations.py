@@ -15,12 +15,12 @@ import fraud_worker.models
 import inventory_worker.models
 import notification_worker.models
 import order_app.models
-from common import db, migrations
-from common.inbox import inbox
 from common.kombu_topology import SERVICES
-from common.outbox import outbox, relay_state
-from common.overflow import overflow
-from common.suspects import suspects
+from eventbus.catch_up.overflow import overflow
+from eventbus.consumer.inbox import inbox
+from eventbus.consumer.suspects import suspects
+from eventbus.database import db, migrations
+from eventbus.outbox.table import outbox, relay_state
 from tests.support.databases import TestDatabase
 from tests.support.downgrade import downgrade
 
@@ -176,7 +176,7 @@ def test_of_several_that_migrate_at_once_one_does(database_of: DatabaseOf, servi
 
 def upgrade_in_a_process(service: str, database: TestDatabase) -> list[str]:
     program = (
-        "import json, sys; from common import migrations; "
+        "import json, sys; from eventbus.database import migrations; "
         "print(json.dumps(migrations.upgrade(*json.load(sys.stdin))))"
     )
     url = database.url.render_as_string(hide_password=False)

@@ -5,13 +5,8 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select
 
-from common.codec import encode, wrap
-from common.consumer import Outcome, receive
-from common.db import Sessions, transaction
-from common.errors import Permanent
 from common.events import (
     Data,
-    Event,
     FraudSuspected,
     Line,
     OrderCancelled,
@@ -20,6 +15,11 @@ from common.events import (
     Shortage,
     Suspicion,
 )
+from eventbus.consumer.receive import Outcome, receive
+from eventbus.database.db import Sessions, transaction
+from eventbus.errors import Permanent
+from eventbus.events.codec import encode, wrap
+from eventbus.events.envelope import Event
 from notification_worker.handlers import HANDLERS
 from notification_worker.models import Notification
 

@@ -11,12 +11,8 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from common import codec
-from common.db import Sessions, transaction
-from common.errors import Permanent
 from common.events import (
     Data,
-    Event,
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
@@ -26,9 +22,13 @@ from common.events import (
     StockReleased,
     StockReserved,
 )
-from common.inbox import first_delivery
 from common.kombu_topology import ORDER
-from common.outbox import outbox
+from eventbus.consumer.inbox import first_delivery
+from eventbus.database.db import Sessions, transaction
+from eventbus.errors import Permanent
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import outbox
 from order_app import intake, service
 from order_app.domain import Line, Order, Reason, Status
 from order_app.handlers import HANDLERS
@@ -111,7 +111,7 @@ def told(sessions: Sessions, order_id: UUID) -> list[Event]:
 
 
 def test_the_handlers_are_what_the_topology_says_the_service_consumes() -> None:
-    assert {contract.TYPE for contract in HANDLERS} == set(ORDER.hears)
+    assert {contract.TYPE for contract in HANDLERS} == set(ORDER.consumed_types)
 
 
 def test_a_placed_order_and_its_event_are_stored_together(order_database: Sessions) -> None:

@@ -8,9 +8,10 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
-from common import db
-from common.db import Sessions, transaction
-from common.events import Event, Quantity, StockRejected, StockReserved
+from common.events import Quantity, StockRejected, StockReserved
+from eventbus.database import db
+from eventbus.database.db import Sessions, transaction
+from eventbus.events.envelope import Event
 from order_app import keys
 from order_app.handlers import HANDLERS
 from order_app.keys import Scope

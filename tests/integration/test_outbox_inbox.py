@@ -12,12 +12,13 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from common import codec
-from common.consumer import Outcome, receive
-from common.db import Sessions, transaction
-from common.events import Event, Quantity, StockReserved
-from common.inbox import first_delivery, inbox
-from common.outbox import append, outbox
+from common.events import Quantity, StockReserved
+from eventbus.consumer.inbox import first_delivery, inbox
+from eventbus.consumer.receive import Outcome, receive
+from eventbus.database.db import Sessions, transaction
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import append, outbox
 from tests.support.eventually import eventually
 
 

@@ -19,13 +19,14 @@ from amqp.exceptions import (
 )
 from kombu.connection import Connection
 
-from common import tls
-from common.kombu_topology import SERVICES, STREAM, TICKS, Topology, topology
+from common.kombu_topology import SERVICES, STREAM, TICKS, topology
+from eventbus import tls
+from eventbus.topology.objects import Topology
 from tests.support.infrastructure import Infrastructure
 from tests.support.vhosts import Vhost, fresh_vhost
 
 TOPOLOGY: Topology = topology()
-EVENT_TYPES = sorted({event_type for s in SERVICES for event_type in s.says})
+EVENT_TYPES = sorted({event_type for s in SERVICES for event_type in s.published_types})
 QUEUES = sorted(queue.name for queue in TOPOLOGY.queues)
 EXCHANGES = sorted(exchange.name for exchange in TOPOLOGY.exchanges)
 #: RabbitMQ's own, which every vhost has; the first one, without a name, leads to every queue.
@@ -94,7 +95,7 @@ def allowed() -> dict[str, set[Operation]]:
         "replayer": {("consume", STREAM), ("publish to", "")},
     }
     for service in SERVICES:
-        says = {("publish event", event_type) for event_type in service.says}
+        says = {("publish event", event_type) for event_type in service.published_types}
         retries = {("publish to", f"{service.name}.retry")} if service.consumes else set()
         tells = {("publish to", "celeryev")} if service.consumes else set()
         hears = read(f"{service.name}.queue") if service.consumes else set()

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.orm import sessionmaker
 
 from bench.plain import api, inventory, notification, orders
-from common.db import Sessions, transaction
+from eventbus.database.db import Sessions, transaction
 from inventory_worker import stock
 from inventory_worker.movements import Note
 from tests.support.databases import TestDatabase

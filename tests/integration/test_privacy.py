@@ -9,9 +9,9 @@ from billiard.exceptions import WorkerLostError
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError, PendingRollbackError, SQLAlchemyError
 
-from common.db import Sessions, transaction
-from common.errors import Permanent, Transient
-from common.privacy import described
+from eventbus.database.db import Sessions, transaction
+from eventbus.errors import Permanent, Transient
+from eventbus.telemetry.privacy import described
 from tests.support.infrastructure import Infrastructure
 
 ADDRESS = "ada@example.com"

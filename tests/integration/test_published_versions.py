@@ -8,16 +8,17 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select
 
-from common import codec
-from common.consumer import Delivery, Handlers, Item, Outcome, receive, receive_batch
-from common.conversion import convert
-from common.db import Sessions, transaction
-from common.errors import Transient
-from common.events import Event, OrderCreated, OrderCreatedV2
-from common.inbox import inbox
+from common.events import OrderCreated, OrderCreatedV2
 from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION, STREAM
-from common.outbox import append, outbox
-from common.relay import Relay
+from eventbus.consumer.inbox import inbox
+from eventbus.consumer.receive import Delivery, Handlers, Item, Outcome, receive, receive_batch
+from eventbus.database.db import Sessions, transaction
+from eventbus.errors import Transient
+from eventbus.events import codec
+from eventbus.events.conversion import convert
+from eventbus.events.envelope import Event
+from eventbus.outbox.relay import Relay
+from eventbus.outbox.table import append, outbox
 from tests.support.bindings import full_queue, unbind
 from tests.support.messages import take
 from tests.support.outboxes import CREATED, drain_all, event, record, row_of, sent

@@ -7,8 +7,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import create_engine, pool, text
 from sqlalchemy.exc import DBAPIError
 
-from common import outages
-from common.db import Sessions, transaction
+from eventbus.database import outages
+from eventbus.database.db import Sessions, transaction
 from order_app import models
 from tests.integration.test_api import place, problem
 from tests.support.databases import TestDatabase

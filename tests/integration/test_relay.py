@@ -8,10 +8,11 @@ from uuid import uuid4
 
 import pytest
 
-from common import codec
-from common.db import Sessions
-from common.kombu_topology import INVENTORY, ORDER, SERVICES, STREAM, Service
-from common.relay import Relay
+from common.kombu_topology import INVENTORY, ORDER, SERVICES, STREAM
+from eventbus.database.db import Sessions
+from eventbus.events import codec
+from eventbus.outbox.relay import Relay
+from eventbus.topology.service import Service
 from tests.support.eventually import eventually
 from tests.support.messages import event_in, ids, take
 from tests.support.outboxes import (

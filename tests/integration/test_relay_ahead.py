@@ -8,12 +8,12 @@ from uuid import uuid4
 
 import pytest
 
-from common import relay
-from common.db import Sessions
-from common.in_flight import InFlight, Outgoing, Report
 from common.kombu_topology import INVENTORY
-from common.publisher import Publisher
-from common.relay import Relay
+from eventbus.database.db import Sessions
+from eventbus.messaging.in_flight import InFlight, Outgoing, Report
+from eventbus.messaging.publisher import Publisher
+from eventbus.outbox import relay
+from eventbus.outbox.relay import Relay
 from tests.support.bindings import full_queue
 from tests.support.eventually import eventually
 from tests.support.messages import ids, take

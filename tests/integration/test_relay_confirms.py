@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from common import publisher
-from common.db import Sessions, transaction
 from common.kombu_topology import INVENTORY, NOTIFICATION
-from common.relay import Relay
+from eventbus.database.db import Sessions, transaction
+from eventbus.messaging import publisher
+from eventbus.outbox.relay import Relay
 from tests.support.bindings import bind, full_queue, nobody_takes
 from tests.support.eventually import eventually, never
 from tests.support.messages import event_in, ids, in_queue, sequences, take

@@ -13,12 +13,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from common import db, relay
-from common.db import Sessions, transaction
-from common.in_flight import InFlight, Outgoing, Report
 from common.kombu_topology import INVENTORY, NOTIFICATION
-from common.publisher import Publisher
-from common.relay import Relay
+from eventbus.database import db
+from eventbus.database.db import Sessions, transaction
+from eventbus.messaging.in_flight import InFlight, Outgoing, Report
+from eventbus.messaging.publisher import Publisher
+from eventbus.outbox import relay
+from eventbus.outbox.relay import Relay
 from tests.support.connections import connections, one_connection
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually

@@ -9,11 +9,12 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from common import batches, event_message, lanes, unsent
-from common.codec import encode
-from common.db import Sessions, transaction
 from common.kombu_topology import INVENTORY
-from common.relay import Relay
+from eventbus.database.db import Sessions, transaction
+from eventbus.events.codec import encode
+from eventbus.messaging import event_message
+from eventbus.outbox import batches, claims, lanes
+from eventbus.outbox.relay import Relay
 from tests.support.connections import connections, one_connection
 from tests.support.eventually import eventually
 from tests.support.messages import ids, take
@@ -89,7 +90,7 @@ def test_an_event_of_which_no_message_can_be_made_is_isolated_with_its_reason(
     assert [vars(r)["event_id"] for r in told] == [str(bad)]
 
 
-@pytest.mark.parametrize("module", [unsent, batches, event_message], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [claims, batches, event_message], ids=lambda m: m.__name__)
 def test_an_event_that_is_too_large_is_isolated(
     publisher_of: PublisherOf,
     order_database: Sessions,
@@ -97,8 +98,8 @@ def test_an_event_that_is_too_large_is_isolated(
     module: Any,
 ) -> None:
     # given a limit that a relay meets while it claims, or codes the message
-    for each in (unsent, batches, event_message):
-        if each is module or module is unsent:
+    for each in (claims, batches, event_message):
+        if each is module or module is claims:
             monkeypatch.setattr(each, "LARGEST_EVENT", 10_000)
     large = record_row(order_database, V1, '{"a": "' + 20_000 * "x" + '"}')
     others = record(order_database, event(CREATED))

@@ -7,10 +7,11 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from common import lanes, publisher
-from common.db import Sessions, transaction
 from common.kombu_topology import INVENTORY, NOTIFICATION
-from common.relay import Relay
+from eventbus.database.db import Sessions, transaction
+from eventbus.messaging import publisher
+from eventbus.outbox import lanes
+from eventbus.outbox.relay import Relay
 from tests.support.bindings import bind, full_queue, nobody_takes
 from tests.support.connections import one_connection
 from tests.support.eventually import eventually

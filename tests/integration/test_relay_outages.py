@@ -8,9 +8,9 @@ from threading import Thread
 import pytest
 from sqlalchemy import text
 
-from common.db import Sessions, transaction
 from common.kombu_topology import INVENTORY
-from common.relay import Relay
+from eventbus.database.db import Sessions, transaction
+from eventbus.outbox.relay import Relay
 from tests.support.connections import connections, one_connection
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure

@@ -7,11 +7,12 @@ import pytest
 from amqp import Message
 from click.testing import CliRunner, Result
 
-from common.copies import Copies
-from common.kombu_topology import DEAD_LETTERS, DELIVERY_LIMIT, EVENTS, FRAUD
+from common.kombu_topology import DEAD_LETTERS, EVENTS, FRAUD
 from console import replacement
 from console.orderctl import main
 from console.replacement import Replacement
+from eventbus.catch_up.copies import Copies
+from eventbus.topology.limits import DELIVERY_LIMIT
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
 from tests.support.vhosts import Vhost
@@ -49,7 +50,7 @@ def former(broker: Vhost) -> Vhost:
     broker.request("DELETE", path)
     broker.request("PUT", path, json={"durable": True, "arguments": FORMER})
     bindings = f"/bindings/{broker.name}/e/{EVENTS.name}/q/{FRAUD.queue}"
-    for event_type in FRAUD.hears:
+    for event_type in FRAUD.consumed_types:
         broker.request("POST", bindings, json={"routing_key": event_type})
     # without what this release adds, and with what it leaves alone
     broker.request("DELETE", f"/exchanges/{broker.name}/{FRAUD.overflow}")

@@ -22,16 +22,17 @@ import notification_worker.mailer
 import notification_worker.retention
 import order_app.relay
 import order_app.retention
-from common import db, retention
-from common.db import Sessions, transaction
-from common.in_flight import InFlight, Outgoing, Report
-from common.inbox import inbox
 from common.kombu_topology import SERVICES
-from common.metrics import REMOVED
-from common.outbox import outbox
-from common.publisher import Publisher
-from common.relay import Relay
-from common.retention import INBOX, OUTBOX, Kept, Retention, read_ages
+from eventbus.consumer import retention
+from eventbus.consumer.inbox import inbox
+from eventbus.consumer.retention import INBOX, OUTBOX, Kept, Retention, read_ages
+from eventbus.database import db
+from eventbus.database.db import Sessions, transaction
+from eventbus.messaging.in_flight import InFlight, Outgoing, Report
+from eventbus.messaging.publisher import Publisher
+from eventbus.outbox.relay import Relay
+from eventbus.outbox.table import outbox
+from eventbus.telemetry.metrics import REMOVED
 from notification_worker.models import Notification
 from notification_worker.settings import MailerSettings
 from order_app.models import IdempotencyKey, OrderRow
@@ -259,7 +260,7 @@ class Broker(Publisher):
 
     def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
         """Take them."""
-        in_flight = InFlight()
+        in_flight = InFlight("orders.topic")
         in_flight.report.confirmed = {outgoing.event_id for outgoing in batch}
         return in_flight
 

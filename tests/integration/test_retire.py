@@ -12,20 +12,22 @@ import pytest
 from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
-from common import codec
-from common.consumer import Handlers, receive
-from common.conversion import convert
-from common.db import Sessions, transaction
-from common.event_message import task_headers
-from common.events import Event, OrderCreated, OrderCreatedV2
-from common.kombu_topology import EVENTS, INVENTORY, NOTIFICATION, SERVICES, Service
-from common.outbox import append
+from common.events import OrderCreated, OrderCreatedV2
+from common.kombu_topology import EVENTS, INVENTORY, NOTIFICATION, SERVICES
 from console.actions import contracts, retirement, topology
 from console.actions.retirement import Findings, uses
 from console.commands import contracts as command
 from console.orderctl import main
 from console.queue_look import LOOKS
 from console.settings import RetirementSettings
+from eventbus.consumer.receive import Handlers, receive
+from eventbus.database.db import Sessions, transaction
+from eventbus.events import codec, schema
+from eventbus.events.conversion import convert
+from eventbus.events.envelope import Event
+from eventbus.messaging.event_message import task_headers
+from eventbus.outbox.table import append
+from eventbus.topology.service import Service
 from tests.support.bindings import bind
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
@@ -153,7 +155,11 @@ def test_the_code_uses_what_its_services_say_and_hear(place: Place) -> None:
 
     assert ("code", "order", "publishes it, by the topology") in found
     hear = {name for kind, name, text in found if kind == "code" and "consumes" in text}
-    assert hear == {s.name for s in SERVICES if V1 in s.hears} >= {"inventory", "notification"}
+    assert (
+        hear
+        == {s.name for s in SERVICES if V1 in s.consumed_types}
+        >= {"inventory", "notification"}
+    )
 
 
 def test_a_user_who_may_publish_it_uses_it(place: Place) -> None:
@@ -360,7 +366,7 @@ def test_a_type_that_nothing_uses_is_retired_and_the_code_may_lose_it(
     assert "nothing to release" in orderctl("release").output
 
     # and when the code loses it
-    left = {name: schema for name, schema in codec.schemas().items() if name != V1}
+    left = {name: schema for name, schema in schema.schemas().items() if name != V1}
     monkeypatch.setattr(codec, "schemas", lambda: left)
 
     # then

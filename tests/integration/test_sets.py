@@ -17,13 +17,22 @@ from uuid_utils.compat import uuid7
 import inventory_worker.handlers
 import notification_worker.handlers
 import order_app.handlers
-from common import codec, db, events
-from common.consumer import Delivery, Handlers, Item, SetHandlers, receive, receive_batch
-from common.db import Sessions, transaction
-from common.errors import Transient
-from common.events import Event
-from common.inbox import inbox
-from common.outbox import outbox
+from common import events
+from eventbus.consumer.inbox import inbox
+from eventbus.consumer.receive import (
+    Delivery,
+    Handlers,
+    Item,
+    SetHandlers,
+    receive,
+    receive_batch,
+)
+from eventbus.database import db
+from eventbus.database.db import Sessions, transaction
+from eventbus.errors import Transient
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import outbox
 from inventory_worker import stock
 from inventory_worker.models import Reservation, ReservationLine, Stock
 from inventory_worker.movements import Note

@@ -10,12 +10,14 @@ from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, select
 
-from common import codec, db
-from common.db import Sessions, transaction
-from common.events import Event, OrderShipped, StockRejected, StockReserved
-from common.outbox import outbox
+from common.events import OrderShipped, StockRejected, StockReserved
 from console.orderctl import main
 from console.settings import DatabaseSettings, load_operator
+from eventbus.database import db
+from eventbus.database.db import Sessions, transaction
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import outbox
 from order_app import service
 from order_app.handlers import on_answers
 from order_app.models import db as models

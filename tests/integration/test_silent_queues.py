@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from common import db
 from common.kombu_topology import FRAUD
 from console import given_back
 from console.errors import ActionError
 from console.given_back import ready
+from eventbus.database import db
 from tests.support.databases import TestDatabase
 from tests.support.dropping import Subscriber, created, publish
 from tests.support.infrastructure import Infrastructure

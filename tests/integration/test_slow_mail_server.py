@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from common.db import Sessions, engine, sessions, transaction
-from common.settings import DatabaseSettings
+from eventbus.database.db import Sessions, engine, sessions, transaction
+from eventbus.settings.database import DatabaseSettings
 from notification_worker import backlog as backlog_module
 from notification_worker.delivery import Delivery
 from notification_worker.domain import MAX_UNSURE, unsure_delay

@@ -9,8 +9,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from common.db import Sessions
-from common.errors import Permanent, Transient
+from eventbus.database.db import Sessions
+from eventbus.errors import Permanent, Transient
 from notification_worker.failures import SenderRefused, Unreachable
 from notification_worker.letter import Letter
 from notification_worker.smtp import Transport

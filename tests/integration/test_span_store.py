@@ -13,10 +13,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from sqlalchemy import text
 
-from common import db, migrations
-from common.db import Sessions, transaction
 from console.orderctl import main
 from console.settings import DatabaseSettings, load_operator
+from eventbus.database import db, migrations
+from eventbus.database.db import Sessions, transaction
 from span_store import otlp, store
 from span_store.app import PROTOBUF, create_app
 from span_store.settings import SpanStoreSettings

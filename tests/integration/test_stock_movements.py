@@ -12,11 +12,11 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
-from common import db, migrations
-from common.db import Sessions, transaction
 from common.events import StockRejected
 from console.orderctl import main
 from console.settings import DatabaseSettings, load_operator
+from eventbus.database import db, migrations
+from eventbus.database.db import Sessions, transaction
 from inventory_worker import stock_import
 from tests.support.databases import Databases, TestDatabase
 from tests.support.downgrade import downgrade

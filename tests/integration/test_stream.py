@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from kombu.connection import Connection
 
-from common import stream
-from common.kombu_topology import EVENTS, INVENTORY, STREAM, Binding, topology
-from common.stream import Entry, Start, Stream, oldest, watermark
+from common.kombu_topology import EVENTS, INVENTORY, STREAM, topology
+from eventbus.messaging import stream
+from eventbus.messaging.stream import Entry, Start, Stream, oldest, watermark
+from eventbus.topology.objects import Binding
 from tests.support.vhosts import Vhost
 
 CREATED = "order.created"
@@ -30,7 +31,7 @@ def publish(broker: Vhost, *names: str, key: str = CREATED, at: datetime | None 
 
 
 def read_all(connection: Connection, start: Start, *, limit: int = 100) -> list[Entry]:
-    stream = Stream(connection, start)
+    stream = Stream(connection, STREAM, start)
     found: list[Entry] = []
     # The first one may take its time, when the broker is busy.
     while entries := stream.read(limit, timeout=5.0 if not found else 1.0):
@@ -75,7 +76,7 @@ def test_from_a_time_on_nothing_published_later_is_left_out(
 def test_more_than_is_under_way_at_once_is_read(broker: Vhost, connection: Connection) -> None:
     # given
     publish(broker, *map(str, range(25)))
-    stream = Stream(connection, "first", prefetch=10)
+    stream = Stream(connection, STREAM, "first", prefetch=10)
 
     # when
     found: list[Entry] = []
@@ -88,7 +89,7 @@ def test_more_than_is_under_way_at_once_is_read(broker: Vhost, connection: Conne
 
 def test_who_waits_at_the_end_gets_what_comes(broker: Vhost, connection: Connection) -> None:
     publish(broker, "past")
-    stream = Stream(connection, "next")
+    stream = Stream(connection, STREAM, "next")
     assert stream.read(10, timeout=0.1) == []
 
     publish(broker, "new")
@@ -112,7 +113,7 @@ def test_whatever_was_confirmed_is_below_the_watermark_and_what_comes_is_not(
 ) -> None:
     publish(broker, *"abc")
 
-    mark = watermark(connection)
+    mark = watermark(connection, STREAM)
 
     publish(broker, *"de")
     entries = read_all(connection, "first")
@@ -121,18 +122,18 @@ def test_whatever_was_confirmed_is_below_the_watermark_and_what_comes_is_not(
 
 
 def test_an_empty_stream_has_a_watermark_and_nobody_sees_it(connection: Connection) -> None:
-    watermark(connection)
-    watermark(connection)
+    watermark(connection, STREAM)
+    watermark(connection, STREAM)
 
     assert read_all(connection, "first") == []
 
 
 def test_the_oldest_message_is_known(broker: Vhost, connection: Connection) -> None:
-    assert oldest(connection, timeout=0.2) is None
+    assert oldest(connection, STREAM, timeout=0.2) is None
 
     publish(broker, *"ab")
 
-    found = oldest(connection, timeout=10)
+    found = oldest(connection, STREAM, timeout=10)
     assert found is not None
     assert names([found]) == ["a"]
 
@@ -143,13 +144,13 @@ def test_the_end_is_found_when_the_first_message_arrives_meanwhile(
     # given an empty stream, and a message that arrives after the look at its last ones
     def arrives_first(connection: Connection, timeout: float) -> Entry | None:
         publish(broker, "a")
-        return oldest(connection, timeout)
+        return oldest(connection, STREAM, timeout)
 
     monkeypatch.setattr(stream, "_END_TIMEOUT", 2.0)
     monkeypatch.setattr(stream, "oldest", arrives_first)
 
     # then
-    assert stream.end(connection) == 1
+    assert stream.end(connection, STREAM) == 1
 
 
 # --- What it keeps ------------------------------------------------------------------------------

@@ -10,14 +10,15 @@ import pytest
 from click.testing import CliRunner, Result
 from kombu.message import Message
 
-from common import codec
-from common.event_message import task_headers
-from common.events import Data, Event, Line, OrderCancelled, OrderCreated
+from common.events import Data, Line, OrderCancelled, OrderCreated
 from common.kombu_topology import EVENTS, FRAUD, STREAM
-from common.publisher import CONFIRM_TIMEOUT
 from console import copies
 from console.actions import subscribe as actions
 from console.orderctl import main
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.messaging.event_message import task_headers
+from eventbus.messaging.publisher import CONFIRM_TIMEOUT
 from tests.support.infrastructure import Infrastructure
 from tests.support.vhosts import Vhost
 
@@ -260,10 +261,10 @@ def test_history_may_begin_later(broker: Vhost, orderctl: Orderctl) -> None:
 
 
 def _stream(broker: Vhost) -> list[Message]:
-    from common.stream import Stream
+    from eventbus.messaging.stream import Stream
 
     with broker.connect() as connection:
-        stream = Stream(connection, "first")
+        stream = Stream(connection, STREAM, "first")
         found = []
         while entries := stream.read(100, timeout=2.0):
             found += [entry.message for entry in entries]

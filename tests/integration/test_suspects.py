@@ -5,9 +5,9 @@ from uuid import uuid4
 
 import pytest
 
-from common.db import Sessions
-from common.errors import CrashedTooOften
-from common.suspects import BEGIN_LIMIT, handling
+from eventbus.consumer.suspects import BEGIN_LIMIT, handling
+from eventbus.database.db import Sessions
+from eventbus.errors import CrashedTooOften
 
 
 def test_an_event_whose_handling_never_ends_is_refused_and_no_other(

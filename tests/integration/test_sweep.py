@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from common.db import Sessions, transaction
+from eventbus.database.db import Sessions, transaction
 from order_app import intake, service, sweep
 from order_app.domain import Line, Reason, Status
 from order_app.outbox import Cause

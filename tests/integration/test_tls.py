@@ -16,20 +16,17 @@ from click.testing import CliRunner
 from kombu.connection import Connection
 from sqlalchemy import create_engine, pool, text
 
-from common import db, tls
-from common.in_flight import Outgoing
-from common.kombu_topology import topology
-from common.publisher import ConfirmingPublisher
-from common.settings import (
-    BrokerSettings,
-    DatabaseSettings,
-    ServiceSettings,
-    SettingsError,
-    broker_url,
-    load,
-)
+from common.kombu_topology import EVENTS, topology
 from console.authority import SERVERS, Authority
 from console.orderctl import main
+from eventbus import tls
+from eventbus.database import db
+from eventbus.messaging.in_flight import Outgoing
+from eventbus.messaging.publisher import ConfirmingPublisher
+from eventbus.settings.base import SettingsError, load
+from eventbus.settings.broker import BrokerSettings, broker_url
+from eventbus.settings.database import DatabaseSettings
+from eventbus.settings.service import ServiceSettings
 from tests.support.databases import Databases, TestDatabase
 from tests.support.impostor import Impostor
 from tests.support.infrastructure import Infrastructure
@@ -102,6 +99,7 @@ def as_publisher(port: int, authority: Authority) -> str:
         tls=tls.broker_options(settings),
         service="order",
         user="order",
+        exchange=EVENTS.name,
         heartbeat=30,
     )
     report = publisher.publish([Outgoing(uuid4(), "order.created", "{}", uuid4())])

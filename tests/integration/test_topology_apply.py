@@ -12,12 +12,13 @@ import pytest
 from amqp import Channel, Message
 from click.testing import CliRunner, Result
 
-from common import tls
-from common.cause import Cause, Verdict
-from common.failure import Failure
-from common.kombu_topology import DELIVERY_LIMIT, SERVICES, topology
-from common.settings import SettingsError
+from common.kombu_topology import SERVICES, topology
 from console.orderctl import main
+from eventbus import tls
+from eventbus.consumer.cause import Cause, Verdict
+from eventbus.consumer.failure import Failure
+from eventbus.settings.base import SettingsError
+from eventbus.topology.limits import DELIVERY_LIMIT
 from tests.support.eventually import eventually
 from tests.support.migrated import services_are
 from tests.support.vhosts import Vhost

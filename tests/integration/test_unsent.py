@@ -6,12 +6,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, text, update
 
-from common import unsent_start
-from common.db import Sessions, transaction
-from common.event_message import LARGEST_EVENT
-from common.outbox import append, outbox
-from common.unsent import CLAIM, Unsent
-from common.unsent_start import Start
+from eventbus.database.db import Sessions, transaction
+from eventbus.messaging.event_message import LARGEST_EVENT
+from eventbus.outbox import claim_start
+from eventbus.outbox.claim_start import Start
+from eventbus.outbox.claims import CLAIM, Unsent
+from eventbus.outbox.table import append, outbox
 from tests.support.outboxes import CREATED, event, record
 
 #: So many that their entries take a hundred pages of the index.
@@ -100,7 +100,7 @@ def test_an_event_of_a_long_transaction_is_claimed_by_the_next_look_from_the_fir
     order_database: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given
-    monkeypatch.setattr(unsent_start, "_BACK", 0)
+    monkeypatch.setattr(claim_start, "_BACK", 0)
     start = Start()
     with Unsent.of(order_database, start) as unsent:
         assert unsent.hold()

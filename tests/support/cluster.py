@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 
-from common import tls
 from deploy.local import broker
 from deploy.local.state import StateDirectory
+from eventbus import tls
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure, infrastructure
 from tests.support.workers import own_ports

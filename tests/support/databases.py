@@ -9,11 +9,12 @@ from uuid import uuid4
 
 from sqlalchemy import URL, create_engine, pool, text
 
-from common import migrations, tls
 from common.kombu_topology import DATABASES
-from common.settings import ServiceSettings
 from console.actions import database as actions
 from console.settings import DatabaseAdminSettings, owner_name
+from eventbus import tls
+from eventbus.database import migrations
+from eventbus.settings.service import ServiceSettings
 from tests.support.infrastructure import Infrastructure
 
 #: Ends the names of the templates.

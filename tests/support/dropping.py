@@ -10,15 +10,16 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from common import codec
-from common.catch_up import CatchUp
-from common.db import Sessions, transaction
-from common.events import Event, Line, OrderCreated
-from common.in_flight import Outgoing
-from common.inbox import first_delivery, inbox
-from common.kombu_topology import Service
-from common.publisher import ConfirmingPublisher
-from common.settings import ServiceSettings
+from common.events import Line, OrderCreated
+from eventbus.catch_up.catch_up import CatchUp
+from eventbus.consumer.inbox import first_delivery, inbox
+from eventbus.database.db import Sessions, transaction
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.messaging.in_flight import Outgoing
+from eventbus.messaging.publisher import ConfirmingPublisher
+from eventbus.settings.service import ServiceSettings
+from eventbus.topology.service import Service
 from tests.support.databases import TestDatabase
 from tests.support.infrastructure import Infrastructure
 from tests.support.vhosts import Vhost

@@ -6,15 +6,15 @@ from typing import Any
 
 from celery.bootsteps import RUN
 
-from common.cause import Cause, Failed, Verdict
-from common.consumer import Delivery, Outcome, Result
-from common.consumer_connection import ConsumerConnection
-from common.copy_channel import Copy
 from common.kombu_topology import INVENTORY
-from common.micro_batches import strategy
-from common.observation import Observation
-from common.pause import Pause
-from common.settlement import Settlement
+from eventbus.consumer.cause import Cause, Failed, Verdict
+from eventbus.consumer.receive import Delivery, Outcome, Result
+from eventbus.messaging.copy_channel import Copy
+from eventbus.worker.consumer_connection import ConsumerConnection
+from eventbus.worker.micro_batches import strategy
+from eventbus.worker.observation import Observation
+from eventbus.worker.pause import Pause
+from eventbus.worker.settlement import Settlement
 
 
 class Channel:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import certifi
 from sqlalchemy import func, select, update
 
-from common.db import Sessions, transaction
+from eventbus.database.db import Sessions, transaction
 from notification_worker import address
 from notification_worker.backlog import Backlog, Position
 from notification_worker.delivery import Delivery

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from kombu.message import Message
 
-from common import codec
-from common.events import Event
+from eventbus.events import codec
+from eventbus.events.envelope import Event
 from tests.support.vhosts import Vhost
 
 

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from common.kombu_topology import SERVICES, Service, topology
+from common.kombu_topology import SERVICES, topology
 from console.actions import topology as actions
+from eventbus.topology.service import Service
 
 
 def _migrated(types: tuple[str, ...]) -> tuple[str, ...]:

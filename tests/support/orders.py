@@ -6,7 +6,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from common.db import Sessions, transaction
+from eventbus.database.db import Sessions, transaction
 from order_app.models import LineRow, OrderRow
 
 

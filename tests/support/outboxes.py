@@ -6,10 +6,8 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Row, select
 
-from common.db import Sessions, transaction
 from common.events import (
     Data,
-    Event,
     Line,
     OrderCancelled,
     OrderConfirmed,
@@ -21,8 +19,10 @@ from common.events import (
     StockReleased,
     StockReserved,
 )
-from common.outbox import append, outbox, relay_state
-from common.relay import Relay
+from eventbus.database.db import Sessions, transaction
+from eventbus.events.envelope import Event
+from eventbus.outbox.relay import Relay
+from eventbus.outbox.table import append, outbox, relay_state
 
 ORDERED: dict[str, Any] = {
     "customer_email": "ada@example.com",

@@ -3,9 +3,10 @@
 from contextlib import closing
 from uuid import UUID, uuid4
 
-from common import codec
-from common.events import Event, Line, OrderCreated
-from common.in_flight import Outgoing
+from common.events import Line, OrderCreated
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.messaging.in_flight import Outgoing
 from tests.support.stack import Stack
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from common import tls
-from common.publisher import ConfirmingPublisher
-from common.settings import BrokerSettings, broker_url
+from common.kombu_topology import EVENTS
+from eventbus import tls
+from eventbus.messaging.publisher import ConfirmingPublisher
+from eventbus.settings.broker import BrokerSettings, broker_url
 from tests.support.infrastructure import Infrastructure
 from tests.support.vhosts import Vhost
 
@@ -37,6 +38,7 @@ def publishers(servers: Infrastructure, broker: Vhost) -> Iterator[PublisherOf]:
                 tls=tls.broker_options(settings),
                 service=service,
                 user=service,
+                exchange=EVENTS.name,
                 heartbeat=heartbeat,
             )
             made.callback(new.close)

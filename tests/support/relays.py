@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from common.relay import Relay
+from eventbus.outbox.relay import Relay
 
 
 @contextmanager

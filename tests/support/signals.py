@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery, current_task, signals
 from celery.utils.dispatch import Signal
 
-from common.celery_worker import EventTask
+from eventbus.worker.events import EventTask
 
 SIGNALS = {
     "prerun": signals.task_prerun,

@@ -13,17 +13,18 @@ from urllib.parse import quote
 import httpx
 from sqlalchemy import text
 
-from common import db, tls
-from common.db import Sessions, transaction
-from common.kombu_topology import DATABASES
-from common.publisher import ConfirmingPublisher
-from common.settings import BrokerSettings, broker_url
+from common.kombu_topology import DATABASES, EVENTS
 from console.actions import topology
 from console.settings import TopologySettings
 from deploy.local import REPOSITORY, credentials
 from deploy.local.health import beats
 from deploy.local.ports import Ports
 from deploy.local.programs import API_ENVIRONMENT, PROGRAMS, Health, Program, filled
+from eventbus import tls
+from eventbus.database import db
+from eventbus.database.db import Sessions, transaction
+from eventbus.messaging.publisher import ConfirmingPublisher
+from eventbus.settings.broker import BrokerSettings, broker_url
 from inventory_worker import stock
 from inventory_worker.movements import Note
 from order_app import keys
@@ -111,6 +112,7 @@ class Stack:
             tls=tls.broker_options(settings),
             service="order",
             user=settings.broker_user,
+            exchange=EVENTS.name,
             heartbeat=30,
         )
 

@@ -10,8 +10,8 @@ from uuid import uuid4
 import httpx
 from kombu.message import Message
 
-from common import tls
-from common.amqps import Connection
+from eventbus import tls
+from eventbus.messaging.amqps import Connection
 from tests.support.infrastructure import Infrastructure
 
 

@@ -8,12 +8,13 @@ from uuid import UUID
 from sqlalchemy import select, text
 from uuid_utils.compat import uuid7
 
-from common import codec
-from common.consumer import Delivery, Handlers, Item, SetHandlers, receive_batch
-from common.db import Sessions, transaction
-from common.errors import Transient
-from common.events import Event, Line, OrderCancelled, OrderCreated, OrderShipped
-from common.outbox import outbox
+from common.events import Line, OrderCancelled, OrderCreated, OrderShipped
+from eventbus.consumer.receive import Delivery, Handlers, Item, SetHandlers, receive_batch
+from eventbus.database.db import Sessions, transaction
+from eventbus.errors import Transient
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import outbox
 from inventory_worker import movements, stock
 from inventory_worker.handlers import HANDLERS, SETS
 from inventory_worker.models import Reservation

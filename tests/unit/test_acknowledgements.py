@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.acknowledgements import Acknowledgements
+from eventbus.worker.acknowledgements import Acknowledgements
 
 
 class Channel:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.addresses import addresses, in_url
+from eventbus.settings.addresses import addresses, in_url
 
 
 @pytest.mark.parametrize(

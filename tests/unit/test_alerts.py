@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from common.kombu_topology import QUEUE_LIMIT
+from eventbus.topology.limits import QUEUE_LIMIT
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy/prometheus/alerts.yml"

@@ -9,16 +9,17 @@ from uuid import uuid4
 import psycopg2
 import pytest
 
-from common.attempt import Attempt
-from common.attempts import attempt_all
-from common.cause import Cause, Verdict
-from common.consumer import Delivery, Item, Outcome
-from common.errors import InvalidEvent, Permanent, Transient
-from common.event_message import task_headers
-from common.events import Event, StockReserved
+from common.events import StockReserved
 from common.kombu_topology import ORDER
-from common.micro_batches import Reception
-from common.observation import Observation
+from eventbus.consumer.attempt import Attempt
+from eventbus.consumer.attempts import attempt_all
+from eventbus.consumer.cause import Cause, Verdict
+from eventbus.consumer.receive import Delivery, Item, Outcome
+from eventbus.errors import InvalidEvent, Permanent, Transient
+from eventbus.events.envelope import Event
+from eventbus.messaging.event_message import task_headers
+from eventbus.worker.micro_batches import Reception
+from eventbus.worker.observation import Observation
 from tests.support.signals import Heard, receivers, worker_app
 
 TIERS = (1.0, 5.0)

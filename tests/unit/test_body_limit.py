@@ -6,10 +6,11 @@ from uuid import uuid4
 
 import pytest
 
-from common import safe_consumer, untrusted
-from common.errors import InvalidEvent
-from common.safe_consumer import SafeConsumer
 from deploy.local import REPOSITORY
+from eventbus.errors import InvalidEvent
+from eventbus.messaging import untrusted
+from eventbus.worker import safe_consumer
+from eventbus.worker.safe_consumer import SafeConsumer
 
 SETTING = f"max_message_size = {untrusted.BODY_LIMIT}\n"
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from kombu.asynchronous import Hub
 
-from common.bootsteps import PromptStep
+from eventbus.worker.bootsteps import PromptStep
 
 
 def test_a_callback_that_asks_for_another_one_does_not_wait_for_the_network() -> None:

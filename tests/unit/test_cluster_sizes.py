@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from celeryconfig import worker
-from common.kombu_topology import CONSUMERS, QUEUE_LIMIT, STREAM_BYTES, topology
+from common.kombu_topology import CONSUMERS, topology
 from deploy.k8s import programs
 from deploy.local import REPOSITORY
 from deploy.local.programs import Health, Program
+from eventbus.topology.limits import QUEUE_LIMIT, STREAM_BYTES
 from order_app.settings import ApiSettings
 from tests.support.keda import refusals
 from tests.support.manifests import Manifest, built, pods

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import codec, events
-from common.errors import InvalidEvent
-from common.events import EVENTS, Event
+from common import events
+from common.events import EVENTS
+from eventbus.errors import InvalidEvent
+from eventbus.events import codec, schema
+from eventbus.events.envelope import Event
 from tests.contract.samples import SAMPLES
 
 SKUS = st.text(min_size=1, max_size=20)
@@ -134,8 +136,8 @@ def test_a_number_too_large_for_any_column_is_no_reason_to_fail_otherwise() -> N
 
 def test_the_schema_of_every_event_type_describes_its_own_fields() -> None:
     for event_type, contract in EVENTS.items():
-        schema = codec.schemas()[event_type]
-        described = schema["$defs"][contract.__name__]["properties"]
+        found = schema.schemas()[event_type]
+        described = found["$defs"][contract.__name__]["properties"]
         assert set(described) == {field.name for field in fields(contract)}
 
 

@@ -9,9 +9,9 @@ from celery.bootsteps import CLOSE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import micro_batches
-from common.micro_batches import BATCH_LIMIT
-from common.pause import LONGEST_WAIT
+from eventbus.worker import micro_batches
+from eventbus.worker.micro_batches import BATCH_LIMIT
+from eventbus.worker.pause import LONGEST_WAIT
 from tests.support.event_loop import EventLoop, outage
 
 

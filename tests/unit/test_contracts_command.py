@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from common import codec
 from console.orderctl import main
+from eventbus.events import schema
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def edit(folder: Path, name: str, field: str, **keywords: Any) -> None:
 
 
 def test_what_was_just_released_has_no_changes_and_is_not_released_again(released: Path) -> None:
-    assert {path.stem for path in released.iterdir()} == codec.schemas().keys()
+    assert {path.stem for path in released.iterdir()} == schema.schemas().keys()
 
     checked, again = orderctl("check", released), orderctl("release", released)
 

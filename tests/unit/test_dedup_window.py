@@ -12,11 +12,12 @@ import pytest
 import fraud_worker.settings
 import inventory_worker.retention
 import order_app.retention
-from common.dedup_window import DedupWindow
-from common.kombu_topology import RETRY_TIERS, SERVICES
-from common.settings import Settings, SettingsError, load
+from common.kombu_topology import SERVICES
 from console.settings import RedriveSettings
 from deploy.local.programs import PROGRAMS
+from eventbus.settings.base import Settings, SettingsError, load
+from eventbus.settings.dedup_window import DedupWindow
+from eventbus.topology.limits import RETRY_TIERS
 from notification_worker.settings import MailerSettings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -100,7 +101,7 @@ def test_the_streams_age_counts(reader: type[Settings]) -> None:
     # then
     assert read(reader, inbox_retention_days=22, **short)
     assert refusal(reader, inbox_retention_days=21, **short) == (
-        "setting INBOX_RETENTION_DAYS: Value error, must be at least 22: orders.stream keeps events"
+        "setting INBOX_RETENTION_DAYS: Value error, must be at least 22: the stream keeps events"
         " for days, namely 14, and a standstill and RETRY_TIERS add up to 7.01 days"
     )
 

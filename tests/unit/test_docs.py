@@ -10,10 +10,10 @@ import pytest
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from common.settings import ServiceSettings
 from console.orderctl import main as orderctl
 from console.settings import ConsoleSettings, OperatorSettings
 from deploy.local.ports import Ports
+from eventbus.settings.service import ServiceSettings
 from fraud_worker.settings import RelaySettings as FraudRelaySettings
 from fraud_worker.settings import WorkerSettings as FraudWorkerSettings
 from monitor.settings import ExporterSettings, FlowerSettings

@@ -9,12 +9,12 @@ from amqp import Message, spec
 from amqp.method_framing import frame_writer
 from amqp.serialization import dumps
 
-from common import codec
-from common.event_message import EventMessages, task_headers
 from common.kombu_topology import EVENTS
+from eventbus.events import codec
+from eventbus.messaging.event_message import EventMessages, task_headers
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-MESSAGES = EventMessages("order", "order-user")
+MESSAGES = EventMessages("order", "order-user", EVENTS.name)
 NOW = 1_764_196_000
 
 #: Of the channel, and of its frames in bytes: as RabbitMQ's are, and so small that a body has many.
@@ -51,7 +51,7 @@ def by_py_amqp(
 def test_an_event_is_published_by_the_frames_that_py_amqp_writes(
     traceparent: str | None, characters: int, frame_max: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.event_message.time.time", lambda: NOW + 0.9)
+    monkeypatch.setattr("eventbus.messaging.event_message.time.time", lambda: NOW + 0.9)
     event = '{"id": "ä' + characters * "x" + '"}'
     for event_id in (uuid4(), UUID(int=0), UUID(int=2**128 - 1)):
         for event_type in ("order.created", "stock.reserved"):

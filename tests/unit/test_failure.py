@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.cause import TEXT_LIMIT, Cause
-from common.errors import Permanent, Transient
-from common.failure import Failure
+from eventbus.consumer.cause import TEXT_LIMIT, Cause
+from eventbus.consumer.failure import Failure
+from eventbus.errors import Permanent, Transient
 
 HEADERS: dict[str, Any] = {"id": "1", "task": "order.created", "traceparent": "00-1-2-01"}
 

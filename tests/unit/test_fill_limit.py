@@ -2,8 +2,8 @@
 
 import pytest
 
-from common.copies import DEPTH_LIMIT
-from common.fill_limit import FillLimit
+from eventbus.catch_up.copies import DEPTH_LIMIT
+from eventbus.catch_up.fill_limit import FillLimit
 
 
 def test_the_limit_doubles_up_to_what_any_queue_may_hold() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import certifi
 import pytest
 
-from common.settings import SettingsError, load
+from eventbus.settings.base import SettingsError, load
 from fraud_worker.domain import (
     POINTS,
     Facts,

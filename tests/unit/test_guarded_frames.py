@@ -12,14 +12,11 @@ from amqp.exceptions import AMQPError
 from amqp.method_framing import frame_handler
 from amqp.serialization import loads
 
-from common.amqps import Connection, LimitedWait
-from common.errors import InvalidEvent
-from common.guarded_frames import GuardedMessage, handler
-from common.readable_properties import (
-    ORIGINAL,
-    PROBLEM,
-)
 from deploy.local import REPOSITORY
+from eventbus.errors import InvalidEvent
+from eventbus.messaging.amqps import Connection, LimitedWait
+from eventbus.messaging.frame_guard import GuardedMessage, handler
+from eventbus.messaging.readable_properties import ORIGINAL, PROBLEM
 from tests.support.wire.frames import (
     array,
     integer,

@@ -13,8 +13,8 @@ from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, Worker
 from celery import Celery, signals
 from kombu.asynchronous import Hub
 
-from common import handler_pool, handler_process
-from common.handler_pool import HandlerPool
+from eventbus.worker import handler_pool, handler_process
+from eventbus.worker.handler_pool import HandlerPool
 from tests.support.eventually import eventually
 
 # A worker forks before it has a thread; the tests' process has some of pytest's.

@@ -29,7 +29,7 @@ FILES = [path for package in PACKAGES for path in sorted((REPOSITORY / package).
 RUN = {"env.py", "__main__.py"}
 
 #: The one module that reads the environment, and `make up`, which hands its own on to a program.
-READERS = {"common/settings.py", "deploy/local/sample.py", "deploy/local/supervision.py"}
+READERS = {"eventbus/settings/base.py", "deploy/local/sample.py", "deploy/local/supervision.py"}
 
 #: Imports each module in a fork of its own, which has no other of ours. What is not ours is loaded
 #: once, before: that is most of the work.

@@ -15,13 +15,14 @@ import yaml
 from celery.utils.nodenames import host_format
 
 from celeryconfig import worker
-from common.settings import BrokerSettings, ServiceSettings
 from console.settings import ConsoleSettings, OperatorSettings
 from deploy.compose import secret_files
 from deploy.k8s import programs
 from deploy.k8s.environment import BROKER, DATABASE, HEALTH_FILE, PORT
 from deploy.local import REPOSITORY
 from deploy.local.programs import Health, Program
+from eventbus.settings.broker import BrokerSettings
+from eventbus.settings.service import ServiceSettings
 from monitor.settings import ExporterSettings, FlowerSettings
 from notification_worker.settings import MailerSettings
 from order_app.settings import ApiSettings

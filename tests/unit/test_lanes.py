@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from common import lanes
-from common.lanes import REPAIR, Lane, Lanes, delay
+from eventbus.outbox import lanes
+from eventbus.outbox.lanes import REPAIR, Lane, Lanes, delay
 
 #: Events a second of one type, and seconds.
 ARRIVALS, DURATION = 50, 600

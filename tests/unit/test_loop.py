@@ -12,8 +12,8 @@ from threading import Event
 
 import pytest
 
-from common import loop as loops_module
-from common.loop import Loop, Loops
+from eventbus import loop as loops_module
+from eventbus.loop import Loop, Loops
 from tests.support.eventually import eventually
 
 
@@ -87,7 +87,7 @@ def test_a_step_that_raises_is_logged_once_and_repeated(
     running: Callable[[Loop], Loop], caplog: pytest.LogCaptureFixture
 ) -> None:
     # given a step that fails three times
-    caplog.set_level(logging.INFO, "common.loop")
+    caplog.set_level(logging.INFO, "eventbus.loop")
     steps: list[float] = []
 
     def step(until: float) -> None:
@@ -204,7 +204,7 @@ def test_a_process_ends_visibly_when_a_loop_no_longer_turns(fault: str) -> None:
     step, said = FATAL[fault]
     program = f"""
         import logging, time
-        from common import loop
+        from eventbus import loop
         logging.basicConfig()
         loop.WATCH_INTERVAL = 0.05
         def step(until):

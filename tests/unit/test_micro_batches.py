@@ -2,11 +2,11 @@
 
 import pytest
 
-from common import micro_batches
-from common.event_message import task_headers
-from common.metrics import observe_handler
-from common.micro_batches import BATCH_LIMIT
-from common.task_run import request_of
+from eventbus.consumer.task_run import request_of
+from eventbus.messaging.event_message import task_headers
+from eventbus.telemetry.metrics import observe_handler
+from eventbus.worker import micro_batches
+from eventbus.worker.micro_batches import BATCH_LIMIT
 from tests.support.event_loop import EventLoop
 from tests.support.eventually import eventually
 
@@ -77,7 +77,7 @@ def test_an_observer_that_fails_keeps_no_message_from_its_ack(
     def broken(*_: object) -> None:
         raise ValueError("no such bucket")
 
-    monkeypatch.setattr("common.observation.metrics.observe_handler", broken)
+    monkeypatch.setattr("eventbus.worker.observation.metrics.observe_handler", broken)
     assert observe_handler is not broken
 
     # when a batch ends, and another one arrives behind it

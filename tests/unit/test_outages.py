@@ -5,8 +5,8 @@ import pytest
 from psycopg2 import errors
 from sqlalchemy import exc
 
-from common import outages
-from common.errors import Transient
+from eventbus.database import outages
+from eventbus.errors import Transient
 
 OUTAGES = {
     "08000": "the database cannot be reached",

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from common.overflow import LATEST, SETTLED, Overflow
+from eventbus.catch_up.overflow import LATEST, SETTLED, Overflow
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MOMENT = timedelta(milliseconds=1)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.metrics import PAUSED
-from common.pause import HOLD_LIMIT, LONGEST_WAIT, SLOW_IN_A_ROW
+from eventbus.telemetry.metrics import PAUSED
+from eventbus.worker.pause import HOLD_LIMIT, LONGEST_WAIT, SLOW_IN_A_ROW
 from tests.support.event_loop import EventLoop, outage, slow
 
 EVENTS = [f"event-{n}" for n in range(1, 251)]

@@ -5,7 +5,7 @@ from struct import pack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.readable_properties import DEPTH_LIMIT, is_readable, readable
+from eventbus.messaging.readable_properties import DEPTH_LIMIT, is_readable, readable
 from tests.support.wire.frames import (
     integer,
     long_string,

@@ -7,17 +7,13 @@ from kombu.connection import Connection
 from pydantic import ValidationError
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
-from common import db, tls
-from common.kombu_topology import RETRY_TIERS
-from common.settings import (
-    BrokerSettings,
-    ServiceSettings,
-    Settings,
-    SettingsError,
-    broker_url,
-    load,
-)
 from console.authority import Authority
+from eventbus import tls
+from eventbus.database import db
+from eventbus.settings.base import Settings, SettingsError, load
+from eventbus.settings.broker import BrokerSettings, broker_url
+from eventbus.settings.service import ServiceSettings
+from eventbus.topology.limits import RETRY_TIERS
 
 SECRET = "s3cr3t-hunter2"
 REQUIRED = {

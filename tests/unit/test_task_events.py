@@ -7,9 +7,9 @@ from uuid import NAMESPACE_URL, uuid5
 import pytest
 from amqp import Message
 
-from common import task_events
-from common.lossy_publisher import LossyPublisher
-from common.task_events import TASKS_PER_SECOND, TaskEvents
+from eventbus.messaging.best_effort_publisher import LossyPublisher
+from eventbus.worker import task_events
+from eventbus.worker.task_events import TASKS_PER_SECOND, TaskEvents
 
 
 class Telling:

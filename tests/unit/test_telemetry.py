@@ -7,8 +7,8 @@ import sys
 from typing import Any
 from uuid import UUID
 
-from common.errors import Transient
-from common.telemetry import JsonLine
+from eventbus.errors import Transient
+from eventbus.telemetry.logs import JsonLine
 
 LOG = logging.getLogger("tests.lines")
 

@@ -19,19 +19,20 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span
 
-from common import tracing
-from common.attempt import Attempt
-from common.attempts import attempt_all
-from common.consumer import Delivery, Item, Outcome
-from common.errors import Permanent, Transient
-from common.events import Event, StockReserved
+from common.events import StockReserved
 from common.kombu_topology import INVENTORY
-from common.sampling import TICK_INTERVAL, PassedOn
-from common.settings import Settings
-from common.span_export import _OneLineExporter, _Told
-from common.task_run import is_heard
-from common.telemetry import _WithTraceId
-from common.trace_budget import TraceBudget
+from eventbus.consumer.attempt import Attempt
+from eventbus.consumer.attempts import attempt_all
+from eventbus.consumer.receive import Delivery, Item, Outcome
+from eventbus.consumer.task_run import is_heard
+from eventbus.errors import Permanent, Transient
+from eventbus.events.envelope import Event
+from eventbus.settings.base import Settings
+from eventbus.telemetry import tracing
+from eventbus.telemetry.logs import _WithTraceId
+from eventbus.telemetry.sampling import TICK_INTERVAL, PassedOn
+from eventbus.telemetry.span_export import _OneLineExporter, _Told
+from eventbus.telemetry.trace_budget import TraceBudget
 from tests.support.signals import worker_app
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -46,8 +47,8 @@ app = worker_app("order.created", "stock.reserved", "inventory.relay", retry_tie
 
 PROGRAM = """
 import json, sys, threading
-from common import tracing
-from common.settings import Settings
+from eventbus.telemetry import tracing
+from eventbus.settings.base import Settings
 tracing.start("test", Settings(), tasks=True)
 with tracing.span("work", tracing.SpanKind.CONSUMER, sys.argv[1], {}) as span:
     inner = tracing.traceparent()
@@ -289,7 +290,7 @@ def test_headers_cannot_leave_a_span_open(recording: None) -> None:
 def test_of_ticks_one_a_minute_is_recorded() -> None:
     # given
     now = [0.0]
-    sampler = PassedOn(clock=lambda: now[0])
+    sampler = PassedOn(["inventory.relay"], clock=lambda: now[0])
 
     def recorded(name: str) -> bool:
         return sampler.should_sample(None, 1, name, SpanKind.CONSUMER).decision.is_sampled()
@@ -381,7 +382,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ReadableSpan]]:
         spans.extend(batch)
         return SpanExportResult.SUCCESS
 
-    monkeypatch.setattr("common.span_export.OTLPSpanExporter.export", export)
+    monkeypatch.setattr("eventbus.telemetry.span_export.OTLPSpanExporter.export", export)
     tracing.start("test", NOWHERE, tasks=True)
     yield spans
     tracing.stop()
@@ -417,7 +418,7 @@ def test_late_event_and_a_further_attempt_are_sampled_with_what_follows(
     sent: list[ReadableSpan], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if reason == "a late event":
-        monkeypatch.setattr("common.attempt.LATE", -1.0)
+        monkeypatch.setattr("eventbus.consumer.attempt.LATE", -1.0)
     item = reserved(UNSAMPLED, attempts=2 if reason == "another attempt" else 1)
 
     attempted([item])

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.message import Message
 
-from common.cause import Cause
-from common.failure import Failure
 from common.kombu_topology import INVENTORY
-from common.past_event import PastEvent
-from common.republish import PROPERTIES_LIMIT, copy_of, own_headers
-from common.stream import Entry, published_at
-from common.untrusted import BODY_LIMIT, decoded, envelope, storable, text
 from console.parked_message import Parked, event_id, event_time
 from console.web.readable import moment
+from eventbus.catch_up.past_event import PastEvent
+from eventbus.consumer.cause import Cause
+from eventbus.consumer.failure import Failure
+from eventbus.messaging.message_copy import PROPERTIES_LIMIT, copy_of, own_headers
+from eventbus.messaging.stream import Entry, published_at
+from eventbus.messaging.untrusted import BODY_LIMIT, decoded, envelope, storable, text
 
 DEEP = b"[" * 100_000
 

@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common.watchdog import Watchdog
+from eventbus.watchdog import Watchdog
 from tests.support.eventually import eventually
 
 HANGS = """
 import logging, sys, time
-from common import watchdog
+from eventbus import watchdog
 logging.basicConfig()
 watchdog.LIMIT, watchdog.INTERVAL = 0.5, 0.1
 watched = watchdog.Watchdog(None, state=lambda: "ready")

@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from common import doorbell
+from eventbus.database import wakeup
 
 revision = "0001"
 down_revision = None
@@ -29,7 +29,7 @@ def upgrade() -> None:
     _judgements()
     _outbox()
     _inbox()
-    op.execute(doorbell.DEFINITION.format(table="outbox"))
+    op.execute(wakeup.DEFINITION.format(table="outbox"))
 
 
 def downgrade() -> None:

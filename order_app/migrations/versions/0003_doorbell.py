@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from common import doorbell
+from eventbus.database import wakeup
 
 revision = "0003"
 down_revision = "0002"
@@ -11,7 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute(doorbell.DEFINITION.format(table="outbox"))
+    op.execute(wakeup.DEFINITION.format(table="outbox"))
 
 
 def downgrade() -> None:

@@ -5,11 +5,12 @@ from typing import cast
 import msgspec
 from sqlalchemy.orm import Session
 
-from common.celery_worker import make_worker
-from common.events import Event, OrderCancelled, OrderConfirmed, OrderCreated
+from common.events import OrderCancelled, OrderConfirmed, OrderCreated
 from common.kombu_topology import NOTIFICATION
-from common.settings import ServiceSettings
-from common.statement import packed
+from eventbus.database.statement import packed
+from eventbus.events.envelope import Event
+from eventbus.settings.service import ServiceSettings
+from eventbus.worker.events import make_worker
 from notification_worker import handlers
 from notification_worker.domain import Kind, Status
 

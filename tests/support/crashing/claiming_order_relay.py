@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.publisher import ConfirmingPublisher
+from eventbus.messaging.publisher import ConfirmingPublisher
 from tests.support.crashing import die
 
 

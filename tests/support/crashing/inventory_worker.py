@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.acknowledgements import Acknowledgements
+from eventbus.worker.acknowledgements import Acknowledgements
 from inventory_worker.worker import app  # noqa: F401
 from tests.support.crashing import die
 

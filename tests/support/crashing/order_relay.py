@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.unsent import Unsent
+from eventbus.outbox.claims import Unsent
 from tests.support.crashing import die
 
 

@@ -11,11 +11,12 @@ from typing import cast
 
 from sqlalchemy.orm import Session
 
-from common.celery_worker import make_worker
-from common.errors import Permanent, Transient
-from common.events import Event, OrderCreatedV2
+from common.events import OrderCreatedV2
 from common.kombu_topology import INVENTORY
-from common.settings import ServiceSettings
+from eventbus.errors import Permanent, Transient
+from eventbus.events.envelope import Event
+from eventbus.settings.service import ServiceSettings
+from eventbus.worker.events import make_worker
 from inventory_worker import handlers
 
 

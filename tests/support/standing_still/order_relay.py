@@ -8,8 +8,8 @@ from typing import Any
 
 from celery.signals import worker_init
 
-from common.loop import Loop
-from common.relay import Relay
+from eventbus.loop import Loop
+from eventbus.outbox.relay import Relay
 from order_app import relay
 from order_app.relay import app
 

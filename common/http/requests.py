@@ -1,0 +1,148 @@
+"""Requests as granian has read them, handed to a WSGI app: each in the thread that it starts in."""
+
+import io
+import logging
+import sys
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
+
+from flask import Flask
+from granian._granian import CallbackScheduler
+
+from common.http import edge
+from common.http.bodies import Bodies
+
+log = logging.getLogger(__name__)
+
+_REASONS = MappingProxyType(
+    {
+        HTTPStatus.BAD_REQUEST: "The body is not complete.",
+        HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time.",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large.",
+    }
+)
+
+_LENGTH, _CHUNKED = "CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"
+
+
+class Inline:
+    """Takes the place of an event loop: it calls back at once, in the calling thread."""
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> None:
+        """Call back."""
+        del context
+        callback(*args)
+
+    call_soon_threadsafe = call_soon
+
+
+class Requests(CallbackScheduler):
+    """Hands each request that has arrived to the app, in the thread that granian starts it in."""
+
+    def __init__(self, _loop: Inline, app: Flask, *_: None) -> None:
+        """The further arguments are what granian's own class is made of; none is used."""
+        super().__init__()
+        self._app = app
+        self._limit: int = app.config["MAX_CONTENT_LENGTH"]
+        self._bodies = Bodies()
+        #: Whether each answer says that its connection ends.
+        self.ends = False
+        self._schedule_fn = self._begin
+
+    def watch(self) -> None:
+        """Limit the time of bodies from now on; call it after the last fork."""
+        self._bodies.watch()
+
+    def _begin(self, arrived: Any) -> None:
+        scope, protocol = arrived.scope, arrived.proto
+        environ = _environ(scope)
+        answer = partial(self._answer, protocol, environ)
+        length = _length(environ)
+        if length == 0 or not self._is_wanted(environ, length):
+            answer(b"")
+        else:
+            self._bodies.receive(protocol, length=length, limit=self._limit, done=answer)
+
+    def _is_wanted(self, environ: edge.Variables, length: int | None) -> bool:
+        if edge.REFUSAL in environ or (length or 0) > self._limit:
+            return False
+        return edge.admits(self._app, environ)
+
+    def _answer(self, protocol: Any, environ: edge.Variables, body: bytes | HTTPStatus) -> None:
+        if isinstance(body, HTTPStatus):
+            edge.refuse(environ, body, _REASONS[body], "body")
+            body = b""
+        environ["wsgi.input"] = io.BytesIO(body)
+        response = _Response()
+        try:
+            chunks = self._app(environ, response)
+            content = b"".join((*response.written, *chunks))
+            if hasattr(chunks, "close"):
+                chunks.close()
+        except Exception:
+            log.exception("an app failed")
+            protocol.response_bytes(500, [], b"")
+            return
+        if self.ends or edge.REFUSAL in environ:
+            response.headers.append(("Connection", "close"))
+        protocol.response_bytes(response.status, response.headers, content)
+
+
+class _Response:
+    """WSGI's `start_response`, which keeps what it is called with."""
+
+    __slots__ = ("headers", "status", "written")
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def __call__(
+        self, status: str, headers: list[tuple[str, str]], _error: Any = None, /
+    ) -> Callable[[bytes], object]:
+        self.status = int(status[:3])
+        self.headers = list(headers)
+        return self.written.append
+
+
+def _environ(scope: Any) -> edge.Variables:
+    headers = scope.headers
+    environ = edge.variables(headers.items())
+    if _CHUNKED in environ and _LENGTH in environ:
+        edge.refuse(environ, HTTPStatus.BAD_REQUEST, "The length of the body is ambiguous.")
+    if "HTTP_HOST" not in environ and scope.http_version != "1":
+        edge.refuse(environ, HTTPStatus.BAD_REQUEST, "A header is missing.", "Host")
+    server, client = scope.server.rpartition(":"), scope.client.rpartition(":")
+    environ |= {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        # As WSGI has it: bytes, each as a character.
+        "PATH_INFO": scope.path.encode().decode("latin-1"),
+        "QUERY_STRING": scope.query_string,
+        "SERVER_NAME": server[0],
+        "SERVER_PORT": server[2],
+        "SERVER_PROTOCOL": "HTTP/1.0" if scope.http_version == "1" else "HTTP/1.1",
+        "REMOTE_ADDR": client[0].strip("[]"),
+        "wsgi.errors": sys.stderr,
+        "wsgi.input_terminated": True,
+        "wsgi.multiprocess": False,
+        "wsgi.multithread": True,
+        "wsgi.run_once": False,
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.version": (1, 0),
+    }
+    # Shown with an empty value: a header whose value is not ASCII is there, and is wrong.
+    for name in set(headers.keys()).difference(name for name, _ in headers.items()):
+        environ |= edge.variables([(name, "")])
+    return environ
+
+
+def _length(environ: edge.Variables) -> int | None:
+    """Return how many bytes the body has; None for one in chunks."""
+    if _CHUNKED in environ:
+        return None
+    length = environ.get(_LENGTH, "0")
+    # The server has compared several lengths: they are equal.
+    return int(length.partition(",")[0])

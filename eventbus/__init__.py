@@ -1,0 +1,1 @@
+"""Events over Celery and RabbitMQ, with exactly one effect each. The library knows no shop."""

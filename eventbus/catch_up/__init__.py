@@ -1,0 +1,1 @@
+"""Catching up: a service takes from the stream what its queue has dropped."""

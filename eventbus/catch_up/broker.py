@@ -1,0 +1,135 @@
+"""The broker as catch-up needs it: a service's queue, its marker, and the stream."""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from amqp import Channel, Message
+
+from eventbus.catch_up.copies import Copies
+from eventbus.catch_up.rereading import Rereading
+from eventbus.messaging import stream
+from eventbus.messaging.amqps import Connection
+from eventbus.topology.service import MISSED, Service
+
+#: Returns a connection for a purpose, which is `reader` or `publisher`; not yet connected.
+Connect = Callable[[str], Connection]
+
+_AMQPS = Connection(transport="amqps")
+
+#: What a method raises when the broker fails it.
+BROKER_ERRORS: tuple[type[Exception], ...] = (
+    *_AMQPS.connection_errors,
+    *_AMQPS.channel_errors,
+)
+
+#: Seconds to wait for the stream's oldest message.
+_OLDEST_TIMEOUT = 5.0
+
+
+class CatchUpBroker:
+    """The connections of a process: one that reads, and one that publishes while it copies.
+
+    A broker that accepts no messages would stop whatever else is on the connection that publishes.
+    """
+
+    def __init__(self, service: Service, connect: Connect) -> None:
+        self._service = service
+        self._connect = connect
+        self._connections: dict[str, Connection] = {}
+        self._channel: Channel | None = None
+        self._copies: Copies | None = None
+        #: The stream, open since the last batch.
+        self.reading: Rereading | None = None
+
+    @property
+    def copies(self) -> Copies:
+        """The way to the service's queue."""
+        if self._copies is None:
+            self._copies = Copies(
+                self._open("publisher"),
+                self._service.queue,
+                exchange=self._service.retry_exchange,
+                routing_key=MISSED,
+            )
+        return self._copies
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the broker takes no copies at present, for lack of memory or disk."""
+        return self._copies is not None and self._copies.is_blocked
+
+    def depth(self) -> int:
+        """Return how many messages are ready in the service's queue; sends heartbeats."""
+        channel = self._reader()
+        for connection in self._connections.values():
+            with suppress(TimeoutError):
+                connection.drain_events(timeout=0)
+            connection.heartbeat_check(rate=2)
+        declared = channel.queue_declare(self._service.queue, passive=True)
+        return int(declared.message_count)
+
+    def is_empty(self) -> bool:
+        """Whether a worker consumes from the service's queue, and no message is ready in it.
+
+        RabbitMQ reports no messages and no consumers, too, for a quorum queue whose leader does not
+        answer within 250 ms: without a consumer, a count of 0 proves nothing.
+        """
+        declared = self._reader().queue_declare(self._service.queue, passive=True)
+        return bool(declared.consumer_count > 0 and declared.message_count == 0)
+
+    def marker(self) -> Message | None:
+        """Return the marker, unacknowledged, if the queue has dropped something."""
+        found: Message | None = self._reader().basic_get(self._service.overflow)
+        return found
+
+    def acknowledge(self, marker: Message) -> None:
+        """Remove the marker."""
+        self._reader().basic_ack(marker.delivery_tag)
+
+    def end(self) -> int:
+        """Return the stream's end."""
+        return stream.end(self._open("reader"), self._service.bus.stream)
+
+    def oldest(self) -> int | None:
+        """Return the offset of the oldest message of the stream."""
+        found = stream.oldest(
+            self._open("reader"), self._service.bus.stream, timeout=_OLDEST_TIMEOUT
+        )
+        return found.offset if found else None
+
+    def read_from(self, offset: int) -> Rereading:
+        """Open the stream."""
+        if self.reading:
+            self.reading.close()
+        self.reading = Rereading(self._open("reader"), self._service, offset)
+        return self.reading
+
+    def end_reading(self) -> None:
+        """Close the stream, and the connection that publishes."""
+        if self.reading:
+            self.reading.close()
+        self.reading = self._copies = None
+        self._close("publisher")
+
+    def close(self) -> None:
+        """Close everything; the next use opens it again."""
+        self.reading = self._copies = self._channel = None
+        for purpose in tuple(self._connections):
+            self._close(purpose)
+
+    def _reader(self) -> Channel:
+        if self._channel is None:
+            self._channel = self._open("reader").channel()
+        return self._channel
+
+    def _open(self, purpose: str) -> Connection:
+        if purpose not in self._connections:
+            self._connections[purpose] = connection = self._connect(purpose)
+            # Once: the next attempt is at the next node, if there are several.
+            connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
+        return self._connections[purpose]
+
+    def _close(self, purpose: str) -> None:
+        if connection := self._connections.pop(purpose, None):
+            with suppress(Exception):
+                connection.collect(socket_timeout=1)

@@ -1,0 +1,92 @@
+"""Reads the stream once more for one service: the events that its inbox does not have."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from amqp import Message
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from eventbus.catch_up.past_event import PastEvent
+from eventbus.consumer.inbox import inbox
+from eventbus.messaging.amqps import Connection
+from eventbus.messaging.stream import Entry, Stream
+from eventbus.topology.limits import STREAM_AGE
+from eventbus.topology.service import Service
+
+#: Messages that are read together.
+BATCH = 500
+
+#: Seconds to wait for the next message, and until the stream must have delivered one.
+_READ_TIMEOUT = 1.0
+_SILENCE = 60.0
+
+
+class _Missed(NamedTuple):
+    offset: int
+    message: Message
+
+
+class Rereading:
+    """The stream from one offset on, without the events that the service has handled.
+
+    Events older than the stream's age are left out: the inbox may have forgotten them. Methods
+    raise the connection's errors, after which another one must be opened.
+    """
+
+    def __init__(self, connection: Connection, service: Service, offset: int) -> None:
+        self._service = service
+        self._stream = Stream(connection, service.bus.stream, offset, prefetch=BATCH)
+        self._missed: deque[_Missed] = deque()
+        self._read_to = offset
+        self._heard = time.monotonic()
+
+    @property
+    def position(self) -> int:
+        """The offset below which every missed event was taken."""
+        return self._missed[0].offset if self._missed else self._read_to
+
+    def fill(self, session: Session) -> None:
+        """Read on if nothing is left to take; raises `TimeoutError` if the stream goes silent."""
+        if self._missed:
+            return
+        entries = self._stream.read(BATCH, _READ_TIMEOUT)
+        self._missed.extend(self._missing(session, entries))
+        reached = max(self._read_to, self._stream.position)
+        if reached > self._read_to:
+            self._heard = time.monotonic()
+        elif time.monotonic() - self._heard > _SILENCE:
+            raise TimeoutError(
+                f"{self._service.bus.stream} delivered nothing in {_SILENCE:g} s "
+                f"at offset {reached}"
+            )
+        self._read_to = reached
+
+    def take(self, limit: int) -> list[Message]:
+        """Return copies of the next missed events, at most `limit`."""
+        count = min(limit, len(self._missed))
+        return [self._missed.popleft().message for _ in range(count)]
+
+    def close(self) -> None:
+        """Close the channel; the connection stays."""
+        self._stream.close()
+
+    def _missing(self, session: Session, entries: Sequence[Entry]) -> list[_Missed]:
+        oldest = datetime.now(UTC) - STREAM_AGE
+        events = [
+            event
+            for entry in entries
+            if entry.message.headers.get("task") in self._service.consumed_types
+            and ((event := PastEvent.of(entry)).time is None or event.time > oldest)
+        ]
+        ids = [event.id for event in events if event.id]
+        found = select(inbox.c.event_id).where(inbox.c.event_id.in_(ids))
+        handled = set(session.scalars(found)) if ids else set()
+        return [
+            _Missed(event.entry.offset, event.copy(replayed=False))
+            for event in events
+            if event.id not in handled
+        ]

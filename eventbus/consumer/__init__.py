@@ -1,0 +1,1 @@
+"""Consumption of events, from the bytes to the commit, without Celery."""

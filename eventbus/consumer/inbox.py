@@ -1,0 +1,93 @@
+"""The inbox: the ids of the events that a service has handled, so that each has one effect."""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Column, DateTime, Index, Integer, Table, Text, Uuid, func
+from sqlalchemy.orm import Session
+
+from eventbus.database.db import metadata
+from eventbus.database.statement import Statement, packed
+from eventbus.events.envelope import Event
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("event_id", Uuid, primary_key=True, comment="The dedup key."),
+    Column("type", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("subject", Uuid, nullable=False),
+    Column(
+        "attempts",
+        Integer,
+        nullable=False,
+        comment="1 when the first attempt succeeded.",
+    ),
+    Column("traceparent", Text),
+    Column("causationid", Uuid),
+    Column(
+        "occurred_at",
+        DateTime(timezone=True),
+        nullable=False,
+        comment="The event's own time.",
+    ),
+    Column("handled_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("ix_inbox_subject", "subject"),
+    Index("ix_inbox_handled_at", "handled_at"),
+)
+
+_RECORD = Statement(
+    "record_deliveries",
+    """
+    INSERT INTO inbox (
+        event_id, type, source, subject, attempts, traceparent, causationid, occurred_at
+    )
+    SELECT event_id, type, source, subject, attempts, traceparent, causationid, occurred_at
+    FROM json_to_recordset($1) AS row (
+        event_id uuid, type text, source text, subject uuid, attempts integer, traceparent text,
+        causationid uuid, occurred_at timestamptz
+    )
+    ORDER BY event_id
+    ON CONFLICT DO NOTHING
+    RETURNING event_id
+    """,
+    "json",
+)
+
+
+def first_delivery(session: Session, event: Event, *, attempts: int) -> bool:
+    """Record the event in the caller's transaction; False if an earlier one has done so.
+
+    Of two workers that hold the same event at once, the second waits here for the first's commit.
+    """
+    return event.id in first_deliveries(session, [(event, attempts)])
+
+
+def first_deliveries(session: Session, deliveries: Iterable[tuple[Event, int]]) -> set[UUID]:
+    """Record many events, each with its attempts; return the ids of those that nobody had recorded.
+
+    One statement, and one row for an event that comes twice.
+    """
+    # It inserts in the order of the id: batches that overlap wait, but never for each other.
+    rows: dict[UUID, dict[str, Any]] = {}
+    for event, attempts in deliveries:
+        # Of two versions of one event the first is the one that is handled.
+        rows.setdefault(event.id, _row(event, attempts))
+    if not rows:
+        return set()
+    recorded = _RECORD.run(session, packed(rows.values()))
+    return set(recorded.scalars())
+
+
+def _row(event: Event, attempts: int) -> dict[str, Any]:
+    return {
+        "event_id": event.id,
+        "type": event.type,
+        "source": event.source,
+        "subject": event.subject,
+        "attempts": attempts,
+        "traceparent": event.traceparent,
+        "causationid": event.causationid,
+        "occurred_at": event.time,
+    }

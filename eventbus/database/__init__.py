@@ -1,0 +1,1 @@
+"""PostgreSQL: engines, transactions, prepared statements, wake-ups and migrations."""

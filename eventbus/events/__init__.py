@@ -1,0 +1,1 @@
+"""Events: the envelope, the catalogue of contracts, versions, and the wire format."""

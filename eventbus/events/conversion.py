@@ -1,0 +1,53 @@
+"""Conversion of an event between the versions of its fact: the id and the envelope stay the same.
+
+A consumer upcasts each event, so that its handlers see one version only. A relay converts what it
+publishes, so that consumers of other versions receive it as well.
+"""
+
+from collections.abc import Container
+from dataclasses import replace
+
+from eventbus.errors import InvalidEvent
+from eventbus.events.catalogue import current
+from eventbus.events.envelope import Event, EventData
+from eventbus.events.versions import from_on, up_to, versions
+
+
+def upcast(event: Event, accepted: Container[type[EventData]]) -> Event:
+    """Return an event in the oldest accepted version that is not older than its own.
+
+    Raises `InvalidEvent` if no such version is accepted.
+    """
+    data = event.data
+    upcasts = current().upcasts
+    while type(data) not in accepted:
+        to_next = upcasts.get(type(data))
+        if to_next is None:
+            raise InvalidEvent(f"this service does not handle {event.type}")
+        data = to_next(data)
+    return event if data is event.data else replace(event, data=data)
+
+
+def newest(event: Event) -> Event:
+    """Return an event in the newest version of its type."""
+    return upcast(event, current().newest)
+
+
+def convert(event: Event, event_type: str) -> Event:
+    """Return an event in the version of an event type.
+
+    Raises `InvalidEvent` if the fact has no such version.
+    """
+    if event_type not in versions(event.type):
+        raise InvalidEvent(f"{event.type} has no version {event_type}")
+    data = event.data
+    catalogue = current()
+    casts = catalogue.upcasts if event_type in from_on(event.type) else catalogue.downcasts
+    while event_type != data.TYPE:
+        data = casts[type(data)](data)
+    return replace(event, data=data)
+
+
+def understood(contract: type[EventData]) -> tuple[str, ...]:
+    """Return the event types that can be upcast to a contract, oldest first."""
+    return up_to(contract.TYPE)

@@ -1,0 +1,1 @@
+"""AMQP: connections, publishers with confirms, and the stream."""

@@ -1,0 +1,104 @@
+"""A guard below py-amqp's parser: no message can end the connection that receives it.
+
+Each connection of `eventbus.messaging.amqps` has it.
+A message whose properties cannot be parsed is delivered with those that can, and with `errors`
+set, so that the consumer's check rejects it: see `eventbus.messaging.readable_properties`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from amqp import spec
+from amqp.method_framing import frame_handler
+from amqp.serialization import loads
+from kombu.transport import pyamqp
+
+from eventbus.errors import InvalidEvent
+from eventbus.messaging.readable_properties import PROBLEM, is_readable, readable
+
+#: A frame: type, channel, payload.
+Frame = tuple[int, int, bytes]
+
+_HEADER = 2
+
+#: Bytes of a content header that are parsed without a look at their nesting: it is below 200
+#: levels in so few, and a message of a service has fewer.
+_SMALL = 1024
+
+#: Methods with names that a publisher has chosen, and the types of their arguments.
+_NAMING = {spec.Basic.Deliver: "sLbss", spec.Basic.Return: "Bsss"}
+
+#: Bytes of a method's number, and of arguments other than names.
+_METHOD_BYTES = 4
+_ARGUMENT_BYTES = {"L": 8, "B": 2, "b": 1}
+
+#: Each byte that is not ASCII becomes a question mark.
+_ASCII = bytes(range(128)) + b"?" * 128
+
+
+class GuardedMessage(pyamqp.Message):
+    """A message that is never decompressed, and has `errors` if it came with a defect."""
+
+    def __init__(self, msg: Any, channel: Any = None, **kwargs: Any) -> None:
+        if problem := _problem(msg.headers or {}):
+            # kombu keeps what is set, and decompresses nothing then.
+            self.errors: Any = [(InvalidEvent, InvalidEvent(problem), None)]
+        super().__init__(msg, channel=channel, **kwargs)  # type: ignore[no-untyped-call]
+
+
+def handler(connection: pyamqp.Connection, callback: Callable[..., Any]) -> Callable[[Frame], bool]:
+    """Return py-amqp's handler of a connection's frames behind the guard."""
+
+    def on_method(channel: int, method: tuple[int, int], payload: bytes, content: Any) -> Any:
+        try:
+            return callback(channel, method, payload, content)
+        except UnicodeDecodeError:
+            named = _with_readable_names(method, payload)
+            # Unchanged: it is the callback's own error.
+            if named == payload:
+                raise
+        return callback(channel, method, named, content)
+
+    handle = frame_handler(connection, on_method)
+
+    def on_frame(frame: Frame) -> bool:
+        kind, channel, payload = frame
+        if kind == _HEADER and len(payload) > _SMALL:
+            frame = kind, channel, readable(payload)
+        try:
+            return bool(handle(frame))
+        except Exception:
+            # A header is the last frame of a message without a body: then it may be the callback's.
+            if kind != _HEADER or is_readable(frame[2]):
+                raise
+        return bool(handle((kind, channel, readable(payload))))
+
+    return on_frame
+
+
+def _problem(headers: dict[Any, Any]) -> str | None:
+    if problem := headers.get(PROBLEM):
+        return f"properties are unreadable: {problem}"
+    if headers.get("compression"):
+        return "header compression is set"
+    return None
+
+
+def _with_readable_names(method: tuple[int, int], payload: bytes) -> bytes:
+    """Return a method's payload, in its names each byte that is not ASCII replaced."""
+    arguments = _NAMING.get(method, "")
+    try:
+        loads(arguments, payload, _METHOD_BYTES)
+    except UnicodeDecodeError:
+        return _with_ascii_names(arguments, payload)
+    return payload
+
+
+def _with_ascii_names(arguments: str, payload: bytes) -> bytes:
+    named, offset = bytearray(payload), _METHOD_BYTES
+    for kind in arguments:
+        end = offset + (_ARGUMENT_BYTES.get(kind) or 1 + payload[offset])
+        if kind == "s":
+            named[offset + 1 : end] = payload[offset + 1 : end].translate(_ASCII)
+        offset = end
+    return bytes(named)

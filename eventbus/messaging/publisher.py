@@ -1,0 +1,219 @@
+"""Publishes events with pipelined confirms: hundreds are on their way before the first answer."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from math import inf
+from typing import Any, Protocol
+
+from amqp.exceptions import IrrecoverableConnectionError
+
+from eventbus.messaging.amqps import Connection
+from eventbus.messaging.confirms import ConfirmChannel
+from eventbus.messaging.event_message import EventMessages
+from eventbus.messaging.in_flight import InFlight, Outgoing, Report
+
+#: Seconds until all confirms of one batch must have arrived. A healthy broker takes milliseconds;
+#: a queue without a quorum takes for ever.
+CONFIRM_TIMEOUT = 10.0
+
+
+class Publisher(Protocol):
+    """Puts events on the exchange and tells what became of each."""
+
+    def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
+        """Publish in this order, wait for nothing, never raise for the broker's state.
+
+        What goes `aside` has a channel of its own: what becomes of it does not touch the others.
+        """
+
+    def settle(self, in_flight: InFlight, until: float = inf) -> Report | None:
+        """Wait for the confirms of what was sent, never raise for the broker's state.
+
+        Returns None if some are missing at `until` (`time.monotonic()`), or as soon as the broker
+        takes no messages for lack of memory or disk: they come when it does again.
+        """
+
+    def ready(self, until: float) -> bool:
+        """Wait while the broker takes no messages; returns whether it does at `until`."""
+
+    def heartbeat(self) -> None:
+        """Keep an idle connection alive."""
+
+
+class ConfirmingPublisher:
+    """A `Publisher` over one connection, opened at first use and anew after every error.
+
+    An event that the broker objects to costs its channel only. While the broker takes no messages
+    the connection stays: it reads nothing from a connection then, its end neither, so that each
+    further one would stay as well.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        tls: dict[str, Any],
+        service: str,
+        user: str,
+        exchange: str,
+        heartbeat: int,
+    ) -> None:
+        self._connection = Connection(
+            url,
+            ssl=tls,
+            heartbeat=heartbeat,
+            connect_timeout=5,
+            transport_options={
+                "client_properties": {"connection_name": f"{service}-relay publisher"},
+            },
+        )
+        self._exchange = exchange
+        self._messages = EventMessages(service, user, exchange)
+        #: By whether it is for what goes aside.
+        self._channels: dict[bool, ConfirmChannel] = {}
+        self._is_blocked = False
+
+    def publish(self, batch: Iterable[Outgoing]) -> Report:
+        """Publish in this order, wait for the confirms, never raise for the broker's state."""
+        in_flight = self.send(batch)
+        while (report := self.settle(in_flight)) is None:
+            self.ready(inf)
+        return report
+
+    def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
+        """Publish in this order, wait for nothing, never raise for the broker's state."""
+        in_flight = InFlight(self._exchange)
+        with self._failing(in_flight):
+            channel = self._open(aside)
+            channel.in_flight.append(in_flight)
+            in_flight.deadline = time.monotonic() + CONFIRM_TIMEOUT
+            for outgoing in batch:
+                channel.send(in_flight, outgoing)
+            channel.flush()
+        return in_flight
+
+    def settle(self, in_flight: InFlight, until: float = inf) -> Report | None:
+        """Wait for the confirms of what was sent, never raise for the broker's state."""
+        with self._failing(in_flight):
+            if in_flight.unconfirmed and not in_flight.report.error:
+                self._await(in_flight, until)
+        if in_flight.unconfirmed and not in_flight.report.error:
+            return None
+        for channel in self._channels.values():
+            channel.forget(in_flight)
+        return in_flight.conclude()
+
+    def ready(self, until: float) -> bool:
+        """Wait while the broker takes no messages; returns whether it does at `until`."""
+        while self._is_blocked and (left := until - time.monotonic()) > 0:
+            self._listen(min(1.0, left))
+        return not self._is_blocked
+
+    def heartbeat(self) -> None:
+        """Show the broker a sign of life; call it about once a second while idle."""
+        self._listen(0)
+
+    def close(self) -> None:
+        """Close the connection; the next publish opens another."""
+        self._channels.clear()
+        self._is_blocked = False
+        with suppress(Exception):
+            self._connection.collect(socket_timeout=1)
+
+    def _listen(self, seconds: float) -> None:
+        # The broker's own signs of life count once they are read.
+        if self._channels:
+            with self._failing():
+                with suppress(TimeoutError):
+                    self._connection.drain_events(timeout=seconds)
+                self._connection.heartbeat_check(rate=2)
+
+    def _await(self, in_flight: InFlight, until: float) -> None:
+        while in_flight.unconfirmed and not in_flight.report.error:
+            now = time.monotonic()
+            if self._is_blocked:
+                in_flight.deadline = now + CONFIRM_TIMEOUT
+                return
+            if now >= in_flight.deadline:
+                # A broker that opens a channel works; one of its queues does not.
+                self._replace(in_flight)
+                in_flight.give_up()
+                return
+            if now >= until:
+                return
+            for channel in self._channels.values():
+                channel.flush()
+            with suppress(TimeoutError):
+                self._connection.drain_events(timeout=min(until, in_flight.deadline) - now)
+
+    def _replace(self, in_flight: InFlight) -> None:
+        for aside, channel in list(self._channels.items()):
+            if in_flight in channel.in_flight:
+                # Opened before the other is closed, so that confirms are heard meanwhile.
+                self._channels[aside] = self._new_channel()
+                channel.close()
+                for late in channel.in_flight:
+                    late.give_up()
+
+    def _open(self, aside: bool) -> ConfirmChannel:
+        channel = self._channels.get(aside)
+        if channel and channel.has_refused and not channel.objection:
+            self._renew(aside, channel)
+            channel = self._channels.get(aside)
+        if channel is None or channel.objection:
+            self._connect()
+            channel = self._channels[aside] = self._new_channel()
+        return channel
+
+    def _renew(self, aside: bool, channel: ConfirmChannel) -> None:
+        # Another channel does not help a full queue. But one whose first message came while a
+        # queue's leader had died refuses all that follow, until that node is back.
+        for in_flight in list(channel.in_flight):
+            self._await(in_flight, inf)
+        is_idle = not any(in_flight.unconfirmed for in_flight in channel.in_flight)
+        if is_idle and self._channels.get(aside) is channel:
+            channel.close()
+            del self._channels[aside]
+
+    def _connect(self) -> None:
+        if self._connection.connected:
+            return
+        # Once: `connect()` would sleep for two seconds and try again, beyond the tick's end.
+        try:
+            self._connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
+        except Exception:
+            # The next attempt is at the next node, if there are several.
+            self._connection.maybe_switch_next()
+            raise
+        connected = self._connection.connection
+        connected.on_blocked, connected.on_unblocked = self._on_blocked, self._on_unblocked
+
+    def _new_channel(self) -> ConfirmChannel:
+        return ConfirmChannel(self._connection.connection, self._messages, self._has_room)
+
+    def _has_room(self) -> bool:
+        return not self._is_blocked
+
+    def _on_blocked(self, _reason: str) -> None:
+        self._is_blocked = True
+
+    def _on_unblocked(self) -> None:
+        self._is_blocked = False
+
+    @contextmanager
+    def _failing(self, in_flight: InFlight | None = None) -> Iterator[None]:
+        connection = self._connection
+        try:
+            yield
+        # py-amqp raises AttributeError where a connection ended a moment ago.
+        except (*connection.connection_errors, *connection.channel_errors, AttributeError) as error:
+            # What else is on its way shares its end.
+            on_way = [each for channel in self._channels.values() for each in channel.in_flight]
+            for lost in {id(each): each for each in (*on_way, in_flight) if each}.values():
+                lost.report.error = f"{type(error).__name__}: {error}"
+                lost.report.objected = bool(
+                    lost.unconfirmed and isinstance(error, IrrecoverableConnectionError)
+                )
+            # After any error the confirms that are still to come could be taken for later ones.
+            self.close()

@@ -1,0 +1,128 @@
+"""The outbox: events wait here, written in the transaction of the change that they tell of."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.orm import Session
+
+from eventbus.database.db import metadata
+from eventbus.database.statement import Statement, packed
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("event_id", Uuid, nullable=False, unique=True),
+    Column("type", Text, nullable=False),
+    Column("subject", Uuid, nullable=False),
+    Column("event", Text, nullable=False, comment="The envelope as it goes on the wire."),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("sent_at", DateTime(timezone=True), comment="When the broker confirmed it."),
+    Column(
+        "next_attempt_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=func.now(),
+        comment="Not before this; later than created_at once the broker has refused it.",
+    ),
+    Column(
+        "unroutable_reason",
+        Text,
+        comment="Why the broker returned it last; null once it is sent.",
+    ),
+    Column(
+        "attempts",
+        SmallInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Attempts to publish it that failed.",
+    ),
+    Column(
+        "waits_for",
+        Text,
+        comment="Null: its turn. An event type: the queues of that type. Else in parentheses.",
+    ),
+    # Sorted by the lane first: new events are one range of it, whatever else waits.
+    Index("ix_outbox_lane", "waits_for", "id", postgresql_where=text("sent_at IS NULL")),
+    # For the release before this one, whose relay claims by it.
+    Index("ix_outbox_unsent", "next_attempt_at", "id", postgresql_where=text("sent_at IS NULL")),
+    # For the earlier events of an order, and its timeline.
+    Index("ix_outbox_subject", "subject"),
+    # For the removal of old rows.
+    Index("ix_outbox_sent_at", "sent_at", postgresql_where=text("sent_at IS NOT NULL")),
+)
+
+_APPEND = Statement(
+    "append_events",
+    """
+    INSERT INTO outbox (event_id, type, subject, event)
+    SELECT event_id, type, subject, event
+    FROM json_to_recordset($1) AS row (event_id uuid, type text, subject uuid, event text)
+    """,
+    "json",
+)
+
+#: Where a session keeps the events that are to be written together.
+_GATHERED = "gathered events"
+
+#: One row: what the relay last did, so that the API can tell without asking the broker.
+relay_state = Table(
+    "relay_state",
+    metadata,
+    Column(
+        "id",
+        SmallInteger,
+        CheckConstraint("id = 1", name="single"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column(
+        "passed_at",
+        DateTime(timezone=True),
+        nullable=False,
+        comment="Its last pass over the outbox.",
+    ),
+    Column("broker_error", Text, comment="Why that pass could not publish; null when it could."),
+)
+
+
+def append(session: Session, event: Event) -> None:
+    """Record an event in the caller's transaction: it is published if and only if that commits."""
+    row = {
+        "event_id": event.id,
+        "type": event.type,
+        "subject": event.subject,
+        "event": codec.encode(event).decode(),
+    }
+    if (gathered := session.info.get(_GATHERED)) is None:
+        _APPEND.run_with_next(session, packed([row]))
+    else:
+        gathered.append(row)
+
+
+@contextmanager
+def one_statement(session: Session) -> Iterator[None]:
+    """Write what is appended in the block, together, at its end."""
+    rows = session.info[_GATHERED] = []
+    try:
+        yield
+    finally:
+        del session.info[_GATHERED]
+    if rows:
+        _APPEND.run_with_next(session, packed(rows))

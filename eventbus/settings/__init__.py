@@ -1,0 +1,1 @@
+"""Settings: parsed once from the environment and validated at start."""

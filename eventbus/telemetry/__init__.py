@@ -1,0 +1,1 @@
+"""Logs, metrics and traces, free of personal data."""

@@ -1,0 +1,21 @@
+"""Observation must not change the outcome of the work that it observes."""
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+def harmless(method: Callable[..., None]) -> Callable[..., None]:
+    """Return a method that logs what it raises, and returns."""
+
+    @wraps(method)
+    def call(*args: Any) -> None:
+        try:
+            method(*args)
+        except Exception:
+            log.exception("observation failed")
+
+    return call

@@ -1,0 +1,132 @@
+"""What a process counts for Prometheus, and the page on which it shows it.
+
+A worker counts in its main process only, where every outcome and every settlement is known: its
+children have nothing to share. No metric tells the service: Prometheus knows whom it asks, and adds
+`service` and `process` to all that it reads.
+"""
+
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+import celery
+from prometheus_client import (
+    REGISTRY,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    start_http_server,
+)
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from eventbus.settings.base import SettingsError
+
+#: Seconds. Tens of milliseconds are usual; from one on, retry tiers and outages show.
+_WAITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0)
+
+#: Seconds. A handler takes milliseconds; its time limits are 30 and 45.
+_WORK = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0)
+
+EVENT_CONFIRMED = Histogram(
+    "orders_event_confirmed_seconds",
+    "From an event's commit into the outbox to the broker's confirm.",
+    ("type",),
+    buckets=_WAITS,
+)
+EVENT_HANDLED = Histogram(
+    "orders_event_handled_seconds",
+    "From an event's own time to the commit of its effect in this service.",
+    ("type",),
+    buckets=_WAITS,
+)
+HANDLER = Histogram(
+    "orders_handler_seconds",
+    "Attempts to handle an event, by how long they took and how they ended.",
+    ("type", "outcome"),
+    buckets=_WORK,
+)
+RETRIES = Counter("orders_retries", "Events sent through a retry tier.", ("type", "tier"))
+PARKED = Counter(
+    "orders_parked", "Messages that this worker has parked, by the error's class.", ("reason",)
+)
+PAUSED = Gauge(
+    "orders_consumption_paused",
+    "1 while this worker takes up no message because its infrastructure does not work.",
+    ("reason",),
+)
+PUBLISHING_FAILED = Counter(
+    "orders_publishing_failed",
+    "Attempts to publish an event that failed: refused, returned, objected or invalid.",
+    ("type", "reason"),
+)
+LANE_OPEN = Gauge(
+    "orders_relay_lane_open",
+    "1 while events of this type wait because the broker did not take one of them.",
+    ("type",),
+)
+REMOVED = Counter("orders_rows_removed", "Old rows that this process has removed.", ("table",))
+RETENTION = Gauge(
+    "orders_retention_seconds", "Age from which this process removes a row.", ("table",)
+)
+
+
+@cache
+def batch_sizes() -> Histogram:
+    """Return the count of events that a worker handled in one transaction.
+
+    Made at its first use: where processes share counts in files, as the API's do, a metric without
+    labels opens one as soon as it is made.
+    """
+    return Histogram(
+        "orders_batch_events",
+        "Events that a worker handled in one transaction.",
+        buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+    )
+
+
+def observe_handler(
+    event_type: str, outcome: str, seconds: float, lateness: float | None = None
+) -> None:
+    """Count an attempt to handle an event, and how many seconds after it its effect came, if so."""
+    HANDLER.labels(event_type, outcome).observe(seconds)
+    if lateness is not None:
+        # Clocks differ a little.
+        EVENT_HANDLED.labels(event_type).observe(max(0.0, lateness))
+
+
+class Release(Collector):
+    """Tells which code a process runs."""
+
+    def __init__(self, release: str) -> None:
+        self._release = release
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the release and the versions below it."""
+        versions = {"python": platform.python_version(), "celery": celery.__version__}
+        info = {"release": self._release} | versions
+        yield InfoMetricFamily("orders_build", "The running code.", value=info)
+
+
+def gauge(name: str, text: str, value: float) -> Metric:
+    """Return one gauge without labels."""
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def serve(host: str, port: int, collectors: Iterable[Collector]) -> None:
+    """Show this process's metrics, and what these collectors find, at `host:port/metrics`.
+
+    Raises `SettingsError` when something else listens there.
+    """
+    # Prometheus would take each for a gauge of its own.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    for collector in collectors:
+        REGISTRY.register(collector)
+    try:
+        server, _ = start_http_server(port, addr=host)
+    except OSError as error:
+        raise SettingsError(f"setting METRICS_PORT: {port}: {error.strerror or error}") from None
+    # A child that outlives this process for a moment must not keep the port from its successor.
+    os.register_at_fork(after_in_child=server.socket.close)

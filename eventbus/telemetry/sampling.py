@@ -1,0 +1,68 @@
+"""Which spans are sent: those of sampled traces, every failure, and a few ticks.
+
+The API samples so many requests of each route in a second, and passes its decision on as the flag
+of the `traceparent`. Spans of other traces are made, as one that fails is sent all the same. Those
+of tasks, which are most of all, are not: `eventbus.consumer.attempt` makes a span of an attempt
+that fails.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, Sampler, SamplingResult
+from opentelemetry.trace import Link, SpanKind, StatusCode, TraceState, get_current_span
+from opentelemetry.util.types import Attributes
+
+#: Seconds between two ticks that a process records: they are all alike, and come every second.
+TICK_INTERVAL = 60.0
+
+#: What the instrumentation of Celery calls the span of a task.
+_TASK = "run/"
+
+
+class PassedOn(Sampler):
+    """Samples what its parent's flag says, and one tick a minute."""
+
+    def __init__(
+        self, ticks: Iterable[str] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`ticks` are the names of the tasks that are ticks."""
+        self._ticks = frozenset(_TASK + tick for tick in ticks)
+        self._clock = clock
+        self._last = -TICK_INTERVAL
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Return whether to record a span that begins, and whether it is sampled."""
+        if name in self._ticks:
+            now = self._clock()
+            if now - self._last < TICK_INTERVAL:
+                return SamplingResult(Decision.DROP)
+            self._last = now
+        parent = get_current_span(parent_context).get_span_context()
+        if parent.is_valid and not parent.trace_flags.sampled:
+            is_task = name.startswith(_TASK)
+            return SamplingResult(Decision.DROP if is_task else Decision.RECORD_ONLY, attributes)
+        return ALWAYS_ON.should_sample(parent_context, trace_id, name, kind, attributes, links)
+
+    def get_description(self) -> str:
+        """Return the sampler's name."""
+        return type(self).__name__
+
+
+def is_sent(span: ReadableSpan) -> bool:
+    """Return whether a span that has ended is sent: it is sampled, or has failed."""
+    return bool(
+        (span.context and span.context.trace_flags.sampled)
+        or span.status.status_code is StatusCode.ERROR
+    )

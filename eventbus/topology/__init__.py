@@ -1,0 +1,1 @@
+"""The topology: services, exchanges, queues, bindings, users and permissions, as data."""

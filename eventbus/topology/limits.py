@@ -1,0 +1,33 @@
+"""Limits of queues and of the stream, and the retry schedule."""
+
+from datetime import timedelta
+
+#: Seconds that a failed event waits before each further attempt; a failure after the last tier
+#: parks the event. `RETRY_TIERS` in the environment overrides them.
+RETRY_TIERS = (1.0, 5.0, 30.0, 120.0, 600.0)
+
+#: Deliveries of one message that may end with their connection before the broker parks it. The
+#: broker counts them for every prefetched message, so this limit is a last resort against a message
+#: that no worker survives receiving. `eventbus.consumer.suspects` finds a message whose handler
+#: crashes.
+DELIVERY_LIMIT = 1_000
+
+#: RabbitMQ 4 drops a message after 20 deliveries unless its queue has another limit.
+UNLIMITED = 2**31 - 1
+
+#: Messages in one service's queue. Beyond the limit, the queue of an essential service rejects
+#: events, which wait in the outbox. Any other queue drops its oldest message, which the service
+#: takes from the stream later: see `eventbus.catch_up`.
+QUEUE_LIMIT = 1_000_000
+
+#: How long the stream keeps an event. Two weeks, as an outbox does: an older fault is not repaired
+#: by a replay. The broker deletes whole segments, so some events stay longer.
+STREAM_AGE = timedelta(days=14)
+
+#: Bytes of the stream: some three million orders. Beyond the limit the oldest segments are deleted
+#: early, so that a busy week does not fill the broker's disk.
+STREAM_BYTES = 10_000_000_000
+
+#: Bytes of one segment of the stream. The broker deletes no segment before it is full; RabbitMQ's
+#: default of 500 MB would keep months of events of a small system.
+STREAM_SEGMENT_BYTES = 20_000_000

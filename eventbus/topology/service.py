@@ -1,0 +1,117 @@
+"""A service as data: what it publishes and consumes, and the names of its broker objects."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from kombu.entity import Exchange
+
+from eventbus.events.versions import from_on
+
+#: The routing key, on a service's retry exchange, of messages for its parking lot.
+PARKED = "parked"
+
+#: The routing key, on a service's retry exchange, of copies of events that its queue dropped.
+MISSED = "missed"
+
+
+@dataclass(frozen=True)
+class Bus:
+    """The broker objects that all services of a system share; their names begin with `name`."""
+
+    name: str
+
+    @cached_property
+    def events(self) -> Exchange:
+        """The exchange that every event is published to."""
+        return Exchange(f"{self.name}.topic", "topic", durable=True, no_declare=True)
+
+    @cached_property
+    def dead_letters(self) -> Exchange:
+        """The exchange of messages that the broker gives up delivering."""
+        return Exchange(f"{self.name}.dlx", "direct", durable=True, no_declare=True)
+
+    @cached_property
+    def ticks(self) -> Exchange:
+        """The exchange of ticks."""
+        return Exchange(f"{self.name}.ticks", "direct", durable=True, no_declare=True)
+
+    @property
+    def stream(self) -> str:
+        """The stream of every consumed event, for consumers that need history."""
+        return f"{self.name}.stream"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A service, by what it publishes and consumes, and the names of its broker objects.
+
+    A service that publishes or consumes an event type does so in its newer versions as well: see
+    `published_types` and `consumed_types`.
+    """
+
+    name: str
+    #: The Python package with its code and its migrations.
+    package: str
+    bus: Bus
+    publishes: tuple[str, ...] = ()
+    consumes: tuple[str, ...] = ()
+    #: The kinds of its ticks, which beat sends every second: `relay` drains the outbox, `mailer`
+    #: the unsent mail, `reader` reads the new events of the stream.
+    ticks: tuple[str, ...] = ()
+    reads_stream: bool = False
+    #: Whether the system's core flow needs it. The queue of an essential service rejects events
+    #: beyond its limit, which holds back their publisher; the queue of another service never does.
+    essential: bool = False
+
+    @property
+    def published_types(self) -> tuple[str, ...]:
+        """The types of the events that it may publish."""
+        return tuple(version for event_type in self.publishes for version in from_on(event_type))
+
+    @property
+    def consumed_types(self) -> tuple[str, ...]:
+        """The types of the events that are routed to its queue."""
+        return tuple(version for event_type in self.consumes for version in from_on(event_type))
+
+    @property
+    def queue(self) -> str:
+        """The queue of the events it consumes."""
+        return f"{self.name}.queue"
+
+    @property
+    def spare_queue(self) -> str:
+        """The queue that takes its events while its queue is replaced."""
+        return f"{self.queue}.spare"
+
+    @property
+    def parking_lot(self) -> str:
+        """The queue of the messages that it could not handle."""
+        return f"{self.name}.dlq"
+
+    @property
+    def retry_exchange(self) -> str:
+        """The exchange of its own failed messages; no other service writes to it."""
+        return f"{self.name}.retry"
+
+    @property
+    def overflow(self) -> str:
+        """The exchange and the queue of messages that its queue drops, unless it is essential."""
+        return f"{self.name}.overflow"
+
+    @property
+    def can_overflow(self) -> bool:
+        """Whether its queue drops events beyond its limit."""
+        return bool(self.consumes) and not self.essential
+
+    def retry_queue(self, seconds: float) -> str:
+        """Return the queue in which a failed message waits for a retry tier's seconds."""
+        return f"{self.name}.retry.{tier_key(seconds)}"
+
+    def tick_queue(self, tick: str) -> str:
+        """Return the queue of one kind of tick; also its routing key and Celery task name."""
+        return f"{self.name}.{tick}"
+
+
+def tier_key(seconds: float) -> str:
+    """Return the name of a retry tier, such as `30s`."""
+    return f"{seconds:g}s"

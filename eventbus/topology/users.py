@@ -1,0 +1,82 @@
+"""Broker users and their permissions, derived from the services: each has what it needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kombu.entity import Exchange
+
+from eventbus.topology.service import Bus, Service
+
+#: Workers publish their task events to it, for monitoring. Celery defines the name.
+TASK_EVENTS = Exchange("celeryev", "topic", durable=True, no_declare=True)
+
+#: Matches the queues that monitoring declares for itself, and binds to `TASK_EVENTS`: Celery names
+#: each queue by a UUID, and the broker deletes it with its connection.
+MONITOR_QUEUE = rf"{TASK_EVENTS.name}\.[0-9a-f-]{{36}}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class User:
+    """A broker user; its rights are regular expressions of object names, `topics` of types."""
+
+    name: str
+    configure: str = "^$"
+    write: str = "^$"
+    read: str = "^$"
+    topics: str = "^$"
+    tags: tuple[str, ...] = ()
+
+
+def users(bus: Bus, services: Sequence[Service]) -> tuple[User, ...]:
+    """Return the broker users of a system: one for each service, and those of operations."""
+    return (*(_service_user(s) for s in services), *_operators(bus, services))
+
+
+def _service_user(service: Service) -> User:
+    writes = [service.bus.events.name] * bool(service.publishes)
+    writes += [service.retry_exchange, TASK_EVENTS.name] * bool(service.consumes)
+    reads = [service.queue] * bool(service.consumes)
+    reads += [service.bus.stream] * (service.reads_stream or service.can_overflow)
+    reads += [service.overflow] * service.can_overflow
+    reads += [service.tick_queue(tick) for tick in service.ticks]
+    return User(
+        name=service.name,
+        write=_any_of(writes),
+        read=_any_of(reads),
+        topics=_any_of(service.published_types),
+    )
+
+
+def _operators(bus: Bus, services: Sequence[Service]) -> tuple[User, ...]:
+    parking_lots = [s.parking_lot for s in services if s.consumes]
+    return (
+        User(name="scheduler", write=_any_of([bus.ticks.name])),
+        _monitor(),
+        # Looks at what is parked, and puts it back on its queue, by the exchange without a name.
+        User(
+            name="console",
+            tags=("monitoring",),
+            write=_any_of(["amq.default"]),
+            read=_any_of(parking_lots),
+        ),
+        # Reads the past, and puts it on the queue of a service that wants it.
+        User(name="replayer", write=_any_of(["amq.default"]), read=_any_of([bus.stream])),
+    )
+
+
+def _monitor() -> User:
+    # To bind a queue is to write it, and to read the exchange. Queue lengths come from the
+    # management API, by the tag: the right to read a queue is the right to purge it.
+    reads = _any_of([TASK_EVENTS.name])
+    return User(
+        name="monitor",
+        tags=("monitoring",),
+        configure=f"^{MONITOR_QUEUE}$",
+        write=f"^{MONITOR_QUEUE}$",
+        read=f"{reads}|^{MONITOR_QUEUE}$",
+    )
+
+
+def _any_of(names: Sequence[str]) -> str:
+    alternatives = "|".join(name.replace(".", r"\.") for name in names)
+    return f"^({alternatives})$" if names else "^$"

@@ -1,0 +1,1 @@
+"""The consumer runtime on Celery: apps, batches, settlement, child processes."""

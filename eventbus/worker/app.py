@@ -1,0 +1,93 @@
+"""A Celery app that reads its settings when it starts, not when it is imported."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from celery import Celery
+from kombu.entity import Queue
+from prometheus_client import Gauge
+from prometheus_client.registry import Collector
+
+import eventbus.messaging.amqps  # noqa: F401 - gives its connections to Celery
+from eventbus import tls
+from eventbus.database import db
+from eventbus.database.db import Sessions
+from eventbus.database.metrics import Database, Pool, Read
+from eventbus.settings.base import load
+from eventbus.settings.broker import BrokerSettings, broker_url
+from eventbus.telemetry import metrics
+from eventbus.telemetry.certificate_expiry import Certificates, sources
+from eventbus.topology.service import Service
+from eventbus.worker.bootsteps import HealthStep, MetricsStep, PromptStep
+
+
+class ServiceApp(Celery):
+    """The app of one process: its Celery settings are a module's, its broker is the settings'."""
+
+    log_cls = "eventbus.telemetry.logs:WorkerLogging"
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        settings: type[BrokerSettings],
+        config: str,
+        service: Service | None = None,
+        queue: Queue | None = None,
+        consumer: str = "eventbus.worker.safe_consumer:SafeConsumer",
+        read: Read | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(name, **options)
+        self.service = service
+        self._settings = settings
+        self._queue = queue
+        self._consumer = consumer
+        self._read = read
+        #: 1 while the process consumes.
+        self.is_connected = False
+        self.connected = Gauge(
+            "orders_broker_connected", "1 while this process consumes.", registry=None
+        )
+        self.config_from_object(config)
+        self.add_defaults(self._broker)
+        self.steps["consumer"] |= {HealthStep, PromptStep}
+        self.steps["worker"].add(MetricsStep)
+
+    @cached_property
+    def settings(self) -> Any:
+        """The validated settings; the first use ends the process if one is wrong."""
+        return load(self._settings)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """The database, for the child process that uses it first; the parent must not."""
+        return db.sessions(db.engine(self.settings, session=db.BY_KEY))
+
+    def turned(self) -> None:
+        """Note that the main thread is at work, also while it waits for the broker."""
+
+    def collectors(self) -> Iterator[Collector]:
+        """Return what the metrics page shows beside the process's own counts."""
+        yield metrics.Release(self.settings.release)
+        yield self.connected
+        yield Certificates(sources(self.settings))
+        if self._read:
+            # An engine of its own: a scrape does not wait for the process's work.
+            yield Database(db.sessions(db.engine(self.settings)), self._read)
+            yield Pool()
+
+    def _broker(self) -> dict[str, Any]:
+        settings = self.settings
+        defaults: dict[str, Any] = {
+            "broker_url": broker_url(settings),
+            "broker_use_ssl": tls.broker_options(settings),
+            "broker_heartbeat": settings.broker_heartbeat,
+            "broker_transport_options": {"client_properties": {"connection_name": self.main}},
+            "worker_consumer": self._consumer,
+        }
+        if self._queue:
+            # A default queue that does not exist is declared by Celery, without our arguments.
+            defaults |= {"task_queues": [self._queue], "task_default_queue": self._queue.name}
+        return defaults

@@ -1,0 +1,187 @@
+"""The consumer runtime: a Celery worker whose tasks are the events that a service consumes."""
+
+import gc
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property, partial
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from celery import Task, signals
+from kombu.serialization import register
+from kombu.utils.json import dumps
+
+from eventbus.consumer import suspects
+from eventbus.consumer.attempt import Attempt
+from eventbus.consumer.attempts import attempt_all
+from eventbus.consumer.cause import Cause, Failed
+from eventbus.consumer.receive import (
+    Delivery,
+    Handlers,
+    Item,
+    Result,
+    SetHandlers,
+    receive_batch,
+    receive_one,
+)
+from eventbus.errors import Permanent
+from eventbus.events.conversion import understood
+from eventbus.settings.service import ServiceSettings
+from eventbus.telemetry import tracing
+from eventbus.topology.objects import event_queue
+from eventbus.topology.service import Service
+from eventbus.watchdog import Watchdog
+from eventbus.worker.app import ServiceApp
+from eventbus.worker.bootsteps import HealthStep, TurnStep, WatchdogStep
+from eventbus.worker.pause import Pause
+from eventbus.worker.task_events import TaskEventsStep
+
+
+class EventTask(Task):
+    """Handles the events of one type; tries again on every error but a permanent one."""
+
+    abstract = True
+    Strategy = "eventbus.worker.micro_batches:strategy"
+    autoretry_for = (Exception,)
+    dont_autoretry_for = (Permanent,)
+
+
+class EventApp(ServiceApp):
+    """The app of a service's worker: it knows what each event does."""
+
+    service: Service
+
+    def __init__(
+        self, *, handlers: Handlers, sets: SetHandlers, batch_interval: float, **options: Any
+    ) -> None:
+        super().__init__(
+            f"{options['service'].name}-worker",
+            queue=event_queue(options["service"]),
+            consumer="eventbus.worker.safe_consumer:EventConsumer",
+            task_cls=EventTask,
+            **options,
+        )
+        self._handlers = handlers
+        self._sets = sets
+        #: Seconds from the begin of one batch to that of the next, unless that one is full.
+        self.batch_interval = batch_interval
+        #: The name of the worker; a child process gets to know it when it starts.
+        self.hostname = ""
+        self.steps["worker"].add(WatchdogStep)
+        self.steps["consumer"].discard(HealthStep)
+        self.steps["consumer"].add(TurnStep)
+        for event_type in (t for contract in handlers for t in understood(contract)):
+            # Not shared: another app in this process (a test's) must not get this handler.
+            self.task(self._call(event_type), name=event_type, shared=False)
+
+    @cached_property
+    def watchdog(self) -> Watchdog:
+        """What ends the main process if its event loop stands still."""
+        return Watchdog(self.settings.health_file, state=self._state)
+
+    @cached_property
+    def pause(self) -> Pause:
+        """Whether this worker's consumption is paused."""
+        return Pause()
+
+    def turned(self) -> None:
+        """Note that the main thread is at work, also while it waits for the broker."""
+        self.watchdog.turned()
+
+    def _state(self) -> str:
+        if self.pause.reason:
+            return f"paused: {self.pause.reason}"
+        return "ready" if self.is_connected else "not connected to the broker"
+
+    def handle_deliveries(self, deliveries: Sequence[Delivery]) -> list[Result]:
+        """Handle one message, or many in one transaction.
+
+        In a child process: it has no connection to the broker. Raises `Failed`, with the cause.
+        """
+        # Here, at its first event: the thread that sends spans survives no fork.
+        tracing.start(self.main, self.settings, tasks=True)
+        try:
+            items = [Item.of(delivery, self._handlers) for delivery in deliveries]
+            attempt_all(items, self._attempt, partial(self._handle, items))
+        except Exception as error:
+            raise Failed(Cause.of(error, EventTask.dont_autoretry_for)) from None
+        return [item.result for item in items]
+
+    def _handle(self, items: Sequence[Item]) -> None:
+        if len(items) > 1:
+            receive_batch(self.sessions, self._handlers, self._sets, items)
+            return
+        with self._suspicion(items[0].delivery):
+            receive_one(self.sessions, self._handlers, self._sets, items[0])
+
+    def _attempt(self, item: Item) -> Attempt:
+        return Attempt(
+            item,
+            self.tasks[item.delivery.task],
+            service=self.service,
+            hostname=self.hostname,
+            tiers=self.settings.retry_tiers,
+        )
+
+    def _suspicion(self, delivery: Delivery) -> AbstractContextManager[None]:
+        if delivery.is_suspect:
+            return suspects.handling(self.sessions, UUID(delivery.event_id))
+        return nullcontext()
+
+    def _call(self, event_type: str) -> Callable[..., str]:
+        def call(**_: Any) -> str:
+            # The strategy of `EventTask` hands events to `handle_deliveries`, many at once.
+            raise NotImplementedError(f"{event_type} is handled in micro-batches")
+
+        return call
+
+
+def make_worker(
+    service: Service,
+    handlers: Handlers,
+    settings: type[ServiceSettings],
+    *,
+    config: str,
+    sets: SetHandlers | None = None,
+    batch_interval: float = 0.0,
+) -> EventApp:
+    """Return the Celery app of a service's worker, with a task for each event it handles.
+
+    A handler of a contract gets the older versions as well, in that contract's form. `sets` are for
+    types of which many are handled in one go. `config` names a module of Celery settings.
+    `batch_interval` is for services that no order waits for: seconds from the begin of one batch to
+    that of the next, unless that one is full. What arrives meanwhile shares a transaction, and its
+    price. Nothing is read or opened before the worker starts.
+    """
+    app = EventApp(
+        service=service,
+        handlers=handlers,
+        sets=sets or {},
+        batch_interval=batch_interval,
+        settings=settings,
+        config=config,
+    )
+    app.steps["consumer"].add(TaskEventsStep)
+
+    def prepare(**_: Any) -> None:
+        # Python's own decoder takes several times as long, and takes what is no JSON, such as NaN.
+        register("json", dumps, msgspec.json.decode, "application/json", "utf-8")
+        # Here: loading takes longer than a child may take for its start.
+        tracing.prepare(app.settings)
+        # What is loaded stays shared: the collector's marks would copy its pages to each child.
+        gc.collect()
+        gc.freeze()
+
+    def begin(sender: str, **_: Any) -> None:
+        app.hostname = sender
+
+    signals.worker_init.connect(prepare, weak=False)
+    signals.worker_process_init.connect(begin, weak=False)
+    # A child process ends without Python's exit.
+    signals.worker_process_shutdown.connect(_stop_tracing, weak=False)
+    return app
+
+
+def _stop_tracing(**_: Any) -> None:
+    tracing.stop()

@@ -1,0 +1,30 @@
+"""A run that ended with its child process: the main process tells of it, as Celery's does."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+
+from eventbus.consumer.cause import Cause
+from eventbus.consumer.task_run import Run, is_heard, request_of
+from eventbus.events import codec
+from eventbus.events.catalogue import current
+
+if TYPE_CHECKING:
+    from eventbus.worker.micro_batches import Reception
+
+_ERRORS = {kind.__name__: kind for kind in (TimeLimitExceeded, WorkerLostError)}
+
+
+def tell(reception: "Reception", cause: Cause) -> None:
+    """Tell that the attempt failed; its begin was told in the child, its end by nobody."""
+    if not is_heard():
+        return
+    delivery, tiers = reception.delivery, reception.task.app.settings.retry_tiers
+    about = {current().subject: codec.subject(delivery.body), "event": delivery.event_id}
+    run = Run(reception.task, request_of(delivery, kwargs=about))
+    error = _ERRORS[cause.exception](cause.text)
+    if delivery.attempts > len(tiers):
+        run.inside(partial(run.fail, error))
+    else:
+        run.inside(partial(run.retry, error, tiers[delivery.attempts - 1]))

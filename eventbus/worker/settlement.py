@@ -1,0 +1,140 @@
+"""How a message that was not handled leaves its queue: to a retry tier, or to the parking lot.
+
+A copy with the reason is published to the service's own retry exchange; the original is
+acknowledged when the broker has confirmed the copy. A crash in between repeats the message and
+never loses it. Nothing here waits: `eventbus.messaging.copy_publisher` does, in its own thread.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from amqp import Message as AmqpMessage
+from kombu.message import Message
+
+from eventbus.consumer.cause import Cause
+from eventbus.consumer.failure import Failure
+from eventbus.events import codec
+from eventbus.events.catalogue import current
+from eventbus.messaging.copy_channel import TAG, Copy
+from eventbus.messaging.message_copy import copy_of, own_headers
+from eventbus.messaging.untrusted import text
+from eventbus.telemetry import metrics, tracing
+from eventbus.topology.service import PARKED, Service, tier_key
+
+log = logging.getLogger(__name__)
+
+#: A retry waits for a random part of its tier, at least this one, so that a crowd of failed
+#: messages does not come back at once. (A queue expires messages at its head only, so that some
+#: wait for the one ahead of them: never longer than the tier.)
+JITTER_FLOOR = 0.8
+
+Done = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A message as it was received, and the two ways to be done with it.
+
+    Each belongs to the connection that delivered the message, and does nothing once that has ended.
+    """
+
+    message: Message
+    headers: dict[str, Any]
+    acknowledge: Done
+    #: To the dead-letter exchange: parked too, but without the reason.
+    reject: Done
+    #: Whether the connection that delivered it is open.
+    is_held: Callable[[], bool]
+
+
+class Settlement:
+    """Retries and parks the messages of one service."""
+
+    def __init__(
+        self,
+        publish: Callable[[Copy], None],
+        *,
+        service: Service,
+        retry_tiers: Sequence[float],
+        release: str,
+    ) -> None:
+        self._publish = publish
+        self._service = service
+        self._tiers = retry_tiers
+        self._release = release
+
+    def retry(self, receipt: Receipt, cause: Cause) -> None:
+        """Send the message through the retry tier of this attempt; after the last, park it."""
+        retries = receipt.headers["retries"]
+        if retries >= len(self._tiers):
+            self.park(receipt, cause)
+            return
+        seconds = self._tiers[retries]
+        metrics.RETRIES.labels(receipt.headers["task"], tier_key(seconds)).inc()
+        wait = seconds * random.uniform(JITTER_FLOOR, 1)  # noqa: S311 - no secret
+        self._settle(
+            receipt,
+            cause,
+            routing_key=tier_key(seconds),
+            retries=retries + 1,
+            expiration=str(max(1, int(wait * 1000))),
+        )
+
+    def park(self, receipt: Receipt, cause: Cause) -> None:
+        """Send the message to the parking lot, with the reason in its headers."""
+        metrics.PARKED.labels(cause.exception).inc()
+        self._settle(receipt, cause, routing_key=PARKED)
+
+    def _settle(self, receipt: Receipt, cause: Cause, *, routing_key: str, **changes: Any) -> None:
+        failure = Failure.of(
+            cause, service=self._service.name, release=self._release, headers=receipt.headers
+        )
+        fields = _log_fields(receipt, failure, routing_key)
+        message = _copy(receipt, failure, **changes)
+        if message is None:
+            log.error("a message that cannot carry its reason is parked without it", extra=fields)
+            receipt.reject()
+            return
+        exchange, done = self._service.retry_exchange, partial(self._done, receipt)
+        self._publish(Copy(message, exchange, routing_key, receipt.is_held, done))
+        log.warning("an event was not handled", extra=fields)
+
+    def _done(self, receipt: Receipt, refusal: str | None) -> None:
+        if refusal is None:
+            receipt.acknowledge()
+        elif receipt.is_held():
+            about = {"event_id": text(receipt.headers.get("id")), "reason": refusal}
+            log.error("message parked without its reason", extra=about)
+            receipt.reject()
+
+
+def _copy(
+    receipt: Receipt,
+    failure: Failure,
+    *,
+    retries: int | None = None,
+    expiration: str | None = None,
+) -> AmqpMessage | None:
+    headers = own_headers(receipt.headers) | failure.to_headers() | {TAG: 0}
+    if retries is not None:
+        headers["retries"] = retries
+    message = receipt.message
+    return copy_of(message.body, message.properties, headers, expiration=expiration)
+
+
+def _log_fields(receipt: Receipt, failure: Failure, routing_key: str) -> dict[str, Any]:
+    parked = routing_key == PARKED
+    return {
+        "event_id": text(receipt.headers.get("id")),
+        current().id_field: codec.subject(receipt.message.body),
+        "trace_id": tracing.trace_id(receipt.headers.get("traceparent")),
+        "event_type": text(receipt.headers.get("task")),
+        "attempt": failure.attempts,
+        "exception": failure.exception,
+        "reason": failure.text,
+        "outcome": "parked" if parked else "retry",
+    } | ({} if parked else {"tier": routing_key})
