@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,7 @@ def _config(package: str) -> Config:
 
 
 def _folder(package: str) -> Path:
-    # The packages lie beside `common`, in the source tree as in an installation.
-    return Path(__file__).parents[1] / package / "migrations"
+    return Path(str(files(package))) / "migrations"
 
 
 @contextmanager

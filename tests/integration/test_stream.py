@@ -142,9 +142,9 @@ def test_the_end_is_found_when_the_first_message_arrives_meanwhile(
     broker: Vhost, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given an empty stream, and a message that arrives after the look at its last ones
-    def arrives_first(connection: Connection, timeout: float) -> Entry | None:
+    def arrives_first(connection: Connection, name: str, timeout: float) -> Entry | None:
         publish(broker, "a")
-        return oldest(connection, STREAM, timeout)
+        return oldest(connection, name, timeout)
 
     monkeypatch.setattr(stream, "_END_TIMEOUT", 2.0)
     monkeypatch.setattr(stream, "oldest", arrives_first)
