@@ -7,8 +7,10 @@ import click
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench import plot, report, results, seeding, sizing
-from bench.parts import Parts
+from bench import report, results, sizing
+from bench.figures import plot
+from bench.load import seeding
+from bench.plan import Parts
 from deploy.local import REPOSITORY
 
 STATE = REPOSITORY / ".run-bench"

@@ -4,9 +4,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import curve_report, results
+from bench import results
+from bench.figures import curve_report
+from bench.figures.tables import NONE, how, table
 from bench.results import Results
-from bench.tables import NONE, how, table
 from deploy.local import REPOSITORY
 from deploy.local.problem import Problem
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from common import events
 from common.events import FraudSuspected, OrderCreatedV2
 from common.kombu_topology import FRAUD
-from eventbus.consumer.receive import Handlers, SetHandlers
+from eventbus.consumer.receive import BatchHandlers, Handlers
 from eventbus.events.envelope import Event
 from eventbus.outbox.table import append
 from eventbus.settings.base import load
@@ -76,4 +76,4 @@ _judge = Judge(_limits)
 
 HANDLERS: Handlers = {OrderCreatedV2: _judge.on_order_created}
 
-SETS: SetHandlers = {OrderCreatedV2: _judge.on_orders_created}
+BATCH_HANDLERS: BatchHandlers = {OrderCreatedV2: _judge.on_orders_created}

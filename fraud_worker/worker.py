@@ -2,7 +2,7 @@
 
 from common.kombu_topology import FRAUD
 from eventbus.worker.events import make_worker
-from fraud_worker.handlers import HANDLERS, SETS
+from fraud_worker.handlers import BATCH_HANDLERS, HANDLERS
 from fraud_worker.settings import WorkerSettings
 
 app = make_worker(
@@ -10,7 +10,7 @@ app = make_worker(
     HANDLERS,
     WorkerSettings,
     config="celeryconfig.fraud",
-    sets=SETS,
+    batch_handlers=BATCH_HANDLERS,
     # An order is confirmed meanwhile; a late suspicion cancels it just as well.
     batch_interval=0.25,
 )

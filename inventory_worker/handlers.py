@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from common.events import OrderCancelled, OrderCreatedV2, OrderShipped
-from eventbus.consumer.receive import Handlers, SetHandlers
+from eventbus.consumer.receive import BatchHandlers, Handlers
 from eventbus.errors import Transient
 from eventbus.events.envelope import Event
 from eventbus.outbox.table import append
@@ -87,4 +87,4 @@ HANDLERS: Handlers = {
 }
 
 # One for all: a batch locks what any of its events needs, once and in one order.
-SETS: SetHandlers = dict.fromkeys(HANDLERS, on_orders)
+BATCH_HANDLERS: BatchHandlers = dict.fromkeys(HANDLERS, on_orders)

@@ -3,6 +3,12 @@
 from common.kombu_topology import INVENTORY
 from eventbus.settings.service import ServiceSettings
 from eventbus.worker.events import make_worker
-from inventory_worker.handlers import HANDLERS, SETS
+from inventory_worker.handlers import BATCH_HANDLERS, HANDLERS
 
-app = make_worker(INVENTORY, HANDLERS, ServiceSettings, config="celeryconfig.inventory", sets=SETS)
+app = make_worker(
+    INVENTORY,
+    HANDLERS,
+    ServiceSettings,
+    config="celeryconfig.inventory",
+    batch_handlers=BATCH_HANDLERS,
+)

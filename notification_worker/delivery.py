@@ -13,11 +13,11 @@ from threading import Event
 from sqlalchemy.exc import SQLAlchemyError
 
 from eventbus.database.db import Sessions
-from notification_worker.backlog import Backlog, Position
+from notification_worker.mail_queue import Backlog, Position
 from notification_worker.outage import Outage
 from notification_worker.outcomes import Outcomes
-from notification_worker.sender import Sender
-from notification_worker.smtp import Transport
+from notification_worker.smtp.sender import Sender
+from notification_worker.smtp.transport import Transport
 
 #: Seconds between two looks at the senders.
 SUPERVISION = 0.25

@@ -20,8 +20,8 @@ from common.events import (
 from eventbus.database.statement import Statement, packed
 from eventbus.errors import Permanent
 from eventbus.events.envelope import Event
-from notification_worker import address
 from notification_worker.domain import OPERATOR, Kind, Status, kind_of_cancellation
+from notification_worker.mail import address
 
 # A second event of the same fact, with an id of its own, is no reason for a second mail. Rows are
 # inserted in one order: batches that overlap wait, but never for each other.
@@ -132,4 +132,6 @@ HANDLERS: Mapping[type, Callable[[Session, Event], None]] = {
     FraudSuspected: on_event,
 }
 
-SETS: Mapping[type, Callable[[Session, Sequence[Event]], None]] = dict.fromkeys(HANDLERS, on_events)
+BATCH_HANDLERS: Mapping[type, Callable[[Session, Sequence[Event]], None]] = dict.fromkeys(
+    HANDLERS, on_events
+)

@@ -16,14 +16,14 @@ from eventbus.consumer.retention import read_ages
 from eventbus.database import db
 from eventbus.loop import Loop
 from eventbus.worker.ticker import make_ticker
-from notification_worker import address
-from notification_worker.backlog import Position
 from notification_worker.delivery import Delivery
+from notification_worker.mail import address
+from notification_worker.mail_queue import Position
 from notification_worker.metrics import read_mails
 from notification_worker.outage import Outage
 from notification_worker.retention import KEPT, retention
 from notification_worker.settings import MailerSettings
-from notification_worker.smtp import Transport
+from notification_worker.smtp.transport import Transport
 
 #: Database connections: one to wait for mails on, and one for all that is claimed and recorded, as
 #: none is in use while a mail is sent.

@@ -8,8 +8,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from eventbus.telemetry.metrics import gauge
-from notification_worker.backlog import Position
 from notification_worker.claims import FRESH
+from notification_worker.mail_queue import Position
 from notification_worker.outage import Outage
 
 #: Rows that a scrape counts. Beyond it, how many they are exactly changes nothing for anybody.

@@ -6,10 +6,10 @@ import random
 from eventbus.errors import Permanent, Transient
 from notification_worker.claims import Claimed, Mark
 from notification_worker.domain import MAX_UNSURE, Status, retry_delay, unsure_delay
-from notification_worker.evidence import Evidence
-from notification_worker.failures import Interrupted, SenderRefused, Unreachable, Unsure
-from notification_worker.mail import message_id
+from notification_worker.mail.rendering import message_id
 from notification_worker.metrics import MAILS
+from notification_worker.smtp.evidence import Evidence
+from notification_worker.smtp.failures import Interrupted, SenderRefused, Unreachable, Unsure
 
 #: Seconds between two attempts of a mail that is not known to be at fault itself. Short, as the
 #: mail may be fine; not none, as the others must come first.

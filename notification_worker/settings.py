@@ -8,8 +8,8 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from eventbus.settings.base import CaFile
 from eventbus.settings.dedup_window import DedupWindow
 from eventbus.settings.service import ServiceSettings
-from notification_worker import address
-from notification_worker.submission import Limits
+from notification_worker.mail import address
+from notification_worker.smtp.submission import Limits
 
 #: The port on which mail servers speak TLS from the first byte (RFC 8314).
 _SUBMISSIONS = 465

@@ -3,14 +3,14 @@
 from common.kombu_topology import NOTIFICATION
 from eventbus.settings.service import ServiceSettings
 from eventbus.worker.events import make_worker
-from notification_worker.handlers import HANDLERS, SETS
+from notification_worker.handlers import BATCH_HANDLERS, HANDLERS
 
 app = make_worker(
     NOTIFICATION,
     HANDLERS,
     ServiceSettings,
     config="celeryconfig.notification",
-    sets=SETS,
+    batch_handlers=BATCH_HANDLERS,
     # A mail server takes seconds to deliver; nobody notices these.
     batch_interval=0.25,
 )

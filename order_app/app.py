@@ -12,23 +12,22 @@ from eventbus.settings.base import load
 from eventbus.telemetry import tracing
 from eventbus.telemetry.certificate_expiry import Certificates, sources
 from eventbus.telemetry.logs import configure_logging
-from order_app import (
+from order_app.http import (
     access,
     access_log,
     client_address,
-    description,
-    intake,
-    intake_groups,
-    overload,
+    load_shedding,
+    openapi,
     problems,
     secure_headers,
 )
-from order_app.api import orders
-from order_app.json_body import BODY_LIMIT, JsonRequest
-from order_app.metrics import Metrics
-from order_app.models import db
-from order_app.probes import probes
+from order_app.http.json_body import BODY_LIMIT, JsonRequest
+from order_app.http.metrics import Metrics
+from order_app.http.probes import probes
+from order_app.http.routes import orders
 from order_app.settings import ApiSettings
+from order_app.storage import group_commit, intake
+from order_app.storage.models import db
 
 
 class App(OpenAPI):
@@ -46,10 +45,10 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
     tracing.start("order-api", settings)
     app = App(
         __name__,
-        info=description.INFO,
+        info=openapi.INFO,
         doc_ui=False,
         static_folder=None,
-        security_schemes=description.SECURITY_SCHEMES,
+        security_schemes=openapi.SECURITY_SCHEMES,
         validation_error_model=problems.Problem,
         validation_error_callback=problems.invalid,
     )
@@ -70,14 +69,14 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
         intake.BIND: {"url": database.url(settings), **intake.engine_options(settings)}
     }
     db.init_app(app)
-    intake_groups.install(app, patience=settings.database_statement_timeout)
+    group_commit.install(app, patience=settings.database_statement_timeout)
     problems.install(app)
     secure_headers.install(app)
     access_log.install(app, traces_per_second=settings.traces_per_second)
     edge.install(app, admits=partial(access.admits, app))
     app.register_api(orders)
     app.register_api(probes)
-    description.install(app, currencies=settings.order_currencies)
-    overload.install(app, settings)
+    openapi.install(app, currencies=settings.order_currencies)
+    load_shedding.install(app, settings)
     access.install(app, settings)
     return app

@@ -6,11 +6,11 @@ from itertools import groupby
 from sqlalchemy.orm import Session
 
 from common.events import StockRejected, StockReleased, StockReserved
-from eventbus.consumer.receive import Handlers, SetHandlers
+from eventbus.consumer.receive import BatchHandlers, Handlers
 from eventbus.events.envelope import Event
-from order_app import service
+from order_app import use_cases
 from order_app.domain import Reason
-from order_app.outbox import Cause
+from order_app.events import Cause
 
 Handler = Callable[[Session, Event], None]
 
@@ -22,13 +22,13 @@ def on_stock_reserved(session: Session, event: Event) -> None:
 
 def on_stocks_reserved(session: Session, reserved: Sequence[Event]) -> None:
     """Confirm many orders, but for those that were cancelled meanwhile."""
-    service.confirm_all(session, {e.subject: Cause.of(e) for e in reversed(reserved)})
+    use_cases.confirm_all(session, {e.subject: Cause.of(e) for e in reversed(reserved)})
 
 
 def on_stock_rejected(session: Session, event: Event) -> None:
     """Cancel the order for want of stock, and pass on what was short."""
     assert isinstance(event.data, StockRejected)  # noqa: S101  # HANDLERS says so
-    service.cancel(
+    use_cases.cancel(
         session,
         event.subject,
         Reason.OUT_OF_STOCK,
@@ -39,7 +39,7 @@ def on_stock_rejected(session: Session, event: Event) -> None:
 
 def on_stock_released(session: Session, event: Event) -> None:
     """Change nothing: the event's inbox row shows it in the order's timeline."""
-    service.get(session, event.subject)
+    use_cases.get(session, event.subject)
 
 
 def on_answers(session: Session, answers: Sequence[Event]) -> None:
@@ -47,7 +47,7 @@ def on_answers(session: Session, answers: Sequence[Event]) -> None:
     runs = [(contract, list(run)) for contract, run in groupby(answers, key=lambda e: type(e.data))]
     if len(runs) > 1 or runs[0][0] is StockRejected:
         # All at once: one after another they would be locked in the order of their arrival.
-        service.hold(session, {event.subject for event in answers})
+        use_cases.hold(session, {event.subject for event in answers})
     for contract, run in runs:
         if contract is StockReserved:
             on_stocks_reserved(session, run)
@@ -63,4 +63,4 @@ HANDLERS: Handlers = {
 }
 
 # One for all: a batch locks its orders once and in one order.
-SETS: SetHandlers = dict.fromkeys(HANDLERS, on_answers)
+BATCH_HANDLERS: BatchHandlers = dict.fromkeys(HANDLERS, on_answers)

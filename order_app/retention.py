@@ -6,8 +6,8 @@ from eventbus.consumer.retention import INBOX, OUTBOX, Kept, Retention
 from eventbus.database.db import engine, sessions
 from eventbus.settings.dedup_window import DedupWindow
 from eventbus.settings.service import ServiceSettings
-from order_app.models import IdempotencyKey
 from order_app.settings import PublishedVersions
+from order_app.storage.models import IdempotencyKey
 
 IDEMPOTENCY_KEYS = Kept(
     table=IdempotencyKey.metadata.tables[IdempotencyKey.__tablename__],

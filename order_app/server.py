@@ -6,7 +6,7 @@ import order_app.app  # noqa: F401, loaded before the fork: the processes share 
 from common.http import server
 from eventbus.settings.base import load
 from eventbus.telemetry.logs import configure_logging
-from order_app import overload
+from order_app.http import load_shedding
 from order_app.settings import ApiSettings
 
 
@@ -22,7 +22,7 @@ def main(bind: str, processes: int, module: str) -> None:
         module,
         bind=bind,
         processes=processes,
-        threads=overload.threads(settings),
+        threads=load_shedding.threads(settings),
         idle=settings.api_idle_timeout,
     )
 

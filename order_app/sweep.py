@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 from eventbus.database.db import Sessions, transaction
 from eventbus.database.looks import Looks
-from order_app.decisions import moment
-from order_app.service import sweep_deadlines
+from order_app.storage.orders import moment
+from order_app.use_cases import sweep_deadlines
 
 log = logging.getLogger(__name__)
 

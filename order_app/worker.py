@@ -3,6 +3,8 @@
 from common.kombu_topology import ORDER
 from eventbus.settings.service import ServiceSettings
 from eventbus.worker.events import make_worker
-from order_app.handlers import HANDLERS, SETS
+from order_app.handlers import BATCH_HANDLERS, HANDLERS
 
-app = make_worker(ORDER, HANDLERS, ServiceSettings, config="celeryconfig.order", sets=SETS)
+app = make_worker(
+    ORDER, HANDLERS, ServiceSettings, config="celeryconfig.order", batch_handlers=BATCH_HANDLERS
+)

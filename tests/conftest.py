@@ -14,14 +14,14 @@ from console.actions import topology
 from console.settings import TopologySettings
 from eventbus.database import db
 from eventbus.database.db import Sessions
-from tests.support.api_client import with_key
-from tests.support.databases import Databases, TestDatabase
-from tests.support.infrastructure import Infrastructure, infrastructure
-from tests.support.mailbox import Mailbox
-from tests.support.stack import Stack
+from testkit.mail.mailbox import Mailbox
+from testkit.processes.api_client import with_key
+from testkit.processes.stack import Stack
+from testkit.servers.databases import Databases, TestDatabase
+from testkit.servers.infrastructure import Infrastructure, infrastructure
+from testkit.servers.vhosts import Vhost, fresh_vhost
+from testkit.servers.workers import clear, number_of_workers, own_state
 from tests.support.together import Together
-from tests.support.vhosts import Vhost, fresh_vhost
-from tests.support.workers import clear, number_of_workers, own_state
 
 Environment = dict[str, str]
 
@@ -96,7 +96,7 @@ def servers(pytestconfig: pytest.Config) -> Iterator[Infrastructure]:
     state = own_state(pytestconfig.getoption("state"))
     if pytestconfig.getoption("infrastructure") == "containers":
         # Here, because nothing else needs a library for Docker.
-        from tests.support.containers import containers
+        from testkit.servers.containers import containers
 
         with containers(state) as running:
             yield running
@@ -151,14 +151,14 @@ def api_database(database_of: Callable[[str], TestDatabase]) -> TestDatabase:
 @pytest.fixture
 def order_api(api_database: TestDatabase) -> Iterator[FlaskClient]:
     """A client of the order API over a fresh database, with a key for everything."""
-    from order_app import keys
     from order_app.app import create_app
-    from order_app.models import db as models
     from order_app.settings import ApiSettings
+    from order_app.storage import api_keys
+    from order_app.storage.models import db as models
 
     app = create_app(ApiSettings(**api_database.settings))
     with app.app_context(), models.session.begin():
-        key = keys.create(models.session(), "tests", keys.Scope)
+        key = api_keys.create(models.session(), "tests", api_keys.Scope)
     yield with_key(app, key)
     with app.app_context():
         for engine in models.engines.values():

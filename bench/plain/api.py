@@ -15,10 +15,10 @@ from eventbus import tls
 from eventbus.events import codec
 from eventbus.outbox.table import outbox
 from order_app import domain
-from order_app.models import LineRow, OrderRow, db
-from order_app.outbox import Cause, created
-from order_app.schemas import NewOrder
-from order_app.views import OrderView
+from order_app.events import Cause, created
+from order_app.http.requests import NewOrder
+from order_app.http.responses import OrderView
+from order_app.storage.models import LineRow, OrderRow, db
 
 
 def create_app() -> Flask:

@@ -11,8 +11,8 @@ from eventbus.consumer.inbox import first_delivery
 from eventbus.database.db import transaction
 from eventbus.events import codec
 from eventbus.events.envelope import Event
-from order_app import domain, outbox
-from order_app.models import OrderRow
+from order_app import domain, events
+from order_app.storage.models import OrderRow
 
 app = application("plain-orders", ORDERS)
 
@@ -49,5 +49,5 @@ def _decide(event: Event, rule: Rule, shortages: tuple[Shortage, ...] = ()) -> N
             return
         row.decide(decided)
         row.sequence += 1
-        cause = outbox.Cause.of(event)
-        outbox.record(session, decided, sequence=row.sequence, cause=cause, shortages=shortages)
+        cause = events.Cause.of(event)
+        events.record(session, decided, sequence=row.sequence, cause=cause, shortages=shortages)

@@ -5,8 +5,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.plain import topology
-from bench.system import Stored, process, until
-from tests.support.vhosts import Vhost
+from bench.system.servers import Stored, process, until
+from testkit.servers.vhosts import Vhost
 
 #: The service, and so the database, of each worker's module.
 _WORKERS = {"inventory": "inventory", "orders": "order", "notification": "notification"}

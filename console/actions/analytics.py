@@ -8,12 +8,12 @@ from datetime import timedelta
 from sqlalchemy import Engine
 
 from analytics_worker import figures
-from analytics_worker.beside import BESIDE
 from analytics_worker.figures import Minute, Sales, SkuSales
 from analytics_worker.replay import Progress, Rebuilt, Replay
+from analytics_worker.shadow_tables import BESIDE
 from common.kombu_topology import ANALYTICS
-from console.broker_connection import connected
-from console.service_database import transaction
+from console.broker.connection import connected
+from console.databases.service_database import transaction
 from console.settings import DatabaseServer, ReplaySettings, owner_name
 from eventbus.database import db
 from eventbus.messaging.stream import Start

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from console.compatibility import Change, changes
+from console.contracts.compatibility import Change, changes
+from console.contracts.schema import RETIRED, Schema
 from console.errors import ActionError
-from console.schema import RETIRED, Schema
 from eventbus.events import schema
 
 

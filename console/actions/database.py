@@ -8,8 +8,8 @@ from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError
 
 from common.kombu_topology import DATABASES
-from console import collation, database_rights, database_roles, reader
-from console.database_change import Change
+from console.databases import collation, permissions, reader_role, roles
+from console.databases.change import Change
 from console.errors import ActionError, first_line
 from console.settings import READER, DatabaseAdminSettings, owner_name, role_name
 from eventbus.database import migrations
@@ -50,7 +50,7 @@ def plan(settings: DatabaseAdminSettings) -> Iterator[str]:
 
 
 def _reader(connection: Connection, settings: DatabaseAdminSettings) -> Iterator[Change]:
-    return database_roles.login(connection, READER, settings.database_password(READER))
+    return roles.login(connection, READER, settings.database_password(READER))
 
 
 def _plan_database(settings: DatabaseAdminSettings, service: Service) -> Iterator[str]:
@@ -58,16 +58,16 @@ def _plan_database(settings: DatabaseAdminSettings, service: Service) -> Iterato
     url = settings.admin_url_of(database)
     with _connection(settings, database) as connection:
         owner = owner_name(service.name)
-        changes = database_rights.ownership(connection, database, owner=owner, role=role)
+        changes = permissions.ownership(connection, database, owner=owner, role=role)
         yield from (change.text for change in changes)
     if pending := migrations.pending(service.package, url):
         # Rights are those of the tables that are then there.
         yield from (f"database {database}: revision {r} is pending" for r in pending)
         return
     with _connection(settings, database) as connection:
-        changes = database_rights.rights(connection, database, role=role)
+        changes = permissions.rights(connection, database, role=role)
         yield from (change.text for change in changes)
-        granted = reader.rights(connection, service.name, database)
+        granted = reader_role.rights(connection, service.name, database)
         yield from (change.text for change in granted)
 
 
@@ -77,15 +77,15 @@ def _apply_service(settings: DatabaseAdminSettings, service: Service) -> Iterato
     with _connection(settings, "postgres") as connection:
         yield from _made(connection, _server(connection, settings, service))
     with _connection(settings, database) as connection:
-        changes = database_rights.ownership(connection, database, owner=owner, role=role)
+        changes = permissions.ownership(connection, database, owner=owner, role=role)
         yield from _made(connection, changes)
     url = settings.admin_url_of(database)
     for revision in migrations.upgrade(service.package, url, role=owner):
         yield f"database {database}: migrated to {revision}"
     with _connection(settings, database) as connection:
-        changes = database_rights.rights(connection, database, role=role)
+        changes = permissions.rights(connection, database, role=role)
         yield from _made(connection, changes)
-        yield from _made(connection, reader.rights(connection, service.name, database))
+        yield from _made(connection, reader_role.rights(connection, service.name, database))
 
 
 def _server(
@@ -93,8 +93,8 @@ def _server(
 ) -> Iterator[Change]:
     """Yield what makes a service's two roles, and its database."""
     owner, password = owner_name(service.name), settings.database_password(service.name)
-    yield from database_roles.owner(connection, owner)
-    yield from database_roles.login(connection, role_name(service.name), password)
+    yield from roles.owner(connection, owner)
+    yield from roles.login(connection, role_name(service.name), password)
     yield from _database(connection, settings.database_name(service.name), owner=owner)
 
 

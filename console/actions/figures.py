@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from console.prometheus import Alert, Prometheus, Values
+from console.monitoring.prometheus import Alert, Prometheus, Values
 from console.settings import ConsoleSettings
 
 #: Seconds that a figure covers, and between two of its values.

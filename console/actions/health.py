@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from common.kombu_topology import SERVICES, topology
-from console import difference, queue_counts, replicas
-from console.broker_state import BrokerState, Object, figure
-from console.difference import MISSING, Difference
+from console.broker import queue_counts, replicas, topology_diff
+from console.broker.management import Management
+from console.broker.state import BrokerState, Object, figure
+from console.broker.topology_diff import MISSING, Difference
 from console.errors import ActionError
-from console.management import Management
 from console.settings import BrokerAdminSettings
 from eventbus.topology.objects import Topology
 from eventbus.topology.service import Service
@@ -101,7 +101,7 @@ def look(settings: BrokerAdminSettings) -> Look:
         *broken_queues(state),
         *few_replicas(wanted, state, nodes),
     )
-    differences = difference.differences(wanted, state)
+    differences = topology_diff.differences(wanted, state)
     drift = tuple(found for found in differences if found.problem != MISSING)
     return Look(findings=findings, unknown=uncounted(state), drift=drift, state=state)
 
@@ -152,7 +152,7 @@ def ailing_nodes(
 
 def missing(wanted: Topology, state: BrokerState) -> Iterator[Finding]:
     """Yield each exchange, queue and binding that is not there."""
-    for found in difference.differences(wanted, state):
+    for found in topology_diff.differences(wanted, state):
         if found.problem == MISSING:
             kind = Kind(f"missing_{found.kind}")
             text = "is not there; orderctl topology apply makes it"

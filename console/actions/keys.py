@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 
 from common.kombu_topology import ORDER
+from console.databases.service_database import transaction
 from console.errors import ActionError
-from console.service_database import transaction
 from console.settings import DatabaseSettings
-from order_app import keys
-from order_app.keys import ApiKey, Scope
+from order_app.storage import api_keys
+from order_app.storage.api_keys import ApiKey, Scope
 
 
 def create(settings: DatabaseSettings, name: str, scopes: Sequence[Scope]) -> str:
     """Make a key and return it: nobody can read it later. Raises `ActionError` for a bad name."""
     try:
         with transaction(settings, ORDER) as session:
-            return keys.create(session, name, scopes)
+            return api_keys.create(session, name, scopes)
     except ValueError as error:
         raise ActionError(str(error)) from None
 
@@ -23,7 +23,7 @@ def register(settings: DatabaseSettings, key: str, name: str, scopes: Sequence[S
     """Store a key that exists; return whether it is new. Raises `ActionError` for a wrong one."""
     try:
         with transaction(settings, ORDER) as session:
-            return keys.register(session, key, name, scopes)
+            return api_keys.register(session, key, name, scopes)
     except ValueError as error:
         raise ActionError(str(error)) from None
 
@@ -31,10 +31,10 @@ def register(settings: DatabaseSettings, key: str, name: str, scopes: Sequence[S
 def show(settings: DatabaseSettings) -> list[ApiKey]:
     """Return every key there ever was, oldest first, without its secret."""
     with transaction(settings, ORDER) as session:
-        return keys.all_keys(session)
+        return api_keys.all_keys(session)
 
 
 def revoke(settings: DatabaseSettings, prefix: str) -> ApiKey:
     """Make a key useless for ever and return it. Raises `UnknownKey`."""
     with transaction(settings, ORDER) as session:
-        return keys.revoke(session, prefix)
+        return api_keys.revoke(session, prefix)

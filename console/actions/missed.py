@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from console.service_database import transaction
+from console.databases.service_database import transaction
 from console.settings import DatabaseServer
 from eventbus.catch_up import overflow
 from eventbus.topology.service import Service

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from common.kombu_topology import ORDER
+from console.databases.service_database import transaction
 from console.errors import ActionError
-from console.service_database import transaction
 from console.settings import DatabaseServer, DatabaseSettings
-from order_app import service
+from order_app import use_cases
 from order_app.domain import Order
-from order_app.timeline import Entry, timeline
+from order_app.storage.timeline import Entry, timeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ def show(settings: DatabaseServer, order_id: UUID) -> Story:
     """Return an order and its timeline. Raises `UnknownOrder`."""
     with transaction(settings, ORDER) as session:
         return Story(
-            order=service.get(session, order_id), events=tuple(timeline(session, order_id))
+            order=use_cases.get(session, order_id), events=tuple(timeline(session, order_id))
         )
 
 
@@ -35,9 +35,9 @@ def ship(settings: DatabaseSettings, order_id: UUID) -> Order:
     """
     with transaction(settings, ORDER) as session:
         try:
-            order = service.ship(session, order_id)
-        except service.UnknownOrder:
+            order = use_cases.ship(session, order_id)
+        except use_cases.UnknownOrder:
             raise ActionError(f"there is no order {order_id}") from None
-    if problem := service.why_not_shipped(order):
+    if problem := use_cases.why_not_shipped(order):
         raise ActionError(f"order {order_id} is not shipped. {problem}")
     return order

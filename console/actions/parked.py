@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from amqp import Message
 
 from common import kombu_topology
+from console.broker.parked_message import Parked, body_text, event_id, event_time
+from console.broker.parking_lot import ParkingLot, parking_lot
 from console.errors import ActionError
-from console.parked_message import Parked, body_text, event_id, event_time
-from console.parking_lot import ParkingLot, parking_lot
 from console.settings import BrokerAdminSettings, RedriveSettings
 from eventbus.topology.service import Service
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from amqp import Message
 
+from console.broker.parked_message import Parked, body_text, event_id
+from console.broker.parking_lot import parking_lot
 from console.errors import ActionError
-from console.parked_message import Parked, body_text, event_id
-from console.parking_lot import parking_lot
 from console.settings import BrokerAdminSettings
 from eventbus.messaging.untrusted import storable, text
 from eventbus.topology.service import Service

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import func, select
 
 from common.kombu_topology import EVENTS, SERVICES
-from console.broker_connection import connected
-from console.broker_state import BrokerState, Object, figure
-from console.management import Management
-from console.queue_look import Look, look_at_queue, look_at_stream
-from console.service_database import transaction
+from console.broker.connection import connected
+from console.broker.management import Management
+from console.broker.queue_inspection import Look, look_at_queue, look_at_stream
+from console.broker.state import BrokerState, Object, figure
+from console.databases.service_database import transaction
 from console.settings import RetirementSettings
 from eventbus.consumer.inbox import inbox
 from eventbus.outbox.table import outbox

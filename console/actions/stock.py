@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from common.kombu_topology import INVENTORY
+from console.databases.service_database import transaction
 from console.errors import ActionError
-from console.service_database import transaction
 from console.settings import DatabaseServer, DatabaseSettings
 from inventory_worker import movements, shortfall, stock
 from inventory_worker.movements import Difference, Level, Movement, Note

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from sqlalchemy.exc import DBAPIError
 
 from common.kombu_topology import INVENTORY
+from console.databases.service_database import sessions
 from console.errors import ActionError, first_line
-from console.service_database import sessions
 from console.settings import DatabaseSettings
 from eventbus.database import db
 from eventbus.database.db import Sessions

@@ -14,9 +14,9 @@ from typing import Any
 
 from common.kombu_topology import STREAM
 from console.actions import topology
-from console.broker_connection import connected
-from console.copies import Copies
-from console.difference import Difference
+from console.broker.backfill import Copies
+from console.broker.connection import connected
+from console.broker.topology_diff import Difference
 from console.errors import ActionError
 from console.settings import TopologySettings
 from eventbus.catch_up.past_event import PastEvent

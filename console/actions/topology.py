@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from common.kombu_topology import CONSUMERS, topology
-from console import difference, replicas, rights
-from console.broker_state import BrokerState
-from console.difference import MISSING, Difference, Request
+from console.broker import permissions_diff, replicas, topology_diff
+from console.broker.management import Management
+from console.broker.queue_replacement import replace
+from console.broker.state import BrokerState
+from console.broker.topology_diff import MISSING, Difference, Request
 from console.errors import ActionError
-from console.management import Management
-from console.replacement import replace
 from console.settings import TopologySettings
 from eventbus.topology.objects import Topology
 from eventbus.topology.service import Service
@@ -97,8 +97,8 @@ def _plan(settings: TopologySettings, broker: Management, *, prune: bool = False
     passwords = {user.name: settings.broker_password(user.name) for user in wanted.users}
     # Rights first: without its own, the deployer can declare nothing in a new vhost.
     found = [
-        *rights.differences(wanted, state, deployer=broker.user, passwords=passwords.get),
-        *difference.differences(wanted, state, prune=prune),
+        *permissions_diff.differences(wanted, state, deployer=broker.user, passwords=passwords.get),
+        *topology_diff.differences(wanted, state, prune=prune),
         *replicas.differences(wanted, state, broker.get("nodes")),
     ]
     return Plan(

@@ -1,8 +1,8 @@
 """Finds what was recorded of an order's way, with rights to read the span store."""
 
 from common.kombu_topology import SPAN_STORE
+from console.databases.service_database import transaction
 from console.errors import ActionError
-from console.service_database import transaction
 from console.settings import DatabaseServer
 from span_store import store
 from span_store.models import SpanRow

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from common.kombu_topology import ORDER
-from console.service_database import transaction
+from console.databases.service_database import transaction
 from console.settings import DatabaseServer
 from eventbus.outbox import lag
 from eventbus.outbox.lag import RelayPass, Unsent
 from eventbus.topology.service import Service
-from order_app.backlog import Pending, pending
+from order_app.storage.pending import Pending, pending
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import click
 from common.events import EVENTS
 from console.actions import contracts as actions
 from console.actions import retirement
-from console.compatibility import Change
+from console.contracts.compatibility import Change
 from console.settings import RetirementSettings, load_operator
 
 #: Exit status when a change is breaking, or a type is in use.

@@ -14,7 +14,7 @@ from rich.table import Table
 from console.actions import keys as actions
 from console.errors import ActionError
 from console.settings import DatabaseSettings, load_operator
-from order_app.keys import ApiKey, Scope
+from order_app.storage.api_keys import ApiKey, Scope
 
 
 @click.group()

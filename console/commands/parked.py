@@ -11,7 +11,7 @@ from rich.table import Table
 
 from console.actions import parked as actions
 from console.actions.parked import CONSUMERS, Listing
-from console.parked_message import Parked
+from console.broker.parked_message import Parked
 from console.settings import BrokerAdminSettings, RedriveSettings, load_operator
 
 _service = click.Choice(list(CONSUMERS))

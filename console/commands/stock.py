@@ -12,11 +12,11 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from console import stock_file, stock_report
 from console.actions import stock as actions
 from console.actions import stock_import
 from console.actions.stock import Change
 from console.settings import DatabaseSettings, load_operator
+from console.stock import csv_file, report
 from inventory_worker.movements import Note
 from inventory_worker.stock import MAX_ON_HAND, correct, count, receive
 
@@ -107,9 +107,9 @@ def show(sku: str | None, *, as_json: bool) -> None:
     """Show what is on hand, reserved and available, of one SKU or of all."""
     levels = actions.show(load_operator(DatabaseSettings), sku)
     if as_json:
-        click.echo(json.dumps([stock_report.document(level) for level in levels], indent=2))
+        click.echo(json.dumps([report.document(level) for level in levels], indent=2))
         return
-    Console(soft_wrap=True).print(stock_report.levels(levels))
+    Console(soft_wrap=True).print(report.levels(levels))
 
 
 @stock.command("movements", epilog="Example: orderctl stock movements SKU-1 --limit 100")
@@ -122,9 +122,9 @@ def show_movements(sku: str, limit: int, *, as_json: bool) -> None:
     """Show the newest movements of a SKU: what came, left, was reserved, released and counted."""
     found = actions.moved(load_operator(DatabaseSettings), sku, limit)
     if as_json:
-        click.echo(json.dumps([stock_report.movement(each) for each in found], indent=2))
+        click.echo(json.dumps([report.movement(each) for each in found], indent=2))
         return
-    Console(soft_wrap=True).print(stock_report.movements(found))
+    Console(soft_wrap=True).print(report.movements(found))
 
 
 @stock.command("check", epilog="Example: orderctl stock check")
@@ -135,7 +135,7 @@ def check() -> None:
     """
     found = actions.differences(load_operator(DatabaseSettings), _DIFFERENCES)
     for each in found:
-        click.echo(stock_report.difference(each))
+        click.echo(report.difference(each))
     if found:
         raise click.exceptions.Exit(2)
     click.echo("stock: each level is the sum of its movements")
@@ -156,7 +156,7 @@ def import_file(file: Path, reason: str, reference: str | None) -> None:
     leaves what is done.
     """
     settings = load_operator(DatabaseSettings)
-    pieces = stock_file.read(file)
+    pieces = csv_file.read(file)
     note = _note(reason, reference or f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}")
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -164,14 +164,14 @@ def import_file(file: Path, reason: str, reference: str | None) -> None:
         done = stock_import.import_pieces(
             settings, pieces, note, progress=lambda done: bar.update(task, completed=done)
         )
-    for line in stock_report.imported(done, file, note):
+    for line in report.imported(done, file, note):
         click.echo(line)
 
 
 def _change(kind: Change, sku: str, pieces: int, reason: str, reference: str | None) -> None:
     note = _note(reason, reference)
     done = actions.change(load_operator(DatabaseSettings), kind, sku, pieces, note)
-    for line in stock_report.changed(done, note):
+    for line in report.changed(done, note):
         click.echo(line)
 
 

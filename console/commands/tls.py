@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import click
 
 from common.kombu_topology import topology
-from console.authority import Authority, Certificate
+from console.certificates.certificate_authority import Authority, Certificate
 from console.settings import TlsSettings, load_operator
 
 

@@ -7,7 +7,7 @@ import click
 
 from console.actions import topology as actions
 from console.actions.topology import Plan
-from console.difference import Difference
+from console.broker.topology_diff import Difference
 from console.settings import TopologySettings, load_operator
 
 #: Exit status when the broker is not as the code says.

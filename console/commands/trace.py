@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from console.actions import trace as actions
+from console.monitoring.waterfall import Fall, waterfall
 from console.settings import DatabaseSettings, load_operator
-from console.waterfall import Fall, waterfall
 from span_store.models import SpanRow
 
 

@@ -13,10 +13,10 @@ from flask import Blueprint, current_app, render_template, request
 from console.actions import order, trace
 from console.actions.order import Story
 from console.errors import ActionError
+from console.monitoring.waterfall import Fall, waterfall
 from console.settings import ConsoleSettings
-from console.waterfall import Fall, waterfall
 from console.web.answers import Questions, answers
-from order_app.service import UnknownOrder
+from order_app.use_cases import UnknownOrder
 from span_store.models import SpanRow
 
 orders = Blueprint("orders", __name__)

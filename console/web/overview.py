@@ -13,7 +13,7 @@ from console.actions.figures import Lately
 from console.actions.health import Look
 from console.actions.missed import Missed
 from console.actions.waiting import Waiting
-from console.broker_state import figure
+from console.broker.state import figure
 from console.settings import ConsoleSettings
 from console.web import sparkline
 from console.web.answers import Answer, Questions, answers

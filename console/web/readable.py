@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from flask import Flask
 
-from notification_worker.money import amount
+from notification_worker.mail.money import amount
 
 #: Where there is nothing to tell.
 NOTHING = "\N{EN DASH}"

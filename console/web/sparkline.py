@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from console.actions.figures import Figure, Line
-from console.prometheus import Values
+from console.monitoring.prometheus import Values
 
 #: Units of the drawing; the page gives it its size. Lines are two wide, so the edges keep clear.
 WIDTH, HEIGHT, EDGE = 300, 60, 2

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from deploy.compose import secret_files
-from deploy.local import REPOSITORY, prometheus
+from deploy.local import REPOSITORY
 from deploy.local.ports import Ports
-from deploy.local.programs import PROGRAMS
+from deploy.local.processes.programs import PROGRAMS
+from deploy.local.servers import prometheus
 
 #: Committed, as docker-compose.yml mounts it.
 FILE = REPOSITORY / "deploy/compose/prometheus.yml"

@@ -3,9 +3,10 @@
 import secrets
 from pathlib import Path
 
-from deploy.local import REPOSITORY, account, broker, credentials
+from deploy.local import REPOSITORY
 from deploy.local.ports import Ports
-from order_app import keys
+from deploy.local.servers import account, broker, credentials
+from order_app.storage import api_keys
 
 #: Where docker-compose.yml looks for them.
 DIRECTORY = REPOSITORY / "deploy/compose/secrets"
@@ -42,7 +43,7 @@ def write(directory: Path) -> None:
         owner.file(directory / GRAFANA, secrets.token_hex(24))
     if not (directory / PROMETHEUS).exists():
         # Until it is registered it opens nothing.
-        owner.file(directory / PROMETHEUS, keys.generate() + "\n")
+        owner.file(directory / PROMETHEUS, api_keys.generate() + "\n")
     owner.file(directory / BROKER_CONFIGURATION, _broker_configuration(directory))
     for name in names():
         # A container's user has another number than the owner, and it sees its own files only:

@@ -1,7 +1,7 @@
 """What a program is told on Kubernetes: where things are, never a secret itself."""
 
-from deploy.local import credentials
-from deploy.local.programs import WITH_DATABASE, Health, Program
+from deploy.local.processes.programs import WITH_DATABASE, Health, Program
+from deploy.local.servers import credentials
 
 #: Each pod has an address of its own, and so all ports.
 PORT = 8000

@@ -10,8 +10,8 @@ from deploy.k8s import environment
 from deploy.k8s.environment import PORT
 from deploy.k8s.scaling import scaled_object
 from deploy.local import REPOSITORY
-from deploy.local.health import HEARTBEAT
-from deploy.local.programs import PROGRAMS, WITH_DATABASE, Health, Program
+from deploy.local.processes.health import HEARTBEAT
+from deploy.local.processes.programs import PROGRAMS, WITH_DATABASE, Health, Program
 from monitor.settings import ExporterSettings, FlowerSettings
 
 Manifest = dict[str, Any]
@@ -40,7 +40,9 @@ _DRAIN = 10
 #: the API gives its last requests (25) together.
 _GRACE = 60
 
-_HEADER = "# Made by `python -m deploy.k8s` from deploy/local/programs.py: change it there.\n"
+_HEADER = (
+    "# Made by `python -m deploy.k8s` from deploy/local/processes/programs.py: change it there.\n"
+)
 
 
 def manifests() -> str:

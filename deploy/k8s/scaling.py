@@ -3,7 +3,7 @@
 from typing import Any
 
 from deploy.k8s.environment import PROMETHEUS
-from deploy.local.programs import Program
+from deploy.local.processes.programs import Program
 
 #: Waiting events that one worker more is started for. A worker handles some thousands a second,
 #: so this is a second's work; below it a second one would find nothing to do.

@@ -10,24 +10,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from deploy.local import (
-    REPOSITORY,
-    broker,
-    certificates,
-    credentials,
-    mail_server,
-    programs,
-    prometheus,
-    sample,
-    stack,
-)
+from deploy.local import REPOSITORY, mail_server, sample, stack
 from deploy.local.ports import Ports, configured_ports
 from deploy.local.problem import Problem, interruptible
+from deploy.local.processes import programs
+from deploy.local.processes.supervision import Report
+from deploy.local.processes.usage import Usage, usage
+from deploy.local.processes.watch import ailment
 from deploy.local.progress import step
+from deploy.local.servers import broker, certificates, credentials, prometheus
 from deploy.local.state import StateDirectory, create_state, delete_state, only_one, open_state
-from deploy.local.supervision import Report
-from deploy.local.usage import Usage, usage
-from deploy.local.watch import ailment
 
 STATE = REPOSITORY / ".run"
 ENV_FILE = REPOSITORY / ".env"

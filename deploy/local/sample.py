@@ -13,8 +13,8 @@ import click
 import httpx
 from dotenv import dotenv_values
 
-from deploy.local import credentials
 from deploy.local.problem import Problem
+from deploy.local.servers import credentials
 from deploy.local.state import StateDirectory
 
 STOCK = Path(__file__).with_name("sample_stock.csv")

@@ -4,24 +4,16 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deploy.local import (
-    broker,
-    certificates,
-    credentials,
-    database,
-    leftovers,
-    mail_server,
-    programs,
-    prometheus,
-    sample,
-)
-from deploy.local.account import invoking
+from deploy.local import mail_server, sample
 from deploy.local.ports import Ports, require_free
-from deploy.local.process import Process
+from deploy.local.processes import leftovers, programs
+from deploy.local.processes.process import Process
+from deploy.local.processes.supervision import Supervision
+from deploy.local.processes.watch import Watch, ailment
 from deploy.local.progress import step
+from deploy.local.servers import broker, certificates, credentials, database, prometheus
+from deploy.local.servers.account import invoking
 from deploy.local.state import StateDirectory, delete
-from deploy.local.supervision import Supervision
-from deploy.local.watch import Watch, ailment
 
 INFRASTRUCTURE = "infrastructure"
 APPLICATION = "application"

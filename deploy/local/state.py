@@ -15,8 +15,8 @@ from pathlib import Path
 
 import click
 
-from deploy.local import account
 from deploy.local.problem import Problem
+from deploy.local.servers import account
 
 #: Characters. A unix socket's path may have 107, and processes make theirs in our `tmp`, such as
 #: `tmp/pymp-xxxxxxxx/listener-xxxxxxxx`.

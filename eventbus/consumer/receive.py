@@ -29,9 +29,9 @@ Handlers = Mapping[type[EventData], Handler]
 
 #: Does for many events, in one go, what their types' handlers do for one after another. Types with
 #: the same one are handled together.
-SetHandler = Callable[[Session, Sequence[Event]], None]
-SetHandlers = Mapping[type[EventData], SetHandler]
-NO_SETS: SetHandlers = MappingProxyType({})
+BatchHandler = Callable[[Session, Sequence[Event]], None]
+BatchHandlers = Mapping[type[EventData], BatchHandler]
+NO_BATCH_HANDLERS: BatchHandlers = MappingProxyType({})
 
 
 class Outcome(StrEnum):
@@ -111,7 +111,7 @@ def receive(
     *,
     task: str,
     attempts: int,
-    sets: SetHandlers = NO_SETS,
+    batch_handlers: BatchHandlers = NO_BATCH_HANDLERS,
 ) -> Outcome:
     """Handle one event once: its effect and its dedup key commit together or not at all.
 
@@ -119,15 +119,17 @@ def receive(
     type that the task is named for, and whatever the handler or the database raises.
     """
     item = Item.of(Delivery(task, body, attempts), handlers)
-    receive_one(sessions, handlers, sets, item)
+    receive_one(sessions, handlers, batch_handlers, item)
     return item.outcome
 
 
-def receive_one(sessions: Sessions, handlers: Handlers, sets: SetHandlers, item: Item) -> None:
+def receive_one(
+    sessions: Sessions, handlers: Handlers, batch_handlers: BatchHandlers, item: Item
+) -> None:
     """Handle one event once; raises why it cannot be handled, too."""
     item.traceparent = item.traceparent or tracing.traceparent()
     try:
-        receive_batch(sessions, handlers, sets, [item])
+        receive_batch(sessions, handlers, batch_handlers, [item])
     except (Transient, Permanent):
         raise
     except Exception as error:
@@ -138,7 +140,7 @@ def receive_one(sessions: Sessions, handlers: Handlers, sets: SetHandlers, item:
 
 
 def receive_batch(
-    sessions: Sessions, handlers: Handlers, sets: SetHandlers, items: Sequence[Item]
+    sessions: Sessions, handlers: Handlers, batch_handlers: BatchHandlers, items: Sequence[Item]
 ) -> None:
     """Handle many events in one transaction, each as `receive` would, and note their outcomes.
 
@@ -156,20 +158,22 @@ def receive_batch(
             if is_first:
                 fresh.append(_continued(item.newest, item.traceparent))
         with one_statement(session):
-            _handle(session, handlers, sets, fresh)
+            _handle(session, handlers, batch_handlers, fresh)
     for item in _valid(items):
         fields = _log_fields(item.event, item.delivery.attempts, item.outcome)
         log.info("an event was received", extra=fields)
 
 
 def _handle(
-    session: Session, handlers: Handlers, sets: SetHandlers, events: Iterable[Event]
+    session: Session, handlers: Handlers, batch_handlers: BatchHandlers, events: Iterable[Event]
 ) -> None:
     # Runs of one set handler, so that an order's events keep their order. One of several types gets
     # their events together: it can lock the rows of a whole batch in one order.
-    for handle_set, run in groupby(events, key=lambda event: sets.get(type(event.data))):
-        if handle_set:
-            handle_set(session, list(run))
+    for handle_batch, run in groupby(
+        events, key=lambda event: batch_handlers.get(type(event.data))
+    ):
+        if handle_batch:
+            handle_batch(session, list(run))
         else:
             for event in run:
                 handlers[type(event.data)](session, event)

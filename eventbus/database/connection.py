@@ -1,8 +1,8 @@
-"""Connections to a database that save round trips: two of the six of an event's transaction.
+"""Database connections that save round trips: two of the six in an event's transaction.
 
-psycopg2 sends `BEGIN` by itself and waits for the answer. Here it goes with the first statement.
-And a statement whose result is not needed goes with the next one, or with `COMMIT`. All else is
-psycopg2's.
+psycopg2 sends `BEGIN` separately and waits for the response. Here, `BEGIN` is sent with the first
+statement, and a statement whose result is not needed is sent with the next statement or with
+`COMMIT`. All other behavior is that of psycopg2.
 """
 
 from contextlib import suppress
@@ -15,12 +15,12 @@ _BEGIN = b"BEGIN; "
 
 
 class Cursor(extensions.cursor):
-    """A cursor that begins a transaction if there is none."""
+    """A cursor that starts a transaction if none is open."""
 
     connection: "Connection"
 
     def execute(self, query: Any, values: Any = None) -> None:
-        """Run a statement; several are sent together, and the last one's rows are the result."""
+        """Run a query; if it has several statements, the rows of the last one are the result."""
         if first := self.connection.first():
             query = first + (_bytes(query) if values is None else self.mogrify(query, values))
             values = None
@@ -29,7 +29,8 @@ class Cursor(extensions.cursor):
     def execute_with_next(self, query: str, values: Any) -> None:
         """Run a statement together with the next one of its transaction, or with its commit.
 
-        That one raises what this one does. One that commits by itself runs at once.
+        An error of this statement is raised by the next one. In autocommit mode the statement runs
+        immediately.
         """
         if self.connection.autocommit:
             super().execute(query, values)
@@ -52,7 +53,7 @@ class Cursor(extensions.cursor):
         super().callproc(name, parameters)
 
     def copy_from(self, *_: Any, **__: Any) -> None:
-        """Refuse: `copy_expert` does the same."""
+        """Reject the call: use `copy_expert`."""
         raise NotImplementedError
 
     copy_to = copy_from
@@ -63,19 +64,19 @@ class Cursor(extensions.cursor):
 
 
 class Connection(extensions.connection):
-    """A connection that psycopg2 takes for one without transactions, and that has them."""
+    """A connection in autocommit mode for psycopg2 that manages its transactions itself."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._commits_each = False
-        #: Statements that go with the next one.
+        self._is_autocommit = False
+        #: Statements that are sent with the next one.
         self.waiting: list[bytes] = []
         extensions.connection.autocommit.__set__(self, True)
         self.cursor_factory = Cursor
 
     def first(self) -> bytes:
-        """Return what goes before the next statement, which must be sent with it."""
-        if self._commits_each:
+        """Return and clear the SQL that must be sent before the next statement, with it."""
+        if self._is_autocommit:
             return b""
         begin = _BEGIN if self.get_transaction_status() == TRANSACTION_STATUS_IDLE else b""
         if self.waiting:
@@ -84,35 +85,35 @@ class Connection(extensions.connection):
         return begin
 
     def commit(self) -> None:
-        """Commit the transaction, if there is one; it is rolled back if that fails."""
+        """Commit the transaction, if one is open; roll it back if the commit fails."""
         if not self.waiting and self.get_transaction_status() == TRANSACTION_STATUS_IDLE:
             return
         try:
             self._send(self.first() + b"COMMIT")
         except Error:
-            # As after a `COMMIT` that fails: whatever calls this takes the transaction for ended.
+            # As after a failed `COMMIT`: the caller expects the transaction to have ended.
             with suppress(Error):
                 self.rollback()
             raise
 
     def rollback(self) -> None:
-        """Roll the transaction back, if there is one."""
+        """Roll back the transaction, if one is open."""
         self.waiting.clear()
         if self.get_transaction_status() != TRANSACTION_STATUS_IDLE:
             self._send(b"ROLLBACK")
 
     def set_isolation_level(self, level: int | None) -> None:
-        """Let each statement commit by itself, or not: the level is the database's default."""
-        self._commits_each = level == extensions.ISOLATION_LEVEL_AUTOCOMMIT
+        """Turn autocommit on or off; any other isolation level is the default of the database."""
+        self._is_autocommit = level == extensions.ISOLATION_LEVEL_AUTOCOMMIT
 
     @property
     def autocommit(self) -> bool:
-        """Whether each statement commits by itself."""
-        return self._commits_each
+        """Whether each statement is committed separately."""
+        return self._is_autocommit
 
     @autocommit.setter
     def autocommit(self, value: bool) -> None:
-        self._commits_each = value
+        self._is_autocommit = value
 
     def _send(self, statements: bytes) -> None:
         with self.cursor() as cursor:

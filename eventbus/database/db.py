@@ -1,4 +1,4 @@
-"""One engine per process and one way to run a transaction."""
+"""Engines, with the address of the database and its timeouts, and transactions."""
 
 import select
 from collections.abc import Iterator, Mapping
@@ -34,12 +34,12 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
-#: Parameters of sessions whose every statement reads by a key. PostgreSQL keeps plans, those of its
-#: own foreign key checks among them: one that was made while a table was empty would go on to read
-#: the whole of it when it is full.
+#: Parameters of sessions in which every statement reads by a key. PostgreSQL caches plans, and so
+#: do its foreign key checks: a plan made while a table was empty would continue to scan the whole
+#: table once it is full.
 BY_KEY: Mapping[str, object] = MappingProxyType({"enable_seqscan": "off", "jit": "off"})
 
-#: The tables that every service has: `outbox`, `inbox` (and `relay_state`).
+#: The library's tables in a service's database: `outbox`, `inbox` (and `relay_state`).
 metadata = MetaData(naming_convention=NAMING)
 
 
@@ -55,13 +55,13 @@ def url(settings: DatabaseSettings) -> URL:
 
 
 def server_url(hosts: str, port: int, ca_file: Path) -> URL:
-    """Return the address of a server, or of several of which each connection finds the primary."""
+    """Return the address of a server, or of several; each connection selects the primary."""
     servers = addresses(hosts, port)
     options: dict[str, tuple[str, ...] | str] = {**tls.database_options(ca_file)}
     if len(servers) == 1:
         ((host, port),) = servers
         return URL.create("postgresql+psycopg2", host=host, port=port, query=options)
-    # libpq tries them in turn, and goes on when one takes no writes.
+    # libpq tries the hosts in turn and skips those that are read-only.
     options["host"] = ",".join(host for host, _ in servers)
     options["port"] = ",".join(str(port) for _, port in servers)
     options["target_session_attrs"] = "read-write"
@@ -74,14 +74,14 @@ def engine_options(
     pool_size: int,
     session: Mapping[str, object] = MappingProxyType({}),
 ) -> dict[str, object]:
-    """Return the options of an engine whose every wait has a limit.
+    """Return the options of an engine in which every wait has a timeout.
 
-    `session` are PostgreSQL's parameters for its sessions, beside those limits.
+    `session` holds further PostgreSQL parameters for the engine's sessions.
     """
     seconds = {
         "statement_timeout": settings.database_statement_timeout,
         "lock_timeout": settings.database_lock_timeout,
-        # A process that hangs inside a transaction must not hold its locks for ever.
+        # A process that hangs inside a transaction must not hold its locks indefinitely.
         "idle_in_transaction_session_timeout": 60.0,
     }
     parameters = {name: int(limit * 1000) for name, limit in seconds.items()} | dict(session)
@@ -89,7 +89,7 @@ def engine_options(
         "pool_size": pool_size,
         "max_overflow": 0,
         "pool_timeout": settings.database_statement_timeout,
-        # Parameters hold customers' data, and errors end in logs and parked messages.
+        # Parameters contain customers' data, and errors reach logs and parked messages.
         "hide_parameters": True,
         "connect_args": {
             "connection_factory": Connection,
@@ -102,20 +102,20 @@ def engine_options(
 
 
 @listens_for(Engine, "handle_error")
-def _leave_servers_without_writes(context: ExceptionContext) -> None:
-    """Throw away a pool's connections when the server takes no writes.
+def _discard_read_only_connections(context: ExceptionContext) -> None:
+    """Discard the pool's connections when the server is read-only.
 
-    After a failover a connection to the demoted primary lives on and would fail for ever. The next
-    one is a new one, which finds the primary.
+    After a failover, a connection to the demoted primary stays open and would fail indefinitely.
+    The next connection is a new one, which selects the primary.
     """
     if outages.takes_no_writes(context.original_exception):
         context.is_disconnect = True
 
 
 def takes_writes(session: Session) -> bool:
-    """Return whether the database takes writes; without, its connections are thrown away.
+    """Return whether the database accepts writes; if it does not, discard the connections.
 
-    It asks one question, which reads no table.
+    The only query reads no table.
     """
     state = text("SELECT current_setting('transaction_read_only') = 'off'")
     writable = bool(session.scalar(state))
@@ -125,10 +125,11 @@ def takes_writes(session: Session) -> bool:
 
 
 @listens_for(Pool, "checkout")
-def _refuse_dead_connections(dbapi_connection: Any, *_: Any) -> None:
-    """Let the pool replace a connection that the database has closed, instead of handing it out.
+def _discard_dead_connections(dbapi_connection: Any, *_: Any) -> None:
+    """Make the pool replace a connection that the database has closed.
 
-    A server that speaks to an idle client says goodbye. To look is free; a ping, each time, is not.
+    A server sends data to an idle client only when it closes the connection. Polling the socket
+    costs no round trip, unlike a ping at each checkout.
     """
     poll = select.poll()
     poll.register(dbapi_connection.fileno(), select.POLLIN)
@@ -142,14 +143,14 @@ def engine(
     pool_size: int = 1,
     session: Mapping[str, object] = MappingProxyType({}),
 ) -> Engine:
-    """Return an engine; it connects at its first use, never before a fork.
+    """Return an engine. It connects at its first use, so never before a fork.
 
-    `session` are PostgreSQL's parameters for its sessions.
+    `session` holds PostgreSQL parameters for its sessions.
     """
     options = engine_options(settings, pool_size=pool_size, session=session)
-    created = create_engine(url(settings), **options)
-    engines.add(created)
-    return created
+    new_engine = create_engine(url(settings), **options)
+    engines.add(new_engine)
+    return new_engine
 
 
 def sessions(engine: Engine) -> Sessions:
@@ -159,6 +160,6 @@ def sessions(engine: Engine) -> Sessions:
 
 @contextmanager
 def transaction(sessions: Sessions) -> Iterator[Session]:
-    """Run the block in one transaction: committed at its end, rolled back by any exception."""
+    """Run the block in one transaction: commit at its end, roll back on any exception."""
     with sessions() as session, session.begin():
         yield session

@@ -1,7 +1,7 @@
-"""Looks at an index whose cost is bounded, however much a table holds or has held.
+"""Index scans of bounded cost, regardless of the number of rows that a table has or had.
 
-What leaves an index stays in it until a vacuum. So a look begins where the last one of this process
-found something, and ends after so many rows.
+Entries of deleted rows stay in an index until a vacuum. A scan (a "look") therefore starts where
+the previous one of this process found its first row, and ends after a limited number of rows.
 """
 
 from datetime import datetime, timedelta
@@ -10,15 +10,15 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import ColumnElement, DateTime, Engine, cast, func, literal, text
 from sqlalchemy.orm import Session
 
-#: Rows that a look counts: one more stands for more than these.
+#: The maximum number of rows that a look counts; a count of one more means "more than this".
 MOST = 10_000
 
-#: A look begins so much before what the last one found, and no later than so much before now: a row
-#: may be committed that much after its own time.
+#: A look starts this long before the row that the previous one found, and at least this long before
+#: now, because a row may be committed this long after its own timestamp.
 SLACK = timedelta(minutes=5)
 
-#: For one transaction. A planner that expects few rows, as the last ANALYZE saw few, would read and
-#: sort all of them.
+#: For one transaction. If the last ANALYZE saw few rows, the planner would read and sort all of
+#: them.
 _BY_INDEX = text(
     "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true),"
     " set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)"
@@ -26,20 +26,20 @@ _BY_INDEX = text(
 
 
 class Looks:
-    """The looks of this process at one index, in each of its databases."""
+    """The start of the next look at one index, for each database of this process."""
 
     def __init__(self) -> None:
-        self._found: WeakKeyDictionary[Engine, datetime] = WeakKeyDictionary()
+        self._starts: WeakKeyDictionary[Engine, datetime] = WeakKeyDictionary()
 
     def begin(self, session: Session) -> ColumnElement[datetime]:
-        """Return the moment at which a look begins; its transaction goes by indexes from now on."""
+        """Return the time from which to look; the rest of the transaction scans indexes only."""
         session.execute(_BY_INDEX)
-        # PostgreSQL takes this for a time before all others.
-        found = self._found.get(session.get_bind().engine) or "-infinity"
+        # In PostgreSQL this is earlier than any other time.
+        start = self._starts.get(session.get_bind().engine) or "-infinity"
         return func.least(
-            cast(literal(str(found)), DateTime(timezone=True)), func.now() - literal(SLACK)
+            cast(literal(str(start)), DateTime(timezone=True)), func.now() - literal(SLACK)
         )
 
     def end(self, session: Session, first: datetime | None, now: datetime) -> None:
-        """Note what a look has found: the moment of the first row, or None; and the database's."""
-        self._found[session.get_bind().engine] = (first or now) - SLACK
+        """Record the time of the first row found, or None, and the time of the database."""
+        self._starts[session.get_bind().engine] = (first or now) - SLACK

@@ -1,4 +1,4 @@
-"""Metrics of a process's database: what is read from it at each scrape, and the connections."""
+"""Metrics of a process's database: queries that run at each scrape, and the connections."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -12,39 +12,39 @@ from eventbus.database import db, outages
 from eventbus.database.db import Sessions, transaction
 from eventbus.telemetry.metrics import gauge
 
-#: Reads metrics from a service's database, at each scrape.
+#: A function that reads metrics from a service's database, called at each scrape.
 Read = Callable[[Session], Iterable[Metric]]
 
 
 class Database(Collector):
-    """Reads what waits in a database at each scrape: also while the process itself stands still."""
+    """A collector that queries the database at each scrape, even if the process is stuck."""
 
     def __init__(self, sessions: Sessions, read: Read) -> None:
         self._sessions = sessions
         self._read = read
 
     def describe(self) -> Iterator[Metric]:
-        """Return nothing, so that to register it asks no database."""
+        """Return nothing, so that registration does not query the database."""
         yield from ()
 
     def collect(self) -> Iterator[Metric]:
-        """Return whether the database answers and, if it does, what it says."""
+        """Return whether the database responds and, if it does, the metrics read from it."""
         try:
             with transaction(self._sessions) as session:
                 metrics = list(self._read(session))
-            answers = True
+            is_up = True
         except SQLAlchemyError as error:
-            # One that answers, but not in time, is up; what it has not told is not shown.
-            metrics, answers = [], outages.contention(error)
-        yield gauge("orders_database_up", "1 if the database answers.", int(answers))
+            # A database that responds too late is up; the metrics that were not read are missing.
+            metrics, is_up = [], outages.contention(error)
+        yield gauge("orders_database_up", "1 if the database responds.", int(is_up))
         yield from metrics
 
 
 class Pool(Collector):
-    """Counts the connections of this process to its database."""
+    """A collector that counts the connections of this process to its database."""
 
     def collect(self) -> Iterator[Metric]:
-        """Return how many of them are in use, and how many wait for use."""
+        """Return the number of connections in use, and of idle ones."""
         pools = [engine.pool for engine in tuple(db.engines)]
         queues = [pool for pool in pools if isinstance(pool, QueuePool)]
         connections = GaugeMetricFamily(

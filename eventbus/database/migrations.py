@@ -1,4 +1,4 @@
-"""Alembic migrations, run from code: each service keeps its own under `<package>/migrations`."""
+"""Alembic migrations, run from code. Each service has its own in `<package>/migrations`."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -17,27 +17,28 @@ from sqlalchemy import URL, Connection, MetaData, Table, create_engine, pool, te
 
 from eventbus.database import db
 
-#: Key of the advisory lock that lets one process at a time migrate a database.
+#: Key of the advisory lock that one process at a time holds to migrate a database.
 _LOCK = 5_720_410_883
 
 #: Seconds to wait for another process that migrates the same database.
 _WAIT = 300
 
-#: Seconds a migration waits for a lock on a table in use. A waiting ALTER TABLE makes every later
-#: query wait behind it, so it gives up and is run again rather than stop the service.
+#: Seconds that a migration waits for a lock on a table. While an ALTER TABLE waits, every later
+#: query waits behind it. The migration therefore fails and is run again, so the service continues.
 _LOCK_TIMEOUT = 5
 
-#: Seconds to wait for the database to answer a connection attempt.
+#: Seconds to wait for the database to accept a connection.
 _CONNECT_TIMEOUT = 5
 
 
 def upgrade(package: str, url: str | URL, *, role: str | None = None) -> list[str]:
-    """Bring the database to the newest revision of a service's package.
+    """Upgrade the database to the newest revision of a service's package.
 
-    `role` owns what is created; None is the role of `url`, which must be a member of it.
-    Returns the revisions applied, oldest first; none when it was up to date. Several processes
-    may run it at once: one migrates, the others wait and find nothing to do. Raises SQLAlchemy's
-    errors, or `TimeoutError`; each revision is applied completely or not at all.
+    `role` owns the objects created, and the user of `url` must be a member of it; None is that user
+    itself. Return the revisions applied, oldest first; an empty list if the database was up to
+    date. Concurrent calls are safe: one process migrates, and the others wait, then find nothing to
+    apply. Raise SQLAlchemy's errors, or `TimeoutError`; each revision is applied completely or not
+    at all.
     """
     with _migrating(package, url, role) as (config, connection):
         before = _revision(connection)
@@ -46,7 +47,7 @@ def upgrade(package: str, url: str | URL, *, role: str | None = None) -> list[st
 
 
 def pending(package: str, url: str | URL) -> list[str]:
-    """Return the revisions that `upgrade` would apply, oldest first; changes nothing."""
+    """Return the revisions that `upgrade` would apply, oldest first, without applying them."""
     with _connect(url) as connection:
         config = _config(package)
         head = ScriptDirectory.from_config(config).get_current_head()
@@ -56,7 +57,7 @@ def pending(package: str, url: str | URL) -> list[str]:
 def check(package: str, url: str | URL) -> list[Any]:
     """Return the differences between a migrated database and the models of its package.
 
-    They are Alembic's autogenerate directives; none means that models and migrations agree.
+    They are Alembic's autogenerate directives. The list is empty if models and migrations agree.
     """
     differences: list[Any] = []
     config = _config(package)
@@ -77,9 +78,9 @@ def check(package: str, url: str | URL) -> list[Any]:
 
 
 def run(*metadata: MetaData, common_tables: Sequence[Table] = ()) -> None:
-    """Run the migrations that Alembic was asked for; the whole of a service's `env.py`.
+    """Run the migrations that Alembic has selected: the whole of a service's `env.py`.
 
-    `metadata` holds the service's own tables, `common_tables` those of the library that it uses.
+    `metadata` holds the service's tables, `common_tables` the tables of the library that it uses.
     """
     context.configure(
         connection=context.config.attributes["connection"],
@@ -101,7 +102,7 @@ def _merged(metadata: Sequence[MetaData], common_tables: Sequence[Table]) -> Met
 
 def _config(package: str) -> Config:
     config = Config()
-    # No `%` interpolation: the folder may hold one.
+    # The path may contain a `%`, which the config would interpolate.
     folder = str(_folder(package)).replace("%", "%%")
     config.set_main_option("script_location", folder)
     config.set_main_option("path_separator", "newline")
@@ -132,7 +133,7 @@ def _connect(url: str | URL, role: str | None = None) -> Iterator[Connection]:
 def _migrating(
     package: str, url: str | URL, role: str | None
 ) -> Iterator[tuple[Config, Connection]]:
-    # The lock has a session of its own: each revision commits, and must not give it back.
+    # The lock has its own session, because the migrating session's commits must not release it.
     with _connect(url) as guard, _connect(url, role) as connection:
         _lock(guard.execution_options(isolation_level="AUTOCOMMIT"))
         config = _config(package)
@@ -141,8 +142,8 @@ def _migrating(
 
 
 def _lock(guard: Connection) -> None:
-    # Asks again and again: a statement that waited would hold the snapshot that the other
-    # process's CREATE INDEX CONCURRENTLY waits for. The connection's end releases the lock.
+    # Poll, because a waiting statement would hold a snapshot, for which a CREATE INDEX CONCURRENTLY
+    # of the other process waits. Closing the connection releases the lock.
     deadline = time.monotonic() + _WAIT
     while not guard.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
         if time.monotonic() > deadline:

@@ -1,6 +1,6 @@
-"""Outages: the errors that are the fault of the database, not of a request or an event.
+"""Outages: errors caused by the database, not by a request or an event.
 
-An outage is never charged to the event being handled, and a request is answered with 503.
+An outage is never counted as an attempt at the event being handled; a request receives a 503.
 """
 
 from collections.abc import Iterator
@@ -16,75 +16,75 @@ _RESOURCES = "the database is out of resources"
 _SYSTEM = "the database's system has failed"
 _NO_CONNECTION = "all connections to the database are in use"
 
-#: SQLSTATEs of outages, by their first characters.
+#: Outages by the first characters of their SQLSTATE.
 _REASONS = MappingProxyType(
     {
         "08": _UNREACHABLE,
         "25006": _NO_WRITES,
         # Disk full, out of memory, too many connections.
         "53": _RESOURCES,
-        # Of class 57, "operator intervention": but not 57014, a statement's timeout.
+        # Class 57 is "operator intervention", but 57014 is a statement timeout.
         "57P": _SHUTDOWN,
-        # Errors outside of PostgreSQL: I/O, missing files.
+        # Errors external to PostgreSQL: I/O, missing files.
         "58": _SYSTEM,
     }
 )
 
-#: SQLSTATEs of a statement that lost against other transactions or against the statement timeout;
-#: the database serves all other statements meanwhile, and a repetition may succeed.
+#: SQLSTATEs of serialization failures, deadlocks, lock timeouts and statement timeouts. Meanwhile
+#: the database serves all other statements, and a retry may succeed.
 _CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
 
-#: SQLAlchemy's codes of errors that follow the loss of a connection.
-_AFTER_A_LOSS = frozenset({"8s2b"})
+#: SQLAlchemy's codes of errors that follow a lost connection.
+_AFTER_LOSS = frozenset({"8s2b"})
 
-#: Errors of the driver that mean a lost connection if they have no SQLSTATE: a server that is gone
-#: sends none, and libpq drops the SQLSTATE of a connection attempt.
-_OF_THE_CONNECTION = (psycopg2.OperationalError, psycopg2.InterfaceError)
+#: Driver errors that mean a lost connection if they have no SQLSTATE: a stopped server sends none,
+#: and libpq drops the SQLSTATE of a connection attempt.
+_CONNECTION_ERRORS = (psycopg2.OperationalError, psycopg2.InterfaceError)
 
-#: The limit on a chain of causes, which may be circular.
+#: The maximum length of a chain of causes, which may be circular.
 _DEPTH = 10
 
 
 def reason(error: BaseException) -> str | None:
-    """Return the outage that an error comes from, as a constant text, or None.
+    """Return the outage that caused an error, as a constant text, or None.
 
-    None: the error belongs to the statement, its values or the program, or it is `contention`.
-    An error raised `from` an outage counts as that outage.
+    None means that the cause is the statement, its values, the program, or `contention`. An error
+    raised `from` an outage counts as that outage.
     """
     return next(filter(None, map(_reason, _causes(error))), None)
 
 
 def takes_no_writes(error: BaseException) -> bool:
-    """Return whether an error comes from a server that takes no writes: a standby, a full disk."""
+    """Return whether an error comes from a read-only server: a standby, or one with a full disk."""
     return reason(error) == _NO_WRITES
 
 
 def contention(error: BaseException) -> bool:
-    """Return whether an error comes from concurrent transactions or from the statement timeout."""
+    """Return whether concurrent transactions or the statement timeout caused an error."""
     return any(_sqlstate(cause) in _CONTENTION for cause in _causes(error))
 
 
 def _reason(error: BaseException) -> str | None:
     if isinstance(error, exc.TimeoutError):
         return _NO_CONNECTION
-    if isinstance(error, exc.DisconnectionError) or getattr(error, "code", "") in _AFTER_A_LOSS:
+    if isinstance(error, exc.DisconnectionError) or getattr(error, "code", "") in _AFTER_LOSS:
         return _UNREACHABLE
     if state := _sqlstate(error):
         return next((text for start, text in _REASONS.items() if state.startswith(start)), None)
-    return _UNREACHABLE if _is_lost(error) else None
+    return _UNREACHABLE if _is_connection_lost(error) else None
 
 
-def _is_lost(error: BaseException) -> bool:
+def _is_connection_lost(error: BaseException) -> bool:
     if isinstance(error, exc.DBAPIError):
         return error.connection_invalidated
-    # libpq reports a truncated answer as a plain DatabaseError.
-    return isinstance(error, _OF_THE_CONNECTION) or type(error) is psycopg2.DatabaseError
+    # psycopg2 raises a plain DatabaseError for a truncated response.
+    return isinstance(error, _CONNECTION_ERRORS) or type(error) is psycopg2.DatabaseError
 
 
 def _sqlstate(error: BaseException) -> str | None:
-    # SQLAlchemy's errors wrap the driver's, which knows more than that a connection was lost.
-    for each in (error, getattr(error, "orig", None)):
-        if state := getattr(each, "pgcode", None):
+    # An SQLAlchemy error wraps the driver's error, which has the SQLSTATE.
+    for source in (error, getattr(error, "orig", None)):
+        if state := getattr(source, "pgcode", None):
             return str(state)
     return None
 

@@ -1,6 +1,6 @@
-"""The statements that every event passes through: written in SQL, planned once by each connection.
+"""Prepared statements for the path of every event: written in SQL, planned once per connection.
 
-To build a statement of Python objects, and to plan it, costs several times what it takes to run it.
+Building a statement from Python objects and planning it costs several times as much as running it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,23 +14,23 @@ from eventbus.database.connection import Cursor
 
 
 class Statement:
-    """A prepared statement; a connection learns it when it first runs it."""
+    """A prepared statement. Each connection prepares it at its first use."""
 
     def __init__(self, name: str, sql: str, *types: str) -> None:
-        """`sql` calls its parameters, of these PostgreSQL types, $1, $2 and so on."""
+        """Define the statement. `sql` refers to its parameters, of these types, as $1 and so on."""
         self._name = name
         self._prepare = f"PREPARE {name} ({', '.join(types)}) AS {sql}"
         self._execute = f"EXECUTE {name} ({', '.join(['%s'] * len(types))})"
 
     def run(self, session: Session, *parameters: object) -> CursorResult[Any]:
-        """Run it in the session's transaction, after what that has not written yet."""
+        """Run the statement in the session's transaction, after the session's pending changes."""
         session.flush()
         return self.run_on(session.connection(), *parameters)
 
     def run_with_next(self, session: Session, *parameters: object) -> None:
-        """Run it with the transaction's next statement, or with its commit; it has no result.
+        """Run the statement with the transaction's next one, or with its commit, without a result.
 
-        For what is written last: it saves a round trip. Whatever it raises, that one raises.
+        This saves a round trip for the last write. The next statement raises this one's errors.
         """
         session.flush()
         connection = session.connection()
@@ -45,11 +45,11 @@ class Statement:
             cursor.close()
 
     def run_on(self, connection: Connection, *parameters: object) -> CursorResult[Any]:
-        """Run it on a connection, in its transaction if it has one."""
+        """Run the statement on a connection, in its transaction if one is open."""
         return connection.exec_driver_sql(self.prepared(connection), parameters)
 
     def prepared(self, connection: Connection) -> str:
-        """Return the text that runs it, to go with others in one round trip."""
+        """Prepare the statement if necessary; return the SQL that executes it."""
         if self._name not in connection.info:
             connection.exec_driver_sql(self._prepare)
             connection.info[self._name] = True
@@ -57,5 +57,5 @@ class Statement:
 
 
 def packed(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return rows as one parameter, which `json_to_recordset` takes apart in the database."""
+    """Return rows as one JSON parameter, for `json_to_recordset` in the database."""
     return msgspec.json.encode(list(rows)).decode()

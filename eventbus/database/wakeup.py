@@ -1,8 +1,9 @@
-"""A doorbell: a process that waits for rows of a table sleeps until somebody inserts some.
+"""Wake-ups by LISTEN/NOTIFY: a process sleeps until rows are inserted into its table.
 
-Nobody rings while nobody sleeps: notifications make those who commit them wait for each other. An
-insert holds the doorbell's lock, shared, until its transaction ends; who wants to sleep must get it
-alone. So at that moment no insert is under way, and each later one finds the lock taken, and rings.
+Inserts notify only while a process sleeps, because concurrent transactions that notify wait for
+each other at commit. An insert holds the table's advisory lock in shared mode until its transaction
+ends; a process acquires the lock exclusively before it sleeps. At that moment no insert is in
+progress, and each later insert finds the lock taken and notifies.
 """
 
 import select
@@ -18,12 +19,12 @@ from sqlalchemy.exc import OperationalError
 from eventbus.database.db import Sessions
 from eventbus.database.statement import Statement
 
-#: Seconds to sleep when there is something to do that the caller could not do: it would come back
-#: at once. And to wait for the lock, which an insert holds that ends soon, or another sleeper.
+#: Seconds to sleep if a row is due that the caller could not process, because otherwise the caller
+#: would return at once. Also the lock timeout: a short insert or another sleeper may hold the lock.
 _NAP = 0.025
 
-#: What a migration adds to a table that has a doorbell. Migrations of the past run it: it may not
-#: change.
+#: The SQL by which a migration adds wake-ups to a table. It must not change: existing migrations
+#: run it.
 DEFINITION = """
 CREATE FUNCTION ring_doorbell() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -37,32 +38,33 @@ FOR EACH STATEMENT EXECUTE FUNCTION ring_doorbell()
 """
 
 
-class Doorbell:
-    """Wakes whoever sleeps on it when a row is inserted into its table."""
+class Wakeup:
+    """The wake-up of a process by inserts into one table."""
 
-    def __init__(self, table: str, *, look: Statement | str) -> None:
-        """`look` is a query: seconds until the first row is due, or null if none waits.
+    def __init__(self, table: str, *, next_due: Statement | str) -> None:
+        """Name the table and the query for its first due row.
 
-        The values of its parameters are those of `sleep`.
+        `next_due` selects the seconds until the first row is due, or null if no row is pending. The
+        values of its parameters are passed to `sleep`.
         """
         key = f"hashtext('doorbell'), hashtext('{table}')"
         self._listen, self._unlisten = f"LISTEN {table}", f"UNLISTEN {table}"
-        self._look = look
+        self._next_due = next_due
         self._lock = (
             f"SET LOCAL lock_timeout = {int(_NAP * 1000)}; SELECT pg_advisory_lock({key}); "
         )
-        #: What a connection that has slept must run before an insert may be silent again.
-        self.rise = f"SELECT pg_advisory_unlock({key})"
+        #: The statement that a connection runs after it has slept. Until then each insert notifies.
+        self.unlock = f"SELECT pg_advisory_unlock({key})"
 
     @contextmanager
-    def heard(self, connection: Connection) -> Iterator[None]:
-        """Let a connection, whose every statement commits by itself, hear the bell in the block."""
+    def listening(self, connection: Connection) -> Iterator[None]:
+        """Listen for notifications in the block, over a connection in autocommit mode."""
         connection.exec_driver_sql(self._listen)
         try:
             yield
         finally:
             if not connection.invalidated:
-                # The pool takes a connection for dead that is told something while nobody uses it.
+                # The pool discards an idle connection on which a notification arrives.
                 connection.exec_driver_sql(self._unlisten)
 
     def sleep(
@@ -73,18 +75,20 @@ class Doorbell:
         first: tuple[str, Sequence[object]] = ("", ()),
         naps: bool = True,
     ) -> bool:
-        """Return when a row is inserted or due, and after so many seconds at the latest.
+        """Sleep until a row is inserted or due, for at most `seconds`.
 
-        The connection must hear the bell. `first` are statements that go before, in one round trip,
-        and the values of their parameters. Returns whether it has slept: its next statement is
-        `rise`, then. If not, `first` has done nothing. When a row is due already it takes a nap,
-        unless the caller has not looked for it before.
+        The connection must be `listening`. `first` holds statements that run before, in the same
+        round trip, and the values of their parameters. `values` are the parameters of `next_due`.
+        If a row is already due, sleep briefly; with `naps=False` return at once, for a caller that
+        has not checked for due rows yet. Return whether the lock was acquired. If it was, the
+        connection must run `unlock` next; if it was not, `first` had no effect.
         """
         driver: Any = connection.connection.driver_connection
         driver.notifies.clear()
         try:
-            look = self._look if isinstance(self._look, str) else self._look.prepared(connection)
-            text, parameters = first[0] + self._lock + look, (*first[1], *values)
+            query = self._next_due
+            next_due = query if isinstance(query, str) else query.prepared(connection)
+            text, parameters = first[0] + self._lock + next_due, (*first[1], *values)
             due = connection.exec_driver_sql(text, parameters).scalar()
         except OperationalError as error:
             if not isinstance(error.orig, LockNotAvailable):
@@ -97,16 +101,16 @@ class Doorbell:
         return True
 
     def wait(self, sessions: Sessions, seconds: float, *values: object) -> None:
-        """Do what `sleep` does, over a connection of the pool."""
+        """Sleep as `sleep` does, over a connection from the pool."""
         with sessions.kw["bind"].connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
-            with self.heard(connection):
+            with self.listening(connection):
                 if self.sleep(connection, seconds, *values):
-                    connection.exec_driver_sql(self.rise)
+                    connection.exec_driver_sql(self.unlock)
 
 
 def _await_notification(driver: Any, seconds: float) -> None:
     driver.poll()
-    # It may have come with the last answer.
+    # A notification may have arrived with the last result.
     if not driver.notifies:
         select.select([driver], [], [], seconds)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, CursorResult, Row
 
 from eventbus.database.db import Sessions
 from eventbus.database.statement import Statement
-from eventbus.database.wakeup import Doorbell
+from eventbus.database.wakeup import Wakeup
 from eventbus.messaging.event_message import LARGEST_EVENT
 from eventbus.outbox import lanes
 from eventbus.outbox.claim_start import Start
@@ -157,7 +157,7 @@ class Unsent:
 
     def __init__(self, connection: Connection, start: Start) -> None:
         self._connection = connection
-        self._doorbell = Doorbell(outbox.name, look=DUE)
+        self._wakeup = Wakeup(outbox.name, next_due=DUE)
         self._start = start
         #: Statements that go with the next one, and their parameters.
         self._first: Statements = []
@@ -170,7 +170,7 @@ class Unsent:
             connection.execution_options(isolation_level="AUTOCOMMIT")
             unsent = cls(connection, start or Start())
             try:
-                with unsent._doorbell.heard(connection):
+                with unsent._wakeup.listening(connection):
                     yield unsent
             finally:
                 if not connection.invalidated:
@@ -246,8 +246,8 @@ class Unsent:
         """
         first, self._first = self._first, []
         start, words = self._start.id, self._joined(first)
-        if self._doorbell.sleep(self._connection, seconds, start, first=words, naps=naps):
-            self._first.append((self._doorbell.rise, []))
+        if self._wakeup.sleep(self._connection, seconds, start, first=words, naps=naps):
+            self._first.append((self._wakeup.unlock, []))
         else:
             # An insert is under way: what was written is undone.
             self._first = first

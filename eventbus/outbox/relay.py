@@ -1,7 +1,7 @@
 """The relay: takes events from the outbox to the exchange, each at least once, in order per order.
 
 A drain runs until its end, and several relays may run. It looks for events while they come, and
-sleeps until the outbox's doorbell rings when none came for a while. What the broker does not take
+sleeps until an insert wakes it when none came for a while. What the broker does not take
 waits in lanes, and is tried again beside the others.
 """
 

@@ -19,7 +19,7 @@ from eventbus.settings.broker import BrokerSettings, broker_url
 from eventbus.telemetry import metrics
 from eventbus.telemetry.certificate_expiry import Certificates, sources
 from eventbus.topology.service import Service
-from eventbus.worker.bootsteps import HealthStep, MetricsStep, PromptStep
+from eventbus.worker.bootsteps import HealthStep, MetricsStep, WakeEventLoopStep
 
 
 class ServiceApp(Celery):
@@ -52,7 +52,7 @@ class ServiceApp(Celery):
         )
         self.config_from_object(config)
         self.add_defaults(self._broker)
-        self.steps["consumer"] |= {HealthStep, PromptStep}
+        self.steps["consumer"] |= {HealthStep, WakeEventLoopStep}
         self.steps["worker"].add(MetricsStep)
 
     @cached_property

@@ -66,7 +66,7 @@ class TurnStep(bootsteps.StartStopStep):
             timer.cancel()
 
 
-class PromptStep(bootsteps.StartStopStep):
+class WakeEventLoopStep(bootsteps.StartStopStep):
     """Lets no callback wait while the event loop waits for the network.
 
     kombu's hub polls, for as long as its next timer allows, even when a callback that it has just

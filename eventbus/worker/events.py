@@ -17,11 +17,11 @@ from eventbus.consumer.attempt import Attempt
 from eventbus.consumer.attempts import attempt_all
 from eventbus.consumer.cause import Cause, Failed
 from eventbus.consumer.receive import (
+    BatchHandlers,
     Delivery,
     Handlers,
     Item,
     Result,
-    SetHandlers,
     receive_batch,
     receive_one,
 )
@@ -53,7 +53,12 @@ class EventApp(ServiceApp):
     service: Service
 
     def __init__(
-        self, *, handlers: Handlers, sets: SetHandlers, batch_interval: float, **options: Any
+        self,
+        *,
+        handlers: Handlers,
+        batch_handlers: BatchHandlers,
+        batch_interval: float,
+        **options: Any,
     ) -> None:
         super().__init__(
             f"{options['service'].name}-worker",
@@ -63,7 +68,7 @@ class EventApp(ServiceApp):
             **options,
         )
         self._handlers = handlers
-        self._sets = sets
+        self._batch_handlers = batch_handlers
         #: Seconds from the begin of one batch to that of the next, unless that one is full.
         self.batch_interval = batch_interval
         #: The name of the worker; a child process gets to know it when it starts.
@@ -110,10 +115,10 @@ class EventApp(ServiceApp):
 
     def _handle(self, items: Sequence[Item]) -> None:
         if len(items) > 1:
-            receive_batch(self.sessions, self._handlers, self._sets, items)
+            receive_batch(self.sessions, self._handlers, self._batch_handlers, items)
             return
         with self._suspicion(items[0].delivery):
-            receive_one(self.sessions, self._handlers, self._sets, items[0])
+            receive_one(self.sessions, self._handlers, self._batch_handlers, items[0])
 
     def _attempt(self, item: Item) -> Attempt:
         return Attempt(
@@ -143,12 +148,12 @@ def make_worker(
     settings: type[ServiceSettings],
     *,
     config: str,
-    sets: SetHandlers | None = None,
+    batch_handlers: BatchHandlers | None = None,
     batch_interval: float = 0.0,
 ) -> EventApp:
     """Return the Celery app of a service's worker, with a task for each event it handles.
 
-    A handler of a contract gets the older versions as well, in that contract's form. `sets` are for
+    A handler of a contract gets the older versions as well, in that contract's form. `batch_handlers` are for
     types of which many are handled in one go. `config` names a module of Celery settings.
     `batch_interval` is for services that no order waits for: seconds from the begin of one batch to
     that of the next, unless that one is full. What arrives meanwhile shares a transaction, and its
@@ -157,7 +162,7 @@ def make_worker(
     app = EventApp(
         service=service,
         handlers=handlers,
-        sets=sets or {},
+        batch_handlers=batch_handlers or {},
         batch_interval=batch_interval,
         settings=settings,
         config=config,

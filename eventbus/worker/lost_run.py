@@ -11,18 +11,18 @@ from eventbus.events import codec
 from eventbus.events.catalogue import current
 
 if TYPE_CHECKING:
-    from eventbus.worker.micro_batches import Reception
+    from eventbus.worker.micro_batches import Inbound
 
 _ERRORS = {kind.__name__: kind for kind in (TimeLimitExceeded, WorkerLostError)}
 
 
-def tell(reception: "Reception", cause: Cause) -> None:
+def tell(inbound: "Inbound", cause: Cause) -> None:
     """Tell that the attempt failed; its begin was told in the child, its end by nobody."""
     if not is_heard():
         return
-    delivery, tiers = reception.delivery, reception.task.app.settings.retry_tiers
+    delivery, tiers = inbound.delivery, inbound.task.app.settings.retry_tiers
     about = {current().subject: codec.subject(delivery.body), "event": delivery.event_id}
-    run = Run(reception.task, request_of(delivery, kwargs=about))
+    run = Run(inbound.task, request_of(delivery, kwargs=about))
     error = _ERRORS[cause.exception](cause.text)
     if delivery.attempts > len(tiers):
         run.inside(partial(run.fail, error))

@@ -39,7 +39,7 @@ PATIENCE = 0.05
 
 
 @dataclass(slots=True, eq=False)
-class Reception:
+class Inbound:
     """A message in the worker, from its arrival until it is settled."""
 
     task: Task
@@ -54,7 +54,7 @@ class Reception:
         return self.delivery.event_id
 
 
-Batch = list[Reception]
+Batch = list[Inbound]
 
 
 class MicroBatches:
@@ -73,20 +73,20 @@ class MicroBatches:
         self._next = 0.0
         #: At most one batch for each child.
         self._running: list[Batch] = []
-        self._waiting: deque[Reception] = deque()
+        self._waiting: deque[Inbound] = deque()
         #: Of failed batches, and suspects.
-        self._alone: deque[Reception] = deque()
+        self._alone: deque[Inbound] = deque()
         self._woken = False
         self._postponed = False
 
-    def add(self, reception: Reception) -> None:
+    def add(self, inbound: Inbound) -> None:
         """Take a message; it is sent to a child at the event loop's next turn, if one is idle."""
-        self._observation.received(reception)
-        if reception.delivery.is_suspect:
+        self._observation.received(inbound)
+        if inbound.delivery.is_suspect:
             # In any order: the same innocent one must not be at work at each death of the worker.
-            self._alone.insert(random.randint(0, len(self._alone)), reception)  # noqa: S311
+            self._alone.insert(random.randint(0, len(self._alone)), inbound)  # noqa: S311
         else:
-            self._waiting.append(reception)
+            self._waiting.append(inbound)
         if self._woken or not self._has_idle():
             return
         if self._is_gathering():
@@ -156,12 +156,12 @@ class MicroBatches:
         self._running.append(batch)
         now = time.monotonic()
         self._next = now + self._interval
-        for reception in batch:
-            reception.started = now
+        for inbound in batch:
+            inbound.started = now
         # A pool that is being stopped takes nothing: the messages go back to their queue.
         self._pool.apply_async(
             handle,
-            args=([reception.delivery for reception in batch],),
+            args=([inbound.delivery for inbound in batch],),
             callback=partial(self._done, batch),
             error_callback=partial(self._failed, batch),
             soft_timeout=self._conf.task_soft_time_limit,
@@ -177,9 +177,9 @@ class MicroBatches:
             self._pause.end()
         pairs = list(zip(batch, results, strict=True))
         self._connection.acknowledge([r.receipt.message for r, result in pairs if not result.error])
-        for reception, result in pairs:
+        for inbound, result in pairs:
             if result.error:
-                self._connection.park(reception.receipt, Cause.of(result.error))
+                self._connection.park(inbound.receipt, Cause.of(result.error))
         self._dispatch()
         self._observation.done(pairs)
 
@@ -203,23 +203,23 @@ class MicroBatches:
         held = self._alone if batch[0].delivery.is_suspect else self._waiting
         held.extendleft(reversed(batch))
 
-    def _settle(self, reception: Reception, cause: Cause) -> None:
+    def _settle(self, inbound: Inbound, cause: Cause) -> None:
         if cause.is_crash:
             if self._connection.is_stopping:
                 return
-            log.error("handler crashed its worker process", extra=_log_fields(reception, cause))
-        if cause.verdict is Verdict.SLOW and self._pause.is_slow(reception.event_id):
+            log.error("handler crashed its worker process", extra=_log_fields(inbound, cause))
+        if cause.verdict is Verdict.SLOW and self._pause.is_slow(inbound.event_id):
             self._pause.begin(f"handlers are too slow: {cause.exception}")
             # Behind the others: this one may be slow by itself, and is not the next canary.
-            (self._alone if reception.delivery.is_suspect else self._waiting).append(reception)
+            (self._alone if inbound.delivery.is_suspect else self._waiting).append(inbound)
             return
         if cause.verdict is Verdict.RETRY:
             self._pause.end()
         if cause.verdict is Verdict.PARK:
-            self._connection.park(reception.receipt, cause)
+            self._connection.park(inbound.receipt, cause)
         else:
-            self._connection.retry(reception.receipt, cause)
-        self._observation.failed(reception, cause)
+            self._connection.retry(inbound.receipt, cause)
+        self._observation.failed(inbound, cause)
 
 
 def strategy(task: Task, _app: Any, _consumer: Any) -> Any:
@@ -239,7 +239,7 @@ def strategy(task: Task, _app: Any, _consumer: Any) -> Any:
             # The child makes them itself, if they are needed: that is cheaper than to send them.
             headers=None if headers == plain else headers,
         )
-        message.life.batches.add(Reception(task, message.receipt, delivery))
+        message.life.batches.add(Inbound(task, message.receipt, delivery))
 
     return receive
 
@@ -258,9 +258,9 @@ def _reconnect() -> None:
     raise ConnectionResetError("held messages go back to their queue")
 
 
-def _log_fields(reception: Reception, cause: Cause) -> dict[str, Any]:
+def _log_fields(inbound: Inbound, cause: Cause) -> dict[str, Any]:
     return {
-        "event_id": reception.event_id,
-        "event_type": reception.task.name,
+        "event_id": inbound.event_id,
+        "event_type": inbound.task.name,
         "reason": str(cause),
     }

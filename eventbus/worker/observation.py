@@ -16,7 +16,7 @@ from eventbus.telemetry.harmless import harmless
 from eventbus.worker import lost_run
 
 if TYPE_CHECKING:
-    from eventbus.worker.micro_batches import Reception
+    from eventbus.worker.micro_batches import Inbound
 
 
 class Observation:
@@ -27,54 +27,54 @@ class Observation:
         self._events = events
 
     @harmless
-    def received(self, reception: "Reception") -> None:
+    def received(self, inbound: "Inbound") -> None:
         """Show a message that has arrived."""
         if self._events is None:
             return
         # Onlookers find an order's tasks by its id, and learn nothing else of it.
         self._tell(
-            reception,
+            inbound,
             "task-received",
-            name=reception.task.name,
+            name=inbound.task.name,
             args="()",
-            kwargs=lambda: repr(_about(reception)),
-            retries=reception.delivery.attempts - 1,
+            kwargs=lambda: repr(_about(inbound)),
+            retries=inbound.delivery.attempts - 1,
         )
 
     @harmless
-    def started(self, batch: Iterable["Reception"]) -> None:
+    def started(self, batch: Iterable["Inbound"]) -> None:
         """Show messages that a child has begun with."""
-        for reception in batch:
-            self._tell(reception, "task-started")
+        for inbound in batch:
+            self._tell(inbound, "task-started")
 
     @harmless
-    def done(self, pairs: list[tuple["Reception", Result]]) -> None:
+    def done(self, pairs: list[tuple["Inbound", Result]]) -> None:
         """Count and show a batch that has ended, each of its messages by its result."""
         metrics.batch_sizes().observe(len(pairs))
-        for reception, result in pairs:
-            seconds = time.monotonic() - reception.started
-            metrics.observe_handler(reception.task.name, result.outcome, seconds, result.lateness)
+        for inbound, result in pairs:
+            seconds = time.monotonic() - inbound.started
+            metrics.observe_handler(inbound.task.name, result.outcome, seconds, result.lateness)
             if result.error:
-                self._tell(reception, "task-failed", exception=repr(result.error))
+                self._tell(inbound, "task-failed", exception=repr(result.error))
             else:
                 # Celery's exporter stops at a success that does not say how long it took.
                 outcome = repr(result.outcome.value)
-                self._tell(reception, "task-succeeded", result=outcome, runtime=seconds)
+                self._tell(inbound, "task-succeeded", result=outcome, runtime=seconds)
 
     @harmless
-    def failed(self, reception: "Reception", cause: Cause) -> None:
+    def failed(self, inbound: "Inbound", cause: Cause) -> None:
         """Count and show an attempt that has failed; for one whose process ended, signals tell."""
-        seconds = time.monotonic() - reception.started
-        metrics.observe_handler(reception.task.name, Outcome.FAILED, seconds)
+        seconds = time.monotonic() - inbound.started
+        metrics.observe_handler(inbound.task.name, Outcome.FAILED, seconds)
         if cause.is_crash:
-            lost_run.tell(reception, cause)
+            lost_run.tell(inbound, cause)
         kind = "task-failed" if cause.verdict is Verdict.PARK else "task-retried"
-        self._tell(reception, kind, exception=f"{cause.exception}()")
+        self._tell(inbound, kind, exception=f"{cause.exception}()")
 
-    def _tell(self, reception: "Reception", event: str, **fields: Any) -> None:
+    def _tell(self, inbound: "Inbound", event: str, **fields: Any) -> None:
         if self._events and self._events.enabled:
-            self._events.send(event, uuid=reception.event_id, **fields)
+            self._events.send(event, uuid=inbound.event_id, **fields)
 
 
-def _about(reception: "Reception") -> dict[str, str | None]:
-    return {current().subject: codec.subject(reception.delivery.body), "event": reception.event_id}
+def _about(inbound: "Inbound") -> dict[str, str | None]:
+    return {current().subject: codec.subject(inbound.delivery.body), "event": inbound.event_id}

@@ -4,6 +4,6 @@ from eventbus.consumer.inbox import inbox
 from eventbus.consumer.suspects import suspects
 from eventbus.database import migrations
 from eventbus.outbox.table import outbox, relay_state
-from order_app.models import Base
+from order_app.storage.models import Base
 
 migrations.run(Base.metadata, common_tables=[outbox, inbox, relay_state, suspects])

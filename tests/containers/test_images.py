@@ -16,9 +16,9 @@ from eventbus.events import codec
 from eventbus.events.envelope import Event
 from eventbus.messaging.in_flight import Outgoing, Report
 from eventbus.messaging.publisher import ConfirmingPublisher
-from tests.support.eventually import eventually
-from tests.support.infrastructure import Infrastructure
-from tests.support.stack import RETRY_TIERS, Stack
+from testkit.eventually import eventually
+from testkit.processes.stack import RETRY_TIERS, Stack
+from testkit.servers.infrastructure import Infrastructure
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def failing(stack: Stack, tmp_path: Path) -> Stack:
     (tmp_path / "attempts").mkdir()
     stack.extra["ATTEMPTS"] = str(tmp_path / "attempts")
     stack.stock(TEA=10)
-    stack.start("inventory-worker", module="tests.support.failing.inventory_worker")
+    stack.start("inventory-worker", module="testkit.programs.failing.inventory_worker")
     stack.start("api", "order-worker", "order-relay", "inventory-relay", "beat")
     return stack
 

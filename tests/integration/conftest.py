@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from eventbus.outbox import lanes, outcomes
-from notification_worker.smtp import Transport
-from tests.support.infrastructure import Infrastructure
-from tests.support.mailbox import Mailbox
-from tests.support.mailing import settings
-from tests.support.proxy import Proxy
-from tests.support.publishers import PublisherOf, publishers
-from tests.support.vhosts import Vhost
+from notification_worker.smtp.transport import Transport
+from testkit.mail.mailbox import Mailbox
+from testkit.mail.mailing import settings
+from testkit.network.proxy import Proxy
+from testkit.processes.publishers import PublisherOf, publishers
+from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.vhosts import Vhost
 
 
 @pytest.fixture

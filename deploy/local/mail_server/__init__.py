@@ -2,9 +2,9 @@
 
 import sys
 
-from deploy.local.health import answers
 from deploy.local.ports import Ports
-from deploy.local.process import Process
+from deploy.local.processes.health import answers
+from deploy.local.processes.process import Process
 
 
 def process(ports: Ports) -> Process:

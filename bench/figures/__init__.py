@@ -1,0 +1,1 @@
+"""Figures: repeats, ratios, tables and plots."""

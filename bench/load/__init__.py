@@ -1,0 +1,1 @@
+"""Load: orders, events and history."""

@@ -1,0 +1,96 @@
+"""(b) Events a second through the inventory: ours against a task and a transaction for each."""
+
+from amqp import Message
+
+from bench.load.backlog import order_created
+from bench.plain import topology as plain
+from bench.plain.processes import environment, worker
+from bench.system.servers import empty, execute, process, until
+from common.kombu_topology import INVENTORY
+from eventbus.events import codec
+from eventbus.messaging.event_message import task_headers
+from testkit.processes.stack import Stack
+
+#: Those of this measurement, by an index: the inbox may hold millions of others.
+_HANDLED = "SELECT count(*) FROM inbox WHERE handled_at > :began"
+_RATE = """
+SELECT count(*), extract(epoch FROM max(handled_at) - min(handled_at)) FROM inbox
+WHERE handled_at > :began
+"""
+
+
+def ours(stack: Stack, events: int) -> float:
+    """Return our worker's events a second, from its first commit to its last."""
+    empty(stack)
+    publish(stack, events, INVENTORY.queue)
+    return handled(stack, events)
+
+
+def others(stack: Stack, events: int) -> float:
+    """Return the plain worker's."""
+    empty(stack)
+    with stack.vhost.connect() as connection:
+        arguments = {"x-queue-type": "quorum"}
+        connection.default_channel.queue_declare(
+            plain.INVENTORY, durable=True, auto_delete=False, arguments=arguments
+        )
+    publish(stack, events, plain.INVENTORY)
+    began = _now(stack)
+    log = stack.directory / "plain-inventory.log"
+    with process(worker("inventory"), log, **environment(stack, stack.vhost, "inventory")):
+        return _rate(stack, events, began)
+
+
+def handled(stack: Stack, events: int) -> float:
+    """Return our worker's rate for so many events, of which its queue must hold enough."""
+    began = _now(stack)
+    stack.start("inventory-worker")
+    try:
+        return _rate(stack, events, began)
+    finally:
+        # In order: what it has only prefetched goes back to the queue at once.
+        stack.ask_to_end("inventory-worker")
+
+
+def publish(stack: Stack, events: int, queue: str) -> None:
+    """Put the events of so many new orders into this queue, and no other, each confirmed."""
+    with stack.vhost.connect() as connection:
+        channel = connection.channel()
+        channel.confirm_select()
+        confirmed = 0
+
+        def on_ack(tag: int, _multiple: bool) -> None:
+            nonlocal confirmed
+            confirmed = max(confirmed, tag)
+
+        channel.events["basic_ack"].add(on_ack)
+        for number in range(events):
+            event = order_created(number)
+            message = Message(
+                codec.wrap(codec.encode(event)),
+                content_type="application/json",
+                content_encoding="utf-8",
+                delivery_mode=2,
+                message_id=str(event.id),
+                application_headers=task_headers(str(event.id), event.type, None),
+            )
+            channel.basic_publish(message, exchange="", routing_key=queue)
+            while number - confirmed > 1000:
+                connection.drain_events(timeout=10)
+        while confirmed < events:
+            connection.drain_events(timeout=10)
+
+
+def _now(stack: Stack) -> object:
+    ((now,),) = execute(stack, "inventory", "SELECT now()")
+    return now
+
+
+def _rate(stack: Stack, events: int, began: object) -> float:
+    def done() -> bool:
+        ((count,),) = execute(stack, "inventory", _HANDLED, began=began)
+        return bool(count >= events)
+
+    until(done, f"{events} events handled by the inventory", within=300)
+    ((count, seconds),) = execute(stack, "inventory", _RATE, began=began)
+    return float(count / seconds)

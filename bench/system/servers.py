@@ -1,0 +1,142 @@
+"""The system under measurement: servers of its own, durable as in earnest, and real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import URL, Connection, Engine, create_engine, text
+
+from bench.load.mail_sink import MailSink
+from common.kombu_topology import CONSUMERS
+from deploy.local import REPOSITORY
+from deploy.local.problem import Problem
+from testkit.processes.stack import Stack
+from testkit.servers.databases import Databases, TestDatabase
+from testkit.servers.infrastructure import infrastructure
+from testkit.servers.vhosts import fresh_vhost
+
+#: What is ordered, so much of it that it never runs out.
+SKUS = tuple(f"BENCH-{number:02}" for number in range(20))
+PLENTY = 10**9
+
+#: What the bench's own connections to the database are called there.
+NAME = "bench"
+
+_TABLES = {
+    "order": "orders, order_lines, idempotency_keys, outbox, inbox",
+    "inventory": "reservations, reservation_lines, outbox, inbox",
+    "notification": "notifications, inbox",
+    "fraud": "judgements, outbox, inbox",
+}
+
+
+class Stored(Protocol):
+    """What has databases, by service."""
+
+    @property
+    def databases(self) -> Mapping[str, TestDatabase]:
+        """Each service's own."""
+
+
+@contextmanager
+def system(directory: Path) -> Iterator[Stack]:
+    """Run the servers, with an empty system on them whose processes are not started yet."""
+    with (
+        infrastructure(directory / "servers", durable=True) as servers,
+        MailSink.running() as mailbox,
+        fresh_vhost(servers) as vhost,
+    ):
+        databases = Databases.prepare(servers)
+        processes = directory / "processes"
+        processes.mkdir(parents=True, exist_ok=True)
+        with (
+            databases.fresh() as database_of,
+            Stack.on(servers, database_of, vhost, mailbox, processes) as stack,
+        ):
+            # Their price is that of programs that are executed.
+            stack.forks = False
+            stack.stock(**dict.fromkeys(SKUS, PLENTY))
+            yield stack
+
+
+def execute(
+    system: Stored, service: str, statement: str, **parameters: object
+) -> list[tuple[Any, ...]]:
+    """Run a statement in a service's database, committed by itself; returns its rows."""
+    with connection(system, service) as database:
+        result = database.execute(text(statement), parameters)
+        return [tuple(row) for row in result] if result.returns_rows else []
+
+
+@contextmanager
+def connection(system: Stored, service: str) -> Iterator[Connection]:
+    """Connect to a service's database, each statement committed by itself; in no order's price."""
+    with _engine(system.databases[service].url).connect() as connection:
+        yield connection
+
+
+def empty(stack: Stack) -> None:
+    """Forget all orders and events, in the databases and in the queues; the stock stays."""
+    for service, tables in _TABLES.items():
+        execute(stack, service, f"TRUNCATE {tables} CASCADE")
+    purge(stack)
+    stack.mailbox.messages.clear()
+    checkpoint(stack)
+
+
+def checkpoint(stack: Stack) -> None:
+    """Let the database write now what it would write while something is measured."""
+    execute(stack, "order", "CHECKPOINT")
+
+
+def purge(stack: Stack) -> None:
+    """Empty the services' queues."""
+    for service in CONSUMERS:
+        stack.vhost.request("DELETE", f"/queues/{stack.vhost.name}/{service.queue}/contents")
+
+
+def until(done: Callable[[], bool], what: str, *, within: float, every: float = 0.2) -> None:
+    """Wait until something is so; raises `Problem` saying what is not after `within` seconds."""
+    deadline = time.monotonic() + within
+    while not done():
+        if time.monotonic() > deadline:
+            raise Problem(f"{what}: not within {within:.0f} seconds")
+        time.sleep(every)
+
+
+@contextmanager
+def process(command: Sequence[str], log: Path, **environment: str) -> Iterator[int]:
+    """Run a process and its children for as long as the block lasts; yields its pid."""
+    with log.open("w") as output:
+        running = subprocess.Popen(
+            [
+                *("setpriv", "--pdeathsig", "KILL"),
+                str(Path(sys.executable).parent / command[0]),
+                *command[1:],
+            ],
+            cwd=REPOSITORY,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield running.pid
+        finally:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+
+
+@cache
+def _engine(url: URL) -> Engine:
+    # Not the stack's: the name excludes its cost from every figure.
+    named = {"application_name": NAME}
+    options: dict[str, Any] = {"pool_size": 1, "pool_pre_ping": True}
+    return create_engine(url, **options, isolation_level="AUTOCOMMIT", connect_args=named)

@@ -1,0 +1,1 @@
+"""RabbitMQ, as operators inspect and change it."""

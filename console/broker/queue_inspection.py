@@ -1,0 +1,145 @@
+"""What is in a queue or a stream, by event type; every message stays where it is.
+
+A quorum queue counts each look as a delivery, and parks a message that was delivered too often. So
+what was looked at several times already is put back as a copy, whose count begins again.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from amqp import Channel, Message
+from amqp.exceptions import MessageNacked
+
+from console.broker.settled_counts import give_back, ready
+from eventbus.consumer.suspects import SUSPECT_FROM
+from eventbus.messaging.amqps import Connection
+from eventbus.messaging.message_copy import copy_of
+from eventbus.messaging.stream import published_at
+from eventbus.messaging.untrusted import text
+
+#: Messages that are taken at once: all of them are returned together, and so in their order.
+LIMIT = 10_000
+
+#: Deliveries before this one from which on a message goes back as a copy, to the end of its queue.
+#: A worker handles a message that was delivered so often alone, see `eventbus.consumer.suspects`.
+LOOKS = SUSPECT_FROM + 1
+
+#: The broker's own counts.
+_COUNT = "x-delivery-count"
+_COUNTS = (_COUNT, "x-acquired-count")
+
+#: Messages of a stream that are read: a minute or two.
+STREAM_LIMIT = 1_000_000
+
+#: Seconds to wait for the next message. When it does not come, somebody else has taken it, or it is
+#: the end of the stream.
+_DELIVERY_TIMEOUT = 3
+_STREAM_PREFETCH = 1_000
+
+
+@dataclass(kw_only=True)
+class Look:
+    """How many messages of each event type were seen; `unseen` are there, too."""
+
+    types: Counter[str] = field(default_factory=Counter)
+    unseen: int = 0
+    #: When the oldest message of each type was published, to the second, if it says so.
+    oldest: dict[str, datetime] = field(default_factory=dict)
+
+    def note(self, message: Message) -> None:
+        """Count a message."""
+        event_type = text((message.headers or {}).get("task"))
+        self.types[event_type] += 1
+        if moment := published_at(message):
+            self.oldest.setdefault(event_type, moment)
+
+
+def look_at_queue(connection: Connection, queue: str, *, limited: bool = True) -> Look:
+    """Look at the messages of a queue that are ready, the oldest first, at most `LIMIT`.
+
+    Without a delivery limit there is nothing to begin again.
+    """
+    channel = connection.channel()
+    depth = ready(channel, queue)
+    look, held = Look(unseen=depth), 0
+    for message in _take(channel, queue, min(depth, LIMIT)):
+        look.unseen -= 1
+        look.note(message)
+        is_copied = limited and _deliveries(message) >= LOOKS
+        held += not (is_copied and _begin_again(channel, queue, message))
+    give_back(connection, queue, channel, held)
+    return look
+
+
+def _deliveries(message: Message) -> int:
+    count = (message.headers or {}).get(_COUNT)
+    return count if isinstance(count, int) else 0
+
+
+def _begin_again(channel: Channel, queue: str, message: Message) -> bool:
+    # Where no copy can be made, or the queue is full, the message is returned as the others are.
+    if copy := renewed(message):
+        with suppress(MessageNacked):
+            channel.basic_publish(copy, routing_key=queue, mandatory=True, confirm_timeout=15)
+            channel.basic_ack(message.delivery_tag)
+            return True
+    return False
+
+
+def renewed(message: Message) -> Message | None:
+    """Return a message as it is, but for what the broker counts; None if no copy can be made."""
+    headers = message.headers or {}
+    kept = {name: value for name, value in headers.items() if name not in _COUNTS}
+    return copy_of(message.body, message.properties, kept)
+
+
+def look_at_stream(connection: Connection, stream: str, *, now: datetime) -> Look:
+    """Read a stream from its oldest message to what was published `now`, at most `STREAM_LIMIT`.
+
+    `unseen` is then 1: more may follow.
+    """
+    look, arrived = Look(), deque[Message]()
+    with connection.channel() as channel:
+        channel.basic_qos(0, _STREAM_PREFETCH, False)
+        # A stream has no consumer without acknowledgements; they take nothing out of it.
+        first = {"x-stream-offset": "first"}
+        channel.basic_consume(stream, callback=arrived.append, arguments=first)
+        for _ in range(STREAM_LIMIT):
+            if not _arrives(channel, arrived):
+                return look
+            message = arrived.popleft()
+            look.note(message)
+            if _published_after(message, now):
+                return look
+            if not arrived:
+                channel.basic_ack(message.delivery_tag, multiple=True)
+    look.unseen = 1
+    return look
+
+
+def _take(channel: Channel, queue: str, count: int) -> Iterator[Message]:
+    # One consumer and not basic.get: what it holds returns to the queue in its order. It is given
+    # no more than it takes, and workers come first.
+    arrived = deque[Message]()
+    if count:
+        channel.basic_qos(0, count, False)
+        channel.basic_consume(queue, callback=arrived.append, arguments={"x-priority": -1})
+    for _ in range(count):
+        if not _arrives(channel, arrived):
+            return
+        yield arrived.popleft()
+
+
+def _arrives(channel: Channel, arrived: deque[Message]) -> bool:
+    with suppress(TimeoutError):
+        while not arrived:
+            channel.connection.drain_events(timeout=_DELIVERY_TIMEOUT)
+    return bool(arrived)
+
+
+def _published_after(message: Message, moment: datetime) -> bool:
+    at = published_at(message)
+    return at is not None and at > moment

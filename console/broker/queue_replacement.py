@@ -1,0 +1,201 @@
+"""Replaces a service's queue by one with other arguments, while events keep coming.
+
+RabbitMQ changes no argument of a queue that exists. So a spare queue takes the events meanwhile:
+it is bound before the old queue is unbound, the old queue's messages are moved to it, and from it
+to the new queue. A message is acknowledged after its copy is confirmed. Whatever interrupts this,
+the next run goes on: what is in the spare queue belongs to the service's queue.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+
+from amqp import Channel, Message
+from kombu.entity import Queue
+
+from common.kombu_topology import DEAD_LETTERS
+from console.broker.connection import connected
+from console.broker.management import Management
+from console.broker.queue_inspection import renewed
+from console.broker.state import figure
+from console.errors import ActionError
+from console.settings import BrokerAdminSettings
+from eventbus.catch_up.copies import Copies, CopyRefused
+from eventbus.messaging.amqps import Connection
+from eventbus.topology.limits import UNLIMITED
+from eventbus.topology.objects import Binding
+from eventbus.topology.service import Service
+
+#: Messages that are moved together.
+BATCH = 500
+
+#: Seconds for which consumers may keep messages of the old queue. The broker's figure for these is
+#: up to 5 seconds old, so that it must be 0 for longer.
+PATIENCE = 120.0
+SETTLED = 7.0
+
+#: Seconds to wait for the next message of a queue that should be empty.
+_SILENCE = 0.5
+
+
+class Replacement:
+    """The old queue, the spare one and the new one, all of one service."""
+
+    def __init__(
+        self,
+        broker: Management,
+        connections: tuple[Connection, Connection],
+        service: Service,
+        queue: Queue,
+        bindings: Sequence[Binding],
+    ) -> None:
+        reading, self._writing = connections
+        self._broker = broker
+        self._channel: Channel = reading.channel()
+        self._service = service
+        self._queue = queue
+        self._bindings = bindings
+
+    def begin(self) -> None:
+        """Let the spare queue take the events."""
+        arguments = {
+            "x-delivery-limit": UNLIMITED,
+            "x-dead-letter-exchange": DEAD_LETTERS.name,
+            "x-dead-letter-routing-key": self._service.name,
+        }
+        self._declare(self._service.spare_queue, arguments)
+        self._bind(self._service.spare_queue)
+        self._unbind(self._service.queue)
+
+    def remove_old(self) -> int:
+        """Empty the old queue and delete it; returns how many messages were deleted with it.
+
+        These came back from a retry tier in that very moment. Raises `ActionError` when consumers
+        do not let go of their messages; all is then as before.
+        """
+        if not self._is_settled():
+            self._bind(self._service.queue)
+            self._unbind(self._service.spare_queue)
+            self._empty_spare()
+            raise ActionError(
+                f"consumers keep messages of {self._service.queue}: stop them and apply again"
+            )
+        return int(self._channel.queue_delete(self._service.queue))
+
+    def finish(self) -> None:
+        """Declare the new queue and move the spare one's messages to it."""
+        self._declare(self._service.queue, self._queue.queue_arguments)  # type: ignore[attr-defined]
+        self._bind(self._service.queue)
+        self._unbind(self._service.spare_queue)
+        self._empty_spare()
+
+    def recover(self, lost: int) -> None:
+        """Let a service that can overflow read the stream again.
+
+        Raises `ActionError` for another one: its events must be sent again from their outboxes.
+        """
+        if not self._service.can_overflow:
+            raise ActionError(
+                f"{lost} messages came back from a retry tier while {self._service.queue} was"
+                " replaced, and are gone: send the last hour's events again, as after a loss of"
+                " the broker's data"
+            )
+        marker = Message("", message_id="replacement", delivery_mode=2)
+        Copies(self._writing, self._service.overflow).put([marker])
+
+    def _is_settled(self) -> bool:
+        busy_at = changed_at = time.monotonic()
+        while (now := time.monotonic()) - changed_at < PATIENCE:
+            moved = self._move(self._service.queue, self._service.spare_queue)
+            found = self._broker.get("queues", self._broker.vhost, self._service.queue)
+            if moved:
+                changed_at = now
+            # A figure that is not there is not 0.
+            if moved or figure(found, "messages_unacknowledged") != 0:
+                busy_at = now
+            elif now - busy_at > SETTLED:
+                return True
+        return False
+
+    def _empty_spare(self) -> None:
+        while self._move(self._service.spare_queue, self._service.queue):
+            pass
+        self._channel.queue_delete(self._service.spare_queue)
+
+    def _move(self, source: str, target: str) -> int:
+        copies = Copies(self._writing, target)
+        moved = 0
+        arrived = deque[Message]()
+        self._channel.basic_qos(0, BATCH, False)
+        consumer = self._channel.basic_consume(source, callback=arrived.append)
+        while self._arrives(arrived):
+            moved += self._put(copies, arrived)
+        # What arrived while the consumer was cancelled would stay with this channel.
+        self._channel.basic_cancel(consumer)
+        moved += self._put(copies, arrived)
+        copies.close()
+        return moved
+
+    def _arrives(self, arrived: deque[Message]) -> bool:
+        with suppress(TimeoutError):
+            while len(arrived) < BATCH:
+                self._channel.connection.drain_events(timeout=_SILENCE)
+        return bool(arrived)
+
+    def _put(self, copies: Copies, arrived: deque[Message]) -> int:
+        messages = list(arrived)
+        arrived.clear()
+        taken = [(message, copy) for message in messages if (copy := renewed(message))]
+        copies.put([copy for _, copy in taken])
+        kept = {message.delivery_tag for message, _ in taken}
+        for message in messages:
+            if message.delivery_tag in kept:
+                self._channel.basic_ack(message.delivery_tag)
+            else:
+                # No copy can be made of it: it is parked as it is.
+                self._channel.basic_reject(message.delivery_tag, requeue=False)
+        return len(messages)
+
+    def _declare(self, name: str, arguments: dict[str, object]) -> None:
+        self._channel.queue_declare(
+            name,
+            durable=True,
+            auto_delete=False,
+            arguments={"x-queue-type": "quorum"} | arguments,
+        )
+
+    def _bind(self, queue: str) -> None:
+        for binding in self._bindings:
+            self._channel.queue_bind(queue, binding.exchange, binding.routing_key)
+
+    def _unbind(self, queue: str) -> None:
+        for binding in self._bindings:
+            self._channel.queue_unbind(queue, binding.exchange, binding.routing_key)
+
+
+def replace(
+    settings: BrokerAdminSettings,
+    broker: Management,
+    service: Service,
+    queue: Queue,
+    bindings: Sequence[Binding],
+) -> None:
+    """Make a service's queue as `queue` is, with `bindings`, and keep its messages.
+
+    Raises `ActionError`; run again, it goes on.
+    """
+    actual = {found["name"]: found for found in broker.get("queues", broker.vhost)}
+    wanted = queue.queue_arguments  # type: ignore[attr-defined]
+    with connected(settings) as reading, connected(settings) as writing:
+        replacement = Replacement(broker, (reading, writing), service, queue, bindings)
+        try:
+            lost, old = 0, actual.get(service.queue)
+            if old is not None and old["arguments"] != wanted:
+                replacement.begin()
+                lost = replacement.remove_old()
+            replacement.finish()
+            if lost:
+                replacement.recover(lost)
+        except CopyRefused as error:
+            raise ActionError(str(error)) from None

@@ -1,0 +1,43 @@
+"""Queues and streams with fewer replicas than the cluster's nodes allow."""
+
+from collections.abc import Iterator, Sequence
+
+from kombu.entity import Queue
+
+from console.broker.state import BrokerState, Object
+from console.broker.topology_diff import Difference
+from eventbus.topology.objects import Topology
+
+#: Replicas of a queue or stream on a cluster of as many nodes or more: one may go.
+WANTED = 3
+
+#: By the type of queue, RabbitMQ's own command that adds a replica; its API has none for a stream.
+_COMMANDS = {
+    "quorum": "rabbitmq-queues add_member --vhost {vhost} {queue} {node}",
+    "stream": "rabbitmq-streams add_replica --vhost {vhost} {queue} {node}",
+}
+
+
+def differences(
+    topology: Topology, state: BrokerState, nodes: Sequence[Object]
+) -> Iterator[Difference]:
+    """Yield each queue and stream of the topology that was declared before the cluster grew."""
+    names = sorted(node["name"] for node in nodes)
+    wanted = min(WANTED, len(names))
+    for queue in topology.queues:
+        # Where its members are is not known of a stream while the broker has no statistics.
+        members = state.queues.get(queue.name, {}).get("members")
+        if members and len(members) < wanted:
+            others = [name for name in names if name not in members]
+            yield Difference(
+                kind="replicas",
+                name=queue.name,
+                problem=f"{len(members)} of {wanted}",
+                remedy=_remedy(queue, state.vhost, others[: wanted - len(members)]),
+            )
+
+
+def _remedy(queue: Queue, vhost: str, nodes: Sequence[str]) -> str:
+    command = _COMMANDS[queue.queue_arguments["x-queue-type"]]  # type: ignore[attr-defined]
+    commands = (command.format(vhost=vhost, queue=queue.name, node=node) for node in nodes)
+    return "run on a node: " + "; ".join(commands)

@@ -1,0 +1,68 @@
+"""What a broker's vhost holds, as its management API tells it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from console.broker.management import Management
+
+Object = Mapping[str, Any]
+
+#: Lets the API count the messages of queues itself, without the statistics that it collects.
+_TOTALS = "?disable_stats=true&enable_queue_totals=true"
+
+
+def figure(described: Object | None, name: str) -> int | None:
+    """Return a figure of a queue or a node, or None when the broker does not give it.
+
+    A broker without statistics, just restarted, or whose queue is down, gives none: that is
+    unknown, and never 0.
+    """
+    value = described.get(name) if described is not None else None
+    return value if isinstance(value, int) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerState:
+    """The objects of one vhost, and the broker's users; each as the API describes it."""
+
+    vhost: str
+    exchanges: Mapping[str, Object]
+    queues: Mapping[str, Object]
+    bindings: tuple[Object, ...]
+    #: These three are empty when they were not asked for.
+    users: Mapping[str, Object] = field(default_factory=dict)
+    permissions: Mapping[str, Object] = field(default_factory=dict)
+    #: By user and exchange.
+    topic_permissions: Mapping[tuple[str, str], Object] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, broker: Management, *, with_users: bool = True) -> "BrokerState":
+        """Ask the broker for all of it; for users and rights it wants an administrator."""
+        vhost = broker.vhost
+        return cls(
+            vhost=vhost,
+            exchanges={e["name"]: e for e in broker.get("exchanges", vhost)},
+            queues=_queues(broker),
+            bindings=tuple(broker.get("bindings", vhost)),
+            **(_users(broker) if with_users else {}),
+        )
+
+
+def _queues(broker: Management) -> Mapping[str, Object]:
+    found = {q["name"]: q for q in broker.get("queues", broker.vhost)}
+    if all(figure(queue, "messages") is not None for queue in found.values()):
+        return found
+    totals = {q["name"]: q for q in broker.get("queues", broker.vhost, query=_TOTALS)}
+    return {name: {**totals.get(name, {}), **queue} for name, queue in found.items()}
+
+
+def _users(broker: Management) -> Mapping[str, Any]:
+    vhost = broker.vhost
+    return {
+        "users": {u["name"]: u for u in broker.get("users")},
+        "permissions": {p["user"]: p for p in broker.get("vhosts", vhost, "permissions")},
+        "topic_permissions": {
+            (p["user"], p["exchange"]): p for p in broker.get("vhosts", vhost, "topic-permissions")
+        },
+    }

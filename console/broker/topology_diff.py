@@ -1,0 +1,246 @@
+"""How a broker differs from a topology, and the request that removes each difference."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kombu.entity import Exchange, Queue
+
+from common.kombu_topology import CONSUMERS
+from console.broker.state import BrokerState, Object
+from eventbus.topology.objects import Binding, Topology
+from eventbus.topology.service import Service
+from eventbus.topology.users import MONITOR_QUEUE, TASK_EVENTS
+
+#: The problem of what is not there at all.
+MISSING = "missing"
+
+#: The problem of a binding that this release does not have. A newer release may need it: a service
+#: that lost its binding would lose its events, and so it goes at an operator's word only.
+UNKNOWN = "not in the code"
+
+_PRUNE = "orderctl topology apply --prune removes it, if no other release needs it"
+#: By the names of their queues, services whose queues can be replaced.
+_REPLACEABLE = {service.queue: service for service in CONSUMERS}
+_SPARE = {service.spare_queue for service in _REPLACEABLE.values()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A request to the management API."""
+
+    method: str
+    path: tuple[str, ...]
+    body: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Something on the broker that is not as the code says.
+
+    It has the `request` that removes it, or the service whose queue is to be replaced, or the
+    `remedy` that an operator must see to.
+    """
+
+    kind: str
+    name: str
+    problem: str
+    request: Request | None = None
+    replaces: Service | None = None
+    remedy: str | None = None
+
+    def __str__(self) -> str:
+        """Return it as one line."""
+        line = f"{self.kind} {self.name}: {self.problem}"
+        line += "; its messages are kept" * bool(self.replaces)
+        return f"{line}; {self.remedy}" if self.remedy else line
+
+    @property
+    def is_harmless(self) -> bool:
+        """Whether this release works with it as it is."""
+        return self.problem == UNKNOWN
+
+    @property
+    def outcome(self) -> str:
+        """What becomes of it when it is removed."""
+        if self.replaces:
+            return "replaced"
+        if self.request is None:
+            return "left"
+        if self.request.method == "DELETE":
+            return "removed"
+        return "created" if self.problem == MISSING else "changed"
+
+
+def differences(
+    topology: Topology, state: BrokerState, *, prune: bool = False
+) -> Iterator[Difference]:
+    """Yield how the vhost's exchanges, queues and bindings differ, in the order to remove it.
+
+    `prune` removes the bindings that the topology does not know, which stay otherwise.
+    """
+    exchanges = [found for e in topology.exchanges for found in _exchange(e, state)]
+    yield from exchanges
+    queues = [found for queue in topology.queues for found in _queue(queue, state)]
+    yield from (found for found in queues if not found.replaces)
+    # An exchange of another type would copy messages where they must not go.
+    unusable = {e.name for e in exchanges if e.remedy}
+    replaced = {found.name for found in queues if found.replaces}
+    yield from _bindings(topology, state, unusable=unusable, replaced=replaced, prune=prune)
+    # What a new queue refers to is there by then.
+    yield from (found for found in queues if found.replaces)
+
+
+def changes(wanted: Mapping[str, Any], actual: Object) -> str:
+    """Return in words which of the wanted values are others on the broker; empty if none."""
+    return ", ".join(
+        f"{name} is {actual.get(name)!r}, not {value!r}"
+        for name, value in wanted.items()
+        if actual.get(name) != value
+    )
+
+
+def _exchange(exchange: Exchange, state: BrokerState) -> Iterator[Difference]:
+    wanted = {
+        "type": exchange.type,
+        "durable": exchange.durable,
+        "auto_delete": exchange.auto_delete,
+        "internal": False,
+        "arguments": exchange.arguments or {},  # type: ignore[attr-defined]
+    }
+    path = ("exchanges", state.vhost, exchange.name)
+    remedy = (
+        "it cannot be changed in place: stop what publishes to it, delete it on the management "
+        "page and apply again"
+    )
+    yield from _declared("exchange", wanted, state.exchanges.get(exchange.name), path, remedy)
+
+
+def _queue(queue: Queue, state: BrokerState) -> Iterator[Difference]:
+    wanted = {
+        "durable": queue.durable,
+        "auto_delete": queue.auto_delete,
+        "arguments": queue.queue_arguments or {},  # type: ignore[attr-defined]
+    }
+    path = ("queues", state.vhost, queue.name)
+    actual = state.queues.get(queue.name)
+    if (service := _REPLACEABLE.get(queue.name)) and _is_replaced(service, wanted, actual, state):
+        problem = changes(wanted, actual or {})
+        if service.spare_queue in state.queues:
+            problem = f"messages are in {service.spare_queue}"
+        yield Difference(kind="queue", name=queue.name, problem=problem, replaces=service)
+        return
+    remedy = (
+        "it cannot be changed in place: let it run empty, delete it on the management page "
+        "and apply again"
+    )
+    yield from _declared("queue", wanted, actual, path, remedy)
+
+
+def _is_replaced(
+    service: Service, wanted: Mapping[str, Any], actual: Object | None, state: BrokerState
+) -> bool:
+    if service.spare_queue in state.queues:
+        # The last run was interrupted.
+        return True
+    # Another type of queue is not one of ours.
+    kept = ("durable", "auto_delete")
+    return (
+        actual is not None
+        and actual["arguments"] != wanted["arguments"]
+        and actual["arguments"].get("x-queue-type") == "quorum"
+        and all(actual[name] == wanted[name] for name in kept)
+    )
+
+
+def _declared(
+    kind: str, wanted: Mapping[str, Any], actual: Object | None, path: tuple[str, ...], remedy: str
+) -> Iterator[Difference]:
+    name = path[-1]
+    if actual is None:
+        request = Request(method="PUT", path=path, body=wanted)
+        yield Difference(kind=kind, name=name, problem=MISSING, request=request)
+    elif problem := changes(wanted, actual):
+        yield Difference(kind=kind, name=name, problem=problem, remedy=remedy)
+
+
+def _bindings(
+    topology: Topology,
+    state: BrokerState,
+    *,
+    unusable: Collection[str],
+    replaced: Collection[str],
+    prune: bool,
+) -> Iterator[Difference]:
+    exchanges = {exchange.name for exchange in topology.exchanges}
+    queues = {queue.name for queue in topology.queues}
+    # A queue's binding to the default exchange, whose name is empty, comes with the queue.
+    managed = [
+        b
+        for b in state.bindings
+        if b["source"]
+        and (b["source"] in exchanges or b["destination"] in queues)
+        and b["destination"] not in _SPARE
+        # Onlookers come and go, with their bindings.
+        and not (b["source"] == TASK_EVENTS.name and re.fullmatch(MONITOR_QUEUE, b["destination"]))
+    ]
+    actual = {plain for b in managed if (plain := _plain(b))}
+    # Missing ones first: a binding that was replaced leaves no gap in which events get lost.
+    for binding in topology.bindings:
+        # A queue that is replaced gets its bindings then.
+        can_be_bound = binding.exchange not in unusable and binding.queue not in replaced
+        if binding not in actual and can_be_bound:
+            yield _missing_binding(binding, state.vhost)
+    for extra in managed:
+        if _plain(extra) not in topology.bindings:
+            yield _extra_binding(extra, state.vhost, prune=prune)
+
+
+def _plain(binding: Object) -> Binding | None:
+    if binding["destination_type"] != "queue":
+        return None
+    headers = {name: value for name, value in binding["arguments"].items() if name != "x-match"}
+    plain = Binding(
+        exchange=binding["source"],
+        queue=binding["destination"],
+        routing_key=binding["routing_key"],
+        headers=tuple(sorted(headers.items())),
+    )
+    return plain if plain.arguments == binding["arguments"] else None
+
+
+def _missing_binding(binding: Binding, vhost: str) -> Difference:
+    path = ("bindings", vhost, "e", binding.exchange, "q", binding.queue)
+    return Difference(
+        kind="binding",
+        name=_arrow(binding.exchange, _key(binding), binding.queue),
+        problem=MISSING,
+        request=Request(
+            method="POST",
+            path=path,
+            body={"routing_key": binding.routing_key, "arguments": binding.arguments},
+        ),
+    )
+
+
+def _extra_binding(binding: Object, vhost: str, *, prune: bool) -> Difference:
+    source, destination = binding["source"], binding["destination"]
+    kind = "q" if binding["destination_type"] == "queue" else "e"
+    path = ("bindings", vhost, "e", source, kind, destination, binding["properties_key"])
+    return Difference(
+        kind="binding",
+        name=_arrow(source, binding["routing_key"], destination),
+        problem=UNKNOWN,
+        request=Request(method="DELETE", path=path) if prune else None,
+        remedy=None if prune else _PRUNE,
+    )
+
+
+def _key(binding: Binding) -> str:
+    headers = ", ".join(f"{name}={value}" for name, value in binding.headers)
+    return headers or binding.routing_key
+
+
+def _arrow(exchange: str, routing_key: str, destination: str) -> str:
+    return f"{exchange} -[{routing_key}]-> {destination}"

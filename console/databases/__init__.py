@@ -1,0 +1,1 @@
+"""PostgreSQL, as operators inspect and change it."""

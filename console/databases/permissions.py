@@ -1,0 +1,117 @@
+"""Who owns a database and its tables, and what the role for running may do with them."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, text
+
+from console.databases.change import Change
+
+#: What the role for running may do, by the kind of relation: rows change, tables do not.
+_TABLE, _VIEW, _SEQUENCE = ("DELETE", "INSERT", "SELECT", "UPDATE"), ("SELECT",), ("USAGE",)
+
+#: In the words of `pg_class.relkind`.
+_BY_KIND = {"S": _SEQUENCE, "v": _VIEW, "m": _VIEW}
+
+#: Alembic's own table: the role for running may see the revision and not change it.
+_READ_ONLY = {"alembic_version": _VIEW}
+
+_OWNED = text(
+    """
+    SELECT EXISTS (
+        SELECT FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid
+        JOIN pg_database b ON b.datname = current_database()
+        WHERE d.refclassid = 'pg_authid'::regclass AND d.deptype = 'o' AND r.rolname = :role
+        AND (d.dbid = b.oid OR d.classid = 'pg_database'::regclass AND d.objid = b.oid)
+    )
+    """
+)
+
+# A server may hold databases of several installations, which share the roles: REASSIGN OWNED would
+# take theirs, too, and lock out what runs there.
+_REASSIGN = """
+DO $$
+DECLARE
+    other name;
+    others name[] := ARRAY(
+        SELECT datname FROM pg_database
+        WHERE pg_get_userbyid(datdba) = '{role}' AND datname <> current_database()
+    );
+BEGIN
+    -- Every later query waits behind a lock that waits: rather give up, and be run again.
+    PERFORM set_config('lock_timeout', '5s', true);
+    REASSIGN OWNED BY {role} TO {owner};
+    FOREACH other IN ARRAY others LOOP
+        EXECUTE 'ALTER DATABASE ' || quote_ident(other) || ' OWNER TO {role}';
+    END LOOP;
+END $$
+"""
+
+_RIGHTS = text(
+    """
+    SELECT c.relname AS name, c.relkind::text AS kind,
+        ARRAY(
+            SELECT a.privilege_type FROM aclexplode(c.relacl) a
+            WHERE a.grantee = to_regrole(:role) ORDER BY 1
+        ) AS rights
+    FROM pg_class c
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+    ORDER BY c.relname
+    """
+)
+
+_DEFAULTS = text(
+    """
+    SELECT count(*) FROM pg_default_acl d, aclexplode(d.defaclacl) a
+    WHERE d.defaclrole = to_regrole(:owner) AND a.grantee = to_regrole(:role)
+    AND d.defaclnamespace = 'public'::regnamespace
+    """
+)
+
+
+def ownership(connection: Connection, database: str, *, owner: str, role: str) -> Iterator[Change]:
+    """Yield what gives a database's objects to their owner, and the role for running its rights.
+
+    `connection` is an administrator's, to that database. Each change is one transaction, so that
+    what runs meanwhile is never without its rights. New tables get their rights by themselves.
+    """
+    if connection.scalar(_OWNED, {"role": role}):
+        grants = [
+            _REASSIGN.format(role=role, owner=owner),
+            f"GRANT CONNECT ON DATABASE {database} TO {role}",
+            f"GRANT {', '.join(_TABLE)} ON ALL TABLES IN SCHEMA public TO {role}",
+            f"GRANT {', '.join(_SEQUENCE)} ON ALL SEQUENCES IN SCHEMA public TO {role}",
+        ]
+        yield Change(
+            text=f"database {database}: objects of role {role} now owned by role {owner}",
+            statement=";\n".join(grants),
+        )
+    connect = text("SELECT has_database_privilege(:role, :database, 'CONNECT')")
+    if not connection.scalar(connect, {"role": role, "database": database}):
+        yield Change(
+            text=f"database {database}: open to role {role}",
+            statement=f"GRANT CONNECT ON DATABASE {database} TO {role}",
+        )
+    if connection.scalar(_DEFAULTS, {"owner": owner, "role": role}) != len(_TABLE + _SEQUENCE):
+        prefix = f"ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public"
+        yield Change(
+            text=f"database {database}: role {role} may use the tables to come",
+            statement=(
+                f"{prefix} GRANT {', '.join(_TABLE)} ON TABLES TO {role};"
+                f"{prefix} GRANT {', '.join(_SEQUENCE)} ON SEQUENCES TO {role}"
+            ),
+        )
+
+
+def rights(connection: Connection, database: str, *, role: str) -> Iterator[Change]:
+    """Yield what gives the role for running its rights on each table, and takes all others."""
+    for name, kind, found in connection.execute(_RIGHTS, {"role": role}).all():
+        wanted = _READ_ONLY.get(name, _BY_KIND.get(kind, _TABLE))
+        if tuple(found) != wanted:
+            what, listed = "SEQUENCE" if kind == "S" else "TABLE", ", ".join(wanted)
+            yield Change(
+                text=f"database {database}: role {role} may {listed} {name}",
+                statement=(
+                    f'REVOKE ALL ON {what} "{name}" FROM {role};'
+                    f'GRANT {listed} ON {what} "{name}" TO {role}'
+                ),
+            )

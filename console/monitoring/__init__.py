@@ -1,0 +1,1 @@
+"""Prometheus and traces, as the web console reads them."""

@@ -1,0 +1,202 @@
+"""The supervisor of a local run: keeps its processes alive, whoever started them."""
+
+# ruff: noqa: S603, every command is a list of this project's own words
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
+
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+from deploy.local.problem import Problem, last_words
+from deploy.local.processes import leftovers
+from deploy.local.processes.process import Process
+from deploy.local.servers.account import invoking
+from deploy.local.state import StateDirectory
+from deploy.local.templates import render
+
+#: Seconds that the supervisor itself may take to answer for the first time.
+START_PATIENCE = 10.0
+
+#: Seconds to stop everything; more than any one group of processes is given.
+STOP_PATIENCE = 150.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the supervisor knows of one process; times in seconds since the epoch."""
+
+    state: str
+    pid: int
+    started_at: int
+    now: int
+    reason: str
+
+    @property
+    def runs(self) -> bool:
+        """Whether it runs, or is about to."""
+        return self.state in {"RUNNING", "STARTING"}
+
+    @property
+    def uptime(self) -> int:
+        """Seconds since it was started."""
+        return self.now - self.started_at if self.runs else 0
+
+
+class Supervision:
+    """The supervisor of one state directory."""
+
+    def __init__(self, state: StateDirectory) -> None:
+        self._state = state
+        self._programs = Path(sys.executable).parent
+
+    @property
+    def _configuration(self) -> Path:
+        return self._state.path / "supervisord.conf"
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        # A connection for each call: one that broke half-way through a call stays unusable.
+        socket = f"unix://{self._state.path}/supervisor.sock"
+        transport = SupervisorTransport(None, None, socket)
+        try:
+            proxy = ServerProxy("http://127.0.0.1", transport=transport)
+            return getattr(proxy.supervisor, method)(*arguments)
+        finally:
+            transport.close()
+
+    def runs(self) -> bool:
+        """Tell whether the supervisor answers."""
+        try:
+            self._call("getState")
+        except (OSError, HTTPException):
+            return False
+        return True
+
+    def configure(self, groups: Mapping[str, Sequence[Process]]) -> None:
+        """Write what is to be supervised; a running supervisor needs an `update` to follow."""
+        _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        unlimited = hard_limit == resource.RLIM_INFINITY
+        text = render(
+            "supervisord.conf.j2",
+            groups=groups,
+            path=self._state.path,
+            root=os.geteuid() == 0,
+            uid=os.geteuid(),
+            open_files=8192 if unlimited else min(8192, hard_limit),
+        )
+        invoking().file(self._configuration, text)
+
+    def launch(self) -> None:
+        """Start the supervisor, detached from this command; starts none of its processes.
+
+        Raises `Problem` when it does not answer.
+        """
+        log = self._state.log("supervisord")
+        command = [str(self._programs / "supervisord"), "-c", str(self._configuration)]
+        done = subprocess.run(
+            command,
+            check=False,
+            start_new_session=True,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise Problem(f"supervisord does not start: {done.stdout.strip() or last_words(log)}")
+        self.await_answer()
+
+    def launch_attached(self) -> "subprocess.Popen[bytes]":
+        """Start the supervisor as a child that ends with this process, even with its SIGKILL."""
+        daemon = [str(self._programs / "supervisord"), "-n", "-c", str(self._configuration)]
+        child = subprocess.Popen(
+            ["/usr/bin/setpriv", "--pdeathsig", "TERM", *daemon],
+            env=self.environment(),
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.await_answer()
+        return child
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of every process; it takes nothing from the caller."""
+        return {
+            "PATH": f"{self._programs}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "HOME": str(self._state.path),
+            "LANG": "C.UTF-8",
+            "TMPDIR": str(self._state.temporary),
+            leftovers.MARK: str(self._state.path),
+        }
+
+    def await_answer(self) -> None:
+        """Wait until the supervisor answers; raises `Problem` when it does not."""
+        deadline = time.monotonic() + START_PATIENCE
+        while not self.runs():
+            if time.monotonic() > deadline:
+                raise Problem(f"supervisord does not answer; see {self._state.log('supervisord')}")
+            time.sleep(0.05)
+
+    def is_outdated(self) -> bool:
+        """Tell whether the running supervisor differs from its configuration."""
+        return any(any(groups) for groups in self._call("reloadConfig"))
+
+    def update(self) -> None:
+        """Make the running supervisor follow its configuration; what changed is stopped."""
+        ctl = str(self._programs / "supervisorctl")
+        done = subprocess.run(
+            [ctl, "-c", str(self._configuration), "update"],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise Problem(f"supervisorctl update failed: {done.stdout} {done.stderr}")
+
+    def reports(self) -> dict[str, Report]:
+        """Return what the supervisor knows, by process name; nothing when it does not answer."""
+        try:
+            infos = self._call("getAllProcessInfo")
+        except (OSError, HTTPException):
+            return {}
+        return {
+            info["name"]: Report(
+                info["statename"], info["pid"], info["start"], info["now"], info["spawnerr"]
+            )
+            for info in infos
+        }
+
+    def start(self, group: str, processes: Iterable[Process]) -> None:
+        """Start these processes of a group, without waiting for them.
+
+        Raises `Problem` when one of them cannot even be started.
+        """
+        for process in processes:
+            self._state.log(process.name).touch(0o600)
+            try:
+                self._call("startProcess", f"{group}:{process.name}", False)
+            except Fault as fault:
+                if fault.faultCode != Faults.ALREADY_STARTED:
+                    raise Problem(f"{process.name} cannot start: {fault.faultString}") from None
+
+    def kill(self, group: str, process: Process) -> None:
+        """End one process by its stop signal; it stays down until it is started."""
+        self._call("stopProcess", f"{group}:{process.name}")
+
+    def stop(self) -> int:
+        """Stop everything, in order, and make sure of it; return how many processes there were."""
+        pids = leftovers.find(self._state)
+        if self.runs():
+            self._call("shutdown")
+            leftovers.wait_for_end(pids, STOP_PATIENCE)
+        # What a killed supervisor has left, or what did not obey.
+        return max(len(pids), leftovers.stop(self._state))

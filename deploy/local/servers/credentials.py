@@ -1,0 +1,50 @@
+"""The passwords of a local run: generated once, each in a file that only its owner reads."""
+
+import secrets
+from pathlib import Path
+
+from common.kombu_topology import DATABASES, topology
+from deploy.local.problem import Problem
+from deploy.local.servers import account
+
+#: The key to the API of who runs `make up`; made when there is a database to know it.
+API_KEY = "local.api-key"
+
+#: The broker user that applies the topology, and the database's superuser.
+DEPLOYER = "deployer.broker"
+SUPERUSER = "postgres.database"
+
+#: Who may look at Flower, and who at the operators' web page.
+FLOWER = "operator.flower"
+CONSOLE = "operator.console"
+
+#: The web page's role in the databases.
+READER = "console.database"
+
+
+def names() -> list[str]:
+    """Return the name of every secret of the system."""
+    return [
+        *(f"{user.name}.broker" for user in topology().users),
+        *(f"{service.name}.database" for service in DATABASES),
+        DEPLOYER,
+        SUPERUSER,
+        READER,
+        FLOWER,
+        CONSOLE,
+    ]
+
+
+def generate(directory: Path) -> None:
+    """Write every secret that does not exist yet."""
+    for name in names():
+        if not (directory / name).exists():
+            account.invoking().file(directory / name, secrets.token_hex(24) + "\n")
+
+
+def read(directory: Path, name: str) -> str:
+    """Return one secret; raises `Problem` when it was never generated."""
+    try:
+        return (directory / name).read_text().rstrip("\n")
+    except FileNotFoundError:
+        raise Problem(f"the secret {directory / name} is missing; run: make up") from None

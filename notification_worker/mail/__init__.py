@@ -1,0 +1,1 @@
+"""A mail, from a notification to the bytes that a mail server takes."""

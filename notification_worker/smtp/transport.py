@@ -1,0 +1,140 @@
+"""The connection to the mail server: mails out, verdicts back."""
+
+import smtplib
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+
+from notification_worker.mail.letter import Letter
+from notification_worker.settings import MailerSettings, Tls
+from notification_worker.smtp.dialogue import Dialogue
+from notification_worker.smtp.failures import Interrupted, Unreachable, Unsure
+from notification_worker.smtp.submission import described, submit
+
+#: Seconds. A connection that was idle for longer is replaced: mail servers hang up on idle clients
+#: after minutes, and a mail that finds that out has failed once for nothing.
+IDLE_LIMIT = 5.0
+
+#: Seconds. For courtesies, and to find out why a server is silent.
+_SHORT = 5.0
+
+
+class Transport:
+    """One connection to the mail server; every wait in it has a limit."""
+
+    def __init__(self, settings: MailerSettings) -> None:
+        self._settings = settings
+        self._smtp: Dialogue | None = None
+        self._used_at = 0.0
+
+    def is_ready(self) -> bool:
+        """Return whether there is a connection that the server very likely still holds, too."""
+        return self._smtp is not None and time.monotonic() - self._used_at < IDLE_LIMIT
+
+    def open(self) -> None:
+        """Connect again. Raises `Unreachable` with the step that failed, and the cause."""
+        self.close()
+        smtp = Dialogue(self._settings.smtp_connect_timeout)
+        try:
+            self._greet(smtp)
+            self._log_in(smtp)
+        except Unreachable:
+            smtp.close()
+            raise
+        self._smtp, self._used_at = smtp, time.monotonic()
+
+    def send(self, letter: Letter) -> None:
+        """Hand the mail over: the server has taken responsibility for it when this returns.
+
+        Raises what `submission.submit` does; the mail may have left if that is `Unsure`.
+        """
+        if self._smtp is None:
+            raise Unreachable("not connected")
+        try:
+            submit(self._smtp, letter, self._settings.smtp_limits)
+        except (Unreachable, Interrupted, Unsure):
+            self._drop()
+            raise
+        finally:
+            self._used_at = time.monotonic()
+            if self._smtp and self._smtp.sock is None:
+                self._drop()
+
+    def close(self) -> None:
+        """Take leave of the server, if there is a connection."""
+        if self._smtp is not None:
+            self._smtp.limit = _SHORT
+            with suppress(smtplib.SMTPException, OSError):
+                self._smtp.quit()
+            self._drop()
+
+    def _greet(self, smtp: Dialogue) -> None:
+        settings = self._settings
+        host, port = settings.smtp_host, settings.smtp_port
+        tls = settings.smtp_context if settings.tls is Tls.IMPLICIT else None
+        with self._step("connection"):
+            smtp.begin(host, port, tls)
+        try:
+            smtp.greeting()
+        except (smtplib.SMTPException, OSError) as error:
+            if tls is None and not isinstance(error, smtplib.SMTPConnectError):
+                self._blame_tls(error)
+            raise self._unreachable("greeting", error) from error
+
+    def _log_in(self, smtp: Dialogue) -> None:
+        settings = self._settings
+        if settings.tls is Tls.STARTTLS:
+            with self._step("STARTTLS"):
+                smtp.encrypt(settings.smtp_context, settings.smtp_host)
+        with self._step("EHLO"):
+            # What the server offers may change with the encryption.
+            smtp.introduce()
+        if settings.smtp_username and settings.smtp_password:
+            with self._step("login"):
+                smtp.login(settings.smtp_username, settings.smtp_password.get_secret_value())
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (smtplib.SMTPException, OSError) as error:
+            raise self._unreachable(name, error) from error
+
+    def _unreachable(self, step: str, error: Exception) -> Unreachable:
+        cause = described(error)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            cause += "; SMTP_CA_FILE names the authority to trust"
+        elif isinstance(error, ssl.SSLError) and self._settings.tls is Tls.IMPLICIT:
+            cause += "; the port does not speak TLS from the first byte: see SMTP_TLS"
+        return self._named(step, cause)
+
+    def _named(self, step: str, cause: str) -> Unreachable:
+        return Unreachable(
+            f"{self._settings.smtp_host}:{self._settings.smtp_port}: {step}: {cause}"
+        )
+
+    def _blame_tls(self, error: Exception) -> None:
+        # Such a server waits for the client's first words in silence, as one that hangs does.
+        if _speaks_tls(self._settings.smtp_host, self._settings.smtp_port):
+            reason = "the port speaks TLS from the first byte: it needs SMTP_TLS=implicit"
+            raise self._named("greeting", reason) from error
+
+    def _drop(self) -> None:
+        if self._smtp is not None:
+            self._smtp.close()
+            self._smtp = None
+
+
+def _speaks_tls(host: str, port: int) -> bool:
+    context = ssl.create_default_context()
+    # Nothing is sent over it.
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with closing(socket.create_connection((host, port), _SHORT)) as plain:
+            context.wrap_socket(plain, server_hostname=host).close()
+    except OSError:
+        return False
+    return True

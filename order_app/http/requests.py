@@ -1,0 +1,198 @@
+"""What the API takes: every field checked, nothing unknown, nothing made to fit."""
+
+import re
+from functools import cache, lru_cache
+from typing import Annotated, Any
+from uuid import UUID
+
+from email_validator import EmailNotValidError, ValidatedEmail, validate_email
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+)
+
+from order_app import domain
+from order_app.domain import Status
+from order_app.http import cursor
+from order_app.use_cases import Placement, Position
+
+#: Characters of an e-mail address, RFC 5321.
+EMAIL_LIMIT = 254
+
+#: What stands before the @-sign of most addresses: it is right, and normalized, as it is.
+_PLAIN = re.compile(r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*")
+
+_UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+
+
+def _normalized_email(value: str) -> str:
+    local, _, domain = value.rpartition("@")
+    # In ASCII neither part says anything about the other, and customers share few providers.
+    if _PLAIN.fullmatch(local) and domain.isascii():
+        normalized = f"{local}@{_normalized_domain(domain)}"
+    else:
+        normalized = _validated(value).normalized
+    if len(normalized) > EMAIL_LIMIT:
+        raise ValueError(f"must have at most {EMAIL_LIMIT} characters")
+    return normalized
+
+
+@lru_cache(maxsize=10_000)
+def _normalized_domain(domain: str) -> str:
+    return _validated(f"a@{domain}").domain
+
+
+def _validated(address: str) -> ValidatedEmail:
+    try:
+        return validate_email(address, check_deliverability=False, test_environment=True)
+    except EmailNotValidError as error:
+        raise ValueError(str(error)) from None
+
+
+def _digits(value: object) -> object:
+    # In a query a number is text, of which pydantic would also take " 5", "5.0" and "5_0".
+    if isinstance(value, str) and not re.fullmatch("[0-9]{1,9}", value):
+        raise ValueError("must be a whole number")
+    return value
+
+
+def _hyphenated(value: object) -> object:
+    if not isinstance(value, str) or not re.fullmatch(_UUID, value):
+        raise ValueError("must be a UUID, such as 0197f0c4-5d6e-7a8b-9c0d-1e2f3a4b5c6d")
+    return value
+
+
+def _place(value: object) -> object:
+    return cursor.decode(value) if isinstance(value, str) else value
+
+
+Email = Annotated[
+    str,
+    Field(max_length=EMAIL_LIMIT, json_schema_extra={"format": "email"}),
+    AfterValidator(_normalized_email),
+]
+Cursor = Annotated[
+    Position,
+    BeforeValidator(_place),
+    WithJsonSchema({"type": "string", "pattern": cursor.PATTERN}),
+]
+
+
+class Strict(BaseModel):
+    """What a client sends: no field is unknown, no value is made to fit."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Customer(Strict):
+    """Who orders."""
+
+    email: Email = Field(description="Where news of the order go.")
+
+
+class Line(Strict):
+    """One position of an order."""
+
+    sku: str = Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    quantity: int = Field(ge=1, le=10_000)
+    unit_price: int = Field(ge=0, le=10**12, description="In minor units of the currency.")
+
+
+class NewOrder(Strict):
+    """What a customer asks for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "customer": {"email": "ann@example.com"},
+                "currency": "EUR",
+                "lines": [{"sku": "TEA-GREEN-100", "quantity": 2, "unit_price": 1250}],
+            }
+        }
+    )
+
+    customer: Customer
+    currency: str = Field(pattern="^[A-Z]{3}$", description="ISO 4217.")
+    lines: list[Line] = Field(
+        min_length=1,
+        max_length=100,
+        description="Each SKU at most once: a line has its quantity.",
+        json_schema_extra={"uniqueItems": True},
+    )
+
+    @field_validator("lines")
+    @classmethod
+    def _each_sku_once(cls, lines: list[Line]) -> list[Line]:
+        first: dict[str, int] = {}
+        for position, line in enumerate(lines):
+            if line.sku in first:
+                raise ValueError(f"lines[{position}] has the same SKU as lines[{first[line.sku]}]")
+            first[line.sku] = position
+        return lines
+
+    def placement(self) -> Placement:
+        """Return it in the service's terms."""
+        return Placement(
+            customer_email=self.customer.email,
+            currency=self.currency,
+            lines=tuple(
+                domain.Line(sku=line.sku, quantity=line.quantity, unit_price=line.unit_price)
+                for line in self.lines
+            ),
+        )
+
+
+class Parameters(BaseModel):
+    """What a client sends beside a body; each may be missing, but none can be null."""
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the schema; computed once, for the framework asks for it at each request."""
+        return _described(cls, *args, **kwargs)
+
+
+@cache
+def _described(model: type[Parameters], *args: Any, **kwargs: Any) -> dict[str, Any]:
+    schema = super(Parameters, model).model_json_schema(*args, **kwargs)
+    for name, field in schema["properties"].items():
+        if "anyOf" in field:
+            given, _null = field.pop("anyOf")
+            del field["default"]
+            schema["properties"][name] = given | field
+    return schema
+
+
+class PlacingHeaders(Parameters):
+    """The headers of a request to place an order."""
+
+    idempotency_key: str | None = Field(
+        None,
+        alias="Idempotency-Key",
+        pattern="^[!-+.-~-]{1,255}$",
+        description="A request with a key that its client has used before, with whichever API key, "
+        "places no second order: the answer is the first one's order. It is known for a month, "
+        "unless operators say otherwise. "
+        "Visible ASCII characters, no spaces and no commas.",
+    )
+
+
+class OrderPath(BaseModel):
+    """The path of one order."""
+
+    order_id: Annotated[UUID, BeforeValidator(_hyphenated)]
+
+
+class OrderQuery(Parameters):
+    """Which orders to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status | None = None
+    email: Email | None = Field(None, description="The customer's.")
+    limit: Annotated[int, BeforeValidator(_digits)] = Field(20, ge=1, le=100)
+    cursor: Cursor | None = Field(None, description="The last page's `next_cursor`.")

@@ -1,0 +1,1 @@
+"""The order service's tables, one module for each purpose."""

@@ -1,0 +1,92 @@
+"""The story of one order: every event of it that the order service has sent or handled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Row, select
+from sqlalchemy.orm import Session
+
+from common.kombu_topology import ORDER
+from eventbus.consumer.inbox import inbox
+from eventbus.outbox.table import outbox
+from eventbus.telemetry.tracing import trace_id
+from order_app import use_cases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One event and what is known of its way.
+
+    Of an own event: when it was recorded and published, or why the broker did not take it. Of
+    another service's: when, and at which attempt, it was handled here. `handled_by` names the
+    services that have answered it, or, for another service's event, this one.
+    """
+
+    id: UUID
+    type: str
+    source: str
+    occurred_at: datetime
+    trace_id: str | None
+    causation_id: UUID | None
+    handled_by: tuple[str, ...]
+    recorded_at: datetime | None = None
+    published_at: datetime | None = None
+    unroutable_reason: str | None = None
+    handled_at: datetime | None = None
+    attempts: int | None = None
+
+
+class _Envelope(msgspec.Struct):
+    time: datetime
+    traceparent: str | None = None
+    causationid: UUID | None = None
+
+
+_decode = msgspec.json.Decoder(_Envelope).decode
+
+
+def timeline(session: Session, order_id: UUID) -> list[Entry]:
+    """Return the events of an order in the order of their own times. Raises `UnknownOrder`."""
+    use_cases.get(session, order_id)
+    sent = session.execute(select(outbox).where(outbox.c.subject == order_id)).all()
+    handled = session.execute(select(inbox).where(inbox.c.subject == order_id)).all()
+    entries = [_sent(row, handled) for row in sent] + [_handled(row) for row in handled]
+    return sorted(entries, key=lambda entry: (entry.occurred_at, entry.id))
+
+
+def _sent(row: Row[Any], handled: Sequence[Row[Any]]) -> Entry:
+    envelope = _decode(row.event)
+    return Entry(
+        id=row.event_id,
+        type=row.type,
+        source=ORDER.name,
+        occurred_at=envelope.time,
+        trace_id=trace_id(envelope.traceparent),
+        causation_id=envelope.causationid,
+        handled_by=_answered_by(row.event_id, handled),
+        recorded_at=row.created_at,
+        published_at=row.sent_at,
+        unroutable_reason=row.unroutable_reason,
+    )
+
+
+def _handled(row: Row[Any]) -> Entry:
+    return Entry(
+        id=row.event_id,
+        type=row.type,
+        source=row.source,
+        occurred_at=row.occurred_at,
+        trace_id=trace_id(row.traceparent),
+        causation_id=row.causationid,
+        handled_by=(ORDER.name,),
+        handled_at=row.handled_at,
+        attempts=row.attempts,
+    )
+
+
+def _answered_by(event_id: UUID, handled: Sequence[Row[Any]]) -> tuple[str, ...]:
+    return tuple(sorted({row.source for row in handled if row.causationid == event_id}))

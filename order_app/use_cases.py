@@ -1,0 +1,227 @@
+"""The order service's use-cases; each runs in the caller's transaction, the first argument."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, select, true, tuple_
+from sqlalchemy.orm import Session
+from uuid_utils.compat import uuid7
+
+from common.events import OrderCreated, Shortage
+from eventbus.errors import Permanent
+from order_app import domain
+from order_app.domain import Draft, Line, Order, Reason, Status
+from order_app.events import Cause, created, record
+from order_app.storage import idempotency, orders
+from order_app.storage.idempotency import Claim
+from order_app.storage.intake import Placing
+from order_app.storage.models import OrderRow
+
+
+class UnknownOrder(Permanent):
+    """There is no order with this id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """What a customer asks for."""
+
+    customer_email: str
+    currency: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """A place in the list of all orders, newest first: that of the order with this id."""
+
+    created_at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some orders of a list, and the place after which it goes on, if it does."""
+
+    orders: tuple[Order, ...]
+    next: Position | None
+
+
+def new_order(
+    placement: Placement,
+    *,
+    deadline: timedelta,
+    cause: Cause,
+    api_keys: Sequence[str] = ("",),
+    key: str | None = None,
+    created_as: str = OrderCreated.TYPE,
+) -> Placing:
+    """Return a new order, PENDING for no longer than `deadline`, for the intake to write.
+
+    `created_as` is the version of the event that tells of it. `key` is the idempotency key that
+    the client has given it whose API keys, the oldest first, have the prefixes `api_keys`.
+    """
+    draft = Draft(
+        id=uuid7(),
+        customer_email=placement.customer_email,
+        currency=placement.currency,
+        lines=placement.lines,
+    )
+    claim = Claim.of(api_keys, key, placement) if key else None
+    event = created(draft, cause=cause, created_as=created_as)
+    return Placing(order=draft, event=event, deadline=deadline, claim=claim)
+
+
+def placed_before(session: Session, claim: Claim) -> Order:
+    """Return the order that stands behind a key that was claimed before.
+
+    Raises `KeyReused` if it was placed by another request.
+    """
+    return get(session, idempotency.order_of(session, claim))
+
+
+def confirm_all(session: Session, causes: Mapping[UUID, Cause]) -> None:
+    """Confirm those of the orders that are PENDING. Raises `UnknownOrder`."""
+    locked = orders.lock(session, causes)
+    if len(locked) < len(causes):
+        raise UnknownOrder
+    pending = [
+        (order, sequence) for order, sequence in locked.values() if order.status is Status.PENDING
+    ]
+    if not pending:
+        return
+    now = orders.confirm(session, [order.id for order, _ in pending])
+    for order, sequence in pending:
+        confirmed = domain.confirm(order, now=now)
+        record(session, confirmed, sequence=sequence + 1, cause=causes[order.id])
+
+
+def cancel(
+    session: Session,
+    order_id: UUID,
+    reason: Reason,
+    *,
+    cause: Cause,
+    shortages: tuple[Shortage, ...] = (),
+) -> Order:
+    """Cancel the order, if this reason still can; return it as it stands now.
+
+    Raises `UnknownOrder`.
+    """
+    row = _locked(session, order_id)
+    order = domain.cancel(row.to_domain(), reason, now=orders.moment(session))
+    return _decide(session, row, order, cause, shortages)
+
+
+def ship(session: Session, order_id: UUID, *, cause: Cause | None = None) -> Order:
+    """Note that the goods of a CONFIRMED order have left; return the order as it stands now.
+
+    Without a cause it goes on in the trace of its placing. Raises `UnknownOrder`.
+    """
+    row = _locked(session, order_id)
+    order = domain.ship(row.to_domain(), now=orders.moment(session))
+    return _decide(session, row, order, cause or Cause(traceparent=row.traceparent))
+
+
+def why_not_shipped(order: Order) -> str | None:
+    """Return why the order is not SHIPPED after `ship`; None if it is."""
+    match order.status:
+        case Status.SHIPPED:
+            return None
+        case Status.CANCELLED:
+            return f"The order is cancelled: {order.reason}."
+        case status:
+            return f"The order is {status}: only a confirmed order can be shipped."
+
+
+def hold(session: Session, order_ids: Collection[UUID]) -> None:
+    """Lock the orders of a batch, in one order, before any of them is decided on."""
+    orders.lock(session, order_ids)
+
+
+def sweep_deadlines(
+    session: Session,
+    grace: timedelta,
+    limit: int,
+    *,
+    since: ColumnElement[datetime] | None = None,
+) -> int:
+    """Cancel up to `limit` orders that are PENDING past their deadline and `grace`.
+
+    Deadlines before `since` are passed over. Returns how many are cancelled. The database's clock
+    decides which. Several may sweep at once: each passes over the orders that another one holds.
+    """
+    due = func.now() - grace
+    overdue = (
+        select(OrderRow)
+        .where(
+            OrderRow.status == Status.PENDING,
+            OrderRow.deadline_at <= due,
+            true() if since is None else OrderRow.deadline_at >= since,
+        )
+        .order_by(OrderRow.deadline_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = session.scalars(overdue).all()
+    now = orders.moment(session)
+    for row in rows:
+        order = domain.cancel(row.to_domain(), Reason.DEADLINE, now=now)
+        _decide(session, row, order, Cause(traceparent=row.traceparent))
+    return len(rows)
+
+
+def get(session: Session, order_id: UUID) -> Order:
+    """Return an order. Raises `UnknownOrder`."""
+    row = session.get(OrderRow, order_id)
+    if row is None:
+        raise UnknownOrder
+    return row.to_domain()
+
+
+def list_page(
+    session: Session,
+    *,
+    limit: int,
+    after: Position | None = None,
+    status: Status | None = None,
+    customer_email: str | None = None,
+) -> Page:
+    """Return up to `limit` orders, newest first, that have this status and this customer."""
+    place = tuple_(OrderRow.created_at, OrderRow.id)
+    query = select(OrderRow).order_by(OrderRow.created_at.desc(), OrderRow.id.desc())
+    if after is not None:
+        query = query.where(place < tuple_(after.created_at, after.id))
+    if status is not None:
+        query = query.where(OrderRow.status == status)
+    if customer_email is not None:
+        query = query.where(OrderRow.customer_email == customer_email)
+    # One more than asked for tells whether there is a next page.
+    rows = session.scalars(query.limit(limit + 1)).all()
+    orders = tuple(row.to_domain() for row in rows[:limit])
+    after = Position(created_at=orders[-1].created_at, id=orders[-1].id) if orders else None
+    return Page(orders=orders, next=after if len(rows) > limit else None)
+
+
+def _locked(session: Session, order_id: UUID) -> OrderRow:
+    # An earlier event of the same transaction may have loaded the row: read what is there now.
+    row = session.get(OrderRow, order_id, with_for_update=True, populate_existing=True)
+    if row is None:
+        raise UnknownOrder
+    return row
+
+
+def _decide(
+    session: Session,
+    row: OrderRow,
+    order: Order,
+    cause: Cause,
+    shortages: tuple[Shortage, ...] = (),
+) -> Order:
+    if order.status != row.status:
+        row.decide(order)
+        row.sequence += 1
+        record(session, order, sequence=row.sequence, cause=cause, shortages=shortages)
+    return order

@@ -1,0 +1,1 @@
+"""What tests, benchmarks and services of other teams use to run this system for real."""

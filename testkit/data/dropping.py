@@ -1,0 +1,117 @@
+"""A service whose queue drops events: what is published to it, and what it handles."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+
+from common.events import Line, OrderCreated
+from eventbus.catch_up.catch_up import CatchUp
+from eventbus.consumer.inbox import first_delivery, inbox
+from eventbus.database.db import Sessions, transaction
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.messaging.in_flight import Outgoing
+from eventbus.messaging.publisher import ConfirmingPublisher
+from eventbus.settings.service import ServiceSettings
+from eventbus.topology.service import Service
+from testkit.servers.databases import TestDatabase
+from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.vhosts import Vhost
+
+
+def limit(broker: Vhost, service: Service, length: int) -> None:
+    """Let the service's queue hold so many messages, as an operator does."""
+    pattern = f"^{service.queue}$".replace(".", r"\.")
+    policy = {"pattern": pattern, "definition": {"max-length": length}, "apply-to": "queues"}
+    broker.request("PUT", f"/policies/{broker.name}/full", json=policy)
+
+
+def created(number: int, *, age: timedelta = timedelta()) -> Event:
+    """Return the event of an order; its id is made of the number."""
+    lines = (Line(sku="TEA", quantity=1, unit_price=5),)
+    data = OrderCreated(lines=lines, customer_email="a@example.com", currency="EUR", total=5)
+    time = datetime.now(UTC) - age
+    subject = UUID(int=number + 1_000_000)
+    return Event(
+        id=UUID(int=number), source="order", subject=subject, sequence=1, time=time, data=data
+    )
+
+
+@dataclass
+class Subscriber:
+    """One service on a broker and a database of the test's own."""
+
+    service: Service
+    broker: Vhost
+    sessions: Sessions
+    settings: ServiceSettings
+    #: How often each event had an effect.
+    effects: Counter[int] = field(default_factory=Counter)
+
+    @classmethod
+    def of(
+        cls,
+        service: Service,
+        servers: Infrastructure,
+        broker: Vhost,
+        database: TestDatabase,
+        sessions: Sessions,
+    ) -> "Subscriber":
+        """Return the service, with its own broker user."""
+        settings = ServiceSettings(
+            broker_port=broker.amqp_port,
+            broker_vhost=broker.name,
+            broker_user=service.name,
+            broker_password=(servers.secrets_dir / f"{service.name}.broker").read_text().strip(),
+            broker_ca_file=broker.ca_file,
+            **database.settings,
+        )
+        return cls(service, broker, sessions, settings)
+
+    def catch_up(self) -> CatchUp:
+        """Return what its process runs."""
+        return CatchUp.from_settings(self.service, self.settings)
+
+    @contextmanager
+    def worker(self) -> Iterator[None]:
+        """Keep a consumer at the queue, as an idle worker does."""
+        with self.broker.connect() as connection:
+            connection.channel().basic_consume(self.service.queue)
+            yield
+
+    def handle(self) -> int:
+        """Handle what is ready in the queue; returns how many messages that were."""
+        messages = 0
+        with self.broker.connect() as connection:
+            channel = connection.channel()
+            while (message := channel.basic_get(self.service.queue)) is not None:
+                event = codec.decode(json.loads(message.body)[1]["event"])
+                with transaction(self.sessions) as session:
+                    if first_delivery(session, event, attempts=1):
+                        self.effects[event.id.int] += 1
+                channel.basic_ack(message.delivery_tag)
+                messages += 1
+        return messages
+
+    def handled(self) -> set[int]:
+        """The numbers of the events that its inbox has."""
+        with transaction(self.sessions) as session:
+            return {event_id.int for event_id in session.scalars(select(inbox.c.event_id))}
+
+
+def outgoing(event: Event) -> Outgoing:
+    """Return an event as a publisher takes it."""
+    return Outgoing(event.id, event.type, codec.encode(event).decode(), event.subject)
+
+
+def publish(publisher: ConfirmingPublisher, *events: Event) -> None:
+    """Publish as a relay does; the broker must confirm every event."""
+    report = publisher.publish(map(outgoing, events))
+    assert (report.error, report.refused, report.returned) == (None, set(), {})
+    assert report.confirmed == {event.id for event in events}

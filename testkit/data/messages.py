@@ -1,0 +1,48 @@
+"""What is in messages, as a test reads them."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from uuid import UUID
+
+from kombu.message import Message
+
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from testkit.servers.vhosts import Vhost
+
+
+def take(broker: Vhost, queue: str) -> list[Message]:
+    """Take every message out of a queue, oldest first."""
+    taken: list[Message] = []
+    with broker.connect() as connection:
+        channel = connection.channel()
+        count = channel.queue_declare(queue, passive=True).message_count
+        channel.basic_consume(queue, no_ack=True, callback=taken.append)
+        while len(taken) < count:
+            connection.drain_events(timeout=10)
+    return taken
+
+
+def ids(messages: Iterable[Message]) -> list[UUID]:
+    """Return the events' ids, by the messages' own."""
+    return [UUID(message.properties["message_id"]) for message in messages]
+
+
+def event_in(message: Message) -> Event:
+    """Return the event that a message carries."""
+    return codec.decode(json.loads(message.body)[1]["event"])
+
+
+def sequences(messages: Iterable[Message]) -> dict[UUID, list[int]]:
+    """Return each order's sequence numbers in the order of their first arrival."""
+    found: dict[UUID, list[int]] = defaultdict(list)
+    for event in map(event_in, messages):
+        if event.sequence not in found[event.subject]:
+            found[event.subject].append(event.sequence)
+    return found
+
+
+def in_queue(broker: Vhost, queue: str, count: int) -> None:
+    """Require that so many messages wait in a queue."""
+    assert broker.depth(queue) == count

@@ -1,0 +1,1 @@
+"""The real processes, started, stopped and killed."""

@@ -1,0 +1,145 @@
+"""PROCESS: loads the libraries of the system's programs, and forks into a program on request.
+
+`python -m testkit.processes.forking FD`: the socket with this number brings a line of JSON for each
+program, and gets one when it has started and one when it has ended. See `launcher`.
+"""
+
+import ctypes
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from deploy.local import REPOSITORY
+
+#: What the programs import, but for what has state that forks must not share, as `uuid_utils` may.
+_LIBRARIES = (
+    "celery.bin.beat",
+    "celery.bin.celery",
+    "celery.bin.worker",
+    "celery.apps.beat",
+    "celery.apps.worker",
+    "celery.concurrency.prefork",
+    "celery.concurrency.solo",
+    "celery.concurrency.thread",
+    "celery.events.dispatcher",
+    "celery.worker.autoscale",
+    "celery.worker.components",
+    "celery.worker.consumer",
+    "email.message",
+    "email.policy",
+    "flask_openapi3",
+    "flask_sqlalchemy",
+    "httpx",
+    "jinja2",
+    "kombu.transport.pyamqp",
+    "msgspec",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.sdk.trace.export",
+    "psycopg2.extras",
+    "pydantic_settings",
+    "smtplib",
+    "sqlalchemy.dialects.postgresql.psycopg2",
+    "sqlalchemy.orm",
+    "yaml",
+)
+
+#: What these import that reads the environment, or uses what does. A program imports it itself.
+_FORGOTTEN = ("flower", "prometheus_client", "tornado")
+
+#: Of Linux's <sys/prctl.h>: the signal that a process gets when its parent ends.
+_PR_SET_PDEATHSIG = 1
+
+Request = dict[str, Any]
+
+
+def main() -> None:
+    """Serve requests until the socket is closed; in each fork, run the program."""
+    for library in _LIBRARIES:
+        import_module(library)
+    for name in list(sys.modules):
+        if name.partition(".")[0] in _FORGOTTEN:
+            del sys.modules[name]
+    gc.collect()
+    gc.freeze()
+    asked = socket.socket(fileno=int(sys.argv[1]))
+    # A child's end interrupts the wait for the next request.
+    wakes, woken = socket.socketpair()
+    woken.setblocking(False)
+    signal.set_wakeup_fd(woken.fileno())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    if request := _serve(asked, wakes):
+        for used in (asked, wakes, woken):
+            used.close()
+        _run(request)
+
+
+def _serve(asked: socket.socket, wakes: socket.socket) -> Request | None:
+    """Return a request in the process that is to run it, and None at the end."""
+    read = b""
+    while True:
+        ready, _, _ = select.select([asked, wakes], [], [])
+        if wakes in ready:
+            wakes.recv(4096)
+            _report_ended(asked)
+        if asked in ready:
+            received = asked.recv(65_536)
+            if not received:
+                return None
+            *lines, read = (read + received).split(b"\n")
+            for line in lines:
+                if (pid := os.fork()) == 0:
+                    request: Request = json.loads(line)
+                    return request
+                _send(asked, pid, None)
+
+
+def _report_ended(asked: socket.socket) -> None:
+    with suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            _send(asked, pid, os.waitstatus_to_exitcode(status))
+
+
+def _send(asked: socket.socket, pid: int, status: int | None) -> None:
+    asked.sendall(json.dumps({"pid": pid, "status": status}).encode() + b"\n")
+
+
+def _run(request: Request) -> None:
+    """Be the program, until it ends."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.setsid()
+    log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    for file in (1, 2):
+        os.dup2(log, file)
+    os.close(log)
+    os.chdir(REPOSITORY)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    script, *arguments = request["command"]
+    if script == "celery":
+        from celery.__main__ import main as celery
+
+        sys.argv = [str(Path(sys.executable).with_name(script)), *arguments]
+        sys.exit(celery())
+    option, module, *arguments = arguments
+    if (script, option) != ("python", "-m"):
+        raise SystemExit(f"no program for forks: {request['command']}")
+    sys.argv = [script, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Programs that fail, stall or crash on purpose."""

@@ -1,0 +1,15 @@
+"""The order relay, killed when it has claimed a batch that the broker does not have yet."""
+
+from typing import Any
+
+from eventbus.messaging.publisher import ConfirmingPublisher
+from testkit.programs.crashing import die
+
+
+def _die_instead(*_: Any) -> None:
+    die()
+
+
+ConfirmingPublisher.send = _die_instead  # type: ignore[assignment, method-assign]
+
+from order_app.relay import app  # noqa: E402, F401

@@ -1,0 +1,14 @@
+"""The inventory's worker, killed when an event is committed and not yet acknowledged."""
+
+from typing import Any
+
+from eventbus.worker.acknowledgements import Acknowledgements
+from inventory_worker.worker import app  # noqa: F401
+from testkit.programs.crashing import die
+
+
+def _die_instead(*_: Any) -> None:
+    die()
+
+
+Acknowledgements.acknowledge = _die_instead

@@ -1,0 +1,1 @@
+"""Brokers, databases and other servers, private to a test run."""

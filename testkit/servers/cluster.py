@@ -1,0 +1,117 @@
+"""A RabbitMQ of three nodes on this machine, of which the first may be killed and started again."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deploy.local.servers import broker
+from deploy.local.state import StateDirectory
+from eventbus import tls
+from testkit.eventually import eventually
+from testkit.servers.infrastructure import Infrastructure, infrastructure
+from testkit.servers.workers import own_ports
+
+#: The first node's, as in a local run.
+FIRST = "orders@localhost"
+
+#: Three times two schedulers would wait for each other on two cores.
+_FEW_SCHEDULERS = " +S 1:1"
+
+#: A new node asks the first one to take it in.
+_JOIN = f"""
+cluster_formation.peer_discovery_backend = classic_config
+cluster_formation.classic_config.nodes.1 = {FIRST}
+"""
+
+
+@dataclass
+class Cluster:
+    """The nodes; the first is `servers`'."""
+
+    servers: Infrastructure
+    #: Of each node, the first one's first.
+    amqp_ports: list[int]
+    _others: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    def start_node(self, name: str) -> None:
+        """Start a node that joins the first one, with a home and ports of its own."""
+        first: Any = self.servers._broker
+        state = _beside(first.state, name)
+        epmd_port = int(first.process.environment["ERL_EPMD_PORT"])
+        ports = own_ports().model_copy(update={"epmd_port": epmd_port})
+        broker.prepare(state, ports)
+        (process,) = (p for p in broker.processes(state, ports) if p.name == "rabbitmq")
+        home = process.directory
+        configuration = (home / "rabbitmq.conf").read_text()
+        process.account.file(home / "rabbitmq.conf", configuration + _JOIN)
+        cookie = (first.process.directory / ".erlang.cookie").read_text()
+        process.account.file(home / ".erlang.cookie", cookie, mode=0o400)
+        environment = {**process.environment, "RABBITMQ_NODENAME": f"{name}@localhost"}
+        environment["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"] += _FEW_SCHEDULERS
+        with (state.path / "log").open("wb") as log:
+            node = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *process.command],
+                cwd=home,
+                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **process.account.subprocess_arguments(),
+            )
+        self._others.append(node)
+        self.amqp_ports.append(ports.amqp_port)
+
+    def run(self, line: str) -> None:
+        """Run one of RabbitMQ's own commands on the first node."""
+        program, *words = line.split()
+        first: Any = self.servers._broker
+        first.control(*words, program=program)
+
+    def assert_whole(self) -> None:
+        """All nodes run, and know each other."""
+        with httpx.Client(
+            base_url=f"{self.servers.management_url}/api",
+            auth=("deployer", self.servers.deployer_password),
+            verify=tls.http_context(self.servers.ca_file),
+        ) as client:
+            nodes = client.get("/nodes").json()
+        running = [node["name"] for node in nodes if node["running"]]
+        assert len(running) == len(self.amqp_ports), running
+
+    def stop(self) -> None:
+        """End every node but the first."""
+        for node in self._others:
+            os.killpg(node.pid, signal.SIGKILL)
+            node.wait()
+
+
+@contextmanager
+def cluster(state_dir: Path) -> Iterator[Cluster]:
+    """Run three nodes, and a PostgreSQL, for as long as the block lasts."""
+    with infrastructure(state_dir) as servers:
+        made = Cluster(servers, [servers.amqp_port])
+        try:
+            for name in ("two", "three"):
+                made.start_node(name)
+                # One after the other: two that join at once may wait for each other.
+                eventually(made.assert_whole)
+            yield made
+        finally:
+            made.stop()
+
+
+def _beside(state: StateDirectory, name: str) -> StateDirectory:
+    """Return a directory for another node, with the same secrets and certificates."""
+    other = StateDirectory(state.path / name)
+    other.path.mkdir(mode=0o711)
+    for shared in (state.secrets, state.tls):
+        (other.path / shared.name).symlink_to(shared)
+    return other

@@ -1,0 +1,195 @@
+"""The tests' broker and database as containers, of any version that there is an image of."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import pytest
+from docker.errors import DockerException
+from testcontainers.core.container import DockerContainer
+
+from deploy.compose import secret_files
+from deploy.local import REPOSITORY
+from deploy.local.ports import Ports
+from deploy.local.processes import leftovers
+from deploy.local.processes.health import Check, accepts_connections, answers
+from deploy.local.servers import broker, certificates, credentials, database
+from deploy.local.stack import write_operator_environment
+from deploy.local.state import StateDirectory, create_state, delete_state, empty_state, only_one
+from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.workers import own_ports
+
+#: Of the docker-compose.yml, too.
+RABBITMQ_IMAGE = os.environ.get("RABBITMQ_IMAGE", "rabbitmq:4.1.4-management")
+POSTGRES_IMAGE = os.environ.get("POSTGRES_IMAGE", "postgres:17.6-bookworm")
+
+#: PostgreSQL takes only a key that it owns, and a mounted one it does not own. A test's data need
+#: not survive a crash of the machine.
+_POSTGRES = (
+    "install -m 400 /run/postgres.pem /tmp/postgres.pem;"
+    " exec docker-entrypoint.sh postgres -c config_file=/etc/orders/postgresql.conf"
+    " -c ssl_cert_file=/tmp/postgres.pem -c ssl_key_file=/tmp/postgres.pem"
+    " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+)
+
+#: Seconds until a container answers; the first start of a broker takes ten.
+PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container that answers."""
+
+    container: DockerContainer
+    check: Check
+
+    @classmethod
+    @contextmanager
+    def running(cls, container: DockerContainer, check: Check) -> "Iterator[Container]":
+        """Run it until the end of the block."""
+        with container:
+            started = cls(container, check)
+            started.wait()
+            yield started
+
+    def kill(self) -> None:
+        """End it at once; what it has stored stays."""
+        self.container.get_wrapped_container().kill()
+
+    def start(self) -> None:
+        """Start it again, and wait until it answers."""
+        self.container.get_wrapped_container().start()
+        self.wait()
+
+    def control(self, *command: str) -> None:
+        """Run a command of `rabbitmqctl` in it."""
+        code, output = self.container.get_wrapped_container().exec_run(["rabbitmqctl", *command])
+        if code:
+            raise RuntimeError(output.decode())
+
+    def wait(self) -> None:
+        """Wait until it answers; raises `RuntimeError` with its log when it ends or does not."""
+        deadline = time.monotonic() + PATIENCE
+        while wrong := self.check():
+            wrapped = self.container.get_wrapped_container()
+            wrapped.reload()
+            if wrapped.status != "running" or time.monotonic() > deadline:
+                log = wrapped.logs(tail=30).decode(errors="replace")
+                raise RuntimeError(f"{self.container.image} {wrapped.status}: {wrong}\n{log}")
+            time.sleep(0.2)
+
+
+@contextmanager
+def containers(state_dir: Path) -> Iterator[Infrastructure]:
+    """Run a RabbitMQ and a PostgreSQL in containers for as long as the block lasts.
+
+    They listen on random ports of 127.0.0.1. Ends the test run, with one line, when no engine
+    answers. Raises `docker.errors.DockerException` when an image cannot be had.
+    """
+    _require_engine()
+    state = create_state(state_dir)
+    with only_one(state):
+        leftovers.stop(state)
+        empty_state(state)
+        state, ports = create_state(state_dir), own_ports()
+        secret_files.write(state.secrets)
+        certificates.prepare(state)
+        write_operator_environment(state, ports)
+        with ExitStack() as running:
+            rabbitmq = running.enter_context(_rabbitmq(state, ports))
+            running.enter_context(_postgres(state, ports))
+            yield Infrastructure(
+                amqp_port=ports.amqp_port,
+                management_url=broker.management_url(ports),
+                broker_metrics_port=ports.rabbitmq_metrics_port,
+                deployer_password=credentials.read(state.secrets, credentials.DEPLOYER),
+                postgres_port=ports.postgres_port,
+                postgres_password=credentials.read(state.secrets, credentials.SUPERUSER),
+                secrets_dir=state.secrets,
+                ca_file=certificates.ca_file(state),
+                operator_environment=state.operator_environment,
+                _broker=rabbitmq,
+            )
+        delete_state(state_dir)
+
+
+def _advanced() -> Path:
+    return broker.ADVANCED_OF_3_10 if ":3.10" in RABBITMQ_IMAGE else broker.ADVANCED
+
+
+@contextmanager
+def _rabbitmq(state: StateDirectory, ports: Ports) -> Iterator[Container]:
+    password = credentials.read(state.secrets, credentials.DEPLOYER)
+    url = f"{broker.management_url(ports)}/api/health/checks/port-listener/5671"
+    container = _container(
+        RABBITMQ_IMAGE,
+        {5671: ports.amqp_port, 15671: ports.management_port, 15692: ports.rabbitmq_metrics_port},
+        {
+            state.secrets
+            / secret_files.BROKER_CONFIGURATION: "/etc/rabbitmq/conf.d/20-orders.conf",
+            _advanced(): "/etc/rabbitmq/advanced.config",
+            broker.PLUGINS: "/etc/rabbitmq/enabled_plugins",
+            certificates.ca_file(state): str(secret_files.CA_FILE),
+            _readable(state, "rabbitmq"): str(secret_files.BROKER_CERTIFICATE),
+        },
+    )
+    # A restarted node finds its data under its host's name.
+    container.with_kwargs(hostname="rabbitmq")
+    check = answers(url, broker.DEPLOYER, password, ca_file=certificates.ca_file(state))
+    with Container.running(container, check) as running:
+        yield running
+
+
+@contextmanager
+def _postgres(state: StateDirectory, ports: Ports) -> Iterator[Container]:
+    password = credentials.read(state.secrets, credentials.SUPERUSER)
+    container = _container(
+        POSTGRES_IMAGE,
+        {5432: ports.postgres_port},
+        {
+            state.secrets / credentials.SUPERUSER: "/run/password",
+            REPOSITORY / "deploy/compose/postgres": "/etc/orders",
+            _readable(state, "postgres"): "/run/postgres.pem",
+        },
+    )
+    container.with_env("POSTGRES_PASSWORD_FILE", "/run/password")
+    container.with_kwargs(user="postgres", entrypoint=["sh", "-euc", _POSTGRES])
+    check = accepts_connections(
+        ports.postgres_port, database.SUPERUSER, password, ca_file=certificates.ca_file(state)
+    )
+    with Container.running(container, check) as running:
+        yield running
+
+
+def _readable(state: StateDirectory, server: str) -> Path:
+    """Return a copy of a server's certificate and key that a container's user can read.
+
+    As the secrets beside it, it is closed to other users of this machine by their directory.
+    """
+    copy = state.secrets / f"{server}.pem"
+    copy.write_bytes(certificates.server_file(state, server).read_bytes())
+    copy.chmod(0o444)
+    return copy
+
+
+def _require_engine() -> None:
+    try:
+        client = docker.from_env()
+        client.ping()
+        client.close()
+    except DockerException as error:
+        pytest.exit(f"no Docker Engine answers: {error}", returncode=1)
+
+
+def _container(image: str, ports: dict[int, int], files: dict[Path, str]) -> DockerContainer:
+    container = DockerContainer(image)
+    for inside, outside in ports.items():
+        # The type does not know an address, what is beneath does.
+        container.ports[str(inside)] = ("127.0.0.1", outside)  # type: ignore[assignment]
+    for path, place in files.items():
+        container.with_volume_mapping(str(path), place, "ro")
+    return container

@@ -1,0 +1,55 @@
+"""Outages of one test's database, on a server that other tests use at the same time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import create_engine, pool, text
+
+from testkit.servers.databases import TestDatabase
+
+
+@contextmanager
+def read_only(database: TestDatabase) -> Iterator[None]:
+    """Let a database take no writes, as a standby or a server whose disk is full."""
+    name = database.url.database
+    with _altered(database, f"ALTER DATABASE {name} SET default_transaction_read_only = on"):
+        yield
+
+
+@contextmanager
+def refusing(database: TestDatabase) -> Iterator[None]:
+    """Let a database end every connection and refuse new ones, as a server that is down."""
+    with _altered(database, f"ALTER DATABASE {database.url.database} ALLOW_CONNECTIONS false"):
+        yield
+
+
+@contextmanager
+def _altered(database: TestDatabase, statement: str) -> Iterator[None]:
+    name = database.url.database
+    _run(database, statement, _END_OTHERS)
+    try:
+        yield
+    finally:
+        _run(
+            database,
+            f"ALTER DATABASE {name} ALLOW_CONNECTIONS true",
+            f"ALTER DATABASE {name} RESET default_transaction_read_only",
+            _END_OTHERS,
+        )
+
+
+_END_OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+
+
+def _run(database: TestDatabase, *statements: str) -> None:
+    engine = create_engine(
+        database.url.set(database="postgres"),
+        poolclass=pool.NullPool,
+        isolation_level="AUTOCOMMIT",
+    )
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.execute(
+                text(statement),
+                {"name": database.url.database} if ":name" in statement else {},
+            )

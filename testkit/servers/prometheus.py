@@ -1,0 +1,76 @@
+"""A Prometheus that looks every second at what a test runs."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+
+import httpx
+
+from deploy.local.processes.programs import PROGRAMS
+from deploy.local.servers import prometheus
+from testkit.eventually import eventually
+from testkit.processes.stack import Stack
+from testkit.servers.workers import own_ports
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A server with the real configuration, but for the times."""
+
+    url: str
+
+    @classmethod
+    @contextmanager
+    def over(
+        cls, stack: Stack, directory: Path, ca_file: Path | None = None
+    ) -> "Iterator[Prometheus]":
+        """Run one that asks these processes and the tests' broker, and trusts `ca_file` or ours."""
+        directory.mkdir()
+        ports = stack.metrics_ports | {"api": stack.ports.api_port}
+        targets = [
+            prometheus.Target(ports[program.name], program.user, program.name)
+            for program in PROGRAMS
+            if program.name in ports
+        ]
+        text = prometheus.configuration(
+            targets,
+            broker_port=stack.servers.broker_metrics_port,
+            onlookers=prometheus.onlookers(stack.ports),
+            ca_file=ca_file or stack.servers.ca_file,
+            interval=1,
+        )
+        (directory / "prometheus.yml").write_text(text)
+        port = own_ports().prometheus_port
+        with (directory / "log").open("w") as log:
+            server = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *prometheus.command(directory, port)],
+                cwd=directory,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            running = cls(f"http://127.0.0.1:{port}")
+            eventually(running.is_ready)
+            yield running
+        finally:
+            os.kill(server.pid, signal.SIGKILL)
+            server.wait()
+
+    def is_ready(self) -> None:
+        """Raise `AssertionError` until it answers."""
+        try:
+            assert httpx.get(f"{self.url}/-/ready").status_code == httpx.codes.OK
+        except httpx.TransportError as error:
+            raise AssertionError(str(error)) from None
+
+    def values(self, expr: str) -> list[float]:
+        """What a query returns now, without what is not a number."""
+        response = httpx.get(f"{self.url}/api/v1/query", params={"query": expr}, timeout=10)
+        assert response.status_code == httpx.codes.OK, response.text
+        values = [float(found["value"][1]) for found in response.json()["data"]["result"]]
+        return [value for value in values if not isnan(value)]

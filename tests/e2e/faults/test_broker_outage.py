@@ -1,0 +1,172 @@
+"""The broker is away: what needs no broker goes on, and what was to be decided still is."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from common.kombu_topology import SERVICES
+from testkit.eventually import eventually, never
+from testkit.processes.stack import Stack
+
+TICKERS = (
+    "order-relay",
+    "inventory-relay",
+    "notification-mailer",
+    "fraud-relay",
+    "analytics-reader",
+)
+ORDERING = (
+    "api",
+    "order-worker",
+    "order-relay",
+    "inventory-worker",
+    "inventory-relay",
+    "notification-worker",
+    "notification-mailer",
+    "beat",
+)
+
+
+@contextmanager
+def no_broker(stack: Stack) -> Iterator[None]:
+    """Keep the broker away for as long as the block lasts."""
+    stack.servers.stop_broker()
+    try:
+        yield
+    finally:
+        stack.servers.start_broker()
+
+
+def test_overdue_orders_are_cancelled_while_the_broker_is_away(stack: Stack) -> None:
+    # given orders that come when the broker is away
+    stack.extra["ORDER_DEADLINE"] = "4"
+    stack.start(*ORDERING)
+    stack.stock(TEA=100)
+    with no_broker(stack):
+        orders = [stack.place(("TEA", 1)) for _ in range(5)]
+
+        # when their deadlines pass, then each is cancelled within five seconds
+        assert {stack.decided(order_id) for order_id in orders} == {("CANCELLED", "deadline")}
+        late = stack.execute(
+            "order", "SELECT extract(epoch FROM decided_at - deadline_at) FROM orders"
+        )
+        assert all(0 <= seconds <= 5 for seconds in late)
+
+    # and when the broker is back, every service is told, and nothing stays behind
+    def settled() -> None:
+        seen = stack.execute("inventory", "SELECT type FROM inbox")
+        assert sorted(seen) == ["order.cancelled"] * 5 + ["order.created"] * 5
+        assert stack.execute("order", "SELECT count(*) FROM outbox WHERE sent_at IS NULL") == [0]
+        assert len(stack.mails()) == 10
+
+    eventually(settled)
+    assert stack.reserved("TEA") == 0
+    assert [stack.vhost.depth(s.parking_lot) for s in SERVICES if s.consumes] == [0, 0, 0, 0]
+    assert {stack.order(order_id)["reason"] for order_id in orders} == {"deadline"}
+
+
+def test_an_outage_shorter_than_the_deadline_cancels_nothing(stack: Stack) -> None:
+    # given orders that come when the broker is away
+    stack.extra["ORDER_DEADLINE"] = "90"
+    stack.start(*ORDERING)
+    stack.stock(TEA=100)
+    with no_broker(stack):
+        orders = [stack.place(("TEA", 1)) for _ in range(20)]
+
+    # when it is back before their deadline, then all are confirmed
+    outcomes = {stack.decided(order_id) for order_id in orders}
+    assert outcomes == {("CONFIRMED", None)}
+    assert stack.reserved("TEA") == 20
+
+
+def test_mails_leave_and_processes_start_while_the_broker_is_away(stack: Stack) -> None:
+    # given mails that are recorded, and no process that sends them
+    stack.start("api", "order-relay", "notification-worker")
+    stack.place(("TEA", 1))
+    eventually(lambda: _assert_recorded(stack))
+
+    # when processes are started without a broker
+    with no_broker(stack):
+        stack.start("notification-mailer")
+
+        # then the mail leaves
+        eventually(lambda: _assert_mails(stack, 1))
+
+
+def test_processes_without_the_broker_stay_alive_and_end_when_told_to(stack: Stack) -> None:
+    # given
+    stack.start(*TICKERS)
+    before = stack.pids()
+    with no_broker(stack):
+        # when the broker has been away for longer than a health file may be old
+        first = {name: _touched(stack, name) for name in TICKERS}
+
+        def all_later() -> None:
+            assert all(_touched(stack, name) > first[name] + 12 for name in TICKERS)
+
+        eventually(all_later)
+
+        # then nobody was restarted, and each ends at once when it is told to
+        assert stack.pids() == before
+        for name in TICKERS:
+            stack.ask_to_end(name)
+
+
+def test_a_process_whose_loop_hangs_ends_itself_without_the_broker(stack: Stack) -> None:
+    # given
+    stack.start("order-relay", module="testkit.programs.standing_still.order_relay")
+    with no_broker(stack):
+        # when
+        stack.signal("order-relay", signal.SIGUSR2)
+
+        # then
+        assert stack.wait_until_dead("order-relay") == 70
+        assert "loop stands still" in stack.log("order-relay")
+
+
+def _touched(stack: Stack, name: str) -> float:
+    return stack.health_file(name).stat().st_mtime
+
+
+def _assert_recorded(stack: Stack) -> None:
+    assert stack.execute("notification", "SELECT count(*) FROM notifications") == [1]
+
+
+def _assert_mails(stack: Stack, count: int) -> None:
+    assert len(stack.mails()) == count
+
+
+def test_an_alarm_adds_no_connection(stack: Stack) -> None:
+    # given beat, and all that consume ticks
+    stack.start(*TICKERS, "beat")
+    eventually(lambda: _assert_connected(stack, [*TICKERS, "beat"]))
+    before = _connections(stack)
+
+    # when the broker blocks what publishes, for as long as several ticks, confirms and retries
+    with stack.servers.limited("set_vm_memory_high_watermark", "absolute 1MB", "absolute 1GB"):
+        eventually(lambda: _assert_blocked(stack))
+
+        # then no process opens another connection
+        never(lambda: _assert_no_more(stack, before), during=20)
+    assert all(stack.runs(name) for name in (*TICKERS, "beat"))
+
+
+def _connections(stack: Stack) -> list[str]:
+    # The broker's statistics are some seconds old.
+    found = stack.vhost.request("GET", f"/vhosts/{stack.vhost.name}/connections").json()
+    return sorted(c.get("client_properties", {}).get("connection_name", "") for c in found)
+
+
+def _assert_connected(stack: Stack, names: list[str]) -> None:
+    assert len(_connections(stack)) >= len(names)
+    assert "beat" in _connections(stack)
+    assert "analytics-reader stream" in _connections(stack)
+
+
+def _assert_blocked(stack: Stack) -> None:
+    found = stack.vhost.request("GET", f"/vhosts/{stack.vhost.name}/connections").json()
+    assert "blocked" in {c.get("state") for c in found}
+
+
+def _assert_no_more(stack: Stack, before: list[str]) -> None:
+    assert len(_connections(stack)) <= len(before), _connections(stack)

@@ -1,0 +1,71 @@
+"""A worker's health file: it is fresh while the worker can work, and only then."""
+
+import signal
+import time
+from pathlib import Path
+
+from testkit.eventually import eventually
+from testkit.processes.stack import Stack
+
+
+def age(stack: Stack, name: str) -> float:
+    return time.time() - stack.health_file(name).stat().st_mtime
+
+
+def test_a_worker_whose_event_loop_hangs_no_longer_touches_its_health_file(stack: Stack) -> None:
+    # Given two workers that are well
+    stack.start("inventory-worker", module="testkit.programs.standing_still.inventory_worker")
+    stack.start("order-worker")
+    eventually(lambda: _assert_ready(stack, "inventory-worker"))
+
+    # When the event loop of one hangs, while its threads and its connection are there
+    stack.signal("inventory-worker", signal.SIGUSR2)
+
+    # Then its health file grows old, beyond several of its intervals, and the other's does not
+    def grown_old() -> None:
+        assert age(stack, "inventory-worker") > 8
+
+    eventually(grown_old)
+    eventually(lambda: _assert_fresh(stack, "order-worker"))
+    assert stack.runs("inventory-worker")
+
+    # And when it goes on, the file is fresh again
+    stack.signal("inventory-worker", signal.SIGCONT)
+    eventually(lambda: _assert_fresh(stack, "inventory-worker"))
+
+
+def test_a_worker_without_the_broker_is_alive_and_not_ready(stack: Stack) -> None:
+    # Given a worker that is well
+    stack.start("inventory-worker")
+    file = stack.health_file("inventory-worker")
+    eventually(lambda: _assert_state(file, "ready"))
+
+    # When the broker is gone
+    stack.servers.stop_broker()
+    try:
+        # Then its health file is as fresh as before, and tells what is missing
+        eventually(lambda: _assert_state(file, "not connected to the broker"))
+        touched = file.stat().st_mtime_ns
+        eventually(lambda: _assert_touched_since(file, touched))
+        assert stack.runs("inventory-worker")
+    finally:
+        stack.servers.start_broker()
+
+    # And when it is back, the worker is ready again
+    eventually(lambda: _assert_state(file, "ready"))
+
+
+def _assert_state(file: Path, state: str) -> None:
+    assert file.read_text().strip() == state
+
+
+def _assert_touched_since(file: Path, touched: int) -> None:
+    assert file.stat().st_mtime_ns > touched
+
+
+def _assert_ready(stack: Stack, name: str) -> None:
+    assert " ready." in stack.log(name)
+
+
+def _assert_fresh(stack: Stack, name: str) -> None:
+    assert age(stack, name) < 4

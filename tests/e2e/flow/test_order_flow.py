@@ -1,0 +1,156 @@
+"""An order's way through the real processes, from POST to its outcome and its mails."""
+
+import json
+
+from testkit.eventually import eventually
+from testkit.processes.stack import Stack
+
+
+def test_an_order_in_stock_is_confirmed_and_its_stock_reserved(stack: Stack) -> None:
+    # Given a running system with stock
+    stack.start()
+    stack.stock(TEA=10)
+
+    # When a customer orders some of it
+    order_id = stack.place(("TEA", 3))
+
+    # Then the order is confirmed, exactly its stock is reserved, and the customer hears of both
+    assert stack.decided(order_id) == ("CONFIRMED", None)
+    assert stack.reserved("TEA") == 3
+
+    def mailed() -> None:
+        assert [m["Subject"] for m in stack.mailbox.messages] == stack.mails()
+        assert len(stack.mails()) == 2, stack.mails()
+
+    eventually(mailed)
+
+    # And each service has had exactly one delivery of the order
+    for worker in ("inventory-worker", "notification-worker"):
+        assert deliveries(stack, worker, "order.created") == 1
+
+
+def test_an_order_out_of_stock_is_cancelled_and_nothing_is_reserved(stack: Stack) -> None:
+    # Given a running system with too little of one of two SKUs
+    stack.start()
+    stack.stock(TEA=10, MUG=1)
+
+    # When a customer orders both
+    order_id = stack.place(("TEA", 3), ("MUG", 2))
+
+    # Then the order is cancelled, nothing is reserved, and the customer hears of it
+    assert stack.decided(order_id) == ("CANCELLED", "out_of_stock")
+    assert (stack.reserved("TEA"), stack.reserved("MUG")) == (0, 0)
+    eventually(lambda: _assert_mails(stack, 2))
+
+
+def test_a_confirmed_order_that_the_customer_cancels_gives_its_stock_back(stack: Stack) -> None:
+    # Given a confirmed order
+    stack.start()
+    stack.stock(TEA=10)
+    order_id = stack.place(("TEA", 3))
+    assert stack.decided(order_id) == ("CONFIRMED", None)
+
+    # When the customer cancels it, twice
+    first, second = stack.cancel(order_id), stack.cancel(order_id)
+
+    # Then it is cancelled once, and nothing stays reserved
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert stack.decided(order_id) == ("CANCELLED", "customer")
+    eventually(lambda: _assert_reserved(stack, "TEA", 0))
+    eventually(lambda: _assert_mails(stack, 3))
+
+
+def test_an_order_cancelled_before_it_was_decided_reserves_nothing(stack: Stack) -> None:
+    # Given an order that the inventory has not seen yet
+    stack.start("api", "order-worker", "order-relay", "inventory-relay", "beat")
+    stack.stock(TEA=10)
+    order_id = stack.place(("TEA", 3))
+
+    # When the customer cancels it, and only then the inventory starts to work
+    assert stack.cancel(order_id).json()["status"] == "CANCELLED"
+    stack.start("inventory-worker")
+
+    # Then the inventory gives back, or never takes, its stock
+    def settled() -> None:
+        seen = stack.execute("inventory", "SELECT type FROM inbox")
+        assert sorted(seen) == ["order.cancelled", "order.created"]
+
+    eventually(settled)
+    assert stack.reserved("TEA") == 0
+    assert stack.order(order_id)["status"] == "CANCELLED"
+
+
+def test_an_order_that_nobody_decides_is_cancelled_at_its_deadline(stack: Stack) -> None:
+    # Given an inventory that does not work, and a short deadline
+    stack.extra["ORDER_DEADLINE"] = "1"
+    stack.start("api", "order-worker", "order-relay", "beat")
+    stack.stock(TEA=10)
+
+    # When an order waits past its deadline
+    order_id = stack.place(("TEA", 3))
+
+    # Then it is cancelled, and an inventory that comes too late reserves nothing for it
+    assert stack.decided(order_id) == ("CANCELLED", "deadline")
+    stack.start("inventory-worker", "inventory-relay")
+
+    def settled() -> None:
+        seen = stack.execute("inventory", "SELECT type FROM inbox")
+        assert sorted(seen) == ["order.cancelled", "order.created"]
+
+    eventually(settled)
+    assert stack.reserved("TEA") == 0
+    assert stack.order(order_id)["reason"] == "deadline"
+
+
+def test_a_shipped_order_leaves_the_stock_and_cannot_be_cancelled(stack: Stack) -> None:
+    # Given a confirmed order
+    stack.start()
+    stack.stock(TEA=10)
+    order_id = stack.place(("TEA", 3))
+    assert stack.decided(order_id) == ("CONFIRMED", None)
+
+    # When its goods leave, which is told twice, and then the customer cancels it
+    first, second = stack.ship(order_id), stack.ship(order_id)
+    late = stack.cancel(order_id)
+
+    # Then they have left once, and the customer hears of it
+    assert (first.status_code, second.status_code, late.status_code) == (200, 200, 409)
+    assert first.json() == second.json()
+
+    def left() -> None:
+        query = "SELECT on_hand || ' ' || reserved FROM stock WHERE sku = 'TEA'"
+        assert stack.execute("inventory", query) == ["7 0"]
+
+    eventually(left)
+    eventually(lambda: _assert_mails(stack, 3))
+    assert stack.mails()[-1] == f"Your order {order_id} is on its way"
+
+    # And each of its events has been answered, or at least kept
+    with stack.client as client:
+        events = client.get(f"/orders/{order_id}/timeline").json()["events"]
+    assert [event["type"] for event in events] == [
+        "order.created",
+        "stock.reserved",
+        "order.confirmed",
+        "order.shipped",
+    ]
+
+
+def deliveries(stack: Stack, worker: str, event_type: str, order_id: str | None = None) -> int:
+    """How often a worker was given an event of a type, of one order or of any."""
+    lines = [json.loads(line) for line in stack.log(worker).splitlines() if line.startswith("{")]
+    return sum(
+        1
+        for line in lines
+        if line.get("event_type") == event_type
+        and "attempt" in line
+        and order_id in (None, line["order_id"])
+    )
+
+
+def _assert_mails(stack: Stack, count: int) -> None:
+    assert len(stack.mails()) == count, stack.mails()
+
+
+def _assert_reserved(stack: Stack, sku: str, count: int) -> None:
+    assert stack.reserved(sku) == count

@@ -1,0 +1,112 @@
+"""The operators' web page over a running system, and as the process that it is."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from flask.testing import FlaskClient
+from pydantic import SecretStr
+
+from console.settings import ConsoleSettings
+from console.web.app import create_app
+from deploy.local.processes.programs import PROGRAMS, Health
+from deploy.local.servers import credentials
+from testkit.eventually import eventually
+from testkit.processes.stack import Stack
+from testkit.servers.prometheus import Prometheus
+from testkit.servers.workers import own_ports
+
+PASSWORD = "a password of the tests"
+LOGIN = ("operator", PASSWORD)
+
+
+@pytest.fixture
+def running(stack: Stack) -> Stack:
+    """A system that shows metrics and records spans, with stock."""
+    ports = own_ports()
+    stack.metrics_ports |= {
+        program.name: ports.of(program.metrics_variable)
+        for program in PROGRAMS
+        if program.health is Health.HEARTBEAT and program.metrics_variable
+    }
+    stack.stock(TEA=100)
+    stack.trace()
+    stack.start()
+    return stack
+
+
+def page_over(stack: Stack, prometheus: Prometheus) -> FlaskClient:
+    class Settings(ConsoleSettings):
+        """The test's databases have names of their own."""
+
+        def database_name(self, service: str) -> str:
+            return str(stack.databases[service].url.database)
+
+        def login(self, service: str) -> tuple[str, SecretStr]:
+            url = stack.databases[service].url
+            return str(url.username), SecretStr(str(url.password))
+
+    broker = stack.broker_admin.model_dump(exclude={"secrets_dir"})
+    return create_app(
+        Settings(
+            **broker,
+            database_port=stack.servers.postgres_port,
+            database_ca_file=stack.servers.ca_file,
+            console_password=PASSWORD,
+            console_database_password="not used",
+            prometheus_url=prometheus.url,
+        )
+    ).test_client()
+
+
+def test_a_running_system_is_seen_with_its_figures_and_an_orders_way(
+    running: Stack, tmp_path: Path
+) -> None:
+    # Given orders that were decided, and a Prometheus that knows of it
+    with Prometheus.over(running, tmp_path / "prometheus") as prometheus:
+        page = page_over(running, prometheus)
+        order_id = running.place(("TEA", 1))
+        running.decided(order_id)
+        running.decided(running.place(("NONE", 1)))
+
+        def counted() -> None:
+            # When somebody looks
+            html = page.get("/overview", auth=LOGIN).text
+
+            # Then all is well, each order is counted, the first one, too, and the figures are drawn
+            assert "<h1>All is well</h1>" in html, re.findall(r"<li>.*?</li>|<p class.*?</p>", html)
+            for name, number in (("placed", 2), ("confirmed", 1), ("cancelled", 1)):
+                assert f"<dt>{name}, 5 min</dt><dd>{number}</dd>" in html
+
+        def drawn() -> None:
+            running.place(("TEA", 1), email="more@example.com")
+            html = page.get("/overview", auth=LOGIN).text
+            assert html.count("<svg ") == 4, html.count("Nothing yet")
+
+        def traced() -> None:
+            html = page.get("/orders", query_string={"id": order_id}, auth=LOGIN).text
+            assert html.count("<rect ") == 11
+            assert "CONFIRMED" in html
+            assert "send mail confirmed" in html
+
+        eventually(traced)
+        eventually(counted)
+        eventually(drawn)
+
+
+def test_the_process_asks_for_its_password_and_ends_when_it_is_told(stack: Stack) -> None:
+    # Given
+    stack.start("console")
+    url = f"http://127.0.0.1:{stack.ports.console_port}"
+    password = credentials.read(stack.servers.secrets_dir, credentials.CONSOLE)
+
+    # When
+    unknown = httpx.get(f"{url}/overview", timeout=20)
+    known = httpx.get(f"{url}/overview", auth=("operator", password), timeout=20)
+    stack.ask_to_end("console")
+
+    # Then
+    assert (unknown.status_code, known.status_code) == (401, 200)
+    assert "no_consumer" in known.text.replace(" ", "_")
+    assert password not in stack.log("console")

@@ -1,0 +1,129 @@
+"""Beat on a real broker: it waits for nothing, and has one connection at a time."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from eventbus.messaging import best_effort_publisher
+from scheduler.ticks import Ticks
+from testkit.eventually import eventually
+from testkit.processes.beats import ticks
+from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.vhosts import Vhost
+
+EXCHANGE, QUEUE = "amq.direct", "ticks"
+
+
+@pytest.fixture
+def sending(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ticks]:
+    """Ticks whose connection, once it fails, is replaced at once."""
+    monkeypatch.setattr(best_effort_publisher, "CONNECT_INTERVAL", 0.0)
+    with ticks(vhost, EXCHANGE) as made:
+        yield made
+
+
+def declare(vhost: Vhost, **arguments: object) -> None:
+    """Make the queue of the ticks."""
+    queue = {"durable": True, "arguments": {"x-max-length": 1} | arguments}
+    vhost.request("PUT", f"/queues/{vhost.name}/{QUEUE}", json=queue)
+    binding = {"routing_key": QUEUE}
+    vhost.request("POST", f"/bindings/{vhost.name}/e/{EXCHANGE}/q/{QUEUE}", json=binding)
+
+
+def connection_of(sending: Ticks) -> object:
+    """The connection of the moment."""
+    connection = sending._publisher._connection
+    return connection and connection.connection
+
+
+def test_a_tick_that_the_broker_refuses_costs_its_connection(sending: Ticks, vhost: Vhost) -> None:
+    # given a queue that is full after the first tick
+    declare(vhost, **{"x-overflow": "reject-publish"})
+    sending.send(QUEUE)
+    eventually(lambda: _holds(vhost, 1))
+    first = connection_of(sending)
+
+    # when more are due
+    def replaced() -> None:
+        sending.send(QUEUE)
+        assert connection_of(sending) is not first
+
+    # then another connection takes the next one as soon as there is room
+    eventually(replaced)
+    vhost.request("DELETE", f"/queues/{vhost.name}/{QUEUE}/contents")
+    sending.send(QUEUE)
+    eventually(lambda: _holds(vhost, 1))
+
+
+@pytest.mark.parametrize(
+    ("command", "limit", "usual"),
+    [
+        ("set_vm_memory_high_watermark", "absolute 1MB", "absolute 1GB"),
+        ("set_disk_free_limit", "1000000GB", "500MB"),
+    ],
+)
+def test_an_alarm_leaves_beat_with_one_connection_and_no_wait(
+    sending: Ticks, vhost: Vhost, servers: Infrastructure, command: str, limit: str, usual: str
+) -> None:
+    # given
+    declare(vhost)
+    sending.send(QUEUE)
+    eventually(lambda: _holds(vhost, 1))
+    first = connection_of(sending)
+
+    # when the broker blocks what publishes
+    with servers.limited(command, limit, usual):
+
+        def blocked() -> None:
+            sending.send(QUEUE)
+            assert sending._publisher._blocked
+
+        eventually(blocked)
+        took = [_duration(lambda: sending.send(QUEUE)) for _ in range(200)]
+
+        # then no tick waits, and the connection is still the first one and the only one
+        assert max(took) < 4
+        assert connection_of(sending) is first
+        eventually(lambda: _assert_one_connection(vhost))
+
+    # and it is used again when the alarm is over
+    vhost.request("DELETE", f"/queues/{vhost.name}/{QUEUE}/contents")
+
+    def taken() -> None:
+        sending.send(QUEUE)
+        assert vhost.depth(QUEUE) == 1
+
+    eventually(taken)
+    assert connection_of(sending) is first
+
+
+def test_closing_a_blocked_connection_does_not_wait_for_the_broker(
+    sending: Ticks, servers: Infrastructure
+) -> None:
+    with servers.limited("set_vm_memory_high_watermark", "absolute 1MB", "absolute 1GB"):
+
+        def blocked() -> None:
+            sending.send(QUEUE)
+            assert sending._publisher._blocked
+
+        eventually(blocked)
+
+        assert _duration(sending.close) < 10
+
+
+def _holds(vhost: Vhost, count: int) -> None:
+    assert vhost.depth(QUEUE) == count
+
+
+def _duration(action: Callable[[], None]) -> float:
+    began = time.monotonic()
+    action()
+    return time.monotonic() - began
+
+
+def _assert_one_connection(vhost: Vhost) -> None:
+    # The broker's statistics are some seconds old.
+    found = vhost.request("GET", f"/vhosts/{vhost.name}/connections").json()
+    names = [c.get("client_properties", {}).get("connection_name") for c in found]
+    assert names.count("beat") == 1

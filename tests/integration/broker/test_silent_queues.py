@@ -1,0 +1,90 @@
+"""A queue whose leader does not answer, as one without a quorum, is not taken for an empty one."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+
+from common.kombu_topology import FRAUD
+from console.broker import settled_counts
+from console.broker.settled_counts import ready
+from console.errors import ActionError
+from eventbus.database import db
+from testkit.data.dropping import Subscriber, created, publish
+from testkit.processes.publishers import PublisherOf
+from testkit.servers.databases import TestDatabase
+from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.vhosts import Vhost
+
+
+@pytest.fixture
+def fraud(
+    servers: Infrastructure, broker: Vhost, database_of: Callable[[str], TestDatabase]
+) -> Iterator[Subscriber]:
+    """The fraud check, with an idle worker."""
+    database = database_of("fraud")
+    engine = db.engine(database.service_settings)
+    subscriber = Subscriber.of(FRAUD, servers, broker, database, db.sessions(engine))
+    with subscriber.worker():
+        yield subscriber
+    engine.dispose()
+
+
+def silent(servers: Infrastructure, broker: Vhost, queue: str) -> AbstractContextManager[None]:
+    """Suspend the process of a queue's leader for as long as the block lasts."""
+    process = f"'{broker.name}_{queue}'"
+    return servers.limited("eval", f"sys:suspend({process}).", f"sys:resume({process}).")
+
+
+def test_an_empty_queue_is_observed_only_while_its_leader_answers(
+    servers: Infrastructure, broker: Vhost, fraud: Subscriber
+) -> None:
+    catch_up = fraud.catch_up()
+    try:
+        # given the broker's answer for a queue that does not answer: no messages
+        with silent(servers, broker, FRAUD.queue):
+            assert catch_up._broker.depth() == 0
+
+            # then
+            assert not catch_up._broker.is_empty()
+        assert catch_up._broker.is_empty()
+    finally:
+        catch_up.close()
+
+
+def test_a_queue_that_answers_late_is_counted_then(
+    servers: Infrastructure, broker: Vhost, publisher_of: PublisherOf
+) -> None:
+    # given
+    publish(publisher_of(), *(created(n) for n in range(5)))
+
+    # when its leader answers after the broker has given up to count
+    with broker.connect() as connection:
+        channel = connection.channel()
+        with silent(servers, broker, FRAUD.queue):
+            counts: list[int] = []
+            counting = threading.Thread(target=lambda: counts.append(ready(channel, FRAUD.queue)))
+            counting.start()
+            counting.join(0.5)
+            assert counts == []
+        counting.join(30)
+
+    # then
+    assert counts == [5]
+
+
+def test_a_queue_that_reports_nothing_and_delivers_something_is_an_error(
+    broker: Vhost, publisher_of: PublisherOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    publish(publisher_of(), *(created(n) for n in range(5)))
+    monkeypatch.setattr(settled_counts, "_TIMEOUT", 0.1)
+    monkeypatch.setattr(settled_counts, "_count", lambda *_: 0)
+
+    # then
+    with broker.connect() as connection, pytest.raises(ActionError, match=FRAUD.queue):
+        ready(connection.channel(), FRAUD.queue)
+
+    # and each message is back
+    assert broker.depth(FRAUD.queue) == 5

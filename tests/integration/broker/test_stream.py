@@ -1,0 +1,181 @@
+"""The stream on a real broker: the past can be read from anywhere, as often as one likes."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from kombu.connection import Connection
+
+from common.kombu_topology import EVENTS, INVENTORY, STREAM, topology
+from eventbus.messaging import stream
+from eventbus.messaging.stream import Entry, Start, Stream, oldest, watermark
+from eventbus.topology.objects import Binding
+from testkit.servers.vhosts import Vhost
+
+CREATED = "order.created"
+
+
+@pytest.fixture
+def connection(broker: Vhost) -> Iterator[Connection]:
+    """An administrator's connection."""
+    with broker.connect() as connection:
+        yield connection
+
+
+def publish(broker: Vhost, *names: str, key: str = CREATED, at: datetime | None = None) -> None:
+    for name in names:
+        properties = {"timestamp": int(at.timestamp())} if at else {}
+        broker.publish(
+            b"{}", exchange=EVENTS.name, routing_key=key, headers={}, message_id=name, **properties
+        )
+
+
+def read_all(connection: Connection, start: Start, *, limit: int = 100) -> list[Entry]:
+    stream = Stream(connection, STREAM, start)
+    found: list[Entry] = []
+    # The first one may take its time, when the broker is busy.
+    while entries := stream.read(limit, timeout=5.0 if not found else 1.0):
+        assert len(entries) <= limit
+        found += entries
+    stream.close()
+    return found
+
+
+def names(entries: list[Entry]) -> list[str]:
+    return [entry.message.properties["message_id"] for entry in entries]
+
+
+def test_every_reader_gets_all_of_it_in_order(broker: Vhost, connection: Connection) -> None:
+    publish(broker, *"abcdef")
+
+    first, second = (read_all(connection, "first", limit=4) for _ in range(2))
+
+    assert names(first) == names(second) == list("abcdef")
+    assert [e.offset for e in first] == sorted({e.offset for e in first})
+
+
+def test_it_can_be_read_from_any_offset_on(broker: Vhost, connection: Connection) -> None:
+    publish(broker, *"abcdef")
+    fourth = read_all(connection, "first")[3]
+
+    assert names(read_all(connection, fourth.offset)) == list("def")
+
+
+def test_from_a_time_on_nothing_published_later_is_left_out(
+    broker: Vhost, connection: Connection
+) -> None:
+    publish(broker, *"ab")
+    moment = datetime.now(UTC)
+    publish(broker, *"cd")
+
+    # Whole chunks of the file: some earlier ones may come with them.
+    assert names(read_all(connection, moment))[-2:] == list("cd")
+    assert names(read_all(connection, moment - timedelta(days=1))) == list("abcd")
+
+
+def test_more_than_is_under_way_at_once_is_read(broker: Vhost, connection: Connection) -> None:
+    # given
+    publish(broker, *map(str, range(25)))
+    stream = Stream(connection, STREAM, "first", prefetch=10)
+
+    # when
+    found: list[Entry] = []
+    while entries := stream.read(7, timeout=2.0):
+        found += entries
+
+    # then
+    assert names(found) == [str(n) for n in range(25)]
+
+
+def test_who_waits_at_the_end_gets_what_comes(broker: Vhost, connection: Connection) -> None:
+    publish(broker, "past")
+    stream = Stream(connection, STREAM, "next")
+    assert stream.read(10, timeout=0.1) == []
+
+    publish(broker, "new")
+
+    assert names(list(stream.read(10, timeout=10))) == ["new"]
+
+
+def test_an_entry_knows_when_it_was_published(broker: Vhost, connection: Connection) -> None:
+    moment = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
+    publish(broker, "a", at=moment)
+    publish(broker, "b")
+
+    assert [e.published_at for e in read_all(connection, "first")] == [moment, None]
+
+
+# --- Its ends -----------------------------------------------------------------------------------
+
+
+def test_whatever_was_confirmed_is_below_the_watermark_and_what_comes_is_not(
+    broker: Vhost, connection: Connection
+) -> None:
+    publish(broker, *"abc")
+
+    mark = watermark(connection, STREAM)
+
+    publish(broker, *"de")
+    entries = read_all(connection, "first")
+    assert names([e for e in entries if e.offset < mark]) == list("abc")
+    assert names([e for e in entries if e.offset > mark]) == list("de")
+
+
+def test_an_empty_stream_has_a_watermark_and_nobody_sees_it(connection: Connection) -> None:
+    watermark(connection, STREAM)
+    watermark(connection, STREAM)
+
+    assert read_all(connection, "first") == []
+
+
+def test_the_oldest_message_is_known(broker: Vhost, connection: Connection) -> None:
+    assert oldest(connection, STREAM, timeout=0.2) is None
+
+    publish(broker, *"ab")
+
+    found = oldest(connection, STREAM, timeout=10)
+    assert found is not None
+    assert names([found]) == ["a"]
+
+
+def test_the_end_is_found_when_the_first_message_arrives_meanwhile(
+    broker: Vhost, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given an empty stream, and a message that arrives after the look at its last ones
+    def arrives_first(connection: Connection, name: str, timeout: float) -> Entry | None:
+        publish(broker, "a")
+        return oldest(connection, name, timeout)
+
+    monkeypatch.setattr(stream, "_END_TIMEOUT", 2.0)
+    monkeypatch.setattr(stream, "oldest", arrives_first)
+
+    # then
+    assert stream.end(connection, STREAM) == 1
+
+
+# --- What it keeps ------------------------------------------------------------------------------
+
+
+def test_it_keeps_what_has_lost_its_only_consumers_binding(
+    broker: Vhost, connection: Connection
+) -> None:
+    # given
+    queue = f"/bindings/{broker.name}/e/{EVENTS.name}/q/{INVENTORY.queue}"
+    broker.request("DELETE", f"{queue}/{CREATED}")
+
+    # when
+    publish(broker, "a")
+
+    # then
+    assert broker.depth(INVENTORY.queue) == 0
+    assert names(read_all(connection, "first")) == ["a"]
+    lost = Binding(exchange=EVENTS.name, queue=INVENTORY.queue, routing_key=CREATED)
+    assert lost in topology().bindings
+
+
+def test_it_does_not_keep_what_nobody_consumes(broker: Vhost, connection: Connection) -> None:
+    publish(broker, "a", key="price.changed")
+    publish(broker, "b")
+
+    assert names(read_all(connection, "first")) == ["b"]
+    assert STREAM in {queue.name for queue in topology().queues}

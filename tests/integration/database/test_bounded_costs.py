@@ -1,0 +1,185 @@
+"""What runs all the time costs the same after a long outage as before it.
+
+A probe or a scrape that grows with the trouble makes it worse. So each of their statements is run
+against a database with a history, a backlog, and entries of indexes that no vacuum has removed, and
+its pages are counted.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, text
+from sqlalchemy.event import listen, remove
+from sqlalchemy.orm import Session
+
+from eventbus.consumer.retention import INBOX, OUTBOX, _remove_some, read_ages
+from eventbus.database import db
+from eventbus.database.db import Sessions, takes_writes, transaction
+from eventbus.database.looks import MOST
+from eventbus.outbox.lag import relay_pass, unsent
+from order_app.retention import IDEMPOTENCY_KEYS
+from order_app.storage import api_keys, models
+from order_app.storage.pending import pending
+from testkit.servers.databases import TestDatabase
+
+#: Rows that are gone, as far as everybody but an index is concerned; and rows that wait.
+DEAD, WAITING = 30_000, 3 * MOST
+
+#: Pages of one look: the rows that it counts, each on a page of its own at worst, and some more.
+PAGES = MOST + 1_000
+FEW = 200
+
+_NO_VACUUM = "ALTER TABLE {} SET (autovacuum_enabled = false)"
+_EVENTS = """
+INSERT INTO outbox (event_id, type, subject, event, created_at, next_attempt_at)
+SELECT gen_random_uuid(), 'order.created', gen_random_uuid(), '{{}}', at, at
+FROM generate_series(1, {}) AS n,
+    LATERAL (SELECT now() - interval '{}' + n * '1 ms'::interval) AS m (at)
+"""
+_ORDERS = """
+INSERT INTO orders (
+    id, customer_email, currency, status, total, created_at, deadline_at, sequence
+)
+SELECT gen_random_uuid(), 'a@example.com', 'EUR', 'PENDING', 1, at, at, 1
+FROM generate_series(1, {}) AS n,
+    LATERAL (SELECT now() - interval '{}' + n * '1 ms'::interval) AS m (at)
+"""
+_SETUP = (
+    *(_NO_VACUUM.format(table) for table in ("outbox", "orders", "inbox")),
+    # The statistics are those of a quiet day.
+    "ANALYZE",
+    _EVENTS.format(DEAD, "2 days"),
+    _ORDERS.format(DEAD, "2 days"),
+    "UPDATE outbox SET sent_at = next_attempt_at",
+    "UPDATE orders SET status = 'CONFIRMED', decided_at = now()",
+    f"DELETE FROM outbox WHERE id <= {DEAD // 2}",
+    _EVENTS.format(WAITING, "1 hour"),
+    _ORDERS.format(WAITING, "1 hour"),
+    "INSERT INTO relay_state (id, passed_at) VALUES (1, now())",
+)
+
+
+@pytest.fixture
+def sessions(order_database: Sessions) -> Sessions:
+    """A database after a long outage of the broker."""
+    _let_an_outage_pass(order_database.kw["bind"])
+    return order_database
+
+
+def _let_an_outage_pass(engine: Engine) -> None:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for statement in _SETUP:
+            connection.exec_driver_sql(statement)
+
+
+LOOKS: dict[str, tuple[Callable[[Session], object], int]] = {
+    "readiness: writes": (takes_writes, FEW),
+    "readiness: the relay": (relay_pass, FEW),
+    "scrape: the outbox": (unsent, PAGES),
+    "scrape: pending orders": (pending, PAGES),
+    "scrape: ages": (lambda s: list(read_ages(s, [OUTBOX, INBOX, IDEMPOTENCY_KEYS])), FEW),
+    "API keys": (api_keys.all_keys, FEW),
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_a_look_costs_no_more_after_an_outage(sessions: Sessions, name: str) -> None:
+    look, pages = LOOKS[name]
+    # The first look of a process may pass over what is gone.
+    with transaction(sessions) as session:
+        look(session)
+
+    with counted(sessions) as read, transaction(sessions) as session:
+        look(session)
+
+    assert sum(read) <= pages
+
+
+@pytest.mark.parametrize(("path", "pages"), [("/readyz", 2 * FEW), ("/metrics", 3 * PAGES)])
+def test_an_answer_to_a_probe_costs_no_more_after_an_outage(
+    order_api: FlaskClient, api_database: TestDatabase, path: str, pages: int
+) -> None:
+    """Whatever statements it takes: nobody need remember to add one to the looks above."""
+    engine = db.engine(api_database.service_settings)
+    _let_an_outage_pass(engine)
+    engine.dispose()
+    assert order_api.get(path).status_code == 200
+
+    with order_api.application.app_context():
+        sessions = db.sessions(models.db.engine)
+        with counted(sessions) as read:
+            assert order_api.get(path).status_code == 200
+
+    assert 0 < sum(read) <= pages
+
+
+def test_a_removal_begins_where_the_last_one_has_ended(sessions: Sessions) -> None:
+    # given some removals of one pass
+    age, begin, first = timedelta(days=1), None, None
+    for _ in range(5):
+        with transaction(sessions) as session:
+            some = _remove_some(session, OUTBOX, age, begin)
+        assert some.rows > 0
+        first, begin = first or begin, some.last
+
+    # then the next one does not pass over what they have removed
+    with counted(sessions) as read, transaction(sessions) as session:
+        _remove_some(session, OUTBOX, age, begin)
+    from_the_last = sum(read)
+    with counted(sessions) as read, transaction(sessions) as session:
+        _remove_some(session, OUTBOX, age, None)
+    assert from_the_last < sum(read)
+
+
+def test_more_than_is_counted_is_shown_as_such(sessions: Sessions) -> None:
+    with transaction(sessions) as session:
+        waiting, orders = unsent(session), pending(session)
+
+    assert (waiting.unsent, orders.pending) == (MOST + 1, MOST + 1)
+    assert waiting.oldest_unsent_seconds == pytest.approx(3600, abs=300)
+    assert orders.oldest_pending_seconds == pytest.approx(3600, abs=300)
+
+
+def test_a_row_of_a_clock_that_was_set_back_is_counted(sessions: Sessions) -> None:
+    # given a look that has found nothing
+    with transaction(sessions) as session:
+        session.execute(text("UPDATE outbox SET sent_at = now() WHERE sent_at IS NULL"))
+    with transaction(sessions) as session:
+        assert unsent(session).unsent == 0
+
+    # when an event is some minutes old when it comes
+    with transaction(sessions) as session:
+        session.execute(text(_EVENTS.format(1, "4 minutes")))
+
+    # then
+    with transaction(sessions) as session:
+        assert unsent(session).unsent == 1
+
+
+@contextmanager
+def counted(sessions: Sessions) -> Iterator[list[int]]:
+    """Count the pages that each statement in the block reads, by running it once more."""
+    engine: Engine = sessions.kw["bind"]
+    pages: list[int] = []
+
+    def explain(_c: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if not statement.lstrip().upper().startswith(("SELECT", "WITH", "DELETE")):
+            return
+        cursor.execute("SAVEPOINT explained")
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters or None)
+        explained = cursor.fetchone()[0]
+        cursor.execute("ROLLBACK TO SAVEPOINT explained")
+        found = explained if isinstance(explained, list) else json.loads(explained)
+        plan = found[0]["Plan"]
+        pages.append(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+    listen(engine, "before_cursor_execute", explain)
+    try:
+        yield pages
+    finally:
+        remove(engine, "before_cursor_execute", explain)

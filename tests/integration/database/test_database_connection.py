@@ -1,0 +1,181 @@
+"""Transactions begin with their first statement, and are transactions in all else."""
+
+from collections.abc import Callable, Iterator
+from io import StringIO
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+from eventbus.database import db
+from eventbus.database.connection import Cursor
+from testkit.servers.databases import TestDatabase
+
+
+@pytest.fixture
+def engine(database_of: Callable[[str], TestDatabase]) -> Iterator[Engine]:
+    """An engine of a process, on a database with an empty table `notes`."""
+    made = db.engine(database_of("order").service_settings, pool_size=2)
+    with made.begin() as connection:
+        connection.execute(text("CREATE TEMPORARY TABLE notes (n integer PRIMARY KEY)"))
+    yield made
+    made.dispose()
+
+
+def notes(connection: Connection) -> list[int]:
+    return list(connection.scalars(text("SELECT n FROM notes ORDER BY n")))
+
+
+def insert(connection: Connection) -> None:
+    connection.execute(text("INSERT INTO notes VALUES (1)"))
+
+
+def insert_many(connection: Connection) -> None:
+    driver = connection.connection.driver_connection
+    assert driver
+    driver.cursor().executemany("INSERT INTO notes VALUES (%s)", [(1,), (2,)])
+
+
+def copy(connection: Connection) -> None:
+    driver = connection.connection.driver_connection
+    assert driver
+    driver.cursor().copy_expert("COPY notes FROM STDIN", StringIO("1\n2\n"))
+
+
+def insert_bytes(connection: Connection) -> None:
+    driver = connection.connection.driver_connection
+    assert driver
+    driver.cursor().execute(b"INSERT INTO notes VALUES (1)")
+
+
+@pytest.mark.parametrize("write", [insert, insert_many, insert_bytes, copy])
+def test_what_is_rolled_back_did_not_happen(
+    engine: Engine, write: Callable[[Connection], None]
+) -> None:
+    with engine.connect() as connection:
+        with connection.begin() as transaction:
+            write(connection)
+            transaction.rollback()
+        assert notes(connection) == []
+        connection.rollback()
+
+        with connection.begin():
+            write(connection)
+        assert notes(connection)
+
+
+def test_a_transaction_begins_in_the_round_trip_of_its_first_statement(engine: Engine) -> None:
+    with engine.connect() as connection, engine.connect() as observer:
+        pid = connection.scalar(text("SELECT pg_backend_pid()"))
+
+        # the server's last message of the client, which waits in its transaction
+        found = observer.execute(
+            text("SELECT state, query FROM pg_stat_activity WHERE pid = :pid"), {"pid": pid}
+        ).one()
+
+    assert found == ("idle in transaction", "BEGIN; SELECT pg_backend_pid()")
+
+
+def test_a_transaction_without_a_statement_sends_nothing(engine: Engine) -> None:
+    with engine.connect() as connection, engine.connect() as observer:
+        pid = connection.scalar(text("SELECT pg_backend_pid()"))
+        connection.commit()
+        with connection.begin():
+            pass
+        query = text("SELECT query FROM pg_stat_activity WHERE pid = :pid")
+
+        assert observer.scalar(query, {"pid": pid}) == "COMMIT"
+
+
+def test_a_connection_is_of_use_after_its_first_statement_has_failed(engine: Engine) -> None:
+    with engine.connect() as connection:
+        with pytest.raises(ProgrammingError), connection.begin():
+            connection.execute(text("SELECT no_such_column"))
+
+        with connection.begin():
+            insert(connection)
+        assert notes(connection) == [1]
+
+
+def later(connection: Connection, number: int) -> None:
+    """Insert a note with the next statement."""
+    with connection.connection.cursor() as cursor:
+        assert isinstance(cursor, Cursor)
+        cursor.execute_with_next("INSERT INTO notes VALUES (%s)", (number,))
+
+
+def test_statements_go_with_the_next_one_or_with_the_commit(engine: Engine) -> None:
+    with engine.connect() as connection, engine.connect() as observer:
+        with connection.begin():
+            later(connection, 1)
+            assert notes(connection) == [1]
+            later(connection, 2)
+            later(connection, 3)
+        last = text("SELECT query FROM pg_stat_activity WHERE query LIKE '%VALUES (3)%COMMIT'")
+        sent = observer.scalars(last).all()
+        assert notes(connection) == [1, 2, 3]
+
+    assert sent == ["INSERT INTO notes VALUES (2); INSERT INTO notes VALUES (3); COMMIT"]
+
+
+def test_only_statement_of_a_transaction_is_committed(engine: Engine) -> None:
+    with engine.connect() as connection:
+        with connection.begin():
+            later(connection, 1)
+
+        assert notes(connection) == [1]
+
+
+def test_statement_that_waits_is_rolled_back_with_its_transaction(engine: Engine) -> None:
+    with engine.connect() as connection:
+        with connection.begin() as transaction:
+            later(connection, 1)
+            transaction.rollback()
+
+        with connection.begin():
+            later(connection, 2)
+        assert notes(connection) == [2]
+
+
+def test_statement_that_fails_with_the_commit_commits_nothing(engine: Engine) -> None:
+    with engine.connect() as connection:
+        with pytest.raises(IntegrityError), connection.begin():
+            insert(connection)
+            later(connection, 1)
+
+        assert notes(connection) == []
+
+
+def test_statement_that_commits_by_itself_waits_for_none(engine: Engine) -> None:
+    with engine.connect() as connection:
+        each = connection.execution_options(isolation_level="AUTOCOMMIT")
+        later(each, 1)
+        each.rollback()
+
+        assert notes(each) == [1]
+
+
+def test_savepoints_work(engine: Engine) -> None:
+    with engine.connect() as connection:
+        with connection.begin():
+            with connection.begin_nested() as inner:
+                insert(connection)
+                inner.rollback()
+            connection.execute(text("INSERT INTO notes VALUES (2)"))
+
+        assert notes(connection) == [2]
+
+
+def test_a_connection_that_commits_each_statement_begins_none(engine: Engine) -> None:
+    with engine.connect() as connection:
+        each = connection.execution_options(isolation_level="AUTOCOMMIT")
+        insert(each)
+        each.rollback()
+        assert notes(each) == [1]
+
+    # and one that comes from the pool again has transactions
+    with engine.connect() as connection:
+        with connection.begin() as transaction:
+            connection.execute(text("INSERT INTO notes VALUES (2)"))
+            transaction.rollback()
+        assert notes(connection) == [1]

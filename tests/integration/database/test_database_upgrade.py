@@ -1,0 +1,174 @@
+"""An installation whose processes owned their tables moves to the owners, while it runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+from uuid import uuid4
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import URL, Connection, create_engine, pool, text
+from sqlalchemy.exc import DBAPIError
+
+from common.kombu_topology import DATABASES, INVENTORY
+from console.orderctl import main
+from console.settings import DatabaseAdminSettings, load_operator, owner_name, role_name
+from eventbus.database import migrations
+from testkit.eventually import eventually
+from testkit.servers.databases import Databases
+
+_OWNERS = text(
+    "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class"
+    " WHERE relnamespace = 'public'::regnamespace"
+)
+_DATABASE_OWNER = text(
+    "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
+)
+
+
+@contextmanager
+def connected(url: URL) -> Iterator[Connection]:
+    engine = create_engine(url, poolclass=pool.NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+
+
+def run(*command: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, ["database", *command])
+    return done.exit_code, done.output
+
+
+def owned_by_its_role(settings: DatabaseAdminSettings, collation: str = "C") -> None:
+    """Make the databases as releases did whose processes logged in as the owners."""
+    for service in DATABASES:
+        name, role = settings.database_name(service.name), role_name(service.name)
+        with connected(settings.admin_url_of("postgres")) as connection:
+            connection.exec_driver_sql(
+                f"CREATE DATABASE {name} OWNER {role} TEMPLATE template0 LC_COLLATE '{collation}'"
+                f" LC_CTYPE '{collation}'"
+            )
+            connection.exec_driver_sql(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+        migrations.upgrade(service.package, settings.service_url(service.name))
+
+
+@pytest.fixture
+def old(
+    operator_env: dict[str, str], databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> DatabaseAdminSettings:
+    """An old installation; the roles are there, as the templates have made them."""
+    for name, value in operator_env.items():
+        monkeypatch.setenv(name, value)
+    settings = load_operator(DatabaseAdminSettings)
+    owned_by_its_role(settings)
+    return settings
+
+
+def owners(settings: DatabaseAdminSettings, service: str) -> tuple[set[str], str]:
+    with connected(settings.admin_url_of(settings.database_name(service))) as connection:
+        return set(connection.scalars(_OWNERS)), connection.scalar(_DATABASE_OWNER)
+
+
+def test_an_old_installation_moves_once(old: DatabaseAdminSettings) -> None:
+    # given
+    assert owners(old, "order") == ({"order_service"}, "order_service")
+    status, planned = run("plan")
+    assert (status, "objects of role order_service" in planned) == (2, True)
+    assert owners(old, "order") == ({"order_service"}, "order_service")
+
+    # when
+    status, applied = run("apply")
+
+    # then
+    assert (status, planned.splitlines()[0] in applied) == (0, True)
+    for service in DATABASES:
+        owner = owner_name(service.name)
+        assert owners(old, service.name) == ({owner}, owner)
+        with connected(old.service_url(service.name)) as connection:
+            connection.execute(text("SELECT FROM alembic_version"))
+            with pytest.raises(DBAPIError, match="permission denied"):
+                connection.exec_driver_sql("CREATE TABLE mine (id int)")
+    assert run("apply") == (0, "databases: nothing to change\n")
+    assert run("plan") == (0, "databases: no differences\n")
+
+
+def test_a_process_works_on_while_its_tables_change_owner(old: DatabaseAdminSettings) -> None:
+    # given a process that writes and connects again and again
+    stop, written, problems = Event(), list[str](), list[str]()
+
+    def write() -> None:
+        while not stop.is_set():
+            try:
+                with connected(old.service_url(INVENTORY.name)) as connection:
+                    sku = uuid4().hex
+                    statement = text("INSERT INTO stock (sku, on_hand, reserved) VALUES (:s, 1, 0)")
+                    connection.execute(statement, {"s": sku})
+                    written.append(sku)
+            except DBAPIError as error:
+                problems.append(str(error))
+
+    thread = Thread(target=write)
+    thread.start()
+    try:
+        eventually(lambda: _assert(len(written) > 3))
+
+        # when
+        status, output = run("apply")
+        at_the_end = len(written)
+        eventually(lambda: _assert(len(written) > at_the_end))
+    finally:
+        stop.set()
+        thread.join()
+
+    # then
+    assert (status, problems) == (0, []), output
+
+
+def test_another_installation_on_the_same_server_keeps_its_databases(
+    old: DatabaseAdminSettings, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a second installation of the old release, which shares the roles
+    suffix = f"_{uuid4().hex[:8]}"
+    monkeypatch.setenv("DATABASE_SUFFIX", suffix)
+    other = load_operator(DatabaseAdminSettings)
+    try:
+        owned_by_its_role(other)
+        monkeypatch.setenv("DATABASE_SUFFIX", old.database_suffix)
+
+        # when the first one moves
+        assert run("apply")[0] == 0
+
+        # then the second one still runs as it did, and moves when it likes
+        assert owners(other, "order") == ({"order_service"}, "order_service")
+        with connected(other.service_url("order")) as connection:
+            connection.execute(text("SELECT FROM orders"))
+        monkeypatch.setenv("DATABASE_SUFFIX", suffix)
+        assert run("apply")[0] == 0
+        assert owners(other, "order") == ({"order_owner"}, "order_owner")
+    finally:
+        databases.drop_all(suffix)
+
+
+def test_rights_beyond_rows_are_taken_back(old: DatabaseAdminSettings) -> None:
+    # given an installation in which a person has granted more
+    run("apply")
+    with connected(old.admin_url_of(old.database_name("order"))) as connection:
+        connection.exec_driver_sql("GRANT ALL ON orders, alembic_version TO order_service")
+        connection.exec_driver_sql("ALTER ROLE order_service CREATEDB")
+
+    # when
+    status, output = run("apply")
+
+    # then
+    name = old.database_name("order")
+    assert (status, output.splitlines()) == (
+        0,
+        [
+            "role order_service: administrative attributes removed",
+            f"database {name}: role order_service may SELECT alembic_version",
+            f"database {name}: role order_service may DELETE, INSERT, SELECT, UPDATE orders",
+        ],
+    )
+
+
+def _assert(condition: bool) -> None:
+    assert condition

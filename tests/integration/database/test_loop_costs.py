@@ -1,0 +1,226 @@
+"""No loop and no scrape of a process costs more because its tables are large, or have been.
+
+Nobody names a statement here: what a step costs is what PostgreSQL has counted meanwhile. Programs
+and tables are found, too: one that `testkit.data.histories` does not know is a failure.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from math import inf
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.pool import NullPool
+
+from common.kombu_topology import EVENTS
+from deploy.local import REPOSITORY
+from deploy.local.processes.programs import PROGRAMS
+from eventbus.database import db
+from eventbus.database.db import transaction
+from eventbus.events import codec
+from eventbus.loop import Loop
+from eventbus.messaging.event_message import task_headers
+from eventbus.settings.base import load
+from eventbus.settings.service import ServiceSettings
+from eventbus.worker.ticker import Ticker
+from testkit.data.histories import Histories, UnknownTable
+from testkit.data.meter import Meter
+from testkit.data.outboxes import CREATED, event
+from testkit.mail.mailbox import Mailbox
+from testkit.network.proxy import Proxy
+from testkit.servers.databases import TestDatabase
+from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.vhosts import Vhost
+
+DatabaseOf = Callable[[str], TestDatabase]
+Step = Callable[[], object]
+
+#: Rows of each table that are done, and that are gone.
+KEPT, GONE = 20_000, 8_000
+
+#: Rows that wait after an outage, and that come between two steps otherwise.
+MANY, FEW = 6_000, 2
+
+#: Pages, rows and index entries of one table that a step may read: those of a batch, and what they
+#: are compared with. Less than what waits.
+MOST = 4_000
+
+#: Steps that begin at an index's first entry, each time, and so pass over all that is gone until a
+#: vacuum: the first look of a pass of the retention, once a minute.
+FROM_THE_FIRST = {"retention"}
+
+#: Seconds for a step that works until it is told to end.
+STEP = 1.0
+
+
+def _module(command: str) -> str | None:
+    words = command.split()
+    return words[words.index("-A") + 1] if "-A" in words else None
+
+
+def _tickers() -> dict[str, Ticker]:
+    modules = {program.name: _module(program.command) for program in PROGRAMS}
+    apps = {name: import_module(module).app for name, module in modules.items() if module}
+    return {name: app for name, app in apps.items() if isinstance(app, Ticker)}
+
+
+TICKERS = _tickers()
+
+
+def test_every_module_that_makes_a_ticker_is_among_the_programs() -> None:
+    sources = [p for p in REPOSITORY.glob("*/*.py") if "= make_ticker(" in p.read_text()]
+
+    found = {_module(program.command) for program in PROGRAMS if program.name in TICKERS}
+    assert found == {f"{path.parent.name}.{path.stem}" for path in sources}
+
+
+def test_a_table_without_a_history_is_a_failure(database_of: DatabaseOf) -> None:
+    engine = create_engine(database_of("order").url, poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE novelties (id int)")
+
+    with pytest.raises(UnknownTable, match="order's novelties"):
+        Histories(engine, "order", "order.created")
+
+
+@pytest.mark.parametrize("program", TICKERS)
+def test_a_step_costs_no_more_with_a_history_and_during_an_outage(
+    program: str,
+    database_of: DatabaseOf,
+    servers: Infrastructure,
+    broker: Vhost,
+    proxy: Proxy,
+    mailbox: Mailbox,
+    steady: None,
+    small: None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # given much that is done, and much that is gone but is kept: a transaction has not ended
+    app = TICKERS[program]
+    service = app.service
+    assert service
+    database = database_of(service.name)
+    engine = create_engine(database.url, poolclass=NullPool)
+    histories = Histories(engine, service.name, (service.publishes or ("order.created",))[-1])
+    settings = {
+        **database.settings,
+        "broker_vhost": broker.name,
+        "broker_port": proxy.port,
+        "broker_user": service.name,
+        "broker_password": (servers.secrets_dir / f"{service.name}.broker").read_text().strip(),
+        "broker_ca_file": broker.ca_file,
+        "mail_from": "Shop <orders@shop.example>",
+        "smtp_port": mailbox.port,
+    }
+    with engine.connect() as onlooker:
+        onlooker.exec_driver_sql("SELECT pg_current_xact_id()")
+        histories.fill(kept=KEPT, gone=GONE)
+
+        with Meter.over(engine) as meter, running(app, settings) as steps:
+            # when the process does its work, and when then broker and mail server are away
+            _let_some_come(histories, broker)
+            _costs(meter, steps)
+            _let_some_come(histories, broker)
+            usual = _costs(meter, steps)
+            assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
+            proxy.stop()
+            mailbox.stop()
+            histories.wait(MANY)
+            _costs(meter, steps)
+            outage = _costs(meter, steps)
+            scans = {t: meter.cost(partial(_scan, engine, t))[t] for t in histories.tables}
+
+    # then no step reads much, each reads something, and to read all of a table is much
+    assert {step: much for step, cost in usual.items() if (much := _much(step, cost))} == {}
+    assert {step: much for step, cost in outage.items() if (much := _much(step, cost))} == {}
+    assert [step for step, cost in usual.items() if not cost] == []
+    assert min(scans.values()) > max(map(_limit, FROM_THE_FIRST))
+
+
+@pytest.fixture
+def steady(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every step do its usual work: no pauses, and not what comes now and then only.
+
+    Now and then a relay and a mailer look from the first entry, which costs a share of the time.
+    """
+    monkeypatch.setattr("eventbus.outbox.claim_start._LOOK_INTERVAL", inf)
+    monkeypatch.setattr("notification_worker.mail_queue.FULL_LOOK", inf)
+    monkeypatch.setattr("notification_worker.outage.LONGEST_PAUSE", 0.3)
+    monkeypatch.setattr("order_app.sweep.RETURN", -inf)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lower the limits that bound a look, so that fewer rows show whether it is bounded."""
+    monkeypatch.setattr("eventbus.outbox.claim_start._BACK", 100)
+    monkeypatch.setattr("notification_worker.mail_queue.LOOK_BACK", 100)
+    monkeypatch.setattr("eventbus.database.looks.MOST", 1_000)
+    monkeypatch.setattr("notification_worker.metrics.COUNT_LIMIT", 1_000)
+
+
+@contextmanager
+def running(app: Ticker, settings: dict[str, Any]) -> Iterator[dict[str, Step]]:
+    """Return what a process repeats, by name; each step is for the caller to take."""
+    loaded = load(app._settings, **settings)
+    assert isinstance(loaded, ServiceSettings)
+    loops = app._make_loops(loaded)
+    sessions = db.sessions(db.engine(loaded))
+
+    def scrape() -> None:
+        with transaction(sessions) as session:
+            assert app._read
+            assert list(app._read(session))
+
+    try:
+        yield {loop.name: partial(_turn, loop) for loop in loops} | {"scrape": scrape}
+    finally:
+        for loop in loops:
+            _close(loop)
+
+
+def _turn(loop: Loop) -> None:
+    loop._step(time.monotonic() + STEP)
+
+
+def _close(loop: Loop) -> None:
+    owner = getattr(loop._step, "__self__", None)
+    for each in (owner, getattr(owner, "_publisher", None)):
+        if close := getattr(each, "close", None):
+            close()
+
+
+def _costs(meter: Meter, steps: dict[str, Step]) -> dict[str, Counter[str]]:
+    return {name: meter.cost(step) for name, step in steps.items()}
+
+
+def _let_some_come(histories: Histories, broker: Vhost) -> None:
+    histories.wait(FEW)
+    for _ in range(FEW):
+        created = event(CREATED)
+        broker.publish(
+            codec.wrap(codec.encode(created)),
+            exchange=EVENTS.name,
+            routing_key=created.type,
+            headers=task_headers(str(created.id), created.type, None),
+            message_id=str(created.id),
+            timestamp=int(created.time.timestamp()),
+        )
+
+
+def _scan(engine: Engine, table: str) -> None:
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"SELECT count(*) FROM {table}")
+
+
+def _much(step: str, cost: Counter[str]) -> dict[str, int]:
+    return {table: read for table, read in cost.items() if read > _limit(step)}
+
+
+def _limit(step: str) -> int:
+    return MOST + GONE * (step in FROM_THE_FIRST)

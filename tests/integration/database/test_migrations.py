@@ -1,0 +1,206 @@
+"""Migrations make exactly the tables that the models describe, once, whoever runs them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, MetaData, Table, create_engine, pool, text
+
+import analytics_worker.models
+import fraud_worker.models
+import inventory_worker.models
+import notification_worker.models
+import order_app.storage.models
+from common.kombu_topology import SERVICES
+from eventbus.catch_up.overflow import overflow
+from eventbus.consumer.inbox import inbox
+from eventbus.consumer.suspects import suspects
+from eventbus.database import db, migrations
+from eventbus.outbox.table import outbox, relay_state
+from testkit.data.downgrade import downgrade
+from testkit.servers.databases import TestDatabase
+
+REPOSITORY = Path(__file__).parents[3]
+
+DatabaseOf = Callable[[str], TestDatabase]
+
+#: The tables of each service: its own, and those it uses of the common ones.
+PACKAGES = {service.name: service.package for service in SERVICES}
+
+TABLES: dict[str, tuple[MetaData, list[Table]]] = {
+    "order": (order_app.storage.models.Base.metadata, [outbox, inbox, relay_state, suspects]),
+    "inventory": (inventory_worker.models.Base.metadata, [outbox, inbox, relay_state, suspects]),
+    "notification": (notification_worker.models.Base.metadata, [inbox, suspects, overflow]),
+    "fraud": (
+        fraud_worker.models.Base.metadata,
+        [outbox, inbox, relay_state, suspects, overflow],
+    ),
+    "analytics": (analytics_worker.models.Base.metadata, [inbox]),
+}
+
+#: Everything that a schema consists of, one text for each thing.
+_SCHEMA = text(
+    """
+    SELECT format('column %s.%s %s null=%s default=%s identity=%s comment=%s',
+                  c.table_name, c.column_name, c.data_type, c.is_nullable, c.column_default,
+                  c.identity_generation,
+                  col_description(format('%I', c.table_name)::regclass, c.ordinal_position))
+    FROM information_schema.columns c WHERE table_schema = 'public'
+    UNION ALL
+    SELECT 'index ' || indexdef FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL
+    SELECT format('constraint %s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    ORDER BY 1
+    """
+)
+
+
+def execute(url: URL, *statements: str) -> None:
+    engine = create_engine(url, poolclass=pool.NullPool)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def emptied(database: TestDatabase) -> URL:
+    """Drop everything in a database."""
+    execute(database.url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    return database.url
+
+
+def schema(url: URL) -> list[str]:
+    engine = create_engine(url, poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        things = connection.scalars(_SCHEMA).all()
+    return [thing for thing in things if "alembic_version" not in thing]
+
+
+def revisions(package: str) -> list[str]:
+    folder = REPOSITORY / package / "migrations" / "versions"
+    return sorted(path.name.split("_")[0] for path in folder.glob("[0-9]*.py"))
+
+
+def test_every_service_is_checked_here() -> None:
+    assert set(TABLES) == set(PACKAGES)
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_models_and_migrations_agree(database_of: DatabaseOf, service: str) -> None:
+    assert migrations.check(PACKAGES[service], database_of(service).url) == []
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_a_migrated_database_is_what_the_models_would_create(
+    database_of: DatabaseOf, service: str
+) -> None:
+    # given a database that was made by the models alone
+    own, common = TABLES[service]
+    created = emptied(database_of(service))
+    engine = create_engine(created, poolclass=pool.NullPool)
+    own.create_all(engine)
+    db.metadata.create_all(engine, tables=common)
+
+    # when
+    migrated = database_of(service).url
+
+    # then: Alembic's comparison knows no checks, comments and names of constraints
+    assert schema(migrated) == schema(created)
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_a_difference_is_found(database_of: DatabaseOf, service: str) -> None:
+    # given
+    url = database_of(service).url
+    execute(url, "ALTER TABLE inbox ADD COLUMN colour text")
+
+    # when
+    ((kind, _, table, column),) = migrations.check(PACKAGES[service], url)
+
+    # then
+    assert (kind, table, column.name) == ("remove_column", "inbox", "colour")
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_a_second_upgrade_changes_nothing(database_of: DatabaseOf, service: str) -> None:
+    # given
+    url = database_of(service).url
+    before = schema(url)
+
+    # when
+    applied = migrations.upgrade(PACKAGES[service], url)
+
+    # then
+    assert applied == []
+    assert schema(url) == before
+    assert migrations.pending(PACKAGES[service], url) == []
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_an_empty_database_gets_every_revision_in_order(
+    database_of: DatabaseOf, service: str
+) -> None:
+    # given
+    expected = schema(database_of(service).url)
+    url = emptied(database_of(service))
+    assert migrations.pending(PACKAGES[service], url) == revisions(PACKAGES[service])
+    assert schema(url) == []
+
+    # when
+    applied = migrations.upgrade(PACKAGES[service], url)
+
+    # then
+    assert applied == revisions(PACKAGES[service]) != []
+    assert schema(url) == expected
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_of_several_that_migrate_at_once_one_does(database_of: DatabaseOf, service: str) -> None:
+    # given
+    expected = schema(database_of(service).url)
+    database = database_of(service)
+    emptied(database)
+
+    # when: each in a process of its own, as in life (Alembic's context is the process's)
+    with ThreadPoolExecutor(3) as threads:
+        applied = list(threads.map(lambda _: upgrade_in_a_process(service, database), range(3)))
+
+    # then
+    assert sorted(applied, key=len) == [[], [], revisions(PACKAGES[service])]
+    assert schema(database.url) == expected
+
+
+def upgrade_in_a_process(service: str, database: TestDatabase) -> list[str]:
+    program = (
+        "import json, sys; from eventbus.database import migrations; "
+        "print(json.dumps(migrations.upgrade(*json.load(sys.stdin))))"
+    )
+    url = database.url.render_as_string(hide_password=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY,
+        input=json.dumps([PACKAGES[service], url]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    applied: list[str] = json.loads(done.stdout)
+    return applied
+
+
+@pytest.mark.parametrize("service", PACKAGES)
+def test_every_revision_can_be_taken_back(database_of: DatabaseOf, service: str) -> None:
+    # given
+    url = database_of(service).url
+
+    # when
+    downgrade(PACKAGES[service], url, "base")
+
+    # then
+    assert schema(url) == []
+    assert migrations.upgrade(PACKAGES[service], url) == revisions(PACKAGES[service])

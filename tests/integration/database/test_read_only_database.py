@@ -1,0 +1,112 @@
+"""A database that takes no writes is an outage: the API says so, and goes on by itself."""
+
+from collections.abc import Callable
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import create_engine, pool, text
+from sqlalchemy.exc import DBAPIError
+
+from eventbus.database import outages
+from eventbus.database.db import Sessions, transaction
+from order_app.storage import models
+from testkit.servers.databases import TestDatabase
+from tests.integration.orders.test_api import place, problem
+
+Switch = Callable[[str], None]
+
+
+@pytest.fixture
+def api(order_api: FlaskClient) -> FlaskClient:
+    """An API that has served an order."""
+    assert place(order_api).status_code == 201
+    return order_api
+
+
+@pytest.fixture
+def read_only(api: FlaskClient, api_database: TestDatabase) -> Switch:
+    """Makes the server's next sessions read-only, for as long as they live, or writable."""
+    del api  # it must have served
+    url = api_database.url
+    server = create_engine(
+        url.set(database="postgres"), poolclass=pool.NullPool, isolation_level="AUTOCOMMIT"
+    )
+
+    def switch(state: str) -> None:
+        with server.connect() as connection:
+            connection.execute(
+                text(f"ALTER DATABASE {url.database} SET default_transaction_read_only = {state}")
+            )
+            if state == "on":
+                sessions = f"FROM pg_stat_activity WHERE datname = '{url.database}'"
+                connection.execute(text(f"SELECT pg_terminate_backend(pid, 5000) {sessions}"))
+
+    return switch
+
+
+def test_an_order_is_refused_while_the_database_takes_no_writes(
+    api: FlaskClient, read_only: Switch
+) -> None:
+    read_only("on")
+
+    for _ in range(3):
+        refused = place(api)
+        assert problem(refused, 503)["detail"] == "The service cannot answer now; try again soon."
+        assert int(refused.headers["Retry-After"]) > 0
+    assert api.get("/orders").status_code == 200
+
+
+def test_readiness_tells_that_the_database_takes_no_writes(
+    api: FlaskClient, read_only: Switch
+) -> None:
+    read_only("on")
+
+    unready = api.get("/readyz")
+
+    assert unready.status_code == 503
+    assert unready.get_json() == {"status": "unready", "database": "read-only"}
+    assert api.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("asked", ["place", "readyz"])
+def test_a_connection_to_a_server_without_writes_is_thrown_away(
+    api: FlaskClient, read_only: Switch, asked: str
+) -> None:
+    # given connections to a server that is a primary no more
+    read_only("on")
+    assert place(api).status_code == 503
+    assert api.get("/readyz").status_code == 503
+
+    # when another one is
+    read_only("off")
+
+    # then the next request finds it
+    answer = place(api) if asked == "place" else api.get("/readyz")
+    assert answer.status_code == (201 if asked == "place" else 200)
+
+
+def test_a_reader_is_served_though_its_key_was_not_used_before(
+    order_api: FlaskClient, read_only: Switch
+) -> None:
+    with order_api.application.app_context(), models.db.session.begin():
+        models.db.session.execute(text("UPDATE api_keys SET last_used_on = NULL"))
+    read_only("on")
+
+    assert order_api.get("/orders").status_code == 200
+
+
+def test_errors_of_the_real_database_are_told_apart(order_database: Sessions) -> None:
+    def reason(statement: str) -> str | None:
+        with pytest.raises(DBAPIError) as raised, transaction(order_database) as session:
+            session.execute(text(statement))
+        return outages.reason(raised.value)
+
+    raising = "DO $$ BEGIN RAISE 'no' USING ERRCODE = '{}'; END $$"
+    assert reason(raising.format("53100")) == "the database is out of resources"
+    assert reason(raising.format("58030")) == "the database's system has failed"
+    assert reason(raising.format("23505")) is None
+    assert reason("SELECT 1 / 0") is None
+    assert reason("SELECT pg_terminate_backend(pg_backend_pid())") is not None
+    assert reason("SET TRANSACTION READ ONLY; INSERT INTO relay_state VALUES (1, now())") == (
+        "the database takes no writes"
+    )

@@ -1,0 +1,216 @@
+"""Whatever runs at once locks its rows in one order, under any collation: nothing deadlocks."""
+
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+import notification_worker.handlers
+import order_app.handlers
+from common import events
+from eventbus.database import db
+from eventbus.database.db import Sessions, transaction
+from eventbus.events.conversion import newest
+from eventbus.events.envelope import Event
+from eventbus.settings.service import ServiceSettings
+from inventory_worker import stock_import
+from inventory_worker.movements import Note
+from testkit.data.orders import stored
+from testkit.data.warehouse import (
+    Warehouse,
+    handle,
+    order_cancelled,
+    order_created,
+    order_shipped,
+)
+from testkit.eventually import eventually
+from testkit.servers.databases import Databases, TestDatabase
+
+#: Code points sort upper case before lower case; a dictionary's collation mixes them, and passes
+#: over punctuation.
+SKUS = ["B", "a", "A-1", "a1", "a.0", "b_", "Z9", "z"]
+
+ROUNDS = 25
+
+
+@pytest.fixture
+def warehouse(databases: Databases) -> Iterator[Warehouse]:
+    """An inventory in a database with a dictionary's collation."""
+    with databases.collated("inventory") as database:
+        engine = db.engine(patient(database), pool_size=8)
+        yield Warehouse(db.sessions(engine))
+        engine.dispose()
+
+
+@pytest.fixture
+def collated(databases: Databases) -> Iterator[Callable[[str], Sessions]]:
+    """Sessions on a database with a dictionary's collation, by the service's name."""
+    opened = []
+
+    def make(service: str) -> Sessions:
+        context = databases.collated(service)
+        engine = db.engine(patient(context.__enter__()), pool_size=8)
+        opened.append((context, engine))
+        return db.sessions(engine)
+
+    yield make
+    for context, engine in opened:
+        engine.dispose()
+        context.__exit__(None, None, None)
+
+
+def patient(database: TestDatabase) -> ServiceSettings:
+    """A lock that is only slow to come, on a busy machine, is not a deadlock."""
+    limits = {"database_lock_timeout": 60.0, "database_statement_timeout": 60.0}
+    return database.service_settings.model_copy(update=limits)
+
+
+def at_once(*work: Callable[[], None]) -> None:
+    """Run each on a thread of its own; what one raises is raised here."""
+    with ThreadPoolExecutor(len(work)) as pool:
+        for done in [pool.submit(each) for each in work]:
+            done.result()
+
+
+def test_the_collation_is_not_the_order_of_code_points(warehouse: Warehouse) -> None:
+    warehouse.receive_all(dict.fromkeys(SKUS, 1))
+
+    with transaction(warehouse.sessions) as session:
+        found = session.scalars(text("SELECT sku FROM stock ORDER BY sku")).all()
+
+    assert list(found) != sorted(SKUS)
+
+
+def test_an_order_and_an_import_do_not_deadlock(warehouse: Warehouse) -> None:
+    """Each is stopped between two SKUs that the collation and the code points sort differently."""
+    warehouse.receive_all(dict.fromkeys(SKUS, 10))
+    order, counted = order_created({"a": 1, "a1": 1, "B": 1}), dict.fromkeys(("B", "Z9", "a"), 5)
+    blocker = warehouse.sessions()
+    blocker.execute(text("SELECT FROM stock WHERE sku IN ('a1', 'Z9') FOR UPDATE"))
+
+    with ThreadPoolExecutor(2) as pool:
+        work = [
+            pool.submit(warehouse.handle, order),
+            pool.submit(count_all, warehouse, counted),
+        ]
+        eventually(lambda: assert_waiting(warehouse.sessions, 2))
+        blocker.rollback()
+        for done in work:
+            # A deadlock raises here.
+            done.result()
+
+    assert warehouse.differences() == []
+
+
+def assert_waiting(sessions: Sessions, count: int) -> None:
+    """Require that so many transactions wait for locks."""
+    query = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with transaction(sessions) as session:
+        assert session.scalar(text(query)) == count
+
+
+def count_all(warehouse: Warehouse, pieces: dict[str, int]) -> None:
+    """Import a count."""
+    note = Note(reason="counted", reference="C-1", entered_by="tests")
+    with transaction(warehouse.sessions) as session:
+        stock_import.begin(session, "C-1", "")
+    for chunk in stock_import.chunks(pieces):
+        with transaction(warehouse.sessions) as session:
+            stock_import.count_chunk(session, chunk, note)
+
+
+def test_a_storm_of_cancellations_and_shipments_does_not_deadlock(warehouse: Warehouse) -> None:
+    # given orders of overlapping SKUs, of which half are cancelled and half are shipped
+    rng = random.Random(0)
+    warehouse.receive_all(dict.fromkeys(SKUS, 1_000_000))
+    orders = [order_created(dict.fromkeys(rng.sample(SKUS, 4), 1)) for _ in range(160)]
+    for first in range(0, len(orders), 20):
+        warehouse.handle(*orders[first : first + 20])
+    ends = [rng.choice((order_cancelled, order_shipped))(order) for order in orders]
+    rng.shuffle(ends)
+
+    # when workers handle them in batches, among new orders
+    def end(part: int) -> None:
+        mine = ends[part::4]
+        for first in range(0, len(mine), 8):
+            new = order_created(dict.fromkeys(random.Random(first).sample(SKUS, 5), 1))
+            warehouse.handle_or_each(*mine[first : first + 8], new)
+
+    at_once(*(lambda part=part: end(part) for part in range(4)))
+
+    # then what is left are the new ones
+    assert warehouse.differences() == []
+    assert all(warehouse.status(order) in ("RELEASED", "SHIPPED") for order in orders)
+
+
+def test_orders_that_are_cancelled_crosswise_do_not_deadlock(warehouse: Warehouse) -> None:
+    """The one worker creates what the other one cancels, and the other way round."""
+    warehouse.receive_all(dict.fromkeys(SKUS, 1_000_000))
+    for number in range(ROUNDS):
+        one, other = (order_created({sku: 1}) for sku in random.Random(number).sample(SKUS, 2))
+
+        at_once(
+            lambda: warehouse.handle_or_each(one, order_cancelled(other)),  # noqa: B023
+            lambda: warehouse.handle_or_each(other, order_cancelled(one)),  # noqa: B023
+        )
+
+        assert {warehouse.status(one), warehouse.status(other)} <= {"RELEASED", "CANCELLED"}
+    assert warehouse.differences() == []
+
+
+def answers(ids: list[UUID], rng: random.Random) -> list[Event]:
+    reserved = events.StockReserved(lines=(events.Quantity(sku="TEA", quantity=1),))
+    rejected = events.StockRejected(reason="out_of_stock", shortages=())
+    # Under ids of their own: the inbox would keep them apart otherwise.
+    found = [
+        Event(source="inventory", subject=i, sequence=1, data=rng.choice((reserved, rejected)))
+        for i in ids
+    ]
+    rng.shuffle(found)
+    return found
+
+
+def test_answers_about_the_same_orders_do_not_deadlock(
+    collated: Callable[[str], Sessions],
+) -> None:
+    sessions = collated("order")
+    ids = [stored(sessions) for _ in range(30)]
+
+    def answer(seed: int) -> None:
+        told = answers(ids, random.Random(seed))
+        handle(sessions, order_app.handlers.HANDLERS, order_app.handlers.BATCH_HANDLERS, told)
+
+    at_once(*(lambda seed=seed: answer(seed) for seed in range(6)))
+
+
+def test_mails_about_the_same_orders_do_not_deadlock(
+    collated: Callable[[str], Sessions],
+) -> None:
+    """Each is stopped between two orders that the other one tells of the other way round."""
+    sessions = collated("notification")
+    first, *between, last = (order_created({"TEA": 1}) for _ in range(4))
+    blocker = sessions()
+    notification_worker.handlers.on_events(blocker, [newest(event) for event in between])
+    # What it has written goes with its next statement.
+    blocker.execute(text("SELECT"))
+
+    with ThreadPoolExecutor(2) as pool:
+        batches = ([first, between[0], last], [last, between[1], first])
+        # Under ids of their own: the inbox would keep them apart otherwise.
+        copies = [[order_created({"TEA": 1}, e.subject) for e in batch] for batch in batches]
+        handlers, batch_handlers = (
+            notification_worker.handlers.HANDLERS,
+            notification_worker.handlers.BATCH_HANDLERS,
+        )
+        work = [pool.submit(handle, sessions, handlers, batch_handlers, copy) for copy in copies]
+        eventually(lambda: assert_waiting(sessions, 2))
+        blocker.rollback()
+        for done in work:
+            # A deadlock raises here.
+            done.result()

@@ -1,0 +1,218 @@
+"""Whether a failure is the mail's or the mail server's is judged by what happens to other mails."""
+
+import logging
+import time
+from collections.abc import Callable
+
+import pytest
+
+from eventbus.database.db import Sessions
+from notification_worker.delivery import Delivery
+from notification_worker.smtp.evidence import REFUSED_LIMIT
+from notification_worker.smtp.transport import Transport
+from testkit.eventually import eventually
+from testkit.mail.mailing import CONTEXT, delivery, make_due, record, rows, settings
+from testkit.mail.smtp_server import DROP, Answer, Answers, SmtpServer, serving
+
+#: The one mail that a server objects to, among others.
+BAD = "bad@example.com"
+
+OFFERS = {"EHLO": "250-here\r\n250 SIZE 1000000"}
+LONG = 5_000
+
+
+def at_recipient(answer: Answer) -> Answers:
+    """Answer so to the mail that is for one address, and well to others."""
+    return {"RCPT": lambda command: answer if BAD in command else "250 ok"}
+
+
+def at_sender(answer: Answer) -> Answers:
+    """Answer so to MAIL of the one mail that is longer than the others."""
+
+    def answers(command: str) -> Answer:
+        return answer if int(command.partition("size=")[2]) > LONG else "250 ok"
+
+    return OFFERS | {"MAIL": answers}
+
+
+def a_mailer(sessions: Sessions, server: SmtpServer, **values: int) -> Delivery:
+    return delivery(sessions, Transport(settings(server.port)), **values)
+
+
+def record_some(sessions: Sessions, count: int, *, bad: bool = False) -> None:
+    """Record mails, of which the one that a server objects to is the first."""
+    if bad:
+        lines = [{"sku": "COFFEE" * 20, "quantity": 1, "unit_price": 1}] * 50
+        record(sessions, "received", recipient=BAD, context=CONTEXT | {"lines": lines})
+    for _ in range(count):
+        record(sessions, "received")
+
+
+def deliver_until(mailer: Delivery, sessions: Sessions, claim: Callable[[], None]) -> None:
+    """Let mails leave, of which none waits for its next attempt, until the claim is true."""
+
+    def check() -> None:
+        make_due(sessions)
+        mailer.deliver(time.monotonic() + 0.3)
+        mailer.finish(within=60)
+        claim()
+
+    eventually(check)
+
+
+def states(sessions: Sessions) -> list[tuple[str, bool]]:
+    """Return of each mail its status, and whether an attempt was charged to it."""
+    return [(row.status, row.attempts > 0) for row in rows(sessions)]
+
+
+def outages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        r.message for r in caplog.records if r.levelno == logging.ERROR and "takes" in r.message
+    ]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        at_sender("550 not you"),
+        at_sender("552 too big"),
+        at_recipient("550 no such user"),
+        at_recipient("554-no\r\n554 5.7.1 policy"),
+    ],
+    ids=["MAIL 550", "MAIL 552", "RCPT 550", "RCPT 554"],
+)
+def test_a_mail_that_is_refused_for_good_is_given_up_and_pauses_no_other(
+    notification_database: Sessions, caplog: pytest.LogCaptureFixture, answers: Answers
+) -> None:
+    record_some(notification_database, 5, bad=True)
+    with serving(answers) as server:
+        mailer = a_mailer(notification_database, server)
+
+        def settled() -> None:
+            assert states(notification_database)[1:] == [("SENT", True)] * 5
+            assert states(notification_database)[0] == ("FAILED", True)
+
+        deliver_until(mailer, notification_database, settled)
+        mailer.close()
+    assert outages(caplog) == []
+    assert rows(notification_database)[0].attempts == 1
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [at_sender(DROP), at_recipient(DROP), at_recipient("nonsense"), at_sender("451 later")],
+    ids=["MAIL drop", "RCPT drop", "RCPT nonsense", "MAIL 451"],
+)
+def test_a_mail_with_which_a_server_always_fails_is_charged_for_it_and_pauses_no_other(
+    notification_database: Sessions, caplog: pytest.LogCaptureFixture, answers: Answers
+) -> None:
+    record_some(notification_database, 2, bad=True)
+    with serving(answers) as server:
+        mailer = a_mailer(notification_database, server, max_attempts=2)
+
+        def given_up() -> None:
+            record_some(notification_database, 1)
+            assert states(notification_database)[0] == ("FAILED", True)
+
+        deliver_until(mailer, notification_database, given_up)
+        deliver_until(
+            mailer, notification_database, lambda: assert_others_sent(notification_database)
+        )
+        mailer.close()
+    assert outages(caplog) == []
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"MAIL": "550 who are you"},
+        {"MAIL": "451 too many from you"},
+        {"MAIL": DROP},
+        {"RCPT": DROP},
+        {"DATA": "nonsense"},
+        {"RCPT": "421 going down"},
+    ],
+    ids=["MAIL 550", "MAIL 451", "MAIL drop", "RCPT drop", "DATA nonsense", "RCPT 421"],
+)
+def test_what_every_mail_meets_is_the_servers_outage_and_is_charged_to_none(
+    notification_database: Sessions, caplog: pytest.LogCaptureFixture, answers: Answers
+) -> None:
+    record_some(notification_database, 6)
+    with serving(answers) as server:
+        mailer = a_mailer(notification_database, server, max_attempts=2)
+
+        # given more failures than a mail has attempts
+        def failed_often() -> None:
+            assert len(outages(caplog)) == 1
+            assert len([c for c in server.commands if c.startswith("MAIL")]) >= 5
+
+        deliver_until(mailer, notification_database, failed_often)
+        assert states(notification_database) == [("PENDING", False)] * 6
+
+        # when it takes mails
+        server.answers |= {"MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on"}
+        deliver_until(mailer, notification_database, lambda: assert_sent(notification_database, 6))
+        mailer.close()
+
+    # then all have left, and the log has one line for the beginning and one for the end
+    assert set(server.copies.values()) == {1}
+    assert len(outages(caplog)) == 1
+    assert [r.message for r in caplog.records].count("mail delivery resumed") <= 1
+
+
+def test_a_server_that_refuses_every_recipient_for_good_does_not_lose_all_mails(
+    notification_database: Sessions,
+) -> None:
+    more = 5
+    record_some(notification_database, REFUSED_LIMIT + more)
+    with serving({"RCPT": "554 relay access denied"}) as server:
+        mailer = a_mailer(notification_database, server)
+
+        def refused() -> None:
+            assert all(charged for _, charged in states(notification_database))
+
+        deliver_until(mailer, notification_database, refused)
+        found = [status for status, _ in states(notification_database)]
+        assert found == ["FAILED"] * REFUSED_LIMIT + ["PENDING"] * more
+
+        server.answers["RCPT"] = "250 ok"
+        deliver_until(
+            mailer,
+            notification_database,
+            lambda: assert_kept_ones_sent(notification_database, more),
+        )
+        mailer.close()
+
+
+def test_a_lone_mail_of_which_the_sender_is_refused_waits_for_evidence(
+    notification_database: Sessions,
+) -> None:
+    record_some(notification_database, 0, bad=True)
+    with serving(at_sender("550 not you")) as server:
+        mailer = a_mailer(notification_database, server)
+
+        def refused_often() -> None:
+            assert len([c for c in server.commands if c.startswith("MAIL")]) >= 4
+
+        deliver_until(mailer, notification_database, refused_often)
+        assert states(notification_database) == [("PENDING", False)]
+
+        record_some(notification_database, 1)
+
+        def settled() -> None:
+            assert states(notification_database) == [("FAILED", True), ("SENT", True)]
+
+        deliver_until(mailer, notification_database, settled)
+        mailer.close()
+
+
+def assert_sent(sessions: Sessions, count: int) -> None:
+    assert [status for status, _ in states(sessions)] == ["SENT"] * count
+
+
+def assert_others_sent(sessions: Sessions) -> None:
+    assert {status for status, _ in states(sessions)[1:]} == {"SENT"}
+
+
+def assert_kept_ones_sent(sessions: Sessions, count: int) -> None:
+    assert [status for status, _ in states(sessions)][-count:] == ["SENT"] * count

@@ -1,0 +1,193 @@
+"""The mailer encrypts as it is set to, trusts one authority, and names the cause when it cannot."""
+
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console.certificates.certificate_authority import Authority
+from notification_worker.mail.letter import Letter
+from notification_worker.smtp.failures import Unreachable
+from notification_worker.smtp.transport import Transport
+from testkit.mail.mailing import settings
+from testkit.mail.smtp_server import HANG, Answers, SmtpServer, serving
+
+SECRET = "hunter2-secret"
+
+LOGIN = {"smtp_username": "shop", "smtp_password": SECRET}
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """An authority of the test's own."""
+    made = Authority(tmp_path / "tls")
+    list(made.init())
+    return made
+
+
+def server_context(file: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
+
+
+@pytest.fixture
+def context(authority: Authority) -> ssl.SSLContext:
+    """What a server shows: a certificate of the authority for 127.0.0.1."""
+    return server_context(authority.server_file("rabbitmq"))
+
+
+def offering_starttls(context: ssl.SSLContext, **more: Any) -> Answers:
+    answers = {"EHLO": "250-here\r\n250-AUTH PLAIN\r\n250 STARTTLS", "STARTTLS": "220 go on"}
+    return answers | {"TLS": context, "AUTH": "235 welcome"} | more
+
+
+@pytest.fixture
+def implicit(context: ssl.SSLContext) -> Iterator[SmtpServer]:
+    """A server that speaks TLS from the first byte."""
+    answers = {"EHLO": "250-here\r\n250 AUTH PLAIN", "AUTH": "235 welcome"}
+    with serving(answers, tls=context) as server:
+        yield server
+
+
+@pytest.fixture
+def starttls(context: ssl.SSLContext) -> Iterator[SmtpServer]:
+    """A server that speaks TLS after STARTTLS."""
+    with serving(offering_starttls(context)) as server:
+        yield server
+
+
+def send(server: SmtpServer, **values: Any) -> None:
+    transport = Transport(settings(server.port, **values))
+    transport.open()
+    content = b"Message-ID: <1@shop.example>\r\n\r\nHello\r\n"
+    transport.send(Letter("orders@shop.example", "ann@example.com", content))
+    transport.close()
+
+
+def cause(server: SmtpServer, **values: Any) -> str:
+    """Return why the server takes no mail."""
+    with pytest.raises(Unreachable) as refusal:
+        Transport(settings(server.port, **values)).open()
+    assert SECRET not in str(refusal.value)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize("kind", ["implicit", "starttls"])
+@pytest.mark.parametrize("login", [{}, LOGIN], ids=["no login", "login"])
+def test_a_mail_leaves_over_tls_to_a_server_of_a_private_authority(
+    request: pytest.FixtureRequest, authority: Authority, kind: str, login: dict[str, str]
+) -> None:
+    server = request.getfixturevalue(kind)
+    send(server, smtp_tls=kind, smtp_ca_file=authority.certificate_file, **login)
+    assert len(server.contents) == 1
+    assert any(c.startswith("AUTH") for c in server.commands) is bool(login)
+
+
+def test_the_older_setting_of_starttls_still_works(
+    starttls: SmtpServer, authority: Authority
+) -> None:
+    send(starttls, smtp_starttls=True, smtp_ca_file=authority.certificate_file)
+    assert "STARTTLS" in starttls.commands
+
+
+@pytest.mark.parametrize("kind", ["implicit", "starttls"])
+def test_a_server_of_another_authority_gets_no_mail_and_the_setting_is_named(
+    request: pytest.FixtureRequest, kind: str, tmp_path: Path
+) -> None:
+    other = Authority(tmp_path / "other")
+    list(other.init())
+    server = request.getfixturevalue(kind)
+    for values in ({}, {"smtp_ca_file": other.certificate_file}):
+        found = cause(server, smtp_tls=kind, **values)
+        assert "certificate verify failed" in found
+        assert "SMTP_CA_FILE" in found
+
+
+def test_a_server_of_another_name_gets_no_mail(tmp_path: Path) -> None:
+    elsewhere = Authority(tmp_path / "elsewhere")
+    elsewhere._names = ("elsewhere.example",)
+    list(elsewhere.init())
+    with serving(tls=server_context(elsewhere.server_file("rabbitmq"))) as server:
+        found = cause(server, smtp_tls="implicit", smtp_ca_file=elsewhere.certificate_file)
+    assert "127.0.0.1" in found
+
+
+@pytest.mark.parametrize("tls", ["none", "starttls"])
+def test_a_port_that_speaks_tls_at_once_is_named_as_such(implicit: SmtpServer, tls: str) -> None:
+    found = cause(implicit, smtp_tls=tls, smtp_connect_timeout=1.0)
+    assert "speaks TLS from the first byte: it needs SMTP_TLS=implicit" in found
+
+
+def test_a_port_that_is_only_silent_is_not_taken_for_one_that_speaks_tls() -> None:
+    with serving({"GREETING": HANG}) as server:
+        found = cause(server, smtp_connect_timeout=0.5)
+        server.stopped.set()
+    assert found.endswith("greeting: TimeoutError: no answer within 0.5 s")
+
+
+def test_a_port_that_begins_in_clear_is_named_as_such(authority: Authority) -> None:
+    with serving() as server:
+        found = cause(server, smtp_tls="implicit", smtp_ca_file=authority.certificate_file)
+    assert "does not speak TLS from the first byte: see SMTP_TLS" in found
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({"EHLO": "250 here"}, "does not offer STARTTLS"),
+        ({"STARTTLS": "454 not now"}, "454"),
+        ({"STARTTLS": "220 go on\r\n250 injected"}, "went on in clear"),
+        ({"STARTTLS": HANG}, "STARTTLS: TimeoutError: no answer within 1 s"),
+    ],
+)
+def test_a_starttls_that_fails_sends_nothing_in_clear(
+    context: ssl.SSLContext, authority: Authority, answers: Answers, expected: str
+) -> None:
+    with serving(offering_starttls(context) | dict(answers)) as server:
+        found = cause(
+            server,
+            smtp_tls="starttls",
+            smtp_ca_file=authority.certificate_file,
+            smtp_connect_timeout=1.0,
+            **LOGIN,
+        )
+        server.stopped.set()
+    assert expected in found
+    assert not any(command.startswith(("AUTH", "MAIL")) for command in server.commands)
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({"AUTH": "535 5.7.8 wrong"}, "535"),
+        ({"AUTH": "454 later"}, "454"),
+        ({"EHLO": "250-here\r\n250 STARTTLS"}, "AUTH"),
+        ({"AUTH": HANG}, "login: TimeoutError"),
+    ],
+)
+def test_a_login_that_fails_is_the_servers_outage(
+    context: ssl.SSLContext, authority: Authority, answers: Answers, expected: str
+) -> None:
+    with serving(offering_starttls(context) | dict(answers)) as server:
+        found = cause(
+            server,
+            smtp_tls="starttls",
+            smtp_ca_file=authority.certificate_file,
+            smtp_connect_timeout=1.0 if answers.get("AUTH") == HANG else 30.0,
+            **LOGIN,
+        )
+        server.stopped.set()
+    assert expected in found
+
+
+def test_a_handshake_that_never_ends_is_given_up() -> None:
+    with serving({"GREETING": HANG}) as server:
+        began = time.monotonic()
+        found = cause(server, smtp_tls="implicit", smtp_connect_timeout=0.5)
+        server.stopped.set()
+    assert "connection: " in found
+    assert time.monotonic() - began < 25

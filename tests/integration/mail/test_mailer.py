@@ -1,0 +1,306 @@
+"""The mailer: each mail leaves once, in its order's order, and none holds up another one."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import func, update
+
+from eventbus.database.db import Sessions, engine, sessions, transaction
+from eventbus.settings.database import DatabaseSettings
+from notification_worker.mail.letter import Letter
+from notification_worker.models import Notification
+from notification_worker.smtp.transport import Transport
+from testkit.mail.mailbox import Mailbox
+from testkit.mail.mailing import (
+    CONTEXT,
+    deliver_all,
+    delivery,
+    expire_claims,
+    make_due,
+    of_database,
+    record,
+    rows,
+    settings,
+    statuses,
+    subjects,
+)
+
+
+def test_a_recorded_mail_arrives(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    order_id = record(notification_database, "received")
+    deliver_all(delivery(notification_database, transport))
+    [message] = mailbox.messages
+    assert message["To"] == "ann@example.com"
+    assert message["Message-ID"] == f"<{order_id}.received@shop.example>"
+    [row] = rows(notification_database)
+    assert (row.status, row.attempts, row.message_id) == ("SENT", 1, message["Message-ID"])
+    assert row.sent_at is not None
+    assert row.last_error is None
+
+
+def test_a_mail_that_comes_while_idle_leaves_at_once(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    idle = threading.Timer(0.3, record, [notification_database, "received"])
+    idle.start()
+    deliver_all(delivery(notification_database, transport), seconds=0.6)
+    idle.join()
+    assert len(mailbox.messages) == 1
+
+
+def test_the_mails_of_one_order_arrive_in_the_order_of_its_events(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    order_id = uuid4()
+    record(notification_database, "cancelled", order_id=order_id, sequence=3)
+    record(notification_database, "confirmed", order_id=order_id, sequence=2)
+    record(notification_database, "received", order_id=order_id, sequence=1)
+    deliver_all(delivery(notification_database, transport), seconds=1)
+    assert subjects(mailbox) == [
+        f"We have received your order {order_id}",
+        f"Your order {order_id} is confirmed",
+        f"Your order {order_id} is cancelled",
+    ]
+
+
+def test_a_later_mail_waits_for_an_earlier_one_and_another_order_does_not(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    waiting = record(notification_database, "received", "confirmed")
+    with transaction(notification_database) as session:
+        session.execute(
+            update(Notification)
+            .where(Notification.kind == "received")
+            .values(next_attempt_at=func.now() + func.make_interval(0, 0, 0, 0, 1))
+        )
+    other = record(notification_database, "received")
+    mailer = delivery(notification_database, transport)
+    deliver_all(mailer)
+    assert subjects(mailbox) == [f"We have received your order {other}"]
+    make_due(notification_database)
+    deliver_all(mailer)
+    assert subjects(mailbox)[1:] == [
+        f"We have received your order {waiting}",
+        f"Your order {waiting} is confirmed",
+    ]
+
+
+def test_a_mail_that_failed_for_good_holds_up_no_later_one(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    order_id = record(notification_database, "received", status="FAILED")
+    record(notification_database, "confirmed", order_id=order_id, sequence=2)
+    deliver_all(delivery(notification_database, transport))
+    assert len(mailbox.messages) == 1
+
+
+def test_a_mail_refused_for_now_is_sent_later(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    record(notification_database, "received")
+    mailer = delivery(notification_database, transport)
+    mailbox.refuse(451, "greylisted")
+    deliver_all(mailer)
+    [row] = rows(notification_database)
+    assert (row.status, row.attempts, row.last_error) == ("PENDING", 1, "451 greylisted")
+    assert 0.75 <= (row.next_attempt_at - row.created_at).total_seconds() < 1.5
+    mailbox.accept()
+    make_due(notification_database)
+    deliver_all(mailer)
+    [row] = rows(notification_database)
+    assert (row.status, row.attempts) == ("SENT", 2)
+    assert row.last_error == "451 greylisted"
+    assert len(mailbox.messages) == 1
+
+
+def test_a_mail_refused_for_good_is_kept_with_the_reason_and_logged_once(
+    notification_database: Sessions,
+    mailbox: Mailbox,
+    transport: Transport,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    record(notification_database, "received")
+    mailbox.refuse(550, "no such user")
+    mailer = delivery(notification_database, transport)
+    for _ in range(2):
+        make_due(notification_database)
+        deliver_all(mailer)
+    [row] = rows(notification_database)
+    assert (row.status, row.attempts, row.last_error) == ("FAILED", 1, "550 no such user")
+    assert row.sent_at is None
+    assert [r.levelno for r in caplog.records if r.levelno >= logging.WARNING] == [logging.ERROR]
+
+
+def test_after_the_last_attempt_a_mail_is_given_up(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    record(notification_database, "received")
+    mailbox.refuse(451, "mailbox full")
+    mailer = delivery(notification_database, transport, max_attempts=2)
+    for _ in range(3):
+        make_due(notification_database)
+        deliver_all(mailer)
+    [row] = rows(notification_database)
+    assert (row.status, row.attempts, row.last_error) == ("FAILED", 2, "451 mailbox full")
+
+
+def test_a_mail_that_cannot_be_rendered_waits_and_holds_up_nothing(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    record(notification_database, "rejected", context={})
+    record(notification_database, "received")
+    deliver_all(delivery(notification_database, transport))
+    first, _ = rows(notification_database)
+    assert statuses(notification_database) == ["PENDING", "SENT"]
+    assert first.last_error == "UndefinedError: 'shortages' is undefined"
+
+
+def test_a_mail_that_fails_as_nobody_expected_holds_up_nothing(
+    notification_database: Sessions,
+    mailbox: Mailbox,
+    transport: Transport,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    surprises = [ZeroDivisionError("surprise")]
+
+    def send(self: Transport, letter: Letter, sends: Any = Transport.send) -> None:
+        if surprises:
+            raise surprises.pop()
+        sends(self, letter)
+
+    monkeypatch.setattr(Transport, "send", send)
+    record(notification_database, "received")
+    record(notification_database, "received")
+    deliver_all(delivery(notification_database, transport))
+    assert statuses(notification_database) == ["PENDING", "SENT"]
+    assert rows(notification_database)[0].last_error == "ZeroDivisionError: surprise"
+
+
+def test_mailers_side_by_side_send_each_mail_once_and_in_order(
+    notification_database: Sessions, mailbox: Mailbox
+) -> None:
+    for _ in range(100):
+        record(notification_database, "received", "confirmed")
+    transports = [Transport(settings(mailbox.port)) for _ in range(3)]
+    until = time.monotonic() + 20
+    threads = [
+        threading.Thread(target=_until_sent, args=(notification_database, transport, until))
+        for transport in transports
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for transport in transports:
+        transport.close()
+    assert statuses(notification_database) == ["SENT"] * 200
+    ids = [message["Message-ID"] for message in mailbox.messages]
+    assert set(Counter(ids).values()) == {1}
+    for order_id in {row.order_id for row in rows(notification_database)}:
+        of_order = [subject for subject in subjects(mailbox) if str(order_id) in subject]
+        assert [subject.split()[0] for subject in of_order] == ["We", "Your"]
+
+
+def _until_sent(sessions: Sessions, transport: Transport, until: float) -> None:
+    mailer = delivery(sessions, transport)
+    while time.monotonic() < until and set(statuses(sessions)) != {"SENT"}:
+        deliver_all(mailer)
+
+
+def test_a_crash_between_sending_and_recording_repeats_that_mail_only(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    for _ in range(5):
+        record(notification_database, "received")
+    crash = multiprocessing.get_context("spawn").Process(
+        target=_send_two_and_die, args=(of_database(notification_database), mailbox.port)
+    )
+    crash.start()
+    crash.join(timeout=30)
+    assert crash.exitcode == -signal.SIGKILL
+    crash.close()
+    assert sorted(statuses(notification_database)) == ["PENDING"] * 4 + ["SENT"]
+
+    # While the lease lasts, the others leave
+    mailer = delivery(notification_database, transport)
+    deliver_all(mailer, seconds=1)
+    assert sorted(statuses(notification_database)) == ["PENDING"] + ["SENT"] * 4
+    assert len(mailbox.messages) == 5
+
+    # and after it, the one that may have left
+    expire_claims(notification_database)
+    deliver_all(mailer, seconds=1)
+    assert statuses(notification_database) == ["SENT"] * 5
+    times = Counter(message["Message-ID"] for message in mailbox.messages)
+    assert sorted(times.values()) == [1, 1, 1, 1, 2]
+
+
+class _DyingTransport(Transport):
+    sent = 0
+
+    def send(self, letter: Letter) -> None:
+        super().send(letter)
+        self.sent += 1
+        if self.sent == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _send_two_and_die(database: dict[str, Any], port: int) -> None:
+    own = sessions(engine(DatabaseSettings(**database), pool_size=2))
+    deliver_all(delivery(own, _DyingTransport(settings(port))), seconds=30)
+
+
+def test_a_mail_to_the_operator_goes_to_who_that_is_now_and_holds_up_no_customers(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    # given an order's mails, of which none can leave but the operator's
+    order_id = record(notification_database, "received", "confirmed")
+    with transaction(notification_database) as session:
+        later = func.now() + timedelta(hours=1)
+        session.execute(update(Notification).values(next_attempt_at=later))
+    suspicion = {"customer_email": "ann@example.com", "client_ip": None, "score": 1, "reasons": []}
+    operators = {"recipient": "operator", "context": CONTEXT | suspicion}
+    record(notification_database, "suspected", order_id=order_id, sequence=None, **operators)
+
+    # when
+    deliver_all(delivery(notification_database, transport))
+
+    # then
+    assert statuses(notification_database) == ["PENDING", "PENDING", "SENT"]
+    [message] = mailbox.messages
+    assert str(message["To"]) == "operator@shop.example"
+
+    # and the other way round
+    with transaction(notification_database) as session:
+        waiting = update(Notification).where(Notification.kind == "suspected")
+        session.execute(waiting.values(status="PENDING", next_attempt_at=later))
+        others = update(Notification).where(Notification.kind != "suspected")
+        session.execute(others.values(next_attempt_at=func.now()))
+    deliver_all(delivery(notification_database, transport))
+    assert statuses(notification_database) == ["SENT", "SENT", "PENDING"]
+
+
+def test_a_mail_that_is_held_never_leaves_and_holds_up_no_other(
+    notification_database: Sessions, mailbox: Mailbox, transport: Transport
+) -> None:
+    # given
+    order_id = record(notification_database, "received", status="HELD")
+    record(notification_database, "confirmed", order_id=order_id, sequence=2)
+
+    # when
+    deliver_all(delivery(notification_database, transport))
+
+    # then
+    assert statuses(notification_database) == ["HELD", "SENT"]
+    assert len(mailbox.messages) == 1

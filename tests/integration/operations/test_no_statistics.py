@@ -1,0 +1,139 @@
+"""A broker that gives no statistics: what it does not tell is unknown, and never 0."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from amqp import Message
+from click.testing import CliRunner
+from flask.testing import FlaskClient
+
+from common.kombu_topology import INVENTORY, SERVICES
+from console.actions import health
+from console.broker.management import Management
+from console.broker.state import BrokerState
+from console.orderctl import main
+from console.settings import BrokerAdminSettings, ConsoleSettings
+from console.web.app import create_app
+from deploy.local import REPOSITORY
+from testkit.eventually import eventually
+from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.vhosts import Vhost
+
+CONSUMED = [name for service in SERVICES for name, _ in health._consumed(service)]
+
+_SET = "application:set_env(rabbitmq_management_agent,disable_metrics_collector,{}).".format
+
+
+@pytest.fixture
+def silent(servers: Infrastructure, broker: Vhost) -> Iterator[Vhost]:
+    """A broker of whose queues one is consumed and one holds messages, without its statistics."""
+    with broker.connect(confirm_publish=True) as connection:
+        channel = connection.default_channel
+        for _ in range(3):
+            channel.basic_publish(Message("{}"), routing_key=INVENTORY.parking_lot)
+        channel.basic_consume(INVENTORY.queue)
+        with servers.limited("eval", _SET("true"), _SET("false")):
+            yield broker
+
+
+def settings(vhost: Vhost) -> BrokerAdminSettings:
+    return BrokerAdminSettings(**vhost.administrator)
+
+
+def test_a_consumed_queue_is_no_finding(silent: Vhost) -> None:
+    # when
+    seen = health.look(settings(silent))
+
+    # then, as AMQP tells
+    assert seen.unknown == ()
+    assert {f.name for f in seen.findings} == {*CONSUMED} - {INVENTORY.queue}
+
+
+def test_what_nothing_tells_is_not_known(
+    silent: Vhost, operator_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a user who may not ask over AMQP either
+    monkeypatch.setattr(health.queue_counts, "consumers", lambda *_: {})
+
+    # when
+    told = CliRunner().invoke(main, ["health"], env=operator_env)
+
+    # then
+    assert (told.exit_code, told.stdout) == (
+        0,
+        f"not known: the consumers of {', '.join(CONSUMED)}\n",
+    )
+
+
+def test_messages_are_counted_without_statistics(silent: Vhost) -> None:
+    def counted() -> None:
+        with Management(settings(silent)) as management:
+            state = BrokerState.read(management, with_users=False)
+        assert state.queues[INVENTORY.parking_lot]["messages"] == 3
+
+    # The broker's own counts are a moment old.
+    eventually(counted)
+
+
+def test_the_overview_tells_unknown_from_zero(
+    silent: Vhost, servers: Infrastructure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given that the broker does not even count
+    monkeypatch.setattr("console.broker.state._TOTALS", "?")
+    page = _page(silent, servers)
+
+    # when
+    cells = eventually(lambda: _inventory(page))
+
+    # then
+    assert (cells["in its queue"], cells["parked"], cells["waiting to retry"]) == ("–", "–", "–")  # noqa: RUF001
+    assert cells["consumers"] == "1"
+
+
+def test_an_alarm_is_found_without_statistics(silent: Vhost, servers: Infrastructure) -> None:
+    with servers.limited("set_disk_free_limit", "1000000GB", "500MB"):
+        eventually(lambda: _assert_alarm(silent))
+
+
+def test_no_figure_of_the_broker_has_a_default() -> None:
+    """Show that nothing in the console reads a figure but by `figure`, which knows no default."""
+    names = "messages|consumers|messages_ready|messages_unacknowledged|mem_alarm|disk_free_alarm"
+    read = re.compile(rf"""\.get\(\s*["']({names})["']|\[["']({names})["']\]""")
+    sources = [*(REPOSITORY / "console").rglob("*.py"), *(REPOSITORY / "monitor").rglob("*.py")]
+
+    assert [str(f) for f in sources if read.search(Path(f).read_text())] == []
+
+
+def _assert_alarm(vhost: Vhost) -> None:
+    kinds = {(f.kind, f.name) for f in health.look(settings(vhost)).findings}
+    assert (health.Kind.LOW_DISK, "orders@localhost") in kinds
+
+
+def _page(vhost: Vhost, servers: Infrastructure) -> FlaskClient:
+    app = create_app(
+        ConsoleSettings(
+            **{
+                **vhost.administrator,
+                "broker_admin_user": "console",
+                "broker_admin_password": (servers.secrets_dir / "console.broker")
+                .read_text()
+                .strip(),
+            },
+            console_password="x" * 16,
+            console_database_password="y",
+            database_port=servers.postgres_port,
+            database_ca_file=servers.ca_file,
+        )
+    )
+    return app.test_client()
+
+
+def _inventory(page: FlaskClient) -> dict[str, str]:
+    html = page.get("/overview", auth=("operator", "x" * 16)).text
+    (row,) = re.findall(r'scope="row">inventory</th>(.*?)</tr>', html, re.DOTALL)
+    found = re.findall(r'data-label="([^"]+)">(.*?)</td>', row, re.DOTALL)
+    cells = {name: re.sub(r"<[^>]+>", "", value).strip() for name, value in found}
+    assert cells["consumers"] != "0"
+    return cells

@@ -1,0 +1,259 @@
+"""The tools for parked and past messages survive every message, on a real broker."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from flask.testing import FlaskClient
+
+from common.kombu_topology import INVENTORY, STREAM
+from console.actions.parked import show
+from console.broker import parking_lot
+from console.broker.connection import connected
+from console.broker.queue_inspection import look_at_queue, look_at_stream
+from console.orderctl import main
+from console.settings import BrokerAdminSettings, ConsoleSettings
+from console.web.app import create_app
+from testkit.eventually import eventually
+from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.vhosts import Vhost
+from testkit.wire.corpus import messages
+from testkit.wire.draft import KINDS
+from testkit.wire.frames import long_string, properties, short_string, table
+from testkit.wire.publisher import wire_publisher
+
+CREATED: dict[str, tuple[str, dict[str, Any]]] = {
+    "order.created": (
+        "order",
+        {
+            "customer_email": "ada@example.com",
+            "currency": "EUR",
+            "total": 500,
+            "lines": [{"sku": "TEA", "quantity": 1, "unit_price": 500}],
+        },
+    )
+}
+
+LOGIN = ("operator", "a password of the tests")
+
+
+@pytest.fixture
+def env(operator_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What `orderctl` needs; its topology is applied."""
+    for name, value in operator_env.items():
+        monkeypatch.setenv(name, value)
+    assert orderctl("topology", "apply").exit_code == 0
+    return operator_env
+
+
+@pytest.fixture
+def page(env: dict[str, str], vhost: Vhost, servers: Infrastructure) -> FlaskClient:
+    """A client of the console."""
+    settings = ConsoleSettings(
+        **{
+            **vhost.administrator,
+            "broker_admin_user": "console",
+            "broker_admin_password": secret(servers, "console.broker"),
+            "database_port": servers.postgres_port,
+            "database_ca_file": servers.ca_file,
+            "database_suffix": env["DATABASE_SUFFIX"],
+            "console_database_password": secret(servers, "console.database"),
+            "console_password": LOGIN[1],
+        }
+    )
+    return create_app(settings).test_client()
+
+
+@pytest.fixture
+def poisoned(vhost: Vhost, env: dict[str, str]) -> int:
+    """Two hostile messages of each kind in the inventory's parking lot; returns how many."""
+    del env  # the topology must be there
+    count = 0
+    with wire_publisher(vhost) as publisher:
+        for message in messages(1, 2 * len(KINDS), CREATED, good=10**9):
+            if message.kind not in ("good", "an expiration"):
+                publisher.publish("", "inventory.dlq", message.properties, message.body)
+                count += 1
+        publisher.settle()
+    return count
+
+
+def secret(servers: Infrastructure, name: str) -> str:
+    return (servers.secrets_dir / name).read_text().strip()
+
+
+def orderctl(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def listed(*arguments: str) -> list[dict[str, Any]]:
+    done = orderctl("parked", "list", "inventory", "--json", "--limit", "100000", *arguments)
+    assert done.exit_code == 0, done.output
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def named(vhost: Vhost, names: Iterator[str] | list[str], **more: bytes) -> None:
+    with wire_publisher(vhost) as publisher:
+        for name in names:
+            headers = table({b"id": long_string(name.encode())} | _headers(more))
+            publisher.publish("", "inventory.dlq", properties(headers=headers), b"{}")
+        publisher.settle()
+
+
+def _headers(more: dict[str, bytes]) -> dict[bytes, bytes]:
+    return {name.encode(): value for name, value in more.items()}
+
+
+def test_every_parked_message_is_listed_by_name(poisoned: int) -> None:
+    rows = listed()
+    table_of = orderctl("parked", "list", "inventory", "--limit", "100000")
+
+    assert len(rows) == poisoned
+    assert all(row["id"] for row in rows)
+    assert table_of.exit_code == 0, table_of.output
+    assert "\x1b" not in table_of.stdout
+
+
+def test_every_parked_message_has_its_page(poisoned: int, page: FlaskClient) -> None:
+    listing = page.get("/parked", auth=LOGIN)
+
+    assert listing.status_code == 200
+    for row in listed()[:poisoned:3]:
+        for kind in ("message", "redrive", "discard"):
+            answer = page.get(
+                f"/parked/inventory/{kind}", query_string={"id": row["id"]}, auth=LOGIN
+            )
+            assert answer.status_code == 200, (row["id"], answer.text)
+
+
+def test_every_parked_message_is_discarded_by_its_name(poisoned: int, vhost: Vhost) -> None:
+    ids = {row["id"] for row in listed()}
+
+    done = orderctl(
+        "parked", "discard", "inventory", "--yes", "--json", *(f"--id={each}" for each in ids)
+    )
+
+    assert done.exit_code == 0, done.output
+    assert len(json.loads(done.stdout)) == poisoned
+    assert vhost.depth("inventory.dlq") == 0
+
+
+def test_redrive_moves_all_that_can_be_copied_and_names_the_rest(
+    poisoned: int, vhost: Vhost
+) -> None:
+    done = orderctl("parked", "redrive", "inventory", "--all")
+
+    left = vhost.depth("inventory.dlq")
+    assert vhost.depth("inventory.queue") == poisoned - left
+    assert left < poisoned / 4
+    assert done.exit_code == (1 if left else 0), done.output
+    assert not left or "stay parked" in done.stderr
+    assert not done.exception or isinstance(done.exception, SystemExit)
+
+
+def test_message_that_cannot_be_copied_is_named_and_stays_parked(
+    vhost: Vhost, env: dict[str, str]
+) -> None:
+    del env
+    named(vhost, ["too large"], padding=long_string(b"x" * 70_000))
+    named(vhost, ["small"])
+
+    done = orderctl("parked", "redrive", "inventory", "--all")
+
+    told = "1 put back; 1 stay parked, with properties that cannot be copied: too large"
+    assert told in done.stderr
+    assert vhost.depth("inventory.queue") == 1
+    eventually(lambda: _in_order(["too large"]))
+
+
+def test_queue_and_stream_are_looked_at_past_every_message(
+    poisoned: int, vhost: Vhost, env: dict[str, str]
+) -> None:
+    del env
+    with wire_publisher(vhost) as publisher:
+        # RabbitMQ 3.10 cannot convert every type of header for a stream.
+        for message in messages(2, len(KINDS), CREATED, good=10**9):
+            if "type" not in message.kind and "forged" not in message.kind:
+                publisher.publish("", STREAM, message.properties, message.body)
+        publisher.settle()
+
+    with connected(BrokerAdminSettings(**vhost.administrator), confirm_publish=True) as connection:
+        queue = look_at_queue(connection, INVENTORY.parking_lot, limited=False)
+        stream = look_at_stream(connection, STREAM, now=datetime.now(UTC))
+
+    assert queue.types.total() == poisoned
+    assert queue.unseen == 0
+    assert stream.types.total() > 1
+    assert stream.unseen == 0
+
+
+def test_message_far_down_is_found_and_the_others_keep_their_order(
+    vhost: Vhost, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given more messages than three consumers hold
+    del env
+    monkeypatch.setattr(parking_lot, "HOLD_LIMIT", 40)
+    names = [f"e-{number}" for number in range(150)]
+    named(vhost, names)
+
+    # When one is redriven, one is discarded and one is shown
+    redriven = orderctl("parked", "redrive", "inventory", "--id", "e-140")
+    discarded = orderctl("parked", "discard", "inventory", "--yes", "--id", "e-90")
+    missing = orderctl("parked", "discard", "inventory", "--yes", "--id", "e-900")
+
+    # Then they are gone, and the others are there in their order
+    assert redriven.exit_code == discarded.exit_code == 0, redriven.output + discarded.output
+    assert missing.exit_code == 1
+    rest = [name for name in names if name not in ("e-140", "e-90")]
+    eventually(lambda: _in_order(rest))
+
+
+def _in_order(names: list[str]) -> None:
+    assert [row["id"] for row in listed()] == names
+
+
+def test_every_copy_of_an_event_is_redriven(
+    vhost: Vhost, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del env
+    # given more messages than one consumer holds, and a get after each that is put back: what it
+    # gives is none that the consumer holds
+    monkeypatch.setattr(parking_lot, "HOLD_LIMIT", 20)
+    monkeypatch.setattr(parking_lot, "_SETTLED_TOGETHER", 1)
+    named(vhost, ["e-1", "e-2"] * 50)
+
+    done = orderctl("parked", "redrive", "inventory", "--id", "e-2")
+
+    assert done.exit_code == 0, done.output
+    assert vhost.depth("inventory.queue") == 50
+    eventually(lambda: _in_order(["e-1"] * 50))
+
+
+def test_listing_holds_no_more_than_its_limit(vhost: Vhost, env: dict[str, str]) -> None:
+    del env
+    named(vhost, [f"e-{number}" for number in range(50)])
+
+    found = show(BrokerAdminSettings(**vhost.administrator), INVENTORY, limit=5)
+
+    assert [each.id for each in found.messages] == [f"e-{number}" for number in range(5)]
+    assert found.depth == 50
+
+
+def test_message_without_id_is_named_by_its_body(vhost: Vhost, env: dict[str, str]) -> None:
+    del env
+    with wire_publisher(vhost) as publisher:
+        for body in (b"", b"one", b"two", b"one"):
+            publisher.publish("", "inventory.dlq", properties(app_id=short_string(b"x")), body)
+        publisher.settle()
+    ids = [row["id"] for row in listed()]
+
+    done = orderctl("parked", "discard", "inventory", "--yes", "--id", ids[1])
+
+    assert all(each.startswith("unnamed-") for each in ids)
+    assert (len(set(ids)), ids[1]) == (3, ids[3])
+    assert done.exit_code == 0, done.output
+    eventually(lambda: _in_order([ids[0], ids[2]]))

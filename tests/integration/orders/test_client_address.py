@@ -1,0 +1,105 @@
+"""From which address an order was placed: what `order.created` says, and whom it believes."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import select
+
+from eventbus.database import db
+from eventbus.outbox.table import outbox
+from order_app.app import create_app
+from order_app.settings import ApiSettings
+from order_app.storage import models
+from testkit.processes.api_client import key_of, with_key
+from tests.integration.orders.test_api import an_order
+
+Api = Callable[[int], FlaskClient]
+
+
+@pytest.fixture
+def api(order_api: FlaskClient) -> Iterator[Api]:
+    """An API behind so many proxies that are trusted."""
+    made: list[FlaskClient] = []
+
+    def behind(trusted_proxies: int) -> FlaskClient:
+        settings: ApiSettings = order_api.application.extensions["order_settings"]
+        app = create_app(settings.model_copy(update={"api_trusted_proxies": trusted_proxies}))
+        made.append(with_key(app, key_of(order_api)))
+        return made[-1]
+
+    yield behind
+    for client in made:
+        with client.application.app_context():
+            for engine in models.db.engines.values():
+                engine.dispose()
+
+
+def told(api: FlaskClient, address: str, forwarded_for: str | None = None) -> str | None:
+    """What the event says of an order from this connection, with this `X-Forwarded-For`."""
+    headers = {} if forwarded_for is None else {"X-Forwarded-For": forwarded_for}
+    environ = {"REMOTE_ADDR": address}
+    placed = api.post("/orders", json=an_order(), headers=headers, environ_overrides=environ)
+    assert placed.status_code == 201, placed.text
+    with api.application.app_context(), db.sessions(models.db.engine)() as session:
+        events = session.scalars(select(outbox.c.event).order_by(outbox.c.id.desc()))
+        data: dict[str, Any] = json.loads(events.first() or "")["data"]
+    address_told: str | None = data["client_ip"]
+    return address_told
+
+
+def test_an_order_tells_the_address_of_its_connection(api: Api) -> None:
+    assert told(api(0), "192.0.2.7") == "192.0.2.7"
+
+
+def test_nobody_is_believed_about_an_address_unless_a_proxy_is_trusted(api: Api) -> None:
+    assert told(api(0), "192.0.2.7", "198.51.100.1") == "192.0.2.7"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "forwarded_for", "expected"),
+    [
+        (1, "198.51.100.1", "198.51.100.1"),
+        # What the client itself has written is left of what the proxies add.
+        (1, "203.0.113.9, 198.51.100.1", "198.51.100.1"),
+        (2, "203.0.113.9, 198.51.100.1, 10.0.0.1", "198.51.100.1"),
+        # Not by way of all of them: the connection's own address is what is known.
+        (2, "198.51.100.1", "192.0.2.7"),
+        (1, None, "192.0.2.7"),
+    ],
+)
+def test_of_what_is_forwarded_only_trusted_proxies_words_count(
+    api: Api, trusted: int, forwarded_for: str | None, expected: str
+) -> None:
+    assert told(api(trusted), "192.0.2.7", forwarded_for) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("2001:DB8:0:0::1", "2001:db8::1"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+    ],
+)
+def test_one_address_has_one_spelling(api: Api, address: str, expected: str) -> None:
+    assert told(api(0), address) == expected
+
+
+@pytest.mark.parametrize("forwarded_for", ["unknown", "_hidden", "198.51.100.1:4711", "1.2.3"])
+def test_what_is_no_address_is_not_told(api: Api, forwarded_for: str) -> None:
+    assert told(api(1), "192.0.2.7", forwarded_for) is None
+
+
+def test_an_order_over_a_unix_socket_tells_no_address(api: Api) -> None:
+    assert told(api(0), "") is None
+
+
+def test_metrics_stay_closed_to_who_comes_through_a_trusted_proxy(api: Api) -> None:
+    stranger = api(1).application.test_client()
+    through = {"REMOTE_ADDR": "127.0.0.1"}
+    for claimed in ("127.0.0.1", "unknown"):
+        headers = {"X-Forwarded-For": claimed}
+        answer = stranger.get("/metrics", headers=headers, environ_overrides=through)
+        assert answer.status_code == 401

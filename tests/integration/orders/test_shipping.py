@@ -1,0 +1,185 @@
+"""An order is shipped once, by the API or by `orderctl`, and nothing brings it back."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from click.testing import CliRunner, Result
+from flask.testing import FlaskClient
+from sqlalchemy import create_engine, select
+
+from common.events import OrderShipped, StockRejected, StockReserved
+from console.orderctl import main
+from console.settings import DatabaseSettings, load_operator
+from eventbus.database import db
+from eventbus.database.db import Sessions, transaction
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import outbox
+from order_app import use_cases
+from order_app.handlers import on_answers
+from order_app.storage.models import db as models
+from testkit.data.orders import stored
+
+NOW = datetime.now(UTC)
+CONFIRMED = {"status": "CONFIRMED", "decided_at": NOW, "sequence": 2}
+CANCELLED = {"status": "CANCELLED", "reason": "customer", "decided_at": NOW}
+
+
+@pytest.fixture
+def sessions(order_api: FlaskClient) -> Iterator[Sessions]:
+    """Sessions on the API's database."""
+    with order_api.application.app_context():
+        yield db.sessions(models.engine)
+
+
+def told(sessions: Sessions, order_id: UUID) -> list[Event]:
+    query = select(outbox.c.event).where(outbox.c.subject == order_id).order_by(outbox.c.id)
+    with transaction(sessions) as session:
+        return [codec.decode(json.loads(row)) for row in session.scalars(query)]
+
+
+def test_a_confirmed_order_is_shipped_and_it_is_told(
+    order_api: FlaskClient, sessions: Sessions
+) -> None:
+    order_id = stored(sessions, **CONFIRMED)
+
+    answer = order_api.post(f"/orders/{order_id}/ship")
+
+    assert answer.status_code == 200
+    assert answer.json
+    assert (answer.json["status"], answer.json["reason"]) == ("SHIPPED", None)
+    assert answer.json["shipped_at"]
+    (event,) = told(sessions, order_id)
+    assert isinstance(event.data, OrderShipped)
+    assert (event.sequence, event.data.total) == (3, 2500)
+    assert [(line.sku, line.quantity) for line in event.data.lines] == [("TEA", 2)]
+    assert event.time == datetime.fromisoformat(answer.json["shipped_at"])
+
+
+def test_to_ship_again_is_harmless(order_api: FlaskClient, sessions: Sessions) -> None:
+    order_id = stored(sessions, **CONFIRMED)
+    first = order_api.post(f"/orders/{order_id}/ship")
+
+    again = order_api.post(f"/orders/{order_id}/ship")
+
+    assert (again.status_code, again.json) == (200, first.json)
+    assert len(told(sessions, order_id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "part"), [({}, "PENDING"), (CANCELLED, "cancelled: customer")], ids=["open", "off"]
+)
+def test_no_other_order_is_shipped(
+    order_api: FlaskClient, sessions: Sessions, values: dict[str, object], part: str
+) -> None:
+    order_id = stored(sessions, **values)
+
+    answer = order_api.post(f"/orders/{order_id}/ship")
+
+    assert answer.status_code == 409
+    assert answer.json
+    assert part in answer.json["detail"]
+    assert told(sessions, order_id) == []
+
+
+def test_an_unknown_order_is_not_shipped(order_api: FlaskClient) -> None:
+    assert order_api.post(f"/orders/{uuid4()}/ship").status_code == 404
+
+
+def test_a_shipped_order_cannot_be_cancelled(order_api: FlaskClient, sessions: Sessions) -> None:
+    order_id = stored(sessions, **CONFIRMED)
+    order_api.post(f"/orders/{order_id}/ship")
+
+    answer = order_api.post(f"/orders/{order_id}/cancel")
+
+    assert answer.status_code == 409
+    assert answer.json
+    assert "shipped" in answer.json["detail"]
+    shown = order_api.get(f"/orders/{order_id}").json
+    assert shown
+    assert shown["status"] == "SHIPPED"
+
+
+def test_no_late_answer_and_no_sweep_changes_a_shipped_order(
+    order_api: FlaskClient, sessions: Sessions
+) -> None:
+    order_id = stored(sessions, **CONFIRMED, deadline_at=NOW - timedelta(hours=1))
+    order_api.post(f"/orders/{order_id}/ship")
+    answers = [
+        Event(source="inventory", subject=order_id, sequence=1, data=data)
+        for data in (
+            StockReserved(lines=()),
+            StockRejected(reason="out_of_stock", shortages=()),
+        )
+    ]
+
+    with transaction(sessions) as session:
+        on_answers(session, answers)
+        use_cases.sweep_deadlines(session, timedelta(days=-365), 10)
+
+    assert [event.type for event in told(sessions, order_id)] == ["order.shipped"]
+
+
+def test_shipped_orders_are_listed_by_their_status(
+    order_api: FlaskClient, sessions: Sessions
+) -> None:
+    stored(sessions, **CONFIRMED)
+    order_id = stored(sessions, **CONFIRMED)
+    order_api.post(f"/orders/{order_id}/ship")
+
+    listed = order_api.get("/orders?status=SHIPPED").json
+
+    assert listed
+    assert [order["id"] for order in listed["orders"]] == [str(order_id)]
+
+
+@pytest.fixture
+def orderctl(migrated_env: dict[str, str]) -> Callable[..., Result]:
+    """The command on migrated databases."""
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(main, arguments, env=migrated_env)
+
+    return run
+
+
+@pytest.fixture
+def orders(
+    orderctl: Callable[..., Result],
+    operator_env: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Sessions]:
+    """Sessions on the database that `orderctl` changes."""
+    for name, value in operator_env.items():
+        monkeypatch.setenv(name, value)
+    engine = create_engine(load_operator(DatabaseSettings).service_url("order"))
+    yield db.sessions(engine)
+    engine.dispose()
+
+
+def test_orderctl_ships_orders(orderctl: Callable[..., Result], orders: Sessions) -> None:
+    ids = [stored(orders, **CONFIRMED, traceparent="00-1-2-01") for _ in range(2)]
+
+    for _ in range(2):
+        shipped = orderctl("orders", "ship", *map(str, ids))
+
+        assert shipped.exit_code == 0, shipped.stderr
+        assert shipped.stdout == "".join(f"order {i}: SHIPPED\n" for i in ids)
+    for order_id in ids:
+        (event,) = told(orders, order_id)
+        assert (event.type, event.traceparent) == ("order.shipped", "00-1-2-01")
+
+
+def test_orderctl_tells_why_an_order_is_not_shipped(
+    orderctl: Callable[..., Result], orders: Sessions
+) -> None:
+    pending, unknown = stored(orders), uuid4()
+
+    refused, missing = (orderctl("orders", "ship", str(i)) for i in (pending, unknown))
+
+    assert (refused.exit_code, missing.exit_code) == (1, 1)
+    assert "PENDING" in refused.stderr
+    assert str(unknown) in missing.stderr

@@ -1,0 +1,187 @@
+"""The doorbell: who waits for rows of a table sleeps, and is woken by the first one."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from time import monotonic
+from uuid import uuid4
+
+import psycopg2.extensions
+import pytest
+from sqlalchemy import text
+
+from eventbus.database import db
+from eventbus.database.db import Sessions, transaction
+from eventbus.database.wakeup import Wakeup
+from eventbus.messaging.in_flight import InFlight, Outgoing
+from eventbus.outbox.relay import Relay
+from notification_worker import mail_queue
+from notification_worker.models import Notification
+from testkit.eventually import eventually
+from testkit.servers.databases import TestDatabase
+
+LOOK = """
+SELECT extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float
+FROM outbox WHERE sent_at IS NULL
+"""
+
+#: Seconds: longer than any of these tests may take.
+LONG = 60.0
+
+
+class Asked(Exception):
+    """Somebody wanted to publish."""
+
+
+class Refusing:
+    """A publisher that only tells that it was asked."""
+
+    def heartbeat(self) -> None:
+        """Need none."""
+
+    def ready(self, until: float) -> bool:
+        return True
+
+    def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
+        raise Asked(*(event.type for event in batch))
+
+
+def insertion(due: str = "now()") -> str:
+    return (
+        "INSERT INTO outbox (event_id, type, subject, event, next_attempt_at)"
+        f" VALUES ('{uuid4()}', 'order.created', '{uuid4()}', '{{}}', {due})"
+    )
+
+
+def insert(sessions: Sessions, *, due: str = "now()") -> None:
+    with transaction(sessions) as session:
+        session.connection().exec_driver_sql(insertion(due))
+
+
+def forget(sessions: Sessions) -> None:
+    with transaction(sessions) as session:
+        session.execute(text("DELETE FROM outbox"))
+
+
+@contextmanager
+def asleep(sessions: Sessions, action: Callable[[], object]) -> Iterator["Future[object]"]:
+    """Do something in a thread, and go on when it sleeps."""
+
+    def sleeps() -> None:
+        locks = """
+            SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+            WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND datname = current_database()
+        """
+        with transaction(sessions) as session:
+            assert session.execute(text(locks)).all()
+
+    with ThreadPoolExecutor(1) as threads:
+        done = threads.submit(action)
+        eventually(sleeps)
+        yield done
+
+
+@pytest.mark.parametrize("service", ["order", "inventory"])
+def test_an_insert_wakes_who_sleeps(
+    service: str, database_of: Callable[[str], TestDatabase]
+) -> None:
+    # given
+    engine = db.engine(database_of(service).service_settings, pool_size=2)
+    sessions = db.sessions(engine)
+    wakeup = Wakeup("outbox", next_due=LOOK)
+
+    # when
+    with asleep(sessions, lambda: wakeup.wait(sessions, LONG)) as sleep:
+        insert(sessions)
+
+        # then
+        sleep.result(timeout=LONG / 2)
+    engine.dispose()
+
+
+def test_a_mail_wakes_the_mailer(notification_database: Sessions) -> None:
+    # given
+    wakeup = Wakeup("notifications", next_due=mail_queue.LOOK)
+
+    # when
+    with asleep(
+        notification_database, lambda: wakeup.wait(notification_database, LONG, 0, "epoch")
+    ) as sleep:
+        with transaction(notification_database) as session:
+            mail = {"order_id": uuid4(), "kind": "received", "sequence": 1}
+            session.add(Notification(**mail, recipient="ann@example.com", context={}))
+
+        # then
+        sleep.result(timeout=LONG / 2)
+
+
+def test_a_row_that_falls_due_wakes_who_sleeps(order_database: Sessions) -> None:
+    # given
+    wakeup = Wakeup("outbox", next_due=LOOK)
+    insert(order_database, due="now() + interval '2 seconds'")
+
+    # when
+    with asleep(order_database, lambda: wakeup.wait(order_database, LONG)) as sleep:
+        # then
+        sleep.result(timeout=LONG / 2)
+
+
+def test_nobody_sleeps_while_an_insert_is_under_way(order_database: Sessions) -> None:
+    # given
+    wakeup = Wakeup("outbox", next_due=LOOK)
+    started = monotonic()
+
+    # when an insert is not committed yet, and so not seen
+    with transaction(order_database) as session:
+        session.connection().exec_driver_sql(insertion())
+        wakeup.wait(order_database, LONG)
+
+    # then
+    assert monotonic() - started < LONG / 2
+
+
+def test_each_sleep_waits_for_an_insert_of_its_own(order_database: Sessions) -> None:
+    # given one who was woken before
+    wakeup = Wakeup("outbox", next_due=LOOK)
+    with asleep(order_database, lambda: wakeup.wait(order_database, LONG)) as sleep:
+        insert(order_database)
+        sleep.result(timeout=LONG / 2)
+    forget(order_database)
+
+    # when
+    with asleep(order_database, lambda: wakeup.wait(order_database, LONG)) as sleep:
+        asleep_still = not sleep.done()
+        insert(order_database)
+        sleep.result(timeout=LONG / 2)
+
+    # then
+    assert asleep_still
+
+
+def test_nobody_rings_while_nobody_sleeps(order_database: Sessions) -> None:
+    # given
+    with order_database.kw["bind"].connect() as listener:
+        listener.execution_options(isolation_level="AUTOCOMMIT").execute(text("LISTEN outbox"))
+
+        # when
+        insert(order_database)
+
+        # then a notification would have come with this answer
+        listener.execute(text("SELECT 1"))
+        driver = listener.connection.driver_connection
+        assert isinstance(driver, psycopg2.extensions.connection)
+        assert driver.notifies == []
+        listener.execute(text("UNLISTEN *"))
+
+
+def test_a_sleeping_relay_publishes_a_new_event_at_once(order_database: Sessions) -> None:
+    # given a relay whose drain lasts longer than this test may
+    relay = Relay(order_database, Refusing())
+
+    # when
+    with asleep(order_database, lambda: relay.drain(monotonic() + LONG)) as drain:
+        insert(order_database)
+
+        # then
+        with pytest.raises(Asked):
+            drain.result(timeout=LONG / 2)

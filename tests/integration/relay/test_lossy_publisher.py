@@ -1,0 +1,110 @@
+"""What may be lost is lost rather than waited for."""
+
+import logging
+import time
+from collections.abc import Iterator
+
+import pytest
+from amqp import Message
+from kombu.connection import Connection
+
+from eventbus import tls
+from eventbus.messaging import best_effort_publisher
+from eventbus.messaging.best_effort_publisher import LossyPublisher
+from testkit.eventually import eventually
+from testkit.network.stalling import StallingWay
+from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.vhosts import Vhost
+
+
+@pytest.fixture
+def way(servers: Infrastructure) -> Iterator[StallingWay]:
+    with StallingWay.to(servers.amqp_port) as way:
+        yield way
+
+
+@pytest.fixture
+def publisher(
+    broker: Vhost, servers: Infrastructure, way: StallingWay, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LossyPublisher]:
+    """One of the user `order`, which tries again at once."""
+    monkeypatch.setattr(best_effort_publisher, "CONNECT_INTERVAL", 0.0)
+    password = (servers.secrets_dir / "order.broker").read_text().strip()
+
+    def connect() -> Connection:
+        return Connection(
+            f"amqps://order:{password}@127.0.0.1:{way.port}/{broker.name}",
+            ssl=tls.amqp_options(broker.ca_file, "127.0.0.1"),
+            heartbeat=30,
+        )
+
+    made = LossyPublisher(connect, name="test")
+    yield made
+    made.close()
+
+
+def publish(publisher: LossyPublisher, *, exchange: str = "celeryev", size: int = 10) -> None:
+    publisher.publish(Message("x" * size), exchange=exchange, routing_key="task.multi")
+
+
+def duration(publisher: LossyPublisher, *, size: int) -> float:
+    """Publish a message; returns how many seconds that took."""
+    started = time.monotonic()
+    publish(publisher, size=size)
+    return time.monotonic() - started
+
+
+def test_a_message_arrives(publisher: LossyPublisher, broker: Vhost) -> None:
+    # given an onlooker
+    with broker.connect() as connection:
+        channel = connection.default_channel
+        queue = channel.queue_declare(exclusive=True).queue
+        channel.queue_bind(queue, "celeryev", "#")
+
+        # when
+        publish(publisher)
+
+        # then
+        eventually(lambda: _is_there(channel.basic_get(queue, no_ack=True)))
+
+
+def test_a_connection_that_takes_nothing_is_not_waited_for(
+    publisher: LossyPublisher, way: StallingWay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given one that would wait, if it ever did
+    monkeypatch.setattr(best_effort_publisher, "PATIENCE", 8.0)
+    publish(publisher)
+    way.stall()
+
+    # when far more is sent than any buffer holds
+    longest = max(duration(publisher, size=10_000) for _ in range(3_000))
+
+    # then
+    assert longest < 4
+
+
+def test_a_refusal_is_told_once_and_does_no_harm(
+    publisher: LossyPublisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given an exchange to which this user has no right
+    caplog.set_level(logging.INFO, "eventbus.messaging.best_effort_publisher")
+    publish(publisher, exchange="orders.ticks")
+
+    # when
+    def told() -> None:
+        publish(publisher, exchange="orders.ticks")
+        assert "messages dropped" in caplog.messages
+        assert caplog.messages.count("messages dropped") == 1
+
+    eventually(told)
+
+    # then what is allowed leaves as before
+    def leaves() -> None:
+        publish(publisher)
+        assert "publishing resumed" in caplog.messages
+
+    eventually(leaves)
+
+
+def _is_there(message: Message | None) -> None:
+    assert message is not None

@@ -1,0 +1,256 @@
+"""An event is recorded if and only if its change is, and handled once however often it comes."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from threading import Barrier
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from common.events import Quantity, StockReserved
+from eventbus.consumer.inbox import first_delivery, inbox
+from eventbus.consumer.receive import Outcome, receive
+from eventbus.database.db import Sessions, transaction
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import append, outbox
+from testkit.eventually import eventually
+
+
+def reserved(order_id: UUID | None = None, *, sequence: int = 1) -> Event:
+    return Event(
+        source="inventory",
+        subject=order_id or uuid4(),
+        sequence=sequence,
+        traceparent="00-1-2-01",
+        causationid=uuid4(),
+        data=StockReserved(lines=(Quantity(sku="A", quantity=1),)),
+    )
+
+
+def recorded(sessions: Sessions) -> list[UUID]:
+    with transaction(sessions) as session:
+        return list(session.scalars(select(outbox.c.event_id).order_by(outbox.c.id)))
+
+
+def handled(sessions: Sessions) -> list[UUID]:
+    with transaction(sessions) as session:
+        return list(session.scalars(select(inbox.c.event_id)))
+
+
+def waits_for_a_lock(sessions: Sessions) -> None:
+    with transaction(sessions) as session:
+        waiting = session.scalar(
+            text(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+        )
+    assert waiting == 1
+
+
+class Stop(Exception):
+    """The transaction shall not commit."""
+
+
+# --- Outbox -------------------------------------------------------------------------------------
+
+
+def test_an_event_is_recorded_when_its_transaction_commits(order_database: Sessions) -> None:
+    # given
+    event = reserved()
+
+    # when
+    with transaction(order_database) as session:
+        append(session, event)
+        assert recorded(order_database) == []
+
+    # then it waits, as it will be sent
+    with transaction(order_database) as session:
+        row = session.execute(select(outbox)).one()
+    assert (row.event_id, row.type, row.subject) == (event.id, "stock.reserved", event.subject)
+    assert codec.decode(json.loads(row.event)) == event
+    assert row.event.encode() == codec.encode(event)
+    assert row.sent_at is None
+    assert row.unroutable_reason is None
+    assert row.next_attempt_at == row.created_at
+
+
+def test_an_event_is_gone_with_its_transaction(order_database: Sessions) -> None:
+    # when
+    with suppress(Stop), transaction(order_database) as session:
+        append(session, reserved())
+        raise Stop
+
+    # then
+    assert recorded(order_database) == []
+
+
+def test_an_event_cannot_be_recorded_twice(order_database: Sessions) -> None:
+    # given
+    event = reserved()
+
+    # when
+    with order_database() as session:
+        append(session, reserved())
+        append(session, event)
+        append(session, event)
+        with pytest.raises(IntegrityError):
+            session.commit()
+
+    # then
+    assert recorded(order_database) == []
+
+
+def test_events_are_kept_in_the_order_of_their_recording(order_database: Sessions) -> None:
+    order_id = uuid4()
+    events = [reserved(order_id, sequence=n) for n in range(1, 6)]
+
+    with transaction(order_database) as session:
+        for event in events:
+            append(session, event)
+
+    assert recorded(order_database) == [event.id for event in events]
+
+
+# --- Inbox --------------------------------------------------------------------------------------
+
+
+def test_only_the_first_delivery_is_the_first(order_database: Sessions) -> None:
+    event = reserved()
+
+    with transaction(order_database) as session:
+        assert first_delivery(session, event, attempts=1)
+    with transaction(order_database) as session:
+        assert not first_delivery(session, event, attempts=2)
+
+
+def test_the_inbox_tells_what_was_handled_and_when(order_database: Sessions) -> None:
+    # given
+    event = reserved()
+
+    # when
+    with transaction(order_database) as session:
+        first_delivery(session, event, attempts=3)
+
+    # then
+    with transaction(order_database) as session:
+        row = session.execute(select(inbox)).one()
+        assert row.handled_at == session.scalar(select(func.max(inbox.c.handled_at)))
+    assert (row.event_id, row.type, row.source) == (event.id, event.type, event.source)
+    assert (row.subject, row.attempts, row.occurred_at) == (event.subject, 3, event.time)
+    assert (row.traceparent, row.causationid) == (event.traceparent, event.causationid)
+
+
+def test_a_delivery_that_failed_was_none(order_database: Sessions) -> None:
+    # given
+    event = reserved()
+    with suppress(Stop), transaction(order_database) as session:
+        assert first_delivery(session, event, attempts=1)
+        raise Stop
+
+    # then
+    with transaction(order_database) as session:
+        assert first_delivery(session, event, attempts=2)
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_of_two_workers_with_one_event_the_second_waits_for_the_first(
+    order_database: Sessions, commits: bool
+) -> None:
+    # given
+    event = reserved()
+
+    def second() -> bool:
+        with transaction(order_database) as session:
+            return first_delivery(session, event, attempts=1)
+
+    with ThreadPoolExecutor(1) as thread:
+        with order_database() as session:
+            assert first_delivery(session, event, attempts=1)
+
+            # when
+            answer: Future[bool] = thread.submit(second)
+            eventually(lambda: waits_for_a_lock(order_database))
+            assert not answer.done()
+            session.commit() if commits else session.rollback()
+
+        # then
+        assert answer.result(timeout=5) is not commits
+    assert handled(order_database) == [event.id]
+
+
+def test_of_many_workers_with_one_event_exactly_one_has_it(order_database: Sessions) -> None:
+    # given
+    event = reserved()
+    together = Barrier(8)
+
+    def deliver(_: int) -> bool:
+        with transaction(order_database) as session:
+            together.wait(timeout=10)
+            return first_delivery(session, event, attempts=1)
+
+    # when
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(deliver, range(8)))
+
+    # then
+    assert sorted(answers) == [False] * 7 + [True]
+
+
+def test_workers_with_different_events_do_not_wait_for_each_other(
+    order_database: Sessions,
+) -> None:
+    # given two events of one order, one of them at work
+    first, second = reserved(), reserved()
+    with order_database() as session:
+        first_delivery(session, first, attempts=1)
+
+        # when
+        with transaction(order_database) as other:
+            other.execute(text("SET LOCAL lock_timeout = 1"))
+            assert first_delivery(other, second, attempts=1)
+
+        # then
+        assert handled(order_database) == [second.id]
+
+
+# --- Both ---------------------------------------------------------------------------------------
+
+
+def handler(fails: bool) -> Callable[[Session, Event], None]:
+    def handle(session: Session, event: Event) -> None:
+        append(session, reserved(event.subject))
+        if fails:
+            raise Stop
+
+    return handle
+
+
+def test_a_handlers_effect_and_its_dedup_key_commit_together(order_database: Sessions) -> None:
+    # given
+    body = codec.wrap(codec.encode(reserved()))
+
+    def deliver(*, fails: bool = False) -> Outcome:
+        return receive(
+            order_database,
+            {StockReserved: handler(fails)},
+            body,
+            task="stock.reserved",
+            attempts=1,
+        )
+
+    # when it fails, both are gone
+    with pytest.raises(Stop):
+        deliver(fails=True)
+    assert (handled(order_database), recorded(order_database)) == ([], [])
+
+    # when it succeeds, both are there, however often it comes
+    outcomes = [deliver(), deliver(), deliver()]
+    assert outcomes == [Outcome.HANDLED, Outcome.DUPLICATE, Outcome.DUPLICATE]
+    assert len(handled(order_database)) == len(recorded(order_database)) == 1

@@ -1,0 +1,208 @@
+"""One event that cannot be published stops neither the relay nor any other order's events."""
+
+import logging
+import time
+from collections import Counter
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+
+from common.kombu_topology import INVENTORY
+from eventbus.database.db import Sessions, transaction
+from eventbus.events.codec import encode
+from eventbus.messaging import event_message
+from eventbus.outbox import batches, claims, lanes
+from eventbus.outbox.relay import Relay
+from testkit.data.messages import ids, take
+from testkit.data.outboxes import CREATED, DATA, drain_all, event, record, row_of, sent
+from testkit.eventually import eventually
+from testkit.processes.publishers import PublisherOf
+from testkit.servers.connections import connections, one_connection
+from testkit.servers.vhosts import Vhost
+
+V1, V2 = "order.created", "order.created.v2"
+
+
+def record_row(sessions: Sessions, event_type: str, envelope: str) -> UUID:
+    """Write a row of an outbox as no code of ours would."""
+    row = {"event_id": uuid4(), "type": event_type, "subject": uuid4(), "event": envelope}
+    with transaction(sessions) as session:
+        session.execute(
+            text(
+                "INSERT INTO outbox (event_id, type, subject, event)"
+                " VALUES (:event_id, :type, :subject, :event)"
+            ),
+            row,
+        )
+    return row["event_id"]
+
+
+#: What stands for an envelope as it should be.
+GOOD = object()
+
+
+@pytest.mark.parametrize(
+    ("event_type", "envelope", "reason"),
+    [
+        (V1, "", "DecodeError"),
+        (V1, "[]", "AttributeError"),
+        (V1, "{}", "unknown event type"),
+        (V1, '{"type": "order.created"}', "specversion"),
+        (V1, '{"a":' * 100_000, "RecursionError"),
+        (V2, '{"type": "order.confirmed", "specversion": "1.0"}', "InvalidEvent"),
+        ("x" * 300, GOOD, "error"),
+        ("(repair)", GOOD, "not an event type"),
+        ("(earlier event)", GOOD, "not an event type"),
+    ],
+    ids=["empty", "list", "object", "version", "deep", "foreign", "long", "lane", "other lane"],
+)
+def test_an_event_of_which_no_message_can_be_made_is_isolated_with_its_reason(
+    broker: Vhost,
+    publisher_of: PublisherOf,
+    order_database: Sessions,
+    caplog: pytest.LogCaptureFixture,
+    event_type: str,
+    envelope: Any,
+    reason: str,
+) -> None:
+    # given one between others
+    before = record(order_database, event(CREATED))
+    text_of_it = encode(event(CREATED)).decode() if envelope is GOOD else envelope
+    bad = record_row(order_database, event_type, text_of_it)
+    behind = record(order_database, event(CREATED))
+    relaying = Relay(order_database, publisher_of(), sent_as=(V1, V2))
+
+    # when it is tried twice at least
+    def tried_twice() -> None:
+        relaying.drain(time.monotonic() + 0.5)
+        assert row_of(order_database, bad).attempts >= 2
+
+    eventually(tried_twice)
+
+    # then
+    assert set(sent(order_database)) == {*before, *behind}
+    row = row_of(order_database, bad)
+    assert (row.sent_at, row.waits_for) == (None, lanes.REPAIR)
+    assert reason.lower() in row.unroutable_reason.lower()
+    told = [r for r in caplog.records if r.message == "event isolated"]
+    assert [vars(r)["event_id"] for r in told] == [str(bad)]
+
+
+@pytest.mark.parametrize("module", [claims, batches, event_message], ids=lambda m: m.__name__)
+def test_an_event_that_is_too_large_is_isolated(
+    publisher_of: PublisherOf,
+    order_database: Sessions,
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+) -> None:
+    # given a limit that a relay meets while it claims, or codes the message
+    for each in (claims, batches, event_message):
+        if each is module or module is claims:
+            monkeypatch.setattr(each, "LARGEST_EVENT", 10_000)
+    large = record_row(order_database, V1, '{"a": "' + 20_000 * "x" + '"}')
+    others = record(order_database, event(CREATED))
+
+    # when
+    Relay(order_database, publisher_of()).drain(time.monotonic() + 0.5)
+
+    # then
+    assert set(others) <= set(sent(order_database))
+    if module is not batches:
+        assert "larger than" in row_of(order_database, large).unroutable_reason
+
+
+def test_an_isolated_event_is_sent_when_it_can_be_decoded(
+    broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
+) -> None:
+    # given one that this release cannot decode
+    bad = record_row(order_database, V1, "{}")
+    relaying = Relay(order_database, publisher_of(), sent_as=(V1, V2))
+    relaying.drain(time.monotonic() + 0.5)
+    assert row_of(order_database, bad).waits_for == lanes.REPAIR
+
+    # when the next release can
+    drain_all(Relay(order_database, publisher_of()), order_database)
+
+    # then
+    assert ids(take(broker, INVENTORY.queue)) == [bad]
+    assert row_of(order_database, bad).unroutable_reason is None
+
+
+def test_an_event_that_the_broker_objects_to_costs_a_channel_and_few_copies(
+    broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
+) -> None:
+    # given a relay that is connected, and foreign events among many
+    relaying = Relay(order_database, publisher_of())
+    first = record(order_database, event(CREATED))
+    relaying.relay_once()
+    connection = eventually(lambda: one_connection(broker))
+    recorded = []
+    foreign = []
+    for _ in range(5):
+        recorded += record(order_database, *(event(CREATED) for _ in range(100)))
+        foreign += record(order_database, event(DATA["stock.reserved"]))
+    recorded += record(order_database, *(event(CREATED) for _ in range(100)))
+
+    def others_sent() -> None:
+        relaying.drain(time.monotonic() + 0.5)
+        assert set(sent(order_database)) == {*first, *recorded}
+
+    # when
+    eventually(others_sent)
+    relaying.drain(time.monotonic() + 2)
+
+    # then the connection has stayed
+    assert connections(broker) == connection
+    # and no event was sent more than a few times, and all together little more than twice
+    arrived = Counter(ids(take(broker, INVENTORY.queue)))
+    assert arrived.keys() == {*first, *recorded}
+    assert arrived.total() <= 2 * 601 + 20
+    # and of the foreign ones each that was tried says why
+    found = [row_of(order_database, event_id) for event_id in foreign]
+    assert all(row.sent_at is None for row in found)
+    reasons = [row.unroutable_reason for row in found if row.attempts]
+    assert reasons
+    assert all("ACCESS_REFUSED" in reason for reason in reasons)
+
+
+def test_events_of_a_type_that_is_allowed_again_are_sent(
+    broker: Vhost,
+    publisher_of: PublisherOf,
+    order_database: Sessions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # given a type that the service may not publish
+    monkeypatch.setattr(lanes, "LONGEST_DELAY", 2.0)
+    path = f"/topic-permissions/{broker.name}/order"
+    (rights,) = broker.request("GET", path).json()
+    narrow = {"exchange": rights["exchange"], "write": r"^order\.created$", "read": rights["read"]}
+    broker.request("PUT", path, json=narrow)
+    relaying = Relay(order_database, publisher_of())
+    order = uuid4()
+    record(order_database, event(CREATED, order, 1), event(DATA["order.cancelled"], order, 2))
+    record(order_database, *(event(DATA["order.cancelled"]) for _ in range(30)))
+    for _ in range(3):
+        relaying.drain(time.monotonic() + 0.5)
+    assert len(sent(order_database)) == 1
+
+    # when
+    broker.request("PUT", path, json=narrow | {"write": rights["write"]})
+
+    # then
+    drain_all(relaying, order_database)
+
+
+def test_a_broken_event_is_not_logged_with_its_content(
+    publisher_of: PublisherOf, order_database: Sessions, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given
+    caplog.set_level(logging.DEBUG)
+    record_row(order_database, V1, '{"type": "order.created", "specversion": "1.0", "id": "Ada L"}')
+
+    # when
+    Relay(order_database, publisher_of(), sent_as=(V1, V2)).drain(time.monotonic() + 0.5)
+
+    # then
+    assert all("Ada L" not in str(vars(each)) for each in caplog.records)

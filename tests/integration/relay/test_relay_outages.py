@@ -1,0 +1,153 @@
+"""A relay whose broker is away, or short of memory: few connections, and nothing sent twice."""
+
+import socket
+import time
+from collections import Counter
+from threading import Thread
+
+import pytest
+from sqlalchemy import text
+
+from common.kombu_topology import INVENTORY
+from eventbus.database.db import Sessions, transaction
+from eventbus.outbox.relay import Relay
+from testkit.data.messages import ids, take
+from testkit.data.outboxes import CREATED, drain_all, event, record, sent, state
+from testkit.eventually import eventually
+from testkit.processes.publishers import PublisherOf
+from testkit.processes.relays import draining
+from testkit.servers.connections import connections, one_connection
+from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.vhosts import Vhost
+
+#: A command of `rabbitmqctl`, with an alarm and without.
+MEMORY = ("set_vm_memory_high_watermark", "absolute 1MB", "0.6")
+
+
+def drained(relaying: Relay, seconds: float) -> None:
+    """Drain, tick after tick, for so long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        relaying.drain(time.monotonic() + 0.5)
+
+
+def test_a_broker_short_of_memory_gets_one_connection_and_each_event_once(
+    servers: Infrastructure, broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
+) -> None:
+    # given a relay that is connected, with a short heartbeat
+    recorded = record(order_database, event(CREATED))
+    with draining(Relay(order_database, publisher_of(heartbeat=2))):
+        before = eventually(lambda: one_connection(broker))
+
+        # when an alarm lasts for longer than confirms and heartbeats may take
+        with servers.limited(*MEMORY):
+            recorded += record(order_database, *(event(CREATED) for _ in range(1_500)))
+            time.sleep(15)
+            during = connections(broker)
+            sent_during = len(sent(order_database))
+            waiting = state(order_database)
+
+        # then the connection stays, and the relay says why nothing leaves
+        assert during == before
+        assert sent_during < len(recorded)
+        assert waiting.broker_error == "the broker is short of memory or disk"
+
+        # and when the alarm is over
+        eventually(lambda: is_well(order_database, len(recorded)))
+
+    # then
+    assert connections(broker) == before
+    assert Counter(ids(take(broker, INVENTORY.queue))) == dict.fromkeys(recorded, 1)
+
+
+def is_well(sessions: Sessions, count: int) -> None:
+    assert len(sent(sessions)) == count
+    assert state(sessions).broker_error is None
+
+
+def test_a_relay_that_starts_during_an_alarm_keeps_its_first_connection(
+    servers: Infrastructure, broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
+) -> None:
+    # given
+    recorded = record(order_database, *(event(CREATED) for _ in range(200)))
+    relaying = Relay(order_database, publisher_of(heartbeat=2))
+
+    # when
+    with servers.limited(*MEMORY):
+        drained(relaying, 13)
+        assert len(connections(broker)) == 1
+        assert sent(order_database) == []
+
+    # then
+    drain_all(relaying, order_database)
+    assert Counter(ids(take(broker, INVENTORY.queue))) == dict.fromkeys(recorded, 1)
+
+
+class Closing:
+    """A server that ends each connection, and counts them."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = Thread(target=self._serve)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(timeout=10)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            client.close()
+
+
+@pytest.mark.parametrize("lane", ["NULL", "type", "'(repair)'"])
+def test_a_relay_without_a_broker_connects_less_and_less_often(
+    publisher_of: PublisherOf, order_database: Sessions, lane: str
+) -> None:
+    # given an event that has never failed, or waits in a lane
+    server = Closing()
+    record(order_database, event(CREATED))
+    with transaction(order_database) as session:
+        session.execute(text(f"UPDATE outbox SET waits_for = {lane}"))
+    relaying = Relay(order_database, publisher_of(port=server.port))
+
+    # when
+    drained(relaying, 6)
+    server.close()
+
+    # then about after 1, 2 and 4 seconds, of which up to a half is taken off
+    assert 2 <= server.connections <= 5
+
+
+def test_a_relay_without_a_broker_leaves_the_outbox_to_another_one(
+    broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
+) -> None:
+    # given
+    server = Closing()
+    (event_id,) = record(order_database, event(CREATED))
+    relaying = Relay(order_database, publisher_of(port=server.port))
+    drained(relaying, 3)
+    thread = Thread(target=drained, args=(relaying, 8))
+    thread.start()
+
+    # when
+    other = Relay(order_database, publisher_of())
+    eventually(lambda: has_sent(other, order_database))
+
+    # then
+    thread.join(timeout=20)
+    server.close()
+    assert ids(take(broker, INVENTORY.queue)) == [event_id]
+
+
+def has_sent(relaying: Relay, sessions: Sessions) -> None:
+    relaying.drain(time.monotonic() + 0.5)
+    assert sent(sessions)

@@ -1,0 +1,226 @@
+"""A process shows when the certificates end that the servers really show."""
+
+import json
+import socket
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from flask.testing import FlaskClient
+from sqlalchemy import create_engine, pool, text
+
+from console.certificates.certificate_authority import Authority
+from console.orderctl import main
+from eventbus.settings.service import ServiceSettings
+from eventbus.telemetry.certificate_expiry import (
+    FAILURE_KEPT,
+    KEPT,
+    Certificates,
+    Server,
+    sources,
+)
+from testkit.eventually import eventually
+from testkit.network.impostor import Impostor
+from testkit.servers.databases import Databases
+from testkit.servers.infrastructure import Infrastructure
+
+SECRET = "s3cr3t-hunter2"
+
+
+class Clock:
+    """A clock that a test turns."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands still."""
+    return Clock()
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """An authority of the test's own."""
+    made = Authority(tmp_path / "tls")
+    list(made.init())
+    return made
+
+
+@pytest.fixture
+def impostor(authority: Authority) -> Iterator[Impostor]:
+    """A server of the test's own, with a certificate that ended an hour ago."""
+    authority.issue("rabbitmq", lifetime=timedelta(hours=-1))
+    with Impostor.running(authority.server_file("rabbitmq")) as running:
+        yield running
+
+
+def settings_of(servers: Infrastructure) -> ServiceSettings:
+    return ServiceSettings(
+        broker_port=servers.amqp_port,
+        broker_user="order",
+        broker_password=SECRET,
+        broker_ca_file=servers.ca_file,
+        database_port=servers.postgres_port,
+        database_name="orders",
+        database_user="order",
+        database_password=SECRET,
+        database_ca_file=servers.ca_file,
+    )
+
+
+def orderctl_tls(servers: Infrastructure, *arguments: str) -> Any:
+    environment = {"ORDERS_ENV_FILE": str(servers.operator_environment)}
+    done = CliRunner().invoke(main, ["tls", *arguments], env=environment)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def on_disk(servers: Infrastructure) -> dict[str, float]:
+    """What `orderctl` says, as the metric says it."""
+    names = {"ca": "authority", "rabbitmq": "broker", "postgres": "database"}
+    found = json.loads(orderctl_tls(servers, "show", "--json").stdout)
+    ends = {Path(c["file"]).stem: datetime.fromisoformat(c["not_after"]) for c in found}
+    return {server: ends[stem].timestamp() for stem, server in names.items()}
+
+
+def shown(certificates: Certificates) -> dict[str, float]:
+    """What a scrape finds, by server."""
+    (metric,) = certificates.collect()
+    return {sample.labels["server"]: sample.value for sample in metric.samples}
+
+
+def test_what_is_shown_is_what_the_servers_have_read(
+    servers: Infrastructure, databases: Databases, clock: Clock
+) -> None:
+    # given a process that knows the certificates
+    certificates = Certificates(sources(settings_of(servers)), clock)
+    before = on_disk(servers)
+    assert shown(certificates) == before
+
+    # when they are renewed and the servers read them, at another second
+    def renewed() -> None:
+        orderctl_tls(servers, "renew")
+        now = on_disk(servers)
+        assert now["broker"] != before["broker"]
+        assert now["database"] != before["database"]
+
+    eventually(renewed)
+    engine = create_engine(databases.server, poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_reload_conf()"))
+    fresh = sources(settings_of(servers))
+    eventually(lambda: _equal(shown(Certificates(fresh)), on_disk(servers)))
+
+    # then the process shows the old ones for an hour, and then the new ones
+    clock.now = KEPT - 1
+    assert shown(certificates) == before
+    clock.now = KEPT
+    assert shown(certificates) == on_disk(servers)
+
+
+def test_one_that_has_ended_is_shown(
+    impostor: Impostor, authority: Authority, clock: Clock
+) -> None:
+    certificates = Certificates({"broker": server(impostor.port, authority).not_after}, clock)
+
+    (ended,) = [c for c in authority.show() if c.file == authority.server_file("rabbitmq")]
+    assert ended.left < timedelta(0)
+    assert shown(certificates) == {"broker": ended.not_after.timestamp()}
+    # and the server has not got a word
+    assert impostor.heard == []
+
+
+@pytest.mark.parametrize("wrong", ["authority", "host name"])
+def test_another_ones_is_not_shown(
+    impostor: Impostor, authority: Authority, tmp_path: Path, clock: Clock, wrong: str
+) -> None:
+    # given
+    other = Authority(tmp_path / "other")
+    list(other.init())
+    trusted = other if wrong == "authority" else authority
+    name = "elsewhere.example" if wrong == "host name" else "127.0.0.1"
+
+    # when
+    asked = server(impostor.port, trusted, hostname=name)
+
+    # then
+    assert shown(Certificates({"broker": asked.not_after}, clock)) == {}
+
+
+def test_a_process_shows_its_own_too(
+    servers: Infrastructure, authority: Authority, clock: Clock
+) -> None:
+    # given
+    own = authority.issue_client("order")
+    settings = settings_of(servers).model_copy(update={"broker_client_certificate_file": own.file})
+
+    # then
+    found = shown(Certificates(sources(settings), clock))
+    assert found["client order"] == own.not_after.timestamp()
+
+    # and while its file is broken, the others'
+    own.file.write_text("broken")
+    clock.now = KEPT
+    assert shown(Certificates(sources(settings), clock)).keys() == on_disk(servers).keys()
+
+
+def test_a_server_that_is_away_is_asked_again_after_a_minute(
+    authority: Authority, clock: Clock
+) -> None:
+    # given nobody on a port
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    asked: list[float] = []
+
+    def ask() -> float:
+        asked.append(clock.now)
+        return server(port, authority).not_after()
+
+    certificates = Certificates({"broker": ask}, clock)
+
+    # when it is scraped for more than a minute
+    for clock.now in (0.0, 5.0, FAILURE_KEPT - 1, FAILURE_KEPT, FAILURE_KEPT + 1):
+        assert shown(certificates) == {}
+
+    # then
+    assert asked == [0.0, FAILURE_KEPT]
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_long(
+    authority: Authority, clock: Clock
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent_server = server(silent.getsockname()[1], authority)
+
+        with pytest.raises(TimeoutError):
+            silent_server.not_after()
+
+
+def test_the_api_shows_the_databases_certificate(
+    servers: Infrastructure, order_api: FlaskClient
+) -> None:
+    page = order_api.get("/metrics").text
+
+    samples = dict(line.rsplit(" ", 1) for line in page.splitlines() if line[0] != "#")
+    ends = {
+        server: float(samples[f'orders_certificate_not_after_seconds{{server="{server}"}}'])
+        for server in ("database", "authority")
+    }
+    assert ends == {server: on_disk(servers)[server] for server in ends}
+
+
+def server(port: int, authority: Authority, *, hostname: str = "127.0.0.1") -> Server:
+    return Server(
+        host="127.0.0.1", port=port, hostname=hostname, ca_file=authority.certificate_file
+    )
+
+
+def _equal(found: object, expected: object) -> None:
+    assert found == expected

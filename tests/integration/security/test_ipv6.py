@@ -1,0 +1,162 @@
+"""Servers that are reached by an IPv6 address only, and processes that listen on one."""
+
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from kombu.connection import Connection
+from prometheus_client import start_http_server
+from sqlalchemy import text
+
+from console.actions import health
+from console.settings import BrokerAdminSettings
+from deploy.local import REPOSITORY
+from eventbus import tls
+from eventbus.database import db
+from eventbus.settings.broker import BrokerSettings, broker_url
+from eventbus.settings.service import ServiceSettings
+from eventbus.telemetry import certificate_expiry
+from testkit.eventually import eventually
+from testkit.network.proxy import Proxy
+from testkit.servers.databases import TestDatabase
+from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.vhosts import Vhost
+from testkit.servers.workers import own_ports
+
+Reached = Callable[[int], int]
+
+
+@pytest.fixture
+def reached() -> Iterator[Reached]:
+    """Lets ::1 lead to a port of 127.0.0.1; returns the port there."""
+    proxies: list[Proxy] = []
+
+    def at(port: int) -> int:
+        proxies.append(Proxy(port, "::1"))
+        return proxies[-1].port
+
+    yield at
+    for proxy in proxies:
+        proxy.stop()
+
+
+def broker_settings(servers: Infrastructure, vhost: Vhost, host: str) -> BrokerSettings:
+    return BrokerSettings(
+        broker_host=host,
+        broker_vhost=vhost.name,
+        broker_user="order",
+        broker_password=(servers.secrets_dir / "order.broker").read_text().strip(),
+        broker_ca_file=vhost.ca_file,
+    )
+
+
+def test_the_broker_is_reached(servers: Infrastructure, broker: Vhost, reached: Reached) -> None:
+    settings = broker_settings(servers, broker, f"[::1]:{reached(broker.amqp_port)}")
+
+    with Connection(broker_url(settings), ssl=tls.broker_options(settings)) as connection:
+        connection.ensure_connection(max_retries=1)
+        peer = connection.connection.transport.sock.getpeername()[0]
+
+    assert peer == "::1"
+
+
+@pytest.mark.parametrize("others", ["", ",[::1]:1"])
+def test_the_database_is_reached(
+    database_of: Callable[[str], TestDatabase], reached: Reached, others: str
+) -> None:
+    # given one address, or several
+    database = database_of("order")
+    host = f"[::1]:{reached(int(database.settings['database_port']))}{others}"
+    settings = database.service_settings.model_copy(update={"database_host": host})
+
+    # when
+    engine = db.engine(settings)
+    with engine.connect() as connection:
+        found = connection.scalar(text("SELECT 1"))
+    engine.dispose()
+
+    # then
+    assert found == 1
+
+
+def test_the_servers_certificates_are_read(
+    servers: Infrastructure,
+    broker: Vhost,
+    database_of: Callable[[str], TestDatabase],
+    reached: Reached,
+) -> None:
+    database = database_of("order").settings
+    settings = ServiceSettings(
+        **broker_settings(servers, broker, f"[::1]:{reached(broker.amqp_port)}").model_dump(
+            exclude_unset=True
+        ),
+        **database | {"database_host": f"[::1]:{reached(database['database_port'])}"},
+    )
+
+    ends = {name: read() for name, read in certificate_expiry.sources(settings).items()}
+
+    assert ends.keys() == {"broker", "database", "authority"}
+
+
+def test_the_operators_command_reaches_both_ports(broker: Vhost, reached: Reached) -> None:
+    # given
+    port = httpx.URL(broker.management_url).port
+    assert port is not None
+    there = replace(
+        broker,
+        management_url=f"https://[::1]:{reached(port)}",
+        amqp_port=reached(broker.amqp_port),
+    )
+
+    # when
+    checked = health.check(BrokerAdminSettings(**there.administrator))
+    consumers = health.queue_counts.consumers(
+        BrokerAdminSettings(**there.administrator), ["order.queue"]
+    )
+
+    # then
+    assert {finding.kind for finding in checked.findings} <= {health.Kind.NO_CONSUMER}
+    assert consumers == {"order.queue": 0}
+
+
+def test_the_api_listens_on_an_ipv6_address(
+    database_of: Callable[[str], TestDatabase], tmp_path: Path
+) -> None:
+    # given
+    port = own_ports().api_port
+    told = {k.upper(): str(v) for k, v in database_of("order").settings.items()}
+    command = ["-m", "order_app.server", "--bind", f"[::1]:{port}", "order_app.app"]
+    environment = {"PATH": "/usr/bin:/bin", "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), **told}
+
+    # when
+    with subprocess.Popen([sys.executable, *command], cwd=REPOSITORY, env=environment) as api:
+        try:
+            answer = eventually(lambda: _answer(f"http://[::1]:{port}/healthz"))
+        finally:
+            api.terminate()
+
+    # then
+    assert answer == 200
+
+
+def test_metrics_are_shown_on_an_ipv6_address() -> None:
+    server, thread = start_http_server(0, addr="::1")
+    try:
+        assert _answer(f"http://[::1]:{server.server_port}/metrics") == 200
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _answer(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return int(answer.status)
+    except OSError as error:
+        raise AssertionError(str(error)) from None

@@ -1,0 +1,258 @@
+"""Every broker user against every operation.
+
+What each may do is written down by hand, from what a service says, hears and owns; what it can do
+is tried on the real broker. The two must be the same: no right is missing, and none is left over.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from uuid import UUID
+
+import pytest
+from amqp import Channel, Message
+from amqp.exceptions import (
+    AccessRefused,
+    AMQPNotImplementedError,
+    NotAllowed,
+    NotFound,
+    PreconditionFailed,
+)
+from kombu.connection import Connection
+
+from common.kombu_topology import SERVICES, STREAM, TICKS, topology
+from eventbus import tls
+from eventbus.topology.objects import Topology
+from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.vhosts import Vhost, fresh_vhost
+
+TOPOLOGY: Topology = topology()
+EVENT_TYPES = sorted({event_type for s in SERVICES for event_type in s.published_types})
+QUEUES = sorted(queue.name for queue in TOPOLOGY.queues)
+EXCHANGES = sorted(exchange.name for exchange in TOPOLOGY.exchanges)
+#: RabbitMQ's own, which every vhost has; the first one, without a name, leads to every queue.
+OWN_EXCHANGES = ["", "amq.direct", "amq.fanout", "amq.headers", "amq.match", "amq.topic"]
+
+#: The queue of an onlooker, such as Flower.
+ONLOOKER = f"celeryev.{UUID(int=7)}"
+
+#: Two words: what is done, and to what.
+Operation = tuple[str, str]
+
+# --- What each user may do ----------------------------------------------------------------------
+
+
+def everything() -> set[Operation]:
+    """Every operation that is tried."""
+    others = [name for name in EXCHANGES if name != "orders.topic"]
+    return {
+        *(("publish event", event_type) for event_type in EVENT_TYPES),
+        # No event types, though some begin or end like one.
+        *(("publish event", f"{event_type}.v2") for event_type in EVENT_TYPES),
+        *(("publish event", f"an.{event_type}") for event_type in EVENT_TYPES),
+        ("publish event", "order.unheard_of"),
+        *(("publish to", exchange) for exchange in (*others, *OWN_EXCHANGES)),
+        *(
+            (verb, queue)
+            for verb in ("consume", "get", "purge", "delete queue")
+            for queue in QUEUES
+            if (verb, queue) not in {("get", STREAM), ("purge", STREAM)}
+        ),
+        *(("delete exchange", exchange) for exchange in EXCHANGES),
+        *(("redeclare queue", queue) for queue in QUEUES),
+        *(("bind queue", queue) for queue in QUEUES),
+        *(("unbind queue", queue) for queue in QUEUES),
+        *(("bind exchange", exchange) for exchange in EXCHANGES),
+        ("declare queue", "stranger"),
+        ("declare queue", "order.stranger"),
+        ("declare queue", ""),
+        ("declare queue", ONLOOKER),
+        ("declare queue", f"{ONLOOKER}x"),
+        ("declare queue", f"x{ONLOOKER}"),
+        *(("overhear", exchange) for exchange in (*EXCHANGES, *OWN_EXCHANGES[1:])),
+        ("declare exchange", "stranger"),
+        ("declare exchange", "order.stranger"),
+    }
+
+
+def read(queue: str) -> set[Operation]:
+    """What the right to read a queue is, in RabbitMQ's eyes."""
+    return {("consume", queue), ("get", queue), ("purge", queue)}
+
+
+def allowed() -> dict[str, set[Operation]]:
+    """What each user must be able to do, and nothing else."""
+    table = {
+        # Its clock's ticks, to whoever works by it.
+        "scheduler": {("publish to", TICKS.name)},
+        # Consumes the workers' task events, and no other message.
+        "monitor": {("declare queue", ONLOOKER), ("overhear", "celeryev")},
+        # Looks at what is parked, and puts it back on its queue.
+        "console": {
+            *(o for s in SERVICES if s.consumes for o in read(f"{s.name}.dlq")),
+            ("publish to", ""),
+        },
+        # Reads the past, and puts it on the queue of a service that wants it.
+        "replayer": {("consume", STREAM), ("publish to", "")},
+    }
+    for service in SERVICES:
+        says = {("publish event", event_type) for event_type in service.published_types}
+        retries = {("publish to", f"{service.name}.retry")} if service.consumes else set()
+        tells = {("publish to", "celeryev")} if service.consumes else set()
+        hears = read(f"{service.name}.queue") if service.consumes else set()
+        ticks = {o for tick in service.ticks for o in read(f"{service.name}.{tick}")}
+        table[service.name] = says | retries | tells | hears | ticks
+    # It reads the past. Nothing takes a message out of a stream: neither get nor purge are there.
+    table["analytics"].add(("consume", STREAM))
+    # These take from it what their queues dropped, which a marker tells.
+    for name in ("notification", "fraud"):
+        table[name] |= {("consume", STREAM), *read(f"{name}.overflow")}
+    return table
+
+
+ALLOWED = allowed()
+
+
+# --- What each user can do ----------------------------------------------------------------------
+
+
+class Trial:
+    """Tries operations as one user; each on a channel of its own, which a refusal closes."""
+
+    def __init__(self, servers: Infrastructure, vhost: Vhost, user: str) -> None:
+        self._user = user
+        self._connection = Connection(
+            transport="amqps",
+            hostname="127.0.0.1",
+            port=vhost.amqp_port,
+            userid=user,
+            password=(servers.secrets_dir / f"{user}.broker").read_text().rstrip("\n"),
+            virtual_host=vhost.name,
+            ssl=tls.amqp_options(vhost.ca_file, "127.0.0.1"),
+        )
+        self._connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def may(self, operation: Operation) -> bool:
+        """Tell whether the broker does it."""
+        channel = self._connection.channel()
+        try:
+            self._do(channel, *operation)
+        except AccessRefused:
+            return False
+        except (PreconditionFailed, NotFound):
+            # It was looked at, so it was allowed.
+            return True
+        except AMQPNotImplementedError:
+            # So it was here, too: nobody gets single messages of a stream. It ends the connection.
+            self._connection.collect()
+            self._connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
+            return True
+        channel.close()
+        return True
+
+    def publish(self, exchange: str, key: str, **properties: str) -> None:
+        """Publish one message; raises what the broker says."""
+        channel = self._connection.channel()
+        self._publish(channel, exchange, key, **properties)
+        channel.close()
+
+    @staticmethod
+    def _publish(channel: Channel, exchange: str, key: str, **properties: str) -> None:
+        channel.basic_publish_confirm(
+            Message("", **properties), exchange=exchange, routing_key=key, confirm_timeout=10
+        )
+
+    def _do(self, channel: Channel, verb: str, name: str) -> None:
+        match verb:
+            case "publish event":
+                self._publish(channel, "orders.topic", name)
+            case "publish to":
+                # A key that leads nowhere: nothing arrives that another trial would see.
+                self._publish(channel, name, "nowhere")
+            case "consume":
+                channel.basic_consume(name, callback=lambda _: None)
+            case "get":
+                channel.basic_get(name)
+            case "purge":
+                channel.queue_purge(name)
+            case "delete queue":
+                channel.queue_delete(name)
+            case "delete exchange":
+                channel.exchange_delete(name)
+            case "declare queue" | "redeclare queue":
+                channel.queue_declare(name, durable=True, auto_delete=False)
+            case "declare exchange":
+                channel.exchange_declare(name, "topic", durable=True, auto_delete=False)
+            case "bind queue":
+                channel.queue_bind(name, "orders.topic", "#")
+            case "overhear":
+                channel.queue_bind(ONLOOKER, name, "#")
+            case "unbind queue":
+                channel.queue_unbind(name, "orders.topic", "order.created")
+            case "bind exchange":
+                channel.exchange_bind(name, "orders.topic", "#")
+            case _:
+                raise AssertionError(verb)
+
+
+@pytest.fixture
+def trial(
+    request: pytest.FixtureRequest, servers: Infrastructure, broker: Vhost
+) -> Iterator[Trial]:
+    """Tries operations as the user that the test is parametrized with."""
+    found = Trial(servers, broker, request.param)
+    yield found
+    with suppress(OSError):
+        found.close()
+
+
+def test_the_table_has_every_user() -> None:
+    assert set(ALLOWED) == {user.name for user in TOPOLOGY.users}
+
+
+def test_the_table_asks_for_nothing_that_is_not_tried() -> None:
+    assert set().union(*ALLOWED.values()) <= everything()
+
+
+@pytest.mark.parametrize(
+    ("trial", "user"), [(u, u) for u in ALLOWED], indirect=["trial"], ids=ALLOWED
+)
+def test_a_broker_user_can_do_what_it_must_and_nothing_else(trial: Trial, user: str) -> None:
+    # when it tries everything; what deletes comes last, should it be allowed
+    operations = sorted(everything(), key=lambda o: (o[0].startswith("delete"), o))
+    can = {operation for operation in operations if trial.may(operation)}
+
+    # then
+    assert can - ALLOWED[user] == set(), "rights too many"
+    assert ALLOWED[user] - can == set(), "rights too few"
+
+
+@pytest.mark.parametrize("trial", ["order"], indirect=True)
+def test_nobody_publishes_in_the_name_of_another(trial: Trial) -> None:
+    trial.publish("orders.topic", "order.created", user_id="order")
+
+    with pytest.raises(PreconditionFailed, match="user_id"):
+        trial.publish("orders.topic", "order.created", user_id="inventory")
+
+
+@pytest.mark.parametrize("trial", ["monitor"], indirect=True)
+def test_a_right_that_is_too_many_would_be_seen(trial: Trial, broker: Vhost) -> None:
+    # given a user who may do everything
+    rights = {"configure": ".*", "write": ".*", "read": ".*"}
+    broker.request("PUT", f"/permissions/{broker.name}/monitor", json=rights)
+    broker.request("DELETE", f"/topic-permissions/{broker.name}/monitor")
+
+    # then nothing of the table is refused for another reason than a missing right
+    assert {operation for operation in everything() if not trial.may(operation)} == set()
+
+
+def test_a_user_has_no_rights_in_another_vhost(servers: Infrastructure, broker: Vhost) -> None:
+    # given
+    with fresh_vhost(servers) as other:
+        for user in ALLOWED:
+            # then
+            Trial(servers, broker, user).close()
+            with pytest.raises(NotAllowed, match="access to vhost"):
+                Trial(servers, other, user)

@@ -1,0 +1,161 @@
+"""An error's description names what failed and never repeats a customer's value."""
+
+import smtplib
+import ssl
+
+import psycopg2
+import pytest
+from billiard.exceptions import WorkerLostError
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError, PendingRollbackError, SQLAlchemyError
+
+from eventbus.database.db import Sessions, transaction
+from eventbus.errors import Permanent, Transient
+from eventbus.telemetry.privacy import described
+from testkit.servers.infrastructure import Infrastructure
+
+ADDRESS = "ada@example.com"
+
+_TABLE = """
+CREATE TABLE customers (
+    email text CONSTRAINT pk_customers PRIMARY KEY,
+    age integer CONSTRAINT ck_customers_age CHECK (age >= 0),
+    name varchar(5) NOT NULL
+)
+"""
+
+
+def failure_of(sessions: Sessions, statement: str) -> SQLAlchemyError:
+    """Return what a statement raises in a table that holds the address already."""
+    with transaction(sessions) as session:
+        session.execute(text("DROP TABLE IF EXISTS customers"))
+        session.execute(text(_TABLE))
+        session.execute(text("INSERT INTO customers VALUES (:a, 1, 'Ada')"), {"a": ADDRESS})
+    with pytest.raises(SQLAlchemyError) as raised, transaction(sessions) as session:
+        session.execute(text("SET LOCAL statement_timeout = '100ms'"))
+        session.execute(text(statement), {"a": ADDRESS})
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("statement", "description"),
+    [
+        (
+            "INSERT INTO customers VALUES (:a, 1, 'Ada')",
+            "UniqueViolation: SQLSTATE 23505, table customers, constraint pk_customers",
+        ),
+        (
+            "INSERT INTO customers VALUES ('x' || :a, -1, 'Ada')",
+            "CheckViolation: SQLSTATE 23514, table customers, constraint ck_customers_age",
+        ),
+        (
+            "INSERT INTO customers VALUES ('x' || :a, 1, NULL)",
+            "NotNullViolation: SQLSTATE 23502, table customers, column name",
+        ),
+        (
+            "INSERT INTO customers VALUES ('x' || :a, 1, :a)",
+            "StringDataRightTruncation: SQLSTATE 22001",
+        ),
+        ("SELECT CAST(:a AS uuid)", "InvalidTextRepresentation: SQLSTATE 22P02"),
+        (
+            "DO $$ BEGIN RAISE EXCEPTION 'refused: %', 'ada@example.com'; END $$",
+            "RaiseException: SQLSTATE P0001",
+        ),
+        (
+            "SELECT pg_sleep(60), :a",
+            "QueryCanceled: SQLSTATE 57014, canceling statement due to statement timeout",
+        ),
+        (
+            "SELECT :a FROM nothing",
+            'UndefinedTable: SQLSTATE 42P01, relation "nothing" does not exist',
+        ),
+    ],
+)
+def test_a_database_error_is_described_without_values(
+    order_database: Sessions, statement: str, description: str
+) -> None:
+    error = failure_of(order_database, statement)
+
+    assert described(error) == description
+    assert ADDRESS not in described(error)
+
+
+def test_postgresql_itself_quotes_the_value(order_database: Sessions) -> None:
+    """Show that the test above tests something."""
+    error = failure_of(order_database, "INSERT INTO customers VALUES (:a, 1, 'Ada')")
+
+    assert ADDRESS in str(error)
+
+
+def test_a_rolled_back_session_does_not_repeat_the_first_error(order_database: Sessions) -> None:
+    # given a session whose flush has failed on the address
+    failure_of(order_database, "SELECT CAST(:a AS uuid)")
+    error = PendingRollbackError(f"Original exception was: Key (email)=({ADDRESS}) exists")
+
+    assert ADDRESS not in described(error)
+
+
+def test_a_nul_character_in_an_address_is_not_repeated(order_database: Sessions) -> None:
+    with pytest.raises(Exception) as raised, transaction(order_database) as session:  # noqa: PT011
+        session.execute(text("SELECT :a"), {"a": f"{ADDRESS}\0"})
+
+    assert described(raised.value).startswith("ValueError: raised in ")
+    assert ADDRESS not in described(raised.value)
+
+
+def test_a_lost_connection_is_described_by_its_cause(order_database: Sessions) -> None:
+    with pytest.raises(OperationalError) as raised, transaction(order_database) as session:
+        session.execute(text("SELECT pg_terminate_backend(pg_backend_pid()), :a"), {"a": ADDRESS})
+
+    assert described(raised.value) == (
+        "OperationalError: SSL connection has been closed unexpectedly"
+    )
+
+
+def test_an_unreachable_server_is_named(servers: Infrastructure) -> None:
+    with pytest.raises(psycopg2.OperationalError) as raised:
+        psycopg2.connect(host="127.0.0.1", port=1, user="order", connect_timeout=5)
+
+    assert "127.0.0.1" in described(raised.value)
+
+
+def test_an_error_of_this_system_keeps_its_message() -> None:
+    assert described(Transient("the broker is away")) == "Transient: the broker is away"
+    assert described(Permanent()) == "Permanent: " + (Permanent.__doc__ or "")
+
+
+@pytest.mark.parametrize("error", [KeyError(ADDRESS), ValueError(ADDRESS), TypeError(ADDRESS)])
+def test_another_error_is_described_by_its_place(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised:
+        raise error
+
+    assert described(raised.value).startswith(f"{type(error).__name__}: raised in integration/")
+    assert ADDRESS not in described(raised.value)
+
+
+def test_an_error_that_was_never_raised_is_described_by_its_class() -> None:
+    assert described(ValueError(ADDRESS)) == "ValueError"
+
+
+@pytest.mark.parametrize(
+    ("error", "description"),
+    [
+        (smtplib.SMTPDataError(550, ADDRESS.encode()), "SMTPDataError: answer 550"),
+        (smtplib.SMTPRecipientsRefused({ADDRESS: (550, b"no")}), "SMTPRecipientsRefused"),
+        (
+            smtplib.SMTPServerDisconnected("Connection unexpectedly closed"),
+            "SMTPServerDisconnected: Connection unexpectedly closed",
+        ),
+        (
+            ConnectionRefusedError(111, "Connection refused"),
+            "ConnectionRefusedError: [Errno 111] Connection refused",
+        ),
+        (TimeoutError("timed out"), "TimeoutError: timed out"),
+        (ssl.SSLError(1, "certificate has expired"), "SSLError: certificate has expired"),
+        (WorkerLostError("signal 9 (SIGKILL)"), "WorkerLostError: signal 9 (SIGKILL)"),
+        (AttributeError("'NoneType' has no attribute 'sku'"), None),
+    ],
+)
+def test_an_infrastructure_error_keeps_its_cause(error: Exception, description: str | None) -> None:
+    assert described(error) == (description or f"{type(error).__name__}: {error}")
+    assert ADDRESS not in described(error)

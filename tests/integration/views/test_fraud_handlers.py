@@ -1,0 +1,289 @@
+"""What the fraud check tells and remembers, in a real database, however its events arrive."""
+
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import func, select
+
+from common.events import FraudSuspected, Line, OrderCreated, OrderCreatedV2
+from eventbus.consumer.receive import (
+    BatchHandlers,
+    Delivery,
+    Handlers,
+    Item,
+    receive,
+    receive_batch,
+)
+from eventbus.database import db
+from eventbus.database.db import BY_KEY, Sessions, transaction
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import outbox
+from fraud_worker.domain import Limits
+from fraud_worker.handlers import Judge
+from fraud_worker.models import Judgement
+from testkit.servers.databases import TestDatabase
+
+HOUR = timedelta(hours=1)
+LIMITS = Limits(
+    window=HOUR, email_orders=3, ip_orders=5, amounts={"EUR": 1_000}, pieces=10, skus=3, score=60
+)
+#: Long ago: nothing here depends on what time it is.
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+
+judge = Judge(lambda: LIMITS)
+HANDLERS: Handlers = {OrderCreatedV2: judge.on_order_created}
+BATCH_HANDLERS: BatchHandlers = {OrderCreatedV2: judge.on_orders_created}
+
+
+@pytest.fixture
+def sessions(database_of: Callable[[str], TestDatabase]) -> Iterator[Sessions]:
+    """Sessions on a fresh database of the fraud check, as its worker has them."""
+    engine = db.engine(database_of("fraud").service_settings, pool_size=4, session=BY_KEY)
+    yield db.sessions(engine)
+    engine.dispose()
+
+
+def an_order(
+    minutes: float = 0,
+    *,
+    email: str = "ada@example.com",
+    ip: str | None = "192.0.2.7",
+    order_id: UUID | None = None,
+    total: int = 500,
+    lines: Sequence[tuple[str, int]] = (("TEA", 1),),
+) -> Event:
+    return Event(
+        source="order",
+        subject=order_id or uuid4(),
+        sequence=1,
+        time=NOON + timedelta(minutes=minutes),
+        data=OrderCreated(
+            customer_email=email,
+            currency="EUR",
+            total=total,
+            lines=tuple(Line(sku=sku, quantity=n, unit_price=1) for sku, n in lines),
+            client_ip=ip,
+        ),
+    )
+
+
+def body(event: Event) -> bytes:
+    return codec.wrap(codec.encode(event))
+
+
+def hear(sessions: Sessions, *orders: Event) -> None:
+    for order in orders:
+        receive(sessions, HANDLERS, body(order), task=order.type, attempts=1)
+
+
+def hear_together(sessions: Sessions, orders: Sequence[Event]) -> None:
+    items = [Item.of(Delivery(order.type, body(order), 1), HANDLERS) for order in orders]
+    receive_batch(sessions, HANDLERS, BATCH_HANDLERS, items)
+
+
+def told(sessions: Sessions) -> list[Event]:
+    with transaction(sessions) as session:
+        texts = session.scalars(select(outbox.c.event).order_by(outbox.c.id))
+        return [codec.decode(json.loads(text)) for text in texts]
+
+
+def suspected(sessions: Sessions) -> set[UUID]:
+    events = told(sessions)
+    subjects = [event.subject for event in events]
+    assert len(subjects) == len(set(subjects)), "an order is suspected twice"
+    return set(subjects)
+
+
+def test_a_usual_order_is_remembered_and_nothing_is_told(sessions: Sessions) -> None:
+    hear(sessions, an_order())
+
+    assert told(sessions) == []
+    with transaction(sessions) as session:
+        assert session.scalar(select(func.count()).select_from(Judgement)) == 1
+
+
+def test_a_suspicion_tells_all_that_an_operator_needs(sessions: Sessions) -> None:
+    order = an_order(total=1_001, lines=(("TEA", 9), ("CUP", 2)))
+
+    hear(sessions, order)
+
+    [event] = told(sessions)
+    assert (event.source, event.subject, event.sequence) == ("fraud", order.subject, 1)
+    assert event.causationid == order.id
+    data = event.data
+    assert isinstance(data, FraudSuspected)
+    assert (data.customer_email, data.client_ip) == ("ada@example.com", "192.0.2.7")
+    assert (data.currency, data.total, data.score) == ("EUR", 1_001, 100)
+    found = [(reason.rule, reason.found, reason.limit) for reason in data.reasons]
+    assert found == [("amount", 1_001, 1_000), ("pieces", 11, 10)]
+
+
+def test_a_customer_who_orders_too_often_is_suspected_from_then_on(sessions: Sessions) -> None:
+    orders = [
+        an_order(n, email=e)
+        for n, e in enumerate(("ADA@example.com",) * 2 + ("ada@example.com",) * 3)
+    ]
+
+    hear(sessions, *orders)
+
+    assert suspected(sessions) == {order.subject for order in orders[3:]}
+
+
+def test_orders_outside_the_window_do_not_count(sessions: Sessions) -> None:
+    # Exactly an hour after the first, which just left the window
+    hear(sessions, *(an_order(minutes) for minutes in (0, 1, 2, 60)))
+    assert suspected(sessions) == set()
+
+    late = an_order(60.9)
+    hear(sessions, late)
+    assert suspected(sessions) == {late.subject}
+
+
+def test_many_addresses_of_one_network_count_as_one(sessions: Sessions) -> None:
+    # One weak sign: with a second one it is enough
+    orders = [
+        an_order(n, email=f"{n}@example.com", ip=f"2001:db8:1:2::{n}", lines=[("A", 11)])
+        for n in range(7)
+    ]
+
+    hear(sessions, *orders)
+
+    assert suspected(sessions) == {order.subject for order in orders[5:]}
+
+
+def test_orders_without_an_address_do_not_count_for_each_other(sessions: Sessions) -> None:
+    orders = [an_order(n, email=f"{n}@example.com", ip=None, lines=[("A", 11)]) for n in range(9)]
+
+    hear(sessions, *orders)
+
+    assert suspected(sessions) == set()
+
+
+def test_an_order_told_twice_counts_once(sessions: Sessions) -> None:
+    order_id = uuid4()
+
+    hear(sessions, *(an_order(n, order_id=order_id) for n in range(5)))
+
+    assert suspected(sessions) == set()
+
+
+def test_an_order_that_comes_late_counts_for_those_after_it(sessions: Sessions) -> None:
+    first, *others = (an_order(n) for n in range(4))
+    hear(sessions, *others)
+    assert suspected(sessions) == set()
+
+    hear(sessions, first)
+
+    assert suspected(sessions) == {others[-1].subject}
+
+
+def test_what_follows_from_history_says_so_and_news_do_not(sessions: Sessions) -> None:
+    # given a customer's orders, of which the last one came live and before the others
+    *history, live = (an_order(n) for n in range(5))
+    hear(sessions, live, *(replace(order, replayed=True) for order in history))
+
+    # then
+    told_of = {event.subject: event.replayed for event in told(sessions)}
+    assert told_of == {history[3].subject: True, live.subject: False}
+
+
+def by_the_rule(orders: Sequence[Event]) -> set[UUID]:
+    """Who is to be suspected: the rule of velocity, as plain as it can be said."""
+    found = set()
+    for order in orders:
+        ago = [o for o in orders if order.time - HOUR < o.time <= order.time]
+        email = sum(o.data.customer_email == order.data.customer_email for o in ago)  # type: ignore[union-attr]
+        ip = sum(o.data.client_ip == order.data.client_ip for o in ago)  # type: ignore[union-attr]
+        pieces = sum(line.quantity for line in order.data.lines)  # type: ignore[union-attr]
+        points = 60 * (email > 3) + 40 * (ip > 5) + 40 * (pieces > 10)
+        if points >= 60:
+            found.add(order.subject)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_in_whatever_order_and_batches_events_come_the_same_orders_are_suspected(
+    sessions: Sessions, seed: int
+) -> None:
+    # given orders of some customers at some places, many at the same moment
+    rng = random.Random(seed)
+    orders = [
+        an_order(
+            rng.randrange(0, 240, 5),
+            email=f"{rng.randrange(12)}@example.com",
+            ip=f"192.0.2.{rng.randrange(6)}",
+            lines=[("A", rng.choice((1, 11)))],
+        )
+        for _ in range(150)
+    ]
+    rng.shuffle(orders)
+
+    # when they are heard, some twice, in batches of any size
+    deliveries = orders + rng.sample(orders, 30)
+    while deliveries:
+        size = rng.choice((1, 2, 7, 40))
+        batch, deliveries = deliveries[:size], deliveries[size:]
+        hear_together(sessions, batch)
+
+    # then
+    expected = by_the_rule(orders)
+    assert 10 < len(expected) < 140
+    assert suspected(sessions) == expected
+
+
+def test_batches_at_the_same_time_count_each_others_orders(sessions: Sessions) -> None:
+    # given orders of one customer, in many batches
+    orders = [an_order(n / 10) for n in range(60)]
+    batches = [orders[n::12] for n in range(12)]
+
+    # when two workers' children and more handle them at once
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda batch: hear_together(sessions, batch), batches))
+
+    # then
+    assert suspected(sessions) == {order.subject for order in orders[3:]}
+
+
+def test_counting_costs_the_same_whatever_was_ordered_before(sessions: Sessions) -> None:
+    # given very many orders from one place, of which the fraud check has heard
+    with transaction(sessions) as session:
+        session.execute(
+            Judgement.__table__.insert(),  # type: ignore[attr-defined]
+            [
+                {
+                    "order_id": uuid4(),
+                    "placed_at": NOON + timedelta(seconds=n / 10),
+                    "customer_email": "ada@example.com",
+                    "customer": "ada@example.com",
+                    "client_ip": "192.0.2.7",
+                    "network": "192.0.2.7",
+                    "currency": "EUR",
+                    "total": 1,
+                    "pieces": 1,
+                    "skus": 1,
+                    "event_id": uuid4(),
+                    "suspected": True,
+                }
+                for n in range(5_000)
+            ],
+        )
+    with transaction(sessions) as session:
+        reads = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes"
+        session.connection().exec_driver_sql("SELECT pg_stat_force_next_flush()")
+
+        # when another one comes in the middle
+        before = session.connection().exec_driver_sql(reads).scalar()
+    hear(sessions, an_order(4))
+    with transaction(sessions) as session:
+        session.connection().exec_driver_sql("SELECT pg_stat_force_next_flush()")
+        after = session.connection().exec_driver_sql(reads).scalar()
+
+    # then few rows were looked at
+    assert (after or 0) - (before or 0) < 200

@@ -1,0 +1,196 @@
+"""Each kind of change of a contract is called compatible or breaking, with its place and reason."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+from msgspec import Meta
+
+from console.contracts.compatibility import Change, changes
+
+SENT = "events already sent"
+RUNNING = "consumers still running"
+
+
+@dataclass
+class Inner:
+    count: int
+
+
+@dataclass
+class Wider:
+    count: int
+    note: str = ""
+
+
+@dataclass
+class Renamed:
+    count: int
+
+
+def contract(**fields: Any) -> dict[str, Any]:
+    """A schema with these fields: a type, or a type and its default."""
+    defined = [(n, *(f if isinstance(f, tuple) else (f,))) for n, f in fields.items()]
+    schema: dict[str, Any] = msgspec.json.schema(msgspec.defstruct("Contract", defined))
+    return schema
+
+
+def compared(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
+    return changes({"order.created": contract(**old)}, {"order.created": contract(**new)})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "change", "reason"),
+    [
+        ({"a": int}, {}, ".a", "required field removed", RUNNING),
+        ({"a": (int, 1)}, {}, ".a", "optional field removed", RUNNING),
+        ({}, {"a": int}, ".a", "required field added", SENT),
+        ({"a": (int, 1)}, {"a": int}, ".a", "required now", SENT),
+        ({"a": int}, {"a": (int, 1)}, ".a", "optional now", RUNNING),
+        ({"a": (int, 1)}, {"a": (int, 2)}, ".a", "default changed from 1 to 2", SENT),
+        ({"a": int}, {"a": str}, ".a", "type changed from integer to string", SENT),
+        ({"a": int}, {"a": float}, ".a", "type changed from integer to number", RUNNING),
+        ({"a": int}, {"a": int | None}, ".a", "null allowed", RUNNING),
+        ({"a": int | None}, {"a": int}, ".a", "null no longer allowed", SENT),
+        ({"a": int | None}, {"a": str | None}, ".a", "type changed", SENT),
+        ({"a": int | str}, {"a": int | str | bool}, ".a", "anyOf changed", RUNNING),
+        ({"a": int | str}, {"a": int | str | None}, ".a", "null allowed", RUNNING),
+        ({"a": Literal["x", "y"]}, {"a": Literal["x"]}, ".a", "value 'y' removed", SENT),
+        ({"a": Literal["x"]}, {"a": Literal["x", "y"]}, ".a", "value 'y' added", RUNNING),
+        ({"a": str}, {"a": Literal["x"]}, ".a", "any value no longer allowed", SENT),
+        ({"a": Literal["x"]}, {"a": str}, ".a", "any value allowed", RUNNING),
+        ({"a": Literal["x"]}, {"a": Literal[1]}, ".a", "type changed from string to int", SENT),
+        (
+            {"a": Annotated[int, Meta(ge=1)]},
+            {"a": Annotated[int, Meta(ge=2)]},
+            ".a",
+            "minimum narrowed from 1 to 2",
+            SENT,
+        ),
+        (
+            {"a": Annotated[int, Meta(ge=2)]},
+            {"a": Annotated[int, Meta(ge=1)]},
+            ".a",
+            "minimum widened from 2 to 1",
+            RUNNING,
+        ),
+        (
+            {"a": int},
+            {"a": Annotated[int, Meta(le=9)]},
+            ".a",
+            "maximum narrowed from none to 9",
+            SENT,
+        ),
+        (
+            {"a": Annotated[str, Meta(max_length=9)]},
+            {"a": Annotated[str, Meta(max_length=8)]},
+            ".a",
+            "maxLength narrowed from 9 to 8",
+            SENT,
+        ),
+        (
+            {"a": Annotated[str, Meta(max_length=9)]},
+            {"a": str},
+            ".a",
+            "maxLength widened from 9 to none",
+            RUNNING,
+        ),
+        (
+            {"a": Annotated[tuple[int, ...], Meta(min_length=1)]},
+            {"a": tuple[int, ...]},
+            ".a",
+            "minItems widened from 1 to none",
+            RUNNING,
+        ),
+        ({"a": str}, {"a": Annotated[str, Meta(pattern="x")]}, ".a", "pattern changed", SENT),
+        ({"a": tuple[int, int]}, {"a": tuple[int, str]}, ".a", "prefixItems changed", SENT),
+        ({"a": tuple[int, ...]}, {"a": tuple[str, ...]}, ".a[]", "type changed", SENT),
+        ({"a": dict[str, int]}, {"a": dict[str, str]}, ".a[*]", "type changed", SENT),
+        ({"a": Inner}, {"a": Inner | None}, ".a", "null allowed", RUNNING),
+    ],
+)
+def test_a_breaking_change_has_a_place_and_a_reason(
+    old: dict[str, Any], new: dict[str, Any], path: str, change: str, reason: str
+) -> None:
+    (found,) = compared(old, new)
+
+    assert found.breaking
+    assert (found.contract, found.path) == ("order.created", f"$.data{path}")
+    assert found.change.startswith(change)
+    assert reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ({}, {"a": (int, 1)}, ".a"),
+        ({}, {"a": (int | None, None)}, ".a"),
+        ({"a": Inner}, {"a": Wider}, ".a.note"),
+        ({"a": Inner | None}, {"a": Wider | None}, ".a.note"),
+        ({"a": tuple[Inner, ...]}, {"a": tuple[Wider, ...]}, ".a[].note"),
+    ],
+)
+def test_an_optional_field_may_be_added_at_any_depth(
+    old: dict[str, Any], new: dict[str, Any], path: str
+) -> None:
+    (found,) = compared(old, new)
+
+    assert not found.breaking
+    assert (found.path, found.change) == (f"$.data{path}", "optional field added")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"a": Inner}, {"a": Renamed}),
+        ({"a": int}, {"a": Annotated[int, Meta(description="How many.", title="A")]}),
+        ({"a": int, "b": str}, {"b": str, "a": int}),
+        ({"description": int}, {"description": Annotated[int, Meta(description="How many.")]}),
+    ],
+)
+def test_what_is_only_for_readers_is_no_change(old: dict[str, Any], new: dict[str, Any]) -> None:
+    assert compared(old, new) == []
+
+
+def test_a_field_may_have_a_keywords_name() -> None:
+    (found,) = compared({"description": int}, {"description": str})
+
+    assert found.path == "$.data.description"
+
+
+def test_a_change_is_found_below_one_that_allows_null() -> None:
+    found = compared({"a": Wider}, {"a": Inner | None})
+
+    assert [(c.path, c.change) for c in found] == [
+        ("$.data.a", "null allowed"),
+        ("$.data.a.note", "optional field removed"),
+    ]
+
+
+def test_a_type_that_holds_itself_is_compared_once() -> None:
+    # given
+    def tree(size: dict[str, str]) -> dict[str, Any]:
+        node = {"type": "object", "properties": {"size": size, "next": {"$ref": "#/$defs/Node"}}}
+        return {"$ref": "#/$defs/Node", "$defs": {"Node": node}}
+
+    # when
+    found = changes({"a.b": tree({"type": "string"})}, {"a.b": tree({"type": "integer"})})
+
+    # then
+    assert [change.path for change in found] == ["$.data.size"]
+
+
+def test_a_new_event_type_is_compatible_and_a_missing_one_is_breaking() -> None:
+    found = changes({"order.created": contract()}, {"order.created.v2": contract()})
+
+    assert [(c.contract, c.change, c.breaking) for c in found] == [
+        ("order.created", "event type removed", True),
+        ("order.created.v2", "event type added", False),
+    ]
+
+
+def test_the_envelope_has_paths_of_its_own() -> None:
+    (found,) = changes({"envelope": contract()}, {"envelope": contract(a=int)})
+
+    assert found.path == "$.a"

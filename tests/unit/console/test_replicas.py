@@ -1,0 +1,58 @@
+"""A queue that was declared before the cluster grew is named, with the command that mends it."""
+
+from typing import Any
+
+import pytest
+
+from common.kombu_topology import topology
+from console.broker import replicas
+from console.broker.state import BrokerState
+
+TOPOLOGY = topology()
+
+
+def state(**members: list[str] | None) -> BrokerState:
+    queues: dict[str, Any] = {
+        name.replace("_", "."): {"members": found} if found else {}
+        for name, found in members.items()
+    }
+    return BrokerState(vhost="orders", exchanges={}, queues=queues, bindings=())
+
+
+def nodes(*names: str) -> list[dict[str, Any]]:
+    return [{"name": name} for name in names]
+
+
+def test_a_stream_with_one_replica_is_named_with_its_command() -> None:
+    found = [*replicas.differences(TOPOLOGY, state(orders_stream=["a"]), nodes("c", "a", "b", "d"))]
+
+    assert [(d.name, d.problem, d.remedy) for d in found] == [
+        (
+            "orders.stream",
+            "1 of 3",
+            "run on a node: rabbitmq-streams add_replica --vhost orders orders.stream b;"
+            " rabbitmq-streams add_replica --vhost orders orders.stream c",
+        )
+    ]
+
+
+def test_a_quorum_queue_on_a_cluster_of_two_needs_both() -> None:
+    found = [*replicas.differences(TOPOLOGY, state(order_queue=["a"]), nodes("a", "b"))]
+
+    assert [(d.name, d.problem, d.remedy) for d in found] == [
+        (
+            "order.queue",
+            "1 of 2",
+            "run on a node: rabbitmq-queues add_member --vhost orders order.queue b",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("members", "names"),
+    [(["a"], ["a"]), (["a", "b", "c"], ["a", "b", "c", "d", "e"]), (None, ["a", "b", "c"])],
+)
+def test_enough_replicas_and_unknown_ones_are_no_difference(
+    members: list[str] | None, names: list[str]
+) -> None:
+    assert [*replicas.differences(TOPOLOGY, state(order_queue=members), nodes(*names))] == []

@@ -1,0 +1,257 @@
+"""What runs in a cluster fits: connections into the database, events onto the broker's disk.
+
+Also what operators' webhooks and the namespace's security level would refuse at the door.
+"""
+
+import copy
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from celeryconfig import worker
+from common.kombu_topology import CONSUMERS, topology
+from deploy.k8s import programs
+from deploy.local import REPOSITORY
+from deploy.local.processes.programs import Health, Program
+from eventbus.topology.limits import QUEUE_LIMIT, STREAM_BYTES
+from order_app.settings import ApiSettings
+from tests.support.keda import refusals
+from tests.support.manifests import Manifest, built, pods
+
+FOLDERS = ("base", "production")
+
+every_folder = pytest.mark.parametrize("folder", FOLDERS)
+
+_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+
+#: Bytes of an event of some lines in a queue, with its headers and what a quorum queue adds.
+EVENT = 2_000
+
+#: Connections of a relay, mailer or reader: its work, its deadline's sweep, its retention, its
+#: metrics, and one to spare.
+TICKER = 5
+
+#: Of a worker, besides one for each child: its metrics, and one to spare.
+WORKER = 2
+
+#: Of the console: questions that it asks side by side, and one for each request's thread.
+CONSOLE = 10 + 8
+
+#: `orderctl database apply`, and a person with psql.
+OPERATORS = 5
+
+#: Of `max_connections`: the superuser's, and CloudNativePG's own.
+RESERVED = 3 + 7
+
+
+def size(text: str) -> float:
+    number, unit = re.fullmatch(r"([\d.]+)([A-Za-z]*)", str(text)).groups()  # type: ignore[union-attr]
+    return float(number) * _UNITS.get(unit, 1)
+
+
+def one(folder: str, kind: str, name: str) -> Manifest:
+    (found,) = (m for m in built(folder) if m["kind"] == kind and m["metadata"]["name"] == name)
+    return found
+
+
+# --- The database's connections -----------------------------------------------------------------
+
+
+def connections(program: Program) -> int:
+    """How many connections one pod of a program may have."""
+    if program.name == "api":
+        # Two processes; in each, orders are placed by a pool of their own.
+        return 2 * 2 * int(ApiSettings.model_fields["api_pool_size"].default)
+    if program.name == "console":
+        return CONSOLE
+    if "orders/database" not in programs._labels(program):
+        return 0
+    assert program.health is Health.HEARTBEAT, program.name
+    is_worker = program.name.endswith("-worker")
+    return worker.worker_concurrency + WORKER if is_worker else TICKER
+
+
+def most_pods(folder: str, program: Program) -> int:
+    """How many pods of a program there may be, with the one that a rollout adds."""
+    for manifest in built(folder):
+        if manifest["kind"] == "ScaledObject" and manifest["metadata"]["name"] == program.name:
+            return int(manifest["spec"]["maxReplicaCount"]) + 1
+    return int(one(folder, "Deployment", program.name)["spec"]["replicas"]) + 1
+
+
+@every_folder
+def test_the_database_has_a_connection_for_every_process(folder: str) -> None:
+    # given as many pods as KEDA may start
+    needed = sum(most_pods(folder, p) * connections(p) for p in programs.HERE)
+
+    # then
+    parameters = one(folder, "Cluster", "postgres")["spec"]["postgresql"]["parameters"]
+    assert needed + OPERATORS + RESERVED <= int(parameters["max_connections"])
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["deploy/compose/postgres/postgresql.conf", "deploy/local/templates/postgresql.conf.j2"],
+)
+def test_one_machine_has_a_connection_for_every_process(file: str) -> None:
+    needed = sum(connections(program) for program in programs.HERE)
+
+    (limit,) = re.findall(r"max_connections = (\d+)", (REPOSITORY / file).read_text())
+    assert needed + OPERATORS + RESERVED <= int(limit)
+
+
+# --- The broker's disk --------------------------------------------------------------------------
+
+
+@every_folder
+def test_the_brokers_disk_holds_the_stream_and_full_queues(folder: str) -> None:
+    # given a node with a replica of everything, and every queue at its limit
+    spec = one(folder, "RabbitmqCluster", "rabbitmq")["spec"]
+    events = STREAM_BYTES + len(CONSUMERS) * QUEUE_LIMIT * EVENT
+    text = spec["rabbitmq"]["additionalConfig"]
+    (limit,) = re.findall(r"disk_free_limit.absolute = (\S+)", text)
+
+    # then a fifth is left for retries, parking lots and the broker's own
+    assert (events + size(limit)) * 1.2 <= size(spec["persistence"]["storage"])
+
+
+@every_folder
+def test_every_queue_has_a_limit_or_a_reason(folder: str) -> None:
+    unlimited = [
+        queue.name
+        for queue in topology().queues
+        if not {"x-max-length", "x-max-length-bytes", "x-message-ttl"} & {*queue.queue_arguments}  # type: ignore[attr-defined]
+    ]
+
+    assert unlimited == [service.parking_lot for service in CONSUMERS]
+
+
+@every_folder
+def test_a_cluster_declares_nothing_before_all_its_nodes_run(folder: str) -> None:
+    (job,) = (m for m in built(folder) if m["kind"] == "Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    told = {e["name"]: e["value"] for e in container["env"] if "value" in e}
+
+    replicas = one(folder, "RabbitmqCluster", "rabbitmq")["spec"]["replicas"]
+    assert told["BROKER_NODES"] == str(replicas)
+
+
+# --- What is refused at the door ----------------------------------------------------------------
+
+
+@every_folder
+def test_kedas_webhook_takes_every_scaled_object(folder: str) -> None:
+    manifests = built(folder)
+    scaled = [m for m in manifests if m["kind"] == "ScaledObject"]
+
+    assert {m["metadata"]["name"]: refusals(m, manifests) for m in scaled} == {
+        m["metadata"]["name"]: [] for m in scaled
+    }
+    assert len(scaled) == 6
+
+
+def _with_fallback(spec: Manifest) -> None:
+    spec["fallback"] = {"failureThreshold": 5, "replicas": 2}
+
+
+def _without_minimum(spec: Manifest) -> None:
+    del spec["minReplicaCount"]
+
+
+def _of_another_type(spec: Manifest) -> None:
+    spec["triggers"][0]["metricType"] = "Value"
+
+
+@pytest.mark.parametrize(
+    ("name", "break_it"),
+    [
+        ("api", _with_fallback),
+        ("api", _without_minimum),
+        ("notification-mailer", _of_another_type),
+        ("order-worker", _of_another_type),
+    ],
+)
+def test_kedas_webhook_refuses_what_it_refused_before(name: str, break_it: Any) -> None:
+    broken = copy.deepcopy(one("base", "ScaledObject", name))
+    break_it(broken["spec"])
+
+    assert refusals(broken, built("base"))
+
+
+#: The operator's own pod, from its `internal/resource/statefulset.go`.
+OPERATORS_POD = {
+    "securityContext": {"fsGroup": 0, "runAsUser": 999},
+    "containers": [{"name": "rabbitmq"}],
+    "initContainers": [{"name": "setup-container"}],
+}
+
+
+@every_folder
+def test_the_namespace_takes_every_pod(folder: str) -> None:
+    # given the level that the namespace enforces
+    labels = one(folder, "Namespace", "orders")["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    override = one(folder, "RabbitmqCluster", "rabbitmq")["spec"]["override"]
+    broker = _patched(OPERATORS_POD, override["statefulSet"]["spec"]["template"]["spec"])
+
+    # then
+    found = {owner["metadata"]["name"]: template["spec"] for owner, template in pods(built(folder))}
+    for name, pod in (found | {"rabbitmq": broker}).items():
+        assert _unrestricted(pod) == [], name
+    assert _unrestricted(OPERATORS_POD)
+
+
+def _patched(pod: Manifest, patch: Manifest) -> Manifest:
+    """Merge as Kubernetes does: containers by their names."""
+    merged = {**pod, "securityContext": pod["securityContext"] | patch["securityContext"]}
+    for kind in ("containers", "initContainers"):
+        patches = {container["name"]: container for container in patch[kind]}
+        assert patches.keys() == {container["name"] for container in pod[kind]}
+        merged[kind] = [container | patches[container["name"]] for container in pod[kind]]
+    return merged
+
+
+def _unrestricted(pod: Manifest) -> list[str]:
+    """What the Pod Security Standards' level `restricted` objects to."""
+    own = pod["securityContext"]
+    objections = []
+    if own.get("runAsNonRoot") is not True or own.get("runAsUser") == 0:
+        objections.append("runAsNonRoot != true")
+    if own.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
+        objections.append("seccompProfile")
+    for container in [*pod["containers"], *pod.get("initContainers", [])]:
+        security = container.get("securityContext", {})
+        if security.get("allowPrivilegeEscalation") is not False:
+            objections.append("allowPrivilegeEscalation != false")
+        if "ALL" not in security.get("capabilities", {}).get("drop", []):
+            objections.append("unrestricted capabilities")
+    return objections
+
+
+def test_an_ingress_is_a_proxy_that_the_api_trusts() -> None:
+    """Show that the client's address is not the ingress controller's, for every customer."""
+    (container,) = one("base", "Deployment", "api")["spec"]["template"]["spec"]["containers"]
+    told = {entry["name"]: entry["value"] for entry in container["env"]}
+
+    assert told["API_TRUSTED_PROXIES"] == "1"
+
+
+# --- Which version it is ------------------------------------------------------------------------
+
+
+def test_every_server_image_is_of_one_minor_version_and_one_debian() -> None:
+    compose = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
+    images = {
+        "rabbitmq": compose["rabbitmq"]["image"],
+        "postgres": compose["postgres"]["image"],
+        "k8s rabbitmq": one("base", "RabbitmqCluster", "rabbitmq")["spec"]["image"],
+        "k8s postgres": one("base", "Cluster", "postgres")["spec"]["imageName"],
+    }
+    for name, image in images.items():
+        tag = image.rstrip("}").rpartition(":")[2]
+        # RabbitMQ's official image is on Ubuntu, and has no collation that anything depends on.
+        wanted = r"\d+\.\d+(-standard)?-bookworm" if "postgres" in name else r"\d+\.\d+\.\d+-.+"
+        assert re.fullmatch(wanted, tag), (name, image)
+    assert images["rabbitmq"].rstrip("}").endswith(images["k8s rabbitmq"])

@@ -1,0 +1,19 @@
+"""What each program of a local run is told."""
+
+from pathlib import Path
+
+from deploy.local.ports import Ports
+from deploy.local.processes.programs import WITHOUT_BROKER, processes
+from deploy.local.state import StateDirectory
+
+
+def test_what_starts_before_the_broker_is_not_told_where_it_is(tmp_path: Path) -> None:
+    # when
+    told = {
+        process.name: any(name.startswith("BROKER_") for name in process.environment)
+        for process in processes(StateDirectory(tmp_path), Ports())
+    }
+
+    # then
+    assert {name for name, broker in told.items() if not broker} == WITHOUT_BROKER
+    assert {"api", "spans"} == WITHOUT_BROKER

@@ -1,0 +1,36 @@
+"""What a process uses is counted with all that it has started."""
+
+import os
+import subprocess
+
+from deploy.local.processes.leftovers import family
+from deploy.local.processes.usage import usage
+from testkit.eventually import eventually
+
+#: Starts another shell, and waits for it.
+PARENT = "sh -c 'while :; do :; done' & wait"
+
+
+def test_a_process_counts_with_its_children() -> None:
+    # given a process that waits, and its child, which does not
+    with subprocess.Popen(["/bin/sh", "-c", PARENT], start_new_session=True) as parent:
+        try:
+            # when, then
+            def child_counts() -> None:
+                assert len(family({parent.pid})) == 2
+                assert usage(parent.pid).cpu >= 0.1
+                assert usage(parent.pid).memory > 0
+
+            eventually(child_counts)
+        finally:
+            os.killpg(parent.pid, 9)
+
+
+def test_a_process_that_has_ended_uses_nothing() -> None:
+    # given
+    with subprocess.Popen(["/bin/true"]) as ended:
+        ended.wait()
+
+    # then
+    assert usage(ended.pid).cpu == 0
+    assert usage(ended.pid).memory == 0

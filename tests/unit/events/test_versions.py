@@ -1,0 +1,180 @@
+"""The versions of a fact: what each is called, and how one becomes another."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common import events
+from common.events import CATALOGUE, EVENTS, OrderConfirmed, OrderCreated, OrderCreatedV2
+from common.kombu_topology import BUS
+from eventbus.consumer.receive import Handlers
+from eventbus.errors import InvalidEvent
+from eventbus.events import codec
+from eventbus.events.conversion import convert, understood, upcast
+from eventbus.events.versions import from_on, label, up_to, versions
+from eventbus.settings.base import SettingsError, load
+from eventbus.topology.service import Service
+from order_app.settings import PublishedVersions
+from tests.contract.samples import SAMPLES
+from tests.unit.events.test_codec import COUNTS, NUMBERS, SKUS, TEXTS
+
+LINES = st.lists(
+    st.builds(events.Line, sku=SKUS, quantity=COUNTS, unit_price=NUMBERS), min_size=1, max_size=5
+).map(tuple)
+CREATED = st.builds(
+    OrderCreated,
+    customer_email=TEXTS,
+    currency=TEXTS,
+    total=NUMBERS,
+    lines=LINES,
+    client_ip=st.none() | TEXTS,
+)
+
+
+#: The types of each fact, oldest first.
+FACTS = set(CATALOGUE.facts.values())
+
+
+def sample(name: str) -> Any:
+    return SAMPLES[name]
+
+
+# --- Names --------------------------------------------------------------------------------------
+
+
+def test_a_version_is_the_one_before_it_with_the_next_number() -> None:
+    for types in FACTS:
+        first = types[0]
+        later = [f"{first}.v{number}" for number in range(2, len(types) + 1)]
+        assert types == (first, *later)
+
+
+def test_a_contract_named_as_a_version_is_one() -> None:
+    numbered = {t for t in EVENTS if t.rpartition(".v")[2].isdecimal()}
+
+    assert numbered == {t for types in FACTS for t in types[1:]}
+
+
+def test_a_fact_without_versions_is_its_own_first_one() -> None:
+    assert versions("order.confirmed") == from_on("order.confirmed") == ("order.confirmed",)
+    assert label("order.confirmed") == "v1"
+    assert label("order.created.v2") == "v2"
+
+
+def test_who_hears_a_version_hears_the_newer_ones_and_not_the_older() -> None:
+    old = Service(name="old", package="old", bus=BUS, consumes=("order.created", "order.confirmed"))
+    new = Service(name="new", package="new", bus=BUS, consumes=("order.created.v2",))
+
+    assert old.consumed_types == ("order.created", "order.created.v2", "order.confirmed")
+    assert new.consumed_types == ("order.created.v2",)
+
+
+def test_who_may_publish_a_version_may_publish_the_newer_ones_and_not_the_older() -> None:
+    old = Service(name="old", package="old", bus=BUS, publishes=("order.created",))
+    new = Service(name="new", package="new", bus=BUS, publishes=("order.created.v2",))
+
+    assert old.published_types == ("order.created", "order.created.v2")
+    assert new.published_types == ("order.created.v2",)
+
+
+# --- Forms --------------------------------------------------------------------------------------
+
+
+def test_there_is_a_way_from_each_version_to_the_next_and_back() -> None:
+    pairs = {(EVENTS[old], EVENTS[new]) for types in FACTS for old, new in pairwise(types)}
+
+    assert {old for old, _ in pairs} == set(CATALOGUE.upcasts)
+    assert {new for _, new in pairs} == set(CATALOGUE.downcasts)
+
+
+@given(CREATED)
+def test_what_is_upcast_and_downcast_again_is_unchanged(data: OrderCreated) -> None:
+    newer = CATALOGUE.upcasts[OrderCreated](data)
+
+    assert CATALOGUE.downcasts[OrderCreatedV2](newer) == data
+    assert CATALOGUE.upcasts[OrderCreated](CATALOGUE.downcasts[OrderCreatedV2](newer)) == newer
+
+
+def test_the_golden_files_of_two_versions_tell_the_same_event() -> None:
+    # The numbers are written down twice, apart from the code that makes one of the other.
+    assert convert(sample("order.created.v2"), "order.created.v2") == sample("order.created.v2.v1")
+    assert convert(sample("order.created.v2.v1"), "order.created") == sample("order.created.v2")
+
+
+def test_two_versions_of_an_event_differ_in_type_schema_and_data_only() -> None:
+    # when
+    old = sample("order.created.v2")
+    first, second = (
+        json.loads(codec.encode(each)) for each in (old, convert(old, "order.created.v2"))
+    )
+
+    # then
+    assert {name for name in first if first[name] != second[name]} == {
+        "type",
+        "dataschema",
+        "data",
+    }
+    assert first["id"] == second["id"]
+
+
+def test_an_event_is_upcast_to_the_first_version_that_is_wanted() -> None:
+    old = sample("order.created.v1")
+
+    assert upcast(old, {OrderCreated, OrderCreatedV2}) is old
+    assert upcast(old, {OrderCreatedV2}).type == "order.created.v2"
+    assert upcast(old, {OrderCreatedV2}).id == old.id
+
+
+def test_an_event_is_never_downcast_for_a_handler() -> None:
+    with pytest.raises(InvalidEvent, match=r"this service does not handle order\.created\.v2"):
+        upcast(sample("order.created.v2.v1"), {OrderCreated, OrderConfirmed})
+
+
+def test_an_event_has_no_version_of_another_fact() -> None:
+    with pytest.raises(InvalidEvent, match=r"order\.confirmed has no version order\.created"):
+        convert(sample("order.confirmed.v1"), "order.created")
+
+
+def test_a_handler_takes_its_own_version_and_the_older_ones() -> None:
+    handlers: Handlers = {OrderCreatedV2: lambda *_: None}
+
+    assert [understood(contract) for contract in handlers] == [
+        ("order.created", "order.created.v2")
+    ]
+    assert understood(OrderCreated) == up_to("order.created") == ("order.created",)
+
+
+# --- What is published --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "types"),
+    [
+        (None, ("order.created",)),
+        ("v1", ("order.created",)),
+        ("v1,v2", ("order.created", "order.created.v2")),
+        ("v2,v1", ("order.created", "order.created.v2")),
+        ("v2", ("order.created.v2",)),
+    ],
+)
+def test_a_setting_names_the_versions_that_are_published(
+    monkeypatch: pytest.MonkeyPatch, setting: str | None, types: tuple[str, ...]
+) -> None:
+    if setting:
+        monkeypatch.setenv("ORDER_CREATED_VERSIONS", setting)
+
+    assert load(PublishedVersions).order_created_types == types
+
+
+@pytest.mark.parametrize("wrong", ["v3", "v1,v3", "2", "order.created", ""])
+def test_a_version_that_the_service_does_not_say_is_refused(
+    monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    monkeypatch.setenv("ORDER_CREATED_VERSIONS", wrong)
+
+    with pytest.raises(SettingsError, match=r"setting ORDER_CREATED_VERSIONS: .*v1, v2"):
+        load(PublishedVersions)

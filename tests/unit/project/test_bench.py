@@ -1,0 +1,203 @@
+"""What `make bench` does with what it has measured; measuring itself is not tested here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench import report, results
+from bench.figures import plot, profiling
+from bench.load import seeding
+from bench.parts import flow, growth
+from bench.system import cpu
+from deploy.local.problem import Problem
+
+LITTLE: dict[str, Any] = {"relay": 100.0, "inventory": 50.0, "intake": 10.0, "orders": 8.0}
+LITTLE |= {"latency": {"p50": 1.0}, "price": {"application": 2.0}}
+
+
+# --- Results ------------------------------------------------------------------------------------
+
+
+def test_a_part_that_is_measured_again_leaves_the_others_as_they_were(tmp_path: Path) -> None:
+    # given
+    path = tmp_path / "results.json"
+    results.record("relay", {"relay_ratio": 2.0}, {"repeat": 3}, path)
+    earlier = results.record("intake", {"intake_ratio": 3.0}, {"repeat": 3}, path)
+
+    # when
+    results.record("relay", {"relay_ratio": 4.0}, {"repeat": 1}, path)
+
+    # then
+    found = json.loads(path.read_text())
+    assert (found["relay_ratio"], found["intake_ratio"]) == (4.0, 3.0)
+    assert found["parts"]["intake"] == earlier["parts"]["intake"]
+    assert found["parts"]["relay"]["repeat"] == 1
+    assert found["date"] == found["parts"]["relay"]["date"]
+    assert {"machine", "versions"} <= set(found)
+
+
+def test_a_file_that_is_no_results_is_refused_by_its_name(tmp_path: Path) -> None:
+    # given
+    path = tmp_path / "results.json"
+    path.write_text("<<<<<<< ours")
+
+    # then
+    with pytest.raises(Problem, match=r"results\.json"):
+        results.record("relay", {"relay_ratio": 2.0}, {}, path)
+    assert path.read_text() == "<<<<<<< ours"
+
+
+def test_the_committed_results_have_every_key_that_is_promised() -> None:
+    # given
+    found = results.read()
+
+    # then
+    for name in ("relay_ratio", "inventory_ratio", "intake_ratio", "orders_per_s", "growth_ratio"):
+        assert found[name] > 0, name
+    for rate in ("20", "50", "100", "200"):
+        assert list(found["latency_ms"][rate]) == ["p50", "p95", "p99"], rate
+    assert list(found["cpu_ms_per_order"]) == ["application", "postgresql", "rabbitmq"]
+    assert {"machine", "versions", "date"} <= set(found)
+    assert set(found["growth"]) == set(growth.PARTS)
+
+
+# --- Figures ------------------------------------------------------------------------------------
+
+
+def test_the_growth_ratio_is_that_of_the_part_that_suffers_most() -> None:
+    # given
+    much = LITTLE | {"inventory": 25.0, "relay": 90.0, "intake": 11.0}
+
+    # when
+    found = growth.summary(LITTLE, much)
+
+    # then
+    assert found["growth_ratio"] == found["growth"]["inventory"]["ratio"] == 0.5
+    assert found["growth"]["relay"]["ratio"] == 0.9
+    assert found["growth"]["intake"]["ratio"] == 1.1
+
+
+def test_the_price_of_an_order_is_split_by_who_was_paid() -> None:
+    # given
+    before = {"api": 1.0, "postgresql": 10.0, "rabbitmq": 5.0}
+    after = {"api": 2.0, "order-worker": 0.5, "postgresql": 12.0, "rabbitmq": 5.5}
+
+    # when
+    price = cpu.price(before, after, 1000)
+
+    # then
+    assert cpu.split(price) == {"application": 1.5, "postgresql": 2.0, "rabbitmq": 0.5}
+    assert cpu.of_programs(price) == {"api": 1.0, "order-worker": 0.5}
+
+
+def test_the_time_of_a_child_that_has_ended_counts() -> None:
+    # given a process whose child works for a while, and ends
+    work = "import time\nwhile time.process_time() < 0.3: pass"
+    parent = f"""
+import subprocess, sys
+subprocess.run([sys.executable, "-c", {work!r}], check=True)
+print("ended", flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+
+        # then
+        assert cpu.seconds(process.pid) >= 0.3
+        process.communicate()
+
+
+def test_a_process_that_is_gone_has_used_nothing() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+        assert cpu.seconds(process.pid) == 0.0
+
+
+def test_percentiles_are_those_of_the_orders() -> None:
+    assert flow.percentiles([float(ms) for ms in range(1, 1001)]) == pytest.approx(
+        {"p50": 500.5, "p95": 950.95, "p99": 990.99}
+    )
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # given
+    usage = SimpleNamespace(free=20_000_000_000)
+    monkeypatch.setattr(seeding.shutil, "disk_usage", lambda _: usage)
+
+    # then
+    seeding.require_space(tmp_path, 1_000_000)
+    with pytest.raises(Problem, match=r"20 GB free.*10,000,000 rows.*--rows"):
+        seeding.require_space(tmp_path, 10_000_000)
+
+
+def test_the_top_functions_are_those_with_the_most_time_of_their_own() -> None:
+    # given main, which calls encode and, seldom, decode
+    frames = [
+        {"name": "main", "file": "app.py"},
+        {"name": "encode", "file": "/x/site-packages/json/encoder.py"},
+        {"name": "decode", "file": "/x/site-packages/json/decoder.py"},
+        {"name": "process 7:/x/bin/python", "file": ""},
+    ]
+    profiles = [
+        {"samples": [[0, 1], [0, 1], [0]], "weights": [0.01, 0.03, 0.01]},
+        {"samples": [[0, 2], [], [3]], "weights": [0.05, 1.0, 2.0]},
+    ]
+
+    # when
+    found = profiling.top({"shared": {"frames": frames}, "profiles": profiles}, shown=2)
+
+    # then
+    assert found == [("decode (json/decoder.py)", 50.0), ("encode (json/encoder.py)", 40.0)]
+
+
+# --- Documents ----------------------------------------------------------------------------------
+
+
+def test_the_figures_in_the_document_are_those_of_the_results() -> None:
+    document = report.DOCUMENT.read_text()
+    assert report.updated(document, results.read()) == document
+
+
+def test_the_document_follows_the_results() -> None:
+    # given
+    document = report.DOCUMENT.read_text()
+    found = results.read() | {"relay_ratio": 98765.43}
+
+    # then
+    assert "98765.43" in report.updated(document, found)
+
+
+def test_a_document_without_a_marker_is_refused() -> None:
+    with pytest.raises(Problem, match="<!-- machine -->"):
+        report.updated("# Performance", {})
+
+
+def test_before_the_first_measurement_every_table_says_so() -> None:
+    assert report.text({}).count("Not measured yet") == len(report.BLOCKS)
+
+
+def test_the_plot_of_the_same_figures_is_the_same_file(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="make bench installs it")
+    # given
+    latency = {"20": {"p50": 30.0, "p95": 50.0, "p99": 60.0}}
+    latency |= {"100": {"p50": 40.0, "p95": 90.0, "p99": 200.0}}
+    one, other = tmp_path / "one.svg", tmp_path / "other.svg"
+
+    # when
+    plot.draw(latency, one)
+    plot.draw(latency, other)
+
+    # then
+    assert one.read_bytes() == other.read_bytes()
+    for word in ("p50", "p95", "p99", "20", "100", "orders a second"):
+        assert f">{word}<" in one.read_text(), word

@@ -1,0 +1,237 @@
+"""The figures of `make bench`: repeats, prices, rates and ratios; measuring is not tested here."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from bench.figures import curve_report
+from bench.figures.curve_report import full
+from bench.figures.spread import merged, shown, spread
+from bench.parts import baseline, curve, flow
+from bench.plain import inventory, notification, orders, topology
+from bench.system import cpu, measured
+from common.kombu_topology import INVENTORY, NOTIFICATION, ORDER
+
+CALIBRATION = {"python_per_s": 20_000.0, "commits_per_s": 900.0, "confirms_per_s": 800.0}
+
+
+def limit(orders_per_s: float, price: float) -> dict[str, Any]:
+    """One run at the limit."""
+    return {
+        "orders_per_s": orders_per_s,
+        "price_ms": cpu.parts({"api": price}),
+        "cpu_ms": {"api": price},
+        "calibration": CALIBRATION,
+    }
+
+
+def at(rate: float, price: float, p50: float) -> dict[str, Any]:
+    """One run at a steady rate."""
+    return {
+        "rate": rate,
+        "price_ms": cpu.parts({"api": price}),
+        "cpu_ms": {"api": price},
+        "cores": rate * price / 1000,
+        "latency_ms": {"p50": p50, "p95": 2 * p50, "p99": 3 * p50},
+        "calibration": CALIBRATION,
+    }
+
+
+# --- Repeats ------------------------------------------------------------------------------------
+
+
+def test_repeats_become_their_median_and_from_where_to_where_they_went() -> None:
+    assert spread([3.0, 1.0, 8.0]) == {"median": 3.0, "min": 1.0, "max": 8.0}
+
+
+def test_each_figure_of_a_group_has_a_spread_of_its_own() -> None:
+    # given a program that one of the repeats has not seen
+    repeats = [{"rate": 5.0, "cpu_ms": {"api": 1.0, "beat": 0.5}}, {"cpu_ms": {"api": 3.0}}]
+
+    # when
+    found = merged(repeats)
+
+    # then
+    assert found["cpu_ms"]["api"] == {"median": 2.0, "min": 1.0, "max": 3.0}
+    assert found["cpu_ms"]["beat"] == {"median": 0.25, "min": 0.0, "max": 0.5}
+    assert found["rate"]["max"] == 5.0
+
+
+def test_a_spread_is_shown_only_where_the_repeats_differ() -> None:
+    assert shown(spread([2.0])) == "2.0"
+    assert shown(spread([1.0, 2.0, 4.0])) == "2.0 (1.0 to 4.0)"
+
+
+# --- Prices -------------------------------------------------------------------------------------
+
+
+def test_a_price_tells_the_work_from_those_who_look_on() -> None:
+    # given
+    price = {"api": 2.0, "spans": 1.0, "flower": 0.5, "postgresql": 3.0, "rabbitmq": 1.5}
+
+    # then
+    assert cpu.parts(price) == {
+        "total": 8.0,
+        "observers": 1.5,
+        "application": 2.0,
+        "postgresql": 3.0,
+        "rabbitmq": 1.5,
+    }
+
+
+def test_a_program_that_has_ended_is_named() -> None:
+    # given one that lives, and one that is a zombie
+    alive = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    dead = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    assert dead.stdout
+    dead.stdout.read()
+    leaders = {"alive": alive.pid, "dead": dead.pid}
+    try:
+        # then
+        while measured.ended(leaders) != ["dead"]:
+            pass
+        assert alive.pid in measured.families(leaders)["alive"]
+    finally:
+        alive.communicate(b"\n")
+        dead.communicate()
+    assert measured.ended(leaders) == ["alive", "dead"]
+
+
+# --- Rates --------------------------------------------------------------------------------------
+
+
+def test_a_curve_has_the_fixed_rates_up_to_the_limit_and_its_parts() -> None:
+    assert curve.rates(120.0) == {
+        **{"5": 5, "20": 20, "50": 50, "100": 100},
+        **{"25%": 30.0, "50%": 60.0, "70%": 84.0, "90%": 108.0, "100%": 120.0},
+    }
+
+
+def test_the_load_is_shortened_so_that_the_last_decision_ends_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # given a system that decides a third as fast as it takes orders
+    loads: list[int] = []
+
+    def throughput(_: object, seconds: int, **options: object) -> flow.Throughput:
+        loads.append(seconds)
+        return flow.Throughput(orders=300 * seconds, orders_per_s=100.0, cpu_ms={})
+
+    monkeypatch.setattr(flow, "throughput", throughput)
+
+    # when
+    flow.limit(None, 60)  # type: ignore[arg-type]
+
+    # then
+    assert loads == [3, 20]
+
+
+# --- Ratios -------------------------------------------------------------------------------------
+
+
+def test_ratios_are_those_of_each_turn() -> None:
+    # given a machine that is half as fast in the second turn
+    ours = [{"limit": limit(n, 2.0), "rates": {"20": at(20, 8.0, 30.0)}} for n in (400.0, 200.0)]
+    plain = [{"limit": limit(n, 40.0), "rates": {"20": at(20, 32.0, 90.0)}} for n in (40.0, 20.0)]
+
+    # when
+    found = baseline.summary({"ours": ours, "full": ours, "plain": plain})
+
+    # then
+    assert found["orders_ratio"] == 10.0
+    assert found["cpu_ratio"] == 0.05
+    assert found["latency_ratio"] == 0.333
+    compared = found["baseline"]["ratios"]["ours"]
+    assert compared["orders"] == {"median": 10.0, "min": 10.0, "max": 10.0}
+    assert compared["cpu"]["20"]["median"] == 0.25
+    assert found["baseline"]["plain"]["limit"]["orders_per_s"]["median"] == 30.0
+
+
+def test_a_rate_that_one_of_them_has_left_out_is_not_compared() -> None:
+    # given
+    both = {"20": at(20, 8.0, 30.0), "50": at(50, 8.0, 30.0)}
+    ours = [{"limit": limit(400, 2.0), "rates": both}] * 2
+    plain = [
+        {"limit": limit(60, 40.0), "rates": both},
+        {"limit": limit(50, 40.0), "rates": {"20": at(20, 8.0, 30.0)}},
+    ]
+
+    # when
+    found = baseline.summary({"ours": ours, "full": ours, "plain": plain})
+
+    # then
+    assert list(found["baseline"]["ratios"]["ours"]["cpu"]) == ["limit", "20"]
+    assert list(found["baseline"]["plain"]["rates"]) == ["20"]
+    assert list(found["baseline"]["ours"]["rates"]) == ["20", "50"]
+
+
+def test_a_plain_build_that_no_rate_suits_is_compared_at_the_limit_alone() -> None:
+    # given
+    none = [{"limit": limit(10, 40.0), "rates": {}}]
+
+    # when
+    found = baseline.summary({"ours": none, "full": none, "plain": none})
+
+    # then
+    assert (found["orders_ratio"], found["latency_ratio"]) == (1.0, None)
+
+
+# --- The plain build ----------------------------------------------------------------------------
+
+
+def test_the_plain_build_has_a_task_for_every_event_that_it_hears() -> None:
+    apps = {
+        topology.INVENTORY: inventory.app,
+        topology.ORDERS: orders.app,
+        topology.NOTIFICATION: notification.app,
+    }
+    for queue, types in topology.HEARD.items():
+        own = {name for name in apps[queue].tasks if not name.startswith("celery.")}
+        assert own == set(types), queue
+
+
+def test_the_plain_build_hears_nothing_that_ours_does_not() -> None:
+    ours = {
+        topology.INVENTORY: INVENTORY,
+        topology.ORDERS: ORDER,
+        topology.NOTIFICATION: NOTIFICATION,
+    }
+    for queue, types in topology.HEARD.items():
+        assert set(types) <= set(ours[queue].consumes), queue
+
+
+# --- Documents ----------------------------------------------------------------------------------
+
+
+def test_the_curve_is_shown_by_rising_rates_with_its_calibration() -> None:
+    # given
+    system = {
+        "limit": merged([limit(104.0, 19.0), limit(110.0, 18.0)]),
+        "curve": {"50": merged([at(50, 30.0, 371.0)]), "25%": merged([at(27.0, 31.0, 90.0)])},
+    }
+    found = {"full": system, "parts": {"full": {"date": "2026-11-28", "seconds": 60}}}
+
+    # when
+    text = full(found)
+
+    # then
+    assert "**107 (104 to 110) orders a second**" in text
+    assert text.index("| 27 (25%) |") < text.index("| 50 |")
+    assert "| 20,000 | 900 | 800 |" in text
+    assert "| `api` | 18.50 | 31.00 | 30.00 |" in text
+
+
+def test_the_comparison_is_shown_with_what_is_behind_it() -> None:
+    # given
+    turn = [{"limit": limit(52.0, 39.0), "rates": {"20": at(20, 40.0, 97.0)}}]
+    found = baseline.summary({"ours": turn, "full": turn, "plain": turn})
+    found["parts"] = {"baseline": {"date": "2026-11-28", "seconds": 60}}
+
+    # when
+    text = curve_report.baseline(found)
+
+    # then
+    assert "| ours, the same services | orders a second | limit | 1 |" in text
+    assert "| plain | 20 | 40.0 | 97.0 | 291.0 |" in text

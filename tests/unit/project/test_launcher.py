@@ -1,0 +1,54 @@
+"""The launcher of the tests: each program is a process of its own, and known by its number."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from testkit.processes.launcher import INTERPRETERS, Launched, Launcher, launcher
+
+ENVIRONMENT = INTERPRETERS | {"PATH": os.environ["PATH"]}
+
+
+def started(log: Path, *arguments: str) -> Launched:
+    return launcher().start(["python", "-m", *arguments], ENVIRONMENT, log)
+
+
+def test_program_writes_its_log_and_its_status_is_reported(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    fine = started(log, "platform")
+    failed = started(log, "no.such.module")
+
+    assert (fine.wait(60), failed.wait(60)) == (0, 1)
+    assert "Linux" in log.read_text()
+    assert "no.such.module" in log.read_text()
+
+
+def test_program_that_is_killed_is_reported_with_the_signal(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    running = started(log, "http.server", "--bind", "127.0.0.1", "0")
+    assert running.poll() is None
+
+    os.kill(running.pid, signal.SIGKILL)
+
+    assert running.wait(60) == -signal.SIGKILL
+
+
+def test_number_that_another_program_has_had_is_not_taken_for_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # given a launcher, and what its process reports of two programs with one number
+    own = Launcher.__new__(Launcher)
+    own._started, own._ended, own._read = [], {}, b""
+    lines = [b'{"pid": 7, "status": null}\n{"pid": 7, "status": 0}\n{"pid": 7, "status": null}\n']
+    own._socket = type("Socket", (), {"settimeout": None, "recv": lambda *_: lines.pop()})()  # type: ignore[assignment]
+    monkeypatch.setattr(own._socket, "settimeout", lambda _: None, raising=False)
+
+    # when they are read
+    own._receive(0.0)
+
+    # then the second one runs
+    assert own._started == [7, 7]
+    assert own._ended == {}

@@ -1,0 +1,146 @@
+"""The dedup window is never shorter than the longest time after which an event can come back."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import certifi
+import pytest
+
+import fraud_worker.settings
+import inventory_worker.retention
+import order_app.retention
+from common.kombu_topology import SERVICES
+from console.settings import RedriveSettings
+from deploy.local.processes.programs import PROGRAMS
+from eventbus.settings.base import Settings, SettingsError, load
+from eventbus.settings.dedup_window import DedupWindow
+from eventbus.topology.limits import RETRY_TIERS
+from notification_worker.settings import MailerSettings
+
+REPOSITORY = Path(__file__).parents[3]
+
+#: Everything that removes rows from an inbox, or sends events to one again.
+READERS = (
+    order_app.retention.RelaySettings,
+    inventory_worker.retention.RelaySettings,
+    MailerSettings,
+    fraud_worker.settings.RelaySettings,
+    RedriveSettings,
+)
+
+REQUIRED: dict[str, Any] = {
+    "broker_user": "some",
+    "broker_password": "some",
+    "broker_admin_url": "https://127.0.0.1",
+    "broker_admin_user": "some",
+    "broker_admin_password": "some",
+    "broker_ca_file": certifi.where(),
+    "database_name": "some",
+    "database_user": "some",
+    "database_password": "some",
+    "database_ca_file": certifi.where(),
+    "secrets_dir": "/",
+    "mail_from": "shop@example.com",
+}
+
+readers = pytest.mark.parametrize("reader", READERS, ids=lambda r: f"{r.__module__}.{r.__name__}")
+
+
+def read(reader: type[Settings], **settings: Any) -> DedupWindow:
+    loaded = load(reader, **REQUIRED, **settings)
+    assert isinstance(loaded, DedupWindow)
+    return loaded
+
+
+def refusal(reader: type[Settings], **settings: Any) -> str:
+    with pytest.raises(SettingsError) as error:
+        read(reader, **settings)
+    return str(error.value)
+
+
+@readers
+def test_the_defaults_are_wide_enough(reader: type[Settings]) -> None:
+    window = read(reader)
+
+    assert window.parked_redrive_days < window.inbox_retention_days
+
+
+@readers
+@pytest.mark.parametrize("source", ["parked_redrive_days", "outbox_retention_days"])
+def test_a_window_that_is_too_short_is_refused_and_both_settings_are_named(
+    reader: type[Settings], source: str
+) -> None:
+    # 20 days, a week of standstill, and the retry tiers
+    assert read(reader, inbox_retention_days=28, **{source: 20})
+
+    assert refusal(reader, inbox_retention_days=27, **{source: 20}) == (
+        f"setting INBOX_RETENTION_DAYS: Value error, must be at least 28: {source.upper()} is 20,"
+        " and a standstill and RETRY_TIERS add up to 7.01 days"
+    )
+
+
+@readers
+def test_the_retry_tiers_count(reader: type[Settings]) -> None:
+    # given two days in all
+    tiers = (86_400.0, 86_400.0)
+    assert sum(RETRY_TIERS) < 86_400
+
+    # then
+    assert read(reader, inbox_retention_days=23, retry_tiers=tiers)
+    assert "must be at least 23" in refusal(reader, inbox_retention_days=22, retry_tiers=tiers)
+
+
+@readers
+def test_the_streams_age_counts(reader: type[Settings]) -> None:
+    # given sources that remember for less time than the stream
+    short = {"parked_redrive_days": 1, "outbox_retention_days": 1}
+
+    # then
+    assert read(reader, inbox_retention_days=22, **short)
+    assert refusal(reader, inbox_retention_days=21, **short) == (
+        "setting INBOX_RETENTION_DAYS: Value error, must be at least 22: the stream keeps events"
+        " for days, namely 14, and a standstill and RETRY_TIERS add up to 7.01 days"
+    )
+
+
+def test_a_default_is_checked_against_what_was_set() -> None:
+    assert "must be at least 38" in refusal(MailerSettings, parked_redrive_days=30)
+
+
+def test_a_wrong_setting_is_one_line_and_not_two() -> None:
+    said = refusal(MailerSettings, parked_redrive_days="many")
+
+    assert said.count("\n") == 0
+    assert said.startswith("setting PARKED_REDRIVE_DAYS: ")
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.name)
+def test_the_process_that_removes_a_services_rows_does_not_start_with_a_short_window(
+    service: Any,
+) -> None:
+    # given
+    (program,) = (
+        p for p in PROGRAMS if f"-A {service.package}." in p.command and ".worker " not in p.command
+    )
+    environment = {name.upper(): str(value) for name, value in REQUIRED.items()}
+    environment |= {"INBOX_RETENTION_DAYS": "14", "PATH": ""}
+
+    # when
+    done = subprocess.run(
+        [sys.executable, "-m", *program.command.split()],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    # then
+    assert done.returncode != 0
+    assert re.fullmatch(
+        "setting INBOX_RETENTION_DAYS: .* PARKED_REDRIVE_DAYS is 14, .*\n", done.stderr
+    )

@@ -1,0 +1,238 @@
+"""Loops: they turn by themselves, and a process with one that does not ends."""
+
+import logging
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from eventbus import loop as loops_module
+from eventbus.loop import Loop, Loops
+from testkit.eventually import eventually
+
+
+@pytest.fixture
+def running() -> Iterator[Callable[[Loop], Loop]]:
+    """A way to start a loop, which ends with the test."""
+    started: list[Loop] = []
+
+    def start(loop: Loop) -> Loop:
+        loop.start()
+        started.append(loop)
+        return loop
+
+    yield start
+    for loop in started:
+        loop.stop()
+        loop.join(30)
+
+
+def _more_than(count: int, steps: list[float]) -> None:
+    assert len(steps) > count
+
+
+def test_a_loop_repeats_its_step_without_being_woken(running: Callable[[Loop], Loop]) -> None:
+    steps: list[float] = []
+
+    running(Loop("work", steps.append, interval=0.01))
+
+    eventually(lambda: _more_than(3, steps))
+
+
+def test_a_step_gets_the_interval_as_its_time(running: Callable[[Loop], Loop]) -> None:
+    left: list[float] = []
+
+    running(Loop("work", lambda until: left.append(until - time.monotonic()), interval=30))
+
+    eventually(lambda: _more_than(0, left))
+    assert 0 < left[0] <= 30
+
+
+def test_waking_a_loop_starts_the_next_step_at_once(running: Callable[[Loop], Loop]) -> None:
+    # given a loop that waits for a long time
+    steps: list[float] = []
+    loop = running(Loop("work", steps.append, interval=3_600))
+    eventually(lambda: _more_than(0, steps))
+
+    # when
+    loop.wake()
+
+    # then
+    eventually(lambda: _more_than(1, steps))
+
+
+def test_a_wall_clock_that_steps_back_stops_no_loop(
+    running: Callable[[Loop], Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a wall clock that is one more hour behind at each look
+    right, behind = time.time, count(3_600, 3_600)
+    monkeypatch.setattr(time, "time", lambda: right() - next(behind))
+    steps: list[float] = []
+
+    # when
+    loop = running(Loop("work", steps.append, interval=0.01))
+
+    # then
+    eventually(lambda: _more_than(3, steps))
+    assert 0 <= loop.stands_still_for() < 60
+
+
+def test_a_step_that_raises_is_logged_once_and_repeated(
+    running: Callable[[Loop], Loop], caplog: pytest.LogCaptureFixture
+) -> None:
+    # given a step that fails three times
+    caplog.set_level(logging.INFO, "eventbus.loop")
+    steps: list[float] = []
+
+    def step(until: float) -> None:
+        steps.append(until)
+        if len(steps) <= 3:
+            raise RuntimeError("a surprise")
+
+    # when
+    loop = running(Loop("work", step, interval=0.01))
+
+    # then
+    eventually(lambda: _more_than(4, steps))
+    assert caplog.messages.count("loop step failed") == 1
+    assert caplog.messages.count("loop recovered") == 1
+    assert loop.stands_still_for() < 10
+
+
+def test_a_loop_that_hangs_and_one_that_fails_stand_still(
+    running: Callable[[Loop], Loop],
+) -> None:
+    # given
+    held = Event()
+
+    def fail(_until: float) -> None:
+        raise RuntimeError("a surprise")
+
+    hanging = Loop("hanging", lambda _: held.wait(60))
+    failing = Loop("failing", fail, interval=0.01)
+    waiting = Loop("waiting", lambda _: None, interval=3_600)
+
+    # when
+    for each in (hanging, failing, waiting):
+        running(each)
+
+    # then
+    def stand_still() -> None:
+        assert hanging.stands_still_for() > 0.2
+        assert failing.stands_still_for() > 0.2
+
+    eventually(stand_still)
+    assert waiting.stands_still_for() == 0
+    held.set()
+
+
+def test_the_health_file_is_touched_while_all_loops_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    monkeypatch.setattr(loops_module, "WATCH_INTERVAL", 0.01)
+    file = tmp_path / "health" / "process"
+    loops = Loops([Loop("work", lambda _: None, interval=0.01)], health_file=file)
+
+    # when
+    loops.start()
+
+    # then
+    eventually(lambda: _exists(file))
+    first = file.stat().st_mtime_ns
+    eventually(lambda: _newer(file, first))
+
+    # and it goes with the loops
+    loops.stop()
+    loops.join()
+    assert not file.exists()
+
+
+def test_a_health_file_that_cannot_be_written_stops_no_work(tmp_path: Path) -> None:
+    (tmp_path / "health").write_text("not a directory")
+    steps: list[float] = []
+    loops = Loops(
+        [Loop("work", steps.append, interval=0.01)], health_file=tmp_path / "health" / "process"
+    )
+
+    loops.start()
+
+    eventually(lambda: _more_than(3, steps))
+    loops.stop()
+    loops.join()
+
+
+def test_stopping_waits_for_the_step_under_way() -> None:
+    # given
+    begun, held, ended = Event(), Event(), []
+
+    def step(_until: float) -> None:
+        begun.set()
+        held.wait(60)
+        ended.append(True)
+
+    loops = Loops([Loop("work", step)], health_file=None)
+    loops.start()
+    assert begun.wait(60)
+
+    # when
+    loops.stop()
+    held.set()
+    loops.join()
+
+    # then
+    assert ended == [True]
+
+
+#: A loop's step, and what its process says when it ends.
+FATAL = {
+    "hangs": ("time.sleep(3_600)", "loop stands still"),
+    "always fails": ("raise RuntimeError('a surprise')", "loop stands still"),
+    "exits": ("raise SystemExit(0)", "loop crashed"),
+}
+
+
+@pytest.mark.parametrize("fault", FATAL)
+def test_a_process_ends_visibly_when_a_loop_no_longer_turns(fault: str) -> None:
+    # given a process whose main thread waits for something else
+    step, said = FATAL[fault]
+    program = f"""
+        import logging, time
+        from eventbus import loop
+        logging.basicConfig()
+        loop.WATCH_INTERVAL = 0.05
+        def step(until):
+            {step}
+        loop.Loops([
+            loop.Loop("well", lambda until: None, interval=0.01),
+            loop.Loop("ill", step, interval=0.01, limit=0.2),
+        ], health_file=None).start()
+        time.sleep(3_600)
+    """
+
+    # when
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    # then
+    assert ended.returncode == 70
+    assert said in ended.stderr
+
+
+def _exists(file: Path) -> None:
+    assert file.exists()
+
+
+def _newer(file: Path, than: int) -> None:
+    assert file.stat().st_mtime_ns > than

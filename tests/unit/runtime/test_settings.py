@@ -1,0 +1,243 @@
+"""Settings come from the environment or from secret files, and a wrong one is named, not shown."""
+
+from pathlib import Path
+
+import pytest
+from kombu.connection import Connection
+from pydantic import ValidationError
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+
+from console.certificates.certificate_authority import Authority
+from eventbus import tls
+from eventbus.database import db
+from eventbus.settings.base import Settings, SettingsError, load
+from eventbus.settings.broker import BrokerSettings, broker_url
+from eventbus.settings.service import ServiceSettings
+from eventbus.topology.limits import RETRY_TIERS
+
+SECRET = "s3cr3t-hunter2"
+REQUIRED = {
+    "BROKER_USER": "order",
+    "BROKER_PASSWORD": SECRET,
+    "DATABASE_NAME": "orders",
+    "DATABASE_USER": "order",
+    "DATABASE_PASSWORD": SECRET,
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """An environment with what is required, and nothing else of ours."""
+    authority = Authority(tmp_path / "tls")
+    list(authority.init())
+    for name in ServiceSettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
+    for name, value in REQUIRED.items():
+        monkeypatch.setenv(name, value)
+    for name in ("BROKER_CA_FILE", "DATABASE_CA_FILE"):
+        monkeypatch.setenv(name, str(authority.certificate_file))
+    return monkeypatch
+
+
+def test_the_required_settings_are_enough(environment: pytest.MonkeyPatch) -> None:
+    settings = load(ServiceSettings)
+
+    assert settings.broker_user == "order"
+    assert settings.broker_password.get_secret_value() == SECRET
+    assert (settings.broker_host, settings.broker_port) == ("127.0.0.1", 5671)
+    assert settings.retry_tiers == RETRY_TIERS
+    assert settings.log_level == "INFO"
+    assert settings.health_file is None
+
+
+def test_every_missing_setting_is_named_at_once(environment: pytest.MonkeyPatch) -> None:
+    # given
+    environment.delenv("BROKER_USER")
+    environment.delenv("DATABASE_PASSWORD")
+
+    # when
+    with pytest.raises(SettingsError) as error:
+        load(ServiceSettings)
+
+    # then
+    lines = str(error.value).splitlines()
+    assert lines == [
+        "setting DATABASE_PASSWORD: Field required",
+        "setting BROKER_USER: Field required",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BROKER_PORT", "s3cr3t-hunter2"),
+        ("BROKER_PORT", "0"),
+        ("BROKER_HOST", "one,,two"),
+        ("BROKER_HOST", "one:65536"),
+        ("BROKER_HOST", f"user:{SECRET}@one"),
+        ("DATABASE_HOST", "one two"),
+        ("DATABASE_PORT", "65536"),
+        ("BROKER_HEARTBEAT", "4"),
+        ("DATABASE_STATEMENT_TIMEOUT", "0"),
+        ("DATABASE_LOCK_TIMEOUT", "-1"),
+        ("LOG_LEVEL", "CHATTY"),
+        ("RETRY_TIERS", "1,s3cr3t-hunter2"),
+        ("RETRY_TIERS", ""),
+        ("RETRY_TIERS", "1,0"),
+        ("RETRY_TIERS", "-1"),
+        ("RETRY_TIERS", "inf"),
+        ("RETRY_TIERS", "nan"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    # given
+    environment.setenv(name, value)
+
+    # when
+    with pytest.raises(SettingsError) as error:
+        load(ServiceSettings)
+
+    # then
+    assert str(error.value).startswith(f"setting {name}: ")
+    assert SECRET not in str(error.value)
+    # Not as the cause either: nothing prints a trace of it.
+    assert error.value.__cause__ is None
+    assert error.value.__suppress_context__
+
+
+def test_several_brokers_are_tried_in_turn_under_one_name(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    # given
+    environment.setenv("BROKER_HOST", "one, two:5672,three")
+
+    # then the name that their certificates share must be said
+    with pytest.raises(SettingsError, match="BROKER_SERVER_HOSTNAME: "):
+        load(ServiceSettings)
+
+    # when
+    environment.setenv("BROKER_SERVER_HOSTNAME", "rabbitmq")
+    settings = load(ServiceSettings)
+    connection = Connection(broker_url(settings))
+
+    # then
+    assert tls.broker_options(settings)["server_hostname"] == "rabbitmq"
+    found = []
+    for _ in range(4):
+        found.append((connection.hostname, connection.port, connection.userid))
+        connection.maybe_switch_next()
+    expected = [("one", 5671), ("two", 5672), ("three", 5671), ("one", 5671)]
+    assert found == [(host, port, "order") for host, port in expected]
+
+
+def test_of_several_databases_each_connection_finds_the_one_that_takes_writes(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    # given
+    environment.setenv("DATABASE_HOST", "one,two:5433")
+
+    # when
+    url = db.url(load(ServiceSettings))
+    _, options = PGDialect_psycopg2().create_connect_args(url)
+
+    # then
+    assert (options["host"], options["port"]) == ("one,two", "5432,5433")
+    assert options["target_session_attrs"] == "read-write"
+    assert options["sslmode"] == "verify-full"
+
+
+def test_a_wrong_setting_ends_the_process(environment: pytest.MonkeyPatch) -> None:
+    assert issubclass(SettingsError, SystemExit)
+
+
+def test_a_secret_may_come_from_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # given
+    file = tmp_path / "password"
+    file.write_text(" from a file \n")
+    environment.delenv("BROKER_PASSWORD")
+    environment.setenv("BROKER_PASSWORD_FILE", str(file))
+
+    # when
+    settings = load(ServiceSettings)
+
+    # then only the newline at its end is not part of it
+    assert settings.broker_password.get_secret_value() == " from a file "
+
+
+def test_the_environment_wins_over_a_file_and_an_argument_over_both(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # given
+    file = tmp_path / "password"
+    file.write_text("from a file")
+    environment.setenv("BROKER_PASSWORD_FILE", str(file))
+
+    # then
+    assert load(ServiceSettings).broker_password.get_secret_value() == SECRET
+    overridden = load(ServiceSettings, broker_password="argument")
+    assert overridden.broker_password.get_secret_value() == "argument"
+
+
+def test_a_file_that_cannot_be_read_is_named(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("BROKER_PASSWORD_FILE", str(tmp_path / "missing"))
+
+    with pytest.raises(SettingsError, match=r"a secret's file cannot be read: .*/missing"):
+        load(ServiceSettings)
+
+
+def test_a_file_that_is_no_text_ends_the_process_in_one_line(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # given
+    file = tmp_path / "password"
+    file.write_bytes(b"\xff\xfe\x00s3cr3t")
+    environment.setenv("BROKER_PASSWORD_FILE", str(file))
+
+    # then
+    with pytest.raises(SettingsError) as error:
+        load(ServiceSettings)
+    assert "s3cr3t" not in str(error.value)
+
+
+def test_a_secret_is_not_shown_by_its_settings(environment: pytest.MonkeyPatch) -> None:
+    settings = load(ServiceSettings)
+
+    assert SECRET not in repr(settings)
+    assert SECRET not in str(settings)
+    assert SECRET not in settings.model_dump_json()
+
+
+def test_retry_tiers_are_seconds_with_commas(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("RETRY_TIERS", "0.5,1,30")
+
+    assert load(ServiceSettings).retry_tiers == (0.5, 1.0, 30.0)
+
+
+def test_a_process_asks_only_for_what_it_uses(environment: pytest.MonkeyPatch) -> None:
+    # given
+    for name in REQUIRED:
+        environment.delenv(name)
+
+    # then
+    assert load(Settings).release == "dev"
+    with pytest.raises(SettingsError) as error:
+        load(BrokerSettings)
+    assert "DATABASE" not in str(error.value)
+
+
+def test_settings_do_not_change_while_the_process_runs(environment: pytest.MonkeyPatch) -> None:
+    settings = load(ServiceSettings)
+
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.broker_user = "guest"
+
+
+def test_an_unknown_variable_is_nobodys_business(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("BROKER_COLOUR", "green")
+
+    load(ServiceSettings)

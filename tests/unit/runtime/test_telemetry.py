@@ -1,0 +1,72 @@
+"""A log line: one JSON object, whatever the record holds."""
+
+import json
+import logging
+import re
+import sys
+from typing import Any
+from uuid import UUID
+
+from eventbus.errors import Transient
+from eventbus.telemetry.logs import JsonLine
+
+LOG = logging.getLogger("tests.lines")
+
+
+def line(message: object, *args: object, exc_info: Any = None, **extra: object) -> dict[str, Any]:
+    """What the line of a record says."""
+    record = LOG.makeRecord(
+        LOG.name, logging.INFO, __file__, 1, message, args, exc_info, None, extra
+    )
+    text = JsonLine().format(record)
+    assert "\n" not in text
+    said: dict[str, Any] = json.loads(text)
+    return said
+
+
+def test_a_line_says_what_happened_and_what_it_was_told_beside() -> None:
+    number = UUID("0197f0c4-5d6e-7a8b-9c0d-1e2f3a4b5c6d")
+
+    said = line("%s events", 3, order_id=number, seconds=1.5, trace_id=None)
+
+    assert said.pop("time").endswith("Z")
+    assert said == {
+        "level": "INFO",
+        "logger": "tests.lines",
+        "message": "3 events",
+        "order_id": str(number),
+        "seconds": 1.5,
+        "trace_id": None,
+    }
+
+
+def test_a_line_has_the_trace_of_what_was_raised() -> None:
+    try:
+        {}["tea"]
+    except KeyError:
+        said = line("failed", exc_info=sys.exc_info())
+
+    # The line of code and not the key, which may be a customer's.
+    assert re.search(r"KeyError: raised in runtime/test_telemetry.py:\d+, test_", said["exc_info"])
+    assert said["exc_info"].startswith("Traceback (most recent call last):")
+
+
+def test_a_trace_has_each_cause_and_no_value_of_any() -> None:
+    try:
+        try:
+            int("ada@example.com")
+        except ValueError as error:
+            raise Transient("the shelf is locked") from error
+    except Transient:
+        said = line("failed", exc_info=sys.exc_info())
+
+    first, _, second = said["exc_info"].partition("\n\n")
+    assert "\nValueError: raised in runtime/" in first
+    assert second.endswith("\nTransient: the shelf is locked")
+    assert '"ada@example.com"' in first, "the source is shown, the value is not"
+    assert said["exc_info"].count("ada@example.com") == 1
+
+
+def test_what_is_no_text_costs_no_line() -> None:
+    assert line("read %s", "a\udcff")["message"] == "read a\udcff"
+    assert line("read", path="a\udcff", keys={(1, 2): 3}.keys())["path"] == "a\udcff"

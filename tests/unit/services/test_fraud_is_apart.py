@@ -1,0 +1,94 @@
+"""The fraud check was added beside the other services: none of them imports it or knows its name.
+
+Who does name it: the contracts and the topology, as data; the notification service, which hears its
+event; the deployment, which starts it; and the console, which shows whether its events leave.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+#: Everything that is installed, and the bench.
+PACKAGES = sorted(
+    path.parent.name
+    for path in ROOT.glob("*/__init__.py")
+    if path.parent.name not in ("tests", "testkit", "fraud_worker")
+)
+
+#: Where its name may stand: a package, or one file.
+MAY_NAME_IT = {
+    "common/events.py",
+    "common/kombu_topology.py",
+    "celeryconfig/fraud.py",
+    "console/databases/reader_role.py",
+    "console/web/overview.py",
+    "deploy",
+    "bench/system/servers.py",
+    # What each program was measured to take.
+    "bench/results.json",
+    # Made from the contracts and the topology.
+    "contracts",
+}
+
+#: All that the notification service may know of it: one event.
+ITS_EVENT = re.compile(r"FraudSuspected|on_fraud_suspected|fraud\.suspected|looks? like fraud")
+
+
+def files(package: str) -> Iterator[Path]:
+    """Every text of a package: code, templates, configuration."""
+    for path in sorted((ROOT / package).rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts and "node_modules" not in path.parts:
+            yield path
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module)):
+                yield module
+            case ast.Call(args=[ast.Constant(value=str(name)), *_]):
+                # What may be an import by name.
+                yield name
+
+
+def test_the_packages_are_found() -> None:
+    services = {"order_app", "inventory_worker", "notification_worker", "span_store"}
+    assert services | {"common", "console", "monitor", "scheduler"} <= set(PACKAGES)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_nobody_imports_it(package: str) -> None:
+    for path in files(package):
+        if path.suffix == ".py":
+            found = [name for name in imported(path) if name.split(".")[0] == "fraud_worker"]
+            assert not found, path
+
+
+@pytest.mark.parametrize("package", [p for p in PACKAGES if p != "notification_worker"])
+def test_nobody_names_it_who_need_not(package: str) -> None:
+    for path in files(package):
+        name = path.relative_to(ROOT).as_posix()
+        if not {package, name} & MAY_NAME_IT:
+            text = path.read_bytes().decode(errors="replace")
+            assert "fraud" not in f"{name} {text}".lower(), name
+
+
+def test_the_notification_service_knows_its_event_and_nothing_else() -> None:
+    for path in files("notification_worker"):
+        rest = ITS_EVENT.sub("", path.read_bytes().decode(errors="replace"))
+        assert "fraud" not in f"{path.name} {rest}".lower(), path
+
+
+def test_it_imports_no_other_service() -> None:
+    allowed = {"eventbus", "common", "fraud_worker", "celeryconfig"}
+    for path in files("fraud_worker"):
+        if path.suffix == ".py":
+            ours = {name.split(".")[0] for name in imported(path)} & {*PACKAGES, "fraud_worker"}
+            assert ours <= allowed, path

@@ -1,0 +1,171 @@
+"""The keys of one API process are read seldom, whatever requests bring."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from threading import Barrier, Event, Lock
+
+import pytest
+
+from order_app.http import key_cache
+from order_app.http.key_cache import Keyring, KeysUnread
+from order_app.storage import api_keys
+from order_app.storage.api_keys import ApiKey, Scope
+from testkit.eventually import eventually
+
+MANY = 50
+
+
+class Table:
+    """The stored keys, and how often they were read."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.reads = 0
+        self.failure: Exception | None = None
+        self.may_go_on = Event()
+        self.may_go_on.set()
+        self._lock = Lock()
+
+    def add(self) -> str:
+        text = api_keys.generate()
+        self.texts.append(text)
+        return text
+
+    def read(self) -> list[ApiKey]:
+        with self._lock:
+            self.reads += 1
+        assert self.may_go_on.wait(30)
+        if self.failure:
+            raise self.failure
+        return [key(text) for text in self.texts]
+
+
+def key(text: str) -> ApiKey:
+    prefix = api_keys.prefix_of(text)
+    assert prefix
+    return ApiKey(
+        prefix=prefix,
+        name="shop",
+        hash=api_keys.digest(text),
+        scopes=frozenset(Scope),
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        revoked_at=None,
+        last_used_on=None,
+    )
+
+
+@pytest.fixture
+def table() -> Table:
+    """A table with one key."""
+    table = Table()
+    table.add()
+    return table
+
+
+def at_once(call: Callable[[int], object], number: int = MANY) -> list[object]:
+    """What as many threads get that begin at the same moment."""
+    barrier = Barrier(number)
+
+    def begin(n: int) -> object:
+        barrier.wait()
+        return call(n)
+
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(begin, range(number)))
+
+
+def test_many_requests_at_the_start_read_the_keys_once(table: Table) -> None:
+    ring = Keyring(table.read, lifetime=300)
+
+    found = at_once(lambda _: ring.find(table.texts[0]))
+
+    assert found == [key(table.texts[0])] * MANY
+    assert table.reads == 1
+
+
+def test_unknown_keys_wait_for_no_read_of_another(table: Table) -> None:
+    # given a read for an unknown key that takes long
+    ring = Keyring(table.read, lifetime=300)
+    assert ring.find(table.texts[0])
+    time.sleep(2 * key_cache._UNKNOWN_INTERVAL)
+    table.may_go_on.clear()
+    with ThreadPoolExecutor(MANY) as pool:
+        asked = [pool.submit(ring.find, api_keys.generate()) for _ in range(MANY)]
+
+        # then most unknown keys are refused meanwhile, and a known one is found
+        eventually(lambda: _assert_done(asked, MANY - 1 - key_cache._WAITING))
+        assert ring.find(table.texts[0])
+        table.may_go_on.set()
+
+    # and the keys were read once more
+    assert [a.result() for a in asked] == [None] * MANY
+    assert table.reads == 2
+
+
+def test_a_new_key_works_at_once(table: Table) -> None:
+    ring = Keyring(table.read, lifetime=300)
+    assert ring.find(api_keys.generate()) is None
+    new = table.add()
+    time.sleep(2 * key_cache._UNKNOWN_INTERVAL)
+
+    found = at_once(lambda _: ring.find(new), key_cache._WAITING)
+
+    assert found == [key(new)] * key_cache._WAITING
+
+
+def test_known_keys_are_found_while_they_are_read_anew(table: Table) -> None:
+    # given keys that are nearly as old as they may become
+    ring = Keyring(table.read, lifetime=300)
+    assert ring.find(table.texts[0])
+    ring._known = replace(ring._known, read_at=time.monotonic() - 290)
+    table.may_go_on.clear()
+
+    # when one request reads them anew
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ring.find, table.texts[0])
+        eventually(lambda: _assert_reads(table, 2))
+
+        # then the others do not wait for it
+        assert ring.find(table.texts[0])
+        assert not first.done()
+        table.may_go_on.set()
+
+
+def test_a_read_that_fails_fails_for_those_that_wait(table: Table) -> None:
+    table.failure = OSError("no database")
+    table.may_go_on.clear()
+    ring = Keyring(table.read, lifetime=300)
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(ring.find, table.texts[0]) for _ in range(2)]
+        eventually(lambda: _assert_waiting(ring))
+        table.may_go_on.set()
+
+    errors = {type(a.exception()) for a in asked}
+    assert errors == {OSError, KeysUnread}
+    # And the next one tries again.
+    table.failure = None
+    assert ring.find(table.texts[0])
+
+
+def test_a_stored_hash_of_another_form_opens_nothing(table: Table) -> None:
+    text = table.texts[0]
+    odd = replace(key(text), hash="argon2:é")
+    ring = Keyring(lambda: [odd], lifetime=300)
+
+    assert ring.find(text) is None
+
+
+def _assert_done(asked: list[object], number: int) -> None:
+    assert sum(a.done() for a in asked) >= number  # type: ignore[attr-defined]
+
+
+def _assert_reads(table: Table, number: int) -> None:
+    assert table.reads == number
+
+
+def _assert_waiting(ring: Keyring) -> None:
+    assert ring._under_way is not None
+    assert ring._under_way.waiting == 1

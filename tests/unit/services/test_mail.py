@@ -1,0 +1,320 @@
+import re
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from html import unescape
+from typing import Any
+from uuid import UUID
+
+import certifi
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from notification_worker.domain import Kind, kind_of_cancellation, retry_delay
+from notification_worker.mail import address
+from notification_worker.mail.money import amount
+from notification_worker.mail.rendering import Mail, Unrenderable, render
+from notification_worker.settings import MailerSettings
+
+ORDER = UUID("01979c3e-7a10-7d2c-9f0e-5b1d2c3e4f50")
+SENDER = address.sender("Bean & Leaf <orders@shop.example>")
+SHORTAGES = [
+    {"sku": "COFFEE", "requested": 2, "available": 1},
+    {"sku": "MUG", "requested": 9, "available": 0},
+]
+EVERY_MAIL = [
+    (Kind.RECEIVED, {}),
+    (Kind.CONFIRMED, {}),
+    (Kind.SHIPPED, {}),
+    (Kind.REJECTED, {"reason": "out_of_stock", "shortages": SHORTAGES}),
+    (Kind.REJECTED, {"reason": "out_of_stock", "shortages": []}),
+    (Kind.CANCELLED, {"reason": "customer", "shortages": []}),
+    (Kind.CANCELLED, {"reason": "deadline", "shortages": []}),
+    (Kind.CANCELLED, {"reason": "a reason of a later release", "shortages": []}),
+]
+#: What the operator gets instead of the lines.
+SUSPICION = {
+    "customer_email": "ann@example.com",
+    "client_ip": "192.0.2.7",
+    "score": 160,
+    "reasons": [
+        {"rule": "email_orders", "found": 6, "limit": 5},
+        {"rule": "ip_orders", "found": 21, "limit": 20},
+        {"rule": "amount", "found": 1_114_084, "limit": 100_000},
+        {"rule": "pieces", "found": 51, "limit": 50},
+        {"rule": "skus", "found": 22, "limit": 19},
+        {"rule": "of_a_later_release", "found": 8, "limit": 7},
+    ],
+}
+every_mail = pytest.mark.parametrize(("kind", "extra"), [*EVERY_MAIL, (Kind.SUSPECTED, SUSPICION)])
+mail_to_a_customer = pytest.mark.parametrize(("kind", "extra"), EVERY_MAIL)
+
+
+def mail(kind: Kind = Kind.RECEIVED, *, recipient: str = "ann@example.com", **context: Any) -> Mail:
+    lines = [
+        {"sku": "COFFEE", "quantity": 2, "unit_price": 1490},
+        {"sku": "MUG", "quantity": 9, "unit_price": 123456},
+    ]
+    return Mail(
+        order_id=ORDER,
+        kind=kind,
+        recipient=recipient,
+        context={"currency": "EUR", "total": 1_114_084, "lines": lines} | context,
+        written_at=datetime(2026, 3, 1, 12, 30, tzinfo=UTC),
+    )
+
+
+def rendered(kind: Kind = Kind.RECEIVED, **context: Any) -> EmailMessage:
+    """What the customer's mail program reads."""
+    message = message_from_bytes(
+        render(mail(kind, **context), sender=SENDER).as_bytes(), policy=policy.default
+    )
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+def text_of(message: EmailMessage) -> str:
+    part = message.get_body(("plain",))
+    assert part is not None
+    return str(part.get_content()).replace("\r\n", "\n")
+
+
+def html_of(message: EmailMessage) -> str:
+    part = message.get_body(("html",))
+    assert part is not None
+    return str(part.get_content())
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[\w.,<>&-]+", text)
+
+
+def words_of_html(html: str) -> list[str]:
+    visible = re.sub(r"(?s)<head>.*</head>|<[^>]*>", " ", html)
+    # The text part, which is plain enough for every terminal, has a letter for the sign.
+    return words(unescape(visible).replace("\u00d7", "x"))
+
+
+@every_mail
+def test_both_parts_say_the_same(kind: Kind, extra: dict[str, Any]) -> None:
+    message = rendered(kind, **extra)
+    assert sorted(words(text_of(message))) == sorted(words_of_html(html_of(message)))
+
+
+@mail_to_a_customer
+def test_every_mail_names_the_order_its_lines_and_the_total(
+    kind: Kind, extra: dict[str, Any]
+) -> None:
+    message = rendered(kind, **extra)
+    assert str(ORDER) in str(message["Subject"])
+    for part in (text_of(message), unescape(html_of(message))):
+        for fact in (str(ORDER), "COFFEE", "MUG", "EUR 29.80", "EUR 11,111.04", "EUR 11,140.84"):
+            assert fact in part
+
+
+def test_a_suspicion_names_the_order_who_ordered_and_every_reason() -> None:
+    message = rendered(Kind.SUSPECTED, **SUSPICION)
+    assert str(message["Subject"]) == f"Order {ORDER} looks like fraud"
+    for part in (text_of(message), unescape(html_of(message))):
+        for fact in (str(ORDER), "ann@example.com", "192.0.2.7", "EUR 11,140.84", "160"):
+            assert fact in part
+        for reason in (
+            "at least 6 orders from this e-mail address in a short time; 5 are usual",
+            "at least 21 orders from this IP address in a short time; 20 are usual",
+            "it costs EUR 11,140.84; up to EUR 1,000.00 is usual",
+            "51 pieces; up to 50 are usual",
+            "22 different SKUs; up to 19 are usual",
+            "of_a_later_release: 8; up to 7 is usual",
+        ):
+            assert reason in part
+        assert "when you contact us" not in part
+
+
+def test_a_suspicion_of_an_order_from_nowhere_says_so() -> None:
+    text = text_of(rendered(Kind.SUSPECTED, **(SUSPICION | {"client_ip": None})))
+    assert "IP address: unknown\n" in text
+
+
+def test_a_rejection_names_what_is_short() -> None:
+    text = text_of(rendered(Kind.REJECTED, shortages=SHORTAGES))
+    assert "COFFEE: you ordered 2, we have 1\n" in text
+    assert "MUG: you ordered 9, we have none\n" in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "says"), [("customer", "As you asked"), ("deadline", "in time")]
+)
+def test_a_cancellation_says_why(reason: str, says: str) -> None:
+    assert says in text_of(rendered(Kind.CANCELLED, reason=reason, shortages=[]))
+
+
+def test_headers() -> None:
+    message = rendered(Kind.CONFIRMED)
+    assert dict(message.items()) == {
+        "From": "Bean & Leaf <orders@shop.example>",
+        "To": "ann@example.com",
+        "Subject": f"Your order {ORDER} is confirmed",
+        "Date": "Sun, 01 Mar 2026 12:30:00 +0000",
+        "Message-ID": f"<{ORDER}.confirmed@shop.example>",
+        "Auto-Submitted": "auto-generated",
+        "MIME-Version": "1.0",
+        "Content-Type": message["Content-Type"],
+    }
+    assert message.get_content_type() == "multipart/alternative"
+
+
+def test_the_bytes_are_ascii_with_short_lines() -> None:
+    sku = "\u00c4" + "x" * 3_000
+    sent = render(
+        mail(lines=[{"sku": sku, "quantity": 1, "unit_price": 1}]), sender=SENDER
+    ).as_bytes()
+    assert sent.isascii()
+    assert max(len(line) for line in sent.split(b"\r\n")) <= 998
+    assert b"\n" not in sent.replace(b"\r\n", b"")
+
+
+def test_html_in_a_sku_stays_text() -> None:
+    sku = "<img src=x onerror=alert(1)>"
+    message = rendered(
+        Kind.REJECTED,
+        lines=[{"sku": sku, "quantity": 1, "unit_price": 1}],
+        shortages=[{"sku": sku, "requested": 1, "available": 0}],
+    )
+    assert "<img" not in html_of(message)
+    assert unescape(html_of(message)).count(sku) == 2
+    assert text_of(message).count(sku) == 2
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r", "\r\n"])
+def test_no_header_takes_a_line_break(line_break: str) -> None:
+    injected = f"ann@example.com{line_break}Bcc: all@example.com"
+    with pytest.raises(Unrenderable):
+        render(mail(recipient=injected), sender=SENDER)
+    with pytest.raises(ValueError, match="not a mail address"):
+        address.ascii_domain(injected)
+    message = EmailMessage(policy=policy.SMTP)
+    with pytest.raises(ValueError, match="linefeed"):
+        message["Subject"] = f"Hello{line_break}Bcc: all@example.com"
+
+
+def test_a_value_that_a_template_misses_is_an_error_not_a_gap() -> None:
+    with pytest.raises(Unrenderable, match="'shortages' is undefined"):
+        render(mail(Kind.REJECTED), sender=SENDER)
+
+
+def test_a_kind_without_templates_is_unrenderable() -> None:
+    unknown: Any = "lost"
+    with pytest.raises(Unrenderable, match="lost"):
+        render(mail(unknown), sender=SENDER)
+
+
+@pytest.mark.parametrize(
+    ("minor_units", "currency", "expected"),
+    [
+        (0, "EUR", "EUR 0.00"),
+        (5, "USD", "USD 0.05"),
+        (123_456_789, "EUR", "EUR 1,234,567.89"),
+        (-1_050, "EUR", "EUR -10.50"),
+        (1_234, "JPY", "JPY 1,234"),
+        (1_234, "KWD", "KWD 1.234"),
+        (12_345, "CLF", "CLF 1.2345"),
+        (10**18 + 1, "EUR", "EUR 10,000,000,000,000,000.01"),
+    ],
+)
+def test_amounts(minor_units: int, currency: str, expected: str) -> None:
+    assert amount(minor_units, currency) == expected
+
+
+@given(st.integers(), st.sampled_from(["EUR", "JPY", "KWD", "CLF"]))
+def test_an_amount_loses_no_minor_unit(minor_units: int, currency: str) -> None:
+    digits = re.sub(r"[^\d-]", "", amount(minor_units, currency))
+    assert int(digits) == minor_units
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("Ann.O'Hara+shop@Example.com", "Ann.O'Hara+shop@example.com"),
+        ("ann@b\u00fccher.example", "ann@xn--bcher-kva.example"),
+        ("j\u00f6rg@example.com", "j\u00f6rg@example.com"),
+        ("ann@shop.test", "ann@shop.test"),
+    ],
+)
+def test_addresses(given: str, expected: str) -> None:
+    assert address.ascii_domain(given) == expected
+
+
+@pytest.mark.parametrize("text", ["", "ann", "@example.com", "ann@", "a b@c", "a@b,c@d", "a@b\x00"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="not a mail address"):
+        address.ascii_domain(text)
+
+
+def test_a_sender_without_a_name_is_called_by_its_domain() -> None:
+    assert address.sender("orders@shop.example").display_name == "shop.example"
+
+
+def test_the_reason_chooses_the_mail_of_a_cancellation() -> None:
+    assert kind_of_cancellation("out_of_stock") is Kind.REJECTED
+    assert kind_of_cancellation("customer") is Kind.CANCELLED
+    assert kind_of_cancellation("deadline") is Kind.CANCELLED
+
+
+def test_waits_double_up_to_a_quarter_of_an_hour() -> None:
+    waits = [retry_delay(failures, jitter=0) for failures in range(1, 13)]
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]
+    assert retry_delay(5_000, jitter=0) == 900
+    assert retry_delay(3, jitter=1) == 3
+
+
+def test_the_operator_is_who_sends_the_mails_unless_another_one_is_told() -> None:
+    assert settings().operator == "orders@shop.example"
+    assert settings(operator_email="ops@shop.example").operator == "ops@shop.example"
+
+
+def test_the_default_attempts_take_about_two_days() -> None:
+    attempts = settings().mail_max_attempts
+    days = sum(retry_delay(n, jitter=0.5) for n in range(1, attempts)) / 86_400
+    assert 1.8 < days < 2.2
+
+
+def settings(**changes: Any) -> MailerSettings:
+    values: dict[str, Any] = {
+        "broker_user": "notification",
+        "broker_password": "secret",
+        "database_name": "notification_service",
+        "database_user": "notification_service",
+        "database_password": "secret",
+        "broker_ca_file": certifi.where(),
+        "database_ca_file": certifi.where(),
+        "mail_from": "Shop <orders@shop.example>",
+    }
+    return MailerSettings(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "setting"),
+    [
+        ({"mail_from": "nobody"}, "mail_from"),
+        ({"mail_from": "Shop\r\nBcc: x@y.z <orders@shop.example>"}, "mail_from"),
+        ({"operator_email": "nobody"}, "operator_email"),
+        ({"operator_email": "a@shop.example\r\nBcc: x@y.z"}, "operator_email"),
+        ({"smtp_username": "shop", "smtp_starttls": True}, "smtp_password"),
+        ({"smtp_password": "secret"}, "smtp_password"),
+        ({"smtp_username": "shop", "smtp_password": "secret"}, "smtp_tls"),
+        ({"smtp_starttls": True, "smtp_tls": "none"}, "smtp_tls"),
+        ({"smtp_tls": "sometimes"}, "smtp_tls"),
+        ({"smtp_port": 465}, "smtp_tls"),
+        ({"smtp_port": 465, "smtp_tls": "starttls"}, "smtp_tls"),
+        ({"smtp_ca_file": certifi.where()}, "smtp_ca_file"),
+        ({"smtp_tls": "implicit", "smtp_ca_file": "/nowhere/ca.crt"}, "smtp_ca_file"),
+        ({"smtp_accept_timeout": 0}, "smtp_accept_timeout"),
+        ({"smtp_connections": 0}, "smtp_connections"),
+    ],
+)
+def test_a_wrong_setting_is_named(changes: dict[str, Any], setting: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        settings(**changes)
+    assert [problem["loc"] for problem in error.value.errors()] == [(setting,)]

@@ -1,0 +1,291 @@
+"""Celery's signals tell of each event as of the run of a task, in a batch and alone."""
+
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import psycopg2
+import pytest
+
+from common.events import StockReserved
+from common.kombu_topology import ORDER
+from eventbus.consumer.attempt import Attempt
+from eventbus.consumer.attempts import attempt_all
+from eventbus.consumer.cause import Cause, Verdict
+from eventbus.consumer.receive import Delivery, Item, Outcome
+from eventbus.errors import InvalidEvent, Permanent, Transient
+from eventbus.events.envelope import Event
+from eventbus.messaging.event_message import task_headers
+from eventbus.worker.micro_batches import Inbound
+from eventbus.worker.observation import Observation
+from testkit.processes.signals import Heard, receivers, worker_app
+
+TIERS = (1.0, 5.0)
+
+app = worker_app("stock.reserved", retry_tiers=TIERS)
+
+
+@pytest.fixture
+def heard() -> Iterator[list[Heard]]:
+    """What receivers have got."""
+    found: list[Heard] = []
+    with receivers(found.append):
+        yield found
+
+
+def item(attempts: int = 1, event_id: str = "", **headers: Any) -> Item:
+    """Return a delivery of `stock.reserved` that is handled, unless a test says otherwise."""
+    event = Event(source="inventory", subject=uuid4(), sequence=1, data=StockReserved(lines=()))
+    name = event_id or str(event.id)
+    told = task_headers(name, event.type, None, retries=attempts - 1) | headers if headers else None
+    delivery = Delivery(event.type, b"", attempts, None, name, headers=told)
+    return Item(delivery, event, event, Outcome.HANDLED)
+
+
+def attempt(items: list[Item], work: Callable[[], None] = lambda: None) -> None:
+    def make(item: Item) -> Attempt:
+        task = app.tasks[item.delivery.task]
+        return Attempt(item, task, service=ORDER, hostname="order@order", tiers=TIERS)
+
+    attempt_all(items, make, work)
+
+
+def fail(error: Exception) -> None:
+    raise error
+
+
+def names(heard: list[Heard], item: Item | None = None) -> list[str]:
+    """The signals of an event, or of all, in the order in which they came."""
+    return [h.name for h in heard if item is None or h.task_id == item.delivery.event_id]
+
+
+def test_a_run_surrounds_the_handling_of_its_event(heard: list[Heard]) -> None:
+    # given
+    one = item()
+    during: list[str] = []
+
+    def work() -> None:
+        during.extend(names(heard))
+        assert app.tasks["stock.reserved"].request.id == one.delivery.event_id
+
+    # when
+    attempt([one], work)
+
+    # then
+    assert during == ["prerun"]
+    assert names(heard) == ["prerun", "success", "postrun"]
+    assert heard[1].arguments["result"] == "handled"
+    assert heard[2].state == "SUCCESS"
+
+
+def test_the_request_has_the_headers_of_the_message_and_nothing_of_a_customer(
+    heard: list[Heard],
+) -> None:
+    # given
+    one = item(attempts=2, tenant="north")
+
+    # when
+    attempt([one])
+
+    # then
+    request = heard[0].request
+    assert (request.id, request.task, request.retries) == (
+        one.delivery.event_id,
+        "stock.reserved",
+        1,
+    )
+    assert request.tenant == "north"
+    assert request.headers["tenant"] == "north"
+    assert request.hostname == "order@order"
+    assert request.delivery_info["routing_key"] == "order.queue"
+    assert one.event
+    about = {"order": str(one.event.subject), "event": one.delivery.event_id}
+    assert heard[0].arguments["kwargs"] == request.kwargs == about
+    assert heard[0].arguments["task_id"] == one.delivery.event_id
+
+
+@pytest.mark.parametrize(
+    ("error", "number", "signal", "state"),
+    [
+        (Transient("later"), 1, "retry", "RETRY"),
+        (ZeroDivisionError("bug"), 2, "retry", "RETRY"),
+        (Transient("never"), 3, "failure", "FAILURE"),
+        (Permanent("no"), 1, "failure", "FAILURE"),
+    ],
+)
+def test_a_failed_run_tells_what_becomes_of_its_event(
+    heard: list[Heard], error: Exception, number: int, signal: str, state: str
+) -> None:
+    # when
+    with pytest.raises(type(error)):
+        attempt([item(number)], partial(fail, error))
+
+    # then
+    assert names(heard) == ["prerun", signal, "postrun"]
+    assert heard[2].state == state
+    told = heard[1].arguments
+    assert (told["reason"].exc if signal == "retry" else told["exception"]) is error
+    assert "test_attempts.py" in told["einfo"].traceback
+
+
+def test_an_outage_is_a_run_that_counts_for_nothing(heard: list[Heard]) -> None:
+    # when
+    with pytest.raises(psycopg2.OperationalError):
+        attempt([item()], partial(fail, psycopg2.OperationalError("the server is gone")))
+
+    # then
+    assert names(heard) == ["prerun", "postrun"]
+    assert heard[1].state == "IGNORED"
+
+
+def test_the_events_of_a_batch_begin_before_it_and_end_after_its_commit(
+    heard: list[Heard],
+) -> None:
+    # given a batch in which one is no event, and one a duplicate
+    items = [item() for _ in range(3)]
+    items[1].error, items[1].event = InvalidEvent("no event"), None
+    items[2].outcome = Outcome.DUPLICATE
+    during: list[str] = []
+
+    # when
+    attempt(items, lambda: during.extend(names(heard)))
+
+    # then
+    assert during == ["prerun"] * 3
+    assert [names(heard, i) for i in items] == [
+        ["prerun", "success", "postrun"],
+        ["prerun", "failure", "postrun"],
+        ["prerun", "success", "postrun"],
+    ]
+    assert [h.state for h in heard if h.name == "postrun"] == ["SUCCESS", "FAILURE", "SUCCESS"]
+
+
+def test_a_batch_that_is_rolled_back_counts_for_nothing(heard: list[Heard]) -> None:
+    # given
+    items = [item() for _ in range(3)]
+
+    # when it fails, and its events are handled alone
+    with pytest.raises(Transient):
+        attempt(items, partial(fail, Transient("later")))
+    for one in items:
+        attempt([one])
+
+    # then each run has an end, and one of each event's counts
+    for one in items:
+        assert names(heard, one) == ["prerun", "postrun", "prerun", "success", "postrun"]
+    ended = [h.state for h in heard if h.name == "postrun"]
+    assert ended == ["IGNORED"] * 3 + ["SUCCESS"] * 3
+
+
+def test_two_copies_of_an_event_in_one_batch_run_one_after_the_other(heard: list[Heard]) -> None:
+    # given
+    one = item()
+    copy = item(event_id=one.delivery.event_id)
+    copy.outcome = Outcome.DUPLICATE
+
+    # when
+    attempt([one, copy])
+
+    # then
+    assert names(heard) == ["prerun", "success", "postrun"] * 2
+    assert [h.arguments["result"] for h in heard if h.name == "success"] == ["handled", "duplicate"]
+
+
+def test_what_a_receiver_leaves_for_one_run_is_not_for_another() -> None:
+    # given a receiver that keeps the event in a context variable, and others that note it
+    current: ContextVar[str] = ContextVar("current", default="none")
+    found: list[tuple[str, str]] = []
+
+    def note(heard: Heard) -> None:
+        if heard.name == "prerun":
+            assert current.get() == "none"
+            current.set(heard.task_id)
+        found.append((current.get(), heard.task_id))
+
+    # when
+    with receivers(note):
+        attempt([item() for _ in range(3)])
+
+    # then
+    assert len(found) == 9
+    assert all(kept == own for kept, own in found)
+    assert current.get() == "none"
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(1)])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_receiver_that_raises_disturbs_nothing(error: BaseException, size: int) -> None:
+    # given
+    def broken(_: Heard) -> None:
+        raise error
+
+    worked: list[bool] = []
+    with receivers(broken):
+        # when a batch succeeds
+        attempt([item() for _ in range(size)], lambda: worked.append(True))
+        # and another fails
+        with pytest.raises(Transient):
+            attempt([item() for _ in range(size)], partial(fail, Transient("later")))
+
+    # then the work was done, and its own error was raised
+    assert worked == [True]
+
+
+def test_headers_cannot_break_what_is_connected(heard: list[Heard]) -> None:
+    # given a message whose headers have the names of a request's own methods and fields
+    hostile = dict.fromkeys(
+        ("get", "update", "clear", "declare", "args", "kwargs", "hostname", "delivery_info"), 7
+    )
+
+    # when
+    attempt([item(**hostile)])
+
+    # then
+    request = heard[0].request
+    assert request.get("hostname") == "order@order"
+    assert request.get("declare") is None
+    assert (request.args, request.delivery_info["exchange"]) == ((), "")
+
+
+def test_without_a_receiver_nothing_is_made() -> None:
+    # given
+    def make(_: Item) -> Attempt:
+        raise AssertionError("an attempt was made")
+
+    worked: list[bool] = []
+
+    # when
+    attempt_all([item(), item()], make, lambda: worked.append(True))
+
+    # then
+    assert worked == [True]
+
+
+@pytest.mark.parametrize(("number", "told"), [(1, ["retry"]), (9, ["failure"])])
+@pytest.mark.parametrize("error", ["WorkerLostError", "TimeLimitExceeded"])
+def test_of_a_run_that_ended_with_its_process_the_main_process_tells(
+    heard: list[Heard], number: int, told: list[str], error: str
+) -> None:
+    # given
+    delivery = item(number).delivery._replace(body=b"[]")
+    receipt: Any = None
+    inbound = Inbound(app.tasks[delivery.task], receipt, delivery)
+
+    # when
+    Observation().failed(inbound, Cause(Verdict.RETRY, error, "killed"))
+
+    # then
+    assert names(heard) == told
+    assert heard[0].task_id == delivery.event_id
+
+
+def test_another_failure_is_told_where_it_happened(heard: list[Heard]) -> None:
+    delivery = item().delivery
+    receipt: Any = None
+    inbound = Inbound(app.tasks[delivery.task], receipt, delivery)
+
+    Observation().failed(inbound, Cause(Verdict.RETRY, "Transient", "later"))
+
+    assert heard == []

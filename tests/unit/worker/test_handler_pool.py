@@ -1,0 +1,302 @@
+"""The pool of a worker: each job ends in one call, whatever happens to its process."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+from celery import Celery, signals
+from kombu.asynchronous import Hub
+
+from eventbus.worker import handler_pool, handler_process
+from eventbus.worker.handler_pool import HandlerPool
+from testkit.eventually import eventually
+
+# A worker forks before it has a thread; the tests' process has some of pytest's.
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+
+app = Celery("test", set_as_current=False)
+
+
+class Ended(SimpleNamespace):
+    """How a job ended: its `value`, or its `error`."""
+
+
+class Worker:
+    """A pool and the event loop that reads its answers."""
+
+    def __init__(self, processes: int) -> None:
+        self.pool = HandlerPool(processes, app=app, initargs=(app, "worker@test"))
+        self.pool.start()
+        self.hub = Hub()
+        self.pool.register_with_event_loop(self.hub)
+        self.ended: list[Ended] = []
+
+    def call(self, target: Callable[..., Any], *args: Any, **limits: float) -> None:
+        self.pool.apply_async(
+            target,
+            args,
+            callback=lambda value: self.ended.append(Ended(value=value)),
+            error_callback=lambda error: self.ended.append(Ended(error=error)),
+            **limits,
+        )
+
+    def until_ended(self, jobs: int) -> list[Ended]:
+        """Turn the event loop until so many jobs have ended."""
+
+        def turned() -> None:
+            self.hub.run_once()
+            assert len(self.ended) >= jobs
+
+        eventually(turned)
+        return self.ended
+
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self.pool._processes]
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Worker]]:
+    """Start a worker's pool with so many processes; it is ended with the test."""
+    monkeypatch.setattr(handler_pool, "CHECK_INTERVAL", 0.1)
+    workers = []
+
+    def started(processes: int) -> Worker:
+        workers.append(Worker(processes))
+        return workers[-1]
+
+    yield started
+    for worker in workers:
+        worker.pool.terminate()
+        worker.hub.close()
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def fail() -> None:
+    raise ValueError("no")
+
+
+def wait_for(path: str) -> None:
+    while not Path(path).exists():
+        time.sleep(0.01)
+
+
+def hang() -> None:
+    """Take no notice of the soft limit."""
+    while True:
+        try:
+            time.sleep(60)
+        except SoftTimeLimitExceeded:
+            continue
+
+
+def die(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def test_jobs_end_with_their_value_or_their_error(start: Callable[[int], Worker]) -> None:
+    worker = start(2)
+
+    # when there are more jobs than processes
+    for number in range(10):
+        worker.call(double, number)
+    worker.call(fail)
+
+    # then
+    ended = worker.until_ended(11)
+    (failed,) = [job for job in ended if hasattr(job, "error")]
+    assert sorted(job.value for job in ended if job is not failed) == list(range(0, 20, 2))
+    assert isinstance(failed.error, ValueError)
+
+
+def test_a_crash_ends_one_job_and_its_process_is_replaced(
+    start: Callable[[int], Worker], tmp_path: Path
+) -> None:
+    # given a job that goes on in one process
+    worker = start(2)
+    before = worker.pids
+    go_on = tmp_path / "go on"
+    worker.call(wait_for, str(go_on))
+
+    # when the other one is killed by its job
+    worker.call(die, signal.SIGKILL)
+    (crashed,) = worker.until_ended(1)
+
+    # then
+    assert isinstance(crashed.error, WorkerLostError)
+    assert "SIGKILL" in str(crashed.error)
+    worker.call(double, 21)
+    assert worker.until_ended(2)[1].value == 42
+    assert (worker.pids[0], len(worker.pids)) == (before[0], 2)
+    go_on.touch()
+    assert worker.until_ended(3)[2].value is None
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_a_job_that_exits_is_a_crash(start: Callable[[int], Worker], status: int) -> None:
+    worker = start(1)
+
+    worker.call(os._exit, status)
+
+    (ended,) = worker.until_ended(1)
+    assert f"status {status}" in str(ended.error)
+
+
+def test_an_idle_process_that_is_killed_is_replaced(start: Callable[[int], Worker]) -> None:
+    worker = start(1)
+    (before,) = worker.pids
+
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: worker.hub.run_once() or _assert_other(worker, before))
+
+    worker.call(double, 1)
+    assert worker.until_ended(1)[0].value == 2
+
+
+def _assert_other(worker: Worker, pid: int) -> None:
+    assert worker.pids not in ([], [pid])
+
+
+def test_a_job_beyond_its_soft_limit_is_interrupted(start: Callable[[int], Worker]) -> None:
+    worker = start(1)
+    before = worker.pids
+
+    worker.call(time.sleep, 60, soft_timeout=0.1, timeout=60)
+
+    (ended,) = worker.until_ended(1)
+    assert isinstance(ended.error, SoftTimeLimitExceeded)
+    assert worker.pids == before
+
+
+def test_a_job_beyond_its_hard_limit_is_killed(start: Callable[[int], Worker]) -> None:
+    worker = start(1)
+
+    worker.call(hang, soft_timeout=0.1, timeout=0.3)
+
+    (ended,) = worker.until_ended(1)
+    assert isinstance(ended.error, TimeLimitExceeded)
+    worker.call(double, 1)
+    assert worker.until_ended(2)[1].value == 2
+
+
+def test_a_late_interrupt_hits_no_other_job(start: Callable[[int], Worker]) -> None:
+    worker = start(1)
+    (pid,) = worker.pids
+    worker.call(double, 1)
+    worker.until_ended(1)
+
+    os.kill(pid, signal.SIGUSR1)
+    worker.call(double, 2)
+
+    assert worker.until_ended(2)[1].value == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_group_interrupts_no_job(
+    start: Callable[[int], Worker], number: int
+) -> None:
+    worker = start(1)
+
+    worker.call(die, number)
+
+    assert worker.until_ended(1)[0].value is None
+
+
+def test_a_process_that_reads_nothing_is_given_up(
+    start: Callable[[int], Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    monkeypatch.setattr(handler_process, "_PIPE_LIMIT", 1)
+    worker = start(1)
+    worker.call(double, 1)
+    worker.until_ended(1)
+    os.kill(worker.pids[0], signal.SIGSTOP)
+
+    # when it gets more than its socket holds
+    worker.call(len, b"." * 10_000_000)
+
+    # then
+    assert isinstance(worker.until_ended(2)[1].error, WorkerLostError)
+    worker.call(len, b"." * 10_000_000)
+    assert worker.until_ended(3)[2].value == 10_000_000
+
+
+def test_large_arguments_and_results_pass(start: Callable[[int], Worker]) -> None:
+    worker = start(1)
+
+    worker.call(bytes, 10_000_000)
+
+    assert len(worker.until_ended(1)[0].value) == 10_000_000
+
+
+def test_a_stopped_pool_settles_what_runs_and_begins_nothing(
+    start: Callable[[int], Worker], tmp_path: Path
+) -> None:
+    # given a job under way, one that waits, and processes that leave a file when they end
+    ends = tmp_path / "ends"
+    ends.mkdir()
+
+    @signals.worker_process_shutdown.connect(weak=False)
+    def note(pid: int, **_: object) -> None:
+        (ends / str(pid)).touch()
+
+    try:
+        worker = start(2)
+        pids = worker.pids
+    finally:
+        signals.worker_process_shutdown.disconnect(note)
+    worker.call(time.sleep, 0.3, timeout=30)
+    worker.call(time.sleep, 0.4, timeout=30)
+    worker.call(double, 1)
+
+    # when
+    worker.pool.close()
+    worker.pool.stop()
+
+    # then
+    assert [job.value for job in worker.ended] == [None, None]
+    worker.call(double, 1)
+    assert len(worker.ended) == 2
+    # and each process has ended by itself
+    assert sorted(int(path.name) for path in ends.iterdir()) == sorted(pids)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_pool_that_is_stopped_kills_what_is_beyond_its_limit(
+    start: Callable[[int], Worker],
+) -> None:
+    worker = start(1)
+    worker.call(hang, soft_timeout=0.1, timeout=0.3)
+
+    worker.pool.close()
+    worker.pool.stop()
+
+    assert isinstance(worker.ended[0].error, TimeLimitExceeded)
+
+
+def test_answers_are_read_by_the_event_loop_of_the_next_connection(
+    start: Callable[[int], Worker],
+) -> None:
+    # given jobs under way while the connection is lost: Celery resets its event loop
+    worker = start(2)
+    worker.call(double, 1)
+    worker.call(double, 2)
+    worker.hub.reset()
+
+    # when
+    worker.pool.register_with_event_loop(worker.hub)
+    worker.call(double, 3)
+
+    # then
+    assert {job.value for job in worker.until_ended(3)} == {2, 4, 6}

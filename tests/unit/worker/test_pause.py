@@ -1,0 +1,204 @@
+"""The pause: an outage charges no message, is probed by one, and ends by itself."""
+
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventbus.telemetry.metrics import PAUSED
+from eventbus.worker.pause import HOLD_LIMIT, LONGEST_WAIT, SLOW_IN_A_ROW
+from testkit.processes.event_loop import EventLoop, outage, slow
+
+EVENTS = [f"event-{n}" for n in range(1, 251)]
+
+
+@pytest.fixture
+def loop() -> EventLoop:
+    """A worker with more messages than its children can take."""
+    loop = EventLoop()
+    loop.deliver(*EVENTS)
+    loop.turn()
+    return loop
+
+
+def paused(loop: EventLoop) -> EventLoop:
+    """The same after an outage in every batch that ran."""
+    while loop.jobs:
+        loop.jobs.pop().fail(outage())
+        loop.turn()
+    return loop
+
+
+def test_an_outage_pauses_without_a_copy_of_any_message(
+    loop: EventLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    paused(loop)
+
+    # one line for both batches, and nothing that would be an attempt
+    assert caplog.messages == ["consumption paused"]
+    assert (loop.copies, loop.jobs) == ([], [])
+    assert loop.channel.waiting == set(range(1, 251))
+    assert _shown() == [("the database cannot be reached", 1.0)]
+
+
+def test_one_message_at_a_time_probes_a_paused_infrastructure(loop: EventLoop) -> None:
+    paused(loop)
+
+    probes = 0
+    for _ in range(10):
+        loop.wait(LONGEST_WAIT)
+        (canary,) = loop.jobs
+        assert canary.event_ids == {"event-1"}
+        probes += 1
+        loop.jobs.clear()
+        canary.fail(outage())
+        loop.turn()
+
+    assert probes == 10
+    assert loop.copies == []
+
+
+def test_no_canary_is_sent_before_its_time(loop: EventLoop) -> None:
+    paused(loop)
+
+    loop.wait(0.1)
+
+    assert loop.jobs == []
+
+
+def test_a_canary_that_is_handled_resumes_everything(
+    loop: EventLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given
+    caplog.set_level(logging.INFO)
+    paused(loop)
+    loop.wait(LONGEST_WAIT)
+
+    # when
+    while loop.jobs:
+        loop.jobs.pop(0).finish()
+        loop.wait(1)
+
+    # then each message is handled, once
+    assert loop.channel.waiting == set()
+    assert caplog.messages == ["consumption paused", "consumption resumed"]
+    assert _shown() == []
+
+
+def test_a_canary_that_fails_by_itself_resumes_everything(loop: EventLoop) -> None:
+    paused(loop)
+    loop.wait(LONGEST_WAIT)
+
+    (canary,) = loop.jobs
+    loop.jobs.clear()
+    canary.fail(ValueError("broken"))
+    loop.turn()
+
+    assert loop.pause.reason is None
+    assert [copy.routing_key for copy in loop.copies] == ["1s"]
+    assert len(loop.jobs) == 2
+
+
+def test_messages_that_are_slow_one_after_the_other_pause(loop: EventLoop) -> None:
+    # given a batch that is too slow, whose messages are handled alone
+    loop.jobs.pop().fail(slow())
+    loop.jobs.pop().fail(slow())
+    loop.turn()
+
+    # when all of them are too slow
+    for _ in range(10):
+        loop.wait(LONGEST_WAIT)
+        while loop.jobs:
+            loop.jobs.pop(0).fail(slow())
+            loop.turn()
+
+    # then only the first few were charged for it, until it was clear
+    assert len(loop.copies) < SLOW_IN_A_ROW
+    assert loop.pause.reason == "handlers are too slow: OperationalError"
+
+
+def test_a_message_that_is_slow_by_itself_is_retried(loop: EventLoop) -> None:
+    # given one slow message among good ones, again and again
+    for n in range(10):
+        while loop.jobs:
+            loop.jobs.pop(0).finish()
+            loop.turn()
+        loop.deliver(f"slow-{n}")
+        loop.turn()
+        (job,) = loop.jobs
+        loop.jobs.clear()
+        job.fail(slow())
+        loop.turn()
+        loop.deliver(f"good-{n}")
+        loop.turn()
+
+    assert loop.pause.reason is None
+    assert len(loop.copies) == 10
+
+
+def test_the_next_canary_is_not_one_that_was_slow(loop: EventLoop) -> None:
+    # given a pause because of slowness
+    loop.jobs.pop().fail(slow())
+    loop.jobs.pop().fail(slow())
+    loop.turn()
+    seen: list[str] = []
+    for _ in range(8):
+        loop.wait(LONGEST_WAIT)
+        while loop.jobs:
+            job = loop.jobs.pop(0)
+            seen += job.event_ids
+            job.fail(slow())
+            loop.turn()
+
+    assert len(seen) == len(set(seen))
+
+
+def test_a_pause_outlives_its_connection(loop: EventLoop) -> None:
+    paused(loop)
+
+    loop.reconnect()
+    loop.deliver(*EVENTS)
+    loop.turn()
+
+    assert loop.jobs == []
+    loop.wait(LONGEST_WAIT)
+    assert [len(job.deliveries) for job in loop.jobs] == [1]
+
+
+def test_messages_that_are_held_too_long_go_back_to_their_queue(loop: EventLoop) -> None:
+    paused(loop)
+
+    with pytest.raises(ConnectionResetError):
+        loop.wait(HOLD_LIMIT)
+
+    # and again, after as long a time
+    loop.reconnect()
+    loop.deliver(*EVENTS)
+    loop.turn()
+    loop.wait(HOLD_LIMIT / 2)
+    while loop.jobs:
+        loop.jobs.pop().fail(outage())
+        loop.turn()
+    with pytest.raises(ConnectionResetError):
+        loop.wait(HOLD_LIMIT / 2)
+
+
+@given(st.lists(st.sampled_from(["outage", "slow"]), min_size=1, max_size=30))
+def test_no_sequence_of_outages_charges_more_than_a_few_attempts(failures: list[str]) -> None:
+    loop = EventLoop()
+    loop.deliver(*EVENTS)
+    loop.turn()
+    for failure in failures:
+        loop.wait(LONGEST_WAIT)
+        while loop.jobs:
+            loop.jobs.pop(0).fail(outage() if failure == "outage" else slow())
+            loop.turn()
+
+    assert len(loop.copies) < SLOW_IN_A_ROW
+    loop.pause.end()
+
+
+def _shown() -> list[tuple[str, float]]:
+    (metric,) = PAUSED.collect()
+    return [(sample.labels["reason"], sample.value) for sample in metric.samples]
