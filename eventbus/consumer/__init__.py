@@ -1,1 +1,1 @@
-"""Consumption of events, from the bytes to the commit, without Celery."""
+"""Consumption of events, from the message body to the commit, without the Celery worker."""

@@ -1,4 +1,4 @@
-"""One attempt at an event: what Celery's signals, and its span, tell of it."""
+"""An attempt at an event, reported by Celery's signals and by a trace span."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,19 +19,19 @@ from eventbus.telemetry import tracing
 from eventbus.telemetry.harmless import harmless
 from eventbus.topology.service import Service
 
-#: Seconds after an event's own time from which on an attempt at it is sampled, with all that
-#: follows from it: a slow order is looked at.
+#: Seconds after an event's time from which an attempt is always sampled, with everything that it
+#: causes, so slow orders have a trace.
 LATE = 2.0
 
-_NOTHING: Mapping[str, str | int] = MappingProxyType({})
+_NO_ATTRIBUTES: Mapping[str, str | int] = MappingProxyType({})
 
 
 class Attempt:
-    """An attempt from `begin` to one of its ends; telling of it raises nothing.
+    """An attempt, from `begin` to `end`, `fail` or `roll_back`. Reporting never raises.
 
-    Its span is a child of the publishing that the header names, as every other attempt's is, or
-    else of what the envelope names. The instrumentation of Celery makes the span at the beginning
-    of the run, and ends it with the run. Here it gets its name, and what it tells.
+    The parent of its span, as for every attempt, is the publish span in the message header or, if
+    the header has none, the span in the envelope. The Celery instrumentation starts the span with
+    the run and ends it with the run; this class sets its name and attributes.
     """
 
     def __init__(
@@ -44,93 +44,95 @@ class Attempt:
         self._request = _request(item, service, hostname)
         self._run = Run(task, self._request)
         #: Nanoseconds since the epoch.
-        self._began = 0
+        self._start_time = 0
 
     @harmless
     def begin(self) -> None:
-        """Begin it; what the event's handler causes goes on from its span."""
+        """Start the attempt. Events that the handler causes continue its trace."""
         self.inside(self._begin)
 
     def inside(self, work: Callable[[], None]) -> None:
-        """Call `work` as a part of it; raises what it raises."""
+        """Call `work` within the attempt; raise what it raises."""
         self._run.inside(work)
 
     @harmless
     def end(self, size: int) -> None:
-        """End it with the outcome of its item, which was committed in a batch of so many."""
+        """End the attempt with its item's outcome, committed in a batch of `size` items."""
         self.inside(partial(self._end, {"messaging.batch.message_count": size} if size > 1 else {}))
 
     @harmless
     def fail(self, error: Exception) -> None:
-        """End it with what the handler, or the database, has raised.
+        """End the attempt with an error of the handler or the database.
 
-        It is `parked` when it will never work or this is the last attempt, else `retry`. An outage
-        is no attempt.
+        Its outcome is `parked` if the error is permanent or this is the last attempt, else `retry`.
+        An outage (`paused`) does not count as an attempt.
         """
         self.inside(partial(self._fail, error))
 
     @harmless
     def roll_back(self) -> None:
-        """End it as no attempt: its batch has done nothing."""
+        """End the attempt without counting it: its batch had no effect."""
         self.inside(self._roll_back)
 
     def _begin(self) -> None:
-        self._began = time.time_ns()
+        self._start_time = time.time_ns()
         self._run.begin()
         if tracing.recording():
             span, item = get_current_span(), self._item
             if span.is_recording():
                 span.update_name(_name(item))
-                span.set_attributes(_described(self._service, item))
+                span.set_attributes(_attributes(self._service, item))
             item.traceparent = tracing.traceparent(span)
 
-    def _end(self, about: dict[str, str | int]) -> None:
+    def _end(self, attributes: dict[str, str | int]) -> None:
         if self._item.error:
-            self._fail(self._item.error, about)
+            self._fail(self._item.error, attributes)
             return
         outcome = self._item.outcome.value
-        _tell(outcome, about)
+        _set_outcome(outcome, attributes)
         self._run.succeed(outcome)
         self._run.end()
 
-    def _fail(self, error: Exception, about: Mapping[str, str | int] = _NOTHING) -> None:
+    def _fail(self, error: Exception, attributes: Mapping[str, str | int] = _NO_ATTRIBUTES) -> None:
         cause = Cause.of(error, self._permanent)
-        tried = self._item.delivery.attempts
+        attempts = self._item.delivery.attempts
         if cause.verdict is Verdict.PAUSE:
-            self._tell_failure({**about, "outcome": "paused"}, cause)
-        elif cause.verdict is Verdict.PARK or tried > len(self._tiers):
-            self._tell_failure({**about, "outcome": "parked"}, cause)
+            self._record_failure({**attributes, "outcome": "paused"}, cause)
+        elif cause.verdict is Verdict.PARK or attempts > len(self._tiers):
+            self._record_failure({**attributes, "outcome": "parked"}, cause)
             self._run.fail(error)
         else:
-            self._tell_failure({**about, "outcome": "retry"}, cause)
-            self._run.retry(error, self._tiers[tried - 1])
+            self._record_failure({**attributes, "outcome": "retry"}, cause)
+            self._run.retry(error, self._tiers[attempts - 1])
         self._run.end()
 
-    def _tell_failure(self, about: Mapping[str, str | int], cause: Cause) -> None:
+    def _record_failure(self, attributes: Mapping[str, str | int], cause: Cause) -> None:
         if not tracing.recording():
             return
         span = get_current_span()
         if span.is_recording():
-            span.set_attributes(about)
+            span.set_attributes(attributes)
             tracing.fail(span, str(cause))
             return
-        # Of a trace that is not sampled: the run has no span.
-        described = {**_described(self._service, self._item), **about}
-        parent = self._request.traceparent
-        made = tracing.begin(
-            _name(self._item), SpanKind.CONSUMER, parent, described, start=self._began
+        # The trace is not sampled, so the run has no span. Failures are always recorded.
+        span = tracing.begin(
+            _name(self._item),
+            SpanKind.CONSUMER,
+            self._request.traceparent,
+            {**_attributes(self._service, self._item), **attributes},
+            start=self._start_time,
         )
-        tracing.fail(made, str(cause))
-        made.end()
+        tracing.fail(span, str(cause))
+        span.end()
 
     def _roll_back(self) -> None:
-        _tell(tracing.ROLLED_BACK)
+        _set_outcome(tracing.ROLLED_BACK)
         self._run.end()
 
 
-def _tell(outcome: str, about: Mapping[str, str | int] = _NOTHING) -> None:
+def _set_outcome(outcome: str, attributes: Mapping[str, str | int] = _NO_ATTRIBUTES) -> None:
     if (span := get_current_span()).is_recording():
-        span.set_attributes({**about, "outcome": outcome})
+        span.set_attributes({**attributes, "outcome": outcome})
 
 
 def _name(item: Item) -> str:
@@ -144,15 +146,15 @@ def _request(item: Item, service: Service, hostname: str) -> Context:
         parent = event.traceparent
     if tracing.trace_id(parent) and (delivery.attempts > 1 or (event and _is_late(event))):
         parent = tracing.flagged(parent, sampled=True)
-    about = {current().subject: str(event.subject)} if event else {}
+    subject = {current().subject: str(event.subject)} if event else {}
     return request_of(
         delivery,
         traceparent=parent,
         hostname=hostname,
-        # As if sent to the queue itself: by which binding it came, the child does not know.
+        # As if it was published to the queue directly: the child process does not get the binding.
         delivery_info={"exchange": "", "routing_key": service.queue},
-        # What onlookers are told, too: nothing else of an order leaves.
-        kwargs=about | {"event": delivery.event_id},
+        # The same as in task events: no other data of an order leaves the process.
+        kwargs=subject | {"event": delivery.event_id},
     )
 
 
@@ -160,9 +162,9 @@ def _is_late(event: Event) -> bool:
     return not event.replayed and (datetime.now(UTC) - event.time).total_seconds() > LATE
 
 
-def _described(service: Service, item: Item) -> dict[str, str | int]:
+def _attributes(service: Service, item: Item) -> dict[str, str | int]:
     delivery, event = item.delivery, item.event
-    about: dict[str, str | int] = {
+    attributes: dict[str, str | int] = {
         "messaging.system": "rabbitmq",
         "messaging.operation.type": "process",
         "messaging.destination.name": service.queue,
@@ -172,4 +174,4 @@ def _described(service: Service, item: Item) -> dict[str, str | int]:
         "attempt": delivery.attempts,
     }
     # A message without an event has no subject.
-    return about | ({current().id_attribute: str(event.subject)} if event else {})
+    return attributes | ({current().id_attribute: str(event.subject)} if event else {})

@@ -1,7 +1,7 @@
-"""Why the handling of a message failed, in a form that is safe to send, to store and to show.
+"""The cause of a failed message, in a form that is safe to send, store and display.
 
-A handler's own exception stays in its child process: it may quote a customer's data, may be large,
-and may not survive `pickle`.
+The handler's exception itself stays in the child process: it may contain a customer's data, may be
+large, and may not survive `pickle`.
 """
 
 from enum import StrEnum
@@ -13,25 +13,25 @@ from eventbus.database import outages
 from eventbus.errors import Outage, Permanent
 from eventbus.telemetry import privacy
 
-#: Characters of a cause's text: headers must fit into one AMQP frame.
+#: Maximum number of characters in a cause's text: headers must fit into one AMQP frame.
 TEXT_LIMIT = 2_000
 
 
 class Verdict(StrEnum):
-    """What follows from a failure."""
+    """The consequence of a failure."""
 
-    #: It may work later: the message goes through the retry tiers.
+    #: The error may be transient: the message goes through the retry tiers.
     RETRY = "retry"
-    #: It will never work: the message is parked at once.
+    #: The error is permanent: the message is parked immediately.
     PARK = "park"
-    #: It took too long, or lost against others: RETRY, unless nothing else works either.
+    #: A timeout or lock contention: as RETRY, unless several messages in a row fail like this.
     SLOW = "slow"
-    #: The infrastructure does not work: consumption pauses, and no message is charged.
+    #: An infrastructure outage: consumption pauses, and no attempt is counted.
     PAUSE = "pause"
 
 
 class Cause(NamedTuple):
-    """A failure: the exception's class, and what is known of it without any customer's value."""
+    """The class of an exception, and a description without any customer's data."""
 
     verdict: Verdict
     exception: str
@@ -41,7 +41,7 @@ class Cause(NamedTuple):
     def of(
         cls, error: BaseException, permanent: tuple[type[BaseException], ...] = (Permanent,)
     ) -> "Cause":
-        """Return the cause of a failure; `permanent` are the errors that no repetition cures."""
+        """Return the cause of a failure; `permanent` are the errors that must not be retried."""
         if isinstance(error, Failed):
             return error.cause
         if outage := outages.reason(error):
@@ -52,7 +52,7 @@ class Cause(NamedTuple):
 
     @property
     def is_crash(self) -> bool:
-        """Whether the child process ended with the message."""
+        """Whether the child process ended while it handled the message."""
         return self.exception in {WorkerLostError.__name__, TimeLimitExceeded.__name__}
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ class Cause(NamedTuple):
 
 
 class Failed(Exception):
-    """Carries a cause from a child process to the worker's main process."""
+    """An exception that carries a cause from a child process to the worker's main process."""
 
     def __init__(self, cause: Cause) -> None:
         super().__init__(cause)

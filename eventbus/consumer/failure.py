@@ -1,4 +1,4 @@
-"""Why a message failed, carried in its headers from attempt to attempt and into the parking lot."""
+"""The failures of a message, in headers that it carries across attempts and when parked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 from eventbus.consumer.cause import TEXT_LIMIT, Cause
 from eventbus.messaging.untrusted import text
 
-#: A count beyond which a header is not a service's own: it must fit into 32 bits.
+#: The exclusive limit of a valid attempt count: a signed 32-bit integer.
 ATTEMPTS_LIMIT = 2**31 - 1
 
 _PREFIX = "x-failure-"
@@ -16,7 +16,7 @@ _PREFIX = "x-failure-"
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """One message's failures so far; `attempts` counts them, the times are ISO 8601 in UTC."""
+    """The failures of one message: their number, in `attempts`, and times in ISO 8601 and UTC."""
 
     service: str
     exception: str
@@ -30,7 +30,7 @@ class Failure:
     def of(
         cls, cause: Cause, *, service: str, release: str, headers: Mapping[str, Any]
     ) -> "Failure":
-        """Return what a cause adds to the failures that the message's headers tell of."""
+        """Return the failure in the message's headers, if any, updated by a cause."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         earlier = cls.from_headers(headers)
         return cls(
@@ -45,10 +45,10 @@ class Failure:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, Any]) -> "Failure | None":
-        """Return the failure that a message's headers tell of, or None if they tell of none."""
+        """Return the failure in a message's headers, or None if there is none."""
         values = {name: headers.get(_header(name)) for name in cls.__dataclass_fields__}
         attempts = values.pop("attempts")
-        # A publisher may have written them: anything is read, and what is read can be sent again.
+        # A publisher may have set these headers: accept any value, and return only sendable ones.
         if type(attempts) is not int or not 0 < attempts < ATTEMPTS_LIMIT:
             return None
         if None in values.values():
@@ -62,7 +62,7 @@ class Failure:
         )
 
     def to_headers(self) -> dict[str, str | int]:
-        """Return the headers that tell of this failure."""
+        """Return this failure as message headers."""
         return {_header(name): getattr(self, name) for name in self.__dataclass_fields__}
 
 

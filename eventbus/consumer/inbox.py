@@ -1,4 +1,4 @@
-"""The inbox: the ids of the events that a service has handled, so that each has one effect."""
+"""The inbox: the ids of events that a service has handled, so each event has one effect."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -57,22 +57,22 @@ _RECORD = Statement(
 
 
 def first_delivery(session: Session, event: Event, *, attempts: int) -> bool:
-    """Record the event in the caller's transaction; False if an earlier one has done so.
+    """Record an event in the caller's transaction; return False if it was recorded before.
 
-    Of two workers that hold the same event at once, the second waits here for the first's commit.
+    If two workers hold the same event, the second waits here for the commit of the first.
     """
     return event.id in first_deliveries(session, [(event, attempts)])
 
 
 def first_deliveries(session: Session, deliveries: Iterable[tuple[Event, int]]) -> set[UUID]:
-    """Record many events, each with its attempts; return the ids of those that nobody had recorded.
+    """Record events, each with its attempt number; return the ids that were not recorded before.
 
-    One statement, and one row for an event that comes twice.
+    This is one statement. An event that occurs twice gets one row.
     """
-    # It inserts in the order of the id: batches that overlap wait, but never for each other.
+    # The insert is ordered by id: overlapping batches wait, but cannot deadlock.
     rows: dict[UUID, dict[str, Any]] = {}
     for event, attempts in deliveries:
-        # Of two versions of one event the first is the one that is handled.
+        # If two versions of an event occur, the first one is handled.
         rows.setdefault(event.id, _row(event, attempts))
     if not rows:
         return set()

@@ -1,4 +1,4 @@
-"""What a service does with events, from the bytes to the commit. No Celery in here."""
+"""Handling of events in a service, from the message body to the commit, without Celery."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,15 +27,15 @@ log = logging.getLogger(__name__)
 Handler = Callable[[Session, Event], None]
 Handlers = Mapping[type[EventData], Handler]
 
-#: Does for many events, in one go, what their types' handlers do for one after another. Types with
-#: the same one are handled together.
+#: A handler of many events at once, with the same effect as their handlers one after another. Types
+#: with the same batch handler are handled together.
 BatchHandler = Callable[[Session, Sequence[Event]], None]
 BatchHandlers = Mapping[type[EventData], BatchHandler]
 NO_BATCH_HANDLERS: BatchHandlers = MappingProxyType({})
 
 
 class Outcome(StrEnum):
-    """How the handling of an event ended."""
+    """The result of handling an event."""
 
     HANDLED = "handled"
     DUPLICATE = "duplicate"
@@ -43,50 +43,50 @@ class Outcome(StrEnum):
 
 
 class Delivery(NamedTuple):
-    """A message as its queue delivered it; `attempts` counts this one."""
+    """A message as the queue delivered it. `attempts` includes this delivery."""
 
     task: str
-    #: As it came: nothing has parsed it.
+    #: The raw body, not parsed yet.
     body: bytes | str
     attempts: int
-    #: The header of that name: the span of its publishing.
+    #: The header `traceparent`: the span that published the message.
     traceparent: str | None = None
     #: The header `id`.
     event_id: str = ""
-    #: Whether earlier deliveries ended with their connection: the event may crash its worker.
+    #: Whether earlier deliveries ended with a lost connection: the event may crash its worker.
     is_suspect: bool = False
-    #: All of them, if they are not just those of `event_message.task_headers`.
+    #: All headers, unless they are exactly those of `event_message.task_headers`.
     headers: Mapping[str, Any] | None = None
 
 
 class Result(NamedTuple):
-    """How one delivery of a batch ended."""
+    """The result of one delivery of a batch."""
 
     outcome: Outcome
-    #: Why it cannot be handled, ever.
+    #: The permanent error, if the delivery has one.
     error: Permanent | None = None
-    #: Seconds from the event's own time to its effect; None for a replay, or without an effect.
+    #: Seconds from the event's time to its effect; None for a replayed event, or without an effect.
     lateness: float | None = None
 
 
 @dataclass(slots=True)
 class Item:
-    """One delivery of a batch on its way through `receive_batch`."""
+    """The state of one delivery in `receive_batch`."""
 
     delivery: Delivery
-    #: As it came: so it is recorded.
+    #: The event in the version that was published, which the inbox records.
     event: Event | None = None
-    #: In the version that the handlers take.
+    #: The event in the version that the handlers accept.
     newest: Event | None = None
     outcome: Outcome = Outcome.FAILED
-    #: Why it cannot be handled, ever.
+    #: The permanent error, if the delivery has one.
     error: InvalidEvent | None = None
-    #: What events that it causes go on from.
+    #: The parent span of events that it causes.
     traceparent: str | None = field(default=None)
 
     @classmethod
     def of(cls, delivery: Delivery, handlers: Handlers) -> "Item":
-        """Return a delivery with its event, or with the reason why it carries none."""
+        """Return a delivery with its event, or with the error if it contains none."""
         item = cls(delivery)
         try:
             event = _decode(delivery)
@@ -97,7 +97,7 @@ class Item:
 
     @property
     def result(self) -> Result:
-        """How it ended, once its transaction is committed."""
+        """The result of the delivery, once its transaction is committed."""
         lateness = None
         if self.event and self.outcome is Outcome.HANDLED and not self.event.replayed:
             lateness = (datetime.now(UTC) - self.event.time).total_seconds()
@@ -113,10 +113,10 @@ def receive(
     attempts: int,
     batch_handlers: BatchHandlers = NO_BATCH_HANDLERS,
 ) -> Outcome:
-    """Handle one event once: its effect and its dedup key commit together or not at all.
+    """Handle one event once: its effect and its dedup key are committed together or not at all.
 
-    `attempts` counts this one. Raises `InvalidEvent` when the body does not carry an event of the
-    type that the task is named for, and whatever the handler or the database raises.
+    `attempts` includes this one. Raise `InvalidEvent` if the body is not an event of the type that
+    `task` names, and any exception of the handler or the database.
     """
     item = Item.of(Delivery(task, body, attempts), handlers)
     receive_one(sessions, handlers, batch_handlers, item)
@@ -126,14 +126,14 @@ def receive(
 def receive_one(
     sessions: Sessions, handlers: Handlers, batch_handlers: BatchHandlers, item: Item
 ) -> None:
-    """Handle one event once; raises why it cannot be handled, too."""
+    """Handle one event once; raise its error, even if it is permanent."""
     item.traceparent = item.traceparent or tracing.traceparent()
     try:
         receive_batch(sessions, handlers, batch_handlers, [item])
     except (Transient, Permanent):
         raise
     except Exception as error:
-        _report(item, error)
+        _log_failure(item, error)
         raise
     if item.error:
         raise item.error
@@ -142,33 +142,34 @@ def receive_one(
 def receive_batch(
     sessions: Sessions, handlers: Handlers, batch_handlers: BatchHandlers, items: Sequence[Item]
 ) -> None:
-    """Handle many events in one transaction, each as `receive` would, and note their outcomes.
+    """Handle many events in one transaction, each as `receive` would, and set their outcomes.
 
-    One that is not an event fails alone. Raises what any handler or the database raises: then
-    nothing has happened, and each is to be received by itself.
+    An invalid event fails alone. Raise any exception of a handler or the database; the transaction
+    is then rolled back, and the caller handles each event separately.
     """
     with transaction(sessions) as session:
-        first = first_deliveries(session, ((i.event, i.delivery.attempts) for i in _valid(items)))
-        fresh = []
+        new_ids = first_deliveries(session, ((i.event, i.delivery.attempts) for i in _valid(items)))
+        new_events = []
         for item in _valid(items):
-            # Of two copies in one batch only one is the first.
-            is_first = item.event.id in first
-            first.discard(item.event.id)
-            item.outcome = Outcome.HANDLED if is_first else Outcome.DUPLICATE
-            if is_first:
-                fresh.append(_continued(item.newest, item.traceparent))
+            # Of two copies in one batch, only the first is new.
+            is_new = item.event.id in new_ids
+            new_ids.discard(item.event.id)
+            item.outcome = Outcome.HANDLED if is_new else Outcome.DUPLICATE
+            if is_new:
+                new_events.append(_with_traceparent(item.newest, item.traceparent))
         with one_statement(session):
-            _handle(session, handlers, batch_handlers, fresh)
+            _handle(session, handlers, batch_handlers, new_events)
     for item in _valid(items):
         fields = _log_fields(item.event, item.delivery.attempts, item.outcome)
-        log.info("an event was received", extra=fields)
+        log.info("event received", extra=fields)
 
 
 def _handle(
     session: Session, handlers: Handlers, batch_handlers: BatchHandlers, events: Iterable[Event]
 ) -> None:
-    # Runs of one set handler, so that an order's events keep their order. One of several types gets
-    # their events together: it can lock the rows of a whole batch in one order.
+    # Only adjacent events with the same batch handler are grouped, so an order's events keep their
+    # order. A batch handler of several types gets their events together, so it can lock the rows of
+    # the whole batch in one order.
     for handle_batch, run in groupby(
         events, key=lambda event: batch_handlers.get(type(event.data))
     ):
@@ -186,23 +187,23 @@ def _valid(items: Iterable[Item]) -> Iterable[Any]:
 def _decode(delivery: Delivery) -> Event:
     event = codec.read(delivery.body)
     if event.type != delivery.task:
-        raise InvalidEvent(f"an event of type {event.type} came as {delivery.task}")
+        raise InvalidEvent(f"an event of type {event.type} arrived as {delivery.task}")
     return event
 
 
-def _report(item: Item, error: Exception) -> None:
-    # An outage is logged once, by the worker. Any other error is a bug: its trace is needed, but
-    # not its text, which may quote a customer's data: the log's formatter leaves that out.
+def _log_failure(item: Item, error: Exception) -> None:
+    # The worker logs an outage once. Any other error is a bug: its traceback is needed, but not its
+    # text, which may contain a customer's data: the log formatter omits it.
     if item.event and not outages.reason(error):
         log.error(
-            "a handler failed",
+            "handler failed",
             exc_info=error,
             extra=_log_fields(item.event, item.delivery.attempts, Outcome.FAILED),
         )
 
 
-def _continued(event: Event, traceparent: str | None) -> Event:
-    # What the handler appends or records goes on from the attempt's span, if there is one.
+def _with_traceparent(event: Event, traceparent: str | None) -> Event:
+    # Events that the handler records continue from the attempt's span, if there is one.
     return replace(event, traceparent=traceparent) if traceparent else event
 
 

@@ -1,6 +1,6 @@
-"""Retention: rows that nobody needs any more are removed, by their age, a few at a time.
+"""Retention: old rows are deleted in small batches.
 
-It takes no row that somebody else has locked, waits for no lock, and reads each table by an index.
+It skips locked rows, waits for no lock, and reads each table by an index.
 """
 
 import logging
@@ -35,145 +35,143 @@ from eventbus.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: Rows removed in one statement, which takes some milliseconds.
+#: Rows deleted by one statement, which takes a few milliseconds.
 BATCH = 1_000
 
-#: Seconds between two statements: most of the time the database works for others.
+#: Seconds between two statements, so most of the database's time is left to other work.
 PAUSE = 0.05
 
-#: Seconds from the begin of one pass to the next, and the most that one takes. Together these allow
-#: some 400,000 rows in a minute, several times what a service writes.
+#: Seconds from the start of one pass to the next, and the maximum duration of a pass. Together they
+#: allow about 400,000 rows per minute, several times what a service writes.
 INTERVAL = 60.0
 LONGEST_PASS = 30.0
 
-#: Seconds after which a pass that has not ended, or passes that all failed, end the process.
+#: Seconds after which the process ends if a pass has not ended, or if every pass has failed.
 LIMIT = 3 * INTERVAL
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Kept:
-    """A table whose rows are kept for a time.
+    """A retention rule: a table whose rows are kept for a limited time.
 
-    Their age counts from `since`, which an index must serve. One without it is kept for ever, and
-    so is one for which `where` does not hold.
+    The age of a row counts from `since`, which must be indexed. Rows for which `since` is null or
+    `where` is false are kept indefinitely.
     """
 
     table: Table
     since: ColumnElement[datetime]
     where: ColumnElement[bool] = field(default_factory=true)
-    #: For the age of the oldest row.
+    #: Bounds the cost of finding the oldest row.
     looks: Looks = field(default_factory=Looks)
 
 
-#: An unsent event has no `sent_at`: it is never removed.
+#: An unsent event has no `sent_at`, so it is never deleted.
 OUTBOX = Kept(table=outbox, since=outbox.c.sent_at)
 INBOX = Kept(table=inbox, since=inbox.c.handled_at)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Removed:
-    """What one statement has removed: how many rows, and up to which moment."""
+    """The result of one statement: the number of rows deleted, and the time of the last one."""
 
     rows: int
     last: datetime | None
 
 
 class Retention:
-    """Removes the old rows of one service's database."""
+    """The deletion of old rows from one service's database."""
 
     def __init__(self, sessions: Sessions, days: Mapping[Kept, int]) -> None:
         self._sessions = sessions
-        self._ages = {kept: timedelta(days=n) for kept, n in days.items()}
-        for kept, oldest in self._ages.items():
-            metrics.RETENTION.labels(kept.table.name).set(oldest.total_seconds())
+        self._max_ages = {rule: timedelta(days=n) for rule, n in days.items()}
+        for rule, max_age in self._max_ages.items():
+            metrics.RETENTION.labels(rule.table.name).set(max_age.total_seconds())
 
     def loop(self) -> Loop:
-        """Return the loop that makes the passes: neither an event nor a mail waits for them."""
+        """Return the loop that runs the passes, so neither events nor mails wait for a pass."""
         return Loop("retention", self._pass, interval=INTERVAL, limit=LIMIT)
 
     def remove(self, until: float) -> Counter[str]:
-        """Remove what is too old, until `time.monotonic()` is `until`; returns rows by table.
+        """Delete expired rows until `time.monotonic()` reaches `until`; return the counts by table.
 
-        The tables take turns: one that has much does not keep the others waiting. A database that
-        fails is logged: the next pass tries again.
+        The tables take turns, so a table with many expired rows does not delay the others. A
+        database error is logged, and the next pass retries.
         """
         removed: Counter[str] = Counter()
-        # The first look of a pass begins at the first row, the next one where that has ended: what
-        # it has removed stays in the index until a vacuum.
-        waiting = deque[tuple[Kept, timedelta, datetime | None]](
-            (kept, oldest, None) for kept, oldest in self._ages.items()
+        # The first scan of a pass starts at the first row, and each later one where the previous
+        # one ended, because entries of deleted rows stay in the index until a vacuum.
+        pending = deque[tuple[Kept, timedelta, datetime | None]](
+            (rule, max_age, None) for rule, max_age in self._max_ages.items()
         )
         try:
-            while waiting and time.monotonic() < until:
-                kept, oldest, begin = waiting.popleft()
+            while pending and time.monotonic() < until:
+                rule, max_age, start = pending.popleft()
                 with transaction(self._sessions) as session:
-                    some = _remove_some(session, kept, oldest, begin)
-                removed[kept.table.name] += some.rows
-                metrics.REMOVED.labels(kept.table.name).inc(some.rows)
-                if some.rows == BATCH:
-                    waiting.append((kept, oldest, some.last))
+                    batch = _remove_some(session, rule, max_age, start)
+                removed[rule.table.name] += batch.rows
+                metrics.REMOVED.labels(rule.table.name).inc(batch.rows)
+                if batch.rows == BATCH:
+                    pending.append((rule, max_age, batch.last))
                 time.sleep(PAUSE)
         except DBAPIError as error:
-            log.error(
-                "the database failed the retention", extra={"reason": str(error.orig).strip()}
-            )
+            log.error("retention interrupted", extra={"reason": str(error.orig).strip()})
         for table, rows in (+removed).items():
-            log.info("old rows are removed", extra={"table": table, "rows": rows})
+            log.info("old rows deleted", extra={"table": table, "rows": rows})
         return removed
 
     def _pass(self, _until: float) -> None:
         self.remove(time.monotonic() + LONGEST_PASS)
 
 
-def read_ages(session: Session, kept: Iterable[Kept]) -> Iterator[Metric]:
-    """Return what the metrics show of these tables: how old the oldest row is that will go."""
-    oldest = GaugeMetricFamily(
+def read_ages(session: Session, rules: Iterable[Kept]) -> Iterator[Metric]:
+    """Return the metric with the age of the oldest row that each rule will delete."""
+    ages = GaugeMetricFamily(
         "orders_oldest_row_seconds",
         "Age of the oldest row that retention will remove, by table.",
         labels=("table",),
     )
-    for each in kept:
-        oldest.add_metric((each.table.name,), _age_of_oldest(session, each))
-    yield oldest
+    for rule in rules:
+        ages.add_metric((rule.table.name,), _age_of_oldest(session, rule))
+    yield ages
 
 
-def _age_of_oldest(session: Session, kept: Kept) -> float:
+def _age_of_oldest(session: Session, rule: Kept) -> float:
     first = (
-        select(kept.since.label("since"))
-        .where(kept.since >= kept.looks.begin(session), kept.where)
-        .order_by(kept.since)
+        select(rule.since.label("since"))
+        .where(rule.since >= rule.looks.begin(session), rule.where)
+        .order_by(rule.since)
         .limit(1)
         .subquery()
     )
     since = func.min(first.c.since)
     row = session.execute(select(age(since), since, func.now()).select_from(first)).one()
-    kept.looks.end(session, row[1], row[2])
+    rule.looks.end(session, row[1], row[2])
     return float(row[0])
 
 
 def _remove_some(
-    session: Session, kept: Kept, oldest: timedelta, begin: datetime | None = None
+    session: Session, rule: Kept, max_age: timedelta, start: datetime | None = None
 ) -> Removed:
-    removed = session.execute(_removal(kept, oldest, begin)).scalars().all()
-    return Removed(rows=len(removed), last=max(removed, default=begin))
+    removed = session.execute(_removal(rule, max_age, start)).scalars().all()
+    return Removed(rows=len(removed), last=max(removed, default=start))
 
 
 def _removal(
-    kept: Kept, oldest: timedelta, begin: datetime | None = None
+    rule: Kept, max_age: timedelta, start: datetime | None = None
 ) -> ReturningDelete[datetime]:
     row: ColumnElement[Any] = column("ctid")
-    some = (
+    expired = (
         select(row)
-        .select_from(kept.table)
-        .where(kept.since < func.now() - oldest, kept.where, _not_before(kept, begin))
-        .order_by(kept.since)
+        .select_from(rule.table)
+        .where(rule.since < func.now() - max_age, rule.where, _not_before(rule, start))
+        .order_by(rule.since)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
     )
-    # An array: a subselect might be run for each row, and lock others each time.
-    chosen = func.array(some.scalar_subquery())
-    return delete(kept.table).where(row == func.any(chosen)).returning(kept.since)
+    # An array, because a subselect might run once per row and lock different rows each time.
+    ctids = func.array(expired.scalar_subquery())
+    return delete(rule.table).where(row == func.any(ctids)).returning(rule.since)
 
 
-def _not_before(kept: Kept, begin: datetime | None) -> ColumnElement[bool]:
-    return true() if begin is None else kept.since >= begin
+def _not_before(rule: Kept, start: datetime | None) -> ColumnElement[bool]:
+    return true() if start is None else rule.since >= start

@@ -1,9 +1,9 @@
-"""Suspects: events that were delivered again and again because their worker died each time.
+"""Suspects: events that were redelivered repeatedly because their worker died each time.
 
-A worker that is killed as a whole leaves no trace of the event that it was handling, and the broker
-counts the death for every message that the worker had received. So before a suspect is handled,
-alone, a row records that its handling has begun. Only an event that is at work at each death
-reaches the limit; the other received events do not.
+A worker that is killed leaves no record of the event that it was handling, and the broker counts
+the death for every message that the worker had received. Therefore a suspect is handled alone, and
+a row first records that its handling has started. Only an event that was being handled at each
+death reaches the limit; the other received events do not.
 """
 
 from collections.abc import Iterator
@@ -18,15 +18,17 @@ from sqlalchemy.exc import DBAPIError
 from eventbus.database.db import Sessions, metadata, transaction
 from eventbus.errors import CrashedTooOften
 
-#: Deliveries that ended with their connection, after which an event is handled as a suspect. One
-#: is what a lost connection or a restart of the worker leaves behind.
+#: Deliveries that ended with a lost connection, after which an event is handled as a suspect. A
+#: single one results from a lost connection or a restart of the worker.
 SUSPECT_FROM = 2
 
-#: Times that the handling of one event may begin without an end before the event is parked. Above
-#: what an operator or a node that is short of memory causes; each takes a restart of the worker.
+#: Number of times that the handling of an event may start without ending before the event is
+#: parked. It is higher than an operator or a node short of memory causes; each time restarts the
+#: worker.
 BEGIN_LIMIT = 10
 
-#: How long a row is kept whose event did not come back. There are few: the table needs no index.
+#: Age at which the row of an event that was not redelivered is deleted. There are few rows, so the
+#: table needs no index.
 KEPT = timedelta(days=30)
 
 suspects = Table(
@@ -40,26 +42,26 @@ suspects = Table(
 
 @contextmanager
 def handling(sessions: Sessions, event_id: UUID) -> Iterator[None]:
-    """Record, durably, that the handling of a suspect begins, and at the block's end that it ended.
+    """Record durably that the handling of a suspect starts and, at the block's end, that it ended.
 
-    Raises `CrashedTooOften` when it has begun too often without an end.
+    Raise `CrashedTooOften` if it has started too often without ending.
     """
     if _begin(sessions, event_id) > BEGIN_LIMIT:
-        raise CrashedTooOften(f"its worker died {BEGIN_LIMIT} times while it handled this event")
+        raise CrashedTooOften(f"its worker died {BEGIN_LIMIT} times while handling this event")
     try:
         yield
     finally:
-        # A row that stays counts a death too many, should the event ever be a suspect again.
+        # If the row remains, it counts one death too many, should the event become a suspect again.
         with suppress(DBAPIError), transaction(sessions) as session:
             session.execute(delete(suspects).where(suspects.c.event_id == event_id))
 
 
 def _begin(sessions: Sessions, event_id: UUID) -> int:
     row = insert(suspects).values(event_id=event_id, begun=1)
-    counted = row.on_conflict_do_update(
+    upsert = row.on_conflict_do_update(
         index_elements=[suspects.c.event_id],
         set_={"begun": suspects.c.begun + 1, "begun_at": func.now()},
     )
     with transaction(sessions) as session:
         session.execute(delete(suspects).where(suspects.c.begun_at < func.now() - KEPT))
-        return session.scalar(counted.returning(suspects.c.begun)) or 0
+        return session.scalar(upsert.returning(suspects.c.begun)) or 0

@@ -1,8 +1,8 @@
-"""One run of an event's task, told by Celery's own signals.
+"""A run of an event's task, reported by Celery's signals.
 
-Celery sends its signals where it calls a task. A worker here calls none: a child process handles
-many events at once. So they are sent here, in Celery's order and with its arguments, and whatever
-is connected to them sees an event as the run of a task.
+Celery sends these signals when it calls a task. The workers here do not call tasks: a child process
+handles many events at once. This module sends the signals in Celery's order and with its arguments,
+so receivers observe each event as the run of a task.
 """
 
 import logging
@@ -34,64 +34,66 @@ _SIGNALS = (
     signals.task_postrun,
 )
 
-#: Headers that are not attributes of a request: they would hide its methods, or stand for what only
-#: a publishing has.
+#: Headers that do not become attributes of a request: they would hide its methods, or apply only to
+#: publishing.
 _NOT_ATTRIBUTES = {"declare", *(name for name, value in vars(Context).items() if callable(value))}
 
-#: Headers of Celery's own. Celery makes this set anew for each request.
-_OWN = frozenset({*vars(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression"})
+#: Headers defined by Celery. Celery creates this set again for each request.
+_CELERY_HEADERS = frozenset(
+    {*vars(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression"}
+)
 
 
 def is_heard() -> bool:
-    """Tell whether anything is connected to the signals of a run; if not, make none."""
+    """Return whether a receiver is connected to any signal of a run; if not, skip the run."""
     return any(signal.receivers for signal in _SIGNALS)
 
 
 def request_of(delivery: Delivery, **more: Any) -> Context:
-    """Return a task's request with the headers of its message, as Celery would make it."""
+    """Return a task's request with the headers of its message, as Celery would create it."""
     headers = delivery.headers or task_headers(
         delivery.event_id, delivery.task, delivery.traceparent, retries=delivery.attempts - 1
     )
-    kept = {name: value for name, value in headers.items() if name not in _NOT_ATTRIBUTES}
-    custom = {name: value for name, value in headers.items() if name not in _OWN}
-    told = {"headers": custom, "args": (), "kwargs": {}, "called_directly": False}
-    return Context(kept | told | more)
+    attributes = {name: value for name, value in headers.items() if name not in _NOT_ATTRIBUTES}
+    custom = {name: value for name, value in headers.items() if name not in _CELERY_HEADERS}
+    call = {"headers": custom, "args": (), "kwargs": {}, "called_directly": False}
+    return Context(attributes | call | more)
 
 
 class Run:
-    """A run from `begin` to `end`, all of it told `inside`; no receiver can disturb it.
+    """A run from `begin` to `end`, with every call made `inside`; receivers cannot disturb it.
 
-    It has done nothing, and counts for nothing, unless it succeeds, or fails, before its end. One
-    that ends with its process has no `end`.
+    A run that ends without `succeed`, `retry` or `fail` had no effect and is ignored. A run whose
+    process dies has no `end`.
     """
 
     def __init__(self, task: Task, request: Context) -> None:
         self._task = task
         self._request = request
-        # Its own: the runs of a batch are open at the same time, and what a receiver leaves for
-        # one of them, such as the current span, is not for the others.
+        # A separate context, because the runs of a batch are open at the same time: what a receiver
+        # sets in one run, such as the current span, must not appear in the others.
         self._context = copy_context()
-        self._began = 0.0
+        self._start_time = 0.0
         self._state: str = states.IGNORED
         self._value: object = None
 
     def begin(self) -> None:
-        """Tell that the event is about to be handled."""
-        self._began = time.monotonic()
-        self._send(signals.task_prerun, task=self._task, **self._called)
+        """Report that the handling of the event starts."""
+        self._start_time = time.monotonic()
+        self._send(signals.task_prerun, task=self._task, **self._call_arguments)
 
     def inside(self, work: Callable[[], T]) -> T:
-        """Call `work` as a part of this run; returns and raises what it does."""
+        """Call `work` within this run; return its result, or raise its exception."""
         return self._context.run(self._as_current, work)
 
     def succeed(self, result: str) -> None:
-        """Tell that the event is handled."""
+        """Report that the event was handled."""
         self._state, self._value = states.SUCCESS, result
-        runtime = time.monotonic() - self._began
+        runtime = time.monotonic() - self._start_time
         self._send(signals.task_success, result=result, runtime=runtime)
 
     def retry(self, error: BaseException, seconds: float) -> None:
-        """Tell that the event failed, and comes again after so many seconds."""
+        """Report that the event failed and is retried after `seconds`."""
         reason = Retry(exc=error, when=seconds)
         self._state, self._value = states.RETRY, reason
         if signals.task_retry.receivers:
@@ -99,30 +101,30 @@ class Run:
             self._send(signals.task_retry, request=self._request, reason=reason, einfo=einfo)
 
     def fail(self, error: BaseException) -> None:
-        """Tell that the event failed for good."""
+        """Report that the event failed permanently."""
         self._state, self._value = states.FAILURE, error
         if signals.task_failure.receivers:
-            about = {"einfo": _info(error, error), "traceback": error.__traceback__}
-            self._send(signals.task_failure, exception=error, **about, **self._called)
+            trace = {"einfo": _info(error, error), "traceback": error.__traceback__}
+            self._send(signals.task_failure, exception=error, **trace, **self._call_arguments)
 
     def end(self) -> None:
-        """Tell that the run is over."""
-        ended = {"retval": self._value, "state": self._state}
-        self._send(signals.task_postrun, task=self._task, **ended, **self._called)
+        """Report the end of the run."""
+        result = {"retval": self._value, "state": self._state}
+        self._send(signals.task_postrun, task=self._task, **result, **self._call_arguments)
 
     @property
-    def _called(self) -> dict[str, Any]:
+    def _call_arguments(self) -> dict[str, Any]:
         request = self._request
         return {"task_id": request.id, "args": request.args, "kwargs": request.kwargs}
 
-    def _send(self, signal: Signal, **about: Any) -> None:
+    def _send(self, signal: Signal, **arguments: Any) -> None:
         if not signal.receivers:
             return
         try:
-            signal.send(sender=self._task, **about)
+            signal.send(sender=self._task, **arguments)
         except SystemExit:
-            # No reason to end: a child process ends when its worker closes the connection.
-            log.exception("a receiver of a signal wanted to end the process")
+            # A child process ends only when its worker closes the connection.
+            log.exception("SystemExit from signal receiver ignored")
 
     def _as_current(self, work: Callable[[], T]) -> T:
         self._task.request_stack.push(self._request)
@@ -134,9 +136,9 @@ class Run:
             self._task.request_stack.pop()
 
 
-def _info(told: BaseException, error: BaseException) -> ExceptionInfo:
+def _info(reported: BaseException, error: BaseException) -> ExceptionInfo:
     if error.__traceback__ is None:
-        # Receivers count on one.
+        # Receivers expect a traceback.
         with suppress(type(error)):
             raise error
-    return ExceptionInfo((type(told), told, error.__traceback__))
+    return ExceptionInfo((type(reported), reported, error.__traceback__))
