@@ -1,1 +1,19 @@
-"""Events over Celery and RabbitMQ, with exactly one effect each. The library knows no shop."""
+"""Events over Celery and RabbitMQ: each event has exactly one effect in each service.
+
+The library does not depend on the shop that uses it.
+
+- `events`: the envelope, the contracts and their versions, and the wire format
+- `topology`: services, exchanges, queues, bindings, users and permissions, as data
+- `messaging`: connections, publishers with confirms, and the stream
+- `outbox`: the outbox table, and the relay that publishes it
+- `consumer`: decoding, deduplication and handling of events, without Celery
+- `worker`: the consumer runtime on Celery
+- `catch_up`: events that a full queue dropped, read from the stream
+- `database`: engines, transactions, wake-ups and migrations
+- `telemetry`: logs, metrics and traces
+- `settings`: settings from the environment
+- `errors`: errors that are raised on purpose
+- `loop`: loops on their own threads, and their watchdog
+- `watchdog`: the watchdog of an event loop
+- `tls`: TLS options of clients
+"""

@@ -1,28 +1,28 @@
-"""The errors that are raised on purpose; the class docstring is the default message."""
+"""Errors that are raised on purpose. The docstring of a class is its default message."""
 
 
 class ExpectedError(Exception):
-    """An error whose message is for its reader: it is shown without a trace."""
+    """An error whose message is sufficient for its reader; it is shown without a traceback."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (self.__doc__ or "").strip())
 
 
 class Transient(ExpectedError):
-    """This may work later: the runtime retries the event through the retry tiers."""
+    """The error may disappear: the event is retried through the retry tiers."""
 
 
 class Permanent(ExpectedError):
-    """This will never work: the runtime parks the message at once."""
+    """The error will not disappear: the message is parked at once."""
 
 
 class InvalidEvent(Permanent):
-    """The message is not an event that this service knows."""
+    """The message is not an event that this service can decode and handle."""
 
 
 class Outage(Transient):
-    """The infrastructure does not work: consumption pauses, and no event is charged for it."""
+    """The infrastructure is down: consumption pauses, and no event is charged an attempt."""
 
 
 class CrashedTooOften(Permanent):
-    """The worker died too often while it handled this event."""
+    """The worker crashed too often while it handled this event."""

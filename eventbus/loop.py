@@ -1,7 +1,7 @@
-"""Loops: work that a process repeats, each piece on a thread of its own, by a monotonic clock.
+"""Loops: work that a process repeats, each on its own thread, by a monotonic clock.
 
-A loop needs neither a message nor a connection to turn: a message can only wake it early. A
-process is alive while all of its loops turn, and ends as soon as one of them does not.
+A loop requires neither a message nor a connection: a message can only wake it early. A process is
+alive while all of its loops make progress, and exits as soon as one of them stalls.
 """
 
 import logging
@@ -15,104 +15,103 @@ from typing import NoReturn
 
 log = logging.getLogger(__name__)
 
-#: One piece of work. It gets a deadline (`time.monotonic()`) and works until then at the latest.
+#: One step of a loop. The argument is the deadline (`time.monotonic()`) by which it returns.
 Step = Callable[[float], object]
 
 #: Seconds from the start of one step to the start of the next.
 INTERVAL = 1.0
 
-#: Seconds after which a step that has not ended, or steps that all failed, end the process. Every
-#: wait in a step has a limit of its own; the sum of several is below this.
+#: Seconds after which a process exits if a step has not ended, or if all steps have failed. Every
+#: wait in a step has its own limit; the sum of several is below this one.
 LIMIT = 60.0
 
-#: Seconds between two checks of all loops, and so between two touches of the health file.
+#: Seconds between two checks of all loops, after each of which the health file is touched.
 WATCH_INTERVAL = 2.0
 
-#: Seconds that a process which ends waits for the step under way. Shorter than what any supervisor
-#: grants (30 or more), so that the process ends by itself.
+#: Seconds that an exiting process waits for the current step. Shorter than the grace period of any
+#: supervisor (30 or more), so the process exits by itself.
 PATIENCE = 20.0
 
 
 class Loop:
-    """Repeats one step until it is stopped.
+    """A step that is repeated until the loop is stopped.
 
-    A step that raises is logged and repeated: its neighbours in the process go on meanwhile.
+    A step that raises is logged and repeated; the other loops of the process continue meanwhile.
     """
 
     def __init__(
         self, name: str, step: Step, *, interval: float = INTERVAL, limit: float = LIMIT
     ) -> None:
-        """`interval` and `limit` are in seconds; the constants of these names give the reasons."""
+        """`interval` and `limit` are in seconds; see `INTERVAL` and `LIMIT` for the reasons."""
         self.name = name
         self.limit = limit
         self._step = step
         self._interval = interval
         self._wake = Event()
         self._stopping = False
-        #: When the step under way began, and the first one of those that failed; None if there is
-        #: none.
+        #: Start of the current step, and of the first step in a series of failures, or None.
         self._busy_since: float | None = None
         self._failing_since: float | None = None
-        # A daemon: what a step has not committed after `PATIENCE` rolls back.
+        # A daemon thread: work that a step has not committed after `PATIENCE` rolls back.
         self._thread = Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin to turn."""
+        """Start the loop's thread."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Start the next step now if the loop waits for it; nothing otherwise."""
+        """Start the next step now, or without a pause after the current one."""
         self._wake.set()
 
     def stop(self) -> None:
-        """Turn no more once the step under way has ended; does not wait."""
+        """Start no step after the current one. Does not wait."""
         self._stopping = True
         self._wake.set()
 
     def join(self, seconds: float) -> None:
-        """Wait until a stopped loop has ended, for so many seconds at most."""
+        """Wait until a stopped loop has ended, for at most `seconds`."""
         self._thread.join(seconds)
 
     def stands_still_for(self) -> float:
-        """Return the seconds since which no step has succeeded, 0 while the loop waits its turn."""
-        began = [since for since in (self._busy_since, self._failing_since) if since is not None]
-        return time.monotonic() - min(began) if began else 0.0
+        """Return for how many seconds no step has succeeded, 0 after a step that has succeeded."""
+        starts = [start for start in (self._busy_since, self._failing_since) if start is not None]
+        return time.monotonic() - min(starts) if starts else 0.0
 
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self._turn()
+                self._run_step()
         except BaseException:
-            # Also what a thread would end with in silence, such as a `SystemExit`.
+            # A thread ends without a traceback on some of these, such as `SystemExit`.
             log.critical("loop crashed", extra={"loop": self.name}, exc_info=True)
-            _end()
+            _exit()
 
-    def _turn(self) -> None:
-        began = self._busy_since = time.monotonic()
+    def _run_step(self) -> None:
+        started = self._busy_since = time.monotonic()
         try:
-            self._step(began + self._interval)
+            self._step(started + self._interval)
         except Exception:
-            self._note_failure(began)
+            self._record_failure(started)
         else:
             if self._failing_since is not None:
                 log.info("loop recovered", extra={"loop": self.name})
             self._failing_since = None
         self._busy_since = None
-        self._wake.wait(max(0.0, began + self._interval - time.monotonic()))
+        self._wake.wait(max(0.0, started + self._interval - time.monotonic()))
         self._wake.clear()
 
-    def _note_failure(self, began: float) -> None:
-        # One trace for each run of failures, not one a second.
+    def _record_failure(self, started: float) -> None:
+        # One traceback for each series of failures, not one per second.
         if self._failing_since is None:
-            self._failing_since = began
+            self._failing_since = started
             log.exception("loop step failed", extra={"loop": self.name})
 
 
 class Loops:
-    """The loops of one process, and the watchdog that ends the process when one stands still."""
+    """The loops of one process, and the watchdog that ends the process if one of them stalls."""
 
     def __init__(self, loops: Sequence[Loop], *, health_file: Path | None) -> None:
-        """`health_file` is touched while all loops turn; the first loop is the process's work."""
+        """`health_file` is touched while no loop stalls; the first loop is the main one."""
         self._loops = loops
         self._health_file = health_file
         self._stopped = Event()
@@ -129,15 +128,16 @@ class Loops:
         self._loops[0].wake()
 
     def stop(self) -> None:
-        """Let no further step start; does not wait."""
+        """Start no further step. Does not wait."""
         self._stopped.set()
         for loop in self._loops:
             loop.stop()
 
     def join(self) -> None:
-        """Wait for the first loop to end, for `PATIENCE` at most, and remove the health file.
+        """Wait for at most `PATIENCE` until the first loop has ended; remove the health file.
 
-        The others are cut off: their transactions roll back, and nothing outside depends on them.
+        The other loops are cut off: their transactions roll back, and they have no external side
+        effects.
         """
         self._loops[0].join(PATIENCE)
         self._watchdog.join(PATIENCE)
@@ -149,9 +149,9 @@ class Loops:
         while not self._stopped.is_set():
             for loop in self._loops:
                 if (seconds := loop.stands_still_for()) > loop.limit:
-                    about = {"loop": loop.name, "seconds": round(seconds)}
-                    log.critical("loop stands still; the process ends", extra=about)
-                    _end()
+                    fields = {"loop": loop.name, "seconds": round(seconds)}
+                    log.critical("loop stalled, process terminated", extra=fields)
+                    _exit()
             self._touch()
             self._stopped.wait(WATCH_INTERVAL)
 
@@ -162,11 +162,11 @@ class Loops:
             self._health_file.parent.mkdir(parents=True, exist_ok=True)
             self._health_file.touch()
         except OSError as error:
-            # A full disk stops no work; a supervisor that reads the file sees it grow old.
+            # A full disk does not stop the work; a supervisor detects that the file is stale.
             log.error("health file not written", extra={"reason": str(error)})
 
 
-def _end() -> NoReturn:
-    # At once: a hung step may hold any lock that an orderly end would wait for. What it had not
-    # committed rolls back.
+def _exit() -> NoReturn:
+    # Immediately: a hung step may hold any lock that an orderly exit would wait for. Its
+    # uncommitted work rolls back.
     os._exit(os.EX_SOFTWARE)

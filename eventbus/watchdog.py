@@ -1,7 +1,7 @@
-"""The watchdog of an event loop: a process whose loop stands still ends itself.
+"""The watchdog of an event loop: a process whose event loop stalls ends itself.
 
-Nothing else would end it: a supervisor sees that the process runs, and the broker that its
-connection is open, until it has waited half an hour for an acknowledgement.
+Nothing else would end it: the supervisor sees a running process, and the broker an open connection
+until its timeout for acknowledgements, half an hour.
 """
 
 import logging
@@ -13,8 +13,8 @@ from threading import Thread
 
 log = logging.getLogger(__name__)
 
-#: Seconds without a turn of the loop after which the process ends. Each wait in the loop has a
-#: limit of a few seconds.
+#: Seconds without an iteration of the event loop after which the process ends. Each wait in the
+#: loop has a limit of a few seconds.
 LIMIT = 60.0
 
 #: Seconds between two touches of the health file.
@@ -22,9 +22,9 @@ INTERVAL = 2.0
 
 
 class Watchdog:
-    """Watches one event loop, and shows in the health file that it turns.
+    """A thread that watches one event loop, and a health file that shows the loop's progress.
 
-    The file's age tells that the process lives; its text tells what keeps it from working.
+    The file's age shows whether the process is alive; its text shows what prevents its work.
     """
 
     def __init__(self, health_file: Path | None, *, state: Callable[[], str]) -> None:
@@ -35,13 +35,13 @@ class Watchdog:
         self._thread = Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         self.turned()
         self._touch()
         self._thread.start()
 
     def turned(self) -> None:
-        """Note a turn of the loop; call it every few seconds."""
+        """Record an iteration of the event loop. Must be called every few seconds."""
         self._turned_at = time.monotonic()
         if self._turned_at - self._touched_at >= INTERVAL:
             self._touch()
@@ -54,12 +54,12 @@ class Watchdog:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             self._file.write_text(f"{self._state()}\n")
         except OSError as error:
-            # A full disk stops no work; a supervisor that reads the file sees it grow old.
+            # A full disk does not stop the work; a supervisor detects that the file is stale.
             log.error("health file not written", extra={"reason": str(error)})
 
     def _watch(self) -> None:
         while (stalled := time.monotonic() - self._turned_at) < LIMIT:
             time.sleep(INTERVAL)
-        log.critical("event loop stands still; the process ends", extra={"seconds": round(stalled)})
-        # At once: an orderly end would wait for the loop.
+        log.critical("event loop stalled, process terminated", extra={"seconds": round(stalled)})
+        # Immediately: an orderly exit would wait for the loop.
         os._exit(os.EX_SOFTWARE)

@@ -59,20 +59,20 @@ class Catalogue:
 
     @cached_property
     def newest(self) -> frozenset[type[EventData]]:
-        """The contracts that no newer version follows."""
+        """The contracts without a newer version."""
         return frozenset(self.contracts) - self.upcasts.keys()
 
     @cached_property
     def facts(self) -> Mapping[str, tuple[str, ...]]:
-        """Each event type, to all types of the same fact, oldest first."""
-        following = {version.old: version.new for version in self.versions}
+        """The types of all versions of each event type's fact, oldest first."""
+        successors = {version.old: version.new for version in self.versions}
         facts: dict[str, tuple[str, ...]] = {}
         for contract in self.contracts:
             if contract in self.downcasts:
                 continue
             types = [contract.TYPE]
-            while contract in following:
-                contract = following[contract]
+            while contract in successors:
+                contract = successors[contract]
                 types.append(contract.TYPE)
             facts.update(dict.fromkeys(types, tuple(types)))
         return facts
@@ -88,25 +88,25 @@ class Catalogue:
         return f"{self.subject}.id"
 
 
-_used: list[Catalogue] = []
+_current: list[Catalogue] = []
 
 
 def use(catalogue: Catalogue) -> Catalogue:
-    """Make a catalogue the one of this process, and return it.
+    """Set the catalogue of this process, and return it.
 
-    Raises `RuntimeError` if the process has another catalogue.
+    Raises `RuntimeError` if the process already has another one.
     """
-    if _used and _used[0] != catalogue:
-        raise RuntimeError("this process has a catalogue already")
-    _used[:] = [catalogue]
+    if _current and _current[0] != catalogue:
+        raise RuntimeError("this process already has another catalogue")
+    _current[:] = [catalogue]
     return catalogue
 
 
 def current() -> Catalogue:
     """Return the catalogue of this process.
 
-    Raises `RuntimeError` if no module with contracts was imported.
+    Raises `RuntimeError` if no module that defines contracts was imported.
     """
-    if not _used:
+    if not _current:
         raise RuntimeError("no catalogue: import the module that defines the contracts")
-    return _used[0]
+    return _current[0]

@@ -1,4 +1,4 @@
-"""Bytes to events and back: the only module that knows the wire format.
+"""Encoding and decoding of events: the only module that depends on the wire format.
 
 On the wire an event is a Celery protocol-2 message body `[[], {"event": <envelope>}, <embed>]`.
 """
@@ -16,10 +16,10 @@ from eventbus.events.catalogue import current
 from eventbus.events.envelope import Event
 from eventbus.events.schema import Attributes, dataschema
 
-#: The times that an event may have: what PostgreSQL and Python can both write and read in any zone.
+#: Limits of an event's time: PostgreSQL and Python can both write and read it in any time zone.
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
-#: Characters of a foreign value that an error quotes.
+#: Characters of an untrusted value that an error message quotes.
 _QUOTED = 100
 
 _EMBED = b'{"callbacks":null,"errbacks":null,"chain":null,"chord":null}'
@@ -43,19 +43,19 @@ class _Subject(msgspec.Struct):
     subject: UUID
 
 
-class _About(msgspec.Struct):
+class _SubjectKwargs(msgspec.Struct):
     event: _Subject
 
 
 _decode_trace = msgspec.json.Decoder(_Trace).decode
 _decode_kind = msgspec.json.Decoder(_Kind).decode
 _decode_body = msgspec.json.Decoder(tuple[list[msgspec.Raw], _Kwargs, dict[str, None]]).decode
-_decode_about = msgspec.json.Decoder(tuple[Any, _About, Any]).decode
+_decode_subject = msgspec.json.Decoder(tuple[Any, _SubjectKwargs, Any]).decode
 
 
 @cache
-def _shapes() -> Mapping[str, type[msgspec.Struct]]:
-    """Return each event type's envelope: one struct, so that an error names the whole path."""
+def _structs() -> Mapping[str, type[msgspec.Struct]]:
+    """Return the envelope of each event type as one struct: an error then names the full path."""
     return {
         event_type: msgspec.defstruct(
             "_Envelope", [("data", contract)], bases=(Attributes,), kw_only=True
@@ -66,7 +66,7 @@ def _shapes() -> Mapping[str, type[msgspec.Struct]]:
 
 @cache
 def _decoders() -> Mapping[str, Callable[[msgspec.Raw], msgspec.Struct]]:
-    return {name: msgspec.json.Decoder(shape).decode for name, shape in _shapes().items()}
+    return {name: msgspec.json.Decoder(struct).decode for name, struct in _structs().items()}
 
 
 def encode(event: Event) -> bytes:
@@ -86,23 +86,23 @@ def encode(event: Event) -> bytes:
         "replayed": event.replayed or None,
         "data": event.data,
     }
-    # CloudEvents: an attribute without a value is left out.
+    # CloudEvents omits attributes without a value.
     return _encoder.encode({name: value for name, value in envelope.items() if value is not None})
 
 
 def decode(envelope: dict[str, Any]) -> Event:
     """Return the event in an envelope that was parsed from JSON.
 
-    Unknown fields are ignored, so that a publisher may add some. Raises `InvalidEvent`, naming
-    the path of the first wrong field.
+    Unknown fields are ignored, so a publisher may add fields. Raises `InvalidEvent` with the path
+    of the first invalid field.
     """
     return _event(envelope, _Kind(envelope.get("type"), envelope.get("specversion")))
 
 
 def read(body: bytes | str) -> Event:
-    """Return the event that a message's body carries, whatever else the bytes may be.
+    """Return the event in a message's body, which may be arbitrary bytes.
 
-    Each byte is parsed in here and nowhere else. Raises `InvalidEvent`, with the reason.
+    Message bodies are parsed only in this module. Raises `InvalidEvent` with the reason.
     """
     if (b"\\u0000" if isinstance(body, bytes) else "\\u0000") in body:  # type: ignore[operator]
         raise InvalidEvent("body contains NUL, which PostgreSQL cannot store")
@@ -122,23 +122,23 @@ def read(body: bytes | str) -> Event:
 def subject(body: bytes | str) -> str | None:
     """Return the id of the subject in a message body, or None if the body has none."""
     try:
-        return str(_decode_about(body)[1].event.subject)
+        return str(_decode_subject(body)[1].event.subject)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None
 
 
 def _event(envelope: dict[str, Any] | msgspec.Raw, kind: _Kind) -> Event:
-    shape = _shapes().get(kind.type) if isinstance(kind.type, str) else None
-    if shape is None:
+    struct = _structs().get(kind.type) if isinstance(kind.type, str) else None
+    if struct is None:
         raise InvalidEvent(f"unknown event type {_quoted(kind.type)}")
     if kind.specversion != "1.0":
         raise InvalidEvent(f"specversion is {_quoted(kind.specversion)}, not '1.0'")
     try:
         if isinstance(envelope, dict):
-            found = msgspec.convert(envelope, shape)
+            decoded = msgspec.convert(envelope, struct)
         else:
-            found = _decoders()[kind.type](envelope)
-        event = Event(**msgspec.structs.asdict(found))
+            decoded = _decoders()[kind.type](envelope)
+        event = Event(**msgspec.structs.asdict(decoded))
     except msgspec.DecodeError as error:
         raise InvalidEvent(str(error)) from None
     except (RecursionError, UnicodeError) as error:
@@ -149,15 +149,15 @@ def _event(envelope: dict[str, Any] | msgspec.Raw, kind: _Kind) -> Event:
 
 
 def _quoted(value: object) -> str:
-    # The representation of a nested value may itself exceed Python's recursion limit.
+    # The `repr` of a nested value may itself exceed Python's recursion limit.
     return repr(value[:_QUOTED]) if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def traceparent(envelope: str) -> str | None:
-    """Return the `traceparent` of an envelope as JSON, without a look at the rest."""
+    """Return the `traceparent` of an envelope in JSON, without decoding the rest."""
     return _decode_trace(envelope).traceparent
 
 
 def wrap(envelope: bytes) -> bytes:
-    """Return the message body that carries an envelope: a call of the Celery task of its type."""
+    """Return the message body with an envelope: a call of the Celery task of its event type."""
     return b'[[],{"event":' + envelope + b"}," + _EMBED + b"]"

@@ -1,7 +1,7 @@
 """Conversion of an event between the versions of its fact: the id and the envelope stay the same.
 
-A consumer upcasts each event, so that its handlers see one version only. A relay converts what it
-publishes, so that consumers of other versions receive it as well.
+A consumer upcasts each event, so its handlers receive only one version. A relay converts the events
+that it publishes, so consumers of other versions receive them as well.
 """
 
 from collections.abc import Container
@@ -29,12 +29,12 @@ def upcast(event: Event, accepted: Container[type[EventData]]) -> Event:
 
 
 def newest(event: Event) -> Event:
-    """Return an event in the newest version of its type."""
+    """Return an event in the newest version of its fact."""
     return upcast(event, current().newest)
 
 
 def convert(event: Event, event_type: str) -> Event:
-    """Return an event in the version of an event type.
+    """Return an event converted to the version that has this event type.
 
     Raises `InvalidEvent` if the fact has no such version.
     """

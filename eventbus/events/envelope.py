@@ -19,10 +19,10 @@ class EventData(Protocol):
 class Event:
     """A CloudEvents 1.0 envelope with its data.
 
-    `subject` is the id of the entity that the event is about. `sequence` counts the events about
-    one subject from one source, from 1. `causationid` is the id of the event that this event
-    answers. A `replayed` event comes from history: it has no external side effects, and the events
-    that answer it are replayed as well.
+    `subject` is the id of the entity that the event is about. `sequence` numbers the events about
+    one subject from one source, starting at 1. `causationid` is the id of the event that caused
+    this one. A `replayed` event comes from history: it has no external side effects, and the events
+    that it causes are replayed as well.
     """
 
     id: UUID = field(default_factory=uuid7)

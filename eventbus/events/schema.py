@@ -18,14 +18,14 @@ class Attributes(msgspec.Struct, kw_only=True):
     source: Annotated[str, Meta(description="The service that published the event.")]
     subject: Annotated[UUID, Meta(description="The id of the entity that the event is about.")]
     sequence: Annotated[
-        int, Meta(ge=1, description="Counts the events about one subject from one source.")
+        int, Meta(ge=1, description="Numbers the events about one subject from one source.")
     ]
-    time: Annotated[datetime, Meta(tz=True, description="When it happened, in UTC.")]
+    time: Annotated[datetime, Meta(tz=True, description="The time of the event, in UTC.")]
     traceparent: Annotated[
         str | None, Meta(description="W3C trace context of the request that caused the event.")
     ] = None
     causationid: Annotated[
-        UUID | None, Meta(description="The id of the event that this event answers.")
+        UUID | None, Meta(description="The id of the event that caused this one.")
     ] = None
     replayed: Annotated[
         bool, Meta(description="Whether the event comes from history: no external side effects.")
@@ -49,22 +49,22 @@ def dataschema(event_type: str) -> str:
 
 def schemas() -> dict[str, dict[str, Any]]:
     """Return the JSON Schema of each event type's data, and of the `envelope` around it."""
-    shapes: dict[str, Any] = {"envelope": Envelope, **current().by_type}
-    return {name: _normalized(msgspec.json.schema(shape)) for name, shape in shapes.items()}
+    types: dict[str, Any] = {"envelope": Envelope, **current().by_type}
+    return {name: _normalized(msgspec.json.schema(type_)) for name, type_ in types.items()}
 
 
 def definitions(ref_template: str) -> dict[str, Any]:
-    """Return the definitions that all schemas share, for one document that contains them."""
-    shapes = (Envelope, *current().contracts)
-    _, found = msgspec.json.schema_components(shapes, ref_template=ref_template)
-    whole: dict[str, Any] = _normalized({"$defs": found})["$defs"]
-    return whole
+    """Return the definitions of all schemas, for a single document that contains them."""
+    types = (Envelope, *current().contracts)
+    _, components = msgspec.json.schema_components(types, ref_template=ref_template)
+    normalized: dict[str, Any] = _normalized({"$defs": components})["$defs"]
+    return normalized
 
 
 def _normalized(schema: dict[str, Any]) -> dict[str, Any]:
-    # The schema as it is after writing and reading it: with a list for a tuple.
+    # A round trip through JSON turns tuples into lists.
     normalized: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema))
-    for shape in normalized["$defs"].values():
+    for definition in normalized["$defs"].values():
         # Python before 3.13 keeps the indentation of a docstring.
-        shape["description"] = cleandoc(shape["description"])
+        definition["description"] = cleandoc(definition["description"])
     return normalized

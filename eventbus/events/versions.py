@@ -24,5 +24,5 @@ def up_to(event_type: str) -> tuple[str, ...]:
 
 
 def label(event_type: str) -> str:
-    """Return the version of an event type among those of its fact, such as `v2`."""
+    """Return the version number of an event type within its fact, such as `v2`."""
     return f"v{len(up_to(event_type))}"

@@ -1,6 +1,6 @@
-"""Addresses of servers of which any one will do: `host` or `host:port`, with commas between.
+"""Addresses of interchangeable servers: `host` or `host:port`, separated by commas.
 
-An IPv6 address is in brackets, `[::1]` or `[::1]:5671`: its colons are not a port's.
+An IPv6 address is in brackets, `[::1]` or `[::1]:5671`, because it contains colons.
 """
 
 import re
@@ -17,22 +17,22 @@ _ADDRESS = re.compile(
 
 
 def addresses(hosts: str, port: int) -> tuple[tuple[str, int], ...]:
-    """Return host and port of each; `port` is that of the addresses without one.
+    """Return the host and port of each address; `port` is the default.
 
-    A host is without brackets, as sockets and certificates have it. Raises `ValueError` for a text
-    that is not an address, without showing it.
+    Hosts are without brackets, as in sockets and certificates. Raises `ValueError` for an invalid
+    address, without quoting it.
     """
     parts = [part.strip() for part in hosts.split(",")]
-    found = [_ADDRESS.fullmatch(part) for part in parts]
-    pairs = tuple((m["host"] or _ipv6(m["ipv6"]), int(m["port"] or port)) for m in found if m)
+    matches = [_ADDRESS.fullmatch(part) for part in parts]
+    pairs = tuple((m["host"] or _ipv6(m["ipv6"]), int(m["port"] or port)) for m in matches if m)
     valid = all(host and 0 < number < 2**16 for host, number in pairs)
     if len(pairs) < len(parts) or not valid:
-        raise ValueError("each must be HOST, HOST:PORT or [IPV6]:PORT, with commas between")
+        raise ValueError("each must be HOST, HOST:PORT or [IPV6]:PORT, separated by commas")
     return pairs
 
 
 def in_url(host: str) -> str:
-    """Return a host as it stands before a port: an IPv6 address gets its brackets."""
+    """Return a host in the form that URLs require: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
@@ -47,5 +47,5 @@ def _checked(hosts: str) -> str:
     return hosts
 
 
-#: One address or several.
+#: One or several addresses.
 Hosts = Annotated[str, AfterValidator(_checked)]

@@ -1,4 +1,4 @@
-"""The certificate by which a process logs in at the broker, and its key: one file, in PEM."""
+"""The certificate with which a process logs in to the broker, and its key: one PEM file."""
 
 import ssl
 from pathlib import Path
@@ -10,34 +10,34 @@ from pydantic import AfterValidator
 
 
 def user(file: Path) -> str:
-    """Return the broker user that the certificate logs in; raises `OSError`."""
+    """Return the broker user of the certificate; raises `OSError`."""
     names = _read(file).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if names else ""
 
 
 def not_after(file: Path) -> float:
-    """Return when the certificate ends (Unix time); raises `OSError`."""
+    """Return the expiry of the certificate (Unix time); raises `OSError`."""
     return _read(file).not_valid_after_utc.timestamp()
 
 
 def _read(file: Path) -> x509.Certificate:
     try:
-        # The first is the file's own; others lead from it to the authority.
+        # The first is the client's; the others are the chain from it to the authority.
         return x509.load_pem_x509_certificates(file.read_bytes())[0]
     except ValueError:
-        raise OSError("it holds no certificate") from None
+        raise OSError("it contains no certificate") from None
 
 
 def _checked(file: Path) -> Path:
     try:
-        # With a password, though there is none, so that no encrypted key asks the terminal for it.
+        # The password keeps OpenSSL from prompting for one on the terminal if the key is encrypted.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(file, password="")
     except ssl.SSLError:
-        raise ValueError(f"{file}: it does not hold a key and its certificate") from None
+        raise ValueError(f"{file}: it does not contain a key and its certificate") from None
     except OSError as error:
         raise ValueError(f"{file}: {error.strerror}") from None
     return file
 
 
-#: A file whose key and certificate belong together. Whether the broker accepts it, that one says.
+#: A file with a key and its certificate. Whether the broker accepts them is not checked.
 ClientCertificateFile = Annotated[Path, AfterValidator(_checked)]

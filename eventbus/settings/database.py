@@ -1,4 +1,4 @@
-"""How a process connects to PostgreSQL."""
+"""Settings of the PostgreSQL connection."""
 
 from pydantic import Field, SecretStr
 
@@ -7,18 +7,18 @@ from eventbus.settings.base import CaFile, Settings
 
 
 class DatabaseSettings(Settings):
-    """What a process with a database reads."""
+    """The settings of a process with a database."""
 
-    #: Or several, with commas: the one that takes writes is found at each connect.
+    #: Or several, separated by commas: each connection finds the server that accepts writes.
     database_host: Hosts = "127.0.0.1"
     database_port: int = Field(5432, ge=1, le=65535)
     database_name: str
     database_user: str
     database_password: SecretStr
-    #: Nothing else is trusted, and there is no way without TLS: a password or a customer's address
-    #: would be read on the way.
+    #: The only trusted authority. There is no connection without TLS, which would expose passwords
+    #: and customers' addresses.
     database_ca_file: CaFile
-    #: Seconds. A handler takes milliseconds; ten means that the database is in trouble.
+    #: Seconds. A handler takes milliseconds, so ten seconds mean that the database has a problem.
     database_statement_timeout: float = Field(10.0, gt=0)
-    #: Seconds. Shorter than the statement's, so that waiting for a lock is retried early.
+    #: Seconds. Shorter than the statement timeout, so a wait for a lock is retried early.
     database_lock_timeout: float = Field(5.0, gt=0)

@@ -1,6 +1,7 @@
-"""The dedup window: for how long a service knows an event again, and for how long one comes back.
+"""The dedup window: how long a service recognizes an event, and how long an event can return.
 
-It must be the same for all services and for `orderctl`: one keeps what another sends again.
+The settings must be the same for all services and for `orderctl`: one recognizes the events that
+another sends again.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,47 +14,47 @@ from pydantic import Field, ValidationInfo, field_validator
 from eventbus.settings.base import Settings
 from eventbus.topology.limits import STREAM_AGE
 
-#: Nothing limits how long a message waits in a queue, or an event in an outbox. So long a service,
-#: its relay or the broker may stand still while a second copy waits there: longer than a holiday.
+#: How long a service, its relay or the broker may be down while a second copy of an event waits.
+#: Neither a queue nor an outbox limits that wait. A week is longer than a holiday.
 STANDSTILL = timedelta(days=7)
 
 _DAY = timedelta(days=1)
 
 
 class DedupWindow(Settings):
-    """For how long what was sent and what was handled is remembered.
+    """How long sent and handled events are remembered.
 
-    To be named before the settings with the retry tiers, among the bases of a class that has both.
+    If a class has this base and the settings with the retry tiers, this base must come first.
     """
 
     #: Days after the broker's confirm. Two weeks of timelines, and of events that can be sent again
-    #: when the broker's data is lost.
+    #: if the broker's data is lost.
     outbox_retention_days: int = Field(14, ge=1, le=3650)
-    #: Days. An older event is not redriven: who has not mended the cause in two weeks must look at
-    #: the order anyway.
+    #: Days. An older event is not redriven: if the cause was not fixed within two weeks, the order
+    #: must be checked anyway.
     parked_redrive_days: int = Field(14, ge=1, le=3650)
-    #: Days after it was handled: the dedup window. A month leaves a week beyond what it must have.
+    #: Days after the event was handled: the dedup window. A month is a week more than required.
     inbox_retention_days: int = Field(30, ge=1, le=3650, validate_default=True)
 
     @field_validator("inbox_retention_days")
     @classmethod
-    def _knows_what_comes_back(cls, days: int, info: ValidationInfo) -> int:
-        # Inside it nothing can happen twice; a tier or a source that is wrong has its own line.
-        way = STANDSTILL + timedelta(seconds=sum(info.data.get("retry_tiers", ())))
-        for name, age in _sources(info.data):
-            shortest = ceil((age + way) / _DAY)
+    def _covers_every_source(cls, days: int, info: ValidationInfo) -> int:
+        # Within it no event has a second effect. An invalid tier or source has its own error.
+        delay = STANDSTILL + timedelta(seconds=sum(info.data.get("retry_tiers", ())))
+        for source, age in _sources(info.data):
+            shortest = ceil((age + delay) / _DAY)
             if days < shortest:
                 raise ValueError(
-                    f"must be at least {shortest}: {name} {age.days}, and a standstill and "
-                    f"RETRY_TIERS add up to {way / _DAY:.2f} days"
+                    f"must be at least {shortest}: {source} {age.days} days, plus "
+                    f"{delay / _DAY:.2f} days for downtime and RETRY_TIERS"
                 )
         return days
 
 
 def _sources(settings: Mapping[str, Any]) -> Iterator[tuple[str, timedelta]]:
-    """Yield what an old event can come back from, in words, and the age that it allows."""
+    """Yield the sources of old events, as the start of a sentence, with the age of those events."""
     for name in ("parked_redrive_days", "outbox_retention_days"):
         if name in settings:
             yield f"{name.upper()} is", timedelta(days=settings[name])
-    # Some stay in the stream for longer; who handles events from it must leave those out.
-    yield "the stream keeps events for days, namely", STREAM_AGE
+    # Some events stay in the stream longer; consumers of the stream must skip those.
+    yield "the stream keeps events for", STREAM_AGE

@@ -1,11 +1,11 @@
-"""The settings of a service's processes: a broker and a database."""
+"""Settings of a service's processes: a broker and a database."""
 
 from eventbus.settings.broker import BrokerSettings
 from eventbus.settings.database import DatabaseSettings
 
 
 class ServiceSettings(BrokerSettings, DatabaseSettings):
-    """What a service's worker or relay reads."""
+    """The settings of a service's worker or relay."""
 
-    #: A worker tells of its tasks (see `eventbus.worker.task_events`). Only a worker reads it.
+    #: Whether a worker publishes task events (see `eventbus.worker.task_events`). Only for workers.
     task_events: bool = True

@@ -20,8 +20,8 @@ UNLIMITED = 2**31 - 1
 #: takes from the stream later: see `eventbus.catch_up`.
 QUEUE_LIMIT = 1_000_000
 
-#: How long the stream keeps an event. Two weeks, as an outbox does: an older fault is not repaired
-#: by a replay. The broker deletes whole segments, so some events stay longer.
+#: How long the stream keeps an event. Two weeks, like an outbox: a replay does not repair an older
+#: fault. The broker deletes whole segments, so some events stay longer.
 STREAM_AGE = timedelta(days=14)
 
 #: Bytes of the stream: some three million orders. Beyond the limit the oldest segments are deleted

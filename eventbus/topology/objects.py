@@ -20,9 +20,9 @@ from eventbus.topology.users import TASK_EVENTS, User, users
 
 @dataclass(frozen=True, kw_only=True)
 class Binding:
-    """Messages to `exchange` with this routing key go to `queue`.
+    """A route of messages with this routing key from `exchange` to `queue`.
 
-    At a headers exchange, messages with all of `headers` do, whatever their routing key.
+    A headers exchange routes messages with all of `headers`, whatever their routing key.
     """
 
     exchange: str
@@ -32,13 +32,13 @@ class Binding:
 
     @property
     def arguments(self) -> dict[str, str]:
-        """The binding's arguments; headers that start with `x-` count, unlike by default."""
+        """The binding's arguments. Unlike the default, they match headers that start with `x-`."""
         return {"x-match": "all-with-x", **dict(self.headers)} if self.headers else {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Topology:
-    """What the broker must hold, neither more nor less."""
+    """The exact set of objects that the broker must have."""
 
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
@@ -71,10 +71,10 @@ def topology(
 def event_queue(service: Service) -> Queue:
     """Return the queue that a service consumes its events from.
 
-    A message that is rejected, or that killed its worker too often, goes to the parking lot. From
-    the queue of an essential service it goes at least once: the broker keeps it until the parking
-    lot has confirmed it, which needs `reject-publish`. A queue that can overflow drops its oldest
-    message and refuses none, so RabbitMQ dead-letters from it at most once.
+    A message that is rejected, or exceeds the delivery limit, goes to the parking lot. The queue of
+    an essential service dead-letters it at least once: the broker keeps the message until the
+    parking lot has confirmed it, which requires `reject-publish`. A queue that can overflow drops
+    its oldest message and rejects none, so RabbitMQ dead-letters from it at most once.
     """
     if service.can_overflow:
         arguments: dict[str, object] = {
@@ -89,20 +89,20 @@ def event_queue(service: Service) -> Queue:
 
 
 def overflow_queue(service: Service) -> Queue:
-    """Return the queue that records that the service's queue dropped events: it keeps the last.
+    """Return the queue that records that a service's queue dropped events: it keeps the newest.
 
-    The newest and not the oldest: a quorum queue does not refuse what is dead-lettered at most
-    once, whatever its `x-overflow`. A message that a process takes and does not acknowledge counts
-    as a delivery.
+    It cannot keep the oldest: a quorum queue does not reject messages that are dead-lettered at
+    most once, whatever its `x-overflow`. Deliveries are unlimited, because a message that a process
+    receives without acknowledging it counts as a delivery.
     """
     return _quorum(service, service.overflow, {"x-max-length": 1, "x-delivery-limit": UNLIMITED})
 
 
 def tick_queue(service: Service, tick: str) -> Queue:
-    """Return the queue of one kind of tick: of several that wait, one is enough.
+    """Return the queue of one kind of tick, with one message: further waiting ticks add nothing.
 
-    A tick may be lost, and the queue may not: without it nothing leaves an outbox. A classic queue
-    is gone for as long as its node is.
+    A tick may be lost, but the queue may not: without it nothing leaves an outbox. A classic queue
+    would be unavailable while its node is down.
     """
     return _quorum(service, service.tick_queue(tick), {"x-max-length": 1, "x-message-ttl": 10_000})
 
@@ -119,7 +119,7 @@ def stream(bus: Bus) -> Queue:
 
 
 def _queues(service: Service, retry_tiers: Sequence[float]) -> list[Queue]:
-    # Nothing in a parking lot expires and nothing limits it: to drop from it is to lose an event.
+    # A parking lot has no TTL and no length limit: to drop a message from it is to lose an event.
     parking_lot = _quorum(service, service.parking_lot, {"x-delivery-limit": UNLIMITED})
     events = [event_queue(service), parking_lot] if service.consumes else []
     tiers = retry_tiers if service.consumes else ()
@@ -132,7 +132,7 @@ def _queues(service: Service, retry_tiers: Sequence[float]) -> list[Queue]:
 
 
 def _retry_queue(service: Service, seconds: float) -> Queue:
-    # One queue for each delay: a queue expires messages at its head only.
+    # One queue for each delay, because a queue expires messages only at its head.
     arguments = _dead_letter_to("", service.queue) | {"x-message-ttl": int(seconds * 1000)}
     return _quorum(service, service.retry_queue(seconds), arguments)
 
@@ -142,8 +142,8 @@ def _retry_exchange(service: Service) -> Exchange:
 
 
 def _overflow_exchange(service: Service) -> Exchange:
-    # Everything but what was dropped goes on to the parking lot, by the binding that exists anyway:
-    # a release without this exchange removes bindings that it does not know.
+    # Messages that were not dropped go on to the parking lot, through the binding that exists
+    # anyway: a release without this exchange removes the bindings that it does not define.
     return Exchange(
         service.overflow,
         "headers",
@@ -154,7 +154,7 @@ def _overflow_exchange(service: Service) -> Exchange:
 
 
 def _quorum(service: Service, name: str, arguments: dict[str, object]) -> Queue:
-    # Celery must see the type in the Queue object, or it asks for a QoS that quorum queues refuse.
+    # Celery reads the type from the Queue object; else it sets a QoS that quorum queues reject.
     arguments = {"x-queue-type": "quorum"} | arguments
     return Queue(name, service.bus.events, queue_arguments=arguments, no_declare=True)
 
@@ -196,14 +196,14 @@ def _bindings(service: Service, retry_tiers: Sequence[float]) -> list[Binding]:
 
 
 def _overflow_binding(service: Service) -> Binding:
-    # The first reason: RabbitMQ 3.10 has no header for the last one. What came back from a retry
-    # tier has expired there first, and so goes to the parking lot.
+    # The first reason: RabbitMQ 3.10 has no header for the last one. A message that returned from
+    # a retry tier first expired there, so it goes to the parking lot.
     dropped = (("x-first-death-reason", "maxlen"),)
     return Binding(exchange=service.overflow, queue=service.overflow, headers=dropped)
 
 
 def _stream_bindings(bus: Bus, services: Sequence[Service]) -> list[Binding]:
-    # Not `#`: with it, a type that nobody consumes would have a queue, and the broker would return
-    # none of its events. They would be gone from the outboxes without anybody's having had them.
+    # Not `#`: it would bind a queue to types without a consumer, so the broker would not return
+    # their events as unroutable. They would leave the outboxes without having been consumed.
     types = dict.fromkeys(event_type for s in services for event_type in s.consumed_types)
     return [Binding(exchange=bus.events.name, queue=bus.stream, routing_key=key) for key in types]

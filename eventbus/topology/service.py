@@ -16,7 +16,7 @@ MISSED = "missed"
 
 @dataclass(frozen=True)
 class Bus:
-    """The broker objects that all services of a system share; their names begin with `name`."""
+    """The broker objects that all services of a system share; their names start with `name`."""
 
     name: str
 
@@ -27,7 +27,7 @@ class Bus:
 
     @cached_property
     def dead_letters(self) -> Exchange:
-        """The exchange of messages that the broker gives up delivering."""
+        """The exchange of dead letters."""
         return Exchange(f"{self.name}.dlx", "direct", durable=True, no_declare=True)
 
     @cached_property
@@ -56,11 +56,11 @@ class Service:
     publishes: tuple[str, ...] = ()
     consumes: tuple[str, ...] = ()
     #: The kinds of its ticks, which beat sends every second: `relay` drains the outbox, `mailer`
-    #: the unsent mail, `reader` reads the new events of the stream.
+    #: sends due mails, `reader` reads new events from the stream.
     ticks: tuple[str, ...] = ()
     reads_stream: bool = False
-    #: Whether the system's core flow needs it. The queue of an essential service rejects events
-    #: beyond its limit, which holds back their publisher; the queue of another service never does.
+    #: Whether the core flow of the system requires it. The queue of an essential service rejects
+    #: events beyond its limit, which holds back their publisher; other queues never do.
     essential: bool = False
 
     @property
@@ -80,7 +80,7 @@ class Service:
 
     @property
     def spare_queue(self) -> str:
-        """The queue that takes its events while its queue is replaced."""
+        """The queue that receives its events while its queue is replaced."""
         return f"{self.queue}.spare"
 
     @property
@@ -90,7 +90,7 @@ class Service:
 
     @property
     def retry_exchange(self) -> str:
-        """The exchange of its own failed messages; no other service writes to it."""
+        """The exchange of its failed messages; no other service publishes to it."""
         return f"{self.name}.retry"
 
     @property

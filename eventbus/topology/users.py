@@ -1,4 +1,4 @@
-"""Broker users and their permissions, derived from the services: each has what it needs."""
+"""Broker users and their permissions, derived from the services: each has the minimum."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ MONITOR_QUEUE = rf"{TASK_EVENTS.name}\.[0-9a-f-]{{36}}"
 
 @dataclass(frozen=True, kw_only=True)
 class User:
-    """A broker user; its rights are regular expressions of object names, `topics` of types."""
+    """A broker user. Permissions are regular expressions of object names, `topics` of types."""
 
     name: str
     configure: str = "^$"
@@ -28,7 +28,7 @@ class User:
 
 
 def users(bus: Bus, services: Sequence[Service]) -> tuple[User, ...]:
-    """Return the broker users of a system: one for each service, and those of operations."""
+    """Return the broker users of a system: one for each service, and the ones for operations."""
     return (*(_service_user(s) for s in services), *_operators(bus, services))
 
 
@@ -52,21 +52,22 @@ def _operators(bus: Bus, services: Sequence[Service]) -> tuple[User, ...]:
     return (
         User(name="scheduler", write=_any_of([bus.ticks.name])),
         _monitor(),
-        # Looks at what is parked, and puts it back on its queue, by the exchange without a name.
+        # Reads parked messages, and publishes them to their queue through the default exchange.
         User(
             name="console",
             tags=("monitoring",),
             write=_any_of(["amq.default"]),
             read=_any_of(parking_lots),
         ),
-        # Reads the past, and puts it on the queue of a service that wants it.
+        # Reads past events, and publishes them to the queue of a service that subscribes.
         User(name="replayer", write=_any_of(["amq.default"]), read=_any_of([bus.stream])),
     )
 
 
 def _monitor() -> User:
-    # To bind a queue is to write it, and to read the exchange. Queue lengths come from the
-    # management API, by the tag: the right to read a queue is the right to purge it.
+    # Binding a queue requires write permission on it, and read permission on the exchange. Queue
+    # lengths come from the management API, through the tag: read permission on a queue would
+    # include the permission to purge it.
     reads = _any_of([TASK_EVENTS.name])
     return User(
         name="monitor",

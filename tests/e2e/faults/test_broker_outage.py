@@ -121,7 +121,7 @@ def test_a_process_whose_loop_hangs_ends_itself_without_the_broker(stack: Stack)
 
         # then
         assert stack.wait_until_dead("order-relay") == 70
-        assert "loop stands still" in stack.log("order-relay")
+        assert "loop stalled" in stack.log("order-relay")
 
 
 def _touched(stack: Stack, name: str) -> float:

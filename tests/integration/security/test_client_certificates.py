@@ -243,10 +243,10 @@ def of_another_user(theirs: Authority, _directory: Path) -> Path:
     ("wrong", "reason"),
     [
         (missing, "No such file"),
-        (empty, "does not hold a key and its certificate"),
-        (without_key, "does not hold a key and its certificate"),
-        (with_another_key, "does not hold a key and its certificate"),
-        (with_an_encrypted_key, "does not hold a key and its certificate"),
+        (empty, "does not contain a key and its certificate"),
+        (without_key, "does not contain a key and its certificate"),
+        (with_another_key, "does not contain a key and its certificate"),
+        (with_an_encrypted_key, "does not contain a key and its certificate"),
         (of_another_user, "its common name 'inventory' is not BROKER_USER"),
     ],
 )

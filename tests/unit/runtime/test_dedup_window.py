@@ -77,8 +77,8 @@ def test_a_window_that_is_too_short_is_refused_and_both_settings_are_named(
     assert read(reader, inbox_retention_days=28, **{source: 20})
 
     assert refusal(reader, inbox_retention_days=27, **{source: 20}) == (
-        f"setting INBOX_RETENTION_DAYS: Value error, must be at least 28: {source.upper()} is 20,"
-        " and a standstill and RETRY_TIERS add up to 7.01 days"
+        f"setting INBOX_RETENTION_DAYS: Value error, must be at least 28: {source.upper()} is 20"
+        " days, plus 7.01 days for downtime and RETRY_TIERS"
     )
 
 
@@ -102,7 +102,7 @@ def test_the_streams_age_counts(reader: type[Settings]) -> None:
     assert read(reader, inbox_retention_days=22, **short)
     assert refusal(reader, inbox_retention_days=21, **short) == (
         "setting INBOX_RETENTION_DAYS: Value error, must be at least 22: the stream keeps events"
-        " for days, namely 14, and a standstill and RETRY_TIERS add up to 7.01 days"
+        " for 14 days, plus 7.01 days for downtime and RETRY_TIERS"
     )
 
 
@@ -142,5 +142,5 @@ def test_the_process_that_removes_a_services_rows_does_not_start_with_a_short_wi
     # then
     assert done.returncode != 0
     assert re.fullmatch(
-        "setting INBOX_RETENTION_DAYS: .* PARKED_REDRIVE_DAYS is 14, .*\n", done.stderr
+        "setting INBOX_RETENTION_DAYS: .* PARKED_REDRIVE_DAYS is 14 days, .*\n", done.stderr
     )

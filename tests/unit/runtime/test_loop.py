@@ -192,8 +192,8 @@ def test_stopping_waits_for_the_step_under_way() -> None:
 
 #: A loop's step, and what its process says when it ends.
 FATAL = {
-    "hangs": ("time.sleep(3_600)", "loop stands still"),
-    "always fails": ("raise RuntimeError('a surprise')", "loop stands still"),
+    "hangs": ("time.sleep(3_600)", "loop stalled"),
+    "always fails": ("raise RuntimeError('a surprise')", "loop stalled"),
     "exits": ("raise SystemExit(0)", "loop crashed"),
 }
 

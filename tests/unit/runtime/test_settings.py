@@ -186,7 +186,7 @@ def test_a_file_that_cannot_be_read_is_named(
 ) -> None:
     environment.setenv("BROKER_PASSWORD_FILE", str(tmp_path / "missing"))
 
-    with pytest.raises(SettingsError, match=r"a secret's file cannot be read: .*/missing"):
+    with pytest.raises(SettingsError, match=r"a secret file cannot be read: .*/missing"):
         load(ServiceSettings)
 
 

@@ -30,7 +30,7 @@ def test_a_process_ends_when_its_loop_hangs_and_not_before() -> None:
 
     assert process.returncode == os.EX_SOFTWARE
     assert process.stdout == "turned\n"
-    assert "event loop stands still; the process ends" in process.stderr
+    assert "event loop stalled, process terminated" in process.stderr
 
 
 def test_the_health_file_tells_what_keeps_a_worker_from_working(tmp_path: Path) -> None:
