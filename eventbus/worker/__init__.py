@@ -1,1 +1,1 @@
-"""The consumer runtime on Celery: apps, batches, settlement, child processes."""
+"""The consumer runtime on Celery: apps, batches, settlement and child processes."""

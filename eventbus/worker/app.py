@@ -1,4 +1,4 @@
-"""A Celery app that reads its settings when it starts, not when it is imported."""
+"""The Celery app of a process; it reads its settings at startup, not at import."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -9,7 +9,7 @@ from kombu.entity import Queue
 from prometheus_client import Gauge
 from prometheus_client.registry import Collector
 
-import eventbus.messaging.amqps  # noqa: F401 - gives its connections to Celery
+import eventbus.messaging.amqps  # noqa: F401 - registers its connections with Celery
 from eventbus import tls
 from eventbus.database import db
 from eventbus.database.db import Sessions
@@ -23,7 +23,7 @@ from eventbus.worker.bootsteps import HealthStep, MetricsStep, WakeEventLoopStep
 
 
 class ServiceApp(Celery):
-    """The app of one process: its Celery settings are a module's, its broker is the settings'."""
+    """The app of one process: a module has its Celery settings, its own settings the broker."""
 
     log_cls = "eventbus.telemetry.logs:WorkerLogging"
 
@@ -57,24 +57,24 @@ class ServiceApp(Celery):
 
     @cached_property
     def settings(self) -> Any:
-        """The validated settings; the first use ends the process if one is wrong."""
+        """The validated settings; the first access ends the process if one is invalid."""
         return load(self._settings)
 
     @cached_property
     def sessions(self) -> Sessions:
-        """The database, for the child process that uses it first; the parent must not."""
+        """The database sessions of a child process; the parent must not access them."""
         return db.sessions(db.engine(self.settings, session=db.BY_KEY))
 
     def turned(self) -> None:
-        """Note that the main thread is at work, also while it waits for the broker."""
+        """Record that the main thread is running, even while it waits for the broker."""
 
     def collectors(self) -> Iterator[Collector]:
-        """Return what the metrics page shows beside the process's own counts."""
+        """Return the collectors of the metrics page, besides the process's counters."""
         yield metrics.Release(self.settings.release)
         yield self.connected
         yield Certificates(sources(self.settings))
         if self._read:
-            # An engine of its own: a scrape does not wait for the process's work.
+            # A separate engine, so a scrape does not wait for the process's work.
             yield Database(db.sessions(db.engine(self.settings)), self._read)
             yield Pool()
 
@@ -88,6 +88,6 @@ class ServiceApp(Celery):
             "worker_consumer": self._consumer,
         }
         if self._queue:
-            # A default queue that does not exist is declared by Celery, without our arguments.
+            # Celery would declare a missing default queue, without the queue's arguments.
             defaults |= {"task_queues": [self._queue], "task_default_queue": self._queue.name}
         return defaults

@@ -1,4 +1,4 @@
-"""What every worker's event loop gets besides Celery's own steps."""
+"""Bootsteps of every worker, in addition to Celery's."""
 
 from typing import Any
 
@@ -7,17 +7,17 @@ from celery.worker.consumer.tasks import Tasks
 
 from eventbus.telemetry import metrics
 
-#: Seconds between two signs of life.
+#: Seconds between two heartbeats to the health file or the watchdog.
 HEALTH_INTERVAL = 2.0
 
 
 class HealthStep(bootsteps.StartStopStep):
-    """Touches the health file while the event loop turns and the broker is connected."""
+    """Touches the health file while the event loop runs and the broker is connected."""
 
     requires = (Tasks,)
 
     def start(self, consumer: Any) -> None:
-        """Touch it now and then."""
+        """Touch the file now, and then periodically."""
         consumer.app.connected.set(1)
         path = consumer.app.settings.health_file
         if path:
@@ -26,7 +26,7 @@ class HealthStep(bootsteps.StartStopStep):
             self._timer = consumer.timer.call_repeatedly(HEALTH_INTERVAL, path.touch)
 
     def stop(self, consumer: Any) -> None:
-        """Remove it: without a connection the worker does no work."""
+        """Remove the file: without a connection the worker does no work."""
         consumer.app.connected.set(0)
         path = consumer.app.settings.health_file
         if path:
@@ -36,30 +36,30 @@ class HealthStep(bootsteps.StartStopStep):
 
 
 class WatchdogStep(bootsteps.StartStopStep):
-    """Watches the event loop of a worker from its start to its end."""
+    """Monitors the event loop of a worker from startup to shutdown."""
 
-    # Its children are forked before it has a thread.
+    # The children must be forked before the process has a second thread.
     requires = ("celery.worker.components:Pool",)
 
     def start(self, worker: Any) -> None:
-        """Begin to watch."""
+        """Start the watchdog."""
         worker.app.watchdog.start()
 
 
 class TurnStep(bootsteps.StartStopStep):
-    """Shows the watchdog that the event loop turns, and whether it consumes."""
+    """Reports to the watchdog that the event loop runs, and whether it consumes."""
 
     requires = (Tasks,)
 
     def start(self, consumer: Any) -> None:
-        """Show it every other second."""
+        """Report every two seconds."""
         consumer.app.connected.set(1)
         consumer.app.is_connected = True
         turned = consumer.app.watchdog.turned
         self._timer = consumer.timer.call_repeatedly(HEALTH_INTERVAL, turned)
 
     def stop(self, consumer: Any) -> None:
-        """Leave it to the attempts to reconnect."""
+        """Stop reporting; the reconnection attempts report instead."""
         consumer.app.connected.set(0)
         consumer.app.is_connected = False
         if timer := getattr(self, "_timer", None):
@@ -67,22 +67,22 @@ class TurnStep(bootsteps.StartStopStep):
 
 
 class WakeEventLoopStep(bootsteps.StartStopStep):
-    """Lets no callback wait while the event loop waits for the network.
+    """Wakes the event loop if a callback is ready, so no callback waits for the network.
 
-    kombu's hub polls, for as long as its next timer allows, even when a callback that it has just
-    run has asked for another one: an acknowledgement, or the next read. With a prefetch of one, or
-    with TLS, which has bytes that no poll sees, the worker then stands still for seconds.
+    kombu's hub polls until its next timer is due, even if a callback that it has just run has
+    scheduled another one, such as an acknowledgement or the next read. With a prefetch of one, or
+    with TLS, whose buffered bytes a poll does not report, the worker would stall for seconds.
     """
 
     requires = (Tasks,)
 
     def start(self, consumer: Any) -> None:
-        """Look before each poll."""
+        """Check for ready callbacks before each poll."""
         self._hub = consumer.hub
         self._hub.on_tick.add(self._wake)
 
     def stop(self, _consumer: Any) -> None:
-        """Look no more."""
+        """Stop checking."""
         if hub := getattr(self, "_hub", None):
             hub.on_tick.discard(self._wake)
 
@@ -92,13 +92,13 @@ class WakeEventLoopStep(bootsteps.StartStopStep):
 
 
 class MetricsStep(bootsteps.StartStopStep):
-    """Shows the metrics of a worker's main process, whether or not the broker is connected."""
+    """Serves the metrics of a worker's main process, whether or not the broker is connected."""
 
-    # Its children are forked before it has a listener and a thread.
+    # The children must be forked before the process has a listener and a second thread.
     requires = ("celery.worker.components:Pool",)
 
     def start(self, worker: Any) -> None:
-        """Listen, if a port is set."""
+        """Start the metrics server, if a port is set."""
         settings = worker.app.settings
         if port := settings.metrics_port:
             metrics.serve(settings.metrics_host, port, worker.app.collectors())

@@ -1,8 +1,8 @@
-"""One connection of a worker: what it has delivered, in which batches, and how each is settled.
+"""One connection of a worker: its deliveries, their batches and their settlement.
 
-All of it is made when the connection is, and ends with it. A batch that outlives its connection
-still commits in its child process, but settles nothing: the broker has delivered its messages
-again, on another connection whose delivery tags begin at 1.
+This state is created with the connection and ends with it. A batch that outlives its connection
+still commits in its child process, but settles nothing: the broker has redelivered its messages on
+another connection, whose delivery tags start at 1.
 """
 
 from functools import partial
@@ -18,7 +18,7 @@ from eventbus.worker.settlement import Receipt, Settlement
 
 
 class ConsumerConnection:
-    """The life of one connection, from its first delivery to its end."""
+    """The state of one connection, from its first delivery to its end."""
 
     def __init__(self, consumer: Any) -> None:
         self._consumer = consumer
@@ -29,11 +29,11 @@ class ConsumerConnection:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether the worker ends: what it has not settled goes back with the connection."""
+        """Whether the worker is shutting down: closing the connection requeues its messages."""
         return self._consumer.blueprint.state in STOP_CONDITIONS
 
     def receive(self, message: Message) -> Receipt:
-        """Take a delivery; each one passes here once, whatever becomes of it."""
+        """Register a delivery; called exactly once for each, whatever its outcome."""
         self._acknowledgements.expect(message)
         return Receipt(
             message=message,
@@ -48,20 +48,20 @@ class ConsumerConnection:
         self._acknowledgements.acknowledge(messages)
 
     def park(self, receipt: Receipt, cause: Cause) -> None:
-        """Park the message at the event loop's next turn."""
+        """Park the message in the next iteration of the event loop."""
         self._consumer.call_soon(self._settle, receipt, self._settlement.park, cause)
 
     def retry(self, receipt: Receipt, cause: Cause) -> None:
-        """Send the message through a retry tier at the event loop's next turn."""
+        """Send the message to a retry tier in the next iteration of the event loop."""
         self._consumer.call_soon(self._settle, receipt, self._settlement.retry, cause)
 
     def close(self) -> None:
-        """Let go of all that is not settled: from now on nothing is sent or begun."""
+        """Forget all unsettled deliveries; from now on nothing is sent or started."""
         self.is_open = False
         self._acknowledgements.close()
         self.batches.close()
 
     def _settle(self, receipt: Receipt, settle: Any, cause: Cause) -> None:
-        # The copy of a message that is back in its queue would be one too many.
+        # Otherwise the message is back in its queue, and a copy would duplicate it.
         if receipt.is_held():
             settle(receipt, cause)

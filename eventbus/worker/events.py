@@ -1,4 +1,4 @@
-"""The consumer runtime: a Celery worker whose tasks are the events that a service consumes."""
+"""The Celery worker of a service: each event type that it consumes is a task."""
 
 import gc
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ from eventbus.worker.task_events import TaskEventsStep
 
 
 class EventTask(Task):
-    """Handles the events of one type; tries again on every error but a permanent one."""
+    """The task that handles events of one type. Every error but a permanent one is retried."""
 
     abstract = True
     Strategy = "eventbus.worker.micro_batches:strategy"
@@ -48,7 +48,7 @@ class EventTask(Task):
 
 
 class EventApp(ServiceApp):
-    """The app of a service's worker: it knows what each event does."""
+    """The app of a service's worker, with the handlers of its events."""
 
     service: Service
 
@@ -69,29 +69,30 @@ class EventApp(ServiceApp):
         )
         self._handlers = handlers
         self._batch_handlers = batch_handlers
-        #: Seconds from the begin of one batch to that of the next, unless that one is full.
+        #: Minimum seconds from the start of one batch to the start of the next, unless that is
+        #: full.
         self.batch_interval = batch_interval
-        #: The name of the worker; a child process gets to know it when it starts.
+        #: The name of the worker; set in a child process when it starts.
         self.hostname = ""
         self.steps["worker"].add(WatchdogStep)
         self.steps["consumer"].discard(HealthStep)
         self.steps["consumer"].add(TurnStep)
         for event_type in (t for contract in handlers for t in understood(contract)):
-            # Not shared: another app in this process (a test's) must not get this handler.
+            # Not shared: another app in this process, as in tests, must not get this handler.
             self.task(self._call(event_type), name=event_type, shared=False)
 
     @cached_property
     def watchdog(self) -> Watchdog:
-        """What ends the main process if its event loop stands still."""
+        """The watchdog that ends the main process if its event loop hangs."""
         return Watchdog(self.settings.health_file, state=self._state)
 
     @cached_property
     def pause(self) -> Pause:
-        """Whether this worker's consumption is paused."""
+        """The pause of this worker's consumption."""
         return Pause()
 
     def turned(self) -> None:
-        """Note that the main thread is at work, also while it waits for the broker."""
+        """Record that the main thread is running, even while it waits for the broker."""
         self.watchdog.turned()
 
     def _state(self) -> str:
@@ -102,9 +103,10 @@ class EventApp(ServiceApp):
     def handle_deliveries(self, deliveries: Sequence[Delivery]) -> list[Result]:
         """Handle one message, or many in one transaction.
 
-        In a child process: it has no connection to the broker. Raises `Failed`, with the cause.
+        This runs in a child process, without a connection to the broker. Raise `Failed` with the
+        cause.
         """
-        # Here, at its first event: the thread that sends spans survives no fork.
+        # Not before the fork, which the thread that exports spans would not survive.
         tracing.start(self.main, self.settings, tasks=True)
         try:
             items = [Item.of(delivery, self._handlers) for delivery in deliveries]
@@ -136,7 +138,7 @@ class EventApp(ServiceApp):
 
     def _call(self, event_type: str) -> Callable[..., str]:
         def call(**_: Any) -> str:
-            # The strategy of `EventTask` hands events to `handle_deliveries`, many at once.
+            # The strategy of `EventTask` passes events to `handle_deliveries`, many at once.
             raise NotImplementedError(f"{event_type} is handled in micro-batches")
 
         return call
@@ -153,11 +155,12 @@ def make_worker(
 ) -> EventApp:
     """Return the Celery app of a service's worker, with a task for each event it handles.
 
-    A handler of a contract gets the older versions as well, in that contract's form. `batch_handlers` are for
-    types of which many are handled in one go. `config` names a module of Celery settings.
-    `batch_interval` is for services that no order waits for: seconds from the begin of one batch to
-    that of the next, unless that one is full. What arrives meanwhile shares a transaction, and its
-    price. Nothing is read or opened before the worker starts.
+    The handler of a contract also receives events of older versions, converted to that contract.
+    `batch_handlers` are for types of which many events are handled at once. `config` names a module
+    of Celery settings. `batch_interval` is the minimum number of seconds from the start of one
+    batch to the start of the next, unless that is full. It is for services on which no order waits:
+    messages that arrive meanwhile share a transaction and its cost. Nothing is read or opened
+    before the worker starts.
     """
     app = EventApp(
         service=service,
@@ -170,20 +173,20 @@ def make_worker(
     app.steps["consumer"].add(TaskEventsStep)
 
     def prepare(**_: Any) -> None:
-        # Python's own decoder takes several times as long, and takes what is no JSON, such as NaN.
+        # Python's decoder takes several times as long, and accepts invalid JSON such as NaN.
         register("json", dumps, msgspec.json.decode, "application/json", "utf-8")
-        # Here: loading takes longer than a child may take for its start.
+        # Not in a child: loading takes longer than the time limit of its start.
         tracing.prepare(app.settings)
-        # What is loaded stays shared: the collector's marks would copy its pages to each child.
+        # Keep loaded objects shared: the collector's marks would copy their pages to each child.
         gc.collect()
         gc.freeze()
 
-    def begin(sender: str, **_: Any) -> None:
+    def set_hostname(sender: str, **_: Any) -> None:
         app.hostname = sender
 
     signals.worker_init.connect(prepare, weak=False)
-    signals.worker_process_init.connect(begin, weak=False)
-    # A child process ends without Python's exit.
+    signals.worker_process_init.connect(set_hostname, weak=False)
+    # A child process ends with `os._exit`, which skips exit handlers.
     signals.worker_process_shutdown.connect(_stop_tracing, weak=False)
     return app
 

@@ -1,7 +1,8 @@
-"""A worker's pool: a few child processes that handle one batch at a time each.
+"""A worker's pool: a few child processes, each of which handles one batch at a time.
 
-Celery's prefork pool sends two answers for each call, and takes a turn of the event loop for each
-part of a message. By sampling, that was a third of the processor time of a worker's main process.
+Celery's prefork pool sends two responses for each call, and needs one iteration of the event loop
+for each part of a message. In samples, this took a third of the CPU time of a worker's main
+process.
 """
 
 import logging
@@ -16,28 +17,28 @@ from eventbus.worker.handler_process import END_LIMIT, HandlerProcess, Job
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two checks of the time limits, and of the number of processes. One that ends
-#: without a job, as it cannot start, is not replaced more often.
+#: Seconds between two checks of the time limits and of the number of processes. This also limits
+#: how often a process is replaced that ends without a job, for example because it cannot start.
 CHECK_INTERVAL = 1.0
 
 
 class HandlerPool(BasePool):
-    """Celery's `worker_pool`; `apply_async` takes what `celery.concurrency.base` documents."""
+    """Celery's `worker_pool`; the parameters of `apply_async` are those of Celery's `BasePool`."""
 
     def on_start(self) -> None:
         """Fork the processes."""
         self._processes: list[HandlerProcess] = []
-        #: More than there are idle processes, after a reconnect.
+        #: Jobs without an idle process: possible after a reconnect.
         self._waiting: deque[Job] = deque()
         self._hub: Any = None
         self._timer: Any = None
         self._replenish()
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Read answers as they come; the event loop of each connection begins with no reader."""
+        """Register the readers of results; the event loop of a new connection has none."""
         self._hub = hub
         for process in self._processes:
-            hub.add_reader(process.fileno(), self._answered, process)
+            hub.add_reader(process.fileno(), self._on_result, process)
         if self._timer:
             self._timer.cancel()
         self._timer = hub.call_repeatedly(CHECK_INTERVAL, self._check)
@@ -54,7 +55,7 @@ class HandlerPool(BasePool):
         timeout: float | None = None,
         **_: Any,
     ) -> None:
-        """Call `target` in the next idle process; a pool that is being stopped takes nothing."""
+        """Call `target` in the next idle process; a stopping pool ignores the call."""
         if not self.active:
             return
         job = Job(target, args, callback, error_callback, soft_timeout, timeout)
@@ -62,7 +63,7 @@ class HandlerPool(BasePool):
         self._start_next()
 
     def on_stop(self) -> None:
-        """Settle the jobs under way, within their limits, and end the processes."""
+        """Wait for running jobs, within their time limits, and end the processes."""
         self._waiting.clear()
         while busy := [process for process in self._processes if process.job]:
             for process in busy:
@@ -73,12 +74,12 @@ class HandlerPool(BasePool):
         self._reap()
 
     def on_terminate(self) -> None:
-        """Kill the processes: what they had not committed rolls back."""
+        """Kill the processes; uncommitted transactions roll back."""
         for process in self._processes:
             process.kill()
         self._reap()
 
-    def _answered(self, process: HandlerProcess) -> None:
+    def _on_result(self, process: HandlerProcess) -> None:
         self._settle(process)
 
     def _settle(self, process: HandlerProcess, timeout: float | None = None) -> None:
@@ -88,7 +89,7 @@ class HandlerPool(BasePool):
             self._replace(process)
             return
         if settle:
-            # First: the process works on while this one settles.
+            # Before settling, so the child works meanwhile.
             self._start_next()
             settle()
 
@@ -123,7 +124,7 @@ class HandlerPool(BasePool):
             process = HandlerProcess(app, hostname, self._processes)
             self._processes.append(process)
             if self._hub:
-                self._hub.add_reader(process.fileno(), self._answered, process)
+                self._hub.add_reader(process.fileno(), self._on_result, process)
 
     def _reap(self) -> None:
         deadline = time.monotonic() + END_LIMIT

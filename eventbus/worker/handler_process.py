@@ -1,6 +1,6 @@
-"""One child process of a worker: it handles one job after the other, isolated from the broker.
+"""One child process of a worker: it handles one job at a time, isolated from the broker.
 
-A job that crashes or hangs takes this process with it, and nothing else.
+A job that crashes or hangs ends only this process.
 """
 
 import os
@@ -17,35 +17,35 @@ from typing import Any, NoReturn
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery.concurrency.prefork import process_destructor, process_initializer
 
-#: Seconds for one read or write between a worker and a child. Both always read at once: a child
-#: that does not has been stopped, and is given up.
+#: Timeout in seconds of one read or write between a worker and a child. Both always read promptly,
+#: so a child that does not is suspended, and is killed.
 _PIPE_LIMIT = 5
 
-#: Seconds in which a child that is told to end exports its last spans.
+#: Grace period in seconds for a child at shutdown, in which it exports its last spans.
 END_LIMIT = 5.0
 
-#: Signals that wait until a child that starts can deal with them.
+#: Signals that are blocked until a starting child can handle them.
 _SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A call of `target`, and what is called in the worker with its result, or with its error."""
+    """A call of `target`, and the worker's callbacks for its result and its error."""
 
     target: Callable[..., Any]
     args: tuple[Any, ...]
     succeeded: Callable[[Any], None]
     failed: Callable[[BaseException], None]
-    #: Seconds after which `SoftTimeLimitExceeded` is raised in it, and the process is killed.
+    #: Seconds after which the job raises `SoftTimeLimitExceeded`, and the process is killed.
     soft_limit: float | None
     hard_limit: float | None
 
 
 class HandlerProcess:
-    """A child process, as its worker sees it."""
+    """The worker's side of a child process."""
 
     def __init__(self, app: Any, hostname: str, others: Iterable["HandlerProcess"]) -> None:
-        """Fork. The child keeps no end of the connections of `others`."""
+        """Fork the child, which closes its copies of the connections of `others`."""
         ours, theirs = _pair()
         self._connection = ours
         self.job: Job | None = None
@@ -61,23 +61,23 @@ class HandlerProcess:
         theirs.close()
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable when the job has ended, or the process."""
+        """Return the descriptor that is readable when the job or the process has ended."""
         return self._connection.fileno()
 
     def start(self, job: Job) -> None:
-        """Begin a job; the process must be idle."""
+        """Start a job; the process must be idle."""
         self.job = job
         self._started = time.monotonic()
         try:
             self._connection.send_bytes(pickle.dumps((job.target, job.args), protocol=-1))
         except OSError:
-            # `end` reports it, as the connection is readable now.
+            # `end` reports the failure, because the connection is readable now.
             self.kill()
 
     def end(self, timeout: float | None = None) -> Callable[[], None] | None:
-        """Return what settles the job that has ended; None if it has not after `timeout` seconds.
+        """Return a callback that settles the finished job, or None after `timeout` seconds.
 
-        Raises `EOFError` if the process has ended. `lost` tells why.
+        Raise `EOFError` if the process has ended; `lost` returns the reason.
         """
         if timeout is not None and not self._connection.poll(timeout):
             return None
@@ -92,7 +92,7 @@ class HandlerProcess:
         return lambda: settle(value)
 
     def check_limits(self) -> None:
-        """Interrupt a job that is beyond its soft limit, and kill it beyond the hard one."""
+        """Interrupt a job past its soft time limit; kill the process past the hard one."""
         if self.job is None:
             return
         seconds = time.monotonic() - self._started
@@ -100,30 +100,30 @@ class HandlerProcess:
             self._lost = TimeLimitExceeded(self.job.hard_limit)
             self.kill()
         elif self.job.soft_limit and seconds > self.job.soft_limit:
-            # At each check: a process that has just started takes no notice. In a job only the
-            # first one counts.
+            # At each check, because a starting process ignores the signal. In a job only the first
+            # signal counts.
             os.kill(self.pid, signal.SIGUSR1)
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process immediately."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
     def lost(self) -> Exception:
-        """Close a process that has ended, or does so; returns why."""
+        """Close a process that has ended or is ending, and return the reason."""
         self._connection.close()
         self.kill_after(END_LIMIT)
         _, status = os.waitpid(self.pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"status {code}"
-        return self._lost or WorkerLostError(f"the handler's process ended with {how}")
+        ending = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"status {code}"
+        return self._lost or WorkerLostError(f"the handler's process ended with {ending}")
 
     def close(self) -> None:
-        """Tell an idle process to end; does not wait."""
+        """Make an idle process end, without waiting for it."""
         self._connection.close()
 
     def kill_after(self, seconds: float) -> None:
-        """Wait until the process has ended, and kill it if it has not after so many seconds."""
+        """Wait for the process to end, and kill it after `seconds`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
@@ -133,20 +133,20 @@ class HandlerProcess:
 
 
 class _Child:
-    """The child's side: calls one job after the other until the worker closes the connection."""
+    """The child's side, which runs jobs one by one until the worker closes the connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._is_busy = False
         signal.signal(signal.SIGUSR1, self._interrupt)
-        # A service manager may send it to every process: the worker decides when this one ends.
+        # A service manager may signal every process, but the worker decides when its children end.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def serve(self) -> None:
         with suppress(EOFError, OSError):
             while True:
-                # Without a limit: the next job may come tomorrow.
+                # Without a timeout, because the child may be idle indefinitely.
                 self._connection.poll(None)
                 target, args = pickle.loads(self._connection.recv_bytes())  # noqa: S301 - ours
                 self._connection.send_bytes(pickle.dumps(self._call(target, args), protocol=-1))
@@ -162,7 +162,7 @@ class _Child:
             return False, error
 
     def _interrupt(self, *_: object) -> None:
-        # The job may have ended while the signal was on its way.
+        # The job may have ended before the signal arrived.
         if self._is_busy:
             self._is_busy = False
             raise SoftTimeLimitExceeded
@@ -170,11 +170,11 @@ class _Child:
 
 @contextmanager
 def _blocked(*signals: int) -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
 
 
 def _pair() -> tuple[Connection, Connection]:
@@ -194,6 +194,6 @@ def _run(connection: Connection, app: Any, hostname: str) -> NoReturn:
         _Child(connection).serve()
         status = os.EX_OK
     finally:
-        # Never back into the worker's own code.
+        # Never return into the worker's code.
         process_destructor(os.getpid(), status)
         os._exit(status)

@@ -1,4 +1,4 @@
-"""A run that ended with its child process: the main process tells of it, as Celery's does."""
+"""Reports, from the main process as in Celery, of runs whose child process died."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,12 +17,12 @@ _ERRORS = {kind.__name__: kind for kind in (TimeLimitExceeded, WorkerLostError)}
 
 
 def tell(inbound: "Inbound", cause: Cause) -> None:
-    """Tell that the attempt failed; its begin was told in the child, its end by nobody."""
+    """Report the failed attempt. The child reported its start; its end is never reported."""
     if not is_heard():
         return
     delivery, tiers = inbound.delivery, inbound.task.app.settings.retry_tiers
-    about = {current().subject: codec.subject(delivery.body), "event": delivery.event_id}
-    run = Run(inbound.task, request_of(delivery, kwargs=about))
+    arguments = {current().subject: codec.subject(delivery.body), "event": delivery.event_id}
+    run = Run(inbound.task, request_of(delivery, kwargs=arguments))
     error = _ERRORS[cause.exception](cause.text)
     if delivery.attempts > len(tiers):
         run.inside(partial(run.fail, error))

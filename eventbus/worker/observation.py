@@ -1,6 +1,6 @@
-"""What a worker counts and shows of its messages: it never stands between a commit and its ack.
+"""Metrics and task events of a worker's messages, which never delay a commit or its ack.
 
-Each method is called after what it tells of has happened, and raises nothing.
+Each method is called after the fact that it reports, and raises nothing.
 """
 
 import time
@@ -20,61 +20,61 @@ if TYPE_CHECKING:
 
 
 class Observation:
-    """Metrics of every message, and task events of those that `events` has room for."""
+    """Metrics of every message, and task events within the rate limit of `events`."""
 
     def __init__(self, events: Any = None) -> None:
-        """`events` is the consumer's event dispatcher; None where task events are off."""
+        """Set the consumer's event dispatcher; None if task events are off."""
         self._events = events
 
     @harmless
     def received(self, inbound: "Inbound") -> None:
-        """Show a message that has arrived."""
+        """Report a message that has arrived."""
         if self._events is None:
             return
-        # Onlookers find an order's tasks by its id, and learn nothing else of it.
-        self._tell(
+        # Monitoring tools can find an order's tasks by its id; no other data of it is sent.
+        self._send(
             inbound,
             "task-received",
             name=inbound.task.name,
             args="()",
-            kwargs=lambda: repr(_about(inbound)),
+            kwargs=lambda: repr(_task_kwargs(inbound)),
             retries=inbound.delivery.attempts - 1,
         )
 
     @harmless
     def started(self, batch: Iterable["Inbound"]) -> None:
-        """Show messages that a child has begun with."""
+        """Report messages whose handling has started in a child."""
         for inbound in batch:
-            self._tell(inbound, "task-started")
+            self._send(inbound, "task-started")
 
     @harmless
     def done(self, pairs: list[tuple["Inbound", Result]]) -> None:
-        """Count and show a batch that has ended, each of its messages by its result."""
+        """Count and report the result of each message of a finished batch."""
         metrics.batch_sizes().observe(len(pairs))
         for inbound, result in pairs:
             seconds = time.monotonic() - inbound.started
             metrics.observe_handler(inbound.task.name, result.outcome, seconds, result.lateness)
             if result.error:
-                self._tell(inbound, "task-failed", exception=repr(result.error))
+                self._send(inbound, "task-failed", exception=repr(result.error))
             else:
-                # Celery's exporter stops at a success that does not say how long it took.
+                # The exporter for Celery stops at a success without a runtime.
                 outcome = repr(result.outcome.value)
-                self._tell(inbound, "task-succeeded", result=outcome, runtime=seconds)
+                self._send(inbound, "task-succeeded", result=outcome, runtime=seconds)
 
     @harmless
     def failed(self, inbound: "Inbound", cause: Cause) -> None:
-        """Count and show an attempt that has failed; for one whose process ended, signals tell."""
+        """Count and report a failed attempt, with Celery's signals if its process died."""
         seconds = time.monotonic() - inbound.started
         metrics.observe_handler(inbound.task.name, Outcome.FAILED, seconds)
         if cause.is_crash:
             lost_run.tell(inbound, cause)
         kind = "task-failed" if cause.verdict is Verdict.PARK else "task-retried"
-        self._tell(inbound, kind, exception=f"{cause.exception}()")
+        self._send(inbound, kind, exception=f"{cause.exception}()")
 
-    def _tell(self, inbound: "Inbound", event: str, **fields: Any) -> None:
+    def _send(self, inbound: "Inbound", event: str, **fields: Any) -> None:
         if self._events and self._events.enabled:
             self._events.send(event, uuid=inbound.event_id, **fields)
 
 
-def _about(inbound: "Inbound") -> dict[str, str | None]:
+def _task_kwargs(inbound: "Inbound") -> dict[str, str | None]:
     return {current().subject: codec.subject(inbound.delivery.body), "event": inbound.event_id}

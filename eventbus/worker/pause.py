@@ -1,8 +1,8 @@
-"""The pause: a worker whose infrastructure does not work takes up nothing, and probes it.
+"""The pause of consumption: during an infrastructure outage a worker only probes for recovery.
 
-The probe is one waiting message, the canary: if it is handled, or fails for a reason of its own,
-consumption goes on. Meanwhile received messages are held, unacknowledged, with their attempts
-unchanged; the rest waits in the queue. A pause outlives connections to the broker.
+The probe is one held message, the canary. If it is handled, or fails for a reason of its own,
+consumption resumes. Until then, received messages are held unacknowledged with unchanged attempts,
+and other messages stay in the queue. A pause outlives connections to the broker.
 """
 
 import logging
@@ -14,21 +14,22 @@ from eventbus.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: Seconds before the first canary and, at most, between two of them. An outage ends for a worker
-#: within the longest wait; one statement every few seconds is no load for a server that recovers.
+#: Seconds before the first canary, and the maximum between two canaries. A worker detects the end
+#: of an outage within the longest wait, and one statement every few seconds does not burden a
+#: recovering server.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 10.0
 
-#: Different messages in a row, each handled alone, that took too long: then it is not their fault.
-#: Each is charged one attempt until then.
+#: Number of different messages in a row, each handled alone, that must be too slow before the cause
+#: is attributed to the infrastructure. Each of the earlier ones is charged one attempt.
 SLOW_IN_A_ROW = 3
 
-#: Seconds for which messages are held. Then they go back to their queue, by a reconnect: the broker
-#: closes the channel of a consumer that holds one for too long (30 minutes, unless configured).
+#: Seconds for which messages are held. Then a reconnect returns them to their queue, because the
+#: broker closes the channel of a consumer that holds a message too long (30 minutes by default).
 HOLD_LIMIT = 600.0
 
 
 class Pause:
-    """Whether a worker's consumption is paused, why, and when to send the next canary."""
+    """The state of a worker's pause: its reason, and the time of the next canary."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -40,7 +41,7 @@ class Pause:
         self._slow: set[str] = set()
 
     def begin(self, reason: str) -> None:
-        """Pause, or go on pausing after a canary that failed; `reason` is a constant text."""
+        """Pause, or continue to pause after a failed canary; `reason` is a constant text."""
         now = self._clock()
         if self.reason is None:
             self._since = self._held_since = now
@@ -55,27 +56,27 @@ class Pause:
         self._next_probe = now + wait * random.uniform(0.5, 1)  # noqa: S311 - no secret
 
     def end(self) -> None:
-        """Resume, because something was handled; without a pause, nothing happens."""
+        """Resume after a message was handled; without a pause, only reset the slow count."""
         self._slow.clear()
         if self.reason is None:
             return
-        about = {"reason": self.reason, "seconds": round(self._clock() - self._since)}
-        log.info("consumption resumed", extra=about)
+        fields = {"reason": self.reason, "seconds": round(self._clock() - self._since)}
+        log.info("consumption resumed", extra=fields)
         metrics.PAUSED.clear()
         self.reason = None
 
     def is_slow(self, event_id: str) -> bool:
-        """Count a message that took too long; return whether the infrastructure is at fault."""
+        """Count a slow message; return whether the infrastructure is considered the cause."""
         self._slow.add(event_id)
         return self.reason is not None or len(self._slow) >= SLOW_IN_A_ROW
 
     @property
     def wait(self) -> float:
-        """Seconds until the next canary is due; 0 if it is, or if there is no pause."""
+        """Seconds until the next canary is due; 0 if it is due, or without a pause."""
         return 0.0 if self.reason is None else max(0.0, self._next_probe - self._clock())
 
     def holds_too_long(self) -> bool:
-        """Return whether held messages must go back; counts anew from then on."""
+        """Return whether held messages must return to their queue; if so, restart the limit."""
         if self.reason is None or self._clock() - self._held_since < HOLD_LIMIT:
             return False
         self._held_since = self._clock()

@@ -1,7 +1,7 @@
-"""Reads from the broker all that has arrived, instead of one frame at each turn of the event loop.
+"""Read-ahead: read all frames that have arrived, not one per iteration of the event loop.
 
-A message is three frames. py-amqp changes the socket's mode twice for each, and kombu's hub polls
-after each message: on a busy worker that is half of what a message costs.
+A message has three frames. py-amqp changes the socket's mode twice for each frame, and kombu's hub
+polls after each message. On a busy worker, this is half of the cost of a message.
 """
 
 from collections import deque
@@ -9,12 +9,12 @@ from typing import Any
 
 from amqp import Connection
 
-#: Frames read in one go: some hundred messages. Then the event loop turns.
+#: Maximum frames read at once, about a hundred messages. Then the event loop continues.
 LIMIT = 300
 
 
 def read_ahead(connection: Connection) -> None:
-    """Let this connection, which an event loop reads without waiting, read ahead."""
+    """Enable read-ahead on a connection that an event loop reads without blocking."""
     frames: deque[tuple[Any, ...]] = deque()
     transport, read_waiting = connection.transport, connection.blocking_read
 
@@ -24,7 +24,7 @@ def read_ahead(connection: Connection) -> None:
                 while len(frames) < LIMIT:
                     frames.append(transport.read_frame())
         except OSError:
-            # What is read comes first. An error that lasts is met again at the next read.
+            # Process the frames already read first. A persistent error recurs at the next read.
             if not frames:
                 raise
 
@@ -34,7 +34,7 @@ def read_ahead(connection: Connection) -> None:
                 return bool(read_waiting(timeout))
             fetch()
         handled = connection.on_inbound_frame(frames.popleft())
-        # `drain_events` goes on until it hears that something was handled: until all is.
+        # `drain_events` continues until this is true, so until no frame is left.
         return bool(handled) and not frames
 
     connection.blocking_read = read

@@ -1,7 +1,7 @@
-"""Celery's consumer, made safe: no message can stop the worker, and none is lost in it.
+"""A safe Celery consumer: no message can stop the worker, and no message is lost.
 
-Celery acknowledges what it cannot decode, and stops on bodies that are JSON but not a task. Here
-each message is checked before Celery sees it, and one that fails the check is refused.
+Celery acknowledges messages that it cannot decode, and stops on bodies that are JSON but not a
+task. Here each message is checked before Celery processes it, and invalid ones are rejected.
 """
 
 import logging
@@ -27,50 +27,50 @@ from eventbus.worker.task_events import TaskEvents
 
 log = logging.getLogger(__name__)
 
-#: Bytes, or characters of a decoded text. The largest event that this system sends has about 30 kB.
+#: Maximum bytes of a body, or characters of a decoded one. This system's largest event has ~30 kB.
 BODY_LIMIT = 256 * 1024
 
-#: Seconds, at most, between two attempts to reach the broker.
+#: Maximum seconds between two attempts to connect to the broker.
 RECONNECT_INTERVAL = 5
 
-#: Headers by which a publisher could change how a task runs, or what runs after it.
+#: Headers with which a publisher could change how a task runs, or what runs after it.
 _FORBIDDEN = ("eta", "expires", "stamped_headers", "compression", "shadow", "group")
 
 
 class SafeConsumer(Consumer):
-    """Refuses every message that is not a plain call of one of this worker's tasks."""
+    """Rejects every message that is not a plain call of one of this worker's tasks."""
 
     class Blueprint(Consumer.Blueprint):
-        """Celery's steps but for delayed delivery, which declares objects and widens bindings."""
+        """Celery's steps except delayed delivery, which declares objects and widens bindings."""
 
         default_steps = [  # noqa: RUF012 - as Celery has it
             step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step
         ]
 
     def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **kwargs: Any):
-        # All three need the right to declare, or wait for the broker. Onlookers are told of this
-        # worker by `eventbus.worker.task_events`.
-        alone = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
-        super().__init__(*args, worker_options=(worker_options or {}) | alone, **kwargs)
+        # These steps need the permission to declare, or wait for the broker. Task events and
+        # heartbeats are sent by `eventbus.worker.task_events` instead.
+        disabled = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
+        super().__init__(*args, worker_options=(worker_options or {}) | disabled, **kwargs)
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, and try often: after a long outage Celery would wait for half a minute."""
+        """Connect with a short backoff: after a long outage Celery would wait for half a minute."""
         ensure_connection = conn.ensure_connection
 
         def ensure(errback: Any, max_retries: Any, *, callback: Callable[[], None]) -> Any:
-            def turn() -> None:
+            def on_retry() -> None:
                 self.app.turned()
                 callback()
 
             return ensure_connection(
-                errback, max_retries, callback=turn, interval_max=RECONNECT_INTERVAL
+                errback, max_retries, callback=on_retry, interval_max=RECONNECT_INTERVAL
             )
 
         conn.ensure_connection = ensure
         return super().ensure_connected(conn)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:
-        """Return Celery's handler of a message behind the check."""
+        """Return Celery's message handler, preceded by the check."""
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_message(message: Message) -> None:
@@ -94,66 +94,66 @@ class SafeConsumer(Consumer):
         check_body(message)
 
     def accept(self, message: Message) -> None:
-        """Prepare a checked message for Celery."""
+        """Prepare a valid message for Celery."""
 
     def refuse(self, message: Message, error: Exception) -> None:
-        """Drop the message; without a dead-letter exchange on its queue it is gone."""
-        log.error("a message was dropped", extra={"reason": str(error)})
+        """Reject the message; without a dead-letter exchange on its queue it is lost."""
+        log.error("invalid message dropped", extra={"reason": str(error)})
         message.reject()
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
-        """Refuse what kombu could not decode, instead of acknowledging it."""
+        """Reject a message that kombu cannot decode, instead of acknowledging it."""
         self.refuse(message, InvalidEvent(f"undecodable: {exc}"))
 
     def on_unknown_message(self, body: Any, message: Message) -> None:
-        """Refuse what is not a task."""
+        """Reject a message that is not a task."""
         self.refuse(message, InvalidEvent("not a task"))
 
     def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:
-        """Refuse a task of another worker."""
+        """Reject a task of another worker."""
         self.refuse(message, InvalidEvent(f"unknown event type {exc}"))
 
     def on_invalid_task(self, body: Any, message: Message, exc: Exception) -> None:
-        """Refuse what Celery cannot read."""
+        """Reject a task that Celery cannot read."""
         self.refuse(message, InvalidEvent(str(exc)))
 
 
 class ConnectionStep(bootsteps.StartStopStep):
-    """Begins and ends the life of each connection, see `eventbus.worker.consumer_connection`."""
+    """Creates and closes the state of each connection: a `ConsumerConnection`."""
 
     requires = (Connection,)
 
     def start(self, consumer: Any) -> None:
-        """Begin with nothing received."""
+        """Create the state of the new connection."""
         consumer.begin()
         read_ahead(consumer.connection.connection)
 
     def stop(self, consumer: Any) -> None:
-        """End it; a worker that is stopping waits a moment, so that it repeats no message."""
+        """Close the state. At shutdown, first wait briefly, to avoid redeliveries."""
         if consumer.blueprint.state in STOP_CONDITIONS:
-            # Batches that run are still acknowledged, until `shutdown`.
+            # Running batches are still acknowledged until `shutdown`.
             consumer.copies.flush(timeout=1.0)
         else:
             consumer.end()
 
     def shutdown(self, consumer: Any) -> None:
-        """End it for good."""
+        """Close the state and stop publishing."""
         consumer.end()
         consumer.copies.stop()
 
 
 class EventConsumer(SafeConsumer):
-    """Parks what it refuses, with the reason, and settles each message by itself."""
+    """Parks invalid messages with the reason, and settles each message separately."""
 
     class Blueprint(SafeConsumer.Blueprint):
-        """The same steps, and the connection's life."""
+        """The same steps, and the state of the connection."""
 
         default_steps = [*SafeConsumer.Blueprint.default_steps, ConnectionStep]  # noqa: RUF012
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         settings, service = self.app.settings, self.app.service
-        # All but `life` outlive a connection.
+        # All attributes except `life` outlive a connection.
         self.pause = self.app.pause
         self.observation = Observation()
         self.copies = CopyPublisher(
@@ -171,25 +171,25 @@ class EventConsumer(SafeConsumer):
         if settings.task_events:
             name = f"{self.app.main} task events"
             publisher = LossyPublisher(self.app.connection_for_write, name=name)
-            # Celery's own step, which is off, has set it to None.
+            # Celery's step, which is off, has set it to None.
             self.event_dispatcher = TaskEvents(
                 publisher, hostname=self.hostname, service=service.name
             )
             self.observation = Observation(self.event_dispatcher)
 
     def begin(self) -> None:
-        """Begin the life of a connection, after the end of the one before it."""
+        """Create the state of a connection, after closing the state of the previous one."""
         self.end()
         self.life = ConsumerConnection(self)
 
     def end(self) -> None:
-        """End the life of the connection, if there is one."""
+        """Close the state of the connection, if there is one."""
         life, self.life = self.life, None
         if life:
             life.close()
 
     def accept(self, message: Any) -> None:
-        """Remember the message until it is settled."""
+        """Register the message until it is settled."""
         message.life = self._life
         message.receipt = self._life.receive(message)
 

@@ -1,8 +1,8 @@
-"""How a message that was not handled leaves its queue: to a retry tier, or to the parking lot.
+"""Settlement of messages that were not handled: to a retry tier, or to the parking lot.
 
-A copy with the reason is published to the service's own retry exchange; the original is
-acknowledged when the broker has confirmed the copy. A crash in between repeats the message and
-never loses it. Nothing here waits: `eventbus.messaging.copy_publisher` does, in its own thread.
+A copy with the reason is published to the service's retry exchange, and the original is
+acknowledged once the broker has confirmed the copy. A crash in between can duplicate the message,
+but never lose it. Nothing here blocks: `eventbus.messaging.copy_publisher` waits in its own thread.
 """
 
 import logging
@@ -27,9 +27,9 @@ from eventbus.topology.service import PARKED, Service, tier_key
 
 log = logging.getLogger(__name__)
 
-#: A retry waits for a random part of its tier, at least this one, so that a crowd of failed
-#: messages does not come back at once. (A queue expires messages at its head only, so that some
-#: wait for the one ahead of them: never longer than the tier.)
+#: A retry waits for a random fraction of its tier's delay, at least this one, to avoid a thundering
+#: herd of failed messages. (A queue expires messages at its head only, so some wait for the message
+#: ahead of them, but never longer than the tier's delay.)
 JITTER_FLOOR = 0.8
 
 Done = Callable[[], object]
@@ -37,22 +37,22 @@ Done = Callable[[], object]
 
 @dataclass(frozen=True)
 class Receipt:
-    """A message as it was received, and the two ways to be done with it.
+    """A message as it was received, and the two ways to settle it.
 
-    Each belongs to the connection that delivered the message, and does nothing once that has ended.
+    Both belong to the connection that delivered the message, and are no-ops once it has ended.
     """
 
     message: Message
     headers: dict[str, Any]
     acknowledge: Done
-    #: To the dead-letter exchange: parked too, but without the reason.
+    #: Rejects it to the dead-letter exchange: the message is parked without the reason.
     reject: Done
-    #: Whether the connection that delivered it is open.
+    #: Returns whether the connection that delivered it is open.
     is_held: Callable[[], bool]
 
 
 class Settlement:
-    """Retries and parks the messages of one service."""
+    """Sends the failed messages of one service to its retry tiers and parking lot."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Settlement:
         self._release = release
 
     def retry(self, receipt: Receipt, cause: Cause) -> None:
-        """Send the message through the retry tier of this attempt; after the last, park it."""
+        """Send the message to the retry tier of this attempt; park it after the last one."""
         retries = receipt.headers["retries"]
         if retries >= len(self._tiers):
             self.park(receipt, cause)
@@ -96,19 +96,19 @@ class Settlement:
         fields = _log_fields(receipt, failure, routing_key)
         message = _copy(receipt, failure, **changes)
         if message is None:
-            log.error("a message that cannot carry its reason is parked without it", extra=fields)
+            log.error("uncopyable message parked without its reason", extra=fields)
             receipt.reject()
             return
         exchange, done = self._service.retry_exchange, partial(self._done, receipt)
         self._publish(Copy(message, exchange, routing_key, receipt.is_held, done))
-        log.warning("an event was not handled", extra=fields)
+        log.warning("event not handled", extra=fields)
 
     def _done(self, receipt: Receipt, refusal: str | None) -> None:
         if refusal is None:
             receipt.acknowledge()
         elif receipt.is_held():
-            about = {"event_id": text(receipt.headers.get("id")), "reason": refusal}
-            log.error("message parked without its reason", extra=about)
+            fields = {"event_id": text(receipt.headers.get("id")), "reason": refusal}
+            log.error("message parked without its reason", extra=fields)
             receipt.reject()
 
 

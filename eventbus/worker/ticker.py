@@ -1,7 +1,7 @@
-"""A process that repeats its work by the clock: a Celery worker with loops beside its consumer.
+"""A process with periodic work: a Celery worker that runs loops beside its consumer.
 
-The loops turn from the process's start to its end. A tick, which the Celery worker consumes, only
-wakes the first of them: without the broker the worker reconnects, and the work goes on.
+The loops run from startup to shutdown. A tick, which the Celery worker consumes, only wakes the
+first loop: without the broker the worker reconnects, and the loops continue.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 class Ticker(ServiceApp):
-    """The app of a process whose work is loops."""
+    """The app of a process that runs loops."""
 
     def __init__(
         self, name: str, *, make_loops: Callable[[Any], Sequence[Loop]], **options: Any
@@ -37,31 +37,31 @@ class Ticker(ServiceApp):
         self.steps["consumer"].add(ConnectedStep)
 
     def start_loops(self) -> None:
-        """Start the work; called once, in the process that does it."""
+        """Start the loops; called once, in the process that runs them."""
         tracing.start(self.main, self.settings, tasks=True, ticks=self.tasks)
         self._loops = Loops(self._make_loops(self.settings), health_file=self.settings.health_file)
         self._loops.start()
 
     def stop_loops(self) -> None:
-        """Let no further step start; does not wait."""
+        """Prevent further steps, without waiting."""
         if self._loops:
             self._loops.stop()
 
     def join_loops(self) -> None:
-        """Wait for the step under way, within its limit."""
+        """Wait for the running step, within its limit."""
         if self._loops:
             self._loops.join()
 
     def wake(self) -> None:
-        """Start the next step of the work at once, if it waits."""
+        """Start the next step of the first loop immediately, if the loop sleeps."""
         if self._loops:
             self._loops.wake()
 
 
 class LoopsStep(bootsteps.StartStopStep):
-    """Runs the loops for as long as the worker runs, whether or not the broker is connected."""
+    """Runs the loops while the worker runs, whether or not the broker is connected."""
 
-    # Logging is configured by then; the consumer, which waits for the broker, comes after it.
+    # Logging is configured before this step; the consumer, which waits for the broker, follows it.
     requires = ("celery.worker.components:Pool",)
 
     def start(self, worker: Any) -> None:
@@ -69,28 +69,28 @@ class LoopsStep(bootsteps.StartStopStep):
         worker.app.start_loops()
 
     def close(self, worker: Any) -> None:
-        """Let the loops end while the consumer is being stopped."""
+        """Stop the loops while the consumer stops."""
         worker.app.stop_loops()
 
     def stop(self, worker: Any) -> None:
-        """Wait for the step under way."""
+        """Wait for the running step."""
         worker.app.join_loops()
 
     def terminate(self, worker: Any) -> None:
-        """Wait for nothing."""
+        """Do not wait."""
 
 
 class ConnectedStep(bootsteps.StartStopStep):
-    """Records whether the process consumes."""
+    """Records whether the process is consuming."""
 
     requires = (Tasks,)
 
     def start(self, consumer: Any) -> None:
-        """Record that it does."""
+        """Record that it is."""
         consumer.app.connected.set(1)
 
     def stop(self, consumer: Any) -> None:
-        """Record that it does not."""
+        """Record that it is not."""
         consumer.app.connected.set(0)
 
 
@@ -105,8 +105,8 @@ def make_ticker(
 ) -> Ticker:
     """Return the Celery app of a process that consumes one of the service's tick queues.
 
-    `start` is called once, when the process starts, and returns its loops: a tick wakes the first.
-    `read` returns what the process shows of its database in its metrics.
+    `start` is called once at startup and returns the loops, of which a tick wakes the first. `read`
+    returns the metrics that the process reads from its database.
     """
     app = Ticker(
         f"{service.name}-{tick}",

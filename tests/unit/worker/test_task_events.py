@@ -105,4 +105,4 @@ def test_nothing_is_kept_of_a_task_that_has_ended(telling: Telling) -> None:
         telling.events.send("task-received", uuid=last)
         telling.events.send(last, uuid=last)
 
-    assert telling.events._told == set()
+    assert telling.events._reported == set()
