@@ -1,7 +1,7 @@
-"""When the certificates end that a process depends on, for its metrics.
+"""The expiry of the certificates that a process depends on, as a metric.
 
-It asks the servers and not the disk: what counts is what clients get, and a renewed file that no
-server has read yet renews nothing.
+It is read from the servers and not from the disk, because clients receive what the server has
+loaded: a renewed file has no effect until then.
 """
 
 import socket
@@ -22,83 +22,84 @@ from eventbus.settings.base import Settings
 from eventbus.settings.broker import BrokerSettings
 from eventbus.settings.database import DatabaseSettings
 
-#: Seconds for a server's answer. Prometheus itself waits for five.
+#: Seconds for a server's answer. Prometheus itself waits five.
 TIMEOUT = 2.0
 
-#: Seconds for which an answer is kept: certificates end slowly, and are renewed by people.
+#: Seconds for which an expiry is cached: certificates expire slowly, and people renew them.
 KEPT = 3600.0
 
-#: Seconds for which a server that did not answer is left alone, so that not every scrape waits.
+#: Seconds before a server that did not answer is tried again, so not every scrape waits for it.
 FAILURE_KEPT = 60.0
 
-#: OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python does not name.
+#: OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Python has no constant.
 _NO_CHECK_TIME = 0x200000
 
-#: PostgreSQL talks TLS only to who has asked for it by these eight bytes.
-_ASK_FOR_TLS = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+#: PostgreSQL's SSLRequest: without these eight bytes, it does not start TLS.
+_SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 
-#: Returns when a certificate ends (Unix time); raises `OSError` when nobody can tell.
+#: Returns the expiry of a certificate (Unix time); raises `OSError` if it is unknown.
 Source = Callable[[], float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """A server that shows its certificate; `hostname` must be in it."""
+    """A server with a TLS certificate, which must contain `hostname`."""
 
     host: str
     port: int
     hostname: str
     ca_file: Path
-    #: What it wants to hear before it talks TLS, and then answers by "S".
+    #: Bytes that the server requires before TLS, and answers with "S".
     request: bytes = b""
 
     def not_after(self) -> float:
-        """Return when the certificate that it shows now ends, also if that is past.
+        """Return the expiry of the server's current certificate, even if it is in the past.
 
-        Raises `OSError` when it does not answer in time, or cannot show that it is the right one.
+        Raises `OSError` if the server does not answer in time, or its certificate is not valid for
+        another reason.
         """
         context = tls.http_context(self.ca_file)
-        # One that has ended must be told of. All else is checked, and nothing is sent.
+        # An expired certificate must be reported. All else is verified, and no data is sent.
         context.verify_flags |= _NO_CHECK_TIME
         with socket.create_connection((self.host, self.port), timeout=TIMEOUT) as plain:
             if self.request:
                 plain.sendall(self.request)
                 if plain.recv(1) != b"S":
-                    raise ConnectionError("no TLS")
+                    raise ConnectionError("the server does not support TLS")
             with context.wrap_socket(plain, server_hostname=self.hostname) as secure:
-                return _ends(secure.getpeercert() or {})
+                return _expiry(secure.getpeercert() or {})
 
 
 def first_not_after(servers: Sequence[Server]) -> float:
-    """Return which of the servers' certificates ends first, of those that answer.
+    """Return the earliest expiry of the certificates of the servers that answer.
 
-    Raises the `OSError` of one of them when none does.
+    Raises the `OSError` of one of them if none answers.
     """
-    ends, errors = [], []
+    expiries, errors = [], []
     for server in servers:
         try:
-            ends.append(server.not_after())
+            expiries.append(server.not_after())
         except OSError as error:
             errors.append(error)
-    if not ends:
+    if not expiries:
         raise errors[-1]
-    return min(ends)
+    return min(expiries)
 
 
 def authority_not_after(*ca_files: Path) -> float:
-    """Return when the first of these files' certificates ends; raises `OSError`."""
+    """Return the earliest expiry of the certificates in these files; raises `OSError`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for file in ca_files:
         context.load_verify_locations(file)
-    ends = [_ends(certificate) for certificate in context.get_ca_certs()]
-    if not ends:
-        raise OSError("no file holds an authority's certificate")
-    return min(ends)
+    expiries = [_expiry(certificate) for certificate in context.get_ca_certs()]
+    if not expiries:
+        raise OSError("no file contains an authority's certificate")
+    return min(expiries)
 
 
 def sources(settings: Settings) -> dict[str, Source]:
-    """Return what a process with these settings depends on, by the label `server`."""
-    found: dict[str, Source] = {}
+    """Return the certificates that a process with these settings depends on, by `server` label."""
+    by_server: dict[str, Source] = {}
     ca_files = []
     if isinstance(settings, BrokerSettings):
         nodes = [
@@ -110,9 +111,11 @@ def sources(settings: Settings) -> dict[str, Source]:
             )
             for host, port in addresses(settings.broker_host, settings.broker_port)
         ]
-        found["broker"] = partial(first_not_after, nodes)
-        if own := settings.broker_client_certificate_file:
-            found[f"client {settings.broker_user}"] = partial(client_certificate.not_after, own)
+        by_server["broker"] = partial(first_not_after, nodes)
+        if file := settings.broker_client_certificate_file:
+            by_server[f"client {settings.broker_user}"] = partial(
+                client_certificate.not_after, file
+            )
         ca_files.append(settings.broker_ca_file)
     if isinstance(settings, DatabaseSettings):
         servers = [
@@ -121,43 +124,43 @@ def sources(settings: Settings) -> dict[str, Source]:
                 port=port,
                 hostname=host,
                 ca_file=settings.database_ca_file,
-                request=_ASK_FOR_TLS,
+                request=_SSL_REQUEST,
             )
             for host, port in addresses(settings.database_host, settings.database_port)
         ]
-        found["database"] = partial(first_not_after, servers)
+        by_server["database"] = partial(first_not_after, servers)
         ca_files.append(settings.database_ca_file)
-    return found | {"authority": partial(authority_not_after, *ca_files)}
+    return by_server | {"authority": partial(authority_not_after, *ca_files)}
 
 
 class Certificates(Collector):
-    """Tells when certificates end; of one that nobody shows, nothing."""
+    """The metric of certificates' expiry, without those whose expiry is unknown."""
 
     def __init__(
         self, sources: Mapping[str, Source], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._answers = {name: _Answer(source, clock) for name, source in sources.items()}
+        self._expiries = {name: _Cached(source, clock) for name, source in sources.items()}
 
     def describe(self) -> Iterator[Metric]:
-        """Return nothing, so that to register it asks no server."""
+        """Return nothing: registration must not connect to the servers."""
         yield from ()
 
     def collect(self) -> Iterator[Metric]:
-        """Return the end of each certificate as Unix time."""
-        ends = GaugeMetricFamily(
+        """Return the expiry of each certificate as Unix time."""
+        metric = GaugeMetricFamily(
             "orders_certificate_not_after_seconds",
-            "When a certificate ends, as Unix time.",
+            "The expiry of a certificate, as Unix time.",
             labels=("server",),
         )
-        for name, answer in self._answers.items():
-            if (not_after := answer.value()) is not None:
-                ends.add_metric((name,), not_after)
-        yield ends
+        for name, expiry in self._expiries.items():
+            if (not_after := expiry.value()) is not None:
+                metric.add_metric((name,), not_after)
+        yield metric
 
 
 @dataclass
-class _Answer:
-    """A source's last answer, for as long as it is kept."""
+class _Cached:
+    """The last value of a source, cached."""
 
     source: Source
     clock: Callable[[], float]
@@ -170,11 +173,11 @@ class _Answer:
             try:
                 self._value = self.source()
             except OSError:
-                # `orders_database_up` and `orders_broker_connected` tell that it is away.
+                # `orders_database_up` and `orders_broker_connected` show that a server is down.
                 self._value = None
             self._until = now + (FAILURE_KEPT if self._value is None else KEPT)
         return self._value
 
 
-def _ends(certificate: Mapping[str, object]) -> float:
+def _expiry(certificate: Mapping[str, object]) -> float:
     return ssl.cert_time_to_seconds(str(certificate["notAfter"]))

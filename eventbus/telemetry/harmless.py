@@ -1,4 +1,4 @@
-"""Observation must not change the outcome of the work that it observes."""
+"""A guard for observation, which must not change the outcome of the work that it observes."""
 
 import logging
 from collections.abc import Callable
@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 def harmless(method: Callable[..., None]) -> Callable[..., None]:
-    """Return a method that logs what it raises, and returns."""
+    """Return a method that logs exceptions instead of raising them."""
 
     @wraps(method)
     def call(*args: Any) -> None:

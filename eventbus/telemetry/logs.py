@@ -12,7 +12,7 @@ from celery.app.log import Logging
 from eventbus.telemetry.privacy import trace_of
 from eventbus.telemetry.tracing import current_trace_id
 
-#: Loggers whose lines our own say better: one line for each outcome, one trace for each surprise.
+#: Loggers whose lines duplicate ours: one for each outcome, one traceback for each surprise.
 _LEVELS = {
     "celery.app.trace": "CRITICAL",
     "celery.worker.strategy": "WARNING",
@@ -22,28 +22,28 @@ _LEVELS = {
 }
 
 
-#: What every record has, and a line says by its own fields, or not at all.
-_OF_ANY_RECORD = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
+#: The attributes of every record: a line has its own fields for them, or omits them.
+_RECORD_ATTRIBUTES = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
 class JsonLine(logging.Formatter):
-    """Writes a record, and the `extra` that it was given, as one line of JSON."""
+    """A formatter that writes a record and its `extra` as one line of JSON."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802, the name is logging's
-        """Return the trace, its errors described without the values that their texts quote."""
+        """Return the traceback, with errors described without the values that they quote."""
         return trace_of(ei[1]) if ei[1] else ""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the record as a line."""
         line: dict[str, Any] = {
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
         }
         for name, value in vars(record).items():
-            if name not in _OF_ANY_RECORD:
+            if name not in _RECORD_ATTRIBUTES:
                 line[name] = value
         if record.exc_info:
             line["exc_info"] = self.formatException(record.exc_info)
@@ -53,32 +53,32 @@ class JsonLine(logging.Formatter):
         try:
             return _encoder.encode(line).decode()
         except (UnicodeEncodeError, TypeError):
-            # A file's name may hold what is no text; it must not cost the line.
+            # A file name may contain bytes that are not text; the line must not be lost.
             return json.dumps(line, default=str)
 
 
 class _WithTraceId(logging.Filter):
-    """Adds the trace that is being worked on to each line that does not name one itself."""
+    """A filter that adds the id of the current trace to each line without a `trace_id`."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not hasattr(record, "trace_id") and (found := current_trace_id()):
-            record.trace_id = found
+        if not hasattr(record, "trace_id") and (trace_id := current_trace_id()):
+            record.trace_id = trace_id
         return True
 
 
 class _NoTrace(logging.Filter):
-    """Leaves the trace out of lines that come every second while the broker is down."""
+    """A filter that removes tracebacks from lines logged every second while the broker is down."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.exc_info = None
-        # Celery puts a stack into the text.
+        # Celery puts a stack trace into the message.
         record.msg, record.args = record.getMessage().partition("\n")[0], None
         return True
 
 
 def configure_logging(level: str) -> None:
     """Send every log record of this process to standard output as one line of JSON."""
-    # No line says which thread or process wrote it: not to ask saves a fifth of what a line costs.
+    # Lines do not name their thread or process: without these lookups, a line costs a fifth less.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.config.dictConfig(
         {
@@ -103,9 +103,9 @@ def configure_logging(level: str) -> None:
 
 
 class WorkerLogging(Logging):
-    """Celery's logging set-up, replaced by ours in the main process, its children, and beat."""
+    """A replacement of Celery's logging setup in the main process, its children, and beat."""
 
     def setup(self, *_: Any, **__: Any) -> bool:
-        """Configure logging by the app's settings; True: Celery has nothing left to do."""
+        """Configure logging by the app's settings. True means that Celery configures nothing."""
         configure_logging(self.app.settings.log_level)
         return True

@@ -1,8 +1,8 @@
-"""What a process counts for Prometheus, and the page on which it shows it.
+"""Prometheus metrics of a process, and the page that serves them.
 
-A worker counts in its main process only, where every outcome and every settlement is known: its
-children have nothing to share. No metric tells the service: Prometheus knows whom it asks, and adds
-`service` and `process` to all that it reads.
+A worker counts only in its main process, which receives every outcome and every settlement: its
+children have nothing to share. No metric has a label for the service: Prometheus adds `service` and
+`process` to everything that it scrapes.
 """
 
 import os
@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from eventbus.settings.base import SettingsError
 
-#: Seconds. Tens of milliseconds are usual; from one on, retry tiers and outages show.
+#: Seconds. Tens of milliseconds are usual; values from 1 on show retry tiers and outages.
 _WAITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0)
 
 #: Seconds. A handler takes milliseconds; its time limits are 30 and 45.
@@ -32,53 +32,53 @@ _WORK = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0)
 
 EVENT_CONFIRMED = Histogram(
     "orders_event_confirmed_seconds",
-    "From an event's commit into the outbox to the broker's confirm.",
+    "Time from an event's commit into the outbox to the broker's confirm.",
     ("type",),
     buckets=_WAITS,
 )
 EVENT_HANDLED = Histogram(
     "orders_event_handled_seconds",
-    "From an event's own time to the commit of its effect in this service.",
+    "Time from an event's timestamp to the commit of its effect in this service.",
     ("type",),
     buckets=_WAITS,
 )
 HANDLER = Histogram(
     "orders_handler_seconds",
-    "Attempts to handle an event, by how long they took and how they ended.",
+    "Duration of attempts to handle an event, by outcome.",
     ("type", "outcome"),
     buckets=_WORK,
 )
 RETRIES = Counter("orders_retries", "Events sent through a retry tier.", ("type", "tier"))
 PARKED = Counter(
-    "orders_parked", "Messages that this worker has parked, by the error's class.", ("reason",)
+    "orders_parked", "Messages that this worker has parked, by error class.", ("reason",)
 )
 PAUSED = Gauge(
     "orders_consumption_paused",
-    "1 while this worker takes up no message because its infrastructure does not work.",
+    "1 while this worker consumes nothing because its infrastructure is down.",
     ("reason",),
 )
 PUBLISHING_FAILED = Counter(
     "orders_publishing_failed",
-    "Attempts to publish an event that failed: refused, returned, objected or invalid.",
+    "Failed attempts to publish an event: refused, returned, objected or invalid.",
     ("type", "reason"),
 )
 LANE_OPEN = Gauge(
     "orders_relay_lane_open",
-    "1 while events of this type wait because the broker did not take one of them.",
+    "1 while events of this type wait because the broker rejected one of them.",
     ("type",),
 )
-REMOVED = Counter("orders_rows_removed", "Old rows that this process has removed.", ("table",))
+REMOVED = Counter("orders_rows_removed", "Old rows that this process has deleted.", ("table",))
 RETENTION = Gauge(
-    "orders_retention_seconds", "Age from which this process removes a row.", ("table",)
+    "orders_retention_seconds", "Age from which this process deletes a row.", ("table",)
 )
 
 
 @cache
 def batch_sizes() -> Histogram:
-    """Return the count of events that a worker handled in one transaction.
+    """Return the histogram of events that a worker handled in one transaction.
 
-    Made at its first use: where processes share counts in files, as the API's do, a metric without
-    labels opens one as soon as it is made.
+    It is created at its first use: if processes share counts in files, as those of the API do, a
+    metric without labels opens a file as soon as it is created.
     """
     return Histogram(
         "orders_batch_events",
@@ -90,21 +90,21 @@ def batch_sizes() -> Histogram:
 def observe_handler(
     event_type: str, outcome: str, seconds: float, lateness: float | None = None
 ) -> None:
-    """Count an attempt to handle an event, and how many seconds after it its effect came, if so."""
+    """Count an attempt to handle an event, and the lateness of its effect if it had one."""
     HANDLER.labels(event_type, outcome).observe(seconds)
     if lateness is not None:
-        # Clocks differ a little.
+        # Clocks differ slightly.
         EVENT_HANDLED.labels(event_type).observe(max(0.0, lateness))
 
 
 class Release(Collector):
-    """Tells which code a process runs."""
+    """The metric of the release that a process runs."""
 
     def __init__(self, release: str) -> None:
         self._release = release
 
     def collect(self) -> Iterator[Metric]:
-        """Return the release and the versions below it."""
+        """Return the release, and the versions of Python and Celery."""
         versions = {"python": platform.python_version(), "celery": celery.__version__}
         info = {"release": self._release} | versions
         yield InfoMetricFamily("orders_build", "The running code.", value=info)
@@ -116,11 +116,11 @@ def gauge(name: str, text: str, value: float) -> Metric:
 
 
 def serve(host: str, port: int, collectors: Iterable[Collector]) -> None:
-    """Show this process's metrics, and what these collectors find, at `host:port/metrics`.
+    """Serve the metrics of this process and of these collectors at `host:port/metrics`.
 
-    Raises `SettingsError` when something else listens there.
+    Raises `SettingsError` if it cannot listen there.
     """
-    # Prometheus would take each for a gauge of its own.
+    # Prometheus would treat each as a separate gauge.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     for collector in collectors:
         REGISTRY.register(collector)
@@ -128,5 +128,5 @@ def serve(host: str, port: int, collectors: Iterable[Collector]) -> None:
         server, _ = start_http_server(port, addr=host)
     except OSError as error:
         raise SettingsError(f"setting METRICS_PORT: {port}: {error.strerror or error}") from None
-    # A child that outlives this process for a moment must not keep the port from its successor.
+    # A child that outlives this process must not keep the port from its successor.
     os.register_at_fork(after_in_child=server.socket.close)

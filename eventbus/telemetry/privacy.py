@@ -1,7 +1,7 @@
-"""Descriptions of errors for logs, message headers and stored reasons, free of customers' values.
+"""Descriptions of errors for logs, message headers and stored reasons, without customers' data.
 
 PostgreSQL quotes the offending values in an error's text (`Key (email)=(...) already exists`),
-mail servers quote addresses, and Python quotes keys. Those texts are never repeated here.
+mail servers quote addresses, and Python quotes keys. These texts are never repeated.
 """
 
 import traceback
@@ -15,12 +15,12 @@ from sqlalchemy import exc
 
 from eventbus.errors import ExpectedError
 
-#: Classes of SQLSTATE whose primary message is constant, or names objects of the server only.
+#: Classes of SQLSTATE whose primary message is constant, or names only objects of the server.
 _CONSTANT_CLASSES = ("08", "25", "40", "53", "55", "57", "58")
-#: Single SQLSTATEs of the same kind: missing right, table, column.
+#: Further SQLSTATEs of this kind: missing permission, table, column.
 _CONSTANT_STATES = ("42501", "42P01", "42703")
 
-#: Errors whose text names code, hosts or files, never what a customer has sent.
+#: Errors whose text names code, hosts or files, never the input of a customer.
 _SAFE = (
     ExpectedError,
     AMQPError,
@@ -37,7 +37,7 @@ _SAFE = (
 
 
 def described(error: BaseException) -> str:
-    """Return the class of an error and what is known about it, without any customer's value.
+    """Return the class of an error and its details, without customers' data.
 
     A database error is described by its SQLSTATE and the objects it names, an error of this system
     by its message, and an error with an unsafe text by the line of code that raised it.
@@ -45,12 +45,12 @@ def described(error: BaseException) -> str:
     cause = getattr(error, "orig", None)
     if isinstance(error, exc.StatementError) and isinstance(cause, BaseException):
         return described(cause)
-    about = _about(error)
-    return f"{type(error).__name__}: {about}" if about else type(error).__name__
+    details = _details(error)
+    return f"{type(error).__name__}: {details}" if details else type(error).__name__
 
 
 def trace_of(error: BaseException) -> str:
-    """Return the trace of an error and of those that led to it, each one as `described`."""
+    """Return the traceback of an error and its causes, each of them as `described`."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     lines = [trace_of(cause), ""] if cause else []
     lines += ["Traceback (most recent call last):"] if error.__traceback__ else []
@@ -58,33 +58,33 @@ def trace_of(error: BaseException) -> str:
     return "\n".join([*lines, *([frames] if frames else []), described(error)])
 
 
-def _about(error: BaseException) -> str:
+def _details(error: BaseException) -> str:
     if isinstance(error, psycopg2.Error):
-        return _database(error)
+        return _database_details(error)
     if isinstance(error, SMTPException) and not isinstance(error, SMTPServerDisconnected):
         return f"answer {error.smtp_code}" if isinstance(error, SMTPResponseException) else ""
-    return str(error) if isinstance(error, _SAFE) else _place(error)
+    return str(error) if isinstance(error, _SAFE) else _location(error)
 
 
-def _database(error: psycopg2.Error) -> str:
+def _database_details(error: psycopg2.Error) -> str:
     if not error.pgcode:
-        # libpq's own words about a connection; a data error of the driver may quote its argument.
-        lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
-        return _first_line(str(error)) if lost else _place(error)
+        # libpq's message about a connection; a data error of the driver may quote its argument.
+        is_libpq = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+        return _first_line(str(error)) if is_libpq else _location(error)
     diagnosis = error.diag
-    named = {
+    objects = {
         "table": diagnosis.table_name,
         "column": diagnosis.column_name,
         "constraint": diagnosis.constraint_name,
     }
     state = f"SQLSTATE {error.pgcode}"
-    parts = [state, *(f"{kind} {name}" for kind, name in named.items() if name)]
+    parts = [state, *(f"{kind} {name}" for kind, name in objects.items() if name)]
     if error.pgcode.startswith(_CONSTANT_CLASSES) or error.pgcode in _CONSTANT_STATES:
         parts.append(_first_line(diagnosis.message_primary or ""))
     return ", ".join(filter(None, parts))
 
 
-def _place(error: BaseException) -> str:
+def _location(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__, limit=-1)
     return "".join(f"raised in {_module(f.filename)}:{f.lineno}, {f.name}" for f in frames)
 

@@ -1,9 +1,9 @@
-"""Which spans are sent: those of sampled traces, every failure, and a few ticks.
+"""The choice of the spans that are sent: sampled traces, every failure, and a few ticks.
 
-The API samples so many requests of each route in a second, and passes its decision on as the flag
-of the `traceparent`. Spans of other traces are made, as one that fails is sent all the same. Those
-of tasks, which are most of all, are not: `eventbus.consumer.attempt` makes a span of an attempt
-that fails.
+The API samples a number of requests per second and route, and passes its decision on in the flag of
+the `traceparent`. Spans of other traces are created, because a failed span is sent in any case.
+Spans of tasks, which are the majority, are not: `eventbus.consumer.attempt` creates a span for a
+failed attempt.
 """
 
 import time
@@ -15,21 +15,21 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, Sampler, Sampl
 from opentelemetry.trace import Link, SpanKind, StatusCode, TraceState, get_current_span
 from opentelemetry.util.types import Attributes
 
-#: Seconds between two ticks that a process records: they are all alike, and come every second.
+#: Seconds between two ticks that a process records: ticks are all alike, and arrive every second.
 TICK_INTERVAL = 60.0
 
-#: What the instrumentation of Celery calls the span of a task.
-_TASK = "run/"
+#: The prefix of task names in the spans of the Celery instrumentation.
+_TASK_PREFIX = "run/"
 
 
 class PassedOn(Sampler):
-    """Samples what its parent's flag says, and one tick a minute."""
+    """A sampler that follows the parent's flag, and samples one tick per minute."""
 
     def __init__(
         self, ticks: Iterable[str] = (), clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`ticks` are the names of the tasks that are ticks."""
-        self._ticks = frozenset(_TASK + tick for tick in ticks)
+        """`ticks` are the task names of ticks."""
+        self._ticks = frozenset(_TASK_PREFIX + tick for tick in ticks)
         self._clock = clock
         self._last = -TICK_INTERVAL
 
@@ -43,7 +43,7 @@ class PassedOn(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        """Return whether to record a span that begins, and whether it is sampled."""
+        """Return whether to record a new span, and whether it is sampled."""
         if name in self._ticks:
             now = self._clock()
             if now - self._last < TICK_INTERVAL:
@@ -51,7 +51,7 @@ class PassedOn(Sampler):
             self._last = now
         parent = get_current_span(parent_context).get_span_context()
         if parent.is_valid and not parent.trace_flags.sampled:
-            is_task = name.startswith(_TASK)
+            is_task = name.startswith(_TASK_PREFIX)
             return SamplingResult(Decision.DROP if is_task else Decision.RECORD_ONLY, attributes)
         return ALWAYS_ON.should_sample(parent_context, trace_id, name, kind, attributes, links)
 
@@ -61,7 +61,7 @@ class PassedOn(Sampler):
 
 
 def is_sent(span: ReadableSpan) -> bool:
-    """Return whether a span that has ended is sent: it is sampled, or has failed."""
+    """Return whether to send an ended span: it is sampled, or has failed."""
     return bool(
         (span.context and span.context.trace_flags.sampled)
         or span.status.status_code is StatusCode.ERROR

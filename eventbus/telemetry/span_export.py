@@ -1,4 +1,4 @@
-"""Sends spans over OTLP/HTTP, in the background; loaded only where an endpoint is set."""
+"""Export of spans over OTLP/HTTP, in the background; imported only if an endpoint is set."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -14,14 +14,14 @@ from eventbus.telemetry.tracing import ROLLED_BACK
 
 log = logging.getLogger(__name__)
 
-#: Milliseconds between two batches: a request costs as much as dozens of spans. A trace is whole
-#: soon, and a killed process loses little.
+#: Milliseconds between two batches: a request costs as much as dozens of spans. A trace is still
+#: complete soon, and a killed process loses few spans.
 _DELAY = 2_000
 
-#: Spans that wait in memory; beyond it they are lost rather than hold up an order.
+#: Spans that wait in memory. Further spans are lost rather than delay an order.
 _QUEUE = 8192
 
-#: Seconds for one batch, repetitions included: a process that stops waits no longer.
+#: Seconds for one batch, including retries: a stopping process waits no longer.
 _TIMEOUT = 3.0
 
 
@@ -34,48 +34,50 @@ def provider(
         timeout=_TIMEOUT,
         compression=Compression.Gzip,
     )
-    made = TracerProvider(
+    tracer_provider = TracerProvider(
         sampler=PassedOn(ticks),
         resource=Resource.create({"service.name": process, "service.version": release}),
     )
-    batches = _Told(_OneLineExporter(exporter), max_queue_size=_QUEUE, schedule_delay_millis=_DELAY)
-    made.add_span_processor(batches)
-    return made
+    processor = _SentSpans(
+        _OneLineExporter(exporter), max_queue_size=_QUEUE, schedule_delay_millis=_DELAY
+    )
+    tracer_provider.add_span_processor(processor)
+    return tracer_provider
 
 
-class _Told(BatchSpanProcessor):
-    """Sends what is sampled, and what has failed, but for attempts that were none."""
+class _SentSpans(BatchSpanProcessor):
+    """A processor of sampled and failed spans, except attempts that were rolled back."""
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Take a span that has ended."""
+        """Queue an ended span for export."""
         if is_sent(span) and (span.attributes or {}).get("outcome") != ROLLED_BACK:
-            # The method of the base class takes none that failed without being sampled.
+            # The base class's method would drop a failed span that is not sampled.
             self._batch_processor.emit(span)
 
 
 class _OneLineExporter(SpanExporter):
-    """Tells once when spans get lost, and once when they arrive again."""
+    """An exporter that logs once when export fails, and once when it resumes."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
-        self._fails = False
+        self._failing = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send the spans; those that cannot be sent are lost."""
+        """Send the spans; if this fails, they are lost."""
         result = self._exporter.export(spans)
-        fails = result is not SpanExportResult.SUCCESS
-        if fails != self._fails:
-            if fails:
-                log.warning("spans are lost")
+        failing = result is not SpanExportResult.SUCCESS
+        if failing != self._failing:
+            if failing:
+                log.warning("span export failed")
             else:
-                log.info("spans arrive again")
-        self._fails = fails
+                log.info("span export resumed")
+        self._failing = failing
         return result
 
     def shutdown(self) -> None:
-        """Send nothing more."""
+        """Shut down the exporter."""
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing waits in here."""
+        """Return True: this exporter has no queue."""
         return True

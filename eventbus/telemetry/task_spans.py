@@ -1,7 +1,7 @@
-"""Spans of tasks, made by OpenTelemetry's instrumentation of Celery; loaded only where it records.
+"""Spans of tasks, by OpenTelemetry's instrumentation of Celery; imported only for recording.
 
-The attributes of an event's span are set in `eventbus.consumer.attempt`; those of a tick's span by
-the instrumentation.
+`eventbus.consumer.attempt` sets the attributes of an event's span, the instrumentation those of a
+tick's span.
 """
 
 from typing import Any
@@ -11,28 +11,28 @@ from opentelemetry.sdk.trace import TracerProvider
 
 
 class _Instrumentor(CeleryInstrumentor):
-    """The instrumentation, but for what it quotes of an error, which may name a customer."""
+    """The instrumentation, without its quotations of errors, which may contain customers' data."""
 
-    # Not that of the base class, which somebody else may have made.
+    # Not the instance of the base class, which other code may have created.
     _instance = None
 
     @staticmethod
     def _trace_failure(*_: Any, **__: Any) -> None:
-        """Leave it to `eventbus.consumer.attempt`, which describes the error."""
+        """Do nothing: `eventbus.consumer.attempt` describes the error."""
 
     @staticmethod
     def _trace_retry(*_: Any, **__: Any) -> None:
-        """Leave it to `eventbus.consumer.attempt`, which describes the error."""
+        """Do nothing: `eventbus.consumer.attempt` describes the error."""
 
 
 _instrumentor = _Instrumentor()  # type: ignore[no-untyped-call]
 
 
 def begin(provider: TracerProvider) -> None:
-    """Make a span of each task that this process runs from now on."""
+    """Create a span for each task that this process runs from now on."""
     _instrumentor.instrument(tracer_provider=provider)
 
 
 def end() -> None:
-    """Make no more of them."""
+    """Create no further spans of tasks."""
     _instrumentor.uninstrument()

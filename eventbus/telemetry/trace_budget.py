@@ -1,4 +1,4 @@
-"""How many traces are sampled in a second."""
+"""A limit on the traces that are sampled per second."""
 
 import time
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class TraceBudget:
-    """Grants each name so many samples in a second."""
+    """A budget of samples per second, for each name."""
 
     def __init__(self, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_second = per_second
@@ -15,7 +15,7 @@ class TraceBudget:
         self._granted: Counter[str] = Counter()
 
     def grants(self, name: str) -> bool:
-        """Return whether to sample one more of this name."""
+        """Return whether another sample of this name is within the budget."""
         second = int(self._clock())
         if second != self._second:
             self._second = second

@@ -1,8 +1,8 @@
-"""Traces: what one request leads to, in every service, as spans that know their parents.
+"""Traces: all work that follows from one request, in every service, as spans with their parents.
 
-A span is a piece of work; a `traceparent` names it, and travels in events and message headers.
-Where no endpoint is set nothing is recorded, no thread runs and no header is added; the request's
-`traceparent` is passed on all the same, so that logs and timelines still tell which trace it was.
+A span is a piece of work. A `traceparent` identifies it, in events and message headers. If no
+endpoint is set, nothing is recorded, no thread runs and no header is added. The `traceparent` of
+the request is still passed on, so logs and timelines contain the id of the trace.
 """
 
 import secrets
@@ -29,10 +29,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from eventbus.settings.base import Settings
 
-#: What a span tells of its work.
+#: The attributes of a span.
 Attributes = Mapping[str, str | int]
 
-#: The attribute `outcome` of a span that is not sent: a batch that was rolled back did nothing.
+#: The attribute `outcome` of a span that is not sent: a rolled back batch had no effect.
 ROLLED_BACK = "rolled back"
 
 #: Characters of an error's text that a span keeps.
@@ -43,18 +43,21 @@ _propagator = TraceContextTextMapPropagator()
 
 @dataclass
 class _Recording:
-    """What this process records with; without an endpoint, nothing."""
+    """The tracer of this process, which records nothing without an endpoint."""
 
     tracer: Tracer
-    #: What ends it, in this order.
-    ends: list[Callable[[], object]] = field(default_factory=list)
+    #: Functions that end the recording, in this order.
+    shutdowns: list[Callable[[], object]] = field(default_factory=list)
 
 
 _recording = _Recording(NoOpTracer())
 
 
 def prepare(settings: Settings) -> None:
-    """Load what `start` needs, if an endpoint is set: before a fork, so that children need not."""
+    """Import the modules that `start` needs; before a fork, so children share them.
+
+    Does nothing if no endpoint is set.
+    """
     if settings.otlp_endpoint is not None:
         import_module("eventbus.telemetry.span_export")
         import_module("eventbus.telemetry.task_spans")
@@ -63,37 +66,37 @@ def prepare(settings: Settings) -> None:
 def start(
     process: str, settings: Settings, *, tasks: bool = False, ticks: Iterable[str] = ()
 ) -> None:
-    """Record this process's spans, if an endpoint is set; call it after the last fork.
+    """Record this process's spans if an endpoint is set. Must be called after the last fork.
 
-    With `tasks`, that is in a worker, each task that Celery's signals report has a span, and of the
-    tasks named in `ticks` one a minute.
-    A second call changes nothing. The thread that sends the spans ends with `stop`, or at exit.
+    With `tasks`, which workers set, each task that Celery's signals report has a span; of the tasks
+    named in `ticks`, one per minute. A second call has no effect. The thread that sends the spans
+    ends with `stop`, or at exit.
     """
     if settings.otlp_endpoint is None or recording():
         return
-    # Here, so that a process that records nothing does not load the SDK.
+    # Here, because a process that records nothing must not load the SDK.
     from eventbus.telemetry.span_export import provider
 
-    made = provider(process, str(settings.otlp_endpoint), release=settings.release, ticks=ticks)
-    _recording.tracer = made.get_tracer("eventbus")
-    _recording.ends = [made.shutdown]
+    spans = provider(process, str(settings.otlp_endpoint), release=settings.release, ticks=ticks)
+    _recording.tracer = spans.get_tracer("eventbus")
+    _recording.shutdowns = [spans.shutdown]
     if tasks:
         from eventbus.telemetry import task_spans
 
-        task_spans.begin(made)
-        _recording.ends.insert(0, task_spans.end)
+        task_spans.begin(spans)
+        _recording.shutdowns.insert(0, task_spans.end)
 
 
 def stop() -> None:
-    """Send what is recorded and record no more: for processes that end without Python's exit."""
-    ends, _recording.ends, _recording.tracer = _recording.ends, [], NoOpTracer()
-    for end in ends:
-        end()
+    """Send the recorded spans and stop recording; for processes that end without Python's exit."""
+    shutdowns, _recording.shutdowns, _recording.tracer = _recording.shutdowns, [], NoOpTracer()
+    for shutdown in shutdowns:
+        shutdown()
 
 
 def recording() -> bool:
-    """Tell whether this process records spans."""
-    return bool(_recording.ends)
+    """Return whether this process records spans."""
+    return bool(_recording.shutdowns)
 
 
 def begin(
@@ -106,44 +109,48 @@ def begin(
 ) -> Span:
     """Return a new span, a child of the `traceparent` in `parent` or the first of a new trace.
 
-    What is no valid `traceparent` counts as none. `start` is in nanoseconds since the epoch, now if
-    it is not given. The caller ends the span.
+    An invalid `traceparent` counts as none. `start` is in nanoseconds since the epoch, by default
+    now. The caller ends the span.
     """
     context = _context(parent)
     return _recording.tracer.start_span(name, context, kind, dict(attributes), start_time=start)
 
 
 def unrecorded(parent: object) -> Span:
-    """Return a span that goes on with a trace, or begins one, and is not recorded."""
+    """Return a span that continues or starts a trace, and is not recorded."""
     span = get_current_span(_context(parent))
     if span.get_span_context().is_valid:
         return span
-    return NonRecordingSpan(_first(sampled=True))
+    return NonRecordingSpan(_new_context(sampled=True))
 
 
 def flagged(parent: object, *, sampled: bool) -> str:
-    """Return a `traceparent` with this flag: of the same trace, or of a new one.
+    """Return a `traceparent` with this flag: of the parent's trace, or of a new one.
 
-    Whatever goes on from it is recorded and sent, or sent only if it fails.
+    If `sampled`, the spans that continue it are recorded and sent; if not, only failed ones are.
     """
-    found = get_current_span(_context(parent)).get_span_context()
-    return _written(found if found.is_valid else _first(sampled=sampled), TraceFlags(sampled))
+    context = get_current_span(_context(parent)).get_span_context()
+    if not context.is_valid:
+        context = _new_context(sampled=sampled)
+    return _formatted(context, TraceFlags(sampled))
 
 
-def _first(*, sampled: bool) -> SpanContext:
+def _new_context(*, sampled: bool) -> SpanContext:
     ids = secrets.randbits(128) or 1, secrets.randbits(64) or 1
     return SpanContext(*ids, is_remote=False, trace_flags=TraceFlags(sampled))
 
 
 @contextmanager
 def span(name: str, kind: SpanKind, parent: object, attributes: Attributes) -> Iterator[Span]:
-    """Make a new span the current one for the block; what is raised in it ends it as an error."""
-    begun = begin(name, kind, parent, attributes)
-    with use_span(begun, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+    """Make a new span the current one for the block; an exception marks it as failed."""
+    new_span = begin(name, kind, parent, attributes)
+    with use_span(
+        new_span, end_on_exit=True, record_exception=False, set_status_on_exception=False
+    ):
         try:
-            yield begun
+            yield new_span
         except Exception as error:
-            fail(begun, f"{type(error).__name__}: {error}")
+            fail(new_span, f"{type(error).__name__}: {error}")
             raise
 
 
@@ -153,24 +160,24 @@ def fail(span: Span, reason: str) -> None:
 
 
 def traceparent(span: Span | None = None) -> str | None:
-    """Return the `traceparent` that names a span, or the current one; None when there is none."""
+    """Return the `traceparent` of a span, by default the current one; None if there is none."""
     context = (span or get_current_span()).get_span_context()
     if not context.is_valid:
         return None
-    return _written(context, context.trace_flags)
+    return _formatted(context, context.trace_flags)
 
 
-def _written(context: SpanContext, flags: TraceFlags) -> str:
+def _formatted(context: SpanContext, flags: TraceFlags) -> str:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{flags:02x}"
 
 
 def trace_id(traceparent: object) -> str | None:
-    """Return the id of the trace that a `traceparent` names, or None if it is not valid."""
+    """Return the trace id of a `traceparent`, or None if it is invalid."""
     return _id(get_current_span(_context(traceparent)))
 
 
 def current_trace_id() -> str | None:
-    """Return the id of the trace that is being worked on, or None."""
+    """Return the id of the current trace, or None."""
     return _id(get_current_span())
 
 
@@ -180,7 +187,7 @@ def _id(span: Span) -> str | None:
 
 
 def _context(traceparent: object) -> Context:
-    # Never the current context: only what was passed on is a parent.
+    # Never the current context: only a `traceparent` that was passed on is a parent.
     if not isinstance(traceparent, str):
         return Context()
     return _propagator.extract({"traceparent": traceparent}, Context())

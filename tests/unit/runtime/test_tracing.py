@@ -31,7 +31,7 @@ from eventbus.settings.base import Settings
 from eventbus.telemetry import tracing
 from eventbus.telemetry.logs import _WithTraceId
 from eventbus.telemetry.sampling import TICK_INTERVAL, PassedOn
-from eventbus.telemetry.span_export import _OneLineExporter, _Told
+from eventbus.telemetry.span_export import _OneLineExporter, _SentSpans
 from eventbus.telemetry.trace_budget import TraceBudget
 from testkit.processes.signals import worker_app
 
@@ -262,7 +262,7 @@ def test_nothing_is_sent_of_a_batch_that_was_rolled_back(recording: None) -> Non
             sent.extend(spans)
             return SpanExportResult.SUCCESS
 
-    processor = _Told(Exporter())
+    processor = _SentSpans(Exporter())
 
     # when a batch fails, and one of its events is handled alone
     items = [reserved(), reserved()]
@@ -353,7 +353,7 @@ def test_lost_spans_are_told_once_and_so_is_the_end_of_it(
         assert [exporter.export([]) for _ in range(5)] == [taken, lost, lost, taken, taken]
 
     # then
-    assert caplog.messages == ["spans are lost", "spans arrive again"]
+    assert caplog.messages == ["span export failed", "span export resumed"]
 
 
 def test_a_log_line_names_the_trace_that_is_being_worked_on() -> None:
