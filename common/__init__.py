@@ -1,1 +1,1 @@
-"""Mechanism every service shares: contracts, topology, outbox, relay, inbox, consumer, settings."""
+"""The code of this shop that its services share: contracts, topology, and the HTTP server."""

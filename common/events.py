@@ -1,9 +1,11 @@
-"""The events: the contracts between the services, as plain frozen values.
+"""The events: the contracts between the services, as frozen dataclasses.
 
-An event that was ever sent must decode for ever: `tests/contract/golden/` keeps a sample of each.
-New fields get a default; nothing is renamed, retyped or removed: `orderctl contracts check`.
+Every event that was ever sent must decode indefinitely: `tests/contract/golden/` has a sample of
+each. A new field has a default. No field is renamed, retyped or removed: see
+`orderctl contracts check`.
 
-What is said here of types and fields is in the documents, too; after a change: `make docs`.
+The descriptions of types and fields are part of the generated documents: after a change, run
+`make docs`.
 """
 
 from collections.abc import Mapping
@@ -16,18 +18,20 @@ from eventbus.errors import InvalidEvent
 from eventbus.events.catalogue import Catalogue, Version, use
 from eventbus.events.envelope import EventData
 
-# A limit is said twice: here for what is decoded, in `__post_init__` for what we make ourselves.
-Email = Annotated[str, Meta(description="Where news of the order goes.")]
-Currency = Annotated[str, Meta(description="ISO 4217.")]
+# Limits are checked twice: here when an event is decoded, in `__post_init__` when it is created.
+Email = Annotated[str, Meta(description="The address that order notifications are sent to.")]
+Currency = Annotated[str, Meta(description="The currency code, as in ISO 4217.")]
 ClientIp = Annotated[
-    str | None, Meta(description="The address that the order was placed from, if it is known.")
+    str | None, Meta(description="The IP address that the order was placed from, if known.")
 ]
-Total = Annotated[int, Meta(description="The sum over all lines, in minor units of the currency.")]
+Total = Annotated[int, Meta(description="The sum of all lines, in minor units of the currency.")]
 Amount = Annotated[int, Meta(ge=0, description="In minor units of the currency.")]
-Sku = Annotated[str, Meta(min_length=1, description="What is ordered.")]
-Pieces = Annotated[int, Meta(ge=1, description="How many pieces.")]
-UnitPrice = Annotated[int, Meta(ge=0, description="Of one piece, in minor units of the currency.")]
-#: Not an enumeration: consumers that run must not refuse a reason that is added later.
+Sku = Annotated[str, Meta(min_length=1, description="The SKU.")]
+Pieces = Annotated[int, Meta(ge=1, description="The number of pieces.")]
+UnitPrice = Annotated[
+    int, Meta(ge=0, description="The price of one piece, in minor units of the currency.")
+]
+#: Not an enumeration: running consumers must not reject a reason that is added later.
 CancelReason = Annotated[str, Meta(description="`out_of_stock`, `customer` or `deadline`.")]
 RejectReason = Annotated[str, Meta(description="`out_of_stock`.")]
 SuspicionRule = Annotated[
@@ -37,7 +41,7 @@ SuspicionRule = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One position of an order; `unit_price` in minor units of the order's currency."""
+    """A line of an order; `unit_price` is in minor units of the order's currency."""
 
     sku: Sku
     quantity: Pieces
@@ -51,7 +55,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantity:
-    """So many of one SKU."""
+    """A quantity of one SKU."""
 
     sku: Sku
     quantity: Pieces
@@ -63,11 +67,11 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortage:
-    """A SKU of which an order wants more than is available; an unknown SKU has none available."""
+    """A SKU of which an order requires more than is available; an unknown SKU has none."""
 
-    sku: Annotated[str, Meta(description="What is short.")]
-    requested: Annotated[int, Meta(description="How many pieces the order wants.")]
-    available: Annotated[int, Meta(description="How many pieces are left for it.")]
+    sku: Annotated[str, Meta(description="The SKU that is short.")]
+    requested: Annotated[int, Meta(description="The number of pieces that the order requires.")]
+    available: Annotated[int, Meta(description="The number of pieces that are available for it.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +91,14 @@ class OrderCreated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Customer:
-    """Who placed an order."""
+    """The customer who placed an order."""
 
     email: Email
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Money:
-    """An amount that says in which currency."""
+    """An amount with its currency."""
 
     amount: Amount
     currency: Currency
@@ -105,7 +109,7 @@ class Money:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricedLine:
-    """One position of an order; what a piece costs is in the currency of the order's total."""
+    """A line of an order; `unit_price` is in the currency of the order's total."""
 
     sku: Sku
     quantity: Pieces
@@ -118,9 +122,9 @@ class PricedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderCreatedV2:
-    """A customer placed an order. Each amount says its currency, and the customer has a place.
+    """A customer placed an order. Each amount has its currency, and the customer is an object.
 
-    The same fact as `order.created`, and with the same event id where both are published.
+    The same fact as `order.created`, with the same event id if both are published.
     """
 
     TYPE: ClassVar[str] = "order.created.v2"
@@ -132,14 +136,14 @@ class OrderCreatedV2:
     def __post_init__(self) -> None:
         _check(bool(self.lines), "lines is empty")
         same = all(line.unit_price.currency == self.total.currency for line in self.lines)
-        _check(same, "lines have another currency than total")
+        _check(same, "lines and total have different currencies")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderConfirmed:
-    """The stock for an order is reserved: the shop will deliver it.
+    """The stock for an order is reserved, and the shop will deliver it.
 
-    It says all of the order again, so that no consumer must remember it.
+    It repeats the whole order, so consumers do not have to store it.
     """
 
     TYPE: ClassVar[str] = "order.confirmed"
@@ -151,7 +155,7 @@ class OrderConfirmed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderShipped:
-    """The goods of an order have left the warehouse: it cannot be cancelled any more."""
+    """The goods of an order have left the warehouse: it can no longer be cancelled."""
 
     TYPE: ClassVar[str] = "order.shipped"
     customer_email: Email
@@ -162,7 +166,7 @@ class OrderShipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderCancelled:
-    """An order is off, for a reason; `shortages` has some when that is `out_of_stock`."""
+    """An order is cancelled. `shortages` is not empty if the reason is `out_of_stock`."""
 
     TYPE: ClassVar[str] = "order.cancelled"
     reason: CancelReason
@@ -192,7 +196,7 @@ class StockRejected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StockReleased:
-    """What was reserved for a cancelled order is available again."""
+    """The stock that was reserved for a cancelled order is available again."""
 
     TYPE: ClassVar[str] = "stock.released"
     lines: tuple[Quantity, ...]
@@ -200,23 +204,25 @@ class StockReleased:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspicion:
-    """A rule that an order breaks."""
+    """A rule that matched an order."""
 
     rule: SuspicionRule
-    found: Annotated[int, Meta(description="Above the limit. Orders are counted to one above it.")]
-    limit: Annotated[int, Meta(description="What is still usual.")]
+    found: Annotated[
+        int, Meta(description="The value, above the limit. Orders are counted to one above it.")
+    ]
+    limit: Annotated[int, Meta(description="The highest value that is still usual.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FraudSuspected:
-    """An order looks like fraud. It goes on all the same: somebody should look at it."""
+    """An order looks like fraud. It is processed anyway; the operator should review it."""
 
     TYPE: ClassVar[str] = "fraud.suspected"
     customer_email: Email
     currency: Currency
     total: Total
     client_ip: ClientIp = None
-    score: Annotated[int, Meta(description="The sum of the rules' points.")]
+    score: Annotated[int, Meta(description="The sum of the points of the rules.")]
     reasons: Annotated[tuple[Suspicion, ...], Meta(min_length=1)]
 
     def __post_init__(self) -> None:
@@ -281,7 +287,7 @@ CATALOGUE = use(
     )
 )
 
-#: Each event type's contract; the type is also the routing key and the Celery task's name.
+#: The contract of each event type, which is also the routing key and the name of the Celery task.
 EVENTS: Mapping[str, type[EventData]] = CATALOGUE.by_type
 
 

@@ -1,6 +1,6 @@
 """Every exchange, queue, binding, retry tier, user and permission of this shop, as data.
 
-All of it is derived from `SERVICES`, that is from what each service publishes and consumes: see
+All of it is derived from `SERVICES`, from what each service publishes and consumes: see
 `eventbus.topology`. `orderctl topology apply` declares it; the services declare nothing.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from kombu.entity import Queue
 
-import common.events  # noqa: F401 - its catalogue has the versions of each event type
+import common.events  # noqa: F401 - sets the catalogue, with the versions of each event type
 from eventbus.topology import objects
 from eventbus.topology.limits import RETRY_TIERS
 from eventbus.topology.objects import Topology
@@ -69,7 +69,7 @@ SERVICES = (ORDER, INVENTORY, NOTIFICATION, FRAUD, ANALYTICS)
 #: The services that consume events.
 CONSUMERS = tuple(service for service in SERVICES if service.consumes)
 
-#: Keeps spans: it has a database, and no broker objects.
+#: Stores spans: it has a database, but no broker objects.
 SPAN_STORE = Service(name="trace", package="span_store", bus=BUS)
 
 #: The services that have a database.

@@ -1,1 +1,1 @@
-"""The HTTP server of the API, the console and the span store, with the rules of its edge."""
+"""The HTTP server of the API, the console and the span store, and the rules for their requests."""

@@ -1,4 +1,4 @@
-"""Bodies of requests that are still arriving: each has a limit in time and size, and no thread."""
+"""Request bodies that are still arriving: limited in time and size, and without a thread."""
 
 import time
 from collections.abc import Callable
@@ -7,24 +7,24 @@ from http import HTTPStatus
 from threading import Lock, Thread
 from typing import Any
 
-#: Seconds for a body to arrive: so many at first, and one for each `_PACE` bytes that its length
-#: announces. A customer's phone in a train is faster.
+#: Seconds for a body to arrive: `_START`, and one for each `_PACE` bytes of its announced length,
+#: up to `_LONGEST`. A phone in a train is faster.
 _START = 5.0
 _PACE = 16 * 1024
 _LONGEST = 30.0
 
-#: Pieces of a body in chunks: each costs a turn of a thread.
+#: Chunks of a body: each costs a wake-up of a thread.
 _CHUNKS = 2_000
 
-#: Bodies that arrive at the same time in one process. Beyond it the oldest is refused: an ordinary
-#: body takes milliseconds, and memory and connections have an end.
+#: Bodies that can arrive at the same time in one process. Beyond this number the oldest is refused:
+#: an ordinary body takes milliseconds, and memory and connections are limited.
 _AT_ONCE = 500
 
-#: Seconds between two looks at the clock.
+#: Seconds between two checks of the deadlines.
 _TICK = 0.5
 
-#: Takes a body, or the status with which its request is to be refused: 408 for one that is slow,
-#: 400 for one that breaks off, 413 for one that is too large.
+#: Receives a body, or the status of a refusal: 408 if the body is slow, 400 if it is cut off, 413
+#: if it is too large.
 Done = Callable[[bytes | HTTPStatus], None]
 
 
@@ -42,7 +42,7 @@ class _Body:
 class Bodies:
     """The arriving bodies of one process, over granian's RSGI protocol.
 
-    `done` is called once for each body: with all of it, or with the status of a refusal.
+    `done` is called once for each body: with the whole body, or with the status of a refusal.
     """
 
     def __init__(self) -> None:
@@ -50,13 +50,13 @@ class Bodies:
         self._lock = Lock()
 
     def watch(self) -> None:
-        """Refuse slow bodies from now on, on a thread of its own; call it after the last fork."""
+        """Start the thread that refuses slow bodies. Must be called after the last fork."""
         Thread(target=self._watch, name="http-bodies", daemon=True).start()
 
     def receive(self, protocol: Any, *, length: int | None, limit: int, done: Done) -> None:
-        """Receive a body of `length` bytes, or one in chunks of `limit` bytes at most.
+        """Receive a body of `length` bytes, or a chunked body of at most `limit` bytes.
 
-        Returns at once, or after `done`.
+        Returns immediately, or after `done`.
         """
         announced = limit if length is None else length
         seconds = min(_START + announced / _PACE, _LONGEST)
@@ -98,18 +98,18 @@ class Bodies:
     def _begin(self, body: _Body) -> None:
         with self._lock:
             self._arriving[body] = None
-            full = len(self._arriving) > _AT_ONCE
+            is_full = len(self._arriving) > _AT_ONCE
             oldest = next(iter(self._arriving))
-        if full:
+        if is_full:
             self._refuse(oldest)
 
     def _end(self, body: _Body) -> bool:
-        """Return True to the first caller: a body is either received or refused."""
+        """Return True to the first caller only: a body is either received or refused."""
         with self._lock:
-            first = self._arriving.pop(body, body) is None
-        # It knows what it calls back, which is this body: neither would ever be freed.
+            is_first = self._arriving.pop(body, body) is None
+        # The future refers to its callback, and so to this body: neither would ever be freed.
         body.future = None
-        return first
+        return is_first
 
     def _refuse(self, body: _Body) -> None:
         future = body.future
@@ -137,7 +137,7 @@ def _result(body: _Body) -> bytes | None:
 
 
 def _is_over(protocol: Any) -> bool:
-    """Return whether a body in chunks is complete: it also stops when its connection is lost."""
+    """Return whether a chunked body is complete: it also ends when its connection is lost."""
     try:
         protocol.__anext__()
     except StopAsyncIteration:

@@ -1,8 +1,8 @@
-"""The HTTP edge: the rules that a request must meet before a route sees it.
+"""The HTTP edge: rules that apply to a request before routing.
 
-An app installs them itself, so that they hold under any server. `common.http.server` adds what only
-a server can do: it limits the time of a request's body, and tells apart header names that CGI's
-variables confuse.
+An app installs the rules itself, so they apply under any server. `common.http.server` adds the
+rules that only a server can apply: it limits the time of a request's body, and distinguishes header
+names that have the same CGI variable.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 Variables = dict[str, Any]
 
-#: Headers with one value. HTTP allows proxies and servers to join repeated headers by commas, so a
-#: comma in one of these is a repetition: equal values count as one, different ones are refused.
+#: Headers with a single value. HTTP allows proxies and servers to join repeated headers by commas:
+#: a comma in one of these is a repetition. Equal values count as one, different ones are refused.
 SINGLE = frozenset(
     {
         "authorization",
@@ -32,13 +32,13 @@ SINGLE = frozenset(
     }
 )
 
-#: Headers with one value that no request must fail for: different values count as none.
+#: Headers with a single value that must not fail a request: different values count as none.
 OPTIONAL = frozenset({"traceparent"})
 
-#: Variables that CGI spells without `HTTP_`.
+#: Headers whose CGI variables do not start with `HTTP_`.
 _BARE = frozenset({"content-length", "content-type"})
 
-#: The key of an environ under which a request's `Refusal` is passed to its app.
+#: The key in the environ under which a request's `Refusal` is passed to the app.
 REFUSAL = "http_edge.refusal"
 
 _EXTENSION = "http_edge"
@@ -46,7 +46,7 @@ _EXTENSION = "http_edge"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The reason for which a request ends at the edge, and the header that is to blame."""
+    """The reason why a request is refused at the edge, and the header that caused it."""
 
     status: HTTPStatus
     detail: str
@@ -54,7 +54,7 @@ class Refusal:
 
 
 class Refused(HTTPException):
-    """A request that the edge refuses."""
+    """A request is refused at the edge."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.detail)
@@ -63,17 +63,17 @@ class Refused(HTTPException):
 
 
 def install(app: Flask, *, admits: Callable[[Mapping[str, Any]], bool] | None = None) -> None:
-    """Hold every request to the rules; call it before whatever else checks requests.
+    """Apply the rules to every request. Must be called before all other checks of requests.
 
-    `admits` returns whether a request, by its headers, may be worth its body: without it the app
-    answers at once. It is called without an app context, and may raise.
+    `admits` returns whether the body of a request with these headers may be needed. If not, the app
+    answers without the body. It is called without an app context, and may raise.
     """
     app.extensions[_EXTENSION] = admits or (lambda _environ: True)
-    answer = app.wsgi_app
+    inner = app.wsgi_app
 
     def wsgi_app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         _separate(environ)
-        return answer(environ, start_response)
+        return inner(environ, start_response)
 
     app.wsgi_app = wsgi_app  # type: ignore[method-assign]
     app.before_request(_check)
@@ -84,29 +84,29 @@ def admits(app: Flask, environ: Variables) -> bool:
     try:
         return bool(app.extensions[_EXTENSION](environ))
     except Exception:
-        # The app meets the same failure when it answers, and reports it.
+        # The same failure occurs when the app answers, which reports it.
         return False
 
 
 def variables(headers: Iterable[tuple[str, str]]) -> Variables:
-    """Return the CGI variables of a request's headers, with the `Refusal` of a repeated one.
+    """Return the CGI variables of a request's headers, with repeated headers joined.
 
-    A name with an underscore is dropped: its variable would be that of the hyphenated name.
+    A name with an underscore is dropped: its variable would equal that of the hyphenated name.
     """
-    found: Variables = {}
+    environ: Variables = {}
     for name, value in headers:
         if "_" in name:
             continue
         variable = _variable(name)
-        if variable in found:
-            # Cookies alone are joined otherwise.
-            value = (";" if name == "cookie" else ",").join((found[variable], value))
-        found[variable] = value
-    return found
+        if variable in environ:
+            # Only cookies are joined by semicolons.
+            value = (";" if name == "cookie" else ",").join((environ[variable], value))
+        environ[variable] = value
+    return environ
 
 
 def refuse(environ: Variables, status: HTTPStatus, detail: str, field: str | None = None) -> None:
-    """Let the app answer a request with a refusal; the first one counts."""
+    """Have the app answer the request with a refusal; the first refusal counts."""
     environ.setdefault(REFUSAL, Refusal(status, detail, field))
 
 
@@ -122,7 +122,7 @@ def _separate(environ: Variables) -> None:
                 refuse(
                     environ,
                     HTTPStatus.BAD_REQUEST,
-                    f"The header {name} is given more than once, or has a comma.",
+                    f"The header {name} is repeated or contains a comma.",
                     name,
                 )
 

@@ -1,4 +1,4 @@
-"""Requests as granian has read them, handed to a WSGI app: each in the thread that it starts in."""
+"""Requests that granian has read, passed to a WSGI app in the thread in which they start."""
 
 import io
 import logging
@@ -29,10 +29,10 @@ _LENGTH, _CHUNKED = "CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"
 
 
 class Inline:
-    """Takes the place of an event loop: it calls back at once, in the calling thread."""
+    """A replacement for an event loop that calls back immediately, in the calling thread."""
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> None:
-        """Call back."""
+        """Call the callback."""
         del context
         callback(*args)
 
@@ -40,20 +40,20 @@ class Inline:
 
 
 class Requests(CallbackScheduler):
-    """Hands each request that has arrived to the app, in the thread that granian starts it in."""
+    """A scheduler that passes each request to the app, in the thread in which granian starts it."""
 
     def __init__(self, _loop: Inline, app: Flask, *_: None) -> None:
-        """The further arguments are what granian's own class is made of; none is used."""
+        """The further arguments are those of granian's class; they are unused."""
         super().__init__()
         self._app = app
         self._limit: int = app.config["MAX_CONTENT_LENGTH"]
         self._bodies = Bodies()
-        #: Whether each answer says that its connection ends.
+        #: Whether each response announces that its connection will be closed.
         self.ends = False
         self._schedule_fn = self._begin
 
     def watch(self) -> None:
-        """Limit the time of bodies from now on; call it after the last fork."""
+        """Limit the time of bodies from now on. Must be called after the last fork."""
         self._bodies.watch()
 
     def _begin(self, arrived: Any) -> None:
@@ -61,12 +61,12 @@ class Requests(CallbackScheduler):
         environ = _environ(scope)
         answer = partial(self._answer, protocol, environ)
         length = _length(environ)
-        if length == 0 or not self._is_wanted(environ, length):
+        if length == 0 or not self._needs_body(environ, length):
             answer(b"")
         else:
             self._bodies.receive(protocol, length=length, limit=self._limit, done=answer)
 
-    def _is_wanted(self, environ: edge.Variables, length: int | None) -> bool:
+    def _needs_body(self, environ: edge.Variables, length: int | None) -> bool:
         if edge.REFUSAL in environ or (length or 0) > self._limit:
             return False
         return edge.admits(self._app, environ)
@@ -83,7 +83,7 @@ class Requests(CallbackScheduler):
             if hasattr(chunks, "close"):
                 chunks.close()
         except Exception:
-            log.exception("an app failed")
+            log.exception("application failed")
             protocol.response_bytes(500, [], b"")
             return
         if self.ends or edge.REFUSAL in environ:
@@ -92,7 +92,7 @@ class Requests(CallbackScheduler):
 
 
 class _Response:
-    """WSGI's `start_response`, which keeps what it is called with."""
+    """WSGI's `start_response`, which records its arguments."""
 
     __slots__ = ("headers", "status", "written")
 
@@ -118,7 +118,7 @@ def _environ(scope: Any) -> edge.Variables:
     environ |= {
         "REQUEST_METHOD": scope.method,
         "SCRIPT_NAME": "",
-        # As WSGI has it: bytes, each as a character.
+        # WSGI's form: each byte as one character.
         "PATH_INFO": scope.path.encode().decode("latin-1"),
         "QUERY_STRING": scope.query_string,
         "SERVER_NAME": server[0],
@@ -133,16 +133,16 @@ def _environ(scope: Any) -> edge.Variables:
         "wsgi.url_scheme": scope.scheme,
         "wsgi.version": (1, 0),
     }
-    # Shown with an empty value: a header whose value is not ASCII is there, and is wrong.
+    # A header whose value is not ASCII is passed on with an empty value: present, but invalid.
     for name in set(headers.keys()).difference(name for name, _ in headers.items()):
         environ |= edge.variables([(name, "")])
     return environ
 
 
 def _length(environ: edge.Variables) -> int | None:
-    """Return how many bytes the body has; None for one in chunks."""
+    """Return the length of the body in bytes; None if it is chunked."""
     if _CHUNKED in environ:
         return None
     length = environ.get(_LENGTH, "0")
-    # The server has compared several lengths: they are equal.
+    # The server has verified that several lengths are equal.
     return int(length.partition(",")[0])

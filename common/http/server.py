@@ -1,10 +1,10 @@
-"""PROCESS: a WSGI app over HTTP, `python -m common.http.server`: granian's, with the edge's rules.
+"""PROCESS: a WSGI app over HTTP, `python -m common.http.server`: granian with the edge's rules.
 
-granian's connections are tasks in Rust: one that is idle, or whose request arrives slowly, costs no
-thread. A request has a thread from its last byte to its answer. granian's own WSGI interface reads
-bodies in the thread, without a limit, shows the process's environment as headers, and joins what
-must be kept apart. So this is its RSGI interface, which shows the headers as they came, and without
-the event loop that granian would have between a request and its thread.
+granian's connections are tasks in Rust: an idle connection, or a request that arrives slowly, costs
+no thread. A request has a thread from its last byte to its response. granian's WSGI interface reads
+bodies in that thread without a limit, exposes the process's environment as headers, and joins
+headers that must remain separate. This server therefore uses the RSGI interface, which passes the
+headers on unchanged, without the event loop that granian puts between a request and its thread.
 """
 
 import ctypes
@@ -32,32 +32,32 @@ from eventbus.settings.addresses import addresses
 from eventbus.settings.base import Settings, load
 from eventbus.telemetry.logs import configure_logging
 
-#: Open connections of a process; a further one waits until another is closed. Each costs some
+#: Open connections of a process; further connections wait until one is closed. Each costs a few
 #: kilobytes.
 _CONNECTIONS = 2_000
 
-#: Files that a process has open beside its connections.
+#: Open files of a process besides its connections.
 _FILES = 500
 
-#: Seconds after which a connection without a whole head of a request is closed: a new one, a slow
-#: one, and one that is kept alive. Longer than the usual proxies keep theirs (60), which therefore
-#: close them first: a request never meets a connection that ends at that moment.
+#: Seconds after which a connection without a complete request head is closed, whether it is new,
+#: slow or kept alive. Longer than the idle timeout of common proxies (60), which therefore close
+#: first: no request arrives on a connection that is being closed.
 IDLE = 75
 
-#: Bytes of a request's head, about.
+#: Approximate limit of a request's head, in bytes.
 _HEAD_LIMIT = 32 * 1024
 
-#: Seconds for which a process that is told to end goes on with what is under way.
+#: Seconds that a stopping process has to complete its current requests.
 _GRACE = 25
 
-#: Seconds for which it still takes requests, and says with each answer that the connection ends:
-#: for clients that are sending one.
+#: Seconds for which a stopping process still accepts requests, for clients that are sending one,
+#: and announces in each response that the connection will be closed.
 _LINGER = 2.0
 
-#: Of Linux's <sys/prctl.h>: the signal that a process gets when its parent ends.
+#: From Linux's <sys/prctl.h>: sets the signal that a process receives when its parent exits.
 _PR_SET_PDEATHSIG = 1
 
-#: Its type is not told right.
+#: Its declared type is wrong.
 _WORKER: Any = RSGIWorker
 
 
@@ -68,7 +68,7 @@ _WORKER: Any = RSGIWorker
 def main(bind: str, threads: int, module: str) -> None:
     """Serve what a module's `create_app` returns, in one process, until a signal ends it."""
     configure_logging(load(Settings).log_level)
-    # Before the fork: the process has it all when it starts.
+    # Before the fork, so the process starts with the imported module.
     import_module(module)
     serve(module, bind=bind, processes=1, threads=threads)
 
@@ -85,12 +85,12 @@ def _address(bind: str) -> tuple[str, int]:
 def serve(module: str, *, bind: str, processes: int, threads: int, idle: int = IDLE) -> None:
     """Serve what a module's `create_app` returns until a signal ends it.
 
-    `threads` is the most requests of one process that are being answered at the same time.
+    `threads` is the number of requests that a process can answer at the same time.
     """
     address, port = _address(bind)
     server = Server(
         module,
-        # With RSGI's name it would allow one thread only.
+        # With `Interfaces.RSGI`, granian would allow only one thread.
         interface=Interfaces.WSGI,
         http=HTTPModes.http1,
         address=address,
@@ -102,20 +102,20 @@ def serve(module: str, *, bind: str, processes: int, threads: int, idle: int = I
         websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=_GRACE,
-        # Into our own lines. It would warn of the number of threads, which is meant.
+        # Into our own lines; without the warning about the number of threads, which is intended.
         log_level=LogLevels.error,
         log_dictconfig={"loggers": {"_granian": {"propagate": True}}},
     )
-    # What is loaded stays out of the collector's reach, whose marks would copy its pages.
+    # Loaded objects are exempt from garbage collection, whose marks would copy their pages.
     server.on_startup(gc.freeze)
     server.serve(_work, target_loader=partial(_app, os.getpid()), wrap_loader=True)
 
 
 def _app(parent: int, module: str) -> Flask:
-    """Return the app of this process, which ends with its parent."""
+    """Return the app of this process, which exits with its parent."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
-        raise SystemExit("the server has ended")
+        raise SystemExit("the parent process has exited")
     app: Flask = import_module(module).create_app()
     return app
 
@@ -144,7 +144,7 @@ def _work(
     _scope: Any,
     metrics: Any,
 ) -> None:
-    """Serve in this process: as granian's own function for WSGI, but for the interface."""
+    """Serve in this process, like granian's function for WSGI, except for the interface."""
     _allow_files()
     worker = _WORKER(
         worker_id,
@@ -176,7 +176,7 @@ def _work(
 
 
 def _stopping(requests: Requests) -> WorkerSignal:
-    """Return what a signal sets, after a moment in which clients are told."""
+    """Return the event that a signal sets, after `_LINGER` seconds."""
     stopping = WorkerSignal()
 
     def stop(*_: object) -> None:
@@ -192,12 +192,12 @@ def _stopping(requests: Requests) -> WorkerSignal:
 
 
 def _allow_files() -> None:
-    """Let this process have as many open files as its connections need, if it may."""
+    """Raise the limit of open files to what the connections need, as far as permitted."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _CONNECTIONS + _FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    required = _CONNECTIONS + _FILES
+    if soft != resource.RLIM_INFINITY and soft < required:
+        limit = required if hard == resource.RLIM_INFINITY else min(required, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 if __name__ == "__main__":
