@@ -7,7 +7,7 @@ from celery import Celery
 
 from common.kombu_topology import TICKS
 from eventbus.messaging.amqps import Connection
-from eventbus.messaging.best_effort_publisher import LossyPublisher
+from eventbus.messaging.best_effort_publisher import BestEffortPublisher
 from eventbus.messaging.event_message import task_headers
 
 #: A call without arguments, in Celery's message protocol, version 2.
@@ -17,7 +17,7 @@ _BODY = b'[[],{},{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
 class Ticks:
     """Sends ticks over one connection, which stays while the broker blocks it."""
 
-    def __init__(self, publisher: LossyPublisher, *, exchange: str = TICKS.name) -> None:
+    def __init__(self, publisher: BestEffortPublisher, *, exchange: str = TICKS.name) -> None:
         self._publisher = publisher
         self._exchange = exchange
 
@@ -30,7 +30,7 @@ class Ticks:
             connection: Connection = app.connection_for_write(heartbeat=heartbeat)
             return connection
 
-        publisher = LossyPublisher(connect, name=app.main, what="ticks", confirmed=True)
+        publisher = BestEffortPublisher(connect, name=app.main, what="ticks", confirmed=True)
         return cls(publisher, exchange=exchange)
 
     def send(self, queue: str) -> None:

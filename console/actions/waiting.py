@@ -6,7 +6,7 @@ from common.kombu_topology import ORDER
 from console.databases.service_database import transaction
 from console.settings import DatabaseServer
 from eventbus.outbox import lag
-from eventbus.outbox.lag import RelayPass, Unsent
+from eventbus.outbox.lag import OutboxLag, RelayPass
 from eventbus.topology.service import Service
 from order_app.storage.pending import Pending, pending
 
@@ -15,7 +15,7 @@ from order_app.storage.pending import Pending, pending
 class Waiting:
     """What waits in the outbox for the relay; of the order service, also the PENDING orders."""
 
-    unsent: Unsent
+    unsent: OutboxLag
     relay_pass: RelayPass | None
     orders: Pending | None = None
 
@@ -24,7 +24,7 @@ def look(settings: DatabaseServer, service: Service) -> Waiting:
     """Return what waits now in the database of a service that has an outbox."""
     with transaction(settings, service) as session:
         return Waiting(
-            unsent=lag.unsent(session),
+            unsent=lag.outbox_lag(session),
             relay_pass=lag.relay_pass(session),
             orders=pending(session) if service == ORDER else None,
         )

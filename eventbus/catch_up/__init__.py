@@ -1,1 +1,1 @@
-"""Catching up: a service takes from the stream what its queue has dropped."""
+"""Catch-up: a service recovers the events that its queue has dropped from the stream."""

@@ -1,4 +1,4 @@
-"""The broker as catch-up needs it: a service's queue, its marker, and the stream."""
+"""The broker operations of catch-up: on a service's queue, its marker, and the stream."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,12 +11,12 @@ from eventbus.messaging import stream
 from eventbus.messaging.amqps import Connection
 from eventbus.topology.service import MISSED, Service
 
-#: Returns a connection for a purpose, which is `reader` or `publisher`; not yet connected.
+#: Returns an unopened connection for a purpose, which is `reader` or `publisher`.
 Connect = Callable[[str], Connection]
 
 _AMQPS = Connection(transport="amqps")
 
-#: What a method raises when the broker fails it.
+#: The errors that a method raises if the broker fails.
 BROKER_ERRORS: tuple[type[Exception], ...] = (
     *_AMQPS.connection_errors,
     *_AMQPS.channel_errors,
@@ -27,9 +27,9 @@ _OLDEST_TIMEOUT = 5.0
 
 
 class CatchUpBroker:
-    """The connections of a process: one that reads, and one that publishes while it copies.
+    """The connections of a process: one that reads, and one that publishes during a reading.
 
-    A broker that accepts no messages would stop whatever else is on the connection that publishes.
+    A broker that accepts no messages would block all other traffic on the publishing connection.
     """
 
     def __init__(self, service: Service, connect: Connect) -> None:
@@ -38,12 +38,12 @@ class CatchUpBroker:
         self._connections: dict[str, Connection] = {}
         self._channel: Channel | None = None
         self._copies: Copies | None = None
-        #: The stream, open since the last batch.
+        #: The stream, left open by the last batch.
         self.reading: Rereading | None = None
 
     @property
     def copies(self) -> Copies:
-        """The way to the service's queue."""
+        """The publisher to the service's queue."""
         if self._copies is None:
             self._copies = Copies(
                 self._open("publisher"),
@@ -55,11 +55,11 @@ class CatchUpBroker:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the broker takes no copies at present, for lack of memory or disk."""
+        """Whether the broker currently accepts no copies, for lack of memory or disk."""
         return self._copies is not None and self._copies.is_blocked
 
     def depth(self) -> int:
-        """Return how many messages are ready in the service's queue; sends heartbeats."""
+        """Return the number of ready messages in the service's queue; also send heartbeats."""
         channel = self._reader()
         for connection in self._connections.values():
             with suppress(TimeoutError):
@@ -69,18 +69,18 @@ class CatchUpBroker:
         return int(declared.message_count)
 
     def is_empty(self) -> bool:
-        """Whether a worker consumes from the service's queue, and no message is ready in it.
+        """Return whether a worker consumes from the service's queue and no message is ready in it.
 
-        RabbitMQ reports no messages and no consumers, too, for a quorum queue whose leader does not
+        RabbitMQ also reports no messages and no consumers for a quorum queue whose leader does not
         answer within 250 ms: without a consumer, a count of 0 proves nothing.
         """
         declared = self._reader().queue_declare(self._service.queue, passive=True)
         return bool(declared.consumer_count > 0 and declared.message_count == 0)
 
     def marker(self) -> Message | None:
-        """Return the marker, unacknowledged, if the queue has dropped something."""
-        found: Message | None = self._reader().basic_get(self._service.overflow)
-        return found
+        """Return the marker, unacknowledged; None if the queue has dropped no message."""
+        marker: Message | None = self._reader().basic_get(self._service.overflow)
+        return marker
 
     def acknowledge(self, marker: Message) -> None:
         """Remove the marker."""
@@ -91,28 +91,28 @@ class CatchUpBroker:
         return stream.end(self._open("reader"), self._service.bus.stream)
 
     def oldest(self) -> int | None:
-        """Return the offset of the oldest message of the stream."""
-        found = stream.oldest(
+        """Return the offset of the oldest message of the stream, or None."""
+        entry = stream.oldest(
             self._open("reader"), self._service.bus.stream, timeout=_OLDEST_TIMEOUT
         )
-        return found.offset if found else None
+        return entry.offset if entry else None
 
     def read_from(self, offset: int) -> Rereading:
-        """Open the stream."""
+        """Open the stream at an offset."""
         if self.reading:
             self.reading.close()
         self.reading = Rereading(self._open("reader"), self._service, offset)
         return self.reading
 
     def end_reading(self) -> None:
-        """Close the stream, and the connection that publishes."""
+        """Close the stream and the publishing connection."""
         if self.reading:
             self.reading.close()
         self.reading = self._copies = None
         self._close("publisher")
 
     def close(self) -> None:
-        """Close everything; the next use opens it again."""
+        """Close all connections; the next use opens them again."""
         self.reading = self._copies = self._channel = None
         for purpose in tuple(self._connections):
             self._close(purpose)
@@ -125,7 +125,7 @@ class CatchUpBroker:
     def _open(self, purpose: str) -> Connection:
         if purpose not in self._connections:
             self._connections[purpose] = connection = self._connect(purpose)
-            # Once: the next attempt is at the next node, if there are several.
+            # One attempt: the next attempt uses the next node, if there are several.
             connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
         return self._connections[purpose]
 

@@ -1,27 +1,28 @@
-"""Takes what a service's queue has dropped from the stream, once the queue has room again.
+"""Recovers the events that a service's queue has dropped, once the queue has room again.
 
 The broker keeps a marker, a copy of the last dropped message, in the queue `<service>.overflow`.
-This process polls it, records the drop in the service's database, acknowledges the marker, reads
-the stream again, and publishes the events that the inbox does not have to the service's own queue.
-Why no event is missed:
+This process polls that queue, records the drop in the service's database, acknowledges the marker,
+reads the stream again, and publishes the events that the inbox lacks to the service's own queue.
+No event is missed, for these reasons:
 
-- Every drop leaves a marker, at once or in place of an older one. A marker is acknowledged after
-  the drop is recorded. A drop in between leaves another marker, as the first is not ready any more.
-- Every dropped event is at or above `start_offset`. It entered the queue after the observation
-  that `settled_offset` is from: the queue was empty then, and a message that a worker kept at that
-  moment has been settled or returned before the next observation. A copy that is dropped entered
-  the queue from a reading whose `start_offset` still counts.
+- Every drop leaves a marker, either immediately or in place of an older marker. A marker is
+  acknowledged after the drop is recorded. A drop in between leaves another marker, because the
+  first is no longer ready.
+- Every dropped event is at or above `start_offset`. It entered the queue after the observation that
+  set `settled_offset`: the queue was empty at that moment, and a message that a worker held at that
+  moment was settled or returned before the next observation. A dropped copy entered the queue from
+  a reading whose `start_offset` is still considered.
 - Every dropped event is below `end_offset`. Reading starts `SETTLED` after the last drop, when the
-  event has been confirmed by the stream or its relay is about to send it again. A drop after that
-  leads to another reading.
+  stream has confirmed the event or its relay is about to send it again. A later drop leads to
+  another reading.
 - The position is stored after the confirms. A process that is killed in between publishes some
   copies again, and the inbox drops them.
 - An event that waits in the queue or in a retry tier, or that is parked, gets one more copy from
-  each reading, for the same reason without effect.
+  each reading, which the inbox drops as well.
 - A reading that makes the queue overflow is repeated, with fewer copies at a time.
 
-A message that came back from a retry tier is parked when it is dropped: its event may be older than
-any observation.
+A message that returned from a retry tier is parked if it is dropped, because its event may be older
+than any observation.
 """
 
 import logging
@@ -48,19 +49,19 @@ from eventbus.topology.service import Service
 
 log = logging.getLogger(__name__)
 
-#: What the loop expects to fail.
-_ERRORS: tuple[type[Exception], ...] = (CopyRefused, *BROKER_ERRORS)
+#: Errors that the loop expects.
+_EXPECTED_ERRORS: tuple[type[Exception], ...] = (CopyRefused, *BROKER_ERRORS)
 
-#: Seconds between two polls of the marker while nothing is missing, or nothing can be done.
+#: Seconds between two polls of the marker while no event is missing, or none can be copied.
 PAUSE = 2.0
 
-#: Seconds that one step may take: it waits for confirms, for the stream and for the database, each
-#: within a limit of its own.
+#: Maximum seconds for one step: it waits for confirms, for the stream and for the database, each
+#: with its own limit.
 LIMIT = 180.0
 
 
 class CatchUp:
-    """Brings back what the queue of one service has dropped."""
+    """Recovers the events that the queue of one service has dropped."""
 
     def __init__(self, service: Service, sessions: Sessions, connect: Connect) -> None:
         self._service = service
@@ -71,8 +72,8 @@ class CatchUp:
 
     @classmethod
     def from_settings(cls, service: Service, settings: ServiceSettings) -> "CatchUp":
-        """Return the one of a process; it connects when it starts."""
-        # Of several nodes each attempt is at the next one.
+        """Return the catch-up of a process; it connects when it starts."""
+        # Each attempt uses the next node, if there are several.
         nodes = cycle(broker_url(settings).split(";"))
 
         def connect(purpose: str) -> Connection:
@@ -89,32 +90,32 @@ class CatchUp:
         return cls(service, db.sessions(db.engine(settings, session=db.BY_KEY)), connect)
 
     def loop(self) -> Loop:
-        """Return the loop that polls and copies; no event and no mail waits for it."""
-        return Loop("catch-up", self._turn, interval=PAUSE, limit=LIMIT)
+        """Return the loop that polls and copies; neither events nor mails wait for it."""
+        return Loop("catch-up", self._run_steps, interval=PAUSE, limit=LIMIT)
 
-    def _turn(self, until: float) -> None:
+    def _run_steps(self, until: float) -> None:
         try:
             while self.step() and time.monotonic() < until:
                 pass
-            self._note(None)
+            self._log_problem(None)
         except BrokerBlocks as block:
-            self._note(str(block))
+            self._log_problem(str(block))
         except DBAPIError as error:
             self._fail(f"database: {str(error.orig).strip()}")
-        except _ERRORS as error:
+        except _EXPECTED_ERRORS as error:
             self._fail(f"{type(error).__name__}: {error}")
 
     def step(self) -> bool:
         """Poll the marker once, and copy a batch if events are missing.
 
-        Returns whether another call is worth it at once. Raises the errors of the broker and the
-        database, after which everything goes on from the record.
+        Returns whether another call should follow at once. Raises the errors of the broker and the
+        database, after which the next step continues from the record.
         """
         depth = self._broker.depth()
         if marker := self._broker.marker():
-            with overflow.changed(self._sessions) as found:
-                if found:
-                    _, state, now = found
+            with overflow.changed(self._sessions) as record:
+                if record:
+                    _, state, now = record
                     state.request(now)
             self._limit.dropped(depth)
             self._broker.acknowledge(marker)
@@ -138,19 +139,19 @@ class CatchUp:
         self._broker.close()
 
     def _observe(self) -> None:
-        # In this order: what is below the end was in the queue before it was seen empty.
+        # In this order: messages below the end entered the queue before it is observed empty.
         end = self._broker.end()
         if self._broker.is_empty():
-            with overflow.changed(self._sessions) as found:
-                if found:
-                    _, state, now = found
+            with overflow.changed(self._sessions) as record:
+                if record:
+                    _, state, now = record
                     state.observe_empty(end, now)
 
     def _copy_some(self, depth: int) -> bool:
-        with overflow.changed(self._sessions, skip_locked=True) as found:
-            if found is None:
+        with overflow.changed(self._sessions, skip_locked=True) as record:
+            if record is None:
                 return False
-            session, state, now = found
+            session, state, now = record
             if state.position is None:
                 self._begin(state, now)
             reading = self._reading(state)
@@ -172,23 +173,23 @@ class CatchUp:
         )
 
     def _reading(self, state: Overflow) -> Rereading:
-        at = state.position or 0
+        offset = state.position or 0
         reading = self._broker.reading
-        if reading is None or reading.position != at:
-            # At the start, after an error, or when another process has gone on meanwhile.
-            self._check_stream(state, at)
+        if reading is None or reading.position != offset:
+            # At the start, after an error, or if another process has continued meanwhile.
+            self._check_stream(state, offset)
             reading = self._broker.read_from(state.position or 0)
         return reading
 
-    def _check_stream(self, state: Overflow, at: int) -> None:
+    def _check_stream(self, state: Overflow, offset: int) -> None:
         oldest, end = self._broker.oldest(), self._broker.end()
-        if end < at:
+        if end < offset:
             # The broker's data was lost.
-            log.error("stream replaced", extra={"offset": at})
+            log.error("stream replaced", extra={"offset": offset})
             state.position, state.end_offset = 0, end
-        elif oldest is not None and 0 < at < oldest:
-            about = {"first_offset": at, "last_offset": oldest - 1}
-            log.error("events left the stream before they were read", extra=about)
+        elif oldest is not None and 0 < offset < oldest:
+            fields = {"first_offset": offset, "last_offset": oldest - 1}
+            log.error("unread events removed from the stream", extra=fields)
             state.gaps += 1
 
     def _finish(self, state: Overflow) -> None:
@@ -198,14 +199,14 @@ class CatchUp:
             log.info("catch-up finished", extra={"copied": state.copied})
 
     def _fail(self, problem: str) -> None:
-        self._note(problem)
+        self._log_problem(problem)
         self.close()
 
-    def _note(self, problem: str | None) -> None:
-        # One line when it fails and one when it goes on, not one for each attempt.
+    def _log_problem(self, problem: str | None) -> None:
+        # One line at the first failure and one at the recovery, not one for each attempt.
         if problem != self._problem:
             if problem:
-                # It is repeated `PAUSE` later: a warning, as with any lost connection.
+                # The step is repeated after `PAUSE`: a warning, as with any lost connection.
                 log.warning("catch-up interrupted", extra={"reason": problem})
             else:
                 log.info("catch-up resumed")

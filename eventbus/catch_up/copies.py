@@ -1,6 +1,6 @@
-"""Copies of past events on one service's queue: many before the first confirm.
+"""Publishes copies of past events to one service's queue, many before the first confirm.
 
-They go to that queue only, so that no other service gets them.
+Copies go to that queue only, so other services do not receive them.
 """
 
 import time
@@ -11,27 +11,28 @@ from amqp import Message
 from eventbus.errors import ExpectedError
 from eventbus.messaging.amqps import Connection
 
-#: Messages in the queue, copies or others, above which no copy is added. New events wait behind
-#: them: some seconds of a worker's time.
+#: The number of messages in the queue, copies or others, above which no copy is added. New events
+#: wait behind them: some seconds of a worker's time.
 DEPTH_LIMIT = 5_000
 
 #: Seconds to wait for the confirms of a window.
 _CONFIRM_TIMEOUT = 15.0
 
-#: Unconfirmed copies at most. With fewer, most of the time would pass waiting for the broker. A
-#: broker with an alarm stops reading from the connection: this many still fit into the socket's
-#: buffers, so that waiting for a confirm times out, not a write.
+#: Maximum number of unconfirmed copies. With fewer, most of the time would be spent waiting for the
+#: broker. A broker with an alarm stops reading from the connection: this many copies still fit into
+#: the socket's buffers, so the wait for a confirm times out, not a write.
 _WINDOW = 200
 
 
 class CopyRefused(ExpectedError):
-    """The broker did not take a copy."""
+    """The broker did not accept a copy."""
 
 
 class BrokerBlocks(CopyRefused):
     """The broker accepts no messages, for lack of memory or disk; the connection remains usable.
 
-    Replacing it would leave both in the broker, which does not read that the first was closed.
+    Replacing the connection would leave both in the broker, which does not read that the first was
+    closed.
     """
 
     def __init__(self) -> None:
@@ -41,8 +42,8 @@ class BrokerBlocks(CopyRefused):
 class Copies:
     """Publishes messages to the queue `queue`, by an exchange and a routing key that lead to it.
 
-    `connection` may serve nothing else. Every method raises the connection's own errors, after
-    which another one must be opened.
+    `connection` must not be used for anything else. Every method raises the connection's errors,
+    after which a new connection must be opened.
     """
 
     def __init__(
@@ -59,16 +60,16 @@ class Copies:
         self._tag = 0
         self._unconfirmed: set[int] = set()
         self._problem: str | None = None
-        #: Whether the broker takes no messages at present, as far as has been read.
+        #: Whether the broker accepts no messages, according to its last notification read.
         self.is_blocked = False
         connection.connection.on_blocked = lambda _reason: self._block(True)
         connection.connection.on_unblocked = lambda: self._block(False)
 
     def put(self, messages: Sequence[Message]) -> None:
-        """Publish messages; returns when the broker has confirmed all of them.
+        """Publish messages, and return when the broker has confirmed all of them.
 
-        Raises `CopyRefused` when the broker refuses one, and `TimeoutError` without an answer;
-        `BrokerBlocks` after which the broker may still take what was sent.
+        Raises `CopyRefused` if the broker refuses a message, `TimeoutError` if it does not answer,
+        and `BrokerBlocks`, after which it may still accept the messages that were sent.
         """
         if self.is_blocked:
             raise BrokerBlocks
@@ -79,10 +80,10 @@ class Copies:
             self._settle(_WINDOW - 1)
         self._settle(0)
 
-    def _settle(self, at_most: int) -> None:
+    def _settle(self, max_unconfirmed: int) -> None:
         deadline = time.monotonic() + _CONFIRM_TIMEOUT
         try:
-            while len(self._unconfirmed) > at_most and not self._problem:
+            while len(self._unconfirmed) > max_unconfirmed and not self._problem:
                 self._connection.drain_events(timeout=max(0.001, deadline - time.monotonic()))
         except TimeoutError:
             if not self.is_blocked:
@@ -93,11 +94,11 @@ class Copies:
             raise CopyRefused(self._problem)
 
     def close(self) -> None:
-        """Close the channel; the connection stays."""
+        """Close the channel; the connection stays open."""
         self._channel.close()
 
     def depth(self) -> int:
-        """Return how many messages are ready in the queue."""
+        """Return the number of ready messages in the queue."""
         declared = self._channel.queue_declare(self._queue, passive=True)
         return int(declared.message_count)
 

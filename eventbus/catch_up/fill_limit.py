@@ -1,56 +1,57 @@
-"""How many messages a queue may hold while copies are put on it, learned from what it drops."""
+"""The number of messages to which copies may fill a queue, adapted when the queue drops some."""
 
 from eventbus.catch_up.copies import DEPTH_LIMIT
 
-#: Messages at first.
+#: The initial limit, in messages.
 _START = 4
 
-#: Batches of copies at the ceiling, none dropped, before the ceiling is raised: the queue may have
-#: more room than it had. A drop costs another reading, so each drop doubles this number.
+#: Batches of copies at the ceiling, without a drop, before the ceiling is raised: the queue may
+#: have more room than before. A drop costs another reading, so each drop doubles this number.
 _PATIENCE = 10
 
 
 class FillLimit:
-    """The limit grows until the queue drops a message: AMQP does not tell how much it takes."""
+    """A limit that grows until the queue drops a message: AMQP does not report its capacity."""
 
     def __init__(self) -> None:
         self.messages = _START
-        #: What the limit grows to at most.
+        #: The maximum to which the limit grows.
         self._ceiling = DEPTH_LIMIT
-        #: Messages in the queue when it last dropped one.
-        self._full: int | None = None
+        #: The number of messages in the queue when it last dropped one.
+        self._full_depth: int | None = None
         self._patience = _PATIENCE
-        self._went_well = 0
+        self._batches_at_ceiling = 0
 
     def dropped(self, depth: int) -> None:
-        """Shrink: the queue, which has `depth` messages now, has dropped some.
+        """Shrink: the queue, which now has `depth` messages, has dropped some.
 
-        A full queue is filled to half of its depth from now on. If it was emptied meanwhile, the
-        limit that was too high counts instead.
+        From now on, a full queue is filled to half of its depth. If it was emptied meanwhile, half
+        of the limit that was too high applies instead.
         """
-        self._full = depth
+        self._full_depth = depth
         self._patience *= 2
-        self._went_well = 0
+        self._batches_at_ceiling = 0
         self._ceiling = min(DEPTH_LIMIT, max(1, self.messages // 2, depth // 2))
         self.messages = max(1, min(self.messages // 4, self._ceiling))
 
     def filled(self) -> None:
-        """Grow: copies were put on the queue."""
+        """Grow: copies were added to the queue."""
         if self.messages == self._ceiling:
-            self._went_well += 1
-            if self._went_well >= self._patience:
-                self._went_well = 0
+            self._batches_at_ceiling += 1
+            if self._batches_at_ceiling >= self._patience:
+                self._batches_at_ceiling = 0
                 self._ceiling = min(2 * self._ceiling, DEPTH_LIMIT)
         self.messages = min(2 * self.messages, self._ceiling)
 
     def waited(self, depth: int) -> None:
-        """Grow slowly: no copy was put on the queue, as it has `depth` messages.
+        """Grow slowly: no copy was added to the queue, because it has `depth` messages.
 
-        Not while it is as full as at the last drop: its worker does not consume.
+        The limit does not grow while the queue is as full as at the last drop: its worker does not
+        consume.
         """
-        if self._full is None or depth < self._full:
+        if self._full_depth is None or depth < self._full_depth:
             if self.messages == self._ceiling:
                 self._ceiling = min(self._ceiling + 1, DEPTH_LIMIT)
             self.filled()
-        elif depth > self._full:
-            self._full = depth + 1
+        elif depth > self._full_depth:
+            self._full_depth = depth + 1

@@ -1,9 +1,8 @@
-"""What a service's queue has dropped: the record of it, in the service's own database.
+"""The record of the events that a service's queue has dropped, in the service's own database.
 
-The record has two parts. While nothing was dropped, `settled_offset` follows the stream: every
+The record has two parts. While no event is missing, `settled_offset` follows the stream: every
 event below that offset has left the queue. Once the broker reports a drop, `requested_at` is set,
-and the other columns are the progress of reading the stream again, by
-`eventbus.catch_up.catch_up`.
+and the other columns show the progress of `eventbus.catch_up.catch_up` in reading the stream again.
 """
 
 from collections.abc import Iterator
@@ -33,14 +32,15 @@ from eventbus.database.db import Sessions, metadata, transaction
 from eventbus.messaging.publisher import CONFIRM_TIMEOUT
 from eventbus.telemetry.metrics import gauge
 
-#: For how long a worker may keep a message before the broker takes it back: its `consumer_timeout`.
-#: A message that was returned to the queue, and then dropped, had left it no longer ago than this.
+#: The time for which a worker may hold a message before the broker requeues it: the broker's
+#: `consumer_timeout`. A message that was requeued, and then dropped, had left the queue no longer
+#: ago than this.
 HELD = timedelta(minutes=30)
 
-#: After a drop, until the dropped event is in the stream, or its relay sends it again.
+#: The time after a drop until the dropped event is in the stream, or its relay sends it again.
 SETTLED = timedelta(seconds=CONFIRM_TIMEOUT + 1)
 
-#: Drops that do not end do not put off reading for longer.
+#: The maximum time for which continuous drops defer reading.
 LATEST = timedelta(seconds=60)
 
 overflow = Table(
@@ -81,7 +81,7 @@ overflow = Table(
 
 @dataclass(slots=True)
 class Overflow:
-    """The record, and the rules by which it changes. All times are the database's."""
+    """The record, and the rules by which it changes. All times are by the database's clock."""
 
     emptied_offset: int | None = None
     emptied_at: datetime | None = None
@@ -98,18 +98,18 @@ class Overflow:
     gaps: int = 0
 
     def needs_observation(self, now: datetime) -> bool:
-        """Whether an empty queue is worth recording."""
+        """Return whether an observation of an empty queue should be recorded."""
         return self.emptied_at is None or now - self.emptied_at >= HELD
 
     def observe_empty(self, end_offset: int, now: datetime) -> None:
         """Record that the queue was empty after the stream ended at this offset.
 
-        The observation before becomes the one to rely on: what a worker kept then has been handled
-        or returned since.
+        The previous observation becomes the reliable one: messages that a worker held at that time
+        have been handled or returned since.
         """
         is_caught_up = self.requested_at is None and self.finished_at is not None
         if is_caught_up and self.emptied_at and self.finished_at < self.emptied_at:  # type: ignore[operator]
-            # Copies from the last reading have left the queue, too.
+            # Copies from the last reading have also left the queue.
             self.start_offset = None
         self.settled_offset = self.emptied_offset
         self.emptied_offset, self.emptied_at = end_offset, now
@@ -117,7 +117,8 @@ class Overflow:
     def request(self, now: datetime) -> None:
         """Record that the queue has dropped at least one message.
 
-        It may be a copy from the last reading, so that reading starts no later than that one did.
+        The message may be a copy from the last reading, so the next reading starts no later than
+        the last one did.
         """
         settled = self.settled_offset or 0
         self.start_offset = (
@@ -130,19 +131,19 @@ class Overflow:
             self.again = True
 
     def is_ready(self, now: datetime) -> bool:
-        """Whether the stream can be read: what was dropped is there, or reading has begun."""
+        """Return whether to read the stream: it has the dropped events, or reading has started."""
         if self.requested_at is None or self.dropped_at is None:
             return False
-        settled = now - self.dropped_at >= SETTLED or now - self.requested_at >= LATEST
-        return self.position is not None or settled
+        is_settled = now - self.dropped_at >= SETTLED or now - self.requested_at >= LATEST
+        return self.position is not None or is_settled
 
     def begin(self, end_offset: int, now: datetime) -> None:
-        """Start to read, up to this offset."""
+        """Start reading, up to this offset."""
         self.position, self.end_offset = self.start_offset or 0, end_offset
         self.again = self.dropped_at is not None and now - self.dropped_at < SETTLED
 
     def advance(self, position: int, copied: int, now: datetime) -> None:
-        """Record that the stream was read up to this offset, and how many events were copied."""
+        """Record that the stream was read up to this offset, and the number of copied events."""
         if position != self.position or copied:
             self.progressed_at = now
         self.position = position
@@ -163,48 +164,48 @@ def read(session: Session) -> tuple[Overflow, datetime]:
 def changed(
     sessions: Sessions, *, skip_locked: bool = False
 ) -> Iterator[tuple[Session, Overflow, datetime] | None]:
-    """Give the block the record, locked, and store it when the block ends.
+    """Yield the record, locked, and store it when the block ends.
 
-    With `skip_locked` it is None when another process has it.
+    With `skip_locked`, yield None if another process has locked it.
     """
     with transaction(sessions) as session:
-        found = _read(session, lock=True, skip_locked=skip_locked)
-        if found is None and not _exists(session):
+        record = _read(session, lock=True, skip_locked=skip_locked)
+        if record is None and not _exists(session):
             session.execute(insert(overflow).values(id=1).on_conflict_do_nothing())
-            found = _read(session, lock=True, skip_locked=skip_locked)
-        if found is None:
+            record = _read(session, lock=True, skip_locked=skip_locked)
+        if record is None:
             yield None
             return
-        yield (session, *found)
-        session.execute(update(overflow).values(**asdict(found[0])))
+        yield (session, *record)
+        session.execute(update(overflow).values(**asdict(record[0])))
 
 
 def read_overflow(session: Session) -> Iterator[Metric]:
-    """Return what the metrics show of the record."""
+    """Return the metrics of the record."""
     state, now = read(session)
-    waits = state.requested_at is not None
+    is_missing_events = state.requested_at is not None
 
     def since(moment: datetime | None) -> float:
-        return max(0.0, (now - moment).total_seconds()) if waits and moment else 0.0
+        return max(0.0, (now - moment).total_seconds()) if is_missing_events and moment else 0.0
 
     yield gauge(
         "orders_overflow_behind_seconds",
-        "Since the service's queue dropped events that are not all back; 0 when none is missing.",
+        "Time since the queue dropped events that are not all recovered; 0 if none is missing.",
         since(state.requested_at),
     )
     yield gauge(
         "orders_overflow_stalled_seconds",
-        "Since the last event was taken from the stream, while some are missing.",
+        "Time since reading the stream last progressed, while events are missing; else 0.",
         since(state.progressed_at),
     )
     yield gauge(
         "orders_overflow_copied",
-        "Events that were taken from the stream, ever.",
+        "Events copied from the stream in total.",
         state.copied,
     )
     yield gauge(
         "orders_overflow_gaps",
-        "How often events had left the stream before they were taken from it.",
+        "The number of times that events were removed from the stream before they were read.",
         state.gaps,
     )
 

@@ -1,4 +1,4 @@
-"""An event of the past, from the stream, and the message that brings it to a service once more."""
+"""A past event from the stream, and the message that delivers it to a service again."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,13 +14,13 @@ from eventbus.messaging import untrusted
 from eventbus.messaging.event_message import task_headers
 from eventbus.messaging.stream import Entry
 
-#: As `eventbus.events.codec` reads it.
+#: The same type as in `eventbus.events.codec`.
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class PastEvent:
-    """A message of the stream as an event; whatever is none is for its service to refuse."""
+    """A message of the stream as an event; the service must reject a message that is not one."""
 
     entry: Entry
     body: bytes
@@ -29,7 +29,7 @@ class PastEvent:
 
     @classmethod
     def of(cls, entry: Entry) -> "PastEvent":
-        """Return what a message tells."""
+        """Return the event in a message of the stream."""
         raw = entry.message.body
         body = raw.encode() if isinstance(raw, str) else bytes(raw)
         payload = untrusted.decoded(body)
@@ -40,7 +40,7 @@ class PastEvent:
 
     @property
     def time(self) -> datetime | None:
-        """When it happened, if it says so."""
+        """The time of the event, or None."""
         with suppress(msgspec.ValidationError, OverflowError):
             time = msgspec.convert((self.envelope or {}).get("time"), _Time)
             return time.astimezone(UTC)
@@ -48,20 +48,20 @@ class PastEvent:
 
     @property
     def id(self) -> UUID | None:
-        """Its dedup key, if it has one."""
-        found = (self.envelope or {}).get("id") or self.entry.message.headers.get("id")
+        """The dedup key of the event, or None."""
+        event_id = (self.envelope or {}).get("id") or self.entry.message.headers.get("id")
         with suppress(ValueError):
-            return UUID(str(found))
+            return UUID(str(event_id))
         return None
 
     def copy(self, *, replayed: bool) -> Message:
-        """Return it once more, as if it came just now; one that is replayed says so."""
+        """Return a copy that looks like a new message; `replayed` marks the event as replayed."""
         headers: Mapping[Any, Any] = self.entry.message.headers
         properties = self.entry.message.properties
         body = self.body
         if replayed and self.envelope is not None:
             self.envelope["replayed"] = True
-            # What is nested too deep for this stays as it is, for its service to refuse.
+            # A payload that is nested too deeply remains unchanged, and the service rejects it.
             with suppress(RecursionError):
                 body = msgspec.json.encode(self.payload)
         return Message(

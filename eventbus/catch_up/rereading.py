@@ -1,4 +1,4 @@
-"""Reads the stream once more for one service: the events that its inbox does not have."""
+"""Reads the stream again for one service, and selects the events that its inbox lacks."""
 
 import time
 from collections import deque
@@ -17,10 +17,10 @@ from eventbus.messaging.stream import Entry, Stream
 from eventbus.topology.limits import STREAM_AGE
 from eventbus.topology.service import Service
 
-#: Messages that are read together.
+#: The number of messages that are read together.
 BATCH = 500
 
-#: Seconds to wait for the next message, and until the stream must have delivered one.
+#: Seconds to wait for the next message, and within which the stream must deliver one.
 _READ_TIMEOUT = 1.0
 _SILENCE = 60.0
 
@@ -33,8 +33,8 @@ class _Missed(NamedTuple):
 class Rereading:
     """The stream from one offset on, without the events that the service has handled.
 
-    Events older than the stream's age are left out: the inbox may have forgotten them. Methods
-    raise the connection's errors, after which another one must be opened.
+    Events older than the stream's maximum age are left out: the inbox may have deleted their ids.
+    Methods raise the connection's errors, after which a new connection must be opened.
     """
 
     def __init__(self, connection: Connection, service: Service, offset: int) -> None:
@@ -42,28 +42,28 @@ class Rereading:
         self._stream = Stream(connection, service.bus.stream, offset, prefetch=BATCH)
         self._missed: deque[_Missed] = deque()
         self._read_to = offset
-        self._heard = time.monotonic()
+        self._progressed_at = time.monotonic()
 
     @property
     def position(self) -> int:
-        """The offset below which every missed event was taken."""
+        """The offset below which all missed events have been taken."""
         return self._missed[0].offset if self._missed else self._read_to
 
     def fill(self, session: Session) -> None:
-        """Read on if nothing is left to take; raises `TimeoutError` if the stream goes silent."""
+        """Read more if no event is left to take; raise `TimeoutError` if the stream is silent."""
         if self._missed:
             return
         entries = self._stream.read(BATCH, _READ_TIMEOUT)
         self._missed.extend(self._missing(session, entries))
-        reached = max(self._read_to, self._stream.position)
-        if reached > self._read_to:
-            self._heard = time.monotonic()
-        elif time.monotonic() - self._heard > _SILENCE:
+        read_to = max(self._read_to, self._stream.position)
+        if read_to > self._read_to:
+            self._progressed_at = time.monotonic()
+        elif time.monotonic() - self._progressed_at > _SILENCE:
             raise TimeoutError(
                 f"{self._service.bus.stream} delivered nothing in {_SILENCE:g} s "
-                f"at offset {reached}"
+                f"at offset {read_to}"
             )
-        self._read_to = reached
+        self._read_to = read_to
 
     def take(self, limit: int) -> list[Message]:
         """Return copies of the next missed events, at most `limit`."""
@@ -71,7 +71,7 @@ class Rereading:
         return [self._missed.popleft().message for _ in range(count)]
 
     def close(self) -> None:
-        """Close the channel; the connection stays."""
+        """Close the channel; the connection stays open."""
         self._stream.close()
 
     def _missing(self, session: Session, entries: Sequence[Entry]) -> list[_Missed]:
@@ -83,8 +83,8 @@ class Rereading:
             and ((event := PastEvent.of(entry)).time is None or event.time > oldest)
         ]
         ids = [event.id for event in events if event.id]
-        found = select(inbox.c.event_id).where(inbox.c.event_id.in_(ids))
-        handled = set(session.scalars(found)) if ids else set()
+        query = select(inbox.c.event_id).where(inbox.c.event_id.in_(ids))
+        handled = set(session.scalars(query)) if ids else set()
         return [
             _Missed(event.entry.offset, event.copy(replayed=False))
             for event in events

@@ -1,9 +1,9 @@
-"""AMQP over TLS as every process uses it: each wait has a limit, and no message ends a connection.
+"""AMQP over TLS for every process: each wait has a limit, and no message ends a connection.
 
-Importing this module gives these connections to each `amqps://` address that kombu opens from then
-on, after a switch to another node too. py-amqp limits neither a write (its options of the socket
-have no effect on Python's TLS) nor any wait: the time that it counts begins again with each frame,
-a heartbeat's too. Here the limit is for the write, and for the wait as a whole.
+Importing this module makes kombu use these connections for each `amqps://` address that it opens
+afterwards, also after a failover to another node. py-amqp limits neither writes (its socket options
+have no effect on Python's TLS) nor waits: its timeout starts again with each frame, including
+heartbeats. Here each write has a limit, and each wait has a limit as a whole.
 """
 
 import socket
@@ -19,24 +19,24 @@ from eventbus.messaging import frame_guard
 
 __all__ = ["ANSWER_LIMIT", "Connection", "LimitedWait"]
 
-#: Seconds that the broker has for the answer to a method: it takes milliseconds, and some seconds
-#: while a queue elects its leader. A connection without an answer is of no use any more.
+#: Seconds that the broker has to answer a method. An answer takes milliseconds, or some seconds
+#: while a queue elects its leader. A connection without an answer is no longer usable.
 ANSWER_LIMIT = 15.0
 
-#: Seconds that the broker has to take what is written. One that is short of memory or disk takes
+#: Seconds that the broker has to accept a write. A broker that is short of memory or disk reads
 #: nothing from a connection that has published.
 _WRITE_LIMIT = 10.0
 
-#: Seconds that the broker has for its end of TLS.
+#: Seconds that the broker has to close TLS.
 _END_LIMIT = 1.0
 
-#: Milliseconds until a peer that acknowledges nothing is lost. py-amqp's own second would turn each
-#: stall into a reconnect.
+#: Milliseconds until a peer that acknowledges nothing counts as lost. With py-amqp's default of one
+#: second, each stall would cause a reconnect.
 _SOCKET_SETTINGS = {socket.TCP_USER_TIMEOUT: 20_000}
 
 
 class LimitedWait:
-    """A channel, or a connection, that waits for an answer within a limit."""
+    """A channel or connection whose waits for an answer are limited."""
 
     def wait(
         self,
@@ -47,28 +47,29 @@ class LimitedWait:
     ) -> Any:
         """Return the broker's answer, one of the methods `method`.
 
-        Raises `TimeoutError` after `timeout` seconds, `ANSWER_LIMIT` if it is None. The connection
-        must be given up then: the answer may still come, and be taken for another one's.
+        Raises `TimeoutError` after `timeout` seconds, or after `ANSWER_LIMIT` if it is None. The
+        connection must then be closed: the answer may still arrive, and would be taken for the
+        answer to another method.
         """
         connection: _Connection | None = self.connection  # type: ignore[attr-defined]
-        waiting = super().wait  # type: ignore[misc]
+        wait = super().wait  # type: ignore[misc]
         if connection is None:
-            # It raises the error of a connection that is closed.
-            return waiting(method, callback, timeout, returns_tuple)
-        outer = connection.answer_by
+            # This raises the error of a closed connection.
+            return wait(method, callback, timeout, returns_tuple)
+        outer_deadline = connection.answer_by
         limit = ANSWER_LIMIT if timeout is None else timeout
-        connection.answer_by = min(outer, time.monotonic() + limit)
+        connection.answer_by = min(outer_deadline, time.monotonic() + limit)
         try:
-            return waiting(method, callback, timeout, returns_tuple)
+            return wait(method, callback, timeout, returns_tuple)
         finally:
-            connection.answer_by = outer
+            connection.answer_by = outer_deadline
 
 
 class _Channel(LimitedWait, pyamqp.Channel):
-    """A channel that leaves each body as the bytes that came.
+    """A channel that leaves each body as the bytes that were received.
 
-    py-amqp decodes a body by the encoding that its message names. Some of Python's take minutes
-    for a megabyte.
+    py-amqp decodes a body with the encoding that its message names. Some of Python's decoders take
+    minutes for a megabyte.
     """
 
     Message = frame_guard.GuardedMessage
@@ -77,18 +78,18 @@ class _Channel(LimitedWait, pyamqp.Channel):
         super().__init__(*args, **kwargs | {"auto_decode": False})
 
     def dispatch_method(self, method: tuple[int, int], payload: bytes, content: Any) -> None:
-        """Handle a method; a delivery to a channel that closes is none: its message goes back."""
+        """Handle a method, but ignore deliveries to a closing channel: the broker requeues them."""
         if not (self.is_closing and method == spec.Basic.Deliver):
             super().dispatch_method(method, payload, content)
 
 
 class _Connection(LimitedWait, pyamqp.Connection):
-    """A connection with the guard below its parser, and a limit for each wait."""
+    """A connection with the frame guard below its parser, and a limit for each wait."""
 
     Channel = _Channel
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        #: When the present wait for an answer ends, as of `time.monotonic()`.
+        #: Deadline of the present wait for an answer, by `time.monotonic()`.
         self.answer_by = inf
         defaults: dict[str, Any] = {
             "frame_handler": frame_guard.handler,
@@ -98,26 +99,26 @@ class _Connection(LimitedWait, pyamqp.Connection):
         super().__init__(*args, **defaults | kwargs)
 
     def connect(self, callback: Any = None) -> Any:
-        """Connect; raises `TimeoutError` after `connect_timeout` seconds without an answer."""
-        connected = super().connect(callback)
-        # What is not done in this time raises `TimeoutError`, and ends the connection.
+        """Connect; raise `TimeoutError` after `connect_timeout` seconds without an answer."""
+        result = super().connect(callback)
+        # An operation that takes longer raises `TimeoutError`, and ends the connection.
         self.transport.sock.settimeout(self.write_timeout)
-        return connected
+        return result
 
     def collect(self) -> None:
-        """Give the connection up, without the broker's answer if it has none."""
+        """Drop the connection, waiting only briefly for the broker."""
         if self._transport and self._transport.sock:
             self._transport.sock.settimeout(_END_LIMIT)
         super().collect()
 
     def drain_events(self, timeout: float | None = None) -> None:
-        """Read until something was handled; raises `TimeoutError` after `timeout` seconds.
+        """Read until something is handled; raise `TimeoutError` after `timeout` seconds.
 
-        Within a wait for an answer None stands for what is left of its limit.
+        Within a wait for an answer, None means the rest of that wait's limit.
         """
         if self.answer_by != inf or timeout:
-            ends = min(self.answer_by, time.monotonic() + (inf if timeout is None else timeout))
-            while not self.blocking_read(max(0.0, ends - time.monotonic())):
+            deadline = min(self.answer_by, time.monotonic() + (inf if timeout is None else timeout))
+            while not self.blocking_read(max(0.0, deadline - time.monotonic())):
                 pass
         else:
             super().drain_events(timeout)

@@ -1,4 +1,4 @@
-"""Publishes what may be lost: it never waits for the broker, and never fails."""
+"""A publisher of messages that may be lost: it never waits for the broker, and never fails."""
 
 import logging
 import select
@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 #: Seconds between two attempts to connect.
 CONNECT_INTERVAL = 10.0
 
-#: Seconds that the attempt, or the one write that the socket promised to take, may last at most.
+#: Maximum seconds for an attempt to connect, or for a write that the socket reported as possible.
 PATIENCE = 1.0
 
 
-class LossyPublisher:
-    """Publishes over a connection of its own, opened at first use and anew after every error."""
+class BestEffortPublisher:
+    """Publishes over its own connection, opened at first use and reopened after every error."""
 
     def __init__(
         self,
@@ -32,11 +32,11 @@ class LossyPublisher:
         what: str = "task events",
         confirmed: bool = False,
     ) -> None:
-        """`what` names the messages in logs. `confirmed`: a refusal counts as an error.
+        """`what` names the messages in logs. With `confirmed`, a refusal counts as an error.
 
-        No confirm is waited for. But a channel whose first message comes while a queue's leader has
-        died is deaf to the next leader (RabbitMQ 3.10): it refuses all later messages to that
-        queue, until the dead node is back.
+        Confirms are not awaited. But a channel whose first message is published while a queue's
+        leader is down does not learn of the next leader (RabbitMQ 3.10): it refuses all later
+        messages to that queue until the dead node returns.
         """
         self._connect = connect
         self._name = name
@@ -44,70 +44,70 @@ class LossyPublisher:
         self._confirmed = confirmed
         self._connection: Connection | None = None
         self._next_attempt = 0.0
-        #: How many nodes of a cluster to pass over at the next attempt.
-        self._passed_over = 0
+        #: The number of cluster nodes to skip at the next attempt.
+        self._skipped_nodes = 0
         self._blocked = False
-        self._loses = False
+        self._is_dropping = False
 
     def publish(self, message: Message, *, exchange: str, routing_key: str) -> None:
-        """Send the message if it can leave at once, or drop it."""
+        """Send the message if it can be written at once; otherwise drop it."""
         try:
-            connection = self._opened()
-            if connection and self._takes_more(connection):
+            connection = self._open_connection()
+            if connection and self._is_writable(connection):
                 connection.default_channel.basic_publish(
                     message, exchange=exchange, routing_key=routing_key
                 )
         except Exception as error:
             self.close()
-            if not self._loses:
-                self._loses = True
+            if not self._is_dropping:
+                self._is_dropping = True
                 reason = f"{type(error).__name__}: {error}"
                 log.warning("messages dropped", extra={"what": self._what, "reason": reason})
 
     def close(self) -> None:
-        """Close the connection; a publish opens another, after a while."""
+        """Close the connection; a later `publish` opens another."""
         connection, self._connection = self._connection, None
         if connection:
             with suppress(Exception):
                 connection.collect(socket_timeout=PATIENCE)
 
-    def _opened(self) -> Connection | None:
+    def _open_connection(self) -> Connection | None:
         if self._connection is None and time.monotonic() >= self._next_attempt:
             self._next_attempt = time.monotonic() + CONNECT_INTERVAL
             self._blocked = False
             connection = self._connect()
             connection.connect_timeout = PATIENCE  # type: ignore[assignment]
-            # A dictionary of its own: the app's is every connection's.
+            # A copy, because all connections share the dictionary of the app.
             connection.transport_options = (connection.transport_options or {}) | {
                 "client_properties": {"connection_name": self._name},
                 "write_timeout": PATIENCE,
                 "on_blocked": lambda _reason: self._block(True),
                 "on_unblocked": lambda: self._block(False),
             }
-            for _ in range(self._passed_over):
+            for _ in range(self._skipped_nodes):
                 connection.maybe_switch_next()
-            self._passed_over += 1
+            self._skipped_nodes += 1
             connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
-            self._passed_over -= 1
-            # Known before the next round trip, so that an error there closes it.
+            self._skipped_nodes -= 1
+            # Assigned before the next round trip, so an error there closes the connection.
             self._connection = connection
             if self._confirmed:
                 self._confirm(connection.default_channel)
         return self._connection
 
-    def _takes_more(self, connection: Connection) -> bool:
-        # The broker's answers first: what it objects to, or that it is out of memory.
+    def _is_writable(self, connection: Connection) -> bool:
+        # Read the broker's answers first: errors, or a memory alarm.
         with suppress(TimeoutError):
             while True:
                 connection.drain_events(timeout=0)
         connection.heartbeat_check(rate=2)
-        room = select.poll()
-        room.register(connection.connection.transport.sock, select.POLLOUT)
-        takes_more = not self._blocked and bool(room.poll(0))
-        if takes_more and self._loses:
-            self._loses = False
+        poll = select.poll()
+        poll.register(connection.connection.transport.sock, select.POLLOUT)
+        is_writable = not self._blocked and bool(poll.poll(0))
+        if is_writable and self._is_dropping:
+            self._is_dropping = False
             log.info("publishing resumed", extra={"what": self._what})
-        return takes_more
+        return is_writable
 
     def _confirm(self, channel: Any) -> None:
         channel.confirm_select()
@@ -118,5 +118,5 @@ class LossyPublisher:
 
 
 def _refused(*_: object) -> NoReturn:
-    # Raised where the broker's answers are read, before the next message.
+    # Raised while the broker's answers are read, before the next message.
     raise MessageNacked("refused")

@@ -1,4 +1,4 @@
-"""A channel in confirm mode, and the batches that its delivery tags stand for."""
+"""A channel in confirm mode, and the batches to which its delivery tags belong."""
 
 import select
 from collections.abc import Callable
@@ -13,20 +13,20 @@ from eventbus.messaging.amqps import LimitedWait
 from eventbus.messaging.event_message import EventMessages
 from eventbus.messaging.in_flight import InFlight, Outgoing
 
-#: Bytes that leave together: some fifty events.
-_PIECE = 32 * 1024
+#: Bytes that are written together: about fifty events.
+_FLUSH_BYTES = 32 * 1024
 
 
 class _Channel(LimitedWait, Channel):
-    """py-amqp's channel, which stays closed when the broker has closed it.
+    """py-amqp's channel, but it stays closed after the broker has closed it.
 
-    py-amqp opens it again, out of confirm mode, and raises the error wherever it is read.
+    py-amqp reopens it without confirm mode, and raises the error wherever it is read.
     """
 
     on_objection: Callable[[str], None]
 
     def abandon(self) -> None:
-        """Close without waiting for the answer, which a queue that hangs may hold up."""
+        """Close without waiting for the answer, which a hanging queue may delay."""
         self.is_closing = True
         self.send_method(spec.Channel.Close, "BsBB", (0, "", 0, 0))
 
@@ -38,23 +38,23 @@ class _Channel(LimitedWait, Channel):
 
 
 class ConfirmChannel:
-    """Publishes batches, and takes in what becomes of each message."""
+    """Publishes batches, and records the outcome of each message."""
 
     def __init__(
         self, connection: Any, messages: EventMessages, has_room: Callable[[], bool]
     ) -> None:
-        """`has_room` tells whether the broker takes messages at present."""
+        """`has_room` returns whether the broker currently accepts messages."""
         self._connection = connection
         self._messages = messages
         self._has_room = has_room
         self._frame_max: int = connection.frame_max
-        self._piece = bytearray()
+        self._buffer = bytearray()
         self._tag = 0
-        #: The oldest first; the last one is the one that is sent.
+        #: Oldest first; the last batch is the one being sent.
         self.in_flight: list[InFlight] = []
-        #: Whether the broker did not take a message.
+        #: Whether the broker has refused a message.
         self.has_refused = False
-        #: Why the broker has closed the channel, if it has.
+        #: Why the broker closed the channel; None if it did not.
         self.objection: str | None = None
         self._channel = _Channel(connection)
         self._channel.on_objection = self._on_objection
@@ -66,7 +66,7 @@ class ConfirmChannel:
         self._channel.events["basic_return"].add(self._on_return)
 
     def send(self, in_flight: InFlight, outgoing: Outgoing) -> None:
-        """Publish a message, which leaves with the next ones, or by `flush`."""
+        """Publish a message; it is written together with the next messages, or by `flush`."""
         try:
             frames = self._messages.frames(
                 outgoing.event_id,
@@ -77,41 +77,41 @@ class ConfirmChannel:
                 frame_max=self._frame_max,
             )
         except Exception as error:
-            # Whatever is wrong with one event: the others go on.
+            # An error of one event must not stop the others.
             in_flight.report.invalid[outgoing.event_id] = f"{type(error).__name__}: {error}"
             return
-        self._piece += frames
+        self._buffer += frames
         self._tag += 1
         in_flight.unconfirmed[self._tag] = (outgoing.event_id, outgoing.type)
-        if len(self._piece) >= _PIECE:
+        if len(self._buffer) >= _FLUSH_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Let the rest leave, unless the broker takes nothing.
+        """Write the buffered messages, unless the broker accepts none.
 
-        Not all at once: the broker works on the first piece while the next one is made. Nor each
-        message by itself: each write has its price in TLS and kernel.
+        A batch is not one write: the broker processes the first part while the next is encoded. Nor
+        is each message one write: each write has a cost in TLS and in the kernel.
         """
-        if not self._piece:
+        if not self._buffer:
             return
-        self._hear()
+        self._read_answers()
         if self._has_room() and not self.objection:
-            piece, self._piece = bytes(self._piece), bytearray()
-            self._connection.transport.write(piece)
+            frames, self._buffer = bytes(self._buffer), bytearray()
+            self._connection.transport.write(frames)
 
     def forget(self, in_flight: InFlight) -> None:
-        """Take in nothing more for a batch."""
+        """Ignore further confirms for a batch."""
         if in_flight in self.in_flight:
             self.in_flight.remove(in_flight)
 
     def close(self) -> None:
-        """Give the channel up, but not its connection."""
+        """Close the channel, but not its connection."""
         if not self.objection:
             self._channel.abandon()
 
-    def _hear(self) -> None:
-        # That the broker is short of memory, or objects, is known before more is written: what it
-        # does not read would fill the socket's buffers, and block.
+    def _read_answers(self) -> None:
+        # Read alarms and errors before the next write: data that the broker does not read would
+        # fill the socket's buffers, and block.
         sock = self._connection.transport.sock
         if sock.pending() or select.select([sock], [], [], 0)[0]:
             with suppress(TimeoutError):

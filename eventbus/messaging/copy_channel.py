@@ -1,32 +1,32 @@
-"""A channel on which copies of failed messages are published, and the fate of each."""
+"""A channel on which copies of failed messages are published, and the outcome of each copy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from amqp import Channel, Message
 
-#: The header by which a returned copy is known again.
+#: The header that identifies a returned copy.
 TAG = "x-settlement"
 
 
 @dataclass(eq=False, slots=True)
 class Copy:
-    """A message on its way to a retry tier or to the parking lot."""
+    """A copy of a message for a retry tier or for the parking lot."""
 
     message: Message
     exchange: str
     routing_key: str
-    #: Whether the original is still this worker's: a copy of another one's would be one too many.
+    #: Whether this worker still holds the original; if not, a copy would be a duplicate.
     is_wanted: Callable[[], bool]
-    #: Called in the event loop with None, or with the reason why the broker did not take the copy.
+    #: Called in the event loop with None, or with the reason why the broker rejected the copy.
     done: Callable[[str | None], object]
-    #: When the broker refused it first (`time.monotonic()`).
+    #: Time of the broker's first refusal, by `time.monotonic()`.
     first_refused: float | None = field(default=None)
     is_concluded: bool = field(default=False)
 
 
 class CopyChannel:
-    """A channel in confirm mode, and the copies that its delivery tags stand for."""
+    """A channel in confirm mode, and the copies to which its delivery tags belong."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -38,11 +38,11 @@ class CopyChannel:
         channel.events["basic_return"].add(self._on_return)
 
     def forget(self) -> None:
-        """Begin another batch."""
+        """Start a new batch."""
         self.unconfirmed: dict[int, Copy] = {}
         self.confirmed: list[Copy] = []
         self.refused: list[Copy] = []
-        #: Each with the reason.
+        #: Returned copies, each with the reason.
         self.returned: list[tuple[Copy, str]] = []
 
     def send(self, copy: Copy) -> None:
@@ -55,7 +55,7 @@ class CopyChannel:
         )
 
     def close(self) -> None:
-        """Close the channel; its connection stays."""
+        """Close the channel; its connection stays open."""
         self._channel.close()
 
     def _on_ack(self, tag: int, multiple: bool) -> None:

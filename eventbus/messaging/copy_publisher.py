@@ -1,8 +1,8 @@
 """Publishes copies of failed messages, with confirms, from a dedicated thread and connection.
 
-The broker stops reading from a connection that has published while memory or disk is short. On the
-connection that consumes, it would no longer read the acknowledgements, and the queue could never
-drain. So nothing is ever published there, and the event loop waits for nothing here.
+While memory or disk is short, the broker stops reading from connections that have published. On the
+consuming connection it would no longer read the acknowledgements, and the queue could never drain.
+Therefore nothing is ever published there, and the event loop never waits for this module.
 """
 
 import logging
@@ -18,27 +18,27 @@ from eventbus.messaging.copy_channel import Copy, CopyChannel
 
 log = logging.getLogger(__name__)
 
-#: Seconds until the copies of one batch are confirmed. Beyond it, unless the broker has said that
-#: it is blocked, the connection is replaced.
+#: Seconds within which the copies of a batch must be confirmed. After that the connection is
+#: replaced, unless the broker has reported that it is blocked.
 CONFIRM_TIMEOUT = 10.0
 
-#: Copies that are on their way together.
+#: Maximum number of copies in flight.
 BATCH_LIMIT = 100
 
 #: Seconds for which the broker may refuse a copy before it counts as refused.
 REFUSED_LIMIT = 60.0
 
-#: Seconds between two attempts while the broker takes nothing.
+#: First and longest backoff in seconds while the broker accepts no copies.
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 
-#: Seconds without a copy after which the connection is closed: most workers never need one.
+#: Seconds without a copy after which the connection is closed: most workers never need it.
 IDLE_LIMIT = 20.0
 
 _TURN = 1.0
 
 
 class CopyPublisher:
-    """Takes copies from the event loop, and reports there what has become of each."""
+    """Accepts copies in the event loop, and reports the outcome of each copy there."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class CopyPublisher:
         name: str,
         call_soon: Callable[[Callable[[], None]], object],
     ) -> None:
-        """`connect` returns a connection that is not open; a thread may call `call_soon`."""
+        """`connect` returns an unopened connection; `call_soon` must be thread-safe."""
         self._connect = connect
         self._name = name
         self._call_soon = call_soon
@@ -63,16 +63,16 @@ class CopyPublisher:
         self._used_at = 0.0
 
     def publish(self, copy: Copy) -> None:
-        """Publish a copy as soon as the broker takes it; returns at once."""
+        """Publish a copy as soon as the broker accepts it; return at once."""
         self._pending += 1
         self._waiting.put(copy)
         if self._thread is None:
-            # Not before a fork that is known: the pool's children are there when a message fails.
+            # Started late, after the pool has forked: its children exist when a message fails.
             self._thread = Thread(target=self._run, name="copies", daemon=True)
             self._thread.start()
 
     def report(self) -> None:
-        """Call `done` of each copy whose fate is known; in the event loop."""
+        """Call `done` of each copy whose outcome is known; called in the event loop."""
         with suppress(Empty):
             while True:
                 copy, refusal = self._results.get_nowait()
@@ -80,14 +80,14 @@ class CopyPublisher:
                 copy.done(refusal)
 
     def flush(self, timeout: float) -> None:
-        """Wait until no copy is on its way, for so many seconds at most; in the event loop."""
+        """Wait up to `timeout` seconds until no copy is in flight; called in the event loop."""
         deadline = time.monotonic() + timeout
         while self._pending and time.monotonic() < deadline:
             time.sleep(0.01)
             self.report()
 
     def stop(self) -> None:
-        """End the thread; a copy on its way is abandoned, and its original delivered again."""
+        """Stop the thread; copies in flight are abandoned, and their originals are redelivered."""
         self._stopping.set()
 
     def _run(self) -> None:
@@ -112,33 +112,33 @@ class CopyPublisher:
         return batch
 
     def _send(self, batch: list[Copy]) -> None:
-        """Publish copies and conclude those whose fate is known."""
-        wanted = [copy for copy in batch if self._keep(copy)]
-        if not wanted:
+        """Publish copies, and conclude those whose outcome is known."""
+        copies = [copy for copy in batch if not self._conclude_if_unwanted(copy)]
+        if not copies:
             self._close_if_idle()
             return
         self._used_at = time.monotonic()
-        channel = self._opened()
+        channel = self._open_channel()
         try:
-            for copy in wanted:
+            for copy in copies:
                 channel.send(copy)
             self._await_confirms(channel)
         finally:
             self._settle(channel)
         if channel.refused:
-            # A channel whose first message came while a queue's leader had died refuses all that
-            # follow (RabbitMQ 3.10).
+            # A channel whose first message was published while a queue's leader was down refuses
+            # all later messages (RabbitMQ 3.10).
             self._channel = None
             channel.close()
             self._failures += 1
         else:
             self._failures = 0
 
-    def _keep(self, copy: Copy) -> bool:
-        wanted = copy.is_wanted()
-        if not wanted:
+    def _conclude_if_unwanted(self, copy: Copy) -> bool:
+        is_unwanted = not copy.is_wanted()
+        if is_unwanted:
             self._conclude(copy, "the original is gone")
-        return wanted
+        return is_unwanted
 
     def _await_confirms(self, channel: CopyChannel) -> None:
         deadline = time.monotonic() + CONFIRM_TIMEOUT
@@ -146,7 +146,7 @@ class CopyPublisher:
             self._drain(_TURN)
             now = time.monotonic()
             if self._blocked:
-                # A broker that has run short confirms nothing, and drops nothing.
+                # A blocked broker confirms nothing, and drops nothing.
                 deadline = now + CONFIRM_TIMEOUT
             elif now > deadline:
                 raise TimeoutError(f"no confirm within {CONFIRM_TIMEOUT:g} s")
@@ -167,11 +167,11 @@ class CopyPublisher:
         self._results.put((copy, refusal))
         self._call_soon(self.report)
 
-    def _opened(self) -> "CopyChannel":
+    def _open_channel(self) -> "CopyChannel":
         if self._connection is None:
             connection = self._connect()
             connection.connect_timeout = 5
-            # A dictionary of its own: the app's is every connection's.
+            # A copy, because all connections share the dictionary of the app.
             connection.transport_options = (connection.transport_options or {}) | {
                 "client_properties": {"connection_name": self._name},
                 "on_blocked": lambda _reason: self._block(True),
@@ -179,7 +179,7 @@ class CopyPublisher:
             }
             self._blocked = False
             for _ in range(self._failures):
-                # Of several nodes, another one at each attempt.
+                # Each attempt uses another node, if there are several.
                 connection.maybe_switch_next()
             connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
             self._connection = connection
@@ -206,8 +206,8 @@ class CopyPublisher:
         self._close()
 
     def _pause(self) -> None:
-        wait = min(FIRST_WAIT * 2 ** min(self._failures, 10), LONGEST_WAIT)
-        self._stopping.wait(wait * random.uniform(0.5, 1))  # noqa: S311 - no secret
+        backoff = min(FIRST_WAIT * 2 ** min(self._failures, 10), LONGEST_WAIT)
+        self._stopping.wait(backoff * random.uniform(0.5, 1))  # noqa: S311 - no secret
 
     def _block(self, blocked: bool) -> None:
         log.warning("broker blocked copies" if blocked else "broker unblocked copies")

@@ -1,8 +1,8 @@
-"""An event as the bytes of an AMQP message, which is also a Celery task.
+"""Events encoded as AMQP messages, which are also Celery tasks.
 
-py-amqp codes each property and each frame of each message anew, which is half of a relay's work.
-Here it does so once for each type; what differs has a fixed length, and is put into a copy. The
-frames are those of AMQP 0-9-1, section 4.2.3.
+py-amqp encodes each property and each frame again for each message, which is half of a relay's
+work. Here they are encoded once for each type; the values that differ have a fixed length, and are
+replaced in a copy. The frames are those of AMQP 0-9-1, section 4.2.3.
 """
 
 import struct
@@ -16,11 +16,11 @@ from amqp.serialization import dumps
 from eventbus.errors import InvalidEvent
 from eventbus.events import codec
 
-#: Bytes of an envelope that is published. RabbitMQ 4 takes messages of 16 MiB; beyond its limit it
-#: closes the channel.
+#: Maximum size of a published envelope in bytes. RabbitMQ 4 accepts messages of 16 MiB; beyond its
+#: limit it closes the channel.
 LARGEST_EVENT = 15_000_000
 
-#: What stands for the values that differ: no event has any of these.
+#: Placeholders of the values that differ: no event has any of these values.
 _ID = "\0" * len(str(UUID(int=0)))
 _TRACEPARENT = "\1" * len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 _TIMESTAMP = 0x0202_0202_0202_0202
@@ -29,24 +29,24 @@ _SECONDS = struct.Struct(">Q")
 
 _MANDATORY, _IMMEDIATE = True, False
 
-#: Of a frame: its type, channel and length, then the payload, then its end.
+#: The start of a frame: type, channel and length of the payload, which follows, and then the end.
 _FRAME = struct.Struct(">BHI")
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _END = b"\xce"
 _OVERHEAD = _FRAME.size + len(_END)
 
-#: Of a header: its class, a zero, and the length of the body, then the properties.
+#: The start of a content header: class, zero, and length of the body. The properties follow.
 _CONTENT = struct.Struct(">HHQ")
 
 
 class EventMessages:
-    """Makes the messages of one service, published by one broker user to one exchange."""
+    """Encodes the messages of one service, published by one broker user to one exchange."""
 
     def __init__(self, service: str, user: str, exchange: str) -> None:
         self._service = service
-        # The broker refuses another user's name: this is who published it.
+        # The broker rejects any other user's name, so this identifies the publisher.
         self._user = user
-        self._properties = lru_cache(maxsize=256)(self._coded)
+        self._properties = lru_cache(maxsize=256)(self._encoded_properties)
         self._publish = lru_cache(maxsize=256)(partial(_publish, exchange))
 
     def frames(
@@ -59,10 +59,10 @@ class EventMessages:
         channel: int,
         frame_max: int,
     ) -> bytes:
-        """Return what publishes an event to the exchange, on a channel of so many bytes a frame.
+        """Return the frames, of up to `frame_max` bytes each, that publish an event.
 
-        `event` is the envelope as JSON. Raises `InvalidEvent` if it is too large, and py-amqp's and
-        Python's errors for a type that no message can have.
+        `event` is the envelope as JSON. Raises `InvalidEvent` if it is too large, and errors of
+        py-amqp and Python for a type that a message cannot have.
         """
         body = codec.wrap(event.encode())
         if len(body) > LARGEST_EVENT:
@@ -82,9 +82,9 @@ class EventMessages:
         ]
         return b"".join(frames)
 
-    def _coded(self, event_type: str, traced: bool) -> bytes:
+    def _encoded_properties(self, event_type: str, traced: bool) -> bytes:
         if event_type.startswith("("):
-            # Names of lanes begin so.
+            # The prefix is reserved for names of lanes.
             raise InvalidEvent(f"{event_type!r} is not an event type")
         message = Message(
             content_type="application/json",
@@ -115,7 +115,7 @@ def task_headers(
 ) -> dict[str, object]:
     """Return the headers of Celery's message protocol, version 2, for a plain call.
 
-    What would be None is left out, as it means the same.
+    Headers that would be None are left out, which has the same meaning.
     """
     trace = {"traceparent": traceparent} if traceparent else {}
     return trace | {
@@ -124,7 +124,7 @@ def task_headers(
         "id": event_id,
         "root_id": event_id,
         "retries": retries,
-        # Celery puts these into its logs: what customers ordered does not belong there.
+        # Celery logs these headers, and the content of orders does not belong in logs.
         "argsrepr": "()",
         "kwargsrepr": "{}",
         "ignore_result": True,

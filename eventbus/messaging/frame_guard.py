@@ -1,8 +1,8 @@
 """A guard below py-amqp's parser: no message can end the connection that receives it.
 
-Each connection of `eventbus.messaging.amqps` has it.
-A message whose properties cannot be parsed is delivered with those that can, and with `errors`
-set, so that the consumer's check rejects it: see `eventbus.messaging.readable_properties`.
+Each connection of `eventbus.messaging.amqps` has this guard. A message whose properties cannot be
+parsed is delivered with the readable properties and with `errors` set, so the consumer's check
+rejects it: see `eventbus.messaging.readable_properties`.
 """
 
 from collections.abc import Callable
@@ -21,43 +21,43 @@ Frame = tuple[int, int, bytes]
 
 _HEADER = 2
 
-#: Bytes of a content header that are parsed without a look at their nesting: it is below 200
-#: levels in so few, and a message of a service has fewer.
+#: Size in bytes up to which the nesting of a content header is not checked: it is below 200 levels
+#: in so few bytes. The headers of services' messages are smaller.
 _SMALL = 1024
 
-#: Methods with names that a publisher has chosen, and the types of their arguments.
+#: Methods with names chosen by a publisher, and the types of their arguments.
 _NAMING = {spec.Basic.Deliver: "sLbss", spec.Basic.Return: "Bsss"}
 
-#: Bytes of a method's number, and of arguments other than names.
+#: Bytes of a method's id, and of arguments other than names.
 _METHOD_BYTES = 4
 _ARGUMENT_BYTES = {"L": 8, "B": 2, "b": 1}
 
-#: Each byte that is not ASCII becomes a question mark.
+#: Replaces each non-ASCII byte with a question mark.
 _ASCII = bytes(range(128)) + b"?" * 128
 
 
 class GuardedMessage(pyamqp.Message):
-    """A message that is never decompressed, and has `errors` if it came with a defect."""
+    """A message that is never decompressed, and has `errors` if it is defective."""
 
     def __init__(self, msg: Any, channel: Any = None, **kwargs: Any) -> None:
         if problem := _problem(msg.headers or {}):
-            # kombu keeps what is set, and decompresses nothing then.
+            # kombu keeps errors that are already set, and then decompresses nothing.
             self.errors: Any = [(InvalidEvent, InvalidEvent(problem), None)]
         super().__init__(msg, channel=channel, **kwargs)  # type: ignore[no-untyped-call]
 
 
 def handler(connection: pyamqp.Connection, callback: Callable[..., Any]) -> Callable[[Frame], bool]:
-    """Return py-amqp's handler of a connection's frames behind the guard."""
+    """Return py-amqp's handler of a connection's frames, behind the guard."""
 
     def on_method(channel: int, method: tuple[int, int], payload: bytes, content: Any) -> Any:
         try:
             return callback(channel, method, payload, content)
         except UnicodeDecodeError:
-            named = _with_readable_names(method, payload)
-            # Unchanged: it is the callback's own error.
-            if named == payload:
+            readable_payload = _with_readable_names(method, payload)
+            # Unchanged: the error is the callback's.
+            if readable_payload == payload:
                 raise
-        return callback(channel, method, named, content)
+        return callback(channel, method, readable_payload, content)
 
     handle = frame_handler(connection, on_method)
 
@@ -68,7 +68,7 @@ def handler(connection: pyamqp.Connection, callback: Callable[..., Any]) -> Call
         try:
             return bool(handle(frame))
         except Exception:
-            # A header is the last frame of a message without a body: then it may be the callback's.
+            # A header is the last frame of a message without a body, so this may be the callback's.
             if kind != _HEADER or is_readable(frame[2]):
                 raise
         return bool(handle((kind, channel, readable(payload))))
@@ -85,7 +85,7 @@ def _problem(headers: dict[Any, Any]) -> str | None:
 
 
 def _with_readable_names(method: tuple[int, int], payload: bytes) -> bytes:
-    """Return a method's payload, in its names each byte that is not ASCII replaced."""
+    """Return a method's payload; if it is unreadable, replace non-ASCII bytes in its names."""
     arguments = _NAMING.get(method, "")
     try:
         loads(arguments, payload, _METHOD_BYTES)
@@ -95,10 +95,10 @@ def _with_readable_names(method: tuple[int, int], payload: bytes) -> bytes:
 
 
 def _with_ascii_names(arguments: str, payload: bytes) -> bytes:
-    named, offset = bytearray(payload), _METHOD_BYTES
+    readable_payload, offset = bytearray(payload), _METHOD_BYTES
     for kind in arguments:
         end = offset + (_ARGUMENT_BYTES.get(kind) or 1 + payload[offset])
         if kind == "s":
-            named[offset + 1 : end] = payload[offset + 1 : end].translate(_ASCII)
+            readable_payload[offset + 1 : end] = payload[offset + 1 : end].translate(_ASCII)
         offset = end
-    return bytes(named)
+    return bytes(readable_payload)

@@ -1,4 +1,4 @@
-"""Events on their way to the broker, and what becomes of each."""
+"""Events in flight to the broker, and their outcomes."""
 
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -14,9 +14,9 @@ from eventbus.telemetry import tracing
 
 @dataclass(frozen=True)
 class Outgoing:
-    """An event on its way to the exchange; `event` is the envelope as JSON.
+    """An event to publish to the exchange; `event` is the envelope as JSON.
 
-    One in several versions is several of these, with one id.
+    An event in several versions is several objects with one id.
     """
 
     event_id: UUID
@@ -27,67 +27,67 @@ class Outgoing:
 
 @dataclass
 class Report:
-    """What became of a batch, by event id; what stands nowhere must be sent again.
+    """The outcomes of a batch, by event id; an event without an outcome must be sent again.
 
-    An event in several versions is confirmed when all of them are, and one had a queue: who hears
-    the others hears this one, too.
+    An event in several versions is confirmed when all its versions are confirmed and at least one
+    had a queue: consumers of the other versions also consume that one.
     """
 
     confirmed: set[UUID] = field(default_factory=set)
-    #: To why: no queue is bound to the event's type.
+    #: Reasons by event id: no queue is bound to the event's type.
     returned: dict[UUID, str] = field(default_factory=dict)
     #: A queue is full, or its replicas did not agree in time.
     refused: set[UUID] = field(default_factory=set)
-    #: To why: no message can be made of the event.
+    #: Reasons by event id: the event cannot be encoded as a message.
     invalid: dict[UUID, str] = field(default_factory=dict)
-    #: Why the batch ended early, if it did.
+    #: Why the batch ended early; None if it did not.
     error: str | None = None
-    #: Whether it ended because the broker objects to one of its events: a right is missing, say.
+    #: Whether it ended because the broker objects to an event, for example without a permission.
     objected: bool = False
-    #: Types of confirmed events that no queue is bound to: another version of each had one.
-    unheard: frozenset[str] = frozenset()
+    #: Types of confirmed events to which no queue is bound; another version of each event had one.
+    unconsumed: frozenset[str] = frozenset()
 
 
-#: An event's id, and the version of this message.
+#: An event's id, and the type of this message, which is its version.
 _Message = tuple[UUID, str]
 
 
 class InFlight:
-    """A batch on its way to the broker: what has become of it so far, and what is missing."""
+    """A batch in flight to the broker: the outcomes so far, and the unconfirmed messages."""
 
     def __init__(self, exchange: str) -> None:
         self.report = Report()
         self.spans = Spans(exchange)
-        #: By delivery tag, in their order.
+        #: Unconfirmed messages by delivery tag, in order.
         self.unconfirmed: dict[int, _Message] = {}
-        #: What had no queue.
+        #: Messages that had no queue.
         self.returned: set[_Message] = set()
-        #: When the broker is late (`time.monotonic()`).
+        #: Time by which all confirms must have arrived, by `time.monotonic()`.
         self.deadline = inf
 
     def ack(self, tag: int, multiple: bool) -> None:
-        """Take in a confirm. The broker sends a return before the ack of the same message."""
+        """Record a confirm. The broker sends a return before the ack of the same message."""
         routed = set(self._take(tag, multiple)) - self.returned
         self.report.confirmed |= {event_id for event_id, _ in routed}
 
     def nack(self, tag: int, multiple: bool) -> None:
-        """Take in that the broker did not take messages."""
+        """Record that the broker refused messages."""
         self.report.refused |= {event_id for event_id, _ in self._take(tag, multiple)}
 
     def give_up(self) -> None:
-        """Take what is unconfirmed for refused: the broker works, and a queue of it does not."""
+        """Count unconfirmed messages as refused: the broker works, but one of its queues hangs."""
         self.report.refused |= {event_id for event_id, _ in self.unconfirmed.values()}
         self.unconfirmed.clear()
 
     def conclude(self) -> Report:
-        """Return what is known of the events from what is known of their messages."""
+        """Return the outcomes of the events, derived from the outcomes of their messages."""
         report = self.report
         missing = {event_id for event_id, _ in self.unconfirmed.values()}
         report.confirmed -= missing | report.refused | report.invalid.keys()
         for event_id in missing | report.refused | report.confirmed | report.invalid.keys():
             report.returned.pop(event_id, None)
         report.refused -= report.invalid.keys()
-        report.unheard = frozenset(
+        report.unconsumed = frozenset(
             event_type for event_id, event_type in self.returned if event_id in report.confirmed
         )
         self.spans.end(report)
@@ -99,9 +99,9 @@ class InFlight:
 
 
 class Spans:
-    """The publishings of one batch, as spans: from the publish to its confirm, or to its failure.
+    """The spans of a batch: each lasts from the publish to its confirm or failure.
 
-    The envelope is what the outbox holds; the header `traceparent` names the publishing.
+    The envelope is published as the outbox stores it; the header `traceparent` identifies the span.
     """
 
     def __init__(self, exchange: str) -> None:
@@ -109,10 +109,10 @@ class Spans:
         self._open: list[tuple[Outgoing, Span]] = []
 
     def begin(self, outgoing: Outgoing) -> str | None:
-        """Return the header; None when nothing is recorded."""
+        """Start a span and return the header; return None if tracing is not recorded."""
         if not tracing.recording():
             return None
-        about = {
+        attributes = {
             "messaging.system": "rabbitmq",
             "messaging.operation.type": "send",
             "messaging.destination.name": self._exchange,
@@ -123,12 +123,12 @@ class Spans:
             current().id_attribute: str(outgoing.subject),
         }
         parent = codec.traceparent(outgoing.event)
-        span = tracing.begin(f"publish {outgoing.type}", SpanKind.PRODUCER, parent, about)
+        span = tracing.begin(f"publish {outgoing.type}", SpanKind.PRODUCER, parent, attributes)
         self._open.append((outgoing, span))
         return tracing.traceparent(span)
 
     def end(self, report: Report) -> None:
-        """End them all; who was not confirmed failed."""
+        """End all spans; those of unconfirmed events have failed."""
         for outgoing, span in self._open:
             event_id = outgoing.event_id
             if event_id not in report.confirmed:

@@ -1,4 +1,4 @@
-"""Copies of messages: made of anything that was received, never raising."""
+"""Copies of received messages, made without raising, whatever the message."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -8,34 +8,34 @@ from amqp import Message
 
 from eventbus.messaging.untrusted import BODY_LIMIT
 
-#: Bytes of properties beyond which a copy is not made: they would not fit into one AMQP frame.
+#: Maximum size of a copy's properties in bytes: larger properties do not fit into one AMQP frame.
 PROPERTIES_LIMIT = 64 * 1024
 
 
 def copy_of(
     body: bytes | str, properties: Mapping[str, Any], headers: Mapping[Any, Any], **changes: Any
 ) -> Message | None:
-    """Return a persistent message with this body, these headers, and other properties changed.
+    """Return a persistent message with this body, these headers, and some properties changed.
 
-    A property that is changed to None is left out. None if the message cannot be written to the
-    wire, its properties are larger than `PROPERTIES_LIMIT`, or its body is larger than
-    `BODY_LIMIT`: the broker would close the channel.
+    A property that is changed to None is left out. The result is None if the message cannot be
+    encoded, if its properties exceed `PROPERTIES_LIMIT`, or if its body exceeds `BODY_LIMIT`: the
+    broker would close the channel.
     """
-    # The broker refuses a `user_id` other than the publisher's.
-    kept = {name: value for name, value in properties.items() if name != "user_id"}
-    kept |= {"delivery_mode": 2, **changes, "application_headers": dict(headers)}
-    copy = Message(body, **kept)
+    # The broker rejects a `user_id` other than the publisher's.
+    copied = {name: value for name, value in properties.items() if name != "user_id"}
+    copied |= {"delivery_mode": 2, **changes, "application_headers": dict(headers)}
+    copy = Message(body, **copied)
     with suppress(Exception):
-        written = copy._serialize_properties()
-        if len(written) <= PROPERTIES_LIMIT and len(body) <= BODY_LIMIT:
+        encoded = copy._serialize_properties()
+        if len(encoded) <= PROPERTIES_LIMIT and len(body) <= BODY_LIMIT:
             return copy
     return None
 
 
 def own_headers(headers: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the headers of a message's author.
+    """Return the headers that were set by a message's author.
 
-    Others begin with `x-`: the broker's, of which `x-death` would feed its cycle detection, and
-    those of a failure.
+    Other headers start with `x-`: those of the broker, of which `x-death` would affect its cycle
+    detection, and those that describe a failure.
     """
     return {name: value for name, value in headers.items() if not str(name).startswith("x-")}

@@ -1,4 +1,4 @@
-"""Publishes events with pipelined confirms: hundreds are on their way before the first answer."""
+"""Publishes events with pipelined confirms: hundreds are in flight before the first answer."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -13,40 +13,41 @@ from eventbus.messaging.confirms import ConfirmChannel
 from eventbus.messaging.event_message import EventMessages
 from eventbus.messaging.in_flight import InFlight, Outgoing, Report
 
-#: Seconds until all confirms of one batch must have arrived. A healthy broker takes milliseconds;
-#: a queue without a quorum takes for ever.
+#: Seconds within which all confirms of a batch must arrive. A healthy broker takes milliseconds; a
+#: queue without a quorum never confirms.
 CONFIRM_TIMEOUT = 10.0
 
 
 class Publisher(Protocol):
-    """Puts events on the exchange and tells what became of each."""
+    """Publishes events to the exchange, and reports the outcome of each."""
 
     def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
-        """Publish in this order, wait for nothing, never raise for the broker's state.
+        """Publish in this order, without waiting; never raise for the broker's state.
 
-        What goes `aside` has a channel of its own: what becomes of it does not touch the others.
+        Events sent `aside` have their own channel: their outcome does not affect other events.
         """
 
     def settle(self, in_flight: InFlight, until: float = inf) -> Report | None:
-        """Wait for the confirms of what was sent, never raise for the broker's state.
+        """Wait for the confirms of a batch; never raise for the broker's state.
 
-        Returns None if some are missing at `until` (`time.monotonic()`), or as soon as the broker
-        takes no messages for lack of memory or disk: they come when it does again.
+        Returns None if confirms are missing at `until` (`time.monotonic()`), or as soon as the
+        broker accepts no messages for lack of memory or disk: confirms arrive when it accepts
+        messages again.
         """
 
     def ready(self, until: float) -> bool:
-        """Wait while the broker takes no messages; returns whether it does at `until`."""
+        """Wait while the broker accepts no messages; return whether it does at `until`."""
 
     def heartbeat(self) -> None:
         """Keep an idle connection alive."""
 
 
 class ConfirmingPublisher:
-    """A `Publisher` over one connection, opened at first use and anew after every error.
+    """A `Publisher` over one connection, opened at first use and reopened after every error.
 
-    An event that the broker objects to costs its channel only. While the broker takes no messages
-    the connection stays: it reads nothing from a connection then, its end neither, so that each
-    further one would stay as well.
+    An event that the broker objects to closes only its channel. While the broker accepts no
+    messages, the connection is not replaced: the broker would not read that it was closed, so each
+    replaced connection would remain in the broker.
     """
 
     def __init__(
@@ -70,21 +71,14 @@ class ConfirmingPublisher:
         )
         self._exchange = exchange
         self._messages = EventMessages(service, user, exchange)
-        #: By whether it is for what goes aside.
+        #: By whether the channel is for events sent aside.
         self._channels: dict[bool, ConfirmChannel] = {}
         self._is_blocked = False
 
-    def publish(self, batch: Iterable[Outgoing]) -> Report:
-        """Publish in this order, wait for the confirms, never raise for the broker's state."""
-        in_flight = self.send(batch)
-        while (report := self.settle(in_flight)) is None:
-            self.ready(inf)
-        return report
-
     def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
-        """Publish in this order, wait for nothing, never raise for the broker's state."""
+        """Publish in this order, without waiting; never raise for the broker's state."""
         in_flight = InFlight(self._exchange)
-        with self._failing(in_flight):
+        with self._recording_errors(in_flight):
             channel = self._open(aside)
             channel.in_flight.append(in_flight)
             in_flight.deadline = time.monotonic() + CONFIRM_TIMEOUT
@@ -94,8 +88,8 @@ class ConfirmingPublisher:
         return in_flight
 
     def settle(self, in_flight: InFlight, until: float = inf) -> Report | None:
-        """Wait for the confirms of what was sent, never raise for the broker's state."""
-        with self._failing(in_flight):
+        """Wait for the confirms of a batch; never raise for the broker's state."""
+        with self._recording_errors(in_flight):
             if in_flight.unconfirmed and not in_flight.report.error:
                 self._await(in_flight, until)
         if in_flight.unconfirmed and not in_flight.report.error:
@@ -105,26 +99,26 @@ class ConfirmingPublisher:
         return in_flight.conclude()
 
     def ready(self, until: float) -> bool:
-        """Wait while the broker takes no messages; returns whether it does at `until`."""
+        """Wait while the broker accepts no messages; return whether it does at `until`."""
         while self._is_blocked and (left := until - time.monotonic()) > 0:
-            self._listen(min(1.0, left))
+            self._read_answers(min(1.0, left))
         return not self._is_blocked
 
     def heartbeat(self) -> None:
-        """Show the broker a sign of life; call it about once a second while idle."""
-        self._listen(0)
+        """Exchange heartbeats with the broker; call this about once a second while idle."""
+        self._read_answers(0)
 
     def close(self) -> None:
-        """Close the connection; the next publish opens another."""
+        """Close the connection; the next `send` opens another."""
         self._channels.clear()
         self._is_blocked = False
         with suppress(Exception):
             self._connection.collect(socket_timeout=1)
 
-    def _listen(self, seconds: float) -> None:
-        # The broker's own signs of life count once they are read.
+    def _read_answers(self, seconds: float) -> None:
+        # The broker's heartbeats count only once they are read.
         if self._channels:
-            with self._failing():
+            with self._recording_errors():
                 with suppress(TimeoutError):
                     self._connection.drain_events(timeout=seconds)
                 self._connection.heartbeat_check(rate=2)
@@ -150,7 +144,7 @@ class ConfirmingPublisher:
     def _replace(self, in_flight: InFlight) -> None:
         for aside, channel in list(self._channels.items()):
             if in_flight in channel.in_flight:
-                # Opened before the other is closed, so that confirms are heard meanwhile.
+                # Opened before the old channel is closed, to receive confirms meanwhile.
                 self._channels[aside] = self._new_channel()
                 channel.close()
                 for late in channel.in_flight:
@@ -167,8 +161,9 @@ class ConfirmingPublisher:
         return channel
 
     def _renew(self, aside: bool, channel: ConfirmChannel) -> None:
-        # Another channel does not help a full queue. But one whose first message came while a
-        # queue's leader had died refuses all that follow, until that node is back.
+        # A new channel does not help if a queue is full. But a channel whose first message was
+        # published while a queue's leader was down refuses all later messages until that node
+        # returns.
         for in_flight in list(channel.in_flight):
             self._await(in_flight, inf)
         is_idle = not any(in_flight.unconfirmed for in_flight in channel.in_flight)
@@ -179,15 +174,15 @@ class ConfirmingPublisher:
     def _connect(self) -> None:
         if self._connection.connected:
             return
-        # Once: `connect()` would sleep for two seconds and try again, beyond the tick's end.
+        # One attempt: `connect()` would sleep for two seconds and retry, past the drain's deadline.
         try:
             self._connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
         except Exception:
-            # The next attempt is at the next node, if there are several.
+            # The next attempt uses the next node, if there are several.
             self._connection.maybe_switch_next()
             raise
-        connected = self._connection.connection
-        connected.on_blocked, connected.on_unblocked = self._on_blocked, self._on_unblocked
+        amqp = self._connection.connection
+        amqp.on_blocked, amqp.on_unblocked = self._on_blocked, self._on_unblocked
 
     def _new_channel(self) -> ConfirmChannel:
         return ConfirmChannel(self._connection.connection, self._messages, self._has_room)
@@ -202,18 +197,18 @@ class ConfirmingPublisher:
         self._is_blocked = False
 
     @contextmanager
-    def _failing(self, in_flight: InFlight | None = None) -> Iterator[None]:
+    def _recording_errors(self, in_flight: InFlight | None = None) -> Iterator[None]:
         connection = self._connection
         try:
             yield
-        # py-amqp raises AttributeError where a connection ended a moment ago.
+        # py-amqp raises AttributeError if a connection has just ended.
         except (*connection.connection_errors, *connection.channel_errors, AttributeError) as error:
-            # What else is on its way shares its end.
-            on_way = [each for channel in self._channels.values() for each in channel.in_flight]
-            for lost in {id(each): each for each in (*on_way, in_flight) if each}.values():
+            # All batches in flight end with the connection.
+            batches = [batch for channel in self._channels.values() for batch in channel.in_flight]
+            for lost in {id(batch): batch for batch in (*batches, in_flight) if batch}.values():
                 lost.report.error = f"{type(error).__name__}: {error}"
                 lost.report.objected = bool(
                     lost.unconfirmed and isinstance(error, IrrecoverableConnectionError)
                 )
-            # After any error the confirms that are still to come could be taken for later ones.
+            # After an error, late confirms could be taken for confirms of later messages.
             self.close()

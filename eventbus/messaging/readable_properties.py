@@ -1,6 +1,6 @@
-"""The readable part of a message's properties, cut out of the bytes of a content header.
+"""The readable part of a message's properties, extracted from the bytes of a content header.
 
-py-amqp parses a content header or raises: a timestamp beyond the year 9999, a byte that is not
+py-amqp parses a content header or raises: a timestamp after the year 9999, a byte that is not
 UTF-8 or a deeply nested table ends the connection of the process that receives the message. The
 layout is that of AMQP 0-9-1, section 4.2.6.1.
 """
@@ -12,17 +12,17 @@ from typing import NamedTuple
 from amqp import Message
 from amqp.serialization import dumps, loads
 
-#: The header that names what was left out.
+#: The header that names the properties and headers that were left out.
 PROBLEM = "x-unreadable"
 
-#: The header with the original bytes: flags, then properties. It has no prefix `x-`, so that a
-#: copy in a parking lot keeps it.
+#: The header with the original bytes: flags, then properties. Its name does not start with `x-`, so
+#: a copy in a parking lot keeps it.
 ORIGINAL = "unreadable-properties"
 
-#: Levels of tables and arrays in a header. The broker's `x-death` has three.
+#: Maximum nesting of tables and arrays in a header. The broker's `x-death` has three levels.
 DEPTH_LIMIT = 32
 
-#: Characters of `PROBLEM`.
+#: Maximum length of `PROBLEM`, in characters.
 _PROBLEM_LIMIT = 500
 
 #: Bytes of class, weight and body size, which precede the properties.
@@ -30,7 +30,7 @@ _PREFIX = 12
 
 _FLAGS, _LENGTH = Struct(">H"), Struct(">I")
 
-#: Bytes of a header's value after its type, where the type has a fixed length.
+#: Bytes of a header's value after its type, for types of fixed length.
 _SIZES = (
     dict.fromkeys(b"V", 0)
     | dict.fromkeys(b"bBt", 1)
@@ -46,7 +46,7 @@ _HEADERS = "application_headers"
 
 
 class _Header(NamedTuple):
-    """An item of the table of headers: its name, its bytes, and where its type is in them."""
+    """An item of the table of headers: its name, its bytes, and the index of its type in them."""
 
     name: str
     data: bytes
@@ -63,9 +63,10 @@ def is_readable(content_header: bytes) -> bool:
 
 
 def readable(content_header: bytes) -> bytes:
-    """Return a content header without what cannot be parsed or is nested beyond `DEPTH_LIMIT`.
+    """Return a content header without unparsable parts and parts nested beyond `DEPTH_LIMIT`.
 
-    The same bytes if that is nothing; otherwise the headers `PROBLEM` and `ORIGINAL` are added.
+    If there are none, the bytes are unchanged; otherwise the headers `PROBLEM` and `ORIGINAL` are
+    added.
     """
     problems: list[str] = []
     properties = _properties(content_header, problems)
@@ -81,7 +82,7 @@ def readable(content_header: bytes) -> bytes:
 
 
 def _layout() -> Iterator[tuple[int, str, str]]:
-    """Yield the flag, name and type of each property, in the order of the wire."""
+    """Yield the flag, name and type of each property, in wire order."""
     for index, (name, kind) in enumerate(Message.PROPERTIES):
         yield 0x8000 >> index, name, kind
 
@@ -97,7 +98,7 @@ def _properties(content_header: bytes, problems: list[str]) -> dict[str, bytes]:
         try:
             end = _end_of_property(kind, content_header, start)
         except ValueError as error:
-            # The begin of the next property is unknown.
+            # The start of the next property is unknown.
             problems.append(f"property {name}: {error}")
             break
         data, start = content_header[start:end], end
@@ -111,16 +112,16 @@ def _properties(content_header: bytes, problems: list[str]) -> dict[str, bytes]:
 
 
 def _readable_table(table: bytes, problems: list[str]) -> bytes:
-    kept = []
+    readable_headers = []
     try:
         for header in _headers(table):
-            if problem := _problem_of(header):
+            if problem := _header_problem(header):
                 problems.append(f"header {header.name}: {problem}")
             else:
-                kept.append(header.data)
+                readable_headers.append(header.data)
     except ValueError as error:
         problems.append(f"headers: {error}")
-    return _LENGTH.pack(sum(map(len, kept))) + b"".join(kept)
+    return _LENGTH.pack(sum(map(len, readable_headers))) + b"".join(readable_headers)
 
 
 def _headers(table: bytes) -> Iterator[_Header]:
@@ -133,7 +134,7 @@ def _headers(table: bytes) -> Iterator[_Header]:
         start = end
 
 
-def _problem_of(header: _Header) -> str | None:
+def _header_problem(header: _Header) -> str | None:
     try:
         if _depth(header.data, header.type_at) > DEPTH_LIMIT:
             return f"nested beyond {DEPTH_LIMIT} levels"
@@ -143,7 +144,7 @@ def _problem_of(header: _Header) -> str | None:
 
 
 def _problem(kind: str, data: bytes) -> str | None:
-    """Return why py-amqp cannot parse a value."""
+    """Return why py-amqp cannot parse a value, or None."""
     try:
         loads(kind, data, 0)
     except Exception as error:
@@ -152,7 +153,7 @@ def _problem(kind: str, data: bytes) -> str | None:
 
 
 def _depth(data: bytes, type_at: int) -> int:
-    """Return how deep tables and arrays are nested in a value, without recursion."""
+    """Return the nesting depth of tables and arrays in a value, without recursion."""
     deepest, open_ends = 0, list[tuple[int, bool]]()
     offset, in_table = type_at, False
     while True:

@@ -1,6 +1,6 @@
-"""Reads the stream of past events: from anywhere in it, in batches, as often as one likes.
+"""Reads the stream of past events from any position, in batches, any number of times.
 
-Each message has an offset, which grows from message to message; now and then one is left out.
+Each message has an offset. Offsets increase from message to message, with occasional gaps.
 """
 
 import time
@@ -17,133 +17,133 @@ from kombu.message import Message
 
 from eventbus.messaging.amqps import Connection
 
-#: Where to begin: at the oldest message that is there, among the last ones, at the end, at an
-#: offset, or at a time. The broker begins a little before a time, at the oldest message if an
-#: offset is no longer there, and at the end if it is not there yet.
+#: Where to start: at the oldest message, among the last messages, at the end, at an offset, or at a
+#: time. The broker starts slightly before a time, at the oldest message if an offset no longer
+#: exists, and at the end if it does not exist yet.
 Start = Literal["first", "last", "next"] | int | datetime
 
-#: Messages on their way to the reader. The broker sends whole chunks of the stream's file.
+#: Messages in flight to the reader. The broker sends whole chunks of the stream's file.
 PREFETCH = 1_000
 
-#: The property `type` of a message that is no event: it marks where the stream's end was.
+#: The property `type` of a fence: a message that is not an event, but marks the stream's end.
 _FENCE = "fence"
 
-#: Seconds to wait for the confirm of a fence, and then for the fence itself.
+#: Seconds to wait until the stream returns a fence.
 _FENCE_TIMEOUT = 15.0
 
-#: Seconds to wait for the stream's last messages, and for more of them: the broker delivers whole
-#: chunks of its file.
+#: Seconds to wait for the stream's last messages, and then for more of them: the broker delivers
+#: whole chunks of its file.
 _END_TIMEOUT = 5.0
 _LAST_SILENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A message of the stream, at its offset."""
+    """A message of the stream, and its offset."""
 
     offset: int
     message: Message
 
     @property
     def published_at(self) -> datetime | None:
-        """When it was published, to the second, if it says so."""
+        """Time of publication, to the second, if the message has it."""
         return published_at(self.message)
 
 
 class Stream:
-    """The stream, open at one place; it is closed with its connection.
+    """The stream, open at one position; it is closed with its connection.
 
-    Every method raises the connection's own errors, after which another one must be opened.
+    Every method raises the connection's errors, after which a new connection must be opened.
     """
 
     def __init__(
         self, connection: Connection, name: str, start: Start, *, prefetch: int = PREFETCH
     ) -> None:
-        """`connection` connects here if it has not yet; it may serve nothing else."""
+        """`connection` is connected here if necessary; it must not be used for anything else."""
         self._name = name
         self._connection = connection
         self._channel = connection.channel()
         self._entries: deque[Entry] = deque()
-        #: Of the first message that came, be it a fence; None before.
+        #: Offset of the first message received, which may be a fence; None before.
         self.first_offset: int | None = None
-        self._unanswered = 0
+        self._unacknowledged = 0
         self._last_tag = ""
-        self._arrived_to = 0
-        # A stream has no consumers without a limit, nor any that acknowledge by themselves.
+        self._received_to = 0
+        # Consumers of a stream must have a prefetch limit and acknowledge explicitly.
         self._channel.basic_qos(0, prefetch, False)
         self._channel.basic_consume(
-            name, callback=self._arrive, arguments={"x-stream-offset": _offset(start)}
+            name, callback=self._on_message, arguments={"x-stream-offset": _offset(start)}
         )
 
     @property
     def position(self) -> int:
-        """The offset below which everything from its begin on was returned, or passed over."""
-        return self._entries[0].offset if self._entries else self._arrived_to
+        """The offset below which all messages from the start were returned or skipped."""
+        return self._entries[0].offset if self._entries else self._received_to
 
     def read(self, limit: int, timeout: float) -> Sequence[Entry]:
-        """Return the next messages, in their order: what has arrived, at most `limit`.
+        """Return the next messages that have arrived, in order, at most `limit`.
 
-        Waits for the first one for `timeout` seconds, and returns none when it does not come.
+        Waits up to `timeout` seconds for the first message; the result is empty if none arrives.
         """
         deadline = time.monotonic() + timeout
-        while not self._entries and self._arrives(max(0.0, deadline - time.monotonic())):
-            # A fence, for the most part, is nothing to return.
-            self._ask_for_more()
-        found = [self._entries.popleft() for _ in range(min(limit, len(self._entries)))]
-        self._ask_for_more()
-        return found
+        while not self._entries and self._receive(max(0.0, deadline - time.monotonic())):
+            # Messages arrived, but none to return: usually a fence.
+            self._request_more()
+        entries = [self._entries.popleft() for _ in range(min(limit, len(self._entries)))]
+        self._request_more()
+        return entries
 
     def close(self) -> None:
-        """Close the channel; the connection stays."""
+        """Close the channel; the connection stays open."""
         with suppress(*self._connection.connection_errors, *self._connection.channel_errors):
             self._channel.close()
 
-    def _arrives(self, timeout: float) -> bool:
-        """Take in all that has arrived; waits for something, and returns whether it came."""
-        came = False
+    def _receive(self, timeout: float) -> bool:
+        """Receive all messages that have arrived, waiting for the first; return whether any did."""
+        has_received = False
         with suppress(TimeoutError):
             while True:
-                self._connection.drain_events(timeout=0 if came else timeout)
-                came = True
-        return came
+                self._connection.drain_events(timeout=0 if has_received else timeout)
+                has_received = True
+        return has_received
 
-    def _arrive(self, raw: AmqpMessage) -> None:
+    def _on_message(self, raw: AmqpMessage) -> None:
         message = self._channel.message_to_python(raw)
         self._last_tag = message.delivery_tag
-        self._unanswered += 1
+        self._unacknowledged += 1
         if self.first_offset is None:
             self.first_offset = _offset_of(message)
-        self._arrived_to = _offset_of(message) + 1
+        self._received_to = _offset_of(message) + 1
         if _is_fence(message):
-            self._fence_at(message)
+            self._on_fence(message)
         else:
             self._entries.append(Entry(_offset_of(message), message))
 
-    def _fence_at(self, message: Message) -> None:
-        """Do nothing about a fence: it is for whoever has set it."""
+    def _on_fence(self, message: Message) -> None:
+        """Ignore a fence: it concerns only the reader that has set it."""
 
-    def _ask_for_more(self) -> None:
-        # To acknowledge takes nothing out of a stream. The next ones come while these are handled.
-        if self._unanswered and not self._entries:
+    def _request_more(self) -> None:
+        # Acknowledging removes nothing from a stream. More messages arrive while these are handled.
+        if self._unacknowledged and not self._entries:
             self._channel.basic_ack(self._last_tag, multiple=True)
-            self._unanswered = 0
+            self._unacknowledged = 0
 
 
 class _Fenced(Stream):
-    """The stream from its end on, with a mark there."""
+    """The stream from its end on, with a fence there."""
 
     def __init__(self, connection: Connection, name: str) -> None:
         super().__init__(connection, name, "next")
-        self._fence = str(uuid4())
+        self._fence_id = str(uuid4())
         self.offset: int | None = None
 
-    def _fence_at(self, message: Message) -> None:
-        if message.properties.get("message_id") == self._fence:
+    def _on_fence(self, message: Message) -> None:
+        if message.properties.get("message_id") == self._fence_id:
             self.offset = _offset_of(message)
 
     def set(self) -> int:
-        fence = AmqpMessage("", type=_FENCE, message_id=self._fence, delivery_mode=2)
-        # On the channel that reads: the broker attaches the reader first.
+        fence = AmqpMessage("", type=_FENCE, message_id=self._fence_id, delivery_mode=2)
+        # On the reading channel: the broker attaches the reader before it publishes the fence.
         self._channel.basic_publish(fence, routing_key=self._name)
         deadline = time.monotonic() + _FENCE_TIMEOUT
         while self.offset is None:
@@ -154,10 +154,10 @@ class _Fenced(Stream):
 
 
 def watermark(connection: Connection, name: str) -> int:
-    """Return an offset: whatever was confirmed to its publisher before the call is below it.
+    """Return an offset above every message that was confirmed to its publisher before the call.
 
-    It leaves a message at the stream's end, which no reader sees, and so needs the right to publish
-    to any queue. Raises `TimeoutError`.
+    It leaves a message at the stream's end, which readers skip, and therefore requires permission
+    to publish to any queue. Raises `TimeoutError`.
     """
     fenced = _Fenced(connection, name)
     try:
@@ -167,22 +167,22 @@ def watermark(connection: Connection, name: str) -> int:
 
 
 def end(connection: Connection, name: str) -> int:
-    """Return an offset: every message that the stream had at the call is below it; 0 if none was.
+    """Return an offset above every message in the stream at the call; 0 if it had none.
 
-    Unlike `watermark` it writes nothing. What was confirmed a moment ago may be missing. Raises
-    `TimeoutError` when the broker does not deliver what it has.
+    Unlike `watermark`, it writes nothing. Messages confirmed a moment ago may be missing. Raises
+    `TimeoutError` if the broker does not deliver the messages of the stream.
     """
-    # Twice: a message that is found in an empty stream may have come after the first look.
+    # Twice: the oldest message may have arrived after the first attempt found the stream empty.
     for _ in range(2):
-        if reached := _last(connection, name):
-            return reached
+        if offset := _last(connection, name):
+            return offset
         if not oldest(connection, name, _END_TIMEOUT):
             return 0
     raise TimeoutError(f"{name} did not deliver its last messages in {_END_TIMEOUT:g} s")
 
 
 def _last(connection: Connection, name: str) -> int:
-    """Return the offset after the last messages; 0 if none comes within `_END_TIMEOUT`."""
+    """Return the offset after the last messages; 0 if none arrives within `_END_TIMEOUT`."""
     stream = Stream(connection, name, "last")
     try:
         deadline = time.monotonic() + _END_TIMEOUT
@@ -195,7 +195,7 @@ def _last(connection: Connection, name: str) -> int:
 
 
 def oldest(connection: Connection, name: str, timeout: float) -> Entry | None:
-    """Return the oldest message that is there; None if none comes within `timeout` seconds."""
+    """Return the oldest message; None if no message arrives within `timeout` seconds."""
     stream = Stream(connection, name, "first", prefetch=1)
     try:
         return next(iter(stream.read(1, timeout)), None)
@@ -204,7 +204,7 @@ def oldest(connection: Connection, name: str, timeout: float) -> Entry | None:
 
 
 def published_at(message: Any) -> datetime | None:
-    """Return the time in a message's properties; None if there is none, or one beyond year 9999."""
+    """Return the time in a message's properties; None if it is missing or after the year 9999."""
     seconds = message.properties.get("timestamp")
     with suppress(ValueError, OverflowError, OSError):
         return datetime.fromtimestamp(seconds, UTC) if seconds else None
@@ -212,13 +212,13 @@ def published_at(message: Any) -> datetime | None:
 
 
 def _is_fence(message: Message) -> bool:
-    # Services cannot publish to the default exchange: an event of theirs is never passed over.
+    # Services cannot publish to the default exchange, so none of their events is skipped.
     is_direct = message.delivery_info.get("exchange") == ""
     return is_direct and message.properties.get("type") == _FENCE
 
 
 def _offset(start: Start) -> Any:
-    # As an AMQP timestamp, which is encoded from a naive UTC time.
+    # An AMQP timestamp is encoded from a naive UTC time.
     return start.astimezone(UTC).replace(tzinfo=None) if isinstance(start, datetime) else start
 
 

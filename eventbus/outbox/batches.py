@@ -1,4 +1,4 @@
-"""Batches of an outbox's rows, sent together in the versions in which their facts go out."""
+"""Batches of outbox rows that are sent together, each event in its published versions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,44 +22,44 @@ from eventbus.outbox.lanes import Lane
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that were claimed together, on their way to the broker."""
+    """Rows that were claimed together and are in flight to the broker."""
 
     rows: Rows
     in_flight: InFlight
-    #: When it was claimed.
+    #: Time of the claim, by `time.monotonic()`.
     began: float
-    #: Where its events waited, if they did.
+    #: The lane in which its events waited, or None.
     lane: Lane | None = None
 
 
 class Batches:
-    """Sends batches, and waits for what becomes of them."""
+    """Sends batches and waits for their reports."""
 
     def __init__(self, publisher: Publisher, sent_as: Sequence[str]) -> None:
-        """`sent_as` are the versions in which a fact goes out, if not in the one that it is in."""
+        """`sent_as` lists the versions in which a fact is published; default: the stored one."""
         self._publisher = publisher
         self._sent_as = {version: tuple(sent_as) for t in sent_as for version in versions(t)}
 
     def send(self, rows: Rows, began: float, lane: Lane | None = None) -> Batch:
-        """Publish these rows' events in this order, and wait for nothing."""
+        """Publish the events of these rows in this order, without waiting for confirms."""
         messages: list[Outgoing] = []
         invalid: dict[UUID, str] = {}
         for row in rows:
             try:
                 messages += self._messages(row)
             except Exception as error:
-                # Whatever is wrong with one event: the others go on.
+                # An error of one event must not stop the others.
                 invalid[row.event_id] = f"{type(error).__name__}: {error}"
         in_flight = self._publisher.send(messages, aside=lane is not None)
         in_flight.report.invalid |= invalid
         return Batch(rows, in_flight, began, lane)
 
     def settle(self, batch: Batch, until: float = inf) -> Report | None:
-        """Return what became of a batch, or None if that is not known at `until`."""
+        """Return the report of a batch, or None if it is not complete at `until`."""
         return self._publisher.settle(batch.in_flight, until)
 
     def _messages(self, row: Row[Any]) -> Iterator[Outgoing]:
-        # A row has whichever version its writer was set to; what goes out is decided here.
+        # The writer chooses the version that is stored; the published versions are chosen here.
         if row.event is None:
             raise InvalidEvent(f"larger than {LARGEST_EVENT} bytes")
         types = self._sent_as.get(row.type, (row.type,))

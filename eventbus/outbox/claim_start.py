@@ -1,4 +1,4 @@
-"""Where a relay's looks at the outbox begin."""
+"""The id at which a relay's next query of the outbox starts."""
 
 import time
 from collections.abc import Sequence
@@ -6,19 +6,19 @@ from typing import Any
 
 from sqlalchemy import Row
 
-#: Ids before the first event of a claim, from which on the next one looks. What was sent stays in
-#: the index until a vacuum, and each look passes over it: after a backlog, or among millions of
-#: rows, that takes more than all the rest. An event that is older than that, as its transaction
-#: lasted long, is found by the next look from the first row.
+#: The next query starts this many ids before the first event of a claim. Sent events stay in the
+#: index until a vacuum, and each query scans past them: after a backlog, or among millions of rows,
+#: that takes longer than everything else. An event with a lower id, from a long transaction, is
+#: found by the next query from the first row.
 _BACK = 2_000
 
-#: Seconds between two looks from the first row, at least; and the share of the time that they take.
+#: Minimum seconds between two queries from the first row, and their maximum share of the time.
 _LOOK_INTERVAL = 1.0
 _LOOK_SHARE = 0.02
 
 
 class Start:
-    """Where a relay's looks begin: at the first row now and then, else near the last find."""
+    """The start of each query: regularly the first row, else near the last event found."""
 
     def __init__(self) -> None:
         self._near = 0
@@ -27,19 +27,22 @@ class Start:
 
     @property
     def id(self) -> int:
-        """The first id of the next look."""
+        """The first id of the next query."""
         return 0 if self._from_first else self._near
 
     def is_due(self) -> bool:
-        """Tell whether it is time to look from the first row."""
+        """Return whether a query from the first row is due."""
         return time.monotonic() >= self._next
 
     def reset(self) -> None:
-        """Look from the first row next: it is time, or the database may be another one."""
+        """Start the next query at the first row.
+
+        Called when that is due, or when the database may be a different one.
+        """
         self._from_first = True
 
     def found(self, rows: Sequence[Row[Any]], began: float) -> None:
-        """Note what a look that began then has found."""
+        """Record the rows that a query has found; it started at `began`."""
         if self._from_first:
             now = time.monotonic()
             self._next = now + max(_LOOK_INTERVAL, (now - began) / _LOOK_SHARE)
@@ -48,5 +51,5 @@ class Start:
             self._near = max(0, rows[0].id - _BACK)
 
     def back(self, row_id: int) -> None:
-        """Let the next look find this row."""
+        """Make the next query include this row."""
         self._near = min(self._near, row_id)

@@ -1,7 +1,7 @@
-"""The unsent events of an outbox, as the one relay sees them that may take them.
+"""The unsent events of an outbox, for the one relay that may claim them.
 
-Each statement commits by itself: nothing here needs two, and each round trip delays every event
-behind it. What need not be answered goes with the next statement.
+Each statement commits by itself: no operation needs two of them, and each round trip delays all
+later events. A statement whose result is not needed is sent together with the next one.
 """
 
 import time
@@ -24,7 +24,7 @@ Rows = Sequence[Row[tuple[Any, ...]]]
 
 NO_LANES = Lanes()
 
-#: 0 if an event waits for its turn, else null; a look at one entry of an index.
+#: Returns 0 if an event waits for its turn, else null; reads one index entry.
 DUE = Statement(
     "due_in_outbox",
     """
@@ -34,18 +34,19 @@ DUE = Statement(
     "bigint",
 )
 
-#: Characters of a reason that are kept.
+#: Maximum length of a stored reason, in characters.
 _REASON_LIMIT = 500
 
-# One relay at a time: its connection keeps the lock, and the connection's end is the lock's, too.
+# One relay at a time: its connection holds the lock, which ends with the connection.
 _LOCK = "SELECT pg_try_advisory_lock(hashtext('outbox'))"
 _UNLOCK = "SELECT pg_advisory_unlock_all()"
 
-# An event waits for the earlier ones of its order: they may be unroutable, or refused. Each is
-# looked up among its order's few, whatever the planner believes: when none was unsent at the last
-# ANALYZE, it would go through all unsent ones for each. So that is asked in no words of their index
-# nor of the key's, and by itself (OFFSET). They count as read, so that a claim reads its limit of
-# rows at most. No clock has a say: an event that never failed is due.
+# An event waits for the earlier events of its order, which may be unroutable or refused. They must
+# be looked up among the few events of that order, whatever the planner's statistics: if no event
+# was unsent at the last ANALYZE, the planner would scan all unsent events for each row. Therefore
+# the subquery matches neither the index of unsent events nor the primary key, and OFFSET keeps it
+# separate. Waiting events count as read, so a claim reads at most its limit of rows. No clock is
+# involved: an event that never failed is due.
 CLAIM = Statement(
     "claim_in_outbox",
     """
@@ -74,8 +75,8 @@ SELECT id, event_id, type, subject, attempts,
 FROM outbox WHERE sent_at IS NULL AND waits_for = %s ORDER BY waits_for, id LIMIT %s
 """
 
-#: A time that is further ahead than any delay was written by another clock.
-_LOOK_FOR_DUE = """
+#: A time further ahead than the longest delay was written by a different clock.
+_SCAN_FOR_DUE = """
 SELECT id, next_attempt_at NOT BETWEEN now() AND now() + %s * interval '1 second' AS is_due
 FROM outbox
 WHERE sent_at IS NULL AND waits_for = %s AND id > %s ORDER BY waits_for, id LIMIT %s
@@ -87,7 +88,7 @@ SELECT id, event_id, type, subject, attempts,
 FROM outbox WHERE sent_at IS NULL AND id = %s
 """
 
-# From each lane to the next one: as many looks as there are lanes.
+# Skips from each lane to the next: one index lookup per lane.
 _LANES = """
 WITH RECURSIVE lane AS (
     (
@@ -139,55 +140,55 @@ WHERE id = ANY (%s)
 """
 
 
-#: Each with the values of its parameters.
+#: Statements, each with its parameter values.
 Statements = list[tuple[str | Statement, Sequence[object]]]
 
 
 class Claim(NamedTuple):
-    """What a look found: the events to send, and how many rows it read for them."""
+    """The result of a claim: the events to send, and the number of rows read."""
 
     rows: Rows
     read: int
-    #: The types of the events that were put into their lanes.
+    #: The types of the events that were moved to their lanes.
     held: frozenset[str]
 
 
-class Unsent:
-    """The unsent events, over a connection of its own; it must be held before it is asked."""
+class Claims:
+    """The unsent events, over a dedicated connection; `hold` must succeed before any claim."""
 
     def __init__(self, connection: Connection, start: Start) -> None:
         self._connection = connection
         self._wakeup = Wakeup(outbox.name, next_due=DUE)
         self._start = start
-        #: Statements that go with the next one, and their parameters.
-        self._first: Statements = []
+        #: Statements to send together with the next one.
+        self._pending: Statements = []
 
     @classmethod
     @contextmanager
-    def of(cls, sessions: Sessions, start: Start | None = None) -> "Iterator[Unsent]":
-        """Connect for the block; what is still to be written is written at its end."""
+    def of(cls, sessions: Sessions, start: Start | None = None) -> "Iterator[Claims]":
+        """Connect for the block, and run pending statements at its end."""
         with sessions.kw["bind"].connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
-            unsent = cls(connection, start or Start())
+            claims = cls(connection, start or Start())
             try:
-                with unsent._wakeup.listening(connection):
-                    yield unsent
+                with claims._wakeup.listening(connection):
+                    yield claims
             finally:
                 if not connection.invalidated:
-                    # Marks are committed first: who gets the lock next must see them.
-                    unsent.write()
-                    unsent._run(_UNLOCK)
+                    # Commit marks before the unlock: the next holder of the lock must see them.
+                    claims.write()
+                    claims._run(_UNLOCK)
 
     def hold(self) -> bool:
-        """Keep all other relays away until the block ends; False if another one does so."""
+        """Exclude other relays until the block ends; return False if another relay does so."""
         return bool(self._run(_LOCK).scalar())
 
     def claim(self, limit: int, *, but: Iterable[int] = (), aside: Lanes = NO_LANES) -> Claim:
-        """Read so many events that have never failed, the oldest first; return those to send.
+        """Read up to `limit` events that have never failed, oldest first; return those to send.
 
-        Events with these ids, which are on their way, are left out. Events of the types in `aside`
-        are put into those lanes. Of each order the first event only is returned; later ones are put
-        aside if it is in a lane.
+        Events whose id is in `but`, which are in flight, are left out. Events whose type is in
+        `aside` are moved to those lanes. Only the first event of each order is returned; its later
+        events are put aside if it is in a lane.
         """
         began = time.monotonic()
         rows = self._run(CLAIM, LARGEST_EVENT, self._start.id, list(but), limit).all()
@@ -195,74 +196,75 @@ class Unsent:
         free = [row for row in rows if not row.is_behind]
         held = [row for row in free if row.type in aside] if aside else []
         if held:
-            self._first.append((_HOLD, [[row.id for row in held]]))
+            self._pending.append((_HOLD, [[row.id for row in held]]))
             free = [row for row in free if row.type not in aside]
         if aside and (behind := [row.id for row in rows if row.is_behind]):
-            self._first.append((_HOLD_BEHIND, [lanes.BEHIND, behind]))
+            self._pending.append((_HOLD_BEHIND, [lanes.BEHIND, behind]))
         return Claim(free, len(rows), frozenset(row.type for row in held))
 
     def lanes(self) -> dict[str, float]:
-        """Return each lane that has events, and the seconds until its first one is due.
+        """Return each lane that has events, and the seconds until its first event is due.
 
-        Only when it is time to look from the first row, where the next claim begins as well.
+        The result is empty unless a query from the first row is due; the next claim then also
+        starts there.
         """
         if not self._start.is_due():
             return {}
         self._start.reset()
-        found = self._run(_LANES, lanes.LONGEST_DELAY).all()
-        return {row.waits_for: row.seconds for row in found if row.waits_for != lanes.BEHIND}
+        rows = self._run(_LANES, lanes.LONGEST_DELAY).all()
+        return {row.waits_for: row.seconds for row in rows if row.waits_for != lanes.BEHIND}
 
     def claim_lane(self, lane: str, limit: int) -> Rows:
-        """Return so many events of a lane, the oldest first."""
+        """Return up to `limit` events of a lane, oldest first."""
         return self._run(_CLAIM_LANE, LARGEST_EVENT, lane, limit).all()
 
     def look_for_due(self, lane: str, after: int, limit: int) -> Rows:
-        """Return id and `is_due` of so many events of a lane, from the one after this id on."""
-        return self._run(_LOOK_FOR_DUE, lanes.LONGEST_DELAY, lane, after, limit).all()
+        """Return `id` and `is_due` of up to `limit` events of a lane with ids above `after`."""
+        return self._run(_SCAN_FOR_DUE, lanes.LONGEST_DELAY, lane, after, limit).all()
 
     def claim_one(self, row_id: int) -> Rows:
-        """Return this event, unless it was sent."""
+        """Return this event, unless it has been sent."""
         return self._run(_CLAIM_ONE, LARGEST_EVENT, row_id).all()
 
     def mark_sent(self, rows: Rows) -> None:
-        """Let these events be sent, from the next statement on."""
-        self._first.append((_MARK, [[row.id for row in rows]]))
+        """Mark these events as sent, together with the next statement."""
+        self._pending.append((_MARK, [[row.id for row in rows]]))
 
     def release(self, rows: Rows) -> None:
-        """Let the later events of these events' orders go, from the next statement on."""
-        self._first.append((_RELEASE, [[str(row.subject) for row in rows], lanes.BEHIND]))
+        """Release the later events of these orders, together with the next statement."""
+        self._pending.append((_RELEASE, [[str(row.subject) for row in rows], lanes.BEHIND]))
         self._start.back(min(row.id for row in rows))
 
     def postpone(self, rows: Rows, lane: str, reason: str | None) -> None:
-        """Put these events, which failed, into a lane, and tell why; from the next statement on."""
+        """Move these failed events to a lane with the reason, together with the next statement."""
         text = reason and reason.replace("\0", "")[:_REASON_LIMIT]
         delays = lanes.LONGEST_DELAY, lanes.FIRST_DELAY
-        self._first.append((_POSTPONE, [lane, text, *delays, [row.id for row in rows]]))
+        self._pending.append((_POSTPONE, [lane, text, *delays, [row.id for row in rows]]))
 
     def sleep(self, seconds: float, *, naps: bool = True) -> None:
-        """Return when an event is recorded, and after so many seconds at the latest.
+        """Sleep until an event is inserted, for at most `seconds`.
 
-        `naps` says that a claim has just found nothing that can be sent.
+        `naps` means that a claim has just found no event that can be sent.
         """
-        first, self._first = self._first, []
-        start, words = self._start.id, self._joined(first)
-        if self._wakeup.sleep(self._connection, seconds, start, first=words, naps=naps):
-            self._first.append((self._wakeup.unlock, []))
+        pending, self._pending = self._pending, []
+        start, first = self._start.id, self._joined(pending)
+        if self._wakeup.sleep(self._connection, seconds, start, first=first, naps=naps):
+            self._pending.append((self._wakeup.unlock, []))
         else:
-            # An insert is under way: what was written is undone.
-            self._first = first
+            # An insert is in progress, and the statements had no effect.
+            self._pending = pending
 
     def write(self) -> None:
-        """Write now what would go with the next statement."""
-        if self._first:
+        """Run the pending statements now."""
+        if self._pending:
             self._run("SELECT")
 
     def _run(self, statement: str | Statement, *parameters: object) -> CursorResult[Any]:
-        statements, self._first = [*self._first, (statement, parameters)], []
+        statements, self._pending = [*self._pending, (statement, parameters)], []
         return self._connection.exec_driver_sql(*self._joined(statements))
 
     def _joined(self, statements: Statements) -> tuple[str, tuple[object, ...]]:
-        text = "".join(f"{self._text(each)};" for each, _ in statements)
+        text = "".join(f"{self._text(statement)};" for statement, _ in statements)
         return text, tuple(value for _, values in statements for value in values)
 
     def _text(self, statement: str | Statement) -> str:

@@ -1,4 +1,4 @@
-"""What waits in an outbox for the relay, and when the relay last looked."""
+"""The lag of an outbox: its unsent events, and the relay's last pass."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ _looks = Looks()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unsent:
-    """How many events wait, for how long (seconds; 0 if none does), and how many came back.
+class OutboxLag:
+    """The unsent events: their number, the oldest's age in seconds (or 0), and those returned.
 
-    Of more than `looks.MOST` events, the first so many and one count.
+    If there are more than `looks.MOST` events, only the first `looks.MOST + 1` are counted.
     """
 
     unsent: int
@@ -30,14 +30,14 @@ class Unsent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayPass:
-    """The relay's last look at the outbox: how many seconds ago, and what went wrong."""
+    """The relay's last pass over the outbox: the seconds since then, and the error, if any."""
 
     seconds_ago: float
     broker_error: str | None
 
 
-def unsent(session: Session) -> Unsent:
-    """Return what waits in the outbox now, at a cost that does not grow with it."""
+def outbox_lag(session: Session) -> OutboxLag:
+    """Return the present lag of the outbox, at a cost that does not grow with it."""
     first = (
         select(outbox.c.created_at, outbox.c.unroutable_reason, outbox.c.next_attempt_at)
         .where(outbox.c.sent_at.is_(None), outbox.c.next_attempt_at >= _looks.begin(session))
@@ -55,11 +55,11 @@ def unsent(session: Session) -> Unsent:
         ).select_from(first)
     ).one()
     _looks.end(session, row[3], row[4])
-    return Unsent(unsent=row[0], oldest_unsent_seconds=row[1], unroutable=row[2])
+    return OutboxLag(unsent=row[0], oldest_unsent_seconds=row[1], unroutable=row[2])
 
 
 def relay_pass(session: Session) -> RelayPass | None:
-    """Return the relay's last look at the outbox, or None if it has not started yet."""
+    """Return the relay's last pass over the outbox, or None if it has not started yet."""
     row = session.execute(
         select(
             age(relay_state.c.passed_at),
@@ -70,29 +70,29 @@ def relay_pass(session: Session) -> RelayPass | None:
 
 
 def read_outbox(session: Session) -> Iterator[Metric]:
-    """Return what the metrics show of an outbox and its relay."""
-    waiting, last = unsent(session), relay_pass(session)
+    """Return the metrics of an outbox and its relay."""
+    lag, last_pass = outbox_lag(session), relay_pass(session)
     yield gauge(
         "orders_outbox_unsent",
-        f"Events that the broker has not confirmed; {looks.MOST + 1} stands for more.",
-        waiting.unsent,
+        f"Events that the broker has not confirmed; {looks.MOST + 1} means more than {looks.MOST}.",
+        lag.unsent,
     )
     yield gauge(
         "orders_outbox_oldest_unsent_seconds",
-        "Age of the oldest of them.",
-        waiting.oldest_unsent_seconds,
+        "Age of the oldest unsent event.",
+        lag.oldest_unsent_seconds,
     )
-    yield gauge("orders_outbox_unroutable", "Events that the broker returned.", waiting.unroutable)
-    if last:
+    yield gauge("orders_outbox_unroutable", "Events that the broker returned.", lag.unroutable)
+    if last_pass:
         yield gauge(
             "orders_relay_pass_age_seconds",
-            "Since the relay last looked at the outbox.",
-            last.seconds_ago,
+            "Time since the relay last polled the outbox.",
+            last_pass.seconds_ago,
         )
 
 
 def age(moment: ColumnElement[datetime]) -> ColumnElement[float]:
-    """Return the seconds since a moment, in SQL: never below 0, and 0 if there is no moment."""
+    """Return the SQL expression of the seconds since a moment: at least 0, and 0 for null."""
     seconds = func.extract("epoch", func.clock_timestamp() - moment).cast(Float)
-    # Clocks differ a little; and of no rows the age is null, which `greatest` passes over.
+    # Clocks differ slightly. Without rows the age is null, which `greatest` ignores.
     return func.greatest(seconds, 0.0)

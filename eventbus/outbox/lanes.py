@@ -1,8 +1,8 @@
-"""Lanes: what the broker does not take at present waits aside, and is tried again with care.
+"""Lanes: events that the broker currently rejects wait aside, and are retried with care.
 
 A refused message may still have reached the other queues of its type, so each attempt costs every
-healthy consumer a copy. A lane bounds the copies: one event probes it at growing intervals, and the
-events that follow are never more than a small share of those confirmed since the last failure.
+healthy consumer a copy. A lane limits the copies: one event probes it at growing intervals, and the
+events that follow are always a small share of the events confirmed since the last failure.
 """
 
 import logging
@@ -15,30 +15,30 @@ from eventbus.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: Seconds after the first failure, doubled by each further one up to the limit. A random part of at
-#: most a half is taken off, so that events and relays do not come back together.
+#: Seconds of backoff after the first failure, doubled by each further failure up to the limit.
+#: Jitter subtracts up to a half, so events and relays do not retry at the same time.
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 60.0
 
-#: The lane of events whose order has an earlier event in a lane: released when that one is sent.
+#: The lane of events whose order has an earlier event in a lane; released when that event is sent.
 BEHIND = "(earlier event)"
 
-#: The lane of events that fail by themselves: each is tried alone, at a time of its own.
+#: The lane of events that fail individually: each is retried alone, at its own time.
 REPAIR = "(repair)"
 
-#: Confirms for one more event in flight: the copies that a failure makes are 2.5 % of the events
-#: that were delivered before it.
+#: Confirms required for each additional event in flight: the copies that a failure makes are 2.5 %
+#: of the events delivered before it.
 _CONFIRMS_PER_EVENT = 40
 
-#: Seconds between two looks at `REPAIR`: at most 20 of its events are tried in a second.
+#: Seconds between two scans of `REPAIR`: at most 20 of its events are tried per second.
 REPAIR_INTERVAL = 0.05
 
-#: Seconds without a failure after which an empty lane is closed, however few events it has passed.
+#: Seconds without a failure after which an empty lane is closed, even if it has passed few events.
 _QUIET = 60.0
 
 
 def delay(failures: int, longest: float | None = None) -> float:
-    """Return the seconds to wait after so many failures in a row, with jitter."""
+    """Return the backoff in seconds after `failures` consecutive failures, with jitter."""
     limit = LONGEST_DELAY if longest is None else longest
     jitter = random.uniform(0.5, 1.0)  # noqa: S311 - no secret
     return min(limit, FIRST_DELAY * 2.0 ** min(failures - 1, 16)) * jitter
@@ -46,12 +46,12 @@ def delay(failures: int, longest: float | None = None) -> float:
 
 @dataclass
 class Lane:
-    """One lane, by its name: an event type or `REPAIR`. All times are `time.monotonic()`."""
+    """A lane, named by an event type or `REPAIR`. All times are by `time.monotonic()`."""
 
     name: str
-    #: When its next event may be tried.
+    #: Time from which its next event may be tried.
     due: float
-    #: Failures, less those that many confirms have made up for.
+    #: Failures, minus those that were offset by many confirms.
     failures: int = 0
     #: Events confirmed since the last failure.
     confirmed: int = 0
@@ -63,14 +63,14 @@ class Lane:
         return 1 if self.name == REPAIR else 1 + self.confirmed // _CONFIRMS_PER_EVENT
 
     def fail(self, now: float) -> None:
-        """Wait before the next attempt: longer each time, unless many events passed before it."""
-        paid = self.confirmed >= _CONFIRMS_PER_EVENT
-        self.failures = max(1, self.failures - 1 if paid else self.failures + 1)
+        """Back off: longer after each failure, unless many events were confirmed before it."""
+        is_offset = self.confirmed >= _CONFIRMS_PER_EVENT
+        self.failures = max(1, self.failures - 1 if is_offset else self.failures + 1)
         self.confirmed, self.failed_at = 0, now
         self.due = now + delay(self.failures)
 
     def is_over(self, now: float) -> bool:
-        """Tell whether the lane, found empty, may be closed."""
+        """Return whether the lane, which is empty, may be closed."""
         return self.confirmed >= _CONFIRMS_PER_EVENT or now - self.failed_at > _QUIET
 
 
@@ -91,26 +91,26 @@ class Lanes:
         return min(self._lanes.values(), key=lambda lane: lane.due, default=None)
 
     def open(self, name: str, due: float) -> None:
-        """Let events of this type wait; a new lane is tried at `due` first."""
+        """Open a lane for events of this type, if none is open; it is first tried at `due`."""
         if name not in self._lanes:
             self._lanes[name] = Lane(name, due, failed_at=time.monotonic())
             metrics.LANE_OPEN.labels(name).set(1)
 
     def close(self, name: str) -> None:
-        """Let later events of this type go out at once."""
+        """Close a lane, so later events of its type are published directly."""
         if self._lanes.pop(name, None):
             metrics.LANE_OPEN.labels(name).set(0)
             log.info("publishing resumed", extra={"type": name})
 
     def extend(self, names: Iterable[str], now: float) -> None:
-        """Note new events in these lanes: those that are not in trouble any more go on at once."""
+        """Record new events in these lanes; lanes that have recovered continue immediately."""
         for name in names:
             lane = self._lanes[name]
             if lane.confirmed:
                 lane.due = min(lane.due, now)
 
     def fail(self, names: Iterable[str], now: float) -> list[str]:
-        """Note a failure in each of these lanes; returns those that were opened for it."""
+        """Record a failure in each of these lanes; return the lanes that were opened for it."""
         names = list(names)
         opened = [name for name in names if name not in self]
         for name in names:
@@ -119,20 +119,20 @@ class Lanes:
         return opened
 
     def object(self, lane: Lane, now: float, *, is_alone: bool) -> None:
-        """Note that the broker objected to a batch of a lane.
+        """Record that the broker objected to a batch of a lane.
 
-        Of several events, each is tried alone next. One alone that came right after a failure, or
-        first, says that its whole type is objected to.
+        After a batch of several events, each is retried alone. If a single event fails first, or
+        directly after a failure, the broker objects to the whole type.
         """
         if is_alone and lane.confirmed == 0 and lane.name != REPAIR:
             lane.fail(now)
         lane.confirmed = 0
 
     def confirm(self, lane: Lane, events: int, now: float) -> None:
-        """Note that events of a lane were confirmed.
+        """Record that events of a lane were confirmed.
 
-        After a failure its queue has room again. The other lanes, of which some share that queue,
-        are tried at once.
+        After a failure, this means that its queue has room again. The other lanes are tried at
+        once, because some may share that queue.
         """
         if lane.confirmed == 0:
             for other in self._lanes.values():

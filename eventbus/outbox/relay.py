@@ -1,8 +1,8 @@
-"""The relay: takes events from the outbox to the exchange, each at least once, in order per order.
+"""The relay: publishes the events of an outbox, each at least once, in sequence within each order.
 
-A drain runs until its end, and several relays may run. It looks for events while they come, and
-sleeps until an insert wakes it when none came for a while. What the broker does not take
-waits in lanes, and is tried again beside the others.
+A drain runs until its deadline, and several relays may run. A drain polls while events arrive, and
+otherwise sleeps until the wake-up of the outbox. Events that the broker rejects wait in lanes, and
+are retried next to the other events.
 """
 
 import logging
@@ -21,7 +21,7 @@ from eventbus.messaging.publisher import ConfirmingPublisher, Publisher
 from eventbus.outbox.aside import Aside
 from eventbus.outbox.batches import Batch, Batches
 from eventbus.outbox.claim_start import Start
-from eventbus.outbox.claims import Claim, Unsent
+from eventbus.outbox.claims import Claim, Claims
 from eventbus.outbox.lanes import Lanes
 from eventbus.outbox.outcomes import Outcomes
 from eventbus.outbox.table import relay_state
@@ -31,34 +31,34 @@ from eventbus.topology.service import Service
 
 log = logging.getLogger(__name__)
 
-#: Seconds at most for which events gather after a batch that was not full. Measured on two
-#: processors: without, 99 orders a second, and 34 ms to a decision at 20 a second; with 0.02, 140
-#: and 40 ms; with 0.05, 145 and 61 ms.
+#: Maximum seconds for which events gather after a batch that was not full. Measured on two
+#: processors: without gathering, 99 orders/s, and 34 ms to a decision at 20 orders/s; with 0.02,
+#: 140 orders/s and 40 ms; with 0.05, 145 orders/s and 61 ms.
 LONGEST_GATHERING = 0.02
 
-#: Events that are claimed, sent and marked together. While they come faster than they leave, two
-#: such batches are on their way.
+#: Events that are claimed, sent and marked together. While events arrive faster than they leave,
+#: two such batches are in flight.
 BATCH = 500
 
-#: Seconds until a relay looks again whether another one still drains the outbox.
+#: Seconds between attempts to acquire the lock while another relay drains the outbox.
 HELD_DELAY = 0.025
 
-#: Seconds to wait for the confirms of what went aside, while nothing else is to be done.
+#: Seconds to wait for the confirms of events in lanes while there is no other work.
 ASIDE_WAIT = 0.02
 
-#: Seconds for which a drain that ends waits for the confirms of what went aside.
+#: Seconds for which a drain that ends waits for the confirms of events in lanes.
 LAST_WAIT = 0.1
 
-#: PostgreSQL's parameters for the relay's sessions.
+#: PostgreSQL parameters of the relay's sessions.
 SESSION = MappingProxyType(
     {
-        # What a crash of the database undoes is sent again, as after a crash of the relay: to wait
-        # for the disk would win nothing.
+        # Events whose marks a crash of the database undoes are sent again, as after a crash of the
+        # relay: waiting for the disk would gain nothing.
         "synchronous_commit": "off",
-        # A relay that hangs, or whose machine has gone, must not keep the lock for ever.
+        # A relay that hangs, or whose machine is gone, must not hold the lock indefinitely.
         "idle_session_timeout": "60s",
-        # Every statement reads a range of an index, in its order: whatever the last ANALYZE has
-        # seen. If it has seen no unsent event, each claim would read all of them, and sort them.
+        # Every statement must read a range of an index, in index order, whatever the statistics. If
+        # the last ANALYZE saw no unsent event, each claim would read and sort all unsent events.
         "enable_seqscan": "off",
         "enable_bitmapscan": "off",
         "enable_sort": "off",
@@ -73,14 +73,14 @@ class Relay:
     def __init__(
         self, sessions: Sessions, publisher: Publisher, *, sent_as: Sequence[str] = ()
     ) -> None:
-        """`sent_as` are the versions in which a fact goes out, if not in the one that it is in."""
+        """`sent_as` lists the versions in which a fact is published; default: the stored one."""
         self._sessions = sessions
         self._publisher = publisher
         self._batches = Batches(publisher, sent_as)
-        #: Events that the next batch may have.
+        #: Maximum number of events in the next batch.
         self._limit = BATCH
-        #: What is on its way, the oldest first: two batches at most.
-        self._on_way: list[Batch] = []
+        #: Batches in flight, oldest first; at most two.
+        self._in_flight: list[Batch] = []
         self._lanes = Lanes()
         self._outcomes = Outcomes(self._lanes)
         self._aside = Aside(self._batches, self._lanes, self._outcomes)
@@ -102,49 +102,44 @@ class Relay:
         return cls(db.sessions(db.engine(settings, session=SESSION)), publisher, sent_as=sent_as)
 
     def drain(self, until: float) -> None:
-        """Publish what is in the outbox, and what comes in, until `time.monotonic()` is `until`."""
+        """Publish the present and new events of the outbox until `time.monotonic()` is `until`."""
         try:
             self._publisher.heartbeat()
             self._record_state()
-            # Without the lock: another relay may have a way to the broker.
+            # Back off without the lock: another relay may reach the broker.
             time.sleep(max(0.0, min(self._outcomes.wait, until - time.monotonic())))
-            with Unsent.of(self._sessions, self._start) as unsent:
-                while time.monotonic() < until and not unsent.hold():
+            with Claims.of(self._sessions, self._start) as claims:
+                while time.monotonic() < until and not claims.hold():
                     time.sleep(HELD_DELAY)
                 if time.monotonic() < until:
-                    self._drain(unsent, until)
+                    self._drain(claims, until)
         except DBAPIError as error:
-            # The next drain tries again; what was confirmed but not marked is sent twice.
-            log.error("the database failed the relay", extra={"reason": str(error.orig).strip()})
+            # The next drain retries; events that were confirmed but not marked are sent twice.
+            log.error(
+                "drain failed with a database error", extra={"reason": str(error.orig).strip()}
+            )
             self._start.reset()
 
-    def relay_once(self) -> int:
-        """Publish one batch and mark what the broker confirmed; returns how many it confirmed."""
-        with Unsent.of(self._sessions) as unsent:
-            if unsent.hold():
-                self._send(unsent)
-            return self._settle(unsent, keep=0)
-
-    def _drain(self, unsent: Unsent, until: float) -> None:
+    def _drain(self, claims: Claims, until: float) -> None:
         now = time.monotonic()
-        for name, seconds in unsent.lanes().items():
+        for name, seconds in claims.lanes().items():
             self._lanes.open(name, now + seconds)
         while now < until and not self._outcomes.wait and self._is_ready(until):
-            self._aside.advance(unsent)
-            claim = self._send(unsent)
-            # While the broker works on a full batch, the next one is claimed and sent.
+            self._aside.advance(claims)
+            claim = self._send(claims)
+            # While the broker processes a full batch, the next batch is claimed and sent.
             is_ahead = bool(claim.rows) and claim.read == BATCH
-            confirmed = self._settle(unsent, keep=int(is_ahead))
+            confirmed = self._settle(claims, max_in_flight=int(is_ahead))
             if claim.read == confirmed == 1 and not self._lanes:
-                # On a quiet system the mark and the look for the next event are one round trip.
-                unsent.sleep(max(0.0, until - time.monotonic()), naps=False)
+                # On a quiet system the mark and the check for the next event share a round trip.
+                claims.sleep(max(0.0, until - time.monotonic()), naps=False)
             elif claim.rows and confirmed and not is_ahead:
                 self._gather(confirmed, now, until)
             elif not (is_ahead or confirmed or claim.held or self._outcomes.wait):
-                self._rest(unsent, until)
+                self._idle(claims, until)
             now = time.monotonic()
-        self._settle(unsent, keep=0)
-        self._aside.settle(unsent, time.monotonic() + LAST_WAIT)
+        self._settle(claims, max_in_flight=0)
+        self._aside.settle(claims, time.monotonic() + LAST_WAIT)
 
     def _is_ready(self, until: float) -> bool:
         if self._publisher.ready(until):
@@ -152,48 +147,48 @@ class Relay:
         self._outcomes.note("the broker is short of memory or disk")
         return False
 
-    def _send(self, unsent: Unsent) -> Claim:
+    def _send(self, claims: Claims) -> Claim:
         began = time.monotonic()
-        on_way = [row.id for batch in self._on_way for row in batch.rows]
-        claim = unsent.claim(self._limit, but=on_way, aside=self._lanes)
+        in_flight = [row.id for batch in self._in_flight for row in batch.rows]
+        claim = claims.claim(self._limit, but=in_flight, aside=self._lanes)
         self._lanes.extend(claim.held, began)
         if claim.rows:
-            self._on_way.append(self._batches.send(claim.rows, began))
-        elif not on_way and not self._lanes:
+            self._in_flight.append(self._batches.send(claim.rows, began))
+        elif not in_flight and not self._lanes:
             self._outcomes.note(None)
         return claim
 
-    def _settle(self, unsent: Unsent, *, keep: int) -> int:
-        # Nothing is marked before its confirm: a relay that dies in between sends again, and the
-        # inboxes drop the second copy.
+    def _settle(self, claims: Claims, *, max_in_flight: int) -> int:
+        # No event is marked before its confirm: after a crash in between, a relay sends the event
+        # again, and the inboxes drop the second copy.
         confirmed = 0
-        while len(self._on_way) > keep:
-            report = self._batches.settle(self._on_way[0])
+        while len(self._in_flight) > max_in_flight:
+            report = self._batches.settle(self._in_flight[0])
             if report is None:
                 break
-            confirmed += self._outcomes.record(unsent, self._on_way.pop(0), report)
-            # The broker does not tell to which event it objects, and after an outage it may go
-            # again: begin with one event, so that little is sent twice.
+            confirmed += self._outcomes.record(claims, self._in_flight.pop(0), report)
+            # The broker does not report which event it objects to, and after an outage it may fail
+            # again: start with a single event, so little is sent twice.
             self._limit = 1 if report.error else min(2 * self._limit, BATCH)
         return confirmed
 
     def _gather(self, sent: int, began: float, until: float) -> None:
-        # An event that comes alone waits for nobody. When they come faster than batches leave,
-        # fewer and larger ones cost less, here and in all who consume them.
+        # A single event is not delayed. When events arrive faster than batches leave, fewer and
+        # larger batches cost less, in the relay and in all consumers.
         if sent < self._limit:
             now = time.monotonic()
-            worth = (sent - 1) * (now - began)
-            time.sleep(max(0.0, min(worth, LONGEST_GATHERING, until - now)))
+            delay = (sent - 1) * (now - began)
+            time.sleep(max(0.0, min(delay, LONGEST_GATHERING, until - now)))
 
-    def _rest(self, unsent: Unsent, until: float) -> None:
+    def _idle(self, claims: Claims, until: float) -> None:
         now = time.monotonic()
         if self._aside.is_on_its_way:
-            unsent.write()
-            self._aside.settle(unsent, min(until, now + ASIDE_WAIT))
+            claims.write()
+            self._aside.settle(claims, min(until, now + ASIDE_WAIT))
         elif (lane := self._lanes.next()) is None:
-            unsent.sleep(max(0.0, until - now))
+            claims.sleep(max(0.0, until - now))
         elif lane.due > now:
-            unsent.sleep(max(0.0, min(until, lane.due) - now))
+            claims.sleep(max(0.0, min(until, lane.due) - now))
 
     def _record_state(self) -> None:
         state = {

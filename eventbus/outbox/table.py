@@ -1,4 +1,4 @@
-"""The outbox: events wait here, written in the transaction of the change that they tell of."""
+"""The outbox: stores events in the transaction of the change that they describe."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,13 +58,13 @@ outbox = Table(
         Text,
         comment="Null: its turn. An event type: the queues of that type. Else in parentheses.",
     ),
-    # Sorted by the lane first: new events are one range of it, whatever else waits.
+    # Sorted by lane first: new events are one range of the index, whatever else waits.
     Index("ix_outbox_lane", "waits_for", "id", postgresql_where=text("sent_at IS NULL")),
-    # For the release before this one, whose relay claims by it.
+    # Used by the relay of the previous release.
     Index("ix_outbox_unsent", "next_attempt_at", "id", postgresql_where=text("sent_at IS NULL")),
-    # For the earlier events of an order, and its timeline.
+    # For the earlier events of an order, and for its timeline.
     Index("ix_outbox_subject", "subject"),
-    # For the removal of old rows.
+    # For the deletion of old rows.
     Index("ix_outbox_sent_at", "sent_at", postgresql_where=text("sent_at IS NOT NULL")),
 )
 
@@ -78,10 +78,10 @@ _APPEND = Statement(
     "json",
 )
 
-#: Where a session keeps the events that are to be written together.
+#: The key in `Session.info` of the events that are written together.
 _GATHERED = "gathered events"
 
-#: One row: what the relay last did, so that the API can tell without asking the broker.
+#: A single row: the relay's last pass, from which the API reports without calling the broker.
 relay_state = Table(
     "relay_state",
     metadata,
@@ -103,7 +103,7 @@ relay_state = Table(
 
 
 def append(session: Session, event: Event) -> None:
-    """Record an event in the caller's transaction: it is published if and only if that commits."""
+    """Record an event in the caller's transaction; it is published if and only if that commits."""
     row = {
         "event_id": event.id,
         "type": event.type,
@@ -118,7 +118,7 @@ def append(session: Session, event: Event) -> None:
 
 @contextmanager
 def one_statement(session: Session) -> Iterator[None]:
-    """Write what is appended in the block, together, at its end."""
+    """Write all events that are appended in the block in one statement, at its end."""
     rows = session.info[_GATHERED] = []
     try:
         yield

@@ -17,7 +17,7 @@ from kombu.message import Message
 
 from eventbus.consumer.cause import Cause
 from eventbus.errors import InvalidEvent
-from eventbus.messaging.best_effort_publisher import LossyPublisher
+from eventbus.messaging.best_effort_publisher import BestEffortPublisher
 from eventbus.messaging.copy_publisher import CopyPublisher
 from eventbus.worker.consumer_connection import ConsumerConnection
 from eventbus.worker.observation import Observation
@@ -170,7 +170,7 @@ class EventConsumer(SafeConsumer):
         self.life: ConsumerConnection | None = None
         if settings.task_events:
             name = f"{self.app.main} task events"
-            publisher = LossyPublisher(self.app.connection_for_write, name=name)
+            publisher = BestEffortPublisher(self.app.connection_for_write, name=name)
             # Celery's step, which is off, has set it to None.
             self.event_dispatcher = TaskEvents(
                 publisher, hostname=self.hostname, service=service.name

@@ -18,7 +18,7 @@ from celery.utils.time import utcoffset
 from celery.worker.consumer.tasks import Tasks
 from celery.worker.heartbeat import Heart
 
-from eventbus.messaging.best_effort_publisher import LossyPublisher
+from eventbus.messaging.best_effort_publisher import BestEffortPublisher
 from eventbus.topology.users import TASK_EVENTS
 
 #: Seconds between two flushes; one message contains all buffered events.
@@ -48,7 +48,7 @@ class TaskEvents:
     #: hidden.
     connection = None
 
-    def __init__(self, publisher: LossyPublisher, *, hostname: str, service: str) -> None:
+    def __init__(self, publisher: BestEffortPublisher, *, hostname: str, service: str) -> None:
         self._publisher = publisher
         self._service = service
         self._hostname = hostname

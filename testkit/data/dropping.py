@@ -20,6 +20,7 @@ from eventbus.messaging.in_flight import Outgoing
 from eventbus.messaging.publisher import ConfirmingPublisher
 from eventbus.settings.service import ServiceSettings
 from eventbus.topology.service import Service
+from testkit.processes.publishers import publish_and_settle
 from testkit.servers.databases import TestDatabase
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
@@ -112,6 +113,6 @@ def outgoing(event: Event) -> Outgoing:
 
 def publish(publisher: ConfirmingPublisher, *events: Event) -> None:
     """Publish as a relay does; the broker must confirm every event."""
-    report = publisher.publish(map(outgoing, events))
+    report = publish_and_settle(publisher, map(outgoing, events))
     assert (report.error, report.refused, report.returned) == (None, set(), {})
     assert report.confirmed == {event.id for event in events}

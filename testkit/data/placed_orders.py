@@ -7,6 +7,7 @@ from common.events import Line, OrderCreated
 from eventbus.events import codec
 from eventbus.events.envelope import Event
 from eventbus.messaging.in_flight import Outgoing
+from testkit.processes.publishers import publish_and_settle
 from testkit.processes.stack import Stack
 
 
@@ -21,5 +22,5 @@ def publish(stack: Stack, count: int, *, email: str = "a@example.com") -> set[UU
                 Outgoing(event.id, event.type, codec.encode(event).decode(), event.subject)
                 for event in events[start : start + 500]
             ]
-            assert publisher.publish(batch).error is None
+            assert publish_and_settle(publisher, batch).error is None
     return {event.subject for event in events}

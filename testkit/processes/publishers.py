@@ -1,10 +1,12 @@
 """Publishers as relays have them, with which a test reaches its broker."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from math import inf
 
 from common.kombu_topology import EVENTS
 from eventbus import tls
+from eventbus.messaging.in_flight import Outgoing, Report
 from eventbus.messaging.publisher import ConfirmingPublisher
 from eventbus.settings.broker import BrokerSettings, broker_url
 from testkit.servers.infrastructure import Infrastructure
@@ -45,3 +47,11 @@ def publishers(servers: Infrastructure, broker: Vhost) -> Iterator[PublisherOf]:
             return new
 
         yield make
+
+
+def publish_and_settle(publisher: ConfirmingPublisher, events: Iterable[Outgoing]) -> Report:
+    """Publish events and return their report, however long the broker accepts no messages."""
+    in_flight = publisher.send(events)
+    while (report := publisher.settle(in_flight)) is None:
+        publisher.ready(inf)
+    return report

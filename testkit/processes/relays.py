@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from eventbus.outbox.claims import Claims
 from eventbus.outbox.relay import Relay
 
 
@@ -25,3 +26,11 @@ def draining(*relays: Relay) -> Iterator[None]:
             ends.append(True)
             for each in done:
                 each.result(timeout=60)
+
+
+def relay_once(relay: Relay) -> int:
+    """Publish one batch of an outbox as a drain does; return the number of confirmed events."""
+    with Claims.of(relay._sessions) as claims:
+        if claims.hold():
+            relay._send(claims)
+        return relay._settle(claims, max_in_flight=0)

@@ -17,6 +17,7 @@ from eventbus.events.envelope import Event
 from eventbus.messaging.in_flight import Outgoing, Report
 from eventbus.messaging.publisher import ConfirmingPublisher
 from testkit.eventually import eventually
+from testkit.processes.publishers import publish_and_settle
 from testkit.processes.stack import RETRY_TIERS, Stack
 from testkit.servers.infrastructure import Infrastructure
 
@@ -177,7 +178,7 @@ def _publish(stack: Stack, service: str, events: list[Outgoing]) -> Report:
         heartbeat=30,
     )
     try:
-        return publisher.publish(events)
+        return publish_and_settle(publisher, events)
     finally:
         publisher.close()
 

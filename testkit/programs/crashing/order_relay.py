@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from eventbus.outbox.claims import Unsent
+from eventbus.outbox.claims import Claims
 from testkit.programs.crashing import die
 
 
@@ -10,6 +10,6 @@ def _die_instead(*_: Any) -> None:
     die()
 
 
-Unsent.mark_sent = _die_instead  # type: ignore[assignment, method-assign]
+Claims.mark_sent = _die_instead  # type: ignore[assignment, method-assign]
 
 from order_app.relay import app  # noqa: E402, F401

@@ -24,6 +24,7 @@ from testkit.eventually import eventually
 from testkit.mail.mailbox import Mailbox
 from testkit.processes.beats import ticks
 from testkit.processes.customers import Customers
+from testkit.processes.publishers import publish_and_settle
 from testkit.processes.stack import RETRY_TIERS, Stack
 from testkit.servers.cluster import FIRST, Cluster, cluster
 from testkit.servers.databases import Databases
@@ -178,7 +179,7 @@ def publisher(vhost: Vhost) -> ConfirmingPublisher:
 def takes(relays: ConfirmingPublisher, event_type: str) -> bool:
     """Tell whether the broker takes an event."""
     event_id = uuid4()
-    report = relays.publish([Outgoing(event_id, event_type, "{}", uuid4())])
+    report = publish_and_settle(relays, [Outgoing(event_id, event_type, "{}", uuid4())])
     return event_id in report.confirmed
 
 

@@ -18,6 +18,7 @@ from eventbus.events.envelope import Event
 from eventbus.messaging.in_flight import Outgoing
 from inventory_worker.models import Reservation
 from testkit.eventually import eventually
+from testkit.processes.publishers import publish_and_settle
 from testkit.processes.stack import Stack
 
 #: Of a thousand messages; what is not named is good. The names are the failing inventory's.
@@ -89,7 +90,7 @@ def _publish(stack: Stack, kinds: dict[UUID, str], rng: random.Random) -> None:
     repeated = [e for e in fine if rng.randrange(1000) < MIXTURE["duplicate"]]
     outgoing = [Outgoing(e.id, e.type, codec.encode(e).decode(), e.subject) for e in events]
     for start in range(0, len(outgoing), BATCH):
-        report = publisher.publish(outgoing[start : start + BATCH])
+        report = publish_and_settle(publisher, outgoing[start : start + BATCH])
         assert len(report.confirmed) == len(outgoing[start : start + BATCH]), report
         for _ in range(BATCH * MIXTURE["undecodable"] // 1000):
             stack.vhost.publish(
@@ -99,7 +100,7 @@ def _publish(stack: Stack, kinds: dict[UUID, str], rng: random.Random) -> None:
                 headers={"task": "order.created", "id": str(uuid7()), "retries": 0},
             )
     again = [Outgoing(e.id, e.type, codec.encode(e).decode(), e.subject) for e in repeated]
-    assert not publisher.publish(again).error
+    assert not publish_and_settle(publisher, again).error
     publisher.close()
 
 

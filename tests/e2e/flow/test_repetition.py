@@ -11,6 +11,7 @@ from eventbus.events.envelope import Event
 from eventbus.messaging.in_flight import Outgoing
 from eventbus.messaging.publisher import ConfirmingPublisher
 from testkit.eventually import eventually
+from testkit.processes.publishers import publish_and_settle
 from testkit.processes.stack import Stack
 from tests.e2e.flow.test_order_flow import deliveries
 
@@ -41,7 +42,7 @@ def test_an_event_that_comes_fifty_times_to_two_workers_has_one_effect(stack: St
         exchange=EVENTS.name,
         heartbeat=30,
     )
-    report = publisher.publish([outgoing] * 50)
+    report = publish_and_settle(publisher, [outgoing] * 50)
     publisher.close()
     assert report.error is None
 

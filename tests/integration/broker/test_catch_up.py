@@ -16,7 +16,7 @@ from eventbus.messaging import stream
 from eventbus.topology.service import Service
 from testkit.data.dropping import Subscriber, created, limit, outgoing, publish
 from testkit.eventually import eventually
-from testkit.processes.publishers import PublisherOf
+from testkit.processes.publishers import PublisherOf, publish_and_settle
 from testkit.servers.databases import TestDatabase
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
@@ -104,7 +104,8 @@ def test_a_full_queue_of_an_essential_service_refuses_events(
 
     # then it is full sooner or later; what is on its way may pass the limit
     def refuses() -> None:
-        assert publisher.publish(outgoing(created(n)) for n in range(1, LENGTH)).refused
+        events = (outgoing(created(n)) for n in range(1, LENGTH))
+        assert publish_and_settle(publisher, events).refused
 
     eventually(refuses)
 

@@ -21,7 +21,7 @@ from eventbus.consumer.retention import INBOX, OUTBOX, _remove_some, read_ages
 from eventbus.database import db
 from eventbus.database.db import Sessions, takes_writes, transaction
 from eventbus.database.looks import MOST
-from eventbus.outbox.lag import relay_pass, unsent
+from eventbus.outbox.lag import outbox_lag, relay_pass
 from order_app.retention import IDEMPOTENCY_KEYS
 from order_app.storage import api_keys, models
 from order_app.storage.pending import pending
@@ -80,7 +80,7 @@ def _let_an_outage_pass(engine: Engine) -> None:
 LOOKS: dict[str, tuple[Callable[[Session], object], int]] = {
     "readiness: writes": (takes_writes, FEW),
     "readiness: the relay": (relay_pass, FEW),
-    "scrape: the outbox": (unsent, PAGES),
+    "scrape: the outbox": (outbox_lag, PAGES),
     "scrape: pending orders": (pending, PAGES),
     "scrape: ages": (lambda s: list(read_ages(s, [OUTBOX, INBOX, IDEMPOTENCY_KEYS])), FEW),
     "API keys": (api_keys.all_keys, FEW),
@@ -138,7 +138,7 @@ def test_a_removal_begins_where_the_last_one_has_ended(sessions: Sessions) -> No
 
 def test_more_than_is_counted_is_shown_as_such(sessions: Sessions) -> None:
     with transaction(sessions) as session:
-        waiting, orders = unsent(session), pending(session)
+        waiting, orders = outbox_lag(session), pending(session)
 
     assert (waiting.unsent, orders.pending) == (MOST + 1, MOST + 1)
     assert waiting.oldest_unsent_seconds == pytest.approx(3600, abs=300)
@@ -150,7 +150,7 @@ def test_a_row_of_a_clock_that_was_set_back_is_counted(sessions: Sessions) -> No
     with transaction(sessions) as session:
         session.execute(text("UPDATE outbox SET sent_at = now() WHERE sent_at IS NULL"))
     with transaction(sessions) as session:
-        assert unsent(session).unsent == 0
+        assert outbox_lag(session).unsent == 0
 
     # when an event is some minutes old when it comes
     with transaction(sessions) as session:
@@ -158,7 +158,7 @@ def test_a_row_of_a_clock_that_was_set_back_is_counted(sessions: Sessions) -> No
 
     # then
     with transaction(sessions) as session:
-        assert unsent(session).unsent == 1
+        assert outbox_lag(session).unsent == 1
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from notification_worker.models import Notification
 from notification_worker.settings import MailerSettings
 from order_app.storage.models import IdempotencyKey, OrderRow
 from testkit.eventually import eventually
+from testkit.processes.relays import relay_once
 from testkit.servers.databases import TestDatabase
 
 LIMIT = 10
@@ -284,7 +285,7 @@ def test_the_relay_claims_and_marks_while_rows_are_being_removed(order_database:
         assert retention._remove_some(session, OUTBOX, timedelta(days=LIMIT)).rows == 20
 
         # when
-        confirmed = Relay(order_database, Broker()).relay_once()
+        confirmed = relay_once(Relay(order_database, Broker()))
 
         # then
         assert confirmed == 1

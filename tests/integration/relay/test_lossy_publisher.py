@@ -10,7 +10,7 @@ from kombu.connection import Connection
 
 from eventbus import tls
 from eventbus.messaging import best_effort_publisher
-from eventbus.messaging.best_effort_publisher import LossyPublisher
+from eventbus.messaging.best_effort_publisher import BestEffortPublisher
 from testkit.eventually import eventually
 from testkit.network.stalling import StallingWay
 from testkit.servers.infrastructure import Infrastructure
@@ -26,7 +26,7 @@ def way(servers: Infrastructure) -> Iterator[StallingWay]:
 @pytest.fixture
 def publisher(
     broker: Vhost, servers: Infrastructure, way: StallingWay, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[LossyPublisher]:
+) -> Iterator[BestEffortPublisher]:
     """One of the user `order`, which tries again at once."""
     monkeypatch.setattr(best_effort_publisher, "CONNECT_INTERVAL", 0.0)
     password = (servers.secrets_dir / "order.broker").read_text().strip()
@@ -38,23 +38,23 @@ def publisher(
             heartbeat=30,
         )
 
-    made = LossyPublisher(connect, name="test")
+    made = BestEffortPublisher(connect, name="test")
     yield made
     made.close()
 
 
-def publish(publisher: LossyPublisher, *, exchange: str = "celeryev", size: int = 10) -> None:
+def publish(publisher: BestEffortPublisher, *, exchange: str = "celeryev", size: int = 10) -> None:
     publisher.publish(Message("x" * size), exchange=exchange, routing_key="task.multi")
 
 
-def duration(publisher: LossyPublisher, *, size: int) -> float:
+def duration(publisher: BestEffortPublisher, *, size: int) -> float:
     """Publish a message; returns how many seconds that took."""
     started = time.monotonic()
     publish(publisher, size=size)
     return time.monotonic() - started
 
 
-def test_a_message_arrives(publisher: LossyPublisher, broker: Vhost) -> None:
+def test_a_message_arrives(publisher: BestEffortPublisher, broker: Vhost) -> None:
     # given an onlooker
     with broker.connect() as connection:
         channel = connection.default_channel
@@ -69,7 +69,7 @@ def test_a_message_arrives(publisher: LossyPublisher, broker: Vhost) -> None:
 
 
 def test_a_connection_that_takes_nothing_is_not_waited_for(
-    publisher: LossyPublisher, way: StallingWay, monkeypatch: pytest.MonkeyPatch
+    publisher: BestEffortPublisher, way: StallingWay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given one that would wait, if it ever did
     monkeypatch.setattr(best_effort_publisher, "PATIENCE", 8.0)
@@ -84,7 +84,7 @@ def test_a_connection_that_takes_nothing_is_not_waited_for(
 
 
 def test_a_refusal_is_told_once_and_does_no_harm(
-    publisher: LossyPublisher, caplog: pytest.LogCaptureFixture
+    publisher: BestEffortPublisher, caplog: pytest.LogCaptureFixture
 ) -> None:
     # given an exchange to which this user has no right
     caplog.set_level(logging.INFO, "eventbus.messaging.best_effort_publisher")

@@ -28,6 +28,7 @@ from testkit.data.outboxes import (
 from testkit.eventually import eventually
 from testkit.network.proxy import Proxy
 from testkit.processes.publishers import PublisherOf
+from testkit.processes.relays import relay_once
 from testkit.servers.vhosts import Vhost
 
 # --- What arrives, and where --------------------------------------------------------------------
@@ -47,7 +48,7 @@ def test_an_event_arrives_in_exactly_the_queues_of_those_who_consume_it(
     record(sessions, *events)
 
     # when
-    assert Relay(sessions, publisher_of(service.name)).relay_once() == len(events)
+    assert relay_once(Relay(sessions, publisher_of(service.name))) == len(events)
 
     # then
     queues = [queue["name"] for queue in broker.request("GET", f"/queues/{broker.name}").json()]
@@ -70,7 +71,7 @@ def test_an_event_is_a_persistent_message_of_its_service_that_anyone_can_read(
     record(order_database, created)
 
     # when
-    Relay(order_database, publisher_of()).relay_once()
+    relay_once(Relay(order_database, publisher_of()))
 
     # then
     (message,) = take(broker, INVENTORY.queue)
@@ -102,7 +103,7 @@ def test_a_relay_may_not_publish_what_its_service_does_not_say(
 
     # when
     relaying = Relay(order_database, publisher_of())
-    assert relaying.relay_once() == 0
+    assert relay_once(relaying) == 0
 
     # then
     assert sent(order_database) == []
@@ -121,7 +122,7 @@ def test_an_event_that_the_broker_objects_to_holds_up_no_other(
     relaying = Relay(order_database, publisher_of())
 
     def others_sent() -> None:
-        relaying.relay_once()
+        relay_once(relaying)
         assert set(sent(order_database)) == set(others)
 
     # then the others arrive, and it waits with the reason
@@ -141,7 +142,7 @@ def test_a_drain_ends_with_its_tick(
     # given a connected relay, with less or more to do than it can
     relaying = Relay(order_database, publisher_of())
     record(order_database, event(CREATED))
-    relaying.relay_once()
+    relay_once(relaying)
     order_id = uuid4()
     record(order_database, *(event(CREATED, order_id, n) for n in range(1, count + 1)))
 
@@ -187,7 +188,7 @@ def test_an_event_leaves_within_a_moment_of_its_commit(
     # given an idle relay
     relaying = Relay(order_database, publisher_of())
     record(order_database, event(CREATED))
-    relaying.relay_once()
+    relay_once(relaying)
 
     # when events come in while it drains
     with ThreadPoolExecutor(1) as thread:

@@ -17,7 +17,7 @@ from eventbus.outbox.relay import Relay
 from testkit.data.messages import ids, take
 from testkit.data.outboxes import CREATED, DATA, event, record, row_of, sent
 from testkit.eventually import eventually
-from testkit.processes.publishers import PublisherOf
+from testkit.processes.publishers import PublisherOf, publish_and_settle
 from testkit.servers.bindings import full_queue
 from testkit.servers.vhosts import Vhost
 
@@ -155,7 +155,8 @@ def test_batches_on_one_channel_share_its_end(publisher_of: PublisherOf) -> None
     assert "ACCESS_REFUSED" in (reports[0].error or "")
 
     # and the next one is on a channel of its own
-    assert publisher.publish([Outgoing(uuid4(), "order.created", "{}", uuid4())]).confirmed
+    placed = Outgoing(uuid4(), "order.created", "{}", uuid4())
+    assert publish_and_settle(publisher, [placed]).confirmed
 
 
 def test_a_batch_on_its_way_is_settled_before_its_channel_is_replaced(

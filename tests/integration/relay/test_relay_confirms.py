@@ -28,6 +28,7 @@ from testkit.data.outboxes import (
 from testkit.eventually import eventually, never
 from testkit.network.proxy import Proxy
 from testkit.processes.publishers import PublisherOf
+from testkit.processes.relays import relay_once
 from testkit.servers.bindings import bind, full_queue, nobody_takes
 from testkit.servers.vhosts import Vhost
 
@@ -47,7 +48,7 @@ def test_an_event_is_marked_sent_only_when_its_own_confirm_arrived(
     shuffle(order_database)
 
     # when
-    confirmed = Relay(order_database, publisher_of()).relay_once()
+    confirmed = relay_once(Relay(order_database, publisher_of()))
 
     # then
     found = rows(order_database)
@@ -76,13 +77,13 @@ def test_an_event_is_not_marked_while_its_confirm_is_on_its_way(
     # given a relay that is connected to a broker whose answers do not come
     relaying = Relay(order_database, publisher_of(port=proxy.port))
     record(order_database, event(CONFIRMED))
-    assert relaying.relay_once() == 1
+    assert relay_once(relaying) == 1
     proxy.hold_answers()
     (waiting,) = record(order_database, event(CONFIRMED))
 
     with ThreadPoolExecutor(1) as thread:
         # when the broker has the event
-        answer = thread.submit(relaying.relay_once)
+        answer = thread.submit(relay_once, relaying)
         eventually(lambda: in_queue(broker, NOTIFICATION.queue, 2))
 
         # then
@@ -112,17 +113,17 @@ def test_a_confirm_that_comes_too_late_confirms_nothing(
     monkeypatch.setattr(publisher, "CONFIRM_TIMEOUT", 0.5)
     relaying = Relay(order_database, publisher_of(port=proxy.port))
     (first,) = record(order_database, event(CONFIRMED))
-    relaying.relay_once()
+    relay_once(relaying)
 
     # when the answer to the second does not come in time
     proxy.hold_answers()
     (second,) = record(order_database, event(CONFIRMED))
-    assert relaying.relay_once() == 0
+    assert relay_once(relaying) == 0
     proxy.pass_answers()
 
     # then it is sent again, as the same event
     assert sent(order_database) == [first]
-    assert relaying.relay_once() == 1
+    assert relay_once(relaying) == 1
     assert sent(order_database) == [first, second]
     assert Counter(ids(take(broker, NOTIFICATION.queue))) == {first: 1, second: 2}
 
@@ -140,7 +141,7 @@ def test_an_unroutable_event_waits_with_its_reason_until_somebody_listens(
     relaying = Relay(order_database, publisher_of())
 
     # when
-    relaying.relay_once()
+    relay_once(relaying)
 
     # then it stays, with the reason
     before = row_of(order_database, event_id)

@@ -25,6 +25,7 @@ from testkit.data.outboxes import CONFIRMED, CREATED, drain_all, event, record, 
 from testkit.eventually import eventually
 from testkit.network.proxy import Proxy
 from testkit.processes.publishers import PublisherOf
+from testkit.processes.relays import relay_once
 from testkit.servers.connections import connections, one_connection
 from testkit.servers.databases import TestDatabase
 from testkit.servers.vhosts import Vhost
@@ -68,11 +69,11 @@ def test_while_one_relay_is_at_work_another_sends_nothing(
     # given one that waits for its confirms
     working = Relay(order_database, publisher_of(port=proxy.port))
     record(order_database, event(CONFIRMED))
-    working.relay_once()
+    relay_once(working)
     proxy.hold_answers()
     record(order_database, event(CONFIRMED))
     with ThreadPoolExecutor(1) as thread:
-        answer = thread.submit(working.relay_once)
+        answer = thread.submit(relay_once, working)
         eventually(lambda: in_queue(broker, NOTIFICATION.queue, 2))
 
         # when
@@ -95,7 +96,7 @@ def test_nothing_is_lost_when_the_broker_closes_the_connection_in_the_middle(
     # given a relay that is connected, and much to do
     relaying = Relay(order_database, publisher_of())
     record(order_database, event(CONFIRMED))
-    relaying.relay_once()
+    relay_once(relaying)
     (name,) = eventually(lambda: one_connection(broker))
     orders = [uuid4() for _ in range(300)]
     record(order_database, *(event(CONFIRMED, order, n) for n in range(1, 11) for order in orders))
@@ -160,11 +161,11 @@ def test_what_a_killed_relay_could_not_mark_is_sent_again_as_the_same_events(
 
     recorded = record(order_database, *(event(CREATED) for _ in range(20)))
     with pytest.raises(Killed):
-        Relay(order_database, Dying(publisher_of(), die)).relay_once()
+        relay_once(Relay(order_database, Dying(publisher_of(), die)))
     assert sent(order_database) == []
 
     # when
-    assert Relay(order_database, publisher_of()).relay_once() == 20
+    assert relay_once(Relay(order_database, publisher_of())) == 20
 
     # then
     assert sent(order_database) == recorded
@@ -188,7 +189,7 @@ def test_a_relay_that_hangs_gives_way_to_another(
     go_on = Flag()
     with ThreadPoolExecutor(1) as thread:
         hangs = Relay(sessions, Dying(publisher_of(), lambda: go_on.wait(30)))
-        hanging = thread.submit(hangs.relay_once)
+        hanging = thread.submit(relay_once, hangs)
         eventually(lambda: in_queue(broker, INVENTORY.queue, 1))
 
         # when another one drains
@@ -249,7 +250,7 @@ def test_an_idle_relay_keeps_its_connection(
     # given a connection that either side closes after four seconds of silence
     relaying = Relay(order_database, publisher_of(heartbeat=2))
     record(order_database, event(CREATED))
-    relaying.relay_once()
+    relay_once(relaying)
     (name,) = eventually(lambda: one_connection(broker))
 
     # when it has nothing to do for longer, tick after tick
@@ -258,5 +259,5 @@ def test_an_idle_relay_keeps_its_connection(
 
     # then
     record(order_database, event(CREATED))
-    assert relaying.relay_once() == 1
+    assert relay_once(relaying) == 1
     assert connections(broker) == [name]

@@ -19,6 +19,7 @@ from testkit.data.messages import ids, take
 from testkit.data.outboxes import CREATED, DATA, drain_all, event, record, row_of, sent
 from testkit.eventually import eventually
 from testkit.processes.publishers import PublisherOf
+from testkit.processes.relays import relay_once
 from testkit.servers.connections import connections, one_connection
 from testkit.servers.vhosts import Vhost
 
@@ -136,7 +137,7 @@ def test_an_event_that_the_broker_objects_to_costs_a_channel_and_few_copies(
     # given a relay that is connected, and foreign events among many
     relaying = Relay(order_database, publisher_of())
     first = record(order_database, event(CREATED))
-    relaying.relay_once()
+    relay_once(relaying)
     connection = eventually(lambda: one_connection(broker))
     recorded = []
     foreign = []

@@ -26,7 +26,7 @@ from testkit.data.outboxes import (
 )
 from testkit.eventually import eventually
 from testkit.processes.publishers import PublisherOf
-from testkit.processes.relays import draining
+from testkit.processes.relays import draining, relay_once
 from testkit.servers.bindings import bind, full_queue, nobody_takes
 from testkit.servers.connections import one_connection
 from testkit.servers.infrastructure import Infrastructure
@@ -76,7 +76,7 @@ def test_a_full_queue_keeps_no_other_type_waiting(
     full_queue(broker, CANCELLED.TYPE)
     relaying = Relay(order_database, publisher_of())
     (refused,) = record(order_database, event(CANCELLED))
-    relaying.relay_once()
+    relay_once(relaying)
 
     # when more of it and others are recorded
     record(order_database, *(event(CANCELLED) for _ in range(1_000)))
@@ -122,7 +122,7 @@ def test_a_new_relay_tries_one_event_of_a_refused_type(
     # given
     full_queue(broker, CANCELLED.TYPE)
     record(order_database, *(event(CANCELLED) for _ in range(50)))
-    Relay(order_database, publisher_of()).relay_once()
+    relay_once(Relay(order_database, publisher_of()))
     record(order_database, *(event(CANCELLED) for _ in range(50)))
     before = len(take(broker, INVENTORY.queue))
 
@@ -168,7 +168,7 @@ def test_attempts_are_counted_and_further_apart_each_time(
     relaying = Relay(order_database, publisher_of())
 
     # when
-    relaying.relay_once()
+    relay_once(relaying)
     first = row_of(order_database, event_id)
     eventually(lambda: attempts(relaying, order_database, event_id, 4))
 

@@ -10,7 +10,7 @@ from eventbus.database.db import Sessions, transaction
 from eventbus.messaging.event_message import LARGEST_EVENT
 from eventbus.outbox import claim_start
 from eventbus.outbox.claim_start import Start
-from eventbus.outbox.claims import CLAIM, Unsent
+from eventbus.outbox.claims import CLAIM, Claims
 from eventbus.outbox.table import append, outbox
 from testkit.data.outboxes import CREATED, event, record
 
@@ -35,13 +35,13 @@ def test_a_claim_does_not_pass_over_a_backlog_that_was_worked_off(
         session.execute(update(outbox).values(sent_at=func.now()))
     record(order_database, event(CREATED))
 
-    with Unsent.of(order_database) as unsent:
-        assert unsent.hold()
+    with Claims.of(order_database) as claims:
+        assert claims.hold()
         pages = []
         for _ in range(2):
             # when
-            pages.append(_pages_of_a_claim(unsent, 10))
-            assert len(unsent.claim(10).rows) == 1
+            pages.append(_pages_of_a_claim(claims, 10))
+            assert len(claims.claim(10).rows) == 1
 
         # then the first look of a tick does, and no other
         assert pages[0] > 100 > 20 > pages[1]
@@ -62,10 +62,10 @@ def test_a_claim_looks_up_each_order_though_the_last_analyze_saw_nothing_unsent(
     run.close()
 
     # when
-    with Unsent.of(order_database) as unsent:
-        assert unsent.hold()
-        pages = _pages_of_a_claim(unsent, 500)
-        assert len(unsent.claim(500).rows) == 500
+    with Claims.of(order_database) as claims:
+        assert claims.hold()
+        pages = _pages_of_a_claim(claims, 500)
+        assert len(claims.claim(500).rows) == 500
 
     # then it is some pages for each event, and not all of the index for each
     assert pages < 500 * 10
@@ -87,10 +87,10 @@ def test_a_claim_does_not_pass_over_what_waits_or_has_waited_in_lanes(
     record(order_database, event(CREATED))
 
     # when
-    with Unsent.of(order_database) as unsent:
-        assert unsent.hold()
-        assert len(unsent.claim(10).rows) == 1
-        pages = _pages_of_a_claim(unsent, 10)
+    with Claims.of(order_database) as claims:
+        assert claims.hold()
+        assert len(claims.claim(10).rows) == 1
+        pages = _pages_of_a_claim(claims, 10)
 
     # then
     assert pages < 20
@@ -102,8 +102,8 @@ def test_an_event_of_a_long_transaction_is_claimed_by_the_next_look_from_the_fir
     # given
     monkeypatch.setattr(claim_start, "_BACK", 0)
     start = Start()
-    with Unsent.of(order_database, start) as unsent:
-        assert unsent.hold()
+    with Claims.of(order_database, start) as claims:
+        assert claims.hold()
 
         # when an event of a transaction that began long before is committed late
         with transaction(order_database) as late:
@@ -114,40 +114,40 @@ def test_an_event_of_a_long_transaction_is_claimed_by_the_next_look_from_the_fir
             late.execute(text("SELECT"))
             late_ids = [ids[0].id, ids[1].id]
             others = record(order_database, *ids[2:])
-            assert claimed(unsent) == others
+            assert claimed(claims) == others
         start_id = start.id
 
         # then it waits until the relay looks from the first row
-        assert claimed(unsent) == others
+        assert claimed(claims) == others
         start.reset()
-        assert claimed(unsent) == [*late_ids, *others]
+        assert claimed(claims) == [*late_ids, *others]
         assert start_id > 1
 
 
 def test_marks_are_kept_when_an_insert_is_under_way(order_database: Sessions) -> None:
     # given an event that was sent, and is marked in the round trip that begins to sleep
     record(order_database, event(CREATED))
-    with Unsent.of(order_database, Start()) as unsent:
-        assert unsent.hold()
-        unsent.mark_sent(unsent.claim(10).rows)
+    with Claims.of(order_database, Start()) as claims:
+        assert claims.hold()
+        claims.mark_sent(claims.claim(10).rows)
 
         # when another transaction holds the doorbell's lock meanwhile
         with transaction(order_database) as inserting:
             append(inserting, event(CREATED))
             inserting.execute(text("SELECT"))
-            unsent.sleep(0.1)
+            claims.sleep(0.1)
 
             # then the mark goes with the next statement
-            assert claimed(unsent) == []
+            assert claimed(claims) == []
 
 
-def claimed(unsent: Unsent) -> list[UUID]:
-    return [row.event_id for row in unsent.claim(10).rows]
+def claimed(claims: Claims) -> list[UUID]:
+    return [row.event_id for row in claims.claim(10).rows]
 
 
-def _pages_of_a_claim(unsent: Unsent, limit: int) -> int:
-    claim = CLAIM.prepared(unsent._connection)
+def _pages_of_a_claim(claims: Claims, limit: int) -> int:
+    claim = CLAIM.prepared(claims._connection)
     explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claim}"
-    explained = unsent._run(explain, LARGEST_EVENT, unsent._start.id, [], limit).scalar()
+    explained = claims._run(explain, LARGEST_EVENT, claims._start.id, [], limit).scalar()
     plan = (json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"]
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])

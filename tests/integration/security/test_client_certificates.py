@@ -25,6 +25,7 @@ from eventbus.messaging.in_flight import Outgoing
 from eventbus.messaging.publisher import ConfirmingPublisher
 from eventbus.settings.base import SettingsError, load
 from eventbus.settings.broker import BrokerSettings, broker_url
+from testkit.processes.publishers import publish_and_settle
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 
@@ -102,7 +103,7 @@ def test_a_publisher_logs_in_by_its_certificate_and_publishes(
 ) -> None:
     # when
     placed = event("order.created")
-    report = publisher_of("order", issued(theirs, "order")).publish([placed])
+    report = publish_and_settle(publisher_of("order", issued(theirs, "order")), [placed])
 
     # then
     assert report.error is None
@@ -118,9 +119,9 @@ def test_a_certificate_has_its_users_rights_only(
     publisher = publisher_of("inventory", issued(theirs, "inventory"))
 
     # then it says what the inventory says
-    assert publisher.publish([event("stock.reserved")]).error is None
+    assert publish_and_settle(publisher, [event("stock.reserved")]).error is None
     # and not what the order service says
-    report = publisher.publish([event("order.created")])
+    report = publish_and_settle(publisher, [event("order.created")])
     assert report.objected
     assert "ACCESS_REFUSED" in str(report.error)
     assert broker.messages("inventory.queue") == []
@@ -157,7 +158,9 @@ def test_another_certificate_is_refused(
     reason: str,
 ) -> None:
     # when
-    report = publisher_of("order", certificate(theirs, strange)).publish([event("order.created")])
+    report = publish_and_settle(
+        publisher_of("order", certificate(theirs, strange)), [event("order.created")]
+    )
 
     # then
     assert report.error is not None
@@ -169,7 +172,9 @@ def test_another_certificate_is_refused(
 def test_a_user_whom_the_broker_does_not_know_is_refused(
     theirs: Authority, publisher_of: PublisherOf
 ) -> None:
-    report = publisher_of("stranger", issued(theirs, "stranger")).publish([event("order.created")])
+    report = publish_and_settle(
+        publisher_of("stranger", issued(theirs, "stranger")), [event("order.created")]
+    )
 
     assert "ACCESS_REFUSED" in str(report.error) or "AccessRefused" in str(report.error)
 
@@ -193,13 +198,13 @@ def test_a_renewed_certificate_is_used_at_the_next_connection(
 ) -> None:
     # given one that has ended
     publisher = publisher_of("order", expired(theirs, theirs))
-    assert publisher.publish([event("order.created")]).error
+    assert publish_and_settle(publisher, [event("order.created")]).error
 
     # when it is renewed
     list(theirs.renew())
 
     # then nobody is restarted
-    assert publisher.publish([event("order.created")]).error is None
+    assert publish_and_settle(publisher, [event("order.created")]).error is None
 
 
 # --- The setting --------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from eventbus.settings.broker import BrokerSettings, broker_url
 from eventbus.settings.database import DatabaseSettings
 from eventbus.settings.service import ServiceSettings
 from testkit.network.impostor import Impostor
+from testkit.processes.publishers import publish_and_settle
 from testkit.servers.databases import Databases, TestDatabase
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
@@ -102,7 +103,7 @@ def as_publisher(port: int, authority: Authority) -> str:
         exchange=EVENTS.name,
         heartbeat=30,
     )
-    report = publisher.publish([Outgoing(uuid4(), "order.created", "{}", uuid4())])
+    report = publish_and_settle(publisher, [Outgoing(uuid4(), "order.created", "{}", uuid4())])
     publisher.close()
     return report.error or ""
 

@@ -7,7 +7,7 @@ from uuid import NAMESPACE_URL, uuid5
 import pytest
 from amqp import Message
 
-from eventbus.messaging.best_effort_publisher import LossyPublisher
+from eventbus.messaging.best_effort_publisher import BestEffortPublisher
 from eventbus.worker import task_events
 from eventbus.worker.task_events import TASKS_PER_SECOND, TaskEvents
 
@@ -18,7 +18,7 @@ class Telling:
     def __init__(self) -> None:
         self.messages: list[tuple[Message, str]] = []
         self.events = TaskEvents(
-            cast(LossyPublisher, self), hostname="order@order", service="order"
+            cast(BestEffortPublisher, self), hostname="order@order", service="order"
         )
 
     def publish(self, message: Message, *, exchange: str, routing_key: str) -> None:
