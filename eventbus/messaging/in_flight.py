@@ -109,7 +109,7 @@ class Spans:
         self._open: list[tuple[Outgoing, Span]] = []
 
     def begin(self, outgoing: Outgoing) -> str | None:
-        """Start a span and return the header; return None if tracing is not recorded."""
+        """Start a span and return the header; return None if no span is recorded."""
         if not tracing.recording():
             return None
         attributes = {
