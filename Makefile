@@ -65,7 +65,9 @@ lint: ## check style, import directions, types, and that no contract broke
 
 lock: ## pin every dependency that setup.cfg asks for, with its hashes
 	@deploy/local/install.sh python
-	@.venv/bin/pip install --quiet uv
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --upgrade requirements/installer.in \
+		--output-file requirements/installer.txt
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --extra dev setup.cfg --output-file requirements/dev.txt
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

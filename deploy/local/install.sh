@@ -102,10 +102,22 @@ python() {
     local stamp=.venv/.installed wanted
     wanted="$(sha256sum <requirements/dev.txt) $(sha256sum <deploy/local/install.sh)"
     [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || return 0
-    step "installing Python packages" .venv/bin/python -m pip install --no-input \
-        --disable-pip-version-check --require-hashes -r requirements/dev.txt
+    step "installing Python packages" python_packages .venv requirements/dev.txt
     step "installing the order system" link_project
     echo "$wanted" >$stamp
+}
+
+# python_packages ENVIRONMENT FILE: install what a lock file pins. uv takes an eighth of pip's time.
+# It does not read pip's configuration, so where it reaches no index, pip does the work.
+python_packages() {
+    local uv=.venv/bin/uv place=$1 file=$2
+    local pip=("$place/bin/python" -m pip install --no-input --disable-pip-version-check
+        --require-hashes -r)
+    [ -x $uv ] || .venv/bin/python -m pip install --no-input --disable-pip-version-check \
+        --require-hashes -r requirements/installer.txt || true
+    UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}} UV_INDEX_URL=${UV_INDEX_URL:-${PIP_INDEX_URL:-}} \
+        UV_HTTP_TIMEOUT=60 $uv pip install --system-certs --link-mode copy --require-hashes \
+        --python "$place/bin/python" -r "$file" || "${pip[@]}" "$file"
 }
 
 # What `pip install -e .` does, without its build tools, which no lock file could pin.
@@ -217,8 +229,8 @@ load() {
     local stamp=.venv/.bench wanted
     wanted=$(sha256sum <requirements/bench.txt)
     [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || return 0
-    step "installing Python packages for measurements" .venv/bin/python -m pip install --no-input \
-        --disable-pip-version-check --require-hashes -r requirements/bench.txt
+    step "installing Python packages for measurements" \
+        python_packages .venv requirements/bench.txt
     echo "$wanted" >$stamp
 }
 
@@ -244,8 +256,7 @@ exporter() {
     wanted=$(sha256sum <requirements/exporter.txt)
     [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || return 0
     step "creating $place" "$python" -m venv --clear $place
-    step "installing celery-exporter" $place/bin/python -m pip install --no-input \
-        --disable-pip-version-check --require-hashes -r requirements/exporter.txt
+    step "installing celery-exporter" python_packages $place requirements/exporter.txt
     echo "$wanted" >$stamp
 }
 
