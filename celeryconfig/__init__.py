@@ -1,4 +1,4 @@
-"""Celery settings: a base with the reason beside each value, and a small module for each process.
+"""Celery settings: a base with the reason for each value, and a small module for each process.
 
-Where the broker is and which queue is consumed is not here: `eventbus.worker.app` adds it.
+`eventbus.worker.app` adds the address of the broker and the consumed queue.
 """

@@ -1,18 +1,19 @@
-"""Celery settings of every process. Several defaults lose messages or stop workers."""
+"""Celery settings of every process. Several defaults would lose messages or stop workers."""
 
-# --- Losing nothing -----------------------------------------------------------------------------
+# --- No lost messages ---------------------------------------------------------------------------
 
-# A message is acknowledged when its work is committed: a worker that dies gives it back.
+# A message is acknowledged after its work is committed: if the worker dies, it is redelivered.
 task_acks_late = True
-# By default a failed or timed-out task is acknowledged, which is to say lost. Ours are parked.
+# By default a failed or timed-out task is acknowledged, and so lost. Here it is parked.
 task_acks_on_failure = False
 task_acks_on_timeout = False
-# A lost child process (killed, out of memory) gives its message back; the queue's delivery limit
-# parks the one that kills every child.
+# The message of a lost child process (killed, out of memory) is redelivered; the queue's delivery
+# limit parks a message that kills every child.
 task_reject_on_worker_lost = True
-# Celery's own repetition would publish to the exchange that a message came from: to all.
+# Celery would republish the message to its exchange, and so to all services.
 task_retry_on_worker_lost = False
-# After a lost connection the broker delivers again what runs now: stop it, do not run it twice.
+# After a lost connection the broker redelivers the messages of running tasks: cancel these tasks,
+# or they would run twice.
 worker_cancel_long_running_tasks_on_connection_loss = True
 
 # --- Limits -------------------------------------------------------------------------------------
@@ -23,22 +24,23 @@ task_time_limit: int | None = 45
 
 # --- Staying connected --------------------------------------------------------------------------
 
-# For ever: the default gives up after 100 attempts, and an outage of the broker may be long.
+# Indefinitely: the default gives up after 100 attempts, and a broker outage may last longer.
 broker_connection_max_retries = None
 broker_connection_retry_on_startup = True
-# A channel error (a queue deleted, a right missing) ends the worker by default; ours reconnects.
+# By default a channel error (deleted queue, missing permission) ends the worker; here it
+# reconnects.
 broker_channel_error_retry = True
-# Seconds. A broker that accepts but does not answer is tried again.
+# Seconds, after which a broker that accepts the connection but does not answer is tried again.
 broker_connection_timeout = 5
 
-# --- Declaring nothing --------------------------------------------------------------------------
+# --- No declarations ----------------------------------------------------------------------------
 
-# The topology is `orderctl`'s; a process that declares could only disagree with it.
+# `orderctl` declares the topology; a declaration by another process could only conflict with it.
 task_create_missing_queues = False
-# Remote control needs queues and rights, and lets any worker stop any other.
+# Remote control requires queues and permissions, and lets any worker stop any other.
 worker_enable_remote_control = False
 
-# --- What may run -------------------------------------------------------------------------------
+# --- Accepted messages --------------------------------------------------------------------------
 
 accept_content = ["json"]
 task_serializer = "json"
@@ -46,9 +48,9 @@ result_accept_content = ["json"]
 # Results are events; there is no result backend.
 task_ignore_result = True
 
-# --- Doing nothing that nobody reads ------------------------------------------------------------
+# --- No unused work -----------------------------------------------------------------------------
 
-# Celery's own sender of them: a worker tells onlookers by `eventbus.worker.task_events`.
+# Celery's sender; workers publish task events with `eventbus.worker.task_events`.
 worker_send_task_events = False
 task_send_sent_event = False
 worker_disable_rate_limits = True

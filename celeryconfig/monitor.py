@@ -1,7 +1,7 @@
-"""Celery settings of Flower, which consumes no task."""
+"""Celery settings of Flower, which consumes no tasks."""
 
 from celeryconfig.base import *
 
-# The broker deletes an onlooker's queue with its connection.
+# The broker deletes the queue of a monitoring program with its connection.
 event_queue_exclusive = True
 event_queue_durable = False

@@ -1,1 +1,1 @@
-"""Onlookers: programs that show what workers tell of their tasks. They ask no worker anything."""
+"""Flower and celery-exporter: read-only monitoring of the task events that workers publish."""

@@ -1,6 +1,7 @@
-"""Process: celery-exporter, which counts what the workers tell of their tasks, for Prometheus.
+"""PROCESS: celery-exporter, which counts the task events of workers, for Prometheus.
 
-It runs in its own environment, in which only `eventbus.settings` can be imported.
+It runs in its own virtual environment, which lacks most dependencies: of `eventbus`, it can import
+the settings and little more.
 """
 
 import json
@@ -13,17 +14,17 @@ from celery import Celery
 from eventbus import tls
 from eventbus.settings.base import load
 from eventbus.settings.broker import broker_url
+from monitor.no_remote_control import Silence, declare_no_exchange
 from monitor.settings import ExporterSettings
-from monitor.silence import Silence, declare_no_exchange
 
 #: Seconds between two attempts to reach the broker.
 RETRY_INTERVAL = 2
 
 
 def main() -> None:
-    """Count and serve until the process is told to end."""
+    """Count task events and serve the metrics until a signal ends the process."""
     settings = load(ExporterSettings)
-    # Its log would show the values of variables beside an error's trace, passwords among them.
+    # Its log would add the values of variables to tracebacks, including passwords.
     os.environ["LOGURU_DIAGNOSE"] = "NO"
     from src import exporter  # type: ignore[import-not-found]
 
@@ -33,13 +34,13 @@ def main() -> None:
 
 
 def options(settings: ExporterSettings) -> dict[str, Any]:
-    """Return what the exporter's command line would say; a password has no place there."""
-    trust = tls.broker_options(settings)
+    """Return the exporter's options. Its command line would expose the password."""
+    tls_options = tls.broker_options(settings)
     client = {"connection_name": "exporter"}
     return {
         "broker_url": broker_url(settings),
-        # Each as text: of an enumeration, Python's ssl takes the number, too.
-        "broker_ssl_option": [f"{name}={value!s}" for name, value in trust.items()],
+        # Each as text: in place of an enumeration, Python's ssl also accepts its number.
+        "broker_ssl_option": [f"{name}={value!s}" for name, value in tls_options.items()],
         "broker_transport_option": [f"client_properties={json.dumps(client)}"],
         "accept_content": "json",
         "retry_interval": RETRY_INTERVAL,

@@ -1,4 +1,4 @@
-"""Process: Flower, a page of the workers and their tasks, behind a password."""
+"""PROCESS: Flower, a web page of workers and their tasks, protected by a password."""
 
 import logging
 import time
@@ -18,26 +18,26 @@ from eventbus.telemetry.logs import configure_logging
 from eventbus.telemetry.privacy import described
 from eventbus.topology.objects import event_queue
 from eventbus.worker.app import ServiceApp
+from monitor.no_remote_control import Silence, declare_no_exchange
 from monitor.settings import FlowerSettings
-from monitor.silence import Silence, declare_no_exchange
 
 log = logging.getLogger(__name__)
 
-#: Tasks that are kept in memory; the oldest goes first.
+#: Tasks in memory; the oldest is dropped first.
 MAX_TASKS = 10_000
 
 #: Seconds between two attempts to reach the broker.
 RETRY_INTERVAL = 2
 
-#: Seconds after which a worker that has gone is forgotten.
+#: Seconds after which an offline worker is removed.
 OFFLINE_LIMIT = 600
 
 
 class PatientEvents(Events):
-    """Hears task events for ever: Flower's own doubles its pauses in an outage, without a limit."""
+    """A receiver that retries at a constant interval; Flower's doubles it without a limit."""
 
     def run(self) -> None:
-        """Hear them, and connect again whenever the connection is lost."""
+        """Receive task events, and reconnect whenever the connection is lost."""
         while True:
             try:
                 with self.capp.connection() as connection:
@@ -45,22 +45,22 @@ class PatientEvents(Events):
                     receiver = EventReceiver(connection, handlers=handlers, app=self.capp)
                     receiver.capture(limit=None, timeout=None, wakeup=False)
             except Exception as error:
-                log.warning("no task event is heard", extra={"reason": described(error)})
+                log.warning("task events interrupted", extra={"reason": described(error)})
                 time.sleep(RETRY_INTERVAL)
 
 
 def main() -> None:
-    """Serve the page until the process is told to end."""
+    """Serve the page until a signal ends the process."""
     settings = load(FlowerSettings)
     configure_logging(settings.log_level)
-    # A line for each request, of which Prometheus makes many.
+    # It logs every request, and Prometheus sends many.
     logging.getLogger("tornado.access").setLevel(logging.ERROR)
     configure(settings)
     declare_no_exchange()
     app = ServiceApp(
         "flower", settings=FlowerSettings, config="celeryconfig.monitor", control=Silence
     )
-    # The page of the broker's queues shows these.
+    # The queues on the page of the broker.
     app.conf.task_queues = [event_queue(service) for service in CONSUMERS]
     app.conf.task_default_queue = CONSUMERS[0].queue
     loop = IOLoop.instance()
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def configure(settings: FlowerSettings) -> None:
-    """Set Flower's options, which are one object for the whole process."""
+    """Set Flower's options, which are global to the process."""
     options.address = settings.metrics_host
     options.port = settings.flower_port
     options.basic_auth = [f"{settings.flower_user}:{settings.flower_password.get_secret_value()}"]
@@ -85,7 +85,7 @@ def configure(settings: FlowerSettings) -> None:
     options.purge_offline_workers = OFFLINE_LIMIT
     # Workers take no commands.
     options.read_only = True
-    # Flower would look for the authority in options that only Redis has.
+    # Flower reads the authority from options that only Redis has.
     AsyncHTTPClient.configure(None, defaults={"ca_certs": str(settings.broker_ca_file)})
 
 

@@ -1,4 +1,4 @@
-"""What onlookers read besides where the broker is."""
+"""Settings of Flower and the exporter."""
 
 from pydantic import Field, HttpUrl, SecretStr
 
@@ -6,18 +6,18 @@ from eventbus.settings.broker import BrokerSettings
 
 
 class FlowerSettings(BrokerSettings):
-    """What Flower reads."""
+    """The settings of Flower."""
 
     flower_port: int = Field(5555, ge=1, le=65535)
     flower_user: str = "operator"
     flower_password: SecretStr
-    #: Required also beside a certificate: the management API takes no other login.
+    #: Required even with a certificate: the management API accepts no other login.
     broker_password: SecretStr
-    #: RabbitMQ's management API, for the queues' lengths.
+    #: RabbitMQ's management API, for queue lengths.
     broker_admin_url: HttpUrl
 
 
 class ExporterSettings(BrokerSettings):
-    """What the exporter reads."""
+    """The settings of the exporter."""
 
     exporter_port: int = Field(9808, ge=1, le=65535)

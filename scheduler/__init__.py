@@ -1,1 +1,1 @@
-"""The clock: ticks for every relay and mailer, once a second."""
+"""Celery beat: a tick for each relay, mailer and reader, every second."""

@@ -1,4 +1,4 @@
-"""Ticks as messages: what is late is worthless, so that none is waited for."""
+"""Ticks as messages. A late tick is worthless, so no send ever waits."""
 
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ _BODY = b'[[],{},{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
 
 
 class Ticks:
-    """Sends ticks over one connection, which stays while the broker blocks it."""
+    """A publisher of ticks over one connection, which is kept while the broker blocks it."""
 
     def __init__(self, publisher: BestEffortPublisher, *, exchange: str = TICKS.name) -> None:
         self._publisher = publisher
@@ -23,9 +23,9 @@ class Ticks:
 
     @classmethod
     def of(cls, app: Celery, *, heartbeat: int, exchange: str = TICKS.name) -> "Ticks":
-        """Return the ticks of an app; they connect at the first one."""
+        """Return the publisher of an app's ticks, which connects at the first tick."""
 
-        # Heartbeats, so that a connection whose peer is gone is noticed and replaced.
+        # With heartbeats, a connection whose peer is gone is detected and replaced.
         def connect() -> Connection:
             connection: Connection = app.connection_for_write(heartbeat=heartbeat)
             return connection
@@ -34,17 +34,17 @@ class Ticks:
         return cls(publisher, exchange=exchange)
 
     def send(self, queue: str) -> None:
-        """Send a tick to the queue of this name if it can leave at once, or drop it."""
-        name = str(uuid4())
+        """Send a tick to the queue of this name, or drop it if it cannot be sent immediately."""
+        task_id = str(uuid4())
         message = Message(
             _BODY,
             content_type="application/json",
             content_encoding="utf-8",
-            correlation_id=name,
-            application_headers=task_headers(name, queue, None),
+            correlation_id=task_id,
+            application_headers=task_headers(task_id, queue, None),
         )
         self._publisher.publish(message, exchange=self._exchange, routing_key=queue)
 
     def close(self) -> None:
-        """Close the connection without a word: a broker that blocks it does not listen."""
+        """Close the connection without notifying the broker: one that blocks it does not read."""
         self._publisher.close()

@@ -1,1 +1,1 @@
-"""Keeps the spans of a local run: an OTLP/HTTP receiver in front of a table."""
+"""The store for the spans of a local run: an OTLP/HTTP receiver in front of a table."""

@@ -1,6 +1,6 @@
-"""Process: takes spans over OTLP/HTTP, `python -m common.http.server span_store.app`.
+"""PROCESS: a receiver of spans over OTLP/HTTP, `python -m common.http.server span_store.app`.
 
-It asks nobody who they are: bind it to 127.0.0.1 only.
+It has no authentication: bind it to 127.0.0.1 only.
 """
 
 import logging
@@ -30,12 +30,12 @@ PROTOBUF = "application/x-protobuf"
 #: Seconds between two deletions of old spans.
 FORGET_INTERVAL = 60.0
 
-#: Connections, one for each thread of the server's.
+#: Database connections, one for each thread of the server.
 _POOL_SIZE = 4
 
 
 def create_app(settings: SpanStoreSettings | None = None) -> Flask:
-    """Return the receiver; without settings, those of the environment."""
+    """Return the receiver, by default with the settings from the environment."""
     settings = settings or load(SpanStoreSettings)
     configure_logging(settings.log_level)
     sessions = db.sessions(db.engine(settings, pool_size=_POOL_SIZE))
@@ -47,7 +47,7 @@ def create_app(settings: SpanStoreSettings | None = None) -> Flask:
 
 
 class _Retention:
-    """Deletes old spans now and then, when new ones come: without new ones nothing grows."""
+    """Periodic deletion of old spans when new ones arrive, as only then does the table grow."""
 
     def __init__(self, age: timedelta) -> None:
         self._age = age
@@ -58,8 +58,8 @@ class _Retention:
             return
         self._next = time.monotonic() + FORGET_INTERVAL
         with transaction(sessions) as session:
-            more = store.forget(session, self._age) == store.DELETION
-        if more:
+            has_more = store.forget(session, self._age) == store.DELETION
+        if has_more:
             self._next = 0.0
 
 
@@ -71,7 +71,7 @@ def _serve(app: Flask, sessions: Sessions, retention: _Retention) -> None:
         rows = otlp.rows(request.get_data(), gzip=request.content_encoding == "gzip")
         store.keep(sessions, rows)
         retention.apply(sessions)
-        # An empty ExportTraceServiceResponse: all spans were taken.
+        # An empty ExportTraceServiceResponse: all spans were accepted.
         return Response(b"", content_type=PROTOBUF)
 
     @app.get("/readyz")
@@ -82,16 +82,16 @@ def _serve(app: Flask, sessions: Sessions, retention: _Retention) -> None:
 
     @app.errorhandler(Unreadable)
     def unreadable(error: Unreadable) -> Response:
-        log.warning("spans were refused", extra={"reason": str(error)})
+        log.warning("spans rejected", extra={"reason": str(error)})
         return _refusal(HTTPStatus.BAD_REQUEST, str(error))
 
     @app.errorhandler(DBAPIError)
     @app.errorhandler(psycopg2.Error)
     @app.errorhandler(PoolTimeout)
     def database_down(error: Exception) -> Response:
-        # 503: the sender tries again.
-        log.error("the database failed the span store", extra={"exception": type(error).__name__})
-        return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the database does not answer")
+        # 503: the sender retries.
+        log.error("span store database failed", extra={"exception": type(error).__name__})
+        return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the database is unavailable")
 
 
 def _refusal(status: HTTPStatus, reason: str) -> Response:

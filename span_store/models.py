@@ -1,4 +1,4 @@
-"""The spans: one row for each piece of work that a process has told of."""
+"""The table of spans, with one row for each recorded span."""
 
 from datetime import datetime
 from typing import Any
@@ -11,14 +11,14 @@ from eventbus.database.db import NAMING
 
 
 class Base(DeclarativeBase):
-    """The span store's own tables."""
+    """The tables of the span store."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {datetime: DateTime(timezone=True), str: Text}  # noqa: RUF012
 
 
 class SpanRow(Base):
-    """A span as its process told of it."""
+    """A span as exported by its process."""
 
     __tablename__ = "spans"
     __table_args__ = (

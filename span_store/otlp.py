@@ -1,4 +1,4 @@
-"""What an OTLP/HTTP client sends: from the bytes of its request to rows."""
+"""Conversion of OTLP/HTTP requests to rows."""
 
 import base64
 import zlib
@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from common.events import CATALOGUE
 from eventbus.errors import ExpectedError
 
-#: Bytes of a request after decompression: a small one must not fill the memory.
+#: Bytes of a request after decompression: a small request must not exhaust the memory.
 SIZE_LIMIT = 16 * 1024 * 1024
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,40 +23,40 @@ Row = dict[str, Any]
 
 
 class Unreadable(ExpectedError):
-    """The request is not what OTLP says."""
+    """The request is not valid OTLP."""
 
 
 def rows(body: bytes, *, gzip: bool) -> list[Row]:
-    """Return a row for each span of a request. Raises `Unreadable`, saying why."""
+    """Return a row for each span of a request. Raises `Unreadable` with the reason."""
     request = ExportTraceServiceRequest()
     try:
         request.ParseFromString(_inflated(body) if gzip else body)
     except DecodeError:
-        raise Unreadable("the body is no ExportTraceServiceRequest") from None
+        raise Unreadable("the body is not an ExportTraceServiceRequest") from None
     return [
         _row(span, str(_values(resource.resource.attributes).get("service.name", "unknown")))
         for resource in request.resource_spans
         for scope in resource.scope_spans
-        for span in _named(scope.spans)
+        for span in _checked(scope.spans)
     ]
 
 
 def _inflated(body: bytes) -> bytes:
-    # 16: gzip's header, and no other format.
+    # 16: only the gzip format.
     inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
         inflated = inflate.decompress(body, SIZE_LIMIT)
     except zlib.error:
         raise Unreadable("the body is not compressed with gzip") from None
     if not inflate.eof:
-        raise Unreadable(f"the body is cut off or has more than {SIZE_LIMIT} bytes")
+        raise Unreadable(f"the body is truncated or larger than {SIZE_LIMIT} bytes")
     return inflated
 
 
-def _named(spans: Any) -> Iterator[Span]:
+def _checked(spans: Any) -> Iterator[Span]:
     for span in spans:
         if len(span.trace_id) != 16 or len(span.span_id) != 8:
-            raise Unreadable("a span has no trace_id of 16 bytes and span_id of 8")
+            raise Unreadable("a span must have a trace_id of 16 bytes and a span_id of 8 bytes")
         yield span
 
 
@@ -100,7 +100,7 @@ def _value(value: AnyValue) -> Any:
         case "bytes_value":
             return base64.b64encode(value.bytes_value).decode()
         case "double_value":
-            # JSON has no NaN and no infinity.
+            # JSON has neither NaN nor infinity.
             return str(value.double_value)
         case "string_value":
             return _text(value.string_value)
@@ -111,5 +111,5 @@ def _value(value: AnyValue) -> Any:
 
 
 def _text(value: str) -> str:
-    # PostgreSQL stores no NUL.
+    # PostgreSQL cannot store NUL.
     return value.replace("\x00", "")

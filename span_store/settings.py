@@ -1,4 +1,4 @@
-"""What the receiver of spans reads."""
+"""Settings of the span store."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from eventbus.settings.database import DatabaseSettings
 
 
 class SpanStoreSettings(DatabaseSettings):
-    """Its database, and for how long it keeps what it gets."""
+    """The settings of the span store: its database, and the retention of spans."""
 
-    #: Seconds. A week of orders to look back at; traces are for questions about now.
+    #: Seconds. A week of past orders; traces are for questions about the present.
     span_retention: float = Field(7 * 86_400.0, gt=0)

@@ -1,4 +1,4 @@
-"""The table of spans: what is added, what is found, what is deleted."""
+"""Insertion, search and deletion of spans."""
 
 import re
 from collections.abc import Sequence
@@ -15,25 +15,25 @@ from sqlalchemy.orm import Session
 from eventbus.database.db import Sessions, transaction
 from span_store.models import SpanRow
 
-#: Rows that one deletion takes: a short transaction, which the next request repeats.
+#: Rows of one deletion: a short transaction, which the next request repeats.
 DELETION = 10_000
 
-#: Traces that one order shows: its placing, its cancelling, and what was sent again by hand.
+#: Traces shown for one order: its creation, its cancellation, and events sent again manually.
 TRACES = 20
 
 _TRACE_ID = re.compile("[0-9a-f]{32}")
 
 
-#: What COPY's text format escapes.
+#: Characters that COPY's text format escapes.
 _ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
 def keep(sessions: Sessions, rows: Sequence[dict[str, Any]]) -> None:
-    """Keep these spans; one that is there already (sent twice) is kept as it is."""
+    """Store these spans. A span that is already stored (sent twice) is not changed."""
     if not rows:
         return
     try:
-        # A tenth of the price of INSERT.
+        # COPY costs a tenth of INSERT.
         with transaction(sessions) as session:
             _copy(session, rows)
     except UniqueViolation:
@@ -59,21 +59,21 @@ def _field(value: Any) -> str:
 
 
 def forget(session: Session, age: timedelta) -> int:
-    """Delete some of the spans that came longer ago; returns how many."""
+    """Delete up to `DELETION` spans that were received longer ago; return their number."""
     old = select(SpanRow.trace_id, SpanRow.span_id).where(SpanRow.received_at < func.now() - age)
     key = tuple_(SpanRow.trace_id, SpanRow.span_id)
     deletion = delete(SpanRow).where(key.in_(old.limit(DELETION)))
-    done = session.execute(deletion.execution_options(synchronize_session=False))
-    return cast(CursorResult[Any], done).rowcount
+    result = session.execute(deletion.execution_options(synchronize_session=False))
+    return cast(CursorResult[Any], result).rowcount
 
 
 def find(session: Session, order_or_trace: str) -> list[SpanRow]:
-    """Return all spans of an order's traces, or of one trace, in the order of their start."""
-    wanted = order_or_trace.lower()
-    trace_ids = [wanted] if _TRACE_ID.fullmatch(wanted) else []
+    """Return all spans of an order's traces, or of one trace, sorted by their start."""
+    id_ = order_or_trace.lower()
+    trace_ids = [id_] if _TRACE_ID.fullmatch(id_) else []
     of_order = (
         select(SpanRow.trace_id)
-        .where(SpanRow.order_id == wanted)
+        .where(SpanRow.order_id == id_)
         .group_by(SpanRow.trace_id)
         .order_by(func.min(SpanRow.started_at))
         .limit(TRACES)

@@ -1,4 +1,4 @@
-"""Alembic's entry: which tables the span store's migrations are for."""
+"""Alembic's entry point, with the tables of the span store's migrations."""
 
 from eventbus.database import migrations
 from span_store.models import Base
