@@ -25,7 +25,7 @@ QUEUE_LIMIT = 1_000_000
 STREAM_AGE = timedelta(days=14)
 
 #: Bytes of the stream: some three million orders. Beyond the limit the oldest segments are deleted
-#: early, so that a busy week does not fill the broker's disk.
+#: early, so a busy week does not fill the broker's disk.
 STREAM_BYTES = 10_000_000_000
 
 #: Bytes of one segment of the stream. The broker deletes no segment before it is full; RabbitMQ's
