@@ -1,1 +1,1 @@
-"""The order service: takes orders over HTTP and decides what becomes of them."""
+"""The order service: accepts orders over HTTP and maintains their status."""

@@ -1,4 +1,4 @@
-"""The orders API, served by `order_app.server`."""
+"""The Flask app of the orders API, which `order_app.server` serves."""
 
 from collections.abc import Callable
 from functools import partial
@@ -31,15 +31,15 @@ from order_app.storage.models import db
 
 
 class App(OpenAPI):
-    """A Flask app all of whose functions are plain ones."""
+    """A Flask app without asynchronous functions."""
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function: not one is asynchronous, which Flask would ask each every time."""
+        """Return the function unchanged; Flask would check at each request whether it is async."""
         return func
 
 
 def create_app(settings: ApiSettings | None = None) -> OpenAPI:
-    """Return the API; without settings, those of the environment."""
+    """Return the API; the default settings are those of the environment."""
     settings = settings or load(ApiSettings)
     configure_logging(settings.log_level)
     tracing.start("order-api", settings)

@@ -1,8 +1,8 @@
-"""The order: its states and the rules between them, as pure functions on frozen values.
+"""The order: its states and the transitions between them, as pure functions on frozen values.
 
-PENDING becomes CONFIRMED or CANCELLED; CONFIRMED becomes CANCELLED if the customer wants so, or
+PENDING becomes CONFIRMED or CANCELLED. CONFIRMED becomes CANCELLED at the customer's request, or
 SHIPPED when the goods have left. SHIPPED and CANCELLED are final.
-Whatever comes too late or twice changes nothing: the functions then return the order they got.
+Late and duplicate transitions are no-ops: the functions return the order unchanged.
 """
 
 from dataclasses import dataclass, replace
@@ -12,42 +12,42 @@ from uuid import UUID
 
 
 class Status(StrEnum):
-    """Where an order stands."""
+    """The state of an order."""
 
-    #: Waits for the inventory's answer.
+    #: The inventory has not replied yet.
     PENDING = "PENDING"
-    #: Its stock is reserved: the shop will deliver it.
+    #: The stock is reserved, and the shop will deliver.
     CONFIRMED = "CONFIRMED"
     #: The goods have left the warehouse.
     SHIPPED = "SHIPPED"
-    #: It is off, for a `Reason`.
+    #: The order will not be delivered, for a `Reason`.
     CANCELLED = "CANCELLED"
 
 
 class Reason(StrEnum):
-    """Why an order is off."""
+    """The reason why an order is cancelled."""
 
-    #: The inventory could not reserve all of its lines.
+    #: The inventory could not reserve all lines.
     OUT_OF_STOCK = "out_of_stock"
-    #: The customer wanted so.
+    #: The customer cancelled the order.
     CUSTOMER = "customer"
-    #: Nobody decided about it in time.
+    #: The order was still PENDING at its deadline.
     DEADLINE = "deadline"
 
 
 def status_of(stored: str) -> Status | str:
-    """Return a stored status; one that a newer release has written is only a text here."""
+    """Return a stored status; a status that only a newer release defines remains a string."""
     return Status(stored) if stored in frozenset(Status) else stored
 
 
 def reason_of(stored: str | None) -> Reason | str | None:
-    """Return a stored reason; one that a newer release has written is only a text here."""
+    """Return a stored reason; a reason that only a newer release defines remains a string."""
     return Reason(stored) if stored in frozenset(Reason) else stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One position of an order; `unit_price` in minor units of the order's currency."""
+    """A line of an order; `unit_price` is in minor units of the order's currency."""
 
     sku: str
     quantity: int
@@ -56,9 +56,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What a customer wants, before it is stored.
+    """An order that is not stored yet.
 
-    It has no moments: they are those of the database that stores it.
+    It has no times: the database sets them when it stores the order.
     """
 
     id: UUID
@@ -68,17 +68,17 @@ class Draft:
 
     @property
     def total(self) -> int:
-        """What all of it costs, in minor units of its currency."""
+        """The total price, in minor units of the currency."""
         return sum(line.quantity * line.unit_price for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order(Draft):
-    """What a customer wants, and what became of it.
+    """A stored order.
 
-    `reason` is set exactly while the order is CANCELLED, `decided_at` from the moment it is no
-    longer PENDING, `shipped_at` while it is SHIPPED. A PENDING order is cancelled at `deadline_at`.
-    A status of a newer release is a text: such an order is shown, and nothing changes it.
+    `reason` is set exactly if the order is CANCELLED, `decided_at` if it is no longer PENDING, and
+    `shipped_at` if it is SHIPPED. A PENDING order is cancelled at `deadline_at`.
+    A status of a newer release is a string: such an order is shown, but never changed.
     """
 
     created_at: datetime
@@ -89,7 +89,7 @@ class Order(Draft):
     shipped_at: datetime | None = None
 
 
-#: From which states each reason may cancel an order.
+#: The states in which each reason can cancel an order.
 _CANCELS = {
     Reason.OUT_OF_STOCK: {Status.PENDING},
     Reason.CUSTOMER: {Status.PENDING, Status.CONFIRMED},
@@ -98,7 +98,7 @@ _CANCELS = {
 
 
 def place(draft: Draft, *, created_at: datetime, deadline_at: datetime) -> Order:
-    """Return a new order, PENDING until `deadline_at` at the latest."""
+    """Return a new order, which is PENDING until `deadline_at` at the latest."""
     return Order(
         id=draft.id,
         customer_email=draft.customer_email,
@@ -110,21 +110,21 @@ def place(draft: Draft, *, created_at: datetime, deadline_at: datetime) -> Order
 
 
 def confirm(order: Order, *, now: datetime) -> Order:
-    """Return the order CONFIRMED, or unchanged if it is PENDING no more."""
+    """Return the order as CONFIRMED, or unchanged if it is no longer PENDING."""
     if order.status is not Status.PENDING:
         return order
     return replace(order, status=Status.CONFIRMED, decided_at=now)
 
 
 def cancel(order: Order, reason: Reason, *, now: datetime) -> Order:
-    """Return the order CANCELLED, or unchanged if this reason cannot cancel it any more."""
+    """Return the order as CANCELLED, or unchanged if this reason can no longer cancel it."""
     if order.status not in _CANCELS[reason]:
         return order
     return replace(order, status=Status.CANCELLED, reason=reason, decided_at=now)
 
 
 def ship(order: Order, *, now: datetime) -> Order:
-    """Return the order SHIPPED, or unchanged if it is not CONFIRMED."""
+    """Return the order as SHIPPED, or unchanged if it is not CONFIRMED."""
     if order.status is not Status.CONFIRMED:
         return order
     return replace(order, status=Status.SHIPPED, shipped_at=now)

@@ -1,4 +1,4 @@
-"""What the order service tells the others: facts about an order, as events in its outbox."""
+"""The events that the order service publishes, by appending them to its outbox."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,13 +26,13 @@ from eventbus.events.envelope import Event
 from eventbus.outbox.table import append
 from order_app.domain import Draft, Order, Status
 
-#: The time of an event that the database dates, in the statement that stores it. No order has it.
+#: A placeholder for the time of an event, which the statement that stores the event replaces.
 UNDATED = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """What made an order change: a request from `client_ip`, a timer, or the event `event_id`."""
+    """The cause of a change of an order: a request from `client_ip`, a timer, or an event."""
 
     traceparent: str | None = None
     event_id: UUID | None = None
@@ -40,7 +40,7 @@ class Cause:
 
     @classmethod
     def of(cls, event: Event) -> "Cause":
-        """Return an event as the cause of what answers it."""
+        """Return an event as a cause."""
         return cls(traceparent=event.traceparent, event_id=event.id)
 
 
@@ -52,7 +52,7 @@ def record(
     cause: Cause,
     shortages: tuple[Shortage, ...] = (),
 ) -> None:
-    """Append, in the caller's transaction, the event that tells of the order's new status."""
+    """Append the event of an order's new status, in the caller's transaction."""
     append(session, decided(order, sequence=sequence, cause=cause, shortages=shortages))
 
 
@@ -63,7 +63,7 @@ def created(
     time: datetime = UNDATED,
     created_as: str = OrderCreated.TYPE,
 ) -> Event:
-    """Return the event of a new order, in this version."""
+    """Return the event of a new order, in the version `created_as`."""
     event = Event(
         source=ORDER.name,
         subject=draft.id,
@@ -85,7 +85,8 @@ def decided(
 ) -> Event:
     """Return the event of an order that is no longer PENDING.
 
-    `sequence` is the order's next; `shortages` are why it is CANCELLED, if for want of stock.
+    `sequence` is the number of the event. `shortages` are set if the order was cancelled because it
+    was out of stock.
     """
     assert order.decided_at is not None  # noqa: S101  # set with the status
     return Event(
@@ -94,15 +95,15 @@ def decided(
         sequence=sequence,
         traceparent=cause.traceparent,
         causationid=cause.event_id,
-        # The moment that the order has, to the microsecond: who adds up events by their time comes
-        # to the same as who adds up orders.
+        # The same time as in the order's row, to the microsecond: totals by time are equal whether
+        # they are computed from events or from orders.
         time=order.shipped_at or order.decided_at,
         data=_decision(order, shortages),
     )
 
 
 def _decision(order: Order, shortages: tuple[Shortage, ...]) -> events.Data:
-    # The later events repeat what was ordered, so that no consumer must remember it.
+    # Later events repeat the content of the order, so consumers need not store it.
     ordered: dict[str, Any] = {
         "customer_email": order.customer_email,
         "currency": order.currency,
@@ -120,7 +121,7 @@ def _decision(order: Order, shortages: tuple[Shortage, ...]) -> events.Data:
         case Status.CANCELLED:
             return OrderCancelled(reason=str(order.reason), shortages=shortages, **ordered)
         case status:
-            raise ValueError(f"no event of this release tells of {status}")
+            raise ValueError(f"this release has no event for the status {status}")
 
 
 def _created(draft: Draft, cause: Cause) -> OrderCreatedV2:

@@ -1,4 +1,4 @@
-"""What the order service does about the events of others."""
+"""The handlers of the events that the order service consumes."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -16,18 +16,18 @@ Handler = Callable[[Session, Event], None]
 
 
 def on_stock_reserved(session: Session, event: Event) -> None:
-    """Confirm the order, unless it was cancelled meanwhile."""
+    """Confirm the order, unless it has been cancelled."""
     on_stocks_reserved(session, [event])
 
 
 def on_stocks_reserved(session: Session, reserved: Sequence[Event]) -> None:
-    """Confirm many orders, but for those that were cancelled meanwhile."""
+    """Confirm the orders, except those that have been cancelled."""
     use_cases.confirm_all(session, {e.subject: Cause.of(e) for e in reversed(reserved)})
 
 
 def on_stock_rejected(session: Session, event: Event) -> None:
-    """Cancel the order for want of stock, and pass on what was short."""
-    assert isinstance(event.data, StockRejected)  # noqa: S101  # HANDLERS says so
+    """Cancel the order because it is out of stock, and pass on the shortages."""
+    assert isinstance(event.data, StockRejected)  # noqa: S101  # ensured by HANDLERS
     use_cases.cancel(
         session,
         event.subject,
@@ -38,15 +38,15 @@ def on_stock_rejected(session: Session, event: Event) -> None:
 
 
 def on_stock_released(session: Session, event: Event) -> None:
-    """Change nothing: the event's inbox row shows it in the order's timeline."""
+    """Check that the order exists; the event's inbox row shows it in the order's timeline."""
     use_cases.get(session, event.subject)
 
 
 def on_answers(session: Session, answers: Sequence[Event]) -> None:
-    """Do what the inventory's answers to many orders say, in their order."""
+    """Apply the inventory's replies to many orders, in their order."""
     runs = [(contract, list(run)) for contract, run in groupby(answers, key=lambda e: type(e.data))]
     if len(runs) > 1 or runs[0][0] is StockRejected:
-        # All at once: one after another they would be locked in the order of their arrival.
+        # All at once: otherwise they would be locked in the order of arrival, and could deadlock.
         use_cases.hold(session, {event.subject for event in answers})
     for contract, run in runs:
         if contract is StockReserved:
@@ -62,5 +62,5 @@ HANDLERS: Handlers = {
     StockReleased: on_stock_released,
 }
 
-# One for all: a batch locks its orders once and in one order.
+# The same handler for all types: a batch locks all its orders at once, sorted by id.
 BATCH_HANDLERS: BatchHandlers = dict.fromkeys(HANDLERS, on_answers)

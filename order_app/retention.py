@@ -1,4 +1,4 @@
-"""What the order service keeps for a time, and for how long."""
+"""The retention of the order service's tables."""
 
 from pydantic import Field
 
@@ -18,15 +18,15 @@ KEPT = (OUTBOX, INBOX, IDEMPOTENCY_KEYS)
 
 
 class RelaySettings(PublishedVersions, DedupWindow, ServiceSettings):
-    """What the process that publishes the outbox, and removes old rows, reads."""
+    """The settings of the order relay, which also deletes old rows."""
 
-    #: Days. A client that repeats a request later than this places a second order; none tries for a
-    #: month.
+    #: Days. A client that repeats a request after this time places a second order; clients do not
+    #: retry for a month.
     idempotency_key_retention_days: int = Field(30, ge=1, le=3650)
 
 
 def retention(settings: RelaySettings) -> Retention:
-    """Return what removes the order service's old rows; it connects at its first pass."""
+    """Return the retention of the order service; it connects to the database in its first pass."""
     days = {
         OUTBOX: settings.outbox_retention_days,
         INBOX: settings.inbox_retention_days,

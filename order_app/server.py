@@ -1,8 +1,8 @@
-"""PROCESS: the orders API, `python -m order_app.server`: an app in each of several processes."""
+"""Process: the orders API, `python -m order_app.server`, with an app in each child process."""
 
 import click
 
-import order_app.app  # noqa: F401, loaded before the fork: the processes share its modules
+import order_app.app  # noqa: F401, loaded before the fork, so the processes share its modules
 from common.http import server
 from eventbus.settings.base import load
 from eventbus.telemetry.logs import configure_logging
@@ -15,7 +15,7 @@ from order_app.settings import ApiSettings
 @click.option("--processes", default=2, show_default=True, type=click.IntRange(1))
 @click.argument("module", default="order_app.app")
 def main(bind: str, processes: int, module: str) -> None:
-    """Serve what a module's `create_app` returns until a signal ends it."""
+    """Serve the app that MODULE's `create_app` returns, until a signal."""
     settings = load(ApiSettings)
     configure_logging(settings.log_level)
     server.serve(

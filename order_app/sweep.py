@@ -1,7 +1,7 @@
-"""The sweep: orders that were not decided in time are cancelled.
+"""The sweep: cancels the orders that are still PENDING after their deadline.
 
-It turns in a loop of its own, without the broker: neither a broker that is away nor an outbox that
-is full keeps an order PENDING. Deadlines are compared with the database's clock alone.
+It runs in its own loop and does not need the broker: neither a broker outage nor a full outbox
+keeps an order PENDING. Deadlines are compared only with the database's clock.
 """
 
 import logging
@@ -12,29 +12,30 @@ from sqlalchemy.exc import DBAPIError
 
 from eventbus.database.db import Sessions, transaction
 from eventbus.database.looks import Looks
+from eventbus.telemetry.privacy import described
 from order_app.storage.orders import moment
 from order_app.use_cases import sweep_deadlines
 
 log = logging.getLogger(__name__)
 
-#: Orders cancelled in one transaction: few enough to hold their locks briefly.
+#: The number of orders cancelled in one transaction: few enough to hold the locks briefly.
 BATCH = 100
 
-#: How long an order stays after its deadline: its event may just have left, after an outage of the
-#: broker, and its decision be on the way. With the loop's second well within the five seconds after
-#: which no order is PENDING.
+#: The grace period after a deadline: after an outage of the broker, an order's event may just have
+#: been published, and its reply be on the way. Together with the loop's interval of a second, it is
+#: well within the five seconds after which no order is PENDING.
 GRACE = timedelta(seconds=2)
 
-#: Seconds without a successful sweep after which orders may be overdue that the outage itself, of
-#: this process or of the database, kept from being decided.
+#: Seconds without a successful sweep after which orders may be overdue only because of an outage of
+#: this process or of the database.
 ABSENCE = 3.0
 
-#: Seconds for which a sweep that is back cancels nothing: relays and workers are back then, too,
-#: and decide what can be decided. The five seconds hold for each deadline from then on.
+#: Seconds after such an outage during which the sweep cancels nothing, while relays and workers
+#: resume and decide orders. The limit of five seconds holds for deadlines after that time.
 RETURN = 4.0
 
-#: Seconds from one sweep that begins with the first deadline to the next. The others begin shortly
-#: before the last sweep that left nothing overdue.
+#: Seconds between sweeps that start with the earliest deadline. The other sweeps start shortly
+#: before the last sweep that left no overdue order.
 FULL_INTERVAL = 60.0
 
 
@@ -43,18 +44,18 @@ class Sweep:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        #: `time.monotonic()` of the last success, and of the first one after an absence.
+        #: `time.monotonic()` of the last success, and of the first success after an outage.
         self._last_success: float | None = None
         self._back_since = 0.0
         self._looks = Looks()
-        #: `time.monotonic()` at which the next sweep begins with the first deadline.
+        #: `time.monotonic()` from which the next sweep starts with the earliest deadline.
         self._next_full = 0.0
 
     def step(self, until: float) -> int:
-        """Cancel overdue orders until `time.monotonic()` is `until`; return how many.
+        """Cancel overdue orders until `time.monotonic()` is `until`, and return their number.
 
-        Cancels nothing at its first call and for `RETURN` seconds from then on. A database that
-        fails is logged: the next step tries again.
+        The first call cancels nothing, nor do the calls in the `RETURN` seconds after it. A
+        database error is logged, and the next step retries.
         """
         swept = 0
         try:
@@ -62,19 +63,19 @@ class Sweep:
                 swept = self._sweep(until)
             self._last_success = time.monotonic()
         except DBAPIError as error:
-            log.error("the database failed the sweep", extra={"reason": str(error.orig).strip()})
+            log.error("sweep failed with a database error", extra={"reason": described(error)})
         if swept:
-            log.info("overdue orders are cancelled", extra={"orders": swept})
+            log.info("overdue orders cancelled", extra={"orders": swept})
         return swept
 
     def _is_back(self) -> bool:
         now = time.monotonic()
         if self._last_success is None or now - self._last_success > ABSENCE:
             with transaction(self._sessions) as session:
-                # Only a database that answers ends an absence.
+                # An outage ends only when the database replies.
                 session.connection().exec_driver_sql("SELECT")
             self._back_since = time.monotonic()
-            # It may be another one, with other orders.
+            # It may be a different database, with different orders.
             self._next_full = 0.0
         return now - self._back_since > RETURN
 

@@ -1,4 +1,4 @@
-"""The order service's use-cases; each runs in the caller's transaction, the first argument."""
+"""The use cases of the order service; each runs in the caller's transaction, its first argument."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class UnknownOrder(Permanent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """What a customer asks for."""
+    """The content of a request to place an order."""
 
     customer_email: str
     currency: str
@@ -35,7 +35,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """A place in the list of all orders, newest first: that of the order with this id."""
+    """The position of an order in the list of all orders, newest first."""
 
     created_at: datetime
     id: UUID
@@ -43,7 +43,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Some orders of a list, and the place after which it goes on, if it does."""
+    """A page of a list of orders, and the position after which the next page starts, if any."""
 
     orders: tuple[Order, ...]
     next: Position | None
@@ -60,8 +60,8 @@ def new_order(
 ) -> Placing:
     """Return a new order, PENDING for no longer than `deadline`, for the intake to write.
 
-    `created_as` is the version of the event that tells of it. `key` is the idempotency key that
-    the client has given it whose API keys, the oldest first, have the prefixes `api_keys`.
+    `created_as` is the version of its event. `key` is the client's idempotency key, and `api_keys`
+    are the prefixes of the client's API keys, oldest first.
     """
     draft = Draft(
         id=uuid7(),
@@ -75,15 +75,15 @@ def new_order(
 
 
 def placed_before(session: Session, claim: Claim) -> Order:
-    """Return the order that stands behind a key that was claimed before.
+    """Return the order that an earlier request placed with the same idempotency key.
 
-    Raises `KeyReused` if it was placed by another request.
+    Raise `KeyReused` if that request was a different one.
     """
     return get(session, idempotency.order_of(session, claim))
 
 
 def confirm_all(session: Session, causes: Mapping[UUID, Cause]) -> None:
-    """Confirm those of the orders that are PENDING. Raises `UnknownOrder`."""
+    """Confirm the orders that are PENDING. Raise `UnknownOrder` if one does not exist."""
     locked = orders.lock(session, causes)
     if len(locked) < len(causes):
         raise UnknownOrder
@@ -106,9 +106,9 @@ def cancel(
     cause: Cause,
     shortages: tuple[Shortage, ...] = (),
 ) -> Order:
-    """Cancel the order, if this reason still can; return it as it stands now.
+    """Cancel the order if this reason still can, and return its current state.
 
-    Raises `UnknownOrder`.
+    Raise `UnknownOrder`.
     """
     row = _locked(session, order_id)
     order = domain.cancel(row.to_domain(), reason, now=orders.moment(session))
@@ -116,9 +116,10 @@ def cancel(
 
 
 def ship(session: Session, order_id: UUID, *, cause: Cause | None = None) -> Order:
-    """Note that the goods of a CONFIRMED order have left; return the order as it stands now.
+    """Mark a CONFIRMED order as shipped, and return its current state.
 
-    Without a cause it goes on in the trace of its placing. Raises `UnknownOrder`.
+    Without a cause, its event continues the trace of the request that placed the order. Raise
+    `UnknownOrder`.
     """
     row = _locked(session, order_id)
     order = domain.ship(row.to_domain(), now=orders.moment(session))
@@ -126,7 +127,7 @@ def ship(session: Session, order_id: UUID, *, cause: Cause | None = None) -> Ord
 
 
 def why_not_shipped(order: Order) -> str | None:
-    """Return why the order is not SHIPPED after `ship`; None if it is."""
+    """Return the reason why `ship` did not ship the order, or None if it is SHIPPED."""
     match order.status:
         case Status.SHIPPED:
             return None
@@ -137,7 +138,7 @@ def why_not_shipped(order: Order) -> str | None:
 
 
 def hold(session: Session, order_ids: Collection[UUID]) -> None:
-    """Lock the orders of a batch, in one order, before any of them is decided on."""
+    """Lock all orders of a batch, sorted by id, before any of them is changed."""
     orders.lock(session, order_ids)
 
 
@@ -148,10 +149,11 @@ def sweep_deadlines(
     *,
     since: ColumnElement[datetime] | None = None,
 ) -> int:
-    """Cancel up to `limit` orders that are PENDING past their deadline and `grace`.
+    """Cancel up to `limit` orders that are PENDING `grace` after their deadline.
 
-    Deadlines before `since` are passed over. Returns how many are cancelled. The database's clock
-    decides which. Several may sweep at once: each passes over the orders that another one holds.
+    Deadlines before `since` are skipped. Return the number of cancelled orders. Deadlines are
+    compared with the database's clock. Sweeps can run concurrently: each skips the orders that
+    another has locked.
     """
     due = func.now() - grace
     overdue = (
@@ -174,7 +176,7 @@ def sweep_deadlines(
 
 
 def get(session: Session, order_id: UUID) -> Order:
-    """Return an order. Raises `UnknownOrder`."""
+    """Return an order. Raise `UnknownOrder`."""
     row = session.get(OrderRow, order_id)
     if row is None:
         raise UnknownOrder
@@ -189,16 +191,16 @@ def list_page(
     status: Status | None = None,
     customer_email: str | None = None,
 ) -> Page:
-    """Return up to `limit` orders, newest first, that have this status and this customer."""
-    place = tuple_(OrderRow.created_at, OrderRow.id)
+    """Return up to `limit` orders, newest first, filtered by status and customer."""
+    position = tuple_(OrderRow.created_at, OrderRow.id)
     query = select(OrderRow).order_by(OrderRow.created_at.desc(), OrderRow.id.desc())
     if after is not None:
-        query = query.where(place < tuple_(after.created_at, after.id))
+        query = query.where(position < tuple_(after.created_at, after.id))
     if status is not None:
         query = query.where(OrderRow.status == status)
     if customer_email is not None:
         query = query.where(OrderRow.customer_email == customer_email)
-    # One more than asked for tells whether there is a next page.
+    # One row more than the limit shows whether there is a next page.
     rows = session.scalars(query.limit(limit + 1)).all()
     orders = tuple(row.to_domain() for row in rows[:limit])
     after = Position(created_at=orders[-1].created_at, id=orders[-1].id) if orders else None
@@ -206,7 +208,7 @@ def list_page(
 
 
 def _locked(session: Session, order_id: UUID) -> OrderRow:
-    # An earlier event of the same transaction may have loaded the row: read what is there now.
+    # An earlier event of the same transaction may have loaded the row: read its current state.
     row = session.get(OrderRow, order_id, with_for_update=True, populate_existing=True)
     if row is None:
         raise UnknownOrder

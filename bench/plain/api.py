@@ -17,7 +17,7 @@ from eventbus.outbox.table import outbox
 from order_app import domain
 from order_app.events import Cause, created
 from order_app.http.requests import NewOrder
-from order_app.http.responses import OrderView
+from order_app.http.responses import OrderResponse
 from order_app.storage.models import LineRow, OrderRow, db
 
 
@@ -49,7 +49,7 @@ def _place() -> Response:
     now = datetime.now(UTC)
     order = domain.place(draft, created_at=now, deadline_at=now + timedelta(minutes=5))
     _store(db, order)
-    body = OrderView.of(order).model_dump_json()
+    body = OrderResponse.of(order).model_dump_json()
     return Response(body, 201, content_type="application/json")
 
 

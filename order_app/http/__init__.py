@@ -1,1 +1,1 @@
-"""The HTTP API of the order service: routes, requests, responses, and what guards them."""
+"""The HTTP API of the order service: routes, requests, responses, access control and limits."""

@@ -1,6 +1,6 @@
-"""Who may do what: each request needs a key with the scope of what it asks for, and not too often.
+"""Access control: each request needs a key with the scope of its endpoint, within the rate limit.
 
-The table `NEEDS` is also what the API's description says.
+The OpenAPI document is generated from the same table of scopes, `REQUIRED_SCOPES`.
 """
 
 import logging
@@ -15,7 +15,7 @@ from flask import Flask, Response, current_app, g, request
 from sqlalchemy.exc import SQLAlchemyError
 
 from eventbus.database import outages
-from order_app.http.key_cache import Keyring
+from order_app.http.key_cache import KeyCache
 from order_app.http.problems import problem
 from order_app.http.rate_limit import RateLimit
 from order_app.settings import ApiSettings
@@ -25,8 +25,8 @@ from order_app.storage.models import db
 
 log = logging.getLogger(__name__)
 
-#: The scope that each endpoint needs.
-NEEDS = MappingProxyType(
+#: The scope that each endpoint requires.
+REQUIRED_SCOPES = MappingProxyType(
     {
         "orders.place_order": Scope.WRITE,
         "orders.cancel_order": Scope.WRITE,
@@ -38,64 +38,64 @@ NEEDS = MappingProxyType(
     }
 )
 
-#: What needs no key: a load balancer has none, and the contract is no secret.
+#: Endpoints without a key: load balancers do not have one, and the API description is public.
 OPEN = frozenset(
     {
         "probes.healthz",
         "probes.readyz",
-        "description.openapi_json",
-        "description.docs",
-        "description.static",
+        "openapi.document",
+        "openapi.docs",
+        "openapi.static",
     }
 )
 
-#: Endpoints that need no key on the machine itself, where a Prometheus may run beside the API.
+#: Endpoints that need no key on the same machine, where Prometheus may run next to the API.
 OPEN_ON_LOOPBACK = frozenset({"probes.metrics"})
 
-#: Headers by which a proxy shows that it passes on what another machine asks.
-_OF_A_PROXY = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+#: Headers that show that a proxy has forwarded a request of another machine.
+_PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 _EXTENSION = "order_access"
 
 
 def install(app: Flask, settings: ApiSettings) -> None:
-    """Check each request before its route sees it; call it when all routes are registered."""
-    unknown = set(app.view_functions) - set(NEEDS) - OPEN
+    """Check each request before its route. Must be called after all routes are registered."""
+    unknown = set(app.view_functions) - set(REQUIRED_SCOPES) - OPEN
     if unknown:
-        raise RuntimeError(f"order_app/http/access.py does not say who may use {sorted(unknown)}")
+        raise RuntimeError(f"order_app/http/access.py declares no scope for {sorted(unknown)}")
     app.extensions[_EXTENSION] = (
-        Keyring(_read, lifetime=settings.api_key_lifetime),
+        KeyCache(_read, lifetime=settings.api_key_lifetime),
         RateLimit(settings.api_rate_limit),
     )
     app.before_request(_check)
 
 
 def client() -> ApiKey:
-    """Return the key that this request came with."""
+    """Return the API key of the current request."""
     key: ApiKey = g.api_key
     return key
 
 
 def admits(app: Flask, environ: Mapping[str, Any]) -> bool:
-    """Return whether a request comes with a valid key: without one its body is of no use."""
+    """Return whether a request has a valid key; otherwise its body is not needed."""
     with app.app_context():
-        keyring, _ = app.extensions[_EXTENSION]
-        return keyring.find(_key_in(environ.get("HTTP_AUTHORIZATION", ""))) is not None
+        key_cache, _ = app.extensions[_EXTENSION]
+        return key_cache.find(_key_in(environ.get("HTTP_AUTHORIZATION", ""))) is not None
 
 
 def _check() -> Response | None:
-    # Without an endpoint it is a 404 or 405, which tells nothing that needs a key.
+    # Without an endpoint the response is 404 or 405, which reveals nothing.
     endpoint = request.endpoint
     if endpoint is None or endpoint in OPEN:
         return None
     if endpoint in OPEN_ON_LOOPBACK and _is_local():
         return None
-    return _admit(NEEDS[endpoint])
+    return _admit(REQUIRED_SCOPES[endpoint])
 
 
 def _admit(scope: Scope) -> Response | None:
-    keyring, rate_limit = current_app.extensions[_EXTENSION]
-    key = keyring.find(_bearer())
+    key_cache, rate_limit = current_app.extensions[_EXTENSION]
+    key = key_cache.find(_bearer())
     if key is None:
         return _unauthorized()
     g.api_key = key
@@ -108,7 +108,7 @@ def _admit(scope: Scope) -> Response | None:
         )
     if scope not in key.scopes:
         return _forbidden(scope)
-    _note_use(keyring, key)
+    _record_use(key_cache, key)
     return None
 
 
@@ -122,18 +122,18 @@ def _key_in(authorization: str) -> str:
 
 
 def _is_local() -> bool:
-    # A proxy on this machine speaks for others; on a Unix socket there is no address at all.
-    if any(header in request.headers for header in _OF_A_PROXY) or not request.remote_addr:
+    # A local proxy forwards requests of other machines. A Unix socket has no address.
+    if any(header in request.headers for header in _PROXY_HEADERS) or not request.remote_addr:
         return False
     return ip_address(request.remote_addr).is_loopback
 
 
 def _unauthorized() -> Response:
-    given = "Authorization" in request.headers
-    error = ', error="invalid_token"' if given else ""
+    has_credentials = "Authorization" in request.headers
+    error = ', error="invalid_token"' if has_credentials else ""
     return problem(
         HTTPStatus.UNAUTHORIZED,
-        "The API key is not valid." if given else "An API key is needed.",
+        "The API key is not valid." if has_credentials else "An API key is required.",
         headers={"WWW-Authenticate": f'Bearer realm="orders"{error}'},
     )
 
@@ -142,24 +142,24 @@ def _forbidden(scope: Scope) -> Response:
     challenge = f'Bearer realm="orders", error="insufficient_scope", scope="{scope}"'
     return problem(
         HTTPStatus.FORBIDDEN,
-        f"This key has not the scope {scope}.",
+        f"This key lacks the scope {scope}.",
         headers={"WWW-Authenticate": challenge},
     )
 
 
-def _note_use(keyring: Keyring, key: ApiKey) -> None:
+def _record_use(key_cache: KeyCache, key: ApiKey) -> None:
     today = datetime.now(UTC).date()
     if key.last_used_on == today:
         return
-    # Before it is written: the requests that come meanwhile need not write it, too.
-    keyring.used(key, today)
+    # Before it is written, so that concurrent requests do not write it again.
+    key_cache.used(key, today)
     try:
         with db.session.begin():
             api_keys.note_use(db.session(), key.prefix, today)
     except SQLAlchemyError as error:
-        # A database that takes no writes still serves reads. The next read of the keys forgets that
-        # the use was noted.
-        log.warning("a key's use not noted", extra={"reason": outages.reason(error)})
+        # A read-only database still serves requests. The next read of the keys discards the cached
+        # use, so the write is retried.
+        log.warning("key use not recorded", extra={"reason": outages.reason(error)})
 
 
 def _read() -> list[ApiKey]:

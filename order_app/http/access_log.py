@@ -1,4 +1,4 @@
-"""One log line, one observation and one span for each request."""
+"""A log line, an observation of the duration and a span for each request."""
 
 import logging
 import time
@@ -11,6 +11,7 @@ from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
 from common.events import CATALOGUE
 from eventbus.telemetry import tracing
+from eventbus.telemetry.privacy import masked
 from eventbus.telemetry.trace_budget import TraceBudget
 from order_app.http.metrics import Metrics
 
@@ -18,80 +19,80 @@ log = logging.getLogger(__name__)
 
 
 def install(app: Flask, *, traces_per_second: int) -> None:
-    """Give each request its trace, and tell of each when it is answered.
+    """Start a trace for each request, and log the request once it is answered.
 
-    Of each route so many traces a second are sampled.
+    `traces_per_second` is the number of sampled traces per route.
     """
     app.extensions["trace_budget"] = TraceBudget(traces_per_second)
     app.before_request(_begin)
     app.after_request(_end)
-    app.teardown_request(_leave)
+    app.teardown_request(_detach_context)
 
 
 def _begin() -> None:
-    # Flask's proxies look up what they stand for at each use.
-    kept, asked = app_ctx.g, request_ctx.request
-    kept.started = time.perf_counter()
-    kept.span = span = _span(asked)
-    kept.traceparent = tracing.traceparent(span)
-    kept.left = context.attach(set_span_in_context(span))
+    # Flask's proxies look up their object at each use.
+    state, request = app_ctx.g, request_ctx.request
+    state.started = time.perf_counter()
+    state.span = span = _span(request)
+    state.traceparent = tracing.traceparent(span)
+    state.context_token = context.attach(set_span_in_context(span))
 
 
 def _end(response: Response) -> Response:
-    kept, asked = app_ctx.g, request_ctx.request
-    seconds = time.perf_counter() - kept.started
-    route, status = _route(asked), response.status_code
-    counted: Metrics = app_ctx.app.extensions["order_metrics"]
-    counted.observe(method=asked.method, route=route, status=status, seconds=seconds)
-    # Not the query: it may hold a customer's address.
+    state, request = app_ctx.g, request_ctx.request
+    seconds = time.perf_counter() - state.started
+    route, status = _route(request), response.status_code
+    metrics: Metrics = app_ctx.app.extensions["order_metrics"]
+    metrics.observe(method=request.method, route=route, status=status, seconds=seconds)
+    # Without the query, which may contain a customer's address.
     fields = {
-        "method": asked.method,
-        "path": asked.path,
+        "method": request.method,
+        "path": masked(request.path),
         "route": route,
         "status": status,
         "milliseconds": round(seconds * 1000, 1),
         "trace_id": tracing.current_trace_id(),
-        "client": asked.remote_addr,
+        "client": request.remote_addr,
     }
-    changed = kept.get("order_id")
-    if order_id := changed or (asked.view_args or {}).get("order_id"):
+    changed_order = state.get("order_id")
+    if order_id := changed_order or (request.view_args or {}).get("order_id"):
         fields["order_id"] = str(order_id)
     log.info("request", extra=fields)
-    _finish(kept.span, status, changed)
+    _finish(state.span, status, changed_order)
     return response
 
 
-def _span(asked: Request) -> Span:
-    parent = asked.headers.get("traceparent")
-    # Probes come all the time and lead to nothing.
-    if asked.blueprint == "probes" or not tracing.recording():
+def _span(request: Request) -> Span:
+    parent = request.headers.get("traceparent")
+    # Probes are frequent and have no effects.
+    if request.blueprint == "probes" or not tracing.recording():
         return tracing.unrecorded(parent)
-    route = _route(asked)
-    name = f"{asked.method} {route}"
+    route = _route(request)
+    name = f"{request.method} {route}"
     budget: TraceBudget = app_ctx.app.extensions["trace_budget"]
     is_sampled = budget.grants(name)
-    # A client's own flag is not asked: its order is to be found like any other.
+    # The client's sampling flag is ignored: the rate limits the traces of all clients alike.
     if not is_sampled or tracing.trace_id(parent):
         parent = tracing.flagged(parent, sampled=is_sampled)
-    # Not the path or the query: they name orders and customers.
-    about = {"http.request.method": asked.method, "http.route": route}
-    return tracing.begin(name, SpanKind.SERVER, parent, about)
+    # Without the path and the query, which identify orders and customers.
+    attributes = {"http.request.method": request.method, "http.route": route}
+    return tracing.begin(name, SpanKind.SERVER, parent, attributes)
 
 
-def _finish(span: Span, status: int, changed: UUID | None) -> None:
+def _finish(span: Span, status: int, changed_order: UUID | None) -> None:
     span.set_attribute("http.response.status_code", status)
-    # Only what changes an order is a part of its story; looking at it is not.
-    if changed:
-        span.set_attribute(CATALOGUE.id_attribute, str(changed))
+    # Only requests that change an order belong to its trace.
+    if changed_order:
+        span.set_attribute(CATALOGUE.id_attribute, str(changed_order))
     if status >= 500:
         tracing.fail(span, f"status {status}")
     span.end()
 
 
-def _leave(_error: BaseException | None) -> None:
-    if left := g.pop("left", None):
-        context.detach(left)
+def _detach_context(_error: BaseException | None) -> None:
+    if token := g.pop("context_token", None):
+        context.detach(token)
 
 
-def _route(asked: Request) -> str:
-    return asked.url_rule.rule if asked.url_rule else "none"
+def _route(request: Request) -> str:
+    return request.url_rule.rule if request.url_rule else "none"

@@ -1,4 +1,4 @@
-"""Who is at the other end: the client's address, as the connection or a trusted proxy tells it."""
+"""The client's address, from the connection or from a trusted proxy."""
 
 from ipaddress import IPv6Address, ip_address
 
@@ -7,7 +7,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 
 def install(app: Flask, *, trusted_proxies: int) -> None:
-    """Let the address be what the last of so many proxies' `X-Forwarded-For` says, if any."""
+    """Take the client's address from `X-Forwarded-For`, behind this many trusted proxies."""
     if trusted_proxies:
         fixed = ProxyFix(
             app.wsgi_app, x_for=trusted_proxies, x_proto=0, x_host=0, x_port=0, x_prefix=0
@@ -16,9 +16,9 @@ def install(app: Flask, *, trusted_proxies: int) -> None:
 
 
 def of(request: Request) -> str | None:
-    """Return the client's address, the same text for the same address; None if none is told.
+    """Return the client's address in canonical form, or None if there is none.
 
-    A Unix socket has none, and a proxy may pass on what is no address.
+    A Unix socket has no address, and a proxy may pass on a value that is not an address.
     """
     try:
         address = ip_address(request.remote_addr or "")

@@ -1,4 +1,4 @@
-"""Cursors: a place in the list of orders, as one opaque word that a client hands back."""
+"""Cursors: positions in the list of orders, as opaque strings that a client sends back."""
 
 import base64
 import re
@@ -10,22 +10,22 @@ from order_app.use_cases import Position
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_PLACE = struct.Struct(">Q16s")
+_POSITION = struct.Struct(">Q16s")
 
-#: Every word of this form is a place: its first byte is 0, so that its time has a date.
+#: Every string of this form is a position: its first byte is 0, so its time is a valid date.
 PATTERN = "^A[A-P][A-Za-z0-9_-]{30}$"
 
 
 def encode(position: Position) -> str:
-    """Return the cursor of a place."""
+    """Return the cursor of a position."""
     microseconds = (position.created_at - _EPOCH) // _MICROSECOND
-    return base64.urlsafe_b64encode(_PLACE.pack(microseconds, position.id.bytes)).decode()
+    return base64.urlsafe_b64encode(_POSITION.pack(microseconds, position.id.bytes)).decode()
 
 
 def decode(cursor: str) -> Position:
-    """Return the place of a cursor. Raises `ValueError` if it is none of ours."""
+    """Return the position of a cursor. Raise `ValueError` if the cursor is invalid."""
     if not re.fullmatch(PATTERN, cursor):
         raise ValueError("is not a cursor of this list")
-    microseconds, order_id = _PLACE.unpack(base64.urlsafe_b64decode(cursor))
+    microseconds, order_id = _POSITION.unpack(base64.urlsafe_b64decode(cursor))
     created_at = _EPOCH + microseconds * _MICROSECOND
     return Position(created_at=created_at, id=UUID(bytes=order_id))

@@ -1,4 +1,4 @@
-"""A JSON body read strictly: what is ambiguous, or not JSON, is refused and not guessed at."""
+"""Strict parsing of JSON bodies: ambiguous and invalid JSON is rejected."""
 
 import json
 from functools import lru_cache
@@ -10,7 +10,7 @@ from werkzeug.http import parse_options_header
 
 from order_app.http.problems import Refusal
 
-#: Bytes of a request's body: a hundred lines with the longest names fit four times.
+#: The maximum size of a body in bytes: four times that of a hundred lines with the longest SKUs.
 BODY_LIMIT = 64 * 1024
 
 
@@ -18,13 +18,13 @@ class JsonRequest(Request):
     """A request whose body is one JSON object in UTF-8."""
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
-        """Return the body's object, whatever Flask's own options say. Raises `Refusal`."""
+        """Return the body's object; Flask's options are ignored. Raise `Refusal`."""
         del force, silent, cache
-        encoded = self.headers.get("Content-Encoding", "identity").lower() != "identity"
-        if encoded or not _is_json(self.headers.get("Content-Type", "")):
+        is_encoded = self.headers.get("Content-Encoding", "identity").lower() != "identity"
+        if is_encoded or not _is_json(self.headers.get("Content-Type", "")):
             raise Refusal(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                "The body must be application/json in UTF-8, not encoded otherwise.",
+                "The body must be application/json in UTF-8, without a content encoding.",
                 field="Content-Type",
             )
         return parse(self.get_data())
@@ -38,7 +38,7 @@ def _is_json(content_type: str) -> bool:
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """Return the object in a JSON text. Raises `Refusal` if the text is anything else."""
+    """Return the object in a JSON text. Raise `Refusal` if the text is anything else."""
     try:
         value = json.loads(
             body.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant
@@ -46,11 +46,11 @@ def parse(body: bytes) -> dict[str, Any]:
     except RecursionError:
         raise _malformed("it is nested too deeply") from None
     except UnicodeError:
-        raise _malformed("it is not text in UTF-8") from None
+        raise _malformed("it is not UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise _malformed(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
     except ValueError:
-        # Python refuses to read an integer of thousands of digits.
+        # Python does not parse an integer of thousands of digits.
         raise _malformed("a number has too many digits") from None
     if not isinstance(value, dict):
         raise Refusal(
@@ -60,18 +60,18 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, value in pairs:
-        name.encode()  # a lone surrogate is no text
-        if name in found:
+        name.encode()  # a lone surrogate is not text
+        if name in fields:
             raise Refusal(
                 HTTPStatus.BAD_REQUEST,
-                "The body has a field twice.",
+                "The body has a duplicate field.",
                 field=name[:100],
-                message="is given twice in one object",
+                message="appears twice in one object",
             )
-        found[name] = value
-    return found
+        fields[name] = value
+    return fields
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The keys as one API process knows them: read now and then, so that a request need not."""
+"""A cache of all API keys in each API process, so that a request does not read the database."""
 
 import hmac
 import time
@@ -10,35 +10,35 @@ from threading import Event, Lock
 from eventbus.errors import ExpectedError
 from order_app.storage.api_keys import ApiKey, digest, prefix_of
 
-#: Seconds between two reads for the sake of keys that are not known here: a new key works almost at
-#: once, and a flood of wrong ones costs ten small queries a second.
+#: Minimum seconds between reads because of an unknown key: a new key works almost at once, and a
+#: flood of invalid keys costs ten small queries a second.
 _UNKNOWN_INTERVAL = 0.1
 
-#: The part of the lifetime after which one request reads the keys anew while the others go on.
+#: The fraction of the lifetime after which one request reads the keys again; others do not wait.
 _EARLY = 0.8
 
-#: Requests with unknown keys that may wait for a read: those of a new key's owner. Further ones
-#: would take the threads of all others.
-_WAITING = 4
+#: The maximum number of requests with unknown keys that wait for a read: enough for the client of a
+#: new key. More would occupy the threads of other requests.
+_MOST_WAITING = 4
 
-#: Seconds for which a request waits for another one's read.
+#: Seconds for which a request waits for another request's read.
 _PATIENCE = 10.0
 
 
-class KeysUnread(ExpectedError):
+class KeysUnavailable(ExpectedError):
     """The API keys could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """All keys, as they were at one moment."""
+class _Snapshot:
+    """All keys, as read at one time."""
 
     read_at: float = float("-inf")
     keys: dict[str, ApiKey] = field(default_factory=dict)
 
 
 class _Read:
-    """A read that is under way, and the requests that wait for it."""
+    """A read in progress, and the requests that wait for it."""
 
     def __init__(self) -> None:
         self.done = Event()
@@ -46,61 +46,61 @@ class _Read:
         self.waiting = 0
 
 
-class Keyring:
-    """All keys, at most `lifetime` seconds old: a revoked one is taken for no longer than that.
+class KeyCache:
+    """A cache of all keys, at most `lifetime` seconds old; a revoked key is accepted until then.
 
-    One request at a time reads them.
+    At most one request at a time reads the keys.
     """
 
     def __init__(self, read: Callable[[], Iterable[ApiKey]], *, lifetime: float) -> None:
         self._read = read
         self._lifetime = lifetime
-        # Replaced as a whole, so that most requests need no lock.
-        self._known = _Known()
+        # Replaced as a whole, so most requests need no lock.
+        self._snapshot = _Snapshot()
         self._lock = Lock()
-        self._under_way: _Read | None = None
+        self._current_read: _Read | None = None
 
     def find(self, text: str) -> ApiKey | None:
-        """Return the key that this text is, unless it is none, or revoked.
+        """Return the key of a client's text, or None if the text is not a valid, unrevoked key.
 
-        Raises what the read raises, and `KeysUnread` where another request's read has failed.
+        Raise the errors of the read, and `KeysUnavailable` if another request's read has failed.
         """
         prefix = prefix_of(text)
         if prefix is None:
             return None
         key = self._by_prefix(prefix)
-        # In constant time: how long it takes must not tell how much of it is right.
+        # In constant time, so that the duration does not reveal how much of the key matches.
         if key is None or not hmac.compare_digest(key.hash.encode(), digest(text).encode()):
             return None
         return key if key.revoked_at is None else None
 
     def used(self, key: ApiKey, day: date) -> None:
-        """Remember, in this process, that a key's use on this day is noted."""
-        self._known.keys[key.prefix] = replace(key, last_used_on=day)
+        """Record in the cache that a key was used on this day."""
+        self._snapshot.keys[key.prefix] = replace(key, last_used_on=day)
 
     def _by_prefix(self, prefix: str) -> ApiKey | None:
-        known = self._known
-        age = time.monotonic() - known.read_at
+        snapshot = self._snapshot
+        age = time.monotonic() - snapshot.read_at
         if age >= self._lifetime:
-            self._refresh(known, most_waiting=None)
-        elif prefix not in known.keys:
+            self._refresh(snapshot, most_waiting=None)
+        elif prefix not in snapshot.keys:
             if age >= _UNKNOWN_INTERVAL:
-                self._refresh(known, most_waiting=_WAITING)
+                self._refresh(snapshot, most_waiting=_MOST_WAITING)
         elif age >= _EARLY * self._lifetime:
-            self._refresh(known, most_waiting=0)
-        return self._known.keys.get(prefix)
+            self._refresh(snapshot, most_waiting=0)
+        return self._snapshot.keys.get(prefix)
 
-    def _refresh(self, known: _Known, *, most_waiting: int | None) -> None:
-        """Read the keys, or wait for the request that does, unless so many wait already.
+    def _refresh(self, expired: _Snapshot, *, most_waiting: int | None) -> None:
+        """Read the keys, or wait for another request's read unless `most_waiting` already wait.
 
-        `known` is what is too old; another request may have replaced it meanwhile.
+        `expired` is the snapshot to replace; another request may have replaced it meanwhile.
         """
         with self._lock:
-            if self._known is not known:
+            if self._snapshot is not expired:
                 return
-            read, leads = self._under_way, self._under_way is None
+            read, leads = self._current_read, self._current_read is None
             if read is None:
-                read = self._under_way = _Read()
+                read = self._current_read = _Read()
             elif most_waiting is not None and read.waiting >= most_waiting:
                 return
             else:
@@ -111,21 +111,21 @@ class Keyring:
             _follow(read)
 
     def _lead(self, read: _Read) -> None:
-        # The time before the query: a key that is revoked meanwhile is not kept for longer.
+        # The time before the query: a key that is revoked meanwhile must not be cached for longer.
         read_at = time.monotonic()
         try:
-            self._known = _Known(read_at, {key.prefix: key for key in self._read()})
+            self._snapshot = _Snapshot(read_at, {key.prefix: key for key in self._read()})
         except BaseException as error:
             read.error = error
             raise
         finally:
             with self._lock:
-                self._under_way = None
+                self._current_read = None
             read.done.set()
 
 
 def _follow(read: _Read) -> None:
     if not read.done.wait(_PATIENCE):
-        raise KeysUnread
+        raise KeysUnavailable
     if read.error is not None:
-        raise KeysUnread from read.error
+        raise KeysUnavailable from read.error

@@ -1,4 +1,4 @@
-"""The API's Prometheus metrics: its requests, and what waits in the database."""
+"""The API's Prometheus metrics: its requests, PENDING orders and the outbox."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,17 +17,17 @@ from eventbus.telemetry.metrics import Release, gauge
 from order_app.storage.models import db
 from order_app.storage.pending import pending
 
-#: Seconds: an order is placed in a few milliseconds; a second is trouble.
+#: Seconds. An order normally takes a few milliseconds; a second is a problem.
 _BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Metrics:
-    """What one app has counted; all processes of it together, if they share `directory`.
+    """The metrics of an app, summed over its processes if they share `directory`.
 
-    Prometheus's client itself reads PROMETHEUS_MULTIPROC_DIR when it is imported, and then counts
-    in files there: `directory` must be what that variable says.
+    The Prometheus client itself reads PROMETHEUS_MULTIPROC_DIR when it is imported, and then counts
+    in files there: `directory` must equal that variable.
     """
 
     def __init__(self, directory: Path | None, *, release: str, certificates: Certificates) -> None:
@@ -36,44 +36,44 @@ class Metrics:
             directory.mkdir(parents=True, exist_ok=True)
         self._release = Release(release)
         self._certificates = certificates
-        self._own = CollectorRegistry()
+        self._registry = CollectorRegistry()
         self._requests = Histogram(
             "orders_http_request_seconds",
-            "Requests to the orders API, by how long they took.",
+            "Durations of requests to the orders API.",
             ("method", "route", "status"),
-            registry=self._own,
+            registry=self._registry,
             buckets=_BUCKETS,
         )
 
     def observe(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        # Clients invent methods, and each would be a new series for ever.
-        known = method if method in _METHODS else "other"
-        self._requests.labels(known, route, str(status)).observe(seconds)
+        # Clients can send any method, and each would be a permanent new series.
+        label = method if method in _METHODS else "other"
+        self._requests.labels(label, route, str(status)).observe(seconds)
 
     def page(self) -> bytes:
-        """Return all metrics as Prometheus reads them; needs an app context."""
-        registry = self._own
+        """Return all metrics in the format of Prometheus; needs an app context."""
+        registry = self._registry
         if self._directory is not None:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, path=str(self._directory))  # type: ignore[no-untyped-call]
-        asked = CollectorRegistry()
-        asked.register(self._release)
-        asked.register(self._certificates)
-        asked.register(Database(sessions(db.engine), _read))
-        return generate_latest(registry) + generate_latest(asked)
+        at_scrape = CollectorRegistry()
+        at_scrape.register(self._release)
+        at_scrape.register(self._certificates)
+        at_scrape.register(Database(sessions(db.engine), _read))
+        return generate_latest(registry) + generate_latest(at_scrape)
 
 
 def _read(session: Session) -> Iterator[Metric]:
-    waiting = pending(session)
+    orders = pending(session)
     yield gauge(
         "orders_pending",
-        f"Orders that wait for a decision; {looks.MOST + 1} stands for more.",
-        waiting.pending,
+        f"Orders that are PENDING; {looks.MOST + 1} means more than {looks.MOST}.",
+        orders.pending,
     )
     yield gauge(
         "orders_oldest_pending_seconds",
-        "Age of the oldest of them.",
-        waiting.oldest_pending_seconds,
+        "Age of the oldest order that is PENDING.",
+        orders.oldest_pending_seconds,
     )
     yield from read_outbox(session)

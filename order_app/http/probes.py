@@ -1,4 +1,4 @@
-"""For those who run the API: is it alive, can it serve, what does it count."""
+"""Probes and metrics: whether the API is alive and ready, and its metrics for Prometheus."""
 
 from http import HTTPStatus
 from typing import Literal
@@ -15,43 +15,43 @@ from eventbus.outbox.lag import RelayPass, relay_pass
 from order_app.http.metrics import Metrics
 from order_app.storage.models import db
 
-#: Seconds without a pass after which the relay counts as silent; it passes about every second.
+#: Seconds without a pass after which the relay counts as silent; normally it has one per second.
 SILENT_AFTER = 15
 
 probes = APIBlueprint(
     "probes",
     __name__,
-    abp_tags=[Tag(name="operation", description="For those who run the service.")],
+    abp_tags=[Tag(name="operation", description="Monitoring of the service.")],
     operation_id_callback=lambda *, name, **_: name,
 )
 
 
 class Alive(BaseModel):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["alive"] = "alive"
 
 
-class RelayView(BaseModel):
-    """What the relay last did."""
+class RelayStatus(BaseModel):
+    """The status of the relay, at its last pass over the outbox."""
 
     status: Literal["running", "silent"]
-    last_pass_seconds: float | None = Field(description="Since its last look at the outbox.")
+    last_pass_seconds: float | None = Field(description="Seconds since the relay's last pass.")
 
 
 class Ready(BaseModel):
-    """The API can serve: its database takes writes. Relay and broker are shown only."""
+    """The API is ready: its database accepts writes. Relay and broker are informational."""
 
     status: Literal["ready"] = "ready"
     database: Literal["ok"] = "ok"
-    relay: RelayView
+    relay: RelayStatus
     broker: str = Field(
-        description="As the relay last saw it: `reachable`, `unreachable` or `unknown`."
+        description="`reachable`, `unreachable` or `unknown`, according to the relay's last pass."
     )
 
 
 class Unready(BaseModel):
-    """The API cannot serve."""
+    """The API is not ready."""
 
     status: Literal["unready"] = "unready"
     database: Literal["unreachable", "read-only"] = "unreachable"
@@ -62,16 +62,16 @@ _METRICS_PAGE = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
 @probes.get("/healthz", responses={200: Alive})
 def healthz() -> Response:
-    """Tell that the process is alive; touches nothing else."""
+    """Check that the process is alive; nothing else is checked."""
     return _json(Alive())
 
 
 @probes.get("/readyz", responses={200: Ready, 503: Unready})
 def readyz() -> Response:
-    """Tell whether the API can serve.
+    """Check that the API is ready.
 
-    It can while its database takes writes: orders are accepted while the broker or the relay is
-    down. It costs the same whatever waits, and however long.
+    It is ready while its database accepts writes: orders are accepted while the broker or the relay
+    is down. The cost does not depend on the number of waiting events.
     """
     try:
         with db.session.begin():
@@ -85,27 +85,27 @@ def readyz() -> Response:
 
 @probes.get("/metrics", responses={200: _METRICS_PAGE})
 def metrics() -> Response:
-    """Show the metrics to Prometheus."""
-    counted: Metrics = current_app.extensions["order_metrics"]
-    return Response(counted.page(), content_type=CONTENT_TYPE_LATEST)
+    """Return the metrics for Prometheus."""
+    order_metrics: Metrics = current_app.extensions["order_metrics"]
+    return Response(order_metrics.page(), content_type=CONTENT_TYPE_LATEST)
 
 
-def _relay(last: RelayPass | None) -> RelayView:
-    return RelayView(
-        status="running" if _speaks(last) else "silent",
+def _relay(last: RelayPass | None) -> RelayStatus:
+    return RelayStatus(
+        status="running" if _is_running(last) else "silent",
         last_pass_seconds=last and last.seconds_ago,
     )
 
 
 def _broker(last: RelayPass | None) -> str:
-    if last is None or not _speaks(last):
+    if last is None or not _is_running(last):
         return "unknown"
     return "unreachable" if last.broker_error else "reachable"
 
 
-def _speaks(last: RelayPass | None) -> bool:
+def _is_running(last: RelayPass | None) -> bool:
     return last is not None and last.seconds_ago < SILENT_AFTER
 
 
-def _json(view: BaseModel, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return Response(view.model_dump_json(), status, content_type="application/json")
+def _json(body: BaseModel, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(body.model_dump_json(), status, content_type="application/json")

@@ -1,4 +1,4 @@
-"""What the API answers when it cannot do what was asked: RFC 9457 problem documents."""
+"""The API's error responses: RFC 9457 problem documents."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,29 +18,29 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
-#: Seconds after which a client may try again what failed for want of the database.
+#: Seconds after which a client may retry a request that failed in a database outage.
 RETRY_AFTER = 2
 
-#: Field errors in one answer, and characters of a field's name: a bad request stays cheap.
+#: The maximum number of errors in a response and length of a field name: bad requests stay cheap.
 _ERRORS_LIMIT = 20
 _NAME_LIMIT = 100
 
-#: What pydantic says with the names of our classes, or not well.
+#: Replacements for messages of pydantic that contain class names, or are unclear.
 _MESSAGES = {
     "model_type": "Input should be an object",
-    "extra_forbidden": "is not known here",
+    "extra_forbidden": "is not recognized",
 }
 
 
 class FieldError(BaseModel):
-    """What is wrong with one field, parameter or header."""
+    """An error in a field, parameter or header."""
 
     field: str
     message: str
 
 
 class Problem(BaseModel):
-    """Why the API did not do what was asked."""
+    """A problem document, RFC 9457."""
 
     type: str
     title: str
@@ -50,7 +50,7 @@ class Problem(BaseModel):
 
 
 class Refusal(ExpectedError):
-    """The request cannot be done as it is."""
+    """The request is invalid, or not possible in the current state."""
 
     def __init__(
         self, status: HTTPStatus, detail: str, *, field: str | None = None, message: str = ""
@@ -67,7 +67,7 @@ def problem(
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return a problem document as the answer."""
+    """Return a response with a problem document."""
     document = Problem(
         type="about:blank",
         title=status.phrase,
@@ -80,19 +80,19 @@ def problem(
     )
 
 
-def responses(good: ResponseDict, *bad: HTTPStatus) -> ResponseDict:
-    """Return what a route answers, as the API's description tells it."""
+def responses(successes: ResponseDict, *problem_statuses: HTTPStatus) -> ResponseDict:
+    """Return the responses of a route for the OpenAPI document."""
     schema = {"$ref": "#/components/schemas/Problem"}
     problems: ResponseDict = {
         status: {"description": status.phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status in bad
+        for status in problem_statuses
     }
-    return good | problems
+    return successes | problems
 
 
 def invalid(error: ValidationError) -> Response:
-    """Answer 422, with every field that is wrong, or the first of very many."""
-    found = error.errors(include_input=False, include_url=False, include_context=False)
+    """Return 422 with the invalid fields, up to a limit."""
+    errors = error.errors(include_input=False, include_url=False, include_context=False)
     return problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "The request is not valid.",
@@ -101,13 +101,13 @@ def invalid(error: ValidationError) -> Response:
                 field=_field(e["loc"]),
                 message=_MESSAGES.get(e["type"], e["msg"].removeprefix("Value error, ")),
             )
-            for e in found[:_ERRORS_LIMIT]
+            for e in errors[:_ERRORS_LIMIT]
         ],
     )
 
 
 def install(app: Flask) -> None:
-    """Answer every failure of the app with a problem document that shows no internals."""
+    """Return a problem document for every error of the app, without internals."""
     app.register_error_handler(Refusal, _refused)
     app.register_error_handler(UnknownOrder, _unknown_order)
     app.register_error_handler(HTTPException, _http_error)
@@ -124,36 +124,36 @@ def _unknown_order(error: UnknownOrder) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
-    kept = {name: value for name, value in error.get_headers() if name != "Content-Type"}
+    headers = {name: value for name, value in error.get_headers() if name != "Content-Type"}
     detail, errors = status.description or status.phrase, []
     if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         errors = [FieldError(field="body", message="is too large")]
     if isinstance(error, Refused):
         detail = error.description or detail
         errors = [FieldError(field=error.field, message=detail)] if error.field else []
-    return problem(status, detail, errors=errors, headers=kept)
+    return problem(status, detail, errors=errors, headers=headers)
 
 
 def _failed(error: Exception) -> Response:
     outage = outages.reason(error)
     if outage is None and not outages.contention(error):
         return _bug(error)
-    # Not the error's own text: it may quote a customer's data.
-    reason = outage or "the statement waited too long for others"
+    # Without the error's own text, which may contain a customer's data.
+    reason = outage or "the statement waited too long for other transactions"
     log.warning("request failed in a database outage", extra={"reason": reason})
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        "The service cannot answer now; try again soon.",
+        "The service is temporarily unavailable; try again soon.",
         headers={"Retry-After": str(RETRY_AFTER)},
     )
 
 
 def _bug(error: Exception) -> Response:
-    log.error("a request failed", exc_info=error)
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The request failed; it may be sent again.")
+    log.error("request failed", exc_info=error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The request failed; it can be retried.")
 
 
 def _field(location: tuple[int | str, ...]) -> str:
-    """Return a field's name as a client writes it: `lines[0].sku`."""
+    """Return a field's path in the request, such as `lines[0].sku`."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return path.removeprefix(".")[:_NAME_LIMIT] or "body"

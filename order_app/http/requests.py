@@ -1,4 +1,4 @@
-"""What the API takes: every field checked, nothing unknown, nothing made to fit."""
+"""The requests that the API accepts: no unknown fields, and no conversion of values."""
 
 import re
 from functools import cache, lru_cache
@@ -24,7 +24,7 @@ from order_app.use_cases import Placement, Position
 #: Characters of an e-mail address, RFC 5321.
 EMAIL_LIMIT = 254
 
-#: What stands before the @-sign of most addresses: it is right, and normalized, as it is.
+#: The local part of most addresses, which is valid and already normalized.
 _PLAIN = re.compile(r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*")
 
 _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -32,7 +32,7 @@ _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 def _normalized_email(value: str) -> str:
     local, _, domain = value.rpartition("@")
-    # In ASCII neither part says anything about the other, and customers share few providers.
+    # ASCII parts are validated separately. Customers share few domains, so those are cached.
     if _PLAIN.fullmatch(local) and domain.isascii():
         normalized = f"{local}@{_normalized_domain(domain)}"
     else:
@@ -55,7 +55,7 @@ def _validated(address: str) -> ValidatedEmail:
 
 
 def _digits(value: object) -> object:
-    # In a query a number is text, of which pydantic would also take " 5", "5.0" and "5_0".
+    # Query parameters are strings, and pydantic would also accept " 5", "5.0" and "5_0".
     if isinstance(value, str) and not re.fullmatch("[0-9]{1,9}", value):
         raise ValueError("must be a whole number")
     return value
@@ -67,7 +67,7 @@ def _hyphenated(value: object) -> object:
     return value
 
 
-def _place(value: object) -> object:
+def _position(value: object) -> object:
     return cursor.decode(value) if isinstance(value, str) else value
 
 
@@ -78,25 +78,25 @@ Email = Annotated[
 ]
 Cursor = Annotated[
     Position,
-    BeforeValidator(_place),
+    BeforeValidator(_position),
     WithJsonSchema({"type": "string", "pattern": cursor.PATTERN}),
 ]
 
 
 class Strict(BaseModel):
-    """What a client sends: no field is unknown, no value is made to fit."""
+    """A part of a request body, without unknown fields or conversion of values."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Customer(Strict):
-    """Who orders."""
+    """The customer of an order."""
 
-    email: Email = Field(description="Where news of the order go.")
+    email: Email = Field(description="The address that order notifications are sent to.")
 
 
 class Line(Strict):
-    """One position of an order."""
+    """A line of an order."""
 
     sku: str = Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     quantity: int = Field(ge=1, le=10_000)
@@ -104,7 +104,7 @@ class Line(Strict):
 
 
 class NewOrder(Strict):
-    """What a customer asks for."""
+    """A request to place an order."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -121,7 +121,7 @@ class NewOrder(Strict):
     lines: list[Line] = Field(
         min_length=1,
         max_length=100,
-        description="Each SKU at most once: a line has its quantity.",
+        description="Each SKU at most once, with its `quantity`.",
         json_schema_extra={"uniqueItems": True},
     )
 
@@ -136,7 +136,7 @@ class NewOrder(Strict):
         return lines
 
     def placement(self) -> Placement:
-        """Return it in the service's terms."""
+        """Return the request as the service's own type."""
         return Placement(
             customer_email=self.customer.email,
             currency=self.currency,
@@ -148,22 +148,22 @@ class NewOrder(Strict):
 
 
 class Parameters(BaseModel):
-    """What a client sends beside a body; each may be missing, but none can be null."""
+    """Headers or query parameters: each is optional, but cannot be null."""
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return the schema; computed once, for the framework asks for it at each request."""
-        return _described(cls, *args, **kwargs)
+        """Return the schema, cached: the framework calls this at each request."""
+        return _schema(cls, *args, **kwargs)
 
 
 @cache
-def _described(model: type[Parameters], *args: Any, **kwargs: Any) -> dict[str, Any]:
+def _schema(model: type[Parameters], *args: Any, **kwargs: Any) -> dict[str, Any]:
     schema = super(Parameters, model).model_json_schema(*args, **kwargs)
     for name, field in schema["properties"].items():
         if "anyOf" in field:
-            given, _null = field.pop("anyOf")
+            value, _null = field.pop("anyOf")
             del field["default"]
-            schema["properties"][name] = given | field
+            schema["properties"][name] = value | field
     return schema
 
 
@@ -174,10 +174,9 @@ class PlacingHeaders(Parameters):
         None,
         alias="Idempotency-Key",
         pattern="^[!-+.-~-]{1,255}$",
-        description="A request with a key that its client has used before, with whichever API key, "
-        "places no second order: the answer is the first one's order. It is known for a month, "
-        "unless operators say otherwise. "
-        "Visible ASCII characters, no spaces and no commas.",
+        description="A repeated request with the same key, under any API key of the client, does "
+        "not place a second order: the response contains the first one. Keys are stored for a "
+        "month by default. Visible ASCII characters, no spaces and no commas.",
     )
 
 
@@ -188,11 +187,11 @@ class OrderPath(BaseModel):
 
 
 class OrderQuery(Parameters):
-    """Which orders to list."""
+    """The filter and the page of a list of orders."""
 
     model_config = ConfigDict(extra="forbid")
 
     status: Status | None = None
-    email: Email | None = Field(None, description="The customer's.")
+    email: Email | None = Field(None, description="The customer's address.")
     limit: Annotated[int, BeforeValidator(_digits)] = Field(20, ge=1, le=100)
-    cursor: Cursor | None = Field(None, description="The last page's `next_cursor`.")
+    cursor: Cursor | None = Field(None, description="The `next_cursor` of the previous page.")

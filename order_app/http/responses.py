@@ -1,4 +1,4 @@
-"""What the API gives: how it shows orders, pages and timelines."""
+"""The API's responses: orders, pages and timelines."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -18,28 +18,28 @@ def _utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-Moment = Annotated[datetime, AfterValidator(_utc)]
+UtcTime = Annotated[datetime, AfterValidator(_utc)]
 
 
-class OrderView(BaseModel):
+class OrderResponse(BaseModel):
     """An order."""
 
     id: UUID
-    status: Status | str = Field(description="A later release may add others.")
-    reason: Reason | str | None = Field(description="Why it is CANCELLED.")
+    status: Status | str = Field(description="Later releases may add values.")
+    reason: Reason | str | None = Field(description="The reason, if the order is CANCELLED.")
     customer: Customer
     currency: str
     lines: list[Line]
     total: int = Field(description="In minor units of the currency.")
-    created_at: Moment
-    decided_at: Moment | None = Field(description="When it was confirmed or cancelled.")
-    shipped_at: Moment | None = Field(description="When its goods left the warehouse.")
-    deadline_at: Moment = Field(description="When it is cancelled if it is still PENDING.")
+    created_at: UtcTime
+    decided_at: UtcTime | None = Field(description="When the order was confirmed or cancelled.")
+    shipped_at: UtcTime | None = Field(description="When the goods left the warehouse.")
+    deadline_at: UtcTime = Field(description="When the order is cancelled if it is still PENDING.")
 
     @classmethod
-    def of(cls, order: domain.Order) -> "OrderView":
-        """Return an order as the API shows it."""
-        # What comes from the database was checked on its way in.
+    def of(cls, order: domain.Order) -> "OrderResponse":
+        """Return the response for an order."""
+        # Not validated: values from the database were validated on input.
         return cls.model_construct(
             id=order.id,
             status=order.status,
@@ -61,46 +61,47 @@ class OrderView(BaseModel):
 
 
 class OrderPage(BaseModel):
-    """Some orders, newest first."""
+    """A page of orders, newest first."""
 
-    orders: list[OrderView]
-    next_cursor: str | None = Field(description="Where the list goes on; null on the last page.")
+    orders: list[OrderResponse]
+    next_cursor: str | None = Field(description="The cursor of the next page; null on the last.")
 
     @classmethod
     def of(cls, page: Page) -> "OrderPage":
-        """Return a page as the API shows it."""
+        """Return the response for a page."""
         return cls.model_construct(
-            orders=[OrderView.of(order) for order in page.orders],
+            orders=[OrderResponse.of(order) for order in page.orders],
             next_cursor=cursor.encode(page.next) if page.next else None,
         )
 
 
-class EventView(BaseModel):
-    """One event of an order, and what the order service knows of its way."""
+class EventResponse(BaseModel):
+    """An event of an order, with its publication or its handling."""
 
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     type: str
     source: str
-    occurred_at: Moment
+    occurred_at: UtcTime
     trace_id: str | None
-    causation_id: UUID | None = Field(description="The event that this one answers.")
-    handled_by: list[str] = Field(description="The services known to have handled it.")
-    recorded_at: Moment | None = Field(description="When this service wrote it to its outbox.")
-    published_at: Moment | None = Field(description="When the broker confirmed it.")
+    causation_id: UUID | None = Field(description="The id of the event that caused this one.")
+    handled_by: list[str] = Field(description="The services known to have handled the event.")
+    recorded_at: UtcTime | None = Field(description="When this service wrote it to its outbox.")
+    published_at: UtcTime | None = Field(description="When the broker confirmed it.")
     unroutable_reason: str | None = Field(description="Why the broker returned it.")
-    handled_at: Moment | None = Field(description="When this service handled it.")
-    attempts: int | None = Field(description="How many attempts that took.")
+    handled_at: UtcTime | None = Field(description="When this service handled it.")
+    attempts: int | None = Field(description="The number of attempts that handling took.")
 
 
 class Timeline(BaseModel):
-    """Every event of an order that the order service still knows, in order of their times."""
+    """The events of an order that the order service still stores, sorted by time."""
 
     order_id: UUID
-    events: list[EventView]
+    events: list[EventResponse]
 
     @classmethod
     def of(cls, order_id: UUID, entries: list[Entry]) -> "Timeline":
-        """Return an order's timeline as the API shows it."""
-        return cls(order_id=order_id, events=[EventView.model_validate(e) for e in entries])
+        """Return the response for an order's timeline."""
+        events = [EventResponse.model_validate(entry) for entry in entries]
+        return cls(order_id=order_id, events=events)

@@ -1,4 +1,4 @@
-"""The orders API: each route checks what it gets, calls one use-case, and shows the result."""
+"""The routes of the orders API: each validates the request, calls a use case and responds."""
 
 from datetime import timedelta
 from http import HTTPStatus
@@ -16,7 +16,7 @@ from order_app.events import Cause
 from order_app.http import access, client_address
 from order_app.http.problems import Refusal, responses
 from order_app.http.requests import NewOrder, OrderPath, OrderQuery, PlacingHeaders
-from order_app.http.responses import OrderPage, OrderView, Timeline
+from order_app.http.responses import OrderPage, OrderResponse, Timeline
 from order_app.http.validation import validated
 from order_app.settings import ApiSettings
 from order_app.storage import group_commit
@@ -34,18 +34,18 @@ orders = APIBlueprint(
     "orders",
     __name__,
     url_prefix="/orders",
-    abp_tags=[Tag(name="orders", description="Place, watch, ship and cancel orders.")],
+    abp_tags=[Tag(name="orders", description="Place, read, ship and cancel orders.")],
     abp_responses=responses({}, _S.UNPROCESSABLE_ENTITY, _S.SERVICE_UNAVAILABLE),
     operation_id_callback=lambda *, name, **_: name,
 )
 
 _PLACED = {
-    "description": "The order, PENDING until the inventory has answered.",
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/OrderView"}}},
+    "description": "The order, PENDING until the inventory has replied.",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/OrderResponse"}}},
     "headers": {
-        "Location": {"description": "The order's path.", "schema": {"type": "string"}},
+        "Location": {"description": "The path of the order.", "schema": {"type": "string"}},
         "Idempotency-Replayed": {
-            "description": "`true` if the order was placed by an earlier request with this key.",
+            "description": "`true` if an earlier request with this key placed the order.",
             "schema": {"type": "string", "enum": ["true"]},
         },
     },
@@ -66,7 +66,7 @@ _PLACED = {
 def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
     """Place an order.
 
-    It is accepted at once and PENDING; read it again to learn what became of it.
+    The order is accepted at once, as PENDING. Read it again to see the decision.
     """
     settings: ApiSettings = current_app.extensions["order_settings"]
     _check_currency(body.currency, settings.order_currencies)
@@ -84,7 +84,7 @@ def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
         order, headers = _placed_before(placing), {"Idempotency-Replayed": "true"}
     g.order_id = order.id
     headers["Location"] = f"{request.root_path}{request.path}/{order.id}"
-    return _json(OrderView.of(order), _S.CREATED, headers)
+    return _json(OrderResponse.of(order), _S.CREATED, headers)
 
 
 @orders.get("", responses={200: OrderPage})
@@ -102,23 +102,23 @@ def list_orders(query: OrderQuery) -> Response:
     return _json(OrderPage.of(page))
 
 
-@orders.get("/<order_id>", responses=responses({200: OrderView}, _S.NOT_FOUND))
+@orders.get("/<order_id>", responses=responses({200: OrderResponse}, _S.NOT_FOUND))
 def get_order(path: OrderPath) -> Response:
-    """Show an order."""
+    """Return an order."""
     with db.session.begin():
         order = use_cases.get(db.session(), path.order_id)
-    return _json(OrderView.of(order))
+    return _json(OrderResponse.of(order))
 
 
 @orders.post(
     "/<order_id>/cancel",
-    responses=responses({200: OrderView}, _S.NOT_FOUND, _S.CONFLICT),
+    responses=responses({200: OrderResponse}, _S.NOT_FOUND, _S.CONFLICT),
 )
 def cancel_order(path: OrderPath) -> Response:
     """Cancel an order for its customer.
 
-    It may be PENDING or CONFIRMED; to cancel it again is harmless. An order that was cancelled
-    for another reason stays so, and a SHIPPED one stays SHIPPED: 409.
+    The order must be PENDING or CONFIRMED. Cancelling it again has no effect. If the order is
+    SHIPPED, or cancelled for another reason, the response is 409.
     """
     with db.session.begin():
         order = use_cases.cancel(
@@ -129,30 +129,30 @@ def cancel_order(path: OrderPath) -> Response:
         )
     g.order_id = order.id
     _check_cancelled_by_customer(order)
-    return _json(OrderView.of(order))
+    return _json(OrderResponse.of(order))
 
 
 @orders.post(
     "/<order_id>/ship",
-    responses=responses({200: OrderView}, _S.NOT_FOUND, _S.CONFLICT),
+    responses=responses({200: OrderResponse}, _S.NOT_FOUND, _S.CONFLICT),
 )
 def ship_order(path: OrderPath) -> Response:
-    """Ship an order: its goods have left the warehouse.
+    """Mark an order as SHIPPED: its goods have left the warehouse.
 
-    It must be CONFIRMED; to ship it again is harmless. A PENDING or CANCELLED order cannot be
-    shipped: 409.
+    The order must be CONFIRMED. Shipping it again has no effect. If the order is PENDING or
+    CANCELLED, the response is 409.
     """
     with db.session.begin():
         order = use_cases.ship(db.session(), path.order_id, cause=Cause(traceparent=g.traceparent))
     g.order_id = order.id
     if problem := use_cases.why_not_shipped(order):
         raise Refusal(_S.CONFLICT, problem)
-    return _json(OrderView.of(order))
+    return _json(OrderResponse.of(order))
 
 
 @orders.get("/<order_id>/timeline", responses=responses({200: Timeline}, _S.NOT_FOUND))
 def get_timeline(path: OrderPath) -> Response:
-    """Show an order's events, as far as the order service knows of them."""
+    """Return the events of an order that the order service has published or handled."""
     with db.session.begin():
         entries = timeline(db.session(), path.order_id)
     return _json(Timeline.of(path.order_id, entries))
@@ -160,7 +160,7 @@ def get_timeline(path: OrderPath) -> Response:
 
 def _placed_before(placing: Placing) -> Order:
     claim = placing.claim
-    assert claim is not None  # noqa: S101  # an order without a key is always placed
+    assert claim is not None  # noqa: S101  # without a key, an order is always placed
     try:
         with db.session.begin():
             return use_cases.placed_before(db.session(), claim)
@@ -180,11 +180,11 @@ def _check_currency(currency: str, allowed: tuple[str, ...]) -> None:
 
 def _check_cancelled_by_customer(order: Order) -> None:
     if order.status is Status.SHIPPED:
-        raise Refusal(_S.CONFLICT, "The order is shipped: it cannot be cancelled any more.")
+        raise Refusal(_S.CONFLICT, "The order is shipped and can no longer be cancelled.")
     if order.status is not Status.CANCELLED:
-        raise Refusal(_S.CONFLICT, f"The order cannot be cancelled any more: {order.status}.")
+        raise Refusal(_S.CONFLICT, f"The order can no longer be cancelled: {order.status}.")
     if order.reason is not Reason.CUSTOMER:
-        raise Refusal(_S.CONFLICT, f"The order is cancelled already: {order.reason}.")
+        raise Refusal(_S.CONFLICT, f"The order is already cancelled: {order.reason}.")
 
 
 def _refuse_repeated_parameters() -> None:
@@ -194,22 +194,22 @@ def _refuse_repeated_parameters() -> None:
                 _S.UNPROCESSABLE_ENTITY,
                 "The request is not valid.",
                 field=name,
-                message="is given more than once",
+                message="appears more than once",
             )
 
 
 class _Json(Response):
-    """A JSON document as the answer to a request."""
+    """A response with a JSON document."""
 
     default_mimetype = "application/json"
 
     def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:
-        """Return the headers as they are, and the length: there is no IRI in a `Location` here."""
+        """Return the headers with the length; no `Location` is an IRI that needs conversion."""
         self.headers["Content-Length"] = str(self.calculate_content_length())
         return self.headers
 
 
 def _json(
-    view: BaseModel, status: HTTPStatus = _S.OK, headers: dict[str, str] | None = None
+    body: BaseModel, status: HTTPStatus = _S.OK, headers: dict[str, str] | None = None
 ) -> Response:
-    return _Json(view.model_dump_json(), status, headers=headers)
+    return _Json(body.model_dump_json(), status, headers=headers)

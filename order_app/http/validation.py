@@ -1,7 +1,7 @@
-"""A request's headers and body as checked models, for the route that is asked most.
+"""Validation of a request's headers and body, for the most frequent route.
 
-flask-openapi3 does the same with several times the work: it copies every header, and looks at the
-model's schema, at each request.
+flask-openapi3 does the same at several times the cost: at each request it copies every header and
+inspects the model's schema.
 """
 
 from collections.abc import Callable
@@ -17,21 +17,20 @@ _Route = Callable[..., Response]
 
 
 def validated(route: _Route) -> _Route:
-    """Give a route its `header` and `body`, by its annotations; answer 422 if they are wrong."""
+    """Pass a route its `header` and `body`, validated by its annotations, or return 422."""
     models = get_type_hints(route)
     header, body = models["header"], models["body"]
     names = [field.alias for field in header.model_fields.values()]
 
     @wraps(route)
     def view() -> Response:
-        given = request.headers
-        sent = {name: given[name] for name in names if name in given}
+        headers = {name: request.headers[name] for name in names if name in request.headers}
         try:
-            checked = header.model_validate(sent), body.model_validate(request.get_json())
+            arguments = header.model_validate(headers), body.model_validate(request.get_json())
         except ValidationError as error:
             return problems.invalid(error)
-        return route(*checked)
+        return route(*arguments)
 
-    # As flask-openapi3's own decorator of this kind does: the route is not to be checked before.
+    # As in flask-openapi3's own decorator: its validation before the route is skipped.
     view.__delay_validate_request__ = True  # type: ignore[attr-defined]
     return view

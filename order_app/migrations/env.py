@@ -1,4 +1,4 @@
-"""Alembic's entry: which tables the order service's migrations are for."""
+"""Alembic's environment: the tables of the order service."""
 
 from eventbus.consumer.inbox import inbox
 from eventbus.consumer.suspects import suspects

@@ -1,1 +1,1 @@
-"""The order service's tables, one module for each purpose."""
+"""The tables of the order service, with a module for each purpose."""

@@ -1,8 +1,8 @@
-"""API keys: who may use the API and for what, in the caller's transaction, the first argument.
+"""API keys, each with its scopes. Functions run in the caller's transaction, their first argument.
 
-A key reads `ok_<prefix>_<secret>`. The prefix names it in lists and logs; of the secret only a
-hash is stored. SHA-256 is right for it: the secret has 192 random bits, which nobody guesses at
-any speed, and a slow hash, made for the passwords that people invent, would cost each request.
+A key has the form `ok_<prefix>_<secret>`. The prefix identifies it in lists and logs; only a hash
+of the key is stored. SHA-256 suffices: the secret has 192 random bits, which cannot be guessed at
+any speed. A slow hash is for passwords, which people choose, and would be a cost of each request.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,63}")
 
 
 class Scope(StrEnum):
-    """What a key is good for."""
+    """What an API key permits."""
 
     READ = "orders:read"
     WRITE = "orders:write"
-    #: To watch the service itself.
+    #: Monitoring of the service.
     OPS = "ops"
 
 
@@ -40,16 +40,16 @@ class UnknownKey(ExpectedError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A key as it is stored: enough to recognize it, not enough to use it."""
+    """A stored key: enough to verify a client's key, but not to use the API."""
 
     prefix: str
     name: str
     hash: str
     scopes: frozenset[Scope]
-    #: Scopes that another release has given it; they grant nothing here.
+    #: Scopes that only another release defines; here they permit nothing.
     unknown_scopes: frozenset[str] = frozenset()
-    #: The prefixes of all keys of its name, the oldest first: a client's keys have one name, and
-    #: the client is the same when it is given a new one.
+    #: The prefixes of all keys with this name, oldest first. All keys of a client have the same
+    #: name, so a client with a new key remains the same client.
     of_client: tuple[str, ...] = ()
     created_at: datetime
     revoked_at: datetime | None
@@ -57,44 +57,46 @@ class ApiKey:
 
 
 def create(session: Session, name: str, scopes: Iterable[Scope]) -> str:
-    """Store a new key and return it; this is the only moment at which anybody can read it.
+    """Store a new key and return it; it cannot be read again later.
 
-    Raises `ValueError` for a name that is not one to 64 letters, digits, spaces and `._@-`.
+    Raise `ValueError` if the name is not 1 to 64 letters, digits, spaces and `._@-`.
     """
     key = generate()
     if not register(session, key, name, scopes):
-        raise ValueError("by chance there was a key with the same prefix; try again")
+        raise ValueError("the prefix of the generated key is already in use; try again")
     return key
 
 
 def generate() -> str:
-    """Return a new key, which nobody knows yet, the database neither."""
+    """Return a new key, which is not stored yet."""
     return f"ok_{secrets.token_hex(4)}_{secrets.token_hex(24)}"
 
 
 def register(session: Session, key: str, name: str, scopes: Iterable[Scope]) -> bool:
-    """Store a key that somebody else has generated; to repeat it is harmless.
+    """Store a key that was generated elsewhere, and return whether it is new. Idempotent.
 
-    Returns whether it is new. Raises `ValueError` for what is no key, for a bad name (see `create`)
-    and for a key that is stored differently.
+    Raise `ValueError` if the text is not a key, if the name is invalid (see `create`), or if the
+    key is stored with a different secret, name or scope.
     """
     prefix = prefix_of(key)
     if prefix is None:
-        raise ValueError("this is not a key")
+        raise ValueError("not an API key")
     if not _NAME.fullmatch(name):
-        raise ValueError("a key's name has 1 to 64 letters, digits, spaces and . _ @ -")
-    told = {"name": name, "hash": digest(key), "scopes": sorted(set(scopes))}
-    new = insert(ApiKeyRow).values(prefix=prefix, **told).on_conflict_do_nothing()
+        raise ValueError("a key's name must be 1 to 64 letters, digits, spaces and . _ @ -")
+    columns = {"name": name, "hash": digest(key), "scopes": sorted(set(scopes))}
+    new = insert(ApiKeyRow).values(prefix=prefix, **columns).on_conflict_do_nothing()
     if session.execute(new.returning(ApiKeyRow.prefix)).first():
         return True
     stored = session.get_one(ApiKeyRow, prefix)
-    if any(getattr(stored, column) != value for column, value in told.items()):
-        raise ValueError(f"the key {prefix} is stored already, with another secret, name or scope")
+    if any(getattr(stored, column) != value for column, value in columns.items()):
+        raise ValueError(
+            f"the key {prefix} is already stored, with a different secret, name or scope"
+        )
     return False
 
 
 def all_keys(session: Session) -> list[ApiKey]:
-    """Return every key there ever was, oldest first."""
+    """Return all keys, revoked ones included, oldest first."""
     rows = session.scalars(select(ApiKeyRow).order_by(ApiKeyRow.created_at, ApiKeyRow.prefix))
     keys = [_key(row) for row in rows]
     of_client: dict[str, list[str]] = {}
@@ -118,20 +120,20 @@ def _key(row: ApiKeyRow) -> ApiKey:
 
 
 def revoke(session: Session, prefix: str) -> ApiKey:
-    """Make a key useless for ever and return it; to repeat it is harmless. Raises `UnknownKey`."""
+    """Revoke a key permanently and return it. Idempotent. Raise `UnknownKey`."""
     session.execute(
         update(ApiKeyRow)
         .where(ApiKeyRow.prefix == prefix, ApiKeyRow.revoked_at.is_(None))
         .values(revoked_at=datetime.now(UTC))
     )
-    found = [key for key in all_keys(session) if key.prefix == prefix]
-    if not found:
+    revoked = [key for key in all_keys(session) if key.prefix == prefix]
+    if not revoked:
         raise UnknownKey(f"there is no key with the prefix {prefix!r}")
-    return found[0]
+    return revoked[0]
 
 
 def note_use(session: Session, prefix: str, day: date) -> None:
-    """Remember that a key was used on this day."""
+    """Record that a key was used on this day."""
     older = or_(ApiKeyRow.last_used_on.is_(None), ApiKeyRow.last_used_on < day)
     session.execute(
         update(ApiKeyRow).where(ApiKeyRow.prefix == prefix, older).values(last_used_on=day)
@@ -139,11 +141,11 @@ def note_use(session: Session, prefix: str, day: date) -> None:
 
 
 def prefix_of(key: str) -> str | None:
-    """Return the prefix of what may be a key, or None if it has not the form of one."""
+    """Return the prefix of a key, or None if the text does not have the form of a key."""
     match = _FORM.fullmatch(key)
     return match["prefix"] if match else None
 
 
 def digest(key: str) -> str:
-    """Return what is stored of a key."""
+    """Return the hash of a key, which is stored instead of it."""
     return hashlib.sha256(key.encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""Intake groups: orders that arrive while others are being written are written together, next.
+"""Group commit: the orders that arrive while a group is being written form the next group.
 
-Nobody waits for a group to fill: an order that comes alone is written at once, by the thread of its
-own request. While it is, others gather; then one of their threads writes all of them. So a busy
-process needs one commit for many orders, and one connection.
+No order waits for a group to fill: a single order is written at once, by the thread of its own
+request. Meanwhile further orders gather, and then one of their threads writes all of them. A busy
+process therefore needs one commit for many orders, and one connection.
 """
 
 from collections.abc import Callable
@@ -17,50 +17,52 @@ from order_app.storage import intake
 from order_app.storage.intake import Placing
 from order_app.storage.models import db
 
-_EXTENSION = "intake_groups"
+_EXTENSION = "group_commit"
 
 
 class _Member:
-    """An order in a group, as its request's thread waits for it."""
+    """An order in a group, for which the thread of its request waits."""
 
     def __init__(self, placing: Placing) -> None:
         self.placing = placing
-        #: As it is stored; None if its key was claimed before.
+        #: The stored order; None if an earlier request has claimed its idempotency key.
         self.placed: Order | None = None
         self.error: BaseException | None = None
-        #: Its thread is to write: the next group, or this order `alone`.
+        #: Whether its thread writes the next group.
         self.leads = False
+        #: Whether its thread writes this order by itself.
         self.alone = False
-        self._called = Lock()
-        self._called.acquire()
+        self._woken = Lock()
+        self._woken.acquire()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until it is called; False if nobody did in time."""
-        return self._called.acquire(timeout=seconds)
+        """Wait for `wake`, and return whether it came in time."""
+        return self._woken.acquire(timeout=seconds)
 
-    def call(self) -> None:
-        """Let its thread go on."""
-        self._called.release()
+    def wake(self) -> None:
+        """Let its thread continue."""
+        self._woken.release()
 
 
-class IntakeGroups:
-    """The orders that one process takes; at most one group at a time is being written.
+class GroupCommit:
+    """The group commit of one process, which writes at most one group at a time.
 
-    A group is no larger than the process has threads: each waits for its own order.
+    Each thread waits for its own order, so a group has at most as many orders as the process has
+    threads.
     """
 
     def __init__(self, connect: Callable[[], Connection], *, patience: float) -> None:
         self._connect = connect
-        #: Seconds for which an order waits for its turn.
+        #: The maximum number of seconds for which an order waits for its group.
         self._patience = patience
         self._lock = Lock()
         self._gathered: list[_Member] = []
         self._busy = False
 
     def place(self, placing: Placing) -> Order | None:
-        """Write a new order, commit, and return it; None if its key was claimed before.
+        """Write and commit a new order; return it, or None if its key was claimed earlier.
 
-        Raises what the database raises, and `PoolTimeout` if the turn does not come in time.
+        Raise the database's errors, and `PoolTimeout` if its group is not written in time.
         """
         member = self._join(placing)
         if not member.leads:
@@ -88,39 +90,39 @@ class IntakeGroups:
         with self._lock:
             if member in self._gathered and not member.leads:
                 self._gathered.remove(member)
-                raise PoolTimeout("the turn to write an order did not come in time")
-        # It is called this moment, or being written: nobody may be told before that has ended.
+                raise PoolTimeout("the group commit of an order did not start in time")
+        # Either it is about to lead, or its group is being written: the outcome is not known yet.
         if not member.wait(self._patience):
-            raise PoolTimeout("the database did not answer in time")
+            raise PoolTimeout("the group commit of an order did not end in time")
 
-    def _lead(self, member: _Member) -> None:
+    def _lead(self, leader: _Member) -> None:
         with self._lock:
             group, self._gathered = self._gathered, []
         try:
             self._write(group)
         except BaseException as error:
-            for each in group:
-                each.error = error
+            for member in group:
+                member.error = error
         finally:
             self._hand_over()
-            for each in group:
-                if each is not member:
-                    each.call()
+            for member in group:
+                if member is not leader:
+                    member.wake()
 
     def _write(self, group: list[_Member]) -> None:
         with self._connect() as connection:
             try:
-                placed = intake.write(connection, [each.placing for each in group])
+                placed = intake.write(connection, [member.placing for member in group])
             except Exception as error:
-                # Without the connection nobody knows whether it was committed: not once more.
+                # After a lost connection the outcome of the commit is unknown: do not retry.
                 if len(group) == 1 or getattr(error, "connection_invalidated", False):
                     raise
-                # Nothing is written. Each alone, so that what fails hurts no other.
-                for each in group:
-                    each.alone = True
+                # Nothing was written. Write each order by itself: only the invalid ones fail.
+                for member in group:
+                    member.alone = True
                 return
-        for each in group:
-            each.placed = placed.get(each.placing.order.id)
+        for member in group:
+            member.placed = placed.get(member.placing.order.id)
 
     def _hand_over(self) -> None:
         with self._lock:
@@ -128,18 +130,18 @@ class IntakeGroups:
             if self._busy:
                 first = self._gathered[0]
                 first.leads = True
-                first.call()
+                first.wake()
 
 
 def install(app: Flask, *, patience: float) -> None:
-    """Give the app its groups; they need an app context."""
-    app.extensions[_EXTENSION] = IntakeGroups(_connect, patience=patience)
+    """Add the group commit to the app; it needs an app context."""
+    app.extensions[_EXTENSION] = GroupCommit(_connect, patience=patience)
 
 
-def of(app: Flask) -> IntakeGroups:
-    """Return the app's groups."""
-    groups: IntakeGroups = app.extensions[_EXTENSION]
-    return groups
+def of(app: Flask) -> GroupCommit:
+    """Return the group commit of the app."""
+    group_commit: GroupCommit = app.extensions[_EXTENSION]
+    return group_commit
 
 
 def _connect() -> Connection:

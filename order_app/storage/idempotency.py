@@ -1,4 +1,4 @@
-"""Idempotency keys: a request that is sent again places no second order."""
+"""Idempotency keys: a repeated request does not place a second order."""
 
 import hashlib
 import json
@@ -14,21 +14,21 @@ from sqlalchemy.orm import Session
 from eventbus.errors import ExpectedError
 from order_app.storage.models import IdempotencyKey
 
-#: The form of this release's fingerprints. Another release may store others, with a version of
-#: their own before them.
+#: The format of this release's fingerprints. Other releases may store other formats, prefixed with
+#: a version.
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 class KeyReused(ExpectedError):
-    """The key was used before, for another order."""
+    """The key was already used, for a different order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A client's name for one request: the same key of another client is another key."""
+    """The idempotency key of a request; keys of different clients are unrelated."""
 
-    #: The prefixes of all API keys that the client ever had, its oldest first: the claim is stored
-    #: under that one, whichever the request came with. Earlier releases stored it under the latter.
+    #: The prefixes of all API keys that the client has had, oldest first. The claim is stored under
+    #: the oldest. Earlier releases stored it under the API key of the request.
     api_keys: tuple[str, ...]
     key: str
     fingerprint: str
@@ -39,37 +39,38 @@ class Claim:
         return cls(tuple(api_keys), key, fingerprint(request))
 
     def matches(self, stored: str) -> bool:
-        """Return whether a stored fingerprint may be that of the same request.
+        """Return whether a stored fingerprint may belong to the same request.
 
-        One in the form of another release cannot be compared: to show the order that was placed is
-        right for a repetition, and harmless for a mistake.
+        The format of another release cannot be compared, and counts as equal: the client then
+        receives the stored order, which is correct for a retry and harmless for a reused key.
         """
         return stored == self.fingerprint or not _FINGERPRINT.fullmatch(stored)
 
 
 def fingerprint(request: Any) -> str:
-    """Return what is stored of a request, which is a dataclass.
+    """Return the fingerprint of a request, which is a dataclass.
 
-    A field that a later release adds, with a default, changes the fingerprint of no request that
-    leaves it out.
+    A field that a later release adds, with a default, does not change the fingerprints of requests
+    without that field.
     """
     return hashlib.sha256(json.dumps(_canonical(request)).encode()).hexdigest()
 
 
 def order_of(session: Session, claim: Claim) -> UUID:
-    """Return the id of the order that stands behind a key that was claimed before.
+    """Return the id of the order that an earlier request with this key placed.
 
-    Raises `KeyReused` if it was another request that placed it.
+    Raise `KeyReused` if that request was a different one.
     """
     columns = select(IdempotencyKey.fingerprint, IdempotencyKey.order_id)
-    own = (IdempotencyKey.api_key.in_(claim.api_keys), IdempotencyKey.key == claim.key)
-    known = session.execute(columns.where(*own).order_by(IdempotencyKey.created_at)).first()
-    if known is None:
-        # Retention has removed it this moment: the client's next attempt is a new order.
+    same_key = (IdempotencyKey.api_key.in_(claim.api_keys), IdempotencyKey.key == claim.key)
+    earliest = columns.where(*same_key).order_by(IdempotencyKey.created_at)
+    stored = session.execute(earliest).first()
+    if stored is None:
+        # Retention has just deleted it: the client's next attempt places a new order.
         raise KeyReused("The key has just expired.")
-    if not claim.matches(known.fingerprint):
+    if not claim.matches(stored.fingerprint):
         raise KeyReused
-    order_id: UUID = known.order_id
+    order_id: UUID = stored.order_id
     return order_id
 
 
@@ -78,10 +79,10 @@ def _canonical(value: Any) -> Any:
         return [_canonical(item) for item in value]
     if not hasattr(value, "__dataclass_fields__"):
         return value
-    given = {field.name: getattr(value, field.name) for field in fields(value)}
+    values = {field.name: getattr(value, field.name) for field in fields(value)}
     defaults = {field.name: field.default for field in fields(value)}
     return {
         name: _canonical(part)
-        for name, part in given.items()
+        for name, part in values.items()
         if defaults[name] is MISSING or part != defaults[name]
     }

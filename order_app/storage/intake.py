@@ -1,8 +1,8 @@
-"""The intake: new orders, with their lines, events and idempotency keys, in one statement.
+"""The intake: writes new orders with their lines, events and idempotency keys, in one statement.
 
-Every order passes here, so that it is made for speed: one round trip to the database for all the
-orders of a group, and a plan that each connection makes once. Not by the ORM, which costs several
-times as much. The rows go as one JSON text: a parameter for each column costs both sides more.
+Every order passes through it, so it is optimized for speed: one round trip to the database for all
+orders of a group, and a statement that each connection plans once. The ORM would cost several times
+as much. The rows are sent as one JSON text: a parameter per column would cost both sides more.
 """
 
 from collections.abc import Sequence
@@ -23,21 +23,21 @@ from order_app.domain import Draft, Order
 from order_app.settings import ApiSettings
 from order_app.storage.idempotency import Claim
 
-#: Flask-SQLAlchemy's name for the intake's own connections.
+#: The Flask-SQLAlchemy bind of the intake's separate connections.
 BIND = "intake"
 
-#: An order's moments, and the time of its event, are those of the database: one clock for all that
-#: compare them later, whichever process took the order. `replace` dates an event that is `UNDATED`
-#: (`order_app.events`); what it finds in the JSON text is the field: quotes in strings are escaped.
+#: The times of an order and its event are those of the database: a single clock, whichever process
+#: accepted the order. `replace` sets the time of an event that is `UNDATED` (`order_app.events`).
+#: It can match only the field in the JSON text, because quotes in strings are escaped.
 #:
-#: `fresh` are the orders whose key stands for none yet, nor with another API key of its client,
-#: under which earlier releases stored it. Of two requests with the same key, the
-#: second waits for the first's commit at the key's row, or comes behind it in the same group; two
-#: groups claim in the order of the keys, so that none waits for one that waits for it.
+#: `fresh` are the orders without a key, or whose key is not claimed yet under any API key of the
+#: client: earlier releases stored it under the API key of the request. Of two requests with the
+#: same key, the second waits at the key's row for the first to commit, or follows it in the same
+#: group. Groups claim keys in sorted order, so that they cannot deadlock.
 _PLACE = Statement(
     "place_orders",
     """
-    WITH asked AS (
+    WITH requested AS (
         SELECT
             *,
             statement_timestamp() AS created_at,
@@ -50,16 +50,16 @@ _PLACE = Statement(
         )
     ), claimed AS (
         INSERT INTO idempotency_keys (api_key, key, fingerprint, order_id)
-        SELECT api_key, key, fingerprint, id FROM asked
+        SELECT api_key, key, fingerprint, id FROM requested
         WHERE key IS NOT NULL AND NOT EXISTS (
             SELECT FROM idempotency_keys AS earlier
-            WHERE earlier.api_key = ANY (asked.other_keys) AND earlier.key = asked.key
+            WHERE earlier.api_key = ANY (requested.other_keys) AND earlier.key = requested.key
         )
         ORDER BY api_key, key
         ON CONFLICT DO NOTHING
         RETURNING order_id
     ), fresh AS (
-        SELECT * FROM asked WHERE key IS NULL OR id IN (SELECT order_id FROM claimed)
+        SELECT * FROM requested WHERE key IS NULL OR id IN (SELECT order_id FROM claimed)
     ), placed AS (
         INSERT INTO orders (
             id, customer_email, currency, total, created_at, deadline_at, status, traceparent,
@@ -74,7 +74,7 @@ _PLACE = Statement(
         FROM fresh, ROWS FROM (
             json_to_recordset(fresh.lines) AS (sku text, quantity integer, unit_price bigint)
         ) WITH ORDINALITY AS line (sku, quantity, unit_price, position)
-    ), told AS (
+    ), with_events AS (
         INSERT INTO outbox (event_id, type, subject, event)
         SELECT
             event_id, type, id,
@@ -95,9 +95,9 @@ _PLACE = Statement(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placing:
-    """An order that is to be placed, its event and, if its client gave it a key, the claim.
+    """A new order, its event and, if the client sent an idempotency key, its claim.
 
-    The order is PENDING for no longer than `deadline`; its event is not dated yet.
+    The order is PENDING for no longer than `deadline`. The event does not have its time yet.
     """
 
     order: Draft
@@ -107,10 +107,10 @@ class Placing:
 
 
 def engine_options(settings: ApiSettings) -> dict[str, object]:
-    """Return the options of the intake's own connections.
+    """Return the options of the intake's separate connections.
 
-    One statement is a transaction by itself: they never begin one, so that none is a round trip
-    more, nor has to be ended.
+    The statement is its own transaction: with autocommit, no round trip is needed to begin or end
+    one.
     """
     return db.engine_options(settings, pool_size=settings.api_pool_size, session=db.BY_KEY) | {
         "isolation_level": "AUTOCOMMIT",
@@ -121,7 +121,7 @@ def engine_options(settings: ApiSettings) -> dict[str, object]:
 def write(connection: Connection, placings: Sequence[Placing]) -> dict[UUID, Order]:
     """Insert the rows of new orders, in the caller's transaction.
 
-    Returns those that are placed, as they are stored: the others' keys were claimed before.
+    Return the placed orders as stored; the keys of the others were claimed by earlier requests.
     """
     drafts = {placing.order.id: placing.order for placing in placings}
     placed = _PLACE.run_on(connection, packed(map(_row, placings)))
@@ -143,7 +143,7 @@ def _row(placing: Placing) -> dict[str, Any]:
         "lines": order.lines,
         "event_id": event.id,
         "type": event.type,
-        # As it is: the column keeps the very text that goes on the wire.
+        # Unparsed: the column stores exactly the text that is published.
         "event": msgspec.Raw(codec.encode(event)),
     }
     if claim:

@@ -1,4 +1,4 @@
-"""The order service's tables, for Flask-SQLAlchemy and for the workers' plain sessions alike."""
+"""The tables of the order service, for Flask-SQLAlchemy and for the workers' plain sessions."""
 
 from datetime import date, datetime
 from typing import TYPE_CHECKING
@@ -27,16 +27,16 @@ from order_app.domain import Line, Order, reason_of, status_of
 
 
 class Base(DeclarativeBase):
-    """What the order service's tables have in common."""
+    """The base class of the order service's tables."""
 
-    # Given to the registry: Flask-SQLAlchemy copies this class, and may not find both in it.
+    # Passed to the registry: Flask-SQLAlchemy copies this class, and rejects both in its body.
     registry = registry(
         metadata=MetaData(naming_convention=NAMING),
         type_annotation_map={str: Text, datetime: DateTime(timezone=True)},
     )
 
 
-#: The API's sessions, one for each request. Nothing connects before the first query.
+#: The API's sessions, one per request. The first query opens the connection.
 db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ else:
 
 
 class OrderRow(Model):
-    """An order as it is stored."""
+    """A stored order."""
 
     __tablename__ = "orders"
     __table_args__ = (
@@ -56,11 +56,11 @@ class OrderRow(Model):
         CheckConstraint("(status = 'CANCELLED') = (reason IS NOT NULL)", name="reason"),
         CheckConstraint("(status = 'PENDING') = (decided_at IS NULL)", name="decided_at"),
         CheckConstraint("(status = 'SHIPPED') = (shipped_at IS NOT NULL)", name="shipped_at"),
-        # Each list of orders, newest first, reads a page from one index.
+        # Each list of orders, newest first, reads a page from a single index.
         Index("ix_orders_created_at", "created_at", "id"),
         Index("ix_orders_status", "status", "created_at", "id"),
         Index("ix_orders_customer_email", "customer_email", "created_at", "id"),
-        # Holds the few open orders only: the sweep costs the same with any number of old ones.
+        # Contains only the few PENDING orders, so old orders do not slow down the sweep.
         Index(
             "ix_orders_pending_deadline_at",
             "deadline_at",
@@ -98,7 +98,7 @@ class OrderRow(Model):
         )
 
     def decide(self, order: Order) -> None:
-        """Take over what was decided about the order."""
+        """Copy the status of a changed order into the row."""
         self.status = order.status
         self.reason = order.reason
         self.decided_at = order.decided_at
@@ -106,7 +106,7 @@ class OrderRow(Model):
 
 
 class LineRow(Model):
-    """One position of an order, counted from 1."""
+    """A line of an order; positions start at 1."""
 
     __tablename__ = "order_lines"
     __table_args__ = (
@@ -129,10 +129,10 @@ class LineRow(Model):
 
 
 class IdempotencyKey(Model):
-    """A client's name for one request to place an order; kept for a time, see `retention`."""
+    """A client's identifier of a request to place an order; deleted by `retention`."""
 
     __tablename__ = "idempotency_keys"
-    # For the removal of old rows.
+    # For retention.
     __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
 
     api_key: Mapped[str] = mapped_column(
@@ -142,7 +142,7 @@ class IdempotencyKey(Model):
     )
     key: Mapped[str] = mapped_column(primary_key=True)
     fingerprint: Mapped[str] = mapped_column(comment="SHA-256 of what the request asked for.")
-    # Deferred: the key is claimed before its order is written.
+    # Deferred: the key is claimed before its order is inserted.
     order_id: Mapped[UUID] = mapped_column(
         ForeignKey("orders.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"),
         index=True,
@@ -151,7 +151,7 @@ class IdempotencyKey(Model):
 
 
 class ApiKeyRow(Model):
-    """A key to the API, but for its secret."""
+    """An API key, without its secret."""
 
     __tablename__ = "api_keys"
     __table_args__ = (CheckConstraint("cardinality(scopes) > 0", name="scopes"),)

@@ -1,4 +1,4 @@
-"""Orders as rows on the path that most of them take: many are locked, and confirmed, at once."""
+"""The orders table on the most frequent path: many orders are locked and confirmed at once."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from eventbus.database.statement import Statement
 from order_app.domain import Line, Order, reason_of, status_of
 
-# Everybody locks in the order of the id: batches that overlap wait, but never for each other.
+# Every transaction locks orders sorted by id, so that overlapping batches cannot deadlock.
 _LOCK = Statement(
     "lock_orders",
     """
@@ -38,27 +38,27 @@ _CONFIRM = Statement(
 
 
 def lock(session: Session, ids: Collection[UUID]) -> dict[UUID, tuple[Order, int]]:
-    """Lock the orders that exist, and return each with the sequence of its last event."""
-    found = _LOCK.run(session, list(ids))
-    return {order.id: (order, row.sequence) for row in found for order in [_order(row)]}
+    """Lock the existing orders, and return each with the sequence of its last event."""
+    rows = _LOCK.run(session, list(ids))
+    return {order.id: (order, row.sequence) for row in rows for order in [_order(row)]}
 
 
 def confirm(session: Session, ids: Collection[UUID]) -> datetime:
-    """Write that these orders, at least one and all locked, are confirmed; return when.
+    """Mark one or more locked orders as CONFIRMED, and return the time of the decision.
 
-    Each gets its next sequence.
+    The sequence of each is incremented.
     """
-    moments: Sequence[datetime] = _CONFIRM.run(session, list(ids)).scalars().all()
-    return moments[0]
+    times: Sequence[datetime] = _CONFIRM.run(session, list(ids)).scalars().all()
+    return times[0]
 
 
 def moment(session: Session) -> datetime:
-    """Return the time by the database's clock, which all moments of an order are taken from.
+    """Return the time of the database's clock, which sets all times of an order.
 
-    To be called once the order is locked: a decision then never precedes an earlier one.
+    Call it after locking the order, so that a decision never precedes an earlier one.
     """
-    found: datetime = session.execute(select(func.statement_timestamp())).scalar_one()
-    return found
+    now: datetime = session.execute(select(func.statement_timestamp())).scalar_one()
+    return now
 
 
 def _order(row: Row[tuple[object, ...]]) -> Order:

@@ -1,4 +1,4 @@
-"""The orders that wait for a decision."""
+"""The orders that are PENDING."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,9 @@ _looks = Looks()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """How many orders wait and for how long (seconds) the oldest does: 0 when none waits.
+    """The number of PENDING orders, and the age of the oldest in seconds, or 0.
 
-    Of more than `looks.MOST` orders, the first so many and one count.
+    The number is `looks.MOST + 1` if there are more than `looks.MOST`.
     """
 
     pending: int
@@ -26,7 +26,7 @@ class Pending:
 
 
 def pending(session: Session) -> Pending:
-    """Return which orders wait now, at a cost that does not grow with them."""
+    """Return the PENDING orders, at a cost that does not grow with their number."""
     first = (
         select(OrderRow.created_at)
         .where(OrderRow.status == Status.PENDING, OrderRow.created_at >= _looks.begin(session))

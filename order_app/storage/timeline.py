@@ -1,4 +1,4 @@
-"""The story of one order: every event of it that the order service has sent or handled."""
+"""The timeline of an order: its events that the order service has published or handled."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from order_app import use_cases
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One event and what is known of its way.
+    """An event of the timeline, with its publication or its handling.
 
-    Of an own event: when it was recorded and published, or why the broker did not take it. Of
-    another service's: when, and at which attempt, it was handled here. `handled_by` names the
-    services that have answered it, or, for another service's event, this one.
+    For an event of this service: when it was recorded and published, or why the broker returned it.
+    For an event of another service: when it was handled here, and in how many attempts.
+    `handled_by` names the services that replied to it, or this service if the event is another's.
     """
 
     id: UUID
@@ -50,7 +50,7 @@ _decode = msgspec.json.Decoder(_Envelope).decode
 
 
 def timeline(session: Session, order_id: UUID) -> list[Entry]:
-    """Return the events of an order in the order of their own times. Raises `UnknownOrder`."""
+    """Return the events of an order, sorted by their times. Raise `UnknownOrder`."""
     use_cases.get(session, order_id)
     sent = session.execute(select(outbox).where(outbox.c.subject == order_id)).all()
     handled = session.execute(select(inbox).where(inbox.c.subject == order_id)).all()

@@ -1,4 +1,4 @@
-"""Orders, idempotency keys, outbox and inbox."""
+"""Create orders, idempotency keys, outbox and inbox."""
 
 from alembic import op
 from sqlalchemy import (

@@ -1,4 +1,4 @@
-"""API keys; an idempotency key belongs to the API key that it came with."""
+"""Add API keys; an idempotency key belongs to the API key of its request."""
 
 from alembic import op
 from sqlalchemy import ARRAY, CheckConstraint, Column, Date, DateTime, Text, func
@@ -23,8 +23,8 @@ def upgrade() -> None:
         Column("last_used_on", Date, comment="In UTC; a day at most is written for each key."),
         CheckConstraint("cardinality(scopes) > 0", name=op.f("ck_api_keys_scopes")),
     )
-    # The default is for the release before this one, which goes on for a while and knows no API
-    # keys, and for the rows that it has left.
+    # The default is for the previous release, which does not use API keys and runs for a while
+    # longer, and for its existing rows.
     op.add_column(
         "idempotency_keys",
         Column(
@@ -40,7 +40,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # Of two clients' equal keys one is forgotten.
+    # If two clients have used the same key, one row is deleted.
     op.execute(
         "DELETE FROM idempotency_keys one USING idempotency_keys other "
         "WHERE one.key = other.key AND one.api_key > other.api_key"

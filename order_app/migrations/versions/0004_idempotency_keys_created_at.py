@@ -1,7 +1,7 @@
-"""Old idempotency keys are found by an index.
+"""Add an index for the retention of idempotency keys.
 
-It is built while the running release goes on writing. A build that was interrupted leaves an
-invalid index, so the next one begins by dropping it.
+It is built while the running release continues to write. An interrupted build leaves an invalid
+index, so the next build first drops it.
 """
 
 from alembic import op

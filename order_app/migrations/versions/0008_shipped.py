@@ -1,7 +1,7 @@
-"""An order may be SHIPPED.
+"""Allow the status SHIPPED.
 
-The running release goes on meanwhile: the widened checks hold for every row that is there, so that
-validating them needs no lock that anyone waits for.
+The running release continues meanwhile: every existing row satisfies the widened checks, and
+validating them takes no lock that blocks reads or writes.
 """
 
 from alembic import op
@@ -22,7 +22,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # The release before knows no goods that left: to it these orders are confirmed.
+    # The previous release has no SHIPPED: there, such orders are confirmed.
     op.drop_constraint(_SHIPPED_AT, "orders")
     op.execute("UPDATE orders SET status = 'CONFIRMED' WHERE status = 'SHIPPED'")
     op.drop_column("orders", "shipped_at")
@@ -33,7 +33,7 @@ def downgrade() -> None:
 
 
 def _replace(name: str, condition: str) -> None:
-    # One statement: the table is never without the check, and an interrupted run can begin again.
+    # A single statement: the table is never without the check, and an interrupted run can restart.
     op.execute(
         f"ALTER TABLE orders DROP CONSTRAINT IF EXISTS {name}, "
         f"ADD CONSTRAINT {name} CHECK ({condition}) NOT VALID"

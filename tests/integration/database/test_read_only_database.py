@@ -51,7 +51,8 @@ def test_an_order_is_refused_while_the_database_takes_no_writes(
 
     for _ in range(3):
         refused = place(api)
-        assert problem(refused, 503)["detail"] == "The service cannot answer now; try again soon."
+        detail = problem(refused, 503)["detail"]
+        assert detail == "The service is temporarily unavailable; try again soon."
         assert int(refused.headers["Retry-After"]) > 0
     assert api.get("/orders").status_code == 200
 

@@ -478,7 +478,7 @@ def test_event_names_a_sampled_trace_within_the_rate_whatever_the_client_wants(
 def try_again(response: TestResponse) -> None:
     document = problem(response, 503)
     assert int(response.headers["Retry-After"]) > 0
-    assert document["detail"] == "The service cannot answer now; try again soon."
+    assert document["detail"] == "The service is temporarily unavailable; try again soon."
 
 
 def test_without_its_database_the_api_asks_to_try_again(order_api: FlaskClient) -> None:
@@ -519,7 +519,7 @@ def test_a_pool_without_a_free_connection_asks_to_try_again(order_api: FlaskClie
 
 
 def assert_full(refused: TestResponse) -> None:
-    assert problem(refused, 503)["detail"] == "Too many requests wait; try again soon."
+    assert problem(refused, 503)["detail"] == "Too many requests are in progress; try again soon."
     assert refused.headers["Retry-After"] == "1"
 
 

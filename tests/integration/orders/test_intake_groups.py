@@ -19,7 +19,7 @@ from order_app.domain import Line, Order
 from order_app.events import Cause
 from order_app.settings import ApiSettings
 from order_app.storage import intake
-from order_app.storage.group_commit import IntakeGroups, _Member
+from order_app.storage.group_commit import GroupCommit, _Member
 from order_app.storage.intake import Placing
 from order_app.storage.models import OrderRow
 from order_app.use_cases import Placement
@@ -39,8 +39,8 @@ def engine(database_of: Callable[[str], TestDatabase]) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def groups(engine: Engine) -> IntakeGroups:
-    return IntakeGroups(engine.connect, patience=10)
+def groups(engine: Engine) -> GroupCommit:
+    return GroupCommit(engine.connect, patience=10)
 
 
 def an_order(key: str | None = None, email: str = "ann@example.com") -> Placing:
@@ -66,7 +66,7 @@ def stored(engine: Engine) -> set[UUID]:
 
 @contextmanager
 def one_group(
-    groups: IntakeGroups, engine: Engine, *placings: Placing
+    groups: GroupCommit, engine: Engine, *placings: Placing
 ) -> Iterator[tuple[Future[Order | None], list[Future[Order | None]], Connection]]:
     """Let orders come while another one is being written, which goes on at the end of the block."""
     with engine.connect() as holder, ThreadPoolExecutor(20) as pool:
@@ -84,7 +84,7 @@ def _assert_blocked(engine: Engine) -> None:
     assert len(_blocked(engine)) == 1
 
 
-def _assert_gathered(groups: IntakeGroups, count: int) -> None:
+def _assert_gathered(groups: GroupCommit, count: int) -> None:
     assert len(groups._gathered) == count
 
 
@@ -95,7 +95,7 @@ def _blocked(engine: Engine) -> list[int]:
         return list(found.scalars())
 
 
-def test_an_order_alone_is_written_at_once(groups: IntakeGroups, engine: Engine) -> None:
+def test_an_order_alone_is_written_at_once(groups: GroupCommit, engine: Engine) -> None:
     placings = [an_order() for _ in range(3)]
 
     assert all(groups.place(placing) for placing in placings)
@@ -104,7 +104,7 @@ def test_an_order_alone_is_written_at_once(groups: IntakeGroups, engine: Engine)
 
 
 def test_orders_that_come_while_one_is_written_are_written_by_one_statement(
-    groups: IntakeGroups, engine: Engine
+    groups: GroupCommit, engine: Engine
 ) -> None:
     # given
     said: list[str] = []
@@ -123,7 +123,7 @@ def test_orders_that_come_while_one_is_written_are_written_by_one_statement(
 
 
 def test_of_two_with_the_same_key_in_a_group_one_is_placed(
-    groups: IntakeGroups, engine: Engine
+    groups: GroupCommit, engine: Engine
 ) -> None:
     # when
     same, neighbour = [an_order(key="k"), an_order(key="k")], an_order(key="other")
@@ -141,9 +141,7 @@ def test_of_two_with_the_same_key_in_a_group_one_is_placed(
         assert use_cases.placed_before(session, placed.claim).id == placed.order.id
 
 
-def test_a_key_that_was_used_before_hurts_no_neighbour(
-    groups: IntakeGroups, engine: Engine
-) -> None:
+def test_a_key_that_was_used_before_hurts_no_neighbour(groups: GroupCommit, engine: Engine) -> None:
     # given
     assert groups.place(an_order(key="k"))
 
@@ -161,7 +159,7 @@ def test_a_key_that_was_used_before_hurts_no_neighbour(
     [(broken(an_order()), IntegrityError), (an_order(email="\ud800@x"), UnicodeEncodeError)],
 )
 def test_an_order_that_fails_hurts_no_neighbour(
-    groups: IntakeGroups, engine: Engine, bad: Placing, error: type[Exception]
+    groups: GroupCommit, engine: Engine, bad: Placing, error: type[Exception]
 ) -> None:
     # when
     good = [an_order(), an_order(key="k")]
@@ -179,7 +177,7 @@ def test_an_order_that_fails_hurts_no_neighbour(
 
 
 def test_a_group_whose_connection_is_lost_is_not_written_once_more(
-    groups: IntakeGroups, engine: Engine
+    groups: GroupCommit, engine: Engine
 ) -> None:
     # given a group whose statement is under way
     with one_group(groups, engine, an_order(), an_order()) as (first, others, holder):
@@ -207,7 +205,7 @@ def _assert_done(*futures: Future[Order | None]) -> None:
 
 def test_who_waits_for_too_long_is_told_so_and_not_placed(engine: Engine) -> None:
     # given
-    groups = IntakeGroups(engine.connect, patience=0.05)
+    groups = GroupCommit(engine.connect, patience=0.05)
 
     # when
     with engine.connect() as holder, ThreadPoolExecutor(2) as pool:
@@ -225,7 +223,7 @@ def test_who_waits_for_too_long_is_told_so_and_not_placed(engine: Engine) -> Non
 
 
 def test_whose_time_ends_while_the_order_is_written_hears_how_that_ends(
-    groups: IntakeGroups, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    groups: GroupCommit, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given an order whose time ends when its group is already being written
     late, wait = an_order(), _Member.wait

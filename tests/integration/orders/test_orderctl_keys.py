@@ -94,7 +94,7 @@ def test_a_key_that_exists_is_registered_once_and_stays_revoked(
     other = orderctl(applied, *register, "--scope", "ops")
     for refused in (wider, other):
         assert refused.exit_code == 1
-        assert f"the key {stored['prefix']} is stored already" in refused.stderr
+        assert f"the key {stored['prefix']} is already stored" in refused.stderr
         assert refused.stderr.count("\n") == 1
     assert [found["scopes"] for found in listed(applied)] == [["ops"]]
 
@@ -110,7 +110,7 @@ def test_wrong_arguments_are_told_in_one_line(applied: dict[str, str], tmp_path:
         (1, "name", ("create", "a\nb", *scope)),
         (1, str(existing), ("create", "x", *scope, "--file", str(existing))),
         (1, "'zz'", ("revoke", "zz")),
-        (1, f"{existing}: this is not a key", ("register", "x", *scope, "--file", str(existing))),
+        (1, f"{existing}: not an API key", ("register", "x", *scope, "--file", str(existing))),
         (1, "nowhere", ("register", "x", *scope, "--file", "nowhere")),
     ):
         result = orderctl(applied, "keys", *arguments)

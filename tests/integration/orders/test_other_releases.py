@@ -109,7 +109,7 @@ def test_an_order_with_an_unknown_status_is_changed_by_nothing(
         assert sweep_deadlines(session, timedelta(days=-365), 10) == 0
 
     # then it is as it was
-    assert problem(refused, 409)["detail"] == "The order cannot be cancelled any more: RETURNED."
+    assert problem(refused, 409)["detail"] == "The order can no longer be cancelled: RETURNED."
     assert order_api.get(odd).get_json() == order
     with transaction(sessions) as session:
         assert session.scalar(text("SELECT count(*) FROM outbox")) == 1

@@ -10,7 +10,7 @@ from threading import Barrier, Event, Lock
 import pytest
 
 from order_app.http import key_cache
-from order_app.http.key_cache import Keyring, KeysUnread
+from order_app.http.key_cache import KeyCache, KeysUnavailable
 from order_app.storage import api_keys
 from order_app.storage.api_keys import ApiKey, Scope
 from testkit.eventually import eventually
@@ -78,9 +78,9 @@ def at_once(call: Callable[[int], object], number: int = MANY) -> list[object]:
 
 
 def test_many_requests_at_the_start_read_the_keys_once(table: Table) -> None:
-    ring = Keyring(table.read, lifetime=300)
+    cache = KeyCache(table.read, lifetime=300)
 
-    found = at_once(lambda _: ring.find(table.texts[0]))
+    found = at_once(lambda _: cache.find(table.texts[0]))
 
     assert found == [key(table.texts[0])] * MANY
     assert table.reads == 1
@@ -88,16 +88,16 @@ def test_many_requests_at_the_start_read_the_keys_once(table: Table) -> None:
 
 def test_unknown_keys_wait_for_no_read_of_another(table: Table) -> None:
     # given a read for an unknown key that takes long
-    ring = Keyring(table.read, lifetime=300)
-    assert ring.find(table.texts[0])
+    cache = KeyCache(table.read, lifetime=300)
+    assert cache.find(table.texts[0])
     time.sleep(2 * key_cache._UNKNOWN_INTERVAL)
     table.may_go_on.clear()
     with ThreadPoolExecutor(MANY) as pool:
-        asked = [pool.submit(ring.find, api_keys.generate()) for _ in range(MANY)]
+        asked = [pool.submit(cache.find, api_keys.generate()) for _ in range(MANY)]
 
         # then most unknown keys are refused meanwhile, and a known one is found
-        eventually(lambda: _assert_done(asked, MANY - 1 - key_cache._WAITING))
-        assert ring.find(table.texts[0])
+        eventually(lambda: _assert_done(asked, MANY - 1 - key_cache._MOST_WAITING))
+        assert cache.find(table.texts[0])
         table.may_go_on.set()
 
     # and the keys were read once more
@@ -106,30 +106,30 @@ def test_unknown_keys_wait_for_no_read_of_another(table: Table) -> None:
 
 
 def test_a_new_key_works_at_once(table: Table) -> None:
-    ring = Keyring(table.read, lifetime=300)
-    assert ring.find(api_keys.generate()) is None
+    cache = KeyCache(table.read, lifetime=300)
+    assert cache.find(api_keys.generate()) is None
     new = table.add()
     time.sleep(2 * key_cache._UNKNOWN_INTERVAL)
 
-    found = at_once(lambda _: ring.find(new), key_cache._WAITING)
+    found = at_once(lambda _: cache.find(new), key_cache._MOST_WAITING)
 
-    assert found == [key(new)] * key_cache._WAITING
+    assert found == [key(new)] * key_cache._MOST_WAITING
 
 
 def test_known_keys_are_found_while_they_are_read_anew(table: Table) -> None:
     # given keys that are nearly as old as they may become
-    ring = Keyring(table.read, lifetime=300)
-    assert ring.find(table.texts[0])
-    ring._known = replace(ring._known, read_at=time.monotonic() - 290)
+    cache = KeyCache(table.read, lifetime=300)
+    assert cache.find(table.texts[0])
+    cache._snapshot = replace(cache._snapshot, read_at=time.monotonic() - 290)
     table.may_go_on.clear()
 
     # when one request reads them anew
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(ring.find, table.texts[0])
+        first = pool.submit(cache.find, table.texts[0])
         eventually(lambda: _assert_reads(table, 2))
 
         # then the others do not wait for it
-        assert ring.find(table.texts[0])
+        assert cache.find(table.texts[0])
         assert not first.done()
         table.may_go_on.set()
 
@@ -137,25 +137,25 @@ def test_known_keys_are_found_while_they_are_read_anew(table: Table) -> None:
 def test_a_read_that_fails_fails_for_those_that_wait(table: Table) -> None:
     table.failure = OSError("no database")
     table.may_go_on.clear()
-    ring = Keyring(table.read, lifetime=300)
+    cache = KeyCache(table.read, lifetime=300)
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(ring.find, table.texts[0]) for _ in range(2)]
-        eventually(lambda: _assert_waiting(ring))
+        asked = [pool.submit(cache.find, table.texts[0]) for _ in range(2)]
+        eventually(lambda: _assert_waiting(cache))
         table.may_go_on.set()
 
     errors = {type(a.exception()) for a in asked}
-    assert errors == {OSError, KeysUnread}
+    assert errors == {OSError, KeysUnavailable}
     # And the next one tries again.
     table.failure = None
-    assert ring.find(table.texts[0])
+    assert cache.find(table.texts[0])
 
 
 def test_a_stored_hash_of_another_form_opens_nothing(table: Table) -> None:
     text = table.texts[0]
     odd = replace(key(text), hash="argon2:é")
-    ring = Keyring(lambda: [odd], lifetime=300)
+    cache = KeyCache(lambda: [odd], lifetime=300)
 
-    assert ring.find(text) is None
+    assert cache.find(text) is None
 
 
 def _assert_done(asked: list[object], number: int) -> None:
@@ -166,6 +166,6 @@ def _assert_reads(table: Table, number: int) -> None:
     assert table.reads == number
 
 
-def _assert_waiting(ring: Keyring) -> None:
-    assert ring._under_way is not None
-    assert ring._under_way.waiting == 1
+def _assert_waiting(cache: KeyCache) -> None:
+    assert cache._current_read is not None
+    assert cache._current_read.waiting == 1
