@@ -1,6 +1,6 @@
 """The handlers of the events that the order service consumes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 from sqlalchemy.orm import Session
@@ -11,8 +11,6 @@ from eventbus.events.envelope import Event
 from order_app import use_cases
 from order_app.domain import Reason
 from order_app.events import Cause
-
-Handler = Callable[[Session, Event], None]
 
 
 def on_stock_reserved(session: Session, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""Process: handles the events that the order service consumes."""
+"""Process: the worker, which handles the events that the order service consumes."""
 
 from common.kombu_topology import ORDER
 from eventbus.settings.service import ServiceSettings
@@ -6,5 +6,5 @@ from eventbus.worker.events import make_worker
 from order_app.handlers import BATCH_HANDLERS, HANDLERS
 
 app = make_worker(
-    ORDER, HANDLERS, ServiceSettings, config="celeryconfig.order", batch_handlers=BATCH_HANDLERS
+    ORDER, HANDLERS, ServiceSettings, config="celeryconfig.worker", batch_handlers=BATCH_HANDLERS
 )
