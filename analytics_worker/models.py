@@ -103,7 +103,11 @@ class SkippedRow(Base):
     """A message of the stream that could not be projected, and why."""
 
     __tablename__ = "skipped_events"
-    __table_args__ = (Index("ix_skipped_events_stream_offset", "stream_offset"),)
+    __table_args__ = (
+        Index("ix_skipped_events_stream_offset", "stream_offset"),
+        # For retention.
+        Index("ix_skipped_events_skipped_at", "skipped_at"),
+    )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     stream_offset: Mapped[int]

@@ -27,6 +27,7 @@ from eventbus.events.conversion import newest
 from eventbus.events.envelope import Event
 from eventbus.messaging.stream import Entry
 from eventbus.messaging.untrusted import storable
+from eventbus.telemetry.privacy import described
 
 #: Characters of a message that are kept if it cannot be projected.
 BODY_LIMIT = 100_000
@@ -212,7 +213,7 @@ def _decoded(entries: Iterable[Entry]) -> tuple[list[tuple[Entry, Event]], list[
             events.append((entry, _event(entry.message)))
         except Exception as error:
             # Whatever it is, it is the message's: nothing else is read here.
-            skipped.append(Unprojectable(entry, f"no event: {error}"[:REASON_LIMIT]))
+            skipped.append(Unprojectable(entry, f"no event: {described(error)}"[:REASON_LIMIT]))
     return events, skipped
 
 

@@ -1,17 +1,33 @@
-"""What the analytics keep for a time, and for how long; the figures are kept for ever."""
+"""The retention of the analytics: the inbox and skipped messages; the figures are kept."""
 
-from eventbus.consumer.retention import INBOX, Retention
+from pydantic import Field
+
+from analytics_worker.models import SkippedRow
+from eventbus.consumer.retention import INBOX, Kept, Retention
 from eventbus.database.db import engine, sessions
 from eventbus.settings.dedup_window import DedupWindow
 from eventbus.settings.service import ServiceSettings
 
-KEPT = (INBOX,)
+SKIPPED = Kept(
+    table=SkippedRow.metadata.tables[SkippedRow.__tablename__],
+    since=SkippedRow.skipped_at.expression,
+)
+
+KEPT = (INBOX, SKIPPED)
 
 
 class ReaderSettings(DedupWindow, ServiceSettings):
-    """What the process that reads the stream, and removes old rows, reads."""
+    """The settings of the process that reads the stream and deletes old rows."""
+
+    #: Days after a message was skipped. The stream keeps the event itself for 14 days, in which it
+    #: can be replayed; a row contains the whole message, and so an e-mail address.
+    skipped_event_retention_days: int = Field(30, ge=1, le=3650)
 
 
 def retention(settings: ReaderSettings) -> Retention:
-    """Return what removes the service's old rows; it connects at its first pass."""
-    return Retention(sessions(engine(settings)), {INBOX: settings.inbox_retention_days})
+    """Return the deletion of the service's old rows; it connects at its first pass."""
+    days = {
+        INBOX: settings.inbox_retention_days,
+        SKIPPED: settings.skipped_event_retention_days,
+    }
+    return Retention(sessions(engine(settings)), days)

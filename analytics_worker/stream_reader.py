@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from analytics_worker import position
 from analytics_worker.position import Position
-from analytics_worker.projection import Unprojectable, is_passing, project, skip
+from analytics_worker.projection import REASON_LIMIT, Unprojectable, is_passing, project, skip
 from common.kombu_topology import STREAM
 from eventbus import tls
 from eventbus.database.db import Sessions
@@ -22,6 +22,7 @@ from eventbus.messaging.amqps import Connection
 from eventbus.messaging.stream import Entry, Stream, oldest
 from eventbus.settings.broker import broker_url
 from eventbus.settings.service import ServiceSettings
+from eventbus.telemetry.privacy import described
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class Reader:
                         position.release(session)
         except DBAPIError as error:
             # The next tick tries again, from what was committed.
-            log.error("the database failed the reader", extra={"reason": str(error.orig).strip()})
+            log.error("the database failed the reader", extra={"reason": described(error)})
             self.close()
 
     def close(self) -> None:
@@ -111,7 +112,7 @@ class Reader:
                 if not is_full:
                     time.sleep(max(0.0, min(began + INTERVAL, until) - time.monotonic()))
             except _errors() as error:
-                self._note(f"{type(error).__name__}: {error}")
+                self._note(described(error))
                 self.close()
                 time.sleep(min(BROKER_DELAY, max(0.0, until - time.monotonic())))
 
@@ -247,9 +248,7 @@ def _skip(session: Session, source: _Source, entry: Entry, error: Exception) -> 
     with session.begin():
         if position.read(session, lock=True) != source.at:
             return False
-        # The class, and no more: an error of the database may hold what a customer wrote.
-        cause = getattr(error, "orig", None) or error
-        skip(session, [Unprojectable(entry, f"{type(cause).__name__}: {cause}"[:1000])])
+        skip(session, [Unprojectable(entry, described(error)[:REASON_LIMIT])])
         reached = Position.of(entry)
         position.write(session, reached, caught_up=False)
     source.at = reached

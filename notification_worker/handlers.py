@@ -120,8 +120,9 @@ def _ordered(data: OrderCreatedV2) -> dict[str, Any]:
 def _recipient(customer_email: str) -> str:
     try:
         return address.ascii_domain(customer_email)
-    except ValueError as error:
-        raise Permanent(f"customer_email is {error}") from None
+    except ValueError:
+        # The validator's message quotes the address.
+        raise Permanent("customer_email is not a mail address") from None
 
 
 HANDLERS: Mapping[type, Callable[[Session, Event], None]] = {

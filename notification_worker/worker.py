@@ -9,7 +9,7 @@ app = make_worker(
     NOTIFICATION,
     HANDLERS,
     ServiceSettings,
-    config="celeryconfig.notification",
+    config="celeryconfig.worker",
     batch_handlers=BATCH_HANDLERS,
     # A mail server takes seconds to deliver; nobody notices these.
     batch_interval=0.25,

@@ -45,6 +45,7 @@ from eventbus.loop import Loop
 from eventbus.messaging.amqps import Connection
 from eventbus.settings.broker import broker_url
 from eventbus.settings.service import ServiceSettings
+from eventbus.telemetry.privacy import described
 from eventbus.topology.service import Service
 
 log = logging.getLogger(__name__)
@@ -101,9 +102,9 @@ class CatchUp:
         except BrokerBlocks as block:
             self._log_problem(str(block))
         except DBAPIError as error:
-            self._fail(f"database: {str(error.orig).strip()}")
+            self._fail(f"database: {described(error)}")
         except _EXPECTED_ERRORS as error:
-            self._fail(f"{type(error).__name__}: {error}")
+            self._fail(described(error))
 
     def step(self) -> bool:
         """Poll the marker once, and copy a batch if events are missing.

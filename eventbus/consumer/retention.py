@@ -32,6 +32,7 @@ from eventbus.loop import Loop
 from eventbus.outbox.lag import age
 from eventbus.outbox.table import outbox
 from eventbus.telemetry import metrics
+from eventbus.telemetry.privacy import described
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class Retention:
                     pending.append((rule, max_age, batch.last))
                 time.sleep(PAUSE)
         except DBAPIError as error:
-            log.error("retention interrupted", extra={"reason": str(error.orig).strip()})
+            log.error("retention interrupted", extra={"reason": described(error)})
         for table, rows in (+removed).items():
             log.info("old rows deleted", extra={"table": table, "rows": rows})
         return removed

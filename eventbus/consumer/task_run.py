@@ -12,7 +12,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeVar
 
-from billiard.einfo import ExceptionInfo
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery import Task, signals, states
 from celery._state import _task_stack
 from celery.app.task import Context
@@ -21,6 +21,7 @@ from celery.utils.dispatch import Signal
 
 from eventbus.consumer.receive import Delivery
 from eventbus.messaging.event_message import task_headers
+from eventbus.telemetry.privacy import described, trace_of
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class Run:
     def retry(self, error: BaseException, seconds: float) -> None:
         """Report that the event failed and is retried after `seconds`."""
         reason = Retry(exc=error, when=seconds)
+        reason.excs = described(error)
         self._state, self._value = states.RETRY, reason
         if signals.task_retry.receivers:
             einfo = _info(reason, error)
@@ -141,4 +143,8 @@ def _info(reported: BaseException, error: BaseException) -> ExceptionInfo:
         # Receivers expect a traceback.
         with suppress(type(error)):
             raise error
-    return ExceptionInfo((type(reported), reported, error.__traceback__))
+    info = ExceptionInfo((type(reported), reported, error.__traceback__))
+    # Receivers get the error itself, but every text that comes with it is a description.
+    info.traceback = trace_of(error)
+    info.exception = ExceptionWithTraceback(reported, info.traceback)
+    return info

@@ -11,6 +11,7 @@ from amqp import Message
 from amqp.exceptions import MessageNacked
 
 from eventbus.messaging.amqps import Connection
+from eventbus.telemetry.privacy import described
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class BestEffortPublisher:
             self.close()
             if not self._is_dropping:
                 self._is_dropping = True
-                reason = f"{type(error).__name__}: {error}"
+                reason = described(error)
                 log.warning("messages dropped", extra={"what": self._what, "reason": reason})
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from amqp.exceptions import ChannelError, error_for_code
 from eventbus.messaging.amqps import LimitedWait
 from eventbus.messaging.event_message import EventMessages
 from eventbus.messaging.in_flight import InFlight, Outgoing
+from eventbus.telemetry.privacy import described
 
 #: Bytes that are written together: about fifty events.
 _FLUSH_BYTES = 32 * 1024
@@ -33,7 +34,7 @@ class _Channel(LimitedWait, Channel):
     def _on_close(self, code: int, text: str, class_id: int, method_id: int) -> None:
         self.send_method(spec.Channel.CloseOk)
         error = error_for_code(code, text, (class_id, method_id), ChannelError)
-        self.on_objection(f"{type(error).__name__}: {error}")
+        self.on_objection(described(error))
         self.collect()
 
 
@@ -78,7 +79,7 @@ class ConfirmChannel:
             )
         except Exception as error:
             # An error of one event must not stop the others.
-            in_flight.report.invalid[outgoing.event_id] = f"{type(error).__name__}: {error}"
+            in_flight.report.invalid[outgoing.event_id] = described(error)
             return
         self._buffer += frames
         self._tag += 1

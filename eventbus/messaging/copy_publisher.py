@@ -15,6 +15,7 @@ from threading import Event, Thread
 
 from eventbus.messaging.amqps import Connection
 from eventbus.messaging.copy_channel import Copy, CopyChannel
+from eventbus.telemetry.privacy import described
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +201,7 @@ class CopyPublisher:
 
     def _fail(self, error: Exception) -> None:
         if not self._failures:
-            reason = f"{type(error).__name__}: {error}"
+            reason = described(error)
             log.warning("copies of failed messages delayed", extra={"reason": reason})
         self._failures += 1
         self._close()

@@ -12,6 +12,7 @@ from eventbus.messaging.amqps import Connection
 from eventbus.messaging.confirms import ConfirmChannel
 from eventbus.messaging.event_message import EventMessages
 from eventbus.messaging.in_flight import InFlight, Outgoing, Report
+from eventbus.telemetry.privacy import described
 
 #: Seconds within which all confirms of a batch must arrive. A healthy broker takes milliseconds; a
 #: queue without a quorum never confirms.
@@ -206,7 +207,7 @@ class ConfirmingPublisher:
             # All batches in flight end with the connection.
             batches = [batch for channel in self._channels.values() for batch in channel.in_flight]
             for lost in {id(batch): batch for batch in (*batches, in_flight) if batch}.values():
-                lost.report.error = f"{type(error).__name__}: {error}"
+                lost.report.error = described(error)
                 lost.report.objected = bool(
                     lost.unconfirmed and isinstance(error, IrrecoverableConnectionError)
                 )

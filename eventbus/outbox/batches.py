@@ -18,6 +18,7 @@ from eventbus.messaging.in_flight import InFlight, Outgoing, Report
 from eventbus.messaging.publisher import Publisher
 from eventbus.outbox.claims import Rows
 from eventbus.outbox.lanes import Lane
+from eventbus.telemetry.privacy import described
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Batches:
                 messages += self._messages(row)
             except Exception as error:
                 # An error of one event must not stop the others.
-                invalid[row.event_id] = f"{type(error).__name__}: {error}"
+                invalid[row.event_id] = described(error)
         in_flight = self._publisher.send(messages, aside=lane is not None)
         in_flight.report.invalid |= invalid
         return Batch(rows, in_flight, began, lane)

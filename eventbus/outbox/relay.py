@@ -27,6 +27,7 @@ from eventbus.outbox.outcomes import Outcomes
 from eventbus.outbox.table import relay_state
 from eventbus.settings.broker import broker_url
 from eventbus.settings.service import ServiceSettings
+from eventbus.telemetry.privacy import described
 from eventbus.topology.service import Service
 
 log = logging.getLogger(__name__)
@@ -115,9 +116,7 @@ class Relay:
                     self._drain(claims, until)
         except DBAPIError as error:
             # The next drain retries; events that were confirmed but not marked are sent twice.
-            log.error(
-                "drain failed with a database error", extra={"reason": str(error.orig).strip()}
-            )
+            log.error("drain failed with a database error", extra={"reason": described(error)})
             self._start.reset()
 
     def _drain(self, claims: Claims, until: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from celery.app.log import Logging
 
-from eventbus.telemetry.privacy import trace_of
+from eventbus.telemetry.privacy import described, trace_of
 from eventbus.telemetry.tracing import current_trace_id
 
 #: Loggers whose lines duplicate ours: one for each outcome, one traceback for each surprise.
@@ -25,7 +25,12 @@ _LEVELS = {
 #: The attributes of every record: a line has its own fields for them, or omits them.
 _RECORD_ATTRIBUTES = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
 
-_encoder = msgspec.json.Encoder(enc_hook=str)
+
+def _text(value: object) -> str:
+    return described(value) if isinstance(value, BaseException) else str(value)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_text)
 
 
 class JsonLine(logging.Formatter):
@@ -40,7 +45,7 @@ class JsonLine(logging.Formatter):
         line: dict[str, Any] = {
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
         }
         for name, value in vars(record).items():
             if name not in _RECORD_ATTRIBUTES:
@@ -54,7 +59,15 @@ class JsonLine(logging.Formatter):
             return _encoder.encode(line).decode()
         except (UnicodeEncodeError, TypeError):
             # A file name may contain bytes that are not text; the line must not be lost.
-            return json.dumps(line, default=str)
+            return json.dumps(line, default=_text)
+
+
+def _message(record: logging.LogRecord) -> str:
+    # Libraries pass errors as arguments of a message.
+    if isinstance(record.args, tuple) and any(isinstance(a, BaseException) for a in record.args):
+        args = tuple(described(a) if isinstance(a, BaseException) else a for a in record.args)
+        return str(record.msg) % args
+    return record.getMessage()
 
 
 class _WithTraceId(logging.Filter):

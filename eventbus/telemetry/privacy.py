@@ -1,11 +1,12 @@
-"""Descriptions of errors for logs, message headers and stored reasons, without customers' data.
+"""Descriptions of errors for logs, message headers, spans and stored reasons: no customer's data.
 
-PostgreSQL quotes the offending values in an error's text (`Key (email)=(...) already exists`),
-mail servers quote addresses, and Python quotes keys. These texts are never repeated.
+PostgreSQL quotes the offending values in an error's text (`Key (email)=(...) already exists`), and
+Python quotes keys: these texts are never repeated. Mail servers quote addresses, which are masked.
 """
 
+import re
 import traceback
-from smtplib import SMTPException, SMTPResponseException, SMTPServerDisconnected
+from smtplib import SMTPRecipientsRefused, SMTPResponseException
 
 import psycopg2
 from amqp.exceptions import AMQPError
@@ -19,6 +20,17 @@ from eventbus.errors import ExpectedError
 _CONSTANT_CLASSES = ("08", "25", "40", "53", "55", "57", "58")
 #: Further SQLSTATEs of this kind: missing permission, table, column.
 _CONSTANT_STATES = ("42501", "42P01", "42703")
+
+#: The replacement of a mail address.
+MASK = "***"
+
+#: Characters of a mail server's reply that are repeated.
+REPLY_LIMIT = 1_000
+
+#: An address with a quoted local part, or any token: it is an address if it contains an `_AT`.
+_TOKEN = re.compile(r'"[^"\n]*"@[^\s<>]+|[^\s<>()\[\],;:"]+')
+#: The sign in the middle of an address, plain and in a URL.
+_AT = ("@", "%40")
 
 #: Errors whose text names code, hosts or files, never the input of a customer.
 _SAFE = (
@@ -40,12 +52,13 @@ def described(error: BaseException) -> str:
     """Return the class of an error and its details, without customers' data.
 
     A database error is described by its SQLSTATE and the objects it names, an error of this system
-    by its message, and an error with an unsafe text by the line of code that raised it.
+    by its message, a mail server's refusal by its reply, and an error with an unsafe text by the
+    line of code that raised it. Mail addresses are masked.
     """
     cause = getattr(error, "orig", None)
     if isinstance(error, exc.StatementError) and isinstance(cause, BaseException):
         return described(cause)
-    details = _details(error)
+    details = masked(_details(error))
     return f"{type(error).__name__}: {details}" if details else type(error).__name__
 
 
@@ -58,11 +71,38 @@ def trace_of(error: BaseException) -> str:
     return "\n".join([*lines, *([frames] if frames else []), described(error)])
 
 
+def reply(code: int, text: bytes | str, recipient: str = "") -> str:
+    """Return a mail server's reply with its codes, masked for a mail to `recipient`."""
+    decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    return f"{code} {masked(decoded, recipient)}"[:REPLY_LIMIT]
+
+
+def masked(text: str, address: str = "") -> str:
+    """Return a text with every mail address replaced by `MASK`.
+
+    The local part and the domain of `address` are also replaced where they stand alone.
+    """
+    text = _TOKEN.sub(lambda token: MASK if _is_address(token[0]) else token[0], text)
+    local, _, domain = address.rpartition("@")
+    if words := "|".join(re.escape(word) for word in (local, domain) if word):
+        # Not inside a longer word or host name.
+        alone = rf"(?<![\w.-])(?:{words})(?![\w-]|\.\w)"
+        text = re.sub(alone, MASK, text, flags=re.IGNORECASE)
+    return text
+
+
+def _is_address(token: str) -> bool:
+    return any(sign in token for sign in _AT)
+
+
 def _details(error: BaseException) -> str:
     if isinstance(error, psycopg2.Error):
         return _database_details(error)
-    if isinstance(error, SMTPException) and not isinstance(error, SMTPServerDisconnected):
-        return f"answer {error.smtp_code}" if isinstance(error, SMTPResponseException) else ""
+    if isinstance(error, SMTPResponseException):
+        return reply(error.smtp_code, error.smtp_error)
+    if isinstance(error, SMTPRecipientsRefused):
+        # Its text is a table of recipients.
+        return ""
     return str(error) if isinstance(error, _SAFE) else _location(error)
 
 

@@ -28,6 +28,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from eventbus.settings.base import Settings
+from eventbus.telemetry.privacy import described
 
 #: The attributes of a span.
 Attributes = Mapping[str, str | int]
@@ -150,7 +151,7 @@ def span(name: str, kind: SpanKind, parent: object, attributes: Attributes) -> I
         try:
             yield new_span
         except Exception as error:
-            fail(new_span, f"{type(error).__name__}: {error}")
+            fail(new_span, described(error))
             raise
 
 

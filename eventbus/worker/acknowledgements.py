@@ -7,6 +7,8 @@ from itertools import takewhile
 from amqp import Channel
 from kombu.message import Message
 
+from eventbus.telemetry.privacy import described
+
 log = logging.getLogger(__name__)
 
 
@@ -46,7 +48,7 @@ class Acknowledgements:
                 _channel(done[tag]).basic_ack(tag)
                 self._forget([tag])
         except self._errors as error:
-            log.warning("acknowledgement failed", extra={"reason": str(error)})
+            log.warning("acknowledgement failed", extra={"reason": described(error)})
 
     def reject(self, message: Message, *, requeue: bool = False) -> None:
         """Return a delivery to its queue, or send it to the queue's dead-letter exchange."""
@@ -56,7 +58,7 @@ class Acknowledgements:
             _channel(message).basic_reject(message.delivery_tag, requeue)
             self._forget([message.delivery_tag])
         except self._errors as error:
-            log.warning("rejection failed", extra={"reason": str(error)})
+            log.warning("rejection failed", extra={"reason": described(error)})
 
     def _forget(self, tags: Iterable[int]) -> None:
         for tag in tags:

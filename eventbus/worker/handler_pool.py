@@ -13,6 +13,7 @@ from typing import Any
 
 from celery.concurrency.base import BasePool
 
+from eventbus.telemetry.privacy import described
 from eventbus.worker.handler_process import END_LIMIT, HandlerProcess, Job
 
 log = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ class HandlerPool(BasePool):
             self._hub.remove(process.fileno())
         job, error = process.job, process.lost()
         if job is None:
-            log.error("idle handler process ended", extra={"reason": str(error)})
+            log.error("idle handler process ended", extra={"reason": described(error)})
             return
         if self.active:
             self._replenish()

@@ -19,6 +19,7 @@ from eventbus.consumer.cause import Cause
 from eventbus.errors import InvalidEvent
 from eventbus.messaging.best_effort_publisher import BestEffortPublisher
 from eventbus.messaging.copy_publisher import CopyPublisher
+from eventbus.telemetry.privacy import described
 from eventbus.worker.consumer_connection import ConsumerConnection
 from eventbus.worker.observation import Observation
 from eventbus.worker.read_ahead import read_ahead
@@ -98,7 +99,7 @@ class SafeConsumer(Consumer):
 
     def refuse(self, message: Message, error: Exception) -> None:
         """Reject the message; without a dead-letter exchange on its queue it is lost."""
-        log.error("invalid message dropped", extra={"reason": str(error)})
+        log.error("invalid message dropped", extra={"reason": described(error)})
         message.reject()
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:

@@ -17,6 +17,7 @@ from jinja2 import (
 )
 
 from eventbus.errors import Transient
+from eventbus.telemetry.privacy import described
 from notification_worker.mail import letter, money
 from notification_worker.mail.letter import Letter
 
@@ -60,7 +61,7 @@ def render(mail: Mail, *, sender: Address) -> Letter:
             html=html,
         )
     except (TemplateError, LookupError, TypeError, ValueError) as error:
-        raise Unrenderable(f"{type(error).__name__}: {error}") from error
+        raise Unrenderable(described(error)) from error
 
 
 @cache

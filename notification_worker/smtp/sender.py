@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from common.events import CATALOGUE
 from eventbus.errors import Permanent, Transient
 from eventbus.telemetry import tracing
+from eventbus.telemetry.privacy import described
 from notification_worker.claims import Claimed, Mark
 from notification_worker.domain import OPERATOR
 from notification_worker.mail.rendering import Mail, render
@@ -92,11 +93,10 @@ class Sender:
         except Unreachable as outage:
             self._outage.note("the mail server takes no mail", str(outage))
         except SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", None) or error).strip()
-            self._outage.note("the database failed the mailer", reason)
+            self._outage.note("the database failed the mailer", described(error))
         except Exception as error:
             log.exception("sender failed")
-            self._outage.note("the mailer failed", type(error).__name__)
+            self._outage.note("the mailer failed", described(error))
         finally:
             self.works = False
             ended.set()
@@ -173,7 +173,7 @@ class Sender:
         except Exception as surprise:
             # Raised, it would hold up all other mails behind this one.
             log.exception("a mail failed", extra={"order_id": str(mail.order_id)})
-            return Transient(f"{type(surprise).__name__}: {surprise}")
+            return Transient(described(surprise))
         return None
 
     def _mail(self, mail: Claimed) -> Mail:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from eventbus.errors import Permanent, Transient
+from eventbus.telemetry.privacy import described, masked, reply
 from notification_worker.mail.letter import Letter
 from notification_worker.smtp.dialogue import Dialogue
 from notification_worker.smtp.failures import Interrupted, SenderRefused, Unreachable, Unsure
@@ -44,8 +45,8 @@ def submit(smtp: Dialogue, letter: Letter, limits: Limits) -> None:
     content is sent, and `Unsure` if it ends after that.
     """
     commands = _commands(smtp, letter)
-    answers = list(_answers(smtp, commands, limits))
-    if refusal := _refusal(answers, plain=letter.is_plain):
+    answers = list(_answers(smtp, letter, commands, limits))
+    if refusal := _refusal(answers, letter):
         _take_back(smtp, last=answers[-1][0])
         raise refusal
     _hand_over(smtp, letter, limits)
@@ -67,7 +68,9 @@ def _options(smtp: Dialogue, letter: Letter) -> list[str]:
     return ["SMTPUTF8", "BODY=8BITMIME"]
 
 
-def _answers(smtp: Dialogue, commands: Sequence[str], limits: Limits) -> Iterator[Answer]:
+def _answers(
+    smtp: Dialogue, letter: Letter, commands: Sequence[str], limits: Limits
+) -> Iterator[Answer]:
     pipelined = smtp.has_extn("pipelining")
     lines = [f"{command}\r\n".encode() for command in commands]
     for step, line, limit in zip(_STEPS, lines, limits, strict=False):
@@ -79,7 +82,7 @@ def _answers(smtp: Dialogue, commands: Sequence[str], limits: Limits) -> Iterato
                 smtp.send(b"".join(lines))
             answer = smtp.getreply()
         except (smtplib.SMTPException, OSError) as error:
-            raise Interrupted(f"{step}: {described(error)}") from error
+            raise Interrupted(_after(step, error, letter)) from error
         yield answer
         # A server that takes leave hangs up. Without pipelining, nothing more was asked.
         if answer[0] == _SERVICE_NOT_AVAILABLE or not (pipelined or _is_good(step, answer[0])):
@@ -90,24 +93,24 @@ def _is_good(step: str, code: int) -> bool:
     return code == _GO_ON if step == _DATA else code // 100 == 2
 
 
-def _refusal(answers: Sequence[Answer], *, plain: bool) -> Transient | Permanent | None:
+def _refusal(answers: Sequence[Answer], letter: Letter) -> Transient | Permanent | None:
     # The first one: the rest only follows from it.
     for step, (code, text) in zip(_STEPS, answers, strict=False):
         if not _is_good(step, code):
-            return _of_sender(code, text, plain=plain) if step == _MAIL else _verdict(code, text)
+            verdict = _verdict(code, text, letter)
+            return _of_sender(verdict, code, letter) if step == _MAIL else verdict
     return None
 
 
-def _of_sender(code: int, text: bytes, *, plain: bool) -> Transient | Permanent:
-    verdict = _verdict(code, text)
+def _of_sender(verdict: Transient | Permanent, code: int, letter: Letter) -> Transient | Permanent:
     # Of a mail's own are its size and, unless it is plain, the options of the command.
-    if isinstance(verdict, Unreachable) or code == _TOO_BIG or not plain:
+    if isinstance(verdict, Unreachable) or code == _TOO_BIG or not letter.is_plain:
         return verdict
     return SenderRefused(str(verdict), permanent=isinstance(verdict, Permanent))
 
 
-def _verdict(code: int, text: bytes) -> Transient | Permanent:
-    said = f"{code} {text.decode('utf-8', 'replace')}"
+def _verdict(code: int, text: bytes, letter: Letter) -> Transient | Permanent:
+    said = reply(code, text, letter.recipient)
     if code == _SERVICE_NOT_AVAILABLE:
         return Unreachable(said)
     # 2xx or 3xx where neither belongs: the dialogue is out of step.
@@ -137,19 +140,18 @@ def _hand_over(smtp: Dialogue, letter: Letter, limits: Limits) -> None:
         smtp.send(letter.content.replace(b"\r\n.", b"\r\n..") + b".\r\n")
     except (smtplib.SMTPException, OSError) as error:
         # The last dot was not sent.
-        raise Interrupted(f"content: {described(error)}") from error
+        raise Interrupted(_after("content", error, letter)) from error
     smtp.limit = limits.accept
     try:
         code, text = smtp.getreply()
     except (smtplib.SMTPException, OSError) as error:
-        raise Unsure(f"after the content: {described(error)}") from error
+        raise Unsure(_after("after the content", error, letter)) from error
     if code // 100 == 3:
         smtp.close()
         raise Unsure(f"after the content: answered {code}")
     if code // 100 != 2:
-        raise _verdict(code, text)
+        raise _verdict(code, text, letter)
 
 
-def described(error: Exception) -> str:
-    """Return an error as one line: its class and what it tells."""
-    return f"{type(error).__name__}: {error}"
+def _after(step: str, error: Exception, letter: Letter) -> str:
+    return f"{step}: {masked(described(error), letter.recipient)}"

@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 
+from eventbus.telemetry.privacy import described
 from notification_worker.mail.letter import Letter
 from notification_worker.settings import MailerSettings, Tls
 from notification_worker.smtp.dialogue import Dialogue
 from notification_worker.smtp.failures import Interrupted, Unreachable, Unsure
-from notification_worker.smtp.submission import described, submit
+from notification_worker.smtp.submission import submit
 
 #: Seconds. A connection that was idle for longer is replaced: mail servers hang up on idle clients
 #: after minutes, and a mail that finds that out has failed once for nothing.

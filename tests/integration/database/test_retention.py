@@ -22,6 +22,7 @@ import notification_worker.mailer
 import notification_worker.retention
 import order_app.relay
 import order_app.retention
+from analytics_worker.models import SkippedRow
 from common.kombu_topology import SERVICES
 from eventbus.consumer import retention
 from eventbus.consumer.inbox import inbox
@@ -189,6 +190,23 @@ def test_old_idempotency_keys_go_and_their_orders_stay(order_database: Sessions)
     assert ids(order_database, select(OrderRow.id)) == {order["id"]}
 
 
+def test_old_skipped_messages_are_deleted(analytics_database: Sessions) -> None:
+    # given
+    now = datetime.now(UTC)
+    row = {"stream_offset": 1, "reason": "no event", "body": "ada@example.com"}
+    old = row | {"skipped_at": now - OLD}
+    young = row | {"stream_offset": 2, "skipped_at": now - YOUNG}
+    fill(analytics_database, SkippedRow, old, young)
+
+    # when
+    days = {analytics_worker.retention.SKIPPED: LIMIT}
+    removed = Retention(analytics_database, days).remove(soon())
+
+    # then
+    assert removed == {"skipped_events": 1}
+    assert ids(analytics_database, select(SkippedRow.stream_offset)) == {2}
+
+
 # --- Within limits ------------------------------------------------------------------------------
 
 
@@ -304,6 +322,7 @@ def test_the_relay_claims_and_marks_while_rows_are_being_removed(order_database:
             "ix_notifications_created_at",
         ),
         ("fraud", fraud_worker.retention.JUDGEMENTS, "ix_judgements_judged_at"),
+        ("analytics", analytics_worker.retention.SKIPPED, "ix_skipped_events_skipped_at"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

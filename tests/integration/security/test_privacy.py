@@ -1,5 +1,7 @@
 """An error's description names what failed and never repeats a customer's value."""
 
+import json
+import logging
 import smtplib
 import ssl
 
@@ -11,7 +13,8 @@ from sqlalchemy.exc import OperationalError, PendingRollbackError, SQLAlchemyErr
 
 from eventbus.database.db import Sessions, transaction
 from eventbus.errors import Permanent, Transient
-from eventbus.telemetry.privacy import described
+from eventbus.telemetry.logs import JsonLine
+from eventbus.telemetry.privacy import REPLY_LIMIT, described, masked, reply
 from testkit.servers.infrastructure import Infrastructure
 
 ADDRESS = "ada@example.com"
@@ -129,7 +132,7 @@ def test_another_error_is_described_by_its_place(error: Exception) -> None:
     with pytest.raises(type(error)) as raised:
         raise error
 
-    assert described(raised.value).startswith(f"{type(error).__name__}: raised in integration/")
+    assert described(raised.value).startswith(f"{type(error).__name__}: raised in security/")
     assert ADDRESS not in described(raised.value)
 
 
@@ -140,7 +143,10 @@ def test_an_error_that_was_never_raised_is_described_by_its_class() -> None:
 @pytest.mark.parametrize(
     ("error", "description"),
     [
-        (smtplib.SMTPDataError(550, ADDRESS.encode()), "SMTPDataError: answer 550"),
+        (
+            smtplib.SMTPDataError(550, f"5.1.1 <{ADDRESS}>: unknown".encode()),
+            "SMTPDataError: 550 5.1.1 <***>: unknown",
+        ),
         (smtplib.SMTPRecipientsRefused({ADDRESS: (550, b"no")}), "SMTPRecipientsRefused"),
         (
             smtplib.SMTPServerDisconnected("Connection unexpectedly closed"),
@@ -154,8 +160,57 @@ def test_an_error_that_was_never_raised_is_described_by_its_class() -> None:
         (ssl.SSLError(1, "certificate has expired"), "SSLError: certificate has expired"),
         (WorkerLostError("signal 9 (SIGKILL)"), "WorkerLostError: signal 9 (SIGKILL)"),
         (AttributeError("'NoneType' has no attribute 'sku'"), None),
+        (Permanent(f"{ADDRESS} is unknown"), "Permanent: *** is unknown"),
     ],
 )
 def test_an_infrastructure_error_keeps_its_cause(error: Exception, description: str | None) -> None:
     assert described(error) == (description or f"{type(error).__name__}: {error}")
     assert ADDRESS not in described(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("5.1.1 <ada@example.com>: user unknown", "550 5.1.1 <***>: user unknown"),
+        ("rcpt to:Ada@Example.com", "550 rcpt to:***"),
+        ('"ada lovelace"@example.com rejected', "550 *** rejected"),
+        ("ada+news@example.com and bounce=ada=example.com@relay.net", "550 *** and ***"),
+        ("see https://help.net/?email=ada%40example.com", "550 see https:***"),
+        ("mailbox ADA is full", "550 mailbox *** is full"),
+        ("no mail for example.com.", "550 no mail for ***."),
+        ("mx.example.com refuses adamant clients", "550 mx.example.com refuses adamant clients"),
+        ("\xe4\xf6@b\xfccher.example unknown", "550 *** unknown"),
+    ],
+)
+def test_a_mail_servers_reply_is_masked_and_keeps_its_codes(text: str, expected: str) -> None:
+    assert reply(550, text.encode(), ADDRESS) == expected
+
+
+def test_a_reply_keeps_its_code_if_the_local_part_is_the_same() -> None:
+    assert reply(550, "550 is unknown", "550@example.com") == "550 *** is unknown"
+
+
+def test_a_long_reply_is_limited_after_it_is_masked() -> None:
+    text = "x" * (REPLY_LIMIT - 10) + f" {ADDRESS}"
+
+    assert len(reply(550, text)) == REPLY_LIMIT - 2
+    assert reply(550, text).endswith("***")
+    assert len(reply(550, 10 * text)) == REPLY_LIMIT
+
+
+def test_a_text_without_an_address_is_unchanged() -> None:
+    text = 'could not connect to "127.0.0.1", port 5432 (order): refused; [Errno 111]'
+
+    assert masked(text) == text
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.ERROR])
+def test_an_error_in_a_log_line_is_described(level: int) -> None:
+    error = ValueError(ADDRESS)
+    record = logging.LogRecord("x", level, "x.py", 1, "%s: %r", ("handler", error), None)
+    record.cause = error
+
+    line = json.loads(JsonLine().format(record))
+
+    assert line["message"] == "handler: 'ValueError'"
+    assert line["cause"] == "ValueError"

@@ -10,6 +10,7 @@ import pytest
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from analytics_worker.retention import ReaderSettings
 from console.orderctl import main as orderctl
 from console.settings import ConsoleSettings, OperatorSettings
 from deploy.local.ports import Ports
@@ -52,6 +53,7 @@ SETTINGS: tuple[type[BaseSettings], ...] = (
     MailerSettings,
     FraudWorkerSettings,
     FraudRelaySettings,
+    ReaderSettings,
     SpanStoreSettings,
     FlowerSettings,
     ExporterSettings,

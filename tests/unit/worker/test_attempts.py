@@ -130,6 +130,21 @@ def test_a_failed_run_tells_what_becomes_of_its_event(
     assert "test_attempts.py" in told["einfo"].traceback
 
 
+def test_the_texts_of_a_failed_run_are_descriptions(heard: list[Heard]) -> None:
+    # when a handler fails with an error that quotes an address
+    for number in (1, len(TIERS) + 1):
+        with pytest.raises(ValueError, match="ada@example.com"):
+            attempt([item(number)], partial(fail, ValueError("ada@example.com")))
+
+    # then the texts that come with the error do not quote the address
+    retried, failed = (h.arguments for h in heard if h.name in ("retry", "failure"))
+    for arguments in (retried, failed):
+        einfo = arguments["einfo"]
+        texts = (str(einfo), str(einfo.exception), str(arguments.get("reason")))
+        assert not any("ada@example.com" in text for text in texts), texts
+    assert "ValueError: raised in worker/test_attempts.py" in str(retried["reason"])
+
+
 def test_an_outage_is_a_run_that_counts_for_nothing(heard: list[Heard]) -> None:
     # when
     with pytest.raises(psycopg2.OperationalError):
