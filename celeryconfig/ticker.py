@@ -1,15 +1,3 @@
 """Celery settings of a process that runs loops: a relay, the mailer, the reader."""
 
-from celeryconfig.base import *
-
-# One tick at a time, in one process: a second one would only wait for the lock of the first.
-worker_pool = "solo"
-worker_concurrency = 1
-worker_prefetch_multiplier = 1
-# A tick is a hint, not work: it is acknowledged on receipt, and the next one follows in a second.
-task_acks_late = False
-# The solo pool cannot cancel tasks.
-worker_cancel_long_running_tasks_on_connection_loss = False
-# Seconds. The solo pool does not support time limits either.
-task_soft_time_limit = None
-task_time_limit = None
+from eventbus.celeryconfig.ticker import *

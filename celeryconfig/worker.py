@@ -1,17 +1,9 @@
-"""Celery settings of a service's event worker."""
+"""Celery settings of a service's event worker: its capacity, besides what the library requires."""
 
-from celeryconfig.base import *
+from eventbus.celeryconfig.worker import *
 
-# Child processes: the death of a child affects only its message, rather than the connection with
-# all prefetched messages.
-worker_pool = "eventbus.worker.handler_pool:HandlerPool"
+# Child processes of each worker.
 worker_concurrency = 2
 # Prefetched messages per child: two full micro-batches, so the next one is ready when a child has
-# finished. A crash of the whole worker counts as a delivery of all of them; a crash of a child,
-# which is what a bad message can cause, as a delivery of that message only.
+# finished.
 worker_prefetch_multiplier = 200
-# The reduction after a reconnect counts Celery's own acknowledgements; here it would never end.
-worker_enable_prefetch_count_reduction = False
-# A batch that is running when the connection is lost may commit: its events are redelivered, and
-# the inbox drops them as duplicates.
-worker_cancel_long_running_tasks_on_connection_loss = False

@@ -9,7 +9,7 @@ app = make_worker(
     FRAUD,
     HANDLERS,
     WorkerSettings,
-    config="celeryconfig.fraud",
+    config="celeryconfig.worker",
     batch_handlers=BATCH_HANDLERS,
     # An order is confirmed meanwhile; a late suspicion cancels it just as well.
     batch_interval=0.25,

@@ -9,6 +9,6 @@ app = make_worker(
     INVENTORY,
     HANDLERS,
     ServiceSettings,
-    config="celeryconfig.inventory",
+    config="celeryconfig.worker",
     batch_handlers=BATCH_HANDLERS,
 )

@@ -149,7 +149,7 @@ def make_worker(
     handlers: Handlers,
     settings: type[ServiceSettings],
     *,
-    config: str,
+    config: str = "eventbus.celeryconfig.worker",
     batch_handlers: BatchHandlers | None = None,
     batch_interval: float = 0.0,
 ) -> EventApp:

@@ -100,7 +100,7 @@ def make_ticker(
     start: Callable[[S], Sequence[Loop]],
     settings: type[S],
     *,
-    config: str,
+    config: str = "eventbus.celeryconfig.ticker",
     read: Read,
 ) -> Ticker:
     """Return the Celery app of a process that consumes one of the service's tick queues.

@@ -42,5 +42,5 @@ app = make_worker(
         OrderCancelled: handlers.on_event,
     },
     ServiceSettings,
-    config="celeryconfig.notification",
+    config="celeryconfig.worker",
 )

@@ -50,5 +50,5 @@ app = make_worker(
     INVENTORY,
     {**handlers.HANDLERS, OrderCreatedV2: on_order_created},
     ServiceSettings,
-    config="celeryconfig.inventory",
+    config="celeryconfig.worker",
 )

@@ -24,7 +24,6 @@ PACKAGES = sorted(
 MAY_NAME_IT = {
     "common/events.py",
     "common/kombu_topology.py",
-    "celeryconfig/fraud.py",
     "console/databases/reader_role.py",
     "console/web/overview.py",
     "deploy",

@@ -1,3 +1,0 @@
-"""Celery settings of the fraud check's worker."""
-
-from celeryconfig.worker import *

@@ -1,3 +1,0 @@
-"""Celery settings of the inventory service's worker."""
-
-from celeryconfig.worker import *

@@ -1,3 +1,0 @@
-"""Celery settings of the notification service's worker."""
-
-from celeryconfig.worker import *

@@ -1,3 +1,0 @@
-"""Celery settings of the order service's worker."""
-
-from celeryconfig.worker import *

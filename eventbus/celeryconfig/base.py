@@ -1,0 +1,59 @@
+"""Celery settings of every process. Several defaults would lose messages or stop workers."""
+
+# --- No lost messages ---------------------------------------------------------------------------
+
+# A message is acknowledged after its work is committed: if the worker dies, it is redelivered.
+task_acks_late = True
+# By default a failed or timed-out task is acknowledged, and so lost. Here it is parked.
+task_acks_on_failure = False
+task_acks_on_timeout = False
+# The message of a lost child process (killed, out of memory) is redelivered; the queue's delivery
+# limit parks a message that kills every child.
+task_reject_on_worker_lost = True
+# Celery would republish the message to its exchange, and so to all services.
+task_retry_on_worker_lost = False
+# After a lost connection the broker redelivers the messages of running tasks: cancel these tasks,
+# or they would run twice.
+worker_cancel_long_running_tasks_on_connection_loss = True
+
+# --- Limits -------------------------------------------------------------------------------------
+
+# Seconds. A handler takes milliseconds; the broker closes a channel after 30 minutes.
+task_soft_time_limit: int | None = 30
+task_time_limit: int | None = 45
+
+# --- Staying connected --------------------------------------------------------------------------
+
+# Indefinitely: the default gives up after 100 attempts, and a broker outage may last longer.
+broker_connection_max_retries = None
+broker_connection_retry_on_startup = True
+# By default a channel error (deleted queue, missing permission) ends the worker; here it
+# reconnects.
+broker_channel_error_retry = True
+# Seconds, after which a broker that accepts the connection but does not answer is tried again.
+broker_connection_timeout = 5
+
+# --- No declarations ----------------------------------------------------------------------------
+
+# `orderctl` declares the topology; a declaration by another process could only conflict with it.
+task_create_missing_queues = False
+# Remote control requires queues and permissions, and lets any worker stop any other.
+worker_enable_remote_control = False
+
+# --- Accepted messages --------------------------------------------------------------------------
+
+accept_content = ["json"]
+task_serializer = "json"
+result_accept_content = ["json"]
+# Results are events; there is no result backend.
+task_ignore_result = True
+
+# --- No unused work -----------------------------------------------------------------------------
+
+# Celery's sender; workers publish task events with `eventbus.worker.task_events`.
+worker_send_task_events = False
+task_send_sent_event = False
+worker_disable_rate_limits = True
+worker_hijack_root_logger = False
+worker_redirect_stdouts = False
+timezone = "UTC"

@@ -1,0 +1,14 @@
+"""Celery settings of a service's event worker."""
+
+from eventbus.celeryconfig.base import *
+
+# Child processes: the death of a child affects only its message, rather than the connection with
+# all prefetched messages.
+worker_pool = "eventbus.worker.handler_pool:HandlerPool"
+# A crash of the whole worker counts as a delivery of every prefetched message; a crash of a child,
+# which is what a bad message can cause, as a delivery of that message only.
+# The reduction after a reconnect counts Celery's own acknowledgements; here it would never end.
+worker_enable_prefetch_count_reduction = False
+# A batch that is running when the connection is lost may commit: its events are redelivered, and
+# the inbox drops them as duplicates.
+worker_cancel_long_running_tasks_on_connection_loss = False
