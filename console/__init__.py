@@ -1,1 +1,1 @@
-"""What operators work with: the `orderctl` command and a web page, over one set of actions."""
+"""The operators' tools: the `orderctl` command and the web console, over one set of actions."""

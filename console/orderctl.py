@@ -1,4 +1,4 @@
-"""The `orderctl` command: parses arguments, runs one action, prints what it tells."""
+"""The `orderctl` command: parses arguments, runs one action and prints its result."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,20 +24,20 @@ from eventbus.errors import ExpectedError
 
 
 class WrongArguments(click.UsageError):
-    """Told in one line; click's own status, 2, would look like drift."""
+    """Invalid arguments, reported in one line; click's own exit status, 2, means drift here."""
 
     exit_code = 64
 
 
 @contextmanager
-def _told_in_one_line() -> Iterator[None]:
+def _errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except (click.exceptions.NoArgsIsHelpError, WrongArguments):
         raise
     except click.UsageError as error:
         hint = f"; see {error.ctx.command_path} --help" if error.ctx else ""
-        # click puts a choice on lines of their own.
+        # click prints each choice on its own line.
         reason = " ".join(error.format_message().split()).rstrip(".")
         raise WrongArguments(reason + hint) from None
     except ExpectedError as error:
@@ -47,16 +47,16 @@ def _told_in_one_line() -> Iterator[None]:
 
 
 class _Commands(click.Group):
-    """Ends every failed command with one line on stderr and a status that is not 0."""
+    """Reports every failed command as one line on stderr, with an exit status other than 0."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the options before the command's name."""
-        with _told_in_one_line():
+        with _errors_in_one_line():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Parse the rest and run the command."""
-        with _told_in_one_line():
+        with _errors_in_one_line():
             return super().invoke(ctx)
 
 
@@ -64,9 +64,9 @@ class _Commands(click.Group):
 def main() -> None:
     """Operate the order system.
 
-    Settings come from the environment, and from the dotenv file that ORDERS_ENV_FILE names
-    (.run/operator.env unless set). Exit status: 0 done, 1 failed, 2 the broker is not as the code
-    says, a contract's change is breaking or a type in use, 64 wrong arguments.
+    Settings are read from the environment, and from the dotenv file that ORDERS_ENV_FILE names
+    (.run/operator.env by default). Exit status: 0 success, 1 failure, 2 a check found differences
+    (such as drift, a breaking change of a contract, or an event type in use), 64 invalid arguments.
     """
 
 

@@ -1,6 +1,6 @@
-"""Where the broker and the databases are, and with which rights an operator reaches them.
+"""Addresses of the broker and the databases, and the operators' credentials for them.
 
-Each command loads only the settings that it needs, so that it needs no other rights.
+Each command loads only the settings that it uses, so it needs no other permissions.
 """
 
 from datetime import timedelta
@@ -27,7 +27,7 @@ from eventbus.settings.broker import RetryTiers
 from eventbus.settings.dedup_window import DedupWindow
 from eventbus.topology.limits import RETRY_TIERS
 
-#: What `make up` writes.
+#: Written by `make up`.
 _DEFAULT_ENV_FILE = Path(".run/operator.env")
 
 #: The console's database role, and its broker user.
@@ -35,7 +35,7 @@ READER = "console"
 
 S = TypeVar("S", bound=Settings)
 
-#: A host name or an address, as a certificate may name it.
+#: A host name or an address that a certificate may contain.
 ServerName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9*:]([A-Za-z0-9.:-]*[A-Za-z0-9:])?$")
 ]
@@ -45,7 +45,7 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part] if isinstance(value, str) else value
 
 
-#: One address of the management API, or several.
+#: One or more addresses of the management API.
 AdminUrls = Annotated[
     tuple[Annotated[HttpUrl, UrlConstraints(allowed_schemes=["https"])], ...],
     NoDecode,
@@ -55,18 +55,18 @@ AdminUrls = Annotated[
 
 
 class EnvFileSettings(Settings):
-    """Which dotenv file holds the operator's settings."""
+    """The setting that names the operator's dotenv file."""
 
     orders_env_file: Path | None = None
 
 
 class PasswordFiles(Settings):
-    """Passwords may come from files that the dotenv file names."""
+    """Settings whose passwords may be read from files that the dotenv file names."""
 
     @model_validator(mode="before")
     @classmethod
     def _read_password_files(cls, values: dict[str, Any]) -> dict[str, Any]:
-        # The variable `NAME_FILE` may stand in the dotenv file as well as in the environment.
+        # `NAME_FILE` may be set in the dotenv file as well as in the environment.
         files = {name: values.get(f"{name}_file") for name in cls.model_fields}
         secrets = {
             name: Path(file).read_text(errors="replace").rstrip("\n")
@@ -77,20 +77,23 @@ class PasswordFiles(Settings):
 
 
 class SecretsSettings(PasswordFiles):
-    """Where the services' passwords are."""
+    """The directory of the services' passwords."""
 
-    #: Directory of the files `<user>.broker` and `<service>.database`; each holds one password.
+    #: Contains the files `<user>.broker` and `<service>.database`, each with one password.
     secrets_dir: Path
 
     def broker_password(self, user: str) -> str | None:
-        """Return the password of a broker user, or None when there is no file for it."""
+        """Return the password of a broker user, or None if its file does not exist."""
         return self._secret(f"{user}.broker")
 
     def database_password(self, service: str) -> str:
-        """Return the password of a service's database role; raises `ActionError` without one."""
+        """Return the password of a service's database role.
+
+        Raises `ActionError` if its file does not exist.
+        """
         password = self._secret(f"{service}.database")
         if password is None:
-            raise ActionError(f"no password file {self.secrets_dir / service}.database")
+            raise ActionError(f"password file {self.secrets_dir / service}.database does not exist")
         return password
 
     def _secret(self, name: str) -> str | None:
@@ -100,19 +103,19 @@ class SecretsSettings(PasswordFiles):
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise ActionError(f"the password file {path} cannot be read: {error}") from None
+            raise ActionError(f"password file {path} cannot be read: {error}") from None
         if not (password and password.isascii() and password.isprintable()):
-            raise ActionError(f"the password file {path} must hold one line of ASCII")
+            raise ActionError(f"password file {path} must contain one line of ASCII")
         return password
 
 
 class DatabaseServer(PasswordFiles):
-    """Where the services' databases are."""
+    """The server of the services' databases."""
 
     database_host: Hosts = "127.0.0.1"
     database_port: int = Field(5432, ge=1, le=65535)
     database_ca_file: CaFile
-    #: Ends the name of every database, so that several installations may share a server's roles.
+    #: Suffix of every database name, so that several installations can share a server's roles.
     database_suffix: str = Field("", pattern="^[a-z0-9_]{0,30}$")
 
     def database_name(self, service: str) -> str:
@@ -120,7 +123,7 @@ class DatabaseServer(PasswordFiles):
         return role_name(service) + self.database_suffix
 
     def login(self, service: str) -> tuple[str, SecretStr]:
-        """Return role and password for a service's database."""
+        """Return the role and the password for a service's database."""
         raise NotImplementedError
 
     def _url(self, user: str, password: str, *, database: str) -> URL:
@@ -129,7 +132,7 @@ class DatabaseServer(PasswordFiles):
 
 
 class DatabaseSettings(DatabaseServer, SecretsSettings):
-    """The same, with each service's own rights there."""
+    """The database server, accessed with each service's own role."""
 
     def login(self, service: str) -> tuple[str, SecretStr]:
         """Return the service's own role and its password."""
@@ -142,106 +145,109 @@ class DatabaseSettings(DatabaseServer, SecretsSettings):
 
 
 class DatabaseAdminSettings(DatabaseSettings):
-    """Who creates roles and databases."""
+    """The database server, accessed as the administrator that creates roles and databases."""
 
     database_admin_user: str = "postgres"
     database_admin_password: SecretStr
     database_admin_password_file: Path | None = None
 
     def admin_url_of(self, database: str) -> URL:
-        """Return the address of a database, for its administrator."""
+        """Return the address of a database, with the administrator's credentials."""
         password = self.database_admin_password.get_secret_value()
         return self._url(self.database_admin_user, password, database=database)
 
 
 class BrokerAdminSettings(PasswordFiles):
-    """Where the broker's management API is, and who asks it."""
+    """The broker's management API, and the user that accesses it."""
 
-    #: Such as `https://127.0.0.1:15671`; AMQP is on the same host. Or several, with commas between:
-    #: nodes of one cluster, tried in turn.
+    #: Such as `https://127.0.0.1:15671`; AMQP is on the same host. Several addresses, separated by
+    #: commas, are the nodes of one cluster and are tried in turn.
     broker_admin_url: AdminUrls
-    #: The authority of both.
+    #: The authority that signed the certificates of the management API and of AMQP.
     broker_ca_file: CaFile
-    #: Must be a name in the broker's certificate; that host of `broker_admin_url` unless set.
+    #: A name in the broker's certificate; by default the host in `broker_admin_url`.
     broker_server_hostname: str | None = None
     broker_port: int = Field(5671, ge=1, le=65535)
     broker_vhost: str = Field("orders", min_length=1)
-    #: Needs the tag `administrator`; the console's has `monitoring`.
+    #: Requires the tag `administrator`; the console's user has `monitoring`.
     broker_admin_user: str
     broker_admin_password: SecretStr
     broker_admin_password_file: Path | None = None
-    #: Nodes of the cluster: nothing is declared before all run, and each queue has a replica on
-    #: three of them.
+    #: Nodes of the cluster. Nothing is declared until all of them run, and each queue has a replica
+    #: on three of them.
     broker_nodes: int = Field(1, ge=1, le=100)
     #: Seconds, ascending; the same for every service.
     retry_tiers: RetryTiers = RETRY_TIERS
 
 
 class RetirementSettings(BrokerAdminSettings, DatabaseSettings):
-    """What looking for the users of an event type needs: the broker, and every service's tables."""
+    """Settings for finding the uses of an event type: the broker, and every service's tables."""
 
 
 class TopologySettings(BrokerAdminSettings, SecretsSettings):
-    """What comparing and applying the topology needs besides: the users' passwords."""
+    """Settings for comparing and applying the topology: the broker, and its users' passwords."""
 
 
 class RedriveSettings(DedupWindow, BrokerAdminSettings):
-    """What redriving needs besides: an event that a service may not know again stays parked."""
+    """Settings for redriving: the broker, and the age from which an event stays parked.
+
+    A service may no longer know that it has handled an older event.
+    """
 
     @property
     def redrive_limit(self) -> timedelta:
-        """How old an event may be that is redriven."""
+        """The maximum age of an event that can be redriven."""
         return timedelta(days=self.parked_redrive_days)
 
 
 class ReplaySettings(BrokerAdminSettings, DatabaseAdminSettings):
-    """What rebuilding the analytics needs: the stream, and the right to make tables."""
+    """Settings for rebuilding the analytics: the stream, and permission to create tables."""
 
 
 class TlsSettings(Settings):
-    """Where the private certificate authority is, and for which names it signs."""
+    """The directory of the private certificate authority, and the names in its certificates."""
 
     tls_dir: Path
-    #: Host names and addresses, separated by commas, besides localhost and 127.0.0.1.
+    #: Host names and addresses, separated by commas, in addition to localhost and 127.0.0.1.
     tls_names: Annotated[tuple[ServerName, ...], NoDecode, BeforeValidator(_split)] = ()
 
 
 class OperatorSettings(RedriveSettings, TopologySettings, DatabaseAdminSettings, TlsSettings):
-    """All of it."""
+    """All settings of `orderctl`."""
 
 
 class ConsoleSettings(RedriveSettings, DatabaseServer):
-    """What the operators' web page reads: rights of its own, which are fewer than an operator's."""
+    """Settings of the web console, whose permissions are fewer than an operator's."""
 
-    #: Who may look, by HTTP basic authentication.
+    #: The login, by HTTP basic authentication.
     console_user: str = Field("operator", pattern="^[A-Za-z0-9._@-]+$")
     console_password: SecretStr = Field(min_length=16)
-    #: Of the database role `console`, which can read a few tables.
+    #: The password of the database role `console`, which can read a few tables.
     console_database_password: SecretStr
-    #: Prometheus's HTTP API; without it the page shows no rates, times and alerts.
+    #: Prometheus's HTTP API; without it the console shows no rates, durations and alerts.
     prometheus_url: HttpUrl | None = None
 
     def login(self, _service: str) -> tuple[str, SecretStr]:
-        """Return the console's own role, which is the same everywhere."""
+        """Return the console's own role, which is the same in every database."""
         return READER, self.console_database_password
 
 
 def role_name(service: str) -> str:
-    """Return the name of the database role that a service's processes log in with."""
+    """Return the name of the database role with which a service's processes log in."""
     return f"{service}_service"
 
 
 def owner_name(service: str) -> str:
-    """Return the name of the role that owns a service's tables; only migrations use it."""
+    """Return the name of the role that owns a service's tables; its processes never use it."""
     return f"{service}_owner"
 
 
 def load_operator(settings: type[S]) -> S:
-    """Return settings from the environment, and from the dotenv file for what is not in it.
+    """Return settings from the environment, and from the dotenv file where it has none.
 
-    `ORDERS_ENV_FILE` names that file. Raises `SettingsError`, naming every variable that is wrong.
+    `ORDERS_ENV_FILE` names that file. Raises `SettingsError`, which names every invalid variable.
     """
     file = load(EnvFileSettings).orders_env_file
     if file is not None and not file.is_file():
-        raise SettingsError(f"setting ORDERS_ENV_FILE: there is no file {file}")
+        raise SettingsError(f"setting ORDERS_ENV_FILE: file {file} does not exist")
     return load(settings, _env_file=file or _DEFAULT_ENV_FILE, _env_file_encoding="utf-8")

@@ -1,1 +1,1 @@
-"""The contracts as documents; `make docs` writes them from the events and the topology."""
+"""The contracts as documents; `make docs` generates them from the events and the topology."""

@@ -1,4 +1,4 @@
-"""Writes each document that is made from the contracts: `python -m contracts`."""
+"""Writes each document that is generated from the contracts: `python -m contracts`."""
 
 from contracts.documents import REPOSITORY, documents, stale
 

@@ -1,4 +1,4 @@
-"""The AsyncAPI document: who sends and receives which message, and how it looks on the wire."""
+"""The AsyncAPI document: the publishers and consumers of each message, and its wire format."""
 
 from collections.abc import Iterator, Mapping
 from configparser import ConfigParser
@@ -19,14 +19,14 @@ _SCHEMA = "#/components/schemas/{name}"
 
 
 def asyncapi(samples: Mapping[str, Mapping[str, Any]]) -> Document:
-    """Return the document, with these envelopes as examples, by their types."""
+    """Return the document; `samples` are envelopes by type, which become its examples."""
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "Order system",
             "version": _version(),
             "description": "Every event between the services. Each is a CloudEvents envelope in a "
-            "call of Celery's message protocol, version 2.",
+            "task message of Celery's message protocol, version 2.",
         },
         "defaultContentType": "application/json",
         "servers": {
@@ -69,10 +69,10 @@ def _operations() -> Iterator[tuple[str, Document]]:
     for service in SERVICES:
         for event_type in service.published_types:
             how = {"deliveryMode": 2, "mandatory": True, "timestamp": True, "userId": service.name}
-            summary = f"The {service.name} service publishes {event_type}, with confirms."
+            summary = f"The {service.name} service publishes {event_type}, with publisher confirms."
             yield _operation(service, "send", event_type, summary, how)
         for event_type in service.consumed_types:
-            summary = f"The {service.name} service takes {event_type} from {service.queue}."
+            summary = f"The {service.name} service consumes {event_type} from {service.queue}."
             yield _operation(service, "receive", event_type, summary, {"ack": True})
 
 
@@ -109,7 +109,7 @@ def _message(event_type: str, sample: Mapping[str, Any]) -> Document:
             ]
         },
         "payload": {
-            "description": "Celery's args, kwargs and embed; kwargs hold the envelope.",
+            "description": "Celery's args, kwargs and embed; kwargs contain the envelope.",
             "type": "array",
             "minItems": 3,
             "items": [
@@ -142,9 +142,9 @@ def _schemas() -> Document:
             "properties": {
                 "task": {"type": "string", "description": "The event type."},
                 "id": {"type": "string", "format": "uuid", "description": "The event's id."},
-                "root_id": {"type": "string", "format": "uuid", "description": "The same."},
+                "root_id": {"type": "string", "format": "uuid", "description": "The same id."},
                 "retries": {"type": "integer", "minimum": 0, "description": "Failed attempts."},
-                "traceparent": {"type": "string", "description": "The publishing, if traced."},
+                "traceparent": {"type": "string", "description": "The publish span, if traced."},
                 "timelimit": {"type": "array", "items": _NULL, "minItems": 2, "maxItems": 2},
                 "ignore_result": {"const": True},
                 **dict.fromkeys(("lang", "argsrepr", "kwargsrepr"), _TEXT),

@@ -1,4 +1,4 @@
-"""All documents that are made from the contracts, by the files that they belong into."""
+"""All documents that are generated from the contracts, by path."""
 
 import json
 from collections.abc import Mapping
@@ -25,9 +25,9 @@ def documents() -> dict[str, str]:
 
 
 def stale() -> list[str]:
-    """Return the paths of the schemas whose event type is no more."""
-    there = {f"{SCHEMAS}/{path.name}" for path in (REPOSITORY / SCHEMAS).glob("*.json")}
-    return sorted(there - documents().keys())
+    """Return the paths of the schemas whose event type no longer exists."""
+    existing = {f"{SCHEMAS}/{path.name}" for path in (REPOSITORY / SCHEMAS).glob("*.json")}
+    return sorted(existing - documents().keys())
 
 
 def _json(document: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The golden samples of the contract tests, which the documents show as examples."""
+"""The golden samples of the contract tests, which are the examples in the documents."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ GOLDEN = Path(__file__).parents[1] / "tests/contract/golden"
 
 def newest_samples() -> dict[str, dict[str, Any]]:
     """Return each event type's sample of the newest version of its contract, as an envelope."""
-    # A file's name is that of the type, which may end in a version itself, and `.v<version>`.
+    # A file is named after its type, which may itself end in a version, and `.v<version>`.
     newest: dict[str, Path] = {}
     for path in sorted(GOLDEN.glob("*.json"), key=_version):
         newest[path.stem.rpartition(".v")[0]] = path

@@ -1,1 +1,1 @@
-"""What an operator can do, as functions that neither parse arguments nor print."""
+"""The operators' actions, as functions that neither parse arguments nor print."""

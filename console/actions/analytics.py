@@ -1,4 +1,4 @@
-"""Shows what the analytics have added up, and rebuilds it from the stream."""
+"""Shows the figures of the analytics, and rebuilds them from the stream."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,28 +19,28 @@ from eventbus.database import db
 from eventbus.messaging.stream import Start
 from eventbus.settings.database import DatabaseSettings as ServiceDatabase
 
-#: SKUs that are shown.
+#: SKUs in a report.
 SKUS = 20
 
-#: Seconds for one statement of a replay: the exchange copies all that was rebuilt.
+#: Seconds for one statement of a replay: the final swap copies all rebuilt rows.
 _STATEMENT_TIMEOUT = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The last minutes, the latest first, what they add up to, and the SKUs with most revenue."""
+    """The last minutes, the latest first, their totals, and the SKUs with the highest revenue."""
 
     minutes: Sequence[Minute]
     in_all: Sequence[Sales]
     skus: Sequence[SkuSales]
-    #: Seconds since all of the stream was in it; None if it never was.
+    #: Seconds since the figures last contained the whole stream; None if they never did.
     behind: float | None
-    #: Messages that are in no figure.
+    #: Messages of the stream that are not in the figures.
     skipped: int
 
 
 def show(settings: DatabaseServer, span: timedelta) -> Report:
-    """Return what was placed in the last `span`."""
+    """Return the figures of the orders that were placed in the last `span`."""
     with transaction(settings, ANALYTICS) as session:
         minutes = figures.by_minute(session, span)
         return Report(
@@ -61,14 +61,14 @@ def replay(
 ) -> Rebuilt:
     """Rebuild the figures from `start` on, in at most `limit` seconds.
 
-    Raises `ActionError` and `ReplayError`; the figures are then as they were.
+    Raises `ActionError` or `ReplayError`; the figures are then unchanged.
     """
     with (
         connected(settings) as connection,
         _engine(settings) as live,
-        _engine(settings, search_path=f"{BESIDE},public") as beside,
+        _engine(settings, search_path=f"{BESIDE},public") as shadow,
     ):
-        return Replay(live, beside, connection, progress=progress, limit=limit).run(start)
+        return Replay(live, shadow, connection, progress=progress, limit=limit).run(start)
 
 
 @contextmanager
@@ -82,12 +82,12 @@ def _engine(settings: ReplaySettings, **session: str) -> Iterator[Engine]:
         database_ca_file=settings.database_ca_file,
         database_statement_timeout=_STATEMENT_TIMEOUT,
     )
-    # The role for running makes no tables; their owner does, and has no login of its own.
+    # The service's role cannot create tables; their owner can, but cannot log in.
     session |= {
         "role": owner_name(ANALYTICS.name),
         "idle_in_transaction_session_timeout": "10min",
     }
-    # Two at once: one holds the lock that keeps another replay away.
+    # Two connections: one holds the lock that excludes another replay.
     engine = db.engine(database, pool_size=2, session=session)
     try:
         yield engine

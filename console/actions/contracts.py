@@ -1,4 +1,4 @@
-"""The contracts as they were released last: compare with them, and record the present ones."""
+"""The released contracts: compares the current ones with them, and records the current ones."""
 
 import json
 from collections.abc import Iterator
@@ -12,25 +12,25 @@ from eventbus.events import schema
 
 
 def check(folder: Path) -> list[Change]:
-    """Return how the contracts in the code differ from those that `folder` says were released."""
+    """Return the changes of the contracts in the code since the released ones in `folder`."""
     return changes(_released(folder), schema.schemas())
 
 
 def release(folder: Path) -> Iterator[str]:
-    """Record the contracts in the code as released; yield the name of each that is not yet so."""
+    """Record the contracts in the code as released; yield the name of each that has changed."""
     released = _released(folder)
-    for name, wanted in schema.schemas().items():
+    for name, current in schema.schemas().items():
         before = released.get(name, {})
         mark = {RETIRED: before[RETIRED]} if RETIRED in before else {}
-        if before != (now := wanted | mark):
+        if before != (now := current | mark):
             _write(folder / f"{name}.json", now)
             yield name
 
 
 def retire(folder: Path, event_type: str) -> str | None:
-    """Mark a type as retired, so that the code may lose it; return since which day it is.
+    """Mark a type as retired, so that it can be removed from the code; return the day.
 
-    None if it was never released: then there is nothing to mark.
+    Returns None if the type was never released, because there is nothing to mark.
     """
     schema = _released(folder).get(event_type)
     if schema is None:
@@ -48,7 +48,7 @@ def _write(path: Path, schema: Schema) -> None:
 
 def _released(folder: Path) -> dict[str, Schema]:
     if not folder.is_dir():
-        raise ActionError(f"{folder} is not there: run this in a checkout, or name --released")
+        raise ActionError(f"{folder} does not exist: run this in a checkout, or set --released")
     return {path.stem: _read(path) for path in folder.glob("*.json")}
 
 

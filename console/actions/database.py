@@ -1,4 +1,4 @@
-"""Brings PostgreSQL to what the services need: two roles, a database and its tables for each."""
+"""Creates what each service needs in PostgreSQL: two roles, a database and its tables."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,25 +18,25 @@ from eventbus.topology.service import Service
 #: Key of the advisory lock that lets one process at a time create roles and databases.
 _LOCK = 5_720_410_882
 
-#: Seconds to wait for a connection, and for another process that does the same.
+#: Seconds to wait for a connection, and for a process that holds the lock.
 _CONNECT_TIMEOUT, _LOCK_TIMEOUT = 5, 60
 
 
 def apply(settings: DatabaseAdminSettings) -> Iterator[str]:
-    """Create what is missing and migrate; yields a line for each change as it is made.
+    """Create what is missing and migrate; yield a line for each change as it is made.
 
-    A second run yields nothing. Raises `ActionError`; what was changed until then stays, and the
-    next run goes on from there.
+    A second run yields nothing. Raises `ActionError`; earlier changes stay, and the next run
+    continues from there.
     """
     with _explained(settings):
         with _connection(settings, "postgres") as connection:
-            yield from _made(connection, _reader(connection, settings))
+            yield from _apply_all(connection, _reader(connection, settings))
         for service in DATABASES:
             yield from _apply_service(settings, service)
 
 
 def plan(settings: DatabaseAdminSettings) -> Iterator[str]:
-    """Yield a line for each change that `apply` would make, and for what it leaves to the operator.
+    """Yield a line for each change that `apply` would make, and for each left to the operator.
 
     Changes nothing. Raises `ActionError`.
     """
@@ -61,7 +61,7 @@ def _plan_database(settings: DatabaseAdminSettings, service: Service) -> Iterato
         changes = permissions.ownership(connection, database, owner=owner, role=role)
         yield from (change.text for change in changes)
     if pending := migrations.pending(service.package, url):
-        # Rights are those of the tables that are then there.
+        # Permissions depend on the tables that these revisions create.
         yield from (f"database {database}: revision {r} is pending" for r in pending)
         return
     with _connection(settings, database) as connection:
@@ -75,30 +75,30 @@ def _apply_service(settings: DatabaseAdminSettings, service: Service) -> Iterato
     database, role = settings.database_name(service.name), role_name(service.name)
     owner = owner_name(service.name)
     with _connection(settings, "postgres") as connection:
-        yield from _made(connection, _server(connection, settings, service))
+        yield from _apply_all(connection, _server(connection, settings, service))
     with _connection(settings, database) as connection:
         changes = permissions.ownership(connection, database, owner=owner, role=role)
-        yield from _made(connection, changes)
+        yield from _apply_all(connection, changes)
     url = settings.admin_url_of(database)
     for revision in migrations.upgrade(service.package, url, role=owner):
         yield f"database {database}: migrated to {revision}"
     with _connection(settings, database) as connection:
         changes = permissions.rights(connection, database, role=role)
-        yield from _made(connection, changes)
-        yield from _made(connection, reader_role.rights(connection, service.name, database))
+        yield from _apply_all(connection, changes)
+        yield from _apply_all(connection, reader_role.rights(connection, service.name, database))
 
 
 def _server(
     connection: Connection, settings: DatabaseAdminSettings, service: Service
 ) -> Iterator[Change]:
-    """Yield what makes a service's two roles, and its database."""
+    """Yield the changes that create a service's two roles and its database."""
     owner, password = owner_name(service.name), settings.database_password(service.name)
     yield from roles.owner(connection, owner)
     yield from roles.login(connection, role_name(service.name), password)
     yield from _database(connection, settings.database_name(service.name), owner=owner)
 
 
-def _made(connection: Connection, changes: Iterator[Change]) -> Iterator[str]:
+def _apply_all(connection: Connection, changes: Iterator[Change]) -> Iterator[str]:
     for change in changes:
         change.make(connection)
         yield change.text
@@ -118,7 +118,7 @@ def _database(connection: Connection, name: str, *, owner: str) -> Iterator[Chan
         )
     if is_public is not False:
         yield Change(
-            text=f"database {name}: closed to other roles",
+            text=f"database {name}: access revoked from other roles",
             statement=f"REVOKE ALL ON DATABASE {name} FROM PUBLIC",
         )
 
@@ -135,8 +135,8 @@ def _explained(settings: DatabaseAdminSettings) -> Iterator[None]:
 
 @contextmanager
 def _connection(settings: DatabaseAdminSettings, database: str) -> Iterator[Connection]:
-    """Open the administrator's connection; of several processes one at a time has it."""
-    # CREATE DATABASE refuses to run in a transaction.
+    """Open the administrator's connection; one process at a time can hold it."""
+    # CREATE DATABASE cannot run in a transaction.
     engine = create_engine(
         settings.admin_url_of(database),
         poolclass=pool.NullPool,

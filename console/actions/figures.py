@@ -1,14 +1,14 @@
-"""Asks Prometheus how orders have been doing."""
+"""Queries Prometheus for alerts and recent figures of the orders."""
 
 from dataclasses import dataclass
 
 from console.monitoring.prometheus import Alert, Prometheus, Values
 from console.settings import ConsoleSettings
 
-#: Seconds that a figure covers, and between two of its values.
+#: Seconds covered by a figure, and between two of its values.
 SPAN, STEP = 1800, 30
 
-#: Seconds in which orders are counted.
+#: Seconds over which orders are counted.
 LATELY = 300
 
 _CONFIRMED = "orders_event_confirmed_seconds"
@@ -24,7 +24,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """Values over the last half an hour; `unit` is a rate's `/s`, or `s` for seconds."""
+    """Values of the last half hour; `unit` is `/s` for a rate, or `s` for seconds."""
 
     title: str
     text: str
@@ -34,24 +34,27 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Lately:
-    """What Prometheus knows."""
+    """Alerts and recent figures from Prometheus."""
 
     alerts: list[Alert]
-    #: By the event's type: how many left in the last minutes.
+    #: Events that were published in the last minutes, by type.
     events: dict[str, float]
-    #: By the parking lot's name: seconds for which it has not been empty, if it is not.
+    #: Seconds since each parking lot that is not empty was last empty, by its name.
     parked: dict[str, float]
     figures: tuple[Figure, ...]
 
 
 def lately(settings: ConsoleSettings) -> Lately | None:
-    """Return it, or None when there is no Prometheus. Raises `ActionError` when it is silent."""
+    """Return alerts and figures, or None if no Prometheus is configured.
+
+    Raises `ActionError` if Prometheus does not respond.
+    """
     if settings.prometheus_url is None:
         return None
     with Prometheus(settings.prometheus_url) as prometheus:
         return Lately(
             alerts=prometheus.alerts(),
-            events=prometheus.now(_left(), "type"),
+            events=prometheus.now(_published(), "type"),
             parked=prometheus.now("orders_parked_lasting_seconds > 0", "queue"),
             figures=tuple(
                 Figure(
@@ -68,10 +71,10 @@ def lately(settings: ConsoleSettings) -> Lately | None:
         )
 
 
-def _left() -> str:
+def _published() -> str:
     count = f"{_CONFIRMED}_count"
     before = f"{count} offset {LATELY}s"
-    # Of what was not yet counted then, the whole count is new, its first value, too.
+    # A series that did not exist before is new in full, including its first value.
     return (
         f"sum by (type) ((increase({count}[{LATELY}s]) and {before}) or ({count} unless {before}))"
     )
@@ -89,16 +92,16 @@ def _quantiles(metric: str) -> dict[str, str]:
 
 
 _FIGURES = (
-    ("Orders placed", "in a second", "/s", {"placed": _rate("order.created")}),
+    ("Orders placed", "per second", "/s", {"placed": _rate("order.created")}),
     (
         "Outcomes",
-        "in a second",
+        "per second",
         "/s",
         {"confirmed": _rate("order.confirmed"), "cancelled": _rate("order.cancelled")},
     ),
     (
         "Event to effect",
-        "with waits and retries",
+        "including waits and retries",
         "s",
         _quantiles("orders_event_handled_seconds"),
     ),

@@ -1,4 +1,4 @@
-"""Looks at the broker, and says what keeps events from flowing."""
+"""Checks the broker, and reports problems that stop events."""
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
@@ -16,78 +16,78 @@ from eventbus.topology.service import Service
 
 
 class Kind(StrEnum):
-    """What can be wrong with a broker."""
+    """The kinds of problems that a broker can have."""
 
     UNREACHABLE = "unreachable"
-    #: Publishers wait until memory is free again.
+    #: Publishers are blocked until memory is freed.
     LOW_MEMORY = "memory_alarm"
-    #: Publishers wait until disk is free again.
+    #: Publishers are blocked until disk space is freed.
     LOW_DISK = "disk_alarm"
     NODE_DOWN = "node_down"
     MISSING_EXCHANGE = "missing_exchange"
     MISSING_QUEUE = "missing_queue"
-    #: A service does not get events that it waits for.
+    #: A service does not receive events that it consumes.
     MISSING_BINDING = "missing_binding"
-    #: Nobody takes what comes into the queue.
+    #: The messages of a queue are not consumed.
     NO_CONSUMER = "no_consumer"
-    #: A queue was full and dropped events, and the process that takes them from the stream has not
-    #: taken note.
+    #: A queue was full and dropped events, and the process that reads them from the stream has not
+    #: recorded it yet.
     OVERFLOWED = "overflowed"
-    #: Less than a majority of a queue's replicas is there: it takes and gives nothing.
+    #: Fewer than a majority of a queue's replicas are available: it accepts and delivers nothing.
     LOST_QUORUM = "lost_quorum"
-    #: A queue or stream has fewer replicas than the cluster has nodes: one node's end is its end.
+    #: A queue or stream has fewer replicas than the cluster has nodes: it is lost with one node.
     FEW_REPLICAS = "few_replicas"
-    #: Half of a queue's limit is used; beyond the limit the broker refuses events.
+    #: A queue has reached half of its limit; at the limit the broker rejects events.
     HALF_FULL = "half_full"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that is wrong, and where."""
+    """One problem, and the object that has it."""
 
     kind: Kind
     name: str
     text: str
 
     def __str__(self) -> str:
-        """Return it as one line."""
+        """Return the finding as one line."""
         return f"{self.kind} {self.name}: {self.text}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What was seen of a broker that answers."""
+    """The state and the problems of a broker that responds."""
 
     findings: tuple[Finding, ...]
-    #: Queues whose consumers the broker does not tell: neither a finding nor a sign of health.
+    #: Queues whose consumers the broker does not report: neither a finding nor a sign of health.
     unknown: tuple[str, ...]
-    #: What differs from the code besides, and does no harm yet; users and rights are not compared.
+    #: Other differences from the code, harmless so far; users and permissions are not compared.
     drift: tuple[Difference, ...]
     state: BrokerState
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """All that is wrong with the broker, nothing when it is well, and what could not be told."""
+    """The problems of a broker, empty if it is healthy, and the queues without a consumer count."""
 
     findings: tuple[Finding, ...]
     unknown: tuple[str, ...] = ()
 
 
 def check(settings: BrokerAdminSettings) -> Checked:
-    """Return what is wrong; that the broker cannot be asked is one finding."""
+    """Return the problems of the broker; an unreachable broker is one finding."""
     try:
-        seen = look(settings)
+        result = look(settings)
     except ActionError as error:
         name = ", ".join(str(url) for url in settings.broker_admin_url)
         return Checked(findings=(Finding(kind=Kind.UNREACHABLE, name=name, text=str(error)),))
-    return Checked(findings=seen.findings, unknown=seen.unknown)
+    return Checked(findings=result.findings, unknown=result.unknown)
 
 
 def look(settings: BrokerAdminSettings) -> Look:
-    """Return what is wrong and what is there, for a user with the tag `monitoring`.
+    """Return the state and the problems of the broker, as a user with the tag `monitoring`.
 
-    Raises `ActionError` when the broker cannot be asked.
+    Raises `ActionError` if the broker cannot be queried.
     """
     wanted = topology(retry_tiers=settings.retry_tiers)
     with Management(settings) as broker:
@@ -102,21 +102,21 @@ def look(settings: BrokerAdminSettings) -> Look:
         *few_replicas(wanted, state, nodes),
     )
     differences = topology_diff.differences(wanted, state)
-    drift = tuple(found for found in differences if found.problem != MISSING)
+    drift = tuple(difference for difference in differences if difference.problem != MISSING)
     return Look(findings=findings, unknown=uncounted(state), drift=drift, state=state)
 
 
 def _with_consumers(settings: BrokerAdminSettings, state: BrokerState) -> BrokerState:
-    """Return the state with the consumers that the API does not tell, as far as AMQP does."""
+    """Return the state; where the API does not report consumers, they are counted over AMQP."""
     if not (unknown := uncounted(state)):
         return state
-    found = queue_counts.consumers(settings, unknown)
-    counted = {name: {**state.queues[name], "consumers": count} for name, count in found.items()}
+    counts = queue_counts.consumers(settings, unknown)
+    counted = {name: {**state.queues[name], "consumers": count} for name, count in counts.items()}
     return replace(state, queues={**state.queues, **counted})
 
 
 def uncounted(state: BrokerState) -> tuple[str, ...]:
-    """Return the queues that must have a consumer, and of which it is not known."""
+    """Return the queues that must have a consumer but whose number of consumers is unknown."""
     return tuple(
         name
         for service in SERVICES
@@ -130,7 +130,7 @@ def ailing_nodes(
 ) -> Iterator[Finding]:
     """Yield each node that is down, and each alarm of the others.
 
-    `alarms` are those in effect, `wanted` is how many nodes the cluster must have.
+    `alarms` are those in effect, `wanted` is the number of nodes that the cluster must have.
     """
     if len(nodes) < wanted:
         text = f"the cluster has {len(nodes)} of BROKER_NODES={wanted} nodes"
@@ -138,54 +138,57 @@ def ailing_nodes(
     for node in nodes:
         name = node["name"]
         if not node.get("running", True):
-            yield Finding(kind=Kind.NODE_DOWN, name=name, text="does not run")
+            yield Finding(kind=Kind.NODE_DOWN, name=name, text="is not running")
         if (name, "memory") in alarms:
-            text = f"uses {_mb(node, 'mem_used')} of {_mb(node, 'mem_limit')}; publishers wait"
+            used, limit = _mb(node, "mem_used"), _mb(node, "mem_limit")
+            text = f"uses {used} of {limit}; publishers are blocked"
             yield Finding(kind=Kind.LOW_MEMORY, name=name, text=text)
         if (name, "disk") in alarms:
             text = (
-                f"has {_mb(node, 'disk_free')} free, needs {_mb(node, 'disk_free_limit')}; "
-                "publishers wait"
+                f"has {_mb(node, 'disk_free')} free, requires {_mb(node, 'disk_free_limit')}; "
+                "publishers are blocked"
             )
             yield Finding(kind=Kind.LOW_DISK, name=name, text=text)
 
 
 def missing(wanted: Topology, state: BrokerState) -> Iterator[Finding]:
-    """Yield each exchange, queue and binding that is not there."""
-    for found in topology_diff.differences(wanted, state):
-        if found.problem == MISSING:
-            kind = Kind(f"missing_{found.kind}")
-            text = "is not there; orderctl topology apply makes it"
-            yield Finding(kind=kind, name=found.name, text=text)
+    """Yield each exchange, queue and binding that is missing."""
+    for difference in topology_diff.differences(wanted, state):
+        if difference.problem == MISSING:
+            kind = Kind(f"missing_{difference.kind}")
+            text = "does not exist; orderctl topology apply creates it"
+            yield Finding(kind=kind, name=difference.name, text=text)
 
 
 def few_replicas(
     wanted: Topology, state: BrokerState, nodes: Sequence[Object]
 ) -> Iterator[Finding]:
     """Yield each queue and stream that was declared before the cluster grew."""
-    for found in replicas.differences(wanted, state, nodes):
-        text = f"{found.problem} replicas; {found.remedy}"
-        yield Finding(kind=Kind.FEW_REPLICAS, name=found.name, text=text)
+    for difference in replicas.differences(wanted, state, nodes):
+        text = f"{difference.problem} replicas; {difference.remedy}"
+        yield Finding(kind=Kind.FEW_REPLICAS, name=difference.name, text=text)
 
 
 def broken_queues(state: BrokerState, services: Sequence[Service] = SERVICES) -> Iterator[Finding]:
-    """Yield each queue without a majority of its replicas, half full, or without its consumer."""
+    """Yield each queue that lacks a majority of its replicas, is half full, or has no consumer."""
     for queue in state.queues.values():
         members, online = queue.get("members", ()), queue.get("online", ())
         majority = len(members) // 2 + 1
         if members and len(online) < majority:
-            text = f"{len(online)} of {len(members)} replicas are there, {majority} are needed"
+            text = (
+                f"{len(online)} of {len(members)} replicas are available, {majority} are required"
+            )
             yield Finding(kind=Kind.LOST_QUORUM, name=queue["name"], text=text)
         limit = queue.get("arguments", {}).get("x-max-length")
-        # A tick queue's limit is one tick, the newest.
+        # A tick queue is limited to one tick, the newest.
         if limit and limit > 1 and (figure(queue, "messages") or 0) * 2 >= limit:
-            text = f"holds {figure(queue, 'messages')} messages of {limit}"
+            text = f"holds {figure(queue, 'messages')} messages; its limit is {limit}"
             yield Finding(kind=Kind.HALF_FULL, name=queue["name"], text=text)
     for service in services:
         yield from _overflowed(service, state)
         for name, process in _consumed(service):
             if figure(state.queues.get(name), "consumers") == 0:
-                text = f"nobody takes its messages; is {process} there?"
+                text = f"has no consumer; is {process} running?"
                 yield Finding(kind=Kind.NO_CONSUMER, name=name, text=text)
 
 
@@ -193,7 +196,7 @@ def _overflowed(service: Service, state: BrokerState) -> Iterator[Finding]:
     marker = state.queues.get(service.overflow)
     if service.can_overflow and marker and figure(marker, "messages"):
         processes = " or ".join(f"{service.name}-{tick}" for tick in service.ticks)
-        text = f"was full and dropped events, which wait in the stream; is {processes} there?"
+        text = f"was full and dropped events, which are in the stream; is {processes} running?"
         yield Finding(kind=Kind.OVERFLOWED, name=service.queue, text=text)
 
 

@@ -1,4 +1,4 @@
-"""Makes, registers, shows and revokes the keys to the API, with the order service's own rights."""
+"""Creates, registers, lists and revokes API keys, with the order service's own permissions."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from order_app.storage.api_keys import ApiKey, Scope
 
 
 def create(settings: DatabaseSettings, name: str, scopes: Sequence[Scope]) -> str:
-    """Make a key and return it: nobody can read it later. Raises `ActionError` for a bad name."""
+    """Create a key and return it; it cannot be read later. Raises `ActionError` for a bad name."""
     try:
         with transaction(settings, ORDER) as session:
             return api_keys.create(session, name, scopes)
@@ -20,7 +20,7 @@ def create(settings: DatabaseSettings, name: str, scopes: Sequence[Scope]) -> st
 
 
 def register(settings: DatabaseSettings, key: str, name: str, scopes: Sequence[Scope]) -> bool:
-    """Store a key that exists; return whether it is new. Raises `ActionError` for a wrong one."""
+    """Store an existing key; return whether it is new. Raises `ActionError` for an invalid one."""
     try:
         with transaction(settings, ORDER) as session:
             return api_keys.register(session, key, name, scopes)
@@ -29,12 +29,12 @@ def register(settings: DatabaseSettings, key: str, name: str, scopes: Sequence[S
 
 
 def show(settings: DatabaseSettings) -> list[ApiKey]:
-    """Return every key there ever was, oldest first, without its secret."""
+    """Return every key that was ever created, oldest first, without its secret."""
     with transaction(settings, ORDER) as session:
         return api_keys.all_keys(session)
 
 
 def revoke(settings: DatabaseSettings, prefix: str) -> ApiKey:
-    """Make a key useless for ever and return it. Raises `UnknownKey`."""
+    """Revoke a key permanently and return it. Raises `UnknownKey`."""
     with transaction(settings, ORDER) as session:
         return api_keys.revoke(session, prefix)

@@ -1,4 +1,4 @@
-"""What the queue of a service has dropped, and its process has not taken from the stream yet."""
+"""Events that a service's queue has dropped, and that were not read from the stream yet."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from eventbus.topology.service import Service
 
 @dataclass(frozen=True, kw_only=True)
 class Missed:
-    """For how long events have been missing, 0 if none is, and how often some were lost."""
+    """For how long events have been missing, 0 if none are, and how often events were lost."""
 
     seconds: float
     gaps: int
 
 
 def look(settings: DatabaseServer, service: Service) -> Missed:
-    """Return what is missing now, by the record in the service's database."""
+    """Return the missing events, as recorded in the service's database."""
     with transaction(settings, service) as session:
         state, now = overflow.read(session)
     since = state.requested_at

@@ -1,4 +1,4 @@
-"""Shows an order and the events that the order service knows of it; ships one."""
+"""Shows an order with the events that the order service has recorded; ships an order."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -29,15 +29,15 @@ def show(settings: DatabaseServer, order_id: UUID) -> Story:
 
 
 def ship(settings: DatabaseSettings, order_id: UUID) -> Order:
-    """Note that an order's goods have left; an order that was shipped before is unchanged.
+    """Record that an order's goods have left; an order that was shipped before is unchanged.
 
-    Raises `ActionError` if there is no such order, or it is not CONFIRMED.
+    Raises `ActionError` if the order does not exist, or is not CONFIRMED.
     """
     with transaction(settings, ORDER) as session:
         try:
             order = use_cases.ship(session, order_id)
         except use_cases.UnknownOrder:
-            raise ActionError(f"there is no order {order_id}") from None
+            raise ActionError(f"order {order_id} does not exist") from None
     if problem := use_cases.why_not_shipped(order):
-        raise ActionError(f"order {order_id} is not shipped. {problem}")
+        raise ActionError(f"order {order_id} was not shipped. {problem}")
     return order

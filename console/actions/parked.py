@@ -1,4 +1,4 @@
-"""Shows what is parked, and why, gives it back to its service, or deletes it."""
+"""Shows parked messages with the reason, redrives them, or deletes them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from eventbus.topology.service import Service
 #: The services that have a parking lot, by name.
 CONSUMERS = {service.name: service for service in kombu_topology.CONSUMERS}
 
-#: Messages that are deleted at once, all of which are in memory. One event may be parked often.
+#: Messages that are deleted at once; all are in memory. One event may be parked several times.
 DISCARD_LIMIT = 1_000
 
-#: Events that an error names.
-_NAMED = 10
+#: Events that an error message lists.
+_LISTED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The oldest messages of a parking lot, and how many there are in all."""
+    """The oldest messages of a parking lot, and their total number."""
 
     service: Service
     messages: tuple[Parked, ...]
@@ -34,14 +34,14 @@ class Listing:
 
 @dataclass(frozen=True, kw_only=True)
 class Discarded:
-    """A message that is no more: why it was parked, and what it said."""
+    """A deleted message: the reason why it was parked, and its body."""
 
     parked: Parked
     body: str
 
 
 def show(settings: BrokerAdminSettings, service: Service, *, limit: int) -> Listing:
-    """Return the oldest parked messages of a service, at most `limit`; all stay where they are."""
+    """Return the oldest parked messages of a service, at most `limit`; all stay in place."""
     with parking_lot(settings, service) as lot:
         messages = tuple(Parked.of(service, message) for message in lot.messages(limit))
         return Listing(service=service, messages=messages, depth=lot.depth)
@@ -53,9 +53,9 @@ def redrive_all(
     *,
     progress: Callable[[int, int], None] = lambda _done, _depth: None,
 ) -> int:
-    """Put back every message that is parked now, oldest first; returns how many.
+    """Redrive every message that is parked now, oldest first; return how many.
 
-    Raises `ActionError` naming the events that stay, after putting back the others.
+    Raises `ActionError` naming the events that stay parked, after redriving the others.
     """
     redriven = _Redriven(settings)
     with parking_lot(settings, service) as lot:
@@ -63,23 +63,23 @@ def redrive_all(
             redriven.put_back(lot, message)
             progress(redriven.done, lot.depth)
     if problems := redriven.problems():
-        raise ActionError("; ".join((f"{redriven.done} put back", *problems)))
+        raise ActionError("; ".join((f"{redriven.done} redriven", *problems)))
     return redriven.done
 
 
 def redrive(settings: RedriveSettings, service: Service, event_ids: Sequence[str]) -> int:
-    """Put back the messages of these events; returns how many.
+    """Redrive the messages of these events; return how many.
 
-    Raises `ActionError` naming the events that are not parked, and those that stay, after putting
-    back the others.
+    Raises `ActionError` naming the events that are not parked, and those that stay parked, after
+    redriving the others.
     """
-    wanted, redriven = set(event_ids), _Redriven(settings)
-    missing = set(wanted)
+    requested, redriven = set(event_ids), _Redriven(settings)
+    missing = set(requested)
     with parking_lot(settings, service) as lot:
-        # To the end: one event may be parked twice.
+        # All messages are read, because one event may be parked twice.
         for message in lot.messages():
-            if (found := event_id(message)) in wanted:
-                missing.discard(found)
+            if (parked_id := event_id(message)) in requested:
+                missing.discard(parked_id)
                 redriven.put_back(lot, message)
     problems = redriven.problems()
     if missing:
@@ -92,28 +92,29 @@ def redrive(settings: RedriveSettings, service: Service, event_ids: Sequence[str
 def discard(
     settings: BrokerAdminSettings, service: Service, event_ids: Sequence[str]
 ) -> tuple[Discarded, ...]:
-    """Delete the messages of these events for ever; returns them, at most `DISCARD_LIMIT`.
+    """Delete the messages of these events permanently; return them, at most `DISCARD_LIMIT`.
 
-    Raises `ActionError` naming the events that are not parked; then nothing is deleted.
+    Raises `ActionError` naming the events that are not parked; nothing is deleted then.
     """
-    wanted, found = set(event_ids), list[Message]()
-    missing = set(wanted)
+    requested, discarded = set(event_ids), list[Message]()
+    missing = set(requested)
     with parking_lot(settings, service) as lot:
         for message in lot.messages():
-            if (named := event_id(message)) in wanted and len(found) < DISCARD_LIMIT:
-                missing.discard(named)
-                found.append(message)
+            if (parked_id := event_id(message)) in requested and len(discarded) < DISCARD_LIMIT:
+                missing.discard(parked_id)
+                discarded.append(message)
         if missing:
             raise ActionError(_not_parked(service, missing))
-        for message in found:
+        for message in discarded:
             lot.discard(message)
     return tuple(
-        Discarded(parked=Parked.of(service, message), body=body_text(message)) for message in found
+        Discarded(parked=Parked.of(service, message), body=body_text(message))
+        for message in discarded
     )
 
 
 class _Redriven:
-    """What was put back, and the events that stay parked."""
+    """The number of redriven messages, and the events that stay parked."""
 
     def __init__(self, settings: RedriveSettings) -> None:
         self._settings = settings
@@ -122,7 +123,7 @@ class _Redriven:
         self.done = 0
 
     def put_back(self, lot: ParkingLot, message: Message) -> None:
-        """Put a message back, unless its event is too old or it cannot be copied."""
+        """Redrive a message, unless its event is too old or it cannot be copied."""
         if _is_too_old(message, self._settings):
             self._too_old.append(event_id(message))
         elif lot.put_back(message):
@@ -131,16 +132,16 @@ class _Redriven:
             self._not_copied.append(event_id(message))
 
     def problems(self) -> list[str]:
-        """Return a line for each reason for which events stay parked."""
+        """Return a line for each reason why events stay parked."""
         days = f"older than PARKED_REDRIVE_DAYS ({self._settings.parked_redrive_days})"
         return [
-            *_stay(self._too_old, days),
-            *_stay(self._not_copied, "with properties that cannot be copied"),
+            *_left_parked(self._too_old, days),
+            *_left_parked(self._not_copied, "with properties that cannot be copied"),
         ]
 
 
 def _is_too_old(message: Message, settings: RedriveSettings) -> bool:
-    # One that tells no time is no event to its service either, and so has no effect.
+    # A message without a time is not an event for its service either, and has no effect.
     time = event_time(message)
     return time is not None and datetime.now(UTC) - time > settings.redrive_limit
 
@@ -149,8 +150,8 @@ def _not_parked(service: Service, event_ids: set[str]) -> str:
     return f"not parked by {service.name}: {', '.join(sorted(event_ids))}"
 
 
-def _stay(event_ids: Sequence[str], why: str) -> Iterator[str]:
+def _left_parked(event_ids: Sequence[str], reason: str) -> Iterator[str]:
     if event_ids:
-        named, more = ", ".join(event_ids[:_NAMED]), len(event_ids) - _NAMED
+        listed, more = ", ".join(event_ids[:_LISTED]), len(event_ids) - _LISTED
         rest = f" and {more} more" if more > 0 else ""
-        yield f"{len(event_ids)} stay parked, {why}: {named}{rest}"
+        yield f"{len(event_ids)} left parked, {reason}: {listed}{rest}"

@@ -1,4 +1,4 @@
-"""Shows all of one parked message; it stays where it is."""
+"""Shows one parked message in full; it stays in place."""
 
 import json
 from contextlib import suppress
@@ -13,7 +13,7 @@ from console.settings import BrokerAdminSettings
 from eventbus.messaging.untrusted import storable, text
 from eventbus.topology.service import Service
 
-#: Characters of a body that are shown: an event has hundreds, a stranger's message may have more.
+#: Characters of a body that are shown: an event has hundreds, a foreign message may have more.
 BODY_LIMIT = 20_000
 
 #: Characters of a header that are shown.
@@ -22,7 +22,7 @@ HEADER_LIMIT = 4_000
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """A parked message with what it carries, readable if it is JSON."""
+    """A parked message with its headers and its body, which is formatted if it is JSON."""
 
     parked: Parked
     headers: dict[str, str]
@@ -31,15 +31,15 @@ class Detail:
 
 
 def show(settings: BrokerAdminSettings, service: Service, wanted: str) -> Detail:
-    """Return the oldest parked message of an event. Raises `ActionError` when there is none."""
+    """Return the oldest parked message of an event. Raises `ActionError` if there is none."""
     with parking_lot(settings, service) as lot:
-        found = next((each for each in lot.messages() if event_id(each) == wanted), None)
-    if found is None:
+        message = next((parked for parked in lot.messages() if event_id(parked) == wanted), None)
+    if message is None:
         raise ActionError(f"not parked by {service.name}: {text(wanted)}")
-    body = _readable(found)
-    headers = (found.headers or {}).items()
+    body = _readable(message)
+    headers = (message.headers or {}).items()
     return Detail(
-        parked=Parked.of(service, found),
+        parked=Parked.of(service, message),
         headers=dict(sorted((text(name), text(value, HEADER_LIMIT)) for name, value in headers)),
         body=body[:BODY_LIMIT],
         is_cut=len(body) > BODY_LIMIT,
@@ -48,9 +48,9 @@ def show(settings: BrokerAdminSettings, service: Service, wanted: str) -> Detail
 
 def _readable(message: Message) -> str:
     body = body_text(message)
-    # Of a large one the begin is shown: with each bracket on a line it could be a thousandfold.
+    # A large body is shown unformatted: a line for each bracket could enlarge it a thousandfold.
     with suppress(ValueError, RecursionError):
         if len(body) <= BODY_LIMIT:
-            # JSON may name halves of surrogates, which no page can hold.
+            # JSON may contain lone surrogates, which a page cannot contain.
             return storable(json.dumps(json.loads(body), indent=2, ensure_ascii=False))
     return body

@@ -1,4 +1,4 @@
-"""Who still uses an event type: looks at the code, the broker, and every service's database."""
+"""Finds the uses of an event type in the code, the broker and every service's database."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -20,13 +20,13 @@ from eventbus.topology.limits import UNLIMITED
 from eventbus.topology.service import Service
 from eventbus.topology.users import MONITOR_QUEUE
 
-#: Queues that are none of the topology's, and hold no events: of onlookers, and of Celery itself.
+#: Queues outside the topology that hold no events: those of monitoring, and of Celery itself.
 _FOREIGN = re.compile(rf"{MONITOR_QUEUE}|(.*\.)?celery\.pidbox")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """One place that still uses a type; `count` messages, rows or events of it, if it has some."""
+    """One remaining use of a type; `count` is its number of messages, rows or events, if any."""
 
     #: `code`, `right`, `binding`, `outbox`, `queue`, `stream` or `consumer`.
     kind: str
@@ -35,17 +35,17 @@ class Use:
     count: int | None = None
 
     def __str__(self) -> str:
-        """Return it as one line."""
+        """Return the use as one line."""
         return f"{self.kind} {self.place}: {self.text}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What still uses a type, and what could not be seen."""
+    """The remaining uses of a type, and the messages that could not be inspected."""
 
     uses: tuple[Use, ...]
-    #: In words. What is in a worker's hands is told, and does not count as a use: it is handled in
-    #: a moment, and its consumer is then seen.
+    #: In words. A message that a worker holds is listed, but does not count as a use: it is handled
+    #: in a moment, and its consumer is then found.
     unseen: tuple[str, ...]
 
 
@@ -56,11 +56,11 @@ def uses(
     within: timedelta,
     services: Sequence[Service] = SERVICES,
 ) -> Findings:
-    """Return everything that uses a type, looking at messages without taking any.
+    """Return every use of a type; messages are inspected, but none is removed.
 
-    A consumer uses it if it has handled one of it within that time.
+    A consumer uses the type if it has handled an event of it `within` that time.
     """
-    # What could bring more of them first, so that nothing comes behind the look at the queues.
+    # Sources of new events come first, so that no event arrives after the queues are inspected.
     found = [*_code(event_type, services)]
     with Management(settings) as broker:
         state = BrokerState.read(broker)
@@ -83,8 +83,8 @@ def uses(
             )
             found += _messages(event_type, name, look, is_stream=is_stream)
             if not is_stream and (held := figure(queue, "messages_unacknowledged")) != 0:
-                count = "an unknown number" if held is None else f"some {held}"
-                unseen.append(f"{name}: {count} in the hands of a consumer")
+                count = "an unknown number of" if held is None else f"about {held}"
+                unseen.append(f"{name}: {count} messages held by a consumer")
     for service in services:
         if service.consumes:
             found += _consumer(event_type, settings, service, within)
@@ -94,9 +94,11 @@ def uses(
 def _code(event_type: str, services: Sequence[Service]) -> Iterator[Use]:
     for service in services:
         if event_type in service.published_types:
-            yield Use(kind="code", place=service.name, text="publishes it, by the topology")
+            text = "publishes it, according to the topology"
+            yield Use(kind="code", place=service.name, text=text)
         if event_type in service.consumed_types:
-            yield Use(kind="code", place=service.name, text="consumes it, by the topology")
+            text = "consumes it, according to the topology"
+            yield Use(kind="code", place=service.name, text=text)
 
 
 def _rights(event_type: str, state: BrokerState, settings: RetirementSettings) -> Iterator[Use]:
@@ -110,12 +112,12 @@ def _bindings(event_type: str, state: BrokerState) -> Iterator[Use]:
     for binding in state.bindings:
         key = binding["routing_key"]
         if binding["source"] == EVENTS.name and _matches(key, event_type):
-            text = "would get it" if key == event_type else f"would get it, by {key}"
+            text = "would receive it" if key == event_type else f"would receive it, by {key}"
             yield Use(kind="binding", place=binding["destination"], text=text)
 
 
 def _matches(pattern: str, key: str) -> bool:
-    """Whether a topic exchange sends this routing key to who is bound by the pattern."""
+    """Return whether a topic exchange routes this key to a queue that the pattern binds."""
     words = {"*": r"\.[^.]*", "#": r"(\.[^.]*)*"}
     parts = [words.get(word, rf"\.{re.escape(word)}") for word in pattern.split(".")]
     return re.fullmatch("".join(parts), f".{key}") is not None
@@ -138,12 +140,15 @@ def _messages(event_type: str, name: str, look: Look, *, is_stream: bool) -> Ite
     if count := look.types[event_type]:
         since = look.oldest.get(event_type)
         text = f"{count} messages" + (
-            f", the oldest of {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
+            f", the oldest from {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
         )
         yield Use(kind=kind, place=name, text=text, count=count)
     if look.unseen:
-        seen = look.types.total()
-        text = f"{look.unseen} or more messages could not be seen, after {seen}: they may be of it"
+        inspected = look.types.total()
+        text = (
+            f"{look.unseen} or more messages could not be inspected, after {inspected}: they may be"
+            " of this type"
+        )
         yield Use(kind=kind, place=name, text=text)
 
 

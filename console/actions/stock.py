@@ -1,4 +1,4 @@
-"""Shows and changes what is in stock, with the inventory's own rights."""
+"""Shows and changes stock levels, with the inventory's own permissions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,16 @@ from inventory_worker import movements, shortfall, stock
 from inventory_worker.movements import Difference, Level, Movement, Note
 from inventory_worker.shortfall import Shortfall
 
-#: What an operator does to one SKU: `stock.receive`, `stock.count` or `stock.correct`.
+#: An operator's change of one SKU: `stock.receive`, `stock.count` or `stock.correct`.
 Change = Callable[[Session, str, int, Note], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Changed:
-    """The level after a change, and what follows; False if its reference was entered before."""
+    """The level after a change, and its shortfall.
+
+    `is_new` is False if the change's reference was entered before.
+    """
 
     level: Level
     shortfall: Shortfall | None
@@ -27,22 +30,22 @@ class Changed:
 
 
 def show(settings: DatabaseServer, sku: str | None = None) -> list[Level]:
-    """Return the level of one SKU or of all; raises `ActionError` for an unknown one."""
+    """Return the level of one SKU or of all. Raises `ActionError` for an unknown one."""
     with transaction(settings, INVENTORY) as session:
-        found = stock.levels(session, sku)
-    if sku is not None and not found:
-        raise ActionError(f"no SKU {sku!r} in stock")
-    return found
+        levels = stock.levels(session, sku)
+    if sku is not None and not levels:
+        raise ActionError(f"SKU {sku!r} is not in stock")
+    return levels
 
 
 def search(settings: DatabaseServer, part: str, limit: int) -> list[Level]:
-    """Return the levels of up to `limit` SKUs that have this part."""
+    """Return the levels of up to `limit` SKUs that contain this part."""
     with transaction(settings, INVENTORY) as session:
         return stock.levels(session, part=part, limit=limit)
 
 
 def change(settings: DatabaseSettings, kind: Change, sku: str, pieces: int, note: Note) -> Changed:
-    """Receive, count or correct one SKU; raises `InvalidStock`."""
+    """Receive, count or correct one SKU. Raises `InvalidStock`."""
     with transaction(settings, INVENTORY) as session:
         is_new = kind(session, sku, pieces, note)
         (level,) = stock.levels(session, sku)
@@ -50,14 +53,14 @@ def change(settings: DatabaseSettings, kind: Change, sku: str, pieces: int, note
 
 
 def moved(settings: DatabaseServer, sku: str, limit: int) -> Sequence[Movement]:
-    """Return the newest movements of a SKU; raises `ActionError` for an unknown one."""
+    """Return the newest movements of a SKU. Raises `ActionError` for an unknown one."""
     with transaction(settings, INVENTORY) as session:
         if not stock.levels(session, sku):
-            raise ActionError(f"no SKU {sku!r} in stock")
+            raise ActionError(f"SKU {sku!r} is not in stock")
         return movements.newest(session, sku, limit)
 
 
 def differences(settings: DatabaseServer, limit: int) -> Sequence[Difference]:
-    """Return levels that are not the sums of their movements, which reads all of these."""
+    """Return the levels that are not the sum of their movements; all movements are read."""
     with transaction(settings, INVENTORY) as session:
         return movements.differences(session, limit)

@@ -1,4 +1,4 @@
-"""Counts many SKUs, chunk by chunk, with the inventory's own rights."""
+"""Counts many SKUs in chunks, with the inventory's own permissions."""
 
 import hashlib
 import json
@@ -18,30 +18,30 @@ from inventory_worker import stock_import
 from inventory_worker.movements import Level, Note
 from inventory_worker.stock_import import Chunk, Counted
 
-#: Levels below what is reserved that are told; more are only counted.
+#: Levels below the reserved quantity that are listed; more are only counted.
 SHORT_LIMIT = 20
 
-#: Attempts at a chunk that is in the way of another transaction.
+#: Attempts at a chunk that conflicts with another transaction.
 _ATTEMPTS = 3
 
-#: A deadlock, a serialization failure, a lock that was not free in time: all passing.
-_PASSING = frozenset({"40P01", "40001", "55P03"})
+#: A deadlock, a serialization failure, a lock timeout.
+_TRANSIENT = frozenset({"40P01", "40001", "55P03"})
 
 
 @dataclass(kw_only=True)
 class Imported:
-    """What an import has done so far."""
+    """The progress of an import, and its result."""
 
     total: int
     done: int = 0
     changed: int = 0
     reached: str = ""
-    #: How many levels are below what is reserved, and the first of them.
+    #: The number of levels below the reserved quantity, and the first of them.
     short: int = 0
     examples: list[Level] = field(default_factory=list)
 
     def add(self, chunk: Chunk, counted: Counted) -> None:
-        """Take in what one chunk has done."""
+        """Add the result of one chunk."""
         self.done += len(chunk.pieces)
         self.reached = chunk.last
         self.changed += counted.changed
@@ -56,13 +56,13 @@ def import_pieces(
     *,
     progress: Callable[[int], None] = lambda _done: None,
 ) -> Imported:
-    """Count each SKU, a chunk at a time, under the note's reference.
+    """Count each SKU, one chunk at a time, under the note's reference.
 
-    Raises `ActionError`, saying what is done, when a chunk fails; the same import then goes on from
-    there. Raises `InvalidStock` when the reference stands for another file.
+    Raises `ActionError` with the progress if a chunk fails; the same import then continues from
+    there. Raises `InvalidStock` if the reference belongs to another file.
     """
     result = Imported(total=len(pieces))
-    with sessions(settings, INVENTORY) as database, _told(result, note):
+    with sessions(settings, INVENTORY) as database, _failure_explained(result, note):
         with db.transaction(database) as session:
             stock_import.begin(session, note.reference or "", _digest(pieces))
         for chunk in stock_import.chunks(pieces):
@@ -72,26 +72,26 @@ def import_pieces(
 
 
 def _count(database: Sessions, chunk: Chunk, note: Note) -> Counted:
-    for left in reversed(range(_ATTEMPTS)):
+    for attempts_left in reversed(range(_ATTEMPTS)):
         try:
             with db.transaction(database) as session:
                 return stock_import.count_chunk(session, chunk, note)
         except DBAPIError as error:
-            if not left or getattr(error.orig, "pgcode", None) not in _PASSING:
+            if not attempts_left or getattr(error.orig, "pgcode", None) not in _TRANSIENT:
                 raise
     raise AssertionError
 
 
 @contextmanager
-def _told(result: Imported, note: Note) -> Iterator[None]:
+def _failure_explained(result: Imported, note: Note) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, KeyboardInterrupt) as error:
         cause = first_line(getattr(error, "orig", None) or error)
         done = f"all up to {result.reached}" if result.done else "none"
         raise ActionError(
-            f"{result.done} of {result.total} SKUs are counted, {done} in the order of code "
-            f"points; --reference {note.reference} goes on from there: {cause}"
+            f"{result.done} of {result.total} SKUs were counted, {done} in code point order; "
+            f"--reference {note.reference} continues from there: {cause}"
         ) from None
 
 

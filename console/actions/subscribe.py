@@ -1,8 +1,9 @@
-"""Gives a service the past: its queue is bound first, then history is put on it up to the present.
+"""Delivers history to a service: its queue is bound first, then past events are copied to it.
 
-The stream is read as a user that can do nothing else. What it holds from before the queue was bound
-is history: its copies say so, and nobody outside is told of it again. What was on its way just then
-may come live, or not: its copies are as they were, and the inbox drops what comes both ways.
+The stream is read by a broker user that has no other task. Events from before the queue was bound
+are history: their copies are marked as replayed, and have no external side effects. Events that
+were in transit at that moment may or may not arrive live: their copies are not marked, and the
+inbox drops duplicates.
 """
 
 import time
@@ -28,29 +29,29 @@ from eventbus.topology.service import Service
 #: The broker user that may read the stream and write to queues.
 REPLAYER = "replayer"
 
-#: Seconds after the binding until the watermark is taken. An event that was on its way before the
-#: binding has then been confirmed, and so is below it, or its relay has given up, and sends it
-#: again, live.
+#: Seconds from the binding until the watermark is taken. By then an event that was in transit at
+#: the binding has been confirmed, and is below the watermark, or its relay has given up, and will
+#: publish it again, live.
 SETTLED = CONFIRM_TIMEOUT + 1.0
 
-#: Messages that are read, and put on the queue, together.
+#: Messages that are read and copied together.
 BATCH = 500
 
-#: Seconds to wait for the stream: for one look, and until it must have come to the watermark.
-_LOOK, _LIMIT = 0.5, 60.0
+#: Seconds to wait for messages of the stream: in one read, and before the action fails.
+_READ_TIMEOUT, _STALL_TIMEOUT = 0.5, 60.0
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far it is."""
+    """The progress of a subscription."""
 
-    #: Where it goes on, if it is stopped here; None before the first message.
+    #: Where to continue if it is interrupted now; None before the first message.
     offset: int | None = None
-    #: Where it ends, as far as that is known.
+    #: Where it ends, as far as known.
     end: int = 0
     #: Copies on the queue.
     copied: int = 0
-    #: Events that are left out: older than what the inbox is sure to know.
+    #: Events that are skipped, because the inbox may no longer know that they were handled.
     too_old: int = 0
 
 
@@ -61,14 +62,15 @@ Changed = Callable[[Difference], None]
 def subscribe(
     settings: TopologySettings, service: Service, start: Start, *, tell: Tell, changed: Changed
 ) -> Progress:
-    """Bind the service's queue, and put on it what the stream holds from `start` to the present.
+    """Bind the service's queue, and copy the stream to it from `start` to the present.
 
-    When it returns, every event since `start` is on the queue, or was. Raises `ActionError`; run
-    again, from the begin or from where it was, it does the rest.
+    On return, every event since `start` is on the queue, or was. Raises `ActionError`; another run,
+    from the same start or from the last offset, does the rest.
     """
     password = settings.broker_password(REPLAYER)
     if password is None:
-        raise ActionError(f"no password file {settings.secrets_dir / REPLAYER}.broker")
+        file = settings.secrets_dir / f"{REPLAYER}.broker"
+        raise ActionError(f"password file {file} does not exist")
     progress = Progress()
     with (
         connected(settings, REPLAYER, password) as reading,
@@ -79,19 +81,19 @@ def subscribe(
         settled = time.monotonic() + SETTLED
         copies = Copies(writing, service.queue)
         with closing(Stream(reading, STREAM, start, prefetch=BATCH)) as stream:
-            # The present goes on meanwhile: the end is known only when all is settled.
+            # New events arrive meanwhile: the end is known only once the binding has settled.
             while time.monotonic() < settled:
-                _copy(stream.read(BATCH, _LOOK), copies, service, progress, history)
+                _copy(stream.read(BATCH, _READ_TIMEOUT), copies, service, progress, history)
                 tell(progress)
             progress.end = _watermark(writing)
-            heard = time.monotonic()
+            read_at = time.monotonic()
             while stream.position < progress.end:
-                entries = stream.read(BATCH, _LOOK)
+                entries = stream.read(BATCH, _READ_TIMEOUT)
                 if entries:
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > _LIMIT:
+                    read_at = time.monotonic()
+                elif time.monotonic() - read_at > _STALL_TIMEOUT:
                     raise ActionError(
-                        f"the stream does not go on at {stream.position}, before {progress.end}"
+                        f"the stream stalled at offset {stream.position}, before {progress.end}"
                     )
                 _copy(entries, copies, service, progress, history)
                 tell(progress)
@@ -106,16 +108,18 @@ def _watermark(connection: Any) -> int:
 
 
 def _bind(settings: TopologySettings, changed: Changed) -> None:
-    for found in topology.apply(settings):
-        changed(found)
-        if found.remedy and not found.is_harmless:
-            raise ActionError(f"nothing is replayed while the topology is not as it must: {found}")
+    for difference in topology.apply(settings):
+        changed(difference)
+        if difference.remedy and not difference.is_harmless:
+            raise ActionError(
+                f"nothing is replayed while the broker differs from the code: {difference}"
+            )
 
 
 def _copy(
     entries: Sequence[Entry], copies: Copies, service: Service, progress: Progress, history: int
 ) -> None:
-    """Copy what the service consumes; what is below the offset `history` says so."""
+    """Copy the events that the service consumes; mark those below the offset `history`."""
     oldest = datetime.now(UTC) - STREAM_AGE
     messages = []
     for entry in entries:

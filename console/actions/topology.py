@@ -1,4 +1,4 @@
-"""Compares the broker with the topology in the code, and makes it so."""
+"""Compares the broker with the topology in the code, and applies the topology."""
 
 import re
 from collections.abc import Iterator
@@ -16,25 +16,25 @@ from eventbus.topology.objects import Topology
 from eventbus.topology.service import Service
 from eventbus.topology.users import MONITOR_QUEUE
 
-#: What RabbitMQ and Celery create for themselves; the default exchange has no name.
+#: Names that RabbitMQ and Celery create for themselves; the default exchange has an empty name.
 _FOREIGN = re.compile(rf"|amq\..*|{MONITOR_QUEUE}|(.*\.)?celery\.pidbox")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The differences, in the order in which to remove them, and what could not be compared."""
+    """The differences, in the order of their removal, and what could not be compared."""
 
     differences: tuple[Difference, ...]
-    #: What the vhost holds besides: the code does not know it, and nothing touches it.
+    #: Other objects of the vhost, which are not in the code and are never changed.
     unmanaged: tuple[str, ...]
-    #: What could not be compared, and why.
+    #: What could not be compared, with the reason.
     unchecked: tuple[str, ...]
 
 
 def plan(settings: TopologySettings) -> Plan:
-    """Return how the broker differs from the code; changes nothing.
+    """Return the differences between the broker and the code; change nothing.
 
-    Raises `ActionError` when the broker cannot be asked, has no such vhost or too few nodes.
+    Raises `ActionError` if the broker cannot be queried, or has no such vhost.
     """
     with Management(settings) as broker:
         if not broker.has_vhost():
@@ -45,12 +45,12 @@ def plan(settings: TopologySettings) -> Plan:
 
 
 def apply(settings: TopologySettings, *, prune: bool = False) -> Iterator[Difference]:
-    """Make the broker as the code says; yields each difference after its removal.
+    """Make the broker match the code; yield each difference after its removal.
 
-    Those with a `remedy` are yielded too and left as they are: what holds messages is never
-    deleted, nor, without `prune`, a binding that may be another release's. A queue that is replaced
-    was emptied into another one before. Raises `ActionError`;
-    what was changed until then stays, and the next run goes on.
+    Differences with a `remedy` are yielded as well, but left: an object that holds messages is
+    never deleted, nor, without `prune`, a binding that another release may need. A queue is emptied
+    into another one before it is replaced. Raises `ActionError`, also if too few nodes run; earlier
+    changes stay, and the next run continues.
     """
     with Management(settings) as broker:
         _require_nodes(settings, broker)
@@ -58,36 +58,36 @@ def apply(settings: TopologySettings, *, prune: bool = False) -> Iterator[Differ
             request = Request(method="PUT", path=("vhosts", broker.vhost), body={})
             missing = Difference(kind="vhost", name=broker.vhost, problem=MISSING, request=request)
             yield _remove(broker, missing)
-        for found in _plan(settings, broker, prune=prune).differences:
-            if found.replaces:
-                yield _replace(settings, broker, found.replaces, found)
+        for difference in _plan(settings, broker, prune=prune).differences:
+            if difference.replaces:
+                yield _replace(settings, broker, difference.replaces, difference)
             else:
-                yield _remove(broker, found)
+                yield _remove(broker, difference)
 
 
 def _replace(
-    settings: TopologySettings, broker: Management, service: Service, found: Difference
+    settings: TopologySettings, broker: Management, service: Service, difference: Difference
 ) -> Difference:
     wanted = topology(retry_tiers=settings.retry_tiers)
     (queue,) = (queue for queue in wanted.queues if queue.name == service.queue)
     bindings = [binding for binding in wanted.bindings if binding.queue == service.queue]
     replace(settings, broker, service, queue, bindings)
-    return found
+    return difference
 
 
-def _remove(broker: Management, found: Difference) -> Difference:
-    if found.request:
-        broker.send(found.request.method, *found.request.path, body=found.request.body)
-    return found
+def _remove(broker: Management, difference: Difference) -> Difference:
+    if request := difference.request:
+        broker.send(request.method, *request.path, body=request.body)
+    return difference
 
 
 def _require_nodes(settings: TopologySettings, broker: Management) -> None:
-    # What is declared on part of a cluster has replicas on that part only.
+    # Queues that are declared on part of a cluster have replicas on that part only.
     running = [node["name"] for node in broker.get("nodes") if node.get("running", True)]
     if len(running) < settings.broker_nodes:
         raise ActionError(
-            f"{len(running)} of BROKER_NODES={settings.broker_nodes} nodes run:"
-            " nothing is declared before all do"
+            f"{len(running)} of BROKER_NODES={settings.broker_nodes} nodes are running:"
+            " nothing is declared until all are"
         )
 
 
@@ -95,17 +95,17 @@ def _plan(settings: TopologySettings, broker: Management, *, prune: bool = False
     state = BrokerState.read(broker)
     wanted = topology(retry_tiers=settings.retry_tiers)
     passwords = {user.name: settings.broker_password(user.name) for user in wanted.users}
-    # Rights first: without its own, the deployer can declare nothing in a new vhost.
-    found = [
+    # Permissions first: without its own, the deployer cannot declare anything in a new vhost.
+    differences = [
         *permissions_diff.differences(wanted, state, deployer=broker.user, passwords=passwords.get),
         *topology_diff.differences(wanted, state, prune=prune),
         *replicas.differences(wanted, state, broker.get("nodes")),
     ]
     return Plan(
-        differences=tuple(found),
+        differences=tuple(differences),
         unmanaged=tuple(_unmanaged(wanted, state, deployer=broker.user)),
         unchecked=tuple(
-            f"password of user {name}: no file {name}.broker in {settings.secrets_dir}"
+            f"password of user {name}: {settings.secrets_dir} has no file {name}.broker"
             for name, password in passwords.items()
             if password is None and name in state.users
         ),

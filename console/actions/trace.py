@@ -1,4 +1,4 @@
-"""Finds what was recorded of an order's way, with rights to read the span store."""
+"""Finds the recorded spans of an order, with permission to read the span store."""
 
 from common.kombu_topology import SPAN_STORE
 from console.databases.service_database import transaction
@@ -11,10 +11,10 @@ from span_store.models import SpanRow
 def find(settings: DatabaseServer, order_or_trace: str) -> list[SpanRow]:
     """Return the spans of an order's traces, or of one trace, in the order of their start.
 
-    Raises `ActionError` when there are none.
+    Raises `ActionError` if there are none.
     """
     with transaction(settings, SPAN_STORE) as session:
-        found = store.find(session, order_or_trace)
-    if not found:
-        raise ActionError(f"no span of an order or a trace {order_or_trace!r}")
-    return found
+        spans = store.find(session, order_or_trace)
+    if not spans:
+        raise ActionError(f"order or trace {order_or_trace!r} has no spans")
+    return spans

@@ -1,4 +1,4 @@
-"""Counts what waits in a service's database, with rights to read it."""
+"""Counts waiting work in a service's database, with permission to read it."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from order_app.storage.pending import Pending, pending
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """What waits in the outbox for the relay; of the order service, also the PENDING orders."""
+    """The events that wait in an outbox; for the order service, also the PENDING orders."""
 
     unsent: OutboxLag
     relay_pass: RelayPass | None
@@ -21,7 +21,7 @@ class Waiting:
 
 
 def look(settings: DatabaseServer, service: Service) -> Waiting:
-    """Return what waits now in the database of a service that has an outbox."""
+    """Return the waiting work of a service that has an outbox."""
     with transaction(settings, service) as session:
         return Waiting(
             unsent=lag.outbox_lag(session),

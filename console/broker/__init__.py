@@ -1,1 +1,1 @@
-"""RabbitMQ, as operators inspect and change it."""
+"""Access to RabbitMQ for operators: inspection and changes."""

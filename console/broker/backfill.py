@@ -1,4 +1,4 @@
-"""Copies of past events that wait for room on a service's queue."""
+"""Copies past events to a service's queue when it has room."""
 
 import time
 from collections.abc import Sequence
@@ -9,20 +9,20 @@ from console.errors import ActionError
 from eventbus.catch_up import copies
 from eventbus.catch_up.copies import DEPTH_LIMIT, CopyRefused
 
-#: Seconds for which the queue may stay full without getting shorter.
+#: Seconds that the queue may stay full without getting shorter.
 PATIENCE = 60.0
 
-#: Seconds between two looks at a full queue.
+#: Seconds between two checks of a full queue.
 _PAUSE = 0.2
 
 
 class Copies(copies.Copies):
-    """Puts messages on the queue of one service when there is room for them."""
+    """Puts messages on the queue of one service when it has room."""
 
     def put(self, messages: Sequence[Message]) -> None:
-        """Put messages on the queue when there is room; returns when the broker has all of them.
+        """Put messages on the queue when it has room; return when the broker has all of them.
 
-        Raises `ActionError` when nobody makes room, or the queue takes none.
+        Raises `ActionError` if the queue does not get shorter, or rejects a message.
         """
         self._wait_for_room(len(messages))
         try:
@@ -36,7 +36,7 @@ class Copies(copies.Copies):
         while depth and depth + messages > DEPTH_LIMIT:
             if time.monotonic() - since > PATIENCE:
                 raise ActionError(
-                    f"{self._queue} has {depth} messages, and nobody has taken one for "
+                    f"{self._queue} has {depth} messages, and none was consumed for "
                     f"{PATIENCE:.0f} seconds: is its worker running?"
                 )
             time.sleep(_PAUSE)

@@ -1,4 +1,4 @@
-"""AMQP connections of operators: errors are told in one line, and every wait has a limit."""
+"""AMQP connections of operators, with errors in one line and a limit on every wait."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from console.settings import BrokerAdminSettings
 from eventbus import tls
 from eventbus.messaging.amqps import Connection
 
-#: Seconds to wait for a connection, and for an answer.
+#: Seconds to wait for a connection, and for a response.
 _CONNECT_TIMEOUT = 5
 ANSWER_TIMEOUT = 15
 
@@ -24,9 +24,9 @@ def connected(
     password: str | None = None,
     **options: Any,
 ) -> Iterator[Connection]:
-    """Give the block a connection, the operator's own or that of another user.
+    """Yield a connection, as the operator or as another user.
 
-    Raises `ActionError` when the broker cannot be reached, or fails the block.
+    Raises `ActionError` if the broker cannot be reached, or fails during the block.
     """
     connection = _connect(settings, user, password, options)
     try:
@@ -39,10 +39,10 @@ def connected(
 def _connect(
     settings: BrokerAdminSettings, user: str | None, password: str | None, options: dict[str, Any]
 ) -> Connection:
-    # Each of several nodes may have a name of its own in its certificate, for which kombu has no
-    # place: it has one set of TLS options.
+    # Each node may have its own name in its certificate, but kombu has one set of TLS options for
+    # all hosts: the nodes are tried here.
     problems = []
-    # A URL's IPv6 address is in brackets, which neither a socket nor a certificate has.
+    # An IPv6 address is in brackets in a URL, but not in a socket's address or a certificate.
     for host in (str(url.host).strip("[]") for url in settings.broker_admin_url):
         connection = Connection(
             transport="amqps",

@@ -16,19 +16,19 @@ from eventbus import tls
 #: Seconds for each request; declaring a quorum queue is the slowest.
 _TIMEOUT = 15.0
 
-#: What the API says when a process inside the broker is just being restarted: seen with the one
-#: that dead-letters for quorum queues. Every request of ours may be repeated.
-_STUMBLED = "Request to node"
+#: In the API's error while a process inside the broker restarts, as seen with the one that
+#: dead-letters for quorum queues. Every request of this module can be repeated.
+_RESTARTING = "Request to node"
 _RETRIES, _RETRY_DELAY = 5, 1.0
 
 
 class Management:
-    """A session with the API: every method raises `ActionError` when the broker refuses."""
+    """A session with the API; every method raises `ActionError` if the request fails."""
 
     def __init__(self, settings: BrokerAdminSettings) -> None:
         self.vhost = settings.broker_vhost
         self.user = settings.broker_admin_user
-        #: The one that is asked comes first.
+        #: The address in use comes first.
         self._addresses = deque(str(url).rstrip("/") for url in settings.broker_admin_url)
         self._client = httpx.Client(
             auth=(self.user, settings.broker_admin_password.get_secret_value()),
@@ -53,7 +53,7 @@ class Management:
         return self._addresses[0]
 
     def has_vhost(self) -> bool:
-        """Whether the vhost exists."""
+        """Return whether the vhost exists."""
         return any(vhost["name"] == self.vhost for vhost in self.get("vhosts"))
 
     def get(self, *path: str, query: str = "") -> Any:
@@ -62,19 +62,19 @@ class Management:
         try:
             return answer.json()
         except ValueError:
-            raise ActionError(f"{self._address} is no RabbitMQ management API") from None
+            raise ActionError(f"{self._address} is not a RabbitMQ management API") from None
 
     def alarms(self) -> set[tuple[str, str]]:
         """Return each alarm in effect: the node, and `memory` or `disk`.
 
-        The API answers this one with an error status, and without statistics, too.
+        The API reports alarms with an error status, and also without statistics.
         """
-        answer = self._ask("GET", "health/checks/alarms", None)
+        answer = self._request("GET", "health/checks/alarms", None)
         if answer.is_success:
             return set()
         if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-            raise ActionError(self._refusal("GET", "health/checks/alarms", answer))
-        # A disk is "disk space" here.
+            raise ActionError(self._rejection("GET", "health/checks/alarms", answer))
+        # The API calls a disk "disk space".
         return {
             (entry["node"], entry["resource"].partition(" ")[0])
             for entry in answer.json().get("alarms", ())
@@ -83,38 +83,38 @@ class Management:
     def send(
         self, method: str, *path: str, body: Mapping[str, Any] | None = None, query: str = ""
     ) -> httpx.Response:
-        """Send a request; each part of `path` is one name and may hold any character."""
+        """Send a request; each part of `path` is one name and may contain any character."""
         address = "/".join(quote(part, safe="") for part in path) + query
-        answer = self._ask(method, address, body)
+        answer = self._request(method, address, body)
         for _ in range(_RETRIES):
-            if not (answer.is_error and _STUMBLED in answer.text):
+            if not (answer.is_error and _RESTARTING in answer.text):
                 break
             time.sleep(_RETRY_DELAY)
-            answer = self._ask(method, address, body)
+            answer = self._request(method, address, body)
         if answer.is_error:
-            raise ActionError(self._refusal(method, address, answer))
+            raise ActionError(self._rejection(method, address, answer))
         return answer
 
-    def _ask(self, method: str, address: str, body: Mapping[str, Any] | None) -> httpx.Response:
+    def _request(self, method: str, address: str, body: Mapping[str, Any] | None) -> httpx.Response:
         problems = []
         for _ in range(len(self._addresses)):
             try:
                 return self._client.request(method, f"{self._address}/api/{address}", json=body)
             except httpx.HTTPError as error:
                 reason = str(error) or type(error).__name__
-                problems.append(f"the broker at {self._address} does not answer: {reason}")
-                # The next request is the next node's, too.
+                problems.append(f"the broker at {self._address} does not respond: {reason}")
+                # Later requests start with the next node.
                 self._addresses.rotate(-1)
         raise ActionError("; ".join(problems))
 
-    def _refusal(self, method: str, address: str, answer: httpx.Response) -> str:
+    def _rejection(self, method: str, address: str, answer: httpx.Response) -> str:
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             return (
-                f"the broker at {self._address} refuses user {self.user}: "
+                f"the broker at {self._address} rejects user {self.user}: "
                 "check BROKER_ADMIN_USER, BROKER_ADMIN_PASSWORD and its tag administrator"
             )
         try:
             reason = answer.json()["reason"]
         except (ValueError, KeyError, TypeError):
             reason = answer.reason_phrase
-        return f"the broker at {self._address} refuses {method} {address}: {reason}"
+        return f"the broker at {self._address} rejects {method} {address}: {reason}"

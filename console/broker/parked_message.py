@@ -1,4 +1,4 @@
-"""A message in a parking lot, and why it is there. Nothing in it is trusted."""
+"""A message in a parking lot, and the reason why it is parked. Its content is not trusted."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -17,23 +17,23 @@ from eventbus.messaging.readable_properties import PROBLEM
 from eventbus.topology.limits import DELIVERY_LIMIT
 from eventbus.topology.service import Service
 
-#: Why the broker itself parked a message, by its name for that reason.
+#: The reasons why the broker itself parks a message, by their names in the broker.
 _BROKER_REASONS = {
-    "delivery_limit": f"no worker survived receiving it, in {DELIVERY_LIMIT + 1} deliveries",
-    "rejected": "refused by its worker, without a reason",
+    "delivery_limit": f"crashed every worker that received it, in {DELIVERY_LIMIT + 1} deliveries",
+    "rejected": "rejected by its worker, without a reason",
     "maxlen": "its queue was full",
     "expired": "expired in its queue",
 }
 
-#: As `eventbus.events.codec` reads it.
+#: As `eventbus.events.codec` decodes it.
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parked:
-    """What is known of a parked message; a field is None when the message does not tell.
+    """A parked message; a field is None if the message does not contain it.
 
-    `exception` is None when the broker parked it. The times are ISO 8601 in UTC.
+    `exception` is None if the broker parked it. The times are ISO 8601 in UTC.
     """
 
     service: str
@@ -49,7 +49,7 @@ class Parked:
 
     @classmethod
     def of(cls, service: Service, message: Message) -> "Parked":
-        """Read a message, which may be anything."""
+        """Return a message as a parked one; its content may be anything."""
         headers = message.headers or {}
         failure = Failure.from_headers(headers)
         death = next(_deaths(headers, service.queue), None)
@@ -58,7 +58,7 @@ class Parked:
             id=event_id(message),
             type=_text(message.properties.get("type") or headers.get("task")),
             order_id=_text(untrusted.envelope(message.body).get("subject")),
-            # What the broker did came after what the headers tell of earlier attempts.
+            # The broker's own reason is more recent than the attempts in the headers.
             exception=_text(failure.exception) if failure and not death else None,
             text=_reason(failure, death, headers.get(PROBLEM)),
             attempts=failure.attempts if failure else None,
@@ -71,20 +71,20 @@ class Parked:
 def event_id(message: Message) -> str:
     """Return the id of the event that a message carries, as `untrusted.text`.
 
-    A message without one is named by its body: it can be shown, redriven and discarded as others.
+    A message without one is named after its body, and can be shown, redriven and discarded as well.
     """
-    named = _text(message.properties.get("message_id") or (message.headers or {}).get("id"))
-    return named or f"unnamed-{sha256(_bytes(message.body)).hexdigest()[:16]}"
+    name = _text(message.properties.get("message_id") or (message.headers or {}).get("id"))
+    return name or f"unnamed-{sha256(_bytes(message.body)).hexdigest()[:16]}"
 
 
 def body_text(message: Message) -> str:
-    """Return what a message says; bytes that are not text are escaped."""
+    """Return the body of a message; bytes that are not text are escaped."""
     return _bytes(message.body).decode(errors="backslashreplace")
 
 
 def event_time(message: Message) -> datetime | None:
-    """Return when the event came to be that a message carries; None if no service could read it."""
-    # Not when it failed: a redriven message forgets that, and may be parked again.
+    """Return the time of a message's event, or None if no service could decode it."""
+    # Not the time of its failure: a redriven message loses that, and may be parked again.
     with suppress(msgspec.ValidationError):
         return msgspec.convert(untrusted.envelope(message.body).get("time"), _Time)
     return None
@@ -96,16 +96,17 @@ def _bytes(body: bytes | str) -> bytes:
 
 def _reason(failure: Failure | None, death: Mapping[str, Any] | None, problem: object) -> str:
     if death:
-        reason = str(_text(death.get("reason")))
-        found = _BROKER_REASONS.get(reason, reason)
+        name = str(_text(death.get("reason")))
+        reason = _BROKER_REASONS.get(name, name)
+    elif failure:
+        reason = untrusted.text(failure.text, TEXT_LIMIT)
     else:
-        why = "unknown: nothing in its headers tells why"
-        found = untrusted.text(failure.text, TEXT_LIMIT) if failure else why
-    return f"{found}; unreadable: {untrusted.text(problem, 500)}" if problem else found
+        reason = "unknown: its headers contain no reason"
+    return f"{reason}; unreadable: {untrusted.text(problem, 500)}" if problem else reason
 
 
 def _deaths(headers: Mapping[str, Any], queue: str) -> Iterator[Mapping[str, Any]]:
-    # Newest first. What expired in a retry tier came back from there, and is no reason.
+    # Newest first. A message that expired in a retry tier returned from it: that is not a reason.
     deaths = headers.get("x-death")
     for death in deaths if isinstance(deaths, list) else ():
         if isinstance(death, dict) and death.get("queue") == queue:

@@ -1,4 +1,4 @@
-"""How a broker's users and their rights differ from a topology."""
+"""The differences between a broker's users and permissions and a topology."""
 
 import base64
 import hashlib
@@ -12,21 +12,21 @@ from console.broker.topology_diff import MISSING, Difference, Request, changes
 from eventbus.topology.objects import Topology
 from eventbus.topology.users import User
 
-#: RabbitMQ's own first user, whose password everybody knows.
+#: RabbitMQ's initial user, whose password is public.
 _GUEST = "guest"
 
 _HASHING = "rabbit_password_hashing_sha256"
 
-#: Returns a user's password, or None when it is not known here.
+#: Returns a user's password, or None if it is unknown here.
 Passwords = Callable[[str], str | None]
 
 
 def differences(
     topology: Topology, state: BrokerState, *, deployer: str, passwords: Passwords
 ) -> Iterator[Difference]:
-    """Yield how users, permissions and topic permissions differ, in the order to remove it.
+    """Yield differences of users, permissions and topic permissions, in the order of removal.
 
-    `deployer` is the user who asks: it needs every right in the vhost to declare the rest.
+    `deployer` is the user that applies them: it needs all permissions in the vhost for the rest.
     """
     yield from _permission(User(name=deployer, configure=".*", write=".*", read=".*"), state)
     for user in topology.users:
@@ -52,7 +52,7 @@ def _user(user: User, state: BrokerState, password: str | None) -> Iterator[Diff
     if actual and _tags(actual) != set(user.tags):
         problems.append(f"tags are {sorted(_tags(actual))}, not {sorted(user.tags)}")
     if actual and password and not _is_password(actual, password):
-        problems.append("has another password")
+        problems.append("its password differs")
     if problems:
         body = _password(password) if password else _same_password(actual or {})
         yield Difference(
@@ -94,12 +94,12 @@ def _guest(state: BrokerState, deployer: str) -> Iterator[Difference]:
         name=_GUEST,
         problem="must not exist",
         request=Request(method="DELETE", path=("users", _GUEST)) if can_go else None,
-        remedy=None if can_go else "deploy with another administrator, BROKER_ADMIN_USER",
+        remedy=None if can_go else "deploy as another administrator, see BROKER_ADMIN_USER",
     )
 
 
 def _tags(user: Object) -> set[str]:
-    # RabbitMQ 3.9 and later answer with a list, earlier ones with a text.
+    # RabbitMQ 3.9 and later return a list, earlier versions a text.
     tags = user["tags"]
     return set(tags if isinstance(tags, list) else filter(None, tags.split(",")))
 
@@ -112,7 +112,7 @@ def _is_password(user: Object, password: str) -> bool:
 
 
 def _password(password: str) -> dict[str, Any]:
-    # The hash and not the password goes to the broker: it appears in no log or trace of HTTP.
+    # The broker receives the hash, so the password appears in no log or HTTP trace.
     return {"password_hash": _hash(password, os.urandom(4)), "hashing_algorithm": _HASHING}
 
 

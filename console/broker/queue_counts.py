@@ -1,4 +1,4 @@
-"""Consumers of queues, counted over AMQP: it knows them while the management API does not."""
+"""Consumers of queues, counted over AMQP, which works while the management API has no figures."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,18 +10,18 @@ from console.settings import BrokerAdminSettings
 
 
 def consumers(settings: BrokerAdminSettings, queues: Iterable[str]) -> Mapping[str, int]:
-    """Return how many consumers each queue has; a queue is left out when it is not known."""
-    found = {}
+    """Return the number of consumers of each queue; a queue with an unknown number is omitted."""
+    counts = {}
     try:
         with connected(settings) as connection:
             for name in queues:
-                # A queue that is missing, or that this user may not see, costs its channel.
+                # A queue that is missing, or that this user may not access, closes its channel.
                 channel = connection.channel()
                 try:
-                    found[name] = channel.queue_declare(name, passive=True).consumer_count
+                    counts[name] = channel.queue_declare(name, passive=True).consumer_count
                 except AMQPError:
                     continue
                 channel.close()
     except ActionError:
-        return found
-    return found
+        return counts
+    return counts

@@ -1,7 +1,8 @@
-"""What is in a queue or a stream, by event type; every message stays where it is.
+"""The content of a queue or a stream, by event type; every message stays in place.
 
-A quorum queue counts each look as a delivery, and parks a message that was delivered too often. So
-what was looked at several times already is put back as a copy, whose count begins again.
+A quorum queue counts each inspection as a delivery, and parks a message that was delivered too
+often. A message that was inspected several times is therefore returned as a copy, whose count
+starts again.
 """
 
 from collections import Counter, deque
@@ -20,33 +21,33 @@ from eventbus.messaging.message_copy import copy_of
 from eventbus.messaging.stream import published_at
 from eventbus.messaging.untrusted import text
 
-#: Messages that are taken at once: all of them are returned together, and so in their order.
+#: Messages that are consumed at once: all of them are returned together, so their order is kept.
 LIMIT = 10_000
 
-#: Deliveries before this one from which on a message goes back as a copy, to the end of its queue.
-#: A worker handles a message that was delivered so often alone, see `eventbus.consumer.suspects`.
+#: Earlier deliveries from which on a message is returned as a copy, to the end of its queue. A
+#: worker handles a message that was delivered so often alone, see `eventbus.consumer.suspects`.
 LOOKS = SUSPECT_FROM + 1
 
 #: The broker's own counts.
 _COUNT = "x-delivery-count"
 _COUNTS = (_COUNT, "x-acquired-count")
 
-#: Messages of a stream that are read: a minute or two.
+#: Messages of a stream that are read, which takes a minute or two.
 STREAM_LIMIT = 1_000_000
 
-#: Seconds to wait for the next message. When it does not come, somebody else has taken it, or it is
-#: the end of the stream.
+#: Seconds to wait for the next message. If it does not arrive, another consumer has taken it, or it
+#: was the end of the stream.
 _DELIVERY_TIMEOUT = 3
 _STREAM_PREFETCH = 1_000
 
 
 @dataclass(kw_only=True)
 class Look:
-    """How many messages of each event type were seen; `unseen` are there, too."""
+    """The number of messages of each event type; `unseen` more could not be inspected."""
 
     types: Counter[str] = field(default_factory=Counter)
     unseen: int = 0
-    #: When the oldest message of each type was published, to the second, if it says so.
+    #: The publishing time of the oldest message of each type, in whole seconds, if it has one.
     oldest: dict[str, datetime] = field(default_factory=dict)
 
     def note(self, message: Message) -> None:
@@ -58,9 +59,9 @@ class Look:
 
 
 def look_at_queue(connection: Connection, queue: str, *, limited: bool = True) -> Look:
-    """Look at the messages of a queue that are ready, the oldest first, at most `LIMIT`.
+    """Inspect the ready messages of a queue, the oldest first, at most `LIMIT`.
 
-    Without a delivery limit there is nothing to begin again.
+    Without a delivery limit, no count has to be reset.
     """
     channel = connection.channel()
     depth = ready(channel, queue)
@@ -69,7 +70,7 @@ def look_at_queue(connection: Connection, queue: str, *, limited: bool = True) -
         look.unseen -= 1
         look.note(message)
         is_copied = limited and _deliveries(message) >= LOOKS
-        held += not (is_copied and _begin_again(channel, queue, message))
+        held += not (is_copied and _reset_count(channel, queue, message))
     give_back(connection, queue, channel, held)
     return look
 
@@ -79,8 +80,8 @@ def _deliveries(message: Message) -> int:
     return count if isinstance(count, int) else 0
 
 
-def _begin_again(channel: Channel, queue: str, message: Message) -> bool:
-    # Where no copy can be made, or the queue is full, the message is returned as the others are.
+def _reset_count(channel: Channel, queue: str, message: Message) -> bool:
+    # If no copy can be made, or the queue is full, the message is returned like the others.
     if copy := renewed(message):
         with suppress(MessageNacked):
             channel.basic_publish(copy, routing_key=queue, mandatory=True, confirm_timeout=15)
@@ -90,21 +91,21 @@ def _begin_again(channel: Channel, queue: str, message: Message) -> bool:
 
 
 def renewed(message: Message) -> Message | None:
-    """Return a message as it is, but for what the broker counts; None if no copy can be made."""
+    """Return a copy of a message without the broker's counts; None if no copy can be made."""
     headers = message.headers or {}
-    kept = {name: value for name, value in headers.items() if name not in _COUNTS}
-    return copy_of(message.body, message.properties, kept)
+    uncounted = {name: value for name, value in headers.items() if name not in _COUNTS}
+    return copy_of(message.body, message.properties, uncounted)
 
 
 def look_at_stream(connection: Connection, stream: str, *, now: datetime) -> Look:
-    """Read a stream from its oldest message to what was published `now`, at most `STREAM_LIMIT`.
+    """Read a stream from its oldest message up to `now`, at most `STREAM_LIMIT` messages.
 
-    `unseen` is then 1: more may follow.
+    If the limit is reached, `unseen` is 1: more messages may follow.
     """
     look, arrived = Look(), deque[Message]()
     with connection.channel() as channel:
         channel.basic_qos(0, _STREAM_PREFETCH, False)
-        # A stream has no consumer without acknowledgements; they take nothing out of it.
+        # A stream requires acknowledgements, which remove nothing from it.
         first = {"x-stream-offset": "first"}
         channel.basic_consume(stream, callback=arrived.append, arguments=first)
         for _ in range(STREAM_LIMIT):
@@ -121,8 +122,8 @@ def look_at_stream(connection: Connection, stream: str, *, now: datetime) -> Loo
 
 
 def _take(channel: Channel, queue: str, count: int) -> Iterator[Message]:
-    # One consumer and not basic.get: what it holds returns to the queue in its order. It is given
-    # no more than it takes, and workers come first.
+    # A consumer rather than basic.get: the messages that it holds return to the queue in order. It
+    # receives no more than it takes, and workers have priority.
     arrived = deque[Message]()
     if count:
         channel.basic_qos(0, count, False)

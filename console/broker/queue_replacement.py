@@ -1,9 +1,9 @@
-"""Replaces a service's queue by one with other arguments, while events keep coming.
+"""Replaces a service's queue by one with other arguments, while events keep arriving.
 
-RabbitMQ changes no argument of a queue that exists. So a spare queue takes the events meanwhile:
-it is bound before the old queue is unbound, the old queue's messages are moved to it, and from it
-to the new queue. A message is acknowledged after its copy is confirmed. Whatever interrupts this,
-the next run goes on: what is in the spare queue belongs to the service's queue.
+RabbitMQ cannot change the arguments of an existing queue. A spare queue therefore receives the
+events meanwhile: it is bound before the old queue is unbound, the old queue's messages are moved to
+it, and from it to the new queue. A message is acknowledged after its copy is confirmed. After an
+interruption, the next run continues: messages in the spare queue belong to the service's queue.
 """
 
 import time
@@ -30,8 +30,8 @@ from eventbus.topology.service import Service
 #: Messages that are moved together.
 BATCH = 500
 
-#: Seconds for which consumers may keep messages of the old queue. The broker's figure for these is
-#: up to 5 seconds old, so that it must be 0 for longer.
+#: Seconds that consumers may hold messages of the old queue. The broker's figure for these is up to
+#: 5 seconds old, so it must be 0 for longer.
 PATIENCE = 120.0
 SETTLED = 7.0
 
@@ -40,7 +40,7 @@ _SILENCE = 0.5
 
 
 class Replacement:
-    """The old queue, the spare one and the new one, all of one service."""
+    """The replacement of a service's queue, by way of the spare queue."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Replacement:
         self._bindings = bindings
 
     def begin(self) -> None:
-        """Let the spare queue take the events."""
+        """Make the spare queue receive the events."""
         arguments = {
             "x-delivery-limit": UNLIMITED,
             "x-dead-letter-exchange": DEAD_LETTERS.name,
@@ -69,36 +69,37 @@ class Replacement:
         self._unbind(self._service.queue)
 
     def remove_old(self) -> int:
-        """Empty the old queue and delete it; returns how many messages were deleted with it.
+        """Empty the old queue and delete it; return the number of messages deleted with it.
 
-        These came back from a retry tier in that very moment. Raises `ActionError` when consumers
-        do not let go of their messages; all is then as before.
+        These returned from a retry tier at that moment. Raises `ActionError` if consumers do not
+        settle their messages; the previous state is then restored.
         """
         if not self._is_settled():
             self._bind(self._service.queue)
             self._unbind(self._service.spare_queue)
             self._empty_spare()
             raise ActionError(
-                f"consumers keep messages of {self._service.queue}: stop them and apply again"
+                f"consumers hold messages of {self._service.queue}: stop them and apply again"
             )
         return int(self._channel.queue_delete(self._service.queue))
 
     def finish(self) -> None:
-        """Declare the new queue and move the spare one's messages to it."""
+        """Declare the new queue and move the spare queue's messages to it."""
         self._declare(self._service.queue, self._queue.queue_arguments)  # type: ignore[attr-defined]
         self._bind(self._service.queue)
         self._unbind(self._service.spare_queue)
         self._empty_spare()
 
     def recover(self, lost: int) -> None:
-        """Let a service that can overflow read the stream again.
+        """Make a service that can overflow read the stream again.
 
-        Raises `ActionError` for another one: its events must be sent again from their outboxes.
+        Raises `ActionError` for another service: its events must be published again from their
+        outboxes.
         """
         if not self._service.can_overflow:
             raise ActionError(
-                f"{lost} messages came back from a retry tier while {self._service.queue} was"
-                " replaced, and are gone: send the last hour's events again, as after a loss of"
+                f"{lost} messages returned from a retry tier while {self._service.queue} was"
+                " replaced, and are lost: send the last hour's events again, as after a loss of"
                 " the broker's data"
             )
         marker = Message("", message_id="replacement", delivery_mode=2)
@@ -108,11 +109,11 @@ class Replacement:
         busy_at = changed_at = time.monotonic()
         while (now := time.monotonic()) - changed_at < PATIENCE:
             moved = self._move(self._service.queue, self._service.spare_queue)
-            found = self._broker.get("queues", self._broker.vhost, self._service.queue)
+            queue = self._broker.get("queues", self._broker.vhost, self._service.queue)
             if moved:
                 changed_at = now
-            # A figure that is not there is not 0.
-            if moved or figure(found, "messages_unacknowledged") != 0:
+            # A missing figure is not 0.
+            if moved or figure(queue, "messages_unacknowledged") != 0:
                 busy_at = now
             elif now - busy_at > SETTLED:
                 return True
@@ -131,7 +132,7 @@ class Replacement:
         consumer = self._channel.basic_consume(source, callback=arrived.append)
         while self._arrives(arrived):
             moved += self._put(copies, arrived)
-        # What arrived while the consumer was cancelled would stay with this channel.
+        # Messages that arrived during the cancel would otherwise stay with this channel.
         self._channel.basic_cancel(consumer)
         moved += self._put(copies, arrived)
         copies.close()
@@ -146,14 +147,14 @@ class Replacement:
     def _put(self, copies: Copies, arrived: deque[Message]) -> int:
         messages = list(arrived)
         arrived.clear()
-        taken = [(message, copy) for message in messages if (copy := renewed(message))]
-        copies.put([copy for _, copy in taken])
-        kept = {message.delivery_tag for message, _ in taken}
+        copied = [(message, copy) for message in messages if (copy := renewed(message))]
+        copies.put([copy for _, copy in copied])
+        copied_tags = {message.delivery_tag for message, _ in copied}
         for message in messages:
-            if message.delivery_tag in kept:
+            if message.delivery_tag in copied_tags:
                 self._channel.basic_ack(message.delivery_tag)
             else:
-                # No copy can be made of it: it is parked as it is.
+                # No copy can be made, so the message is parked unchanged.
                 self._channel.basic_reject(message.delivery_tag, requeue=False)
         return len(messages)
 
@@ -181,11 +182,11 @@ def replace(
     queue: Queue,
     bindings: Sequence[Binding],
 ) -> None:
-    """Make a service's queue as `queue` is, with `bindings`, and keep its messages.
+    """Replace a service's queue by `queue`, with `bindings`, and keep its messages.
 
-    Raises `ActionError`; run again, it goes on.
+    Raises `ActionError`; another run continues.
     """
-    actual = {found["name"]: found for found in broker.get("queues", broker.vhost)}
+    actual = {existing["name"]: existing for existing in broker.get("queues", broker.vhost)}
     wanted = queue.queue_arguments  # type: ignore[attr-defined]
     with connected(settings) as reading, connected(settings) as writing:
         replacement = Replacement(broker, (reading, writing), service, queue, bindings)

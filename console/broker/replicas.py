@@ -1,4 +1,4 @@
-"""Queues and streams with fewer replicas than the cluster's nodes allow."""
+"""Queues and streams that have fewer replicas than the cluster allows."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,10 +8,10 @@ from console.broker.state import BrokerState, Object
 from console.broker.topology_diff import Difference
 from eventbus.topology.objects import Topology
 
-#: Replicas of a queue or stream on a cluster of as many nodes or more: one may go.
+#: Replicas of a queue or stream if the cluster has as many nodes: one node may fail.
 WANTED = 3
 
-#: By the type of queue, RabbitMQ's own command that adds a replica; its API has none for a stream.
+#: RabbitMQ's commands that add a replica, by type of queue; its API cannot do it for a stream.
 _COMMANDS = {
     "quorum": "rabbitmq-queues add_member --vhost {vhost} {queue} {node}",
     "stream": "rabbitmq-streams add_replica --vhost {vhost} {queue} {node}",
@@ -25,7 +25,7 @@ def differences(
     names = sorted(node["name"] for node in nodes)
     wanted = min(WANTED, len(names))
     for queue in topology.queues:
-        # Where its members are is not known of a stream while the broker has no statistics.
+        # While the broker has no statistics, the members of a stream are unknown.
         members = state.queues.get(queue.name, {}).get("members")
         if members and len(members) < wanted:
             others = [name for name in names if name not in members]

@@ -1,8 +1,8 @@
-"""Counts of a queue that can be relied on, before messages are taken and after they are returned.
+"""Reliable counts of a queue, before messages are consumed and after they are returned.
 
-RabbitMQ confirms that a channel is closed before its queues have the channel's messages back.
-Whatever counts or reads a queue next would miss those, or find them behind younger messages. And it
-reports an empty queue, without an error, where a quorum queue's leader does not answer in 250 ms.
+RabbitMQ confirms the closing of a channel before the queues have its messages back. The next count
+or read of a queue would miss these, or find them behind newer messages. RabbitMQ also reports an
+empty queue, without an error, if a quorum queue's leader does not respond within 250 ms.
 """
 
 import time
@@ -12,15 +12,15 @@ from amqp import Channel
 from console.errors import ActionError
 from eventbus.messaging.amqps import Connection
 
-#: Seconds to wait. Another consumer may take a message that is back before it is counted.
+#: Seconds to wait. Another consumer may take a returned message before it is counted.
 _TIMEOUT = 10.0
 _POLL = 0.01
 
 
 def ready(channel: Channel, queue: str) -> int:
-    """Return how many messages of a quorum queue are with no consumer.
+    """Return the number of messages of a quorum queue that no consumer holds.
 
-    Raises `ActionError` if the queue has messages and does not report them within the limit.
+    Raises `ActionError` if the queue has messages but does not report them within the limit.
     """
     if count := _count(channel, queue):
         return count
@@ -33,7 +33,7 @@ def ready(channel: Channel, queue: str) -> int:
     deadline = time.monotonic() + _TIMEOUT
     while _count(channel, queue) < count:
         if time.monotonic() > deadline:
-            raise ActionError(f"{queue} does not report how many messages it has; try again")
+            raise ActionError(f"{queue} does not report its number of messages; try again")
         time.sleep(_POLL)
     return count
 
@@ -43,7 +43,7 @@ def _count(channel: Channel, queue: str) -> int:
 
 
 def give_back(connection: Connection, queue: str, channel: Channel, unsettled: int) -> None:
-    """Close a channel to which the queue has delivered `unsettled` messages that stay in it."""
+    """Close a channel that holds `unsettled` messages, and wait until they are back."""
     with connection.channel() as counter:
         back = ready(counter, queue) + unsettled
         channel.close()

@@ -1,4 +1,4 @@
-"""What a broker's vhost holds, as its management API tells it."""
+"""The objects in a broker's vhost, as its management API reports them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,15 +8,15 @@ from console.broker.management import Management
 
 Object = Mapping[str, Any]
 
-#: Lets the API count the messages of queues itself, without the statistics that it collects.
+#: Makes the API count the messages of queues itself, without its collected statistics.
 _TOTALS = "?disable_stats=true&enable_queue_totals=true"
 
 
 def figure(described: Object | None, name: str) -> int | None:
-    """Return a figure of a queue or a node, or None when the broker does not give it.
+    """Return a figure of a queue or a node, or None if the broker does not report it.
 
-    A broker without statistics, just restarted, or whose queue is down, gives none: that is
-    unknown, and never 0.
+    A broker does not report it without statistics, after a restart, or for a queue that is down:
+    the figure is then unknown, and never 0.
     """
     value = described.get(name) if described is not None else None
     return value if isinstance(value, int) else None
@@ -24,13 +24,13 @@ def figure(described: Object | None, name: str) -> int | None:
 
 @dataclass(frozen=True, kw_only=True)
 class BrokerState:
-    """The objects of one vhost, and the broker's users; each as the API describes it."""
+    """The objects of one vhost, and the broker's users, each as the API describes it."""
 
     vhost: str
     exchanges: Mapping[str, Object]
     queues: Mapping[str, Object]
     bindings: tuple[Object, ...]
-    #: These three are empty when they were not asked for.
+    #: These three are empty if they were not requested.
     users: Mapping[str, Object] = field(default_factory=dict)
     permissions: Mapping[str, Object] = field(default_factory=dict)
     #: By user and exchange.
@@ -38,7 +38,7 @@ class BrokerState:
 
     @classmethod
     def read(cls, broker: Management, *, with_users: bool = True) -> "BrokerState":
-        """Ask the broker for all of it; for users and rights it wants an administrator."""
+        """Query the broker for all objects; users and permissions require an administrator."""
         vhost = broker.vhost
         return cls(
             vhost=vhost,
@@ -50,11 +50,11 @@ class BrokerState:
 
 
 def _queues(broker: Management) -> Mapping[str, Object]:
-    found = {q["name"]: q for q in broker.get("queues", broker.vhost)}
-    if all(figure(queue, "messages") is not None for queue in found.values()):
-        return found
+    queues = {q["name"]: q for q in broker.get("queues", broker.vhost)}
+    if all(figure(queue, "messages") is not None for queue in queues.values()):
+        return queues
     totals = {q["name"]: q for q in broker.get("queues", broker.vhost, query=_TOTALS)}
-    return {name: {**totals.get(name, {}), **queue} for name, queue in found.items()}
+    return {name: {**totals.get(name, {}), **queue} for name, queue in queues.items()}
 
 
 def _users(broker: Management) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""How a broker differs from a topology, and the request that removes each difference."""
+"""The differences between a broker and a topology, and the request that removes each of them."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -13,15 +13,15 @@ from eventbus.topology.objects import Binding, Topology
 from eventbus.topology.service import Service
 from eventbus.topology.users import MONITOR_QUEUE, TASK_EVENTS
 
-#: The problem of what is not there at all.
+#: The problem of an object that does not exist.
 MISSING = "missing"
 
-#: The problem of a binding that this release does not have. A newer release may need it: a service
-#: that lost its binding would lose its events, and so it goes at an operator's word only.
+#: The problem of a binding that this release does not have. A newer release may need it: without it
+#: a service would lose events, so the binding is removed only at an operator's request.
 UNKNOWN = "not in the code"
 
 _PRUNE = "orderctl topology apply --prune removes it, if no other release needs it"
-#: By the names of their queues, services whose queues can be replaced.
+#: The services whose queues can be replaced, by the name of the queue.
 _REPLACEABLE = {service.queue: service for service in CONSUMERS}
 _SPARE = {service.spare_queue for service in _REPLACEABLE.values()}
 
@@ -37,10 +37,10 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Something on the broker that is not as the code says.
+    """An object on the broker that differs from the code.
 
-    It has the `request` that removes it, or the service whose queue is to be replaced, or the
-    `remedy` that an operator must see to.
+    It has the `request` that removes the difference, the service whose queue is to be replaced, or
+    the `remedy` that is left to an operator.
     """
 
     kind: str
@@ -51,19 +51,19 @@ class Difference:
     remedy: str | None = None
 
     def __str__(self) -> str:
-        """Return it as one line."""
+        """Return the difference as one line."""
         line = f"{self.kind} {self.name}: {self.problem}"
         line += "; its messages are kept" * bool(self.replaces)
         return f"{line}; {self.remedy}" if self.remedy else line
 
     @property
     def is_harmless(self) -> bool:
-        """Whether this release works with it as it is."""
+        """Whether this release works despite the difference."""
         return self.problem == UNKNOWN
 
     @property
     def outcome(self) -> str:
-        """What becomes of it when it is removed."""
+        """The outcome of the difference's removal."""
         if self.replaces:
             return "replaced"
         if self.request is None:
@@ -76,24 +76,24 @@ class Difference:
 def differences(
     topology: Topology, state: BrokerState, *, prune: bool = False
 ) -> Iterator[Difference]:
-    """Yield how the vhost's exchanges, queues and bindings differ, in the order to remove it.
+    """Yield differences of the vhost's exchanges, queues and bindings, in the order of removal.
 
-    `prune` removes the bindings that the topology does not know, which stay otherwise.
+    `prune` removes the bindings that are not in the topology, which otherwise stay.
     """
     exchanges = [found for e in topology.exchanges for found in _exchange(e, state)]
     yield from exchanges
     queues = [found for queue in topology.queues for found in _queue(queue, state)]
     yield from (found for found in queues if not found.replaces)
-    # An exchange of another type would copy messages where they must not go.
+    # An exchange of another type would route messages to the wrong queues.
     unusable = {e.name for e in exchanges if e.remedy}
     replaced = {found.name for found in queues if found.replaces}
     yield from _bindings(topology, state, unusable=unusable, replaced=replaced, prune=prune)
-    # What a new queue refers to is there by then.
+    # By then, the objects that a new queue refers to exist.
     yield from (found for found in queues if found.replaces)
 
 
 def changes(wanted: Mapping[str, Any], actual: Object) -> str:
-    """Return in words which of the wanted values are others on the broker; empty if none."""
+    """Return a description of the values that differ on the broker, empty if none do."""
     return ", ".join(
         f"{name} is {actual.get(name)!r}, not {value!r}"
         for name, value in wanted.items()
@@ -111,8 +111,8 @@ def _exchange(exchange: Exchange, state: BrokerState) -> Iterator[Difference]:
     }
     path = ("exchanges", state.vhost, exchange.name)
     remedy = (
-        "it cannot be changed in place: stop what publishes to it, delete it on the management "
-        "page and apply again"
+        "it cannot be changed in place: stop its publishers, delete it on the management page "
+        "and apply again"
     )
     yield from _declared("exchange", wanted, state.exchanges.get(exchange.name), path, remedy)
 
@@ -144,13 +144,13 @@ def _is_replaced(
     if service.spare_queue in state.queues:
         # The last run was interrupted.
         return True
-    # Another type of queue is not one of ours.
-    kept = ("durable", "auto_delete")
+    # A queue of another type was not declared by this project.
+    unchanged = ("durable", "auto_delete")
     return (
         actual is not None
         and actual["arguments"] != wanted["arguments"]
         and actual["arguments"].get("x-queue-type") == "quorum"
-        and all(actual[name] == wanted[name] for name in kept)
+        and all(actual[name] == wanted[name] for name in unchanged)
     )
 
 
@@ -182,13 +182,13 @@ def _bindings(
         if b["source"]
         and (b["source"] in exchanges or b["destination"] in queues)
         and b["destination"] not in _SPARE
-        # Onlookers come and go, with their bindings.
+        # Monitoring processes come and go, with their bindings.
         and not (b["source"] == TASK_EVENTS.name and re.fullmatch(MONITOR_QUEUE, b["destination"]))
     ]
     actual = {plain for b in managed if (plain := _plain(b))}
-    # Missing ones first: a binding that was replaced leaves no gap in which events get lost.
+    # Missing bindings first: replacing a binding then leaves no gap in which events are lost.
     for binding in topology.bindings:
-        # A queue that is replaced gets its bindings then.
+        # A queue that is replaced is bound during its replacement.
         can_be_bound = binding.exchange not in unusable and binding.queue not in replaced
         if binding not in actual and can_be_bound:
             yield _missing_binding(binding, state.vhost)

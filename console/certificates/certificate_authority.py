@@ -1,4 +1,4 @@
-"""A private certificate authority: a directory with its certificate and those that it signed."""
+"""A private certificate authority: a directory with its certificate and those it has signed."""
 
 import os
 import pwd
@@ -23,32 +23,32 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from console.errors import ActionError
 
-#: Every server that gets a certificate; where root writes it, the user of that name owns it.
+#: The servers that receive a certificate; if root writes it, the user of that name owns it.
 SERVERS = ("rabbitmq", "postgres")
 
-#: Ten years: every client holds a copy of it, so that its end is an outage of everything at once.
+#: Ten years: every client has a copy of it, so its expiry is an outage of everything at once.
 CA_LIFETIME = timedelta(days=3650)
 
-#: Of servers and clients. A year: long enough for a run that nobody touches, and short enough that
-#: a renewal, which costs one command and no restart, is something that was done before.
+#: Of servers and clients. A year: long enough for an unattended run, and short enough that the
+#: renewal, which is one command without a restart, is familiar.
 LIFETIME = timedelta(days=365)
 
-#: `init` renews what has less than this left.
+#: `init` renews certificates whose remaining validity is shorter.
 RENEWAL = timedelta(days=30)
 
-#: A client's clock may be behind ours, by hours where it is set wrong: until a certificate is valid
-#: there, that client reaches neither the database nor the broker.
+#: A client's clock may be slow, by hours if it is set wrong: until a certificate is valid there,
+#: that client can reach neither the database nor the broker.
 _CLOCK_SKEW = timedelta(days=1)
 
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
-#: The PEM type of a certificate: a server's file holds its key, too.
+#: A certificate in PEM format: a server's file also contains its key.
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """A certificate of the directory, and when it ends."""
+    """A certificate in the directory, and its expiry."""
 
     file: Path
     subject: str
@@ -57,12 +57,12 @@ class Certificate:
 
     @property
     def left(self) -> timedelta:
-        """How long it is still valid; negative when it has ended."""
+        """The remaining validity; negative after the expiry."""
         return self.not_after - datetime.now(UTC)
 
 
 class Authority:
-    """The authority whose files are in `directory`; every method raises `ActionError`."""
+    """The authority whose files are in `directory`. Every method raises `ActionError`."""
 
     def __init__(self, directory: Path, names: Sequence[str] = ()) -> None:
         self.certificate_file = directory / "ca.crt"
@@ -73,8 +73,8 @@ class Authority:
     def server_file(self, server: str) -> Path:
         """Return the file with a server's key and certificate.
 
-        It is one file and not two: to replace it is one step, between which nobody finds a key that
-        does not belong to its certificate.
+        One file rather than two: it is replaced in one step, so a reader never finds a key that
+        does not match its certificate.
         """
         return self._directory / f"{server}.pem"
 
@@ -83,14 +83,15 @@ class Authority:
         return self._directory / "clients" / f"{user}.pem"
 
     def init(self, clients: Iterable[str] = ()) -> Iterator[Certificate]:
-        """Make what is missing, ends soon or has other names; yields each certificate made.
+        """Create certificates that are missing, expire soon or have other names; yield each one.
 
-        `clients` are the broker users that must have one. Others' are renewed if they are there.
+        `clients` are the broker users that must have one. Those of other users are renewed if they
+        exist.
         """
         files = (self.certificate_file, self._key_file)
         missing = [file for file in files if not file.exists()]
         if missing:
-            # Another authority would be a stranger to every client of this one.
+            # The clients of the existing authority would not trust a new one.
             if len(missing) < len(files) or any(map(Path.exists, self._signed_files())):
                 raise ActionError(f"{missing[0]} is missing; restore it, or delete its directory")
             yield self._create()
@@ -102,20 +103,20 @@ class Authority:
                 yield self.issue_client(user)
 
     def renew(self) -> Iterator[Certificate]:
-        """Replace every key and certificate but the authority's own, which everyone knows."""
+        """Replace every key and certificate except the authority's own, which all clients trust."""
         for server in SERVERS:
             yield self.issue(server)
         for user in self._clients():
             yield self.issue_client(user)
 
     def issue(self, server: str, *, lifetime: timedelta = LIFETIME) -> Certificate:
-        """Replace one server's key and certificate by one that is valid for `lifetime` from now."""
+        """Replace a server's key and certificate by new ones that are valid for `lifetime`."""
         return self._issue(
             self.server_file(server), server, ExtendedKeyUsageOID.SERVER_AUTH, lifetime, server
         )
 
     def issue_client(self, user: str, *, lifetime: timedelta = LIFETIME) -> Certificate:
-        """Replace a broker user's key and certificate by one that is valid for `lifetime`."""
+        """Replace a broker user's key and certificate by new ones that are valid for `lifetime`."""
         return self._issue(
             self.client_file(user), user, ExtendedKeyUsageOID.CLIENT_AUTH, lifetime, None
         )
@@ -179,15 +180,15 @@ class Authority:
         except (OSError, ValueError, TypeError) as error:
             raise ActionError(f"{self._key_file} cannot be read: {error}") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ActionError(f"{self._key_file} is no key of an elliptic curve")
+            raise ActionError(f"{self._key_file} is not an elliptic curve key")
         return certificate, key
 
 
 def _needs_renewal(file: Path, names: Sequence[str]) -> bool:
     if not file.exists():
         return True
-    found = _described(file, _read(file))
-    return found.left < RENEWAL or set(found.names) != set(names)
+    certificate = _described(file, _read(file))
+    return certificate.left < RENEWAL or set(certificate.names) != set(names)
 
 
 def _builder(
@@ -220,13 +221,13 @@ def _key_usage(*, digital_signature: bool = False, key_cert_sign: bool = False) 
 
 
 def _general_names(names: Sequence[str]) -> list[x509.GeneralName]:
-    found: list[x509.GeneralName] = []
+    general_names: list[x509.GeneralName] = []
     for name in names:
         try:
-            found.append(x509.IPAddress(ip_address(name)))
+            general_names.append(x509.IPAddress(ip_address(name)))
         except ValueError:
-            found.append(x509.DNSName(name))
-    return found
+            general_names.append(x509.DNSName(name))
+    return general_names
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -235,12 +236,12 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _read(file: Path) -> x509.Certificate:
     try:
-        found = _CERTIFICATE.search(file.read_bytes())
-        if not found:
-            raise ActionError(f"{file} holds no certificate")
-        return x509.load_pem_x509_certificate(found[0])
+        pem = _CERTIFICATE.search(file.read_bytes())
+        if not pem:
+            raise ActionError(f"{file} does not contain a certificate")
+        return x509.load_pem_x509_certificate(pem[0])
     except FileNotFoundError:
-        raise ActionError(f"there is no {file}; make it with: orderctl tls init") from None
+        raise ActionError(f"{file} does not exist; create it with: orderctl tls init") from None
     except (OSError, ValueError) as error:
         raise ActionError(f"{file} cannot be read: {error}") from None
 
@@ -259,22 +260,22 @@ def _described(file: Path, certificate: x509.Certificate) -> Certificate:
 
 
 def _write(file: Path, content: bytes, *, owner: str | None = None, mode: int = 0o600) -> None:
-    """Write a file whole or not at all; only its owner ever reads one of mode 0600."""
+    """Write a file atomically; one of mode 0600 can never be read by another user."""
     partial = file.with_name(f"{file.name}.partial")
     try:
         file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
         partial.touch(0o600)
         partial.write_bytes(content)
-        _give(partial, like=file, owner=owner)
+        _set_owner(partial, like=file, owner=owner)
         partial.chmod(mode)
         partial.replace(file)
     except OSError as error:
         raise ActionError(f"{file} cannot be written: {error.strerror}") from None
 
 
-def _give(partial: Path, *, like: Path, owner: str | None) -> None:
-    # Servers refuse to run as root, and must read what root has written.
+def _set_owner(partial: Path, *, like: Path, owner: str | None) -> None:
+    # Servers do not run as root, but must read files that root has written.
     if os.geteuid() != 0:
         return
     if like.exists():

@@ -1,1 +1,1 @@
-"""The commands of `orderctl`: one module for each group."""
+"""The commands of `orderctl`, with one module for each group."""

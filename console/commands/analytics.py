@@ -1,4 +1,4 @@
-"""`orderctl analytics`: what the events of the past add up to."""
+"""`orderctl analytics`: the figures that are derived from past events."""
 
 import json
 import sys
@@ -32,7 +32,7 @@ class _Start(click.ParamType[Start]):
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is neither first, nor an offset, nor a time in ISO 8601")
+            self.fail(f"{value!r} is not first, an offset, or a time in ISO 8601")
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -42,7 +42,7 @@ def analytics() -> None:
 
 
 @analytics.command(epilog="Example: orderctl analytics replay --from 2026-11-24T18:00")
-@click.option("--from", "start", type=_Start(), required=True, help="Where to begin; times in UTC.")
+@click.option("--from", "start", type=_Start(), required=True, help="Where to start; times in UTC.")
 @click.option(
     "--within",
     type=click.FloatRange(min=1),
@@ -52,10 +52,10 @@ def analytics() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def replay(start: Start, *, within: float, as_json: bool) -> None:
-    """Rebuild the figures beside the live ones, then exchange them.
+    """Rebuild the figures separately from the live ones, then swap them.
 
-    Minutes before the start stay as they are. The reader goes on meanwhile; nothing is missing or
-    doubled afterwards. If it fails, nothing is changed.
+    Minutes before the start stay unchanged. The reader keeps running; afterwards no event is
+    missing or counted twice. If the replay fails, nothing is changed.
     """
     settings = load_operator(ReplaySettings)
     columns = (
@@ -64,22 +64,22 @@ def replay(start: Start, *, within: float, as_json: bool) -> None:
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]} events/s"),
     )
-    began = time.monotonic()
+    started = time.monotonic()
     with Bar(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=None, rate="")
 
-        def show(found: Progress) -> None:
-            rate = f"{found.read / max(0.001, time.monotonic() - began):,.0f}"
-            bar.update(task, completed=found.read, total=found.total, rate=rate)
+        def show(progress: Progress) -> None:
+            rate = f"{progress.read / max(0.001, time.monotonic() - started):,.0f}"
+            bar.update(task, completed=progress.read, total=progress.total, rate=rate)
 
         done = actions.replay(settings, start, limit=within, progress=show)
     click.echo(json.dumps(_document(done), indent=2) if as_json else _line(done))
 
 
 def _line(done: Rebuilt) -> str:
-    what = f"minutes from {done.since:%Y-%m-%d %H:%M} on" if done.since else "everything"
+    scope = f"minutes since {done.since:%Y-%m-%d %H:%M}" if done.since else "everything"
     return (
-        f"analytics: {what} rebuilt from {done.events:,} events, offsets {done.first_offset} to "
+        f"analytics: {scope} rebuilt from {done.events:,} events, offsets {done.first_offset} to "
         f"{done.last_offset}, in {done.seconds:.1f} s ({done.events / done.seconds:,.0f}/s)"
     )
 

@@ -1,4 +1,4 @@
-"""`orderctl contracts`: what may change in an event."""
+"""`orderctl contracts`: the compatibility of event contracts."""
 
 import dataclasses
 import json
@@ -21,21 +21,21 @@ _released = click.option(
     "folder",
     type=click.Path(path_type=Path),
     default=Path(__file__).parents[2] / "contracts/released",
-    help="Folder of the released schemas, if not that of this checkout.",
+    help="Folder of the released schemas, by default that of this checkout.",
 )
 
 
 def _known_type(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
-    # The first version has no number in its type, and people give it one.
+    # The type of the first version has no number, but is often written with one.
     event_type = value.removesuffix(".v1")
     if event_type not in EVENTS:
-        raise click.BadParameter(f"{value} is no event type: {', '.join(EVENTS)}")
+        raise click.BadParameter(f"{value} is not an event type: {', '.join(EVENTS)}")
     return event_type
 
 
 @click.group()
 def contracts() -> None:
-    """Compare the events' contracts with the released ones, release them, and retire one."""
+    """Compare event contracts with the released ones, release them, and retire a type."""
 
 
 @contracts.command(epilog="Example: orderctl contracts check --json")
@@ -43,17 +43,17 @@ def contracts() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def check(ctx: click.Context, folder: Path, *, as_json: bool) -> None:
-    """Print each change since the last release; exit with 2 if one is breaking.
+    """Print each change since the last release; exit with status 2 if one is breaking.
 
-    Compatible is what lets services be deployed in any order, and every event that was ever sent
-    be read for ever.
+    With compatible changes, services can be deployed in any order, and every published event
+    remains readable indefinitely.
     """
-    found = actions.check(folder)
+    changes = actions.check(folder)
     if as_json:
-        click.echo(json.dumps(_document(found), indent=2))
+        click.echo(json.dumps(_document(changes), indent=2))
     else:
-        _print(found)
-    if any(change.breaking for change in found):
+        _print(changes)
+    if any(change.breaking for change in changes):
         ctx.exit(BREAKING)
 
 
@@ -61,14 +61,14 @@ def check(ctx: click.Context, folder: Path, *, as_json: bool) -> None:
 @_released
 @click.pass_context
 def release(ctx: click.Context, folder: Path) -> None:
-    """Record the present contracts as released; exit with 2, and do not, if a change is breaking.
+    """Record the current contracts as released, unless a change is breaking: exit status 2.
 
-    A breaking change needs another event type, such as order.created.v2. Running it again changes
-    nothing.
+    A breaking change requires a new event type, such as order.created.v2. Running the command again
+    changes nothing.
     """
-    found = actions.check(folder)
-    if any(change.breaking for change in found):
-        _print(found)
+    changes = actions.check(folder)
+    if any(change.breaking for change in changes):
+        _print(changes)
         ctx.exit(BREAKING)
     recorded = list(actions.release(folder))
     for name in recorded:
@@ -85,7 +85,7 @@ def release(ctx: click.Context, folder: Path) -> None:
     type=click.FloatRange(0, min_open=True),
     default=24.0,
     show_default=True,
-    help="Hours for which a consumer that has handled one still uses it.",
+    help="Hours during which a consumer that has handled the type counts as a use.",
 )
 @_released
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -93,10 +93,10 @@ def release(ctx: click.Context, folder: Path) -> None:
 def retire(
     ctx: click.Context, event_type: str, *, hours: float, folder: Path, as_json: bool
 ) -> None:
-    """Mark a type that nothing uses any more; exit with 2, and do not, if something does.
+    """Mark a type as retired, unless it is still used: exit status 2.
 
-    TYPE may say its version: order.created.v1 is order.created. Every message stays where it is,
-    but a look counts as a delivery of it. The code may lose a retired type.
+    TYPE may include a version: order.created.v1 is order.created. Every message stays in place, but
+    its inspection counts as a delivery. A retired type can be removed from the code.
     """
     settings = load_operator(RetirementSettings)
     found = retirement.uses(settings, event_type, within=timedelta(hours=hours))
@@ -114,25 +114,25 @@ def _print_findings(event_type: str, found: retirement.Findings, day: str | None
     for use in found.uses:
         click.echo(use)
     for place in found.unseen:
-        click.echo(f"not seen: {place}")
+        click.echo(f"not inspected: {place}")
     if found.uses:
-        click.echo(f"{event_type} is in use, in {len(found.uses)} ways: not retired")
+        click.echo(f"{event_type} is not retired; remaining uses: {len(found.uses)}")
     elif day is None:
-        click.echo(f"{event_type} is used by nothing, and was never released: remove it")
+        click.echo(f"{event_type} is unused and was never released: remove it from the code")
     else:
-        click.echo(f"{event_type} is used by nothing: retired since {day}, the code may lose it")
+        click.echo(f"{event_type} is unused: retired since {day}, it can be removed from the code")
 
 
-def _print(found: list[Change]) -> None:
-    for change in found:
+def _print(changes: list[Change]) -> None:
+    for change in changes:
         click.echo(change)
-    breaking = sum(change.breaking for change in found)
-    told = f"{len(found) - breaking} compatible, {breaking} breaking" if found else "no"
-    click.echo(f"contracts: {told} changes since the last release")
+    breaking = sum(change.breaking for change in changes)
+    counts = f"{len(changes) - breaking} compatible, {breaking} breaking" if changes else "no"
+    click.echo(f"contracts: {counts} changes since the last release")
 
 
-def _document(found: list[Change]) -> dict[str, object]:
+def _document(changes: list[Change]) -> dict[str, object]:
     return {
-        "compatible": not any(change.breaking for change in found),
-        "changes": [dataclasses.asdict(change) for change in found],
+        "compatible": not any(change.breaking for change in changes),
+        "changes": [dataclasses.asdict(change) for change in changes],
     }

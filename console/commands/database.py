@@ -5,7 +5,7 @@ import click
 from console.actions import database as actions
 from console.settings import DatabaseAdminSettings, load_operator
 
-#: Exit status when the databases are not as this release needs them.
+#: Exit status when the databases differ from what this release requires.
 DRIFT = 2
 
 
@@ -17,7 +17,7 @@ def database() -> None:
 @database.command(epilog="Example: orderctl database plan")
 @click.pass_context
 def plan(ctx: click.Context) -> None:
-    """Print what apply would change, and what it leaves to you; exit with 2 if there is anything.
+    """Print what apply would change or leave to you; exit with status 2 if there is anything.
 
     Changes nothing.
     """
@@ -31,9 +31,9 @@ def plan(ctx: click.Context) -> None:
 
 @database.command(epilog="Example: orderctl database apply")
 def apply() -> None:
-    """Bring roles, databases and tables to what this release needs.
+    """Create and migrate roles, databases and tables as this release requires.
 
-    Prints a line for each change. Running it again changes nothing.
+    Prints a line for each change. Running the command again changes nothing.
     """
     changed = False
     for line in actions.apply(load_operator(DatabaseAdminSettings)):

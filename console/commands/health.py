@@ -1,4 +1,4 @@
-"""`orderctl health`: what is wrong with the broker."""
+"""`orderctl health`: the problems of the broker."""
 
 import dataclasses
 import json
@@ -13,12 +13,12 @@ from console.settings import BrokerAdminSettings, load_operator
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def health(ctx: click.Context, *, as_json: bool) -> None:
-    """Print a line for each thing that keeps events from flowing; exit with 1 if there is any.
+    """Print a line for each problem that stops events; exit with status 1 if there is any.
 
-    Tells apart an unreachable broker, memory and disk alarms, nodes that are down, missing
-    exchanges, queues and bindings, and queues that are half full, have dropped events, have no
-    consumer, no quorum or fewer replicas than the cluster has nodes. What the broker does not tell
-    is not known, and no finding.
+    Problems are an unreachable broker, memory and disk alarms, nodes that are down, missing
+    exchanges, queues and bindings, and queues that are half full, have dropped events, or have no
+    consumer, no quorum or fewer replicas than the cluster has nodes. A figure that the broker does
+    not report is unknown, and is not a problem.
     """
     checked = actions.check(load_operator(BrokerAdminSettings))
     findings = checked.findings
@@ -33,8 +33,8 @@ def health(ctx: click.Context, *, as_json: bool) -> None:
         for finding in findings:
             click.echo(finding)
         if checked.unknown:
-            click.echo(f"not known: the consumers of {', '.join(checked.unknown)}")
+            click.echo(f"unknown: the consumers of {', '.join(checked.unknown)}")
         elif not findings:
-            click.echo("broker: well")
+            click.echo("broker: healthy")
     if findings:
         ctx.exit(1)

@@ -1,4 +1,4 @@
-"""`orderctl keys`: who may use the API, and for what."""
+"""`orderctl keys`: API keys and their scopes."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from order_app.storage.api_keys import ApiKey, Scope
 
 @click.group()
 def keys() -> None:
-    """Make, show and revoke the keys to the API."""
+    """Create, list and revoke API keys."""
 
 
 _scopes = click.option(
@@ -28,7 +28,7 @@ _scopes = click.option(
     type=click.Choice([str(scope) for scope in Scope]),
     multiple=True,
     required=True,
-    help="May be repeated.",
+    help="Can be repeated.",
 )
 
 
@@ -38,19 +38,19 @@ _scopes = click.option(
 @click.option(
     "--file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the key into this new file, for its owner's eyes only, and not on the screen.",
+    help="Write the key to this new file, which only its owner can read, instead of the screen.",
 )
 def create(name: str, scopes: tuple[str, ...], *, file: Path | None) -> None:
-    """Make a key for NAME and print it, this once: it is stored as a hash."""
+    """Create a key for NAME and print it once: only its hash is stored."""
     settings = load_operator(DatabaseSettings)
-    wanted = [Scope(scope) for scope in scopes]
+    granted = [Scope(scope) for scope in scopes]
     if file is None:
-        click.echo(actions.create(settings, name, wanted))
+        click.echo(actions.create(settings, name, granted))
     else:
-        # The file first: a key that cannot be written down must not be made.
+        # The file first: a key that cannot be written must not be created.
         with _new_file(file) as output:
-            output.write(actions.create(settings, name, wanted) + "\n")
-        click.echo(f"the key of {name} is in {file}")
+            output.write(actions.create(settings, name, granted) + "\n")
+        click.echo(f"key of {name} written to {file}")
 
 
 @keys.command(epilog="Example: orderctl keys register prometheus --scope ops --file key")
@@ -60,47 +60,47 @@ def create(name: str, scopes: tuple[str, ...], *, file: Path | None) -> None:
     "--file",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
-    help="Holds the key, in one line.",
+    help="File that contains the key, on one line.",
 )
 def register(name: str, scopes: tuple[str, ...], *, file: Path) -> None:
-    """Let the API take the key in a file as NAME's; a revoked one stays revoked."""
+    """Register the key in a file as the key of NAME; a revoked key stays revoked."""
     settings = load_operator(DatabaseSettings)
     try:
         key = file.read_text().rstrip("\n")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it holds no key"
+        reason = getattr(error, "strerror", None) or "it does not contain a key"
         raise ActionError(f"cannot read {file}: {reason}") from None
     try:
         new = actions.register(settings, key, name, [Scope(scope) for scope in scopes])
     except ActionError as error:
         raise ActionError(f"{file}: {error}") from None
-    click.echo(f"the key of {name} is {'registered' if new else 'known'}")
+    click.echo(f"key of {name} {'registered' if new else 'already registered'}")
 
 
 @keys.command("list", epilog="Example: orderctl keys list --json")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_keys(*, as_json: bool) -> None:
-    """Show every key there ever was; never the key itself."""
-    found = actions.show(load_operator(DatabaseSettings))
+    """List every key that was ever created, without its secret."""
+    api_keys = actions.show(load_operator(DatabaseSettings))
     if as_json:
-        click.echo(json.dumps([_document(key) for key in found], indent=2))
+        click.echo(json.dumps([_document(key) for key in api_keys], indent=2))
         return
     table = Table("Prefix", "Name", "Scopes", "Created", "Last used", "Revoked", box=None)
-    for key in found:
+    for key in api_keys:
         row = _document(key) | {"scopes": _shown_scopes(key)}
         del row["unknown_scopes"]
         table.add_row(*(str(cell or "-") for cell in row.values()))
     console = Console()
-    # A pipe gets whole lines, a terminal gets lines that fit.
+    # A pipe receives whole lines, a terminal receives lines that fit.
     Console(width=None if console.is_terminal else 10_000, markup=False).print(table)
 
 
 @keys.command(epilog="Example: orderctl keys revoke 1f0a9c3e")
 @click.argument("prefix")
 def revoke(prefix: str) -> None:
-    """Make a key useless for ever; within seconds, see API_KEY_LIFETIME."""
+    """Revoke a key permanently; this takes effect within seconds, see API_KEY_LIFETIME."""
     key = actions.revoke(load_operator(DatabaseSettings), prefix)
-    click.echo(f"{key.prefix}: revoked, was the key of {key.name}")
+    click.echo(f"{key.prefix}: key of {key.name} revoked")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`orderctl orders`: what a person does about orders."""
+"""`orderctl orders`: an operator's actions on orders."""
 
 from uuid import UUID
 
@@ -16,10 +16,11 @@ def orders() -> None:
 @orders.command(epilog="Example: orderctl orders ship 01a20455-3585-71f9-b4a7-0b1903aed44d")
 @click.argument("order_ids", metavar="ID...", type=click.UUID, nargs=-1, required=True)
 def ship(order_ids: tuple[UUID, ...]) -> None:
-    """Note that the goods of confirmed orders have left the warehouse.
+    """Record that the goods of confirmed orders have left the warehouse.
 
-    The customer is told, the stock goes down, and the order cannot be cancelled any more. To ship
-    an order again changes nothing. Stops at the first order that cannot be shipped.
+    The customer receives a mail, the stock on hand is reduced, and the order can no longer be
+    cancelled. Shipping an order again changes nothing. Stops at the first order that cannot be
+    shipped.
     """
     settings = load_operator(DatabaseSettings)
     for order_id in order_ids:

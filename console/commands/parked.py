@@ -19,18 +19,18 @@ _service = click.Choice(list(CONSUMERS))
 
 @click.group()
 def parked() -> None:
-    """Show what a service could not handle, let it try again, or give it up."""
+    """List, redrive and discard messages that a service could not handle."""
 
 
 @parked.command("list", epilog="Example: orderctl parked list inventory --json")
 @click.argument("service", type=_service, required=False)
-@click.option("--limit", type=click.IntRange(1), default=100, help="Messages of each service.")
+@click.option("--limit", type=click.IntRange(1), default=100, help="Maximum for each service.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_parked(service: str | None, *, limit: int, as_json: bool) -> None:
-    """Show the oldest parked messages, of one service or of all, and why they are parked."""
+    """List the oldest parked messages of one service or of all, with the reasons."""
     settings = load_operator(BrokerAdminSettings)
     services = [CONSUMERS[service]] if service else list(CONSUMERS.values())
-    listings = [actions.show(settings, each, limit=limit) for each in services]
+    listings = [actions.show(settings, consumer, limit=limit) for consumer in services]
     if as_json:
         messages = [dataclasses.asdict(m) for listing in listings for m in listing.messages]
         click.echo(json.dumps(messages, indent=2))
@@ -43,76 +43,80 @@ def list_parked(service: str | None, *, limit: int, as_json: bool) -> None:
 
 @parked.command(epilog="Example: orderctl parked redrive inventory --all")
 @click.argument("service", type=_service)
-@click.option("--id", "event_ids", metavar="EVENT_ID", multiple=True, help="May be repeated.")
-@click.option("--all", "every", is_flag=True, help="Everything that is parked now.")
+@click.option("--id", "event_ids", metavar="EVENT_ID", multiple=True, help="Can be repeated.")
+@click.option("--all", "every", is_flag=True, help="All messages that are parked now.")
 def redrive(service: str, event_ids: tuple[str, ...], *, every: bool) -> None:
-    """Put parked messages back on the service's queue, as if they had never failed.
+    """Move parked messages back to the service's queue, with no attempts counted.
 
-    Those of events that are older than PARKED_REDRIVE_DAYS stay where they are: the service may not
-    know any more that it has handled them.
+    Messages of events older than PARKED_REDRIVE_DAYS stay parked: the service may no longer know
+    that it has handled them.
     """
     if every == bool(event_ids):
-        raise click.UsageError("give either --id or --all")
+        raise click.UsageError("specify either --id or --all")
     settings = load_operator(RedriveSettings)
-    own = CONSUMERS[service]
+    consumer = CONSUMERS[service]
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Putting back", total=None)
+        task = bar.add_task("Redriving", total=None)
         done = (
             actions.redrive_all(
-                settings, own, progress=lambda n, depth: bar.update(task, completed=n, total=depth)
+                settings,
+                consumer,
+                progress=lambda n, depth: bar.update(task, completed=n, total=depth),
             )
             if every
-            else actions.redrive(settings, own, event_ids)
+            else actions.redrive(settings, consumer, event_ids)
         )
-    click.echo(f"{service}: {done} put back on {own.queue}")
+    click.echo(f"{service}: {done} redriven to {consumer.queue}")
 
 
 @parked.command(epilog="Example: orderctl parked discard inventory --id 01a2… --json > file")
 @click.argument("service", type=_service)
 @click.option(
-    "--id", "event_ids", metavar="EVENT_ID", multiple=True, required=True, help="May be repeated."
+    "--id", "event_ids", metavar="EVENT_ID", multiple=True, required=True, help="Can be repeated."
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="Print all that they said, customers too.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--json", "as_json", is_flag=True, help="Print their full content.")
 def discard(service: str, event_ids: tuple[str, ...], *, yes: bool, as_json: bool) -> None:
-    """Delete parked messages for ever, and print what they were.
+    """Delete parked messages permanently, and print them.
 
-    Their service never handles these events. If one of them is not parked, nothing is deleted.
+    Their service never handles these events. If one of them is not parked, nothing is deleted. With
+    --json, the printed content includes customers' data.
     """
     settings = load_operator(BrokerAdminSettings)
-    own = CONSUMERS[service]
     if not yes:
-        question = f"{service}: delete {', '.join(event_ids)} for ever?"
+        question = f"{service}: delete {', '.join(event_ids)} permanently?"
         click.confirm(_printable(question), abort=True, err=True)
-    done = actions.discard(settings, own, event_ids)
+    discarded = actions.discard(settings, CONSUMERS[service], event_ids)
     if as_json:
-        rows = [dataclasses.asdict(each.parked) | {"body": each.body} for each in done]
+        rows = [dataclasses.asdict(one.parked) | {"body": one.body} for one in discarded]
         click.echo(json.dumps(rows, indent=2))
     else:
-        _print_table([each.parked for each in done])
-    click.echo(f"{service}: {len(done)} deleted for ever", err=True)
+        _print_table([one.parked for one in discarded])
+    click.echo(f"{service}: {len(discarded)} deleted permanently", err=True)
 
 
 def _print(listings: list[Listing]) -> None:
     rows = [message for listing in listings for message in listing.messages]
     if not rows:
-        click.echo("nothing is parked")
+        click.echo("no messages are parked")
         return
     _print_table(rows)
 
 
 def _print_table(rows: Iterable[Parked]) -> None:
-    table = Table("Service", "Event", "Type", "Order", "Attempts", "Last failure", "Why", box=None)
+    columns = ("Service", "Event", "Type", "Order", "Attempts", "Last failure", "Reason")
+    table = Table(*columns, box=None)
     for row in rows:
-        why = f"{row.exception}: {row.text}" if row.exception else row.text
-        cells = (row.service, row.id, row.type, row.order_id, row.attempts, row.last_failed_at, why)
+        reason = f"{row.exception}: {row.text}" if row.exception else row.text
+        known = (row.service, row.id, row.type, row.order_id, row.attempts, row.last_failed_at)
+        cells = (*known, reason)
         table.add_row(*("-" if cell is None else _printable(str(cell)) for cell in cells))
     console = Console()
-    # A pipe gets whole lines, a terminal gets lines that fit.
+    # A pipe receives whole lines, a terminal receives lines that fit.
     Console(width=None if console.is_terminal else 10_000, markup=False).print(table)
 
 
 def _printable(text: str) -> str:
-    # A stranger may have written it: nothing in it may steer the terminal.
+    # The text may come from a foreign publisher, and must not control the terminal.
     return "".join(character if character.isprintable() else " " for character in text)

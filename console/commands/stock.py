@@ -1,4 +1,4 @@
-"""`orderctl stock`: what is in the warehouse."""
+"""`orderctl stock`: the stock in the warehouse."""
 
 import getpass
 import json
@@ -20,24 +20,28 @@ from console.stock import csv_file, report
 from inventory_worker.movements import Note
 from inventory_worker.stock import MAX_ON_HAND, correct, count, receive
 
-#: Levels that `check` lists.
+#: Differences that `check` lists.
 _DIFFERENCES = 100
 
 _pieces = click.IntRange(0, MAX_ON_HAND)
 _some_pieces = click.IntRange(1, MAX_ON_HAND)
 
 
-def _noted(default: str | None) -> Callable[[Any], Any]:
-    """Add the options of a note; the reason must be given if there is no default."""
+def _note_options(default: str | None) -> Callable[[Any], Any]:
+    """Add the options of a note; the reason is required if it has no default."""
 
     def add(command: Any) -> Any:
         reason = click.option(
-            "--reason", default=default, required=default is None, show_default=True, help="Why."
+            "--reason",
+            default=default,
+            required=default is None,
+            show_default=True,
+            help="Reason for the change.",
         )
         reference = click.option(
             "--reference",
             metavar="DOCUMENT",
-            help="By which document. Entered again for this SKU, it has no second effect.",
+            help="Document of the change. A second entry for this SKU has no effect.",
         )
         return reason(reference(command))
 
@@ -46,26 +50,26 @@ def _noted(default: str | None) -> Callable[[Any], Any]:
 
 @click.group()
 def stock() -> None:
-    """Show and change what is in stock."""
+    """Show and change stock levels."""
 
 
 @stock.command("receive", epilog="Example: orderctl stock receive SKU-1 20 --reference DN-1007")
 @click.argument("sku")
 @click.argument("pieces", metavar="QTY", type=_some_pieces)
-@_noted("goods received")
+@_note_options("goods received")
 def receive_goods(sku: str, pieces: int, reason: str, reference: str | None) -> None:
-    """Add QTY pieces that came in to what is on hand of a SKU, new or known."""
+    """Add QTY received pieces to the stock on hand of a SKU, new or known."""
     _change(receive, sku, pieces, reason, reference)
 
 
 @stock.command("count", epilog='Example: orderctl stock count SKU-1 97 --reason "annual count"')
 @click.argument("sku")
 @click.argument("pieces", metavar="QTY", type=_pieces)
-@_noted("counted")
+@_note_options("counted")
 def count_goods(sku: str, pieces: int, reason: str, reference: str | None) -> None:
-    """Set what is on hand of a SKU to QTY, which was counted, whatever is reserved.
+    """Set the stock on hand of a SKU to QTY counted pieces, whatever is reserved.
 
-    Orders that cannot be delivered from it are listed, the newest first. Ship what has left before
+    Orders that it cannot fulfil are listed, the newest first. Ship all orders that have left before
     you count.
     """
     _change(count, sku, pieces, reason, reference)
@@ -78,9 +82,9 @@ def count_goods(sku: str, pieces: int, reason: str, reference: str | None) -> No
 )
 @click.argument("sku")
 @click.argument("pieces", metavar="QTY", type=click.IntRange(-MAX_ON_HAND, MAX_ON_HAND))
-@_noted(None)
+@_note_options(None)
 def correct_level(sku: str, pieces: int, reason: str, reference: str | None) -> None:
-    """Change what is on hand of a SKU by QTY pieces, more or (with a minus) fewer."""
+    """Change the stock on hand of a SKU by QTY pieces, more or (with a minus) fewer."""
     _change(correct, sku, pieces, reason, reference)
 
 
@@ -88,7 +92,7 @@ def correct_level(sku: str, pieces: int, reason: str, reference: str | None) -> 
 @click.argument("sku")
 @click.argument("pieces", metavar="N", type=_pieces)
 def set_on_hand(sku: str, pieces: int) -> None:
-    """Set to N what is on hand of a SKU, new or known: a count without a reason."""
+    """Set the stock on hand of a SKU, new or known, to N: a count without a reason."""
     _change(count, sku, pieces, "set", None)
 
 
@@ -96,7 +100,7 @@ def set_on_hand(sku: str, pieces: int) -> None:
 @click.argument("sku")
 @click.argument("pieces", metavar="N", type=_some_pieces)
 def add(sku: str, pieces: int) -> None:
-    """Add N pieces to what is on hand of a SKU, new or known: goods without a document."""
+    """Add N pieces to the stock on hand of a SKU, new or known: goods without a document."""
     _change(receive, sku, pieces, "added", None)
 
 
@@ -104,7 +108,7 @@ def add(sku: str, pieces: int) -> None:
 @click.argument("sku", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(sku: str | None, *, as_json: bool) -> None:
-    """Show what is on hand, reserved and available, of one SKU or of all."""
+    """Show the stock on hand, reserved and available, of one SKU or of all."""
     levels = actions.show(load_operator(DatabaseSettings), sku)
     if as_json:
         click.echo(json.dumps([report.document(level) for level in levels], indent=2))
@@ -115,45 +119,45 @@ def show(sku: str | None, *, as_json: bool) -> None:
 @stock.command("movements", epilog="Example: orderctl stock movements SKU-1 --limit 100")
 @click.argument("sku")
 @click.option(
-    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many."
+    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Maximum."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show_movements(sku: str, limit: int, *, as_json: bool) -> None:
-    """Show the newest movements of a SKU: what came, left, was reserved, released and counted."""
-    found = actions.moved(load_operator(DatabaseSettings), sku, limit)
+    """Show the newest movements of a SKU: received, shipped, reserved, released and counted."""
+    movements = actions.moved(load_operator(DatabaseSettings), sku, limit)
     if as_json:
-        click.echo(json.dumps([report.movement(each) for each in found], indent=2))
+        click.echo(json.dumps([report.movement(movement) for movement in movements], indent=2))
         return
-    Console(soft_wrap=True).print(report.movements(found))
+    Console(soft_wrap=True).print(report.movements(movements))
 
 
 @stock.command("check", epilog="Example: orderctl stock check")
 def check() -> None:
-    """Compare each level with the sum of its movements, which reads all of them.
+    """Compare each level with the sum of its movements; all movements are read.
 
-    Ends with status 2 if one differs: somebody has written to the tables.
+    Exits with status 2 if one differs: the tables were changed by hand.
     """
-    found = actions.differences(load_operator(DatabaseSettings), _DIFFERENCES)
-    for each in found:
-        click.echo(report.difference(each))
-    if found:
+    differences = actions.differences(load_operator(DatabaseSettings), _DIFFERENCES)
+    for difference in differences:
+        click.echo(report.difference(difference))
+    if differences:
         raise click.exceptions.Exit(2)
     click.echo("stock: each level is the sum of its movements")
 
 
 @stock.command("import", epilog="Example: orderctl stock import count.csv --reference COUNT-7")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--reason", default="counted", show_default=True, help="Why.")
+@click.option("--reason", default="counted", show_default=True, help="Reason for the change.")
 @click.option(
     "--reference",
     metavar="DOCUMENT",
-    help="By which document. An import that has failed goes on under its reference.",
+    help="Document of the count. A failed import continues under its reference.",
 )
 def import_file(file: Path, reason: str, reference: str | None) -> None:
-    """Set what is on hand from a CSV file with the columns sku,on_hand.
+    """Set the stock on hand from a CSV file with the columns sku,on_hand.
 
-    A file with a mistake changes nothing. It is counted in short transactions; one that fails
-    leaves what is done.
+    A file with an error changes nothing. The import runs in short transactions; if one fails, the
+    earlier ones stay.
     """
     settings = load_operator(DatabaseSettings)
     pieces = csv_file.read(file)

@@ -1,4 +1,4 @@
-"""`orderctl subscribe`: a service joins, and hears of what was before."""
+"""`orderctl subscribe`: adds a subscriber, and delivers history to it."""
 
 import time
 from datetime import datetime
@@ -25,7 +25,7 @@ class StartType(click.ParamType[Any]):
     name = "first|TIME|OFFSET"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Start:
-        """Return where to begin."""
+        """Return where to start."""
         if value == "first":
             return "first"
         if str(value).isdecimal():
@@ -36,8 +36,7 @@ class StartType(click.ParamType[Any]):
             moment = None
         if moment is None or moment.tzinfo is None:
             self.fail(
-                f"{value!r} is neither `first`, nor an offset, nor a time such as "
-                "2026-11-25T08:00Z",
+                f"{value!r} is not `first`, an offset, or a time such as 2026-11-25T08:00Z",
                 param,
                 ctx,
             )
@@ -51,47 +50,48 @@ class StartType(click.ParamType[Any]):
     "start",
     type=StartType(),
     required=True,
-    help="Where history begins: the oldest event that is kept, a time, or an offset.",
+    help="Where history starts: the oldest stored event, a time, or an offset.",
 )
 def subscribe(service: str, start: Start) -> None:
-    """Bind a service's queue, then put history on it, up to the present.
+    """Bind a service's queue, then deliver history to it, up to the present.
 
-    Applies the topology first. Events keep coming meanwhile: the service handles each once, whether
-    it comes live, from history or both ways. Nobody outside gets a mail because of history. Run it
-    again after an interruption: it does the rest.
+    Applies the topology first. Events keep arriving meanwhile: the service handles each of them
+    once, whether it arrives live, from history or both. History causes no mails. After an
+    interruption, run the command again: it does the rest.
     """
     settings = load_operator(TopologySettings)
-    begun = time.monotonic()
-    told = _Told(CONSUMERS[service])
+    started = time.monotonic()
+    display = _ProgressDisplay(CONSUMERS[service])
     try:
-        with told:
+        with display:
             done = actions.subscribe(
                 settings,
                 CONSUMERS[service],
                 start,
-                tell=told,
-                changed=lambda found: click.echo(line(found), err=True),
+                tell=display,
+                changed=lambda difference: click.echo(line(difference), err=True),
             )
     except BaseException:
-        if told.offset is not None:
+        if display.offset is not None:
             click.echo(
-                f"stopped; to go on: orderctl subscribe {service} --from {told.offset}", err=True
+                f"stopped; to continue: orderctl subscribe {service} --from {display.offset}",
+                err=True,
             )
         raise
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - started
     click.echo(
-        f"{service}: {done.copied} events of history on {CONSUMERS[service].queue}, in "
-        f"{seconds:.0f} s; from offset {done.end} on it hears them live"
+        f"{service}: {done.copied} events of history delivered to {CONSUMERS[service].queue} in "
+        f"{seconds:.0f} s; from offset {done.end} on, events arrive live"
     )
     if done.too_old:
-        click.echo(f"{service}: {done.too_old} are left out, older than {STREAM_AGE.days} days")
+        click.echo(f"{service}: {done.too_old} skipped, older than {STREAM_AGE.days} days")
 
 
-class _Told:
-    """Shows how far it is, and how fast: a bar on a terminal, else a line now and then."""
+class _ProgressDisplay:
+    """Shows progress and rate: a bar on a terminal, otherwise a line at intervals."""
 
     #: Seconds between two lines.
-    PAUSE = 5.0
+    INTERVAL = 5.0
 
     def __init__(self, service: Service) -> None:
         self.offset: int | None = None
@@ -107,7 +107,7 @@ class _Told:
         )
         self._task = self._bar.add_task(f"To {service.queue}", total=None, rate=0.0)
         self._first: int | None = None
-        self._begun = self._said = time.monotonic()
+        self._started = self._printed = time.monotonic()
 
     def __enter__(self) -> None:
         self._bar.start()
@@ -122,11 +122,11 @@ class _Told:
         if self._first is None:
             self._first = max(0, progress.offset - progress.copied)
         now = time.monotonic()
-        rate = progress.copied / max(0.001, now - self._begun)
+        rate = progress.copied / max(0.001, now - self._started)
         done, total = progress.offset - self._first, progress.end - self._first
         self._bar.update(self._task, completed=min(done, total), total=total, rate=rate)
-        if not self._console.is_terminal and now - self._said > self.PAUSE:
-            self._said = now
+        if not self._console.is_terminal and now - self._printed > self.INTERVAL:
+            self._printed = now
             click.echo(
                 f"{self._service.queue}: {progress.copied} copied, {rate:.0f}/s, "
                 f"offset {progress.offset} of {progress.end}",

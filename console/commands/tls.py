@@ -1,4 +1,4 @@
-"""`orderctl tls`: the private certificate authority, and what it signs."""
+"""`orderctl tls`: the private certificate authority and its certificates."""
 
 import json
 from collections.abc import Iterable
@@ -12,40 +12,40 @@ from console.settings import TlsSettings, load_operator
 
 @click.group()
 def tls() -> None:
-    """Make, renew and show the certificates of RabbitMQ, PostgreSQL and their clients."""
+    """Create, renew and show the certificates of RabbitMQ, PostgreSQL and their clients."""
 
 
 @tls.command(epilog="Example: orderctl tls init")
-@click.option("--clients", is_flag=True, help="Also one for each broker user, to log in by it.")
+@click.option("--clients", is_flag=True, help="Also create one for each broker user's login.")
 def init(*, clients: bool) -> None:
-    """Create the authority and the servers' certificates in TLS_DIR, where they are missing.
+    """Create the authority and the servers' certificates in TLS_DIR, if they are missing.
 
-    A certificate that ends within 30 days, or has other names than TLS_NAMES says, is renewed.
-    Running it again changes nothing.
+    A certificate that expires within 30 days, or whose names differ from TLS_NAMES, is renewed.
+    Running the command again changes nothing.
     """
     users = [user.name for user in topology().users] if clients else []
-    _tell(_authority().init(users))
+    _print(_authority().init(users))
 
 
 @tls.command(epilog="Example: orderctl tls renew")
 def renew() -> None:
-    """Replace the servers' and clients' keys and certificates; the authority stays.
+    """Replace the servers' and clients' keys and certificates, but not the authority.
 
-    RabbitMQ shows the new one at its next connection, PostgreSQL after its next reload; a client
-    does at its next connection.
+    RabbitMQ and clients present the new certificate at their next connection, PostgreSQL after its
+    next reload.
     """
-    _tell(_authority().renew())
+    _print(_authority().renew())
 
 
 @tls.command(epilog="Example: orderctl tls show --json")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(*, as_json: bool) -> None:
-    """Show each certificate and how long it is still valid."""
-    found = _authority().show()
+    """Show each certificate and its remaining validity."""
+    certificates = _authority().show()
     if as_json:
-        click.echo(json.dumps([_document(certificate) for certificate in found], indent=2))
+        click.echo(json.dumps([_document(certificate) for certificate in certificates], indent=2))
         return
-    for certificate in found:
+    for certificate in certificates:
         click.echo(_line(certificate))
 
 
@@ -54,10 +54,10 @@ def _authority() -> Authority:
     return Authority(settings.tls_dir, settings.tls_names)
 
 
-def _tell(made: Iterable[Certificate]) -> None:
+def _print(created: Iterable[Certificate]) -> None:
     count = 0
-    for count, certificate in enumerate(made, start=1):  # noqa: B007, told below
-        click.echo(f"made {_line(certificate)}")
+    for count, certificate in enumerate(created, start=1):  # noqa: B007, used below
+        click.echo(f"created {_line(certificate)}")
     if not count:
         click.echo("certificates: nothing to change")
 

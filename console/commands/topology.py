@@ -1,4 +1,4 @@
-"""`orderctl topology`: the broker's exchanges, queues, bindings, users and rights."""
+"""`orderctl topology`: the broker's exchanges, queues, bindings, users and permissions."""
 
 import json
 from typing import Any
@@ -10,75 +10,75 @@ from console.actions.topology import Plan
 from console.broker.topology_diff import Difference
 from console.settings import TopologySettings, load_operator
 
-#: Exit status when the broker is not as the code says.
+#: Exit status when the broker differs from the code.
 DRIFT = 2
 
 
 @click.group()
 def topology() -> None:
-    """Compare the broker with the code, and make it so."""
+    """Compare the broker with the code, and make the broker match."""
 
 
 @topology.command(epilog="Example: orderctl topology plan --json")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def plan(ctx: click.Context, *, as_json: bool) -> None:
-    """Print how the broker differs from the code; exit with 2 if it does."""
-    found = actions.plan(load_operator(TopologySettings))
+    """Print how the broker differs from the code; exit with status 2 if it does."""
+    drift = actions.plan(load_operator(TopologySettings))
     if as_json:
-        click.echo(json.dumps(_document(found), indent=2))
+        click.echo(json.dumps(_document(drift), indent=2))
     else:
-        _print(found)
-    if found.differences:
+        _print(drift)
+    if drift.differences:
         ctx.exit(DRIFT)
 
 
 @topology.command(epilog="Example: orderctl topology apply")
-@click.option("--prune", is_flag=True, help="Delete bindings that the code does not know, too.")
+@click.option("--prune", is_flag=True, help="Also delete bindings that are not in the code.")
 @click.pass_context
 def apply(ctx: click.Context, *, prune: bool) -> None:
-    """Make the broker as the code says; exit with 2 if something is left to you.
+    """Make the broker match the code; exit with status 2 if something is left to you.
 
-    Prints a line for each change. Running it again changes nothing. It deletes the user guest, but
-    never a queue or an exchange. A service's queue with other arguments is replaced, and its
-    messages are kept. A binding that the code does not know may be a newer release's: without
-    --prune it stays, and is no reason for the exit status.
+    Prints a line for each change. Running the command again changes nothing. The user guest is
+    deleted, but never a queue or an exchange. A service's queue with other arguments is replaced,
+    and its messages are kept. A binding that is not in the code may belong to a newer release:
+    without --prune it stays, and does not affect the exit status.
     """
     left = 0
-    found: Difference | None = None
-    for found in actions.apply(load_operator(TopologySettings), prune=prune):
-        click.echo(line(found))
-        left += found.remedy is not None and not found.is_harmless
-    if found is None:
+    difference: Difference | None = None
+    for difference in actions.apply(load_operator(TopologySettings), prune=prune):
+        click.echo(line(difference))
+        left += difference.remedy is not None and not difference.is_harmless
+    if difference is None:
         click.echo("topology: nothing to change")
     if left:
         ctx.exit(DRIFT)
 
 
 def line(found: Difference) -> str:
-    """Return what became of a difference, in one line."""
+    """Return the outcome of a difference, in one line."""
     obvious = found.outcome in ("created", "removed")
     return f"{found.outcome} " + (f"{found.kind} {found.name}" if obvious else str(found))
 
 
-def _print(found: Plan) -> None:
-    for item in found.differences:
-        click.echo(item)
-    for name in found.unmanaged:
+def _print(drift: Plan) -> None:
+    for difference in drift.differences:
+        click.echo(difference)
+    for name in drift.unmanaged:
         click.echo(f"{name}: unmanaged")
-    for text in found.unchecked:
+    for text in drift.unchecked:
         click.echo(f"unchecked: {text}")
-    count = len(found.differences)
+    count = len(drift.differences)
     click.echo(f"topology: {count or 'no'} {'difference' if count == 1 else 'differences'}")
 
 
-def _document(found: Plan) -> dict[str, Any]:
+def _document(drift: Plan) -> dict[str, Any]:
     return {
-        "drift": bool(found.differences),
+        "drift": bool(drift.differences),
         "differences": [
             {"kind": d.kind, "name": d.name, "problem": d.problem, "remedy": d.remedy}
-            for d in found.differences
+            for d in drift.differences
         ],
-        "unmanaged": list(found.unmanaged),
-        "unchecked": list(found.unchecked),
+        "unmanaged": list(drift.unmanaged),
+        "unchecked": list(drift.unchecked),
     }

@@ -1,4 +1,4 @@
-"""`orderctl trace`: an order's way through all services, with times."""
+"""`orderctl trace`: the path of an order through all services, with durations."""
 
 import json
 from itertools import groupby
@@ -17,21 +17,21 @@ from span_store.models import SpanRow
 
 @click.group()
 def trace() -> None:
-    """Show what one request has led to, in every service."""
+    """Show the work that followed from one request, in every service."""
 
 
 @trace.command(epilog="Example: orderctl trace show 01a203e2-f309-7509-a3d7-8edb83dd749c")
 @click.argument("order_or_trace", metavar="ORDER_ID|TRACE_ID")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(order_or_trace: str, *, as_json: bool) -> None:
-    """Show the traces of an order, or one trace: each span below what it followed from.
+    """Show the traces of an order, or one trace: each span below its parent.
 
-    A span that a process has not sent yet, or lost because it was killed, is missing.
+    A span that a process has not sent yet, or lost when it was killed, is missing.
     """
     spans = actions.find(load_operator(DatabaseSettings), order_or_trace)
     traces = _traces(spans)
     if as_json:
-        click.echo(json.dumps([_document(*found) for found in traces.items()], indent=2))
+        click.echo(json.dumps([_document(*trace) for trace in traces.items()], indent=2))
         return
     for trace_id, falls in traces.items():
         _print(trace_id, falls)
@@ -59,7 +59,7 @@ def _print(trace_id: str, falls: list[Fall]) -> None:
             _outcome(span),
         )
     terminal = Console()
-    # No terminal, no lines cut off: its reader is a script or a file.
+    # Without a terminal, lines are not cut: the reader is a script or a file.
     console = Console(width=None if terminal.is_terminal else 200)
     console.print(f"trace {trace_id}", highlight=False)
     console.print(table)
@@ -72,8 +72,8 @@ def _outcome(span: SpanRow) -> str:
         str(span.attributes.get("outcome") or span.attributes.get("http.response.status_code", "")),
         span.reason or "",
     ]
-    told = escape(", ".join(word for word in words if word))
-    return f"[red]{told}[/]" if span.status == "error" else told
+    outcome = escape(", ".join(word for word in words if word))
+    return f"[red]{outcome}[/]" if span.status == "error" else outcome
 
 
 def _document(trace_id: str, falls: list[Fall]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Contracts of events, compared with the released ones."""
+"""Comparison of event contracts with the released ones."""

@@ -1,8 +1,8 @@
-"""Whether a contract changed compatibly: two JSON Schemas compared, by two rules.
+"""Checks whether a contract has changed compatibly: compares two JSON Schemas by two rules.
 
-What was ever sent must decode for ever, by new code. What new code sends must decode at consumers
-that run since before, so that services are deployed in any order. The first forbids to narrow what
-a field may hold, the second to widen it; what is left is to add a field that may be missing.
+New code must decode every event that was ever published. Running consumers must decode the events
+of new code, so that services can be deployed in any order. The first rule forbids narrowing the
+values of a field, the second forbids widening them; it remains possible to add an optional field.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,18 +14,18 @@ from console.contracts.schema import RETIRED, Schema, inlined, kind, without_nul
 _AT_LEAST = {"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"}
 _AT_MOST = {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"}
 
-_SENT = "events already sent may not fit"
-_RUNNING = "consumers still running may refuse what is sent"
-_BOTH = "events already sent may not fit, consumers still running may refuse what is sent"
+_PUBLISHED = "published events may be invalid"
+_RUNNING = "running consumers may reject new events"
+_BOTH = "published events may be invalid, running consumers may reject new events"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One difference between a contract and the released one, and what follows from it."""
+    """One difference between a contract and the released one, and its consequence."""
 
     #: The event type, or `envelope`.
     contract: str
-    #: Of the field in the envelope, such as `$.data.lines[].sku`.
+    #: The field in the envelope, such as `$.data.lines[].sku`.
     path: str
     change: str
     breaking: bool
@@ -37,21 +37,21 @@ class Change:
 
 
 def changes(released: Mapping[str, Schema], present: Mapping[str, Schema]) -> list[Change]:
-    """Return every change from the released contracts to the present ones, in their names' order.
+    """Return every change from the released contracts to the present ones, sorted by name.
 
-    Both are the names of contracts, with their schemas.
+    Both map the names of contracts to their schemas.
     """
     found: list[Change] = []
     for name in sorted({*released, *present}):
         at = _Place(name, "$" if name == "envelope" else "$.data")
         if name not in present and (day := released[name].get(RETIRED)):
-            reason = f"it was retired on {day}: nothing held it any more"
+            reason = f"it was retired on {day}, when it was no longer used"
             found.append(at.compatible("event type removed", reason))
         elif name not in present:
-            reason = "its events may still lie in outboxes, queues and parking lots"
+            reason = "its events may still be in outboxes, queues and parking lots"
             found.append(at.breaking("event type removed", reason))
         elif name not in released:
-            found.append(at.compatible("event type added", "nobody has sent or expects it yet"))
+            found.append(at.compatible("event type added", "it was never published or consumed"))
         else:
             found += _compare(at, inlined(released[name]), inlined(present[name]))
     return found
@@ -82,7 +82,7 @@ def _compare(at: _Place, old: Schema, new: Schema) -> Iterator[Change]:
     if nullable and not was_nullable:
         yield at.breaking("null allowed", _RUNNING)
     if was_nullable and not nullable:
-        yield at.breaking("null no longer allowed", _SENT)
+        yield at.breaking("null no longer allowed", _PUBLISHED)
     if kind(old) != kind(new):
         yield at.breaking(f"type changed from {kind(old)} to {kind(new)}", _BOTH)
         return
@@ -107,28 +107,28 @@ def _fields(at: _Place, old: Schema, new: Schema) -> Iterator[Change]:
             yield _removed(field, required=needed_before)
         else:
             if needed and not needed_before:
-                yield field.breaking("required now", "events already sent may lack it")
+                yield field.breaking("required now", "published events may lack it")
             if needed_before and not needed:
-                yield field.breaking("optional now", "consumers still running need it")
+                yield field.breaking("optional now", "running consumers require it")
             if not needed and not needed_before and _default(was[name]) != _default(now[name]):
                 change = f"default changed from {_default(was[name])} to {_default(now[name])}"
-                reason = "events already sent without it would mean something else"
+                reason = "the meaning of published events without it would change"
                 yield field.breaking(change, reason)
             yield from _compare(field, was[name], now[name])
 
 
 def _added(field: _Place, *, required: bool) -> Change:
     if required:
-        reason = "events already sent lack it; give it a default"
+        reason = "published events lack it; give it a default"
         return field.breaking("required field added", reason)
-    reason = "events without it get its default, consumers that do not know it ignore it"
+    reason = "published events get its default, running consumers ignore it"
     return field.compatible("optional field added", reason)
 
 
 def _removed(field: _Place, *, required: bool) -> Change:
     if required:
-        return field.breaking("required field removed", "consumers still running need it")
-    reason = "consumers still running would take its default for the truth"
+        return field.breaking("required field removed", "running consumers require it")
+    reason = "running consumers would use its default instead"
     return field.breaking("optional field removed", reason)
 
 
@@ -136,11 +136,11 @@ def _values(at: _Place, was: list[Any] | None, now: list[Any] | None) -> Iterato
     if (was is None) != (now is None):
         narrowed = was is None
         change = f"any value {'no longer ' * narrowed}allowed"
-        yield at.breaking(change, _SENT if narrowed else _RUNNING)
+        yield at.breaking(change, _PUBLISHED if narrowed else _RUNNING)
     elif was is not None and now is not None:
         for value in was:
             if value not in now:
-                yield at.breaking(f"value {value!r} removed", _SENT)
+                yield at.breaking(f"value {value!r} removed", _PUBLISHED)
         for value in now:
             if value not in was:
                 yield at.breaking(f"value {value!r} added", _RUNNING)
@@ -154,7 +154,7 @@ def _limit(at: _Place, keyword: str, was: Any, now: Any) -> Change:
     else:
         narrowed = now > was if keyword in _AT_LEAST else now < was
     change = f"{keyword} {'narrowed' if narrowed else 'widened'} from {was} to {now}"
-    return at.breaking(change.replace("None", "none"), _SENT if narrowed else _RUNNING)
+    return at.breaking(change.replace("None", "none"), _PUBLISHED if narrowed else _RUNNING)
 
 
 def _default(schema: Schema) -> str:

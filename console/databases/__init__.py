@@ -1,1 +1,1 @@
-"""PostgreSQL, as operators inspect and change it."""
+"""Access to PostgreSQL for operators: inspection and changes."""

@@ -1,15 +1,15 @@
-"""The collation of a database: code points, which no upgrade of the system's library changes."""
+"""The collation of a database: by code point, which no upgrade of the system's library changes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-#: How a database is created. The template is the server's own, whose collation and contents are
-#: not the administrator's; PostgreSQL's default provider may be ICU, which `LC_COLLATE` leaves on.
+#: Options for CREATE DATABASE. An administrator may have changed template1, but not template0;
+#: PostgreSQL's default provider may be ICU, which `LC_COLLATE` alone does not replace.
 OPTIONS = "TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'"
 
-#: Names of the C library's collations that compare code points, in PostgreSQL's spelling.
+#: Collations of the C library that compare code points, as PostgreSQL spells them.
 _CODE_POINTS = {"C", "POSIX", "C.UTF-8", "C.utf8", "C.UTF8"}
 
 _QUERY = text(
@@ -21,7 +21,7 @@ _QUERY = text(
 
 @dataclass(frozen=True, kw_only=True)
 class Collation:
-    """A database's collation, and the versions with which it was created and runs now."""
+    """A database's collation, with its versions at the database's creation and now."""
 
     name: str
     #: As in `pg_database`: `c` is the C library, `i` is ICU, `b` is PostgreSQL itself.
@@ -31,12 +31,12 @@ class Collation:
 
     @property
     def is_by_code_point(self) -> bool:
-        """Whether it orders text as Python does, whatever library the server runs with."""
+        """Whether it orders text as Python does, with any version of the server's libraries."""
         return self.provider == "b" or (self.provider == "c" and self.name in _CODE_POINTS)
 
 
 def of(connection: Connection, database: str) -> Collation | None:
-    """Return the collation of a database, or None when there is no such database."""
+    """Return the collation of a database, or None if the database does not exist."""
     row = connection.execute(_QUERY, {"name": database}).one_or_none()
     if row is None:
         return None
@@ -49,16 +49,16 @@ def of(connection: Connection, database: str) -> Collation | None:
 
 
 def problems(connection: Connection, database: str) -> Iterator[str]:
-    """Yield what is wrong with a database's collation; the database works on."""
+    """Yield the problems of a database's collation; the database works nevertheless."""
     found = of(connection, database)
     if found is None or found.is_by_code_point:
         return
     yield (
         f"database {database}: its collation is {found.name}, not C;"
-        " docs/operations/databases-and-backups.md#collation tells how to move it"
+        " see docs/operations/databases-and-backups.md#collation"
     )
     if found.created_with != found.runs_with:
         yield (
             f"database {database}: created with version {found.created_with} of its collation,"
-            f" runs with {found.runs_with}: its text indexes may be wrong; REINDEX it"
+            f" runs with {found.runs_with}: its text indexes may be corrupt; REINDEX it"
         )

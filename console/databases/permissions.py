@@ -1,4 +1,4 @@
-"""Who owns a database and its tables, and what the role for running may do with them."""
+"""The owner of a database and its tables, and the permissions of the service's role."""
 
 from collections.abc import Iterator
 
@@ -6,13 +6,13 @@ from sqlalchemy import Connection, text
 
 from console.databases.change import Change
 
-#: What the role for running may do, by the kind of relation: rows change, tables do not.
+#: Permissions of the service's role, by the kind of relation: on rows, but not on tables.
 _TABLE, _VIEW, _SEQUENCE = ("DELETE", "INSERT", "SELECT", "UPDATE"), ("SELECT",), ("USAGE",)
 
-#: In the words of `pg_class.relkind`.
+#: By `pg_class.relkind`.
 _BY_KIND = {"S": _SEQUENCE, "v": _VIEW, "m": _VIEW}
 
-#: Alembic's own table: the role for running may see the revision and not change it.
+#: Alembic's table: the service's role can read the revision, but not change it.
 _READ_ONLY = {"alembic_version": _VIEW}
 
 _OWNED = text(
@@ -26,8 +26,8 @@ _OWNED = text(
     """
 )
 
-# A server may hold databases of several installations, which share the roles: REASSIGN OWNED would
-# take theirs, too, and lock out what runs there.
+# A server may contain databases of several installations, which share the roles: REASSIGN OWNED
+# would also take theirs, and lock out their processes.
 _REASSIGN = """
 DO $$
 DECLARE
@@ -37,7 +37,7 @@ DECLARE
         WHERE pg_get_userbyid(datdba) = '{role}' AND datname <> current_database()
     );
 BEGIN
-    -- Every later query waits behind a lock that waits: rather give up, and be run again.
+    -- Later queries wait behind a lock that waits: fail early, and be run again.
     PERFORM set_config('lock_timeout', '5s', true);
     REASSIGN OWNED BY {role} TO {owner};
     FOREACH other IN ARRAY others LOOP
@@ -69,10 +69,10 @@ _DEFAULTS = text(
 
 
 def ownership(connection: Connection, database: str, *, owner: str, role: str) -> Iterator[Change]:
-    """Yield what gives a database's objects to their owner, and the role for running its rights.
+    """Yield the changes that give a database to its owner, and access to the service's role.
 
-    `connection` is an administrator's, to that database. Each change is one transaction, so that
-    what runs meanwhile is never without its rights. New tables get their rights by themselves.
+    `connection` is an administrator's connection to that database. Each change is one transaction,
+    so running processes always have their permissions. New tables receive theirs automatically.
     """
     if connection.scalar(_OWNED, {"role": role}):
         grants = [
@@ -82,19 +82,19 @@ def ownership(connection: Connection, database: str, *, owner: str, role: str) -
             f"GRANT {', '.join(_SEQUENCE)} ON ALL SEQUENCES IN SCHEMA public TO {role}",
         ]
         yield Change(
-            text=f"database {database}: objects of role {role} now owned by role {owner}",
+            text=f"database {database}: objects of role {role} transferred to role {owner}",
             statement=";\n".join(grants),
         )
     connect = text("SELECT has_database_privilege(:role, :database, 'CONNECT')")
     if not connection.scalar(connect, {"role": role, "database": database}):
         yield Change(
-            text=f"database {database}: open to role {role}",
+            text=f"database {database}: access granted to role {role}",
             statement=f"GRANT CONNECT ON DATABASE {database} TO {role}",
         )
     if connection.scalar(_DEFAULTS, {"owner": owner, "role": role}) != len(_TABLE + _SEQUENCE):
         prefix = f"ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public"
         yield Change(
-            text=f"database {database}: role {role} may use the tables to come",
+            text=f"database {database}: access to new tables granted to role {role}",
             statement=(
                 f"{prefix} GRANT {', '.join(_TABLE)} ON TABLES TO {role};"
                 f"{prefix} GRANT {', '.join(_SEQUENCE)} ON SEQUENCES TO {role}"
@@ -103,15 +103,15 @@ def ownership(connection: Connection, database: str, *, owner: str, role: str) -
 
 
 def rights(connection: Connection, database: str, *, role: str) -> Iterator[Change]:
-    """Yield what gives the role for running its rights on each table, and takes all others."""
-    for name, kind, found in connection.execute(_RIGHTS, {"role": role}).all():
+    """Yield the changes that give the service's role exactly its permissions on each table."""
+    for name, kind, actual in connection.execute(_RIGHTS, {"role": role}).all():
         wanted = _READ_ONLY.get(name, _BY_KIND.get(kind, _TABLE))
-        if tuple(found) != wanted:
-            what, listed = "SEQUENCE" if kind == "S" else "TABLE", ", ".join(wanted)
+        if tuple(actual) != wanted:
+            object_type, listed = "SEQUENCE" if kind == "S" else "TABLE", ", ".join(wanted)
             yield Change(
-                text=f"database {database}: role {role} may {listed} {name}",
+                text=f"database {database}: {listed} on {name} granted to role {role}",
                 statement=(
-                    f'REVOKE ALL ON {what} "{name}" FROM {role};'
-                    f'GRANT {listed} ON {what} "{name}" TO {role}'
+                    f'REVOKE ALL ON {object_type} "{name}" FROM {role};'
+                    f'GRANT {listed} ON {object_type} "{name}" TO {role}'
                 ),
             )

@@ -1,4 +1,4 @@
-"""The console's database role: what it can read, table by table, and nothing else."""
+"""The console's database role: the tables that it can read, and nothing else."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from common.kombu_topology import ANALYTICS, FRAUD, INVENTORY, NOTIFICATION, ORD
 from console.databases.change import Change
 from console.settings import READER
 
-#: By the service's name. No table of API keys, not even hashed ones, and none of mails.
+#: By the service's name. API keys are not included, not even their hashes, nor are mails.
 TABLES = {
     ORDER.name: ("orders", "order_lines", "outbox", "inbox", "relay_state"),
     INVENTORY.name: (
@@ -28,9 +28,9 @@ TABLES = {
 
 
 def rights(admin: Connection, service: str, database: str) -> Iterator[Change]:
-    """Yield what lets the role read a service's tables.
+    """Yield the changes that let the role read a service's tables.
 
-    `admin` is a connection to that database, which is migrated.
+    `admin` is an administrator's connection to that database, which must be migrated.
     """
     tables = TABLES.get(service, ())
     if not tables:
@@ -38,13 +38,13 @@ def rights(admin: Connection, service: str, database: str) -> Iterator[Change]:
     may = text("SELECT has_database_privilege(:role, :database, 'CONNECT')")
     if not admin.scalar(may, {"role": READER, "database": database}):
         yield Change(
-            text=f"database {database}: open to role {READER}",
+            text=f"database {database}: access granted to role {READER}",
             statement=f"GRANT CONNECT ON DATABASE {database} TO {READER}",
         )
     may = text("SELECT has_table_privilege(:role, :table, 'SELECT')")
     for table in tables:
         if not admin.scalar(may, {"role": READER, "table": table}):
             yield Change(
-                text=f"database {database}: role {READER} may read {table}",
+                text=f"database {database}: SELECT on {table} granted to role {READER}",
                 statement=f"GRANT SELECT ON {table} TO {READER}",
             )

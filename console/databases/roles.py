@@ -1,4 +1,4 @@
-"""Roles of PostgreSQL: of each database an owner that cannot log in, and a role for running."""
+"""Roles of PostgreSQL: for each database an owner that cannot log in, and the service's role."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from console.databases.change import Change
 
 
 def owner(connection: Connection, role: str) -> Iterator[Change]:
-    """Yield what makes a role that owns objects and cannot log in."""
+    """Yield the change that creates a role that owns objects and cannot log in."""
     query = text("SELECT rolcanlogin FROM pg_authid WHERE rolname = :role")
     can_login = connection.scalar(query, {"role": role})
     if can_login is None:
@@ -25,7 +25,7 @@ def owner(connection: Connection, role: str) -> Iterator[Change]:
 
 
 def login(connection: Connection, role: str, password: str) -> Iterator[Change]:
-    """Yield what makes a role that logs in with a password and administers nothing."""
+    """Yield the changes that create a role with a password and no administrative attributes."""
     query = text(
         "SELECT rolpassword, rolcanlogin,"
         " rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls AS powerful"
@@ -47,7 +47,7 @@ def login(connection: Connection, role: str, password: str) -> Iterator[Change]:
 
 
 def _password(verb: str, role: str, password: str) -> str:
-    # Only the verifier leaves this process: a statement may end in the server's log.
+    # Only the verifier leaves this process: a statement may appear in the server's log.
     verifier = _verifier(password, salt=os.urandom(16), iterations=4096)
     return f"{verb} ROLE {role} LOGIN PASSWORD '{verifier}'"
 

@@ -1,4 +1,4 @@
-"""Prometheus's HTTP API, as far as the operators' web page needs it."""
+"""Prometheus's HTTP API, as far as the web console needs it."""
 
 import math
 import time
@@ -12,7 +12,7 @@ from pydantic import HttpUrl
 
 from console.errors import ActionError
 
-#: Seconds for each answer; some milliseconds are usual.
+#: Seconds for each response; a few milliseconds are usual.
 _TIMEOUT = 2.0
 
 #: A value at each step; None where there was none.
@@ -21,7 +21,7 @@ Values = list[float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """An alert that fires, or will if what it sees lasts."""
+    """An alert that fires, or will fire if its condition lasts."""
 
     name: str
     summary: str
@@ -29,7 +29,7 @@ class Alert:
 
 
 class Prometheus:
-    """A session with the API: every method raises `ActionError` when it does not answer."""
+    """A session with the API; every method raises `ActionError` if it does not respond."""
 
     def __init__(self, url: HttpUrl) -> None:
         self._address = str(url).rstrip("/")
@@ -49,25 +49,25 @@ class Prometheus:
         self._client.close()
 
     def now(self, expr: str, label: str) -> dict[str, float]:
-        """Return what a query says now: its value for each value of a label."""
-        found = self._get("query", query=expr)["result"]
-        values = {series["metric"].get(label, ""): float(series["value"][1]) for series in found}
+        """Return the current result of a query: its value for each value of a label."""
+        result = self._get("query", query=expr)["result"]
+        values = {series["metric"].get(label, ""): float(series["value"][1]) for series in result}
         return {name: value for name, value in values.items() if math.isfinite(value)}
 
     def lately(self, expr: str, *, seconds: int, step: int) -> Values:
-        """Return what a query for one series said, oldest first, at each step until now."""
-        # On whole steps, so that a figure stays the same while it moves to the left.
+        """Return the values of a query for one series, oldest first, at each step until now."""
+        # On whole steps: a figure then moves to the left without changing.
         end = int(time.time()) // step * step
         start = end - seconds
-        found = self._get("query_range", query=expr, start=start, end=end, step=step)["result"]
-        told = {int(at): float(value) for at, value in found[0]["values"]} if found else {}
-        steps = [told.get(at, math.nan) for at in range(start, end + 1, step)]
+        result = self._get("query_range", query=expr, start=start, end=end, step=step)["result"]
+        known = {int(at): float(value) for at, value in result[0]["values"]} if result else {}
+        steps = [known.get(at, math.nan) for at in range(start, end + 1, step)]
         return [value if math.isfinite(value) else None for value in steps]
 
     def alerts(self) -> list[Alert]:
-        """Return every alert that is not at rest, those that fire first."""
-        found = [_alert(alert) for alert in self._get("alerts")["alerts"]]
-        return sorted(found, key=lambda alert: (not alert.is_firing, alert.name))
+        """Return every pending or firing alert, the firing ones first."""
+        active = [_alert(alert) for alert in self._get("alerts")["alerts"]]
+        return sorted(active, key=lambda alert: (not alert.is_firing, alert.name))
 
     def _get(self, path: str, **parameters: Any) -> Mapping[str, Any]:
         try:
@@ -76,10 +76,10 @@ class Prometheus:
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
         except (ValueError, KeyError, TypeError):
-            reason = "it is no Prometheus"
+            reason = "it is not a Prometheus server"
         else:
             return data
-        raise ActionError(f"Prometheus at {self._address} does not answer: {reason}")
+        raise ActionError(f"Prometheus at {self._address} does not respond: {reason}")
 
 
 def _alert(alert: Mapping[str, Any]) -> Alert:

@@ -1,4 +1,4 @@
-"""A trace as a tree: each span below the one that it followed from."""
+"""A trace as a tree: each span below its parent."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from span_store.models import SpanRow
 
 @dataclass(frozen=True)
 class Fall:
-    """A span and how deep below the first of its trace it stands.
+    """A span, and its depth below the first span of its trace.
 
-    `is_orphan`: its parent was never told of, because its process was killed or has not sent yet.
+    `is_orphan`: its parent is unknown, because its process was killed or has not sent it yet.
     """
 
     span: SpanRow

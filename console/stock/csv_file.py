@@ -1,4 +1,4 @@
-"""Reads a CSV file of stock, with the columns `sku` and `on_hand`."""
+"""Reads a CSV file of stock levels, with the columns `sku` and `on_hand`."""
 
 import csv
 import re
@@ -13,10 +13,10 @@ _COLUMNS = ("sku", "on_hand")
 
 
 def read(path: Path) -> dict[str, int]:
-    """Return what the file says is on hand of each SKU.
+    """Return the stock on hand of each SKU in the file.
 
     Other columns and empty lines are ignored. Raises `ActionError` naming the file and the line
-    of the first mistake.
+    of the first error.
     """
     pieces: dict[str, int] = {}
     lines: dict[str, int] = {}
@@ -29,7 +29,7 @@ def read(path: Path) -> dict[str, int]:
         except ExpectedError as error:
             raise ActionError(f"{path}:{line}: {error}") from None
     if not pieces:
-        raise ActionError(f"{path}: holds no stock")
+        raise ActionError(f"{path}: contains no stock")
     return pieces
 
 
@@ -64,13 +64,13 @@ def _text(path: Path) -> str:
 def _position(path: Path, header: list[str], column: str) -> int:
     if header.count(column) != 1:
         raise ActionError(
-            f"{path}:1: must name the columns {','.join(_COLUMNS)} once, is {','.join(header)!r}"
+            f"{path}:1: must have the columns {','.join(_COLUMNS)} once, is {','.join(header)!r}"
         )
     return header.index(column)
 
 
 def _number(text: str) -> int:
-    # int() alone takes much else, such as 1_000.
+    # int() also accepts other forms, such as 1_000.
     if not re.fullmatch(r"-?[0-9]{1,30}", text):
         raise ActionError(f"on_hand is {text!r}: must be a whole number")
     return int(text)

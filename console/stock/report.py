@@ -1,4 +1,4 @@
-"""Levels, movements, and what follows from a change, as `orderctl stock` prints them."""
+"""Levels, movements and the consequences of a change, as `orderctl stock` prints them."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC
@@ -11,65 +11,66 @@ from console.actions.stock_import import Imported
 from inventory_worker.movements import Difference, Level, Movement, Note
 from inventory_worker.shortfall import Shortfall
 
-#: Orders that cannot be delivered that are listed; more are only counted.
+#: Orders that are listed because they cannot be delivered; more are only counted.
 _ORDERS = 20
 
 
-def levels(found: Sequence[Level]) -> Table:
+def levels(stock: Sequence[Level]) -> Table:
     """Return levels as a table."""
     table = Table("SKU", box=None)
     for column in ("on hand", "reserved", "available"):
         table.add_column(column, justify="right")
-    for level in found:
+    for level in stock:
         table.add_row(
             level.sku, *(str(n) for n in (level.on_hand, level.reserved, level.available))
         )
     return table
 
 
-def movements(found: Sequence[Movement]) -> Table:
+def movements(newest: Sequence[Movement]) -> Table:
     """Return movements as a table."""
     table = Table("at", "movement", box=None)
     for column in ("on hand", "reserved"):
         table.add_column(column, justify="right")
     for column in ("reference", "reason", "by"):
         table.add_column(column)
-    for each in found:
+    for moved in newest:
         table.add_row(
-            f"{each.moved_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
-            each.kind if each.counted is None else f"{each.kind} {each.counted}",
-            *(f"{n:+}" if n else "" for n in (each.on_hand, each.reserved)),
-            *(text or "" for text in (each.reference, each.reason, each.entered_by)),
+            f"{moved.moved_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+            moved.kind if moved.counted is None else f"{moved.kind} {moved.counted}",
+            *(f"{n:+}" if n else "" for n in (moved.on_hand, moved.reserved)),
+            *(text or "" for text in (moved.reference, moved.reason, moved.entered_by)),
         )
     return table
 
 
 def changed(done: Changed, note: Note) -> Iterator[str]:
-    """Yield lines that tell of a level after a change, and of what follows."""
+    """Yield lines that report a level after a change, and the consequences."""
     yield _level(done.level)
     if not done.is_new:
         yield f"nothing changed: {note.reference} was entered before"
     if done.level.on_hand < 0:
-        yield f"on hand is {done.level.on_hand}: more has left than was counted in; count the SKU"
+        on_hand = done.level.on_hand
+        yield f"on hand is {on_hand}: more pieces have left than were recorded; count the SKU"
     if done.shortfall:
         yield from _shortfall(done.shortfall)
 
 
 def imported(done: Imported, file: Path, note: Note) -> Iterator[str]:
-    """Yield lines that tell what an import has done, and of what follows."""
+    """Yield lines that report the result of an import, and the consequences."""
     yield f"stock: {done.total} SKUs set from {file}, {done.changed} changed, as {note.reference}"
     if done.short:
-        yield f"less on hand than is reserved: {_number(done.short, 'SKU')}"
+        yield f"less on hand than reserved: {_number(done.short, 'SKU')}"
         yield from (f"  {_level(level)}" for level in done.examples)
         if done.short > len(done.examples):
             yield f"  and {done.short - len(done.examples)} more"
 
 
 def difference(found: Difference) -> str:
-    """Return a line that tells of a level that is not the sum of its movements."""
+    """Return a line that reports a level that is not the sum of its movements."""
     return (
         f"{found.level.sku}: {found.level.on_hand} on hand and {found.level.reserved} reserved, "
-        f"movements say {found.movements.on_hand} and {found.movements.reserved}"
+        f"but its movements sum to {found.movements.on_hand} and {found.movements.reserved}"
     )
 
 
@@ -83,17 +84,17 @@ def document(level: Level) -> dict[str, str | int]:
     }
 
 
-def movement(each: Movement) -> dict[str, str | int | None]:
+def movement(moved: Movement) -> dict[str, str | int | None]:
     """Return a movement for a JSON document."""
     return {
-        "at": each.moved_at.astimezone(UTC).isoformat(),
-        "kind": each.kind,
-        "on_hand": each.on_hand,
-        "reserved": each.reserved,
-        "counted": each.counted,
-        "reason": each.reason,
-        "reference": each.reference,
-        "by": each.entered_by,
+        "at": moved.moved_at.astimezone(UTC).isoformat(),
+        "kind": moved.kind,
+        "on_hand": moved.on_hand,
+        "reserved": moved.reserved,
+        "counted": moved.counted,
+        "reason": moved.reason,
+        "reference": moved.reference,
+        "by": moved.entered_by,
     }
 
 

@@ -1,1 +1,1 @@
-"""The operators' web page: shows what `orderctl` shows, and redrives or discards what is parked."""
+"""The web console: shows what `orderctl` shows, and redrives or discards parked messages."""

@@ -1,4 +1,4 @@
-"""What was sold: orders and revenue by minute and by SKU, what was rejected, and how fast."""
+"""The analytics page: orders, revenue and rejections by minute and by SKU."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from console.web.sparkline import Drawing
 
 analytics = Blueprint("analytics", __name__)
 
-#: The spans that can be looked at, by how they are written.
+#: The spans that can be selected, by name.
 SPANS = {
     "hour": timedelta(hours=1),
     "day": timedelta(days=1),
@@ -25,7 +25,7 @@ SPANS = {
 #: Minutes in the table.
 LIMIT = 60
 
-#: Whose revenue is drawn.
+#: Currencies whose revenue is drawn.
 CURRENCIES = 3
 
 
@@ -33,8 +33,8 @@ CURRENCIES = 3
 def show() -> str:
     """Show the figures of the last hour, day or week."""
     settings: ConsoleSettings = current_app.extensions["settings"]
-    wanted = request.args.get("span", "")
-    span = wanted if wanted in SPANS else "hour"
+    requested = request.args.get("span", "")
+    span = requested if requested in SPANS else "hour"
     report = actions.show(settings, SPANS[span])
     return render_template(
         "analytics.html",
@@ -48,22 +48,22 @@ def show() -> str:
 
 
 def _drawings(report: Report) -> Iterator[Drawing]:
-    """Yield the last hour as lines: the orders of each minute, and each currency's revenue."""
+    """Yield the last hour as lines: orders per minute, and revenue per minute and currency."""
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     hour = [now - timedelta(minutes=n) for n in reversed(range(60))]
 
     def line(name: str, field: str, currency: str | None = None) -> Line:
         values: dict[datetime, float] = defaultdict(float)
-        for each in report.minutes:
-            if currency in (None, each.currency):
-                values[each.minute] += getattr(each, field)
+        for row in report.minutes:
+            if currency in (None, row.currency):
+                values[row.minute] += getattr(row, field)
         return Line(name=name, values=[values[minute] for minute in hour])
 
     counts = (line("placed", "placed"), line("rejected", "rejected"))
-    yield _drawing("Orders", "in a minute", counts)
+    yield _drawing("Orders", "per minute", counts)
     for sales in report.in_all[:CURRENCIES]:
         revenue = (line("revenue", "revenue", sales.currency),)
-        yield _drawing("Revenue", f"in a minute, in minor units of {sales.currency}", revenue)
+        yield _drawing("Revenue", f"per minute, in minor units of {sales.currency}", revenue)
 
 
 def _drawing(title: str, text: str, lines: tuple[Line, ...]) -> Drawing:

@@ -1,4 +1,4 @@
-"""Asks several at once and waits for each a limited time: a page shows what it could learn."""
+"""Runs several queries at once within a time limit: a page shows those that were answered."""
 
 import logging
 from collections.abc import Callable
@@ -15,53 +15,53 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a page waits for all its answers together.
+#: Seconds that a page waits for all its queries together.
 PATIENCE = 6.0
 
-#: Questions that are asked at once, of all viewers. Each ends by itself within its own limits.
+#: Queries that run at once, for all viewers. Each ends by itself within its own limits.
 _THREADS = 10
 
 
 @dataclass(frozen=True)
 class Answer(Generic[T]):
-    """What was answered, or the problem in one line."""
+    """The result of a query, or its problem in one line."""
 
     value: T | None = None
     problem: str = ""
 
 
 class Questions:
-    """Threads that ask, for as long as the process lives."""
+    """Threads that run queries for as long as the process lives."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="question")
 
     def ask(self, question: Callable[[], T]) -> "Future[T]":
-        """Begin to ask."""
+        """Start a query."""
         return self._threads.submit(question)
 
 
 def answers(futures: "list[Future[T]]") -> "list[Answer[T]]":
-    """Wait for what was asked, no longer than `PATIENCE`."""
+    """Return the results of queries, waiting at most `PATIENCE` seconds."""
     done, late = wait(futures, timeout=PATIENCE)
     for future in late:
         future.cancel()
     return [
         _answer(future)
         if future in done
-        else Answer(problem=f"does not answer within {PATIENCE:g} seconds")
+        else Answer(problem=f"no response within {PATIENCE:g} seconds")
         for future in futures
     ]
 
 
 def problem(error: BaseException) -> str:
-    """Return what is wrong in one line; what nobody expects is told in the log."""
+    """Return the problem in one line; an unexpected error is logged."""
     match error:
         case ExpectedError():
             return str(error)
         case DBAPIError():
             return f"PostgreSQL: {first_line(error.orig or error)}"
-    log.error("a part of a page failed", exc_info=error)
+    log.error("page section failed", exc_info=error)
     return f"{type(error).__name__}; see the console's log"
 
 

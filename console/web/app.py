@@ -1,4 +1,4 @@
-"""Process: the operators' web page, `python -m common.http.server console.web.app`."""
+"""Process: the web console, `python -m common.http.server console.web.app`."""
 
 import logging
 from functools import partial
@@ -26,15 +26,15 @@ FORM_LIMIT = 10_000
 
 
 def create_app(settings: ConsoleSettings | None = None) -> Flask:
-    """Return the page; without settings, those of the environment."""
+    """Return the application; by default with the settings of the environment."""
     settings = settings or load(ConsoleSettings)
     configure_logging(settings.log_level)
-    # A line for each question, of which a page asks a dozen.
+    # httpx logs a line for each request, and a page sends a dozen.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     app = Flask(__name__)
     app.config |= {
         "MAX_CONTENT_LENGTH": FORM_LIMIT,
-        # What an action has to say is carried to the next page by a cookie.
+        # A cookie carries an action's result to the next page.
         "SECRET_KEY": forgery.key(settings, "cookie"),
         "SESSION_COOKIE_NAME": "orders_console",
         "SESSION_COOKIE_SAMESITE": "Strict",
@@ -43,7 +43,7 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     app.extensions["settings"] = settings
     app.extensions["questions"] = Questions()
     app.jinja_env.globals["release"] = settings.release
-    # In this order: nobody learns anything before the login.
+    # In this order: nothing is disclosed before the login.
     login.install(app, settings)
     edge.install(app, admits=partial(login.admits, settings))
     forgery.install(app, settings)
@@ -58,7 +58,7 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
 def _serve(app: Flask) -> None:
     @app.get("/readyz")
     def ready() -> Response:
-        # Of the page itself only: it is there to be looked at when nothing else works.
+        # Of the console itself only, which must be available when nothing else works.
         return Response("ready\n", content_type="text/plain")
 
     @app.get("/")
@@ -67,13 +67,13 @@ def _serve(app: Flask) -> None:
 
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> tuple[str, int]:
-        return _wrong(error.name, error.description or "", error.code or 500)
+        return _error_page(error.name, error.description or "", error.code or 500)
 
     @app.errorhandler(ExpectedError)
     @app.errorhandler(DBAPIError)
     def failed(error: Exception) -> tuple[str, int]:
-        return _wrong("This cannot be shown now", problem(error), 503)
+        return _error_page("This page is unavailable", problem(error), 503)
 
 
-def _wrong(title: str, text: str, status: int) -> tuple[str, int]:
+def _error_page(title: str, text: str, status: int) -> tuple[str, int]:
     return render_template("wrong.html", title=title, text=text), status

@@ -1,4 +1,4 @@
-"""Refuses what another site makes a browser send: it sends the password along by itself."""
+"""CSRF protection: a browser sends the password with requests that another site has forged."""
 
 import hmac
 
@@ -6,19 +6,19 @@ from flask import Flask, abort, request
 
 from console.settings import ConsoleSettings
 
-#: The form's field.
+#: The form field that contains the token.
 FIELD = "token"
 
-#: What a browser says of a form of this site, or of an address that was typed.
-_OWN = frozenset({"same-origin", "none"})
+#: `Sec-Fetch-Site` for a form of this site, and for an address that was typed.
+_SAME_SITE = frozenset({"same-origin", "none"})
 
 _CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 
 
 def install(app: Flask, settings: ConsoleSettings) -> None:
-    """Demand the token, which only this site's own pages hold, of each request that changes.
+    """Require the token, which only this site's pages contain, of each request that changes data.
 
-    Another site cannot read a page of this one, so it has no token.
+    Another site cannot read a page of this one, so it does not have the token.
     """
     token = key(settings, "form").hex()
 
@@ -26,17 +26,17 @@ def install(app: Flask, settings: ConsoleSettings) -> None:
     def check() -> None:
         if request.method not in _CHANGING:
             return
-        given = request.form.get(FIELD, "")
-        if not hmac.compare_digest(token.encode(), given.encode(errors="replace")):
-            abort(403, "The form is not from this page, or from before a new password: reload it.")
+        submitted = request.form.get(FIELD, "")
+        if not hmac.compare_digest(token.encode(), submitted.encode(errors="replace")):
+            abort(403, "The form is not from this site, or the password has changed: reload it.")
         # Not Origin against Host, which a proxy may have rewritten. The browser itself compares.
-        if request.headers.get("Sec-Fetch-Site", "same-origin") not in _OWN:
+        if request.headers.get("Sec-Fetch-Site", "same-origin") not in _SAME_SITE:
             abort(403, "The form is from another site.")
 
     app.jinja_env.globals["token"] = token
 
 
 def key(settings: ConsoleSettings, purpose: str) -> bytes:
-    """Return a key for one purpose, the same until the password changes."""
+    """Return a key for one purpose, which stays the same until the password changes."""
     password = settings.console_password.get_secret_value()
     return hmac.digest(password.encode(), f"orders console {purpose}".encode(), "sha256")

@@ -1,4 +1,4 @@
-"""Asks each request who it is, by HTTP basic authentication."""
+"""Authenticates each request, by HTTP basic authentication."""
 
 import hmac
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ from werkzeug.datastructures import Authorization
 
 from console.settings import ConsoleSettings
 
-#: What load balancers and supervisors ask, who have no password.
+#: The endpoint of load balancers and supervisors, which have no password.
 _OPEN = {"ready"}
 
 
 def install(app: Flask, settings: ConsoleSettings) -> None:
-    """Let in who knows the password, to everything but the health endpoint."""
+    """Require the password for everything but the health endpoint."""
 
     @app.before_request
-    def ask() -> Response | None:
+    def authenticate() -> Response | None:
         if request.endpoint in _OPEN:
             return None
         if _is_operator(settings, request.authorization):
@@ -27,17 +27,17 @@ def install(app: Flask, settings: ConsoleSettings) -> None:
 
 
 def admits(settings: ConsoleSettings, environ: Mapping[str, Any]) -> bool:
-    """Return whether a request comes with the password: without it its body is of no use."""
+    """Return whether a request has the password: without it, its body is not needed."""
     return _is_operator(settings, Authorization.from_header(environ.get("HTTP_AUTHORIZATION")))
 
 
-def _is_operator(settings: ConsoleSettings, shown: Authorization | None) -> bool:
-    wanted = (settings.console_user, settings.console_password.get_secret_value())
-    given = (shown.username, shown.password) if shown and shown.type == "basic" else ("", "")
-    # Both, whatever the first one says: the time tells nothing.
-    matches = [_same(mine, theirs) for mine, theirs in zip(wanted, given, strict=True)]
+def _is_operator(settings: ConsoleSettings, login: Authorization | None) -> bool:
+    expected = (settings.console_user, settings.console_password.get_secret_value())
+    actual = (login.username, login.password) if login and login.type == "basic" else ("", "")
+    # Both are compared, whatever the first result: the time reveals nothing.
+    matches = [_is_same(first, second) for first, second in zip(expected, actual, strict=True)]
     return all(matches)
 
 
-def _same(mine: str, theirs: str | None) -> bool:
-    return hmac.compare_digest(mine.encode(), (theirs or "").encode(errors="replace"))
+def _is_same(expected: str, actual: str | None) -> bool:
+    return hmac.compare_digest(expected.encode(), (actual or "").encode(errors="replace"))

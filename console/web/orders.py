@@ -1,4 +1,4 @@
-"""An order: what became of it, and its way through all services."""
+"""The order page: the state of an order, and its path through all services."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -27,7 +27,7 @@ _WIDTH = 100.0
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """A span: `left` and `width` of its bar, and what its attributes tell."""
+    """A span: `left` and `width` of its bar, and the outcome in its attributes."""
 
     fall: Fall
     left: float
@@ -47,7 +47,7 @@ class Trace:
 
 @orders.get("/orders")
 def show() -> tuple[str, int]:
-    """Show the order that was asked for, or where to ask."""
+    """Show the requested order, or an empty form."""
     wanted = request.args.get("id", "").strip()
     if not wanted:
         return render_template("order.html", wanted=""), 200
@@ -56,13 +56,13 @@ def show() -> tuple[str, int]:
     try:
         order_id = UUID(wanted)
     except ValueError:
-        text = "An order's id has 32 digits from 0 to f, such as the API gave it."
+        text = "An order id has 32 digits from 0 to f, as returned by the API."
         return render_template("order.html", wanted=wanted, order_problem=text), 400
-    asked: list[Future[Any]] = [
+    futures: list[Future[Any]] = [
         questions.ask(partial(_story, settings, order_id)),
         questions.ask(partial(_spans, settings, order_id)),
     ]
-    story, spans = answers(asked)
+    story, spans = answers(futures)
     page = render_template(
         "order.html",
         wanted=str(order_id),
@@ -76,7 +76,7 @@ def show() -> tuple[str, int]:
 
 
 def traces(spans: Sequence[SpanRow]) -> list[Trace]:
-    """Return spans as the bars of their traces, the trace that began first at the top."""
+    """Return spans as the bars of their traces, the trace that started first at the top."""
     first: dict[str, int] = {}
     for index, span in enumerate(spans):
         first.setdefault(span.trace_id, index)
@@ -111,7 +111,7 @@ def _trace(trace_id: str, falls: Sequence[Fall]) -> Trace:
             Bar(
                 fall=fall,
                 left=at * scale,
-                # A short one is still to be seen.
+                # A short span stays visible.
                 width=max(0.6, fall.span.microseconds / 1000 * scale),
                 start_ms=at,
                 outcome=_outcome(fall.span),

@@ -1,4 +1,4 @@
-"""The first page: whether it is well, and if not, where it hangs."""
+"""The overview page: whether the system is healthy, and where work is stuck."""
 
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ from eventbus.topology.service import Service
 
 overview = Blueprint("overview", __name__)
 
-#: Those with an outbox that the page may read.
+#: Services with an outbox that the console can read.
 _SENDERS = (ORDER, INVENTORY, FRAUD)
 
-#: Those whose queue drops events when it is full.
+#: Services whose queue drops events when it is full.
 _SUBSCRIBERS = tuple(service for service in CONSUMERS if service.can_overflow)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One service; a field is None when it cannot be told."""
+    """One service; a field is None if it is unknown."""
 
     service: Service
     depth: int | None
@@ -44,10 +44,10 @@ class Row:
 
 @overview.get("/overview")
 def show() -> str:
-    """Show the state of everything that can be asked."""
+    """Show the state of every source that responds."""
     settings: ConsoleSettings = current_app.extensions["settings"]
     questions: Questions = current_app.extensions["questions"]
-    asked: list[Future[Any]] = [
+    futures: list[Future[Any]] = [
         questions.ask(partial(health.look, settings)),
         questions.ask(partial(figures.lately, settings)),
         *(questions.ask(partial(waiting.look, settings, service)) for service in _SENDERS),
@@ -56,20 +56,20 @@ def show() -> str:
     broker: Answer[Look]
     lately: Answer[Lately]
     databases: list[Answer[Any]]
-    broker, lately, *databases = answers(asked)
+    broker, lately, *databases = answers(futures)
     outboxes: list[Answer[Waiting]] = databases[: len(_SENDERS)]
     overflows: list[Answer[Missed]] = databases[len(_SENDERS) :]
-    missed_by = {s.name: found for s, found in zip(_SUBSCRIBERS, overflows, strict=True)}
-    asked_of: list[tuple[str, Answer[Any]]] = list(missed_by.items())
-    by_service = {s.name: outbox for s, outbox in zip(_SENDERS, outboxes, strict=True)}
-    orders = by_service[ORDER.name].value
+    missed_by = {s.name: overflow for s, overflow in zip(_SUBSCRIBERS, overflows, strict=True)}
+    missed_answers: list[tuple[str, Answer[Any]]] = list(missed_by.items())
+    waiting_by = {s.name: outbox for s, outbox in zip(_SENDERS, outboxes, strict=True)}
+    orders = waiting_by[ORDER.name].value
     unseen = {
         "RabbitMQ": broker.problem,
         "The number of consumers": _uncounted(broker.value),
         "Prometheus": lately.problem,
     } | {
         f"The database of the {name} service": answer.problem
-        for name, answer in (*asked_of, *by_service.items())
+        for name, answer in (*missed_answers, *waiting_by.items())
     }
     return render_template(
         "overview.html",
@@ -83,7 +83,7 @@ def show() -> str:
                 service,
                 broker.value,
                 lately.value,
-                by_service.get(service.name),
+                waiting_by.get(service.name),
                 missed_by.get(service.name),
             )
             for service in SERVICES
@@ -121,14 +121,14 @@ def _row(
 def _uncounted(look: Look | None) -> str | None:
     if look is None or not look.unknown:
         return None
-    return f"RabbitMQ gives no statistics of {', '.join(look.unknown)}."
+    return f"RabbitMQ reports no statistics of {', '.join(look.unknown)}."
 
 
 def _retrying(service: Service, look: Look) -> int | None:
     tiers = [queue for name, queue in look.state.queues.items() if _is_tier(service, name)]
     counts = [figure(queue, "messages") for queue in tiers]
     known = [count for count in counts if count is not None]
-    # A sum of which a part is not known is not known.
+    # A sum with an unknown part is unknown.
     return sum(known) if len(known) == len(counts) else None
 
 

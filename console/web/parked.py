@@ -1,4 +1,4 @@
-"""What is parked, and what the page changes: it is put back on its queue, or deleted."""
+"""The pages of parked messages, which can be redriven or discarded there."""
 
 import logging
 from collections.abc import Callable
@@ -25,21 +25,21 @@ LIMIT = 100
 
 @parked.get("/parked")
 def show() -> str:
-    """List what is parked, of each service the oldest first."""
+    """List the oldest parked messages of each service."""
     settings: ConsoleSettings = current_app.extensions["settings"]
     questions: Questions = current_app.extensions["questions"]
-    asked = [
+    futures = [
         questions.ask(partial(actions.show, settings, service, limit=LIMIT))
         for service in CONSUMERS.values()
     ]
     return render_template(
-        "parked.html", listings=dict(zip(CONSUMERS, answers(asked), strict=True)), limit=LIMIT
+        "parked.html", listings=dict(zip(CONSUMERS, answers(futures), strict=True)), limit=LIMIT
     )
 
 
 @parked.get("/parked/<service>/message")
 def message(service: str) -> str:
-    """Show all of one parked message."""
+    """Show one parked message in full."""
     settings: ConsoleSettings = current_app.extensions["settings"]
     detail = parked_detail.show(settings, _known(service), request.args.get("id", ""))
     return render_template("message.html", detail=detail)
@@ -47,34 +47,34 @@ def message(service: str) -> str:
 
 @parked.get("/parked/<service>/redrive")
 def confirm(service: str) -> str:
-    """Ask whether to put back one event's message or, without an id, everything."""
-    own = _known(service)
-    return render_template("redrive.html", service=own, event_id=request.args.get("id", ""))
+    """Ask for confirmation to redrive one event's message or, without an id, all messages."""
+    consumer = _known(service)
+    return render_template("redrive.html", service=consumer, event_id=request.args.get("id", ""))
 
 
 @parked.post("/parked/<service>/redrive")
 def redrive(service: str) -> Response:
-    """Put it back, and say on the list what came of it."""
+    """Redrive one message or all, and show the result on the list."""
     settings: ConsoleSettings = current_app.extensions["settings"]
-    own, event_id = _known(service), request.form.get("id", "")
+    consumer, event_id = _known(service), request.form.get("id", "")
     every = request.form.get("every") == "yes"
     if every == bool(event_id):
-        abort(400, "Name one event, or all of them.")
+        abort(400, "Specify one event, or all of them.")
 
     def put_back() -> str:
         done = (
-            actions.redrive_all(settings, own)
+            actions.redrive_all(settings, consumer)
             if every
-            else actions.redrive(settings, own, [event_id])
+            else actions.redrive(settings, consumer, [event_id])
         )
-        return f"{done} put back on {own.queue}"
+        return f"{done} redriven to {consumer.queue}"
 
-    return _told("a redrive was asked for", own, event_id or "all", put_back)
+    return _act("redrive requested", consumer, event_id or "all", put_back)
 
 
 @parked.get("/parked/<service>/discard")
 def confirm_discard(service: str) -> str:
-    """Ask whether to delete one event's message, and show it: it is there for the last time."""
+    """Ask for confirmation to delete one event's message, and show it for the last time."""
     settings: ConsoleSettings = current_app.extensions["settings"]
     detail = parked_detail.show(settings, _known(service), request.args.get("id", ""))
     return render_template("discard.html", detail=detail)
@@ -82,32 +82,32 @@ def confirm_discard(service: str) -> str:
 
 @parked.post("/parked/<service>/discard")
 def discard(service: str) -> Response:
-    """Delete it for ever, and say so on the list."""
+    """Delete one message permanently, and show the result on the list."""
     settings: ConsoleSettings = current_app.extensions["settings"]
-    own, event_id = _known(service), request.form.get("id", "")
+    consumer, event_id = _known(service), request.form.get("id", "")
     if not event_id:
-        abort(400, "Name one event.")
+        abort(400, "Specify one event.")
 
     def delete() -> str:
-        gone = actions.discard(settings, own, [event_id])
-        return f"{len(gone)} deleted for ever, of event {event_id}"
+        discarded = actions.discard(settings, consumer, [event_id])
+        return f"{len(discarded)} deleted permanently, of event {event_id}"
 
-    return _told("a discard was asked for", own, event_id, delete)
+    return _act("discard requested", consumer, event_id, delete)
 
 
-def _told(message: str, service: Service, event_id: str, act: Callable[[], str]) -> Response:
-    """Do it; what came of it is told on the list, and in the log under this message."""
+def _act(message: str, service: Service, event_id: str, action: Callable[[], str]) -> Response:
+    """Run an action, show its result on the list, and log the result under `message`."""
     try:
-        kind, result = "done", act()
+        kind, result = "done", action()
     except ExpectedError as error:
         kind, result = "wrong", str(error)
     flash(f"{service.name}: {result}", kind)
-    about = {"service": service.name, "event_id": event_id, "result": result}
-    log.info(message, extra=about)
+    fields = {"service": service.name, "event_id": event_id, "result": result}
+    log.info(message, extra=fields)
     return redirect(url_for("parked.show"), code=303)
 
 
 def _known(service: str) -> Service:
     if service not in CONSUMERS:
-        abort(404, f"There is no parking lot of {service}.")
+        abort(404, f"Service {service} has no parking lot.")
     return CONSUMERS[service]

@@ -1,4 +1,4 @@
-"""How times, ages and numbers are written on a page."""
+"""The formats of times, ages and numbers on a page."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,7 @@ from flask import Flask
 
 from notification_worker.mail.money import amount
 
-#: Where there is nothing to tell.
+#: Shown in place of a missing value.
 NOTHING = "\N{EN DASH}"
 
 #: Seconds in each unit, the largest first.
@@ -14,7 +14,7 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def install(app: Flask) -> None:
-    """Give the templates these functions as filters."""
+    """Add the functions of this module to the templates' filters."""
     app.jinja_env.filters |= {
         "age": age,
         "amount": amount,
@@ -26,7 +26,7 @@ def install(app: Flask) -> None:
 
 
 def age(seconds: float | None) -> str:
-    """Return a span of time with its two largest units, such as `2 h 5 min`."""
+    """Return a duration in its two largest units, such as `2 h 5 min`."""
     if seconds is None:
         return NOTHING
     if seconds < 1:
@@ -40,7 +40,7 @@ def age(seconds: float | None) -> str:
 
 
 def moment(value: datetime | str | None, timespec: str = "seconds") -> str:
-    """Return a moment, in UTC; what is no moment stays as it is."""
+    """Return a time in UTC; text that is not a time is returned unchanged."""
     if value is None:
         return NOTHING
     try:
@@ -51,17 +51,17 @@ def moment(value: datetime | str | None, timespec: str = "seconds") -> str:
 
 
 def count(value: float | None) -> str:
-    """Return a number without decimals, its thousands apart."""
+    """Return a number without decimals, with its thousands separated."""
     return NOTHING if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def percent(part: float | None) -> str:
-    """Return a part of 1 in percent."""
+    """Return a fraction as a percentage."""
     return NOTHING if part is None else f"{100 * part:.1f} %"
 
 
 def measure(value: float | None, unit: str) -> str:
-    """Return a value of a figure: a rate, or seconds."""
+    """Return a value of a figure: a rate or a duration."""
     if value is None:
         return NOTHING
     if unit == "s":

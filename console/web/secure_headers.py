@@ -1,4 +1,4 @@
-"""What each answer tells a browser: to load this site's own files only, and to keep no page."""
+"""Response headers: a browser loads only this site's files, and stores no page."""
 
 from flask import Flask, Response
 
@@ -11,13 +11,13 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # Parked messages hold addresses.
+    # Parked messages contain addresses.
     "Cache-Control": "no-store",
 }
 
 
 def install(app: Flask) -> None:
-    """Add the headers to each answer."""
+    """Add the headers to each response."""
 
     @app.after_request
     def add(response: Response) -> Response:

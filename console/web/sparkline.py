@@ -1,4 +1,4 @@
-"""A figure as the points of an SVG: small, made here, and nothing that a browser must run."""
+"""A figure as the points of a small SVG, computed here: the browser runs no script for it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from console.actions.figures import Figure, Line
 from console.monitoring.prometheus import Values
 
-#: Units of the drawing; the page gives it its size. Lines are two wide, so the edges keep clear.
+#: Units of the drawing; the page sets its size. Lines are two units wide, so an edge stays free.
 WIDTH, HEIGHT, EDGE = 300, 60, 2
 
-#: Steps that are now: the last one may not be known yet.
+#: Steps that count as now: the last one may not be known yet.
 _NOW = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A figure, its top value and, for each line, its pieces: where nothing was known is a gap."""
+    """A figure, its top value and the pieces of each line: unknown values are gaps."""
 
     figure: Figure
     top: float
@@ -23,12 +23,12 @@ class Drawing:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to see."""
+        """Whether there is nothing to draw."""
         return not any(self.pieces)
 
 
 def draw(figure: Figure) -> Drawing:
-    """Return a figure as it is drawn, with 0 at the bottom."""
+    """Return the drawing of a figure, with 0 at the bottom."""
     top = max((v for line in figure.lines for v in line.values if v is not None), default=0.0)
     return Drawing(
         figure=figure,
@@ -38,7 +38,7 @@ def draw(figure: Figure) -> Drawing:
 
 
 def latest(line: Line) -> float | None:
-    """Return what a line says now; None when it has said nothing for some steps."""
+    """Return the current value of a line; None if it has had no value for some steps."""
     return next((value for value in reversed(line.values[-_NOW:]) if value is not None), None)
 
 
@@ -51,6 +51,6 @@ def _pieces(values: Values, top: float) -> Iterator[str]:
             y = HEIGHT - EDGE - height * (HEIGHT - 2 * EDGE)
             piece.append(f"{EDGE + index * across:.1f},{y:.1f}")
         elif piece:
-            # A value between two gaps is a dot: a line to itself.
+            # A value between two gaps is a dot: a line from a point to itself.
             yield " ".join(piece if len(piece) > 1 else piece * 2)
             piece = []

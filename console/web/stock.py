@@ -1,4 +1,4 @@
-"""What is in stock."""
+"""The stock page: levels and movements."""
 
 from flask import Blueprint, current_app, render_template, request
 
@@ -10,22 +10,22 @@ stock = Blueprint("stock", __name__)
 #: SKUs on one page.
 LIMIT = 500
 
-#: Movements of a SKU that is asked for by its whole name.
+#: Movements that are shown of a SKU that is entered in full.
 MOVEMENTS = 50
 
 
 @stock.get("/stock")
 def show() -> str:
-    """Show the level of each SKU, or of those whose name holds what was asked for."""
+    """Show the level of each SKU, or of those that contain the requested text."""
     settings: ConsoleSettings = current_app.extensions["settings"]
     wanted = request.args.get("sku", "").strip()
-    # One more than is shown tells whether there are more.
-    found = actions.search(settings, wanted, LIMIT + 1)
-    exact = next((level.sku for level in found if level.sku == wanted), None)
+    # One more than is shown, to detect whether there are more.
+    levels = actions.search(settings, wanted, LIMIT + 1)
+    exact = next((level.sku for level in levels if level.sku == wanted), None)
     return render_template(
         "stock.html",
-        levels=found[:LIMIT],
-        is_cut=len(found) > LIMIT,
+        levels=levels[:LIMIT],
+        is_cut=len(levels) > LIMIT,
         wanted=wanted,
         movements=actions.moved(settings, exact, MOVEMENTS) if exact else (),
     )

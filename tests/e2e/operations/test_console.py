@@ -75,14 +75,14 @@ def test_a_running_system_is_seen_with_its_figures_and_an_orders_way(
             html = page.get("/overview", auth=LOGIN).text
 
             # Then all is well, each order is counted, the first one, too, and the figures are drawn
-            assert "<h1>All is well</h1>" in html, re.findall(r"<li>.*?</li>|<p class.*?</p>", html)
+            assert "<h1>Healthy</h1>" in html, re.findall(r"<li>.*?</li>|<p class.*?</p>", html)
             for name, number in (("placed", 2), ("confirmed", 1), ("cancelled", 1)):
                 assert f"<dt>{name}, 5 min</dt><dd>{number}</dd>" in html
 
         def drawn() -> None:
             running.place(("TEA", 1), email="more@example.com")
             html = page.get("/overview", auth=LOGIN).text
-            assert html.count("<svg ") == 4, html.count("Nothing yet")
+            assert html.count("<svg ") == 4, html.count("No data yet")
 
         def traced() -> None:
             html = page.get("/orders", query_string={"id": order_id}, auth=LOGIN).text

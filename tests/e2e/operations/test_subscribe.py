@@ -143,7 +143,7 @@ def test_a_service_that_joins_under_load_handles_every_event_once(
         assert handled(stack, FRAUD) == every
 
     eventually(all_of_them)
-    assert "events of history on fraud.queue" in said
+    assert "events of history delivered to fraud.queue" in said
     judged = "SELECT order_id::text FROM judgements"
     assert sorted(stack.execute("fraud", judged)) == sorted(orders.ids)
 

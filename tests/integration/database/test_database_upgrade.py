@@ -164,8 +164,9 @@ def test_rights_beyond_rows_are_taken_back(old: DatabaseAdminSettings) -> None:
         0,
         [
             "role order_service: administrative attributes removed",
-            f"database {name}: role order_service may SELECT alembic_version",
-            f"database {name}: role order_service may DELETE, INSERT, SELECT, UPDATE orders",
+            f"database {name}: SELECT on alembic_version granted to role order_service",
+            f"database {name}: DELETE, INSERT, SELECT, UPDATE on orders granted to role"
+            " order_service",
         ],
     )
 

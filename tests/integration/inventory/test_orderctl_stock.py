@@ -120,7 +120,7 @@ def test_a_file_is_read(tmp_path: Path, content: bytes) -> None:
     ("content", "place", "part"),
     [
         (b"", ":1:", "sku,on_hand"),
-        (b"sku,on_hand\n", ":", "holds no stock"),
+        (b"sku,on_hand\n", ":", "contains no stock"),
         (b"sku,quantity\nTEA,5\n", ":1:", "on_hand"),
         (b"sku;on_hand\nTEA;5\n", ":1:", "sku,on_hand"),
         (b"sku,on_hand\nTEA,5\nCUP,-1\n", ":3:", "-1"),

@@ -221,7 +221,7 @@ def test_an_import_that_fails_goes_on_under_its_reference(
 
     # then it tells what is done, and is repeated harmlessly
     assert failed.exit_code == 1
-    assert "2 of 4 SKUs are counted, all up to B" in failed.stderr
+    assert "2 of 4 SKUs were counted, all up to B" in failed.stderr
     assert "--reference C-1" in failed.stderr
     assert orderctl(*command).exit_code == 0
     assert [warehouse.level(sku) for sku in "ABCD"] == [(5, 0), (9, 0), (9, 0), (9, 0)]

@@ -63,7 +63,7 @@ def test_what_nothing_tells_is_not_known(
     # then
     assert (told.exit_code, told.stdout) == (
         0,
-        f"not known: the consumers of {', '.join(CONSUMED)}\n",
+        f"unknown: the consumers of {', '.join(CONSUMED)}\n",
     )
 
 
@@ -88,7 +88,7 @@ def test_the_overview_tells_unknown_from_zero(
     cells = eventually(lambda: _inventory(page))
 
     # then
-    assert (cells["in its queue"], cells["parked"], cells["waiting to retry"]) == ("–", "–", "–")  # noqa: RUF001
+    assert (cells["queued"], cells["parked"], cells["retrying"]) == ("–", "–", "–")  # noqa: RUF001
     assert cells["consumers"] == "1"
 
 

@@ -151,7 +151,7 @@ def test_redrive_moves_all_that_can_be_copied_and_names_the_rest(
     assert vhost.depth("inventory.queue") == poisoned - left
     assert left < poisoned / 4
     assert done.exit_code == (1 if left else 0), done.output
-    assert not left or "stay parked" in done.stderr
+    assert not left or "left parked" in done.stderr
     assert not done.exception or isinstance(done.exception, SystemExit)
 
 
@@ -164,7 +164,7 @@ def test_message_that_cannot_be_copied_is_named_and_stays_parked(
 
     done = orderctl("parked", "redrive", "inventory", "--all")
 
-    told = "1 put back; 1 stay parked, with properties that cannot be copied: too large"
+    told = "1 redriven; 1 left parked, with properties that cannot be copied: too large"
     assert told in done.stderr
     assert vhost.depth("inventory.queue") == 1
     eventually(lambda: _in_order(["too large"]))

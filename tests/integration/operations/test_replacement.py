@@ -179,7 +179,7 @@ def test_a_queue_whose_messages_are_held_stays_as_it_is(
 
         # then
         assert refused.exit_code == 1
-        assert "consumers keep messages of fraud.queue: stop them and apply again" in refused.stderr
+        assert "consumers hold messages of fraud.queue: stop them and apply again" in refused.stderr
         assert arguments(former) == FORMER
         assert len(held) == 7
 

@@ -153,7 +153,7 @@ def test_a_type_that_nothing_uses_has_no_users(
 def test_the_code_uses_what_its_services_say_and_hear(place: Place) -> None:
     found = [(use.kind, use.place, use.text) for use in place.look(SERVICES).uses]
 
-    assert ("code", "order", "publishes it, by the topology") in found
+    assert ("code", "order", "publishes it, according to the topology") in found
     hear = {name for kind, name, text in found if kind == "code" and "consumes" in text}
     assert (
         hear
@@ -214,7 +214,7 @@ def test_a_message_in_a_queue_uses_it(place: Place, queue: str) -> None:
     found = place.look().uses
 
     assert [(use.kind, use.place, use.count) for use in found] == [("queue", queue, 2)]
-    assert "2 messages, the oldest of 20" in found[0].text
+    assert "2 messages, the oldest from 20" in found[0].text
 
 
 def test_a_message_in_a_stream_uses_it(place: Place) -> None:
@@ -297,7 +297,9 @@ def test_what_could_not_be_seen_may_be_of_the_type(
 
     # then
     assert (use.kind, use.place) == ("queue", INVENTORY.queue)
-    assert use.text == "3 or more messages could not be seen, after 2: they may be of it"
+    assert use.text == (
+        "3 or more messages could not be inspected, after 2: they may be of this type"
+    )
 
 
 # --- The command --------------------------------------------------------------------------------
@@ -332,8 +334,8 @@ def test_a_type_in_use_is_not_retired_and_its_users_are_told(
     # then
     assert told.exit_code == document.exit_code == 2
     assert told.output.splitlines() == [
-        f"binding {INVENTORY.queue}: would get it",
-        "order.created is in use, in 1 ways: not retired",
+        f"binding {INVENTORY.queue}: would receive it",
+        "order.created is not retired; remaining uses: 1",
     ]
     assert json.loads(document.output) == {
         "type": V1,
@@ -343,7 +345,7 @@ def test_a_type_in_use_is_not_retired_and_its_users_are_told(
             {
                 "kind": "binding",
                 "place": INVENTORY.queue,
-                "text": "would get it",
+                "text": "would receive it",
                 "count": None,
             }
         ],
@@ -361,7 +363,7 @@ def test_a_type_that_nothing_uses_is_retired_and_the_code_may_lose_it(
     # then
     assert (first.exit_code, first.output) == (again.exit_code, again.output)
     assert first.exit_code == 0
-    assert "order.created is used by nothing: retired since 20" in first.output
+    assert "order.created is unused: retired since 20" in first.output
     # and another release keeps the mark
     assert "nothing to release" in orderctl("release").output
 
@@ -381,4 +383,4 @@ def test_a_type_that_is_none_is_refused(orderctl: Callable[..., Result]) -> None
     result = orderctl("retire", "order.lost")
 
     assert result.exit_code == 64
-    assert "order.lost is no event type" in result.output
+    assert "order.lost is not an event type" in result.output

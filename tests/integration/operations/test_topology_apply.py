@@ -139,7 +139,7 @@ def test_a_changed_password_is_set_again_and_never_shown(
 
     result = orderctl(applied, "topology", "apply")
 
-    assert result.stdout == "changed user monitor: has another password\n"
+    assert result.stdout == "changed user monitor: its password differs\n"
     assert differences(applied) == []
 
 
@@ -293,8 +293,8 @@ def test_a_removed_retry_tier_is_unmanaged_and_unbound(
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"BROKER_ADMIN_PASSWORD": "wrong"}, "refuses user"),
-        ({"BROKER_ADMIN_URL": "https://127.0.0.1:1"}, "does not answer"),
+        ({"BROKER_ADMIN_PASSWORD": "wrong"}, "rejects user"),
+        ({"BROKER_ADMIN_URL": "https://127.0.0.1:1"}, "does not respond"),
         ({"BROKER_VHOST": "nowhere"}, "no vhost 'nowhere'"),
     ],
 )
@@ -384,7 +384,10 @@ def test_a_message_that_killed_its_worker_tells_so(
 
     (found,) = eventually(lambda: some(parked(applied)))
 
-    assert found["text"] == f"no worker survived receiving it, in {DELIVERY_LIMIT + 1} deliveries"
+    assert (
+        found["text"]
+        == f"crashed every worker that received it, in {DELIVERY_LIMIT + 1} deliveries"
+    )
     assert found["id"].startswith("unnamed-")
     assert (found["exception"], found["order_id"]) == (None, None)
 
@@ -410,7 +413,7 @@ def test_a_redriven_message_is_as_if_it_had_never_failed(
 
     result = orderctl(applied, "parked", "redrive", "inventory", "--all")
 
-    assert (result.exit_code, result.stdout) == (0, "inventory: 1 put back on inventory.queue\n")
+    assert (result.exit_code, result.stdout) == (0, "inventory: 1 redriven to inventory.queue\n")
     assert parked(applied) == []
     (message,) = waiting(channel, "inventory.queue")
     headers = {k: v for k, v in message.headers.items() if k != "x-delivery-count"}
@@ -453,8 +456,8 @@ def test_an_event_that_is_too_old_is_not_redriven_and_stays_parked(
     # then
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
-    assert "1 put back" in result.stderr
-    assert "1 stay parked, older than PARKED_REDRIVE_DAYS (14): e-old" in result.stderr
+    assert "1 redriven" in result.stderr
+    assert "1 left parked, older than PARKED_REDRIVE_DAYS (14): e-old" in result.stderr
     assert [message["id"] for message in parked(applied)] == ["e-old"]
     assert [m.headers["id"] for m in waiting(channel, "inventory.queue")] == ["e-young"]
 
@@ -528,7 +531,7 @@ def test_a_discarded_message_is_shown_once_more_and_gone_and_the_others_stay_in_
     result = orderctl(applied, "parked", "discard", "inventory", "--id", "e-2", "--yes", "--json")
 
     # then
-    assert (result.exit_code, result.stderr) == (0, "inventory: 2 deleted for ever\n")
+    assert (result.exit_code, result.stderr) == (0, "inventory: 2 deleted permanently\n")
     shown = json.loads(result.stdout)
     assert [(m["id"], m["exception"]) for m in shown] == [("e-2", "ValueError")] * 2
     assert json.loads(shown[0]["body"]) == [[], {"event": {"subject": "an-order"}}, {}]
@@ -560,7 +563,7 @@ def test_discard_asks_first(
     result = orderctl(applied, "parked", "discard", "inventory", "--id", "e-1", answer=answer)
 
     # then
-    assert "inventory: delete e-1 for ever?" in result.stderr
+    assert "inventory: delete e-1 permanently?" in result.stderr
     assert result.exit_code == (1 if left else 0)
     assert ("no way" in result.stdout) is (not left)
     assert [message["id"] for message in parked(applied)] == left

@@ -416,7 +416,7 @@ def test_init_renews_what_ends_soon_or_has_other_names(tls_dir: Path) -> None:
 
     # and what lacks a name
     told = orderctl_tls(tls_dir, "init", TLS_NAMES="rabbit.internal, 10.0.0.5")
-    assert told.stdout.count("made ") == 2
+    assert told.stdout.count("created ") == 2
     names = ["localhost", "127.0.0.1", "::1", "rabbit.internal", "10.0.0.5"]
     assert shown(tls_dir)["rabbitmq"]["names"] == names
 
@@ -432,7 +432,7 @@ def test_each_broker_user_gets_a_certificate_that_only_its_owner_reads(tls_dir: 
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     assert set(shown(tls_dir)) == {"ca", *SERVERS, *users}
     assert shown(tls_dir)["order"]["subject"] == "CN=order"
-    assert told.stdout.count("made ") == 1 + len(SERVERS) + len(users)
+    assert told.stdout.count("created ") == 1 + len(SERVERS) + len(users)
 
     # and neither of them again
     for again in (("init", "--clients"), ("init",)):
@@ -455,7 +455,7 @@ def test_clients_certificates_are_renewed_too(tls_dir: Path) -> None:
     # and one that ends soon, by each `make up`
     Authority(tls_dir).issue_client("order", lifetime=timedelta(days=29))
     told = orderctl_tls(tls_dir, "init")
-    assert told.stdout.count("made ") == 1
+    assert told.stdout.count("created ") == 1
     assert shown(tls_dir)["order"]["days_left"] >= 360
 
 

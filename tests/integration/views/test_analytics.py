@@ -736,4 +736,4 @@ def test_a_start_that_is_none_is_refused(start: str, operator_env: dict[str, str
     done = CliRunner().invoke(main, asked, env=operator_env)
 
     assert done.exit_code == 64
-    assert "neither first, nor an offset, nor a time" in done.stderr
+    assert "is not first, an offset, or a time" in done.stderr

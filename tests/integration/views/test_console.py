@@ -153,13 +153,13 @@ def cells(html: str, service: str) -> dict[str, str]:
 def test_a_broker_that_is_well_but_for_its_consumers_is_told(page: FlaskClient) -> None:
     text = get(page, "/overview").text
 
-    assert "<h1>Not well</h1>" in text
+    assert "<h1>Problems found</h1>" in text
     for service in CONSUMERS:
-        assert f"<code>{service.queue}</code> nobody takes its messages" in text
+        assert f"<code>{service.queue}</code> has no consumer" in text
         row = eventually(lambda s=service: _depth(page, s.name))
-        assert (row["in its queue"], row["consumers"], row["parked"]) == ("0", "0", "0")
+        assert (row["queued"], row["consumers"], row["parked"]) == ("0", "0", "0")
     # It may not ask who may do what, and need not.
-    assert "refuses" not in text
+    assert "rejects" not in text
 
 
 def _depth(page: FlaskClient, service: str) -> dict[str, str]:
@@ -252,9 +252,11 @@ def test_the_page_comes_while_the_broker_is_down(
 
     # then
     assert (overview.status_code, parked.status_code, pressed.status_code) == (200, 200, 303)
-    assert "<strong>RabbitMQ cannot be seen.</strong> the broker at https://" in overview.text
-    assert cells(overview.text, "order")["in its queue"] == "\N{EN DASH}"
-    assert parked.text.count("<strong>It cannot be seen.</strong> the broker at") == len(CONSUMERS)
+    assert "<strong>RabbitMQ is unavailable.</strong> the broker at https://" in overview.text
+    assert cells(overview.text, "order")["queued"] == "\N{EN DASH}"
+    assert parked.text.count(
+        "<strong>This parking lot is unavailable.</strong> the broker at"
+    ) == len(CONSUMERS)
     assert 'class="note wrong" role="status">inventory: the broker at' in told.text
 
 
@@ -266,7 +268,7 @@ def test_a_prometheus_that_is_none_is_told(console_settings: dict[str, Any]) -> 
     html = get(create_app(ConsoleSettings(**silent)).test_client(), "/overview").text
 
     # then
-    assert "<strong>Prometheus cannot be seen.</strong> Prometheus at http://127.0.0.1:9" in html
+    assert "<strong>Prometheus is unavailable.</strong> Prometheus at http://127.0.0.1:9" in html
     assert "there are no rates" in html
 
 
@@ -277,14 +279,16 @@ def test_what_is_parked_is_listed_and_what_is_not_is_said_to_be_normal(
     page: FlaskClient, channel: Channel
 ) -> None:
     # given
-    assert get(page, "/parked").text.count("Nothing is parked. That is normal.") == len(CONSUMERS)
+    assert get(page, "/parked").text.count("No messages are parked. This is normal.") == len(
+        CONSUMERS
+    )
     park(channel, "e-1", subject="0198a7c1-0000-7000-8000-000000000001")
 
     # when
     html = get(page, "/parked").text
 
     # then
-    assert html.count("Nothing is parked.") == len(CONSUMERS) - 1
+    assert html.count("No messages are parked.") == len(CONSUMERS) - 1
     assert "<strong>ValueError</strong>: no way" in html
     assert 'href="/orders?id=0198a7c1-0000-7000-8000-000000000001"' in html
     assert "1 parked." in html
@@ -356,8 +360,8 @@ def test_one_message_is_redriven_and_the_page_says_so(page: FlaskClient, channel
 
     # then
     assert (pressed.status_code, pressed.location) == (303, "/parked")
-    assert "inventory: 1 put back on inventory.queue" in get(page, "/parked").text
-    assert "put back" not in get(page, "/parked").text
+    assert "inventory: 1 redriven to inventory.queue" in get(page, "/parked").text
+    assert "redriven" not in get(page, "/parked").text
     assert ids(channel, "inventory.queue") == ["e-2"]
     assert eventually(lambda: some(ids(channel, "inventory.dlq"))) == ["e-1"]
 
@@ -371,7 +375,7 @@ def test_everything_is_redriven(page: FlaskClient, channel: Channel) -> None:
     redrive(page, "inventory")
 
     # then
-    assert "inventory: 2 put back on inventory.queue" in get(page, "/parked").text
+    assert "inventory: 2 redriven to inventory.queue" in get(page, "/parked").text
     assert ids(channel, "inventory.queue") == ["e-1", "e-2"]
 
 
@@ -384,7 +388,7 @@ def test_what_cannot_be_redriven_is_told(page: FlaskClient, channel: Channel) ->
     redrive(page, "inventory")
 
     # then
-    assert "1 stay parked, older than PARKED_REDRIVE_DAYS" in get(page, "/parked").text
+    assert "1 left parked, older than PARKED_REDRIVE_DAYS" in get(page, "/parked").text
     assert eventually(lambda: some(ids(channel, "inventory.dlq"))) == ["e-1"]
 
 
@@ -415,10 +419,10 @@ def test_who_redrives_what_is_in_the_log(
     with caplog.at_level("INFO"):
         redrive(page, "inventory", id="e-1")
 
-    (record,) = [r for r in caplog.records if r.message == "a redrive was asked for"]
+    (record,) = [r for r in caplog.records if r.message == "redrive requested"]
     assert vars(record)["service"] == "inventory"
     assert vars(record)["event_id"] == "e-1"
-    assert vars(record)["result"] == "1 put back on inventory.queue"
+    assert vars(record)["result"] == "1 redriven to inventory.queue"
 
 
 def test_one_message_is_discarded_after_it_was_shown_whole(
@@ -435,12 +439,12 @@ def test_one_message_is_discarded_after_it_was_shown_whole(
 
     # then the page leads from the message to the question, which names the event and shows it
     assert 'href="/parked/inventory/discard?id=e-2"' in looked
-    assert "Discard order.created of inventory for ever?" in asked
+    assert "Discard order.created of inventory permanently?" in asked
     assert "The message of event <code>e-2</code>" in asked
     assert "&#34;colour&#34;: &#34;e-2&#34;" in asked
     # And the message is gone, and no other
     assert (pressed.status_code, pressed.location) == (303, "/parked")
-    assert "inventory: 1 deleted for ever, of event e-2" in get(page, "/parked").text
+    assert "inventory: 1 deleted permanently, of event e-2" in get(page, "/parked").text
     assert ids(channel, "inventory.queue") == []
     assert eventually(lambda: some(ids(channel, "inventory.dlq"))) == ["e-1", "e-3"]
 
@@ -510,10 +514,10 @@ def test_what_was_discarded_is_in_the_log(
     with caplog.at_level("INFO"):
         discard(page, "inventory", "e-1")
 
-    (record,) = [r for r in caplog.records if r.message == "a discard was asked for"]
+    (record,) = [r for r in caplog.records if r.message == "discard requested"]
     assert vars(record)["service"] == "inventory"
     assert vars(record)["event_id"] == "e-1"
-    assert vars(record)["result"] == "1 deleted for ever, of event e-1"
+    assert vars(record)["result"] == "1 deleted permanently, of event e-1"
 
 
 # --- Order, stock, analytics --------------------------------------------------------------------
@@ -534,8 +538,8 @@ def test_an_order_is_shown_with_its_events(
     assert "2 \N{MULTIPLICATION SIGN} TEA" in html
     assert "order.created" in html
     assert '<span class="bad">not yet</span>' in html
-    assert "No span of this order" in html
-    assert "There is no order" in unknown.text
+    assert "No spans of this order" in html
+    assert "does not exist" in unknown.text
 
 
 def test_a_trace_is_drawn(page: FlaskClient, installation: Callable[[], DatabaseSettings]) -> None:
@@ -588,7 +592,7 @@ def test_stock_is_a_table_and_says_when_it_is_empty(
     rows = re.findall(r'<th scope="row">(.*?)</th><td class="number">(.*?)</td>', full)
     assert rows == [("POT-1", "0"), ("TEA-1", "12\N{NARROW NO-BREAK SPACE}000")]
     assert "POT-1" not in some_of_it
-    assert "No SKU has" in get(page, "/stock", sku="kettle").text
+    assert "No SKU contains" in get(page, "/stock", sku="kettle").text
     one = get(page, "/stock", sku="TEA-1").text
     assert "count 12\N{NARROW NO-BREAK SPACE}000" in one
     assert "C-1" in one
@@ -607,7 +611,7 @@ def test_what_was_sold_is_shown_for_the_hour_and_for_the_day(
 
     # then at first nothing is there
     assert "Nothing has been read from the stream yet." in nothing
-    assert "No order was placed in this time." in nothing
+    assert "No orders were placed in this period." in nothing
     # and then what the hour adds up to, the day's other currency, and what is in no figure
     assert re.findall(r'<h2 id="in-(\w+)">', hour) == ["EUR"]
     assert re.findall(r'<h2 id="in-(\w+)">', day) == ["EUR", "USD"]
@@ -625,7 +629,7 @@ def test_what_was_sold_is_shown_for_the_hour_and_for_the_day(
     assert minutes == ["3", "2"]
     skus = re.findall(r'scope="row">(CUP|TEA)</th>.*?data-label="pieces">(\d+)<', hour, re.DOTALL)
     assert skus == [("TEA", "8"), ("CUP", "1")]
-    assert "1 messages of the stream are in no figure" in hour
+    assert "1 messages of the stream are not in the figures" in hour
     assert "behind:" not in hour
 
 
@@ -667,7 +671,7 @@ def test_a_database_that_does_not_answer_is_told_and_names_no_password(
     order = get(page, "/orders", id=str(uuid4()))
 
     # then
-    assert overview.text.count("cannot be seen.</strong> PostgreSQL: ") == 4
+    assert overview.text.count("is unavailable.</strong> PostgreSQL: ") == 4
     assert levels.status_code == 503
     assert "PostgreSQL: " in levels.text
     assert "PostgreSQL: " in order.text

@@ -230,4 +230,5 @@ def test_an_order_without_spans_is_told_in_one_line(operated: dict[str, str]) ->
     result = orderctl("trace", "show", str(uuid4()))
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("Error: no span of an order or a trace")
+    assert result.stderr.startswith("Error: order or trace")
+    assert "has no spans" in result.stderr

@@ -9,8 +9,8 @@ from msgspec import Meta
 
 from console.contracts.compatibility import Change, changes
 
-SENT = "events already sent"
-RUNNING = "consumers still running"
+SENT = "published events"
+RUNNING = "running consumers"
 
 
 @dataclass

@@ -92,7 +92,7 @@ def test_the_same_is_told_as_json(released: Path) -> None:
                 "path": "$.data.total",
                 "change": "minimum widened from -1 to none",
                 "breaking": True,
-                "reason": "consumers still running may refuse what is sent",
+                "reason": "running consumers may reject new events",
             }
         ],
     }
