@@ -12,11 +12,11 @@ from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION, ORDER, STREAM
 from console.actions import topology
 from console.actions.retirement import uses
 from testkit.data.migrated import MIGRATED, services_are
+from testkit.data.retirement import AdministratorSettings
 from testkit.eventually import eventually
 from testkit.processes.customers import Customers
 from testkit.processes.stack import Stack
 from testkit.servers.bindings import bind, unbind
-from tests.integration.operations.test_retire import TestSettings
 
 V1, V2 = "order.created", "order.created.v2"
 
@@ -124,7 +124,7 @@ def test_consumers_and_publisher_move_to_a_new_version_while_orders_flow(
 
 
 def users(stack: Stack) -> set[tuple[str, str]]:
-    settings = TestSettings(
+    settings = AdministratorSettings(
         **stack.broker_admin.model_dump(),
         database_port=stack.servers.postgres_port,
         database_ca_file=stack.servers.ca_file,

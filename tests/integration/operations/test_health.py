@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from common.kombu_topology import CONSUMERS, FRAUD, SERVICES, topology
 from console.actions.health import Kind, ailing_nodes, broken_queues
 from console.broker.state import BrokerState
-from console.orderctl import main
 from testkit.eventually import eventually
+from testkit.processes.orderctl import orderctl
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 
@@ -20,10 +19,6 @@ CONSUMED = [
     *(service.queue for service in CONSUMERS),
     *(service.tick_queue(tick) for service in SERVICES for tick in service.ticks),
 ]
-
-
-def orderctl(env: dict[str, str], *arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments, env=env)
 
 
 def findings(env: dict[str, str]) -> set[tuple[str, str]]:
@@ -41,14 +36,6 @@ def consumers(vhost: Vhost, *queues: str) -> Iterator[None]:
         for queue in queues:
             connection.default_channel.basic_consume(queue)
         yield
-
-
-@pytest.fixture
-def applied(operator_env: dict[str, str]) -> dict[str, str]:
-    """The environment of a broker that is as the code says."""
-    result = orderctl(operator_env, "topology", "apply")
-    assert result.exit_code == 0, result.output
-    return operator_env
 
 
 @pytest.fixture

@@ -5,16 +5,14 @@ from contextlib import contextmanager
 
 import pytest
 from amqp import Message
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from common.kombu_topology import DEAD_LETTERS, EVENTS, FRAUD
 from console.broker import queue_replacement
 from console.broker.queue_replacement import Replacement
-from console.orderctl import main
 from eventbus.catch_up.copies import Copies
 from eventbus.topology.limits import DELIVERY_LIMIT
 from testkit.eventually import eventually
-from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 
 Orderctl = Callable[..., Result]
@@ -31,16 +29,10 @@ FORMER = {
 }
 
 
-@pytest.fixture
-def orderctl(servers: Infrastructure, vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> Orderctl:
-    """Run the command against the test's vhost."""
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limit the wait for the messages that consumers hold."""
     monkeypatch.setattr(queue_replacement, "PATIENCE", 20.0)
-    environment = {
-        "ORDERS_ENV_FILE": str(servers.operator_environment),
-        "BROKER_VHOST": vhost.name,
-        "BROKER_PORT": str(vhost.amqp_port),
-    }
-    return lambda *arguments: CliRunner().invoke(main, arguments, env=environment)
 
 
 @pytest.fixture

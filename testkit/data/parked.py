@@ -1,0 +1,37 @@
+"""Parked messages of the inventory."""
+
+import json
+from typing import Any
+
+from amqp import Channel, Message
+
+from eventbus.consumer.cause import Cause, Verdict
+from eventbus.consumer.failure import Failure
+from testkit.processes.orderctl import orderctl
+
+
+def park(channel: Channel, event_id: str, *, time: str | None = None, **properties: Any) -> None:
+    """Park a message as the consumer runtime does; `time` is that of its event, in ISO 8601."""
+    failure = Failure.of(
+        Cause(Verdict.RETRY, "ValueError", "no\nway"), service="inventory", release="r1", headers={}
+    )
+    headers = {"task": "order.created", "id": event_id, "retries": 5} | failure.to_headers()
+    event = {"subject": "an-order"} | ({"time": time} if time else {})
+    body = json.dumps([[], {"event": event}, {}]).encode()
+    message = Message(body, application_headers=headers, message_id=event_id, **properties)
+    channel.basic_publish(message, exchange="inventory.retry", routing_key="parked")
+
+
+def parked(env: dict[str, str], *arguments: str) -> list[dict[str, Any]]:
+    """Return the parked messages as `orderctl parked list --json` lists them."""
+    result = orderctl(env, "parked", "list", "inventory", "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    return list(json.loads(result.stdout))
+
+
+def drained(channel: Channel, queue: str) -> list[Message]:
+    """Remove and return the ready messages of a queue, oldest first."""
+    messages = []
+    while (message := channel.basic_get(queue, no_ack=True)) is not None:
+        messages.append(message)
+    return messages

@@ -1,0 +1,184 @@
+"""`orderctl contracts retire` finds every use of an event type, and takes no message."""
+
+import pytest
+
+from common.events import OrderCreatedV2
+from common.kombu_topology import EVENTS, INVENTORY, NOTIFICATION, SERVICES
+from console.actions.retirement import Findings
+from console.broker.queue_inspection import LOOKS
+from eventbus.consumer.receive import Handlers, receive
+from eventbus.database.db import Sessions, transaction
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+from eventbus.outbox.table import append
+from testkit.data.outboxes import CREATED, event
+from testkit.data.retirement import V1, MigratedSystem, in_version_2
+from testkit.eventually import eventually
+from testkit.servers.bindings import bind
+
+
+def test_a_type_that_nothing_uses_has_no_users(
+    migrated: MigratedSystem, sessions_of: dict[str, Sessions]
+) -> None:
+    # given the next version everywhere
+    migrated.put(INVENTORY.queue, in_version_2())
+    migrated.put(INVENTORY.parking_lot, in_version_2())
+    with transaction(sessions_of["order"]) as session:
+        append(session, in_version_2())
+    handled(sessions_of["inventory"], in_version_2())
+
+    # then
+    assert migrated.inspect() == Findings(uses=(), unseen=())
+
+
+def test_the_code_uses_what_its_services_say_and_hear(migrated: MigratedSystem) -> None:
+    found = [(use.kind, use.place, use.text) for use in migrated.inspect(SERVICES).uses]
+
+    assert ("code", "order", "publishes it, according to the topology") in found
+    hear = {name for kind, name, text in found if kind == "code" and "consumes" in text}
+    assert (
+        hear
+        == {s.name for s in SERVICES if V1 in s.consumed_types}
+        >= {"inventory", "notification"}
+    )
+
+
+def test_a_user_who_may_publish_it_uses_it(migrated: MigratedSystem) -> None:
+    # given a right that was not withdrawn
+    right = {"exchange": EVENTS.name, "write": r"^(order\.created|order\.confirmed)$", "read": "^$"}
+    path = f"/topic-permissions/{migrated.broker.name}/order"
+    migrated.broker.request("PUT", path, json=right)
+
+    assert migrated.uses() == [("right", "user order", None)]
+
+
+@pytest.mark.parametrize("key", [V1, "order.*", "#", "*.created", "order.created.#"])
+def test_a_queue_that_is_bound_to_it_uses_it(migrated: MigratedSystem, key: str) -> None:
+    bind(migrated.broker, INVENTORY.queue, key)
+
+    assert migrated.uses() == [("binding", INVENTORY.queue, None)]
+
+
+@pytest.mark.parametrize("key", ["order.created.*", "*.created.v2", "order", "order.createdx", "*"])
+def test_a_queue_that_is_bound_to_something_else_does_not(
+    migrated: MigratedSystem, key: str
+) -> None:
+    bind(migrated.broker, INVENTORY.queue, key)
+
+    assert migrated.uses() == []
+
+
+def test_an_unsent_event_uses_it_and_a_sent_one_does_not(
+    migrated: MigratedSystem, sessions_of: dict[str, Sessions]
+) -> None:
+    # given
+    with transaction(sessions_of["order"]) as session:
+        for _ in range(3):
+            append(session, event(CREATED))
+        session.connection().exec_driver_sql(
+            "UPDATE outbox SET sent_at = now() WHERE id = (SELECT min(id) FROM outbox)"
+        )
+
+    assert migrated.uses() == [("outbox", "order", 2)]
+
+
+@pytest.mark.parametrize(
+    "queue",
+    [
+        INVENTORY.queue,
+        NOTIFICATION.queue,
+        INVENTORY.retry_queue(600.0),
+        INVENTORY.parking_lot,
+    ],
+)
+def test_a_message_in_a_queue_uses_it(migrated: MigratedSystem, queue: str) -> None:
+    migrated.put(queue, in_version_2(), event(CREATED), in_version_2(), event(CREATED))
+
+    found = migrated.inspect().uses
+
+    assert [(use.kind, use.place, use.count) for use in found] == [("queue", queue, 2)]
+    assert "2 messages, the oldest from 20" in found[0].text
+
+
+def test_a_message_in_a_stream_uses_it(migrated: MigratedSystem) -> None:
+    # given a stream of whoever's, that is bound no more
+    stream = {"durable": True, "arguments": {"x-queue-type": "stream"}}
+    migrated.broker.request("PUT", f"/queues/{migrated.broker.name}/history", json=stream)
+    migrated.put("history", in_version_2(), event(CREATED), in_version_2(), event(CREATED))
+
+    assert migrated.uses() == [("stream", "history", 2)]
+    # and it is still there
+    assert migrated.uses() == [("stream", "history", 2)]
+
+
+def test_a_consumer_that_has_handled_it_lately_uses_it(
+    migrated: MigratedSystem, sessions_of: dict[str, Sessions]
+) -> None:
+    # given one handled now, and one long ago
+    for each in (event(CREATED), event(CREATED)):
+        handled(sessions_of["notification"], each)
+    with transaction(sessions_of["notification"]) as session:
+        session.connection().exec_driver_sql(
+            "UPDATE inbox SET handled_at = now() - interval '2 hours'"
+            " WHERE event_id = (SELECT max(event_id::text)::uuid FROM inbox)"
+        )
+
+    assert migrated.uses() == [("consumer", "notification", 1)]
+
+
+def handled(sessions: Sessions, given: Event) -> None:
+    """Let a service have handled an event, in the version in which it came."""
+    handlers: Handlers = {OrderCreatedV2: lambda *_: None}
+    body = codec.wrap(codec.encode(given))
+    receive(sessions, handlers, body, task=given.type, attempts=1)
+
+
+def test_messages_keep_their_order_and_are_all_there_after_a_look(migrated: MigratedSystem) -> None:
+    # given
+    events = [event(CREATED) for _ in range(50)]
+    migrated.put(INVENTORY.queue, *events)
+
+    # when
+    assert migrated.uses() == [("queue", INVENTORY.queue, 50)]
+
+    # then
+    eventually(lambda: depth_is(migrated, INVENTORY.queue, 50))
+    assert migrated.ids(INVENTORY.queue) == [str(each.id) for each in events]
+
+
+def test_however_often_somebody_looks_no_message_reaches_the_delivery_limit(
+    migrated: MigratedSystem,
+) -> None:
+    # given
+    events = [event(CREATED) for _ in range(3)]
+    migrated.put(INVENTORY.queue, *events)
+
+    # when
+    for _ in range(2 * LOOKS + 6):
+        assert migrated.uses() == [("queue", INVENTORY.queue, 3)]
+        eventually(lambda: depth_is(migrated, INVENTORY.queue, 3))
+
+    # then
+    assert migrated.broker.depth(INVENTORY.parking_lot) == 0
+    assert sorted(migrated.ids(INVENTORY.queue)) == sorted(str(each.id) for each in events)
+
+
+def depth_is(migrated: MigratedSystem, queue: str, count: int) -> None:
+    assert migrated.broker.depth(queue) == count
+
+
+def test_what_could_not_be_seen_may_be_of_the_type(
+    migrated: MigratedSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given more messages than one look takes
+    monkeypatch.setattr("console.broker.queue_inspection.LIMIT", 2)
+    migrated.put(INVENTORY.queue, *(in_version_2() for _ in range(5)))
+
+    # when
+    (use,) = migrated.inspect().uses
+
+    # then
+    assert (use.kind, use.place) == ("queue", INVENTORY.queue)
+    assert use.text == (
+        "3 or more messages could not be inspected, after 2: they may be of this type"
+    )

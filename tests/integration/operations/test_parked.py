@@ -1,0 +1,124 @@
+"""`orderctl parked list` and `orderctl parked discard` on a real broker."""
+
+import json
+from typing import TypeVar
+
+import pytest
+from amqp import Channel, Message
+
+from eventbus.topology.limits import DELIVERY_LIMIT
+from testkit.data.parked import drained, park, parked
+from testkit.eventually import eventually
+from testkit.processes.orderctl import orderctl
+
+T = TypeVar("T")
+
+
+def test_a_parked_message_tells_why(channel: Channel, applied: dict[str, str]) -> None:
+    park(channel, "e-1")
+
+    (message,) = parked(applied)
+
+    assert message | {"first_failed_at": "", "last_failed_at": ""} == {
+        "service": "inventory",
+        "id": "e-1",
+        "type": "order.created",
+        "order_id": "an-order",
+        "exception": "ValueError",
+        "text": "no\nway",
+        "attempts": 1,
+        "first_failed_at": "",
+        "last_failed_at": "",
+        "release": "r1",
+    }
+    assert "ValueError: no way" in orderctl(applied, "parked", "list").stdout
+
+
+def test_a_message_that_killed_its_worker_tells_so(
+    channel: Channel, applied: dict[str, str]
+) -> None:
+    channel.basic_publish(Message(b"\xff not JSON"), routing_key="inventory.queue")
+    for _ in range(DELIVERY_LIMIT + 1):
+        message = eventually(lambda: some(channel.basic_get("inventory.queue")))
+        channel.basic_reject(message.delivery_tag, requeue=True)
+
+    (found,) = eventually(lambda: some(parked(applied)))
+
+    assert (
+        found["text"]
+        == f"crashed every worker that received it, in {DELIVERY_LIMIT + 1} deliveries"
+    )
+    assert found["id"].startswith("unnamed-")
+    assert (found["exception"], found["order_id"]) == (None, None)
+
+
+def some(found: T | None) -> T:
+    assert found
+    return found
+
+
+def test_looking_changes_neither_the_messages_nor_their_order(
+    channel: Channel, applied: dict[str, str]
+) -> None:
+    ids = [f"e-{n}" for n in range(50)]
+    for event_id in ids:
+        park(channel, event_id)
+
+    first = parked(applied, "--limit", "3")
+    again = parked(applied)
+
+    assert [message["id"] for message in first] == ids[:3]
+    assert [message["id"] for message in again] == ids
+
+
+def test_a_discarded_message_is_shown_once_more_and_gone_and_the_others_stay_in_order(
+    channel: Channel, applied: dict[str, str]
+) -> None:
+    # given messages of three events, one of them parked twice
+    for event_id in ("e-1", "e-2", "e-3", "e-2"):
+        park(channel, event_id)
+
+    # when
+    result = orderctl(applied, "parked", "discard", "inventory", "--id", "e-2", "--yes", "--json")
+
+    # then
+    assert (result.exit_code, result.stderr) == (0, "inventory: 2 deleted permanently\n")
+    shown = json.loads(result.stdout)
+    assert [(m["id"], m["exception"]) for m in shown] == [("e-2", "ValueError")] * 2
+    assert json.loads(shown[0]["body"]) == [[], {"event": {"subject": "an-order"}}, {}]
+    assert [message["id"] for message in parked(applied)] == ["e-1", "e-3"]
+    assert drained(channel, "inventory.queue") == []
+
+
+def test_nothing_is_discarded_by_halves(channel: Channel, applied: dict[str, str]) -> None:
+    # given
+    park(channel, "e-1")
+    discard = ("parked", "discard", "inventory", "--yes", "--id", "e-1", "--id", "e-9")
+
+    # when one of the events is not parked
+    result = orderctl(applied, *discard)
+
+    # then
+    assert (result.exit_code, result.stderr) == (1, "Error: not parked by inventory: e-9\n")
+    assert [message["id"] for message in parked(applied)] == ["e-1"]
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n\n", ["e-1"]), ("", ["e-1"]), ("y\n", [])])
+def test_discard_asks_first(
+    channel: Channel, applied: dict[str, str], answer: str, left: list[str]
+) -> None:
+    # given
+    park(channel, "e-1")
+
+    # when
+    result = orderctl(applied, "parked", "discard", "inventory", "--id", "e-1", answer=answer)
+
+    # then
+    assert "inventory: delete e-1 permanently?" in result.stderr
+    assert result.exit_code == (1 if left else 0)
+    assert ("no way" in result.stdout) is (not left)
+    assert [message["id"] for message in parked(applied)] == left
+
+
+def test_discard_needs_to_be_told_what(applied: dict[str, str]) -> None:
+    assert orderctl(applied, "parked", "discard", "inventory").exit_code == 64

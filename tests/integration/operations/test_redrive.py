@@ -1,0 +1,125 @@
+"""`orderctl parked redrive` on a real broker."""
+
+from datetime import UTC, datetime, timedelta
+
+from amqp import Channel
+
+from eventbus.settings.base import SettingsError
+from testkit.data.parked import drained, park, parked
+from testkit.processes.orderctl import orderctl
+from testkit.servers.management import Management
+from testkit.servers.vhosts import Vhost
+
+
+def days_ago(days: float) -> str:
+    return (datetime.now(UTC) - timedelta(days=days)).isoformat()
+
+
+def test_a_redriven_message_is_as_if_it_had_never_failed(
+    vhost: Vhost, channel: Channel, applied: dict[str, str]
+) -> None:
+    park(channel, "e-1", user_id=vhost.admin_user, type="order.created")
+
+    result = orderctl(applied, "parked", "redrive", "inventory", "--all")
+
+    assert (result.exit_code, result.stdout) == (0, "inventory: 1 redriven to inventory.queue\n")
+    assert parked(applied) == []
+    (message,) = drained(channel, "inventory.queue")
+    headers = {k: v for k, v in message.headers.items() if k != "x-delivery-count"}
+    assert headers == {"task": "order.created", "id": "e-1", "retries": 0}
+    assert (message.properties["message_id"], message.properties["type"]) == (
+        "e-1",
+        "order.created",
+    )
+    assert "user_id" not in message.properties
+
+
+def test_one_message_is_redriven_and_the_others_stay_in_order(
+    channel: Channel, applied: dict[str, str]
+) -> None:
+    for event_id in ("e-1", "e-2", "e-3"):
+        park(channel, event_id)
+
+    result = orderctl(applied, "parked", "redrive", "inventory", "--id", "e-2", "--id", "e-9")
+
+    assert result.exit_code == 1
+    assert "e-9" in result.stderr
+    assert [message["id"] for message in parked(applied)] == ["e-1", "e-3"]
+    assert [m.headers["id"] for m in drained(channel, "inventory.queue")] == ["e-2"]
+
+
+def test_an_event_that_is_too_old_is_not_redriven_and_stays_parked(
+    channel: Channel, applied: dict[str, str]
+) -> None:
+    # given
+    park(channel, "e-old", time=days_ago(14.1))
+    park(channel, "e-young", time=days_ago(13.9))
+
+    # when
+    result = orderctl(applied, "parked", "redrive", "inventory", "--all")
+
+    # then
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "1 redriven" in result.stderr
+    assert "1 left parked, older than PARKED_REDRIVE_DAYS (14): e-old" in result.stderr
+    assert [message["id"] for message in parked(applied)] == ["e-old"]
+    assert [m.headers["id"] for m in drained(channel, "inventory.queue")] == ["e-young"]
+
+
+def test_an_event_that_is_named_and_too_old_stays_parked_too(
+    channel: Channel, applied: dict[str, str]
+) -> None:
+    # given
+    park(channel, "e-old", time=days_ago(15))
+    redrive = ("parked", "redrive", "inventory", "--id", "e-old")
+
+    # when
+    refused = orderctl(applied, *redrive)
+
+    # then
+    assert refused.exit_code == 1
+    assert "PARKED_REDRIVE_DAYS" in refused.stderr
+    assert drained(channel, "inventory.queue") == []
+
+    # and when the limit is raised, which the dedup window allows
+    redriven = orderctl(applied | {"PARKED_REDRIVE_DAYS": "16"}, *redrive)
+
+    # then
+    assert redriven.exit_code == 0, redriven.output
+    assert [m.headers["id"] for m in drained(channel, "inventory.queue")] == ["e-old"]
+
+
+def test_nothing_is_redriven_by_a_limit_that_the_dedup_window_does_not_allow(
+    channel: Channel, applied: dict[str, str]
+) -> None:
+    # given
+    park(channel, "e-1", time=days_ago(1))
+
+    # when
+    too_far = applied | {"PARKED_REDRIVE_DAYS": "30"}
+    result = orderctl(too_far, "parked", "redrive", "inventory", "--all")
+
+    # then
+    assert isinstance(result.exception, SettingsError)
+    assert "INBOX_RETENTION_DAYS" in str(result.exception)
+    assert "PARKED_REDRIVE_DAYS" in str(result.exception)
+    assert [message["id"] for message in parked(applied)] == ["e-1"]
+
+
+def test_a_message_that_cannot_be_put_back_stays_parked(
+    management: Management, channel: Channel, applied: dict[str, str]
+) -> None:
+    park(channel, "e-1")
+    management.send("DELETE", "queues", "inventory.queue")
+
+    result = orderctl(applied, "parked", "redrive", "inventory", "--all")
+
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert [message["id"] for message in parked(applied)] == ["e-1"]
+
+
+def test_redrive_needs_to_be_told_what(applied: dict[str, str]) -> None:
+    assert orderctl(applied, "parked", "redrive", "inventory").exit_code == 64
+    assert orderctl(applied, "parked", "redrive", "inventory", "--all", "--id", "x").exit_code == 64

@@ -1,0 +1,117 @@
+"""`orderctl topology` leaves objects alone that are not in the code."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from common.kombu_topology import SERVICES
+from testkit.data.migrated import services_are
+from testkit.processes.orderctl import orderctl, topology_differences
+from testkit.servers.management import Management
+
+
+@pytest.mark.parametrize("routing_key", ["#", "", "a/b c%d~"])
+def test_an_unknown_binding_stays_until_it_is_pruned(
+    management: Management, applied: dict[str, str], routing_key: str
+) -> None:
+    management.send(
+        "POST", "bindings", "e", "orders.topic", "q", "order.queue", routing_key=routing_key
+    )
+    name = f"binding orders.topic -[{routing_key}]-> order.queue: not in the code"
+
+    # when
+    result = orderctl(applied, "topology", "apply")
+
+    # then
+    assert (result.exit_code, result.stdout.startswith(f"left {name}; ")) == (0, True)
+    assert topology_differences(applied) == [name]
+
+    result = orderctl(applied, "topology", "apply", "--prune")
+
+    assert result.stdout == f"removed binding orders.topic -[{routing_key}]-> order.queue\n"
+    assert topology_differences(applied) == []
+
+
+def test_an_unknown_binding_between_exchanges_is_pruned(
+    management: Management, applied: dict[str, str]
+) -> None:
+    management.send(
+        "POST", "bindings", "e", "orders.topic", "e", "amq.fanout", routing_key="order.#"
+    )
+    management.send("POST", "bindings", "e", "amq.fanout", "q", "order.queue", routing_key="x")
+
+    assert len(topology_differences(applied)) == 2
+    assert orderctl(applied, "topology", "apply", "--prune").exit_code == 0
+    assert topology_differences(applied) == []
+
+
+def test_an_onlooker_is_no_drift_but_its_exchange_leads_nowhere_else(
+    management: Management, applied: dict[str, str]
+) -> None:
+    onlooker = "celeryev.01a20451-7749-7471-af99-c1c3cacdb60a"
+    for queue in (onlooker, "somebodys.tap"):
+        management.send("PUT", "queues", queue, durable=True)
+        management.send("POST", "bindings", "e", "celeryev", "q", queue, routing_key="#")
+    management.send("POST", "bindings", "e", "orders.topic", "q", onlooker, routing_key="#")
+
+    assert topology_differences(applied) == [
+        "binding celeryev -[#]-> somebodys.tap: not in the code",
+        f"binding orders.topic -[#]-> {onlooker}: not in the code",
+    ]
+
+
+def test_what_the_code_does_not_know_is_listed_and_left_alone(
+    management: Management, applied: dict[str, str]
+) -> None:
+    management.send("PUT", "queues", "somebodys.tap", durable=True)
+    management.send("PUT", "queues", "a@b.celery.pidbox", durable=True)
+    management.send("PUT", "exchanges", "celeryev", type="topic", durable=True)
+
+    result = orderctl(applied, "topology", "plan", "--json")
+
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["drift"]) == (0, False)
+    assert document["unmanaged"] == ["queue somebodys.tap"]
+    orderctl(applied, "topology", "apply")
+    assert management.send("GET", "queues", "somebodys.tap").status_code == 200
+
+
+def test_an_older_release_leaves_a_newer_ones_service_bound(
+    management: Management, applied: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a release that does not know the fraud check yet, nor an event that one more consumes
+    older = tuple(
+        replace(service, consumes=service.consumes[:1])
+        for service in SERVICES
+        if service.name != "fraud"
+    )
+    services_are(monkeypatch, older)
+    before = management.send("GET", "bindings").json()
+    queues = management.send("GET", "queues").json()
+
+    # when it is rolled back to
+    result = orderctl(applied, "topology", "apply")
+
+    # then
+    assert result.exit_code == 0
+    assert "left binding orders.topic -[order.created]-> fraud.queue: not in the code" in (
+        result.stdout
+    )
+    assert management.send("GET", "bindings").json() == before
+    assert {q["name"] for q in management.send("GET", "queues").json()} == {
+        q["name"] for q in queues
+    }
+
+
+def test_a_removed_retry_tier_is_unmanaged_and_unbound(
+    management: Management, applied: dict[str, str]
+) -> None:
+    env = applied | {"RETRY_TIERS": "1,5,30,120"}
+
+    result = orderctl(env, "topology", "apply", "--prune")
+
+    assert result.exit_code == 0
+    assert "removed binding order.retry -[600s]-> order.retry.600s" in result.stdout
+    document = json.loads(orderctl(env, "topology", "plan", "--json").stdout)
+    assert "queue order.retry.600s" in document["unmanaged"]
