@@ -19,7 +19,7 @@ from testkit.servers.vhosts import Vhost
 
 
 @pytest.fixture
-def fraud(
+def idle_fraud(
     servers: Infrastructure, broker: Vhost, database_of: Callable[[str], TestDatabase]
 ) -> Iterator[Subscriber]:
     """The fraud check, with an idle worker."""
@@ -38,9 +38,9 @@ def silent(servers: Infrastructure, broker: Vhost, queue: str) -> AbstractContex
 
 
 def test_an_empty_queue_is_observed_only_while_its_leader_answers(
-    servers: Infrastructure, broker: Vhost, fraud: Subscriber
+    servers: Infrastructure, broker: Vhost, idle_fraud: Subscriber
 ) -> None:
-    catch_up = fraud.catch_up()
+    catch_up = idle_fraud.catch_up()
     try:
         # given the broker's answer for a queue that does not answer: no messages
         with silent(servers, broker, FRAUD.queue):

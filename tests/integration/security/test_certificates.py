@@ -46,14 +46,6 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    """An authority of the test's own."""
-    made = Authority(tmp_path / "tls")
-    list(made.init())
-    return made
-
-
-@pytest.fixture
 def impostor(authority: Authority) -> Iterator[Impostor]:
     """A server of the test's own, with a certificate that ended an hour ago."""
     authority.issue("rabbitmq", lifetime=timedelta(hours=-1))

@@ -1,0 +1,39 @@
+"""The fraud check, whose full queue drops events, while it catches up."""
+
+from common.kombu_topology import STREAM
+from eventbus.catch_up import overflow
+from eventbus.catch_up.catch_up import CatchUp
+from eventbus.catch_up.overflow import Overflow
+from eventbus.database.db import transaction
+from eventbus.messaging import stream
+from testkit.data.dropping import Subscriber
+from testkit.eventually import eventually
+from testkit.servers.vhosts import Vhost
+
+#: Messages that the queue holds before it drops some.
+ROOM = 10
+
+
+def in_stream(broker: Vhost) -> int:
+    """Return how many messages the stream has ever received."""
+    with broker.connect() as connection:
+        return stream.end(connection, STREAM)
+
+
+def record(fraud: Subscriber) -> Overflow:
+    """Return the service's record of dropped events."""
+    with transaction(fraud.sessions) as session:
+        return overflow.read(session)[0]
+
+
+def catch_up(fraud: Subscriber, process: CatchUp) -> None:
+    """Let the worker and the process take turns until no event is missing."""
+
+    def done() -> None:
+        fraud.handle()
+        process.step()
+        assert record(fraud).requested_at is None
+        assert fraud.handle() == 0
+
+    process.step()
+    eventually(done)
