@@ -1,4 +1,4 @@
-# Needs Debian (or Ubuntu) with Python >= 3.11; `make up` installs the rest. No Docker.
+# Requires Debian or Ubuntu with Python >= 3.11; `make up` installs the rest. Docker is not required.
 
 PYTHON ?= python3
 export PYTHON
@@ -13,49 +13,49 @@ help: ## show this list
 down status logs reset env: .venv/bin/python
 
 .venv/bin/python:
-	@echo "nothing is installed here yet; run: make up" >&2; exit 1
+	@echo "nothing is installed yet; run: make up" >&2; exit 1
 
-up: ## install what is missing, start everything, wait until it is healthy
+up: ## install missing packages, start everything, wait until it is healthy
 	@deploy/local/install.sh python broker database monitoring exporter
 	@$(local) up
 
 down: ## stop everything that `make up` started
 	@$(local) down
 
-status: ## show each process: state, uptime, CPU, memory, health, URL; S=60 counts CPU for a minute
+status: ## show each process: state, uptime, CPU, memory, health, URL; S=60 measures CPU for a minute
 	@$(local) status $(if $(S),--over $(S))
 
-logs: ## follow the logs; P=order-relay for one process
+logs: ## follow all logs; P=order-relay for one process
 	@$(local) logs $(P)
 
-reset: ## stop everything and delete all data, without asking
+reset: ## stop everything and delete all data, without confirmation
 	@$(local) reset
 
-env: ## print the addresses and keys as `export` lines, for a shell to eval
+env: ## print addresses and keys as `export` lines, for eval in a shell
 	@$(local) env
 
-test: ## run the tests, side by side; T="tests/unit -k outbox" for some, N=0 for one by one
+test: ## run the tests in parallel; T="tests/unit -k outbox" for some, N=0 for one at a time
 	@deploy/local/install.sh python broker database monitoring exporter compiler asyncapi kubernetes
 	@.venv/bin/pytest -n $(or $(N),auto) --dist loadscope $(T)
 
-test-containers: ## run tests on a broker and a database in containers; needs Docker
+test-containers: ## run tests on a broker and a database in containers; requires Docker
 	@deploy/local/install.sh python
 	@.venv/bin/pytest --infrastructure=containers $(or $(T),tests/containers)
 
-bench: ## measure what the system does in a second; B="--only relay" for a part
+bench: ## measure the system's throughput; B="--only relay" for a part
 	@deploy/local/install.sh python broker database monitoring exporter load
 	@.venv/bin/python -m bench $(B)
 
-docs: ## write the documents that are made from the contracts
+docs: ## generate the documents that are derived from the contracts
 	@deploy/local/install.sh python
 	@.venv/bin/python -m tests.contract.regenerate
 	@.venv/bin/python -m contracts
 
-secrets: ## write the passwords that docker-compose.yml reads
+secrets: ## write the secrets that docker-compose.yml reads
 	@deploy/local/install.sh python
 	@.venv/bin/python -m deploy.compose
 
-lint: ## check style, import directions, types, and that no contract broke
+lint: ## check style, import directions, types, and contract compatibility
 	@deploy/local/install.sh python
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
@@ -63,7 +63,7 @@ lint: ## check style, import directions, types, and that no contract broke
 	@.venv/bin/mypy
 	@.venv/bin/orderctl contracts check
 
-lock: ## pin every dependency that setup.cfg asks for, with its hashes
+lock: ## pin every dependency of setup.cfg, with its hashes
 	@deploy/local/install.sh python
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --upgrade requirements/installer.in \

@@ -1,1 +1,1 @@
-"""What docker-compose.yml needs beside itself: the files of its secrets."""
+"""The files that docker-compose.yml needs: secrets, and Prometheus's configuration."""

@@ -7,9 +7,9 @@ from deploy.compose import monitoring, secret_files
 
 @click.command()
 def main() -> None:
-    """Write every secret that docker-compose.yml reads and that does not exist yet.
+    """Write every missing secret that docker-compose.yml reads.
 
-    And what Prometheus reads, which is committed.
+    Also write Prometheus's configuration, which is committed.
     """
     monitoring.FILE.write_text(monitoring.configuration())
     secret_files.write(secret_files.DIRECTORY)

@@ -1,4 +1,4 @@
-"""Whom Prometheus asks in containers: the same processes as in a local run, by their names."""
+"""Prometheus's targets in containers: the same processes as in a local run, by their names."""
 
 from pathlib import Path
 
@@ -8,21 +8,21 @@ from deploy.local.ports import Ports
 from deploy.local.processes.programs import PROGRAMS
 from deploy.local.servers import prometheus
 
-#: Committed, as docker-compose.yml mounts it.
+#: Committed, because docker-compose.yml mounts it.
 FILE = REPOSITORY / "deploy/compose/prometheus.yml"
 
-#: Where docker-compose.yml mounts the alerts.
+#: The path at which docker-compose.yml mounts the alerts.
 RULES = Path("/etc/prometheus/alerts.yml")
 
-#: Where it finds its key to the API, the only program that asks for one.
+#: The file with Prometheus's key for the API, the only program that requires one.
 KEY_FILE = Path("/run/secrets") / secret_files.PROMETHEUS
 
-#: Where each container shows its metrics, and the API all that it has.
+#: The port of each container's metrics, and of the whole API.
 PORT = 8000
 
 
 def configuration() -> str:
-    """Return what Prometheus reads."""
+    """Return the configuration of Prometheus."""
     return prometheus.configuration(
         [
             prometheus.Target(

@@ -1,4 +1,4 @@
-"""The secrets of a run in containers, as files that a container mounts one by one."""
+"""The secrets of a run in containers, as files that a container mounts individually."""
 
 import secrets
 from pathlib import Path
@@ -8,52 +8,52 @@ from deploy.local.ports import Ports
 from deploy.local.servers import account, broker, credentials
 from order_app.storage import api_keys
 
-#: Where docker-compose.yml looks for them.
+#: The directory from which docker-compose.yml mounts them.
 DIRECTORY = REPOSITORY / "deploy/compose/secrets"
 
-#: The broker's configuration: it has the deployer's password in it.
+#: The broker's configuration, which contains the deployer's password.
 BROKER_CONFIGURATION = "rabbitmq.conf"
 
 #: The password of Grafana's user `admin`.
 GRAFANA = "grafana.admin"
 
-#: The key with which Prometheus asks the API for its metrics.
+#: The API key with which Prometheus scrapes the API's metrics.
 PROMETHEUS = "prometheus.api-key"
 
-#: Where a container finds the authority's certificate, and the broker its own with its key.
+#: Paths in a container: the authority's certificate, and the broker's certificate with its key.
 CA_FILE = Path("/tls/trust/ca.crt")
 BROKER_CERTIFICATE = Path("/tls/rabbitmq/rabbitmq.pem")
 
 
 def names() -> list[str]:
-    """Return the name of every file of a secret."""
+    """Return the name of every secret file."""
     return [*credentials.names(), GRAFANA, PROMETHEUS, BROKER_CONFIGURATION]
 
 
 def write(directory: Path) -> None:
-    """Write every password and key that does not exist yet, and the broker's configuration.
+    """Write every missing password and key, and the broker's configuration.
 
-    On this machine only the owner of the directory reaches them.
+    On this machine, only the owner of the directory can access them.
     """
     owner = account.invoking()
     owner.directory(directory)
     credentials.generate(directory)
     if not (directory / GRAFANA).exists():
-        # Without a newline: Grafana would take it for a part of the password.
+        # Without a newline: Grafana would treat it as part of the password.
         owner.file(directory / GRAFANA, secrets.token_hex(24))
     if not (directory / PROMETHEUS).exists():
-        # Until it is registered it opens nothing.
+        # The key has no effect until it is registered.
         owner.file(directory / PROMETHEUS, api_keys.generate() + "\n")
     owner.file(directory / BROKER_CONFIGURATION, _broker_configuration(directory))
     for name in names():
-        # A container's user has another number than the owner, and it sees its own files only:
-        # what keeps other users of this machine out is the directory.
+        # A container's user has another id than the owner, and sees only its own files. The
+        # directory keeps out the other users of this machine.
         (directory / name).chmod(0o444)
 
 
 def _broker_configuration(directory: Path) -> str:
     return broker.configuration(
-        # A container has all its ports to itself.
+        # A container has all ports to itself.
         Ports.model_construct(),
         credentials.read(directory, credentials.DEPLOYER),
         ca_file=CA_FILE,

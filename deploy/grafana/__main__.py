@@ -1,4 +1,4 @@
-"""Writes the dashboards into the files that Grafana reads: `python -m deploy.grafana`."""
+"""Writes the dashboards to the files that Grafana reads: `python -m deploy.grafana`."""
 
 from pathlib import Path
 

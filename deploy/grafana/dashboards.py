@@ -1,8 +1,8 @@
-"""The dashboards: what is worth looking at, and the query that shows it."""
+"""The dashboards, with the query of each panel."""
 
 from deploy.grafana.panel import Dashboard, Panel, Query
 
-#: Grafana's own name of a span of time that fits the width of the screen.
+#: Grafana's variable for a span of time that fits the width of the screen.
 _SPAN = "$__rate_interval"
 
 
@@ -53,19 +53,19 @@ FLOW = Dashboard(
             ),
         ),
         (
-            "How long it takes",
+            "Durations",
             (
-                _quantiles(_CONFIRMED, "Commit to confirm", "What the relay and the broker take."),
+                _quantiles(_CONFIRMED, "Commit to confirm", "Time in the relay and the broker."),
                 _quantiles(
                     "orders_event_handled_seconds",
                     "Event to effect",
-                    "From an event's own time to the commit of its effect, retries included.",
+                    "From an event's own time to the commit of its effect, including retries.",
                 ),
                 _quantiles("orders_handler_seconds", "Handler"),
             ),
         ),
         (
-            "What waits",
+            "Waiting work",
             (
                 _value(
                     "max by (service) (orders_outbox_oldest_unsent_seconds)",
@@ -79,7 +79,7 @@ FLOW = Dashboard(
                 _value(
                     "max by (service, table) (orders_oldest_row_seconds)",
                     "{{service}} {{table}}",
-                    "Oldest row that retention will remove",
+                    "Oldest row that retention will delete",
                     "s",
                 ),
             ),
@@ -104,7 +104,9 @@ BROKER = Dashboard(
                     "Consumers",
                 ),
                 _value(
-                    _of_queue("queue", "messages_unacked"), "{{queue}}", "Delivered, not yet done"
+                    _of_queue("queue", "messages_unacked"),
+                    "{{queue}}",
+                    "Unacknowledged",
                 ),
             ),
         ),
@@ -161,7 +163,7 @@ WORKERS = Dashboard(
         (
             "Processes",
             (
-                _value('up{job="orders"}', "{{process}}", "Answers"),
+                _value('up{job="orders"}', "{{process}}", "Up"),
                 _value("orders_broker_connected", "{{process}}", "Connected to the broker"),
                 _value(
                     "orders_database_connections", "{{process}} {{state}}", "Database connections"
@@ -175,7 +177,7 @@ WORKERS = Dashboard(
                 _value(
                     f'rate(process_cpu_seconds_total{{job="orders"}}[{_SPAN}])',
                     "{{process}}",
-                    "Processor time of the main process",
+                    "CPU time of the main process",
                     "percentunit",
                 ),
                 _value(
@@ -186,16 +188,16 @@ WORKERS = Dashboard(
             ),
         ),
         (
-            "Tasks, as onlookers see them (of at most 50 a second of each worker)",
+            "Tasks, as monitoring sees them (at most 50 per second and worker)",
             (
-                _value("flower_worker_online", "{{worker}}", "Workers that Flower sees"),
+                _value("flower_worker_online", "{{worker}}", "Workers known to Flower"),
                 _rate("flower_events_total", "worker, type", "{{worker}} {{type}}", "Task events"),
                 _value(
                     "sum by (worker) (flower_worker_prefetched_tasks)",
                     "{{worker}}",
                     "Prefetched tasks",
                 ),
-                _value("celery_worker_up", "{{hostname}}", "Workers that the exporter sees"),
+                _value("celery_worker_up", "{{hostname}}", "Workers known to the exporter"),
                 _rate(
                     "celery_task_succeeded_total",
                     "hostname, name",

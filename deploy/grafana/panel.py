@@ -1,4 +1,4 @@
-"""A panel of a dashboard, as data, and how it becomes Grafana's."""
+"""A panel of a dashboard as data, and its conversion to Grafana's format."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from grafana_foundation_sdk.builders import dashboard, prometheus, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
-#: Grafana's Prometheus, whatever it is called there: the dashboard has a menu of them.
+#: Grafana's Prometheus data source, under any name: the dashboard has a menu of them.
 _SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
 
-#: Of Grafana's 24 columns, and of its rows of 30 pixels.
+#: The size of a panel, in Grafana's 24 columns and in its rows of 30 pixels.
 _SPAN = 8
 _HEIGHT = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """A line, or several that their labels tell apart; `legend` is a template of labels."""
+    """A line, or several that differ by their labels; `legend` is a template of labels."""
 
     expr: str
     legend: str
@@ -25,7 +25,7 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """Queries in one diagram; `unit` is Grafana's name of what they count."""
+    """Queries in one diagram; `unit` is Grafana's name of their unit."""
 
     title: str
     unit: str
@@ -35,7 +35,7 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Dashboard:
-    """A page of panels in rows, each with a title; `name` is the file's."""
+    """A page of panels in rows, each with a title; `name` is the name of the file."""
 
     name: str
     title: str
@@ -43,12 +43,12 @@ class Dashboard:
 
     @property
     def panels(self) -> Sequence[Panel]:
-        """All of them, in their order."""
+        """All panels, in their order."""
         return [panel for _, panels in self.rows for panel in panels]
 
 
 def to_json(page: Dashboard) -> str:
-    """Return the dashboard as Grafana reads it."""
+    """Return the dashboard as Grafana's JSON."""
     built = (
         dashboard.Dashboard(page.title)
         .uid(f"orders-{page.name}")

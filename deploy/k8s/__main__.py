@@ -1,4 +1,4 @@
-"""Writes what follows from the table of programs: `python -m deploy.k8s`."""
+"""Writes the manifests that are generated from the table of programs: `python -m deploy.k8s`."""
 
 from deploy.k8s import programs
 

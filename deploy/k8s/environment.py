@@ -1,22 +1,22 @@
-"""What a program is told on Kubernetes: where things are, never a secret itself."""
+"""The settings of a program on Kubernetes: addresses and files, never a secret itself."""
 
 from deploy.local.processes.programs import WITH_DATABASE, Health, Program
 from deploy.local.servers import credentials
 
-#: Each pod has an address of its own, and so all ports.
+#: Each pod has its own address, and therefore all ports.
 PORT = 8000
 
-#: The operators' names for what a client connects to: of RabbitMQ whichever node runs, of
-#: PostgreSQL whichever server takes writes.
+#: The names, set by the Kubernetes operators, that a client connects to: any running RabbitMQ node,
+#: and the PostgreSQL server that accepts writes.
 BROKER, DATABASE = "rabbitmq", "postgres-rw"
 
-#: Of the management API, over TLS.
+#: The management API, over TLS.
 MANAGEMENT = f"https://{BROKER}:15671"
 
 PROMETHEUS = "http://prometheus-operated.monitoring:9090"
 
 CA_FILE = "/tls/trust/ca.crt"
-HEALTH_FILE = "/tmp/health"  # noqa: S108, a volume of the pod's own
+HEALTH_FILE = "/tmp/health"  # noqa: S108, the pod's own volume
 METRICS = "/run/metrics"
 
 _BROKER = {"BROKER_HOST": BROKER, "BROKER_VHOST": "orders", "BROKER_CA_FILE": CA_FILE}
@@ -27,36 +27,36 @@ def of(program: Program) -> dict[str, str]:
     """Return the settings of a program that are the same in every cluster."""
     if program.name == "console":
         return _console()
-    told: dict[str, str] = {}
+    settings: dict[str, str] = {}
     if program.needs_broker:
-        told |= _BROKER | {
+        settings |= _BROKER | {
             "BROKER_USER": program.user,
             "BROKER_PASSWORD_FILE": _file(f"{program.user}.broker"),
         }
     if program.user in WITH_DATABASE:
-        told |= _DATABASE | {
+        settings |= _DATABASE | {
             "DATABASE_NAME": f"{program.user}_service",
             "DATABASE_USER": f"{program.user}_service",
             "DATABASE_PASSWORD_FILE": _file(f"{program.user}.database"),
         }
     match program.health:
         case Health.HEARTBEAT:
-            told |= {"HEALTH_FILE": HEALTH_FILE, "METRICS_PORT": str(PORT)}
+            settings |= {"HEALTH_FILE": HEALTH_FILE, "METRICS_PORT": str(PORT)}
         case Health.READY:
-            told |= {"PROMETHEUS_MULTIPROC_DIR": METRICS}
+            settings |= {"PROMETHEUS_MULTIPROC_DIR": METRICS}
     if program.name == "api":
-        # Only an ingress reaches it, see network.yaml: the client is the address that it forwards.
-        told |= {"API_TRUSTED_PROXIES": "1"}
+        # Only an ingress reaches it, see network.yaml: the ingress forwards the client's address.
+        settings |= {"API_TRUSTED_PROXIES": "1"}
     if program.name == "flower":
-        told |= {
+        settings |= {
             "BROKER_ADMIN_URL": MANAGEMENT,
             "FLOWER_PASSWORD_FILE": _file(credentials.FLOWER),
         }
-    return told
+    return settings
 
 
 def secrets(program: Program) -> list[str]:
-    """Return the names of the secrets that a program sees: a file each, as in a local run."""
+    """Return the names of a program's secrets, each of which is a file, as in a local run."""
     prefix = _file("")
     return [
         value.removeprefix(prefix) for value in of(program).values() if value.startswith(prefix)
@@ -64,7 +64,7 @@ def secrets(program: Program) -> list[str]:
 
 
 def directories(program: Program) -> list[str]:
-    """Return the empty directories that a program writes to besides `/tmp`."""
+    """Return the empty directories, besides `/tmp`, that a program writes to."""
     return [value for name, value in of(program).items() if name == "PROMETHEUS_MULTIPROC_DIR"]
 
 

@@ -1,19 +1,19 @@
-"""How many of a program run: as many as what waits, and how long it has waited, ask for."""
+"""The number of a program's replicas, which follows from the amount and the age of waiting work."""
 
 from typing import Any
 
 from deploy.k8s.environment import PROMETHEUS
 from deploy.local.processes.programs import Program
 
-#: Waiting events that one worker more is started for. A worker handles some thousands a second,
-#: so this is a second's work; below it a second one would find nothing to do.
+#: Waiting events for each worker. A worker handles some thousands a second, so this is a second's
+#: work; with fewer events, a second worker would have nothing to do.
 _QUEUE = 2_000
 
-#: Seconds for each worker. From an event's commit to its effect's, of 19 in 20 events; retries
-#: would be among the twentieth. Events that wait longer wait for a worker.
+#: Seconds for each worker, from an event's commit to that of its effect, for 19 in 20 events;
+#: retries would be among the twentieth. Events that take longer wait for a worker.
 _AGE = 5
 
-#: Seconds for each mailer that a mail could have left.
+#: Seconds for each mailer by which the oldest mail is overdue.
 _MAIL_AGE = 30
 
 #: More pods are more sessions in one database, whose limit is computed from this number: see
@@ -22,22 +22,22 @@ _MOST = 6
 
 
 def scaled_object(program: Program) -> dict[str, Any] | None:
-    """Return how KEDA scales a program, or None for one that more of do no more.
+    """Return how KEDA scales a program, or None if more replicas do no more work.
 
-    One relay drains an outbox at a time; beat, the console and onlookers need no second.
+    One relay at a time drains an outbox; beat, the console and monitoring need no second replica.
     """
     triggers = _triggers(program)
     if not triggers:
         return None
-    # Prometheus is away: as many as usual. KEDA refuses it for a program that is scaled by its CPU,
-    # and, before 2.18, beside any trigger that is not of the type AverageValue.
+    # The usual number, if Prometheus is down. KEDA rejects a fallback for a program that is scaled
+    # by its CPU and, before 2.18, beside any trigger that is not of the type AverageValue.
     fallback = {"fallback": {"failureThreshold": 5, "replicas": 2}}
     return {
         "scaleTargetRef": {"name": program.name},
         "minReplicaCount": 2,
         "maxReplicaCount": _MOST,
         "pollingInterval": 15,
-        # Who is no longer needed is asked to end slowly: a queue comes in waves.
+        # Pods are removed slowly: load comes in waves.
         "advanced": {
             "horizontalPodAutoscalerConfig": {
                 "behavior": {
@@ -56,7 +56,7 @@ def scaled_object(program: Program) -> dict[str, Any] | None:
 def _triggers(program: Program) -> list[dict[str, Any]]:
     service = program.user
     if program.name == "api":
-        # What it waits for is its own CPU, which needs no Prometheus.
+        # The API is limited by its own CPU, whose metric needs no Prometheus.
         return [{"type": "cpu", "metricType": "Utilization", "metadata": {"value": "70"}}]
     if program.name == "notification-mailer":
         return [_prometheus("max(orders_mail_overdue_seconds)", _MAIL_AGE)]
@@ -64,12 +64,12 @@ def _triggers(program: Program) -> list[dict[str, Any]]:
         return []
     waiting = f'sum(rabbitmq_detailed_queue_messages{{queue="{service}.queue"}})'
     rate = f'rate(orders_event_handled_seconds_bucket{{service="{service}"}}[2m])'
-    # No event at all is no age.
+    # Without events there is no age.
     age = f"histogram_quantile(0.95, sum by (le) ({rate})) > 0 or vector(0)"
     return [_prometheus(waiting, _QUEUE), _prometheus(age, _AGE)]
 
 
 def _prometheus(query: str, threshold: int) -> dict[str, Any]:
-    # Divided by the threshold it is the number of pods, whatever their number now.
+    # Divided by the threshold, the value is the number of pods, whatever their current number.
     metadata = {"serverAddress": PROMETHEUS, "query": query, "threshold": str(threshold)}
     return {"type": "prometheus", "metricType": "AverageValue", "metadata": metadata}

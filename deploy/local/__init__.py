@@ -1,7 +1,8 @@
-"""The whole system on one machine, without containers: what `make up` and its friends do.
+"""The whole system on one machine, without containers: the implementation of `make up`.
 
-`programs` is the table of the application's processes, `broker`, `database` and `mail` are what
-they need, `supervision` keeps all of them alive, and `stack` brings them up and down in order.
+`programs` is the table of the application's processes, `broker`, `database` and `mail_server` are
+the servers they need, `supervision` keeps all of them alive, and `stack` starts and stops them in
+order.
 """
 
 from pathlib import Path

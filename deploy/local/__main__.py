@@ -32,10 +32,10 @@ def main() -> None:
 
 @main.command()
 def up() -> None:
-    """Start everything that does not run yet and wait until all of it is healthy."""
+    """Start everything that is not running and wait until all of it is healthy."""
     ports = configured_ports(ENV_FILE)
     state = create_state(STATE)
-    advice = "make up goes on from here, make down stops what has started"
+    advice = "make up continues from here, make down stops what has started"
     with interruptible(advice), only_one(state):
         stack.prepare(state, ports)
         run = stack.describe(state, ports)
@@ -48,18 +48,18 @@ def up() -> None:
             with step("placing a sample order"):
                 order = sample.place_order(programs.api_url(ports), api_key, state.log("api"))
             state.complete.touch()
-            click.echo(f"\nThe sample order, as {programs.api_url(ports)}/orders/{order['id']}:")
+            click.echo(f"\nThe sample order, at {programs.api_url(ports)}/orders/{order['id']}:")
             Console().print_json(data=order)
-    click.echo("\nEverything runs:")
+    click.echo("\nEverything is running:")
     for process in run.processes:
         if process.url:
             click.echo(f"  {process.name:<10} {process.url}")
-    click.echo("\nThe login of the console and of Flower is operator, with the passwords in")
+    click.echo("\nThe user of the console and of Flower is operator, with the passwords in")
     for name in (credentials.CONSOLE, credentials.FLOWER):
         click.echo(f"  {state.secrets / name}")
     if new_key:
-        click.echo(f"\nYour key to the API, shown this once (make env has it, too):\n  {api_key}")
-        click.echo("Another: .venv/bin/orderctl keys create NAME --scope orders:read")
+        click.echo(f"\nYour API key, shown only once (make env also prints it):\n  {api_key}")
+        click.echo("For another key: .venv/bin/orderctl keys create NAME --scope orders:read")
     click.echo('\nmake status | logs | down, and for a shell: eval "$(make -s env)"')
 
 
@@ -68,11 +68,11 @@ def down() -> None:
     """Stop everything that `up` has started."""
     state = open_state(STATE)
     if state is None:
-        click.echo("Nothing runs.")
+        click.echo("Nothing is running.")
         return
     with only_one(state), step("stopping everything"):
         stopped = stack.down(state)
-    click.echo(f"{stopped} processes stopped." if stopped else "Nothing ran.")
+    click.echo(f"{stopped} processes stopped." if stopped else "Nothing was running.")
 
 
 @main.command()
@@ -86,10 +86,10 @@ def reset() -> None:
 
 
 @main.command()
-@click.option("--over", default=1.0, show_default=True, help="Seconds in which CPU is counted.")
+@click.option("--over", default=1.0, show_default=True, help="Seconds over which CPU is measured.")
 @click.pass_context
 def status(context: click.Context, over: float) -> None:
-    """Show each process; end with status 1 when one of them is not healthy."""
+    """Show each process; exit with status 1 if one of them is not healthy."""
     state = _existing_state()
     run = stack.describe(state, _chosen_ports(state))
     reports = run.supervision.reports()
@@ -102,15 +102,15 @@ def status(context: click.Context, over: float) -> None:
     all_healthy = True
     for process in run.processes:
         report = reports.get(process.name)
-        wrong = ailment(process, report)
-        all_healthy &= wrong is None
+        problem = ailment(process, report)
+        all_healthy &= problem is None
         table.add_row(
             process.name,
             report.state.lower() if report else "-",
             str(report.pid) if report and report.pid else "-",
             str(timedelta(seconds=report.uptime)) if report and report.runs else "-",
             *_cells([process.name], before, after, over),
-            f"[red]{wrong}[/]" if wrong else "[green]healthy[/]",
+            f"[red]{problem}[/]" if problem else "[green]healthy[/]",
             process.url,
         )
     for title, group in (
@@ -119,7 +119,7 @@ def status(context: click.Context, over: float) -> None:
     ):
         cells = _cells([process.name for process in group], before, after, over)
         table.add_row(f"[bold]{title}[/]", "", "", "", *cells, "", "")
-    # No terminal, no lines cut off: its reader is a script or a file.
+    # Without a terminal, lines are not cut: the reader is a script or a file.
     terminal = Console()
     Console(width=None if terminal.is_terminal else 200).print(table)
     context.exit(0 if all_healthy else 1)
@@ -132,7 +132,7 @@ def logs(process: str | None) -> None:
     state = _existing_state()
     known = sorted(path.stem for path in state.logs.glob("*.log"))
     if process and process not in known:
-        raise Problem(f"no log of {process}; there are: {', '.join(known)}")
+        raise Problem(f"{process} has no log; these have one: {', '.join(known)}")
     files = [str(state.log(name)) for name in ([process] if process else known)]
     tail = "/usr/bin/tail"
     os.execv(tail, [tail, "-n", "50" if process else "5", "-F", *files])  # noqa: S606
@@ -171,7 +171,7 @@ def _usages(reports: Mapping[str, Report]) -> dict[str, Usage]:
 def _cells(
     names: Iterable[str], before: Mapping[str, Usage], after: Mapping[str, Usage], seconds: float
 ) -> tuple[str, str]:
-    """Return CPU, in hundredths of one core, and memory of some processes together."""
+    """Return the CPU, in hundredths of one core, and the memory of some processes together."""
     running = [name for name in names if name in after]
     if not running:
         return "-", "-"
@@ -190,7 +190,7 @@ def _chosen_ports(state: StateDirectory) -> Ports:
 def _existing_state() -> StateDirectory:
     if state := open_state(STATE):
         return state
-    raise Problem("nothing runs here; start it with: make up")
+    raise Problem("nothing is running here; start it with: make up")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs what the named parts need and what is missing:
+# Installs the missing packages of the named parts:
 #   python, broker, database, monitoring, exporter, compiler, load, engine, node, asyncapi,
 #   golang, kubernetes.
-# A second run finds everything in place and changes nothing.
+# A second run changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-python3}
@@ -22,7 +22,7 @@ fail() {
     exit 1
 }
 
-# step TEXT COMMAND...: run a command, show one line for it, keep its output in the log.
+# step TEXT COMMAND...: run a command, print one line for it, write its output to the log.
 step() {
     local text=$1 start=$SECONDS
     shift
@@ -40,8 +40,9 @@ step() {
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=
 
-# Packages start their services while they are installed, on the very ports we want. Debian asks
-# this file first. Ours says no only while this script lives, so one left behind does nothing.
+# Packages start their services during the installation, on the ports that this system uses, unless
+# this file of Debian's forbids it. It forbids it only while this script runs, so a file that is left
+# behind has no effect.
 add_policy() {
     [ ! -e $policy ] || return 0
     policy_is_ours=yes
@@ -81,7 +82,7 @@ packages() {
     remove_policy
 }
 
-# The services of packages that we installed must not start at the next boot either.
+# The services of packages that this script installs must not start at the next boot either.
 disable_at_boot() {
     [ -d /run/systemd/system ] || return 0
     "${as_root[@]}" systemctl disable --quiet "$@" >>"$log" 2>&1 || true
@@ -92,10 +93,10 @@ disable_at_boot() {
 python() {
     command -v "$python" >/dev/null || packages python3 python3-venv
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        fail "Python >= 3.11 is needed, $python is $("$python" -V 2>&1); set PYTHON=/path/to/python3"
+        fail "Python >= 3.11 is required, $python is $("$python" -V 2>&1); set PYTHON=/path/to/python3"
     "$python" -c 'import ensurepip' 2>/dev/null || packages python3-venv
 
-    # A virtual environment does not survive a move: its scripts name its old path.
+    # A virtual environment does not survive a move: its scripts contain the old path.
     if ! grep -qsF "$PWD/.venv/bin/python" .venv/bin/pip; then
         step "creating .venv" "$python" -m venv --clear .venv
     fi
@@ -120,7 +121,7 @@ python_packages() {
         --python "$place/bin/python" -r "$file" || "${pip[@]}" "$file"
 }
 
-# What `pip install -e .` does, without its build tools, which no lock file could pin.
+# Like `pip install -e .`, but without its build tools, which a lock file cannot pin.
 link_project() {
     echo "$PWD" >"$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/order-system.pth"
     cat >.venv/bin/orderctl <<SCRIPT
@@ -148,7 +149,7 @@ database() {
         disable_at_boot postgresql.service
         newest=$(newest_postgresql)
     fi
-    [ "$newest" -ge 15 ] || fail "PostgreSQL >= 15 is needed, the newest installed is $newest"
+    [ "$newest" -ge 15 ] || fail "PostgreSQL >= 15 is required, the newest installed is $newest"
 }
 
 newest_postgresql() {
@@ -168,16 +169,16 @@ node() {
     [ ${#missing[@]} -eq 0 ] || packages "${missing[@]}"
 }
 
-# For tests, which skip what needs it: they alone are no reason to install Node.js.
+# For tests, which are skipped without it: Node.js is not installed for the tests alone.
 asyncapi() {
     if ! command -v npm >/dev/null; then
-        echo "  npm is missing: no test will ask the AsyncAPI parser; deploy/local/install.sh node brings it"
+        echo "  npm is missing: tests with the AsyncAPI parser are skipped; to install it: deploy/local/install.sh node"
         return 0
     fi
     node_packages asyncapi contracts/validation
 }
 
-# node_packages NAME FOLDER: install what the folder's lock file says into .venv/NAME.
+# node_packages NAME FOLDER: install the packages of the folder's lock file into .venv/NAME.
 node_packages() {
     local place=.venv/$1 stamp=.venv/$1/.installed wanted
     wanted=$(sha256sum <"$2/package-lock.json")
@@ -192,11 +193,11 @@ golang() {
     command -v go >/dev/null || packages golang-go
 }
 
-# For tests, as asyncapi: kustomize, and the definitions of the kinds that operators bring. It comes
-# after `python`.
+# For tests, like asyncapi: kustomize, and the definitions of the Kubernetes operators' kinds. It must
+# follow `python`.
 kubernetes() {
     if ! command -v go >/dev/null; then
-        echo "  go is missing: no test will build the Kubernetes manifests; deploy/local/install.sh golang brings it"
+        echo "  go is missing: tests that build the Kubernetes manifests are skipped; to install it: deploy/local/install.sh golang"
         return 0
     fi
     local place=$PWD/.venv/kubernetes stamp=.venv/kubernetes/.installed wanted
@@ -215,14 +216,14 @@ monitoring() {
     disable_at_boot prometheus.service
 }
 
-# For tests that give a process a wall clock of its own: a small library in C is preloaded.
+# For tests that give a process its own wall clock: they preload a small C library.
 compiler() {
     command -v gcc >/dev/null && return 0
     packages gcc libc6-dev
 }
 
-# For measurements: what orders as fast as it is answered, which costs far less than what it
-# measures; and Python packages that nothing else needs. They come after `python`.
+# For measurements: a load generator that costs far less than the measured system, and Python packages
+# that only measurements need. It must follow `python`.
 load() {
     command -v wrk >/dev/null || packages wrk
 
@@ -234,22 +235,22 @@ load() {
     echo "$wanted" >$stamp
 }
 
-# Docker, what reads docker-compose.yml, and what builds images without a registry.
+# Docker, Compose, and the tool that builds images without a registry.
 engine() {
     local missing=()
     command -v dockerd >/dev/null || missing+=(docker.io)
     command -v docker-compose >/dev/null || missing+=(docker-compose)
     command -v debootstrap >/dev/null || missing+=(debootstrap)
     [ ${#missing[@]} -eq 0 ] || packages "${missing[@]}"
-    # In Debian 13 it is a package of its own.
+    # In Debian 13 it is a separate package.
     command -v docker >/dev/null || packages docker-cli
     [ ${#missing[@]} -eq 0 ] || disable_at_boot docker.service docker.socket containerd.service
 }
 
-# In an environment of its own: its pins are older than ours.
+# In its own virtual environment, because its pinned versions are older.
 exporter() {
     if ! "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
-        echo "  celery-exporter takes no Python from 3.13 on: its metrics will be missing"
+        echo "  celery-exporter does not support Python 3.13 and later: its metrics will be missing"
         return 0
     fi
     local place=.venv/exporter stamp=.venv/exporter/.installed wanted

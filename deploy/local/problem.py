@@ -1,4 +1,4 @@
-"""The one error of this package."""
+"""The error of this package."""
 
 import re
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-#: What a line that explains a failure has in it.
+#: Matches a line that explains a failure.
 FAILURE = re.compile(r"error|fatal|cannot|could not|denied|setting ", re.IGNORECASE)
 
 
 class Problem(click.ClickException):
-    """What went wrong and what to do about it, in one line; ends the command with status 1."""
+    """A failure and its remedy, in one line; ends the command with status 1."""
 
     def format_message(self) -> str:
         """Return the message on one line."""
@@ -21,7 +21,7 @@ class Problem(click.ClickException):
 
 @contextmanager
 def interruptible(advice: str) -> Iterator[None]:
-    """Turn Ctrl-C in the block into a `Problem` that says how to go on."""
+    """Turn Ctrl-C in the block into a `Problem` with advice on how to continue."""
     try:
         yield
     except KeyboardInterrupt:
@@ -29,11 +29,11 @@ def interruptible(advice: str) -> Iterator[None]:
 
 
 def last_words(log: Path) -> str:
-    """Return the line at a log's end that says most about a failure, or an empty string."""
+    """Return the line at the end of a log that best explains a failure, or an empty string."""
     try:
         lines = log.read_text(errors="replace").splitlines()[-30:]
     except OSError:
         return ""
-    told = [line.strip()[:200] for line in lines if line.strip()]
-    failures = [line for line in told if FAILURE.search(line)]
-    return (failures or told or [""])[-1]
+    not_empty = [line.strip()[:200] for line in lines if line.strip()]
+    failures = [line for line in not_empty if FAILURE.search(line)]
+    return (failures or not_empty or [""])[-1]

@@ -1,4 +1,4 @@
-"""One line for each step that takes a while."""
+"""One line of output for each step that takes a while."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import click
 
 @contextmanager
 def step(text: str) -> Iterator[None]:
-    """Show a step while it runs, then how it ended and how long it took."""
+    """Show a step while it runs, then its outcome and its duration."""
     start = time.monotonic()
     click.echo(f"  {text} … ", nl=False)
     try:

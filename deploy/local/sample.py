@@ -1,4 +1,4 @@
-"""Sample stock, and an order that shows the system at work."""
+"""Sample stock, and an order that demonstrates the system."""
 
 import csv
 import json
@@ -19,21 +19,21 @@ from deploy.local.state import StateDirectory
 
 STOCK = Path(__file__).with_name("sample_stock.csv")
 
-#: Seconds an order may take until it is decided; a few hundred milliseconds is usual.
+#: Seconds within which an order must be decided; a few hundred milliseconds is usual.
 PATIENCE = 30.0
 
 
 def orderctl(state: StateDirectory, *arguments: str) -> str:
-    """Run the operators' command on this run; return what it prints.
+    """Run `orderctl` for this run; return its output.
 
-    In this process: a start of Python takes longer than what most commands do. Raises `Problem`
-    with its last words when it fails.
+    It runs in this process, because a start of Python takes longer than most commands. Raises
+    `Problem` with the last line of its output if it fails.
     """
-    # Here: it takes a second, in which the servers start.
+    # Imported here: the import takes a second, during which the servers start.
     from console.orderctl import main
 
     administration = dotenv_values(state.operator_environment)
-    # Stronger than what the caller's shell says.
+    # These override the environment of the caller's shell.
     os.environ.update({name: value or "" for name, value in administration.items()})
     log, output, failure = state.log("orderctl"), StringIO(), ""
     try:
@@ -51,22 +51,19 @@ def orderctl(state: StateDirectory, *arguments: str) -> str:
 
 
 def import_stock(state: StateDirectory) -> None:
-    """Fill an empty stock with samples; a stock that holds anything is left alone."""
+    """Import sample stock if there is no stock."""
     if not json.loads(orderctl(state, "stock", "show", "--json")):
         orderctl(state, "stock", "import", str(STOCK))
 
 
 def make_api_key(state: StateDirectory) -> bool:
-    """Make the key with which the user of this machine reaches the API, unless there is one.
-
-    Returns whether it is new.
-    """
+    """Create the API key of this machine's user, unless it exists; return whether it is new."""
     file = state.secrets / credentials.API_KEY
     if file.exists() and file.read_text().strip():
         return False
     file.unlink(missing_ok=True)  # empty: the run that should have filled it was killed
     scopes = ("--scope=orders:read", "--scope=orders:write", "--scope=ops")
-    # Into a file: what orderctl prints ends in a log.
+    # To a file, because the output of orderctl goes to a log.
     orderctl(state, "keys", "create", "local", *scopes, f"--file={file}")
     return True
 
@@ -74,7 +71,7 @@ def make_api_key(state: StateDirectory) -> bool:
 def place_order(api_url: str, api_key: str, api_log: Path) -> dict[str, Any]:
     """Order one piece of the first sample; return the order once it is decided.
 
-    Raises `Problem` when the API refuses it or nobody decides it in time.
+    Raises `Problem` if the API rejects it or it is not decided in time.
     """
     with STOCK.open(newline="") as file:
         sku = next(csv.DictReader(file))["sku"]

@@ -1,4 +1,4 @@
-"""A whole local run: its parts, brought up and down in order."""
+"""A whole local run: its processes, started and stopped in order."""
 
 import shlex
 from collections.abc import Sequence
@@ -31,17 +31,17 @@ class Stack:
 
     @property
     def processes(self) -> tuple[Process, ...]:
-        """Every process, in the order of their start."""
+        """Every process, in start order."""
         return (*self.infrastructure, *self.application)
 
     @property
     def supervision(self) -> Supervision:
-        """The supervisor of them all."""
+        """The supervisor of all processes."""
         return Supervision(self.state)
 
 
 def prepare(state: StateDirectory, ports: Ports) -> None:
-    """Write every secret, configuration and data directory that a run needs; start nothing."""
+    """Write every secret, configuration and data directory of a run; start nothing."""
     credentials.generate(state.secrets)
     certificates.prepare(state)
     invoking().file(state.ports, ports.model_dump_json())
@@ -52,7 +52,7 @@ def prepare(state: StateDirectory, ports: Ports) -> None:
 
 
 def describe(state: StateDirectory, ports: Ports) -> Stack:
-    """Return what runs, or would run, for a prepared state directory."""
+    """Return the processes of a prepared state directory, running or not."""
     return Stack(
         state=state,
         ports=ports,
@@ -67,9 +67,9 @@ def describe(state: StateDirectory, ports: Ports) -> Stack:
 
 
 def up(stack: Stack) -> None:
-    """Bring everything up and wait until it is healthy; what runs already is left alone.
+    """Start everything and wait until it is healthy; running processes are left alone.
 
-    Raises `Problem` for the first thing that is in the way.
+    Raises `Problem` for the first obstacle.
     """
     _supervise(stack)
     watch = Watch(stack.state, stack.supervision)
@@ -83,18 +83,18 @@ def up(stack: Stack) -> None:
 
 
 def healthy(stack: Stack) -> bool:
-    """Tell whether every process is healthy now."""
+    """Return whether every process is healthy now."""
     reports = stack.supervision.reports()
     return all(ailment(process, reports.get(process.name)) is None for process in stack.processes)
 
 
 def down(state: StateDirectory) -> int:
-    """Stop everything that runs for this state directory; return how many processes there were."""
+    """Stop every process of this state directory; return the number of processes."""
     return Supervision(state).stop()
 
 
 def write_operator_environment(state: StateDirectory, ports: Ports) -> None:
-    """Write what `orderctl` reads to administer this run; it holds no secret, only their files."""
+    """Write the settings of `orderctl` for this run: the files of secrets, not the secrets."""
     values = {
         "BROKER_ADMIN_URL": broker.management_url(ports),
         "BROKER_PORT": ports.amqp_port,
@@ -120,7 +120,7 @@ def _supervise(stack: Stack) -> None:
     supervision.configure(groups)
     if not supervision.runs():
         if leftovers.find(stack.state):
-            with step("stopping what an earlier run left behind"):
+            with step("stopping processes of an earlier run"):
                 leftovers.stop(stack.state)
         for path in stack.state.temporary.iterdir():
             delete(path)
@@ -128,12 +128,12 @@ def _supervise(stack: Stack) -> None:
             require_free(process.name, process.ports)
         supervision.launch()
     elif supervision.is_outdated():
-        with step("stopping what has a new configuration"):
+        with step("stopping processes with a changed configuration"):
             supervision.update()
 
 
 def _start_application(stack: Stack, watch: Watch) -> None:
-    # RabbitMQ starts slowest by far: what needs only the database does not wait for it.
+    # RabbitMQ starts slowest by far: processes that need only the database do not wait for it.
     watch.until_healthy(stack.infrastructure[:1])
     with step("applying database migrations"):
         sample.orderctl(stack.state, "database", "apply")

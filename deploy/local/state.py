@@ -1,6 +1,6 @@
-"""The directory that holds everything a local run keeps: data, secrets, logs, pids."""
+"""The directory with everything that a local run stores: data, secrets, logs, pids."""
 
-# ruff: noqa: S603, every command is a list of this project's own words
+# ruff: noqa: S603, every command is a list of this project's constants
 
 import fcntl
 import os
@@ -18,20 +18,20 @@ import click
 from deploy.local.problem import Problem
 from deploy.local.servers import account
 
-#: Characters. A unix socket's path may have 107, and processes make theirs in our `tmp`, such as
+#: Characters. A unix socket's path may have 107, and processes create sockets in `tmp`, such as
 #: `tmp/pymp-xxxxxxxx/listener-xxxxxxxx`.
 LONGEST_PATH = 70
 
-#: Bytes that must be free to start: below it RabbitMQ soon stops accepting messages.
+#: Bytes that must be free at the start: with less, RabbitMQ soon stops accepting messages.
 FREE_SPACE = 1_000_000_000
 
-#: RabbitMQ's scripts take no other path: they do not quote it.
+#: RabbitMQ's scripts accept no other path, because they do not quote it.
 PLAIN_PATH = re.compile(r"[\w./+-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
 class StateDirectory:
-    """Where each thing of one local run is; `path` is absolute and has no symbolic link."""
+    """The paths of one local run; `path` is absolute and contains no symbolic link."""
 
     path: Path
 
@@ -57,12 +57,12 @@ class StateDirectory:
 
     @property
     def temporary(self) -> Path:
-        """Where processes put their temporary files, rather than in /tmp for ever."""
+        """The temporary files of processes, which would stay in /tmp indefinitely."""
         return self.path / "tmp"
 
     @property
     def operator_environment(self) -> Path:
-        """What `orderctl` reads to administer this run."""
+        """The settings of `orderctl` for this run."""
         return self.path / "operator.env"
 
     @property
@@ -72,7 +72,7 @@ class StateDirectory:
 
     @property
     def complete(self) -> Path:
-        """There once `make up` has done everything, until something is started again."""
+        """A file that exists once `make up` has completed, until a process is started again."""
         return self.path / "complete"
 
     def log(self, process: str) -> Path:
@@ -81,9 +81,9 @@ class StateDirectory:
 
 
 def open_state(path: Path) -> StateDirectory | None:
-    """Return the state directory at `path`, or None when there is none yet.
+    """Return the state directory at `path`, or None if it does not exist.
 
-    Raises `Problem` when it belongs to another user.
+    Raises `Problem` if it belongs to another user.
     """
     real = path.resolve()
     if not real.is_dir():
@@ -95,18 +95,18 @@ def open_state(path: Path) -> StateDirectory | None:
 
 
 def create_state(path: Path) -> StateDirectory:
-    """Return the state directory at `path`, made where every process can use it.
+    """Return the state directory at `path`, created where every process can use it.
 
-    Where `path` itself will not do, it becomes a symbolic link into /var/tmp. Raises `Problem`
-    when it cannot be made or its disk is full.
+    If `path` itself is not suitable, it becomes a symbolic link into /var/tmp. Raises `Problem` if
+    it cannot be created or its disk is full.
     """
     try:
         state = open_state(path) or _make(path)
-        # Servers that run as another user pass through it; what it holds is closed to them.
+        # Servers that run as another user pass through it, but cannot read its content.
         state.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
         if reason := _unusable(state.path):
             if state.secrets.exists():
-                raise Problem(f"{path} cannot be used, {reason}; delete it: make reset")
+                raise Problem(f"{path} cannot be used: {reason}; delete it with: make reset")
             state = _move(path, reason)
         for directory in (state.secrets, state.logs, state.health):
             account.invoking().directory(directory)
@@ -116,19 +116,19 @@ def create_state(path: Path) -> StateDirectory:
     free = shutil.disk_usage(state.path).free
     if free < FREE_SPACE:
         raise Problem(
-            f"the disk of {state.path} has {free // 1_000_000} MB free, 1000 MB are needed"
+            f"the disk of {state.path} has {free // 1_000_000} MB free, 1000 MB are required"
         )
     return state
 
 
 def empty_state(state: StateDirectory) -> None:
-    """Delete everything in a state directory that nothing runs in."""
+    """Delete the content of a state directory without running processes."""
     for path in state.path.iterdir():
         delete(path)
 
 
 def delete(path: Path) -> None:
-    """Delete a file or a directory with all that it holds, if it is there."""
+    """Delete a file, or a directory with its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -145,16 +145,16 @@ def delete_state(path: Path) -> None:
 
 @contextmanager
 def only_one(state: StateDirectory) -> Iterator[None]:
-    """Hold the state directory: no other command changes it meanwhile.
+    """Lock the state directory against changes by other commands.
 
-    Raises `Problem` at once when another command holds it.
+    Raises `Problem` immediately if another command has locked it.
     """
     directory = os.open(state.path, os.O_RDONLY)
     try:
         try:
             fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Problem(f"another command is at work in {state.path}; wait for it") from None
+            raise Problem(f"another command is running in {state.path}; wait for it") from None
         yield
     finally:
         os.close(directory)
@@ -170,7 +170,7 @@ def _make(path: Path) -> StateDirectory:
 def _move(path: Path, reason: str) -> StateDirectory:
     real = Path(tempfile.mkdtemp(prefix="orders-", dir="/var/tmp")).resolve()
     real.chmod(path.stat().st_mode)
-    # A test run may have its own state directory in it.
+    # It may contain the state directory of a test run.
     for inner in path.iterdir():
         shutil.move(inner, real)
     path.rmdir()

@@ -1,1 +1,1 @@
-"""What the manifests are checked against: kustomize, and the schemas of other people's kinds."""
+"""What the manifests are checked with: kustomize, and the schemas of third-party kinds."""

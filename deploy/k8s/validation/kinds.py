@@ -1,9 +1,9 @@
-"""Fetches the definitions of the kinds that operators bring, each from its project's Go module.
+"""Fetches the definitions of the Kubernetes operators' kinds, each from its project's Go module.
 
-`python -m deploy.k8s.validation.kinds DIRECTORY` writes them there; this repository keeps none.
+`python -m deploy.k8s.validation.kinds DIRECTORY` writes them there; this repository has none.
 """
 
-# ruff: noqa: S603, S607, every command is a list of this project's own words, and `go` is found
+# ruff: noqa: S603, S607, every command is a list of constants, and `go` is found on the path
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 @dataclass(frozen=True)
 class Definition:
-    """A CustomResourceDefinition in a Go module, which `sum` pins."""
+    """A CustomResourceDefinition in a Go module that is pinned by `sum`."""
 
     module: str
     version: str
@@ -24,7 +24,7 @@ class Definition:
 
     @property
     def name(self) -> str:
-        """The file's name."""
+        """The name of the file."""
         return Path(self.path).name
 
 
@@ -57,7 +57,7 @@ DEFINITIONS = (
 
 
 def main(directory: Path) -> None:
-    """Write every definition into a directory; exits with a line that names the one that fails."""
+    """Write every definition to a directory; exit with a line that names one that fails."""
     directory.mkdir(parents=True, exist_ok=True)
     for definition in DEFINITIONS:
         (directory / definition.name).write_text(_fetched(definition))
@@ -65,7 +65,7 @@ def main(directory: Path) -> None:
 
 def _fetched(definition: Definition) -> str:
     wanted = f"{definition.module}@{definition.version}"
-    # Outside of any module: what we need is this one's files, not all that its code needs.
+    # Outside of any module: only the files of this module are needed, not its dependencies.
     with TemporaryDirectory() as nowhere:
         done = subprocess.run(
             ["go", "mod", "download", "-json", wanted],
@@ -78,7 +78,7 @@ def _fetched(definition: Definition) -> str:
     if "Dir" not in module:
         raise SystemExit(f"{wanted}: {module.get('Error') or done.stderr.strip()}")
     if module["Sum"] != definition.sum:
-        raise SystemExit(f"{wanted} is not what it was: {module['Sum']}, not {definition.sum}")
+        raise SystemExit(f"{wanted} has changed: its sum is {module['Sum']}, not {definition.sum}")
     return (Path(module["Dir"]) / definition.path).read_text()
 
 

@@ -1,6 +1,6 @@
-"""PROCESS: takes mails over SMTP and shows them, `python -m deploy.local.mail_server --help`.
+"""Process: accepts mails over SMTP and shows them, `python -m deploy.local.mail_server --help`.
 
-Both sides listen on 127.0.0.1 only, and ask for no password.
+Both servers listen on 127.0.0.1 only, and require no password.
 """
 
 import logging
@@ -17,15 +17,15 @@ HOST = "127.0.0.1"
 
 
 @click.command()
-@click.option("--smtp", required=True, type=int, help="Port that takes mails.")
+@click.option("--smtp", required=True, type=int, help="Port that accepts mails.")
 @click.option("--web", required=True, type=int, help="Port of the page.")
 def main(smtp: int, web: int) -> None:
-    """Take every mail, deliver none, and show the newest ones on a page."""
+    """Accept every mail, deliver none, and show the newest ones on a page."""
     logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
     mailbox = Mailbox()
     try:
         Server(mailbox, HOST, smtp)
-        # If the port is taken, werkzeug would exit with its own message.
+        # If the port is in use, werkzeug would exit with its own message.
         listener = socket.create_server((HOST, web))
     except OSError as error:
         raise click.ClickException(f"cannot listen on {HOST}: {error}") from error

@@ -1,4 +1,4 @@
-"""The newest mails, as they came."""
+"""The newest mails, as received."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from email.message import EmailMessage
 from functools import cached_property
 from threading import Lock
 
-#: Mails that are kept: those of some minutes under load, and a few megabytes.
+#: Mails that are kept: those of a few minutes under load, which are a few megabytes.
 KEPT = 1_000
 
 
@@ -28,17 +28,17 @@ class Mail:
 
     @property
     def subject(self) -> str:
-        """Its subject, empty if it has none."""
+        """The subject, empty if there is none."""
         return str(self._message["subject"] or "")
 
     @property
     def text(self) -> str:
-        """Its plain text, empty if it has none."""
+        """The plain text, empty if there is none."""
         return self._body("plain")
 
     @property
     def html(self) -> str:
-        """Its HTML, empty if it has none."""
+        """The HTML, empty if there is none."""
         return self._body("html")
 
     def _body(self, kind: str) -> str:
@@ -52,22 +52,22 @@ class Mailbox:
     def __init__(self) -> None:
         self._mails: deque[Mail] = deque(maxlen=KEPT)
         self._lock = Lock()
-        #: How many have come.
+        #: The number of mails received.
         self.count = 0
 
     def add(self, sender: str, recipients: tuple[str, ...], content: bytes) -> None:
-        """Keep a mail, in place of the oldest one if there are too many."""
+        """Store a mail, in place of the oldest one if the mailbox is full."""
         with self._lock:
             self.count += 1
             mail = Mail(self.count, datetime.now(UTC), sender, recipients, content)
             self._mails.append(mail)
 
     def newest(self, limit: int) -> list[Mail]:
-        """Return so many mails, the newest first."""
+        """Return at most `limit` mails, the newest first."""
         with self._lock:
             return list(self._mails)[: -limit - 1 : -1]
 
     def get(self, number: int) -> Mail | None:
-        """Return a mail, or None if it is gone or has not come."""
+        """Return a mail, or None if it is no longer, or not yet, in the mailbox."""
         with self._lock:
             return next((mail for mail in self._mails if mail.number == number), None)

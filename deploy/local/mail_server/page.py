@@ -9,7 +9,7 @@ from deploy.local.mail_server.mailbox import Mail, Mailbox
 #: Mails on the page.
 SHOWN = 100
 
-#: What a mail's HTML may do: show itself. It comes from templates, and customers wrote parts of it.
+#: A mail's HTML may only be displayed: it comes from templates, but customers wrote parts of it.
 _SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -18,7 +18,7 @@ def create_app(mailbox: Mailbox) -> Flask:
     app = Flask(__name__)
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
 
-    def found(number: int) -> Mail:
+    def existing(number: int) -> Mail:
         return mailbox.get(number) or abort(HTTPStatus.NOT_FOUND)
 
     @app.get("/")
@@ -27,17 +27,17 @@ def create_app(mailbox: Mailbox) -> Flask:
 
     @app.get("/mails/<int:number>")
     def mail(number: int) -> str:
-        return render_template("mail.html", mail=found(number))
+        return render_template("mail.html", mail=existing(number))
 
     @app.get("/mails/<int:number>/html")
     def html(number: int) -> Response:
-        shown = Response(found(number).html, content_type="text/html; charset=utf-8")
-        shown.headers["Content-Security-Policy"] = _SANDBOX
-        return shown
+        response = Response(existing(number).html, content_type="text/html; charset=utf-8")
+        response.headers["Content-Security-Policy"] = _SANDBOX
+        return response
 
     @app.get("/mails/<int:number>/source")
     def source(number: int) -> Response:
-        return Response(found(number).content, content_type="text/plain; charset=utf-8")
+        return Response(existing(number).content, content_type="text/plain; charset=utf-8")
 
     @app.get("/healthz")
     def healthz() -> str:

@@ -1,6 +1,6 @@
-"""The SMTP side: every mail is taken.
+"""The SMTP server, which accepts every mail.
 
-It supports as much of RFC 5321 as a client needs. A library that parses addresses takes several
+It supports as much of RFC 5321 as a client needs. A library that parses addresses requires several
 times the processor time for each mail.
 """
 
@@ -18,14 +18,14 @@ _ADDRESS = re.compile(rb"<([^>]*)>")
 
 
 class Store(Protocol):
-    """A place that mails are kept in."""
+    """A store of mails."""
 
     def add(self, sender: str, recipients: tuple[str, ...], content: bytes) -> None:
-        """Take a mail; called on the thread of the server."""
+        """Store a mail; called on the server's thread."""
 
 
 class Conversation(asyncio.Protocol):
-    """One connection; commands may be sent together."""
+    """One connection; a client may send several commands together."""
 
     def __init__(self, mailbox: Store) -> None:
         self._mailbox = mailbox
@@ -37,18 +37,18 @@ class Conversation(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client."""
         self._transport = cast(asyncio.Transport, transport)
-        self._say("220 local mail server")
+        self._reply("220 local mail server")
 
     def data_received(self, data: bytes) -> None:
-        """Answer what is complete."""
+        """Process all complete commands and mails."""
         self._received += data
         while (part := self._next()) is not None:
             if self._in_mail:
-                self._take(part)
+                self._store(part)
             else:
-                self._answer(part)
+                self._run(part)
         if len(self._received) > (SIZE_LIMIT if self._in_mail else LINE_LIMIT):
-            self._say("552 too long")
+            self._reply("552 too long")
             self._transport.close()
 
     def _next(self) -> bytes | None:
@@ -60,48 +60,48 @@ class Conversation(asyncio.Protocol):
         del self._received[: at + len(end)]
         return part
 
-    def _take(self, content: bytes) -> None:
-        # RFC 5321, 4.5.2: the client has doubled a dot that begins a line.
+    def _store(self, content: bytes) -> None:
+        # RFC 5321, 4.5.2: the client has doubled each dot at the start of a line.
         content = content.removeprefix(b"\r\n").replace(b"\r\n.", b"\r\n")
         self._mailbox.add(self._sender or "", tuple(self._recipients), content + b"\r\n")
         self._reset()
-        self._say("250 kept")
+        self._reply("250 kept")
 
-    def _answer(self, command: bytes) -> None:
+    def _run(self, command: bytes) -> None:
         match command[:4].upper():
             case b"EHLO":
-                self._say("250-localhost\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8")
+                self._reply("250-localhost\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8")
             case b"HELO" | b"NOOP":
-                self._say("250 localhost")
+                self._reply("250 localhost")
             case b"MAIL":
                 self._reset()
                 self._sender = _address(command)
-                self._say("250 ok")
+                self._reply("250 ok")
             case b"RCPT" if self._sender is not None:
                 self._recipients.append(_address(command))
-                self._say("250 ok")
+                self._reply("250 ok")
             case b"DATA" if self._recipients:
                 self._in_mail = True
                 # An empty mail ends with the line break of this command.
                 self._received[:0] = b"\r\n"
-                self._say("354 end with a dot")
+                self._reply("354 end with a dot")
             case b"RSET":
                 self._reset()
-                self._say("250 ok")
+                self._reply("250 ok")
             case b"QUIT":
-                self._say("221 bye")
+                self._reply("221 bye")
                 self._transport.close()
             case b"RCPT" | b"DATA":
-                self._say("503 MAIL, then RCPT, then DATA")
+                self._reply("503 MAIL, then RCPT, then DATA")
             case _:
-                self._say("500 unknown command")
+                self._reply("500 unknown command")
 
     def _reset(self) -> None:
         self._in_mail = False
         self._sender = None
         self._recipients = []
 
-    def _say(self, line: str) -> None:
+    def _reply(self, line: str) -> None:
         self._transport.write(f"{line}\r\n".encode())
 
 
@@ -109,7 +109,7 @@ class Server:
     """Accepts mails on a separate thread."""
 
     def __init__(self, mailbox: Store, host: str, port: int) -> None:
-        """Begin to listen. Raises `OSError` if the port is taken."""
+        """Start listening. Raises `OSError` if the port is in use."""
         self._loop = asyncio.new_event_loop()
         listening = self._loop.create_server(lambda: Conversation(mailbox), host, port)
         try:
@@ -121,7 +121,7 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._loop.call_soon_threadsafe(self._server.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -129,5 +129,5 @@ class Server:
 
 
 def _address(command: bytes) -> str:
-    found = _ADDRESS.search(command)
-    return found[1].decode(errors="replace") if found else ""
+    match = _ADDRESS.search(command)
+    return match[1].decode(errors="replace") if match else ""

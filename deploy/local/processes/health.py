@@ -1,4 +1,4 @@
-"""How to tell that a process does its work: a check returns what is wrong, or None."""
+"""Health checks of processes: a check returns the problem, or None."""
 
 import time
 from collections.abc import Callable
@@ -11,22 +11,22 @@ from eventbus import tls
 
 Check = Callable[[], str | None]
 
-#: Seconds a check may take before the process counts as unhealthy.
+#: Seconds that a check may take before the process counts as unhealthy.
 PATIENCE = 2.0
 
-#: Seconds after which a worker that did not touch its health file counts as unhealthy.
+#: Seconds after which a worker that has not touched its health file counts as unhealthy.
 HEARTBEAT = 10.0
 
 
 def runs() -> str | None:
-    """Find nothing wrong: for a process that the supervisor alone can judge."""
+    """Return no problem: for a process that only the supervisor can judge."""
     return None
 
 
 def answers(
     url: str, user: str | None = None, password: str = "", *, ca_file: Path | None = None
 ) -> Check:
-    """Return a check that an HTTP server answers 200 here; `ca_file` signs an HTTPS server's."""
+    """Return a check that an HTTP server responds with 200; `ca_file` is trusted for HTTPS."""
 
     def check() -> str | None:
         try:
@@ -34,17 +34,17 @@ def answers(
             trust = tls.http_context(ca_file) if ca_file else False
             response = httpx.get(url, auth=auth, timeout=PATIENCE, trust_env=False, verify=trust)
         except httpx.HTTPError:
-            return "does not answer"
+            return "does not respond"
         return None if response.status_code == httpx.codes.OK else f"HTTP {response.status_code}"
 
     return check
 
 
 def beats(file: Path) -> Check:
-    """Return a check that a worker has touched its health file lately, and is ready.
+    """Return a check that a worker has recently touched its health file, and is ready.
 
-    The file's text is `ready`, or what keeps the worker from working; of one without, its age
-    tells all.
+    The file's text is `ready`, or the reason why the worker does not work; without text, only the
+    age counts.
     """
 
     def check() -> str | None:
@@ -52,8 +52,8 @@ def beats(file: Path) -> Check:
             age, state = time.time() - file.stat().st_mtime, file.read_text().strip()
         except FileNotFoundError:
             return "no heartbeat yet"
-        # Either way: a file from the future is one that a clock has stepped away from, and proves
-        # nothing until it is touched again.
+        # In either direction: a file from the future was written before the clock was stepped back,
+        # and proves nothing until it is touched again.
         if abs(age) >= HEARTBEAT:
             return f"last heartbeat {age:.0f} s ago"
         return None if state in ("", "ready") else state
@@ -62,7 +62,7 @@ def beats(file: Path) -> Check:
 
 
 def accepts_connections(port: int, user: str, password: str, *, ca_file: Path) -> Check:
-    """Return a check that PostgreSQL lets this user in, over TLS."""
+    """Return a check that PostgreSQL accepts this user, over TLS."""
 
     def check() -> str | None:
         try:
@@ -77,7 +77,7 @@ def accepts_connections(port: int, user: str, password: str, *, ca_file: Path) -
             ).close()
         except psycopg2.OperationalError as error:
             lines = str(error).strip().splitlines()
-            return lines[-1].strip() if lines else "does not answer"
+            return lines[-1].strip() if lines else "does not respond"
         return None
 
     return check

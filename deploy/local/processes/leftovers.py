@@ -10,38 +10,38 @@ from pathlib import Path
 
 from deploy.local.state import StateDirectory
 
-#: Every process of a run inherits this variable; its value is the run's state directory.
+#: Every process of a run inherits this variable, whose value is the run's state directory.
 MARK = "ORDERS_STATE_DIR"
 
-#: Seconds that a process has to end before it is killed.
+#: Seconds that a process has for its exit before it is killed.
 PATIENCE = 30.0
 
 
 def find(state: StateDirectory) -> set[int]:
-    """Return the pids of this run's processes, and of all that those have started."""
-    # PostgreSQL's children write their titles over their environment.
+    """Return the pids of this run's processes and of their descendants."""
+    # PostgreSQL's children overwrite their environment with their titles.
     return family({pid for pid in _pids() if _is_marked(pid, state)}) - {os.getpid()}
 
 
 def family(pids: set[int]) -> set[int]:
-    """Return these pids, and those of all that they have started."""
+    """Return these pids and those of their descendants."""
     children: dict[int, set[int]] = {}
     for pid in _pids():
         children.setdefault(_parent(pid), set()).add(pid)
     waiting = list(pids)
-    found: set[int] = set()
+    members: set[int] = set()
     while waiting:
         pid = waiting.pop()
-        if pid not in found:
-            found.add(pid)
+        if pid not in members:
+            members.add(pid)
             waiting.extend(children.get(pid, ()))
-    return found
+    return members
 
 
 def stop(state: StateDirectory) -> int:
-    """Stop every process of this run and wait until all have ended; return how many there were.
+    """Stop every process of this run and wait until all have exited; return their number.
 
-    Safe against pids that are given to another process meanwhile.
+    Safe against pids that are reused meanwhile.
     """
     handles = dict(_open(find(state)))
     running = set(handles)
@@ -58,7 +58,7 @@ def stop(state: StateDirectory) -> int:
 
 
 def wait_for_end(pids: Iterable[int], seconds: float) -> bool:
-    """Wait until these processes have ended; return whether they have."""
+    """Wait until these processes have exited; return whether all have."""
     handles = dict(_open(pids))
     try:
         return not _wait(set(handles), seconds)
@@ -74,7 +74,7 @@ def _open(pids: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 
 def _wait(handles: set[int], seconds: float = PATIENCE) -> set[int]:
-    """Return the handles of the processes that still run after so many seconds."""
+    """Return the handles of the processes that are still running after `seconds`."""
     deadline = time.monotonic() + seconds
     running = set(handles)
     poller = select.poll()
@@ -93,7 +93,7 @@ def _pids() -> list[int]:
 
 def _parent(pid: int) -> int:
     with suppress(OSError):
-        # The name, in brackets, may itself hold brackets and spaces.
+        # The name, in brackets, may itself contain brackets and spaces.
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     return 0
 

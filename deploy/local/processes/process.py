@@ -1,4 +1,4 @@
-"""What the supervisor must know about one process."""
+"""The description of one process for the supervisor."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,21 +11,21 @@ from deploy.local.servers.account import Account, invoking
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """A process that is kept alive, with all that is needed to start, judge and stop it."""
+    """A supervised process, with everything that is needed to start, check and stop it."""
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    #: What is wrong with it, or None; asked only while it runs.
+    #: Returns its problem, or None; called only while it runs.
     check: Check
-    #: Variable that sets it, to port: everything it listens on.
+    #: Every port on which it listens, by the variable that sets the port.
     ports: Mapping[str, int] = field(default_factory=dict)
     directory: Path = REPOSITORY
-    #: Files and directories of its last run that would mislead this one; deleted before a start.
+    #: Files and directories of its last run that would mislead the next; deleted before a start.
     transient: tuple[Path, ...] = ()
     account: Account = field(default_factory=invoking)
-    #: Where a person looks at it.
+    #: The address for a browser.
     url: str = ""
     stop_signal: str = "TERM"
-    #: Seconds between asking it to stop and killing it.
+    #: Seconds between the stop signal and the kill.
     stop_seconds: int = 20

@@ -1,6 +1,6 @@
-"""The supervisor of a local run: keeps its processes alive, whoever started them."""
+"""The supervisor of a local run: keeps its processes alive after the command that started them."""
 
-# ruff: noqa: S603, every command is a list of this project's own words
+# ruff: noqa: S603, every command is a list of this project's constants
 
 import os
 import resource
@@ -23,16 +23,16 @@ from deploy.local.servers.account import invoking
 from deploy.local.state import StateDirectory
 from deploy.local.templates import render
 
-#: Seconds that the supervisor itself may take to answer for the first time.
+#: Seconds that the supervisor itself may take until its first response.
 START_PATIENCE = 10.0
 
-#: Seconds to stop everything; more than any one group of processes is given.
+#: Seconds to stop everything; more than the limit of any one group of processes.
 STOP_PATIENCE = 150.0
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the supervisor knows of one process; times in seconds since the epoch."""
+    """The supervisor's report on one process; times in seconds since the epoch."""
 
     state: str
     pid: int
@@ -42,7 +42,7 @@ class Report:
 
     @property
     def runs(self) -> bool:
-        """Whether it runs, or is about to."""
+        """Whether it is running or starting."""
         return self.state in {"RUNNING", "STARTING"}
 
     @property
@@ -63,7 +63,7 @@ class Supervision:
         return self._state.path / "supervisord.conf"
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        # A connection for each call: one that broke half-way through a call stays unusable.
+        # A new connection for each call: one that fails during a call stays unusable.
         socket = f"unix://{self._state.path}/supervisor.sock"
         transport = SupervisorTransport(None, None, socket)
         try:
@@ -73,7 +73,7 @@ class Supervision:
             transport.close()
 
     def runs(self) -> bool:
-        """Tell whether the supervisor answers."""
+        """Return whether the supervisor responds."""
         try:
             self._call("getState")
         except (OSError, HTTPException):
@@ -81,7 +81,7 @@ class Supervision:
         return True
 
     def configure(self, groups: Mapping[str, Sequence[Process]]) -> None:
-        """Write what is to be supervised; a running supervisor needs an `update` to follow."""
+        """Write the supervisor's configuration, which a running one applies on `update`."""
         _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
         unlimited = hard_limit == resource.RLIM_INFINITY
         text = render(
@@ -95,9 +95,9 @@ class Supervision:
         invoking().file(self._configuration, text)
 
     def launch(self) -> None:
-        """Start the supervisor, detached from this command; starts none of its processes.
+        """Start the supervisor, detached from this command, without its processes.
 
-        Raises `Problem` when it does not answer.
+        Raises `Problem` if it does not respond.
         """
         log = self._state.log("supervisord")
         command = [str(self._programs / "supervisord"), "-c", str(self._configuration)]
@@ -111,11 +111,11 @@ class Supervision:
             text=True,
         )
         if done.returncode != 0:
-            raise Problem(f"supervisord does not start: {done.stdout.strip() or last_words(log)}")
+            raise Problem(f"supervisord did not start: {done.stdout.strip() or last_words(log)}")
         self.await_answer()
 
     def launch_attached(self) -> "subprocess.Popen[bytes]":
-        """Start the supervisor as a child that ends with this process, even with its SIGKILL."""
+        """Start the supervisor as a child that ends with this process, even after a SIGKILL."""
         daemon = [str(self._programs / "supervisord"), "-n", "-c", str(self._configuration)]
         child = subprocess.Popen(
             ["/usr/bin/setpriv", "--pdeathsig", "TERM", *daemon],
@@ -129,7 +129,7 @@ class Supervision:
         return child
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of every process; it takes nothing from the caller."""
+        """Return the environment of every process, which inherits nothing from the caller."""
         return {
             "PATH": f"{self._programs}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
             "HOME": str(self._state.path),
@@ -139,19 +139,19 @@ class Supervision:
         }
 
     def await_answer(self) -> None:
-        """Wait until the supervisor answers; raises `Problem` when it does not."""
+        """Wait until the supervisor responds. Raises `Problem` if it does not."""
         deadline = time.monotonic() + START_PATIENCE
         while not self.runs():
             if time.monotonic() > deadline:
-                raise Problem(f"supervisord does not answer; see {self._state.log('supervisord')}")
+                raise Problem(f"supervisord does not respond; see {self._state.log('supervisord')}")
             time.sleep(0.05)
 
     def is_outdated(self) -> bool:
-        """Tell whether the running supervisor differs from its configuration."""
+        """Return whether the running supervisor differs from its configuration."""
         return any(any(groups) for groups in self._call("reloadConfig"))
 
     def update(self) -> None:
-        """Make the running supervisor follow its configuration; what changed is stopped."""
+        """Apply the configuration to the running supervisor; changed processes are stopped."""
         ctl = str(self._programs / "supervisorctl")
         done = subprocess.run(
             [ctl, "-c", str(self._configuration), "update"],
@@ -163,7 +163,7 @@ class Supervision:
             raise Problem(f"supervisorctl update failed: {done.stdout} {done.stderr}")
 
     def reports(self) -> dict[str, Report]:
-        """Return what the supervisor knows, by process name; nothing when it does not answer."""
+        """Return the supervisor's reports by process name, empty if it does not respond."""
         try:
             infos = self._call("getAllProcessInfo")
         except (OSError, HTTPException):
@@ -178,7 +178,7 @@ class Supervision:
     def start(self, group: str, processes: Iterable[Process]) -> None:
         """Start these processes of a group, without waiting for them.
 
-        Raises `Problem` when one of them cannot even be started.
+        Raises `Problem` if one of them cannot be started.
         """
         for process in processes:
             self._state.log(process.name).touch(0o600)
@@ -189,14 +189,14 @@ class Supervision:
                     raise Problem(f"{process.name} cannot start: {fault.faultString}") from None
 
     def kill(self, group: str, process: Process) -> None:
-        """End one process by its stop signal; it stays down until it is started."""
+        """Stop one process by its stop signal; it stays down until it is started."""
         self._call("stopProcess", f"{group}:{process.name}")
 
     def stop(self) -> int:
-        """Stop everything, in order, and make sure of it; return how many processes there were."""
+        """Stop everything, in order, and verify it; return the number of processes."""
         pids = leftovers.find(self._state)
         if self.runs():
             self._call("shutdown")
             leftovers.wait_for_end(pids, STOP_PATIENCE)
-        # What a killed supervisor has left, or what did not obey.
+        # Processes that a killed supervisor has left, or that ignored the signal.
         return max(len(pids), leftovers.stop(self._state))

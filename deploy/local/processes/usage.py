@@ -1,4 +1,4 @@
-"""What a process uses, with all that it has started: CPU time, and memory in bytes."""
+"""The resource usage of a process and its descendants: CPU time, and memory in bytes."""
 
 import os
 from contextlib import suppress
@@ -12,9 +12,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Usage:
-    """Seconds of CPU since their start, and bytes of memory.
+    """Seconds of CPU since the start, and bytes of memory.
 
-    What several processes share counts once, in parts (Linux's PSS).
+    Memory that processes share counts once, divided among them (Linux's PSS).
     """
 
     cpu: float = 0.0
@@ -25,14 +25,14 @@ class Usage:
 
 
 def usage(pid: int) -> Usage:
-    """Return what a process uses now; what has ended, or may not be looked at, uses nothing."""
-    return sum((_own(member) for member in leftovers.family({pid})), Usage())
+    """Return the current usage; a process that has exited or is inaccessible counts as zero."""
+    return sum((_usage_of_one(member) for member in leftovers.family({pid})), Usage())
 
 
-def _own(pid: int) -> Usage:
+def _usage_of_one(pid: int) -> Usage:
     cpu, memory = 0.0, 0
     with suppress(OSError):
-        # The name, in brackets, may itself hold brackets and spaces.
+        # The name, in brackets, may itself contain brackets and spaces.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         cpu = (int(fields[11]) + int(fields[12])) / _TICKS
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():

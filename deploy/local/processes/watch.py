@@ -1,4 +1,4 @@
-"""Waiting until started processes are healthy, and noticing the ones that never will be."""
+"""Waits until started processes are healthy, and detects those that never will be."""
 
 import time
 from collections import defaultdict
@@ -10,18 +10,18 @@ from deploy.local.processes.supervision import Report, Supervision
 from deploy.local.progress import step
 from deploy.local.state import StateDirectory
 
-#: Seconds that all of them together may take.
+#: Seconds that all processes together may take.
 PATIENCE = 180.0
 
-#: Starts after which a process that keeps ending is given up.
+#: Starts after which a process that keeps exiting is given up.
 ATTEMPTS = 3
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 INTERVAL = 0.2
 
 
 def ailment(process: Process, report: Report | None) -> str | None:
-    """Return what is wrong with a process, or None when it is healthy."""
+    """Return the problem of a process, or None if it is healthy."""
     if report is None:
         return "not running"
     if not report.runs:
@@ -30,7 +30,7 @@ def ailment(process: Process, report: Report | None) -> str | None:
 
 
 class Watch:
-    """Looks at processes until all of them are healthy."""
+    """Checks processes until all of them are healthy."""
 
     def __init__(self, state: StateDirectory, supervision: Supervision) -> None:
         self._state = state
@@ -40,19 +40,19 @@ class Watch:
     def until_healthy(self, processes: Iterable[Process]) -> None:
         """Wait for each process in turn, showing a line for each.
 
-        Raises `Problem` naming the first that keeps ending, or is not healthy in time, and its
-        log.
+        Raises `Problem` naming the first process that keeps exiting, or is not healthy in time, and
+        its log.
         """
         processes = tuple(processes)
         deadline = time.monotonic() + PATIENCE
         for process in processes:
             with step(f"waiting for {process.name}"):
-                while wrong := self._look(process, processes):
+                while problem := self._check(process, processes):
                     if time.monotonic() > deadline:
-                        raise self._problem(process, f"is not healthy: {wrong}")
+                        raise self._problem(process, f"is not healthy: {problem}")
                     time.sleep(INTERVAL)
 
-    def _look(self, process: Process, all_processes: Iterable[Process]) -> str | None:
+    def _check(self, process: Process, all_processes: Iterable[Process]) -> str | None:
         reports = self._supervision.reports()
         for other in all_processes:
             report = reports.get(other.name)
@@ -60,10 +60,10 @@ class Watch:
                 raise self._problem(other, "is no longer supervised")
             self._starts[other.name].add(report.started_at)
             if report.state == "FATAL" or len(self._starts[other.name]) > ATTEMPTS:
-                raise self._problem(other, "keeps ending")
+                raise self._problem(other, "keeps exiting")
         return ailment(process, reports.get(process.name))
 
-    def _problem(self, process: Process, what: str) -> Problem:
+    def _problem(self, process: Process, text: str) -> Problem:
         log = self._state.log(process.name)
-        said = last_words(log)
-        return Problem(f"{process.name} {what}; see {log}" + (f" ({said})" if said else ""))
+        reason = last_words(log)
+        return Problem(f"{process.name} {text}; see {log}" + (f" ({reason})" if reason else ""))

@@ -1,4 +1,4 @@
-"""The users that a local run's processes belong to."""
+"""The users that own the processes and files of a local run."""
 
 import os
 import pwd
@@ -11,34 +11,34 @@ from deploy.local.problem import Problem
 
 @dataclass(frozen=True)
 class Account:
-    """A user of this machine; what it owns, only it and root can read."""
+    """A user of this machine; only the user and root can read what it owns."""
 
     name: str
     uid: int
     gid: int
 
     def directory(self, path: Path) -> Path:
-        """Make a directory that only this user can enter; return its path."""
+        """Create a directory that only this user can enter; return its path."""
         path.mkdir(parents=True, exist_ok=True)
-        self._take(path, 0o700)
+        self._own(path, 0o700)
         return path
 
     def file(self, path: Path, text: str, mode: int = 0o600) -> Path:
-        """Write a file that only this user can read, whole or not at all; return its path."""
+        """Write a file that only this user can read, atomically; return its path."""
         partial = path.with_name(f"{path.name}.partial")
         partial.unlink(missing_ok=True)
         partial.touch(0o600)
         partial.write_text(text)
-        self._take(partial, mode)
+        self._own(partial, mode)
         return partial.replace(path)
 
     def subprocess_arguments(self) -> dict[str, Any]:
-        """Return what makes `subprocess.run` run as this user."""
+        """Return the arguments that make `subprocess.run` run as this user."""
         if self.uid == os.geteuid():
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
-    def _take(self, path: Path, mode: int) -> None:
+    def _own(self, path: Path, mode: int) -> None:
         if path.stat().st_uid != self.uid:
             os.chown(path, self.uid, self.gid)
         path.chmod(mode)
@@ -50,7 +50,7 @@ def invoking() -> Account:
 
 
 def name_of(uid: int) -> str:
-    """Return a user's name, or the number of one that has no name."""
+    """Return a user's name, or the id of a user without a name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -58,9 +58,9 @@ def name_of(uid: int) -> str:
 
 
 def unprivileged(name: str) -> Account:
-    """Return the invoking user, or, because servers refuse to run as root, this one for root.
+    """Return the invoking user or, because servers refuse to run as root, this user for root.
 
-    Raises `Problem` when root has no such user.
+    Raises `Problem` if the user does not exist.
     """
     if os.geteuid() != 0:
         return invoking()

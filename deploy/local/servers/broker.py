@@ -14,21 +14,21 @@ from deploy.local.state import StateDirectory
 from deploy.local.templates import render
 from eventbus.messaging.untrusted import BODY_LIMIT
 
-#: Debian's own wrapper in /usr/sbin insists on the user rabbitmq and on /var/lib.
+#: Debian's wrapper in /usr/sbin requires the user rabbitmq and /var/lib.
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 PLUGINS = REPOSITORY / "deploy/rabbitmq/enabled_plugins"
 VHOST = "orders"
 DEPLOYER = "deployer"
 
-#: What every node reads besides its configuration.
+#: The file that every node reads in addition to its configuration.
 ADVANCED = REPOSITORY / "deploy/rabbitmq/advanced.config"
 ADVANCED_OF_3_10 = REPOSITORY / "deploy/rabbitmq/advanced-3.10.config"
 
-#: Erlang's schedulers spin for a while before they sleep; on an idle laptop that is wasted
-#: power. The next keeps its distribution port, which takes no TLS, from the network. Then a renewed
-#: certificate is read at the next connection, and not after a command or two minutes. The last lets
-#: a process gather 2 MB of messages that it has done with before it looks for such: a tenth less of
-#: the broker's processor time for each event.
+#: In this order: schedulers do not spin before they sleep, because that wastes power on an idle
+#: laptop. The distribution port, which has no TLS, is not reachable from the network. A renewed
+#: certificate is read at the next connection, rather than after a command or two minutes. A process
+#: accumulates 2 MB of finished messages before it collects them: a tenth less of the broker's
+#: processor time for each event.
 ERLANG_ARGUMENTS = (
     "+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
     " -ssl bypass_pem_cache true +hmbs 250000"
@@ -53,7 +53,7 @@ def prepare(state: StateDirectory, ports: Ports) -> None:
 def configuration(
     ports: Ports, password: str, *, ca_file: Path, server_file: Path, address: str = "127.0.0.1"
 ) -> str:
-    """Return what the node reads: where it listens, for TLS only, and its first user's password."""
+    """Return the node's configuration: its listeners, with TLS only, and its first user."""
     return render(
         "rabbitmq.conf.j2",
         ports=ports,
@@ -68,7 +68,7 @@ def configuration(
 
 
 def processes(state: StateDirectory, ports: Ports) -> tuple[Process, ...]:
-    """Return the port mapper and the node, in the order of their start. The secrets must exist."""
+    """Return the port mapper and the node, in start order. The secrets must exist."""
     user = unprivileged("rabbitmq")
     return (_epmd(user, _home(state), ports), _rabbitmq(user, state, ports))
 
@@ -79,7 +79,7 @@ def management_url(ports: Ports) -> str:
 
 
 def _epmd(user: Account, home: Path, ports: Ports) -> Process:
-    # Erlang starts it by itself otherwise, and it would outlive the node.
+    # Otherwise Erlang starts it by itself, and it outlives the node.
     return Process(
         name="epmd",
         command=("/usr/bin/epmd", "-address", "127.0.0.1", "-port", str(ports.epmd_port)),
@@ -113,14 +113,14 @@ def _rabbitmq(user: Account, state: StateDirectory, ports: Ports) -> Process:
             "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(home / "config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
-            # Otherwise the machine's own /etc/rabbitmq/rabbitmq-env.conf changes our node.
+            # Otherwise the machine's /etc/rabbitmq/rabbitmq-env.conf would affect this node.
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
-            # Bound schedulers of two nodes, ours and the tests', would share one core.
+            # Bound schedulers of two nodes, this one and the tests', would share one core.
             "RABBITMQ_SCHEDULER_BIND_TYPE": "u",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS,
-            # Its script becomes the node, instead of a shell that waits for the node: a signal
-            # reaches it, and no kill leaves it behind.
+            # The script becomes the node, rather than a shell that waits for it: a signal reaches
+            # the node, and a kill does not leave it behind.
             "RUNNING_UNDER_SYSTEMD": "true",
             # A changed configuration is a changed process: the supervisor restarts it.
             "CONFIGURATION": digest,
@@ -140,7 +140,7 @@ def _rabbitmq(user: Account, state: StateDirectory, ports: Ports) -> Process:
 
 
 def _advanced() -> str:
-    # To a 3.10 the same words say the opposite: it listens without TLS, on every address.
+    # In version 3.10 the same text means the opposite: a listener without TLS, on every address.
     (server,) = Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*")
     version = server.name.partition("-")[2].split(".")
     is_old = [int(number) for number in version[:2]] < [3, 11]

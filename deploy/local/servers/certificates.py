@@ -1,4 +1,4 @@
-"""The certificate authority of a local run, and its servers' certificates."""
+"""The certificate authority of a local run, and the certificates of its servers."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from deploy.local.state import StateDirectory
 
 
 def prepare(state: StateDirectory) -> None:
-    """Do what `orderctl tls init` does; what is there already is left alone.
+    """Create missing certificates, as `orderctl tls init` does.
 
-    Raises `Problem` when the files cannot be read or written.
+    Raises `Problem` if the files cannot be read or written.
     """
     try:
         list(_authority(state).init())

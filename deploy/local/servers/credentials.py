@@ -1,4 +1,4 @@
-"""The passwords of a local run: generated once, each in a file that only its owner reads."""
+"""The passwords of a local run: generated once, each in a file that only its owner can read."""
 
 import secrets
 from pathlib import Path
@@ -7,18 +7,18 @@ from common.kombu_topology import DATABASES, topology
 from deploy.local.problem import Problem
 from deploy.local.servers import account
 
-#: The key to the API of who runs `make up`; made when there is a database to know it.
+#: The API key of the user that runs `make up`; created once there is a database to store it.
 API_KEY = "local.api-key"
 
 #: The broker user that applies the topology, and the database's superuser.
 DEPLOYER = "deployer.broker"
 SUPERUSER = "postgres.database"
 
-#: Who may look at Flower, and who at the operators' web page.
+#: The passwords for Flower and for the web console.
 FLOWER = "operator.flower"
 CONSOLE = "operator.console"
 
-#: The web page's role in the databases.
+#: The console's role in the databases.
 READER = "console.database"
 
 
@@ -43,7 +43,7 @@ def generate(directory: Path) -> None:
 
 
 def read(directory: Path, name: str) -> str:
-    """Return one secret; raises `Problem` when it was never generated."""
+    """Return one secret. Raises `Problem` if it was never generated."""
     try:
         return (directory / name).read_text().rstrip("\n")
     except FileNotFoundError:

@@ -1,6 +1,6 @@
 """A private PostgreSQL server."""
 
-# ruff: noqa: S603, every command is a list of this project's own words
+# ruff: noqa: S603, every command is a list of this project's constants
 
 import shutil
 import subprocess
@@ -20,15 +20,15 @@ SUPERUSER = "postgres"
 INSTALLATIONS = Path("/usr/lib/postgresql")
 OLDEST_VERSION = 15
 
-#: Who may connect, as pg_hba.conf: with TLS and a password. Without TLS no line fits.
+#: The text of pg_hba.conf: connections require TLS and a password. Without TLS, no line matches.
 _ACCESS = "# Written by `make up`.\nhostssl all all 127.0.0.1/32 scram-sha-256\n"
 
 
 def prepare(state: StateDirectory, ports: Ports, *, durable: bool = True) -> None:
-    """Make the server's data directory, if there is none, and its configuration.
+    """Create the server's data directory, if it does not exist, and its configuration.
 
-    The secrets and the certificates must exist. Without `durable` a crash of the machine
-    may lose data. Raises `Problem` when the data directory cannot be made.
+    The secrets and the certificates must exist. Without `durable`, a crash of the machine may lose
+    data. Raises `Problem` if the data directory cannot be created.
     """
     user = unprivileged("postgres")
     home = user.directory(_home(state))
@@ -40,9 +40,9 @@ def prepare(state: StateDirectory, ports: Ports, *, durable: bool = True) -> Non
 
 
 def process(state: StateDirectory, ports: Ports, *, durable: bool = True) -> Process:
-    """Return the server, of the version that made its data. The secrets must exist.
+    """Return the server, of the version that created its data. The secrets must exist.
 
-    Raises `Problem` when that version is not installed.
+    Raises `Problem` if that version is not installed.
     """
     password = credentials.read(state.secrets, credentials.SUPERUSER)
     return Process(
@@ -61,14 +61,14 @@ def process(state: StateDirectory, ports: Ports, *, durable: bool = True) -> Pro
         ports={"POSTGRES_PORT": ports.postgres_port},
         directory=_home(state),
         account=unprivileged("postgres"),
-        # Its "fast" shutdown: the polite one waits for clients that never leave.
+        # The "fast" shutdown: the "smart" one waits for clients that never disconnect.
         stop_signal="INT",
         stop_seconds=60,
     )
 
 
 def _create_data(user: Account, home: Path, password: str, log: Path, durable: bool) -> None:
-    # Under another name until it is whole: an interrupted initdb must not look like data.
+    # Under another name until it is complete: an interrupted initdb must not look like data.
     partial = home / "data.partial"
     shutil.rmtree(partial, ignore_errors=True)
     password_file = user.file(home / "password", password)
@@ -119,17 +119,17 @@ def _configuration(state: StateDirectory, ports: Ports, durable: bool) -> str:
 
 
 def _version(state: StateDirectory) -> int | None:
-    made_by = _data(state) / "PG_VERSION"
-    return int(made_by.read_text()) if made_by.exists() else None
+    version_file = _data(state) / "PG_VERSION"
+    return int(version_file.read_text()) if version_file.exists() else None
 
 
 def _programs(version: int | None = None) -> Path:
-    """Return the directory of PostgreSQL's programs: this version's, or the newest one's."""
+    """Return the directory of PostgreSQL's programs, of this version or of the newest."""
     installed = {
         int(path.parent.parent.name): path.parent for path in INSTALLATIONS.glob("*/bin/initdb")
     }
     wanted = version or max(installed, default=0)
     if wanted < OLDEST_VERSION or wanted not in installed:
-        needed = version or f">= {OLDEST_VERSION}"
-        raise Problem(f"PostgreSQL {needed} is not installed (package postgresql)")
+        required = version or f">= {OLDEST_VERSION}"
+        raise Problem(f"PostgreSQL {required} is not installed (package postgresql)")
     return installed[wanted]

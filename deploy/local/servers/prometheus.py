@@ -1,4 +1,4 @@
-"""Prometheus: what all processes and the broker count, kept for two days, and its alerts."""
+"""Prometheus: the metrics of all processes and the broker, kept for two days, and its alerts."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from deploy.local.templates import render
 SERVER = "/usr/bin/prometheus"
 RULES = REPOSITORY / "deploy/prometheus/alerts.yml"
 
-#: Seconds between two scrapes, and between two looks at the rules.
+#: Seconds between two scrapes, and between two evaluations of the rules.
 INTERVAL = 5
 
 
 @dataclass(frozen=True)
 class Target:
-    """A process of the application that shows metrics, and the labels that tell which.
+    """A process of the application that serves metrics, and the labels that identify it.
 
-    `key_file` holds what it wants to be shown first.
+    `key_file` contains the API key that it requires.
     """
 
     port: int
@@ -37,7 +37,7 @@ class Target:
 
 
 def targets(ports: Ports) -> list[Target]:
-    """Return every process of the application that shows metrics."""
+    """Return every process of the application that serves metrics."""
     return [
         Target(ports.of(program.metrics_variable), program.user, program.name)
         for program in PROGRAMS
@@ -46,9 +46,9 @@ def targets(ports: Ports) -> list[Target]:
 
 
 def onlookers(ports: Ports) -> dict[str, str]:
-    """Return the addresses of the programs that show what workers tell of their tasks."""
-    found = [p for p in PROGRAMS if p.health is Health.METRICS and p.is_installed]
-    return {program.name: f"127.0.0.1:{ports.of(program.port)}" for program in found}
+    """Return the addresses of the programs with metrics from the workers' task events."""
+    installed = [p for p in PROGRAMS if p.health is Health.METRICS and p.is_installed]
+    return {program.name: f"127.0.0.1:{ports.of(program.port)}" for program in installed}
 
 
 def configuration(
@@ -61,7 +61,7 @@ def configuration(
     interval: int = INTERVAL,
     rules: Path = RULES,
 ) -> str:
-    """Return what Prometheus reads: whom it asks, how often (seconds), and its alerts.
+    """Return Prometheus's configuration: its targets, its interval in seconds, and its alerts.
 
     `broker_host` and `broker_port` are those of RabbitMQ's own metrics, whose certificate `ca_file`
     has signed; `onlookers` are addresses by the program's name.
@@ -79,7 +79,7 @@ def configuration(
 
 
 def command(home: Path, port: int) -> tuple[str, ...]:
-    """Return the server's command; `home` has its `prometheus.yml` and will have its data."""
+    """Return the server's command; `home` contains its `prometheus.yml`, and later its data."""
     return (
         SERVER,
         f"--config.file={home}/prometheus.yml",
@@ -105,14 +105,14 @@ def process(state: StateDirectory, ports: Ports) -> Process:
         environment={"CONFIGURATION": sha256(configured.encode()).hexdigest()},
         check=answers(f"{url(ports)}/-/ready"),
         ports={"PROMETHEUS_PORT": ports.prometheus_port},
-        # It puts a log of its running queries into its working directory otherwise.
+        # It writes a log of its running queries to its working directory.
         directory=_home(state),
         url=url(ports),
     )
 
 
 def url(ports: Ports) -> str:
-    """Return the address of its HTTP API and its pages."""
+    """Return the address of Prometheus's HTTP API and its pages."""
     return f"http://127.0.0.1:{ports.prometheus_port}"
 
 

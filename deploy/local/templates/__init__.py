@@ -7,14 +7,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
 def render(template: str, **values: object) -> str:
-    """Return a filled-in template; raises `jinja2.UndefinedError` for a value that is missing."""
+    """Return a filled-in template. Raises `jinja2.UndefinedError` for a missing value."""
     environment = Environment(
         loader=PackageLoader("deploy.local"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701, none of them is HTML
+        autoescape=False,  # noqa: S701, no template is HTML
     )
     environment.filters |= {"command_line": _command_line, "literal": _literal}
     return environment.get_template(template).render(values)
@@ -25,5 +25,5 @@ def _command_line(arguments: Sequence[str]) -> str:
 
 
 def _literal(value: object) -> str:
-    # Supervisor fills in what follows a percent sign.
+    # Supervisor expands a percent sign.
     return str(value).replace("%", "%%")
