@@ -10,8 +10,8 @@ from sqlalchemy.exc import DBAPIError
 from eventbus.database import outages
 from eventbus.database.db import Sessions, transaction
 from order_app.storage import models
+from testkit.processes.order_requests import place, problem
 from testkit.servers.databases import TestDatabase
-from tests.integration.orders.test_api import place, problem
 
 Switch = Callable[[str], None]
 
@@ -73,15 +73,15 @@ def test_readiness_tells_that_the_database_takes_no_writes(
 def test_a_connection_to_a_server_without_writes_is_thrown_away(
     api: FlaskClient, read_only: Switch, asked: str
 ) -> None:
-    # given connections to a server that is a primary no more
+    # Given connections to a server that is no longer the primary
     read_only("on")
     assert place(api).status_code == 503
     assert api.get("/readyz").status_code == 503
 
-    # when another one is
+    # When another server is
     read_only("off")
 
-    # then the next request finds it
+    # Then the next request finds it
     answer = place(api) if asked == "place" else api.get("/readyz")
     assert answer.status_code == (201 if asked == "place" else 200)
 

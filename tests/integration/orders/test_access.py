@@ -1,30 +1,19 @@
 """Who may use the API: keys and their scopes, how often, and what every answer tells a browser."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import event, select
 
-from eventbus.database import db
 from eventbus.database.db import Sessions, transaction
-from order_app.app import create_app
-from order_app.settings import ApiSettings
-from order_app.storage import api_keys, models
+from order_app.storage import api_keys
 from order_app.storage.api_keys import Scope
 from order_app.storage.models import ApiKeyRow
 from testkit.eventually import eventually
 from testkit.processes.api_client import key_of, with_key
-from tests.integration.orders.test_api import NOWHERE, place, problem
-
-
-@pytest.fixture
-def sessions(order_api: FlaskClient) -> Iterator[Sessions]:
-    """Sessions on the database that the API uses."""
-    with order_api.application.app_context():
-        yield db.sessions(models.db.engine)
+from testkit.processes.order_requests import UNKNOWN_ORDER, another_api, close, place, problem
 
 
 @pytest.fixture
@@ -39,26 +28,15 @@ def a_client(api: FlaskClient, sessions: Sessions, *scopes: Scope) -> FlaskClien
     return with_key(api.application, key)
 
 
-def another_api(api: FlaskClient, **changes: object) -> FlaskClient:
-    settings: ApiSettings = api.application.extensions["order_settings"]
-    return with_key(create_app(settings.model_copy(update=changes)), key_of(api))
-
-
-def close(api: FlaskClient) -> None:
-    with api.application.app_context():
-        for engine in models.db.engines.values():
-            engine.dispose()
-
-
 # ---- keys
 
 
 def test_without_a_key_nothing_of_an_order_is_shown_or_changed(stranger: FlaskClient) -> None:
     for response in (
         stranger.get("/orders"),
-        stranger.get(NOWHERE),
-        stranger.get(f"{NOWHERE}/timeline"),
-        stranger.post(f"{NOWHERE}/cancel"),
+        stranger.get(UNKNOWN_ORDER),
+        stranger.get(f"{UNKNOWN_ORDER}/timeline"),
+        stranger.post(f"{UNKNOWN_ORDER}/cancel"),
         place(stranger),
         place(stranger, {"not": "an order"}),
     ):
@@ -112,9 +90,9 @@ def test_a_key_opens_what_its_scopes_say(order_api: FlaskClient, sessions: Sessi
     assert place(writer).status_code == 201
     for refused, scope in (
         (place(reader), "orders:write"),
-        (reader.post(f"{NOWHERE}/cancel"), "orders:write"),
+        (reader.post(f"{UNKNOWN_ORDER}/cancel"), "orders:write"),
         (writer.get("/orders"), "orders:read"),
-        (writer.get(NOWHERE), "orders:read"),
+        (writer.get(UNKNOWN_ORDER), "orders:read"),
     ):
         assert scope in problem(refused, 403)["detail"]
         assert f'scope="{scope}"' in refused.headers["WWW-Authenticate"]
@@ -260,7 +238,7 @@ def test_every_answer_has_the_security_headers(
     for response in (
         order_api.get("/orders"),
         place(order_api),
-        order_api.get(NOWHERE),
+        order_api.get(UNKNOWN_ORDER),
         stranger.get("/orders"),
         stranger.get("/nothing"),
         stranger.get("/healthz"),

@@ -10,11 +10,8 @@ from sqlalchemy import select
 
 from eventbus.database import db
 from eventbus.outbox.table import outbox
-from order_app.app import create_app
-from order_app.settings import ApiSettings
 from order_app.storage import models
-from testkit.processes.api_client import key_of, with_key
-from tests.integration.orders.test_api import an_order
+from testkit.processes.order_requests import an_order, another_api, close
 
 Api = Callable[[int], FlaskClient]
 
@@ -22,19 +19,15 @@ Api = Callable[[int], FlaskClient]
 @pytest.fixture
 def api(order_api: FlaskClient) -> Iterator[Api]:
     """An API behind so many proxies that are trusted."""
-    made: list[FlaskClient] = []
+    clients: list[FlaskClient] = []
 
     def behind(trusted_proxies: int) -> FlaskClient:
-        settings: ApiSettings = order_api.application.extensions["order_settings"]
-        app = create_app(settings.model_copy(update={"api_trusted_proxies": trusted_proxies}))
-        made.append(with_key(app, key_of(order_api)))
-        return made[-1]
+        clients.append(another_api(order_api, api_trusted_proxies=trusted_proxies))
+        return clients[-1]
 
     yield behind
-    for client in made:
-        with client.application.app_context():
-            for engine in models.db.engines.values():
-                engine.dispose()
+    for client in clients:
+        close(client)
 
 
 def told(api: FlaskClient, address: str, forwarded_for: str | None = None) -> str | None:

@@ -18,8 +18,8 @@ from order_app.storage.api_keys import Scope
 from order_app.use_cases import sweep_deadlines
 from testkit.eventually import eventually
 from testkit.processes.api_client import with_key
+from testkit.processes.order_requests import an_order, place, problem
 from testkit.servers.databases import TestDatabase
-from tests.integration.orders.test_api import an_order, place, problem
 
 
 @pytest.fixture

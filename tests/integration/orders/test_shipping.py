@@ -1,44 +1,28 @@
 """An order is shipped once, by the API or by `orderctl`, and nothing brings it back."""
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
-from sqlalchemy import create_engine, select
+from sqlalchemy import create_engine
 
 from common.events import OrderShipped, StockRejected, StockReserved
 from console.orderctl import main
 from console.settings import DatabaseSettings, load_operator
 from eventbus.database import db
 from eventbus.database.db import Sessions, transaction
-from eventbus.events import codec
 from eventbus.events.envelope import Event
-from eventbus.outbox.table import outbox
 from order_app import use_cases
 from order_app.handlers import on_answers
-from order_app.storage.models import db as models
 from testkit.data.orders import stored
+from testkit.data.outbox_events import outbox_events
 
 NOW = datetime.now(UTC)
 CONFIRMED = {"status": "CONFIRMED", "decided_at": NOW, "sequence": 2}
 CANCELLED = {"status": "CANCELLED", "reason": "customer", "decided_at": NOW}
-
-
-@pytest.fixture
-def sessions(order_api: FlaskClient) -> Iterator[Sessions]:
-    """Sessions on the API's database."""
-    with order_api.application.app_context():
-        yield db.sessions(models.engine)
-
-
-def told(sessions: Sessions, order_id: UUID) -> list[Event]:
-    query = select(outbox.c.event).where(outbox.c.subject == order_id).order_by(outbox.c.id)
-    with transaction(sessions) as session:
-        return [codec.decode(json.loads(row)) for row in session.scalars(query)]
 
 
 def test_a_confirmed_order_is_shipped_and_it_is_told(
@@ -52,7 +36,7 @@ def test_a_confirmed_order_is_shipped_and_it_is_told(
     assert answer.json
     assert (answer.json["status"], answer.json["reason"]) == ("SHIPPED", None)
     assert answer.json["shipped_at"]
-    (event,) = told(sessions, order_id)
+    (event,) = outbox_events(sessions, order_id)
     assert isinstance(event.data, OrderShipped)
     assert (event.sequence, event.data.total) == (3, 2500)
     assert [(line.sku, line.quantity) for line in event.data.lines] == [("TEA", 2)]
@@ -66,7 +50,7 @@ def test_to_ship_again_is_harmless(order_api: FlaskClient, sessions: Sessions) -
     again = order_api.post(f"/orders/{order_id}/ship")
 
     assert (again.status_code, again.json) == (200, first.json)
-    assert len(told(sessions, order_id)) == 1
+    assert len(outbox_events(sessions, order_id)) == 1
 
 
 @pytest.mark.parametrize(
@@ -82,7 +66,7 @@ def test_no_other_order_is_shipped(
     assert answer.status_code == 409
     assert answer.json
     assert part in answer.json["detail"]
-    assert told(sessions, order_id) == []
+    assert outbox_events(sessions, order_id) == []
 
 
 def test_an_unknown_order_is_not_shipped(order_api: FlaskClient) -> None:
@@ -120,7 +104,7 @@ def test_no_late_answer_and_no_sweep_changes_a_shipped_order(
         on_answers(session, answers)
         use_cases.sweep_deadlines(session, timedelta(days=-365), 10)
 
-    assert [event.type for event in told(sessions, order_id)] == ["order.shipped"]
+    assert [event.type for event in outbox_events(sessions, order_id)] == ["order.shipped"]
 
 
 def test_shipped_orders_are_listed_by_their_status(
@@ -169,7 +153,7 @@ def test_orderctl_ships_orders(orderctl: Callable[..., Result], orders: Sessions
         assert shipped.exit_code == 0, shipped.stderr
         assert shipped.stdout == "".join(f"order {i}: SHIPPED\n" for i in ids)
     for order_id in ids:
-        (event,) = told(orders, order_id)
+        (event,) = outbox_events(orders, order_id)
         assert (event.type, event.traceparent) == ("order.shipped", "00-1-2-01")
 
 

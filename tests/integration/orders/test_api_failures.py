@@ -1,0 +1,157 @@
+"""The API under load, without its database and after a bug: it answers, and shows no internals."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import select
+from werkzeug.test import TestResponse
+
+from eventbus.database.db import Sessions
+from order_app.storage import models
+from testkit.eventually import eventually
+from testkit.processes.order_requests import UNKNOWN_ORDER, another_api, close, place, problem
+
+
+def test_unknown_paths_and_methods_are_problems(order_api: FlaskClient) -> None:
+    problem(order_api.get("/nothing"), 404)
+    problem(order_api.get("/orders/"), 404)
+    problem(order_api.get("/orders//timeline"), 404)
+    response = order_api.delete("/orders")
+    problem(response, 405)
+    assert set(response.allow) == {"GET", "HEAD", "OPTIONS", "POST"}
+
+
+def try_again(response: TestResponse) -> None:
+    document = problem(response, 503)
+    assert int(response.headers["Retry-After"]) > 0
+    assert document["detail"] == "The service is temporarily unavailable; try again soon."
+
+
+def test_without_its_database_the_api_asks_to_try_again(order_api: FlaskClient) -> None:
+    api = another_api(order_api, database_port=1)
+
+    try_again(place(api))
+    try_again(api.get("/orders"))
+    try_again(api.get(UNKNOWN_ORDER))
+    assert api.get("/readyz").status_code == 503
+    assert api.get("/healthz").status_code == 200
+    assert "orders_database_up 0.0" in api.get("/metrics").text
+
+
+def test_a_lock_that_is_held_too_long_asks_to_try_again(
+    order_api: FlaskClient, sessions: Sessions
+) -> None:
+    location = place(order_api).headers["Location"]
+    api = another_api(order_api, database_lock_timeout=0.1)
+
+    with sessions() as session:
+        session.execute(select(models.OrderRow).with_for_update())
+        try_again(api.post(f"{location}/cancel"))
+
+    assert api.post(f"{location}/cancel").status_code == 200
+    close(api)
+
+
+def test_a_pool_without_a_free_connection_asks_to_try_again(order_api: FlaskClient) -> None:
+    api = another_api(order_api, api_pool_size=1, database_statement_timeout=0.1)
+
+    with api.application.app_context():
+        held = models.db.engines["intake"].connect()
+        try_again(place(api))
+        held.close()
+
+    assert place(api).status_code == 201
+    close(api)
+
+
+def assert_full(refused: TestResponse) -> None:
+    assert problem(refused, 503)["detail"] == "Too many requests are in progress; try again soon."
+    assert refused.headers["Retry-After"] == "1"
+
+
+@contextmanager
+def blocked(sessions: Sessions, mode: str, request: Callable[[], object]) -> Iterator[None]:
+    """While a request waits for the database, which locks the orders."""
+    with sessions.kw["bind"].connect() as connection, ThreadPoolExecutor(1) as pool:
+        connection.exec_driver_sql(f"LOCK TABLE orders IN {mode} MODE")
+        pool.submit(request)
+
+        def waits() -> None:
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            assert connection.exec_driver_sql(waiting).scalar() == 1
+
+        eventually(waits)
+        yield
+        connection.rollback()
+
+
+def test_a_write_beyond_the_limit_is_refused_while_reads_are_served(
+    order_api: FlaskClient, sessions: Sessions
+) -> None:
+    # given as many writes under way as the setting allows
+    api = another_api(order_api, api_queue_limit=1)
+    with blocked(sessions, "EXCLUSIVE", lambda: place(api)):
+        # then another one is refused, and everything else is served
+        assert_full(place(api))
+        assert api.get("/orders").status_code == 200
+        assert api.get("/readyz").status_code == 200
+        assert api.get("/metrics").status_code == 200
+
+    # and so are writes when there is place again
+    eventually(lambda: _assert_placed(api))
+    close(api)
+
+
+def test_a_read_beyond_the_limit_is_refused_while_writes_are_served(
+    order_api: FlaskClient, sessions: Sessions
+) -> None:
+    # given as many reads under way as the setting allows
+    api = another_api(order_api, api_read_limit=1)
+    with blocked(sessions, "ACCESS EXCLUSIVE", lambda: api.get("/orders")):
+        # then another one is refused, and a write is not
+        assert_full(api.get("/orders"))
+        assert place(api, {}).status_code == 422
+        assert api.get("/readyz").status_code == 200
+    close(api)
+
+
+def _assert_placed(api: FlaskClient) -> None:
+    assert place(api).status_code == 201
+
+
+def test_a_request_that_is_answered_is_not_under_way_any_more(order_api: FlaskClient) -> None:
+    # given an API that refuses whoever comes while another request is under way
+    api = another_api(order_api, api_queue_limit=1, api_read_limit=1)
+    stranger = api.application.test_client()
+
+    # when many come, one after the other, good and bad ones
+    for _ in range(3):
+        answers = [
+            place(api),
+            place(api, {}),
+            api.get(UNKNOWN_ORDER),
+            api.get("/no"),
+            place(stranger),
+        ]
+
+        # then none is refused
+        assert [answer.status_code for answer in answers] == [201, 422, 404, 404, 401]
+    close(api)
+
+
+def test_a_bug_shows_no_internals(
+    order_api: FlaskClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("secret")
+
+    monkeypatch.setattr("order_app.use_cases.get", broken)
+
+    response = order_api.get(UNKNOWN_ORDER)
+
+    problem(response, 500)
+    assert "secret" not in response.text
+    assert "secret" in caplog.text
