@@ -54,30 +54,30 @@ def connected(vhost: Vhost, port: int | None = None) -> Connection:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_call_without_an_answer_raises_a_connection_error(
+def test_a_call_without_a_reply_raises_a_connection_error(
     call: str, vhost: Vhost, between: Proxy
 ) -> None:
-    # Given a connection with a channel, on which the broker falls silent
+    # Given a connection with a channel, on which the broker sends nothing more
     connection = connected(vhost, between.port)
     assert connection.default_channel
     between.hold_answers()
 
-    # When something needs its answer, Then that is an error of the connection
+    # When a call needs a reply, Then it raises a connection error
     with pytest.raises(connection.connection_errors):
         CALLS[call](connection)
     connection.collect()
 
 
-def test_heartbeats_do_not_prolong_the_wait_for_an_answer(vhost: Vhost) -> None:
+def test_heartbeats_do_not_prolong_the_wait_for_a_reply(vhost: Vhost) -> None:
     connection = connected(vhost)
     channel = connection.default_channel
     received = connection.connection.bytes_recv
 
-    # When an answer never comes, while the broker sends a heartbeat every two seconds
+    # When a reply never arrives, while the broker sends a heartbeat every two seconds
     with pytest.raises(TimeoutError):
         channel.wait(spec.Channel.FlowOk)
 
-    # Then the wait has ended, though the connection lives
+    # Then the wait has ended, and the connection is usable
     assert connection.connection.bytes_recv > received
     assert channel.queue_declare(exclusive=True)
     connection.collect()
@@ -94,7 +94,7 @@ def test_heartbeats_do_not_prolong_the_wait_for_a_message(vhost: Vhost) -> None:
     connection.collect()
 
 
-def test_broker_that_reads_nothing_ends_a_write(vhost: Vhost, between: Proxy) -> None:
+def test_a_write_times_out_when_the_broker_does_not_read(vhost: Vhost, between: Proxy) -> None:
     connection = connected(vhost, between.port)
     connection.connection.transport.sock.settimeout(LIMIT)
     channel = connection.default_channel
@@ -106,27 +106,27 @@ def test_broker_that_reads_nothing_ends_a_write(vhost: Vhost, between: Proxy) ->
     connection.collect()
 
 
-def test_every_connection_limits_its_writes(vhost: Vhost) -> None:
+def test_every_connection_has_a_write_timeout(vhost: Vhost) -> None:
     connection = connected(vhost)
 
     assert connection.connection.transport.sock.gettimeout() == 10
     connection.release()
 
 
-def test_stream_that_is_closed_while_it_delivers_logs_nothing(
+def test_a_stream_closed_during_delivery_logs_nothing(
     broker: Vhost, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Given a stream whose messages are on their way to a reader
+    # Given a stream whose messages are being delivered to a reader
     with broker.connect(confirm_publish=True) as connection:
         for _ in range(200):
             connection.default_channel.basic_publish(Message("{}" * 500), routing_key=STREAM)
         stream = Stream(connection, STREAM, "first")
         eventually(lambda: stream.read(1, 1.0))
 
-        # When it is closed
+        # When the stream is closed
         with caplog.at_level(logging.WARNING):
             Stream(connection, STREAM, "first").close()
             stream.close()
 
-    # Then no message is reported that arrived meanwhile
+    # Then the messages that arrived meanwhile are not logged
     assert caplog.messages == []

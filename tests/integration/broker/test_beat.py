@@ -37,19 +37,19 @@ def connection_of(sending: Ticks) -> object:
     return connection and connection.connection
 
 
-def test_a_tick_that_the_broker_refuses_costs_its_connection(sending: Ticks, vhost: Vhost) -> None:
-    # given a queue that is full after the first tick
+def test_a_refused_tick_replaces_its_connection(sending: Ticks, vhost: Vhost) -> None:
+    # Given a queue that is full after the first tick
     declare(vhost, **{"x-overflow": "reject-publish"})
     sending.send(QUEUE)
     eventually(lambda: _holds(vhost, 1))
     first = connection_of(sending)
 
-    # when more are due
+    # When more ticks are due
     def replaced() -> None:
         sending.send(QUEUE)
         assert connection_of(sending) is not first
 
-    # then another connection takes the next one as soon as there is room
+    # Then a new connection sends the next one as soon as there is room
     eventually(replaced)
     vhost.request("DELETE", f"/queues/{vhost.name}/{QUEUE}/contents")
     sending.send(QUEUE)
@@ -63,16 +63,16 @@ def test_a_tick_that_the_broker_refuses_costs_its_connection(sending: Ticks, vho
         ("set_disk_free_limit", "1000000GB", "500MB"),
     ],
 )
-def test_an_alarm_leaves_beat_with_one_connection_and_no_wait(
+def test_an_alarm_neither_delays_nor_reconnects_beat(
     sending: Ticks, vhost: Vhost, servers: Infrastructure, command: str, limit: str, usual: str
 ) -> None:
-    # given
+    # Given a connection that has sent a tick
     declare(vhost)
     sending.send(QUEUE)
     eventually(lambda: _holds(vhost, 1))
     first = connection_of(sending)
 
-    # when the broker blocks what publishes
+    # When the broker blocks publishers
     with servers.limited(command, limit, usual):
 
         def blocked() -> None:
@@ -82,12 +82,12 @@ def test_an_alarm_leaves_beat_with_one_connection_and_no_wait(
         eventually(blocked)
         took = [_duration(lambda: sending.send(QUEUE)) for _ in range(200)]
 
-        # then no tick waits, and the connection is still the first one and the only one
+        # Then no tick waits, and the connection is still the first and only one
         assert max(took) < 4
         assert connection_of(sending) is first
         eventually(lambda: _assert_one_connection(vhost))
 
-    # and it is used again when the alarm is over
+    # And it is used again when the alarm is over
     vhost.request("DELETE", f"/queues/{vhost.name}/{QUEUE}/contents")
 
     def taken() -> None:
@@ -98,7 +98,7 @@ def test_an_alarm_leaves_beat_with_one_connection_and_no_wait(
     assert connection_of(sending) is first
 
 
-def test_closing_a_blocked_connection_does_not_wait_for_the_broker(
+def test_closing_a_blocked_connection_does_not_block(
     sending: Ticks, servers: Infrastructure
 ) -> None:
     with servers.limited("set_vm_memory_high_watermark", "absolute 1MB", "absolute 1GB"):

@@ -54,43 +54,43 @@ def duration(publisher: BestEffortPublisher, *, size: int) -> float:
     return time.monotonic() - started
 
 
-def test_a_message_arrives(publisher: BestEffortPublisher, broker: Vhost) -> None:
-    # given an onlooker
+def test_a_message_reaches_a_bound_queue(publisher: BestEffortPublisher, broker: Vhost) -> None:
+    # Given a bound queue
     with broker.connect() as connection:
         channel = connection.default_channel
         queue = channel.queue_declare(exclusive=True).queue
         channel.queue_bind(queue, "celeryev", "#")
 
-        # when
+        # When a message is published
         publish(publisher)
 
-        # then
+        # Then it is in the queue
         eventually(lambda: _is_there(channel.basic_get(queue, no_ack=True)))
 
 
-def test_a_connection_that_takes_nothing_is_not_waited_for(
+def test_a_stalled_connection_does_not_block_publishing(
     publisher: BestEffortPublisher, way: StallingWay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given one that would wait, if it ever did
+    # Given a publisher with a long limit for writes
     monkeypatch.setattr(best_effort_publisher, "PATIENCE", 8.0)
     publish(publisher)
     way.stall()
 
-    # when far more is sent than any buffer holds
+    # When far more is published than any buffer holds
     longest = max(duration(publisher, size=10_000) for _ in range(3_000))
 
-    # then
+    # Then no call took long
     assert longest < 4
 
 
-def test_a_refusal_is_told_once_and_does_no_harm(
+def test_rejected_messages_are_logged_once(
     publisher: BestEffortPublisher, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # given an exchange to which this user has no right
+    # Given an exchange without permission for this user
     caplog.set_level(logging.INFO, "eventbus.messaging.best_effort_publisher")
     publish(publisher, exchange="orders.ticks")
 
-    # when
+    # When messages are published
     def told() -> None:
         publish(publisher, exchange="orders.ticks")
         assert "messages dropped" in caplog.messages
@@ -98,7 +98,7 @@ def test_a_refusal_is_told_once_and_does_no_harm(
 
     eventually(told)
 
-    # then what is allowed leaves as before
+    # Then permitted messages are sent as before
     def leaves() -> None:
         publish(publisher)
         assert "publishing resumed" in caplog.messages

@@ -12,41 +12,41 @@ from testkit.data.dropping import Subscriber, created, publish
 from testkit.processes.publishers import PublisherOf
 
 
-def test_dropped_events_come_back_and_have_one_effect_each(
+def test_dropped_events_are_delivered_with_one_effect_each(
     fraud: Subscriber, process: CatchUp, publisher_of: PublisherOf
 ) -> None:
-    # given a worker that is down
+    # Given a stopped worker, and more events than the queue holds
     publish(publisher_of(), *(created(n) for n in range(1, 61)))
 
-    # when it is back
+    # When the worker is back
     catch_up(fraud, process)
 
-    # then
+    # Then each event had one effect, and the stream and other queues were left alone
     assert fraud.effects == dict.fromkeys(range(1, 61), 1)
     assert fraud.broker.depth(INVENTORY.queue) == in_stream(fraud.broker) == 60
     assert fraud.broker.depth(FRAUD.parking_lot) == 0
     assert record(fraud).gaps == 0
 
 
-def test_nothing_is_copied_while_the_queue_is_full(
+def test_a_full_queue_receives_no_copies(
     fraud: Subscriber, process: CatchUp, publisher_of: PublisherOf
 ) -> None:
-    # given
+    # Given a full queue
     publish(publisher_of(), *(created(n) for n in range(1, 31)))
 
-    # when nobody consumes
+    # When its messages are not consumed
     assert not any(process.step() for _ in range(5))
 
-    # then
+    # Then no event was copied
     assert record(fraud).requested_at is not None
     assert record(fraud).copied == 0
     assert fraud.broker.depth(FRAUD.queue) == ROOM
 
 
-def test_events_that_are_dropped_during_a_reading_come_back_too(
+def test_events_dropped_during_catch_up_are_delivered(
     fraud: Subscriber, process: CatchUp, publisher_of: PublisherOf
 ) -> None:
-    # given a reading that has begun
+    # Given a catch-up that has started
     publisher = publisher_of()
     publish(publisher, *(created(n) for n in range(1, 31)))
     process.step()
@@ -54,10 +54,10 @@ def test_events_that_are_dropped_during_a_reading_come_back_too(
     assert process.step()
     assert record(fraud).position is not None
 
-    # when more events arrive than the queue has room for
+    # When more events arrive than the queue has room for
     publish(publisher, *(created(n) for n in range(31, 71)))
 
-    # then
+    # Then these are delivered as well
     catch_up(fraud, process)
     assert fraud.effects == dict.fromkeys(range(1, 71), 1)
 
@@ -65,7 +65,7 @@ def test_events_that_are_dropped_during_a_reading_come_back_too(
 def test_reading_starts_where_the_queue_was_last_empty(
     fraud: Subscriber, process: CatchUp, publisher_of: PublisherOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given a queue that was empty twice, far enough apart
+    # Given a queue that was empty twice, far enough apart
     monkeypatch.setattr(overflow, "HELD", timedelta())
     publisher = publisher_of()
     publish(publisher, *(created(n) for n in range(1, 6)))
@@ -79,20 +79,20 @@ def test_reading_starts_where_the_queue_was_last_empty(
     settled = record(fraud).settled_offset
     assert settled == 5
 
-    # when
+    # When the queue drops events
     publish(publisher, *(created(n) for n in range(9, 31)))
     process.step()
 
-    # then
+    # Then catch-up starts at the second time
     assert record(fraud).start_offset == settled
     catch_up(fraud, process)
     assert fraud.effects == dict.fromkeys(range(1, 31), 1)
 
 
-def test_what_left_the_stream_is_reported(
+def test_events_missing_from_the_stream_are_counted_as_a_gap(
     fraud: Subscriber, process: CatchUp, publisher_of: PublisherOf
 ) -> None:
-    # given a stream of tiny segments, of which the first are gone
+    # Given a stream of tiny segments, the first of which are gone
     broker = fraud.broker
     arguments = {
         "x-queue-type": "stream",
@@ -115,26 +115,26 @@ def test_what_left_the_stream_is_reported(
     for n in range(2, 202):
         publish(publisher, created(n))
 
-    # when
+    # When the process catches up
     catch_up(fraud, process)
 
-    # then what is there was handled, and the rest is told
+    # Then the remaining events were handled, and one gap is recorded
     assert record(fraud).gaps == 1
     assert 1 < len(fraud.effects) < 201
     assert set(fraud.effects.values()) == {1}
 
 
-def test_a_stream_that_begins_anew_is_read_from_its_first_message(
+def test_a_recreated_stream_is_read_from_its_first_message(
     fraud: Subscriber, process: CatchUp, publisher_of: PublisherOf
 ) -> None:
-    # given an observation of a longer stream
+    # Given an offset from a longer stream
     _settle_at(fraud, 1_000_000)
     publish(publisher_of(), *(created(n) for n in range(1, 31)))
 
-    # when
+    # When the process catches up
     catch_up(fraud, process)
 
-    # then
+    # Then it has read all events
     assert fraud.effects == dict.fromkeys(range(1, 31), 1)
 
 

@@ -11,13 +11,13 @@ from testkit.eventually import eventually
 from testkit.processes.publishers import PublisherOf
 
 
-def test_a_process_that_is_killed_midway_goes_on_where_it_was(
+def test_a_killed_process_resumes_where_it_stopped(
     fraud: Subscriber,
     process: CatchUp,
     publisher_of: PublisherOf,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # given some batches, the last of which is confirmed and not recorded
+    # Given some batches, the last of which is confirmed but not recorded
     publish(publisher_of(), *(created(n) for n in range(1, 41)))
     process.step()
     fraud.handle()
@@ -33,22 +33,22 @@ def test_a_process_that_is_killed_midway_goes_on_where_it_was(
     process.close()
     assert record(fraud).position == before
 
-    # when
+    # When a new process catches up
     again = fraud.catch_up()
     catch_up(fraud, again)
     again.close()
 
-    # then
+    # Then each event had one effect
     assert fraud.effects == dict.fromkeys(range(1, 41), 1)
 
 
-def test_copies_that_were_not_confirmed_are_made_again(
+def test_unconfirmed_copies_are_sent_again(
     fraud: Subscriber,
     process: CatchUp,
     publisher_of: PublisherOf,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # given a reading, of which the last copies are lost with their connection
+    # Given a catch-up whose last copies are lost with their connection
     publish(publisher_of(), *(created(n) for n in range(1, 41)))
     process.step()
     fraud.handle()
@@ -64,20 +64,20 @@ def test_copies_that_were_not_confirmed_are_made_again(
     process.close()
     assert record(fraud).position == before
 
-    # when
+    # When the process catches up
     catch_up(fraud, process)
 
-    # then
+    # Then each event had one effect
     assert fraud.effects == dict.fromkeys(range(1, 41), 1)
 
 
-def test_a_drop_is_recorded_before_its_marker_is_gone(
+def test_a_drop_is_recorded_before_its_marker_is_deleted(
     fraud: Subscriber,
     process: CatchUp,
     publisher_of: PublisherOf,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # given a process that dies before it has recorded the drop
+    # Given a process that dies before it has recorded the drop
     publish(publisher_of(), *(created(n) for n in range(1, 21)))
 
     def die(*_: object) -> None:
@@ -88,13 +88,13 @@ def test_a_drop_is_recorded_before_its_marker_is_gone(
         process.step()
     process.close()
 
-    # when
+    # When a new process catches up
     again = fraud.catch_up()
     eventually(lambda: again.step() or _requested(fraud))
     catch_up(fraud, again)
     again.close()
 
-    # then
+    # Then each event had one effect
     assert fraud.effects == dict.fromkeys(range(1, 21), 1)
 
 

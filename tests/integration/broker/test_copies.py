@@ -26,10 +26,10 @@ def connection(broker: Vhost) -> Iterator[Connection]:
     opened.collect(socket_timeout=1)
 
 
-def test_copies_for_a_broker_with_an_alarm_are_given_up_and_the_connection_stays_of_use(
+def test_copying_stops_during_an_alarm_and_keeps_the_connection(
     servers: Infrastructure, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given a broker that reads no connection that publishes
+    # Given a broker that does not read from publishing connections
     monkeypatch.setattr(copies, "_CONFIRM_TIMEOUT", 2.0)
     ended: list[Exception] = []
     way = Copies(connection, FRAUD.queue)
@@ -41,17 +41,17 @@ def test_copies_for_a_broker_with_an_alarm_are_given_up_and_the_connection_stays
             ended.append(error)
 
     with servers.limited("set_vm_memory_high_watermark", "absolute 1MB", "absolute 1GB"):
-        # when more copies are made than fit into the socket
+        # When more copies are sent than the socket takes
         making = Thread(target=put, daemon=True)
         making.start()
 
-        # then the attempt ends by itself
+        # Then the attempt ends with an error
         eventually(lambda: _assert_ended(making), within=30)
         assert isinstance(ended[0], BrokerBlocks), repr(ended[0])
         with pytest.raises(BrokerBlocks):
             way.put(MANY[:1])
 
-    # and when the alarm is over, the same connection is of use
+    # And when the alarm is over, the same connection is usable
     def free() -> None:
         way.depth()
         way.put(MANY[:1])

@@ -13,19 +13,19 @@ from testkit.servers.vhosts import Vhost
 
 
 @pytest.mark.parametrize("service", [FRAUD, NOTIFICATION], ids=lambda s: s.name)
-def test_a_full_queue_of_a_subscriber_refuses_no_event(
+def test_a_full_nonessential_queue_refuses_no_event(
     broker: Vhost, publisher_of: PublisherOf, service: Service
 ) -> None:
-    # given
+    # Given a queue for ten messages
     limit(broker, service, ROOM)
 
-    # when
+    # When 40 events are published
     publish(publisher_of(), *(created(n) for n in range(1, 41)))
 
-    # then each event was published once, and the queue keeps the newest
+    # Then each was published once, and the queue keeps the newest
     assert broker.depth(INVENTORY.queue) == in_stream(broker) == 40
     assert broker.depth(service.queue) == ROOM
-    # and the last drop is recorded, once
+    # And the last drop is recorded once
     marker = eventually(lambda: _one(broker, service.overflow))
     assert marker == created(40 - ROOM).id.hex
 
@@ -35,14 +35,12 @@ def _one(broker: Vhost, queue: str) -> str:
     return str(message.properties["message_id"]).replace("-", "")
 
 
-def test_a_full_queue_of_an_essential_service_refuses_events(
-    broker: Vhost, publisher_of: PublisherOf
-) -> None:
-    # given
+def test_a_full_essential_queue_refuses_events(broker: Vhost, publisher_of: PublisherOf) -> None:
+    # Given a queue for ten messages
     limit(broker, INVENTORY, ROOM)
     publisher = publisher_of()
 
-    # then it is full sooner or later; what is on its way may pass the limit
+    # Then it is full sooner or later; messages in flight may exceed the limit
     def refuses() -> None:
         events = (outgoing(created(n)) for n in range(1, ROOM))
         assert publish_and_settle(publisher, events).refused
@@ -50,32 +48,30 @@ def test_a_full_queue_of_an_essential_service_refuses_events(
     eventually(refuses)
 
 
-def test_a_dropped_message_of_a_retry_tier_is_parked(
-    fraud: Subscriber, publisher_of: PublisherOf
-) -> None:
-    # given a message that came back from a tier
+def test_a_dropped_retry_is_parked(fraud: Subscriber, publisher_of: PublisherOf) -> None:
+    # Given a message that came back from a retry tier
     broker = fraud.broker
     broker.publish(b"[]", exchange=FRAUD.retry_exchange, routing_key="1s", headers={"id": "e-1"})
     eventually(lambda: in_queue(broker, FRAUD.queue, 1))
 
-    # when
+    # When the queue drops it
     publish(publisher_of(), *(created(n) for n in range(1, ROOM + 1)))
 
-    # then
+    # Then it is parked
     eventually(lambda: in_queue(broker, FRAUD.parking_lot, 1))
     assert broker.depth(FRAUD.overflow) == 0
 
 
 def test_a_rejected_message_is_parked(fraud: Subscriber, publisher_of: PublisherOf) -> None:
-    # given
+    # Given a message in the queue
     publish(publisher_of(), created(1))
 
-    # when
+    # When it is rejected
     with fraud.broker.connect() as connection:
         channel = connection.channel()
         message = channel.basic_get(FRAUD.queue)
         channel.basic_reject(message.delivery_tag, requeue=False)
 
-    # then
+    # Then it is parked
     eventually(lambda: in_queue(fraud.broker, FRAUD.parking_lot, 1))
     assert fraud.broker.depth(FRAUD.overflow) == 0

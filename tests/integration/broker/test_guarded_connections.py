@@ -46,7 +46,7 @@ def consume(channel: Any, queue: str, count: int) -> list[Message]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_message_is_consumed_with_errors_and_settled(broker: Vhost, name: str) -> None:
+def test_a_hostile_message_is_consumed_with_errors_and_settled(broker: Vhost, name: str) -> None:
     # Given a hostile message in a queue, and a good one behind it
     publish(broker, HOSTILE[name], properties(headers=table([TASK])))
 
@@ -56,7 +56,7 @@ def test_hostile_message_is_consumed_with_errors_and_settled(broker: Vhost, name
         # When both are consumed
         hostile, good = consume(channel, "inventory.queue", 2)
 
-        # Then the first has errors and what could be read, and is rejected by its own tag
+        # Then the first has errors and its readable headers, and is rejected by its own tag
         assert hostile.errors
         assert hostile.headers["task"] == "order.created"
         assert not good.errors
@@ -66,7 +66,7 @@ def test_hostile_message_is_consumed_with_errors_and_settled(broker: Vhost, name
     assert broker.depth("inventory.dlq") == 1
 
 
-def test_stream_is_read_past_hostile_messages(broker: Vhost) -> None:
+def test_a_stream_is_read_past_hostile_messages(broker: Vhost) -> None:
     publish(broker, *HOSTILE.values(), properties(headers=table([TASK])))
 
     with broker.connect() as connection:
@@ -82,7 +82,7 @@ def test_stream_is_read_past_hostile_messages(broker: Vhost) -> None:
     assert [entry.offset for entry in entries] == sorted({entry.offset for entry in entries})
 
 
-def test_broker_refuses_a_body_that_no_service_accepts(broker: Vhost) -> None:
+def test_the_broker_rejects_a_body_above_the_limit(broker: Vhost) -> None:
     with wire_publisher(broker) as publisher:
         publisher.publish(EVENTS.name, KEY, properties(), b" " * BODY_LIMIT)
         publisher.settle()

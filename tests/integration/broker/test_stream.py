@@ -45,7 +45,7 @@ def names(entries: list[Entry]) -> list[str]:
     return [entry.message.properties["message_id"] for entry in entries]
 
 
-def test_every_reader_gets_all_of_it_in_order(broker: Vhost, connection: Connection) -> None:
+def test_every_reader_receives_all_messages_in_order(broker: Vhost, connection: Connection) -> None:
     publish(broker, *"abcdef")
 
     first, second = (read_all(connection, "first", limit=4) for _ in range(2))
@@ -54,14 +54,14 @@ def test_every_reader_gets_all_of_it_in_order(broker: Vhost, connection: Connect
     assert [e.offset for e in first] == sorted({e.offset for e in first})
 
 
-def test_it_can_be_read_from_any_offset_on(broker: Vhost, connection: Connection) -> None:
+def test_a_stream_is_read_from_any_offset(broker: Vhost, connection: Connection) -> None:
     publish(broker, *"abcdef")
     fourth = read_all(connection, "first")[3]
 
     assert names(read_all(connection, fourth.offset)) == list("def")
 
 
-def test_from_a_time_on_nothing_published_later_is_left_out(
+def test_reading_from_a_time_includes_all_later_messages(
     broker: Vhost, connection: Connection
 ) -> None:
     publish(broker, *"ab")
@@ -73,21 +73,23 @@ def test_from_a_time_on_nothing_published_later_is_left_out(
     assert names(read_all(connection, moment - timedelta(days=1))) == list("abcd")
 
 
-def test_more_than_is_under_way_at_once_is_read(broker: Vhost, connection: Connection) -> None:
-    # given
+def test_a_reader_receives_more_messages_than_its_prefetch(
+    broker: Vhost, connection: Connection
+) -> None:
+    # Given more messages than the prefetch
     publish(broker, *map(str, range(25)))
     stream = Stream(connection, STREAM, "first", prefetch=10)
 
-    # when
+    # When they are read in small batches
     found: list[Entry] = []
     while entries := stream.read(7, timeout=2.0):
         found += entries
 
-    # then
+    # Then all are read
     assert names(found) == [str(n) for n in range(25)]
 
 
-def test_who_waits_at_the_end_gets_what_comes(broker: Vhost, connection: Connection) -> None:
+def test_a_reader_at_the_end_receives_new_messages(broker: Vhost, connection: Connection) -> None:
     publish(broker, "past")
     stream = Stream(connection, STREAM, "next")
     assert stream.read(10, timeout=0.1) == []
@@ -97,7 +99,7 @@ def test_who_waits_at_the_end_gets_what_comes(broker: Vhost, connection: Connect
     assert names(list(stream.read(10, timeout=10))) == ["new"]
 
 
-def test_an_entry_knows_when_it_was_published(broker: Vhost, connection: Connection) -> None:
+def test_an_entry_has_its_time_of_publication(broker: Vhost, connection: Connection) -> None:
     moment = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
     publish(broker, "a", at=moment)
     publish(broker, "b")
@@ -108,7 +110,7 @@ def test_an_entry_knows_when_it_was_published(broker: Vhost, connection: Connect
 # --- Its ends -----------------------------------------------------------------------------------
 
 
-def test_whatever_was_confirmed_is_below_the_watermark_and_what_comes_is_not(
+def test_the_watermark_separates_confirmed_from_later_messages(
     broker: Vhost, connection: Connection
 ) -> None:
     publish(broker, *"abc")
@@ -121,14 +123,14 @@ def test_whatever_was_confirmed_is_below_the_watermark_and_what_comes_is_not(
     assert names([e for e in entries if e.offset > mark]) == list("de")
 
 
-def test_an_empty_stream_has_a_watermark_and_nobody_sees_it(connection: Connection) -> None:
+def test_watermarks_are_not_delivered_to_readers(connection: Connection) -> None:
     watermark(connection, STREAM)
     watermark(connection, STREAM)
 
     assert read_all(connection, "first") == []
 
 
-def test_the_oldest_message_is_known(broker: Vhost, connection: Connection) -> None:
+def test_the_oldest_message_is_found(broker: Vhost, connection: Connection) -> None:
     assert oldest(connection, STREAM, timeout=0.2) is None
 
     publish(broker, *"ab")
@@ -138,10 +140,10 @@ def test_the_oldest_message_is_known(broker: Vhost, connection: Connection) -> N
     assert names([found]) == ["a"]
 
 
-def test_the_end_is_found_when_the_first_message_arrives_meanwhile(
+def test_the_end_is_found_while_the_first_message_arrives(
     broker: Vhost, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given an empty stream, and a message that arrives after the look at its last ones
+    # Given an empty stream, and a message that arrives after the first look
     def arrives_first(connection: Connection, name: str, timeout: float) -> Entry | None:
         publish(broker, "a")
         return oldest(connection, name, timeout)
@@ -149,31 +151,31 @@ def test_the_end_is_found_when_the_first_message_arrives_meanwhile(
     monkeypatch.setattr(stream, "_END_TIMEOUT", 2.0)
     monkeypatch.setattr(stream, "oldest", arrives_first)
 
-    # then
+    # Then the end is behind the message
     assert stream.end(connection, STREAM) == 1
 
 
 # --- What it keeps ------------------------------------------------------------------------------
 
 
-def test_it_keeps_what_has_lost_its_only_consumers_binding(
+def test_the_stream_stores_events_whose_consumer_is_unbound(
     broker: Vhost, connection: Connection
 ) -> None:
-    # given
+    # Given an event type whose only consumer is unbound
     queue = f"/bindings/{broker.name}/e/{EVENTS.name}/q/{INVENTORY.queue}"
     broker.request("DELETE", f"{queue}/{CREATED}")
 
-    # when
+    # When an event is published
     publish(broker, "a")
 
-    # then
+    # Then it is in the stream only
     assert broker.depth(INVENTORY.queue) == 0
     assert names(read_all(connection, "first")) == ["a"]
     lost = Binding(exchange=EVENTS.name, queue=INVENTORY.queue, routing_key=CREATED)
     assert lost in topology().bindings
 
 
-def test_it_does_not_keep_what_nobody_consumes(broker: Vhost, connection: Connection) -> None:
+def test_the_stream_does_not_store_unconsumed_events(broker: Vhost, connection: Connection) -> None:
     publish(broker, "a", key="price.changed")
     publish(broker, "b")
 

@@ -88,7 +88,7 @@ LOOKS: dict[str, tuple[Callable[[Session], object], int]] = {
 
 
 @pytest.mark.parametrize("name", LOOKS)
-def test_a_look_costs_no_more_after_an_outage(sessions: Sessions, name: str) -> None:
+def test_a_query_costs_no_more_after_an_outage(sessions: Sessions, name: str) -> None:
     look, pages = LOOKS[name]
     # The first look of a process may pass over what is gone.
     with transaction(sessions) as session:
@@ -101,7 +101,7 @@ def test_a_look_costs_no_more_after_an_outage(sessions: Sessions, name: str) -> 
 
 
 @pytest.mark.parametrize(("path", "pages"), [("/readyz", 2 * FEW), ("/metrics", 3 * PAGES)])
-def test_an_answer_to_a_probe_costs_no_more_after_an_outage(
+def test_a_probe_costs_no_more_after_an_outage(
     order_api: FlaskClient, api_database: TestDatabase, path: str, pages: int
 ) -> None:
     """Whatever statements it takes: nobody need remember to add one to the looks above."""
@@ -118,8 +118,8 @@ def test_an_answer_to_a_probe_costs_no_more_after_an_outage(
     assert 0 < sum(read) <= pages
 
 
-def test_a_removal_begins_where_the_last_one_has_ended(sessions: Sessions) -> None:
-    # given some removals of one pass
+def test_a_removal_starts_where_the_last_one_ended(sessions: Sessions) -> None:
+    # Given some removals of one pass
     age, begin, first = timedelta(days=1), None, None
     for _ in range(5):
         with transaction(sessions) as session:
@@ -127,7 +127,7 @@ def test_a_removal_begins_where_the_last_one_has_ended(sessions: Sessions) -> No
         assert some.rows > 0
         first, begin = first or begin, some.last
 
-    # then the next one does not pass over what they have removed
+    # Then the next one does not scan the removed rows
     with counted(sessions) as read, transaction(sessions) as session:
         _remove_some(session, OUTBOX, age, begin)
     from_the_last = sum(read)
@@ -136,7 +136,7 @@ def test_a_removal_begins_where_the_last_one_has_ended(sessions: Sessions) -> No
     assert from_the_last < sum(read)
 
 
-def test_more_than_is_counted_is_shown_as_such(sessions: Sessions) -> None:
+def test_counts_stop_above_their_limit(sessions: Sessions) -> None:
     with transaction(sessions) as session:
         waiting, orders = outbox_lag(session), pending(session)
 
@@ -145,18 +145,18 @@ def test_more_than_is_counted_is_shown_as_such(sessions: Sessions) -> None:
     assert orders.oldest_pending_seconds == pytest.approx(3600, abs=300)
 
 
-def test_a_row_of_a_clock_that_was_set_back_is_counted(sessions: Sessions) -> None:
-    # given a look that has found nothing
+def test_a_row_dated_in_the_past_is_counted(sessions: Sessions) -> None:
+    # Given a query that found no event
     with transaction(sessions) as session:
         session.execute(text("UPDATE outbox SET sent_at = now() WHERE sent_at IS NULL"))
     with transaction(sessions) as session:
         assert outbox_lag(session).unsent == 0
 
-    # when an event is some minutes old when it comes
+    # When an event arrives that is some minutes old
     with transaction(sessions) as session:
         session.execute(text(_EVENTS.format(1, "4 minutes")))
 
-    # then
+    # Then it is counted
     with transaction(sessions) as session:
         assert outbox_lag(session).unsent == 1
 

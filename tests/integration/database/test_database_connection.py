@@ -49,7 +49,7 @@ def insert_bytes(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("write", [insert, insert_many, insert_bytes, copy])
-def test_what_is_rolled_back_did_not_happen(
+def test_a_rolled_back_write_has_no_effect(
     engine: Engine, write: Callable[[Connection], None]
 ) -> None:
     with engine.connect() as connection:
@@ -64,7 +64,7 @@ def test_what_is_rolled_back_did_not_happen(
         assert notes(connection)
 
 
-def test_a_transaction_begins_in_the_round_trip_of_its_first_statement(engine: Engine) -> None:
+def test_begin_is_sent_with_the_first_statement(engine: Engine) -> None:
     with engine.connect() as connection, engine.connect() as observer:
         pid = connection.scalar(text("SELECT pg_backend_pid()"))
 
@@ -76,7 +76,7 @@ def test_a_transaction_begins_in_the_round_trip_of_its_first_statement(engine: E
     assert found == ("idle in transaction", "BEGIN; SELECT pg_backend_pid()")
 
 
-def test_a_transaction_without_a_statement_sends_nothing(engine: Engine) -> None:
+def test_a_transaction_without_statements_sends_nothing(engine: Engine) -> None:
     with engine.connect() as connection, engine.connect() as observer:
         pid = connection.scalar(text("SELECT pg_backend_pid()"))
         connection.commit()
@@ -87,7 +87,7 @@ def test_a_transaction_without_a_statement_sends_nothing(engine: Engine) -> None
         assert observer.scalar(query, {"pid": pid}) == "COMMIT"
 
 
-def test_a_connection_is_of_use_after_its_first_statement_has_failed(engine: Engine) -> None:
+def test_a_connection_is_usable_after_its_first_statement_failed(engine: Engine) -> None:
     with engine.connect() as connection:
         with pytest.raises(ProgrammingError), connection.begin():
             connection.execute(text("SELECT no_such_column"))
@@ -104,7 +104,7 @@ def later(connection: Connection, number: int) -> None:
         cursor.execute_with_next("INSERT INTO notes VALUES (%s)", (number,))
 
 
-def test_statements_go_with_the_next_one_or_with_the_commit(engine: Engine) -> None:
+def test_deferred_statements_are_sent_with_the_next_or_the_commit(engine: Engine) -> None:
     with engine.connect() as connection, engine.connect() as observer:
         with connection.begin():
             later(connection, 1)
@@ -118,7 +118,7 @@ def test_statements_go_with_the_next_one_or_with_the_commit(engine: Engine) -> N
     assert sent == ["INSERT INTO notes VALUES (2); INSERT INTO notes VALUES (3); COMMIT"]
 
 
-def test_only_statement_of_a_transaction_is_committed(engine: Engine) -> None:
+def test_a_transaction_of_one_deferred_statement_is_committed(engine: Engine) -> None:
     with engine.connect() as connection:
         with connection.begin():
             later(connection, 1)
@@ -126,7 +126,7 @@ def test_only_statement_of_a_transaction_is_committed(engine: Engine) -> None:
         assert notes(connection) == [1]
 
 
-def test_statement_that_waits_is_rolled_back_with_its_transaction(engine: Engine) -> None:
+def test_a_deferred_statement_is_rolled_back_with_its_transaction(engine: Engine) -> None:
     with engine.connect() as connection:
         with connection.begin() as transaction:
             later(connection, 1)
@@ -137,7 +137,7 @@ def test_statement_that_waits_is_rolled_back_with_its_transaction(engine: Engine
         assert notes(connection) == [2]
 
 
-def test_statement_that_fails_with_the_commit_commits_nothing(engine: Engine) -> None:
+def test_a_deferred_statement_that_fails_aborts_the_commit(engine: Engine) -> None:
     with engine.connect() as connection:
         with pytest.raises(IntegrityError), connection.begin():
             insert(connection)
@@ -146,7 +146,7 @@ def test_statement_that_fails_with_the_commit_commits_nothing(engine: Engine) ->
         assert notes(connection) == []
 
 
-def test_statement_that_commits_by_itself_waits_for_none(engine: Engine) -> None:
+def test_a_statement_is_not_deferred_in_autocommit(engine: Engine) -> None:
     with engine.connect() as connection:
         each = connection.execution_options(isolation_level="AUTOCOMMIT")
         later(each, 1)
@@ -155,7 +155,7 @@ def test_statement_that_commits_by_itself_waits_for_none(engine: Engine) -> None
         assert notes(each) == [1]
 
 
-def test_savepoints_work(engine: Engine) -> None:
+def test_a_savepoint_is_rolled_back_alone(engine: Engine) -> None:
     with engine.connect() as connection:
         with connection.begin():
             with connection.begin_nested() as inner:
@@ -166,14 +166,14 @@ def test_savepoints_work(engine: Engine) -> None:
         assert notes(connection) == [2]
 
 
-def test_a_connection_that_commits_each_statement_begins_none(engine: Engine) -> None:
+def test_autocommit_starts_no_transaction(engine: Engine) -> None:
     with engine.connect() as connection:
         each = connection.execution_options(isolation_level="AUTOCOMMIT")
         insert(each)
         each.rollback()
         assert notes(each) == [1]
 
-    # and one that comes from the pool again has transactions
+    # And a connection that the pool returns later has transactions
     with engine.connect() as connection:
         with connection.begin() as transaction:
             connection.execute(text("INSERT INTO notes VALUES (2)"))

@@ -68,17 +68,17 @@ def owners(settings: DatabaseAdminSettings, service: str) -> tuple[set[str], str
         return set(connection.scalars(_OWNERS)), connection.scalar(_DATABASE_OWNER)
 
 
-def test_an_old_installation_moves_once(old: DatabaseAdminSettings) -> None:
-    # given
+def test_an_old_installation_is_migrated_once(old: DatabaseAdminSettings) -> None:
+    # Given databases whose tables belong to the services
     assert owners(old, "order") == ({"order_service"}, "order_service")
     status, planned = run("plan")
     assert (status, "objects of role order_service" in planned) == (2, True)
     assert owners(old, "order") == ({"order_service"}, "order_service")
 
-    # when
+    # When the topology of the databases is applied
     status, applied = run("apply")
 
-    # then
+    # Then the tables belong to owners that the services are not
     assert (status, planned.splitlines()[0] in applied) == (0, True)
     for service in DATABASES:
         owner = owner_name(service.name)
@@ -91,8 +91,8 @@ def test_an_old_installation_moves_once(old: DatabaseAdminSettings) -> None:
     assert run("plan") == (0, "databases: no differences\n")
 
 
-def test_a_process_works_on_while_its_tables_change_owner(old: DatabaseAdminSettings) -> None:
-    # given a process that writes and connects again and again
+def test_a_process_continues_while_its_tables_change_owner(old: DatabaseAdminSettings) -> None:
+    # Given a process that writes and reconnects repeatedly
     stop, written, problems = Event(), list[str](), list[str]()
 
     def write() -> None:
@@ -111,7 +111,7 @@ def test_a_process_works_on_while_its_tables_change_owner(old: DatabaseAdminSett
     try:
         eventually(lambda: _assert(len(written) > 3))
 
-        # when
+        # When the owners change
         status, output = run("apply")
         at_the_end = len(written)
         eventually(lambda: _assert(len(written) > at_the_end))
@@ -119,14 +119,14 @@ def test_a_process_works_on_while_its_tables_change_owner(old: DatabaseAdminSett
         stop.set()
         thread.join()
 
-    # then
+    # Then the process had no errors
     assert (status, problems) == (0, []), output
 
 
-def test_another_installation_on_the_same_server_keeps_its_databases(
+def test_another_installation_on_the_server_keeps_its_databases(
     old: DatabaseAdminSettings, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given a second installation of the old release, which shares the roles
+    # Given a second installation of the old release, which shares the roles
     suffix = f"_{uuid4().hex[:8]}"
     monkeypatch.setenv("DATABASE_SUFFIX", suffix)
     other = load_operator(DatabaseAdminSettings)
@@ -134,10 +134,10 @@ def test_another_installation_on_the_same_server_keeps_its_databases(
         owned_by_its_role(other)
         monkeypatch.setenv("DATABASE_SUFFIX", old.database_suffix)
 
-        # when the first one moves
+        # When the first one is migrated
         assert run("apply")[0] == 0
 
-        # then the second one still runs as it did, and moves when it likes
+        # Then the second one still runs, and is migrated later
         assert owners(other, "order") == ({"order_service"}, "order_service")
         with connected(other.service_url("order")) as connection:
             connection.execute(text("SELECT FROM orders"))
@@ -148,17 +148,17 @@ def test_another_installation_on_the_same_server_keeps_its_databases(
         databases.drop_all(suffix)
 
 
-def test_rights_beyond_rows_are_taken_back(old: DatabaseAdminSettings) -> None:
-    # given an installation in which a person has granted more
+def test_excess_rights_are_revoked(old: DatabaseAdminSettings) -> None:
+    # Given an installation in which a person has granted more
     run("apply")
     with connected(old.admin_url_of(old.database_name("order"))) as connection:
         connection.exec_driver_sql("GRANT ALL ON orders, alembic_version TO order_service")
         connection.exec_driver_sql("ALTER ROLE order_service CREATEDB")
 
-    # when
+    # When the rights are applied
     status, output = run("apply")
 
-    # then
+    # Then the additional ones are revoked
     name = old.database_name("order")
     assert (status, output.splitlines()) == (
         0,

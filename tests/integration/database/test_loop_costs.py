@@ -73,14 +73,14 @@ def _tickers() -> dict[str, Ticker]:
 TICKERS = _tickers()
 
 
-def test_every_module_that_makes_a_ticker_is_among_the_programs() -> None:
+def test_every_ticker_is_among_the_programs() -> None:
     sources = [p for p in REPOSITORY.glob("*/*.py") if "= make_ticker(" in p.read_text()]
 
     found = {_module(program.command) for program in PROGRAMS if program.name in TICKERS}
     assert found == {f"{path.parent.name}.{path.stem}" for path in sources}
 
 
-def test_a_table_without_a_history_is_a_failure(database_of: DatabaseOf) -> None:
+def test_a_table_without_a_history_is_an_error(database_of: DatabaseOf) -> None:
     engine = create_engine(database_of("order").url, poolclass=NullPool)
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE novelties (id int)")
@@ -90,7 +90,7 @@ def test_a_table_without_a_history_is_a_failure(database_of: DatabaseOf) -> None
 
 
 @pytest.mark.parametrize("program", TICKERS)
-def test_a_step_costs_no_more_with_a_history_and_during_an_outage(
+def test_a_step_is_bounded_with_a_history_and_in_an_outage(
     program: str,
     database_of: DatabaseOf,
     servers: Infrastructure,
@@ -101,7 +101,7 @@ def test_a_step_costs_no_more_with_a_history_and_during_an_outage(
     small: None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # given much that is done, and much that is gone but is kept: a transaction has not ended
+    # Given many finished rows, and deleted rows that an open transaction retains
     app = TICKERS[program]
     service = app.service
     assert service
@@ -123,7 +123,7 @@ def test_a_step_costs_no_more_with_a_history_and_during_an_outage(
         histories.fill(kept=KEPT, gone=GONE)
 
         with Meter.over(engine) as meter, running(app, settings) as steps:
-            # when the process does its work, and when then broker and mail server are away
+            # When the process works, first normally, then without broker and mail server
             _let_some_come(histories, broker)
             _costs(meter, steps)
             _let_some_come(histories, broker)
@@ -136,7 +136,7 @@ def test_a_step_costs_no_more_with_a_history_and_during_an_outage(
             outage = _costs(meter, steps)
             scans = {t: meter.cost(partial(_scan, engine, t))[t] for t in histories.tables}
 
-    # then no step reads much, each reads something, and to read all of a table is much
+    # Then each step reads something, but far less than a scan of a table
     assert {step: much for step, cost in usual.items() if (much := _much(step, cost))} == {}
     assert {step: much for step, cost in outage.items() if (much := _much(step, cost))} == {}
     assert [step for step, cost in usual.items() if not cost] == []

@@ -85,7 +85,7 @@ def revisions(package: str) -> list[str]:
     return sorted(path.name.split("_")[0] for path in folder.glob("[0-9]*.py"))
 
 
-def test_every_service_is_checked_here() -> None:
+def test_every_service_is_covered() -> None:
     assert set(TABLES) == set(PACKAGES)
 
 
@@ -95,46 +95,44 @@ def test_models_and_migrations_agree(database_of: DatabaseOf, service: str) -> N
 
 
 @pytest.mark.parametrize("service", PACKAGES)
-def test_a_migrated_database_is_what_the_models_would_create(
-    database_of: DatabaseOf, service: str
-) -> None:
-    # given a database that was made by the models alone
+def test_a_migrated_schema_equals_that_of_the_models(database_of: DatabaseOf, service: str) -> None:
+    # Given a database that was created from the models
     own, common = TABLES[service]
     created = emptied(database_of(service))
     engine = create_engine(created, poolclass=pool.NullPool)
     own.create_all(engine)
     db.metadata.create_all(engine, tables=common)
 
-    # when
+    # When another is created by migrations
     migrated = database_of(service).url
 
-    # then: Alembic's comparison knows no checks, comments and names of constraints
+    # Then both are equal; Alembic's comparison ignores checks, comments and constraint names
     assert schema(migrated) == schema(created)
 
 
 @pytest.mark.parametrize("service", PACKAGES)
-def test_a_difference_is_found(database_of: DatabaseOf, service: str) -> None:
-    # given
+def test_a_difference_is_detected(database_of: DatabaseOf, service: str) -> None:
+    # Given a column that the models do not have
     url = database_of(service).url
     execute(url, "ALTER TABLE inbox ADD COLUMN colour text")
 
-    # when
+    # When the models are compared
     ((kind, _, table, column),) = migrations.check(PACKAGES[service], url)
 
-    # then
+    # Then the column is the difference
     assert (kind, table, column.name) == ("remove_column", "inbox", "colour")
 
 
 @pytest.mark.parametrize("service", PACKAGES)
 def test_a_second_upgrade_changes_nothing(database_of: DatabaseOf, service: str) -> None:
-    # given
+    # Given a migrated database
     url = database_of(service).url
     before = schema(url)
 
-    # when
+    # When it is upgraded again
     applied = migrations.upgrade(PACKAGES[service], url)
 
-    # then
+    # Then the schema is the same
     assert applied == []
     assert schema(url) == before
     assert migrations.pending(PACKAGES[service], url) == []
@@ -144,32 +142,34 @@ def test_a_second_upgrade_changes_nothing(database_of: DatabaseOf, service: str)
 def test_an_empty_database_gets_every_revision_in_order(
     database_of: DatabaseOf, service: str
 ) -> None:
-    # given
+    # Given an empty database
     expected = schema(database_of(service).url)
     url = emptied(database_of(service))
     assert migrations.pending(PACKAGES[service], url) == revisions(PACKAGES[service])
     assert schema(url) == []
 
-    # when
+    # When it is upgraded
     applied = migrations.upgrade(PACKAGES[service], url)
 
-    # then
+    # Then every revision was applied
     assert applied == revisions(PACKAGES[service]) != []
     assert schema(url) == expected
 
 
 @pytest.mark.parametrize("service", PACKAGES)
-def test_of_several_that_migrate_at_once_one_does(database_of: DatabaseOf, service: str) -> None:
-    # given
+def test_only_one_of_several_concurrent_migrations_runs(
+    database_of: DatabaseOf, service: str
+) -> None:
+    # Given an empty database
     expected = schema(database_of(service).url)
     database = database_of(service)
     emptied(database)
 
-    # when: each in a process of its own, as in life (Alembic's context is the process's)
+    # When three processes upgrade it (the context of Alembic is global to a process)
     with ThreadPoolExecutor(3) as threads:
         applied = list(threads.map(lambda _: upgrade_in_a_process(service, database), range(3)))
 
-    # then
+    # Then one of them applied all revisions
     assert sorted(applied, key=len) == [[], [], revisions(PACKAGES[service])]
     assert schema(database.url) == expected
 
@@ -194,13 +194,13 @@ def upgrade_in_a_process(service: str, database: TestDatabase) -> list[str]:
 
 
 @pytest.mark.parametrize("service", PACKAGES)
-def test_every_revision_can_be_taken_back(database_of: DatabaseOf, service: str) -> None:
-    # given
+def test_every_revision_can_be_reverted(database_of: DatabaseOf, service: str) -> None:
+    # Given a migrated database
     url = database_of(service).url
 
-    # when
+    # When it is downgraded to its base
     downgrade(PACKAGES[service], url, "base")
 
-    # then
+    # Then it is empty, and can be upgraded again
     assert schema(url) == []
     assert migrations.upgrade(PACKAGES[service], url) == revisions(PACKAGES[service])

@@ -44,7 +44,7 @@ def read_only(api: FlaskClient, api_database: TestDatabase) -> Switch:
     return switch
 
 
-def test_an_order_is_refused_while_the_database_takes_no_writes(
+def test_orders_are_rejected_while_the_database_is_read_only(
     api: FlaskClient, read_only: Switch
 ) -> None:
     read_only("on")
@@ -57,9 +57,7 @@ def test_an_order_is_refused_while_the_database_takes_no_writes(
     assert api.get("/orders").status_code == 200
 
 
-def test_readiness_tells_that_the_database_takes_no_writes(
-    api: FlaskClient, read_only: Switch
-) -> None:
+def test_readiness_reports_a_read_only_database(api: FlaskClient, read_only: Switch) -> None:
     read_only("on")
 
     unready = api.get("/readyz")
@@ -70,7 +68,7 @@ def test_readiness_tells_that_the_database_takes_no_writes(
 
 
 @pytest.mark.parametrize("asked", ["place", "readyz"])
-def test_a_connection_to_a_server_without_writes_is_thrown_away(
+def test_a_connection_to_a_read_only_server_is_replaced(
     api: FlaskClient, read_only: Switch, asked: str
 ) -> None:
     # Given connections to a server that is no longer the primary
@@ -86,7 +84,7 @@ def test_a_connection_to_a_server_without_writes_is_thrown_away(
     assert answer.status_code == (201 if asked == "place" else 200)
 
 
-def test_a_reader_is_served_though_its_key_was_not_used_before(
+def test_reads_are_served_if_the_use_of_a_key_cannot_be_recorded(
     order_api: FlaskClient, read_only: Switch
 ) -> None:
     with order_api.application.app_context(), models.db.session.begin():
@@ -96,7 +94,7 @@ def test_a_reader_is_served_though_its_key_was_not_used_before(
     assert order_api.get("/orders").status_code == 200
 
 
-def test_errors_of_the_real_database_are_told_apart(order_database: Sessions) -> None:
+def test_database_errors_are_classified(order_database: Sessions) -> None:
     def reason(statement: str) -> str | None:
         with pytest.raises(DBAPIError) as raised, transaction(order_database) as session:
             session.execute(text(statement))

@@ -41,20 +41,20 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "PAUSE", 0.0)
 
 
-def test_old_sent_events_go_and_young_and_unsent_ones_stay(order_database: Sessions) -> None:
-    # given
+def test_old_sent_events_are_deleted_and_others_kept(order_database: Sessions) -> None:
+    # Given sent events on both sides of the limit, and an unsent one
     old, young, unsent = sent(OLD), sent(YOUNG), event(age=timedelta(days=1_000))
     fill(order_database, outbox, old, young, unsent)
 
-    # when
+    # When old rows are removed
     removed = Retention(order_database, {OUTBOX: LIMIT}).remove(soon())
 
-    # then
+    # Then only the old sent one is gone
     assert removed == {"outbox": 1}
     assert of_outbox(order_database) == {young["event_id"], unsent["event_id"]}
 
 
-def test_an_event_that_was_recorded_long_ago_and_sent_just_now_stays(
+def test_an_old_event_that_was_sent_recently_is_kept(
     order_database: Sessions,
 ) -> None:
     late = event(age=OLD, sent_at=datetime.now(UTC))
@@ -65,23 +65,23 @@ def test_an_event_that_was_recorded_long_ago_and_sent_just_now_stays(
     assert of_outbox(order_database) == {late["event_id"]}
 
 
-def test_the_inbox_forgets_what_was_handled_before_its_window(
+def test_inbox_rows_outside_the_dedup_window_are_deleted(
     inventory_database: Sessions,
 ) -> None:
-    # given
+    # Given handled events on both sides of the limit
     old, young = handled(OLD), handled(YOUNG)
     fill(inventory_database, inbox, old, young)
 
-    # when
+    # When old rows are removed
     removed = Retention(inventory_database, {INBOX: LIMIT}).remove(soon())
 
-    # then
+    # Then the old one is gone
     assert removed == {"inbox": 1}
     assert ids(inventory_database, select(inbox.c.event_id)) == {young["event_id"]}
 
 
-def test_old_mails_go_but_for_those_that_wait(notification_database: Sessions) -> None:
-    # given
+def test_old_mails_are_deleted_except_pending_ones(notification_database: Sessions) -> None:
+    # Given mails of every state on both sides of the limit
     def mail(status: str, age: timedelta) -> dict[str, Any]:
         then = datetime.now(UTC) - age
         about = {"order_id": uuid4(), "kind": "received", "sequence": 1, "recipient": "a@b.example"}
@@ -90,19 +90,19 @@ def test_old_mails_go_but_for_those_that_wait(notification_database: Sessions) -
     mails = [mail(status, age) for status in ("PENDING", "SENT", "FAILED") for age in (OLD, YOUNG)]
     fill(notification_database, Notification, *mails)
 
-    # when
+    # When old rows are removed
     days = {notification_worker.retention.NOTIFICATIONS: LIMIT}
     removed = Retention(notification_database, days).remove(soon())
 
-    # then
+    # Then the pending ones and the young ones are left
     assert removed == {"notifications": 2}
     assert ids(notification_database, select(Notification.order_id)) == {
         m["order_id"] for m in mails if m["status"] == "PENDING" or mails.index(m) % 2
     }
 
 
-def test_old_idempotency_keys_go_and_their_orders_stay(order_database: Sessions) -> None:
-    # given
+def test_old_idempotency_keys_are_deleted_and_orders_kept(order_database: Sessions) -> None:
+    # Given an old order with keys on both sides of the limit
     now = datetime.now(UTC)
     order = {
         "id": uuid4(),
@@ -124,28 +124,28 @@ def test_old_idempotency_keys_go_and_their_orders_stay(order_database: Sessions)
         of_order | {"key": "young", "created_at": now - YOUNG},
     )
 
-    # when
+    # When old rows are removed
     days = {order_app.retention.IDEMPOTENCY_KEYS: LIMIT}
     removed = Retention(order_database, days).remove(soon())
 
-    # then
+    # Then the old key is gone, and the order is not
     assert removed == {"idempotency_keys": 1}
     assert ids(order_database, select(IdempotencyKey.key)) == {"young"}
     assert ids(order_database, select(OrderRow.id)) == {order["id"]}
 
 
 def test_old_skipped_messages_are_deleted(analytics_database: Sessions) -> None:
-    # given
+    # Given skipped messages on both sides of the limit
     now = datetime.now(UTC)
     row = {"stream_offset": 1, "reason": "no event", "body": "ada@example.com"}
     old = row | {"skipped_at": now - OLD}
     young = row | {"stream_offset": 2, "skipped_at": now - YOUNG}
     fill(analytics_database, SkippedRow, old, young)
 
-    # when
+    # When old rows are removed
     days = {analytics_worker.retention.SKIPPED: LIMIT}
     removed = Retention(analytics_database, days).remove(soon())
 
-    # then
+    # Then the old one is gone
     assert removed == {"skipped_events": 1}
     assert ids(analytics_database, select(SkippedRow.stream_offset)) == {2}

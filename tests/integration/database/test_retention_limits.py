@@ -50,27 +50,27 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "PAUSE", 0.0)
 
 
-def test_a_statement_removes_no_more_than_a_batch_and_the_oldest_first(
+def test_a_statement_deletes_one_batch_of_the_oldest_rows(
     order_database: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given a pass that has time for one statement only
+    # Given a pass that has time for one statement only
     monkeypatch.setattr(retention, "BATCH", 10)
     monkeypatch.setattr(retention, "PAUSE", 0.5)
     rows = [sent(OLD + timedelta(minutes=n)) for n in range(25)]
     fill(order_database, outbox, *rows)
 
-    # when
+    # When old rows are removed
     removed = Retention(order_database, {OUTBOX: LIMIT}).remove(time.monotonic() + 0.25)
 
-    # then
+    # Then one batch of the oldest rows is gone
     assert removed == {"outbox": 10}
     assert of_outbox(order_database) == {row["event_id"] for row in rows[:15]}
 
 
-def test_a_pass_goes_on_until_nothing_old_is_left_and_the_tables_take_turns(
+def test_a_pass_alternates_tables_until_no_old_row_is_left(
     order_database: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given
+    # Given two tables with old rows
     monkeypatch.setattr(retention, "BATCH", 10)
     fill(order_database, outbox, *(sent(OLD) for _ in range(35)), sent(YOUNG))
     fill(order_database, inbox, *(handled(OLD) for _ in range(10)))
@@ -84,18 +84,18 @@ def test_a_pass_goes_on_until_nothing_old_is_left_and_the_tables_take_turns(
 
     monkeypatch.setattr(retention, "_remove_some", noted)
 
-    # when
+    # When old rows are removed
     removed = Retention(order_database, {OUTBOX: LIMIT, INBOX: LIMIT}).remove(soon())
 
-    # then
+    # Then all are gone, and the tables took turns
     assert removed == {"outbox": 35, "inbox": 10}
     assert turns == ["outbox", "inbox", "outbox", "inbox", "outbox", "outbox"]
     assert REMOVED.labels("outbox")._value.get() - before == 35
     assert len(of_outbox(order_database)) == 1
 
 
-def test_a_row_that_somebody_has_locked_is_passed_over(order_database: Sessions) -> None:
-    # given an old event that somebody is about to send again
+def test_a_locked_row_is_skipped(order_database: Sessions) -> None:
+    # Given an old event that another transaction marks unsent
     locked, other = sent(OLD), sent(OLD)
     fill(order_database, outbox, locked, other)
     removal = Retention(order_database, {OUTBOX: LIMIT})
@@ -103,13 +103,13 @@ def test_a_row_that_somebody_has_locked_is_passed_over(order_database: Sessions)
         again = update(outbox).where(outbox.c.event_id == locked["event_id"])
         session.execute(again.values(sent_at=None))
 
-        # when
+        # When old rows are removed
         removed = removal.remove(soon())
 
-        # then nobody waited for the lock
+        # Then the locked row was skipped without a wait
         assert removed == {"outbox": 1}
 
-    # and then it waits to be sent, so it stays
+    # And after the commit the event is unsent, so it stays
     assert removal.remove(soon())["outbox"] == 0
     assert of_outbox(order_database) == {locked["event_id"]}
 
@@ -135,17 +135,17 @@ class Broker(Publisher):
         """Be there."""
 
 
-def test_the_relay_claims_and_marks_while_rows_are_being_removed(order_database: Sessions) -> None:
-    # given a removal that has not committed yet
+def test_the_relay_publishes_during_a_removal(order_database: Sessions) -> None:
+    # Given a removal that has not committed yet
     unsent = event()
     fill(order_database, outbox, *(sent(OLD) for _ in range(20)), unsent)
     with transaction(order_database) as session:
         assert retention._remove_some(session, OUTBOX, timedelta(days=LIMIT)).rows == 20
 
-        # when
+        # When the relay drains
         confirmed = relay_once(Relay(order_database, Broker()))
 
-        # then
+        # Then the unsent event is sent
         assert confirmed == 1
     assert of_outbox(order_database) == {unsent["event_id"]}
 
@@ -166,7 +166,7 @@ def test_the_relay_claims_and_marks_while_rows_are_being_removed(order_database:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_removed_is_found_by_an_index(
+def test_old_rows_are_found_by_an_index(
     database_of: Callable[[str], TestDatabase], service: str, kept: Kept, index: str
 ) -> None:
     engine = db.engine(database_of(service).service_settings)

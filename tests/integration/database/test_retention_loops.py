@@ -74,10 +74,10 @@ PROCESSES: dict[str, tuple[Any, type[Any], Any]] = {
 
 
 @pytest.mark.parametrize("service", [service.name for service in SERVICES])
-def test_the_loops_of_each_process_remove_old_rows(
+def test_each_process_deletes_old_rows(
     database_of: Callable[[str], TestDatabase], service: str
 ) -> None:
-    # given
+    # Given rows on both sides of the limit
     database = database_of(service)
     sessions = db.sessions(db.engine(database.service_settings))
     module, settings_of, _ = PROCESSES[service]
@@ -90,11 +90,11 @@ def test_the_loops_of_each_process_remove_old_rows(
         **database.settings,
     )
 
-    # when
+    # When the process runs its retention loop
     loops = {loop.name: loop for loop in module.start(settings)}
     loops["retention"].start()
 
-    # then
+    # Then the old row is deleted
     def only_the_young_one() -> None:
         assert len(ids(sessions, select(inbox.c.event_id))) == 1
 
@@ -105,19 +105,19 @@ def test_the_loops_of_each_process_remove_old_rows(
 
 
 @pytest.mark.parametrize("service", [service.name for service in SERVICES])
-def test_every_process_shows_how_old_the_oldest_rows_are(
+def test_each_process_exports_the_age_of_its_oldest_rows(
     database_of: Callable[[str], TestDatabase], service: str
 ) -> None:
-    # given
+    # Given rows that are one and two days old
     sessions = db.sessions(db.engine(database_of(service).service_settings))
     module, _, kept = PROCESSES[service]
     fill(sessions, inbox, handled(timedelta(days=2)), handled(timedelta(days=1)))
 
-    # when
+    # When the metrics are read
     with transaction(sessions) as session:
         shown = {m.name: m for m in module._read(session)}["orders_oldest_row_seconds"]
 
-    # then
+    # Then each table has the age of its oldest row
     ages = {sample.labels["table"]: sample.value for sample in shown.samples}
     assert ages.keys() == {each.table.name for each in kept}
     assert ages.pop("inbox") == pytest.approx(2 * 86_400, abs=60)
@@ -134,20 +134,20 @@ def test_an_unsent_event_is_not_the_oldest_row(order_database: Sessions) -> None
     assert shown.samples[0].value == pytest.approx(3_600, abs=60)
 
 
-def test_passes_follow_each_other_at_the_interval(
+def test_passes_run_at_the_interval(
     order_database: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given
+    # Given a short interval
     passes: list[float] = []
     removal = Retention(order_database, {OUTBOX: LIMIT})
     monkeypatch.setattr(removal, "remove", passes.append)
     monkeypatch.setattr(retention, "INTERVAL", 0.01)
 
-    # when
+    # When the loop runs
     loop = removal.loop()
     loop.start()
 
-    # then each has the same time
+    # Then passes have increasing deadlines
     eventually(lambda: _several(passes))
     loop.stop()
     loop.join(30)
@@ -155,21 +155,21 @@ def test_passes_follow_each_other_at_the_interval(
     assert passes[0] - time.monotonic() < retention.LONGEST_PASS
 
 
-def test_a_database_that_fails_does_not_stop_the_next_pass(
+def test_a_database_error_does_not_stop_the_next_pass(
     order_database: Sessions, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # given a table that is not there yet
+    # Given a table that does not exist yet
     fill(order_database, outbox, sent(OLD))
     with transaction(order_database) as session:
         session.execute(text("ALTER TABLE outbox RENAME TO gone"))
     removal = Retention(order_database, {OUTBOX: LIMIT})
 
-    # when
+    # When a pass fails, and then the table exists
     assert removal.remove(soon()) == {}
     with transaction(order_database) as session:
         session.execute(text("ALTER TABLE gone RENAME TO outbox"))
 
-    # then
+    # Then the next pass removes the row
     assert [r.message for r in caplog.records] == ["retention interrupted"]
     assert removal.remove(soon()) == {"outbox": 1}
     with transaction(order_database) as session:

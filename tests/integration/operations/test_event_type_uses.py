@@ -17,21 +17,21 @@ from testkit.eventually import eventually
 from testkit.servers.bindings import bind
 
 
-def test_a_type_that_nothing_uses_has_no_users(
+def test_an_unused_type_has_no_uses(
     migrated: MigratedSystem, sessions_of: dict[str, Sessions]
 ) -> None:
-    # given the next version everywhere
+    # Given only the second version in every place
     migrated.put(INVENTORY.queue, in_version_2())
     migrated.put(INVENTORY.parking_lot, in_version_2())
     with transaction(sessions_of["order"]) as session:
         append(session, in_version_2())
     handled(sessions_of["inventory"], in_version_2())
 
-    # then
+    # Then there is no use of the first
     assert migrated.inspect() == Findings(uses=(), unseen=())
 
 
-def test_the_code_uses_what_its_services_say_and_hear(migrated: MigratedSystem) -> None:
+def test_services_use_the_types_they_publish_and_consume(migrated: MigratedSystem) -> None:
     found = [(use.kind, use.place, use.text) for use in migrated.inspect(SERVICES).uses]
 
     assert ("code", "order", "publishes it, according to the topology") in found
@@ -43,8 +43,8 @@ def test_the_code_uses_what_its_services_say_and_hear(migrated: MigratedSystem) 
     )
 
 
-def test_a_user_who_may_publish_it_uses_it(migrated: MigratedSystem) -> None:
-    # given a right that was not withdrawn
+def test_a_permission_to_publish_a_type_is_a_use(migrated: MigratedSystem) -> None:
+    # Given a permission that was not withdrawn
     right = {"exchange": EVENTS.name, "write": r"^(order\.created|order\.confirmed)$", "read": "^$"}
     path = f"/topic-permissions/{migrated.broker.name}/order"
     migrated.broker.request("PUT", path, json=right)
@@ -53,25 +53,23 @@ def test_a_user_who_may_publish_it_uses_it(migrated: MigratedSystem) -> None:
 
 
 @pytest.mark.parametrize("key", [V1, "order.*", "#", "*.created", "order.created.#"])
-def test_a_queue_that_is_bound_to_it_uses_it(migrated: MigratedSystem, key: str) -> None:
+def test_a_matching_binding_is_a_use(migrated: MigratedSystem, key: str) -> None:
     bind(migrated.broker, INVENTORY.queue, key)
 
     assert migrated.uses() == [("binding", INVENTORY.queue, None)]
 
 
 @pytest.mark.parametrize("key", ["order.created.*", "*.created.v2", "order", "order.createdx", "*"])
-def test_a_queue_that_is_bound_to_something_else_does_not(
-    migrated: MigratedSystem, key: str
-) -> None:
+def test_another_binding_is_not_a_use(migrated: MigratedSystem, key: str) -> None:
     bind(migrated.broker, INVENTORY.queue, key)
 
     assert migrated.uses() == []
 
 
-def test_an_unsent_event_uses_it_and_a_sent_one_does_not(
+def test_an_unsent_event_is_a_use_and_a_sent_one_is_not(
     migrated: MigratedSystem, sessions_of: dict[str, Sessions]
 ) -> None:
-    # given
+    # Given two unsent events and a sent one
     with transaction(sessions_of["order"]) as session:
         for _ in range(3):
             append(session, event(CREATED))
@@ -91,7 +89,7 @@ def test_an_unsent_event_uses_it_and_a_sent_one_does_not(
         INVENTORY.parking_lot,
     ],
 )
-def test_a_message_in_a_queue_uses_it(migrated: MigratedSystem, queue: str) -> None:
+def test_a_message_in_a_queue_is_a_use(migrated: MigratedSystem, queue: str) -> None:
     migrated.put(queue, in_version_2(), event(CREATED), in_version_2(), event(CREATED))
 
     found = migrated.inspect().uses
@@ -100,21 +98,21 @@ def test_a_message_in_a_queue_uses_it(migrated: MigratedSystem, queue: str) -> N
     assert "2 messages, the oldest from 20" in found[0].text
 
 
-def test_a_message_in_a_stream_uses_it(migrated: MigratedSystem) -> None:
-    # given a stream of whoever's, that is bound no more
+def test_a_message_in_a_stream_is_a_use(migrated: MigratedSystem) -> None:
+    # Given an unmanaged stream that is no longer bound
     stream = {"durable": True, "arguments": {"x-queue-type": "stream"}}
     migrated.broker.request("PUT", f"/queues/{migrated.broker.name}/history", json=stream)
     migrated.put("history", in_version_2(), event(CREATED), in_version_2(), event(CREATED))
 
     assert migrated.uses() == [("stream", "history", 2)]
-    # and it is still there
+    # And the messages are still there
     assert migrated.uses() == [("stream", "history", 2)]
 
 
-def test_a_consumer_that_has_handled_it_lately_uses_it(
+def test_a_consumer_that_handled_the_type_recently_is_a_use(
     migrated: MigratedSystem, sessions_of: dict[str, Sessions]
 ) -> None:
-    # given one handled now, and one long ago
+    # Given an event that was handled now, and one that was handled two hours ago
     for each in (event(CREATED), event(CREATED)):
         handled(sessions_of["notification"], each)
     with transaction(sessions_of["notification"]) as session:
@@ -133,32 +131,32 @@ def handled(sessions: Sessions, given: Event) -> None:
     receive(sessions, handlers, body, task=given.type, attempts=1)
 
 
-def test_messages_keep_their_order_and_are_all_there_after_a_look(migrated: MigratedSystem) -> None:
-    # given
+def test_an_inspection_keeps_the_messages_and_their_order(migrated: MigratedSystem) -> None:
+    # Given 50 events
     events = [event(CREATED) for _ in range(50)]
     migrated.put(INVENTORY.queue, *events)
 
-    # when
+    # When the queue is inspected
     assert migrated.uses() == [("queue", INVENTORY.queue, 50)]
 
-    # then
+    # Then they are in their order
     eventually(lambda: depth_is(migrated, INVENTORY.queue, 50))
     assert migrated.ids(INVENTORY.queue) == [str(each.id) for each in events]
 
 
-def test_however_often_somebody_looks_no_message_reaches_the_delivery_limit(
+def test_repeated_inspections_do_not_park_messages(
     migrated: MigratedSystem,
 ) -> None:
-    # given
+    # Given three events
     events = [event(CREATED) for _ in range(3)]
     migrated.put(INVENTORY.queue, *events)
 
-    # when
+    # When the queue is inspected more often than its delivery limit
     for _ in range(2 * LOOKS + 6):
         assert migrated.uses() == [("queue", INVENTORY.queue, 3)]
         eventually(lambda: depth_is(migrated, INVENTORY.queue, 3))
 
-    # then
+    # Then no event is parked
     assert migrated.broker.depth(INVENTORY.parking_lot) == 0
     assert sorted(migrated.ids(INVENTORY.queue)) == sorted(str(each.id) for each in events)
 
@@ -167,17 +165,17 @@ def depth_is(migrated: MigratedSystem, queue: str, count: int) -> None:
     assert migrated.broker.depth(queue) == count
 
 
-def test_what_could_not_be_seen_may_be_of_the_type(
+def test_uninspected_messages_are_a_possible_use(
     migrated: MigratedSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given more messages than one look takes
+    # Given more messages than one inspection reads
     monkeypatch.setattr("console.broker.queue_inspection.LIMIT", 2)
     migrated.put(INVENTORY.queue, *(in_version_2() for _ in range(5)))
 
-    # when
+    # When the queue is inspected
     (use,) = migrated.inspect().uses
 
-    # then
+    # Then the rest is reported as a possible use
     assert (use.kind, use.place) == ("queue", INVENTORY.queue)
     assert use.text == (
         "3 or more messages could not be inspected, after 2: they may be of this type"

@@ -50,21 +50,21 @@ def _assert_found(env: dict[str, str], expected: set[tuple[str, str]]) -> None:
     assert findings(env) == expected
 
 
-def test_a_broker_that_is_well_says_so(well: dict[str, str]) -> None:
+def test_a_healthy_broker_has_no_findings(well: dict[str, str]) -> None:
     result = orderctl(well, "health")
 
     assert (result.exit_code, result.stdout) == (0, "broker: healthy\n")
 
 
-def test_each_queue_that_nobody_consumes_is_named(applied: dict[str, str]) -> None:
+def test_each_queue_without_a_consumer_is_reported(applied: dict[str, str]) -> None:
     assert findings(applied) == {("no_consumer", queue) for queue in CONSUMED}
 
 
-def test_a_missing_queue_is_named_with_its_bindings(well: dict[str, str], vhost: Vhost) -> None:
-    # when
+def test_a_missing_queue_is_reported_with_its_bindings(well: dict[str, str], vhost: Vhost) -> None:
+    # When a queue is deleted
     vhost.request("DELETE", f"/queues/{vhost.name}/order.dlq")
 
-    # then
+    # Then it is reported, and so are its bindings
     bindings = [b for b in topology().bindings if b.queue == "order.dlq"]
     expected = {("missing_queue", "order.dlq")} | {
         ("missing_binding", f"{b.exchange} -[{b.routing_key}]-> order.dlq") for b in bindings
@@ -72,12 +72,12 @@ def test_a_missing_queue_is_named_with_its_bindings(well: dict[str, str], vhost:
     eventually(lambda: _assert_found(well, expected))
 
 
-def test_a_missing_binding_is_named(well: dict[str, str], vhost: Vhost) -> None:
-    # when
+def test_a_missing_binding_is_reported(well: dict[str, str], vhost: Vhost) -> None:
+    # When a binding is deleted
     path = f"/bindings/{vhost.name}/e/orders.topic/q/inventory.queue/order.created"
     vhost.request("DELETE", path)
 
-    # then
+    # Then it is reported
     expected = {("missing_binding", "orders.topic -[order.created]-> inventory.queue")}
     eventually(lambda: _assert_found(well, expected))
 
@@ -89,7 +89,7 @@ def test_a_missing_binding_is_named(well: dict[str, str], vhost: Vhost) -> None:
         ("disk_alarm", "set_disk_free_limit", "1000000GB", "500MB"),
     ],
 )
-def test_an_alarm_is_named_while_it_lasts(
+def test_an_alarm_is_reported_while_it_lasts(
     well: dict[str, str],
     servers: Infrastructure,
     kind: str,
@@ -97,35 +97,33 @@ def test_an_alarm_is_named_while_it_lasts(
     limit: str,
     usual: str,
 ) -> None:
-    # when
+    # When there is an alarm
     with servers.limited(command, limit, usual):
-        # then
+        # Then it is reported
         eventually(lambda: _assert_found(well, {(kind, "orders@localhost")}))
 
-    # and when it is over
+    # And no longer when it is over
     eventually(lambda: _assert_found(well, set()))
 
 
-def test_a_queue_that_dropped_events_is_named_until_its_process_takes_note(
-    well: dict[str, str], vhost: Vhost
-) -> None:
-    # when
+def test_a_queue_that_dropped_events_is_reported(well: dict[str, str], vhost: Vhost) -> None:
+    # When a queue has dropped an event
     vhost.publish(b"[]", exchange="", routing_key=FRAUD.overflow, headers={})
 
-    # then
+    # Then the finding names the process that should be running
     eventually(lambda: _assert_found(well, {("overflowed", FRAUD.queue)}))
     result = orderctl(well, "health")
     assert "is fraud-relay running?" in result.stdout
 
 
-def test_an_unreachable_broker_is_told_in_one_line(operator_env: dict[str, str]) -> None:
-    # given
+def test_an_unreachable_broker_is_reported_in_one_line(operator_env: dict[str, str]) -> None:
+    # Given an unreachable broker
     env = operator_env | {"BROKER_ADMIN_URL": "https://127.0.0.1:1"}
 
-    # when
+    # When its health is checked
     result = orderctl(env, "health")
 
-    # then
+    # Then the only finding is its address
     assert result.exit_code == 1
     assert result.stdout.startswith("unreachable https://127.0.0.1:1/: ")
     assert result.stdout.count("\n") == 1
@@ -136,8 +134,8 @@ def test_an_unreachable_broker_is_told_in_one_line(operator_env: dict[str, str])
     ("online", "lost"),
     [(["a", "b", "c"], False), (["a", "b"], False), (["a"], True), ([], True)],
 )
-def test_a_queue_without_a_majority_of_its_replicas_is_named(online: list[str], lost: bool) -> None:
-    # given what the management API tells of a queue with three replicas; the test's broker has one
+def test_a_queue_without_a_quorum_is_reported(online: list[str], lost: bool) -> None:
+    # Given a queue with three replicas, as in the management API; the broker of the tests has one
     queue: dict[str, Any] = {"name": "q", "members": ["a", "b", "c"], "online": online}
     state = BrokerState(
         vhost="v",
@@ -149,10 +147,10 @@ def test_a_queue_without_a_majority_of_its_replicas_is_named(online: list[str], 
         topic_permissions={},
     )
 
-    # then
+    # Then the queue is reported if a majority is offline
     found = [finding.kind for finding in broken_queues(state)]
     assert found == ([Kind.LOST_QUORUM] if lost else [])
 
 
-def test_a_node_that_is_down_is_named() -> None:
+def test_a_stopped_node_is_reported() -> None:
     assert [f.kind for f in ailing_nodes([{"name": "a", "running": False}])] == [Kind.NODE_DOWN]

@@ -42,25 +42,25 @@ def settings(vhost: Vhost) -> BrokerAdminSettings:
     return BrokerAdminSettings(**vhost.administrator)
 
 
-def test_a_consumed_queue_is_no_finding(silent: Vhost) -> None:
-    # when
+def test_a_consumed_queue_is_not_a_finding(silent: Vhost) -> None:
+    # When the health is checked
     seen = health.look(settings(silent))
 
-    # then, as AMQP tells
+    # Then AMQP has supplied the consumers
     assert seen.unknown == ()
     assert {f.name for f in seen.findings} == {*CONSUMED} - {INVENTORY.queue}
 
 
-def test_what_nothing_tells_is_not_known(
+def test_unavailable_figures_are_unknown(
     silent: Vhost, operator_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given a user who may not ask over AMQP either
+    # Given a user who may not count consumers over AMQP either
     monkeypatch.setattr(health.queue_counts, "consumers", lambda *_: {})
 
-    # when
+    # When the health is checked
     told = CliRunner().invoke(main, ["health"], env=operator_env)
 
-    # then
+    # Then the consumers are unknown
     assert (told.exit_code, told.stdout) == (
         0,
         f"unknown: the consumers of {', '.join(CONSUMED)}\n",
@@ -77,27 +77,27 @@ def test_messages_are_counted_without_statistics(silent: Vhost) -> None:
     eventually(counted)
 
 
-def test_the_overview_tells_unknown_from_zero(
+def test_the_overview_distinguishes_unknown_from_zero(
     silent: Vhost, servers: Infrastructure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given that the broker does not even count
+    # Given a broker that does not even count messages
     monkeypatch.setattr("console.broker.state._TOTALS", "?")
     page = _page(silent, servers)
 
-    # when
+    # When the overview is shown
     cells = eventually(lambda: _inventory(page))
 
-    # then
+    # Then unknown counts are dashes
     assert (cells["queued"], cells["parked"], cells["retrying"]) == ("–", "–", "–")  # noqa: RUF001
     assert cells["consumers"] == "1"
 
 
-def test_an_alarm_is_found_without_statistics(silent: Vhost, servers: Infrastructure) -> None:
+def test_an_alarm_is_detected_without_statistics(silent: Vhost, servers: Infrastructure) -> None:
     with servers.limited("set_disk_free_limit", "1000000GB", "500MB"):
         eventually(lambda: _assert_alarm(silent))
 
 
-def test_no_figure_of_the_broker_has_a_default() -> None:
+def test_no_broker_figure_has_a_default() -> None:
     """Show that nothing in the console reads a figure but by `figure`, which knows no default."""
     names = "messages|consumers|messages_ready|messages_unacknowledged|mem_alarm|disk_free_alarm"
     read = re.compile(rf"""\.get\(\s*["']({names})["']|\[["']({names})["']\]""")

@@ -14,7 +14,7 @@ from testkit.processes.orderctl import orderctl
 T = TypeVar("T")
 
 
-def test_a_parked_message_tells_why(channel: Channel, applied: dict[str, str]) -> None:
+def test_a_parked_message_shows_its_failure(channel: Channel, applied: dict[str, str]) -> None:
     park(channel, "e-1")
 
     (message,) = parked(applied)
@@ -34,7 +34,7 @@ def test_a_parked_message_tells_why(channel: Channel, applied: dict[str, str]) -
     assert "ValueError: no way" in orderctl(applied, "parked", "list").stdout
 
 
-def test_a_message_that_killed_its_worker_tells_so(
+def test_a_parked_message_shows_that_it_crashed_workers(
     channel: Channel, applied: dict[str, str]
 ) -> None:
     channel.basic_publish(Message(b"\xff not JSON"), routing_key="inventory.queue")
@@ -57,7 +57,7 @@ def some(found: T | None) -> T:
     return found
 
 
-def test_looking_changes_neither_the_messages_nor_their_order(
+def test_listing_changes_neither_messages_nor_their_order(
     channel: Channel, applied: dict[str, str]
 ) -> None:
     ids = [f"e-{n}" for n in range(50)]
@@ -71,17 +71,17 @@ def test_looking_changes_neither_the_messages_nor_their_order(
     assert [message["id"] for message in again] == ids
 
 
-def test_a_discarded_message_is_shown_once_more_and_gone_and_the_others_stay_in_order(
+def test_a_discarded_message_is_shown_and_deleted(
     channel: Channel, applied: dict[str, str]
 ) -> None:
-    # given messages of three events, one of them parked twice
+    # Given messages of three events, one of them parked twice
     for event_id in ("e-1", "e-2", "e-3", "e-2"):
         park(channel, event_id)
 
-    # when
+    # When the event is discarded
     result = orderctl(applied, "parked", "discard", "inventory", "--id", "e-2", "--yes", "--json")
 
-    # then
+    # Then both messages are shown and deleted, and the others keep their order
     assert (result.exit_code, result.stderr) == (0, "inventory: 2 deleted permanently\n")
     shown = json.loads(result.stdout)
     assert [(m["id"], m["exception"]) for m in shown] == [("e-2", "ValueError")] * 2
@@ -90,35 +90,37 @@ def test_a_discarded_message_is_shown_once_more_and_gone_and_the_others_stay_in_
     assert drained(channel, "inventory.queue") == []
 
 
-def test_nothing_is_discarded_by_halves(channel: Channel, applied: dict[str, str]) -> None:
-    # given
+def test_discard_deletes_all_named_messages_or_none(
+    channel: Channel, applied: dict[str, str]
+) -> None:
+    # Given one parked message
     park(channel, "e-1")
     discard = ("parked", "discard", "inventory", "--yes", "--id", "e-1", "--id", "e-9")
 
-    # when one of the events is not parked
+    # When one of two named events is not parked
     result = orderctl(applied, *discard)
 
-    # then
+    # Then neither is deleted
     assert (result.exit_code, result.stderr) == (1, "Error: not parked by inventory: e-9\n")
     assert [message["id"] for message in parked(applied)] == ["e-1"]
 
 
 @pytest.mark.parametrize(("answer", "left"), [("n\n", ["e-1"]), ("", ["e-1"]), ("y\n", [])])
-def test_discard_asks_first(
+def test_discard_asks_for_confirmation(
     channel: Channel, applied: dict[str, str], answer: str, left: list[str]
 ) -> None:
-    # given
+    # Given a parked message
     park(channel, "e-1")
 
-    # when
+    # When the question is answered
     result = orderctl(applied, "parked", "discard", "inventory", "--id", "e-1", answer=answer)
 
-    # then
+    # Then the message is deleted only after a yes
     assert "inventory: delete e-1 permanently?" in result.stderr
     assert result.exit_code == (1 if left else 0)
     assert ("no way" in result.stdout) is (not left)
     assert [message["id"] for message in parked(applied)] == left
 
 
-def test_discard_needs_to_be_told_what(applied: dict[str, str]) -> None:
+def test_discard_requires_an_id(applied: dict[str, str]) -> None:
     assert orderctl(applied, "parked", "discard", "inventory").exit_code == 64

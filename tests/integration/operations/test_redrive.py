@@ -15,7 +15,7 @@ def days_ago(days: float) -> str:
     return (datetime.now(UTC) - timedelta(days=days)).isoformat()
 
 
-def test_a_redriven_message_is_as_if_it_had_never_failed(
+def test_a_redriven_message_carries_no_failure(
     vhost: Vhost, channel: Channel, applied: dict[str, str]
 ) -> None:
     park(channel, "e-1", user_id=vhost.admin_user, type="order.created")
@@ -34,7 +34,7 @@ def test_a_redriven_message_is_as_if_it_had_never_failed(
     assert "user_id" not in message.properties
 
 
-def test_one_message_is_redriven_and_the_others_stay_in_order(
+def test_one_message_is_redriven_and_the_others_keep_their_order(
     channel: Channel, applied: dict[str, str]
 ) -> None:
     for event_id in ("e-1", "e-2", "e-3"):
@@ -48,17 +48,15 @@ def test_one_message_is_redriven_and_the_others_stay_in_order(
     assert [m.headers["id"] for m in drained(channel, "inventory.queue")] == ["e-2"]
 
 
-def test_an_event_that_is_too_old_is_not_redriven_and_stays_parked(
-    channel: Channel, applied: dict[str, str]
-) -> None:
-    # given
+def test_an_event_that_is_too_old_stays_parked(channel: Channel, applied: dict[str, str]) -> None:
+    # Given events on both sides of the limit
     park(channel, "e-old", time=days_ago(14.1))
     park(channel, "e-young", time=days_ago(13.9))
 
-    # when
+    # When all are redriven
     result = orderctl(applied, "parked", "redrive", "inventory", "--all")
 
-    # then
+    # Then the old one stays and is named
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
     assert "1 redriven" in result.stderr
@@ -67,47 +65,47 @@ def test_an_event_that_is_too_old_is_not_redriven_and_stays_parked(
     assert [m.headers["id"] for m in drained(channel, "inventory.queue")] == ["e-young"]
 
 
-def test_an_event_that_is_named_and_too_old_stays_parked_too(
+def test_a_named_event_that_is_too_old_stays_parked(
     channel: Channel, applied: dict[str, str]
 ) -> None:
-    # given
+    # Given an event that is too old
     park(channel, "e-old", time=days_ago(15))
     redrive = ("parked", "redrive", "inventory", "--id", "e-old")
 
-    # when
+    # When it is redriven by its id
     refused = orderctl(applied, *redrive)
 
-    # then
+    # Then it stays parked
     assert refused.exit_code == 1
     assert "PARKED_REDRIVE_DAYS" in refused.stderr
     assert drained(channel, "inventory.queue") == []
 
-    # and when the limit is raised, which the dedup window allows
+    # When the limit is raised within the dedup window
     redriven = orderctl(applied | {"PARKED_REDRIVE_DAYS": "16"}, *redrive)
 
-    # then
+    # Then the event is redriven
     assert redriven.exit_code == 0, redriven.output
     assert [m.headers["id"] for m in drained(channel, "inventory.queue")] == ["e-old"]
 
 
-def test_nothing_is_redriven_by_a_limit_that_the_dedup_window_does_not_allow(
+def test_an_age_limit_beyond_the_dedup_window_is_rejected(
     channel: Channel, applied: dict[str, str]
 ) -> None:
-    # given
+    # Given a parked event
     park(channel, "e-1", time=days_ago(1))
 
-    # when
+    # When the limit exceeds the dedup window
     too_far = applied | {"PARKED_REDRIVE_DAYS": "30"}
     result = orderctl(too_far, "parked", "redrive", "inventory", "--all")
 
-    # then
+    # Then the error names both settings, and the event stays
     assert isinstance(result.exception, SettingsError)
     assert "INBOX_RETENTION_DAYS" in str(result.exception)
     assert "PARKED_REDRIVE_DAYS" in str(result.exception)
     assert [message["id"] for message in parked(applied)] == ["e-1"]
 
 
-def test_a_message_that_cannot_be_put_back_stays_parked(
+def test_a_message_whose_queue_is_missing_stays_parked(
     management: Management, channel: Channel, applied: dict[str, str]
 ) -> None:
     park(channel, "e-1")
@@ -120,6 +118,6 @@ def test_a_message_that_cannot_be_put_back_stays_parked(
     assert [message["id"] for message in parked(applied)] == ["e-1"]
 
 
-def test_redrive_needs_to_be_told_what(applied: dict[str, str]) -> None:
+def test_redrive_requires_either_all_or_ids(applied: dict[str, str]) -> None:
     assert orderctl(applied, "parked", "redrive", "inventory").exit_code == 64
     assert orderctl(applied, "parked", "redrive", "inventory", "--all", "--id", "x").exit_code == 64

@@ -105,35 +105,35 @@ def consumer(broker: Vhost, *, held: int) -> Iterator[list[int]]:
         yield taken
 
 
-def test_a_queue_with_former_arguments_is_replaced_and_keeps_its_messages(
+def test_a_queue_with_old_arguments_is_replaced_with_its_messages(
     former: Vhost, orderctl: Orderctl
 ) -> None:
-    # given
+    # Given a plan that reports the queue
     planned = orderctl("topology", "plan")
     assert planned.exit_code == 2
     assert "queue fraud.queue: arguments is {" in planned.stdout
     assert "; its messages are kept" in planned.stdout
 
-    # when
+    # When the topology is applied
     applied = orderctl("topology", "apply")
 
-    # then
+    # Then the queue is replaced with all its messages
     assert applied.exit_code == 0, applied.output
     assert "replaced queue fraud.queue: " in applied.stdout
     assert arguments(former)["x-overflow"] == "drop-head"
     assert numbers(former) == list(range(1, 701))
     assert orderctl("topology", "plan").exit_code == 0
 
-    # and events come live
+    # And new events arrive
     put(former, 701)
     assert former.depth(FRAUD.queue) == 701
 
 
 @pytest.mark.parametrize("step", ["begin", "remove_old", "finish", "_empty_spare"])
-def test_an_interrupted_replacement_is_finished_by_the_next_run(
+def test_an_interrupted_replacement_is_completed_by_the_next_run(
     former: Vhost, orderctl: Orderctl, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    # given a run that ends right after a step
+    # Given a run that ends right after a step
     done = getattr(Replacement, step)
 
     def and_die(self: Replacement) -> None:
@@ -144,13 +144,13 @@ def test_an_interrupted_replacement_is_finished_by_the_next_run(
     with monkeypatch.context() as patch:
         patch.setattr(Replacement, step, and_die)
         assert orderctl("topology", "apply").exit_code == 1
-    # and events that come before the next one
+    # And events that arrive before the next run
     put(former, 701, 702)
 
-    # when
+    # When the topology is applied again
     again = orderctl("topology", "apply")
 
-    # then
+    # Then the replacement is complete
     assert again.exit_code == 0, again.output
     assert arguments(former)["x-overflow"] == "drop-head"
     # the inbox drops what came both ways
@@ -158,33 +158,33 @@ def test_an_interrupted_replacement_is_finished_by_the_next_run(
     assert orderctl("topology", "plan").exit_code == 0
 
 
-def test_a_queue_whose_messages_are_held_stays_as_it_is(
+def test_a_queue_whose_messages_are_held_is_not_replaced(
     former: Vhost, orderctl: Orderctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given
+    # Given a consumer that holds messages
     with consumer(former, held=7) as held, monkeypatch.context() as patch:
         patch.setattr(queue_replacement, "PATIENCE", 5.0)
 
-        # when
+        # When the topology is applied
         refused = orderctl("topology", "apply")
         put(former, 701)
 
-        # then
+        # Then the queue is not replaced
         assert refused.exit_code == 1
         assert "consumers hold messages of fraud.queue: stop them and apply again" in refused.stderr
         assert arguments(former) == FORMER
         assert len(held) == 7
 
-    # and when its consumer is gone
+    # And when the consumer is gone, it is
     eventually(lambda: _assert_depth(former, FRAUD.queue, 701))
     assert orderctl("topology", "apply").exit_code == 0
     assert numbers(former) == list(range(1, 702))
 
 
-def test_messages_that_come_back_while_it_is_deleted_are_taken_from_the_stream(
+def test_messages_that_return_during_deletion_request_catch_up(
     former: Vhost, orderctl: Orderctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given a message that comes from a retry tier in that moment
+    # Given a message that returns from a retry tier at that moment
     is_settled = Replacement._is_settled
 
     def and_one_more(self: Replacement) -> bool:
@@ -194,8 +194,8 @@ def test_messages_that_come_back_while_it_is_deleted_are_taken_from_the_stream(
 
     monkeypatch.setattr(Replacement, "_is_settled", and_one_more)
 
-    # when
+    # When the queue is replaced
     assert orderctl("topology", "apply").exit_code == 0
 
-    # then the service is told to read the stream
+    # Then a marker requests catch-up from the stream
     assert former.depth(FRAUD.overflow) == 1

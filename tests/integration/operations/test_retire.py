@@ -35,20 +35,20 @@ def orderctl_contracts(
     return run
 
 
-def test_a_type_in_use_is_not_retired_and_its_users_are_told(
+def test_a_type_in_use_is_not_retired(
     migrated: MigratedSystem, orderctl_contracts: Callable[..., Result], tmp_path: Path
 ) -> None:
-    # given
+    # Given a binding for the type
     bind(migrated.broker, INVENTORY.queue, V1)
     before = (tmp_path / f"{V1}.json").read_text()
 
-    # when
+    # When the type is retired
     told, document = (
         orderctl_contracts("retire", "order.created.v1"),
         orderctl_contracts("retire", V1, "--json"),
     )
 
-    # then
+    # Then the command fails and reports the binding
     assert told.exit_code == document.exit_code == 2
     assert told.output.splitlines() == [
         f"binding {INVENTORY.queue}: would receive it",
@@ -71,27 +71,27 @@ def test_a_type_in_use_is_not_retired_and_its_users_are_told(
     assert (tmp_path / f"{V1}.json").read_text() == before
 
 
-def test_a_type_that_nothing_uses_is_retired_and_the_code_may_lose_it(
+def test_an_unused_type_is_retired_and_can_be_deleted(
     orderctl_contracts: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # when
+    # When the type is retired twice
     first, again = (
         orderctl_contracts("retire", "order.created.v1"),
         orderctl_contracts("retire", V1),
     )
 
-    # then
+    # Then both runs report the same date
     assert (first.exit_code, first.output) == (again.exit_code, again.output)
     assert first.exit_code == 0
     assert "order.created is unused: retired since 20" in first.output
-    # and another release keeps the mark
+    # And the next release keeps the mark
     assert "nothing to release" in orderctl_contracts("release").output
 
-    # and when the code loses it
+    # When the type is deleted from the code
     left = {name: schema for name, schema in schema.schemas().items() if name != V1}
     monkeypatch.setattr(codec, "schemas", lambda: left)
 
-    # then
+    # Then the check accepts that
     checked = orderctl_contracts("check")
     assert checked.exit_code == 0
     assert "compatible: order.created $.data: event type removed: it was retired on" in (
@@ -99,7 +99,7 @@ def test_a_type_that_nothing_uses_is_retired_and_the_code_may_lose_it(
     )
 
 
-def test_a_type_that_is_none_is_refused(orderctl_contracts: Callable[..., Result]) -> None:
+def test_an_unknown_type_is_rejected(orderctl_contracts: Callable[..., Result]) -> None:
     result = orderctl_contracts("retire", "order.lost")
 
     assert result.exit_code == 64

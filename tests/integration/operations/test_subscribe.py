@@ -36,20 +36,19 @@ pytestmark = pytest.mark.usefixtures("broker", "no_settling")
 SETTLED = actions.SETTLED
 
 
-def test_history_is_put_on_the_services_queue_in_its_order_and_says_so(
-    broker: Vhost, orderctl: Orderctl
-) -> None:
-    # given a queue that has gone, with what was in it
+def test_history_is_delivered_in_order_and_marked(broker: Vhost, orderctl: Orderctl) -> None:
+    # Given a queue that was deleted with its messages
     publish(broker, *(created(n) for n in range(5)))
     cancelled = OrderCancelled(reason="customer", lines=LINES, **ORDERED)
     publish(broker, an_event(5, cancelled))
     broker.request("DELETE", f"/queues/{broker.name}/{FRAUD.queue}")
     depth = broker.depth("inventory.queue")
 
-    # when
+    # When the service subscribes
     result = orderctl("subscribe", "fraud", "--from", "first")
 
-    # then what it consumes is there, marked, and nobody else got it
+    # Then its queue has all events that it consumes, marked as replayed, and no other queue has
+    # them
     assert result.exit_code == 0, result.output
     found = events_on(broker)
     assert [event.id.int for event in found] == [0, 1, 2, 3, 4]
@@ -60,22 +59,22 @@ def test_history_is_put_on_the_services_queue_in_its_order_and_says_so(
     assert "created binding orders.topic -[order.created]-> fraud.queue" in result.stderr
     assert result.stdout.startswith("fraud: 5 events of history delivered to fraud.queue in ")
 
-    # and from now on it hears the others
+    # And later events arrive unmarked
     publish(broker, created(6))
     assert events_on(broker)[-1] == created(6)
 
 
-def test_a_copy_is_a_message_as_the_relay_makes_it(broker: Vhost, orderctl: Orderctl) -> None:
-    # given
+def test_a_copy_equals_the_message_of_the_relay(broker: Vhost, orderctl: Orderctl) -> None:
+    # Given an event in the queue, as the relay published it
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     publish(broker, created(1), traceparent=trace)
     [original] = broker.messages(FRAUD.queue)
     empty(broker)
 
-    # when
+    # When it is replayed
     orderctl("subscribe", "fraud", "--from", "first")
 
-    # then
+    # Then the copy differs in the mark only
     [copy] = broker.messages(FRAUD.queue)
     assert _headers(copy) == _headers(original)
     assert copy.properties.keys() == original.properties.keys() - {"timestamp"}
@@ -89,10 +88,10 @@ def _headers(message: Message) -> dict[str, Any]:
     return {k: v for k, v in message.headers.items() if not k.startswith("x-")}
 
 
-def test_what_comes_while_it_replays_is_no_history(
+def test_events_published_during_a_replay_are_not_history(
     broker: Vhost, orderctl: Orderctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given events before the binding, right after it, and when history has been read
+    # Given events before the binding, right after it, and after history was read
     publish(broker, created(1))
     empty(broker)
     # one at a time: of a batch, what is beyond the watermark is copied, too
@@ -115,23 +114,23 @@ def test_what_comes_while_it_replays_is_no_history(
     monkeypatch.setattr(actions, "_bind", binding)
     monkeypatch.setattr(actions, "_watermark", taking)
 
-    # when
+    # When the service subscribes
     result = orderctl("subscribe", "fraud", "--from", "first")
 
-    # then all are there, live or copied or both, and only what was before is marked
+    # Then all have arrived, and only the event before the binding is marked
     assert result.exit_code == 0, result.output
     found = events_on(broker)
     assert {event.id.int for event in found} == {1, 2, 3, 4, 5, 6}
     assert {event.id.int for event in found if event.replayed} == {1}
-    # and what came after the watermark came live only
+    # And the event after the watermark was not copied
     numbers = [event.id.int for event in found]
     assert (numbers.count(4), numbers.count(6)) == (2, 1)
 
 
-def test_what_was_on_its_way_at_the_binding_is_copied_as_it_was(
+def test_events_in_flight_at_the_binding_are_copied_unmarked(
     broker: Vhost, orderctl: Orderctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given an event that the exchange took before the binding, and the stream gets after it
+    # Given an event that was routed before the binding, and stored in the stream after it
     publish(broker, created(1))
     empty(broker)
     copy, on_its_way = actions._copy, iter([created(2)])
@@ -141,15 +140,15 @@ def test_what_was_on_its_way_at_the_binding_is_copied_as_it_was(
             publish(broker, event, exchange="", routing_key=STREAM)
         copy(*arguments)
 
-    # and as long a wait as its confirm may take at most, in a test's time
+    # And a wait that is longer than the timeout of confirms, scaled down
     assert SETTLED > CONFIRM_TIMEOUT
     monkeypatch.setattr(actions, "SETTLED", 1.0)
     monkeypatch.setattr(actions, "_copy", copying)
 
-    # when
+    # When the service subscribes
     result = orderctl("subscribe", "fraud", "--from", "first")
 
-    # then
+    # Then the event is copied without the mark
     assert result.exit_code == 0, result.output
     assert [(event.id.int, event.replayed) for event in events_on(broker)] == [
         (1, True),
@@ -158,10 +157,10 @@ def test_what_was_on_its_way_at_the_binding_is_copied_as_it_was(
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_what_the_inbox_may_not_know_any_more_is_left_out(
+def test_events_older_than_the_dedup_window_are_skipped(
     broker: Vhost, orderctl: Orderctl, known: bool
 ) -> None:
-    # given events around the age that the stream keeps
+    # Given events on both sides of the dedup window
     publish(broker, created(1, age=timedelta(days=14, hours=1)))
     publish(broker, created(2, age=timedelta(days=13, hours=23)))
     if known:
@@ -169,28 +168,28 @@ def test_what_the_inbox_may_not_know_any_more_is_left_out(
     else:
         broker.request("DELETE", f"/queues/{broker.name}/{FRAUD.queue}")
 
-    # when
+    # When the service subscribes
     result = orderctl("subscribe", "fraud", "--from", "first")
 
-    # then
+    # Then the older one is skipped
     assert numbers_on(broker) == [2]
     assert "fraud: 1 skipped, older than 14 days\n" in result.stdout
 
 
-def test_history_may_begin_later(broker: Vhost, orderctl: Orderctl) -> None:
-    # given
+def test_history_can_start_later(broker: Vhost, orderctl: Orderctl) -> None:
+    # Given four events
     publish(broker, *(created(n) for n in range(4)))
     third = next(m for m in _stream(broker) if m.properties["message_id"] == str(UUID(int=2)))
     empty(broker)
 
-    # when
+    # When history starts at the third
     result = orderctl("subscribe", "fraud", "--from", str(third.headers["x-stream-offset"]))
 
-    # then
+    # Then the third and fourth are delivered
     assert result.exit_code == 0, result.output
     assert numbers_on(broker) == [2, 3]
 
-    # and from a time that has not come yet there is none
+    # And none from a time in the future
     empty(broker)
     tomorrow = (NOW + timedelta(days=1)).isoformat()
     assert orderctl("subscribe", "fraud", "--from", tomorrow).exit_code == 0

@@ -19,27 +19,27 @@ pytestmark = pytest.mark.usefixtures("broker", "no_settling")
 
 
 @pytest.mark.parametrize("start", ["yesterday", "2026-11-25T08:00", "-1", ""])
-def test_a_begin_that_is_none_is_refused(orderctl: Orderctl, start: str) -> None:
+def test_an_invalid_start_is_rejected(orderctl: Orderctl, start: str) -> None:
     result = orderctl("subscribe", "fraud", "--from", start)
 
     assert result.exit_code == 64
     assert "is not `first`, an offset, or a time such as" in result.stderr
 
 
-def test_a_queue_is_not_filled_further_than_its_worker_takes_from_it(
+def test_a_queue_without_a_worker_is_not_overfilled(
     broker: Vhost, orderctl: Orderctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given more events than may wait at once, and no worker
+    # Given more events than the limit of the queue, and no worker
     monkeypatch.setattr(actions, "BATCH", 10)
     monkeypatch.setattr(backfill, "DEPTH_LIMIT", 25)
     monkeypatch.setattr(backfill, "PATIENCE", 0.5)
     publish(broker, *(created(n) for n in range(40)))
     empty(broker)
 
-    # when
+    # When the service subscribes
     result = orderctl("subscribe", "fraud", "--from", "first")
 
-    # then it stops, where no more fits, and says what to look at and how to go on
+    # Then the command stops at the limit, and prints how to continue
     assert result.exit_code == 1
     waiting = broker.depth(FRAUD.queue)
     assert 15 < waiting <= 25
@@ -47,7 +47,7 @@ def test_a_queue_is_not_filled_further_than_its_worker_takes_from_it(
     assert "is its worker running?" in result.stderr
     [again] = [text for text in result.stderr.splitlines() if text.startswith("stopped")]
 
-    # and so it goes on
+    # And the printed command delivers the rest
     first = numbers_on(broker)
     empty(broker)
     command = again.partition("orderctl ")[2].split()
@@ -56,17 +56,17 @@ def test_a_queue_is_not_filled_further_than_its_worker_takes_from_it(
     assert (first, second) == (list(range(waiting)), list(range(waiting, 40)))
 
 
-def test_without_the_stream_it_says_so_and_changes_nothing(
+def test_a_missing_stream_is_reported_and_changes_nothing(
     broker: Vhost, orderctl: Orderctl
 ) -> None:
-    # given
+    # Given a broker without the stream and the queue
     broker.request("DELETE", f"/queues/{broker.name}/{STREAM}")
     broker.request("DELETE", f"/queues/{broker.name}/{FRAUD.queue}")
 
-    # when
+    # When the service subscribes
     result = orderctl("subscribe", "fraud", "--from", "first")
 
-    # then
+    # Then the command fails, and creates no queue
     assert (result.exit_code, result.stdout) == (1, "")
     assert STREAM in result.stderr
     assert result.stderr.count("\n") == 1
@@ -74,44 +74,40 @@ def test_without_the_stream_it_says_so_and_changes_nothing(
     assert FRAUD.queue not in {queue["name"] for queue in queues}
 
 
-def test_without_a_password_it_names_the_file(orderctl: Orderctl, tmp_path: Any) -> None:
+def test_a_missing_password_file_is_named(orderctl: Orderctl, tmp_path: Any) -> None:
     result = orderctl("subscribe", "fraud", "--from", "first", SECRETS_DIR=str(tmp_path))
 
     assert result.exit_code == 1
     assert f"password file {tmp_path}/replayer.broker does not exist" in result.stderr
 
 
-def test_a_topology_that_cannot_be_as_it_must_keeps_history_back(
-    broker: Vhost, orderctl: Orderctl
-) -> None:
-    # given a queue that is another one
+def test_topology_drift_prevents_a_replay(broker: Vhost, orderctl: Orderctl) -> None:
+    # Given a queue with different arguments
     publish(broker, created(1))
     broker.request("DELETE", f"/queues/{broker.name}/{FRAUD.queue}")
     broker.request("PUT", f"/queues/{broker.name}/{FRAUD.queue}", json={"durable": True})
 
-    # when
+    # When the service subscribes
     result = orderctl("subscribe", "fraud", "--from", "first")
 
-    # then
+    # Then the command fails, and delivers nothing
     assert result.exit_code == 1
     assert "nothing is replayed while the broker differs from the code" in result.stderr
     assert "queue fraud.queue" in result.stderr
     assert broker.depth(FRAUD.queue) == 0
 
 
-def test_a_message_that_is_no_event_is_for_the_service_to_refuse(
-    broker: Vhost, orderctl: Orderctl
-) -> None:
-    # given
+def test_invalid_messages_are_delivered_unchanged(broker: Vhost, orderctl: Orderctl) -> None:
+    # Given messages that are not events
     headers = dict(task_headers("e-1", "order.created", None))
     bodies = [b'[[],{"event":null},{}]', b'{"a":1}', b"no JSON"]
     for body in bodies:
         broker.publish(body, exchange=EVENTS.name, routing_key="order.created", headers=headers)
     empty(broker)
 
-    # when
+    # When the service subscribes
     result = orderctl("subscribe", "fraud", "--from", "first")
 
-    # then
+    # Then they are delivered unchanged
     assert result.exit_code == 0, result.output
     assert [message.body for message in broker.messages(FRAUD.queue)] == bodies

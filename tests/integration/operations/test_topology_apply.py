@@ -9,9 +9,7 @@ from testkit.servers.management import Management
 from testkit.servers.vhosts import Vhost
 
 
-def test_an_empty_vhost_gets_everything_and_then_nothing_more(
-    management: Management, applied: dict[str, str]
-) -> None:
+def test_an_empty_vhost_is_filled_once(management: Management, applied: dict[str, str]) -> None:
     assert topology_differences(applied) == []
     again = orderctl(applied, "topology", "apply")
 
@@ -20,7 +18,7 @@ def test_an_empty_vhost_gets_everything_and_then_nothing_more(
     assert queues == {queue.name for queue in topology().queues}
 
 
-def test_a_missing_vhost_is_told_by_plan_and_made_by_apply(
+def test_a_missing_vhost_is_reported_by_plan_and_created_by_apply(
     management: Management, applied: dict[str, str]
 ) -> None:
     env = applied | {"BROKER_VHOST": f"{management.vhost}-new"}
@@ -37,7 +35,7 @@ def test_a_missing_vhost_is_told_by_plan_and_made_by_apply(
     assert (made.exit_code, again.exit_code) == (0, 0)
 
 
-def test_what_was_removed_comes_back(management: Management, applied: dict[str, str]) -> None:
+def test_removed_objects_are_restored(management: Management, applied: dict[str, str]) -> None:
     management.send("DELETE", "queues", "order.dlq")
     management.send(
         "DELETE", "bindings", "e", "orders.topic", "q", "inventory.queue", "order.created"
@@ -53,9 +51,7 @@ def test_what_was_removed_comes_back(management: Management, applied: dict[str, 
     assert topology_differences(applied) == []
 
 
-def test_rights_that_were_widened_are_narrowed(
-    management: Management, applied: dict[str, str]
-) -> None:
+def test_widened_permissions_are_narrowed(management: Management, applied: dict[str, str]) -> None:
     management.send("PUT", "permissions", "order", configure=".*", write=".*", read=".*")
 
     assert [line.split(":")[0] for line in topology_differences(applied)] == ["permission order"]
@@ -65,7 +61,7 @@ def test_rights_that_were_widened_are_narrowed(
     assert permission["configure"] == "^$"
 
 
-def test_a_changed_password_is_set_again_and_never_shown(
+def test_a_changed_password_is_reset_and_never_shown(
     management: Management, applied: dict[str, str]
 ) -> None:
     management.send_global("PUT", "users", "monitor", password="an-old-secret", tags="monitoring")
@@ -84,7 +80,7 @@ def test_guest_is_removed(management: Management, applied: dict[str, str]) -> No
     assert management.send_global("GET", "users", "guest").status_code == 404
 
 
-def test_what_cannot_be_changed_in_place_is_left_and_the_rest_is_applied(
+def test_immutable_differences_are_left_and_the_rest_is_applied(
     management: Management, applied: dict[str, str]
 ) -> None:
     management.send("DELETE", "queues", "order.dlq")
@@ -110,7 +106,7 @@ def test_what_cannot_be_changed_in_place_is_left_and_the_rest_is_applied(
     assert topology_differences(applied) == []
 
 
-def test_nothing_is_declared_before_all_nodes_run(vhost: Vhost, applied: dict[str, str]) -> None:
+def test_apply_declares_nothing_before_all_nodes_run(vhost: Vhost, applied: dict[str, str]) -> None:
     env = applied | {"BROKER_NODES": "3"}
     vhost.request("DELETE", f"/queues/{vhost.name}/orders.stream")
 
@@ -129,7 +125,7 @@ def test_nothing_is_declared_before_all_nodes_run(vhost: Vhost, applied: dict[st
         ({"BROKER_VHOST": "nowhere"}, "no vhost 'nowhere'"),
     ],
 )
-def test_a_broker_that_cannot_be_asked_is_told_in_one_line(
+def test_an_unusable_broker_is_reported_in_one_line(
     operator_env: dict[str, str], changes: dict[str, str], part: str
 ) -> None:
     result = orderctl(operator_env | changes, "topology", "plan")
@@ -139,10 +135,10 @@ def test_a_broker_that_cannot_be_asked_is_told_in_one_line(
     assert result.stderr.count("\n") == 1
 
 
-def test_a_node_that_does_not_answer_is_passed_over(vhost: Vhost, applied: dict[str, str]) -> None:
-    # given two addresses, and nobody at the first one, neither over HTTP nor over AMQP
+def test_an_unresponsive_node_is_skipped(vhost: Vhost, applied: dict[str, str]) -> None:
+    # Given two addresses, the first of which does not respond over HTTP or AMQP
     env = applied | {"BROKER_ADMIN_URL": f"https://127.0.0.2:1,{vhost.management_url}"}
 
-    # when, then
+    # Then the second one is used
     assert orderctl(env, "topology", "plan").exit_code == 0
     assert parked(env) == []

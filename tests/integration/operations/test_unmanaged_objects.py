@@ -20,10 +20,10 @@ def test_an_unknown_binding_stays_until_it_is_pruned(
     )
     name = f"binding orders.topic -[{routing_key}]-> order.queue: not in the code"
 
-    # when
+    # When the topology is applied
     result = orderctl(applied, "topology", "apply")
 
-    # then
+    # Then the binding is left
     assert (result.exit_code, result.stdout.startswith(f"left {name}; ")) == (0, True)
     assert topology_differences(applied) == [name]
 
@@ -46,7 +46,7 @@ def test_an_unknown_binding_between_exchanges_is_pruned(
     assert topology_differences(applied) == []
 
 
-def test_an_onlooker_is_no_drift_but_its_exchange_leads_nowhere_else(
+def test_monitoring_queues_and_their_exchange_bind_only_each_other(
     management: Management, applied: dict[str, str]
 ) -> None:
     onlooker = "celeryev.01a20451-7749-7471-af99-c1c3cacdb60a"
@@ -61,7 +61,7 @@ def test_an_onlooker_is_no_drift_but_its_exchange_leads_nowhere_else(
     ]
 
 
-def test_what_the_code_does_not_know_is_listed_and_left_alone(
+def test_unknown_objects_are_listed_and_left_alone(
     management: Management, applied: dict[str, str]
 ) -> None:
     management.send("PUT", "queues", "somebodys.tap", durable=True)
@@ -77,10 +77,10 @@ def test_what_the_code_does_not_know_is_listed_and_left_alone(
     assert management.send("GET", "queues", "somebodys.tap").status_code == 200
 
 
-def test_an_older_release_leaves_a_newer_ones_service_bound(
+def test_an_older_release_leaves_newer_bindings_in_place(
     management: Management, applied: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given a release that does not know the fraud check yet, nor an event that one more consumes
+    # Given a release without the fraud check and with fewer consumed types
     older = tuple(
         replace(service, consumes=service.consumes[:1])
         for service in SERVICES
@@ -90,10 +90,10 @@ def test_an_older_release_leaves_a_newer_ones_service_bound(
     before = management.send("GET", "bindings").json()
     queues = management.send("GET", "queues").json()
 
-    # when it is rolled back to
+    # When it is deployed again
     result = orderctl(applied, "topology", "apply")
 
-    # then
+    # Then the newer bindings and queues are left
     assert result.exit_code == 0
     assert "left binding orders.topic -[order.created]-> fraud.queue: not in the code" in (
         result.stdout
@@ -104,7 +104,7 @@ def test_an_older_release_leaves_a_newer_ones_service_bound(
     }
 
 
-def test_a_removed_retry_tier_is_unmanaged_and_unbound(
+def test_a_removed_retry_tier_is_unbound_and_unmanaged(
     management: Management, applied: dict[str, str]
 ) -> None:
     env = applied | {"RETRY_TIERS": "1,5,30,120"}

@@ -24,10 +24,10 @@ FROM generate_series(1, {BACKLOG})
 """
 
 
-def test_a_claim_does_not_pass_over_a_backlog_that_was_worked_off(
+def test_a_claim_does_not_scan_events_that_were_sent(
     order_database: Sessions,
 ) -> None:
-    # given a backlog that nobody has vacuumed away
+    # Given a sent backlog that was not vacuumed
     with transaction(order_database) as session:
         session.connection().exec_driver_sql("ALTER TABLE outbox SET (autovacuum_enabled = false)")
         session.connection().exec_driver_sql(_MANY)
@@ -39,18 +39,18 @@ def test_a_claim_does_not_pass_over_a_backlog_that_was_worked_off(
         assert claims.hold()
         pages = []
         for _ in range(2):
-            # when
+            # When the events are claimed twice
             pages.append(_pages_of_a_claim(claims, 10))
             assert len(claims.claim(10).rows) == 1
 
-        # then the first look of a tick does, and no other
+        # Then only the first claim reads the index from its first entry
         assert pages[0] > 100 > 20 > pages[1]
 
 
-def test_a_claim_looks_up_each_order_though_the_last_analyze_saw_nothing_unsent(
+def test_a_claim_uses_the_index_with_outdated_statistics(
     order_database: Sessions,
 ) -> None:
-    # given a table that was vacuumed when all was sent, and then had a thousand events more
+    # Given a table that was analyzed while all events were sent, and 1,000 later events
     run = order_database.kw["bind"].connect().execution_options(isolation_level="AUTOCOMMIT")
     run.exec_driver_sql("ALTER TABLE outbox SET (autovacuum_enabled = false)")
     run.exec_driver_sql(_MANY)
@@ -61,22 +61,22 @@ def test_a_claim_looks_up_each_order_though_the_last_analyze_saw_nothing_unsent(
         record(order_database, *(event(CREATED) for _ in range(500)))
     run.close()
 
-    # when
+    # When 500 events are claimed
     with Claims.of(order_database) as claims:
         assert claims.hold()
         pages = _pages_of_a_claim(claims, 500)
         assert len(claims.claim(500).rows) == 500
 
-    # then it is some pages for each event, and not all of the index for each
+    # Then each event costs some pages, and not the whole index
     assert pages < 500 * 10
 
 
 @pytest.mark.parametrize("lane", ["type", "'(earlier event)'"])
 @pytest.mark.parametrize("sent", ["NULL", "now()"])
-def test_a_claim_does_not_pass_over_what_waits_or_has_waited_in_lanes(
+def test_a_claim_does_not_scan_present_or_past_lanes(
     order_database: Sessions, lane: str, sent: str
 ) -> None:
-    # given a backlog in a lane, or one that was worked off, and nobody has vacuumed
+    # Given a backlog that is or was in a lane, without a vacuum since
     with transaction(order_database) as session:
         session.connection().exec_driver_sql("ALTER TABLE outbox SET (autovacuum_enabled = false)")
         session.connection().exec_driver_sql(_MANY)
@@ -86,26 +86,26 @@ def test_a_claim_does_not_pass_over_what_waits_or_has_waited_in_lanes(
         session.connection().exec_driver_sql(f"UPDATE outbox SET sent_at = {sent}")
     record(order_database, event(CREATED))
 
-    # when
+    # When another event is claimed
     with Claims.of(order_database) as claims:
         assert claims.hold()
         assert len(claims.claim(10).rows) == 1
         pages = _pages_of_a_claim(claims, 10)
 
-    # then
+    # Then few pages are read
     assert pages < 20
 
 
-def test_an_event_of_a_long_transaction_is_claimed_by_the_next_look_from_the_first_row(
+def test_a_late_commit_is_claimed_by_the_next_scan_from_the_start(
     order_database: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given
+    # Given claims that do not look back
     monkeypatch.setattr(claim_start, "_BACK", 0)
     start = Start()
     with Claims.of(order_database, start) as claims:
         assert claims.hold()
 
-        # when an event of a transaction that began long before is committed late
+        # When an event of a long transaction is committed late
         with transaction(order_database) as late:
             ids = [event(CREATED) for _ in range(6)]
             append(late, ids[0])
@@ -117,27 +117,27 @@ def test_an_event_of_a_long_transaction_is_claimed_by_the_next_look_from_the_fir
             assert claimed(claims) == others
         start_id = start.id
 
-        # then it waits until the relay looks from the first row
+        # Then the event waits until the relay claims from the first row
         assert claimed(claims) == others
         start.reset()
         assert claimed(claims) == [*late_ids, *others]
         assert start_id > 1
 
 
-def test_marks_are_kept_when_an_insert_is_under_way(order_database: Sessions) -> None:
-    # given an event that was sent, and is marked in the round trip that begins to sleep
+def test_marks_survive_a_concurrent_insert(order_database: Sessions) -> None:
+    # Given a sent event, to be marked in the round trip that starts a sleep
     record(order_database, event(CREATED))
     with Claims.of(order_database, Start()) as claims:
         assert claims.hold()
         claims.mark_sent(claims.claim(10).rows)
 
-        # when another transaction holds the doorbell's lock meanwhile
+        # When another transaction holds the lock of the wake-up meanwhile
         with transaction(order_database) as inserting:
             append(inserting, event(CREATED))
             inserting.execute(text("SELECT"))
             claims.sleep(0.1)
 
-            # then the mark goes with the next statement
+            # Then the mark is sent with the next statement
             assert claimed(claims) == []
 
 

@@ -62,15 +62,15 @@ class Stop(Exception):
 
 
 def test_an_event_is_recorded_when_its_transaction_commits(order_database: Sessions) -> None:
-    # given
+    # Given an event
     event = reserved()
 
-    # when
+    # When its transaction commits
     with transaction(order_database) as session:
         append(session, event)
         assert recorded(order_database) == []
 
-    # then it waits, as it will be sent
+    # Then the row is unsent, with the event as it will be published
     with transaction(order_database) as session:
         row = session.execute(select(outbox)).one()
     assert (row.event_id, row.type, row.subject) == (event.id, "stock.reserved", event.subject)
@@ -81,21 +81,21 @@ def test_an_event_is_recorded_when_its_transaction_commits(order_database: Sessi
     assert row.next_attempt_at == row.created_at
 
 
-def test_an_event_is_gone_with_its_transaction(order_database: Sessions) -> None:
-    # when
+def test_an_event_is_discarded_when_its_transaction_rolls_back(order_database: Sessions) -> None:
+    # When a transaction rolls back
     with suppress(Stop), transaction(order_database) as session:
         append(session, reserved())
         raise Stop
 
-    # then
+    # Then the outbox is empty
     assert recorded(order_database) == []
 
 
 def test_an_event_cannot_be_recorded_twice(order_database: Sessions) -> None:
-    # given
+    # Given an event
     event = reserved()
 
-    # when
+    # When it is recorded twice
     with order_database() as session:
         append(session, reserved())
         append(session, event)
@@ -103,11 +103,11 @@ def test_an_event_cannot_be_recorded_twice(order_database: Sessions) -> None:
         with pytest.raises(IntegrityError):
             session.commit()
 
-    # then
+    # Then the transaction fails as a whole
     assert recorded(order_database) == []
 
 
-def test_events_are_kept_in_the_order_of_their_recording(order_database: Sessions) -> None:
+def test_events_keep_the_order_of_their_recording(order_database: Sessions) -> None:
     order_id = uuid4()
     events = [reserved(order_id, sequence=n) for n in range(1, 6)]
 
@@ -121,7 +121,7 @@ def test_events_are_kept_in_the_order_of_their_recording(order_database: Session
 # --- Inbox --------------------------------------------------------------------------------------
 
 
-def test_only_the_first_delivery_is_the_first(order_database: Sessions) -> None:
+def test_a_second_delivery_is_not_the_first(order_database: Sessions) -> None:
     event = reserved()
 
     with transaction(order_database) as session:
@@ -130,15 +130,15 @@ def test_only_the_first_delivery_is_the_first(order_database: Sessions) -> None:
         assert not first_delivery(session, event, attempts=2)
 
 
-def test_the_inbox_tells_what_was_handled_and_when(order_database: Sessions) -> None:
-    # given
+def test_the_inbox_records_the_event_and_the_time_of_handling(order_database: Sessions) -> None:
+    # Given an event
     event = reserved()
 
-    # when
+    # When it is delivered for the third time
     with transaction(order_database) as session:
         first_delivery(session, event, attempts=3)
 
-    # then
+    # Then its row has all attributes
     with transaction(order_database) as session:
         row = session.execute(select(inbox)).one()
         assert row.handled_at == session.scalar(select(func.max(inbox.c.handled_at)))
@@ -147,23 +147,23 @@ def test_the_inbox_tells_what_was_handled_and_when(order_database: Sessions) -> 
     assert (row.traceparent, row.causationid) == (event.traceparent, event.causationid)
 
 
-def test_a_delivery_that_failed_was_none(order_database: Sessions) -> None:
-    # given
+def test_a_failed_delivery_does_not_count(order_database: Sessions) -> None:
+    # Given a delivery whose transaction was rolled back
     event = reserved()
     with suppress(Stop), transaction(order_database) as session:
         assert first_delivery(session, event, attempts=1)
         raise Stop
 
-    # then
+    # Then the next delivery is the first
     with transaction(order_database) as session:
         assert first_delivery(session, event, attempts=2)
 
 
 @pytest.mark.parametrize("commits", [True, False])
-def test_of_two_workers_with_one_event_the_second_waits_for_the_first(
+def test_the_second_worker_with_an_event_waits_for_the_first(
     order_database: Sessions, commits: bool
 ) -> None:
-    # given
+    # Given an event
     event = reserved()
 
     def second() -> bool:
@@ -174,19 +174,19 @@ def test_of_two_workers_with_one_event_the_second_waits_for_the_first(
         with order_database() as session:
             assert first_delivery(session, event, attempts=1)
 
-            # when
+            # When a second worker receives it while the first one handles it
             answer: Future[bool] = thread.submit(second)
             eventually(lambda: waits_for_a_lock(order_database))
             assert not answer.done()
             session.commit() if commits else session.rollback()
 
-        # then
+        # Then the second waits, and handles the event only if the first failed
         assert answer.result(timeout=5) is not commits
     assert handled(order_database) == [event.id]
 
 
-def test_of_many_workers_with_one_event_exactly_one_has_it(order_database: Sessions) -> None:
-    # given
+def test_exactly_one_of_many_workers_handles_an_event(order_database: Sessions) -> None:
+    # Given an event and eight workers
     event = reserved()
     together = Barrier(8)
 
@@ -195,28 +195,28 @@ def test_of_many_workers_with_one_event_exactly_one_has_it(order_database: Sessi
             together.wait(timeout=10)
             return first_delivery(session, event, attempts=1)
 
-    # when
+    # When all handle it at the same time
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(deliver, range(8)))
 
-    # then
+    # Then one of them does
     assert sorted(answers) == [False] * 7 + [True]
 
 
-def test_workers_with_different_events_do_not_wait_for_each_other(
+def test_workers_with_different_events_do_not_block_each_other(
     order_database: Sessions,
 ) -> None:
-    # given two events of one order, one of them at work
+    # Given two events, one of which is being handled
     first, second = reserved(), reserved()
     with order_database() as session:
         first_delivery(session, first, attempts=1)
 
-        # when
+        # When another worker handles the second
         with transaction(order_database) as other:
             other.execute(text("SET LOCAL lock_timeout = 1"))
             assert first_delivery(other, second, attempts=1)
 
-        # then
+        # Then it does not wait
         assert handled(order_database) == [second.id]
 
 
@@ -233,7 +233,7 @@ def handler(fails: bool) -> Callable[[Session, Event], None]:
 
 
 def test_a_handlers_effect_and_its_dedup_key_commit_together(order_database: Sessions) -> None:
-    # given
+    # Given a delivery
     body = codec.wrap(codec.encode(reserved()))
 
     def deliver(*, fails: bool = False) -> Outcome:
@@ -245,12 +245,12 @@ def test_a_handlers_effect_and_its_dedup_key_commit_together(order_database: Ses
             attempts=1,
         )
 
-    # when it fails, both are gone
+    # When the handler fails, Then neither is recorded
     with pytest.raises(Stop):
         deliver(fails=True)
     assert (handled(order_database), recorded(order_database)) == ([], [])
 
-    # when it succeeds, both are there, however often it comes
+    # When the handler succeeds, Then both are recorded once
     outcomes = [deliver(), deliver(), deliver()]
     assert outcomes == [Outcome.HANDLED, Outcome.DUPLICATE, Outcome.DUPLICATE]
     assert len(handled(order_database)) == len(recorded(order_database)) == 1

@@ -35,22 +35,22 @@ from testkit.servers.vhosts import Vhost
 
 
 @pytest.mark.parametrize("service", [ORDER, INVENTORY], ids=lambda s: s.name)
-def test_an_event_arrives_in_exactly_the_queues_of_those_who_consume_it(
+def test_an_event_arrives_in_exactly_the_queues_of_its_consumers(
     broker: Vhost,
     publisher_of: PublisherOf,
     order_database: Sessions,
     inventory_database: Sessions,
     service: Service,
 ) -> None:
-    # given
+    # Given an event of each type that the service publishes
     sessions = {"order": order_database, "inventory": inventory_database}[service.name]
     events = [event(DATA[name], source=service.name) for name in service.publishes]
     record(sessions, *events)
 
-    # when
+    # When they are published
     assert relay_once(Relay(sessions, publisher_of(service.name))) == len(events)
 
-    # then
+    # Then each is in the queues of its consumers, and only there
     queues = [queue["name"] for queue in broker.request("GET", f"/queues/{broker.name}").json()]
     # The stream gives nothing away; its own tests read it.
     arrived = {queue: ids(take(broker, queue)) for queue in queues if queue != STREAM}
@@ -63,17 +63,17 @@ def test_an_event_arrives_in_exactly_the_queues_of_those_who_consume_it(
     }
 
 
-def test_an_event_is_a_persistent_message_of_its_service_that_anyone_can_read(
+def test_an_event_is_a_persistent_message_and_a_celery_task(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given
+    # Given an event
     created = event(CREATED)
     record(order_database, created)
 
-    # when
+    # When it is published
     relay_once(Relay(order_database, publisher_of()))
 
-    # then
+    # Then the message has the attributes of the event
     (message,) = take(broker, INVENTORY.queue)
     properties = message.properties
     event_id = str(created.id)
@@ -85,47 +85,47 @@ def test_an_event_is_a_persistent_message_of_its_service_that_anyone_can_read(
     assert "reply_to" not in properties
     assert (message.content_type, message.content_encoding) == ("application/json", "utf-8")
     assert abs(properties["timestamp"] - created.time.timestamp()) < 60
-    # and a plain call of a Celery task
+    # And it is a plain call of a Celery task
     headers = message.headers
     assert (headers["task"], headers["id"]) == ("order.created", event_id)
     assert (headers["root_id"], headers["retries"]) == (event_id, 0)
-    # and the customer's data is in the body alone
+    # And the customer's data is only in the body
     assert "ada" not in json.dumps(headers)
     assert json.loads(message.body)[1]["event"] == json.loads(codec.encode(created))
     assert event_in(message) == created
 
 
-def test_a_relay_may_not_publish_what_its_service_does_not_say(
+def test_a_relay_cannot_publish_events_of_another_service(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given
+    # Given an event type of another service
     (foreign,) = record(order_database, event(DATA["stock.reserved"]))
 
-    # when
+    # When the relay publishes it
     relaying = Relay(order_database, publisher_of())
     assert relay_once(relaying) == 0
 
-    # then
+    # Then the event stays unsent
     assert sent(order_database) == []
     assert broker.depth(ORDER.queue) == 0
     assert row_of(order_database, foreign).sent_at is None
 
 
-def test_an_event_that_the_broker_objects_to_holds_up_no_other(
+def test_a_rejected_event_does_not_block_other_events(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given an event that its service may not publish, ahead of others
+    # Given an event that its service may not publish, ahead of others
     (foreign,) = record(order_database, event(DATA["stock.reserved"]))
     others = record(order_database, *(event(CREATED) for _ in range(20)))
 
-    # when
+    # When the relay drains the outbox
     relaying = Relay(order_database, publisher_of())
 
     def others_sent() -> None:
         relay_once(relaying)
         assert set(sent(order_database)) == set(others)
 
-    # then the others arrive, and it waits with the reason
+    # Then the others arrive, and the event stays with the reason
     eventually(others_sent)
     waiting = row_of(order_database, foreign)
     assert waiting.sent_at is None
@@ -136,26 +136,26 @@ def test_an_event_that_the_broker_objects_to_holds_up_no_other(
 
 
 @pytest.mark.parametrize("count", [0, 3000])
-def test_a_drain_ends_with_its_tick(
+def test_a_drain_ends_at_its_deadline(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions, count: int
 ) -> None:
-    # given a connected relay, with less or more to do than it can
+    # Given a connected relay, with less or more events than it can send
     relaying = Relay(order_database, publisher_of())
     record(order_database, event(CREATED))
     relay_once(relaying)
     order_id = uuid4()
     record(order_database, *(event(CREATED, order_id, n) for n in range(1, count + 1)))
 
-    # when
+    # When it drains for half a second
     started = time.monotonic()
     relaying.drain(started + 0.5)
 
-    # then
+    # Then it returns soon after
     assert 0.5 <= time.monotonic() - started < 20
     assert len(sent(order_database)) < max(2, count)
 
 
-def test_a_drain_whose_time_is_over_sends_nothing(
+def test_a_drain_after_its_deadline_publishes_nothing(
     publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
     record(order_database, event(CREATED))
@@ -166,31 +166,31 @@ def test_a_drain_whose_time_is_over_sends_nothing(
     assert state(order_database).passed_at is not None
 
 
-def test_a_drain_without_a_broker_ends_with_its_tick(
+def test_a_drain_without_a_broker_ends_at_its_deadline(
     proxy: Proxy, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given
+    # Given a broker that is away
     proxy.stop()
     record(order_database, event(CREATED))
     relaying = Relay(order_database, publisher_of(port=proxy.port))
 
-    # when
+    # When the relay drains for half a second
     started = time.monotonic()
     relaying.drain(started + 0.5)
 
-    # then
+    # Then it returns soon after
     assert time.monotonic() - started < 20
 
 
-def test_an_event_leaves_within_a_moment_of_its_commit(
+def test_an_event_is_published_soon_after_its_commit(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given an idle relay
+    # Given an idle relay
     relaying = Relay(order_database, publisher_of())
     record(order_database, event(CREATED))
     relay_once(relaying)
 
-    # when events come in while it drains
+    # When events are recorded while it drains
     with ThreadPoolExecutor(1) as thread:
         done = thread.submit(relaying.drain, time.monotonic() + 2)
         for _ in range(10):
@@ -198,40 +198,40 @@ def test_an_event_leaves_within_a_moment_of_its_commit(
             time.sleep(0.1)
         done.result()
 
-    # then
+    # Then half of them are sent within 0.2 seconds
     delays = sorted(row.sent_at - row.created_at for row in rows(order_database).values())
     assert len(sent(order_database)) == 11
     assert delays[5] < timedelta(seconds=0.2)
 
 
-def test_each_drain_tells_when_it_was(publisher_of: PublisherOf, order_database: Sessions) -> None:
-    # given
+def test_each_drain_records_its_time(publisher_of: PublisherOf, order_database: Sessions) -> None:
+    # Given a relay that has drained
     relaying = Relay(order_database, publisher_of())
     relaying.drain(time.monotonic() + 0.1)
     first = state(order_database)
 
-    # when
+    # When it drains again
     relaying.drain(time.monotonic() + 0.1)
 
-    # then
+    # Then its time is later
     second = state(order_database)
     assert second.passed_at > first.passed_at
     assert (first.broker_error, second.broker_error) == (None, None)
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_relay_tells_why_the_broker_does_not_let_it_in(
+def test_a_relay_records_why_the_broker_rejects_its_login(
     publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given
+    # Given a wrong password
     record(order_database, event(CREATED))
     relaying = Relay(order_database, publisher_of(password="wr0ng"))
 
-    # when
+    # When the relay drains
     relaying.drain(time.monotonic() + 0.5)
     relaying.drain(time.monotonic())
 
-    # then
+    # Then the error is recorded without the password
     error = state(order_database).broker_error
     assert "ACCESS_REFUSED" in error
     assert "wr0ng" not in error
@@ -239,29 +239,29 @@ def test_a_relay_tells_why_the_broker_does_not_let_it_in(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_relay_tells_that_the_broker_is_away_and_that_it_is_back(
+def test_a_relay_records_missing_permissions_until_they_are_restored(
     broker: Vhost, proxy: Proxy, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given a broker that lets nobody in
+    # Given a broker on which the relay has no permissions
     refusing = broker.request("GET", f"/permissions/{broker.name}/order").json()
     broker.request("DELETE", f"/permissions/{broker.name}/order")
     (event_id,) = record(order_database, event(CREATED))
     relaying = Relay(order_database, publisher_of())
 
-    # when
+    # When the relay drains
     relaying.drain(time.monotonic() + 0.3)
     relaying.drain(time.monotonic())
 
-    # then
+    # Then an error is recorded
     assert state(order_database).broker_error
     assert sent(order_database) == []
 
-    # and when it lets it in
+    # When the permissions are restored
     rights = {name: refusing[name] for name in ("configure", "write", "read")}
     broker.request("PUT", f"/permissions/{broker.name}/order", json=rights)
     drain_all(relaying, order_database)
     relaying.drain(time.monotonic())
 
-    # then
+    # Then the error is cleared
     assert state(order_database).broker_error is None
     assert sent(order_database) == [event_id]

@@ -35,10 +35,10 @@ from testkit.servers.vhosts import Vhost
 # --- Marked when confirmed ----------------------------------------------------------------------
 
 
-def test_an_event_is_marked_sent_only_when_its_own_confirm_arrived(
+def test_an_event_is_marked_sent_only_after_its_own_confirm(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given every third event has no queue, and every third a full one
+    # Given that every third event has no queue, and every third a full one
     nobody_takes(broker, CONFIRMED.TYPE)
     full_queue(broker, CANCELLED.TYPE)
     routable, unroutable, refused = (
@@ -47,10 +47,10 @@ def test_an_event_is_marked_sent_only_when_its_own_confirm_arrived(
     )
     shuffle(order_database)
 
-    # when
+    # When they are published
     confirmed = relay_once(Relay(order_database, publisher_of()))
 
-    # then
+    # Then only the confirmed third is marked
     found = rows(order_database)
     assert confirmed == 100
     assert set(sent(order_database)) == set(routable)
@@ -71,10 +71,10 @@ def shuffle(sessions: Sessions) -> None:
         )
 
 
-def test_an_event_is_not_marked_while_its_confirm_is_on_its_way(
+def test_an_event_is_not_marked_before_its_confirm_arrives(
     broker: Vhost, proxy: Proxy, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given a relay that is connected to a broker whose answers do not come
+    # Given a connected relay, and a broker whose replies are held back
     relaying = Relay(order_database, publisher_of(port=proxy.port))
     record(order_database, event(CONFIRMED))
     assert relay_once(relaying) == 1
@@ -82,18 +82,18 @@ def test_an_event_is_not_marked_while_its_confirm_is_on_its_way(
     (waiting,) = record(order_database, event(CONFIRMED))
 
     with ThreadPoolExecutor(1) as thread:
-        # when the broker has the event
+        # When the broker has the event
         answer = thread.submit(relay_once, relaying)
         eventually(lambda: in_queue(broker, NOTIFICATION.queue, 2))
 
-        # then
+        # Then the event is not marked
         never(lambda: not_sent(order_database, waiting), during=0.5)
         assert not answer.done()
 
-        # and when it answers
+        # When the reply arrives
         proxy.pass_answers()
 
-        # then
+        # Then it is
         assert answer.result(timeout=10) == 1
     assert waiting in sent(order_database)
 
@@ -102,26 +102,26 @@ def not_sent(sessions: Sessions, event_id: UUID) -> None:
     assert row_of(sessions, event_id).sent_at is None
 
 
-def test_a_confirm_that_comes_too_late_confirms_nothing(
+def test_a_late_confirm_is_ignored(
     broker: Vhost,
     proxy: Proxy,
     publisher_of: PublisherOf,
     order_database: Sessions,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # given
+    # Given a relay with a short timeout
     monkeypatch.setattr(publisher, "CONFIRM_TIMEOUT", 0.5)
     relaying = Relay(order_database, publisher_of(port=proxy.port))
     (first,) = record(order_database, event(CONFIRMED))
     relay_once(relaying)
 
-    # when the answer to the second does not come in time
+    # When the confirm of the second event is late
     proxy.hold_answers()
     (second,) = record(order_database, event(CONFIRMED))
     assert relay_once(relaying) == 0
     proxy.pass_answers()
 
-    # then it is sent again, as the same event
+    # Then the same event is sent again
     assert sent(order_database) == [first]
     assert relay_once(relaying) == 1
     assert sent(order_database) == [first, second]
@@ -132,44 +132,44 @@ def test_a_confirm_that_comes_too_late_confirms_nothing(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_an_unroutable_event_waits_with_its_reason_until_somebody_listens(
+def test_an_unroutable_event_waits_with_its_reason_for_a_queue(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given nobody listens to confirmations
+    # Given an event type without a queue
     nobody_takes(broker, CONFIRMED.TYPE)
     (event_id,) = record(order_database, event(CONFIRMED))
     relaying = Relay(order_database, publisher_of())
 
-    # when
+    # When the relay publishes an event
     relay_once(relaying)
 
-    # then it stays, with the reason
+    # Then the event stays, with the reason
     before = row_of(order_database, event_id)
     assert before.sent_at is None
     assert before.unroutable_reason == "orders.topic has no queue for order.confirmed"
 
-    # and when it is tried again in vain
+    # When it is tried again without a queue
     relaying.drain(time.monotonic() + 0.4)
 
-    # then
+    # Then it still waits, for longer
     after = row_of(order_database, event_id)
     assert after.sent_at is None
     assert after.next_attempt_at > before.next_attempt_at
 
-    # and when somebody listens
+    # When a queue is bound
     bind(broker, NOTIFICATION.queue, CONFIRMED.TYPE)
     drain_all(relaying, order_database)
 
-    # then
+    # Then the event arrives
     assert row_of(order_database, event_id).unroutable_reason is None
     assert ids(take(broker, NOTIFICATION.queue)) == [event_id]
 
 
 @pytest.mark.usefixtures("impatient")
-def test_later_events_of_an_order_wait_for_an_unroutable_one_and_those_of_others_do_not(
+def test_an_unroutable_event_delays_only_its_own_order(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given
+    # Given two orders, one of them with an unroutable event
     nobody_takes(broker, CONFIRMED.TYPE)
     stuck, free = uuid4(), uuid4()
     record(
@@ -182,18 +182,18 @@ def test_later_events_of_an_order_wait_for_an_unroutable_one_and_those_of_others
     )
     relaying = Relay(order_database, publisher_of())
 
-    # when
+    # When the relay drains
     relaying.drain(time.monotonic() + 0.5)
 
-    # then
+    # Then only the events behind the unroutable one wait
     arrived = take(broker, NOTIFICATION.queue)
     assert sequences(arrived) == {stuck: [1], free: [1, 2]}
 
-    # and when it can be routed
+    # When the event becomes routable
     bind(broker, NOTIFICATION.queue, CONFIRMED.TYPE)
     drain_all(relaying, order_database)
 
-    # then
+    # Then they arrive in order
     assert [event_in(m).sequence for m in take(broker, NOTIFICATION.queue)] == [2, 3]
 
 
@@ -201,10 +201,10 @@ def test_later_events_of_an_order_wait_for_an_unroutable_one_and_those_of_others
 
 
 @pytest.mark.usefixtures("impatient")
-def test_an_event_that_a_full_queue_refuses_is_sent_when_there_is_room(
+def test_a_refused_event_is_sent_when_the_queue_has_room(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given
+    # Given a full queue
     full = full_queue(broker, CANCELLED.TYPE)
     stuck, free = uuid4(), uuid4()
     refused, later, other = record(
@@ -215,10 +215,10 @@ def test_an_event_that_a_full_queue_refuses_is_sent_when_there_is_room(
     )
     relaying = Relay(order_database, publisher_of())
 
-    # when
+    # When the relay drains
     relaying.drain(time.monotonic() + 0.5)
 
-    # then it stays, and is no error of the broker's or the topology's
+    # Then the event stays; it is neither unroutable nor an error of the broker
     row = row_of(order_database, refused)
     assert row.sent_at is None
     assert row.unroutable_reason is None
@@ -228,10 +228,10 @@ def test_an_event_that_a_full_queue_refuses_is_sent_when_there_is_room(
     relaying.drain(time.monotonic())
     assert state(order_database).broker_error is None
 
-    # and when there is room
+    # When the queue has room
     take(broker, full)
     drain_all(relaying, order_database)
 
-    # then
+    # Then the order's events arrive in order
     assert ids(take(broker, full)) == [refused]
     assert sequences(take(broker, INVENTORY.queue))[stuck] == [1, 2]

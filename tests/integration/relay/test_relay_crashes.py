@@ -33,19 +33,19 @@ from testkit.servers.vhosts import Vhost
 # --- Several relays -----------------------------------------------------------------------------
 
 
-def test_two_relays_send_each_event_once_and_each_orders_events_in_order(
+def test_two_relays_send_each_event_once_and_in_order(
     broker: Vhost,
     publisher_of: PublisherOf,
     database_of: Callable[[str], TestDatabase],
 ) -> None:
-    # given 2000 events of 200 orders, and two relays with connections of their own
+    # Given 2,000 events of 200 orders, and two relays with separate connections
     database = database_of("order").service_settings
     engines = [db.engine(database, pool_size=2) for _ in range(2)]
     first, second = (db.sessions(engine) for engine in engines)
     orders = [uuid4() for _ in range(200)]
     record(first, *(event(CREATED, order, n) for n in range(1, 11) for order in orders))
 
-    # when
+    # When both relays drain the outbox
     with ThreadPoolExecutor(2) as threads:
         for done in [
             threads.submit(drain_all, Relay(sessions, publisher_of()), sessions)
@@ -53,7 +53,7 @@ def test_two_relays_send_each_event_once_and_each_orders_events_in_order(
         ]:
             done.result()
 
-    # then
+    # Then each event has arrived once, in the order of its order
     recorded = rows(first)
     for engine in engines:
         engine.dispose()
@@ -63,10 +63,10 @@ def test_two_relays_send_each_event_once_and_each_orders_events_in_order(
         assert sequences(arrived) == {order: list(range(1, 11)) for order in orders}
 
 
-def test_while_one_relay_is_at_work_another_sends_nothing(
+def test_a_second_relay_publishes_nothing_while_the_first_works(
     broker: Vhost, proxy: Proxy, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given one that waits for its confirms
+    # Given a relay that waits for confirms
     working = Relay(order_database, publisher_of(port=proxy.port))
     record(order_database, event(CONFIRMED))
     relay_once(working)
@@ -76,11 +76,11 @@ def test_while_one_relay_is_at_work_another_sends_nothing(
         answer = thread.submit(relay_once, working)
         eventually(lambda: in_queue(broker, NOTIFICATION.queue, 2))
 
-        # when
+        # When another relay drains
         other = Relay(order_database, publisher_of())
         other.drain(time.monotonic() + 0.3)
 
-        # then
+        # Then nothing more is published
         in_queue(broker, NOTIFICATION.queue, 2)
         proxy.pass_answers()
         assert answer.result(timeout=10) == 1
@@ -90,10 +90,10 @@ def test_while_one_relay_is_at_work_another_sends_nothing(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_nothing_is_lost_when_the_broker_closes_the_connection_in_the_middle(
+def test_no_event_is_lost_when_the_broker_closes_the_connection(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given a relay that is connected, and much to do
+    # Given a connected relay, and a backlog
     relaying = Relay(order_database, publisher_of())
     record(order_database, event(CONFIRMED))
     relay_once(relaying)
@@ -101,7 +101,7 @@ def test_nothing_is_lost_when_the_broker_closes_the_connection_in_the_middle(
     orders = [uuid4() for _ in range(300)]
     record(order_database, *(event(CONFIRMED, order, n) for n in range(1, 11) for order in orders))
 
-    # when
+    # When the broker closes the connection during the drain
     with ThreadPoolExecutor(1) as thread:
         done = thread.submit(drain_all, relaying, order_database)
         eventually(lambda: some_sent(order_database))
@@ -109,7 +109,7 @@ def test_nothing_is_lost_when_the_broker_closes_the_connection_in_the_middle(
         in_the_middle = len(sent(order_database)) < 3001
         done.result(timeout=60)
 
-    # then
+    # Then the relay connects again, and every event has arrived in order
     assert in_the_middle
     eventually(lambda: another_connection(broker, name))
     arrived = take(broker, NOTIFICATION.queue)
@@ -152,10 +152,10 @@ class Dying:
         self._real.heartbeat()
 
 
-def test_what_a_killed_relay_could_not_mark_is_sent_again_as_the_same_events(
+def test_unmarked_events_of_a_killed_relay_are_sent_again(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given
+    # Given a relay that is killed before it marks the events
     def die() -> None:
         raise Killed
 
@@ -164,20 +164,20 @@ def test_what_a_killed_relay_could_not_mark_is_sent_again_as_the_same_events(
         relay_once(Relay(order_database, Dying(publisher_of(), die)))
     assert sent(order_database) == []
 
-    # when
+    # When another relay drains
     assert relay_once(Relay(order_database, publisher_of())) == 20
 
-    # then
+    # Then the same events have arrived twice
     assert sent(order_database) == recorded
     arrived = take(broker, INVENTORY.queue)
     assert Counter(ids(arrived)) == dict.fromkeys(recorded, 2)
     assert {str(i) for i in recorded} == {message.headers["id"] for message in arrived}
 
 
-def test_a_relay_that_hangs_gives_way_to_another(
+def test_another_relay_takes_over_from_one_that_hangs(
     broker: Vhost, publisher_of: PublisherOf, database_of: Callable[[str], TestDatabase]
 ) -> None:
-    # given one that hangs after a confirm, on a database whose patience with it is shorter
+    # Given a relay that hangs after a confirm, and a short limit for idle transactions
     settings = database_of("order").service_settings
     session = {
         name: "200ms" if name == "idle_session_timeout" else value
@@ -192,12 +192,12 @@ def test_a_relay_that_hangs_gives_way_to_another(
         hanging = thread.submit(relay_once, hangs)
         eventually(lambda: in_queue(broker, INVENTORY.queue, 1))
 
-        # when another one drains
+        # When another relay drains
         def sent() -> None:
             Relay(sessions, publisher_of()).drain(time.monotonic() + 0.2)
             assert rows(sessions)[event_id].sent_at
 
-        # then
+        # Then the event is sent, and the first relay fails
         eventually(sent)
         go_on.set()
         with pytest.raises(DBAPIError):
@@ -205,13 +205,13 @@ def test_a_relay_that_hangs_gives_way_to_another(
     engine.dispose()
 
 
-def test_a_relay_survives_that_the_database_closes_its_connection(
+def test_a_relay_survives_the_loss_of_its_database_connection(
     broker: Vhost,
     publisher_of: PublisherOf,
     order_database: Sessions,
     database_of: Callable[[str], TestDatabase],
 ) -> None:
-    # given a relay whose connection is closed once, between confirm and mark
+    # Given a relay whose database connection is closed once, between confirm and mark
     closed: list[int] = []
 
     def close_once() -> None:
@@ -222,17 +222,17 @@ def test_a_relay_survives_that_the_database_closes_its_connection(
     (event_id,) = record(order_database, event(CREATED))
     relaying = Relay(order_database, Dying(publisher_of(), close_once))
 
-    # when
+    # When the relay drains
     relaying.drain(time.monotonic() + 0.5)
 
-    # then
+    # Then the event is not marked
     assert len(closed) == 1
     assert sent(order_database) == []
 
-    # and when the next tick comes
+    # When the relay drains again
     relaying.drain(time.monotonic() + 0.5)
 
-    # then
+    # Then the event is marked, and has arrived twice
     assert sent(order_database) == [event_id]
     assert ids(take(broker, INVENTORY.queue)) == [event_id, event_id]
 
@@ -247,17 +247,17 @@ _CLOSE_WHO_DRAINS = """
 def test_an_idle_relay_keeps_its_connection(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given a connection that either side closes after four seconds of silence
+    # Given a connection that either side closes after four seconds without a heartbeat
     relaying = Relay(order_database, publisher_of(heartbeat=2))
     record(order_database, event(CREATED))
     relay_once(relaying)
     (name,) = eventually(lambda: one_connection(broker))
 
-    # when it has nothing to do for longer, tick after tick
+    # When it is idle for longer, in several drains
     for _ in range(7):
         relaying.drain(time.monotonic() + 1)
 
-    # then
+    # Then the relay publishes on the same connection
     record(order_database, event(CREATED))
     assert relay_once(relaying) == 1
     assert connections(broker) == [name]

@@ -59,7 +59,7 @@ GOOD = object()
     ],
     ids=["empty", "list", "object", "version", "deep", "foreign", "long", "lane", "other lane"],
 )
-def test_an_event_of_which_no_message_can_be_made_is_isolated_with_its_reason(
+def test_an_invalid_row_is_isolated_with_its_reason(
     broker: Vhost,
     publisher_of: PublisherOf,
     order_database: Sessions,
@@ -68,21 +68,21 @@ def test_an_event_of_which_no_message_can_be_made_is_isolated_with_its_reason(
     envelope: Any,
     reason: str,
 ) -> None:
-    # given one between others
+    # Given such a row between two events
     before = record(order_database, event(CREATED))
     text_of_it = encode(event(CREATED)).decode() if envelope is GOOD else envelope
     bad = record_row(order_database, event_type, text_of_it)
     behind = record(order_database, event(CREATED))
     relaying = Relay(order_database, publisher_of(), sent_as=(V1, V2))
 
-    # when it is tried twice at least
+    # When it has been tried at least twice
     def tried_twice() -> None:
         relaying.drain(time.monotonic() + 0.5)
         assert row_of(order_database, bad).attempts >= 2
 
     eventually(tried_twice)
 
-    # then
+    # Then the others are sent, and the row waits for repair with one log line
     assert set(sent(order_database)) == {*before, *behind}
     row = row_of(order_database, bad)
     assert (row.sent_at, row.waits_for) == (None, lanes.REPAIR)
@@ -98,17 +98,17 @@ def test_an_event_that_is_too_large_is_isolated(
     monkeypatch: pytest.MonkeyPatch,
     module: Any,
 ) -> None:
-    # given a limit that a relay meets while it claims, or codes the message
+    # Given a limit that applies to claims, or to the encoded message
     for each in (claims, batches, event_message):
         if each is module or module is claims:
             monkeypatch.setattr(each, "LARGEST_EVENT", 10_000)
     large = record_row(order_database, V1, '{"a": "' + 20_000 * "x" + '"}')
     others = record(order_database, event(CREATED))
 
-    # when
+    # When the relay drains
     Relay(order_database, publisher_of()).drain(time.monotonic() + 0.5)
 
-    # then
+    # Then the other event is sent
     assert set(others) <= set(sent(order_database))
     if module is not batches:
         assert "larger than" in row_of(order_database, large).unroutable_reason
@@ -117,24 +117,24 @@ def test_an_event_that_is_too_large_is_isolated(
 def test_an_isolated_event_is_sent_when_it_can_be_decoded(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given one that this release cannot decode
+    # Given an event that this release cannot decode
     bad = record_row(order_database, V1, "{}")
     relaying = Relay(order_database, publisher_of(), sent_as=(V1, V2))
     relaying.drain(time.monotonic() + 0.5)
     assert row_of(order_database, bad).waits_for == lanes.REPAIR
 
-    # when the next release can
+    # When the next release can
     drain_all(Relay(order_database, publisher_of()), order_database)
 
-    # then
+    # Then the event is sent
     assert ids(take(broker, INVENTORY.queue)) == [bad]
     assert row_of(order_database, bad).unroutable_reason is None
 
 
-def test_an_event_that_the_broker_objects_to_costs_a_channel_and_few_copies(
+def test_a_rejected_event_costs_a_channel_and_few_copies(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given a relay that is connected, and foreign events among many
+    # Given a connected relay, and events of another service among many
     relaying = Relay(order_database, publisher_of())
     first = record(order_database, event(CREATED))
     relay_once(relaying)
@@ -150,17 +150,17 @@ def test_an_event_that_the_broker_objects_to_costs_a_channel_and_few_copies(
         relaying.drain(time.monotonic() + 0.5)
         assert set(sent(order_database)) == {*first, *recorded}
 
-    # when
+    # When the relay drains
     eventually(others_sent)
     relaying.drain(time.monotonic() + 2)
 
-    # then the connection has stayed
+    # Then the connection is the same
     assert connections(broker) == connection
-    # and no event was sent more than a few times, and all together little more than twice
+    # And no event was sent more than a few times, and all of them little more than twice
     arrived = Counter(ids(take(broker, INVENTORY.queue)))
     assert arrived.keys() == {*first, *recorded}
     assert arrived.total() <= 2 * 601 + 20
-    # and of the foreign ones each that was tried says why
+    # And each attempted event of the other service has its reason
     found = [row_of(order_database, event_id) for event_id in foreign]
     assert all(row.sent_at is None for row in found)
     reasons = [row.unroutable_reason for row in found if row.attempts]
@@ -168,13 +168,13 @@ def test_an_event_that_the_broker_objects_to_costs_a_channel_and_few_copies(
     assert all("ACCESS_REFUSED" in reason for reason in reasons)
 
 
-def test_events_of_a_type_that_is_allowed_again_are_sent(
+def test_events_are_sent_once_their_type_is_permitted_again(
     broker: Vhost,
     publisher_of: PublisherOf,
     order_database: Sessions,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # given a type that the service may not publish
+    # Given a type that the service may not publish
     monkeypatch.setattr(lanes, "LONGEST_DELAY", 2.0)
     path = f"/topic-permissions/{broker.name}/order"
     (rights,) = broker.request("GET", path).json()
@@ -188,22 +188,22 @@ def test_events_of_a_type_that_is_allowed_again_are_sent(
         relaying.drain(time.monotonic() + 0.5)
     assert len(sent(order_database)) == 1
 
-    # when
+    # When the permission is restored
     broker.request("PUT", path, json=narrow | {"write": rights["write"]})
 
-    # then
+    # Then all events are sent
     drain_all(relaying, order_database)
 
 
-def test_a_broken_event_is_not_logged_with_its_content(
+def test_an_invalid_event_is_logged_without_its_content(
     publisher_of: PublisherOf, order_database: Sessions, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # given
+    # Given a row with a customer's name in an invalid place
     caplog.set_level(logging.DEBUG)
     record_row(order_database, V1, '{"type": "order.created", "specversion": "1.0", "id": "Ada L"}')
 
-    # when
+    # When the relay drains
     Relay(order_database, publisher_of(), sent_as=(V1, V2)).drain(time.monotonic() + 0.5)
 
-    # then
+    # Then no log record contains the name
     assert all("Ada L" not in str(vars(each)) for each in caplog.records)

@@ -45,14 +45,14 @@ def all_sent(sessions: Sessions) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_full_queue_costs_healthy_queues_a_tenth_at_most(
+def test_a_full_queue_adds_at_most_a_tenth_of_copies_elsewhere(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given
+    # Given a full queue
     full = full_queue(broker, CANCELLED.TYPE)
     recorded: list[UUID] = []
 
-    # when events come for ten scaled minutes, and then the queue has room
+    # When events are recorded for ten scaled minutes, and then the queue has room
     with draining(Relay(order_database, publisher_of())):
         began = time.monotonic()
         while time.monotonic() < began + 10:
@@ -62,28 +62,28 @@ def test_a_full_queue_costs_healthy_queues_a_tenth_at_most(
         broker.request("DELETE", f"/queues/{broker.name}/{full}")
         eventually(lambda: all_sent(order_database))
 
-    # then
+    # Then the other queues got at most a tenth more copies
     assert refused == len(recorded)
     arrived = Counter(ids(take(broker, INVENTORY.queue)))
     assert arrived.keys() == set(recorded)
     assert arrived.total() <= 1.1 * len(recorded)
 
 
-def test_a_full_queue_keeps_no_other_type_waiting(
+def test_a_full_queue_does_not_delay_other_types(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given a refused event of one type
+    # Given a refused event of one type
     full_queue(broker, CANCELLED.TYPE)
     relaying = Relay(order_database, publisher_of())
     (refused,) = record(order_database, event(CANCELLED))
     relay_once(relaying)
 
-    # when more of it and others are recorded
+    # When more of that type and events of another are recorded
     record(order_database, *(event(CANCELLED) for _ in range(1_000)))
     others = record(order_database, *(event(CREATED) for _ in range(20)))
     eventually(lambda: all_of(others, relaying, order_database))
 
-    # then the others are sent, and of the refused type one event was tried
+    # Then the others are sent, and of the refused type one event was tried
     tried = {event_id for event_id, row in rows(order_database).items() if row.attempts}
     assert tried == {refused}
 
@@ -93,10 +93,10 @@ def all_of(events: list[UUID], relaying: Relay, sessions: Sessions) -> None:
     assert sent(sessions) == events
 
 
-def test_a_backlog_of_a_refused_type_is_sent_when_its_queue_has_room(
+def test_a_refused_backlog_is_sent_when_its_queue_has_room(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given
+    # Given a backlog behind a full queue
     full = full_queue(broker, CANCELLED.TYPE)
     order = uuid4()
     record(order_database, event(CREATED, order, 1), event(CANCELLED, order, 2))
@@ -105,12 +105,12 @@ def test_a_backlog_of_a_refused_type_is_sent_when_its_queue_has_room(
     relaying.drain(time.monotonic() + 1)
     assert len(sent(order_database)) == 1
 
-    # when
+    # When the queue is deleted
     broker.request("DELETE", f"/queues/{broker.name}/{full}")
     with draining(relaying):
         eventually(lambda: all_sent(order_database))
 
-    # then each came, and those of the first two batches twice
+    # Then each event has arrived, and at most the first two batches twice
     arrived = Counter(ids(take(broker, NOTIFICATION.queue)))
     assert set(recorded) < arrived.keys()
     assert arrived.total() <= 1_502 + 1_000 + 10
@@ -119,26 +119,26 @@ def test_a_backlog_of_a_refused_type_is_sent_when_its_queue_has_room(
 def test_a_new_relay_tries_one_event_of_a_refused_type(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given
+    # Given refused events, and a relay that has stopped
     full_queue(broker, CANCELLED.TYPE)
     record(order_database, *(event(CANCELLED) for _ in range(50)))
     relay_once(Relay(order_database, publisher_of()))
     record(order_database, *(event(CANCELLED) for _ in range(50)))
     before = len(take(broker, INVENTORY.queue))
 
-    # when
+    # When a new relay drains
     Relay(order_database, publisher_of()).drain(time.monotonic() + 1.5)
 
-    # then
+    # Then few events were tried
     assert before == 50
     assert broker.depth(INVENTORY.queue) <= 3
 
 
 @pytest.mark.usefixtures("impatient")
-def test_later_events_of_an_order_follow_a_refused_one_in_their_order(
+def test_later_events_of_an_order_follow_a_refused_one_in_order(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given orders whose first event is refused, and whose second one is not
+    # Given orders whose first event is refused, and whose later ones are not
     full = full_queue(broker, CREATED.TYPE)
     orders = [uuid4() for _ in range(20)]
     record(order_database, *(event(CREATED, order, 1) for order in orders))
@@ -149,30 +149,30 @@ def test_later_events_of_an_order_follow_a_refused_one_in_their_order(
     waiting = Counter(row.waits_for for row in rows(order_database).values())
     assert waiting == {CREATED.TYPE: 20, lanes.BEHIND: 40}
 
-    # when
+    # When the queue is deleted
     take(broker, full)
     broker.request("DELETE", f"/queues/{broker.name}/{full}")
     drain_all(relaying, order_database)
 
-    # then
+    # Then each order's events have arrived in order
     found = sequences(take(broker, NOTIFICATION.queue))
     assert found == {order: [1, 2, 3] for order in orders}
 
 
-def test_attempts_are_counted_and_further_apart_each_time(
+def test_attempts_are_counted_and_back_off(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given
+    # Given an unroutable event
     nobody_takes(broker, CONFIRMED.TYPE)
     (event_id,) = record(order_database, event(CONFIRMED))
     relaying = Relay(order_database, publisher_of())
 
-    # when
+    # When the relay tries it four times
     relay_once(relaying)
     first = row_of(order_database, event_id)
     eventually(lambda: attempts(relaying, order_database, event_id, 4))
 
-    # then
+    # Then the delays have doubled
     fourth = row_of(order_database, event_id)
     assert first.attempts == 1
     wait = (fourth.next_attempt_at - first.created_at).total_seconds()
@@ -194,29 +194,29 @@ def attempts(relaying: Relay, sessions: Sessions, event_id: UUID, count: int) ->
         "next_attempt_at = now() + interval '1 hour', attempts = 3, waits_for = '(repair)'",
     ],
 )
-def test_no_event_waits_for_a_clock_that_was_ahead(
+def test_a_clock_that_was_ahead_delays_no_event(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions, state: str
 ) -> None:
-    # given an event that a database whose clock is an hour ahead has recorded, or postponed
+    # Given an event that was recorded or postponed by a database whose clock is an hour ahead
     (event_id,) = record(order_database, event(CREATED))
     with transaction(order_database) as session:
         session.execute(text(f"UPDATE outbox SET {state}"))
 
-    # when
+    # When the relay drains
     drain_all(Relay(order_database, publisher_of()), order_database)
 
-    # then
+    # Then the event is sent
     assert ids(take(broker, INVENTORY.queue)) == [event_id]
 
 
-def test_a_queue_that_does_not_answer_keeps_no_other_type_waiting(
+def test_an_unresponsive_queue_does_not_delay_other_types(
     servers: Infrastructure,
     broker: Vhost,
     publisher_of: PublisherOf,
     order_database: Sessions,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # given a queue whose process does nothing, as one without a quorum
+    # Given a queue whose process is suspended, like one without a quorum
     monkeypatch.setattr(publisher, "CONFIRM_TIMEOUT", 1.0)
     queue = {"durable": True, "arguments": {"x-queue-type": "quorum"}}
     broker.request("PUT", f"/queues/{broker.name}/stuck", json=queue)
@@ -228,17 +228,17 @@ def test_a_queue_that_does_not_answer_keeps_no_other_type_waiting(
         relaying.drain(time.monotonic() + 0.5)
         (connection,) = eventually(lambda: one_connection(broker))
 
-        # when
+        # When events of another type are recorded
         others = record(order_database, *(event(CREATED) for _ in range(20)))
         eventually(lambda: all_of(others, relaying, order_database))
 
-        # then
+        # Then they are sent, and the others wait in a lane
         waiting = Counter(row.waits_for for row in rows(order_database).values())
         assert waiting == {None: 20, CANCELLED.TYPE: 10}
 
-    # and when the queue answers again
+    # When the queue responds again
     drain_all(relaying, order_database)
 
-    # then
+    # Then all events are sent on the same connection
     assert set(ids(take(broker, "stuck"))) == set(recorded)
     assert one_connection(broker) == [connection]

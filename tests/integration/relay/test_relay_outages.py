@@ -31,15 +31,15 @@ def drained(relaying: Relay, seconds: float) -> None:
         relaying.drain(time.monotonic() + 0.5)
 
 
-def test_a_broker_short_of_memory_gets_one_connection_and_each_event_once(
+def test_a_relay_keeps_its_connection_during_a_memory_alarm(
     servers: Infrastructure, broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given a relay that is connected, with a short heartbeat
+    # Given a connected relay with a short heartbeat
     recorded = record(order_database, event(CREATED))
     with draining(Relay(order_database, publisher_of(heartbeat=2))):
         before = eventually(lambda: one_connection(broker))
 
-        # when an alarm lasts for longer than confirms and heartbeats may take
+        # When an alarm lasts longer than the timeouts of confirms and heartbeats
         with servers.limited(*MEMORY):
             recorded += record(order_database, *(event(CREATED) for _ in range(1_500)))
             time.sleep(15)
@@ -47,15 +47,15 @@ def test_a_broker_short_of_memory_gets_one_connection_and_each_event_once(
             sent_during = len(sent(order_database))
             waiting = state(order_database)
 
-        # then the connection stays, and the relay says why nothing leaves
+        # Then the connection stays, and the relay reports the alarm
         assert during == before
         assert sent_during < len(recorded)
         assert waiting.broker_error == "the broker is short of memory or disk"
 
-        # and when the alarm is over
+        # When the alarm ends
         eventually(lambda: is_well(order_database, len(recorded)))
 
-    # then
+    # Then each event has arrived once, on the same connection
     assert connections(broker) == before
     assert Counter(ids(take(broker, INVENTORY.queue))) == dict.fromkeys(recorded, 1)
 
@@ -65,20 +65,20 @@ def is_well(sessions: Sessions, count: int) -> None:
     assert state(sessions).broker_error is None
 
 
-def test_a_relay_that_starts_during_an_alarm_keeps_its_first_connection(
+def test_a_relay_started_during_an_alarm_keeps_its_connection(
     servers: Infrastructure, broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given
+    # Given events
     recorded = record(order_database, *(event(CREATED) for _ in range(200)))
     relaying = Relay(order_database, publisher_of(heartbeat=2))
 
-    # when
+    # When a relay starts during an alarm
     with servers.limited(*MEMORY):
         drained(relaying, 13)
         assert len(connections(broker)) == 1
         assert sent(order_database) == []
 
-    # then
+    # Then each event arrives once after it
     drain_all(relaying, order_database)
     assert Counter(ids(take(broker, INVENTORY.queue))) == dict.fromkeys(recorded, 1)
 
@@ -109,28 +109,28 @@ class Closing:
 
 
 @pytest.mark.parametrize("lane", ["NULL", "type", "'(repair)'"])
-def test_a_relay_without_a_broker_connects_less_and_less_often(
+def test_a_relay_backs_off_while_the_broker_is_away(
     publisher_of: PublisherOf, order_database: Sessions, lane: str
 ) -> None:
-    # given an event that has never failed, or waits in a lane
+    # Given an event that has never failed, or waits in a lane
     server = Closing()
     record(order_database, event(CREATED))
     with transaction(order_database) as session:
         session.execute(text(f"UPDATE outbox SET waits_for = {lane}"))
     relaying = Relay(order_database, publisher_of(port=server.port))
 
-    # when
+    # When the relay drains for six seconds
     drained(relaying, 6)
     server.close()
 
-    # then about after 1, 2 and 4 seconds, of which up to a half is taken off
+    # Then it connected after about 1, 2 and 4 seconds, with up to half of that as jitter
     assert 2 <= server.connections <= 5
 
 
-def test_a_relay_without_a_broker_leaves_the_outbox_to_another_one(
+def test_a_relay_without_a_broker_leaves_the_outbox_to_another(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # given
+    # Given a relay whose broker is away
     server = Closing()
     (event_id,) = record(order_database, event(CREATED))
     relaying = Relay(order_database, publisher_of(port=server.port))
@@ -138,11 +138,11 @@ def test_a_relay_without_a_broker_leaves_the_outbox_to_another_one(
     thread = Thread(target=drained, args=(relaying, 8))
     thread.start()
 
-    # when
+    # When another relay, whose broker is not, drains
     other = Relay(order_database, publisher_of())
     eventually(lambda: has_sent(other, order_database))
 
-    # then
+    # Then the event is sent once
     thread.join(timeout=20)
     server.close()
     assert ids(take(broker, INVENTORY.queue)) == [event_id]

@@ -10,24 +10,24 @@ from eventbus.database.db import Sessions
 from eventbus.errors import CrashedTooOften
 
 
-def test_an_event_whose_handling_never_ends_is_refused_and_no_other(
+def test_an_event_that_crashes_its_worker_is_rejected_alone(
     inventory_database: Sessions,
 ) -> None:
     killer, neighbour = uuid4(), uuid4()
     with ExitStack() as unended:
-        # given an event that was at work at each death, and another one once
+        # Given an event that was being handled at each crash, and another at one of them
         unended.enter_context(handling(inventory_database, neighbour))
         for _ in range(BEGIN_LIMIT):
             unended.enter_context(handling(inventory_database, killer))
 
-        # then
+        # Then only the first one is rejected
         with pytest.raises(CrashedTooOften), handling(inventory_database, killer):
             pass
         with handling(inventory_database, neighbour):
             pass
 
 
-def test_handlings_that_end_are_not_counted(inventory_database: Sessions) -> None:
+def test_completed_attempts_are_not_counted(inventory_database: Sessions) -> None:
     event = uuid4()
 
     for _ in range(BEGIN_LIMIT + 1):

@@ -82,28 +82,28 @@ def asleep(sessions: Sessions, action: Callable[[], object]) -> Iterator["Future
 
 
 @pytest.mark.parametrize("service", ["order", "inventory"])
-def test_an_insert_wakes_who_sleeps(
+def test_an_insert_wakes_a_sleeping_process(
     service: str, database_of: Callable[[str], TestDatabase]
 ) -> None:
-    # given
+    # Given a wake-up
     engine = db.engine(database_of(service).service_settings, pool_size=2)
     sessions = db.sessions(engine)
     wakeup = Wakeup("outbox", next_due=LOOK)
 
-    # when
+    # When a row is inserted during the sleep
     with asleep(sessions, lambda: wakeup.wait(sessions, LONG)) as sleep:
         insert(sessions)
 
-        # then
+        # Then the sleep ends
         sleep.result(timeout=LONG / 2)
     engine.dispose()
 
 
 def test_a_mail_wakes_the_mailer(notification_database: Sessions) -> None:
-    # given
+    # Given a wake-up of the mailer
     wakeup = Wakeup("notifications", next_due=mail_queue.LOOK)
 
-    # when
+    # When a mail is inserted during the sleep
     with asleep(
         notification_database, lambda: wakeup.wait(notification_database, LONG, 0, "epoch")
     ) as sleep:
@@ -111,62 +111,62 @@ def test_a_mail_wakes_the_mailer(notification_database: Sessions) -> None:
             mail = {"order_id": uuid4(), "kind": "received", "sequence": 1}
             session.add(Notification(**mail, recipient="ann@example.com", context={}))
 
-        # then
+        # Then the sleep ends
         sleep.result(timeout=LONG / 2)
 
 
-def test_a_row_that_falls_due_wakes_who_sleeps(order_database: Sessions) -> None:
-    # given
+def test_a_row_that_falls_due_wakes_a_sleeping_process(order_database: Sessions) -> None:
+    # Given a row that is due in two seconds
     wakeup = Wakeup("outbox", next_due=LOOK)
     insert(order_database, due="now() + interval '2 seconds'")
 
-    # when
+    # When the process sleeps
     with asleep(order_database, lambda: wakeup.wait(order_database, LONG)) as sleep:
-        # then
+        # Then the sleep ends
         sleep.result(timeout=LONG / 2)
 
 
-def test_nobody_sleeps_while_an_insert_is_under_way(order_database: Sessions) -> None:
-    # given
+def test_a_process_does_not_sleep_during_an_insert(order_database: Sessions) -> None:
+    # Given a wake-up
     wakeup = Wakeup("outbox", next_due=LOOK)
     started = monotonic()
 
-    # when an insert is not committed yet, and so not seen
+    # When a row is inserted but not committed, and so not visible
     with transaction(order_database) as session:
         session.connection().exec_driver_sql(insertion())
         wakeup.wait(order_database, LONG)
 
-    # then
+    # Then the process does not sleep
     assert monotonic() - started < LONG / 2
 
 
-def test_each_sleep_waits_for_an_insert_of_its_own(order_database: Sessions) -> None:
-    # given one who was woken before
+def test_a_second_sleep_waits_for_a_new_insert(order_database: Sessions) -> None:
+    # Given a wake-up that has ended a sleep before
     wakeup = Wakeup("outbox", next_due=LOOK)
     with asleep(order_database, lambda: wakeup.wait(order_database, LONG)) as sleep:
         insert(order_database)
         sleep.result(timeout=LONG / 2)
     forget(order_database)
 
-    # when
+    # When the process sleeps again
     with asleep(order_database, lambda: wakeup.wait(order_database, LONG)) as sleep:
         asleep_still = not sleep.done()
         insert(order_database)
         sleep.result(timeout=LONG / 2)
 
-    # then
+    # Then the sleep lasts until the next insert
     assert asleep_still
 
 
-def test_nobody_rings_while_nobody_sleeps(order_database: Sessions) -> None:
-    # given
+def test_an_insert_sends_no_notification_without_a_sleeper(order_database: Sessions) -> None:
+    # Given a listener, and no sleeping process
     with order_database.kw["bind"].connect() as listener:
         listener.execution_options(isolation_level="AUTOCOMMIT").execute(text("LISTEN outbox"))
 
-        # when
+        # When a row is inserted
         insert(order_database)
 
-        # then a notification would have come with this answer
+        # Then a notification would have arrived with this reply
         listener.execute(text("SELECT 1"))
         driver = listener.connection.driver_connection
         assert isinstance(driver, psycopg2.extensions.connection)
@@ -175,13 +175,13 @@ def test_nobody_rings_while_nobody_sleeps(order_database: Sessions) -> None:
 
 
 def test_a_sleeping_relay_publishes_a_new_event_at_once(order_database: Sessions) -> None:
-    # given a relay whose drain lasts longer than this test may
+    # Given a relay whose drain lasts longer than this test may
     relay = Relay(order_database, Refusing())
 
-    # when
+    # When an event is recorded
     with asleep(order_database, lambda: relay.drain(monotonic() + LONG)) as drain:
         insert(order_database)
 
-        # then
+        # Then the relay publishes it
         with pytest.raises(Asked):
             drain.result(timeout=LONG / 2)

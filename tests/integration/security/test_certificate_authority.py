@@ -32,15 +32,15 @@ def shown(directory: Path) -> dict[str, dict[str, Any]]:
     return {Path(certificate["file"]).stem: certificate for certificate in found}
 
 
-def test_init_makes_what_is_missing_and_changes_nothing_else(tls_dir: Path) -> None:
-    # given
+def test_init_creates_only_missing_certificates(tls_dir: Path) -> None:
+    # Given an initialized directory
     orderctl_tls(tls_dir, "init")
     before = {file: file.read_bytes() for file in tls_dir.iterdir()}
 
-    # when
+    # When it is initialized again
     again = orderctl_tls(tls_dir, "init")
 
-    # then
+    # Then no file has changed
     assert again.stdout == "certificates: nothing to change\n"
     assert {file: file.read_bytes() for file in tls_dir.iterdir()} == before
     found = shown(tls_dir)
@@ -49,7 +49,7 @@ def test_init_makes_what_is_missing_and_changes_nothing_else(tls_dir: Path) -> N
     assert 360 <= found["rabbitmq"]["days_left"] <= 365
 
 
-def test_nobody_else_reads_a_key(tls_dir: Path) -> None:
+def test_keys_are_readable_by_their_owner_only(tls_dir: Path) -> None:
     orderctl_tls(tls_dir, "init")
     orderctl_tls(tls_dir, "renew")
 
@@ -57,42 +57,42 @@ def test_nobody_else_reads_a_key(tls_dir: Path) -> None:
     assert modes == {"ca.crt": 0o644, "ca.key": 0o600} | {f"{s}.pem": 0o600 for s in SERVERS}
 
 
-def test_renew_replaces_the_servers_and_keeps_the_authority(tls_dir: Path) -> None:
-    # given
+def test_renew_replaces_server_certificates_but_not_the_authority(tls_dir: Path) -> None:
+    # Given an initialized directory
     orderctl_tls(tls_dir, "init")
     before = {file.name: file.read_bytes() for file in tls_dir.iterdir()}
 
-    # when
+    # When the certificates are renewed
     orderctl_tls(tls_dir, "renew")
 
-    # then
+    # Then those of the servers have changed
     changed = {f.name for f in tls_dir.iterdir() if f.read_bytes() != before[f.name]}
     assert changed == {f"{server}.pem" for server in SERVERS}
 
 
-def test_init_renews_what_ends_soon_or_has_other_names(tls_dir: Path) -> None:
-    # given
+def test_init_renews_certificates_that_expire_soon_or_lack_names(tls_dir: Path) -> None:
+    # Given a certificate with 29 days left
     authority = Authority(tls_dir)
     list(authority.init())
     authority.issue("postgres", lifetime=timedelta(days=29))
     assert shown(tls_dir)["postgres"]["days_left"] == 28
 
-    # then what ends soon is renewed
+    # Then `init` renews it
     orderctl_tls(tls_dir, "init")
     assert shown(tls_dir)["postgres"]["days_left"] >= 360
 
-    # and what lacks a name
+    # And certificates that lack a name
     told = orderctl_tls(tls_dir, "init", TLS_NAMES="rabbit.internal, 10.0.0.5")
     assert told.stdout.count("created ") == 2
     names = ["localhost", "127.0.0.1", "::1", "rabbit.internal", "10.0.0.5"]
     assert shown(tls_dir)["rabbitmq"]["names"] == names
 
 
-def test_each_broker_user_gets_a_certificate_that_only_its_owner_reads(tls_dir: Path) -> None:
-    # when
+def test_each_broker_user_gets_a_private_certificate(tls_dir: Path) -> None:
+    # When certificates for clients are requested
     told = orderctl_tls(tls_dir, "init", "--clients")
 
-    # then
+    # Then each broker user has a file
     users = {user.name for user in topology().users}
     files = list((tls_dir / "clients").iterdir())
     assert {file.name for file in files} == {f"{user}.pem" for user in users}
@@ -101,37 +101,37 @@ def test_each_broker_user_gets_a_certificate_that_only_its_owner_reads(tls_dir: 
     assert shown(tls_dir)["order"]["subject"] == "CN=order"
     assert told.stdout.count("created ") == 1 + len(SERVERS) + len(users)
 
-    # and neither of them again
+    # And a second run creates none
     for again in (("init", "--clients"), ("init",)):
         assert orderctl_tls(tls_dir, *again).stdout == "certificates: nothing to change\n"
 
 
-def test_clients_certificates_are_renewed_too(tls_dir: Path) -> None:
-    # given
+def test_client_certificates_are_renewed(tls_dir: Path) -> None:
+    # Given certificates for clients
     orderctl_tls(tls_dir, "init", "--clients")
     file = Authority(tls_dir).client_file("order")
     before = file.read_bytes()
 
-    # when
+    # When the certificates are renewed
     orderctl_tls(tls_dir, "renew")
 
-    # then
+    # Then those of clients have changed
     assert file.read_bytes() != before
     assert file.stat().st_mode & 0o777 == 0o600
 
-    # and one that ends soon, by each `make up`
+    # And `init` renews one that expires soon
     Authority(tls_dir).issue_client("order", lifetime=timedelta(days=29))
     told = orderctl_tls(tls_dir, "init")
     assert told.stdout.count("created ") == 1
     assert shown(tls_dir)["order"]["days_left"] >= 360
 
 
-def test_a_missing_authority_is_not_replaced_by_another(tls_dir: Path) -> None:
-    # given every client trusts the one that is gone
+def test_a_missing_authority_is_not_replaced(tls_dir: Path) -> None:
+    # Given that the authority that every client trusts is gone
     orderctl_tls(tls_dir, "init")
     (tls_dir / "ca.key").unlink()
 
-    # then
+    # Then both commands fail
     for command in ("init", "renew"):
         refused = orderctl_tls(tls_dir, command)
         assert refused.exit_code == 1
@@ -140,7 +140,7 @@ def test_a_missing_authority_is_not_replaced_by_another(tls_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("names", ["a b", "-", "ä.example", "a,/etc/passwd"])
-def test_a_name_that_no_host_has_is_refused(tls_dir: Path, names: str) -> None:
+def test_an_invalid_host_name_is_rejected(tls_dir: Path, names: str) -> None:
     refused = orderctl_tls(tls_dir, "init", TLS_NAMES=names)
 
     assert refused.exit_code == 1

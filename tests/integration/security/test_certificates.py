@@ -88,15 +88,15 @@ def shown(certificates: Certificates) -> dict[str, float]:
     return {sample.labels["server"]: sample.value for sample in metric.samples}
 
 
-def test_what_is_shown_is_what_the_servers_have_read(
+def test_the_metric_shows_the_certificates_that_servers_use(
     servers: Infrastructure, databases: Databases, clock: Clock
 ) -> None:
-    # given a process that knows the certificates
+    # Given a process that has read the certificates
     certificates = Certificates(sources(settings_of(servers)), clock)
     before = on_disk(servers)
     assert shown(certificates) == before
 
-    # when they are renewed and the servers read them, at another second
+    # When they are renewed and reloaded, within another second
     def renewed() -> None:
         orderctl_tls(servers, "renew")
         now = on_disk(servers)
@@ -110,14 +110,14 @@ def test_what_is_shown_is_what_the_servers_have_read(
     fresh = sources(settings_of(servers))
     eventually(lambda: _equal(shown(Certificates(fresh)), on_disk(servers)))
 
-    # then the process shows the old ones for an hour, and then the new ones
+    # Then the process shows the old ones for an hour, and then the new ones
     clock.now = KEPT - 1
     assert shown(certificates) == before
     clock.now = KEPT
     assert shown(certificates) == on_disk(servers)
 
 
-def test_one_that_has_ended_is_shown(
+def test_an_expired_certificate_is_shown(
     impostor: Impostor, authority: Authority, clock: Clock
 ) -> None:
     certificates = Certificates({"broker": server(impostor.port, authority).not_after}, clock)
@@ -125,48 +125,48 @@ def test_one_that_has_ended_is_shown(
     (ended,) = [c for c in authority.show() if c.file == authority.server_file("rabbitmq")]
     assert ended.left < timedelta(0)
     assert shown(certificates) == {"broker": ended.not_after.timestamp()}
-    # and the server has not got a word
+    # And the client has sent nothing
     assert impostor.heard == []
 
 
 @pytest.mark.parametrize("wrong", ["authority", "host name"])
-def test_another_ones_is_not_shown(
+def test_an_untrusted_certificate_is_not_shown(
     impostor: Impostor, authority: Authority, tmp_path: Path, clock: Clock, wrong: str
 ) -> None:
-    # given
+    # Given another authority or another host name
     other = Authority(tmp_path / "other")
     list(other.init())
     trusted = other if wrong == "authority" else authority
     name = "elsewhere.example" if wrong == "host name" else "127.0.0.1"
 
-    # when
+    # When the certificate is read
     asked = server(impostor.port, trusted, hostname=name)
 
-    # then
+    # Then it is not shown
     assert shown(Certificates({"broker": asked.not_after}, clock)) == {}
 
 
-def test_a_process_shows_its_own_too(
+def test_a_process_shows_its_own_certificate(
     servers: Infrastructure, authority: Authority, clock: Clock
 ) -> None:
-    # given
+    # Given a client certificate
     own = authority.issue_client("order")
     settings = settings_of(servers).model_copy(update={"broker_client_certificate_file": own.file})
 
-    # then
+    # Then its expiry is shown
     found = shown(Certificates(sources(settings), clock))
     assert found["client order"] == own.not_after.timestamp()
 
-    # and while its file is broken, the others'
+    # And while its file is invalid, the others are shown
     own.file.write_text("broken")
     clock.now = KEPT
     assert shown(Certificates(sources(settings), clock)).keys() == on_disk(servers).keys()
 
 
-def test_a_server_that_is_away_is_asked_again_after_a_minute(
+def test_an_unreachable_server_is_contacted_again_after_a_minute(
     authority: Authority, clock: Clock
 ) -> None:
-    # given nobody on a port
+    # Given a port without a server
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     asked: list[float] = []
@@ -177,17 +177,15 @@ def test_a_server_that_is_away_is_asked_again_after_a_minute(
 
     certificates = Certificates({"broker": ask}, clock)
 
-    # when it is scraped for more than a minute
+    # When the metric is scraped for more than a minute
     for clock.now in (0.0, 5.0, FAILURE_KEPT - 1, FAILURE_KEPT, FAILURE_KEPT + 1):
         assert shown(certificates) == {}
 
-    # then
+    # Then the server was contacted twice
     assert asked == [0.0, FAILURE_KEPT]
 
 
-def test_a_server_that_says_nothing_is_not_waited_for_long(
-    authority: Authority, clock: Clock
-) -> None:
+def test_reading_from_a_silent_server_times_out(authority: Authority, clock: Clock) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent_server = server(silent.getsockname()[1], authority)
 
@@ -195,7 +193,7 @@ def test_a_server_that_says_nothing_is_not_waited_for_long(
             silent_server.not_after()
 
 
-def test_the_api_shows_the_databases_certificate(
+def test_the_api_shows_the_database_certificate(
     servers: Infrastructure, order_api: FlaskClient
 ) -> None:
     page = order_api.get("/metrics").text

@@ -98,29 +98,29 @@ def event(event_type: str) -> Outgoing:
     return Outgoing(uuid4(), event_type, "{}", uuid4())
 
 
-def test_a_publisher_logs_in_by_its_certificate_and_publishes(
+def test_a_publisher_logs_in_with_its_certificate(
     broker: Vhost, theirs: Authority, publisher_of: PublisherOf
 ) -> None:
-    # when
+    # When an event is published with a certificate
     placed = event("order.created")
     report = publish_and_settle(publisher_of("order", issued(theirs, "order")), [placed])
 
-    # then
+    # Then the broker knows the user
     assert report.error is None
     assert report.confirmed == {placed.event_id}
     (message,) = broker.messages("inventory.queue")
     assert message.properties["user_id"] == "order"
 
 
-def test_a_certificate_has_its_users_rights_only(
+def test_a_certificate_grants_only_its_users_permissions(
     broker: Vhost, theirs: Authority, publisher_of: PublisherOf
 ) -> None:
-    # given
+    # Given the inventory's certificate
     publisher = publisher_of("inventory", issued(theirs, "inventory"))
 
-    # then it says what the inventory says
+    # Then the inventory's events are accepted
     assert publish_and_settle(publisher, [event("stock.reserved")]).error is None
-    # and not what the order service says
+    # And those of the order service are rejected
     report = publish_and_settle(publisher, [event("order.created")])
     assert report.objected
     assert "ACCESS_REFUSED" in str(report.error)
@@ -149,7 +149,7 @@ def of_a_server(theirs: Authority, _strange: Authority) -> Path:
         (of_a_server, "(?i)alert"),
     ],
 )
-def test_another_certificate_is_refused(
+def test_an_invalid_certificate_is_rejected(
     broker: Vhost,
     theirs: Authority,
     strange: Authority,
@@ -157,19 +157,19 @@ def test_another_certificate_is_refused(
     certificate: Callable[[Authority, Authority], Path],
     reason: str,
 ) -> None:
-    # when
+    # When an event is published with such a certificate
     report = publish_and_settle(
         publisher_of("order", certificate(theirs, strange)), [event("order.created")]
     )
 
-    # then
+    # Then the connection fails with a reason
     assert report.error is not None
     assert not report.confirmed
     assert broker.messages("inventory.queue") == []
     assert re.search(f"{reason}|{CLOSED}", report.error), report.error
 
 
-def test_a_user_whom_the_broker_does_not_know_is_refused(
+def test_a_user_unknown_to_the_broker_is_rejected(
     theirs: Authority, publisher_of: PublisherOf
 ) -> None:
     report = publish_and_settle(
@@ -179,7 +179,7 @@ def test_a_user_whom_the_broker_does_not_know_is_refused(
     assert "ACCESS_REFUSED" in str(report.error) or "AccessRefused" in str(report.error)
 
 
-def test_nobody_logs_in_with_neither_certificate_nor_password(
+def test_a_login_without_certificate_and_password_fails(
     theirs: Authority, settings_of: Callable[[str, Path], BrokerSettings]
 ) -> None:
     settings = settings_of("order", issued(theirs, "order"))
@@ -196,14 +196,14 @@ def test_nobody_logs_in_with_neither_certificate_nor_password(
 def test_a_renewed_certificate_is_used_at_the_next_connection(
     theirs: Authority, publisher_of: PublisherOf
 ) -> None:
-    # given one that has ended
+    # Given an expired certificate
     publisher = publisher_of("order", expired(theirs, theirs))
     assert publish_and_settle(publisher, [event("order.created")]).error
 
-    # when it is renewed
+    # When it is renewed
     list(theirs.renew())
 
-    # then nobody is restarted
+    # Then the same publisher connects
     assert publish_and_settle(publisher, [event("order.created")]).error is None
 
 
@@ -255,7 +255,7 @@ def of_another_user(theirs: Authority, _directory: Path) -> Path:
         (of_another_user, "its common name 'inventory' is not BROKER_USER"),
     ],
 )
-def test_a_wrong_file_is_named_at_the_start(
+def test_an_invalid_certificate_file_is_reported_at_startup(
     servers: Infrastructure,
     theirs: Authority,
     tmp_path: Path,
@@ -263,13 +263,13 @@ def test_a_wrong_file_is_named_at_the_start(
     wrong: Callable[[Authority, Path], Path],
     reason: str,
 ) -> None:
-    # given
+    # Given an invalid file
     file = wrong(theirs, tmp_path)
     monkeypatch.setenv("BROKER_USER", "order")
     monkeypatch.setenv("BROKER_CA_FILE", str(servers.ca_file))
     monkeypatch.setenv("BROKER_CLIENT_CERTIFICATE_FILE", str(file))
 
-    # then
+    # Then the error names the setting, the file and the reason
     name = "BROKER_CLIENT_CERTIFICATE_FILE"
     with pytest.raises(SettingsError, match=f"^setting {name}: .*{file}: .*{reason}") as error:
         load(BrokerSettings)

@@ -154,13 +154,13 @@ def tables(
 
 
 @pytest.mark.parametrize("service", NAMES)
-def test_a_running_process_changes_rows_and_no_definition(
+def test_a_service_role_changes_rows_but_not_definitions(
     installation: DatabaseAdminSettings, service: str
 ) -> None:
-    # given
+    # Given the role of a service
     url, role = installation.service_url(service), role_name(service)
 
-    # when every operation is tried on every table
+    # When every operation is tried on every table
     can = {
         (verb, table)
         for table, column in tables(installation, service)
@@ -168,14 +168,14 @@ def test_a_running_process_changes_rows_and_no_definition(
         if not _REFUSED.match(refusal(url, statement.format(table=table, column=column, role=role)))
     }
 
-    # then
+    # Then only rows can be changed
     wanted = {(verb, t) for verb in ROWS for t, _ in tables(installation, service)}
     wanted -= {(verb, "alembic_version") for verb in ("insert", "update", "delete")}
     assert can == wanted
 
 
 @pytest.mark.parametrize("service", NAMES)
-def test_a_running_process_reads_views_and_does_nothing_else_to_them(
+def test_a_service_role_can_only_read_views(
     installation: DatabaseAdminSettings, service: str
 ) -> None:
     url = installation.service_url(service)
@@ -188,7 +188,7 @@ def test_a_running_process_reads_views_and_does_nothing_else_to_them(
 
 
 @pytest.mark.parametrize("service", NAMES)
-def test_a_running_process_administers_nothing(
+def test_a_service_role_has_no_administrative_rights(
     installation: DatabaseAdminSettings, service: str
 ) -> None:
     names = {
@@ -198,17 +198,17 @@ def test_a_running_process_administers_nothing(
     }
 
     for statement in ADMINISTRATION:
-        # when, outside of a transaction, in which no database is created anyway
+        # When run outside of a transaction, in which no database can be created anyway
         said = refusal(
             installation.service_url(service), statement.format(**names), autocommit=True
         )
 
-        # then
+        # Then it is refused
         assert _REFUSED.match(said), (statement, said)
 
 
-def test_a_role_reaches_its_own_database_and_no_other(installation: DatabaseAdminSettings) -> None:
-    # when every role tries every database
+def test_a_role_can_connect_only_to_its_own_database(installation: DatabaseAdminSettings) -> None:
+    # When every role tries every database
     refusals = {
         (role, database): refusal(
             installation.service_url(role).set(database=installation.database_name(database)),
@@ -218,15 +218,15 @@ def test_a_role_reaches_its_own_database_and_no_other(installation: DatabaseAdmi
         for database in NAMES
     }
 
-    # then
+    # Then each succeeds on its own
     assert {pair for pair, said in refusals.items() if not said} == {(n, n) for n in NAMES}
     for (role, database), said in refusals.items():
         assert role == database or "permission denied for database" in said
 
 
 @pytest.mark.parametrize("service", NAMES)
-def test_an_owner_has_no_login(installation: DatabaseAdminSettings, service: str) -> None:
-    # given a password that would be right for any role that has none
+def test_an_owner_cannot_log_in(installation: DatabaseAdminSettings, service: str) -> None:
+    # Given a password that would be right for any role without one
     url = installation.service_url(service).set(username=owner_name(service))
 
     said = refusal(url, "SELECT 1")
@@ -234,23 +234,23 @@ def test_an_owner_has_no_login(installation: DatabaseAdminSettings, service: str
     assert "authentication failed" in said or "not permitted to log in" in said
 
 
-def test_a_later_table_gets_its_rights_by_itself(installation: DatabaseAdminSettings) -> None:
-    # given a table that a migration makes, which no `apply` has seen since
+def test_a_new_table_has_the_default_privileges(installation: DatabaseAdminSettings) -> None:
+    # Given a table that a migration created after the last `apply`
     owner = owner_name("inventory")
     url = installation.admin_url_of(installation.database_name("inventory"))
     with connected(url, autocommit=True) as connection:
         connection.exec_driver_sql(f"SET ROLE {owner}; CREATE TABLE later (id serial, n int)")
 
-    # then
+    # Then the service can change its rows only
     service = installation.service_url("inventory")
     assert refusal(service, "INSERT INTO later (n) VALUES (1)") == ""
     assert "permission denied" in refusal(service, "TRUNCATE later")
 
 
-def test_the_console_reads_a_few_tables_and_nothing_else(
+def test_the_console_can_read_only_the_listed_tables(
     installation: DatabaseAdminSettings,
 ) -> None:
-    # given
+    # Given the role of the console
     password = SecretStr(installation.database_password(READER))
 
     class Console(DatabaseSettings):
@@ -261,14 +261,14 @@ def test_the_console_reads_a_few_tables_and_nothing_else(
     for service in NAMES:
         relations = [*tables(installation, service), *tables(installation, service, "VIEW")]
 
-        # when
+        # When it reads every table and view
         readable = {
             table
             for table, _ in relations
             if not refusal(console.service_url(service), f"SELECT FROM {table}")
         }
 
-        # then
+        # Then only the listed ones are readable
         assert readable == {*READABLE.get(service, ())}
         for table, _ in relations:
             assert rights(installation, service, table, READER) <= {"SELECT"}

@@ -55,7 +55,9 @@ def broker_settings(servers: Infrastructure, vhost: Vhost, host: str) -> BrokerS
     )
 
 
-def test_the_broker_is_reached(servers: Infrastructure, broker: Vhost, reached: Reached) -> None:
+def test_the_broker_is_reachable_over_ipv6(
+    servers: Infrastructure, broker: Vhost, reached: Reached
+) -> None:
     settings = broker_settings(servers, broker, f"[::1]:{reached(broker.amqp_port)}")
 
     with Connection(broker_url(settings), ssl=tls.broker_options(settings)) as connection:
@@ -66,25 +68,25 @@ def test_the_broker_is_reached(servers: Infrastructure, broker: Vhost, reached: 
 
 
 @pytest.mark.parametrize("others", ["", ",[::1]:1"])
-def test_the_database_is_reached(
+def test_the_database_is_reachable_over_ipv6(
     database_of: Callable[[str], TestDatabase], reached: Reached, others: str
 ) -> None:
-    # given one address, or several
+    # Given one address, or several
     database = database_of("order")
     host = f"[::1]:{reached(int(database.settings['database_port']))}{others}"
     settings = database.service_settings.model_copy(update={"database_host": host})
 
-    # when
+    # When a client connects
     engine = db.engine(settings)
     with engine.connect() as connection:
         found = connection.scalar(text("SELECT 1"))
     engine.dispose()
 
-    # then
+    # Then it can query
     assert found == 1
 
 
-def test_the_servers_certificates_are_read(
+def test_server_certificates_are_read_over_ipv6(
     servers: Infrastructure,
     broker: Vhost,
     database_of: Callable[[str], TestDatabase],
@@ -103,8 +105,10 @@ def test_the_servers_certificates_are_read(
     assert ends.keys() == {"broker", "database", "authority"}
 
 
-def test_the_operators_command_reaches_both_ports(broker: Vhost, reached: Reached) -> None:
-    # given
+def test_a_health_check_reaches_both_broker_ports_over_ipv6(
+    broker: Vhost, reached: Reached
+) -> None:
+    # Given the IPv6 addresses of both ports
     port = httpx.URL(broker.management_url).port
     assert port is not None
     there = replace(
@@ -113,13 +117,13 @@ def test_the_operators_command_reaches_both_ports(broker: Vhost, reached: Reache
         amqp_port=reached(broker.amqp_port),
     )
 
-    # when
+    # When the broker is checked over both
     checked = health.check(BrokerAdminSettings(**there.administrator))
     consumers = health.queue_counts.consumers(
         BrokerAdminSettings(**there.administrator), ["order.queue"]
     )
 
-    # then
+    # Then both replied
     assert {finding.kind for finding in checked.findings} <= {health.Kind.NO_CONSUMER}
     assert consumers == {"order.queue": 0}
 
@@ -127,24 +131,24 @@ def test_the_operators_command_reaches_both_ports(broker: Vhost, reached: Reache
 def test_the_api_listens_on_an_ipv6_address(
     database_of: Callable[[str], TestDatabase], tmp_path: Path
 ) -> None:
-    # given
+    # Given a server that is bound to ::1
     port = own_ports().api_port
     told = {k.upper(): str(v) for k, v in database_of("order").settings.items()}
     command = ["-m", "order_app.server", "--bind", f"[::1]:{port}", "order_app.app"]
     environment = {"PATH": "/usr/bin:/bin", "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), **told}
 
-    # when
+    # When it is running
     with subprocess.Popen([sys.executable, *command], cwd=REPOSITORY, env=environment) as api:
         try:
             answer = eventually(lambda: _answer(f"http://[::1]:{port}/healthz"))
         finally:
             api.terminate()
 
-    # then
+    # Then it replies
     assert answer == 200
 
 
-def test_metrics_are_shown_on_an_ipv6_address() -> None:
+def test_metrics_are_served_on_an_ipv6_address() -> None:
     server, thread = start_http_server(0, addr="::1")
     try:
         assert _answer(f"http://[::1]:{server.server_port}/metrics") == 200

@@ -208,29 +208,29 @@ def trial(
         found.close()
 
 
-def test_the_table_has_every_user() -> None:
+def test_the_table_lists_every_user() -> None:
     assert set(ALLOWED) == {user.name for user in TOPOLOGY.users}
 
 
-def test_the_table_asks_for_nothing_that_is_not_tried() -> None:
+def test_the_table_lists_only_operations_that_are_tried() -> None:
     assert set().union(*ALLOWED.values()) <= everything()
 
 
 @pytest.mark.parametrize(
     ("trial", "user"), [(u, u) for u in ALLOWED], indirect=["trial"], ids=ALLOWED
 )
-def test_a_broker_user_can_do_what_it_must_and_nothing_else(trial: Trial, user: str) -> None:
-    # when it tries everything; what deletes comes last, should it be allowed
+def test_a_broker_user_has_exactly_the_listed_permissions(trial: Trial, user: str) -> None:
+    # When the user tries every operation; deletions come last, in case they are permitted
     operations = sorted(everything(), key=lambda o: (o[0].startswith("delete"), o))
     can = {operation for operation in operations if trial.may(operation)}
 
-    # then
+    # Then exactly the listed operations succeed
     assert can - ALLOWED[user] == set(), "rights too many"
     assert ALLOWED[user] - can == set(), "rights too few"
 
 
 @pytest.mark.parametrize("trial", ["order"], indirect=True)
-def test_nobody_publishes_in_the_name_of_another(trial: Trial) -> None:
+def test_a_user_cannot_publish_in_the_name_of_another(trial: Trial) -> None:
     trial.publish("orders.topic", "order.created", user_id="order")
 
     with pytest.raises(PreconditionFailed, match="user_id"):
@@ -238,21 +238,21 @@ def test_nobody_publishes_in_the_name_of_another(trial: Trial) -> None:
 
 
 @pytest.mark.parametrize("trial", ["monitor"], indirect=True)
-def test_a_right_that_is_too_many_would_be_seen(trial: Trial, broker: Vhost) -> None:
-    # given a user who may do everything
+def test_an_excess_permission_is_detected(trial: Trial, broker: Vhost) -> None:
+    # Given a user with all permissions
     rights = {"configure": ".*", "write": ".*", "read": ".*"}
     broker.request("PUT", f"/permissions/{broker.name}/monitor", json=rights)
     broker.request("DELETE", f"/topic-permissions/{broker.name}/monitor")
 
-    # then nothing of the table is refused for another reason than a missing right
+    # Then no operation fails for another reason than a missing permission
     assert {operation for operation in everything() if not trial.may(operation)} == set()
 
 
-def test_a_user_has_no_rights_in_another_vhost(servers: Infrastructure, broker: Vhost) -> None:
-    # given
+def test_a_user_has_no_permissions_in_another_vhost(servers: Infrastructure, broker: Vhost) -> None:
+    # Given another vhost
     with fresh_vhost(servers) as other:
         for user in ALLOWED:
-            # then
+            # Then each user is rejected there
             Trial(servers, broker, user).close()
             with pytest.raises(NotAllowed, match="access to vhost"):
                 Trial(servers, other, user)

@@ -83,7 +83,7 @@ def test_a_database_error_is_described_without_values(
     assert ADDRESS not in described(error)
 
 
-def test_postgresql_itself_quotes_the_value(order_database: Sessions) -> None:
+def test_the_message_of_postgresql_contains_the_value(order_database: Sessions) -> None:
     """Show that the test above tests something."""
     error = failure_of(order_database, "INSERT INTO customers VALUES (:a, 1, 'Ada')")
 
@@ -91,7 +91,7 @@ def test_postgresql_itself_quotes_the_value(order_database: Sessions) -> None:
 
 
 def test_a_rolled_back_session_does_not_repeat_the_first_error(order_database: Sessions) -> None:
-    # given a session whose flush has failed on the address
+    # Given a session whose flush failed on the address
     failure_of(order_database, "SELECT CAST(:a AS uuid)")
     error = PendingRollbackError(f"Original exception was: Key (email)=({ADDRESS}) exists")
 

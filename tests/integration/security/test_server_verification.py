@@ -144,13 +144,13 @@ CLIENTS = [
     indirect=["impostor"],
     ids=lambda w: getattr(w, "__name__", ""),
 )
-def test_a_client_refuses_a_server_that_it_cannot_be_sure_of(
+def test_a_client_rejects_a_server_that_it_cannot_verify(
     impostor: Impostor, authority: Authority, reason: str, client: Callable[[int, Authority], str]
 ) -> None:
-    # when
+    # When the client connects
     said = client(impostor.port, authority)
 
-    # then it says why, in one line, and the server has not got a word
+    # Then it reports the reason in one line, and has sent nothing
     assert re.search(reason, said), said
     assert "\n" not in said
     assert SECRET not in said
@@ -159,7 +159,7 @@ def test_a_client_refuses_a_server_that_it_cannot_be_sure_of(
 
 @pytest.mark.parametrize("impostor", [right], indirect=True, ids=["right"])
 @pytest.mark.parametrize("client", CLIENTS[:2], ids=lambda client: client.__name__)
-def test_the_impostor_is_heard_when_its_certificate_is_right(
+def test_a_client_sends_data_if_the_certificate_is_valid(
     impostor: Impostor, authority: Authority, client: Callable[[int, Authority], str]
 ) -> None:
     client(impostor.port, authority)
@@ -167,7 +167,7 @@ def test_the_impostor_is_heard_when_its_certificate_is_right(
     assert impostor.heard != []
 
 
-def test_the_brokers_host_name_may_be_another_than_its_address(
+def test_the_expected_host_name_of_the_broker_can_be_set(
     servers: Infrastructure, vhost: Vhost
 ) -> None:
     def connect(hostname: str | None) -> None:
@@ -194,7 +194,7 @@ def test_the_brokers_host_name_may_be_another_than_its_address(
     ("content", "reason"),
     [(None, "No such file"), ("", "no certificate"), ("no certificate", "no certificate")],
 )
-def test_a_wrong_ca_file_is_named_at_the_start(
+def test_an_invalid_ca_file_is_reported_at_startup(
     authority: Authority,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -202,7 +202,7 @@ def test_a_wrong_ca_file_is_named_at_the_start(
     content: str | None,
     reason: str,
 ) -> None:
-    # given
+    # Given an invalid file
     required = {
         "BROKER_USER": "order",
         "BROKER_PASSWORD": SECRET,
@@ -218,7 +218,7 @@ def test_a_wrong_ca_file_is_named_at_the_start(
     for variable, value in (required | {name: str(wrong)}).items():
         monkeypatch.setenv(variable, value)
 
-    # then
+    # Then the error names the setting and the reason
     with pytest.raises(SettingsError, match=rf"^setting {name}: .*{reason}") as error:
         load(ServiceSettings)
     assert "\n" not in str(error.value)

@@ -64,25 +64,25 @@ def test_the_next_batch_is_sent_before_a_full_one_is_confirmed(
     publisher_of: PublisherOf,
     order_database: Sessions,
 ) -> None:
-    # given
+    # Given more than two full batches
     recorded = record(order_database, *(event(CREATED) for _ in range(2 * FULL + 2)))
     observed = Observed(publisher_of())
 
-    # when
+    # When they are drained
     drain(Relay(order_database, observed))
 
-    # then each is sent once, and marked
+    # Then each event is sent once and marked
     assert observed.asked[:6] == [FULL, FULL, "settle", 2, "settle", "settle"]
     assert sent(order_database) == recorded
     assert Counter(ids(take(broker, INVENTORY.queue))) == dict.fromkeys(recorded, 1)
 
 
-def test_an_orders_next_event_is_not_sent_while_the_one_before_is_on_its_way(
+def test_an_orders_next_event_waits_until_the_previous_is_confirmed(
     broker: Vhost,
     publisher_of: PublisherOf,
     order_database: Sessions,
 ) -> None:
-    # given each order's two events behind each other, in batches of their own
+    # Given two events of each order, in different batches
     orders = [uuid4() for _ in range(FULL)]
     firsts = record(order_database, *(event(CREATED, subject=order) for order in orders))
     seconds = record(
@@ -91,21 +91,21 @@ def test_an_orders_next_event_is_not_sent_while_the_one_before_is_on_its_way(
     unconfirmed: list[int] = []
     observed = Observed(publisher_of(), lambda: unconfirmed.append(len(sent(order_database))))
 
-    # when
+    # When they are drained
     drain(Relay(order_database, observed))
 
-    # then nothing was left for the second batch until the first one was confirmed and marked
+    # Then the second batch starts after the first one is confirmed and marked
     assert observed.asked == [FULL, "settle", FULL, "settle"]
     assert unconfirmed == [0, FULL]
     assert ids(take(broker, INVENTORY.queue)) == [*firsts, *seconds]
 
 
-def test_what_was_ahead_of_an_event_that_the_broker_objects_to_is_sent_again(
+def test_events_in_flight_with_a_rejected_one_are_sent_again(
     broker: Vhost,
     publisher_of: PublisherOf,
     order_database: Sessions,
 ) -> None:
-    # given full batches, and in the second one an event that its service may not publish
+    # Given full batches, and in the second an event that its service may not publish
     before = record(order_database, *(event(CREATED) for _ in range(FULL + 2)))
     (foreign,) = record(order_database, event(DATA["stock.reserved"]))
     behind = record(order_database, *(event(CREATED) for _ in range(2 * FULL)))
@@ -115,54 +115,54 @@ def test_what_was_ahead_of_an_event_that_the_broker_objects_to_is_sent_again(
         drain(relaying)
         assert set(sent(order_database)) == {*before, *behind}
 
-    # when
+    # When the relay drains until all others are sent
     eventually(others_sent)
 
-    # then
+    # Then each of the others has arrived
     assert "ACCESS_REFUSED" in row_of(order_database, foreign).unroutable_reason
     assert set(ids(take(broker, INVENTORY.queue))) == {*before, *behind}
 
 
-def test_what_is_ahead_when_the_tick_ends_is_settled(
+def test_batches_in_flight_are_settled_when_the_drain_ends(
     publisher_of: PublisherOf,
     order_database: Sessions,
 ) -> None:
-    # given a tick that ends while the second batch is sent
+    # Given a drain that ends while the second batch is sent
     recorded = record(order_database, *(event(CREATED) for _ in range(3 * FULL)))
     observed = Observed(publisher_of(), lambda: time.sleep(0.5))
 
-    # when
+    # When it ends
     drain(Relay(order_database, observed))
 
-    # then nothing more was begun, and what was is marked
+    # Then no further batch was started, and both batches are marked
     assert observed.asked == [FULL, FULL, "settle", "settle"]
     assert sent(order_database) == recorded[: 2 * FULL]
 
 
-def test_batches_on_one_channel_share_its_end(publisher_of: PublisherOf) -> None:
-    # given two on their way, and the broker objects to the second one
+def test_batches_on_one_channel_end_with_it(publisher_of: PublisherOf) -> None:
+    # Given two batches in flight, the second of which the broker rejects
     publisher = publisher_of()
     first, second = (
         publisher.send([Outgoing(uuid4(), event_type, "{}", uuid4())])
         for event_type in ("order.created", "stock.reserved")
     )
 
-    # when
+    # When they are settled
     reports = [report for each in (second, first) if (report := publisher.settle(each))]
 
-    # then both end, unless the first one was confirmed before
+    # Then both end, unless the first one was confirmed before
     assert [report.objected or bool(report.confirmed) for report in reports] == [True, True]
     assert "ACCESS_REFUSED" in (reports[0].error or "")
 
-    # and the next one is on a channel of its own
+    # And the next one is sent on a new channel
     placed = Outgoing(uuid4(), "order.created", "{}", uuid4())
     assert publish_and_settle(publisher, [placed]).confirmed
 
 
-def test_a_batch_on_its_way_is_settled_before_its_channel_is_replaced(
+def test_a_batch_in_flight_is_settled_before_its_channel_is_replaced(
     broker: Vhost, publisher_of: PublisherOf
 ) -> None:
-    # given two on their way on a channel, of which the broker refuses the first
+    # Given two batches in flight on one channel, the first of which is refused
     full_queue(broker, "order.cancelled")
     publisher = publisher_of()
     refused, waiting = (
@@ -173,10 +173,10 @@ def test_a_batch_on_its_way_is_settled_before_its_channel_is_replaced(
     assert report
     assert report.refused
 
-    # when the next one is sent, on a channel of its own
+    # When the next one is sent, on a new channel
     later = publisher.send([Outgoing(uuid4(), "order.created", "{}", uuid4())])
 
-    # then the broker has both
+    # Then the broker has both
     for in_flight in (waiting, later):
         report = publisher.settle(in_flight)
         assert report

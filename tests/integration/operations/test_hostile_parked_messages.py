@@ -118,7 +118,7 @@ def test_every_parked_message_is_listed_by_name(poisoned: int) -> None:
     assert "\x1b" not in table_of.stdout
 
 
-def test_every_parked_message_has_its_page(poisoned: int, page: FlaskClient) -> None:
+def test_every_parked_message_has_a_page(poisoned: int, page: FlaskClient) -> None:
     listing = page.get("/parked", auth=LOGIN)
 
     assert listing.status_code == 200
@@ -142,9 +142,7 @@ def test_every_parked_message_is_discarded_by_its_name(poisoned: int, vhost: Vho
     assert vhost.depth("inventory.dlq") == 0
 
 
-def test_redrive_moves_all_that_can_be_copied_and_names_the_rest(
-    poisoned: int, vhost: Vhost
-) -> None:
+def test_redrive_moves_copyable_messages_and_names_the_rest(poisoned: int, vhost: Vhost) -> None:
     done = orderctl("parked", "redrive", "inventory", "--all")
 
     left = vhost.depth("inventory.dlq")
@@ -155,7 +153,7 @@ def test_redrive_moves_all_that_can_be_copied_and_names_the_rest(
     assert not done.exception or isinstance(done.exception, SystemExit)
 
 
-def test_message_that_cannot_be_copied_is_named_and_stays_parked(
+def test_a_message_that_cannot_be_copied_is_named_and_stays_parked(
     vhost: Vhost, env: dict[str, str]
 ) -> None:
     del env
@@ -170,7 +168,7 @@ def test_message_that_cannot_be_copied_is_named_and_stays_parked(
     eventually(lambda: _in_order(["too large"]))
 
 
-def test_queue_and_stream_are_looked_at_past_every_message(
+def test_queue_and_stream_are_inspected_past_every_message(
     poisoned: int, vhost: Vhost, env: dict[str, str]
 ) -> None:
     del env
@@ -191,7 +189,7 @@ def test_queue_and_stream_are_looked_at_past_every_message(
     assert stream.unseen == 0
 
 
-def test_message_far_down_is_found_and_the_others_keep_their_order(
+def test_a_message_far_down_is_found_and_the_others_keep_order(
     vhost: Vhost, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given more messages than three consumers hold
@@ -200,12 +198,12 @@ def test_message_far_down_is_found_and_the_others_keep_their_order(
     names = [f"e-{number}" for number in range(150)]
     named(vhost, names)
 
-    # When one is redriven, one is discarded and one is shown
+    # When one is redriven, one is discarded, and one that is missing is discarded
     redriven = orderctl("parked", "redrive", "inventory", "--id", "e-140")
     discarded = orderctl("parked", "discard", "inventory", "--yes", "--id", "e-90")
     missing = orderctl("parked", "discard", "inventory", "--yes", "--id", "e-900")
 
-    # Then they are gone, and the others are there in their order
+    # Then both are gone, and the others keep their order
     assert redriven.exit_code == discarded.exit_code == 0, redriven.output + discarded.output
     assert missing.exit_code == 1
     rest = [name for name in names if name not in ("e-140", "e-90")]
@@ -220,8 +218,8 @@ def test_every_copy_of_an_event_is_redriven(
     vhost: Vhost, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del env
-    # given more messages than one consumer holds, and a get after each that is put back: what it
-    # gives is none that the consumer holds
+    # Given more messages than one consumer holds, each followed by a get that is put back: the get
+    # returns a message that the consumer does not hold
     monkeypatch.setattr(parking_lot, "HOLD_LIMIT", 20)
     monkeypatch.setattr(parking_lot, "_SETTLED_TOGETHER", 1)
     named(vhost, ["e-1", "e-2"] * 50)
@@ -233,7 +231,7 @@ def test_every_copy_of_an_event_is_redriven(
     eventually(lambda: _in_order(["e-1"] * 50))
 
 
-def test_listing_holds_no_more_than_its_limit(vhost: Vhost, env: dict[str, str]) -> None:
+def test_a_listing_shows_at_most_its_limit(vhost: Vhost, env: dict[str, str]) -> None:
     del env
     named(vhost, [f"e-{number}" for number in range(50)])
 
@@ -243,7 +241,7 @@ def test_listing_holds_no_more_than_its_limit(vhost: Vhost, env: dict[str, str])
     assert found.depth == 50
 
 
-def test_message_without_id_is_named_by_its_body(vhost: Vhost, env: dict[str, str]) -> None:
+def test_a_message_without_an_id_is_named_by_its_body(vhost: Vhost, env: dict[str, str]) -> None:
     del env
     with wire_publisher(vhost) as publisher:
         for body in (b"", b"one", b"two", b"one"):

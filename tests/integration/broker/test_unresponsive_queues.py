@@ -37,29 +37,29 @@ def silent(servers: Infrastructure, broker: Vhost, queue: str) -> AbstractContex
     return servers.limited("eval", f"sys:suspend({process}).", f"sys:resume({process}).")
 
 
-def test_an_empty_queue_is_observed_only_while_its_leader_answers(
+def test_an_empty_queue_is_observed_only_if_its_leader_responds(
     servers: Infrastructure, broker: Vhost, idle_fraud: Subscriber
 ) -> None:
     catch_up = idle_fraud.catch_up()
     try:
-        # given the broker's answer for a queue that does not answer: no messages
+        # Given that the broker reports 0 messages for a queue that does not respond
         with silent(servers, broker, FRAUD.queue):
             assert catch_up._broker.depth() == 0
 
-            # then
+            # Then the queue is not observed as empty
             assert not catch_up._broker.is_empty()
         assert catch_up._broker.is_empty()
     finally:
         catch_up.close()
 
 
-def test_a_queue_that_answers_late_is_counted_then(
+def test_a_queue_that_responds_late_is_counted(
     servers: Infrastructure, broker: Vhost, publisher_of: PublisherOf
 ) -> None:
-    # given
+    # Given five messages
     publish(publisher_of(), *(created(n) for n in range(5)))
 
-    # when its leader answers after the broker has given up to count
+    # When the leader responds only after the broker's timeout
     with broker.connect() as connection:
         channel = connection.channel()
         with silent(servers, broker, FRAUD.queue):
@@ -70,21 +70,21 @@ def test_a_queue_that_answers_late_is_counted_then(
             assert counts == []
         counting.join(30)
 
-    # then
+    # Then the count is right
     assert counts == [5]
 
 
-def test_a_queue_that_reports_nothing_and_delivers_something_is_an_error(
+def test_a_count_of_zero_for_a_filled_queue_is_an_error(
     broker: Vhost, publisher_of: PublisherOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given
+    # Given a queue with five messages that is counted as empty
     publish(publisher_of(), *(created(n) for n in range(5)))
     monkeypatch.setattr(settled_counts, "_TIMEOUT", 0.1)
     monkeypatch.setattr(settled_counts, "_count", lambda *_: 0)
 
-    # then
+    # Then counting fails
     with broker.connect() as connection, pytest.raises(ActionError, match=FRAUD.queue):
         ready(connection.channel(), FRAUD.queue)
 
-    # and each message is back
+    # And each message is back in the queue
     assert broker.depth(FRAUD.queue) == 5
