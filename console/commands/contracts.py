@@ -61,7 +61,7 @@ def check(ctx: click.Context, folder: Path, *, as_json: bool) -> None:
 @_released
 @click.pass_context
 def release(ctx: click.Context, folder: Path) -> None:
-    """Record the current contracts as released, unless a change is breaking: exit status 2.
+    """Record the current contracts as released; if a change is breaking, exit with status 2.
 
     A breaking change requires a new event type, such as order.created.v2. Running the command again
     changes nothing.
@@ -93,7 +93,7 @@ def release(ctx: click.Context, folder: Path) -> None:
 def retire(
     ctx: click.Context, event_type: str, *, hours: float, folder: Path, as_json: bool
 ) -> None:
-    """Mark a type as retired, unless it is still used: exit status 2.
+    """Mark an unused type as retired; if it is still used, exit with status 2.
 
     TYPE may include a version: order.created.v1 is order.created. Every message stays in place, but
     its inspection counts as a delivery. A retired type can be removed from the code.

@@ -16,7 +16,7 @@ def tls() -> None:
 
 
 @tls.command(epilog="Example: orderctl tls init")
-@click.option("--clients", is_flag=True, help="Also create one for each broker user's login.")
+@click.option("--clients", is_flag=True, help="Also create one for each broker user, as its login.")
 def init(*, clients: bool) -> None:
     """Create the authority and the servers' certificates in TLS_DIR, if they are missing.
 
