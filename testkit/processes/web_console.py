@@ -1,0 +1,114 @@
+"""The web console as an operator's browser uses it, and the messages and orders that it shows."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from amqp import Channel, Message
+from flask.testing import FlaskClient
+from sqlalchemy import insert
+from werkzeug.test import TestResponse
+
+from common.kombu_topology import ORDER
+from console.databases.service_database import transaction
+from console.settings import DatabaseSettings
+from eventbus.consumer.cause import Cause, Verdict
+from eventbus.consumer.failure import Failure
+from eventbus.outbox.table import outbox
+from order_app.storage.models import LineRow, OrderRow
+from testkit.servers.infrastructure import Infrastructure
+
+PASSWORD = "a password of the tests"
+
+#: Markup that an attacker may have written into a reason.
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def get(console: FlaskClient, path: str, **query: str) -> TestResponse:
+    """Request a page as the operator."""
+    return console.get(path, query_string=query, auth=("operator", PASSWORD))
+
+
+def redrive(console: FlaskClient, service: str, **form: str) -> TestResponse:
+    """Confirm a redrive on the page that asks for confirmation."""
+    return confirm(console, f"/parked/{service}/redrive", **form)
+
+
+def discard(console: FlaskClient, service: str, event_id: str) -> TestResponse:
+    """Confirm a discard on the page that shows the message for the last time."""
+    return confirm(console, f"/parked/{service}/discard", id=event_id)
+
+
+def confirm(console: FlaskClient, path: str, **form: str) -> TestResponse:
+    """Send the form of a page that asks for confirmation."""
+    confirmation = get(console, path, **form)
+    fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', confirmation.text))
+    return console.post(
+        path,
+        data=fields,
+        auth=("operator", PASSWORD),
+        headers={"Origin": "http://localhost"},
+    )
+
+
+def cells(html: str, service: str) -> dict[str, str]:
+    """Return a service's row of the overview, by column."""
+    (row,) = re.findall(rf'scope="row">{service}</th>(.*?)</tr>', html, re.DOTALL)
+    columns = re.findall(r'data-label="([^"]+)">(.*?)</td>', row, re.DOTALL)
+    return {name: re.sub(r"<[^>]+>", "", value).strip() for name, value in columns}
+
+
+def secret(servers: Infrastructure, name: str) -> str:
+    """Return a secret of this installation."""
+    return (servers.secrets_dir / name).read_text().strip()
+
+
+def park(channel: Channel, event_id: str, reason: str = "no way", **event: Any) -> None:
+    """Park a message for the inventory, as the consumer runtime does."""
+    failure = Failure.of(
+        Cause(Verdict.RETRY, "ValueError", reason), service="inventory", release="r1", headers={}
+    )
+    headers = {"task": "order.created", "id": event_id, "retries": 5} | failure.to_headers()
+    body = json.dumps([[], {"event": {"subject": "an-order"} | event}, {}]).encode()
+    message = Message(body, application_headers=headers, message_id=event_id, type="order.created")
+    channel.basic_publish(message, exchange="inventory.retry", routing_key="parked")
+
+
+def ids(channel: Channel, queue: str) -> list[str]:
+    """Take all messages from a queue; return their ids."""
+    taken = []
+    while (message := channel.basic_get(queue, no_ack=True)) is not None:
+        taken.append(message.headers["id"])
+    return taken
+
+
+def parked_ids(channel: Channel) -> list[str]:
+    """Take all messages from the inventory's parking lot, which has some; return their ids."""
+    taken = ids(channel, "inventory.dlq")
+    assert taken
+    return taken
+
+
+def place(settings: DatabaseSettings) -> UUID:
+    """Store an order that was placed 100 seconds ago, and its event, which is unsent."""
+    at, order_id = datetime.now(UTC) - timedelta(seconds=100), uuid4()
+    event = {"time": at.isoformat(), "traceparent": None}
+    row = {"event_id": uuid4(), "type": "order.created", "subject": order_id, "created_at": at}
+    with transaction(settings, ORDER) as session:
+        session.add(
+            OrderRow(
+                id=order_id,
+                customer_email="ada@example.com",
+                currency="EUR",
+                status="PENDING",
+                total=1000,
+                created_at=at,
+                deadline_at=at + timedelta(seconds=900),
+                sequence=1,
+                lines=[LineRow(position=1, sku="TEA", quantity=2, unit_price=500)],
+            )
+        )
+        session.execute(insert(outbox), row | {"event": json.dumps(event)})
+    return order_id

@@ -1,0 +1,115 @@
+"""The overview of the web console: the state of the broker, the queues and the databases."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from amqp import Channel
+from flask.testing import FlaskClient
+
+from common.kombu_topology import CONSUMERS
+from console.settings import ConsoleSettings, DatabaseSettings
+from console.web.app import create_app
+from testkit.eventually import eventually
+from testkit.processes.web_console import cells, get, park, place, redrive
+from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.vhosts import Vhost
+
+
+def test_a_broker_that_is_well_but_for_its_consumers_is_told(console: FlaskClient) -> None:
+    text = get(console, "/overview").text
+
+    assert "<h1>Problems found</h1>" in text
+    for service in CONSUMERS:
+        assert f"<code>{service.queue}</code> has no consumer" in text
+        row = eventually(lambda s=service: _depth(console, s.name))
+        assert (row["queued"], row["consumers"], row["parked"]) == ("0", "0", "0")
+    # It may not ask who may do what, and need not.
+    assert "rejects" not in text
+
+
+def _depth(console: FlaskClient, service: str) -> dict[str, str]:
+    return cells(get(console, "/overview").text, service)
+
+
+def test_what_is_missing_and_what_drifts_is_named(console: FlaskClient, vhost: Vhost) -> None:
+    # given
+    vhost.request("DELETE", f"/queues/{vhost.name}/order.dlq")
+    vhost.request(
+        "POST",
+        f"/bindings/{vhost.name}/e/orders.topic/q/inventory.queue",
+        json={"routing_key": "a.stranger"},
+    )
+
+    # when
+    text = get(console, "/overview").text
+
+    # then
+    assert "<strong>missing queue</strong> <code>order.dlq</code>" in text
+    assert "orders.topic -[a.stranger]-&gt; inventory.queue: not in the code" in text
+    assert cells(text, "order")["parked"] == "\N{EN DASH}"
+
+
+def test_what_is_parked_is_counted(console: FlaskClient, channel: Channel) -> None:
+    park(channel, "e-1")
+    park(channel, "e-2")
+
+    def counted() -> None:
+        # The broker's figures are some seconds old.
+        assert _depth(console, "inventory")["parked"] == "2"
+
+    eventually(counted)
+
+
+def test_unsent_events_and_pending_orders_are_counted(
+    console: FlaskClient, installation: Callable[[], DatabaseSettings]
+) -> None:
+    # given
+    place(installation())
+
+    # when
+    html = get(console, "/overview").text
+
+    # then
+    row = cells(html, "order")
+    assert row["unsent events"] == "1"
+    assert re.fullmatch(r"\d+ min( \d+ s)?", row["oldest unsent"])
+    assert cells(html, "inventory")["unsent events"] == "0"
+    assert re.search(r"<dt>PENDING</dt><dd>1</dd>", html)
+    assert re.search(r"<dt>oldest PENDING</dt><dd>\d+ min( \d+ s)?</dd>", html)
+    assert "The database" not in html
+
+
+def test_the_page_comes_while_the_broker_is_down(
+    servers: Infrastructure, console: FlaskClient
+) -> None:
+    # given
+    servers.stop_broker()
+    try:
+        # when
+        overview, parked = get(console, "/overview"), get(console, "/parked")
+        pressed = redrive(console, "inventory")
+        told = get(console, "/parked")
+    finally:
+        servers.start_broker()
+
+    # then
+    assert (overview.status_code, parked.status_code, pressed.status_code) == (200, 200, 303)
+    assert "<strong>RabbitMQ is unavailable.</strong> the broker at https://" in overview.text
+    assert cells(overview.text, "order")["queued"] == "\N{EN DASH}"
+    assert parked.text.count(
+        "<strong>This parking lot is unavailable.</strong> the broker at"
+    ) == len(CONSUMERS)
+    assert 'class="note wrong" role="status">inventory: the broker at' in told.text
+
+
+def test_a_prometheus_that_is_none_is_told(console_settings: dict[str, Any]) -> None:
+    # given
+    silent = console_settings | {"prometheus_url": "http://127.0.0.1:9"}
+
+    # when
+    html = get(create_app(ConsoleSettings(**silent)).test_client(), "/overview").text
+
+    # then
+    assert "<strong>Prometheus is unavailable.</strong> Prometheus at http://127.0.0.1:9" in html
+    assert "there are no rates" in html

@@ -1,0 +1,182 @@
+"""Parked messages in the web console: listed, shown, redriven and discarded."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from amqp import Channel, Message
+from flask.testing import FlaskClient
+
+from common.kombu_topology import CONSUMERS
+from testkit.eventually import eventually
+from testkit.processes.web_console import PASSWORD, discard, get, ids, park, parked_ids, redrive
+
+
+def test_what_is_parked_is_listed_and_what_is_not_is_said_to_be_normal(
+    console: FlaskClient, channel: Channel
+) -> None:
+    # given
+    assert get(console, "/parked").text.count("No messages are parked. This is normal.") == len(
+        CONSUMERS
+    )
+    park(channel, "e-1", subject="0198a7c1-0000-7000-8000-000000000001")
+
+    # when
+    html = get(console, "/parked").text
+
+    # then
+    assert html.count("No messages are parked.") == len(CONSUMERS) - 1
+    assert "<strong>ValueError</strong>: no way" in html
+    assert 'href="/orders?id=0198a7c1-0000-7000-8000-000000000001"' in html
+    assert "1 parked." in html
+
+
+def test_one_message_is_shown_with_all_that_it_carries_and_stays(
+    console: FlaskClient, channel: Channel
+) -> None:
+    # given
+    event_ids = [f"e-{n}" for n in range(50)]
+    for event_id in event_ids:
+        park(channel, event_id, colour=event_id)
+
+    # when
+    html = get(console, "/parked/inventory/message", id="e-2").text
+    unknown = get(console, "/parked/inventory/message", id="e-99")
+
+    # then
+    assert "&#34;colour&#34;: &#34;e-2&#34;" in html
+    assert "x-failure-exception" in html
+    assert unknown.status_code == 503
+    assert "not parked by inventory: e-99" in unknown.text
+    assert eventually(lambda: parked_ids(channel)) == event_ids
+
+
+def test_a_message_that_is_nothing_known_is_listed_too(
+    console: FlaskClient, channel: Channel
+) -> None:
+    message = Message(b"\xff not JSON")
+    channel.basic_publish(message, exchange="inventory.retry", routing_key="parked")
+
+    def listed() -> None:
+        html = get(console, "/parked").text
+        assert "unknown" in html
+        # A name of its own, by which it can be shown, redriven and discarded.
+        assert "id=unnamed-" in html
+
+    eventually(listed)
+
+
+def test_one_message_is_redriven_and_the_page_says_so(
+    console: FlaskClient, channel: Channel
+) -> None:
+    # given
+    for event_id in ("e-1", "e-2"):
+        park(channel, event_id)
+
+    # when
+    pressed = redrive(console, "inventory", id="e-2")
+
+    # then
+    assert (pressed.status_code, pressed.location) == (303, "/parked")
+    assert "inventory: 1 redriven to inventory.queue" in get(console, "/parked").text
+    assert "redriven" not in get(console, "/parked").text
+    assert ids(channel, "inventory.queue") == ["e-2"]
+    assert eventually(lambda: parked_ids(channel)) == ["e-1"]
+
+
+def test_everything_is_redriven(console: FlaskClient, channel: Channel) -> None:
+    # given
+    for event_id in ("e-1", "e-2"):
+        park(channel, event_id)
+
+    # when
+    redrive(console, "inventory")
+
+    # then
+    assert "inventory: 2 redriven to inventory.queue" in get(console, "/parked").text
+    assert ids(channel, "inventory.queue") == ["e-1", "e-2"]
+
+
+def test_what_cannot_be_redriven_is_told(console: FlaskClient, channel: Channel) -> None:
+    # given
+    old = (datetime.now(UTC) - timedelta(days=15)).isoformat()
+    park(channel, "e-1", time=old)
+
+    # when
+    redrive(console, "inventory")
+
+    # then
+    assert "1 left parked, older than PARKED_REDRIVE_DAYS" in get(console, "/parked").text
+    assert eventually(lambda: parked_ids(channel)) == ["e-1"]
+
+
+def test_who_redrives_what_is_in_the_log(
+    console: FlaskClient, channel: Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    park(channel, "e-1")
+
+    with caplog.at_level("INFO"):
+        redrive(console, "inventory", id="e-1")
+
+    (record,) = [r for r in caplog.records if r.message == "redrive requested"]
+    assert vars(record)["service"] == "inventory"
+    assert vars(record)["event_id"] == "e-1"
+    assert vars(record)["result"] == "1 redriven to inventory.queue"
+
+
+def test_one_message_is_discarded_after_it_was_shown_whole(
+    console: FlaskClient, channel: Channel
+) -> None:
+    # given
+    for event_id in ("e-1", "e-2", "e-3"):
+        park(channel, event_id, colour=event_id)
+
+    # when
+    looked = get(console, "/parked/inventory/message", id="e-2").text
+    asked = get(console, "/parked/inventory/discard", id="e-2").text
+    pressed = discard(console, "inventory", "e-2")
+
+    # then the page leads from the message to the question, which names the event and shows it
+    assert 'href="/parked/inventory/discard?id=e-2"' in looked
+    assert "Discard order.created of inventory permanently?" in asked
+    assert "The message of event <code>e-2</code>" in asked
+    assert "&#34;colour&#34;: &#34;e-2&#34;" in asked
+    # And the message is gone, and no other
+    assert (pressed.status_code, pressed.location) == (303, "/parked")
+    assert "inventory: 1 deleted permanently, of event e-2" in get(console, "/parked").text
+    assert ids(channel, "inventory.queue") == []
+    assert eventually(lambda: parked_ids(channel)) == ["e-1", "e-3"]
+
+
+def test_what_is_not_parked_any_more_cannot_be_discarded(
+    console: FlaskClient, channel: Channel
+) -> None:
+    # given a question that was asked before somebody else has redriven it
+    park(channel, "e-1")
+    park(channel, "e-2")
+    redrive(console, "inventory", id="e-1")
+    get(console, "/parked")
+    token = console.application.jinja_env.globals["token"]
+
+    # when
+    form = {"token": token, "id": "e-1"}
+    console.post("/parked/inventory/discard", data=form, auth=("operator", PASSWORD))
+
+    # then
+    assert "inventory: not parked by inventory: e-1" in get(console, "/parked").text
+    assert get(console, "/parked/inventory/discard", id="e-1").status_code == 503
+    assert ids(channel, "inventory.queue") == ["e-1"]
+    assert eventually(lambda: parked_ids(channel)) == ["e-2"]
+
+
+def test_what_was_discarded_is_in_the_log(
+    console: FlaskClient, channel: Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    park(channel, "e-1")
+
+    with caplog.at_level("INFO"):
+        discard(console, "inventory", "e-1")
+
+    (record,) = [r for r in caplog.records if r.message == "discard requested"]
+    assert vars(record)["service"] == "inventory"
+    assert vars(record)["event_id"] == "e-1"
+    assert vars(record)["result"] == "1 deleted permanently, of event e-1"

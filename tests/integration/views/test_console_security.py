@@ -1,0 +1,105 @@
+"""The web console against forged requests, hostile messages and wrong passwords."""
+
+from uuid import uuid4
+
+import pytest
+from amqp import Channel
+from flask.testing import FlaskClient
+
+from testkit.eventually import eventually
+from testkit.processes.web_console import HOSTILE, PASSWORD, get, ids, park, parked_ids, secret
+from testkit.servers.infrastructure import Infrastructure
+
+
+def test_what_a_stranger_has_written_is_text_on_every_page(
+    console: FlaskClient, channel: Channel
+) -> None:
+    # given
+    hostile_id = f'"{HOSTILE}'
+    park(channel, hostile_id, HOSTILE, subject=HOSTILE, customer=HOSTILE)
+
+    # when
+    pages = [
+        get(console, "/parked").text,
+        get(console, "/parked/inventory/message", id=hostile_id).text,
+        get(console, "/parked/inventory/redrive", id=hostile_id).text,
+        get(console, "/parked/inventory/discard", id=hostile_id).text,
+        get(console, "/orders", id=HOSTILE).text,
+    ]
+
+    # then
+    for html in pages:
+        assert "&lt;script&gt;alert(1)" in html
+        assert "<script>alert" not in html
+        assert "<img" not in html
+
+
+@pytest.mark.parametrize("token", [{}, {"token": "x"}], ids=["no token", "another token"])
+def test_a_forged_redrive_moves_nothing(
+    console: FlaskClient, channel: Channel, token: dict[str, str]
+) -> None:
+    # given
+    park(channel, "e-1")
+
+    # when
+    form = {"every": "yes"} | token
+    answer = console.post("/parked/inventory/redrive", data=form, auth=("operator", PASSWORD))
+    asked = get(console, "/parked/inventory/redrive")
+
+    # then
+    assert answer.status_code == 403
+    assert asked.status_code == 200
+    assert ids(channel, "inventory.queue") == []
+    assert ids(channel, "inventory.dlq") == ["e-1"]
+
+
+@pytest.mark.parametrize("token", [{}, {"token": "x"}], ids=["no token", "another token"])
+def test_a_forged_discard_deletes_nothing(
+    console: FlaskClient, channel: Channel, token: dict[str, str]
+) -> None:
+    # given
+    park(channel, "e-1")
+
+    # when
+    form = {"id": "e-1"} | token
+    answer = console.post("/parked/inventory/discard", data=form, auth=("operator", PASSWORD))
+    asked = get(console, "/parked/inventory/discard", id="e-1")
+
+    # then
+    assert answer.status_code == 403
+    assert asked.status_code == 200
+    assert eventually(lambda: parked_ids(channel)) == ["e-1"]
+
+
+@pytest.mark.parametrize("action", ["redrive", "discard"])
+def test_who_does_not_know_the_password_changes_nothing_even_with_the_token(
+    console: FlaskClient, channel: Channel, action: str
+) -> None:
+    # given
+    park(channel, "e-1")
+    token = console.application.jinja_env.globals["token"]
+
+    # when
+    form = {"id": "e-1", "token": token}
+    answer = console.post(f"/parked/inventory/{action}", data=form, auth=("operator", "wrong"))
+
+    # then
+    assert answer.status_code == 401
+    assert ids(channel, "inventory.queue") == []
+    assert eventually(lambda: parked_ids(channel)) == ["e-1"]
+
+
+def test_a_database_that_does_not_answer_is_told_and_names_no_password(
+    console: FlaskClient, servers: Infrastructure
+) -> None:
+    # when there are none, of which the page wants four
+    overview, levels = get(console, "/overview"), get(console, "/stock")
+    order = get(console, "/orders", id=str(uuid4()))
+
+    # then
+    assert overview.text.count("is unavailable.</strong> PostgreSQL: ") == 4
+    assert levels.status_code == 503
+    assert "PostgreSQL: " in levels.text
+    assert "PostgreSQL: " in order.text
+    for answer in (overview, levels, order):
+        assert secret(servers, "console.database") not in answer.text

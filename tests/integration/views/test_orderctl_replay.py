@@ -1,0 +1,57 @@
+"""`orderctl analytics replay` on a real stream and database."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from analytics_worker.stream_reader import Reader
+from console.orderctl import main
+from console.settings import ReplaySettings, load_operator
+from eventbus.database import db
+from testkit.data.projections import (
+    CONFIRMED,
+    count,
+    order,
+    publish,
+    read_until,
+)
+from testkit.servers.vhosts import Vhost
+
+
+def test_orderctl_replays_and_says_what_it_did(
+    broker: Vhost, migrated_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    runner = CliRunner()
+    asked = ["analytics", "replay", "--from", "first"]
+    refused = runner.invoke(main, asked, env=migrated_env)
+    for name, value in migrated_env.items():
+        monkeypatch.setenv(name, value)
+    settings = load_operator(ReplaySettings)
+    engine = db.create_engine(settings.service_url("analytics"))
+    reader = Reader(db.sessions(engine), broker.connect)
+    publish(broker, *order(CONFIRMED))
+    read_until(reader, lambda: count(db.sessions(engine), "inbox") == 2)
+    reader.close()
+    engine.dispose()
+
+    # when
+    text = runner.invoke(main, asked, env=migrated_env)
+    document = runner.invoke(main, [*asked, "--json"], env=migrated_env)
+
+    # then
+    assert refused.exit_code == 1
+    assert "nothing to replay: the reader has not read anything yet" in refused.stderr
+    assert "everything rebuilt from 2 events, offsets 0 to 1" in text.stdout
+    assert json.loads(document.stdout)["events"] == 2
+
+
+@pytest.mark.parametrize("start", ["yesterday", "-1", "12:30"])
+def test_a_start_that_is_none_is_refused(start: str, operator_env: dict[str, str]) -> None:
+    asked = ["analytics", "replay", f"--from={start}"]
+
+    done = CliRunner().invoke(main, asked, env=operator_env)
+
+    assert done.exit_code == 64
+    assert "is not first, an offset, or a time" in done.stderr

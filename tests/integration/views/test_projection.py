@@ -1,0 +1,209 @@
+"""The projections: each event counts once, in the minute in which its order was placed."""
+
+import os
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from kombu.connection import Connection
+from sqlalchemy import text
+
+from analytics_worker import figures, projection, stream_reader
+from analytics_worker.stream_reader import Reader
+from common.events import Data
+from eventbus.database.db import Sessions, transaction
+from testkit.data.projections import (
+    AT,
+    CONFIRMED,
+    MINUTE,
+    cancelled,
+    count,
+    minutes,
+    order,
+    placed,
+    publish,
+    read_until,
+    skus,
+)
+from testkit.servers.vhosts import Vhost
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ((), (1, 1900, 0, 0, 0, 0, 0, 0)),
+        ((CONFIRMED,), (1, 1900, 1, 1900, 0, 0, 1, 1_000_000)),
+        ((cancelled("out_of_stock"),), (1, 1900, 0, 0, 1, 0, 1, 1_000_000)),
+        ((cancelled("deadline"),), (1, 1900, 0, 0, 0, 1, 0, 0)),
+        # Its revenue is gone again; that it was decided stays.
+        ((CONFIRMED, cancelled("customer")), (1, 1900, 0, 0, 0, 1, 1, 1_000_000)),
+    ],
+    ids=["placed", "confirmed", "rejected", "past its deadline", "confirmed and cancelled"],
+)
+def test_an_order_counts_in_the_minute_of_its_placing(
+    broker: Vhost,
+    reader: Reader,
+    analytics_database: Sessions,
+    after: tuple[Data, ...],
+    expected: tuple[int, ...],
+) -> None:
+    # given what crosses a minute
+    events = order(*after, at=44)
+    publish(broker, *events)
+
+    # when
+    read_until(reader, lambda: count(analytics_database, "inbox") == len(events))
+
+    # then
+    assert minutes(analytics_database) == [(MINUTE, "EUR", *expected)]
+    confirmed = expected[2]
+    assert skus(analytics_database) == [
+        (MINUTE, "CUP", 1, 1, confirmed, 900 * confirmed),
+        (MINUTE, "TEA", 1, 2, confirmed, 1000 * confirmed),
+    ]
+
+
+def test_what_people_are_shown_follows(broker: Vhost, analytics_database: Sessions) -> None:
+    # given
+    now = datetime.now(UTC)
+    shift = (now - AT).total_seconds()
+    reader = Reader(analytics_database, broker.connect)
+    events = [
+        *order(CONFIRMED, at=shift),
+        *order(CONFIRMED, at=shift),
+        *order(CONFIRMED, at=shift),
+        *order(cancelled("out_of_stock"), at=shift),
+    ]
+    publish(broker, *events)
+    read_until(reader, lambda: count(analytics_database, "inbox") == len(events))
+    reader.close()
+
+    # when
+    with transaction(analytics_database) as session:
+        (sales,) = figures.in_all(figures.by_minute(session, timedelta(hours=1)))
+        top, other = figures.by_sku(session, timedelta(hours=1), 5)
+        none = figures.by_minute(session, timedelta(seconds=-120))
+
+    # then
+    assert (sales.placed, sales.revenue) == (4, 5700)
+    assert sales.rejection_rate == 0.25
+    assert sales.seconds_to_decision == pytest.approx(1.0)
+    assert [(s.sku, s.pieces, s.revenue) for s in (top, other)] == [
+        ("TEA", 8, 3000),
+        ("CUP", 4, 2700),
+    ]
+    assert none == []
+
+
+def test_an_event_that_is_in_the_stream_twice_counts_once(
+    broker: Vhost, reader: Reader, analytics_database: Sessions
+) -> None:
+    # given, as a relay leaves it that dies between publish and mark
+    events = order(CONFIRMED, cancelled("customer"))
+    publish(broker, *events, *events[:2])
+    publish(broker, *(last := order()))
+
+    # when
+    read_until(reader, lambda: count(analytics_database, "inbox") == len(events + last))
+
+    # then the copies bring back neither the order nor its revenue
+    assert minutes(analytics_database)[0][2:8] == (2, 3800, 0, 0, 0, 1)
+
+
+def test_a_reader_that_dies_anywhere_neither_skips_nor_doubles(
+    broker: Vhost,
+    analytics_database: Sessions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # given small batches, and a death at the end of each transaction before its commit
+    monkeypatch.setattr(stream_reader, "BATCH", 3)
+    events = [e for n in range(10) for e in order(CONFIRMED, at=n)]
+    publish(broker, *events)
+    project, deaths = projection.project, iter(range(4))
+
+    def dies(session: Any, entries: Any, **options: Any) -> None:
+        project(session, entries, **options)
+        if next(deaths, None) is not None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(stream_reader, "project", dies)
+
+    # when
+    for _ in range(4):
+        reader = Reader(analytics_database, broker.connect)
+        with pytest.raises(KeyboardInterrupt):
+            reader.read(time.monotonic() + 30)
+        reader.close()
+    reader = Reader(analytics_database, broker.connect)
+    read_until(reader, lambda: count(analytics_database, "inbox") == len(events))
+    reader.close()
+
+    # then
+    assert minutes(analytics_database) == [
+        (MINUTE, "EUR", 10, 19_000, 10, 19_000, 0, 0, 10, 10_000_000)
+    ]
+
+
+def test_what_was_read_is_not_read_again_though_the_inbox_has_forgotten_it(
+    broker: Vhost, analytics_database: Sessions
+) -> None:
+    # given what somebody has read, and its dedup keys removed as they are after some weeks
+    publish(broker, *order(CONFIRMED))
+    first = Reader(analytics_database, broker.connect)
+    read_until(first, lambda: count(analytics_database, "inbox") == 2)
+    first.close()
+    with transaction(analytics_database) as session:
+        session.execute(text("DELETE FROM inbox"))
+
+    # when the next one reads
+    publish(broker, *order())
+    second = Reader(analytics_database, broker.connect)
+    read_until(second, lambda: placed(analytics_database) == 2)
+    second.close()
+
+    # then
+    assert count(analytics_database, "inbox") == 1
+    assert minutes(analytics_database)[0][2:6] == (2, 3800, 1, 1900)
+
+
+def test_one_reader_reads_and_another_waits_until_it_can(
+    broker: Vhost, reader: Reader, analytics_database: Sessions
+) -> None:
+    # given somebody who reads
+    publish(broker, *order())
+    with analytics_database.kw["bind"].connect() as other:
+        other.execute(text("SELECT pg_advisory_lock(hashtext('stream_position'))"))
+
+        # when
+        reader.read(time.monotonic() + 0.5)
+
+        # then
+        assert placed(analytics_database) == 0
+        other.execute(text("SELECT pg_advisory_unlock_all()"))
+
+    read_until(reader, lambda: placed(analytics_database) == 1)
+
+
+def test_a_lost_connection_is_taken_up_again(broker: Vhost, analytics_database: Sessions) -> None:
+    # given
+    opened: list[Connection] = []
+
+    def connect() -> Connection:
+        opened.append(broker.connect())
+        return opened[-1]
+
+    reader = Reader(analytics_database, connect)
+    publish(broker, *order())
+    read_until(reader, lambda: placed(analytics_database) == 1)
+
+    # when
+    with socket.socket(fileno=os.dup(opened[-1].connection.transport.sock.fileno())) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
+    publish(broker, *order())
+
+    # then
+    read_until(reader, lambda: placed(analytics_database) == 2)
+    assert len(opened) > 1
+    reader.close()

@@ -1,0 +1,175 @@
+"""Messages that the reader cannot project, and offsets that the stream no longer has."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import select, text
+
+from analytics_worker import figures, stream_reader
+from analytics_worker.models import SkippedRow
+from analytics_worker.stream_reader import Reader
+from common.events import Line, OrderConfirmed, OrderCreated, StockReserved
+from common.kombu_topology import EVENTS, STREAM, stream
+from eventbus.database.db import Sessions, transaction
+from testkit.data.projections import (
+    CONFIRMED,
+    ORDERED,
+    count,
+    event,
+    minutes,
+    order,
+    placed,
+    publish,
+    read_until,
+    skus,
+)
+from testkit.servers.vhosts import Vhost
+
+
+def test_a_message_that_is_no_event_is_kept_with_its_reason_and_stops_nothing(
+    broker: Vhost, reader: Reader, analytics_database: Sessions
+) -> None:
+    # given
+    publish(broker, *order())
+    for body in (b"\xff", b"{}", b"[1]", b'[[],{"event":{"type":"order.created"}},{}]'):
+        broker.publish(body, exchange=EVENTS.name, routing_key="order.created", headers={})
+    publish(broker, *order())
+
+    # when
+    read_until(reader, lambda: placed(analytics_database) == 2)
+
+    # then
+    with transaction(analytics_database) as session:
+        kept = session.scalars(select(SkippedRow).order_by(SkippedRow.stream_offset)).all()
+    assert len(kept) == 4
+    assert all(row.reason.startswith("no event: ") for row in kept)
+    assert kept[1].body == "{}"
+
+
+def test_an_event_that_the_database_refuses_is_kept_alone(
+    broker: Vhost, reader: Reader, analytics_database: Sessions
+) -> None:
+    # given more money than a bigint holds, in the middle of a batch
+    huge = OrderCreated(**(ORDERED | {"total": 2**63}))
+    publish(broker, *order(), event(huge, uuid4()), *order())
+
+    # when
+    read_until(reader, lambda: placed(analytics_database) == 2)
+
+    # then
+    assert count(analytics_database, "skipped_events") == 1
+    assert count(analytics_database, "orders") == 2
+
+
+def test_sums_that_no_bigint_holds_are_counted(
+    broker: Vhost, reader: Reader, analytics_database: Sessions
+) -> None:
+    # given orders of the largest total, confirmed, in one minute
+    large = {"total": 10**18, "lines": (Line(sku="TEA", quantity=10**6, unit_price=10**12),)}
+    for _ in range(12):
+        order_id = uuid4()
+        placed_, confirmed = OrderCreated(**(ORDERED | large)), OrderConfirmed(**(ORDERED | large))
+        publish(broker, event(placed_, order_id), event(confirmed, order_id))
+
+    # when
+    read_until(reader, lambda: count(analytics_database, "inbox") == 24)
+
+    # then
+    assert minutes(analytics_database)[0][2:6] == (12, 12 * 10**18, 12, 12 * 10**18)
+    assert skus(analytics_database)[0][2:] == (12, 12 * 10**6, 12, 12 * 10**18)
+    assert count(analytics_database, "skipped_events") == 0
+    with transaction(analytics_database) as session:
+        (sales,) = figures.by_sku(session, timedelta(days=36_500), 10)
+    assert sales.revenue == 12 * 10**18
+
+
+def test_an_order_with_an_outcome_of_another_release_stays_as_it_is(
+    broker: Vhost, reader: Reader, analytics_database: Sessions
+) -> None:
+    # given
+    events = order(CONFIRMED)
+    publish(broker, events[0])
+    read_until(reader, lambda: placed(analytics_database) == 1)
+    with transaction(analytics_database) as session:
+        session.execute(text("UPDATE orders SET outcome = 'RETURNED'"))
+    before = minutes(analytics_database)
+
+    # when
+    publish(broker, events[1], *order())
+    read_until(reader, lambda: placed(analytics_database) == 2)
+
+    # then
+    assert before[0][2:6] == (1, 1900, 0, 0)
+    assert minutes(analytics_database)[0][2:6] == (2, 3800, 0, 0)
+    assert count(analytics_database, "skipped_events") == 0
+
+
+def test_an_event_of_an_order_that_was_not_seen_placed_is_kept(
+    broker: Vhost, reader: Reader, analytics_database: Sessions
+) -> None:
+    publish(broker, event(CONFIRMED, order_id := uuid4()), *order(StockReserved(lines=())))
+
+    read_until(reader, lambda: placed(analytics_database) == 1)
+
+    with transaction(analytics_database) as session:
+        (row,) = session.scalars(select(SkippedRow))
+    assert (row.order_id, row.type, row.reason) == (
+        order_id,
+        "order.confirmed",
+        "the order was not seen placed",
+    )
+
+
+def test_another_stream_is_read_from_its_beginning_and_told(
+    broker: Vhost, analytics_database: Sessions
+) -> None:
+    # given a broker that has lost its data
+    old = order(CONFIRMED)
+    publish(broker, *old)
+    reader = Reader(analytics_database, broker.connect)
+    read_until(reader, lambda: count(analytics_database, "inbox") == 2)
+    bindings = broker.request("GET", f"/queues/{broker.name}/{STREAM}/bindings").json()
+    broker.request("DELETE", f"/queues/{broker.name}/{STREAM}")
+    broker.request(
+        "PUT",
+        f"/queues/{broker.name}/{STREAM}",
+        json={"durable": True, "arguments": stream().queue_arguments},
+    )
+    for each in bindings:
+        if each["source"]:
+            broker.request(
+                "POST",
+                f"/bindings/{broker.name}/e/{EVENTS.name}/q/{STREAM}",
+                json={"routing_key": each["routing_key"]},
+            )
+
+    # when an event comes again, and a new one
+    publish(broker, old[0], *order())
+    read_until(reader, lambda: placed(analytics_database) == 2)
+    reader.close()
+
+    # then
+    assert count(analytics_database, "stream_gaps") == 1
+    assert count(analytics_database, "orders") == 2
+
+
+def test_offsets_that_are_gone_are_told_and_the_rest_is_read(
+    broker: Vhost, reader: Reader, analytics_database: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a reader that was at offset 0, when the broker begins to give from 2 on
+    publish(broker, *order(), *order(), *order())
+    with transaction(analytics_database) as session:
+        session.execute(
+            text("INSERT INTO stream_position (id, stream_offset, message_id) VALUES (1, 0, 'x')")
+        )
+    real = stream_reader.Stream
+    monkeypatch.setattr(stream_reader, "Stream", lambda connection, _start: real(connection, 2))
+
+    # when
+    read_until(reader, lambda: placed(analytics_database) == 1)
+
+    # then
+    with transaction(analytics_database) as session:
+        gap = session.execute(text("SELECT first_offset, last_offset FROM stream_gaps")).one()
+    assert tuple(gap) == (1, 1)
