@@ -1,6 +1,5 @@
-"""The mailer: each mail leaves once, in its order's order, and none holds up another one."""
+"""The mailer sends each mail once, and the mails of an order in the order of its events."""
 
-import logging
 import multiprocessing
 import os
 import signal
@@ -11,7 +10,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from sqlalchemy import func, update
 
 from eventbus.database.db import Sessions, engine, sessions, transaction
@@ -94,99 +92,6 @@ def test_a_later_mail_waits_for_an_earlier_one_and_another_order_does_not(
         f"We have received your order {waiting}",
         f"Your order {waiting} is confirmed",
     ]
-
-
-def test_a_mail_that_failed_for_good_holds_up_no_later_one(
-    notification_database: Sessions, mailbox: Mailbox, transport: Transport
-) -> None:
-    order_id = record(notification_database, "received", status="FAILED")
-    record(notification_database, "confirmed", order_id=order_id, sequence=2)
-    deliver_all(delivery(notification_database, transport))
-    assert len(mailbox.messages) == 1
-
-
-def test_a_mail_refused_for_now_is_sent_later(
-    notification_database: Sessions, mailbox: Mailbox, transport: Transport
-) -> None:
-    record(notification_database, "received")
-    mailer = delivery(notification_database, transport)
-    mailbox.refuse(451, "greylisted")
-    deliver_all(mailer)
-    [row] = rows(notification_database)
-    assert (row.status, row.attempts, row.last_error) == ("PENDING", 1, "451 greylisted")
-    assert 0.75 <= (row.next_attempt_at - row.created_at).total_seconds() < 1.5
-    mailbox.accept()
-    make_due(notification_database)
-    deliver_all(mailer)
-    [row] = rows(notification_database)
-    assert (row.status, row.attempts) == ("SENT", 2)
-    assert row.last_error == "451 greylisted"
-    assert len(mailbox.messages) == 1
-
-
-def test_a_mail_refused_for_good_is_kept_with_the_reason_and_logged_once(
-    notification_database: Sessions,
-    mailbox: Mailbox,
-    transport: Transport,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    record(notification_database, "received")
-    mailbox.refuse(550, "no such user")
-    mailer = delivery(notification_database, transport)
-    for _ in range(2):
-        make_due(notification_database)
-        deliver_all(mailer)
-    [row] = rows(notification_database)
-    assert (row.status, row.attempts, row.last_error) == ("FAILED", 1, "550 no such user")
-    assert row.sent_at is None
-    assert [r.levelno for r in caplog.records if r.levelno >= logging.WARNING] == [logging.ERROR]
-
-
-def test_after_the_last_attempt_a_mail_is_given_up(
-    notification_database: Sessions, mailbox: Mailbox, transport: Transport
-) -> None:
-    record(notification_database, "received")
-    mailbox.refuse(451, "mailbox full")
-    mailer = delivery(notification_database, transport, max_attempts=2)
-    for _ in range(3):
-        make_due(notification_database)
-        deliver_all(mailer)
-    [row] = rows(notification_database)
-    assert (row.status, row.attempts, row.last_error) == ("FAILED", 2, "451 mailbox full")
-
-
-def test_a_mail_that_cannot_be_rendered_waits_and_holds_up_nothing(
-    notification_database: Sessions, mailbox: Mailbox, transport: Transport
-) -> None:
-    record(notification_database, "rejected", context={})
-    record(notification_database, "received")
-    deliver_all(delivery(notification_database, transport))
-    first, _ = rows(notification_database)
-    assert statuses(notification_database) == ["PENDING", "SENT"]
-    assert first.last_error == "UndefinedError: raised in templates/rejected.txt:5, block 'message'"
-
-
-def test_a_mail_that_fails_as_nobody_expected_holds_up_nothing(
-    notification_database: Sessions,
-    mailbox: Mailbox,
-    transport: Transport,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    surprises = [ZeroDivisionError("surprise")]
-
-    def send(self: Transport, letter: Letter, sends: Any = Transport.send) -> None:
-        if surprises:
-            raise surprises.pop()
-        sends(self, letter)
-
-    monkeypatch.setattr(Transport, "send", send)
-    record(notification_database, "received")
-    record(notification_database, "received")
-    deliver_all(delivery(notification_database, transport))
-    assert statuses(notification_database) == ["PENDING", "SENT"]
-    assert rows(notification_database)[0].last_error.startswith(
-        "ZeroDivisionError: raised in mail/test_mailer.py:"
-    )
 
 
 def test_mailers_side_by_side_send_each_mail_once_and_in_order(
@@ -291,18 +196,3 @@ def test_a_mail_to_the_operator_goes_to_who_that_is_now_and_holds_up_no_customer
         session.execute(others.values(next_attempt_at=func.now()))
     deliver_all(delivery(notification_database, transport))
     assert statuses(notification_database) == ["SENT", "SENT", "PENDING"]
-
-
-def test_a_mail_that_is_held_never_leaves_and_holds_up_no_other(
-    notification_database: Sessions, mailbox: Mailbox, transport: Transport
-) -> None:
-    # given
-    order_id = record(notification_database, "received", status="HELD")
-    record(notification_database, "confirmed", order_id=order_id, sequence=2)
-
-    # when
-    deliver_all(delivery(notification_database, transport))
-
-    # then
-    assert statuses(notification_database) == ["HELD", "SENT"]
-    assert len(mailbox.messages) == 1

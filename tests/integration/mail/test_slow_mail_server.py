@@ -1,81 +1,21 @@
-"""A mail server that answers late or not at all: each mail is delivered once, and others leave."""
+"""A slow mail server: each mail is delivered once, and other mails leave meanwhile."""
 
-import multiprocessing
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Thread
-from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from eventbus.database.db import Sessions, engine, sessions, transaction
-from eventbus.settings.database import DatabaseSettings
+from eventbus.database.db import Sessions, transaction
 from notification_worker import mail_queue as backlog_module
-from notification_worker.delivery import Delivery
-from notification_worker.domain import MAX_UNSURE, unsure_delay
-from notification_worker.smtp.transport import Transport
 from testkit.eventually import eventually
+from testkit.mail.mailers import SENDERS, a_mailer, all_sent, content_count, first_content, mailing
 from testkit.mail.mailing import (
-    delivery,
     expire_claims,
-    make_due,
-    of_database,
     record,
     rows,
-    settings,
     statuses,
 )
-from testkit.mail.smtp_server import DROP, HANG, Answers, Slow, SmtpServer, serving
-
-#: Connections of a mailer in these tests.
-SENDERS = 4
-
-
-@contextmanager
-def mailing(mailer: Delivery) -> Iterator[None]:
-    """Let a mailer work for the block, as its process does."""
-    stopped: list[bool] = []
-
-    def work() -> None:
-        while not stopped:
-            mailer.deliver(time.monotonic() + 0.2)
-
-    thread = Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.append(True)
-        thread.join()
-        mailer.close()
-
-
-def a_mailer(sessions: Sessions, server: SmtpServer, **limits: float) -> Delivery:
-    """Return a mailer of several connections."""
-    own = settings(server.port, **limits)
-    return delivery(sessions, *(Transport(own) for _ in range(SENDERS)))
-
-
-def slow_for_the_first(answer: Any) -> Answers:
-    """Answer so to the content that comes first, and to others at once."""
-    first: list[str] = []
-
-    def answers(message_id: str) -> Any:
-        first.append(message_id)
-        return answer if message_id == first[0] else "250 taken"
-
-    return {"CONTENT": answers}
-
-
-def all_sent(sessions: Sessions, count: int) -> Callable[[], None]:
-    def check() -> None:
-        assert statuses(sessions) == ["SENT"] * count
-
-    return check
+from testkit.mail.smtp_server import HANG, Slow, serving
 
 
 def test_a_server_that_is_slow_to_take_mails_gets_each_once_and_several_at_a_time(
@@ -108,7 +48,7 @@ def test_while_one_mail_waits_for_its_answer_the_others_leave(
     for _ in range(20):
         record(notification_database, "received")
     with (
-        serving(slow_for_the_first(HANG)) as server,
+        serving(first_content(HANG)) as server,
         mailing(a_mailer(notification_database, server)),
     ):
 
@@ -131,7 +71,7 @@ def test_while_a_mail_is_being_sent_no_transaction_and_no_lock_is_held(
         serving({"CONTENT": HANG}) as server,
         mailing(a_mailer(notification_database, server)),
     ):
-        eventually(lambda: _assert_equal(len(server.contents), 1))
+        eventually(content_count(server, 1))
         with transaction(notification_database) as session:
             open_for_long = session.scalar(
                 text(
@@ -156,7 +96,7 @@ def test_a_claim_is_renewed_for_as_long_as_its_mail_is_being_sent(
         mailing(a_mailer(notification_database, server)),
     ):
         # given a mail that one mailer is sending, and whose lease is over
-        eventually(lambda: _assert_equal(len(server.contents), 1))
+        eventually(content_count(server, 1))
         expire_claims(notification_database)
 
         def renewed() -> None:
@@ -173,87 +113,6 @@ def test_a_claim_is_renewed_for_as_long_as_its_mail_is_being_sent(
         server.stopped.set()
 
 
-@pytest.mark.parametrize("answer", [DROP, HANG, "nonsense", "354 go on"])
-def test_a_mail_that_may_have_left_is_sent_again_late_and_under_its_own_name(
-    notification_database: Sessions, answer: str
-) -> None:
-    for _ in range(5):
-        record(notification_database, "received")
-    with (
-        serving(slow_for_the_first(answer)) as server,
-        mailing(a_mailer(notification_database, server, smtp_accept_timeout=5.0)),
-    ):
-        # given that one mail's answer is lost
-        def others_sent() -> None:
-            assert sorted(statuses(notification_database)) == ["PENDING"] + ["SENT"] * 4
-            assert sum(row.unsure for row in rows(notification_database)) == 1
-
-        eventually(others_sent)
-        [unsure] = [row for row in rows(notification_database) if row.status == "PENDING"]
-        assert (unsure.attempts, unsure.claimed_by) == (1, None)
-        with transaction(notification_database) as session:
-            wait = text(
-                "SELECT extract(epoch FROM next_attempt_at - now()) FROM notifications"
-                " WHERE status = 'PENDING'"
-            )
-            assert session.scalar(wait) > unsure_delay(1) - 120
-
-        # when it is due again, and the server answers
-        server.answers["CONTENT"] = "250 taken"
-        make_due(notification_database)
-        eventually(all_sent(notification_database, 5))
-
-        # then it came twice, and the others once
-        assert sorted(server.copies.values()) == [1, 1, 1, 1, 2]
-        assert server.copies[str(unsure.message_id)] == 2
-
-
-def test_a_mail_that_is_never_answered_is_given_up_after_few_copies(
-    notification_database: Sessions,
-) -> None:
-    record(notification_database, "received")
-    with (
-        serving({"CONTENT": DROP}) as server,
-        mailing(a_mailer(notification_database, server)),
-    ):
-
-        def given_up() -> None:
-            make_due(notification_database)
-            assert statuses(notification_database) == ["FAILED"]
-
-        eventually(given_up)
-        [row] = rows(notification_database)
-        assert (row.unsure, row.attempts) == (MAX_UNSURE, MAX_UNSURE)
-        assert list(server.copies.values()) == [MAX_UNSURE]
-
-
-def test_a_later_mail_of_the_order_does_not_wait_for_one_that_may_have_left(
-    notification_database: Sessions,
-) -> None:
-    record(notification_database, "received", "confirmed")
-    with (
-        serving(slow_for_the_first(DROP)) as server,
-        mailing(a_mailer(notification_database, server)),
-    ):
-        eventually(lambda: _assert_equal(statuses(notification_database), ["PENDING", "SENT"]))
-
-
-def test_a_mark_that_the_database_does_not_take_is_kept_and_the_mail_sent_once(
-    notification_database: Sessions,
-) -> None:
-    record(notification_database, "received")
-    refuse = "ALTER TABLE notifications ADD CONSTRAINT no_mark CHECK (status = 'PENDING')"
-    with transaction(notification_database) as session:
-        session.execute(text(refuse))
-    with serving() as server, mailing(a_mailer(notification_database, server)):
-        eventually(lambda: _assert_equal(len(server.contents), 1))
-        time.sleep(0.5)
-        with transaction(notification_database) as session:
-            session.execute(text("ALTER TABLE notifications DROP CONSTRAINT no_mark"))
-        eventually(all_sent(notification_database, 1))
-        assert len(server.contents) == 1
-
-
 def test_two_mailers_and_a_slow_server_send_each_mail_once(
     notification_database: Sessions,
 ) -> None:
@@ -266,69 +125,3 @@ def test_two_mailers_and_a_slow_server_send_each_mail_once(
     ):
         eventually(all_sent(notification_database, 24))
         assert set(server.copies.values()) == {1}
-
-
-def _mail_until_killed(database: dict[str, Any], port: int) -> None:
-    own = sessions(engine(DatabaseSettings(**database), pool_size=2))
-    mailer = delivery(own, Transport(settings(port)))
-    while True:
-        mailer.deliver(time.monotonic() + 1)
-
-
-@pytest.mark.parametrize(
-    ("step", "copies"), [("MAIL", 1), ("RCPT", 1), ("DATA", 1), ("CONTENT", 2)]
-)
-def test_a_mail_whose_mailer_is_killed_at_a_step_is_sent_by_another_one(
-    notification_database: Sessions, step: str, copies: int
-) -> None:
-    record(notification_database, "received")
-    with serving({step: HANG}) as server:
-        # given
-        _kill_while_it_waits(notification_database, server, step)
-        with mailing(a_mailer(notification_database, server)):
-            # when the lease is over
-            server.answers[step] = "354 go on" if step == "DATA" else "250 ok"
-            expire_claims(notification_database)
-
-            # then
-            eventually(all_sent(notification_database, 1))
-        assert list(server.copies.values()) == [copies]
-        assert rows(notification_database)[0].unsure == 1
-
-
-def test_a_mail_whose_mailers_are_killed_twice_waits_for_long(
-    notification_database: Sessions,
-) -> None:
-    record(notification_database, "received")
-    with serving({"CONTENT": HANG}) as server:
-        for _ in range(2):
-            _kill_while_it_waits(notification_database, server, "CONTENT")
-            expire_claims(notification_database)
-        with mailing(a_mailer(notification_database, server)):
-            eventually(lambda: _assert_equal(rows(notification_database)[0].claimed_by, None))
-        [row] = rows(notification_database)
-        assert (row.status, row.unsure) == ("PENDING", 2)
-        assert list(server.copies.values()) == [2]
-
-
-def _kill_while_it_waits(sessions: Sessions, server: SmtpServer, step: str) -> None:
-    seen = server.contents if step == "CONTENT" else server.commands
-    before = len(seen)
-    process = multiprocessing.get_context("spawn").Process(
-        target=_mail_until_killed, args=(of_database(sessions), server.port), daemon=True
-    )
-    process.start()
-
-    def waits() -> None:
-        assert len(seen) > before
-        assert step == "CONTENT" or server.commands[-1].startswith(step)
-
-    eventually(waits)
-    assert process.pid
-    os.kill(process.pid, signal.SIGKILL)
-    process.join(timeout=30)
-    process.close()
-
-
-def _assert_equal(found: object, expected: object) -> None:
-    assert found == expected

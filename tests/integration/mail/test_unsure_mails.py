@@ -1,0 +1,175 @@
+"""Mails whose answer is lost, or whose mailer is killed: few copies, and late ones."""
+
+import multiprocessing
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from eventbus.database.db import Sessions, engine, sessions, transaction
+from eventbus.settings.database import DatabaseSettings
+from notification_worker.domain import MAX_UNSURE, unsure_delay
+from notification_worker.smtp.transport import Transport
+from testkit.eventually import eventually
+from testkit.mail.mailers import a_mailer, all_sent, content_count, first_content, mailing
+from testkit.mail.mailing import (
+    delivery,
+    expire_claims,
+    make_due,
+    of_database,
+    record,
+    rows,
+    settings,
+    statuses,
+)
+from testkit.mail.smtp_server import DROP, HANG, SmtpServer, serving
+
+
+@pytest.mark.parametrize("answer", [DROP, HANG, "nonsense", "354 go on"])
+def test_a_mail_that_may_have_left_is_sent_again_late_and_under_its_own_name(
+    notification_database: Sessions, answer: str
+) -> None:
+    for _ in range(5):
+        record(notification_database, "received")
+    with (
+        serving(first_content(answer)) as server,
+        mailing(a_mailer(notification_database, server, smtp_accept_timeout=5.0)),
+    ):
+        # given that one mail's answer is lost
+        def others_sent() -> None:
+            assert sorted(statuses(notification_database)) == ["PENDING"] + ["SENT"] * 4
+            assert sum(row.unsure for row in rows(notification_database)) == 1
+
+        eventually(others_sent)
+        [unsure] = [row for row in rows(notification_database) if row.status == "PENDING"]
+        assert (unsure.attempts, unsure.claimed_by) == (1, None)
+        with transaction(notification_database) as session:
+            wait = text(
+                "SELECT extract(epoch FROM next_attempt_at - now()) FROM notifications"
+                " WHERE status = 'PENDING'"
+            )
+            assert session.scalar(wait) > unsure_delay(1) - 120
+
+        # when it is due again, and the server answers
+        server.answers["CONTENT"] = "250 taken"
+        make_due(notification_database)
+        eventually(all_sent(notification_database, 5))
+
+        # then it came twice, and the others once
+        assert sorted(server.copies.values()) == [1, 1, 1, 1, 2]
+        assert server.copies[str(unsure.message_id)] == 2
+
+
+def test_a_mail_that_is_never_answered_is_given_up_after_few_copies(
+    notification_database: Sessions,
+) -> None:
+    record(notification_database, "received")
+    with (
+        serving({"CONTENT": DROP}) as server,
+        mailing(a_mailer(notification_database, server)),
+    ):
+
+        def given_up() -> None:
+            make_due(notification_database)
+            assert statuses(notification_database) == ["FAILED"]
+
+        eventually(given_up)
+        [row] = rows(notification_database)
+        assert (row.unsure, row.attempts) == (MAX_UNSURE, MAX_UNSURE)
+        assert list(server.copies.values()) == [MAX_UNSURE]
+
+
+def test_a_later_mail_of_the_order_does_not_wait_for_one_that_may_have_left(
+    notification_database: Sessions,
+) -> None:
+    record(notification_database, "received", "confirmed")
+    with (
+        serving(first_content(DROP)) as server,
+        mailing(a_mailer(notification_database, server)),
+    ):
+        eventually(lambda: _assert_equal(statuses(notification_database), ["PENDING", "SENT"]))
+
+
+def test_a_mark_that_the_database_does_not_take_is_kept_and_the_mail_sent_once(
+    notification_database: Sessions,
+) -> None:
+    record(notification_database, "received")
+    refuse = "ALTER TABLE notifications ADD CONSTRAINT no_mark CHECK (status = 'PENDING')"
+    with transaction(notification_database) as session:
+        session.execute(text(refuse))
+    with serving() as server, mailing(a_mailer(notification_database, server)):
+        eventually(content_count(server, 1))
+        time.sleep(0.5)
+        with transaction(notification_database) as session:
+            session.execute(text("ALTER TABLE notifications DROP CONSTRAINT no_mark"))
+        eventually(all_sent(notification_database, 1))
+        assert len(server.contents) == 1
+
+
+def _mail_until_killed(database: dict[str, Any], port: int) -> None:
+    own = sessions(engine(DatabaseSettings(**database), pool_size=2))
+    mailer = delivery(own, Transport(settings(port)))
+    while True:
+        mailer.deliver(time.monotonic() + 1)
+
+
+@pytest.mark.parametrize(
+    ("step", "copies"), [("MAIL", 1), ("RCPT", 1), ("DATA", 1), ("CONTENT", 2)]
+)
+def test_a_mail_whose_mailer_is_killed_at_a_step_is_sent_by_another_one(
+    notification_database: Sessions, step: str, copies: int
+) -> None:
+    record(notification_database, "received")
+    with serving({step: HANG}) as server:
+        # given
+        _kill_while_it_waits(notification_database, server, step)
+        with mailing(a_mailer(notification_database, server)):
+            # when the lease is over
+            server.answers[step] = "354 go on" if step == "DATA" else "250 ok"
+            expire_claims(notification_database)
+
+            # then
+            eventually(all_sent(notification_database, 1))
+        assert list(server.copies.values()) == [copies]
+        assert rows(notification_database)[0].unsure == 1
+
+
+def test_a_mail_whose_mailers_are_killed_twice_waits_for_long(
+    notification_database: Sessions,
+) -> None:
+    record(notification_database, "received")
+    with serving({"CONTENT": HANG}) as server:
+        for _ in range(2):
+            _kill_while_it_waits(notification_database, server, "CONTENT")
+            expire_claims(notification_database)
+        with mailing(a_mailer(notification_database, server)):
+            eventually(lambda: _assert_equal(rows(notification_database)[0].claimed_by, None))
+        [row] = rows(notification_database)
+        assert (row.status, row.unsure) == ("PENDING", 2)
+        assert list(server.copies.values()) == [2]
+
+
+def _kill_while_it_waits(sessions: Sessions, server: SmtpServer, step: str) -> None:
+    seen = server.contents if step == "CONTENT" else server.commands
+    before = len(seen)
+    process = multiprocessing.get_context("spawn").Process(
+        target=_mail_until_killed, args=(of_database(sessions), server.port), daemon=True
+    )
+    process.start()
+
+    def waits() -> None:
+        assert len(seen) > before
+        assert step == "CONTENT" or server.commands[-1].startswith(step)
+
+    eventually(waits)
+    assert process.pid
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(timeout=30)
+    process.close()
+
+
+def _assert_equal(found: object, expected: object) -> None:
+    assert found == expected
