@@ -6,10 +6,10 @@ from types import MappingProxyType
 from prometheus_client.core import Metric
 from sqlalchemy.orm import Session
 
+from analytics_worker.declaration import ANALYTICS
 from analytics_worker.metrics import read_projections
 from analytics_worker.retention import KEPT, ReaderSettings, retention
 from analytics_worker.stream_reader import Reader
-from common.kombu_topology import ANALYTICS
 from eventbus.consumer.retention import read_ages
 from eventbus.database import db
 from eventbus.loop import Loop

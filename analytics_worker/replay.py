@@ -16,7 +16,7 @@ from analytics_worker import position
 from analytics_worker.domain import minute
 from analytics_worker.projection import Unprojectable, is_passing, project, skip
 from analytics_worker.shadow_tables import put_in_place, tables
-from common.kombu_topology import STREAM
+from common.bus import STREAM
 from eventbus.database.db import sessions as sessions_of
 from eventbus.database.db import transaction
 from eventbus.errors import ExpectedError

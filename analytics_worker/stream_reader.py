@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from analytics_worker import position
 from analytics_worker.position import Position
 from analytics_worker.projection import REASON_LIMIT, Unprojectable, is_passing, project, skip
-from common.kombu_topology import STREAM
+from common.bus import STREAM
 from eventbus import tls
 from eventbus.database.db import Sessions
 from eventbus.messaging.amqps import Connection

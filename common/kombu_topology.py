@@ -1,79 +1,60 @@
 """Every exchange, queue, binding, retry tier, user and permission of this shop, as data.
 
-All of it is derived from `SERVICES`, from what each service publishes and consumes: see
-`eventbus.topology`. `orderctl topology apply` declares it; the services declare nothing.
+All of it is derived from `SERVICES`, that is from what each service's `declaration` publishes and
+consumes: see `eventbus.topology`. `orderctl topology apply` declares it; the services declare
+nothing.
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 
 from kombu.entity import Queue
 
-import common.events  # noqa: F401 - sets the catalogue, with the versions of each event type
+from common.bus import BUS as BUS
+from common.bus import DEAD_LETTERS as DEAD_LETTERS
+from common.bus import EVENTS as EVENTS
+from common.bus import STREAM as STREAM
+from common.bus import TICKS as TICKS
 from eventbus.topology import objects
 from eventbus.topology.limits import RETRY_TIERS
 from eventbus.topology.objects import Topology
-from eventbus.topology.service import Bus, Service
+from eventbus.topology.service import Service
 
-BUS = Bus("orders")
-EVENTS = BUS.events
-DEAD_LETTERS = BUS.dead_letters
-TICKS = BUS.ticks
-STREAM = BUS.stream
-
-ORDER = Service(
-    name="order",
-    package="order_app",
-    bus=BUS,
-    publishes=("order.created", "order.confirmed", "order.shipped", "order.cancelled"),
-    consumes=("stock.reserved", "stock.rejected", "stock.released"),
-    ticks=("relay",),
-    essential=True,
-)
-INVENTORY = Service(
-    name="inventory",
-    package="inventory_worker",
-    bus=BUS,
-    publishes=("stock.reserved", "stock.rejected", "stock.released"),
-    consumes=("order.created", "order.shipped", "order.cancelled"),
-    ticks=("relay",),
-    essential=True,
-)
-NOTIFICATION = Service(
-    name="notification",
-    package="notification_worker",
-    bus=BUS,
-    consumes=(
-        "order.created",
-        "order.confirmed",
-        "order.shipped",
-        "order.cancelled",
-        "fraud.suspected",
-    ),
-    ticks=("mailer",),
-)
-FRAUD = Service(
-    name="fraud",
-    package="fraud_worker",
-    bus=BUS,
-    publishes=("fraud.suspected",),
-    consumes=("order.created",),
-    ticks=("relay",),
+#: The packages of the services: each has a module `declaration`. A new service is one more line.
+_PACKAGES = (
+    "order_app",
+    "inventory_worker",
+    "notification_worker",
+    "fraud_worker",
+    "analytics_worker",
 )
 
-ANALYTICS = Service(
-    name="analytics", package="analytics_worker", bus=BUS, ticks=("reader",), reads_stream=True
-)
 
-SERVICES = (ORDER, INVENTORY, NOTIFICATION, FRAUD, ANALYTICS)
+def _declared(package: str) -> Service:
+    # By name: no service imports another, and a process of a service imports only its own.
+    declared: Service = import_module(f"{package}.declaration").SERVICE
+    return declared
+
+
+SERVICES = tuple(map(_declared, _PACKAGES))
 
 #: The services that consume events.
-CONSUMERS = tuple(service for service in SERVICES if service.consumes)
-
-#: Stores spans: it has a database, but no broker objects.
-SPAN_STORE = Service(name="trace", package="span_store", bus=BUS)
+CONSUMERS = tuple(each for each in SERVICES if each.consumes)
 
 #: The services that have a database.
-DATABASES = (*SERVICES, SPAN_STORE)
+DATABASES = (*SERVICES, _declared("span_store"))
+
+
+def service(name: str) -> Service:
+    """Return a service by its name. Raises `LookupError` if there is none of that name."""
+    for each in DATABASES:
+        if each.name == name:
+            return each
+    raise LookupError(f"no service is called {name!r}")
+
+
+ORDER, INVENTORY, NOTIFICATION = service("order"), service("inventory"), service("notification")
+FRAUD, ANALYTICS, SPAN_STORE = service("fraud"), service("analytics"), service("trace")
 
 
 def topology(

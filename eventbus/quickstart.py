@@ -4,7 +4,7 @@ In production, migrations create the tables, and a deployment step declares the 
 each service a broker user with the permissions that `eventbus.topology.users` derives.
 """
 
-from kombu import Connection
+from kombu.connection import Connection
 from sqlalchemy import Engine, text
 
 from eventbus.catch_up.overflow import overflow
@@ -37,7 +37,7 @@ def declare(connection: Connection, topology: Topology) -> None:
                 exchange.type,
                 durable=exchange.durable,
                 auto_delete=False,
-                arguments=exchange.arguments,
+                arguments=exchange.arguments,  # type: ignore[attr-defined]
             )
         for queue in topology.queues:
             queue(channel).queue_declare()

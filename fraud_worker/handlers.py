@@ -7,12 +7,12 @@ from sqlalchemy.orm import Session
 
 from common import events
 from common.events import FraudSuspected, OrderCreatedV2
-from common.kombu_topology import FRAUD
 from eventbus.consumer.receive import BatchHandlers, Handlers
 from eventbus.events.envelope import Event
 from eventbus.outbox.table import append
 from eventbus.settings.base import load
 from fraud_worker import judgements
+from fraud_worker.declaration import FRAUD
 from fraud_worker.domain import Limits, Sign, score, signs
 from fraud_worker.judgements import Candidate
 from fraud_worker.settings import WorkerSettings

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import Metric
 from sqlalchemy.orm import Session
 
-from common.kombu_topology import FRAUD
 from eventbus.catch_up.catch_up import CatchUp
 from eventbus.catch_up.overflow import read_overflow
 from eventbus.consumer.retention import read_ages
@@ -13,6 +12,7 @@ from eventbus.loop import Loop
 from eventbus.outbox.lag import read_outbox
 from eventbus.outbox.relay import Relay
 from eventbus.worker.ticker import make_ticker
+from fraud_worker.declaration import FRAUD
 from fraud_worker.retention import KEPT, retention
 from fraud_worker.settings import RelaySettings
 

@@ -1,7 +1,7 @@
 """Process: judges the orders that it hears of."""
 
-from common.kombu_topology import FRAUD
 from eventbus.worker.events import make_worker
+from fraud_worker.declaration import FRAUD
 from fraud_worker.handlers import BATCH_HANDLERS, HANDLERS
 from fraud_worker.settings import WorkerSettings
 

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from common import events
 from common.events import OrderCancelled, OrderCreatedV2, OrderShipped, Quantity
-from common.kombu_topology import INVENTORY
 from eventbus.events.envelope import Event
+from inventory_worker.declaration import INVENTORY
 from inventory_worker.domain import (
     Rejected,
     Reservation,

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import Metric
 from sqlalchemy.orm import Session
 
-from common.kombu_topology import INVENTORY
 from eventbus.consumer.retention import read_ages
 from eventbus.loop import Loop
 from eventbus.outbox.lag import read_outbox
 from eventbus.outbox.relay import Relay
 from eventbus.worker.ticker import make_ticker
+from inventory_worker.declaration import INVENTORY
 from inventory_worker.retention import KEPT, RelaySettings, retention
 
 

@@ -1,8 +1,8 @@
 """Process: handles the events that the inventory consumes."""
 
-from common.kombu_topology import INVENTORY
 from eventbus.settings.service import ServiceSettings
 from eventbus.worker.events import make_worker
+from inventory_worker.declaration import INVENTORY
 from inventory_worker.handlers import BATCH_HANDLERS, HANDLERS
 
 app = make_worker(

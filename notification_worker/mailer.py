@@ -9,13 +9,13 @@ from celery import signals
 from prometheus_client.core import Metric
 from sqlalchemy.orm import Session
 
-from common.kombu_topology import NOTIFICATION
 from eventbus.catch_up.catch_up import CatchUp
 from eventbus.catch_up.overflow import read_overflow
 from eventbus.consumer.retention import read_ages
 from eventbus.database import db
 from eventbus.loop import Loop
 from eventbus.worker.ticker import make_ticker
+from notification_worker.declaration import NOTIFICATION
 from notification_worker.delivery import Delivery
 from notification_worker.mail import address
 from notification_worker.mail_queue import Position

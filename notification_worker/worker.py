@@ -1,8 +1,8 @@
 """Process: consumes the events that customers hear about."""
 
-from common.kombu_topology import NOTIFICATION
 from eventbus.settings.service import ServiceSettings
 from eventbus.worker.events import make_worker
+from notification_worker.declaration import NOTIFICATION
 from notification_worker.handlers import BATCH_HANDLERS, HANDLERS
 
 app = make_worker(

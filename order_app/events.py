@@ -20,10 +20,10 @@ from common.events import (
     PricedLine,
     Shortage,
 )
-from common.kombu_topology import ORDER
 from eventbus.events.conversion import convert
 from eventbus.events.envelope import Event
 from eventbus.outbox.table import append
+from order_app.declaration import ORDER
 from order_app.domain import Draft, Order, Status
 
 #: A placeholder for the time of an event, which the statement that stores the event replaces.

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import Metric
 from sqlalchemy.orm import Session
 
-from common.kombu_topology import ORDER
 from eventbus.consumer.retention import read_ages
 from eventbus.database.db import engine, sessions
 from eventbus.loop import Loop
 from eventbus.outbox.lag import read_outbox
 from eventbus.outbox.relay import Relay
 from eventbus.worker.ticker import make_ticker
+from order_app.declaration import ORDER
 from order_app.retention import KEPT, RelaySettings, retention
 from order_app.sweep import Sweep
 

@@ -6,10 +6,10 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_settings import NoDecode
 
-from common.kombu_topology import ORDER
 from eventbus.events import versions
 from eventbus.settings.base import Settings
 from eventbus.settings.database import DatabaseSettings
+from order_app.declaration import ORDER
 
 Currency = Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
 

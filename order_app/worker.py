@@ -1,8 +1,8 @@
 """Process: the worker, which handles the events that the order service consumes."""
 
-from common.kombu_topology import ORDER
 from eventbus.settings.service import ServiceSettings
 from eventbus.worker.events import make_worker
+from order_app.declaration import ORDER
 from order_app.handlers import BATCH_HANDLERS, HANDLERS
 
 app = make_worker(

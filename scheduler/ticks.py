@@ -5,7 +5,7 @@ from uuid import uuid4
 from amqp import Message
 from celery import Celery
 
-from common.kombu_topology import TICKS
+from common.bus import TICKS
 from eventbus.messaging.amqps import Connection
 from eventbus.messaging.best_effort_publisher import BestEffortPublisher
 from eventbus.messaging.event_message import task_headers

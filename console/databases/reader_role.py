@@ -4,27 +4,12 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
 
-from common.kombu_topology import ANALYTICS, FRAUD, INVENTORY, NOTIFICATION, ORDER, SPAN_STORE
+from common.kombu_topology import DATABASES
 from console.databases.change import Change
 from console.settings import READER
 
-#: By the service's name. API keys are not included, not even their hashes, nor are mails.
-TABLES = {
-    ORDER.name: ("orders", "order_lines", "outbox", "inbox", "relay_state"),
-    INVENTORY.name: (
-        "stock",
-        "stock_entries",
-        "stock_movements",
-        "reservations",
-        "reservation_lines",
-        "outbox",
-        "relay_state",
-    ),
-    FRAUD.name: ("outbox", "relay_state", "overflow"),
-    NOTIFICATION.name: ("overflow",),
-    SPAN_STORE.name: ("spans",),
-    ANALYTICS.name: ("minutes", "sku_minutes", "stream_position", "skipped_events"),
-}
+#: By the service's name.
+TABLES = {service.name: service.readable_tables for service in DATABASES}
 
 
 def rights(admin: Connection, service: str, database: str) -> Iterator[Change]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, current_app, render_template
 
-from common.kombu_topology import CONSUMERS, FRAUD, INVENTORY, ORDER, SERVICES
+from common.kombu_topology import CONSUMERS, ORDER, SERVICES
 from console.actions import figures, health, missed, waiting
 from console.actions.figures import Lately
 from console.actions.health import Look
@@ -21,8 +21,8 @@ from eventbus.topology.service import Service
 
 overview = Blueprint("overview", __name__)
 
-#: Services with an outbox that the console can read.
-_SENDERS = (ORDER, INVENTORY, FRAUD)
+#: Services with an outbox.
+_SENDERS = tuple(service for service in SERVICES if service.publishes)
 
 #: Services whose queue drops events when it is full.
 _SUBSCRIBERS = tuple(service for service in CONSUMERS if service.can_overflow)

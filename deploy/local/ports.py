@@ -1,6 +1,6 @@
 """The ports of a local run, from the environment and `.env`."""
 
-# ruff: noqa: S603, every command is a list of this project's own words
+# ruff: noqa: S603, every command is a list of this project's constants
 
 import random
 import re
@@ -8,30 +8,34 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, create_model, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from common.kombu_topology import SERVICES
 from deploy.local.problem import Problem
 from deploy.local.progress import step
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
-#: Below it no port is ever given to an outgoing connection, see `ip_local_port_range`.
+#: Outgoing connections use no port below this one, see `ip_local_port_range`.
 FIRST_EPHEMERAL_PORT = 32_768
 
-#: Those that a run beside others chooses from.
+#: The ports that a run beside others chooses from.
 CHOICE = range(20_000, FIRST_EPHEMERAL_PORT)
 
-#: Seconds for which Linux keeps the port of a closed connection, and one more.
+#: The first metrics port of the services' processes, counted from the API's port.
+_FIRST_METRICS_PORT = 51
+
+#: Seconds for which Linux keeps the port of a closed connection, plus one.
 TIME_WAIT = 61.0
 
 
-class Ports(BaseSettings):
+class _Ports(BaseSettings):
     """Every port that a local run listens on; always on 127.0.0.1."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
@@ -50,20 +54,6 @@ class Ports(BaseSettings):
     prometheus_port: Port = 9090
     flower_port: Port = 5555
     exporter_port: Port = 9808
-    # The metrics of each process of the application; the API's are its own.
-    order_worker_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 51))
-    order_relay_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 52))
-    inventory_worker_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 53))
-    inventory_relay_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 54))
-    notification_worker_metrics_port: Port = Field(
-        default_factory=lambda data: _beside_api(data, 55)
-    )
-    notification_mailer_metrics_port: Port = Field(
-        default_factory=lambda data: _beside_api(data, 56)
-    )
-    fraud_worker_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 59))
-    fraud_relay_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 60))
-    analytics_reader_metrics_port: Port = Field(default_factory=lambda data: _beside_api(data, 57))
 
     def of(self, variable: str) -> int:
         """Return the port that a variable sets."""
@@ -80,8 +70,8 @@ class Ports(BaseSettings):
 
 
 def _beside_amqp(data: Mapping[str, Any], distance: int) -> int:
-    # RabbitMQ's own rule (+20000) leaves the range of ports, or meets ephemeral ones, for a
-    # high AMQP port.
+    # For a high AMQP port, RabbitMQ's own rule (+20000) exceeds the range of ports, or collides
+    # with ephemeral ones.
     amqp = int(data["amqp_port"])
     return amqp + distance if amqp + distance < FIRST_EPHEMERAL_PORT else amqp - distance // 10
 
@@ -91,10 +81,38 @@ def _beside_api(data: Mapping[str, Any], distance: int) -> int:
     return api + distance if api + distance < 2**16 else api - distance
 
 
-def configured_ports(env_file: Path) -> Ports:
-    """Return the ports that the environment, then this file, then the defaults give.
+def _following(distance: int) -> Callable[[dict[str, Any]], int]:
+    def default(data: dict[str, Any]) -> int:
+        return _beside_api(data, distance)
 
-    Raises `Problem` naming the first variable that is wrong.
+    return default
+
+
+def _metrics_ports() -> dict[str, Any]:
+    """Return a port for the metrics of each process of a service; the API has its own.
+
+    By default the ports follow the API's port, in the order of the services.
+    """
+    names = [name.replace("-", "_") for service in SERVICES for name in service.processes]
+    return {
+        f"{name}_metrics_port": (
+            Port,
+            Field(default_factory=_following(_FIRST_METRICS_PORT + index)),
+        )
+        for index, name in enumerate(names)
+    }
+
+
+if TYPE_CHECKING:
+    Ports = _Ports
+else:
+    Ports = create_model("Ports", __base__=_Ports, __doc__=_Ports.__doc__, **_metrics_ports())
+
+
+def configured_ports(env_file: Path) -> Ports:
+    """Return the ports from the environment, else from this file, else the defaults.
+
+    Raises `Problem` naming the first invalid variable.
     """
     try:
         return Ports(_env_file=env_file)
@@ -108,7 +126,7 @@ def configured_ports(env_file: Path) -> Ports:
 def free_ports(candidates: Iterable[int] | None = None) -> Ports:
     """Return ports that nothing listens on now, for a run beside others.
 
-    They are the first free ones of the candidates, by default of `CHOICE` at random.
+    They are the first free ones of the candidates, by default of `CHOICE` in random order.
     """
     names = list(Ports.model_fields)
     free = filter(is_free, islice(candidates or shuffled(CHOICE), 20 * len(names)))
@@ -116,18 +134,18 @@ def free_ports(candidates: Iterable[int] | None = None) -> Ports:
 
 
 def shuffled(choice: Sequence[int]) -> list[int]:
-    """Return these ports in an order that no other run has."""
-    # Not the seeded generator: two runs with the same seed would choose the same.
+    """Return these ports in a random order that differs in every run."""
+    # Not the seeded generator: two runs with the same seed would choose the same ports.
     return random.SystemRandom().sample(choice, len(choice))
 
 
 def is_free(port: int) -> bool:
-    """Tell whether 127.0.0.1 has nothing that listens on this port.
+    """Return whether nothing listens on this port of 127.0.0.1.
 
-    Raises `PermissionError` for a port that this user may not listen on.
+    Raises `PermissionError` for a port on which this user may not listen.
     """
     with socket.socket() as probe:
-        # Without it, connections that closed a moment ago count as a port in use.
+        # Without this option, the port of a recently closed connection counts as in use.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -141,8 +159,8 @@ def is_free(port: int) -> bool:
 def require_free(process: str, ports: Mapping[str, int]) -> None:
     """Check that a process can listen on its ports (variable name to port).
 
-    Waits for a port that only a closed connection still holds. Raises `Problem` naming the port,
-    its holder and the variable that changes it.
+    Waits for a port that is held only by a closed connection. Raises `Problem` naming the port, its
+    holder and the variable that changes it.
     """
     for variable, port in ports.items():
         try:
@@ -163,7 +181,7 @@ def _has_listener(port: int) -> bool:
 
 
 def _becomes_free(port: int) -> bool:
-    # An ephemeral port may have been given to any outgoing connection of this machine.
+    # Any outgoing connection of this machine may have used an ephemeral port.
     with step(f"waiting for port {port}, which a closing connection still holds"):
         deadline = time.monotonic() + TIME_WAIT
         while not is_free(port) and time.monotonic() < deadline:
@@ -175,6 +193,6 @@ def _holder(port: int) -> str:
     if not (ss := shutil.which("ss")):
         return ""
     command = [ss, "-Htanp", f"sport = :{port}"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    found = re.search(r'\("([^"]+)",pid=(\d+)', shown)
-    return f" by {found[1]} (pid {found[2]})" if found else ""
+    sockets = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    match = re.search(r'\("([^"]+)",pid=(\d+)', sockets)
+    return f" by {match[1]} (pid {match[2]})" if match else ""

@@ -62,6 +62,21 @@ class Service:
     #: Whether the core flow of the system requires it. The queue of an essential service rejects
     #: events beyond its limit, which holds back their publisher; other queues never do.
     essential: bool = False
+    #: Tables of its own that monitoring may read; the library's are in `readable_tables`.
+    monitored_tables: tuple[str, ...] = ()
+
+    @property
+    def processes(self) -> tuple[str, ...]:
+        """The names of its processes: a worker if it consumes, and one process for each tick."""
+        worker = ("worker",) if self.consumes else ()
+        return tuple(f"{self.name}-{kind}" for kind in (*worker, *self.ticks))
+
+    @property
+    def readable_tables(self) -> tuple[str, ...]:
+        """The tables in its database that monitoring may read."""
+        outbox = ("outbox", "relay_state") if self.publishes else ()
+        overflow = ("overflow",) if self.can_overflow else ()
+        return (*self.monitored_tables, *outbox, *overflow)
 
     @property
     def published_types(self) -> tuple[str, ...]:

@@ -10,11 +10,11 @@ import msgspec
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from common.kombu_topology import ORDER
 from eventbus.consumer.inbox import inbox
 from eventbus.outbox.table import outbox
 from eventbus.telemetry.tracing import trace_id
 from order_app import use_cases
+from order_app.declaration import ORDER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

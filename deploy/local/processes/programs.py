@@ -1,10 +1,11 @@
-"""The application's processes: one table, from which everything that starts them is made."""
+"""The application's processes: one table, from which every deployment is derived."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
-from common.kombu_topology import DATABASES
+from common.kombu_topology import DATABASES, SERVICES
 from deploy.local import REPOSITORY
 from deploy.local.ports import Ports
 from deploy.local.processes.health import Check, answers, beats, runs
@@ -12,18 +13,19 @@ from deploy.local.processes.process import Process
 from deploy.local.servers import certificates, credentials
 from deploy.local.servers.broker import VHOST, management_url
 from deploy.local.state import StateDirectory
+from eventbus.topology.service import Service
 
 
 class Health(Enum):
-    """What shows that a program does its work."""
+    """The evidence that a program works."""
 
-    #: `GET /readyz` answers 200.
+    #: `GET /readyz` returns 200.
     READY = auto()
-    #: It shows its own metrics at `/metrics`.
+    #: It serves its own metrics at `/metrics`.
     METRICS = auto()
-    #: It touches the file that `HEALTH_FILE` names every few seconds.
+    #: Every few seconds it touches the file that `HEALTH_FILE` names.
     HEARTBEAT = auto()
-    #: It has not ended.
+    #: It has not exited.
     RUNS = auto()
 
 
@@ -31,7 +33,7 @@ class Health(Enum):
 class Program:
     """A process of the application; `user` is its broker user and the name of its service.
 
-    `port` is the field of `Ports` of one that serves HTTP, `venv` the environment that it runs in.
+    `port` is the field of `Ports` of one that serves HTTP, `venv` its virtual environment.
     """
 
     name: str
@@ -44,21 +46,32 @@ class Program:
 
     @property
     def is_installed(self) -> bool:
-        """Whether its environment can be had with this version of Python."""
+        """Whether its virtual environment exists, which depends on the version of Python."""
         return (REPOSITORY / self.venv / "bin/python").exists()
 
     @property
     def metrics_variable(self) -> str | None:
-        """The variable with the port of its metrics, if it shows any."""
+        """The variable with the port of its metrics, if it serves any."""
         if self.health is Health.HEARTBEAT:
             return f"{self.name.upper().replace('-', '_')}_METRICS_PORT"
-        # The API shows its own beside its routes; the span store counts nothing.
+        # The API serves them beside its routes; the span store has none.
         return "API_PORT" if self.name == "api" else None
 
 
-#: In the order of their start. `$NAME` in a command is a variable of the program's environment.
+def _of(service: Service) -> Iterator[Program]:
+    """Yield the Celery processes of a service: a worker if it consumes, and one for each tick."""
+    start = f"celery -q -A {service.package}"
+    if service.consumes:
+        command = f"{start}.worker worker -n {service.name}@{service.name}"
+        yield Program(f"{service.name}-worker", service.name, command)
+    for tick in service.ticks:
+        name = f"{service.name}-{tick}"
+        yield Program(name, service.name, f"{start}.{tick} worker -n {name}@{service.name}")
+
+
+#: In start order. `$NAME` in a command is a variable of the program's environment.
 PROGRAMS = (
-    # First, so that the others' first spans find it.
+    # First, so that it receives the first spans of the others.
     Program(
         "spans",
         "trace",
@@ -75,35 +88,7 @@ PROGRAMS = (
         "api_port",
         needs_broker=False,
     ),
-    Program("order-worker", "order", "celery -q -A order_app.worker worker -n order@order"),
-    Program("order-relay", "order", "celery -q -A order_app.relay worker -n order-relay@order"),
-    Program(
-        "inventory-worker",
-        "inventory",
-        "celery -q -A inventory_worker.worker worker -n inventory@inventory",
-    ),
-    Program(
-        "inventory-relay",
-        "inventory",
-        "celery -q -A inventory_worker.relay worker -n inventory-relay@inventory",
-    ),
-    Program(
-        "notification-worker",
-        "notification",
-        "celery -q -A notification_worker.worker worker -n notification@notification",
-    ),
-    Program(
-        "notification-mailer",
-        "notification",
-        "celery -q -A notification_worker.mailer worker -n notification-mailer@notification",
-    ),
-    Program("fraud-worker", "fraud", "celery -q -A fraud_worker.worker worker -n fraud@fraud"),
-    Program("fraud-relay", "fraud", "celery -q -A fraud_worker.relay worker -n fraud-relay@fraud"),
-    Program(
-        "analytics-reader",
-        "analytics",
-        "celery -q -A analytics_worker.reader worker -n analytics-reader@analytics",
-    ),
+    *(program for service in SERVICES for program in _of(service)),
     Program("beat", "scheduler", "celery -q -A scheduler.beat beat", Health.RUNS),
     Program("flower", "monitor", "python -m monitor.flower", Health.METRICS, "flower_port"),
     Program(
@@ -123,18 +108,18 @@ PROGRAMS = (
     ),
 )
 
-#: Nobody else is there to be protected from the one client of a local run, which may be a load
-#: test: more requests in a minute than any API process can answer.
+#: A local run has one client, which may be a load test, and no others to protect: more requests in
+#: a minute than any API process can answer.
 API_ENVIRONMENT = {"API_RATE_LIMIT": "1000000"}
 
-#: What works as soon as there is a database: the API takes orders while RabbitMQ is down.
+#: Programs that work as soon as there is a database: the API accepts orders while RabbitMQ is down.
 WITHOUT_BROKER = frozenset(program.name for program in PROGRAMS if not program.needs_broker)
 
 WITH_DATABASE = frozenset(owner.name for owner in DATABASES)
 
 
 def processes(state: StateDirectory, ports: Ports) -> tuple[Process, ...]:
-    """Return every program as the supervisor runs it here."""
+    """Return every installed program as a supervised process."""
     return tuple(_process(program, state, ports) for program in PROGRAMS if program.is_installed)
 
 
@@ -144,23 +129,23 @@ def api_url(ports: Ports) -> str:
 
 
 def flower_url(ports: Ports) -> str:
-    """Return the address of Flower, which asks for a login."""
+    """Return the address of Flower, which requires a login."""
     return f"http://127.0.0.1:{ports.flower_port}"
 
 
 def console_url(ports: Ports) -> str:
-    """Return the address of the operators' web page, which asks for a login."""
+    """Return the address of the web console, which requires a login."""
     return f"http://127.0.0.1:{ports.console_port}"
 
 
 def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
     executable, *arguments = program.command.split()
-    # Each process of the API counts in files there.
+    # The API's processes keep their counts in files there.
     metrics = state.path / "metrics" / program.name
     health_file = state.health / program.name
     serves = getattr(ports, program.port) if program.port else None
     variable = program.metrics_variable
-    own = {
+    by_health = {
         Health.READY: {"PROMETHEUS_MULTIPROC_DIR": str(metrics)},
         Health.HEARTBEAT: {
             "HEALTH_FILE": str(health_file),
@@ -170,14 +155,14 @@ def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
         Health.METRICS: {program.port.upper(): str(serves)},
     }
     if program.name == "api":
-        own[program.health] |= API_ENVIRONMENT
+        by_health[program.health] |= API_ENVIRONMENT
     return Process(
         name=program.name,
         command=(
             str(REPOSITORY / program.venv / "bin" / executable),
             *(filled(argument, ports) for argument in arguments),
         ),
-        environment=_environment(program, state, ports) | own[program.health],
+        environment=_environment(program, state, ports) | by_health[program.health],
         transient=(metrics, health_file),
         check=_check(program.health, health_file, serves),
         ports={name: ports.of(name) for name in {variable, program.port.upper()} if name},
@@ -191,7 +176,7 @@ def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
 
 
 def filled(argument: str, ports: Ports) -> str:
-    """Return an argument of a command with the ports in it."""
+    """Return an argument of a command with the ports filled in."""
     for name in ("api_port", "console_port", "spans_port"):
         argument = argument.replace(f"${name.upper()}", str(getattr(ports, name)))
     return argument
@@ -208,7 +193,7 @@ def _check(health: Health, health_file: Path, port: int | None) -> Check:
 
 
 def _environment(program: Program, state: StateDirectory, ports: Ports) -> dict[str, str]:
-    """Return what a program is told: where things are, never a secret itself."""
+    """Return the settings of a program: addresses and files, never a secret itself."""
     secrets, ca_file = state.secrets, str(certificates.ca_file(state))
     broker = {
         "BROKER_HOST": "127.0.0.1",
@@ -231,29 +216,29 @@ def _environment(program: Program, state: StateDirectory, ports: Ports) -> dict[
         "SMTP_PORT": str(ports.smtp_port),
         "MAIL_FROM": "The Tea Shop <orders@example.com>",
     }
-    onlooker = {
+    monitoring = {
         "BROKER_ADMIN_URL": management_url(ports),
         "FLOWER_PASSWORD_FILE": str(secrets / credentials.FLOWER),
     }
-    others = {
+    common = {
         "LOG_LEVEL": "INFO",
         "PYTHONUNBUFFERED": "1",
         "OTLP_ENDPOINT": f"http://127.0.0.1:{ports.spans_port}",
-        # A proxy of this machine's user is not for what runs here.
+        # A proxy of this machine's user does not apply to local addresses.
         "NO_PROXY": "127.0.0.1",
     }
     if program.name == "console":
-        return _console_environment(state, ports) | others
+        return _console_environment(state, ports) | common
     return (
         (broker if program.needs_broker else {})
         | (database | mail if program.user in WITH_DATABASE else {})
-        | (onlooker if program.name == "flower" else {})
-        | others
+        | (monitoring if program.name == "flower" else {})
+        | common
     )
 
 
 def _console_environment(state: StateDirectory, ports: Ports) -> dict[str, str]:
-    """Return what the operators' web page is told besides: it reaches more, with fewer rights."""
+    """Return the settings of the web console, which accesses more, with fewer permissions."""
     ca_file = str(certificates.ca_file(state))
     return {
         "BROKER_ADMIN_URL": management_url(ports),

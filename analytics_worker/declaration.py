@@ -1,0 +1,13 @@
+"""What the analytics run: they read the stream instead of a queue."""
+
+from common.bus import BUS
+from eventbus.topology.service import Service
+
+ANALYTICS = SERVICE = Service(
+    name="analytics",
+    package=__package__,
+    bus=BUS,
+    ticks=("reader",),
+    reads_stream=True,
+    monitored_tables=("minutes", "sku_minutes", "stream_position", "skipped_events"),
+)

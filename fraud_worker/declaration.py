@@ -1,0 +1,13 @@
+"""What the fraud check publishes, consumes and runs."""
+
+from common.bus import BUS
+from eventbus.topology.service import Service
+
+FRAUD = SERVICE = Service(
+    name="fraud",
+    package=__package__,
+    bus=BUS,
+    publishes=("fraud.suspected",),
+    consumes=("order.created",),
+    ticks=("relay",),
+)

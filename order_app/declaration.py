@@ -1,0 +1,16 @@
+"""What the order service publishes, consumes and runs."""
+
+from common.bus import BUS
+from eventbus.topology.service import Service
+
+ORDER = SERVICE = Service(
+    name="order",
+    package=__package__,
+    bus=BUS,
+    publishes=("order.created", "order.confirmed", "order.shipped", "order.cancelled"),
+    consumes=("stock.reserved", "stock.rejected", "stock.released"),
+    ticks=("relay",),
+    essential=True,
+    # API keys are not included, not even their hashes.
+    monitored_tables=("orders", "order_lines", "inbox"),
+)

@@ -1,0 +1,101 @@
+"""A service is one declaration: everything around it is derived."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+DECLARATION = """
+from common.bus import BUS
+from eventbus.topology.service import Service
+
+SERVICE = Service(
+    name="loyalty",
+    package=__package__,
+    bus=BUS,
+    publishes=(),
+    consumes=("order.confirmed",),
+    ticks=("relay",),
+)
+"""
+
+DERIVED = """
+import json
+from common.kombu_topology import SERVICES, topology
+from console.databases.reader_role import TABLES
+from deploy.local.ports import Ports
+from deploy.local.processes.programs import PROGRAMS
+
+whole = topology()
+print(json.dumps({
+    "queues": [q.name for q in whole.queues if q.name.startswith("loyalty.")],
+    "user": [u.read for u in whole.users if u.name == "loyalty"],
+    "programs": {p.name: p.command for p in PROGRAMS if p.user == "loyalty"},
+    "ports": [name for name in Ports.model_fields if name.startswith("loyalty")],
+    "tables": TABLES["loyalty"],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def derived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a copy of the tree derives from one folder more, and one line of registration."""
+    tree = tmp_path_factory.mktemp("tree")
+    for package in ("eventbus", "common", "celeryconfig", "scheduler", "console", "deploy"):
+        shutil.copytree(
+            ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for declaration in ROOT.glob("*/declaration.py"):
+        package = tree / declaration.parent.name
+        package.mkdir()
+        shutil.copytree(
+            declaration.parent,
+            package,
+            ignore=shutil.ignore_patterns("__pycache__"),
+            dirs_exist_ok=True,
+        )
+    (tree / "loyalty_worker").mkdir()
+    (tree / "loyalty_worker/__init__.py").touch()
+    (tree / "loyalty_worker/declaration.py").write_text(DECLARATION)
+    topology = tree / "common/kombu_topology.py"
+    before = topology.read_text()
+    last = '    "analytics_worker",\n'
+    topology.write_text(before.replace(last, last + '    "loyalty_worker",\n'))
+    assert topology.read_text() != before
+    done = subprocess.run(
+        [sys.executable, "-c", DERIVED],
+        cwd=tree,
+        env={"PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_new_service_has_its_broker_objects_and_user(derived: dict[str, Any]) -> None:
+    assert {"loyalty.queue", "loyalty.dlq", "loyalty.overflow", "loyalty.relay"} <= {
+        *derived["queues"]
+    }
+    (read,) = derived["user"]
+    assert r"loyalty\.queue" in read
+
+
+def test_a_new_service_has_its_processes_and_ports(derived: dict[str, Any]) -> None:
+    assert derived["programs"] == {
+        "loyalty-worker": "celery -q -A loyalty_worker.worker worker -n loyalty@loyalty",
+        "loyalty-relay": "celery -q -A loyalty_worker.relay worker -n loyalty-relay@loyalty",
+    }
+    assert derived["ports"] == ["loyalty_worker_metrics_port", "loyalty_relay_metrics_port"]
+
+
+def test_the_console_reads_the_tables_that_a_new_service_has(derived: dict[str, Any]) -> None:
+    assert derived["tables"] == ["overflow"]
