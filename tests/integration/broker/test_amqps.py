@@ -1,4 +1,4 @@
-"""Each wait for the broker has a limit, on a real broker behind a proxy that holds its answers."""
+"""Every wait for the broker times out, on a real broker behind a proxy that holds replies back."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from testkit.eventually import eventually
 from testkit.network.proxy import Proxy
 from testkit.servers.vhosts import Vhost
 
-#: Seconds that the broker has for an answer in these tests, and between its heartbeats.
+#: Seconds until the wait for a reply times out, and proxy heartbeats.
 LIMIT = 1.5
 HEARTBEAT = 2
 
@@ -27,7 +27,7 @@ CALLS: dict[str, Callable[[Connection], Any]] = {
         "inventory.queue", passive=True
     ),
     "a message is fetched": lambda connection: connection.default_channel.basic_get("a queue"),
-    "a consumer begins": lambda connection: connection.default_channel.basic_consume("a queue"),
+    "a consumer is started": lambda connection: connection.default_channel.basic_consume("a queue"),
     "a message is confirmed": lambda connection: connection.default_channel.basic_publish_confirm(
         Message("{}"), routing_key="inventory.queue", confirm_timeout=LIMIT
     ),
@@ -35,7 +35,7 @@ CALLS: dict[str, Callable[[Connection], Any]] = {
 
 
 @pytest.fixture
-def between(vhost: Vhost) -> Iterator[Proxy]:
+def proxy(vhost: Vhost) -> Iterator[Proxy]:
     proxy = Proxy(vhost.amqp_port)
     yield proxy
     proxy.stop()
@@ -55,12 +55,12 @@ def connected(vhost: Vhost, port: int | None = None) -> Connection:
 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_without_a_reply_raises_a_connection_error(
-    call: str, vhost: Vhost, between: Proxy
+    call: str, vhost: Vhost, proxy: Proxy
 ) -> None:
     # Given a connection with a channel, on which the broker sends nothing more
-    connection = connected(vhost, between.port)
+    connection = connected(vhost, proxy.port)
     assert connection.default_channel
-    between.hold_answers()
+    proxy.hold_answers()
 
     # When a call needs a reply, Then it raises a connection error
     with pytest.raises(connection.connection_errors):
@@ -94,11 +94,11 @@ def test_heartbeats_do_not_prolong_the_wait_for_a_message(vhost: Vhost) -> None:
     connection.collect()
 
 
-def test_a_write_times_out_when_the_broker_does_not_read(vhost: Vhost, between: Proxy) -> None:
-    connection = connected(vhost, between.port)
+def test_a_write_times_out_when_the_broker_does_not_read(vhost: Vhost, proxy: Proxy) -> None:
+    connection = connected(vhost, proxy.port)
     connection.connection.transport.sock.settimeout(LIMIT)
     channel = connection.default_channel
-    between.hold_questions()
+    proxy.hold_questions()
 
     with pytest.raises(connection.connection_errors, match="timed out"):
         for _ in range(1_000):

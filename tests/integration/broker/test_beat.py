@@ -1,4 +1,4 @@
-"""Beat on a real broker: it waits for nothing, and has one connection at a time."""
+"""Beat on a real broker: it never blocks, and has one connection at a time."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,14 +17,14 @@ EXCHANGE, QUEUE = "amq.direct", "ticks"
 
 @pytest.fixture
 def sending(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ticks]:
-    """Ticks whose connection, once it fails, is replaced at once."""
+    """A sender of ticks that replaces a failed connection at once."""
     monkeypatch.setattr(best_effort_publisher, "CONNECT_INTERVAL", 0.0)
-    with ticks(vhost, EXCHANGE) as made:
-        yield made
+    with ticks(vhost, EXCHANGE) as sender:
+        yield sender
 
 
 def declare(vhost: Vhost, **arguments: object) -> None:
-    """Make the queue of the ticks."""
+    """Declare and bind the queue for ticks."""
     queue = {"durable": True, "arguments": {"x-max-length": 1} | arguments}
     vhost.request("PUT", f"/queues/{vhost.name}/{QUEUE}", json=queue)
     binding = {"routing_key": QUEUE}
@@ -32,7 +32,7 @@ def declare(vhost: Vhost, **arguments: object) -> None:
 
 
 def connection_of(sending: Ticks) -> object:
-    """The connection of the moment."""
+    """Return the current connection."""
     connection = sending._publisher._connection
     return connection and connection.connection
 
@@ -80,21 +80,21 @@ def test_an_alarm_neither_delays_nor_reconnects_beat(
             assert sending._publisher._blocked
 
         eventually(blocked)
-        took = [_duration(lambda: sending.send(QUEUE)) for _ in range(200)]
+        durations = [_duration(lambda: sending.send(QUEUE)) for _ in range(200)]
 
         # Then no tick waits, and the connection is still the first and only one
-        assert max(took) < 4
+        assert max(durations) < 4
         assert connection_of(sending) is first
         eventually(lambda: _assert_one_connection(vhost))
 
     # And it is used again when the alarm is over
     vhost.request("DELETE", f"/queues/{vhost.name}/{QUEUE}/contents")
 
-    def taken() -> None:
+    def sent() -> None:
         sending.send(QUEUE)
         assert vhost.depth(QUEUE) == 1
 
-    eventually(taken)
+    eventually(sent)
     assert connection_of(sending) is first
 
 
@@ -117,13 +117,13 @@ def _holds(vhost: Vhost, count: int) -> None:
 
 
 def _duration(action: Callable[[], None]) -> float:
-    began = time.monotonic()
+    started = time.monotonic()
     action()
-    return time.monotonic() - began
+    return time.monotonic() - started
 
 
 def _assert_one_connection(vhost: Vhost) -> None:
-    # The broker's statistics are some seconds old.
-    found = vhost.request("GET", f"/vhosts/{vhost.name}/connections").json()
-    names = [c.get("client_properties", {}).get("connection_name") for c in found]
+    # The statistics of the broker are delayed by some seconds.
+    connections = vhost.request("GET", f"/vhosts/{vhost.name}/connections").json()
+    names = [c.get("client_properties", {}).get("connection_name") for c in connections]
     assert names.count("beat") == 1

@@ -1,4 +1,4 @@
-"""What may be lost is lost rather than waited for."""
+"""A message that may be lost is dropped rather than waited for."""
 
 import logging
 import time
@@ -27,7 +27,7 @@ def way(servers: Infrastructure) -> Iterator[StallingWay]:
 def publisher(
     broker: Vhost, servers: Infrastructure, way: StallingWay, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[BestEffortPublisher]:
-    """One of the user `order`, which tries again at once."""
+    """A publisher of the user `order` that reconnects at once."""
     monkeypatch.setattr(best_effort_publisher, "CONNECT_INTERVAL", 0.0)
     password = (servers.secrets_dir / "order.broker").read_text().strip()
 
@@ -38,9 +38,9 @@ def publisher(
             heartbeat=30,
         )
 
-    made = BestEffortPublisher(connect, name="test")
-    yield made
-    made.close()
+    publisher = BestEffortPublisher(connect, name="test")
+    yield publisher
+    publisher.close()
 
 
 def publish(publisher: BestEffortPublisher, *, exchange: str = "celeryev", size: int = 10) -> None:
@@ -48,7 +48,7 @@ def publish(publisher: BestEffortPublisher, *, exchange: str = "celeryev", size:
 
 
 def duration(publisher: BestEffortPublisher, *, size: int) -> float:
-    """Publish a message; returns how many seconds that took."""
+    """Publish a message, and return the duration in seconds."""
     started = time.monotonic()
     publish(publisher, size=size)
     return time.monotonic() - started
@@ -91,19 +91,19 @@ def test_rejected_messages_are_logged_once(
     publish(publisher, exchange="orders.ticks")
 
     # When messages are published
-    def told() -> None:
+    def logged() -> None:
         publish(publisher, exchange="orders.ticks")
         assert "messages dropped" in caplog.messages
         assert caplog.messages.count("messages dropped") == 1
 
-    eventually(told)
+    eventually(logged)
 
     # Then permitted messages are sent as before
-    def leaves() -> None:
+    def published() -> None:
         publish(publisher)
         assert "publishing resumed" in caplog.messages
 
-    eventually(leaves)
+    eventually(published)
 
 
 def _is_there(message: Message | None) -> None:

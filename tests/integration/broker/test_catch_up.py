@@ -139,8 +139,8 @@ def test_a_recreated_stream_is_read_from_its_first_message(
 
 
 def _settle_at(fraud: Subscriber, offset: int) -> None:
-    with overflow.changed(fraud.sessions) as found:
-        assert found
-        _, state, now = found
+    with overflow.changed(fraud.sessions) as changed:
+        assert changed
+        _, state, now = changed
         state.settled_offset = state.emptied_offset = offset
         state.emptied_at = now

@@ -90,7 +90,7 @@ def test_a_drop_is_recorded_before_its_marker_is_deleted(
 
     # When a new process catches up
     again = fraud.catch_up()
-    eventually(lambda: again.step() or _requested(fraud))
+    eventually(lambda: again.step() or _require_request(fraud))
     catch_up(fraud, again)
     again.close()
 
@@ -98,5 +98,5 @@ def test_a_drop_is_recorded_before_its_marker_is_deleted(
     assert fraud.effects == dict.fromkeys(range(1, 21), 1)
 
 
-def _requested(fraud: Subscriber) -> None:
+def _require_request(fraud: Subscriber) -> None:
     assert record(fraud).requested_at is not None

@@ -1,4 +1,4 @@
-"""Copies of past events on a broker that reads nothing from their connection."""
+"""Copies of past events while the broker does not read from their connection."""
 
 from collections.abc import Iterator
 from threading import Thread
@@ -14,7 +14,7 @@ from testkit.eventually import eventually
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 
-#: More than the buffers of a socket and of TLS take.
+#: More than the buffers of a socket and of TLS hold.
 MANY = [Message("x" * 1_000, delivery_mode=2) for _ in range(40_000)]
 
 
@@ -31,30 +31,30 @@ def test_copying_stops_during_an_alarm_and_keeps_the_connection(
 ) -> None:
     # Given a broker that does not read from publishing connections
     monkeypatch.setattr(copies, "_CONFIRM_TIMEOUT", 2.0)
-    ended: list[Exception] = []
-    way = Copies(connection, FRAUD.queue)
+    errors: list[Exception] = []
+    writer = Copies(connection, FRAUD.queue)
 
     def put() -> None:
         try:
-            way.put(MANY)
+            writer.put(MANY)
         except Exception as error:
-            ended.append(error)
+            errors.append(error)
 
     with servers.limited("set_vm_memory_high_watermark", "absolute 1MB", "absolute 1GB"):
         # When more copies are sent than the socket takes
-        making = Thread(target=put, daemon=True)
-        making.start()
+        copying = Thread(target=put, daemon=True)
+        copying.start()
 
         # Then the attempt ends with an error
-        eventually(lambda: _assert_ended(making), within=30)
-        assert isinstance(ended[0], BrokerBlocks), repr(ended[0])
+        eventually(lambda: _assert_ended(copying), within=30)
+        assert isinstance(errors[0], BrokerBlocks), repr(errors[0])
         with pytest.raises(BrokerBlocks):
-            way.put(MANY[:1])
+            writer.put(MANY[:1])
 
     # And when the alarm is over, the same connection is usable
     def free() -> None:
-        way.depth()
-        way.put(MANY[:1])
+        writer.depth()
+        writer.put(MANY[:1])
 
     eventually(free)
 

@@ -26,11 +26,11 @@ def test_a_full_nonessential_queue_refuses_no_event(
     assert broker.depth(INVENTORY.queue) == in_stream(broker) == 40
     assert broker.depth(service.queue) == ROOM
     # And the last drop is recorded once
-    marker = eventually(lambda: _one(broker, service.overflow))
+    marker = eventually(lambda: _only_id(broker, service.overflow))
     assert marker == created(40 - ROOM).id.hex
 
 
-def _one(broker: Vhost, queue: str) -> str:
+def _only_id(broker: Vhost, queue: str) -> str:
     (message,) = broker.messages(queue)
     return str(message.properties["message_id"]).replace("-", "")
 

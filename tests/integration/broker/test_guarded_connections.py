@@ -1,4 +1,4 @@
-"""Guarded connections on a real broker: each message arrives, whatever its properties are."""
+"""Guarded connections on a real broker deliver every message, whatever its properties."""
 
 from typing import Any
 
@@ -30,19 +30,21 @@ HOSTILE = {
 }
 
 
-def publish(broker: Vhost, *sent: bytes) -> None:
+def publish(broker: Vhost, *messages: bytes) -> None:
     with wire_publisher(broker) as publisher:
-        for each in sent:
-            publisher.publish(EVENTS.name, KEY, each, b"{}")
+        for message in messages:
+            publisher.publish(EVENTS.name, KEY, message, b"{}")
         publisher.settle()
 
 
 def consume(channel: Any, queue: str, count: int) -> list[Message]:
-    found: list[Message] = []
-    channel.basic_consume(queue, callback=lambda raw: found.append(channel.message_to_python(raw)))
-    while len(found) < count:
+    messages: list[Message] = []
+    channel.basic_consume(
+        queue, callback=lambda raw: messages.append(channel.message_to_python(raw))
+    )
+    while len(messages) < count:
         channel.connection.drain_events(timeout=10)
-    return found
+    return messages
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -75,7 +77,7 @@ def test_a_stream_is_read_past_hostile_messages(broker: Vhost) -> None:
         while len(entries) <= len(HOSTILE):
             entries += stream.read(100, timeout=10.0)
 
-    # A broker may keep less of a header in a stream than in a queue: 3.10 drops nested ones.
+    # A stream may store fewer headers than a queue: RabbitMQ 3.10 drops nested ones.
     assert all(entry.message.headers["task"] == "order.created" for entry in entries)
     assert [bool(entry.message.errors) for entry in entries[:3]] == [True] * 3
     assert not entries[-1].message.errors

@@ -1,4 +1,4 @@
-"""The stream on a real broker: the past can be read from anywhere, as often as one likes."""
+"""The stream on a real broker can be read repeatedly, from any position."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ CREATED = "order.created"
 
 @pytest.fixture
 def connection(broker: Vhost) -> Iterator[Connection]:
-    """An administrator's connection."""
+    """A connection of the administrator."""
     with broker.connect() as connection:
         yield connection
 
@@ -32,13 +32,13 @@ def publish(broker: Vhost, *names: str, key: str = CREATED, at: datetime | None 
 
 def read_all(connection: Connection, start: Start, *, limit: int = 100) -> list[Entry]:
     stream = Stream(connection, STREAM, start)
-    found: list[Entry] = []
-    # The first one may take its time, when the broker is busy.
-    while entries := stream.read(limit, timeout=5.0 if not found else 1.0):
+    entries_read: list[Entry] = []
+    # The first read may be slow on a busy broker.
+    while entries := stream.read(limit, timeout=5.0 if not entries_read else 1.0):
         assert len(entries) <= limit
-        found += entries
+        entries_read += entries
     stream.close()
-    return found
+    return entries_read
 
 
 def names(entries: list[Entry]) -> list[str]:
@@ -68,7 +68,7 @@ def test_reading_from_a_time_includes_all_later_messages(
     moment = datetime.now(UTC)
     publish(broker, *"cd")
 
-    # Whole chunks of the file: some earlier ones may come with them.
+    # Streams deliver whole chunks, which may contain earlier messages.
     assert names(read_all(connection, moment))[-2:] == list("cd")
     assert names(read_all(connection, moment - timedelta(days=1))) == list("abcd")
 
@@ -81,12 +81,12 @@ def test_a_reader_receives_more_messages_than_its_prefetch(
     stream = Stream(connection, STREAM, "first", prefetch=10)
 
     # When they are read in small batches
-    found: list[Entry] = []
+    entries_read: list[Entry] = []
     while entries := stream.read(7, timeout=2.0):
-        found += entries
+        entries_read += entries
 
     # Then all are read
-    assert names(found) == [str(n) for n in range(25)]
+    assert names(entries_read) == [str(n) for n in range(25)]
 
 
 def test_a_reader_at_the_end_receives_new_messages(broker: Vhost, connection: Connection) -> None:
@@ -105,9 +105,6 @@ def test_an_entry_has_its_time_of_publication(broker: Vhost, connection: Connect
     publish(broker, "b")
 
     assert [e.published_at for e in read_all(connection, "first")] == [moment, None]
-
-
-# --- Its ends -----------------------------------------------------------------------------------
 
 
 def test_the_watermark_separates_confirmed_from_later_messages(
@@ -135,9 +132,9 @@ def test_the_oldest_message_is_found(broker: Vhost, connection: Connection) -> N
 
     publish(broker, *"ab")
 
-    found = oldest(connection, STREAM, timeout=10)
-    assert found is not None
-    assert names([found]) == ["a"]
+    entry = oldest(connection, STREAM, timeout=10)
+    assert entry is not None
+    assert names([entry]) == ["a"]
 
 
 def test_the_end_is_found_while_the_first_message_arrives(
@@ -153,9 +150,6 @@ def test_the_end_is_found_while_the_first_message_arrives(
 
     # Then the end is behind the message
     assert stream.end(connection, STREAM) == 1
-
-
-# --- What it keeps ------------------------------------------------------------------------------
 
 
 def test_the_stream_stores_events_whose_consumer_is_unbound(

@@ -1,4 +1,4 @@
-"""A queue whose leader does not answer, as one without a quorum, is not taken for an empty one."""
+"""A queue whose leader does not respond, like one without a quorum, is not taken as empty."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ def idle_fraud(
     engine.dispose()
 
 
-def silent(servers: Infrastructure, broker: Vhost, queue: str) -> AbstractContextManager[None]:
+def suspended(servers: Infrastructure, broker: Vhost, queue: str) -> AbstractContextManager[None]:
     """Suspend the process of a queue's leader for as long as the block lasts."""
     process = f"'{broker.name}_{queue}'"
     return servers.limited("eval", f"sys:suspend({process}).", f"sys:resume({process}).")
@@ -43,7 +43,7 @@ def test_an_empty_queue_is_observed_only_if_its_leader_responds(
     catch_up = idle_fraud.catch_up()
     try:
         # Given that the broker reports 0 messages for a queue that does not respond
-        with silent(servers, broker, FRAUD.queue):
+        with suspended(servers, broker, FRAUD.queue):
             assert catch_up._broker.depth() == 0
 
             # Then the queue is not observed as empty
@@ -62,7 +62,7 @@ def test_a_queue_that_responds_late_is_counted(
     # When the leader responds only after the broker's timeout
     with broker.connect() as connection:
         channel = connection.channel()
-        with silent(servers, broker, FRAUD.queue):
+        with suspended(servers, broker, FRAUD.queue):
             counts: list[int] = []
             counting = threading.Thread(target=lambda: counts.append(ready(channel, FRAUD.queue)))
             counting.start()

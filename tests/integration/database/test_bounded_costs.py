@@ -1,8 +1,8 @@
-"""What runs all the time costs the same after a long outage as before it.
+"""Periodic queries cost the same after a long outage as before it.
 
-A probe or a scrape that grows with the trouble makes it worse. So each of their statements is run
-against a database with a history, a backlog, and entries of indexes that no vacuum has removed, and
-its pages are counted.
+A probe or a scrape whose cost grows with a backlog would make an outage worse. So each statement is
+run against a database with a history, a backlog, and index entries that were not vacuumed, and its
+pages are counted.
 """
 
 import json
@@ -27,10 +27,10 @@ from order_app.storage import api_keys, models
 from order_app.storage.pending import pending
 from testkit.servers.databases import TestDatabase
 
-#: Rows that are gone, as far as everybody but an index is concerned; and rows that wait.
+#: Rows that are deleted or done but still have index entries, and rows that wait.
 DEAD, WAITING = 30_000, 3 * MOST
 
-#: Pages of one look: the rows that it counts, each on a page of its own at worst, and some more.
+#: Pages of one query: a page for each counted row at worst, and some more.
 PAGES = MOST + 1_000
 FEW = 200
 
@@ -51,7 +51,7 @@ FROM generate_series(1, {}) AS n,
 """
 _SETUP = (
     *(_NO_VACUUM.format(table) for table in ("outbox", "orders", "inbox")),
-    # The statistics are those of a quiet day.
+    # The statistics are those of empty tables.
     "ANALYZE",
     _EVENTS.format(DEAD, "2 days"),
     _ORDERS.format(DEAD, "2 days"),
@@ -77,7 +77,7 @@ def _let_an_outage_pass(engine: Engine) -> None:
             connection.exec_driver_sql(statement)
 
 
-LOOKS: dict[str, tuple[Callable[[Session], object], int]] = {
+QUERIES: dict[str, tuple[Callable[[Session], object], int]] = {
     "readiness: writes": (takes_writes, FEW),
     "readiness: the relay": (relay_pass, FEW),
     "scrape: the outbox": (outbox_lag, PAGES),
@@ -87,15 +87,15 @@ LOOKS: dict[str, tuple[Callable[[Session], object], int]] = {
 }
 
 
-@pytest.mark.parametrize("name", LOOKS)
+@pytest.mark.parametrize("name", QUERIES)
 def test_a_query_costs_no_more_after_an_outage(sessions: Sessions, name: str) -> None:
-    look, pages = LOOKS[name]
-    # The first look of a process may pass over what is gone.
+    query, pages = QUERIES[name]
+    # The first query of a process may scan deleted rows.
     with transaction(sessions) as session:
-        look(session)
+        query(session)
 
     with counted(sessions) as read, transaction(sessions) as session:
-        look(session)
+        query(session)
 
     assert sum(read) <= pages
 
@@ -104,7 +104,7 @@ def test_a_query_costs_no_more_after_an_outage(sessions: Sessions, name: str) ->
 def test_a_probe_costs_no_more_after_an_outage(
     order_api: FlaskClient, api_database: TestDatabase, path: str, pages: int
 ) -> None:
-    """Whatever statements it takes: nobody need remember to add one to the looks above."""
+    """Cover statements that are missing from the list above."""
     engine = db.engine(api_database.service_settings)
     _let_an_outage_pass(engine)
     engine.dispose()
@@ -163,7 +163,7 @@ def test_a_row_dated_in_the_past_is_counted(sessions: Sessions) -> None:
 
 @contextmanager
 def counted(sessions: Sessions) -> Iterator[list[int]]:
-    """Count the pages that each statement in the block reads, by running it once more."""
+    """Count the pages that each statement in the block reads, by running it a second time."""
     engine: Engine = sessions.kw["bind"]
     pages: list[int] = []
 
@@ -174,8 +174,8 @@ def counted(sessions: Sessions) -> Iterator[list[int]]:
         cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters or None)
         explained = cursor.fetchone()[0]
         cursor.execute("ROLLBACK TO SAVEPOINT explained")
-        found = explained if isinstance(explained, list) else json.loads(explained)
-        plan = found[0]["Plan"]
+        document = explained if isinstance(explained, list) else json.loads(explained)
+        plan = document[0]["Plan"]
         pages.append(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
     listen(engine, "before_cursor_execute", explain)

@@ -1,4 +1,4 @@
-"""Transactions begin with their first statement, and are transactions in all else."""
+"""A transaction starts with its first statement, and otherwise behaves as usual."""
 
 from collections.abc import Callable, Iterator
 from io import StringIO
@@ -14,12 +14,12 @@ from testkit.servers.databases import TestDatabase
 
 @pytest.fixture
 def engine(database_of: Callable[[str], TestDatabase]) -> Iterator[Engine]:
-    """An engine of a process, on a database with an empty table `notes`."""
-    made = db.engine(database_of("order").service_settings, pool_size=2)
-    with made.begin() as connection:
+    """An engine like that of a process, on a database with an empty table `notes`."""
+    engine = db.engine(database_of("order").service_settings, pool_size=2)
+    with engine.begin() as connection:
         connection.execute(text("CREATE TEMPORARY TABLE notes (n integer PRIMARY KEY)"))
-    yield made
-    made.dispose()
+    yield engine
+    engine.dispose()
 
 
 def notes(connection: Connection) -> list[int]:
@@ -68,12 +68,12 @@ def test_begin_is_sent_with_the_first_statement(engine: Engine) -> None:
     with engine.connect() as connection, engine.connect() as observer:
         pid = connection.scalar(text("SELECT pg_backend_pid()"))
 
-        # the server's last message of the client, which waits in its transaction
-        found = observer.execute(
+        # The last query of the first connection, whose transaction is idle.
+        activity = observer.execute(
             text("SELECT state, query FROM pg_stat_activity WHERE pid = :pid"), {"pid": pid}
         ).one()
 
-    assert found == ("idle in transaction", "BEGIN; SELECT pg_backend_pid()")
+    assert activity == ("idle in transaction", "BEGIN; SELECT pg_backend_pid()")
 
 
 def test_a_transaction_without_statements_sends_nothing(engine: Engine) -> None:
@@ -97,8 +97,8 @@ def test_a_connection_is_usable_after_its_first_statement_failed(engine: Engine)
         assert notes(connection) == [1]
 
 
-def later(connection: Connection, number: int) -> None:
-    """Insert a note with the next statement."""
+def defer(connection: Connection, number: int) -> None:
+    """Insert a note that is sent with the next statement."""
     with connection.connection.cursor() as cursor:
         assert isinstance(cursor, Cursor)
         cursor.execute_with_next("INSERT INTO notes VALUES (%s)", (number,))
@@ -107,10 +107,10 @@ def later(connection: Connection, number: int) -> None:
 def test_deferred_statements_are_sent_with_the_next_or_the_commit(engine: Engine) -> None:
     with engine.connect() as connection, engine.connect() as observer:
         with connection.begin():
-            later(connection, 1)
+            defer(connection, 1)
             assert notes(connection) == [1]
-            later(connection, 2)
-            later(connection, 3)
+            defer(connection, 2)
+            defer(connection, 3)
         last = text("SELECT query FROM pg_stat_activity WHERE query LIKE '%VALUES (3)%COMMIT'")
         sent = observer.scalars(last).all()
         assert notes(connection) == [1, 2, 3]
@@ -121,7 +121,7 @@ def test_deferred_statements_are_sent_with_the_next_or_the_commit(engine: Engine
 def test_a_transaction_of_one_deferred_statement_is_committed(engine: Engine) -> None:
     with engine.connect() as connection:
         with connection.begin():
-            later(connection, 1)
+            defer(connection, 1)
 
         assert notes(connection) == [1]
 
@@ -129,11 +129,11 @@ def test_a_transaction_of_one_deferred_statement_is_committed(engine: Engine) ->
 def test_a_deferred_statement_is_rolled_back_with_its_transaction(engine: Engine) -> None:
     with engine.connect() as connection:
         with connection.begin() as transaction:
-            later(connection, 1)
+            defer(connection, 1)
             transaction.rollback()
 
         with connection.begin():
-            later(connection, 2)
+            defer(connection, 2)
         assert notes(connection) == [2]
 
 
@@ -141,18 +141,18 @@ def test_a_deferred_statement_that_fails_aborts_the_commit(engine: Engine) -> No
     with engine.connect() as connection:
         with pytest.raises(IntegrityError), connection.begin():
             insert(connection)
-            later(connection, 1)
+            defer(connection, 1)
 
         assert notes(connection) == []
 
 
 def test_a_statement_is_not_deferred_in_autocommit(engine: Engine) -> None:
     with engine.connect() as connection:
-        each = connection.execution_options(isolation_level="AUTOCOMMIT")
-        later(each, 1)
-        each.rollback()
+        autocommitting = connection.execution_options(isolation_level="AUTOCOMMIT")
+        defer(autocommitting, 1)
+        autocommitting.rollback()
 
-        assert notes(each) == [1]
+        assert notes(autocommitting) == [1]
 
 
 def test_a_savepoint_is_rolled_back_alone(engine: Engine) -> None:
@@ -168,12 +168,12 @@ def test_a_savepoint_is_rolled_back_alone(engine: Engine) -> None:
 
 def test_autocommit_starts_no_transaction(engine: Engine) -> None:
     with engine.connect() as connection:
-        each = connection.execution_options(isolation_level="AUTOCOMMIT")
-        insert(each)
-        each.rollback()
-        assert notes(each) == [1]
+        autocommitting = connection.execution_options(isolation_level="AUTOCOMMIT")
+        insert(autocommitting)
+        autocommitting.rollback()
+        assert notes(autocommitting) == [1]
 
-    # And a connection that the pool returns later has transactions
+    # And a connection that the pool returns defer has transactions
     with engine.connect() as connection:
         with connection.begin() as transaction:
             connection.execute(text("INSERT INTO notes VALUES (2)"))

@@ -1,4 +1,4 @@
-"""An installation whose processes owned their tables moves to the owners, while it runs."""
+"""An installation whose services own their tables is migrated to owner roles while it runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,12 +34,12 @@ def connected(url: URL) -> Iterator[Connection]:
 
 
 def run(*command: str) -> tuple[int, str]:
-    done = CliRunner().invoke(main, ["database", *command])
-    return done.exit_code, done.output
+    result = CliRunner().invoke(main, ["database", *command])
+    return result.exit_code, result.output
 
 
 def owned_by_its_role(settings: DatabaseAdminSettings, collation: str = "C") -> None:
-    """Make the databases as releases did whose processes logged in as the owners."""
+    """Create the databases like releases in which services owned their tables."""
     for service in DATABASES:
         name, role = settings.database_name(service.name), role_name(service.name)
         with connected(settings.admin_url_of("postgres")) as connection:
@@ -55,7 +55,7 @@ def owned_by_its_role(settings: DatabaseAdminSettings, collation: str = "C") -> 
 def old(
     operator_env: dict[str, str], databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> DatabaseAdminSettings:
-    """An old installation; the roles are there, as the templates have made them."""
+    """An old installation; the database templates have created its roles."""
     for name, value in operator_env.items():
         monkeypatch.setenv(name, value)
     settings = load_operator(DatabaseAdminSettings)
@@ -75,10 +75,10 @@ def test_an_old_installation_is_migrated_once(old: DatabaseAdminSettings) -> Non
     assert (status, "objects of role order_service" in planned) == (2, True)
     assert owners(old, "order") == ({"order_service"}, "order_service")
 
-    # When the topology of the databases is applied
+    # When `orderctl database apply` runs
     status, applied = run("apply")
 
-    # Then the tables belong to owners that the services are not
+    # Then the tables belong to owner roles
     assert (status, planned.splitlines()[0] in applied) == (0, True)
     for service in DATABASES:
         owner = owner_name(service.name)

@@ -1,7 +1,7 @@
-"""No loop and no scrape of a process costs more because its tables are large, or have been.
+"""No loop and no scrape costs more because its tables are large, or were.
 
-Nobody names a statement here: what a step costs is what PostgreSQL has counted meanwhile. Programs
-and tables are found, too: one that `testkit.data.histories` does not know is a failure.
+The cost of a step is what PostgreSQL counts meanwhile, so no statement is listed here. Programs and
+tables are discovered: a table that `testkit.data.histories` does not define is an error.
 """
 
 import logging
@@ -41,21 +41,21 @@ from testkit.servers.vhosts import Vhost
 DatabaseOf = Callable[[str], TestDatabase]
 Step = Callable[[], object]
 
-#: Rows of each table that are done, and that are gone.
+#: Finished rows of each table, and deleted ones.
 KEPT, GONE = 20_000, 8_000
 
-#: Rows that wait after an outage, and that come between two steps otherwise.
+#: Rows that wait after an outage, and rows that arrive between two steps otherwise.
 MANY, FEW = 6_000, 2
 
-#: Pages, rows and index entries of one table that a step may read: those of a batch, and what they
-#: are compared with. Less than what waits.
+#: Pages, rows and index entries of one table that a step may read: those of a batch and of the rows
+#: that it is compared with. This is less than a backlog.
 MOST = 4_000
 
-#: Steps that begin at an index's first entry, each time, and so pass over all that is gone until a
-#: vacuum: the first look of a pass of the retention, once a minute.
+#: Steps that always start at the first entry of an index, and so scan deleted rows until a vacuum:
+#: the first query of a pass of the retention, once a minute.
 FROM_THE_FIRST = {"retention"}
 
-#: Seconds for a step that works until it is told to end.
+#: Seconds for a step that runs until its deadline.
 STEP = 1.0
 
 
@@ -76,8 +76,8 @@ TICKERS = _tickers()
 def test_every_ticker_is_among_the_programs() -> None:
     sources = [p for p in REPOSITORY.glob("*/*.py") if "= make_ticker(" in p.read_text()]
 
-    found = {_module(program.command) for program in PROGRAMS if program.name in TICKERS}
-    assert found == {f"{path.parent.name}.{path.stem}" for path in sources}
+    modules = {_module(program.command) for program in PROGRAMS if program.name in TICKERS}
+    assert modules == {f"{path.parent.name}.{path.stem}" for path in sources}
 
 
 def test_a_table_without_a_history_is_an_error(database_of: DatabaseOf) -> None:
@@ -118,15 +118,15 @@ def test_a_step_is_bounded_with_a_history_and_in_an_outage(
         "mail_from": "Shop <orders@shop.example>",
         "smtp_port": mailbox.port,
     }
-    with engine.connect() as onlooker:
-        onlooker.exec_driver_sql("SELECT pg_current_xact_id()")
+    with engine.connect() as observer:
+        observer.exec_driver_sql("SELECT pg_current_xact_id()")
         histories.fill(kept=KEPT, gone=GONE)
 
         with Meter.over(engine) as meter, running(app, settings) as steps:
             # When the process works, first normally, then without broker and mail server
-            _let_some_come(histories, broker)
+            _add_rows(histories, broker)
             _costs(meter, steps)
-            _let_some_come(histories, broker)
+            _add_rows(histories, broker)
             usual = _costs(meter, steps)
             assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
             proxy.stop()
@@ -137,17 +137,17 @@ def test_a_step_is_bounded_with_a_history_and_in_an_outage(
             scans = {t: meter.cost(partial(_scan, engine, t))[t] for t in histories.tables}
 
     # Then each step reads something, but far less than a scan of a table
-    assert {step: much for step, cost in usual.items() if (much := _much(step, cost))} == {}
-    assert {step: much for step, cost in outage.items() if (much := _much(step, cost))} == {}
+    assert {step: excess for step, cost in usual.items() if (excess := _excess(step, cost))} == {}
+    assert {step: excess for step, cost in outage.items() if (excess := _excess(step, cost))} == {}
     assert [step for step, cost in usual.items() if not cost] == []
     assert min(scans.values()) > max(map(_limit, FROM_THE_FIRST))
 
 
 @pytest.fixture
 def steady(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every step do its usual work: no pauses, and not what comes now and then only.
+    """Let every step do its usual work only: no pauses and no occasional queries.
 
-    Now and then a relay and a mailer look from the first entry, which costs a share of the time.
+    Occasionally a relay and a mailer scan from the first entry, which takes a share of their time.
     """
     monkeypatch.setattr("eventbus.outbox.claim_start._LOOK_INTERVAL", inf)
     monkeypatch.setattr("notification_worker.mail_queue.FULL_LOOK", inf)
@@ -157,7 +157,7 @@ def steady(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lower the limits that bound a look, so that fewer rows show whether it is bounded."""
+    """Lower the limits of queries, so that fewer rows show whether they are bounded."""
     monkeypatch.setattr("eventbus.outbox.claim_start._BACK", 100)
     monkeypatch.setattr("notification_worker.mail_queue.LOOK_BACK", 100)
     monkeypatch.setattr("eventbus.database.looks.MOST", 1_000)
@@ -166,7 +166,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def running(app: Ticker, settings: dict[str, Any]) -> Iterator[dict[str, Step]]:
-    """Return what a process repeats, by name; each step is for the caller to take."""
+    """Return the steps of a process's loops by name; the caller runs them."""
     loaded = load(app._settings, **settings)
     assert isinstance(loaded, ServiceSettings)
     loops = app._make_loops(loaded)
@@ -190,8 +190,8 @@ def _turn(loop: Loop) -> None:
 
 def _close(loop: Loop) -> None:
     owner = getattr(loop._step, "__self__", None)
-    for each in (owner, getattr(owner, "_publisher", None)):
-        if close := getattr(each, "close", None):
+    for resource in (owner, getattr(owner, "_publisher", None)):
+        if close := getattr(resource, "close", None):
             close()
 
 
@@ -199,7 +199,7 @@ def _costs(meter: Meter, steps: dict[str, Step]) -> dict[str, Counter[str]]:
     return {name: meter.cost(step) for name, step in steps.items()}
 
 
-def _let_some_come(histories: Histories, broker: Vhost) -> None:
+def _add_rows(histories: Histories, broker: Vhost) -> None:
     histories.wait(FEW)
     for _ in range(FEW):
         created = event(CREATED)
@@ -218,7 +218,7 @@ def _scan(engine: Engine, table: str) -> None:
         connection.exec_driver_sql(f"SELECT count(*) FROM {table}")
 
 
-def _much(step: str, cost: Counter[str]) -> dict[str, int]:
+def _excess(step: str, cost: Counter[str]) -> dict[str, int]:
     return {table: read for table, read in cost.items() if read > _limit(step)}
 
 

@@ -1,4 +1,4 @@
-"""Migrations make exactly the tables that the models describe, once, whoever runs them."""
+"""Migrations create exactly the tables of the models, once, even if they run concurrently."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 DatabaseOf = Callable[[str], TestDatabase]
 
-#: The tables of each service: its own, and those it uses of the common ones.
+#: The tables of each service: its own, and the shared ones that it uses.
 PACKAGES = {service.name: service.package for service in SERVICES}
 
 TABLES: dict[str, tuple[MetaData, list[Table]]] = {
@@ -42,7 +42,7 @@ TABLES: dict[str, tuple[MetaData, list[Table]]] = {
     "analytics": (analytics_worker.models.Base.metadata, [inbox]),
 }
 
-#: Everything that a schema consists of, one text for each thing.
+#: The content of a schema: a text for each column, index and constraint.
 _SCHEMA = text(
     """
     SELECT format('column %s.%s %s null=%s default=%s identity=%s comment=%s',
@@ -68,7 +68,7 @@ def execute(url: URL, *statements: str) -> None:
 
 
 def emptied(database: TestDatabase) -> URL:
-    """Drop everything in a database."""
+    """Drop everything in a database, and return its URL."""
     execute(database.url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
     return database.url
 
@@ -76,8 +76,8 @@ def emptied(database: TestDatabase) -> URL:
 def schema(url: URL) -> list[str]:
     engine = create_engine(url, poolclass=pool.NullPool)
     with engine.connect() as connection:
-        things = connection.scalars(_SCHEMA).all()
-    return [thing for thing in things if "alembic_version" not in thing]
+        descriptions = connection.scalars(_SCHEMA).all()
+    return [description for description in descriptions if "alembic_version" not in description]
 
 
 def revisions(package: str) -> list[str]:
@@ -180,7 +180,7 @@ def upgrade_in_a_process(service: str, database: TestDatabase) -> list[str]:
         "print(json.dumps(migrations.upgrade(*json.load(sys.stdin))))"
     )
     url = database.url.render_as_string(hide_password=False)
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program],
         cwd=REPOSITORY,
         input=json.dumps([PACKAGES[service], url]),
@@ -188,8 +188,8 @@ def upgrade_in_a_process(service: str, database: TestDatabase) -> list[str]:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    applied: list[str] = json.loads(done.stdout)
+    assert result.returncode == 0, result.stderr
+    applied: list[str] = json.loads(result.stdout)
     return applied
 
 

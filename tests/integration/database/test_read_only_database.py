@@ -1,4 +1,4 @@
-"""A database that takes no writes is an outage: the API says so, and goes on by itself."""
+"""A read-only database is an outage, which the API reports and recovers from."""
 
 from collections.abc import Callable
 
@@ -18,15 +18,15 @@ Switch = Callable[[str], None]
 
 @pytest.fixture
 def api(order_api: FlaskClient) -> FlaskClient:
-    """An API that has served an order."""
+    """An API that has accepted an order."""
     assert place(order_api).status_code == 201
     return order_api
 
 
 @pytest.fixture
 def read_only(api: FlaskClient, api_database: TestDatabase) -> Switch:
-    """Makes the server's next sessions read-only, for as long as they live, or writable."""
-    del api  # it must have served
+    """Makes new sessions of the server read-only, or writable again."""
+    del api  # It must have connected.
     url = api_database.url
     server = create_engine(
         url.set(database="postgres"), poolclass=pool.NullPool, isolation_level="AUTOCOMMIT"
@@ -50,10 +50,10 @@ def test_orders_are_rejected_while_the_database_is_read_only(
     read_only("on")
 
     for _ in range(3):
-        refused = place(api)
-        detail = problem(refused, 503)["detail"]
+        response = place(api)
+        detail = problem(response, 503)["detail"]
         assert detail == "The service is temporarily unavailable; try again soon."
-        assert int(refused.headers["Retry-After"]) > 0
+        assert int(response.headers["Retry-After"]) > 0
     assert api.get("/orders").status_code == 200
 
 
@@ -67,9 +67,9 @@ def test_readiness_reports_a_read_only_database(api: FlaskClient, read_only: Swi
     assert api.get("/healthz").status_code == 200
 
 
-@pytest.mark.parametrize("asked", ["place", "readyz"])
+@pytest.mark.parametrize("action", ["place", "readyz"])
 def test_a_connection_to_a_read_only_server_is_replaced(
-    api: FlaskClient, read_only: Switch, asked: str
+    api: FlaskClient, read_only: Switch, action: str
 ) -> None:
     # Given connections to a server that is no longer the primary
     read_only("on")
@@ -80,8 +80,8 @@ def test_a_connection_to_a_read_only_server_is_replaced(
     read_only("off")
 
     # Then the next request finds it
-    answer = place(api) if asked == "place" else api.get("/readyz")
-    assert answer.status_code == (201 if asked == "place" else 200)
+    response = place(api) if action == "place" else api.get("/readyz")
+    assert response.status_code == (201 if action == "place" else 200)
 
 
 def test_reads_are_served_if_the_use_of_a_key_cannot_be_recorded(

@@ -37,7 +37,7 @@ from testkit.data.old_rows import (
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test wait between two statements."""
+    """Omit the pause between two statements."""
     monkeypatch.setattr(retention, "PAUSE", 0.0)
 
 
@@ -84,8 +84,13 @@ def test_old_mails_are_deleted_except_pending_ones(notification_database: Sessio
     # Given mails of every state on both sides of the limit
     def mail(status: str, age: timedelta) -> dict[str, Any]:
         then = datetime.now(UTC) - age
-        about = {"order_id": uuid4(), "kind": "received", "sequence": 1, "recipient": "a@b.example"}
-        return about | {"context": {}, "status": status, "created_at": then}
+        common = {
+            "order_id": uuid4(),
+            "kind": "received",
+            "sequence": 1,
+            "recipient": "a@b.example",
+        }
+        return common | {"context": {}, "status": status, "created_at": then}
 
     mails = [mail(status, age) for status in ("PENDING", "SENT", "FAILED") for age in (OLD, YOUNG)]
     fill(notification_database, Notification, *mails)

@@ -46,7 +46,7 @@ from testkit.servers.databases import TestDatabase
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test wait between two statements."""
+    """Omit the pause between two statements."""
     monkeypatch.setattr(retention, "PAUSE", 0.0)
 
 
@@ -78,11 +78,11 @@ def test_a_pass_alternates_tables_until_no_old_row_is_left(
     turns: list[str] = []
     remove_some = retention._remove_some
 
-    def noted(session: Any, kept: Kept, *rest: Any) -> retention.Removed:
+    def recorded(session: Any, kept: Kept, *rest: Any) -> retention.Removed:
         turns.append(kept.table.name)
         return remove_some(session, kept, *rest)
 
-    monkeypatch.setattr(retention, "_remove_some", noted)
+    monkeypatch.setattr(retention, "_remove_some", recorded)
 
     # When old rows are removed
     removed = Retention(order_database, {OUTBOX: LIMIT, INBOX: LIMIT}).remove(soon())
@@ -114,25 +114,25 @@ def test_a_locked_row_is_skipped(order_database: Sessions) -> None:
     assert of_outbox(order_database) == {locked["event_id"]}
 
 
-class Broker(Publisher):
-    """Confirms everything."""
+class ConfirmingStub(Publisher):
+    """Confirms every event."""
 
     def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
-        """Take them."""
+        """Return a report in which all events are confirmed."""
         in_flight = InFlight("orders.topic")
         in_flight.report.confirmed = {outgoing.event_id for outgoing in batch}
         return in_flight
 
     def settle(self, in_flight: InFlight, until: float = inf) -> Report:
-        """Say yes."""
+        """Return the report."""
         return in_flight.report
 
     def ready(self, until: float) -> bool:
-        """Take more."""
+        """Return that the broker accepts events."""
         return True
 
     def heartbeat(self) -> None:
-        """Be there."""
+        """Do nothing."""
 
 
 def test_the_relay_publishes_during_a_removal(order_database: Sessions) -> None:
@@ -143,7 +143,7 @@ def test_the_relay_publishes_during_a_removal(order_database: Sessions) -> None:
         assert retention._remove_some(session, OUTBOX, timedelta(days=LIMIT)).rows == 20
 
         # When the relay drains
-        confirmed = relay_once(Relay(order_database, Broker()))
+        confirmed = relay_once(Relay(order_database, ConfirmingStub()))
 
         # Then the unsent event is sent
         assert confirmed == 1
@@ -174,7 +174,7 @@ def test_old_rows_are_found_by_an_index(
         dialect=postgresql.psycopg2.dialect(), compile_kwargs={"literal_binds": True}
     )
     with engine.begin() as connection:
-        # An empty table is read whole, whatever it has.
+        # An empty table is scanned sequentially, whatever its indexes.
         connection.execute(text("SET LOCAL enable_seqscan = off"))
         connection.execute(text("SET LOCAL enable_bitmapscan = off"))
         plan = "\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}").scalars())

@@ -43,11 +43,11 @@ from testkit.servers.databases import TestDatabase
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test wait between two statements."""
+    """Omit the pause between two statements."""
     monkeypatch.setattr(retention, "PAUSE", 0.0)
 
 
-#: Service, its process that has ticks, and what it is told beside its database.
+#: By service: the module of its process, the settings class, and the tables with retention.
 PROCESSES: dict[str, tuple[Any, type[Any], Any]] = {
     "order": (order_app.relay, order_app.retention.RelaySettings, order_app.retention.KEPT),
     "inventory": (
@@ -95,10 +95,10 @@ def test_each_process_deletes_old_rows(
     loops["retention"].start()
 
     # Then the old row is deleted
-    def only_the_young_one() -> None:
+    def only_the_young_row() -> None:
         assert len(ids(sessions, select(inbox.c.event_id))) == 1
 
-    eventually(only_the_young_one)
+    eventually(only_the_young_row)
     loops["retention"].stop()
     loops["retention"].join(30)
     sessions.kw["bind"].dispose()
@@ -119,7 +119,7 @@ def test_each_process_exports_the_age_of_its_oldest_rows(
 
     # Then each table has the age of its oldest row
     ages = {sample.labels["table"]: sample.value for sample in shown.samples}
-    assert ages.keys() == {each.table.name for each in kept}
+    assert ages.keys() == {table.table.name for table in kept}
     assert ages.pop("inbox") == pytest.approx(2 * 86_400, abs=60)
     assert set(ages.values()) <= {0.0}
     sessions.kw["bind"].dispose()
@@ -176,5 +176,5 @@ def test_a_database_error_does_not_stop_the_next_pass(
         assert session.scalar(select(func.count()).select_from(outbox)) == 0
 
 
-def _several(found: list[float]) -> None:
-    assert len(found) > 2
+def _several(passes: list[float]) -> None:
+    assert len(passes) > 2

@@ -55,7 +55,7 @@ def orderctl_on_vhost(servers: Infrastructure, vhost: Vhost) -> Callable[..., Re
 
 @pytest.fixture
 def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Omit the wait of `orderctl subscribe` for events that are on their way."""
+    """Omit the wait of `orderctl subscribe` for events in flight."""
     monkeypatch.setattr(subscribe, "SETTLED", 0.0)
 
 

@@ -25,19 +25,19 @@ def test_an_unused_type_has_no_uses(
     migrated.put(INVENTORY.parking_lot, in_version_2())
     with transaction(sessions_of["order"]) as session:
         append(session, in_version_2())
-    handled(sessions_of["inventory"], in_version_2())
+    handle(sessions_of["inventory"], in_version_2())
 
     # Then there is no use of the first
     assert migrated.inspect() == Findings(uses=(), unseen=())
 
 
 def test_services_use_the_types_they_publish_and_consume(migrated: MigratedSystem) -> None:
-    found = [(use.kind, use.place, use.text) for use in migrated.inspect(SERVICES).uses]
+    uses = [(use.kind, use.place, use.text) for use in migrated.inspect(SERVICES).uses]
 
-    assert ("code", "order", "publishes it, according to the topology") in found
-    hear = {name for kind, name, text in found if kind == "code" and "consumes" in text}
+    assert ("code", "order", "publishes it, according to the topology") in uses
+    consumers = {name for kind, name, text in uses if kind == "code" and "consumes" in text}
     assert (
-        hear
+        consumers
         == {s.name for s in SERVICES if V1 in s.consumed_types}
         >= {"inventory", "notification"}
     )
@@ -92,10 +92,10 @@ def test_an_unsent_event_is_a_use_and_a_sent_one_is_not(
 def test_a_message_in_a_queue_is_a_use(migrated: MigratedSystem, queue: str) -> None:
     migrated.put(queue, in_version_2(), event(CREATED), in_version_2(), event(CREATED))
 
-    found = migrated.inspect().uses
+    uses = migrated.inspect().uses
 
-    assert [(use.kind, use.place, use.count) for use in found] == [("queue", queue, 2)]
-    assert "2 messages, the oldest from 20" in found[0].text
+    assert [(use.kind, use.place, use.count) for use in uses] == [("queue", queue, 2)]
+    assert "2 messages, the oldest from 20" in uses[0].text
 
 
 def test_a_message_in_a_stream_is_a_use(migrated: MigratedSystem) -> None:
@@ -113,8 +113,8 @@ def test_a_consumer_that_handled_the_type_recently_is_a_use(
     migrated: MigratedSystem, sessions_of: dict[str, Sessions]
 ) -> None:
     # Given an event that was handled now, and one that was handled two hours ago
-    for each in (event(CREATED), event(CREATED)):
-        handled(sessions_of["notification"], each)
+    for _ in range(2):
+        handle(sessions_of["notification"], event(CREATED))
     with transaction(sessions_of["notification"]) as session:
         session.connection().exec_driver_sql(
             "UPDATE inbox SET handled_at = now() - interval '2 hours'"
@@ -124,11 +124,11 @@ def test_a_consumer_that_handled_the_type_recently_is_a_use(
     assert migrated.uses() == [("consumer", "notification", 1)]
 
 
-def handled(sessions: Sessions, given: Event) -> None:
-    """Let a service have handled an event, in the version in which it came."""
+def handle(sessions: Sessions, received: Event) -> None:
+    """Handle an event in its version."""
     handlers: Handlers = {OrderCreatedV2: lambda *_: None}
-    body = codec.wrap(codec.encode(given))
-    receive(sessions, handlers, body, task=given.type, attempts=1)
+    body = codec.wrap(codec.encode(received))
+    receive(sessions, handlers, body, task=received.type, attempts=1)
 
 
 def test_an_inspection_keeps_the_messages_and_their_order(migrated: MigratedSystem) -> None:

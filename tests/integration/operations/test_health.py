@@ -1,4 +1,4 @@
-"""`orderctl health` on a real broker: what it finds, and what it says about it."""
+"""`orderctl health` on a real broker: findings, texts and exit status."""
 
 import json
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ CONSUMED = [
 
 
 def findings(env: dict[str, str]) -> set[tuple[str, str]]:
-    """The kind and the name of each finding, as JSON and as text, with the exit status."""
-    told, plain = orderctl(env, "health", "--json"), orderctl(env, "health")
-    document = json.loads(told.stdout)
-    assert document["healthy"] == (told.exit_code == 0) == (not document["findings"])
-    assert plain.stdout.count("\n") == max(1, len(document["findings"]))
-    return {(found["kind"], found["name"]) for found in document["findings"]}
+    """Return the kind and name of each finding, and check the text and exit status."""
+    as_json, as_text = orderctl(env, "health", "--json"), orderctl(env, "health")
+    document = json.loads(as_json.stdout)
+    assert document["healthy"] == (as_json.exit_code == 0) == (not document["findings"])
+    assert as_text.stdout.count("\n") == max(1, len(document["findings"]))
+    return {(finding["kind"], finding["name"]) for finding in document["findings"]}
 
 
 @contextmanager
@@ -39,8 +39,8 @@ def consumers(vhost: Vhost, *queues: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def well(applied: dict[str, str], vhost: Vhost) -> Iterator[dict[str, str]]:
-    """The environment of a broker whose queues all have their consumers."""
+def healthy(applied: dict[str, str], vhost: Vhost) -> Iterator[dict[str, str]]:
+    """The environment of `orderctl` for a broker whose queues all have consumers."""
     with consumers(vhost, *CONSUMED):
         eventually(lambda: _assert_found(applied, set()))
         yield applied
@@ -50,8 +50,8 @@ def _assert_found(env: dict[str, str], expected: set[tuple[str, str]]) -> None:
     assert findings(env) == expected
 
 
-def test_a_healthy_broker_has_no_findings(well: dict[str, str]) -> None:
-    result = orderctl(well, "health")
+def test_a_healthy_broker_has_no_findings(healthy: dict[str, str]) -> None:
+    result = orderctl(healthy, "health")
 
     assert (result.exit_code, result.stdout) == (0, "broker: healthy\n")
 
@@ -60,7 +60,9 @@ def test_each_queue_without_a_consumer_is_reported(applied: dict[str, str]) -> N
     assert findings(applied) == {("no_consumer", queue) for queue in CONSUMED}
 
 
-def test_a_missing_queue_is_reported_with_its_bindings(well: dict[str, str], vhost: Vhost) -> None:
+def test_a_missing_queue_is_reported_with_its_bindings(
+    healthy: dict[str, str], vhost: Vhost
+) -> None:
     # When a queue is deleted
     vhost.request("DELETE", f"/queues/{vhost.name}/order.dlq")
 
@@ -69,17 +71,17 @@ def test_a_missing_queue_is_reported_with_its_bindings(well: dict[str, str], vho
     expected = {("missing_queue", "order.dlq")} | {
         ("missing_binding", f"{b.exchange} -[{b.routing_key}]-> order.dlq") for b in bindings
     }
-    eventually(lambda: _assert_found(well, expected))
+    eventually(lambda: _assert_found(healthy, expected))
 
 
-def test_a_missing_binding_is_reported(well: dict[str, str], vhost: Vhost) -> None:
+def test_a_missing_binding_is_reported(healthy: dict[str, str], vhost: Vhost) -> None:
     # When a binding is deleted
     path = f"/bindings/{vhost.name}/e/orders.topic/q/inventory.queue/order.created"
     vhost.request("DELETE", path)
 
     # Then it is reported
     expected = {("missing_binding", "orders.topic -[order.created]-> inventory.queue")}
-    eventually(lambda: _assert_found(well, expected))
+    eventually(lambda: _assert_found(healthy, expected))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def test_a_missing_binding_is_reported(well: dict[str, str], vhost: Vhost) -> No
     ],
 )
 def test_an_alarm_is_reported_while_it_lasts(
-    well: dict[str, str],
+    healthy: dict[str, str],
     servers: Infrastructure,
     kind: str,
     command: str,
@@ -100,19 +102,19 @@ def test_an_alarm_is_reported_while_it_lasts(
     # When there is an alarm
     with servers.limited(command, limit, usual):
         # Then it is reported
-        eventually(lambda: _assert_found(well, {(kind, "orders@localhost")}))
+        eventually(lambda: _assert_found(healthy, {(kind, "orders@localhost")}))
 
     # And no longer when it is over
-    eventually(lambda: _assert_found(well, set()))
+    eventually(lambda: _assert_found(healthy, set()))
 
 
-def test_a_queue_that_dropped_events_is_reported(well: dict[str, str], vhost: Vhost) -> None:
+def test_a_queue_that_dropped_events_is_reported(healthy: dict[str, str], vhost: Vhost) -> None:
     # When a queue has dropped an event
     vhost.publish(b"[]", exchange="", routing_key=FRAUD.overflow, headers={})
 
     # Then the finding names the process that should be running
-    eventually(lambda: _assert_found(well, {("overflowed", FRAUD.queue)}))
-    result = orderctl(well, "health")
+    eventually(lambda: _assert_found(healthy, {("overflowed", FRAUD.queue)}))
+    result = orderctl(healthy, "health")
     assert "is fraud-relay running?" in result.stdout
 
 
@@ -148,8 +150,8 @@ def test_a_queue_without_a_quorum_is_reported(online: list[str], lost: bool) -> 
     )
 
     # Then the queue is reported if a majority is offline
-    found = [finding.kind for finding in broken_queues(state)]
-    assert found == ([Kind.LOST_QUORUM] if lost else [])
+    kinds = [finding.kind for finding in broken_queues(state)]
+    assert kinds == ([Kind.LOST_QUORUM] if lost else [])
 
 
 def test_a_stopped_node_is_reported() -> None:

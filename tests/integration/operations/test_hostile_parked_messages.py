@@ -1,4 +1,4 @@
-"""The tools for parked and past messages survive every message, on a real broker."""
+"""The tools for parked and past messages work with every message, on a real broker."""
 
 import json
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ LOGIN = ("operator", "a password of the tests")
 
 @pytest.fixture
 def env(operator_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What `orderctl` needs; its topology is applied."""
+    """The environment of `orderctl`, with the topology applied."""
     for name, value in operator_env.items():
         monkeypatch.setenv(name, value)
     assert orderctl("topology", "apply").exit_code == 0
@@ -69,8 +69,8 @@ def page(env: dict[str, str], vhost: Vhost, servers: Infrastructure) -> FlaskCli
 
 @pytest.fixture
 def poisoned(vhost: Vhost, env: dict[str, str]) -> int:
-    """Two hostile messages of each kind in the inventory's parking lot; returns how many."""
-    del env  # the topology must be there
+    """The number of hostile messages in the inventory's parking lot, two of each kind."""
+    del env  # applies the topology
     count = 0
     with wire_publisher(vhost) as publisher:
         for message in messages(1, 2 * len(KINDS), CREATED, good=10**9):
@@ -90,13 +90,13 @@ def orderctl(*arguments: str) -> Result:
 
 
 def listed(*arguments: str) -> list[dict[str, Any]]:
-    done = orderctl("parked", "list", "inventory", "--json", "--limit", "100000", *arguments)
-    assert done.exit_code == 0, done.output
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
+    result = orderctl("parked", "list", "inventory", "--json", "--limit", "100000", *arguments)
+    assert result.exit_code == 0, result.output
+    rows: list[dict[str, Any]] = json.loads(result.stdout)
+    return rows
 
 
-def named(vhost: Vhost, names: Iterator[str] | list[str], **more: bytes) -> None:
+def park_named(vhost: Vhost, names: Iterator[str] | list[str], **more: bytes) -> None:
     with wire_publisher(vhost) as publisher:
         for name in names:
             headers = table({b"id": long_string(name.encode())} | _headers(more))
@@ -133,37 +133,37 @@ def test_every_parked_message_has_a_page(poisoned: int, page: FlaskClient) -> No
 def test_every_parked_message_is_discarded_by_its_name(poisoned: int, vhost: Vhost) -> None:
     ids = {row["id"] for row in listed()}
 
-    done = orderctl(
-        "parked", "discard", "inventory", "--yes", "--json", *(f"--id={each}" for each in ids)
+    result = orderctl(
+        "parked", "discard", "inventory", "--yes", "--json", *(f"--id={name}" for name in ids)
     )
 
-    assert done.exit_code == 0, done.output
-    assert len(json.loads(done.stdout)) == poisoned
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)) == poisoned
     assert vhost.depth("inventory.dlq") == 0
 
 
 def test_redrive_moves_copyable_messages_and_names_the_rest(poisoned: int, vhost: Vhost) -> None:
-    done = orderctl("parked", "redrive", "inventory", "--all")
+    result = orderctl("parked", "redrive", "inventory", "--all")
 
     left = vhost.depth("inventory.dlq")
     assert vhost.depth("inventory.queue") == poisoned - left
     assert left < poisoned / 4
-    assert done.exit_code == (1 if left else 0), done.output
-    assert not left or "left parked" in done.stderr
-    assert not done.exception or isinstance(done.exception, SystemExit)
+    assert result.exit_code == (1 if left else 0), result.output
+    assert not left or "left parked" in result.stderr
+    assert not result.exception or isinstance(result.exception, SystemExit)
 
 
 def test_a_message_that_cannot_be_copied_is_named_and_stays_parked(
     vhost: Vhost, env: dict[str, str]
 ) -> None:
     del env
-    named(vhost, ["too large"], padding=long_string(b"x" * 70_000))
-    named(vhost, ["small"])
+    park_named(vhost, ["too large"], padding=long_string(b"x" * 70_000))
+    park_named(vhost, ["small"])
 
-    done = orderctl("parked", "redrive", "inventory", "--all")
+    result = orderctl("parked", "redrive", "inventory", "--all")
 
-    told = "1 redriven; 1 left parked, with properties that cannot be copied: too large"
-    assert told in done.stderr
+    report = "1 redriven; 1 left parked, with properties that cannot be copied: too large"
+    assert report in result.stderr
     assert vhost.depth("inventory.queue") == 1
     eventually(lambda: _in_order(["too large"]))
 
@@ -173,7 +173,7 @@ def test_queue_and_stream_are_inspected_past_every_message(
 ) -> None:
     del env
     with wire_publisher(vhost) as publisher:
-        # RabbitMQ 3.10 cannot convert every type of header for a stream.
+        # RabbitMQ 3.10 cannot store every type of header in a stream.
         for message in messages(2, len(KINDS), CREATED, good=10**9):
             if "type" not in message.kind and "forged" not in message.kind:
                 publisher.publish("", STREAM, message.properties, message.body)
@@ -196,7 +196,7 @@ def test_a_message_far_down_is_found_and_the_others_keep_order(
     del env
     monkeypatch.setattr(parking_lot, "HOLD_LIMIT", 40)
     names = [f"e-{number}" for number in range(150)]
-    named(vhost, names)
+    park_named(vhost, names)
 
     # When one is redriven, one is discarded, and one that is missing is discarded
     redriven = orderctl("parked", "redrive", "inventory", "--id", "e-140")
@@ -222,23 +222,23 @@ def test_every_copy_of_an_event_is_redriven(
     # returns a message that the consumer does not hold
     monkeypatch.setattr(parking_lot, "HOLD_LIMIT", 20)
     monkeypatch.setattr(parking_lot, "_SETTLED_TOGETHER", 1)
-    named(vhost, ["e-1", "e-2"] * 50)
+    park_named(vhost, ["e-1", "e-2"] * 50)
 
-    done = orderctl("parked", "redrive", "inventory", "--id", "e-2")
+    result = orderctl("parked", "redrive", "inventory", "--id", "e-2")
 
-    assert done.exit_code == 0, done.output
+    assert result.exit_code == 0, result.output
     assert vhost.depth("inventory.queue") == 50
     eventually(lambda: _in_order(["e-1"] * 50))
 
 
 def test_a_listing_shows_at_most_its_limit(vhost: Vhost, env: dict[str, str]) -> None:
     del env
-    named(vhost, [f"e-{number}" for number in range(50)])
+    park_named(vhost, [f"e-{number}" for number in range(50)])
 
-    found = show(BrokerAdminSettings(**vhost.administrator), INVENTORY, limit=5)
+    listing = show(BrokerAdminSettings(**vhost.administrator), INVENTORY, limit=5)
 
-    assert [each.id for each in found.messages] == [f"e-{number}" for number in range(5)]
-    assert found.depth == 50
+    assert [message.id for message in listing.messages] == [f"e-{number}" for number in range(5)]
+    assert listing.depth == 50
 
 
 def test_a_message_without_an_id_is_named_by_its_body(vhost: Vhost, env: dict[str, str]) -> None:
@@ -249,9 +249,9 @@ def test_a_message_without_an_id_is_named_by_its_body(vhost: Vhost, env: dict[st
         publisher.settle()
     ids = [row["id"] for row in listed()]
 
-    done = orderctl("parked", "discard", "inventory", "--yes", "--id", ids[1])
+    result = orderctl("parked", "discard", "inventory", "--yes", "--id", ids[1])
 
-    assert all(each.startswith("unnamed-") for each in ids)
+    assert all(name.startswith("unnamed-") for name in ids)
     assert (len(set(ids)), ids[1]) == (3, ids[3])
-    assert done.exit_code == 0, done.output
+    assert result.exit_code == 0, result.output
     eventually(lambda: _in_order([ids[0], ids[2]]))

@@ -1,4 +1,4 @@
-"""A broker that gives no statistics: what it does not tell is unknown, and never 0."""
+"""A broker without statistics: unavailable figures are unknown rather than 0."""
 
 import re
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ _SET = "application:set_env(rabbitmq_management_agent,disable_metrics_collector,
 
 
 @pytest.fixture
-def silent(servers: Infrastructure, broker: Vhost) -> Iterator[Vhost]:
-    """A broker of whose queues one is consumed and one holds messages, without its statistics."""
+def without_statistics(servers: Infrastructure, broker: Vhost) -> Iterator[Vhost]:
+    """A broker without statistics, with a consumed queue and a queue that holds messages."""
     with broker.connect(confirm_publish=True) as connection:
         channel = connection.default_channel
         for _ in range(3):
@@ -42,47 +42,47 @@ def settings(vhost: Vhost) -> BrokerAdminSettings:
     return BrokerAdminSettings(**vhost.administrator)
 
 
-def test_a_consumed_queue_is_not_a_finding(silent: Vhost) -> None:
+def test_a_consumed_queue_is_not_a_finding(without_statistics: Vhost) -> None:
     # When the health is checked
-    seen = health.look(settings(silent))
+    checked = health.look(settings(without_statistics))
 
     # Then AMQP has supplied the consumers
-    assert seen.unknown == ()
-    assert {f.name for f in seen.findings} == {*CONSUMED} - {INVENTORY.queue}
+    assert checked.unknown == ()
+    assert {f.name for f in checked.findings} == {*CONSUMED} - {INVENTORY.queue}
 
 
 def test_unavailable_figures_are_unknown(
-    silent: Vhost, operator_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    without_statistics: Vhost, operator_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a user who may not count consumers over AMQP either
     monkeypatch.setattr(health.queue_counts, "consumers", lambda *_: {})
 
     # When the health is checked
-    told = CliRunner().invoke(main, ["health"], env=operator_env)
+    result = CliRunner().invoke(main, ["health"], env=operator_env)
 
     # Then the consumers are unknown
-    assert (told.exit_code, told.stdout) == (
+    assert (result.exit_code, result.stdout) == (
         0,
         f"unknown: the consumers of {', '.join(CONSUMED)}\n",
     )
 
 
-def test_messages_are_counted_without_statistics(silent: Vhost) -> None:
+def test_messages_are_counted_without_statistics(without_statistics: Vhost) -> None:
     def counted() -> None:
-        with Management(settings(silent)) as management:
+        with Management(settings(without_statistics)) as management:
             state = BrokerState.read(management, with_users=False)
         assert state.queues[INVENTORY.parking_lot]["messages"] == 3
 
-    # The broker's own counts are a moment old.
+    # The counts of the broker are delayed by a moment.
     eventually(counted)
 
 
 def test_the_overview_distinguishes_unknown_from_zero(
-    silent: Vhost, servers: Infrastructure, monkeypatch: pytest.MonkeyPatch
+    without_statistics: Vhost, servers: Infrastructure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a broker that does not even count messages
     monkeypatch.setattr("console.broker.state._TOTALS", "?")
-    page = _page(silent, servers)
+    page = _page(without_statistics, servers)
 
     # When the overview is shown
     cells = eventually(lambda: _inventory(page))
@@ -92,13 +92,15 @@ def test_the_overview_distinguishes_unknown_from_zero(
     assert cells["consumers"] == "1"
 
 
-def test_an_alarm_is_detected_without_statistics(silent: Vhost, servers: Infrastructure) -> None:
+def test_an_alarm_is_detected_without_statistics(
+    without_statistics: Vhost, servers: Infrastructure
+) -> None:
     with servers.limited("set_disk_free_limit", "1000000GB", "500MB"):
-        eventually(lambda: _assert_alarm(silent))
+        eventually(lambda: _assert_alarm(without_statistics))
 
 
 def test_no_broker_figure_has_a_default() -> None:
-    """Show that nothing in the console reads a figure but by `figure`, which knows no default."""
+    """The console reads figures only by `figure`, which has no default."""
     names = "messages|consumers|messages_ready|messages_unacknowledged|mem_alarm|disk_free_alarm"
     read = re.compile(rf"""\.get\(\s*["']({names})["']|\[["']({names})["']\]""")
     sources = [*(REPOSITORY / "console").rglob("*.py"), *(REPOSITORY / "monitor").rglob("*.py")]
@@ -133,7 +135,7 @@ def _page(vhost: Vhost, servers: Infrastructure) -> FlaskClient:
 def _inventory(page: FlaskClient) -> dict[str, str]:
     html = page.get("/overview", auth=("operator", "x" * 16)).text
     (row,) = re.findall(r'scope="row">inventory</th>(.*?)</tr>', html, re.DOTALL)
-    found = re.findall(r'data-label="([^"]+)">(.*?)</td>', row, re.DOTALL)
-    cells = {name: re.sub(r"<[^>]+>", "", value).strip() for name, value in found}
+    fields = re.findall(r'data-label="([^"]+)">(.*?)</td>', row, re.DOTALL)
+    cells = {name: re.sub(r"<[^>]+>", "", value).strip() for name, value in fields}
     assert cells["consumers"] != "0"
     return cells

@@ -42,19 +42,19 @@ def test_a_parked_message_shows_that_it_crashed_workers(
         message = eventually(lambda: some(channel.basic_get("inventory.queue")))
         channel.basic_reject(message.delivery_tag, requeue=True)
 
-    (found,) = eventually(lambda: some(parked(applied)))
+    (message,) = eventually(lambda: some(parked(applied)))
 
     assert (
-        found["text"]
+        message["text"]
         == f"crashed every worker that received it, in {DELIVERY_LIMIT + 1} deliveries"
     )
-    assert found["id"].startswith("unnamed-")
-    assert (found["exception"], found["order_id"]) == (None, None)
+    assert message["id"].startswith("unnamed-")
+    assert (message["exception"], message["order_id"]) == (None, None)
 
 
-def some(found: T | None) -> T:
-    assert found
-    return found
+def some(value: T | None) -> T:
+    assert value
+    return value
 
 
 def test_listing_changes_neither_messages_nor_their_order(

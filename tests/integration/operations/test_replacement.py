@@ -1,4 +1,4 @@
-"""`orderctl topology apply` on a queue with the arguments of an earlier release."""
+"""`orderctl topology apply` replaces a queue that has the arguments of an earlier release."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from testkit.servers.vhosts import Vhost
 
 Orderctl = Callable[..., Result]
 
-#: As the release before this one declared it.
+#: The arguments in the previous release.
 FORMER = {
     "x-queue-type": "quorum",
     "x-dead-letter-exchange": DEAD_LETTERS.name,
@@ -37,14 +37,14 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def former(broker: Vhost) -> Vhost:
-    """A broker whose queue of the fraud check is the earlier release's, with events in it."""
+    """A broker on which the fraud check's queue has the earlier arguments, and holds events."""
     path = f"/queues/{broker.name}/{FRAUD.queue}"
     broker.request("DELETE", path)
     broker.request("PUT", path, json={"durable": True, "arguments": FORMER})
     bindings = f"/bindings/{broker.name}/e/{EVENTS.name}/q/{FRAUD.queue}"
     for event_type in FRAUD.consumed_types:
         broker.request("POST", bindings, json={"routing_key": event_type})
-    # without what this release adds, and with what it leaves alone
+    # The earlier release had no overflow queue.
     broker.request("DELETE", f"/exchanges/{broker.name}/{FRAUD.overflow}")
     broker.request("DELETE", f"/queues/{broker.name}/{FRAUD.overflow}")
     put(broker, *range(1, 701))
@@ -52,7 +52,7 @@ def former(broker: Vhost) -> Vhost:
 
 
 def put(broker: Vhost, *numbers: int) -> None:
-    """Publish messages as relays do."""
+    """Publish messages like a relay."""
     with broker.connect() as connection:
         events = Copies(connection, FRAUD.queue, exchange=EVENTS.name, routing_key="order.created")
         events.put([message(number, user=broker.admin_user) for number in numbers])
@@ -73,25 +73,25 @@ def _assert_depth(broker: Vhost, queue: str, depth: int) -> None:
 
 
 def numbers(broker: Vhost) -> list[int]:
-    """What is in the service's queue, in the order of the numbers."""
-    found = []
+    """Remove the messages of the service's queue, and return their numbers in order."""
+    numbers = []
     with broker.connect() as connection:
         channel = connection.channel()
         while (message := channel.basic_get(FRAUD.queue)) is not None:
-            found.append(int(message.properties["message_id"]))
-    return sorted(found)
+            numbers.append(int(message.properties["message_id"]))
+    return sorted(numbers)
 
 
 def arguments(broker: Vhost) -> dict[str, object]:
-    found: dict[str, object] = broker.request("GET", f"/queues/{broker.name}/{FRAUD.queue}").json()[
-        "arguments"
-    ]
-    return found
+    arguments: dict[str, object] = broker.request(
+        "GET", f"/queues/{broker.name}/{FRAUD.queue}"
+    ).json()["arguments"]
+    return arguments
 
 
 @contextmanager
 def consumer(broker: Vhost, *, held: int) -> Iterator[list[int]]:
-    """Keep messages of the queue for as long as the block lasts."""
+    """Hold messages of the queue unacknowledged during the block."""
     taken: list[int] = []
     with broker.connect() as connection:
         channel = connection.channel()
@@ -153,7 +153,7 @@ def test_an_interrupted_replacement_is_completed_by_the_next_run(
     # Then the replacement is complete
     assert again.exit_code == 0, again.output
     assert arguments(former)["x-overflow"] == "drop-head"
-    # the inbox drops what came both ways
+    # The inbox drops messages that arrived twice.
     assert sorted(set(numbers(former))) == list(range(1, 703))
     assert orderctl("topology", "plan").exit_code == 0
 

@@ -23,14 +23,14 @@ from testkit.servers.bindings import bind
 def orderctl_contracts(
     migrated: MigratedSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Result]:
-    """Run the command on the place and a folder of released contracts."""
+    """Run `orderctl contracts` on the migrated system and a directory of released contracts."""
     monkeypatch.setattr(command, "load_operator", lambda _: migrated.settings)
     monkeypatch.setattr(retirement, "uses", partial(uses, services=MIGRATED))
     list(contracts.release(tmp_path))
 
     def run(*arguments: str) -> Result:
-        whole = ["contracts", *arguments, "--released", str(tmp_path)]
-        return CliRunner().invoke(main, whole, catch_exceptions=False)
+        command_line = ["contracts", *arguments, "--released", str(tmp_path)]
+        return CliRunner().invoke(main, command_line, catch_exceptions=False)
 
     return run
 
@@ -43,18 +43,18 @@ def test_a_type_in_use_is_not_retired(
     before = (tmp_path / f"{V1}.json").read_text()
 
     # When the type is retired
-    told, document = (
+    as_text, as_json = (
         orderctl_contracts("retire", "order.created.v1"),
         orderctl_contracts("retire", V1, "--json"),
     )
 
     # Then the command fails and reports the binding
-    assert told.exit_code == document.exit_code == 2
-    assert told.output.splitlines() == [
+    assert as_text.exit_code == as_json.exit_code == 2
+    assert as_text.output.splitlines() == [
         f"binding {INVENTORY.queue}: would receive it",
         "order.created is not retired; remaining uses: 1",
     ]
-    assert json.loads(document.output) == {
+    assert json.loads(as_json.output) == {
         "type": V1,
         "retired": False,
         "since": None,
@@ -88,8 +88,8 @@ def test_an_unused_type_is_retired_and_can_be_deleted(
     assert "nothing to release" in orderctl_contracts("release").output
 
     # When the type is deleted from the code
-    left = {name: schema for name, schema in schema.schemas().items() if name != V1}
-    monkeypatch.setattr(codec, "schemas", lambda: left)
+    remaining = {name: schema for name, schema in schema.schemas().items() if name != V1}
+    monkeypatch.setattr(codec, "schemas", lambda: remaining)
 
     # Then the check accepts that
     checked = orderctl_contracts("check")

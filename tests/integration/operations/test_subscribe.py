@@ -32,7 +32,7 @@ Orderctl = Callable[..., Result]
 pytestmark = pytest.mark.usefixtures("broker", "no_settling")
 
 
-#: Which the tests do not wait for.
+#: The usual wait, which the tests omit.
 SETTLED = actions.SETTLED
 
 
@@ -50,10 +50,10 @@ def test_history_is_delivered_in_order_and_marked(broker: Vhost, orderctl: Order
     # Then its queue has all events that it consumes, marked as replayed, and no other queue has
     # them
     assert result.exit_code == 0, result.output
-    found = events_on(broker)
-    assert [event.id.int for event in found] == [0, 1, 2, 3, 4]
-    assert all(event.replayed for event in found)
-    assert found[0].data == OrderCreated(lines=LINES, **ORDERED)
+    events = events_on(broker)
+    assert [event.id.int for event in events] == [0, 1, 2, 3, 4]
+    assert all(event.replayed for event in events)
+    assert events[0].data == OrderCreated(lines=LINES, **ORDERED)
     assert broker.depth("inventory.queue") == depth
     assert "created queue fraud.queue" in result.stderr
     assert "created binding orders.topic -[order.created]-> fraud.queue" in result.stderr
@@ -80,8 +80,12 @@ def test_a_copy_equals_the_message_of_the_relay(broker: Vhost, orderctl: Orderct
     assert copy.properties.keys() == original.properties.keys() - {"timestamp"}
     for name in copy.properties.keys() - {"application_headers"}:
         assert copy.properties[name] == original.properties[name]
-    copied, told = json.loads(copy.body), json.loads(original.body)
-    assert copied == [told[0], {"event": told[1]["event"] | {"replayed": True}}, told[2]]
+    copied, published = json.loads(copy.body), json.loads(original.body)
+    assert copied == [
+        published[0],
+        {"event": published[1]["event"] | {"replayed": True}},
+        published[2],
+    ]
 
 
 def _headers(message: Message) -> dict[str, Any]:
@@ -94,7 +98,7 @@ def test_events_published_during_a_replay_are_not_history(
     # Given events before the binding, right after it, and after history was read
     publish(broker, created(1))
     empty(broker)
-    # one at a time: of a batch, what is beyond the watermark is copied, too
+    # One event at a time: a batch is copied as a whole, even beyond the watermark.
     monkeypatch.setattr(actions, "BATCH", 1)
     bind, take = actions._bind, actions._watermark
     taken: list[int] = []
@@ -119,11 +123,11 @@ def test_events_published_during_a_replay_are_not_history(
 
     # Then all have arrived, and only the event before the binding is marked
     assert result.exit_code == 0, result.output
-    found = events_on(broker)
-    assert {event.id.int for event in found} == {1, 2, 3, 4, 5, 6}
-    assert {event.id.int for event in found if event.replayed} == {1}
+    events = events_on(broker)
+    assert {event.id.int for event in events} == {1, 2, 3, 4, 5, 6}
+    assert {event.id.int for event in events if event.replayed} == {1}
     # And the event after the watermark was not copied
-    numbers = [event.id.int for event in found]
+    numbers = [event.id.int for event in events]
     assert (numbers.count(4), numbers.count(6)) == (2, 1)
 
 
@@ -133,10 +137,10 @@ def test_events_in_flight_at_the_binding_are_copied_unmarked(
     # Given an event that was routed before the binding, and stored in the stream after it
     publish(broker, created(1))
     empty(broker)
-    copy, on_its_way = actions._copy, iter([created(2)])
+    copy, in_flight = actions._copy, iter([created(2)])
 
     def copying(*arguments: Any) -> None:
-        for event in on_its_way:
+        for event in in_flight:
             publish(broker, event, exchange="", routing_key=STREAM)
         copy(*arguments)
 
@@ -201,7 +205,7 @@ def _stream(broker: Vhost) -> list[Message]:
 
     with broker.connect() as connection:
         stream = Stream(connection, STREAM, "first")
-        found = []
+        messages = []
         while entries := stream.read(100, timeout=2.0):
-            found += [entry.message for entry in entries]
-        return found
+            messages += [entry.message for entry in entries]
+        return messages

@@ -24,7 +24,7 @@ def test_a_missing_vhost_is_reported_by_plan_and_created_by_apply(
     env = applied | {"BROKER_VHOST": f"{management.vhost}-new"}
     try:
         planned = orderctl(env, "topology", "plan")
-        made = orderctl(env, "topology", "apply")
+        applied_result = orderctl(env, "topology", "apply")
         again = orderctl(env, "topology", "plan")
     finally:
         management.send_global("DELETE", "vhosts", env["BROKER_VHOST"])
@@ -32,7 +32,7 @@ def test_a_missing_vhost_is_reported_by_plan_and_created_by_apply(
     assert planned.exit_code == 1
     assert planned.stderr.count("\n") == 1
     assert env["BROKER_VHOST"] in planned.stderr
-    assert (made.exit_code, again.exit_code) == (0, 0)
+    assert (applied_result.exit_code, again.exit_code) == (0, 0)
 
 
 def test_removed_objects_are_restored(management: Management, applied: dict[str, str]) -> None:
@@ -42,11 +42,11 @@ def test_removed_objects_are_restored(management: Management, applied: dict[str,
     )
     management.send("DELETE", "topic-permissions", "inventory")
 
-    found = topology_differences(applied)
+    reported = topology_differences(applied)
 
-    assert "queue order.dlq: missing" in found
-    assert "binding orders.topic -[order.created]-> inventory.queue: missing" in found
-    assert "topic permission inventory: missing" in found
+    assert "queue order.dlq: missing" in reported
+    assert "binding orders.topic -[order.created]-> inventory.queue: missing" in reported
+    assert "topic permission inventory: missing" in reported
     assert orderctl(applied, "topology", "apply").exit_code == 0
     assert topology_differences(applied) == []
 
@@ -97,7 +97,7 @@ def test_immutable_differences_are_left_and_the_rest_is_applied(
     assert len(left) == 2
     assert all("delete it" in line and "apply again" in line for line in left)
     assert "created queue order.relay" in lines
-    # Nothing is bound to an exchange that would copy retries to every tier.
+    # No queue is bound to the fanout exchange, which would copy retries to every tier.
     assert not any("order.retry -[" in line for line in lines)
 
     management.send("DELETE", "queues", "order.dlq")

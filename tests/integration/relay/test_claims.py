@@ -1,4 +1,4 @@
-"""The unsent events of an outbox are found without passing over all that were sent before."""
+"""A claim finds the unsent events of an outbox without a scan of the sent ones."""
 
 import json
 from uuid import UUID
@@ -14,7 +14,7 @@ from eventbus.outbox.claims import CLAIM, Claims
 from eventbus.outbox.table import append, outbox
 from testkit.data.outboxes import CREATED, event, record
 
-#: So many that their entries take a hundred pages of the index.
+#: Rows whose entries fill a hundred pages of the index.
 BACKLOG = 20_000
 
 _MANY = f"""
@@ -107,13 +107,13 @@ def test_a_late_commit_is_claimed_by_the_next_scan_from_the_start(
 
         # When an event of a long transaction is committed late
         with transaction(order_database) as late:
-            ids = [event(CREATED) for _ in range(6)]
-            append(late, ids[0])
-            append(late, ids[1])
-            # They are written with the next statement.
+            events = [event(CREATED) for _ in range(6)]
+            append(late, events[0])
+            append(late, events[1])
+            # The rows are written with the next statement.
             late.execute(text("SELECT"))
-            late_ids = [ids[0].id, ids[1].id]
-            others = record(order_database, *ids[2:])
+            late_ids = [events[0].id, events[1].id]
+            others = record(order_database, *events[2:])
             assert claimed(claims) == others
         start_id = start.id
 

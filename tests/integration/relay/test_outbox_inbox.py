@@ -1,4 +1,4 @@
-"""An event is recorded if and only if its change is, and handled once however often it comes."""
+"""An event is recorded exactly if its change is committed, and handled exactly once."""
 
 import json
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def handled(sessions: Sessions) -> list[UUID]:
         return list(session.scalars(select(inbox.c.event_id)))
 
 
-def waits_for_a_lock(sessions: Sessions) -> None:
+def require_a_waiting_transaction(sessions: Sessions) -> None:
     with transaction(sessions) as session:
         waiting = session.scalar(
             text(
@@ -55,10 +55,7 @@ def waits_for_a_lock(sessions: Sessions) -> None:
 
 
 class Stop(Exception):
-    """The transaction shall not commit."""
-
-
-# --- Outbox -------------------------------------------------------------------------------------
+    """Raised to roll back a transaction."""
 
 
 def test_an_event_is_recorded_when_its_transaction_commits(order_database: Sessions) -> None:
@@ -118,9 +115,6 @@ def test_events_keep_the_order_of_their_recording(order_database: Sessions) -> N
     assert recorded(order_database) == [event.id for event in events]
 
 
-# --- Inbox --------------------------------------------------------------------------------------
-
-
 def test_a_second_delivery_is_not_the_first(order_database: Sessions) -> None:
     event = reserved()
 
@@ -175,32 +169,32 @@ def test_the_second_worker_with_an_event_waits_for_the_first(
             assert first_delivery(session, event, attempts=1)
 
             # When a second worker receives it while the first one handles it
-            answer: Future[bool] = thread.submit(second)
-            eventually(lambda: waits_for_a_lock(order_database))
-            assert not answer.done()
+            result: Future[bool] = thread.submit(second)
+            eventually(lambda: require_a_waiting_transaction(order_database))
+            assert not result.done()
             session.commit() if commits else session.rollback()
 
         # Then the second waits, and handles the event only if the first failed
-        assert answer.result(timeout=5) is not commits
+        assert result.result(timeout=5) is not commits
     assert handled(order_database) == [event.id]
 
 
 def test_exactly_one_of_many_workers_handles_an_event(order_database: Sessions) -> None:
     # Given an event and eight workers
     event = reserved()
-    together = Barrier(8)
+    barrier = Barrier(8)
 
     def deliver(_: int) -> bool:
         with transaction(order_database) as session:
-            together.wait(timeout=10)
+            barrier.wait(timeout=10)
             return first_delivery(session, event, attempts=1)
 
     # When all handle it at the same time
     with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(deliver, range(8)))
+        results = list(threads.map(deliver, range(8)))
 
     # Then one of them does
-    assert sorted(answers) == [False] * 7 + [True]
+    assert sorted(results) == [False] * 7 + [True]
 
 
 def test_workers_with_different_events_do_not_block_each_other(
@@ -218,9 +212,6 @@ def test_workers_with_different_events_do_not_block_each_other(
 
         # Then it does not wait
         assert handled(order_database) == [second.id]
-
-
-# --- Both ---------------------------------------------------------------------------------------
 
 
 def handler(fails: bool) -> Callable[[Session, Event], None]:

@@ -1,4 +1,4 @@
-"""One event in several versions: each goes out, and each consumer has one effect."""
+"""One event in several versions: each is published, and each consumer has one effect."""
 
 import json
 from typing import Any
@@ -29,18 +29,15 @@ V1, V2 = OrderCreated.TYPE, OrderCreatedV2.TYPE
 
 
 def arrived(broker: Vhost, queue: str) -> list[tuple[str, UUID]]:
-    """Take all messages: the type of each and its event's id, which its headers tell, too."""
-    found = []
+    """Remove all messages; return their types and event ids, which must match their headers."""
+    messages = []
     for message in take(broker, queue):
         envelope = json.loads(message.body)[1]["event"]
         assert envelope["type"] == message.headers["task"] == message.properties["type"]
         assert envelope["id"] == message.headers["id"] == message.properties["message_id"]
         codec.decode(envelope)
-        found.append((envelope["type"], UUID(envelope["id"])))
-    return found
-
-
-# --- The relay ----------------------------------------------------------------------------------
+        messages.append((envelope["type"], UUID(envelope["id"])))
+    return messages
 
 
 @pytest.mark.parametrize("written", [V1, V2])
@@ -107,18 +104,18 @@ def test_an_event_stays_unsent_while_a_version_is_refused(
     assert arrived(broker, "full") == [(full, event_id)]
 
 
-@pytest.mark.parametrize(("unheard", "heard"), [(V1, V2), (V2, V1)])
+@pytest.mark.parametrize(("unbound", "bound"), [(V1, V2), (V2, V1)])
 def test_a_version_without_consumers_is_logged_and_blocks_nothing(
     broker: Vhost,
     publisher_of: PublisherOf,
     order_database: Sessions,
     caplog: pytest.LogCaptureFixture,
-    unheard: str,
-    heard: str,
+    unbound: str,
+    bound: str,
 ) -> None:
     # Given a version without a binding
     for queue in (INVENTORY.queue, NOTIFICATION.queue, FRAUD.queue, STREAM):
-        unbind(broker, queue, unheard)
+        unbind(broker, queue, unbound)
     ids = record(order_database, event(CREATED), event(CREATED))
     relaying = Relay(order_database, publisher_of(), sent_as=(V1, V2))
 
@@ -129,9 +126,9 @@ def test_a_version_without_consumers_is_logged_and_blocks_nothing(
 
     # Then all are sent, and one warning is logged
     assert set(ids) < set(sent(order_database))
-    assert arrived(broker, INVENTORY.queue)[:2] == [(heard, each) for each in ids]
+    assert arrived(broker, INVENTORY.queue)[:2] == [(bound, each) for each in ids]
     warnings = [record for record in caplog.records if "have no consumer" in record.message]
-    assert [vars(record)["types"] for record in warnings] == [unheard]
+    assert [vars(record)["types"] for record in warnings] == [unbound]
 
 
 def test_an_event_without_any_consumed_version_stays_unsent(
@@ -154,32 +151,29 @@ def test_an_event_without_any_consumed_version_stays_unsent(
     assert "orders.topic has no queue for order.created" in row.unroutable_reason
 
 
-# --- The consumer -------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def seen() -> list[Event]:
-    """What a handler was given."""
+    """The events that the handler received."""
     return []
 
 
 @pytest.fixture
 def handlers(seen: list[Event]) -> Handlers:
-    """A handler that has an effect, and is only written for the newest version."""
+    """A handler with an effect, which accepts the newest version."""
 
-    def on_order_created(session: Any, given: Event) -> None:
-        seen.append(given)
-        append(session, event(CREATED, given.subject))
+    def on_order_created(session: Any, received: Event) -> None:
+        seen.append(received)
+        append(session, event(CREATED, received.subject))
 
     return {OrderCreatedV2: on_order_created}
 
 
-def delivery(given: Event, *, attempts: int = 1) -> Delivery:
-    return Delivery(given.type, codec.wrap(codec.encode(given)), attempts)
+def delivery(received: Event, *, attempts: int = 1) -> Delivery:
+    return Delivery(received.type, codec.wrap(codec.encode(received)), attempts)
 
 
-def handle(sessions: Sessions, handlers: Handlers, given: Event) -> Outcome:
-    task, body, attempts, *_ = delivery(given)
+def handle(sessions: Sessions, handlers: Handlers, received: Event) -> Outcome:
+    task, body, attempts, *_ = delivery(received)
     return receive(sessions, handlers, body, task=task, attempts=attempts)
 
 
@@ -254,7 +248,7 @@ def test_a_failed_version_is_a_duplicate_after_the_other_is_handled(
 def test_an_old_consumer_handles_the_first_version(order_database: Sessions) -> None:
     # Given a handler that was written before the second version
     seen: list[Event] = []
-    old: Handlers = {OrderCreated: lambda _, given: seen.append(given)}
+    old: Handlers = {OrderCreated: lambda _, received: seen.append(received)}
     created = event(CREATED)
 
     # When the first version is handled

@@ -1,4 +1,4 @@
-"""The relay on a real broker: what arrives, in time, and what it tells of itself."""
+"""The relay on a real broker: delivery, deadlines and recorded state."""
 
 import json
 import time
@@ -31,8 +31,6 @@ from testkit.processes.publishers import PublisherOf
 from testkit.processes.relays import relay_once
 from testkit.servers.vhosts import Vhost
 
-# --- What arrives, and where --------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("service", [ORDER, INVENTORY], ids=lambda s: s.name)
 def test_an_event_arrives_in_exactly_the_queues_of_its_consumers(
@@ -52,14 +50,14 @@ def test_an_event_arrives_in_exactly_the_queues_of_its_consumers(
 
     # Then each is in the queues of its consumers, and only there
     queues = [queue["name"] for queue in broker.request("GET", f"/queues/{broker.name}").json()]
-    # The stream gives nothing away; its own tests read it.
+    # Messages cannot be removed from the stream; other tests read it.
     arrived = {queue: ids(take(broker, queue)) for queue in queues if queue != STREAM}
     expected = {
         consumer.queue: [each.id for each in events if each.type in consumer.consumes]
         for consumer in SERVICES
     }
-    assert {queue: found for queue, found in arrived.items() if found} == {
-        queue: wanted for queue, wanted in expected.items() if wanted
+    assert {queue: events for queue, events in arrived.items() if events} == {
+        queue: events for queue, events in expected.items() if events
     }
 
 
@@ -102,8 +100,8 @@ def test_a_relay_cannot_publish_events_of_another_service(
     (foreign,) = record(order_database, event(DATA["stock.reserved"]))
 
     # When the relay publishes it
-    relaying = Relay(order_database, publisher_of())
-    assert relay_once(relaying) == 0
+    relay = Relay(order_database, publisher_of())
+    assert relay_once(relay) == 0
 
     # Then the event stays unsent
     assert sent(order_database) == []
@@ -119,10 +117,10 @@ def test_a_rejected_event_does_not_block_other_events(
     others = record(order_database, *(event(CREATED) for _ in range(20)))
 
     # When the relay drains the outbox
-    relaying = Relay(order_database, publisher_of())
+    relay = Relay(order_database, publisher_of())
 
     def others_sent() -> None:
-        relay_once(relaying)
+        relay_once(relay)
         assert set(sent(order_database)) == set(others)
 
     # Then the others arrive, and the event stays with the reason
@@ -132,23 +130,20 @@ def test_a_rejected_event_does_not_block_other_events(
     assert "ACCESS_REFUSED" in waiting.unroutable_reason
 
 
-# --- Deadlines and state ------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("count", [0, 3000])
 def test_a_drain_ends_at_its_deadline(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions, count: int
 ) -> None:
     # Given a connected relay, with less or more events than it can send
-    relaying = Relay(order_database, publisher_of())
+    relay = Relay(order_database, publisher_of())
     record(order_database, event(CREATED))
-    relay_once(relaying)
+    relay_once(relay)
     order_id = uuid4()
     record(order_database, *(event(CREATED, order_id, n) for n in range(1, count + 1)))
 
     # When it drains for half a second
     started = time.monotonic()
-    relaying.drain(started + 0.5)
+    relay.drain(started + 0.5)
 
     # Then it returns soon after
     assert 0.5 <= time.monotonic() - started < 20
@@ -172,11 +167,11 @@ def test_a_drain_without_a_broker_ends_at_its_deadline(
     # Given a broker that is away
     proxy.stop()
     record(order_database, event(CREATED))
-    relaying = Relay(order_database, publisher_of(port=proxy.port))
+    relay = Relay(order_database, publisher_of(port=proxy.port))
 
     # When the relay drains for half a second
     started = time.monotonic()
-    relaying.drain(started + 0.5)
+    relay.drain(started + 0.5)
 
     # Then it returns soon after
     assert time.monotonic() - started < 20
@@ -186,13 +181,13 @@ def test_an_event_is_published_soon_after_its_commit(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
     # Given an idle relay
-    relaying = Relay(order_database, publisher_of())
+    relay = Relay(order_database, publisher_of())
     record(order_database, event(CREATED))
-    relay_once(relaying)
+    relay_once(relay)
 
     # When events are recorded while it drains
     with ThreadPoolExecutor(1) as thread:
-        done = thread.submit(relaying.drain, time.monotonic() + 2)
+        done = thread.submit(relay.drain, time.monotonic() + 2)
         for _ in range(10):
             record(order_database, event(CREATED))
             time.sleep(0.1)
@@ -206,12 +201,12 @@ def test_an_event_is_published_soon_after_its_commit(
 
 def test_each_drain_records_its_time(publisher_of: PublisherOf, order_database: Sessions) -> None:
     # Given a relay that has drained
-    relaying = Relay(order_database, publisher_of())
-    relaying.drain(time.monotonic() + 0.1)
+    relay = Relay(order_database, publisher_of())
+    relay.drain(time.monotonic() + 0.1)
     first = state(order_database)
 
     # When it drains again
-    relaying.drain(time.monotonic() + 0.1)
+    relay.drain(time.monotonic() + 0.1)
 
     # Then its time is later
     second = state(order_database)
@@ -225,11 +220,11 @@ def test_a_relay_records_why_the_broker_rejects_its_login(
 ) -> None:
     # Given a wrong password
     record(order_database, event(CREATED))
-    relaying = Relay(order_database, publisher_of(password="wr0ng"))
+    relay = Relay(order_database, publisher_of(password="wr0ng"))
 
     # When the relay drains
-    relaying.drain(time.monotonic() + 0.5)
-    relaying.drain(time.monotonic())
+    relay.drain(time.monotonic() + 0.5)
+    relay.drain(time.monotonic())
 
     # Then the error is recorded without the password
     error = state(order_database).broker_error
@@ -243,24 +238,24 @@ def test_a_relay_records_missing_permissions_until_they_are_restored(
     broker: Vhost, proxy: Proxy, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
     # Given a broker on which the relay has no permissions
-    refusing = broker.request("GET", f"/permissions/{broker.name}/order").json()
+    permissions = broker.request("GET", f"/permissions/{broker.name}/order").json()
     broker.request("DELETE", f"/permissions/{broker.name}/order")
     (event_id,) = record(order_database, event(CREATED))
-    relaying = Relay(order_database, publisher_of())
+    relay = Relay(order_database, publisher_of())
 
     # When the relay drains
-    relaying.drain(time.monotonic() + 0.3)
-    relaying.drain(time.monotonic())
+    relay.drain(time.monotonic() + 0.3)
+    relay.drain(time.monotonic())
 
     # Then an error is recorded
     assert state(order_database).broker_error
     assert sent(order_database) == []
 
     # When the permissions are restored
-    rights = {name: refusing[name] for name in ("configure", "write", "read")}
+    rights = {name: permissions[name] for name in ("configure", "write", "read")}
     broker.request("PUT", f"/permissions/{broker.name}/order", json=rights)
-    drain_all(relaying, order_database)
-    relaying.drain(time.monotonic())
+    drain_all(relay, order_database)
+    relay.drain(time.monotonic())
 
     # Then the error is cleared
     assert state(order_database).broker_error is None

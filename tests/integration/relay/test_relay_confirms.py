@@ -1,4 +1,4 @@
-"""A relay marks what the broker has confirmed, and nothing else."""
+"""A relay marks exactly the events that the broker has confirmed."""
 
 import time
 from collections import Counter
@@ -32,8 +32,6 @@ from testkit.processes.relays import relay_once
 from testkit.servers.bindings import bind, full_queue, nobody_takes
 from testkit.servers.vhosts import Vhost
 
-# --- Marked when confirmed ----------------------------------------------------------------------
-
 
 def test_an_event_is_marked_sent_only_after_its_own_confirm(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
@@ -51,20 +49,20 @@ def test_an_event_is_marked_sent_only_after_its_own_confirm(
     confirmed = relay_once(Relay(order_database, publisher_of()))
 
     # Then only the confirmed third is marked
-    found = rows(order_database)
+    by_id = rows(order_database)
     assert confirmed == 100
     assert set(sent(order_database)) == set(routable)
-    assert {found[i].unroutable_reason for i in unroutable} == {
+    assert {by_id[i].unroutable_reason for i in unroutable} == {
         "orders.topic has no queue for order.confirmed"
     }
-    assert {found[i].unroutable_reason for i in refused} == {None}
+    assert {by_id[i].unroutable_reason for i in refused} == {None}
     for event_id in (*unroutable, *refused):
-        assert found[event_id].next_attempt_at > found[event_id].created_at
+        assert by_id[event_id].next_attempt_at > by_id[event_id].created_at
     assert set(routable) <= set(ids(take(broker, INVENTORY.queue)))
 
 
 def shuffle(sessions: Sessions) -> None:
-    """Mix the order in which the events are claimed."""
+    """Shuffle the order in which the events are claimed."""
     with transaction(sessions) as session:
         session.execute(
             text("UPDATE outbox SET next_attempt_at = created_at - random() * interval '1 hour'")
@@ -75,30 +73,30 @@ def test_an_event_is_not_marked_before_its_confirm_arrives(
     broker: Vhost, proxy: Proxy, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
     # Given a connected relay, and a broker whose replies are held back
-    relaying = Relay(order_database, publisher_of(port=proxy.port))
+    relay = Relay(order_database, publisher_of(port=proxy.port))
     record(order_database, event(CONFIRMED))
-    assert relay_once(relaying) == 1
+    assert relay_once(relay) == 1
     proxy.hold_answers()
     (waiting,) = record(order_database, event(CONFIRMED))
 
     with ThreadPoolExecutor(1) as thread:
         # When the broker has the event
-        answer = thread.submit(relay_once, relaying)
+        result = thread.submit(relay_once, relay)
         eventually(lambda: in_queue(broker, NOTIFICATION.queue, 2))
 
         # Then the event is not marked
-        never(lambda: not_sent(order_database, waiting), during=0.5)
-        assert not answer.done()
+        never(lambda: require_unsent(order_database, waiting), during=0.5)
+        assert not result.done()
 
         # When the reply arrives
         proxy.pass_answers()
 
         # Then it is
-        assert answer.result(timeout=10) == 1
+        assert result.result(timeout=10) == 1
     assert waiting in sent(order_database)
 
 
-def not_sent(sessions: Sessions, event_id: UUID) -> None:
+def require_unsent(sessions: Sessions, event_id: UUID) -> None:
     assert row_of(sessions, event_id).sent_at is None
 
 
@@ -111,24 +109,21 @@ def test_a_late_confirm_is_ignored(
 ) -> None:
     # Given a relay with a short timeout
     monkeypatch.setattr(publisher, "CONFIRM_TIMEOUT", 0.5)
-    relaying = Relay(order_database, publisher_of(port=proxy.port))
+    relay = Relay(order_database, publisher_of(port=proxy.port))
     (first,) = record(order_database, event(CONFIRMED))
-    relay_once(relaying)
+    relay_once(relay)
 
     # When the confirm of the second event is late
     proxy.hold_answers()
     (second,) = record(order_database, event(CONFIRMED))
-    assert relay_once(relaying) == 0
+    assert relay_once(relay) == 0
     proxy.pass_answers()
 
     # Then the same event is sent again
     assert sent(order_database) == [first]
-    assert relay_once(relaying) == 1
+    assert relay_once(relay) == 1
     assert sent(order_database) == [first, second]
     assert Counter(ids(take(broker, NOTIFICATION.queue))) == {first: 1, second: 2}
-
-
-# --- Unroutable ---------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("impatient")
@@ -138,10 +133,10 @@ def test_an_unroutable_event_waits_with_its_reason_for_a_queue(
     # Given an event type without a queue
     nobody_takes(broker, CONFIRMED.TYPE)
     (event_id,) = record(order_database, event(CONFIRMED))
-    relaying = Relay(order_database, publisher_of())
+    relay = Relay(order_database, publisher_of())
 
     # When the relay publishes an event
-    relay_once(relaying)
+    relay_once(relay)
 
     # Then the event stays, with the reason
     before = row_of(order_database, event_id)
@@ -149,7 +144,7 @@ def test_an_unroutable_event_waits_with_its_reason_for_a_queue(
     assert before.unroutable_reason == "orders.topic has no queue for order.confirmed"
 
     # When it is tried again without a queue
-    relaying.drain(time.monotonic() + 0.4)
+    relay.drain(time.monotonic() + 0.4)
 
     # Then it still waits, for longer
     after = row_of(order_database, event_id)
@@ -158,7 +153,7 @@ def test_an_unroutable_event_waits_with_its_reason_for_a_queue(
 
     # When a queue is bound
     bind(broker, NOTIFICATION.queue, CONFIRMED.TYPE)
-    drain_all(relaying, order_database)
+    drain_all(relay, order_database)
 
     # Then the event arrives
     assert row_of(order_database, event_id).unroutable_reason is None
@@ -180,10 +175,10 @@ def test_an_unroutable_event_delays_only_its_own_order(
         event(CREATED, free, 1),
         event(CANCELLED, free, 2),
     )
-    relaying = Relay(order_database, publisher_of())
+    relay = Relay(order_database, publisher_of())
 
     # When the relay drains
-    relaying.drain(time.monotonic() + 0.5)
+    relay.drain(time.monotonic() + 0.5)
 
     # Then only the events behind the unroutable one wait
     arrived = take(broker, NOTIFICATION.queue)
@@ -191,13 +186,10 @@ def test_an_unroutable_event_delays_only_its_own_order(
 
     # When the event becomes routable
     bind(broker, NOTIFICATION.queue, CONFIRMED.TYPE)
-    drain_all(relaying, order_database)
+    drain_all(relay, order_database)
 
     # Then they arrive in order
     assert [event_in(m).sequence for m in take(broker, NOTIFICATION.queue)] == [2, 3]
-
-
-# --- Refused ------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("impatient")
@@ -213,10 +205,10 @@ def test_a_refused_event_is_sent_when_the_queue_has_room(
         event(CREATED, stuck, 2),
         event(CREATED, free, 1),
     )
-    relaying = Relay(order_database, publisher_of())
+    relay = Relay(order_database, publisher_of())
 
     # When the relay drains
-    relaying.drain(time.monotonic() + 0.5)
+    relay.drain(time.monotonic() + 0.5)
 
     # Then the event stays; it is neither unroutable nor an error of the broker
     row = row_of(order_database, refused)
@@ -225,12 +217,12 @@ def test_a_refused_event_is_sent_when_the_queue_has_room(
     assert row.next_attempt_at > row.created_at
     assert row_of(order_database, later).sent_at is None
     assert row_of(order_database, other).sent_at is not None
-    relaying.drain(time.monotonic())
+    relay.drain(time.monotonic())
     assert state(order_database).broker_error is None
 
     # When the queue has room
     take(broker, full)
-    drain_all(relaying, order_database)
+    drain_all(relay, order_database)
 
     # Then the order's events arrive in order
     assert ids(take(broker, full)) == [refused]

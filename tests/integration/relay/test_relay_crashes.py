@@ -1,4 +1,4 @@
-"""Relays beside each other, and those that lose a connection or their life."""
+"""Concurrent relays, lost connections and crashes."""
 
 import time
 from collections import Counter
@@ -29,8 +29,6 @@ from testkit.processes.relays import relay_once
 from testkit.servers.connections import connections, one_connection
 from testkit.servers.databases import TestDatabase
 from testkit.servers.vhosts import Vhost
-
-# --- Several relays -----------------------------------------------------------------------------
 
 
 def test_two_relays_send_each_event_once_and_in_order(
@@ -73,7 +71,7 @@ def test_a_second_relay_publishes_nothing_while_the_first_works(
     proxy.hold_answers()
     record(order_database, event(CONFIRMED))
     with ThreadPoolExecutor(1) as thread:
-        answer = thread.submit(relay_once, working)
+        result = thread.submit(relay_once, working)
         eventually(lambda: in_queue(broker, NOTIFICATION.queue, 2))
 
         # When another relay drains
@@ -83,10 +81,7 @@ def test_a_second_relay_publishes_nothing_while_the_first_works(
         # Then nothing more is published
         in_queue(broker, NOTIFICATION.queue, 2)
         proxy.pass_answers()
-        assert answer.result(timeout=10) == 1
-
-
-# --- Broken connections and dying relays --------------------------------------------------------
+        assert result.result(timeout=10) == 1
 
 
 @pytest.mark.usefixtures("impatient")
@@ -104,45 +99,45 @@ def test_no_event_is_lost_when_the_broker_closes_the_connection(
     # When the broker closes the connection during the drain
     with ThreadPoolExecutor(1) as thread:
         done = thread.submit(drain_all, relaying, order_database)
-        eventually(lambda: some_sent(order_database))
+        eventually(lambda: require_some_sent(order_database))
         broker.request("DELETE", f"/connections/{quote(name, safe='')}")
         in_the_middle = len(sent(order_database)) < 3001
         done.result(timeout=60)
 
     # Then the relay connects again, and every event has arrived in order
     assert in_the_middle
-    eventually(lambda: another_connection(broker, name))
+    eventually(lambda: require_another_connection(broker, name))
     arrived = take(broker, NOTIFICATION.queue)
     assert set(ids(arrived)) == set(rows(order_database))
-    found = sequences(arrived)
-    assert all(found[order] == list(range(1, 11)) for order in orders)
+    by_order = sequences(arrived)
+    assert all(by_order[order] == list(range(1, 11)) for order in orders)
 
 
-def another_connection(broker: Vhost, name: str) -> None:
+def require_another_connection(broker: Vhost, name: str) -> None:
     assert set(connections(broker)) - {name}
 
 
-def some_sent(sessions: Sessions) -> None:
+def require_some_sent(sessions: Sessions) -> None:
     assert len(sent(sessions)) > 1
 
 
 class Killed(Exception):
-    """The relay's process is gone."""
+    """Stands for the end of the relay's process."""
 
 
-class Dying:
-    """Publishes, and then something happens before the relay can mark what was confirmed."""
+class Interrupted:
+    """A publisher that calls a function before the relay can mark the confirmed events."""
 
-    def __init__(self, real: Publisher, happens: Callable[[], object]) -> None:
+    def __init__(self, real: Publisher, interrupt: Callable[[], object]) -> None:
         self._real = real
-        self._happens = happens
+        self._interrupt = interrupt
 
     def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
         return self._real.send(batch, aside=aside)
 
     def settle(self, in_flight: InFlight, until: float = inf) -> Report | None:
         report = self._real.settle(in_flight, until)
-        self._happens()
+        self._interrupt()
         return report
 
     def ready(self, until: float) -> bool:
@@ -161,7 +156,7 @@ def test_unmarked_events_of_a_killed_relay_are_sent_again(
 
     recorded = record(order_database, *(event(CREATED) for _ in range(20)))
     with pytest.raises(Killed):
-        relay_once(Relay(order_database, Dying(publisher_of(), die)))
+        relay_once(Relay(order_database, Interrupted(publisher_of(), die)))
     assert sent(order_database) == []
 
     # When another relay drains
@@ -177,7 +172,7 @@ def test_unmarked_events_of_a_killed_relay_are_sent_again(
 def test_another_relay_takes_over_from_one_that_hangs(
     broker: Vhost, publisher_of: PublisherOf, database_of: Callable[[str], TestDatabase]
 ) -> None:
-    # Given a relay that hangs after a confirm, and a short limit for idle transactions
+    # Given a relay that hanging_relay after a confirm, and a short limit for idle transactions
     settings = database_of("order").service_settings
     session = {
         name: "200ms" if name == "idle_session_timeout" else value
@@ -186,10 +181,10 @@ def test_another_relay_takes_over_from_one_that_hangs(
     engine = db.engine(settings, pool_size=5, session=session)
     sessions = db.sessions(engine)
     (event_id,) = record(sessions, event(CREATED))
-    go_on = Flag()
+    resume = Flag()
     with ThreadPoolExecutor(1) as thread:
-        hangs = Relay(sessions, Dying(publisher_of(), lambda: go_on.wait(30)))
-        hanging = thread.submit(relay_once, hangs)
+        hanging_relay = Relay(sessions, Interrupted(publisher_of(), lambda: resume.wait(30)))
+        hanging = thread.submit(relay_once, hanging_relay)
         eventually(lambda: in_queue(broker, INVENTORY.queue, 1))
 
         # When another relay drains
@@ -199,7 +194,7 @@ def test_another_relay_takes_over_from_one_that_hangs(
 
         # Then the event is sent, and the first relay fails
         eventually(sent)
-        go_on.set()
+        resume.set()
         with pytest.raises(DBAPIError):
             hanging.result(timeout=10)
     engine.dispose()
@@ -217,10 +212,10 @@ def test_a_relay_survives_the_loss_of_its_database_connection(
     def close_once() -> None:
         if not closed:
             with transaction(order_database) as session:
-                closed.extend(session.scalars(text(_CLOSE_WHO_DRAINS)))
+                closed.extend(session.scalars(text(_CLOSE_DRAINING_CONNECTION)))
 
     (event_id,) = record(order_database, event(CREATED))
-    relaying = Relay(order_database, Dying(publisher_of(), close_once))
+    relaying = Relay(order_database, Interrupted(publisher_of(), close_once))
 
     # When the relay drains
     relaying.drain(time.monotonic() + 0.5)
@@ -237,7 +232,7 @@ def test_a_relay_survives_the_loss_of_its_database_connection(
     assert ids(take(broker, INVENTORY.queue)) == [event_id, event_id]
 
 
-_CLOSE_WHO_DRAINS = """
+_CLOSE_DRAINING_CONNECTION = """
     SELECT pg_terminate_backend(pid)::int FROM pg_locks
     WHERE locktype = 'advisory'
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())

@@ -1,4 +1,4 @@
-"""One event that cannot be published stops neither the relay nor any other order's events."""
+"""An event that cannot be published blocks neither the relay nor events of other orders."""
 
 import logging
 import time
@@ -27,7 +27,7 @@ V1, V2 = "order.created", "order.created.v2"
 
 
 def record_row(sessions: Sessions, event_type: str, envelope: str) -> UUID:
-    """Write a row of an outbox as no code of ours would."""
+    """Insert an outbox row that the project's own code would not write."""
     row = {"event_id": uuid4(), "type": event_type, "subject": uuid4(), "event": envelope}
     with transaction(sessions) as session:
         session.execute(
@@ -40,7 +40,7 @@ def record_row(sessions: Sessions, event_type: str, envelope: str) -> UUID:
     return row["event_id"]
 
 
-#: What stands for an envelope as it should be.
+#: Stands for a valid envelope.
 GOOD = object()
 
 
@@ -70,14 +70,14 @@ def test_an_invalid_row_is_isolated_with_its_reason(
 ) -> None:
     # Given such a row between two events
     before = record(order_database, event(CREATED))
-    text_of_it = encode(event(CREATED)).decode() if envelope is GOOD else envelope
-    bad = record_row(order_database, event_type, text_of_it)
+    stored = encode(event(CREATED)).decode() if envelope is GOOD else envelope
+    bad = record_row(order_database, event_type, stored)
     behind = record(order_database, event(CREATED))
-    relaying = Relay(order_database, publisher_of(), sent_as=(V1, V2))
+    relay = Relay(order_database, publisher_of(), sent_as=(V1, V2))
 
     # When it has been tried at least twice
     def tried_twice() -> None:
-        relaying.drain(time.monotonic() + 0.5)
+        relay.drain(time.monotonic() + 0.5)
         assert row_of(order_database, bad).attempts >= 2
 
     eventually(tried_twice)
@@ -87,8 +87,8 @@ def test_an_invalid_row_is_isolated_with_its_reason(
     row = row_of(order_database, bad)
     assert (row.sent_at, row.waits_for) == (None, lanes.REPAIR)
     assert reason.lower() in row.unroutable_reason.lower()
-    told = [r for r in caplog.records if r.message == "event isolated"]
-    assert [vars(r)["event_id"] for r in told] == [str(bad)]
+    logged = [r for r in caplog.records if r.message == "event isolated"]
+    assert [vars(r)["event_id"] for r in logged] == [str(bad)]
 
 
 @pytest.mark.parametrize("module", [claims, batches, event_message], ids=lambda m: m.__name__)
@@ -99,9 +99,9 @@ def test_an_event_that_is_too_large_is_isolated(
     module: Any,
 ) -> None:
     # Given a limit that applies to claims, or to the encoded message
-    for each in (claims, batches, event_message):
-        if each is module or module is claims:
-            monkeypatch.setattr(each, "LARGEST_EVENT", 10_000)
+    for limited in (claims, batches, event_message):
+        if limited is module or module is claims:
+            monkeypatch.setattr(limited, "LARGEST_EVENT", 10_000)
     large = record_row(order_database, V1, '{"a": "' + 20_000 * "x" + '"}')
     others = record(order_database, event(CREATED))
 
@@ -119,8 +119,8 @@ def test_an_isolated_event_is_sent_when_it_can_be_decoded(
 ) -> None:
     # Given an event that this release cannot decode
     bad = record_row(order_database, V1, "{}")
-    relaying = Relay(order_database, publisher_of(), sent_as=(V1, V2))
-    relaying.drain(time.monotonic() + 0.5)
+    relay = Relay(order_database, publisher_of(), sent_as=(V1, V2))
+    relay.drain(time.monotonic() + 0.5)
     assert row_of(order_database, bad).waits_for == lanes.REPAIR
 
     # When the next release can
@@ -135,9 +135,9 @@ def test_a_rejected_event_costs_a_channel_and_few_copies(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
     # Given a connected relay, and events of another service among many
-    relaying = Relay(order_database, publisher_of())
+    relay = Relay(order_database, publisher_of())
     first = record(order_database, event(CREATED))
-    relay_once(relaying)
+    relay_once(relay)
     connection = eventually(lambda: one_connection(broker))
     recorded = []
     foreign = []
@@ -147,12 +147,12 @@ def test_a_rejected_event_costs_a_channel_and_few_copies(
     recorded += record(order_database, *(event(CREATED) for _ in range(100)))
 
     def others_sent() -> None:
-        relaying.drain(time.monotonic() + 0.5)
+        relay.drain(time.monotonic() + 0.5)
         assert set(sent(order_database)) == {*first, *recorded}
 
     # When the relay drains
     eventually(others_sent)
-    relaying.drain(time.monotonic() + 2)
+    relay.drain(time.monotonic() + 2)
 
     # Then the connection is the same
     assert connections(broker) == connection
@@ -161,9 +161,9 @@ def test_a_rejected_event_costs_a_channel_and_few_copies(
     assert arrived.keys() == {*first, *recorded}
     assert arrived.total() <= 2 * 601 + 20
     # And each attempted event of the other service has its reason
-    found = [row_of(order_database, event_id) for event_id in foreign]
-    assert all(row.sent_at is None for row in found)
-    reasons = [row.unroutable_reason for row in found if row.attempts]
+    foreign_rows = [row_of(order_database, event_id) for event_id in foreign]
+    assert all(row.sent_at is None for row in foreign_rows)
+    reasons = [row.unroutable_reason for row in foreign_rows if row.attempts]
     assert reasons
     assert all("ACCESS_REFUSED" in reason for reason in reasons)
 
@@ -180,19 +180,19 @@ def test_events_are_sent_once_their_type_is_permitted_again(
     (rights,) = broker.request("GET", path).json()
     narrow = {"exchange": rights["exchange"], "write": r"^order\.created$", "read": rights["read"]}
     broker.request("PUT", path, json=narrow)
-    relaying = Relay(order_database, publisher_of())
+    relay = Relay(order_database, publisher_of())
     order = uuid4()
     record(order_database, event(CREATED, order, 1), event(DATA["order.cancelled"], order, 2))
     record(order_database, *(event(DATA["order.cancelled"]) for _ in range(30)))
     for _ in range(3):
-        relaying.drain(time.monotonic() + 0.5)
+        relay.drain(time.monotonic() + 0.5)
     assert len(sent(order_database)) == 1
 
     # When the permission is restored
     broker.request("PUT", path, json=narrow | {"write": rights["write"]})
 
     # Then all events are sent
-    drain_all(relaying, order_database)
+    drain_all(relay, order_database)
 
 
 def test_an_invalid_event_is_logged_without_its_content(
@@ -206,4 +206,4 @@ def test_an_invalid_event_is_logged_without_its_content(
     Relay(order_database, publisher_of(), sent_as=(V1, V2)).drain(time.monotonic() + 0.5)
 
     # Then no log record contains the name
-    assert all("Ada L" not in str(vars(each)) for each in caplog.records)
+    assert all("Ada L" not in str(vars(record)) for record in caplog.records)

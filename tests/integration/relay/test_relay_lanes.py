@@ -1,4 +1,4 @@
-"""Events that the broker does not take wait in lanes: few copies, and nothing else waits."""
+"""Refused events wait in lanes: few copies are published, and no other event waits."""
 
 import time
 from collections import Counter
@@ -35,12 +35,12 @@ from testkit.servers.vhosts import Vhost
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let ten minutes be ten seconds."""
+    """Scale ten minutes down to ten seconds."""
     monkeypatch.setattr(lanes, "FIRST_DELAY", 1 / 60)
     monkeypatch.setattr(lanes, "LONGEST_DELAY", 1.0)
 
 
-def all_sent(sessions: Sessions) -> None:
+def require_all_sent(sessions: Sessions) -> None:
     assert len(sent(sessions)) == len(rows(sessions))
 
 
@@ -54,13 +54,13 @@ def test_a_full_queue_adds_at_most_a_tenth_of_copies_elsewhere(
 
     # When events are recorded for ten scaled minutes, and then the queue has room
     with draining(Relay(order_database, publisher_of())):
-        began = time.monotonic()
-        while time.monotonic() < began + 10:
+        started = time.monotonic()
+        while time.monotonic() < started + 10:
             recorded += record(order_database, *(event(CANCELLED) for _ in range(5)))
             time.sleep(0.1)
         refused = len(recorded) - len(sent(order_database))
         broker.request("DELETE", f"/queues/{broker.name}/{full}")
-        eventually(lambda: all_sent(order_database))
+        eventually(lambda: require_all_sent(order_database))
 
     # Then the other queues got at most a tenth more copies
     assert refused == len(recorded)
@@ -74,22 +74,22 @@ def test_a_full_queue_does_not_delay_other_types(
 ) -> None:
     # Given a refused event of one type
     full_queue(broker, CANCELLED.TYPE)
-    relaying = Relay(order_database, publisher_of())
+    relay = Relay(order_database, publisher_of())
     (refused,) = record(order_database, event(CANCELLED))
-    relay_once(relaying)
+    relay_once(relay)
 
     # When more of that type and events of another are recorded
     record(order_database, *(event(CANCELLED) for _ in range(1_000)))
     others = record(order_database, *(event(CREATED) for _ in range(20)))
-    eventually(lambda: all_of(others, relaying, order_database))
+    eventually(lambda: drain_until(others, relay, order_database))
 
     # Then the others are sent, and of the refused type one event was tried
     tried = {event_id for event_id, row in rows(order_database).items() if row.attempts}
     assert tried == {refused}
 
 
-def all_of(events: list[UUID], relaying: Relay, sessions: Sessions) -> None:
-    relaying.drain(time.monotonic() + 0.2)
+def drain_until(events: list[UUID], relay: Relay, sessions: Sessions) -> None:
+    relay.drain(time.monotonic() + 0.2)
     assert sent(sessions) == events
 
 
@@ -101,14 +101,14 @@ def test_a_refused_backlog_is_sent_when_its_queue_has_room(
     order = uuid4()
     record(order_database, event(CREATED, order, 1), event(CANCELLED, order, 2))
     recorded = record(order_database, *(event(CANCELLED) for _ in range(1_500)))
-    relaying = Relay(order_database, publisher_of())
-    relaying.drain(time.monotonic() + 1)
+    relay = Relay(order_database, publisher_of())
+    relay.drain(time.monotonic() + 1)
     assert len(sent(order_database)) == 1
 
     # When the queue is deleted
     broker.request("DELETE", f"/queues/{broker.name}/{full}")
-    with draining(relaying):
-        eventually(lambda: all_sent(order_database))
+    with draining(relay):
+        eventually(lambda: require_all_sent(order_database))
 
     # Then each event has arrived, and at most the first two batches twice
     arrived = Counter(ids(take(broker, NOTIFICATION.queue)))
@@ -144,19 +144,19 @@ def test_later_events_of_an_order_follow_a_refused_one_in_order(
     record(order_database, *(event(CREATED, order, 1) for order in orders))
     record(order_database, *(event(CANCELLED, order, 2) for order in orders))
     record(order_database, *(event(CONFIRMED, order, 3) for order in orders))
-    relaying = Relay(order_database, publisher_of())
-    relaying.drain(time.monotonic() + 0.5)
+    relay = Relay(order_database, publisher_of())
+    relay.drain(time.monotonic() + 0.5)
     waiting = Counter(row.waits_for for row in rows(order_database).values())
     assert waiting == {CREATED.TYPE: 20, lanes.BEHIND: 40}
 
     # When the queue is deleted
     take(broker, full)
     broker.request("DELETE", f"/queues/{broker.name}/{full}")
-    drain_all(relaying, order_database)
+    drain_all(relay, order_database)
 
     # Then each order's events have arrived in order
-    found = sequences(take(broker, NOTIFICATION.queue))
-    assert found == {order: [1, 2, 3] for order in orders}
+    by_order = sequences(take(broker, NOTIFICATION.queue))
+    assert by_order == {order: [1, 2, 3] for order in orders}
 
 
 def test_attempts_are_counted_and_back_off(
@@ -165,12 +165,12 @@ def test_attempts_are_counted_and_back_off(
     # Given an unroutable event
     nobody_takes(broker, CONFIRMED.TYPE)
     (event_id,) = record(order_database, event(CONFIRMED))
-    relaying = Relay(order_database, publisher_of())
+    relay = Relay(order_database, publisher_of())
 
     # When the relay tries it four times
-    relay_once(relaying)
+    relay_once(relay)
     first = row_of(order_database, event_id)
-    eventually(lambda: attempts(relaying, order_database, event_id, 4))
+    eventually(lambda: drain_for_attempts(relay, order_database, event_id, 4))
 
     # Then the delays have doubled
     fourth = row_of(order_database, event_id)
@@ -180,8 +180,8 @@ def test_attempts_are_counted_and_back_off(
     assert fourth.waits_for == CONFIRMED.TYPE
 
 
-def attempts(relaying: Relay, sessions: Sessions, event_id: UUID, count: int) -> None:
-    relaying.drain(time.monotonic() + 0.5)
+def drain_for_attempts(relay: Relay, sessions: Sessions, event_id: UUID, count: int) -> None:
+    relay.drain(time.monotonic() + 0.5)
     assert row_of(sessions, event_id).attempts >= count
 
 
@@ -221,23 +221,23 @@ def test_an_unresponsive_queue_does_not_delay_other_types(
     queue = {"durable": True, "arguments": {"x-queue-type": "quorum"}}
     broker.request("PUT", f"/queues/{broker.name}/stuck", json=queue)
     bind(broker, "stuck", CANCELLED.TYPE)
-    relaying = Relay(order_database, publisher_of())
+    relay = Relay(order_database, publisher_of())
     process = f"'{broker.name}_stuck'"
     with servers.limited("eval", f"sys:suspend({process}).", f"sys:resume({process})."):
         recorded = record(order_database, *(event(CANCELLED) for _ in range(10)))
-        relaying.drain(time.monotonic() + 0.5)
+        relay.drain(time.monotonic() + 0.5)
         (connection,) = eventually(lambda: one_connection(broker))
 
         # When events of another type are recorded
         others = record(order_database, *(event(CREATED) for _ in range(20)))
-        eventually(lambda: all_of(others, relaying, order_database))
+        eventually(lambda: drain_until(others, relay, order_database))
 
         # Then they are sent, and the others wait in a lane
         waiting = Counter(row.waits_for for row in rows(order_database).values())
         assert waiting == {None: 20, CANCELLED.TYPE: 10}
 
     # When the queue responds again
-    drain_all(relaying, order_database)
+    drain_all(relay, order_database)
 
     # Then all events are sent on the same connection
     assert set(ids(take(broker, "stuck"))) == set(recorded)

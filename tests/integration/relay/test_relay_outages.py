@@ -1,4 +1,4 @@
-"""A relay whose broker is away, or short of memory: few connections, and nothing sent twice."""
+"""A relay whose broker is away or short of memory opens few connections and repeats nothing."""
 
 import socket
 import time
@@ -20,15 +20,15 @@ from testkit.servers.connections import connections, one_connection
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 
-#: A command of `rabbitmqctl`, with an alarm and without.
+#: Arguments of `rabbitmqctl`: the command, its value during an alarm, and its usual value.
 MEMORY = ("set_vm_memory_high_watermark", "absolute 1MB", "0.6")
 
 
-def drained(relaying: Relay, seconds: float) -> None:
-    """Drain, tick after tick, for so long."""
+def drain_for(relay: Relay, seconds: float) -> None:
+    """Drain repeatedly for a number of seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        relaying.drain(time.monotonic() + 0.5)
+        relay.drain(time.monotonic() + 0.5)
 
 
 def test_a_relay_keeps_its_connection_during_a_memory_alarm(
@@ -53,14 +53,14 @@ def test_a_relay_keeps_its_connection_during_a_memory_alarm(
         assert waiting.broker_error == "the broker is short of memory or disk"
 
         # When the alarm ends
-        eventually(lambda: is_well(order_database, len(recorded)))
+        eventually(lambda: require_recovery(order_database, len(recorded)))
 
     # Then each event has arrived once, on the same connection
     assert connections(broker) == before
     assert Counter(ids(take(broker, INVENTORY.queue))) == dict.fromkeys(recorded, 1)
 
 
-def is_well(sessions: Sessions, count: int) -> None:
+def require_recovery(sessions: Sessions, count: int) -> None:
     assert len(sent(sessions)) == count
     assert state(sessions).broker_error is None
 
@@ -70,21 +70,21 @@ def test_a_relay_started_during_an_alarm_keeps_its_connection(
 ) -> None:
     # Given events
     recorded = record(order_database, *(event(CREATED) for _ in range(200)))
-    relaying = Relay(order_database, publisher_of(heartbeat=2))
+    relay = Relay(order_database, publisher_of(heartbeat=2))
 
     # When a relay starts during an alarm
     with servers.limited(*MEMORY):
-        drained(relaying, 13)
+        drain_for(relay, 13)
         assert len(connections(broker)) == 1
         assert sent(order_database) == []
 
     # Then each event arrives once after it
-    drain_all(relaying, order_database)
+    drain_all(relay, order_database)
     assert Counter(ids(take(broker, INVENTORY.queue))) == dict.fromkeys(recorded, 1)
 
 
 class Closing:
-    """A server that ends each connection, and counts them."""
+    """A server that closes each connection, and counts them."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -117,10 +117,10 @@ def test_a_relay_backs_off_while_the_broker_is_away(
     record(order_database, event(CREATED))
     with transaction(order_database) as session:
         session.execute(text(f"UPDATE outbox SET waits_for = {lane}"))
-    relaying = Relay(order_database, publisher_of(port=server.port))
+    relay = Relay(order_database, publisher_of(port=server.port))
 
     # When the relay drains for six seconds
-    drained(relaying, 6)
+    drain_for(relay, 6)
     server.close()
 
     # Then it connected after about 1, 2 and 4 seconds, with up to half of that as jitter
@@ -133,14 +133,14 @@ def test_a_relay_without_a_broker_leaves_the_outbox_to_another(
     # Given a relay whose broker is away
     server = Closing()
     (event_id,) = record(order_database, event(CREATED))
-    relaying = Relay(order_database, publisher_of(port=server.port))
-    drained(relaying, 3)
-    thread = Thread(target=drained, args=(relaying, 8))
+    relay = Relay(order_database, publisher_of(port=server.port))
+    drain_for(relay, 3)
+    thread = Thread(target=drain_for, args=(relay, 8))
     thread.start()
 
     # When another relay, whose broker is not, drains
     other = Relay(order_database, publisher_of())
-    eventually(lambda: has_sent(other, order_database))
+    eventually(lambda: drain_until_sent(other, order_database))
 
     # Then the event is sent once
     thread.join(timeout=20)
@@ -148,6 +148,6 @@ def test_a_relay_without_a_broker_leaves_the_outbox_to_another(
     assert ids(take(broker, INVENTORY.queue)) == [event_id]
 
 
-def has_sent(relaying: Relay, sessions: Sessions) -> None:
-    relaying.drain(time.monotonic() + 0.5)
+def drain_until_sent(relay: Relay, sessions: Sessions) -> None:
+    relay.drain(time.monotonic() + 0.5)
     assert sent(sessions)

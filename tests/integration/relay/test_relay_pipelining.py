@@ -1,4 +1,4 @@
-"""While the broker works on a full batch, a relay claims and sends the next one."""
+"""A relay claims and sends the next batch before the broker has confirmed a full one."""
 
 import time
 from collections import Counter
@@ -31,21 +31,21 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Observed:
-    """A publisher of which one sees what it is asked for: how many were sent, or `settle`."""
+    """A publisher that records its calls: the size of each sent batch, or `settle`."""
 
     def __init__(self, real: Publisher, before_settling: Callable[[], object] = bool) -> None:
         self._real = real
         self._before_settling = before_settling
-        self.asked: list[int | str] = []
+        self.calls: list[int | str] = []
 
     def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
         events = list(batch)
-        self.asked.append(len(events))
+        self.calls.append(len(events))
         return self._real.send(events, aside=aside)
 
     def settle(self, in_flight: InFlight, until: float = inf) -> Report | None:
         self._before_settling()
-        self.asked.append("settle")
+        self.calls.append("settle")
         return self._real.settle(in_flight, until)
 
     def ready(self, until: float) -> bool:
@@ -72,7 +72,7 @@ def test_the_next_batch_is_sent_before_a_full_one_is_confirmed(
     drain(Relay(order_database, observed))
 
     # Then each event is sent once and marked
-    assert observed.asked[:6] == [FULL, FULL, "settle", 2, "settle", "settle"]
+    assert observed.calls[:6] == [FULL, FULL, "settle", 2, "settle", "settle"]
     assert sent(order_database) == recorded
     assert Counter(ids(take(broker, INVENTORY.queue))) == dict.fromkeys(recorded, 1)
 
@@ -95,7 +95,7 @@ def test_an_orders_next_event_waits_until_the_previous_is_confirmed(
     drain(Relay(order_database, observed))
 
     # Then the second batch starts after the first one is confirmed and marked
-    assert observed.asked == [FULL, "settle", FULL, "settle"]
+    assert observed.calls == [FULL, "settle", FULL, "settle"]
     assert unconfirmed == [0, FULL]
     assert ids(take(broker, INVENTORY.queue)) == [*firsts, *seconds]
 
@@ -135,7 +135,7 @@ def test_batches_in_flight_are_settled_when_the_drain_ends(
     drain(Relay(order_database, observed))
 
     # Then no further batch was started, and both batches are marked
-    assert observed.asked == [FULL, FULL, "settle", "settle"]
+    assert observed.calls == [FULL, FULL, "settle", "settle"]
     assert sent(order_database) == recorded[: 2 * FULL]
 
 
@@ -148,7 +148,7 @@ def test_batches_on_one_channel_end_with_it(publisher_of: PublisherOf) -> None:
     )
 
     # When they are settled
-    reports = [report for each in (second, first) if (report := publisher.settle(each))]
+    reports = [report for batch in (second, first) if (report := publisher.settle(batch))]
 
     # Then both end, unless the first one was confirmed before
     assert [report.objected or bool(report.confirmed) for report in reports] == [True, True]

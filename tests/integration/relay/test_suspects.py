@@ -1,4 +1,4 @@
-"""Suspects: an event is charged for the deaths of its worker, and its neighbours are not."""
+"""An event that repeatedly crashes its worker is rejected; other events of its batches are not."""
 
 from contextlib import ExitStack, suppress
 from uuid import uuid4
@@ -31,7 +31,7 @@ def test_completed_attempts_are_not_counted(inventory_database: Sessions) -> Non
     event = uuid4()
 
     for _ in range(BEGIN_LIMIT + 1):
-        # Whether by success or by a failure.
+        # By success or by failure.
         with suppress(ValueError), handling(inventory_database, event):
             raise ValueError("broken")
         with handling(inventory_database, event):

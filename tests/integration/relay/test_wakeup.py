@@ -1,4 +1,4 @@
-"""The doorbell: who waits for rows of a table sleeps, and is woken by the first one."""
+"""Wake-ups: a process that waits for rows of a table sleeps until the first one is inserted."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,30 +20,30 @@ from notification_worker.models import Notification
 from testkit.eventually import eventually
 from testkit.servers.databases import TestDatabase
 
-LOOK = """
+NEXT_DUE = """
 SELECT extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float
 FROM outbox WHERE sent_at IS NULL
 """
 
-#: Seconds: longer than any of these tests may take.
+#: Seconds, more than any of these tests may take.
 LONG = 60.0
 
 
-class Asked(Exception):
-    """Somebody wanted to publish."""
+class PublishCalled(Exception):
+    """Raised when the relay publishes."""
 
 
 class Refusing:
-    """A publisher that only tells that it was asked."""
+    """A publisher that only records that it was called."""
 
     def heartbeat(self) -> None:
-        """Need none."""
+        """Do nothing."""
 
     def ready(self, until: float) -> bool:
         return True
 
     def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
-        raise Asked(*(event.type for event in batch))
+        raise PublishCalled(*(event.type for event in batch))
 
 
 def insertion(due: str = "now()") -> str:
@@ -65,7 +65,7 @@ def forget(sessions: Sessions) -> None:
 
 @contextmanager
 def asleep(sessions: Sessions, action: Callable[[], object]) -> Iterator["Future[object]"]:
-    """Do something in a thread, and go on when it sleeps."""
+    """Run an action in a thread, and start the block when it sleeps."""
 
     def sleeps() -> None:
         locks = """
@@ -88,7 +88,7 @@ def test_an_insert_wakes_a_sleeping_process(
     # Given a wake-up
     engine = db.engine(database_of(service).service_settings, pool_size=2)
     sessions = db.sessions(engine)
-    wakeup = Wakeup("outbox", next_due=LOOK)
+    wakeup = Wakeup("outbox", next_due=NEXT_DUE)
 
     # When a row is inserted during the sleep
     with asleep(sessions, lambda: wakeup.wait(sessions, LONG)) as sleep:
@@ -117,7 +117,7 @@ def test_a_mail_wakes_the_mailer(notification_database: Sessions) -> None:
 
 def test_a_row_that_falls_due_wakes_a_sleeping_process(order_database: Sessions) -> None:
     # Given a row that is due in two seconds
-    wakeup = Wakeup("outbox", next_due=LOOK)
+    wakeup = Wakeup("outbox", next_due=NEXT_DUE)
     insert(order_database, due="now() + interval '2 seconds'")
 
     # When the process sleeps
@@ -128,7 +128,7 @@ def test_a_row_that_falls_due_wakes_a_sleeping_process(order_database: Sessions)
 
 def test_a_process_does_not_sleep_during_an_insert(order_database: Sessions) -> None:
     # Given a wake-up
-    wakeup = Wakeup("outbox", next_due=LOOK)
+    wakeup = Wakeup("outbox", next_due=NEXT_DUE)
     started = monotonic()
 
     # When a row is inserted but not committed, and so not visible
@@ -142,7 +142,7 @@ def test_a_process_does_not_sleep_during_an_insert(order_database: Sessions) -> 
 
 def test_a_second_sleep_waits_for_a_new_insert(order_database: Sessions) -> None:
     # Given a wake-up that has ended a sleep before
-    wakeup = Wakeup("outbox", next_due=LOOK)
+    wakeup = Wakeup("outbox", next_due=NEXT_DUE)
     with asleep(order_database, lambda: wakeup.wait(order_database, LONG)) as sleep:
         insert(order_database)
         sleep.result(timeout=LONG / 2)
@@ -183,5 +183,5 @@ def test_a_sleeping_relay_publishes_a_new_event_at_once(order_database: Sessions
         insert(order_database)
 
         # Then the relay publishes it
-        with pytest.raises(Asked):
+        with pytest.raises(PublishCalled):
             drain.result(timeout=LONG / 2)

@@ -23,13 +23,13 @@ def orderctl_tls(directory: Path, *arguments: str, **environment: str) -> Result
 
 @pytest.fixture
 def tls_dir(tmp_path: Path) -> Path:
-    """A directory that does not exist yet."""
+    """The path of a directory that does not exist yet."""
     return tmp_path / "tls"
 
 
 def shown(directory: Path) -> dict[str, dict[str, Any]]:
-    found = json.loads(orderctl_tls(directory, "show", "--json").stdout)
-    return {Path(certificate["file"]).stem: certificate for certificate in found}
+    certificates = json.loads(orderctl_tls(directory, "show", "--json").stdout)
+    return {Path(certificate["file"]).stem: certificate for certificate in certificates}
 
 
 def test_init_creates_only_missing_certificates(tls_dir: Path) -> None:
@@ -43,10 +43,10 @@ def test_init_creates_only_missing_certificates(tls_dir: Path) -> None:
     # Then no file has changed
     assert again.stdout == "certificates: nothing to change\n"
     assert {file: file.read_bytes() for file in tls_dir.iterdir()} == before
-    found = shown(tls_dir)
-    assert set(found) == {"ca", *SERVERS}
-    assert found["rabbitmq"]["names"] == ["localhost", "127.0.0.1", "::1"]
-    assert 360 <= found["rabbitmq"]["days_left"] <= 365
+    by_name = shown(tls_dir)
+    assert set(by_name) == {"ca", *SERVERS}
+    assert by_name["rabbitmq"]["names"] == ["localhost", "127.0.0.1", "::1"]
+    assert 360 <= by_name["rabbitmq"]["days_left"] <= 365
 
 
 def test_keys_are_readable_by_their_owner_only(tls_dir: Path) -> None:
@@ -82,15 +82,15 @@ def test_init_renews_certificates_that_expire_soon_or_lack_names(tls_dir: Path) 
     assert shown(tls_dir)["postgres"]["days_left"] >= 360
 
     # And certificates that lack a name
-    told = orderctl_tls(tls_dir, "init", TLS_NAMES="rabbit.internal, 10.0.0.5")
-    assert told.stdout.count("created ") == 2
+    output = orderctl_tls(tls_dir, "init", TLS_NAMES="rabbit.internal, 10.0.0.5")
+    assert output.stdout.count("created ") == 2
     names = ["localhost", "127.0.0.1", "::1", "rabbit.internal", "10.0.0.5"]
     assert shown(tls_dir)["rabbitmq"]["names"] == names
 
 
 def test_each_broker_user_gets_a_private_certificate(tls_dir: Path) -> None:
     # When certificates for clients are requested
-    told = orderctl_tls(tls_dir, "init", "--clients")
+    output = orderctl_tls(tls_dir, "init", "--clients")
 
     # Then each broker user has a file
     users = {user.name for user in topology().users}
@@ -99,7 +99,7 @@ def test_each_broker_user_gets_a_private_certificate(tls_dir: Path) -> None:
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     assert set(shown(tls_dir)) == {"ca", *SERVERS, *users}
     assert shown(tls_dir)["order"]["subject"] == "CN=order"
-    assert told.stdout.count("created ") == 1 + len(SERVERS) + len(users)
+    assert output.stdout.count("created ") == 1 + len(SERVERS) + len(users)
 
     # And a second run creates none
     for again in (("init", "--clients"), ("init",)):
@@ -121,8 +121,8 @@ def test_client_certificates_are_renewed(tls_dir: Path) -> None:
 
     # And `init` renews one that expires soon
     Authority(tls_dir).issue_client("order", lifetime=timedelta(days=29))
-    told = orderctl_tls(tls_dir, "init")
-    assert told.stdout.count("created ") == 1
+    output = orderctl_tls(tls_dir, "init")
+    assert output.stdout.count("created ") == 1
     assert shown(tls_dir)["order"]["days_left"] >= 360
 
 
@@ -133,15 +133,15 @@ def test_a_missing_authority_is_not_replaced(tls_dir: Path) -> None:
 
     # Then both commands fail
     for command in ("init", "renew"):
-        refused = orderctl_tls(tls_dir, command)
-        assert refused.exit_code == 1
-        assert "ca.key" in refused.stderr
-        assert refused.stderr.count("\n") == 1
+        result = orderctl_tls(tls_dir, command)
+        assert result.exit_code == 1
+        assert "ca.key" in result.stderr
+        assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("names", ["a b", "-", "ä.example", "a,/etc/passwd"])
 def test_an_invalid_host_name_is_rejected(tls_dir: Path, names: str) -> None:
-    refused = orderctl_tls(tls_dir, "init", TLS_NAMES=names)
+    result = orderctl_tls(tls_dir, "init", TLS_NAMES=names)
 
-    assert refused.exit_code == 1
-    assert "TLS_NAMES" in (refused.stderr or str(refused.exception))
+    assert result.exit_code == 1
+    assert "TLS_NAMES" in (result.stderr or str(result.exception))

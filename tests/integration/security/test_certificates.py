@@ -1,4 +1,4 @@
-"""A process shows when the certificates end that the servers really show."""
+"""A process exports the expiry of the certificates that the servers present."""
 
 import json
 import socket
@@ -31,7 +31,7 @@ SECRET = "s3cr3t-hunter2"
 
 
 class Clock:
-    """A clock that a test turns."""
+    """A clock that a test sets."""
 
     now = 0.0
 
@@ -47,7 +47,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def impostor(authority: Authority) -> Iterator[Impostor]:
-    """A server of the test's own, with a certificate that ended an hour ago."""
+    """A server whose certificate expired an hour ago."""
     authority.issue("rabbitmq", lifetime=timedelta(hours=-1))
     with Impostor.running(authority.server_file("rabbitmq")) as running:
         yield running
@@ -75,15 +75,15 @@ def orderctl_tls(servers: Infrastructure, *arguments: str) -> Any:
 
 
 def on_disk(servers: Infrastructure) -> dict[str, float]:
-    """What `orderctl` says, as the metric says it."""
+    """Return the expiry times that `orderctl tls show` reports, by the labels of the metric."""
     names = {"ca": "authority", "rabbitmq": "broker", "postgres": "database"}
-    found = json.loads(orderctl_tls(servers, "show", "--json").stdout)
-    ends = {Path(c["file"]).stem: datetime.fromisoformat(c["not_after"]) for c in found}
+    certificates = json.loads(orderctl_tls(servers, "show", "--json").stdout)
+    ends = {Path(c["file"]).stem: datetime.fromisoformat(c["not_after"]) for c in certificates}
     return {server: ends[stem].timestamp() for stem, server in names.items()}
 
 
 def shown(certificates: Certificates) -> dict[str, float]:
-    """What a scrape finds, by server."""
+    """Return the values of the metric by server."""
     (metric,) = certificates.collect()
     return {sample.labels["server"]: sample.value for sample in metric.samples}
 
@@ -140,10 +140,10 @@ def test_an_untrusted_certificate_is_not_shown(
     name = "elsewhere.example" if wrong == "host name" else "127.0.0.1"
 
     # When the certificate is read
-    asked = server(impostor.port, trusted, hostname=name)
+    source = server(impostor.port, trusted, hostname=name)
 
     # Then it is not shown
-    assert shown(Certificates({"broker": asked.not_after}, clock)) == {}
+    assert shown(Certificates({"broker": source.not_after}, clock)) == {}
 
 
 def test_a_process_shows_its_own_certificate(
@@ -154,8 +154,8 @@ def test_a_process_shows_its_own_certificate(
     settings = settings_of(servers).model_copy(update={"broker_client_certificate_file": own.file})
 
     # Then its expiry is shown
-    found = shown(Certificates(sources(settings), clock))
-    assert found["client order"] == own.not_after.timestamp()
+    values = shown(Certificates(sources(settings), clock))
+    assert values["client order"] == own.not_after.timestamp()
 
     # And while its file is invalid, the others are shown
     own.file.write_text("broken")
@@ -169,20 +169,20 @@ def test_an_unreachable_server_is_contacted_again_after_a_minute(
     # Given a port without a server
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    asked: list[float] = []
+    contacts: list[float] = []
 
-    def ask() -> float:
-        asked.append(clock.now)
+    def contact() -> float:
+        contacts.append(clock.now)
         return server(port, authority).not_after()
 
-    certificates = Certificates({"broker": ask}, clock)
+    certificates = Certificates({"broker": contact}, clock)
 
     # When the metric is scraped for more than a minute
     for clock.now in (0.0, 5.0, FAILURE_KEPT - 1, FAILURE_KEPT, FAILURE_KEPT + 1):
         assert shown(certificates) == {}
 
     # Then the server was contacted twice
-    assert asked == [0.0, FAILURE_KEPT]
+    assert contacts == [0.0, FAILURE_KEPT]
 
 
 def test_reading_from_a_silent_server_times_out(authority: Authority, clock: Clock) -> None:
@@ -212,5 +212,5 @@ def server(port: int, authority: Authority, *, hostname: str = "127.0.0.1") -> S
     )
 
 
-def _equal(found: object, expected: object) -> None:
-    assert found == expected
+def _equal(value: object, expected: object) -> None:
+    assert value == expected

@@ -1,4 +1,4 @@
-"""A broker user may log in by a certificate instead of its password, and has the same rights."""
+"""A certificate replaces the password of a broker user, with the same permissions."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -29,28 +29,28 @@ from testkit.processes.publishers import publish_and_settle
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 
-#: With TLS 1.3 the broker refuses after the client's handshake: what the client says next may reach
-#: a closed socket, whose reset then overtakes the alert.
+#: With TLS 1.3 the broker rejects a client after the client's handshake. What the client sends next
+#: may reach a closed socket, whose reset then overtakes the alert.
 CLOSED = "Connection reset|Broken pipe|EOF|[Ss]erver unexpectedly closed"
 
 PublisherOf = Callable[[str, Path], ConfirmingPublisher]
 
 
 @pytest.fixture
-def theirs(servers: Infrastructure, tmp_path: Path) -> Authority:
-    """The servers' own authority, whose clients' certificates are the test's."""
+def trusted(servers: Infrastructure, tmp_path: Path) -> Authority:
+    """A copy of the servers' authority, for the test to issue client certificates."""
     for name in ("ca.crt", "ca.key"):
-        (tmp_path / "theirs").mkdir(exist_ok=True)
-        (tmp_path / "theirs" / name).write_bytes((servers.ca_file.parent / name).read_bytes())
-    return Authority(tmp_path / "theirs")
+        (tmp_path / "trusted").mkdir(exist_ok=True)
+        (tmp_path / "trusted" / name).write_bytes((servers.ca_file.parent / name).read_bytes())
+    return Authority(tmp_path / "trusted")
 
 
 @pytest.fixture
-def strange(tmp_path: Path) -> Authority:
-    """Another authority."""
-    made = Authority(tmp_path / "strange")
-    list(made.init())
-    return made
+def untrusted(tmp_path: Path) -> Authority:
+    """An authority that the servers do not trust."""
+    authority = Authority(tmp_path / "untrusted")
+    list(authority.init())
+    return authority
 
 
 def issued(authority: Authority, user: str, **options: Any) -> Path:
@@ -59,7 +59,7 @@ def issued(authority: Authority, user: str, **options: Any) -> Path:
 
 @pytest.fixture
 def settings_of(broker: Vhost) -> Callable[[str, Path], BrokerSettings]:
-    """Settings of a process with a certificate and no password."""
+    """Settings of a process with a certificate but no password."""
 
     def make(user: str, file: Path) -> BrokerSettings:
         return BrokerSettings(
@@ -75,8 +75,8 @@ def settings_of(broker: Vhost) -> Callable[[str, Path], BrokerSettings]:
 
 @pytest.fixture
 def publisher_of(settings_of: Callable[[str, Path], BrokerSettings]) -> Iterator[PublisherOf]:
-    """Publishers that have a certificate and no password."""
-    with ExitStack() as made:
+    """Publishers with a certificate but no password."""
+    with ExitStack() as stack:
 
         def make(user: str, file: Path) -> ConfirmingPublisher:
             settings = settings_of(user, file)
@@ -88,7 +88,7 @@ def publisher_of(settings_of: Callable[[str, Path], BrokerSettings]) -> Iterator
                 exchange=EVENTS.name,
                 heartbeat=30,
             )
-            made.callback(publisher.close)
+            stack.callback(publisher.close)
             return publisher
 
         yield make
@@ -99,11 +99,11 @@ def event(event_type: str) -> Outgoing:
 
 
 def test_a_publisher_logs_in_with_its_certificate(
-    broker: Vhost, theirs: Authority, publisher_of: PublisherOf
+    broker: Vhost, trusted: Authority, publisher_of: PublisherOf
 ) -> None:
     # When an event is published with a certificate
     placed = event("order.created")
-    report = publish_and_settle(publisher_of("order", issued(theirs, "order")), [placed])
+    report = publish_and_settle(publisher_of("order", issued(trusted, "order")), [placed])
 
     # Then the broker knows the user
     assert report.error is None
@@ -113,10 +113,10 @@ def test_a_publisher_logs_in_with_its_certificate(
 
 
 def test_a_certificate_grants_only_its_users_permissions(
-    broker: Vhost, theirs: Authority, publisher_of: PublisherOf
+    broker: Vhost, trusted: Authority, publisher_of: PublisherOf
 ) -> None:
     # Given the inventory's certificate
-    publisher = publisher_of("inventory", issued(theirs, "inventory"))
+    publisher = publisher_of("inventory", issued(trusted, "inventory"))
 
     # Then the inventory's events are accepted
     assert publish_and_settle(publisher, [event("stock.reserved")]).error is None
@@ -127,18 +127,18 @@ def test_a_certificate_grants_only_its_users_permissions(
     assert broker.messages("inventory.queue") == []
 
 
-def of_another_authority(_theirs: Authority, strange: Authority) -> Path:
-    return issued(strange, "order")
+def of_another_authority(_trusted: Authority, untrusted: Authority) -> Path:
+    return issued(untrusted, "order")
 
 
-def expired(theirs: Authority, _strange: Authority) -> Path:
-    return issued(theirs, "order", lifetime=timedelta(minutes=-1))
+def expired(trusted: Authority, _untrusted: Authority) -> Path:
+    return issued(trusted, "order", lifetime=timedelta(minutes=-1))
 
 
-def of_a_server(theirs: Authority, _strange: Authority) -> Path:
-    # A server's must not do as a client's, not even with the right name.
-    theirs.issue("order")
-    return theirs.server_file("order")
+def of_a_server(trusted: Authority, _untrusted: Authority) -> Path:
+    # A server's certificate is not valid for a client, even with the right name.
+    trusted.issue("order")
+    return trusted.server_file("order")
 
 
 @pytest.mark.parametrize(
@@ -151,15 +151,15 @@ def of_a_server(theirs: Authority, _strange: Authority) -> Path:
 )
 def test_an_invalid_certificate_is_rejected(
     broker: Vhost,
-    theirs: Authority,
-    strange: Authority,
+    trusted: Authority,
+    untrusted: Authority,
     publisher_of: PublisherOf,
     certificate: Callable[[Authority, Authority], Path],
     reason: str,
 ) -> None:
     # When an event is published with such a certificate
     report = publish_and_settle(
-        publisher_of("order", certificate(theirs, strange)), [event("order.created")]
+        publisher_of("order", certificate(trusted, untrusted)), [event("order.created")]
     )
 
     # Then the connection fails with a reason
@@ -170,19 +170,19 @@ def test_an_invalid_certificate_is_rejected(
 
 
 def test_a_user_unknown_to_the_broker_is_rejected(
-    theirs: Authority, publisher_of: PublisherOf
+    trusted: Authority, publisher_of: PublisherOf
 ) -> None:
     report = publish_and_settle(
-        publisher_of("stranger", issued(theirs, "stranger")), [event("order.created")]
+        publisher_of("stranger", issued(trusted, "stranger")), [event("order.created")]
     )
 
     assert "ACCESS_REFUSED" in str(report.error) or "AccessRefused" in str(report.error)
 
 
 def test_a_login_without_certificate_and_password_fails(
-    theirs: Authority, settings_of: Callable[[str, Path], BrokerSettings]
+    trusted: Authority, settings_of: Callable[[str, Path], BrokerSettings]
 ) -> None:
-    settings = settings_of("order", issued(theirs, "order"))
+    settings = settings_of("order", issued(trusted, "order"))
     options = tls.broker_options(settings)
     del options["certfile"]
 
@@ -194,44 +194,41 @@ def test_a_login_without_certificate_and_password_fails(
 
 
 def test_a_renewed_certificate_is_used_at_the_next_connection(
-    theirs: Authority, publisher_of: PublisherOf
+    trusted: Authority, publisher_of: PublisherOf
 ) -> None:
     # Given an expired certificate
-    publisher = publisher_of("order", expired(theirs, theirs))
+    publisher = publisher_of("order", expired(trusted, trusted))
     assert publish_and_settle(publisher, [event("order.created")]).error
 
     # When it is renewed
-    list(theirs.renew())
+    list(trusted.renew())
 
     # Then the same publisher connects
     assert publish_and_settle(publisher, [event("order.created")]).error is None
 
 
-# --- The setting --------------------------------------------------------------------------------
-
-
-def missing(_theirs: Authority, directory: Path) -> Path:
+def missing(_trusted: Authority, directory: Path) -> Path:
     return directory / "missing.pem"
 
 
-def empty(_theirs: Authority, directory: Path) -> Path:
+def empty(_trusted: Authority, directory: Path) -> Path:
     (directory / "empty.pem").touch()
     return directory / "empty.pem"
 
 
-def without_key(theirs: Authority, _directory: Path) -> Path:
-    return theirs.certificate_file
+def without_key(trusted: Authority, _directory: Path) -> Path:
+    return trusted.certificate_file
 
 
-def with_another_key(theirs: Authority, directory: Path) -> Path:
-    key, _, _ = issued(theirs, "inventory").read_text().partition("-----BEGIN CERTIFICATE")
-    _, begin, certificate = issued(theirs, "order").read_text().partition("-----BEGIN CERTIFICATE")
+def with_another_key(trusted: Authority, directory: Path) -> Path:
+    key, _, _ = issued(trusted, "inventory").read_text().partition("-----BEGIN CERTIFICATE")
+    _, begin, certificate = issued(trusted, "order").read_text().partition("-----BEGIN CERTIFICATE")
     (directory / "mixed.pem").write_text(key + begin + certificate)
     return directory / "mixed.pem"
 
 
-def with_an_encrypted_key(theirs: Authority, directory: Path) -> Path:
-    content = issued(theirs, "order").read_bytes()
+def with_an_encrypted_key(trusted: Authority, directory: Path) -> Path:
+    content = issued(trusted, "order").read_bytes()
     key = load_pem_private_key(content, None).private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
     )
@@ -240,12 +237,12 @@ def with_an_encrypted_key(theirs: Authority, directory: Path) -> Path:
     return directory / "encrypted.pem"
 
 
-def of_another_user(theirs: Authority, _directory: Path) -> Path:
-    return issued(theirs, "inventory")
+def of_another_user(trusted: Authority, _directory: Path) -> Path:
+    return issued(trusted, "inventory")
 
 
 @pytest.mark.parametrize(
-    ("wrong", "reason"),
+    ("invalid_file", "reason"),
     [
         (missing, "No such file"),
         (empty, "does not contain a key and its certificate"),
@@ -257,14 +254,14 @@ def of_another_user(theirs: Authority, _directory: Path) -> Path:
 )
 def test_an_invalid_certificate_file_is_reported_at_startup(
     servers: Infrastructure,
-    theirs: Authority,
+    trusted: Authority,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    wrong: Callable[[Authority, Path], Path],
+    invalid_file: Callable[[Authority, Path], Path],
     reason: str,
 ) -> None:
     # Given an invalid file
-    file = wrong(theirs, tmp_path)
+    file = invalid_file(trusted, tmp_path)
     monkeypatch.setenv("BROKER_USER", "order")
     monkeypatch.setenv("BROKER_CA_FILE", str(servers.ca_file))
     monkeypatch.setenv("BROKER_CLIENT_CERTIFICATE_FILE", str(file))

@@ -1,6 +1,6 @@
-"""Every database role against every database, and the move of an older installation to the owners.
+"""Every database role against every database.
 
-What each role may do is written down by hand; what it can do is tried on the real server.
+The expected rights are written by hand; the actual ones are tried on a real server.
 """
 
 import re
@@ -26,7 +26,7 @@ from console.settings import (
 
 NAMES = [service.name for service in DATABASES]
 
-#: By service, the tables that the console may read: neither API keys nor mails.
+#: By service, the tables that the console may read; not API keys or mails.
 READABLE = {
     "order": ("orders", "order_lines", "outbox", "inbox", "relay_state"),
     "inventory": (
@@ -39,7 +39,7 @@ READABLE = {
     "analytics": ("minutes", "sku_minutes", "stream_position", "skipped_events"),
 }
 
-#: What a running process does to a table's rows.
+#: Statements that a service may run.
 ROWS = {
     "select": "SELECT FROM {table}",
     "insert": "INSERT INTO {table} DEFAULT VALUES",
@@ -47,7 +47,7 @@ ROWS = {
     "delete": "DELETE FROM {table}",
 }
 
-#: What it must never do.
+#: Statements that a service must not run.
 DEFINITIONS = {
     "truncate": "TRUNCATE {table} CASCADE",
     "drop": "DROP TABLE {table} CASCADE",
@@ -60,7 +60,7 @@ DEFINITIONS = {
     "take": "ALTER TABLE {table} OWNER TO {role}",
 }
 
-#: What no role for running does in its database, or in the server.
+#: Statements that no service may run in its database or server.
 ADMINISTRATION = (
     "CREATE TABLE mine (id int)",
     "CREATE SCHEMA mine",
@@ -94,7 +94,7 @@ _REFUSED = re.compile(
 def environment(
     operator_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> DatabaseAdminSettings:
-    """A server without any of the databases."""
+    """A server without the databases."""
     for name, value in operator_env.items():
         monkeypatch.setenv(name, value)
     return load_operator(DatabaseAdminSettings)
@@ -102,7 +102,7 @@ def environment(
 
 @pytest.fixture
 def installation(environment: DatabaseAdminSettings) -> DatabaseAdminSettings:
-    """Roles and databases as `orderctl database apply` makes them."""
+    """Roles and databases, created by `orderctl database apply`."""
     apply()
     return environment
 
@@ -127,7 +127,7 @@ def connected(url: URL, *, autocommit: bool = False) -> Iterator[Connection]:
 
 
 def refusal(url: URL, statement: str, *, autocommit: bool = False) -> str:
-    """Run a statement, undone where it can be; returns what the server says against it."""
+    """Run a statement, rolled back if possible; return the server's error, or an empty text."""
     try:
         with connected(url, autocommit=autocommit) as connection:
             connection.execute(text(statement))
@@ -139,7 +139,7 @@ def refusal(url: URL, statement: str, *, autocommit: bool = False) -> str:
 def tables(
     settings: DatabaseAdminSettings, service: str, kind: str = "BASE TABLE"
 ) -> list[tuple[str, str]]:
-    """Return each table of a service, with one of its columns."""
+    """Return each table or view of a service, with one of its columns."""
     query = text(
         "SELECT table_name, min(column_name) FROM information_schema.columns"
         " JOIN information_schema.tables USING (table_schema, table_name)"
@@ -148,9 +148,6 @@ def tables(
     )
     with connected(settings.admin_url_of(settings.database_name(service))) as connection:
         return [(table, column) for table, column in connection.execute(query, {"kind": kind})]
-
-
-# --- What each role can do ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("service", NAMES)
@@ -169,9 +166,9 @@ def test_a_service_role_changes_rows_but_not_definitions(
     }
 
     # Then only rows can be changed
-    wanted = {(verb, t) for verb in ROWS for t, _ in tables(installation, service)}
-    wanted -= {(verb, "alembic_version") for verb in ("insert", "update", "delete")}
-    assert can == wanted
+    expected = {(verb, t) for verb in ROWS for t, _ in tables(installation, service)}
+    expected -= {(verb, "alembic_version") for verb in ("insert", "update", "delete")}
+    assert can == expected
 
 
 @pytest.mark.parametrize("service", NAMES)
@@ -181,7 +178,7 @@ def test_a_service_role_can_only_read_views(
     url = installation.service_url(service)
 
     for view, column in tables(installation, service, "VIEW"):
-        # A view of several tables refuses changes by itself: the right is what counts.
+        # A view of several tables cannot be changed anyway, so the rights are compared.
         assert rights(installation, service, view, role_name(service)) == {"SELECT"}
         assert refusal(url, f"SELECT {column} FROM {view}") == ""
         assert _REFUSED.match(refusal(url, f"DROP VIEW {view}"))
@@ -199,12 +196,12 @@ def test_a_service_role_has_no_administrative_rights(
 
     for statement in ADMINISTRATION:
         # When run outside of a transaction, in which no database can be created anyway
-        said = refusal(
+        error = refusal(
             installation.service_url(service), statement.format(**names), autocommit=True
         )
 
         # Then it is refused
-        assert _REFUSED.match(said), (statement, said)
+        assert _REFUSED.match(error), (statement, error)
 
 
 def test_a_role_can_connect_only_to_its_own_database(installation: DatabaseAdminSettings) -> None:
@@ -219,9 +216,9 @@ def test_a_role_can_connect_only_to_its_own_database(installation: DatabaseAdmin
     }
 
     # Then each succeeds on its own
-    assert {pair for pair, said in refusals.items() if not said} == {(n, n) for n in NAMES}
-    for (role, database), said in refusals.items():
-        assert role == database or "permission denied for database" in said
+    assert {pair for pair, error in refusals.items() if not error} == {(n, n) for n in NAMES}
+    for (role, database), error in refusals.items():
+        assert role == database or "permission denied for database" in error
 
 
 @pytest.mark.parametrize("service", NAMES)
@@ -229,9 +226,9 @@ def test_an_owner_cannot_log_in(installation: DatabaseAdminSettings, service: st
     # Given a password that would be right for any role without one
     url = installation.service_url(service).set(username=owner_name(service))
 
-    said = refusal(url, "SELECT 1")
+    error = refusal(url, "SELECT 1")
 
-    assert "authentication failed" in said or "not permitted to log in" in said
+    assert "authentication failed" in error or "not permitted to log in" in error
 
 
 def test_a_new_table_has_the_default_privileges(installation: DatabaseAdminSettings) -> None:

@@ -1,4 +1,4 @@
-"""Servers that are reached by an IPv6 address only, and processes that listen on one."""
+"""Servers that are reachable only by an IPv6 address, and processes that listen on one."""
 
 import subprocess
 import sys
@@ -28,19 +28,19 @@ from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 from testkit.servers.workers import own_ports
 
-Reached = Callable[[int], int]
+Forward = Callable[[int], int]
 
 
 @pytest.fixture
-def reached() -> Iterator[Reached]:
-    """Lets ::1 lead to a port of 127.0.0.1; returns the port there."""
+def forward() -> Iterator[Forward]:
+    """Forward a port of ::1 to a port of 127.0.0.1; return the former."""
     proxies: list[Proxy] = []
 
-    def at(port: int) -> int:
+    def forward_to(port: int) -> int:
         proxies.append(Proxy(port, "::1"))
         return proxies[-1].port
 
-    yield at
+    yield forward_to
     for proxy in proxies:
         proxy.stop()
 
@@ -56,9 +56,9 @@ def broker_settings(servers: Infrastructure, vhost: Vhost, host: str) -> BrokerS
 
 
 def test_the_broker_is_reachable_over_ipv6(
-    servers: Infrastructure, broker: Vhost, reached: Reached
+    servers: Infrastructure, broker: Vhost, forward: Forward
 ) -> None:
-    settings = broker_settings(servers, broker, f"[::1]:{reached(broker.amqp_port)}")
+    settings = broker_settings(servers, broker, f"[::1]:{forward(broker.amqp_port)}")
 
     with Connection(broker_url(settings), ssl=tls.broker_options(settings)) as connection:
         connection.ensure_connection(max_retries=1)
@@ -69,58 +69,58 @@ def test_the_broker_is_reachable_over_ipv6(
 
 @pytest.mark.parametrize("others", ["", ",[::1]:1"])
 def test_the_database_is_reachable_over_ipv6(
-    database_of: Callable[[str], TestDatabase], reached: Reached, others: str
+    database_of: Callable[[str], TestDatabase], forward: Forward, others: str
 ) -> None:
     # Given one address, or several
     database = database_of("order")
-    host = f"[::1]:{reached(int(database.settings['database_port']))}{others}"
+    host = f"[::1]:{forward(int(database.settings['database_port']))}{others}"
     settings = database.service_settings.model_copy(update={"database_host": host})
 
     # When a client connects
     engine = db.engine(settings)
     with engine.connect() as connection:
-        found = connection.scalar(text("SELECT 1"))
+        value = connection.scalar(text("SELECT 1"))
     engine.dispose()
 
     # Then it can query
-    assert found == 1
+    assert value == 1
 
 
 def test_server_certificates_are_read_over_ipv6(
     servers: Infrastructure,
     broker: Vhost,
     database_of: Callable[[str], TestDatabase],
-    reached: Reached,
+    forward: Forward,
 ) -> None:
     database = database_of("order").settings
     settings = ServiceSettings(
-        **broker_settings(servers, broker, f"[::1]:{reached(broker.amqp_port)}").model_dump(
+        **broker_settings(servers, broker, f"[::1]:{forward(broker.amqp_port)}").model_dump(
             exclude_unset=True
         ),
-        **database | {"database_host": f"[::1]:{reached(database['database_port'])}"},
+        **database | {"database_host": f"[::1]:{forward(database['database_port'])}"},
     )
 
-    ends = {name: read() for name, read in certificate_expiry.sources(settings).items()}
+    expiry_times = {name: read() for name, read in certificate_expiry.sources(settings).items()}
 
-    assert ends.keys() == {"broker", "database", "authority"}
+    assert expiry_times.keys() == {"broker", "database", "authority"}
 
 
 def test_a_health_check_reaches_both_broker_ports_over_ipv6(
-    broker: Vhost, reached: Reached
+    broker: Vhost, forward: Forward
 ) -> None:
     # Given the IPv6 addresses of both ports
     port = httpx.URL(broker.management_url).port
     assert port is not None
-    there = replace(
+    over_ipv6 = replace(
         broker,
-        management_url=f"https://[::1]:{reached(port)}",
-        amqp_port=reached(broker.amqp_port),
+        management_url=f"https://[::1]:{forward(port)}",
+        amqp_port=forward(broker.amqp_port),
     )
 
     # When the broker is checked over both
-    checked = health.check(BrokerAdminSettings(**there.administrator))
+    checked = health.check(BrokerAdminSettings(**over_ipv6.administrator))
     consumers = health.queue_counts.consumers(
-        BrokerAdminSettings(**there.administrator), ["order.queue"]
+        BrokerAdminSettings(**over_ipv6.administrator), ["order.queue"]
     )
 
     # Then both replied
@@ -133,14 +133,14 @@ def test_the_api_listens_on_an_ipv6_address(
 ) -> None:
     # Given a server that is bound to ::1
     port = own_ports().api_port
-    told = {k.upper(): str(v) for k, v in database_of("order").settings.items()}
+    database = {k.upper(): str(v) for k, v in database_of("order").settings.items()}
     command = ["-m", "order_app.server", "--bind", f"[::1]:{port}", "order_app.app"]
-    environment = {"PATH": "/usr/bin:/bin", "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), **told}
+    environment = {"PATH": "/usr/bin:/bin", "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), **database}
 
     # When it is running
     with subprocess.Popen([sys.executable, *command], cwd=REPOSITORY, env=environment) as api:
         try:
-            answer = eventually(lambda: _answer(f"http://[::1]:{port}/healthz"))
+            answer = eventually(lambda: _status(f"http://[::1]:{port}/healthz"))
         finally:
             api.terminate()
 
@@ -151,14 +151,14 @@ def test_the_api_listens_on_an_ipv6_address(
 def test_metrics_are_served_on_an_ipv6_address() -> None:
     server, thread = start_http_server(0, addr="::1")
     try:
-        assert _answer(f"http://[::1]:{server.server_port}/metrics") == 200
+        assert _status(f"http://[::1]:{server.server_port}/metrics") == 200
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-def _answer(url: str) -> int:
+def _status(url: str) -> int:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return int(answer.status)

@@ -1,7 +1,7 @@
 """Every broker user against every operation.
 
-What each may do is written down by hand, from what a service says, hears and owns; what it can do
-is tried on the real broker. The two must be the same: no right is missing, and none is left over.
+The expected permissions are written by hand, from what a service publishes, consumes and owns; the
+actual ones are tried on a real broker. Both must be equal.
 """
 
 from collections.abc import Iterator
@@ -29,24 +29,22 @@ TOPOLOGY: Topology = topology()
 EVENT_TYPES = sorted({event_type for s in SERVICES for event_type in s.published_types})
 QUEUES = sorted(queue.name for queue in TOPOLOGY.queues)
 EXCHANGES = sorted(exchange.name for exchange in TOPOLOGY.exchanges)
-#: RabbitMQ's own, which every vhost has; the first one, without a name, leads to every queue.
+#: The exchanges of every vhost; the first one, without a name, routes to every queue.
 OWN_EXCHANGES = ["", "amq.direct", "amq.fanout", "amq.headers", "amq.match", "amq.topic"]
 
-#: The queue of an onlooker, such as Flower.
-ONLOOKER = f"celeryev.{UUID(int=7)}"
+#: The queue of a monitoring program, such as Flower.
+MONITORING_QUEUE = f"celeryev.{UUID(int=7)}"
 
-#: Two words: what is done, and to what.
+#: A verb and the name of its object.
 Operation = tuple[str, str]
-
-# --- What each user may do ----------------------------------------------------------------------
 
 
 def everything() -> set[Operation]:
-    """Every operation that is tried."""
+    """Return every operation that is tried."""
     others = [name for name in EXCHANGES if name != "orders.topic"]
     return {
         *(("publish event", event_type) for event_type in EVENT_TYPES),
-        # No event types, though some begin or end like one.
+        # These are not event types, but some begin or end like one.
         *(("publish event", f"{event_type}.v2") for event_type in EVENT_TYPES),
         *(("publish event", f"an.{event_type}") for event_type in EVENT_TYPES),
         ("publish event", "order.unheard_of"),
@@ -65,45 +63,45 @@ def everything() -> set[Operation]:
         ("declare queue", "stranger"),
         ("declare queue", "order.stranger"),
         ("declare queue", ""),
-        ("declare queue", ONLOOKER),
-        ("declare queue", f"{ONLOOKER}x"),
-        ("declare queue", f"x{ONLOOKER}"),
-        *(("overhear", exchange) for exchange in (*EXCHANGES, *OWN_EXCHANGES[1:])),
+        ("declare queue", MONITORING_QUEUE),
+        ("declare queue", f"{MONITORING_QUEUE}x"),
+        ("declare queue", f"x{MONITORING_QUEUE}"),
+        *(("bind monitoring queue", exchange) for exchange in (*EXCHANGES, *OWN_EXCHANGES[1:])),
         ("declare exchange", "stranger"),
         ("declare exchange", "order.stranger"),
     }
 
 
 def read(queue: str) -> set[Operation]:
-    """What the right to read a queue is, in RabbitMQ's eyes."""
+    """Return the operations that the right to read a queue permits."""
     return {("consume", queue), ("get", queue), ("purge", queue)}
 
 
 def allowed() -> dict[str, set[Operation]]:
-    """What each user must be able to do, and nothing else."""
+    """Return the operations that each user must have permission for, and no others."""
     table = {
-        # Its clock's ticks, to whoever works by it.
+        # Publishes ticks.
         "scheduler": {("publish to", TICKS.name)},
         # Consumes the workers' task events, and no other message.
-        "monitor": {("declare queue", ONLOOKER), ("overhear", "celeryev")},
-        # Looks at what is parked, and puts it back on its queue.
+        "monitor": {("declare queue", MONITORING_QUEUE), ("bind monitoring queue", "celeryev")},
+        # Reads parked messages, and puts them back on their queue.
         "console": {
             *(o for s in SERVICES if s.consumes for o in read(f"{s.name}.dlq")),
             ("publish to", ""),
         },
-        # Reads the past, and puts it on the queue of a service that wants it.
+        # Reads the stream, and puts past events on the queue of a subscribing service.
         "replayer": {("consume", STREAM), ("publish to", "")},
     }
     for service in SERVICES:
-        says = {("publish event", event_type) for event_type in service.published_types}
+        publishes = {("publish event", event_type) for event_type in service.published_types}
         retries = {("publish to", f"{service.name}.retry")} if service.consumes else set()
-        tells = {("publish to", "celeryev")} if service.consumes else set()
-        hears = read(f"{service.name}.queue") if service.consumes else set()
+        reports = {("publish to", "celeryev")} if service.consumes else set()
+        consumes = read(f"{service.name}.queue") if service.consumes else set()
         ticks = {o for tick in service.ticks for o in read(f"{service.name}.{tick}")}
-        table[service.name] = says | retries | tells | hears | ticks
-    # It reads the past. Nothing takes a message out of a stream: neither get nor purge are there.
+        table[service.name] = publishes | retries | reports | consumes | ticks
+    # Reads the stream. Streams support neither get nor purge.
     table["analytics"].add(("consume", STREAM))
-    # These take from it what their queues dropped, which a marker tells.
+    # These read events from the stream that their queues dropped, as a marker reports.
     for name in ("notification", "fraud"):
         table[name] |= {("consume", STREAM), *read(f"{name}.overflow")}
     return table
@@ -112,11 +110,8 @@ def allowed() -> dict[str, set[Operation]]:
 ALLOWED = allowed()
 
 
-# --- What each user can do ----------------------------------------------------------------------
-
-
 class Trial:
-    """Tries operations as one user; each on a channel of its own, which a refusal closes."""
+    """Tries operations as one user, each on a new channel, because a rejection closes it."""
 
     def __init__(self, servers: Infrastructure, vhost: Vhost, user: str) -> None:
         self._user = user
@@ -135,17 +130,17 @@ class Trial:
         self._connection.close()
 
     def may(self, operation: Operation) -> bool:
-        """Tell whether the broker does it."""
+        """Return whether the broker permits an operation."""
         channel = self._connection.channel()
         try:
             self._do(channel, *operation)
         except AccessRefused:
             return False
         except (PreconditionFailed, NotFound):
-            # It was looked at, so it was allowed.
+            # The broker checks permissions first, so the operation was permitted.
             return True
         except AMQPNotImplementedError:
-            # So it was here, too: nobody gets single messages of a stream. It ends the connection.
+            # Permitted as well: streams do not support get, and the error closes the connection.
             self._connection.collect()
             self._connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
             return True
@@ -153,7 +148,7 @@ class Trial:
         return True
 
     def publish(self, exchange: str, key: str, **properties: str) -> None:
-        """Publish one message; raises what the broker says."""
+        """Publish one message, and raise the broker's error."""
         channel = self._connection.channel()
         self._publish(channel, exchange, key, **properties)
         channel.close()
@@ -169,7 +164,7 @@ class Trial:
             case "publish event":
                 self._publish(channel, "orders.topic", name)
             case "publish to":
-                # A key that leads nowhere: nothing arrives that another trial would see.
+                # No binding matches the key, so that no message arrives in another trial.
                 self._publish(channel, name, "nowhere")
             case "consume":
                 channel.basic_consume(name, callback=lambda _: None)
@@ -187,8 +182,8 @@ class Trial:
                 channel.exchange_declare(name, "topic", durable=True, auto_delete=False)
             case "bind queue":
                 channel.queue_bind(name, "orders.topic", "#")
-            case "overhear":
-                channel.queue_bind(ONLOOKER, name, "#")
+            case "bind monitoring queue":
+                channel.queue_bind(MONITORING_QUEUE, name, "#")
             case "unbind queue":
                 channel.queue_unbind(name, "orders.topic", "order.created")
             case "bind exchange":
@@ -201,11 +196,11 @@ class Trial:
 def trial(
     request: pytest.FixtureRequest, servers: Infrastructure, broker: Vhost
 ) -> Iterator[Trial]:
-    """Tries operations as the user that the test is parametrized with."""
-    found = Trial(servers, broker, request.param)
-    yield found
+    """A trial as the user that the test is parametrized with."""
+    trial = Trial(servers, broker, request.param)
+    yield trial
     with suppress(OSError):
-        found.close()
+        trial.close()
 
 
 def test_the_table_lists_every_user() -> None:
@@ -225,8 +220,8 @@ def test_a_broker_user_has_exactly_the_listed_permissions(trial: Trial, user: st
     can = {operation for operation in operations if trial.may(operation)}
 
     # Then exactly the listed operations succeed
-    assert can - ALLOWED[user] == set(), "rights too many"
-    assert ALLOWED[user] - can == set(), "rights too few"
+    assert can - ALLOWED[user] == set(), "excess permissions"
+    assert ALLOWED[user] - can == set(), "missing permissions"
 
 
 @pytest.mark.parametrize("trial", ["order"], indirect=True)

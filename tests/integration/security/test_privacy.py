@@ -1,4 +1,4 @@
-"""An error's description names what failed and never repeats a customer's value."""
+"""The description of an error names the failure, and never repeats a customer's value."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ CREATE TABLE customers (
 
 
 def failure_of(sessions: Sessions, statement: str) -> SQLAlchemyError:
-    """Return what a statement raises in a table that holds the address already."""
+    """Return the error of a statement on a table that already contains the address."""
     with transaction(sessions) as session:
         session.execute(text("DROP TABLE IF EXISTS customers"))
         session.execute(text(_TABLE))
@@ -84,7 +84,7 @@ def test_a_database_error_is_described_without_values(
 
 
 def test_the_message_of_postgresql_contains_the_value(order_database: Sessions) -> None:
-    """Show that the test above tests something."""
+    """Verify that the errors above would contain the value."""
     error = failure_of(order_database, "INSERT INTO customers VALUES (:a, 1, 'Ada')")
 
     assert ADDRESS in str(error)

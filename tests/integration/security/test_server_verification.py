@@ -1,4 +1,4 @@
-"""Clients refuse a server whose certificate they cannot verify."""
+"""Clients reject a server whose certificate they cannot verify."""
 
 import re
 import ssl
@@ -41,18 +41,18 @@ def expired(authority: Authority, _tmp_path: Path) -> Path:
 
 
 def of_another_host(authority: Authority, tmp_path: Path) -> Path:
-    # The same authority signs it, for other names only.
+    # A certificate of the same authority, for other names.
     elsewhere = Authority(tmp_path / "tls")
     elsewhere._names = ("elsewhere.example", "192.0.2.1")
     elsewhere.issue("rabbitmq")
     return authority.server_file("rabbitmq")
 
 
-def right(authority: Authority, _tmp_path: Path) -> Path:
+def valid(authority: Authority, _tmp_path: Path) -> Path:
     return authority.server_file("rabbitmq")
 
 
-WRONG = {
+INVALID = {
     of_another_authority: "certificate verify failed",
     expired: "certificate has expired|certificate verify failed",
     of_another_host: "(IP address|Hostname|host name).*127.0.0.1|does not match",
@@ -99,7 +99,7 @@ def as_database_client(port: int, authority: Authority) -> str:
         database_password=SECRET,
         database_ca_file=authority.certificate_file,
     )
-    with pytest.raises(Exception) as error:  # noqa: PT011, the text is the test's matter
+    with pytest.raises(Exception) as error:  # noqa: PT011, the test checks the text
         db.engine(settings).connect()
     return str(getattr(error.value, "orig", error.value)).strip()
 
@@ -140,7 +140,7 @@ CLIENTS = [
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.__name__)
 @pytest.mark.parametrize(
     ("impostor", "reason"),
-    WRONG.items(),
+    INVALID.items(),
     indirect=["impostor"],
     ids=lambda w: getattr(w, "__name__", ""),
 )
@@ -148,16 +148,16 @@ def test_a_client_rejects_a_server_that_it_cannot_verify(
     impostor: Impostor, authority: Authority, reason: str, client: Callable[[int, Authority], str]
 ) -> None:
     # When the client connects
-    said = client(impostor.port, authority)
+    error = client(impostor.port, authority)
 
     # Then it reports the reason in one line, and has sent nothing
-    assert re.search(reason, said), said
-    assert "\n" not in said
-    assert SECRET not in said
+    assert re.search(reason, error), error
+    assert "\n" not in error
+    assert SECRET not in error
     assert impostor.heard == []
 
 
-@pytest.mark.parametrize("impostor", [right], indirect=True, ids=["right"])
+@pytest.mark.parametrize("impostor", [valid], indirect=True, ids=["valid"])
 @pytest.mark.parametrize("client", CLIENTS[:2], ids=lambda client: client.__name__)
 def test_a_client_sends_data_if_the_certificate_is_valid(
     impostor: Impostor, authority: Authority, client: Callable[[int, Authority], str]
@@ -182,7 +182,7 @@ def test_the_expected_host_name_of_the_broker_can_be_set(
         with Connection(vhost.amqp_url, ssl=options) as connection:
             connection.connect()
 
-    # It has both names, and no third one.
+    # The certificate has both names, and no third one.
     connect("localhost")
     connect("127.0.0.1")
     with pytest.raises(ssl.SSLCertVerificationError, match=r"elsewhere\.example"):
@@ -212,10 +212,10 @@ def test_an_invalid_ca_file_is_reported_at_startup(
         "DATABASE_PASSWORD": SECRET,
         "DATABASE_CA_FILE": str(authority.certificate_file),
     }
-    wrong = tmp_path / "wrong.crt"
+    invalid = tmp_path / "invalid.crt"
     if content is not None:
-        wrong.write_text(content)
-    for variable, value in (required | {name: str(wrong)}).items():
+        invalid.write_text(content)
+    for variable, value in (required | {name: str(invalid)}).items():
         monkeypatch.setenv(variable, value)
 
     # Then the error names the setting and the reason

@@ -1,4 +1,4 @@
-"""Servers refuse clients without TLS 1.2 or later."""
+"""Servers reject clients without TLS 1.2 or later."""
 
 import socket
 import ssl
@@ -15,7 +15,7 @@ from testkit.servers.vhosts import Vhost
 
 @pytest.fixture(params=["broker", "management", "metrics", "database"])
 def address(request: pytest.FixtureRequest, servers: Infrastructure) -> tuple[str, int]:
-    """One of the servers' ports."""
+    """A server and its port."""
     ports = {
         "broker": servers.amqp_port,
         "management": int(servers.management_url.rpartition(":")[2]),
@@ -26,9 +26,9 @@ def address(request: pytest.FixtureRequest, servers: Infrastructure) -> tuple[st
 
 
 def handshake(server: str, port: int, ca_file: Path, version: ssl.TLSVersion) -> str | None:
-    """Shake hands with this version of TLS only; returns its name, or what was refused."""
+    """Perform a handshake with one version of TLS; return the version agreed on."""
     context = ssl.create_default_context(cafile=str(ca_file))
-    # OpenSSL itself would not even offer the old ones.
+    # By default, OpenSSL does not offer the old versions.
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = version
     with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
@@ -53,7 +53,7 @@ def test_a_server_accepts_tls_1_2_and_later(
 def test_a_server_rejects_older_tls(
     address: tuple[str, int], servers: Infrastructure, version: str
 ) -> None:
-    # The server's own alert, and not a client that could not even ask.
+    # The alert is the server's, so the client did offer the version.
     with pytest.raises(ssl.SSLError, match=r"(?i)alert.*protocol.version"):
         handshake(*address, servers.ca_file, ssl.TLSVersion[version])
 
@@ -66,7 +66,7 @@ def test_the_broker_rejects_amqp_without_tls(vhost: Vhost) -> None:
         except ConnectionResetError:
             answer = b""
 
-    # A TLS alert (21) at most: the first frame of AMQP would begin with 1, a refusal with "AMQP".
+    # A TLS alert (21) at most: a frame of AMQP would start with 1, and a rejection with "AMQP".
     assert answer[:1] in (b"", b"\x15")
 
 
@@ -74,7 +74,7 @@ def test_the_broker_has_no_listener_without_tls(vhost: Vhost) -> None:
     listeners = vhost.request("GET", "/overview").json()["listeners"]
 
     protocols = {listener["protocol"] for listener in listeners}
-    # Besides, Erlang listens on 127.0.0.1 only.
+    # The listener of the Erlang distribution is on 127.0.0.1 only.
     assert protocols == {"amqp/ssl", "https", "clustering", "https/prometheus"}
     assert {listener["ip_address"] for listener in listeners} - {"::"} == {"127.0.0.1"}
 
