@@ -180,7 +180,9 @@ _TIMES = (
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_inventory_reserves_the_same(twins: Callable[[str, Any], Twins], seed: int) -> None:
+def test_the_inventory_reserves_the_same_stock_in_batches(
+    twins: Callable[[str, Any], Twins], seed: int
+) -> None:
     # Given orders, some of them cancelled or told of twice, for stock that is short at times
     rng = random.Random(seed)
     both = twins("inventory", inventory_worker.handlers)
@@ -211,7 +213,9 @@ def test_the_inventory_reserves_the_same(twins: Callable[[str, Any], Twins], see
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_order_service_confirms_the_same(twins: Callable[[str, Any], Twins], seed: int) -> None:
+def test_the_order_service_decides_the_same_in_batches(
+    twins: Callable[[str, Any], Twins], seed: int
+) -> None:
     # Given orders that wait, of which some are cancelled
     rng = random.Random(seed)
     both = twins("order", order_app.handlers)
@@ -245,7 +249,7 @@ def test_the_order_service_confirms_the_same(twins: Callable[[str, Any], Twins],
     both.same(select(outbox), *_TIMES, "event_id")
 
 
-def test_the_notification_service_records_the_same(
+def test_the_notification_service_records_the_same_in_batches(
     twins: Callable[[str, Any], Twins],
 ) -> None:
     # Given what happens to orders, some of it told twice
@@ -268,7 +272,7 @@ def test_the_notification_service_records_the_same(
     both.same(select(inbox), *_TIMES)
 
 
-def test_an_unknown_order_fails_the_batch_it_is_in(twins: Callable[[str, Any], Twins]) -> None:
+def test_an_unknown_order_fails_its_batch(twins: Callable[[str, Any], Twins]) -> None:
     both = twins("order", order_app.handlers)
     reserved = events.StockReserved(lines=(events.Quantity(sku="TEA", quantity=1),))
 

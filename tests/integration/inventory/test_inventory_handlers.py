@@ -85,7 +85,7 @@ def told(sessions: Sessions, order_id: UUID) -> list[Event]:
         return [codec.decode(json.loads(row)) for row in rows]
 
 
-def test_the_migrations_make_what_the_models_say(inventory_database: Sessions) -> None:
+def test_the_migrations_match_the_models(inventory_database: Sessions) -> None:
     with inventory_database() as session:
         url = session.get_bind().engine.url
 
@@ -93,7 +93,7 @@ def test_the_migrations_make_what_the_models_say(inventory_database: Sessions) -
     assert migrations.check("inventory_worker", url) == []
 
 
-def test_an_order_that_fits_is_held_and_told(inventory_database: Sessions) -> None:
+def test_an_order_in_stock_is_reserved(inventory_database: Sessions) -> None:
     put(inventory_database, A=5, B=5)
     order = uuid4()
     event = created(order, B=1, A=5)
@@ -109,7 +109,9 @@ def test_an_order_that_fits_is_held_and_told(inventory_database: Sessions) -> No
     assert (answer.causationid, answer.traceparent) == (event.id, event.traceparent)
 
 
-def test_a_short_order_holds_nothing_and_is_told_why(inventory_database: Sessions) -> None:
+def test_a_short_order_reserves_nothing_and_lists_its_shortages(
+    inventory_database: Sessions,
+) -> None:
     put(inventory_database, A=5, B=1)
     order = uuid4()
 
@@ -125,7 +127,7 @@ def test_a_short_order_holds_nothing_and_is_told_why(inventory_database: Session
     ]
 
 
-def test_a_quantity_beyond_any_column_is_just_short(inventory_database: Sessions) -> None:
+def test_a_quantity_too_large_for_the_column_is_rejected(inventory_database: Sessions) -> None:
     put(inventory_database, A=5)
     order = uuid4()
 
@@ -134,7 +136,7 @@ def test_a_quantity_beyond_any_column_is_just_short(inventory_database: Sessions
     assert status(inventory_database, order) == Status.REJECTED
 
 
-def test_a_cancelled_order_gives_back_what_it_held(inventory_database: Sessions) -> None:
+def test_a_cancelled_order_releases_its_stock(inventory_database: Sessions) -> None:
     put(inventory_database, A=5, B=5)
     order = uuid4()
     deliver(inventory_database, created(order, A=3, B=2))
@@ -149,7 +151,7 @@ def test_a_cancelled_order_gives_back_what_it_held(inventory_database: Sessions)
     assert [(line.sku, line.quantity) for line in answers[1].data.lines] == [("A", 3), ("B", 2)]
 
 
-def test_a_cancelled_order_that_was_rejected_gives_back_nothing(
+def test_a_cancelled_order_without_stock_releases_nothing(
     inventory_database: Sessions,
 ) -> None:
     put(inventory_database, A=1)
@@ -176,7 +178,7 @@ def test_an_order_cancelled_before_it_was_created_reserves_nothing(
     assert told(inventory_database, order) == []
 
 
-def test_an_order_created_twice_under_two_event_ids_is_reserved_once(
+def test_an_order_created_by_two_events_is_reserved_once(
     inventory_database: Sessions,
 ) -> None:
     put(inventory_database, A=5)
@@ -189,7 +191,9 @@ def test_an_order_created_twice_under_two_event_ids_is_reserved_once(
     assert len(told(inventory_database, order)) == 1
 
 
-def test_several_orders_in_one_transaction_see_each_other(inventory_database: Sessions) -> None:
+def test_orders_in_one_transaction_see_each_others_reservations(
+    inventory_database: Sessions,
+) -> None:
     put(inventory_database, A=5)
     orders = [uuid4(), uuid4(), uuid4()]
 
@@ -207,7 +211,7 @@ def test_several_orders_in_one_transaction_see_each_other(inventory_database: Se
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_concurrent_overlapping_orders_neither_deadlock_nor_oversell(
+def test_concurrent_orders_neither_deadlock_nor_oversell(
     inventory_database: Sessions, seed: int
 ) -> None:
     """Eight workers, few SKUs, events doubled and shuffled: at rest the sums agree."""

@@ -75,7 +75,7 @@ def at_once(*work: Callable[[], None]) -> None:
             done.result()
 
 
-def test_the_collation_is_not_the_order_of_code_points(warehouse: Warehouse) -> None:
+def test_the_collation_differs_from_code_point_order(warehouse: Warehouse) -> None:
     warehouse.receive_all(dict.fromkeys(SKUS, 1))
 
     with transaction(warehouse.sessions) as session:
@@ -125,7 +125,7 @@ def count_all(warehouse: Warehouse, pieces: dict[str, int]) -> None:
             stock_import.count_chunk(session, chunk, note)
 
 
-def test_a_storm_of_cancellations_and_shipments_does_not_deadlock(warehouse: Warehouse) -> None:
+def test_concurrent_cancellations_and_shipments_do_not_deadlock(warehouse: Warehouse) -> None:
     # given orders of overlapping SKUs, of which half are cancelled and half are shipped
     rng = random.Random(0)
     warehouse.receive_all(dict.fromkeys(SKUS, 1_000_000))
@@ -149,7 +149,7 @@ def test_a_storm_of_cancellations_and_shipments_does_not_deadlock(warehouse: War
     assert all(warehouse.status(order) in ("RELEASED", "SHIPPED") for order in orders)
 
 
-def test_orders_that_are_cancelled_crosswise_do_not_deadlock(warehouse: Warehouse) -> None:
+def test_crosswise_creations_and_cancellations_do_not_deadlock(warehouse: Warehouse) -> None:
     """The one worker creates what the other one cancels, and the other way round."""
     warehouse.receive_all(dict.fromkeys(SKUS, 1_000_000))
     for number in range(ROUNDS):

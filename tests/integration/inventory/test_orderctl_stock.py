@@ -48,7 +48,7 @@ def assert_refused(result: Result, *parts: str) -> None:
     assert result.stderr.count("\n") == 1
 
 
-def test_database_apply_changes_nothing_the_second_time(operator_env: dict[str, str]) -> None:
+def test_a_second_database_apply_changes_nothing(operator_env: dict[str, str]) -> None:
     first = orderctl(operator_env, "database", "apply")
     assert first.exit_code == 0, first.output
 
@@ -88,7 +88,7 @@ def test_an_unknown_sku_is_an_error(applied: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("pieces", ["-1", "1.5", "many", "1000000000001"])
-def test_a_wrong_quantity_is_refused(pieces: str) -> None:
+def test_an_invalid_quantity_is_rejected(pieces: str) -> None:
     result = orderctl({}, "stock", "set", "TEA", "--", pieces)
 
     assert result.exit_code == 64
@@ -96,7 +96,7 @@ def test_a_wrong_quantity_is_refused(pieces: str) -> None:
     assert result.stderr.count("\n") == 1
 
 
-def test_a_sku_that_nobody_can_order_is_refused(applied: dict[str, str]) -> None:
+def test_an_invalid_sku_is_rejected(applied: dict[str, str]) -> None:
     assert_refused(orderctl(applied, "stock", "set", "GREEN TEA", "1"), "GREEN TEA")
 
 
@@ -109,7 +109,7 @@ def test_a_sku_that_nobody_can_order_is_refused(applied: dict[str, str]) -> None
     ],
     ids=["plain", "bom-crlf", "other-columns"],
 )
-def test_a_file_is_read(tmp_path: Path, content: bytes) -> None:
+def test_a_stock_file_is_read(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "stock.csv"
     file.write_bytes(content)
 
@@ -136,7 +136,7 @@ def test_a_file_is_read(tmp_path: Path, content: bytes) -> None:
         (b'sku,on_hand\nTEA,5\n"CUP,6\n', ":3:", "end of data"),
     ],
 )
-def test_a_bad_file_is_refused_naming_the_line(
+def test_a_rejected_stock_file_names_the_line(
     tmp_path: Path, content: bytes, place: str, part: str
 ) -> None:
     file = tmp_path / "stock.csv"
@@ -149,7 +149,9 @@ def test_a_bad_file_is_refused_naming_the_line(
     assert part in str(refusal.value)
 
 
-def test_nothing_of_a_bad_file_is_applied(applied: dict[str, str], tmp_path: Path) -> None:
+def test_no_line_of_a_rejected_stock_file_is_applied(
+    applied: dict[str, str], tmp_path: Path
+) -> None:
     file = tmp_path / "stock.csv"
     file.write_text("sku,on_hand\nTEA,5\nCUP,-1\n")
 
@@ -157,7 +159,7 @@ def test_nothing_of_a_bad_file_is_applied(applied: dict[str, str], tmp_path: Pat
     assert levels(applied) == {}
 
 
-def test_a_large_file_is_imported_in_batches(applied: dict[str, str], tmp_path: Path) -> None:
+def test_a_large_stock_file_is_imported_in_batches(applied: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "stock.csv"
     file.write_text("sku,on_hand\n" + "".join(f"SKU-{n},{n}\n" for n in range(2_500)))
 
@@ -167,7 +169,7 @@ def test_a_large_file_is_imported_in_batches(applied: dict[str, str], tmp_path: 
     assert levels(applied) == {f"SKU-{n}": n for n in range(2_500)}
 
 
-def test_an_unreachable_database_is_told_in_one_line(operator_env: dict[str, str]) -> None:
+def test_an_unreachable_database_is_reported_in_one_line(operator_env: dict[str, str]) -> None:
     env = operator_env | {"DATABASE_HOST": "127.0.0.1", "DATABASE_PORT": "1"}
 
     assert_refused(orderctl(env, "stock", "show"), "PostgreSQL")

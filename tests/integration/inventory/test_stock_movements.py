@@ -82,7 +82,9 @@ def test_every_change_of_a_level_is_a_movement(orderctl: Orderctl, warehouse: Wa
     assert orderctl("stock", "check").exit_code == 0
 
 
-def test_a_movement_tells_why_by_what_and_by_whom(orderctl: Orderctl, warehouse: Warehouse) -> None:
+def test_a_movement_records_its_reason_reference_and_author(
+    orderctl: Orderctl, warehouse: Warehouse
+) -> None:
     orderctl("stock", "receive", "TEA", "20", "--reason", "delivery", "--reference", "DN-1")
     order = warehouse.created(TEA=3)
     warehouse.handle(order)
@@ -94,9 +96,7 @@ def test_a_movement_tells_why_by_what_and_by_whom(orderctl: Orderctl, warehouse:
     assert reserved["reference"] == str(order.subject)
 
 
-def test_a_document_that_is_entered_again_has_no_second_effect(
-    orderctl: Orderctl, warehouse: Warehouse
-) -> None:
+def test_a_document_entered_twice_has_one_effect(orderctl: Orderctl, warehouse: Warehouse) -> None:
     for command, pieces in (("receive", "20"), ("count", "7"), ("correct", "-2")):
         arguments = ("stock", command, "TEA", pieces, "--reason", "r", "--reference", "DOC-1")
         assert orderctl(*arguments).exit_code == 0
@@ -109,7 +109,7 @@ def test_a_document_that_is_entered_again_has_no_second_effect(
         assert warehouse.level("TEA") == level
 
 
-def test_a_document_that_says_something_else_is_refused(orderctl: Orderctl) -> None:
+def test_a_changed_document_is_rejected(orderctl: Orderctl) -> None:
     orderctl("stock", "receive", "TEA", "20", "--reference", "DN-1")
 
     refused = orderctl("stock", "receive", "TEA", "21", "--reference", "DN-1")
@@ -119,7 +119,7 @@ def test_a_document_that_says_something_else_is_refused(orderctl: Orderctl) -> N
     assert json.loads(orderctl("stock", "show", "--json").stdout)[0]["on_hand"] == 20
 
 
-def test_a_count_below_what_is_reserved_tells_which_orders_it_hurts(
+def test_a_count_below_the_reserved_stock_names_affected_orders(
     orderctl: Orderctl, warehouse: Warehouse
 ) -> None:
     # given three orders of two pieces each
@@ -138,7 +138,7 @@ def test_a_count_below_what_is_reserved_tells_which_orders_it_hurts(
     assert named == [False, True, True]
 
 
-def test_nothing_is_available_after_a_count_below_what_is_reserved(
+def test_no_stock_is_available_after_a_count_below_the_reserved(
     orderctl: Orderctl, warehouse: Warehouse
 ) -> None:
     orderctl("stock", "receive", "TEA", "6")
@@ -153,9 +153,7 @@ def test_nothing_is_available_after_a_count_below_what_is_reserved(
     assert [(s.requested, s.available) for s in answer.data.shortages] == [(1, 0)]
 
 
-def test_a_shipped_order_leaves_a_count_that_agrees(
-    orderctl: Orderctl, warehouse: Warehouse
-) -> None:
+def test_a_count_agrees_after_a_shipment(orderctl: Orderctl, warehouse: Warehouse) -> None:
     orderctl("stock", "set", "SHIP", "10")
     order = warehouse.created(SHIP=10)
     warehouse.handle(order)
@@ -166,7 +164,7 @@ def test_a_shipped_order_leaves_a_count_that_agrees(
     assert counted.stdout == "SHIP: 0 on hand, 0 reserved, 0 available\n"
 
 
-def test_an_import_with_a_short_line_counts_all_others(
+def test_an_import_with_a_short_line_counts_all_other_lines(
     orderctl: Orderctl, warehouse: Warehouse, tmp_path: Path
 ) -> None:
     orderctl("stock", "receive", "TEA", "6")
@@ -182,7 +180,7 @@ def test_an_import_with_a_short_line_counts_all_others(
     assert orderctl("stock", "check").exit_code == 0
 
 
-def test_an_import_under_its_reference_counts_nothing_twice(
+def test_an_import_repeated_under_its_reference_has_no_effect(
     orderctl: Orderctl, warehouse: Warehouse, tmp_path: Path
 ) -> None:
     # given an import, after which goods leave
@@ -201,7 +199,7 @@ def test_an_import_under_its_reference_counts_nothing_twice(
     assert "C-1" in orderctl("stock", "import", str(file), "--reference", "C-1").stderr
 
 
-def test_an_import_that_fails_goes_on_under_its_reference(
+def test_a_failed_import_resumes_under_its_reference(
     orderctl: Orderctl, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given an import of two chunks, of which the second one is in the way of somebody else
@@ -240,7 +238,7 @@ def test_an_import_that_fails_goes_on_under_its_reference(
         "UPDATE reservations SET status = 'CANCELLED'",
     ],
 )
-def test_the_database_refuses_to_change_a_movement(
+def test_the_database_rejects_changes_to_a_movement(
     inventory_database: Sessions, statement: str
 ) -> None:
     warehouse = Warehouse(inventory_database)
@@ -251,7 +249,7 @@ def test_the_database_refuses_to_change_a_movement(
         session.execute(text(statement))
 
 
-def test_levels_of_before_get_an_opening_movement(databases: Databases) -> None:
+def test_a_migrated_stock_level_gets_an_opening_movement(databases: Databases) -> None:
     with databases.fresh() as database_of:
         # given a database of the release before, with orders of all kinds
         database: TestDatabase = database_of("inventory")

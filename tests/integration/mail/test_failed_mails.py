@@ -19,7 +19,7 @@ from testkit.mail.mailing import (
 )
 
 
-def test_a_mail_that_failed_for_good_holds_up_no_later_one(
+def test_a_failed_mail_does_not_delay_later_mails(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     order_id = record(notification_database, "received", status="FAILED")
@@ -28,7 +28,7 @@ def test_a_mail_that_failed_for_good_holds_up_no_later_one(
     assert len(mailbox.messages) == 1
 
 
-def test_a_mail_refused_for_now_is_sent_later(
+def test_a_temporarily_rejected_mail_is_sent_later(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     record(notification_database, "received")
@@ -47,7 +47,7 @@ def test_a_mail_refused_for_now_is_sent_later(
     assert len(mailbox.messages) == 1
 
 
-def test_a_mail_refused_for_good_is_kept_with_the_reason_and_logged_once(
+def test_a_permanently_rejected_mail_keeps_its_reason(
     notification_database: Sessions,
     mailbox: Mailbox,
     transport: Transport,
@@ -65,7 +65,7 @@ def test_a_mail_refused_for_good_is_kept_with_the_reason_and_logged_once(
     assert [r.levelno for r in caplog.records if r.levelno >= logging.WARNING] == [logging.ERROR]
 
 
-def test_after_the_last_attempt_a_mail_is_given_up(
+def test_a_mail_fails_after_its_last_attempt(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     record(notification_database, "received")
@@ -78,7 +78,7 @@ def test_after_the_last_attempt_a_mail_is_given_up(
     assert (row.status, row.attempts, row.last_error) == ("FAILED", 2, "451 mailbox full")
 
 
-def test_a_mail_that_cannot_be_rendered_waits_and_holds_up_nothing(
+def test_a_mail_that_cannot_be_rendered_delays_no_other_mail(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     record(notification_database, "rejected", context={})
@@ -89,7 +89,7 @@ def test_a_mail_that_cannot_be_rendered_waits_and_holds_up_nothing(
     assert first.last_error == "UndefinedError: raised in templates/rejected.txt:5, block 'message'"
 
 
-def test_a_mail_that_fails_as_nobody_expected_holds_up_nothing(
+def test_an_unexpected_error_delays_no_other_mail(
     notification_database: Sessions,
     mailbox: Mailbox,
     transport: Transport,
@@ -112,7 +112,7 @@ def test_a_mail_that_fails_as_nobody_expected_holds_up_nothing(
     )
 
 
-def test_a_mail_that_is_held_never_leaves_and_holds_up_no_other(
+def test_a_held_mail_is_never_sent_and_delays_no_other_mail(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     # given

@@ -65,7 +65,7 @@ def pages_of_claims(sessions: Sessions, position: Position) -> list[int]:
     return counts
 
 
-def test_claims_and_looks_pass_over_what_was_sent_once_and_not_each_time(
+def test_claims_and_polls_skip_sent_mails_only_once(
     crowded: Sessions,
 ) -> None:
     # given a mailer that has looked once
@@ -93,7 +93,7 @@ def test_claims_and_looks_pass_over_what_was_sent_once_and_not_each_time(
 
 
 @pytest.mark.parametrize("due", ["epoch", "2026-01-01", "2100-01-01"])
-def test_a_claim_and_a_scrape_cost_the_same_before_a_large_backlog(
+def test_claims_and_scrapes_have_a_bounded_cost_under_a_backlog(
     crowded: Sessions, due: str
 ) -> None:
     position = Position()
@@ -115,7 +115,7 @@ def test_a_claim_and_a_scrape_cost_the_same_before_a_large_backlog(
             assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < SCRAPE
 
 
-def test_a_scrape_counts_what_waits_and_what_was_given_up_up_to_a_limit(crowded: Sessions) -> None:
+def test_a_scrape_counts_waiting_and_failed_mails_up_to_a_limit(crowded: Sessions) -> None:
     with crowded.kw["bind"].connect().execution_options(isolation_level="AUTOCOMMIT") as run:
         run.exec_driver_sql(_INSERT, ("PENDING", "epoch"))
     with crowded() as session:
@@ -149,7 +149,7 @@ def test_a_claim_writes_to_no_index(crowded: Sessions) -> None:
     assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1]
 
 
-def test_a_mail_recorded_by_a_clock_that_is_ahead_leaves_at_once(
+def test_a_mail_recorded_by_a_fast_clock_is_due_at_once(
     notification_database: Sessions,
 ) -> None:
     # given a mail of a server that was replaced by one whose clock is an hour behind

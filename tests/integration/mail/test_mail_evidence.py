@@ -81,7 +81,7 @@ def outages(caplog: pytest.LogCaptureFixture) -> list[str]:
     ],
     ids=["MAIL 550", "MAIL 552", "RCPT 550", "RCPT 554"],
 )
-def test_a_mail_that_is_refused_for_good_is_given_up_and_pauses_no_other(
+def test_a_permanently_rejected_mail_fails_without_a_pause(
     notification_database: Sessions, caplog: pytest.LogCaptureFixture, answers: Answers
 ) -> None:
     record_some(notification_database, 5, bad=True)
@@ -103,7 +103,7 @@ def test_a_mail_that_is_refused_for_good_is_given_up_and_pauses_no_other(
     [at_sender(DROP), at_recipient(DROP), at_recipient("nonsense"), at_sender("451 later")],
     ids=["MAIL drop", "RCPT drop", "RCPT nonsense", "MAIL 451"],
 )
-def test_a_mail_with_which_a_server_always_fails_is_charged_for_it_and_pauses_no_other(
+def test_a_mail_that_always_fails_is_charged_without_a_pause(
     notification_database: Sessions, caplog: pytest.LogCaptureFixture, answers: Answers
 ) -> None:
     record_some(notification_database, 2, bad=True)
@@ -134,7 +134,7 @@ def test_a_mail_with_which_a_server_always_fails_is_charged_for_it_and_pauses_no
     ],
     ids=["MAIL 550", "MAIL 451", "MAIL drop", "RCPT drop", "DATA nonsense", "RCPT 421"],
 )
-def test_what_every_mail_meets_is_the_servers_outage_and_is_charged_to_none(
+def test_a_failure_of_every_mail_is_an_outage_charged_to_no_mail(
     notification_database: Sessions, caplog: pytest.LogCaptureFixture, answers: Answers
 ) -> None:
     record_some(notification_database, 6)
@@ -160,7 +160,7 @@ def test_what_every_mail_meets_is_the_servers_outage_and_is_charged_to_none(
     assert [r.message for r in caplog.records].count("mail delivery resumed") <= 1
 
 
-def test_a_server_that_refuses_every_recipient_for_good_does_not_lose_all_mails(
+def test_a_server_that_rejects_every_recipient_fails_few_mails(
     notification_database: Sessions,
 ) -> None:
     more = 5
@@ -184,7 +184,7 @@ def test_a_server_that_refuses_every_recipient_for_good_does_not_lose_all_mails(
         mailer.close()
 
 
-def test_a_lone_mail_of_which_the_sender_is_refused_waits_for_evidence(
+def test_a_single_mail_with_a_rejected_sender_stays_pending(
     notification_database: Sessions,
 ) -> None:
     record_some(notification_database, 0, bad=True)

@@ -63,7 +63,7 @@ NO_VERDICT = [
     [HANG, Endless(b"2", 0.01), Endless(b"250-more\r\n", 0.01)],
     ids=["silence", "a byte now and then", "lines without end"],
 )
-def test_a_step_without_an_answer_ends_at_its_own_limit(
+def test_an_unanswered_step_ends_at_its_own_limit(
     offers: dict[str, str], limit: str, step: str, kind: type[Exception], answer: Any
 ) -> None:
     with connected(offers | {step: answer}, **{f"smtp_{limit}_timeout": SHORT}) as (_, transport):
@@ -110,7 +110,7 @@ def test_an_invalid_answer_is_not_a_verdict(
         ("554-never\r\n554 ever", Permanent),
     ],
 )
-def test_a_refusal_of_several_lines_is_a_verdict_at_each_step(
+def test_a_multiline_rejection_is_a_verdict_at_each_step(
     offers: dict[str, str], step: str, answer: str, kind: type[Exception]
 ) -> None:
     with connected(offers | {step: answer}) as (server, transport):
@@ -127,13 +127,13 @@ def test_a_refusal_of_several_lines_is_a_verdict_at_each_step(
 
 
 @with_and_without_pipelining
-def test_an_answer_out_of_turn_after_the_content_is_not_a_verdict(offers: dict[str, str]) -> None:
+def test_an_unexpected_answer_to_the_content_is_not_a_verdict(offers: dict[str, str]) -> None:
     with connected(offers | {"CONTENT": "354 go on"}) as (_, transport):
         failure, _ = failure_of(transport)
         assert type(failure) is Unsure
 
 
-def test_a_content_that_the_server_does_not_read_has_not_left() -> None:
+def test_a_content_that_the_server_does_not_read_is_interrupted() -> None:
     with connected({"READING": HANG}, smtp_block_timeout=SHORT) as (_, transport):
         much = Letter("orders@shop.example", "ann@example.com", b"x\r\n" * 20_000_000)
         began = time.monotonic()
@@ -148,7 +148,7 @@ def test_a_content_that_the_server_does_not_read_has_not_left() -> None:
     [HANG, DROP, "421 busy", "554 no", "nonsense", Endless(b"220-more\r\n", 0.01)],
     ids=["silence", "hangs up", "421", "554", "text", "lines without end"],
 )
-def test_a_server_that_does_not_begin_is_unreachable(step: str, answer: Any) -> None:
+def test_a_server_without_a_valid_greeting_is_unreachable(step: str, answer: Any) -> None:
     answers = {step: answer} | ({"HELO": answer} if step == "EHLO" else {})
     with serving(answers) as server:
         transport = Transport(settings(server.port, smtp_connect_timeout=SHORT))

@@ -78,7 +78,7 @@ def cause(server: SmtpServer, **values: Any) -> str:
 
 @pytest.mark.parametrize("kind", ["implicit", "starttls"])
 @pytest.mark.parametrize("login", [{}, LOGIN], ids=["no login", "login"])
-def test_a_mail_leaves_over_tls_to_a_server_of_a_private_authority(
+def test_a_mail_is_sent_over_tls_with_a_private_authority(
     request: pytest.FixtureRequest, authority: Authority, kind: str, login: dict[str, str]
 ) -> None:
     server = request.getfixturevalue(kind)
@@ -87,15 +87,13 @@ def test_a_mail_leaves_over_tls_to_a_server_of_a_private_authority(
     assert any(c.startswith("AUTH") for c in server.commands) is bool(login)
 
 
-def test_the_older_setting_of_starttls_still_works(
-    starttls: SmtpServer, authority: Authority
-) -> None:
+def test_the_older_starttls_setting_still_works(starttls: SmtpServer, authority: Authority) -> None:
     send(starttls, smtp_starttls=True, smtp_ca_file=authority.certificate_file)
     assert "STARTTLS" in starttls.commands
 
 
 @pytest.mark.parametrize("kind", ["implicit", "starttls"])
-def test_a_server_of_another_authority_gets_no_mail_and_the_setting_is_named(
+def test_a_certificate_of_another_authority_is_rejected(
     request: pytest.FixtureRequest, kind: str, tmp_path: Path
 ) -> None:
     other = Authority(tmp_path / "other")
@@ -107,7 +105,7 @@ def test_a_server_of_another_authority_gets_no_mail_and_the_setting_is_named(
         assert "SMTP_CA_FILE" in found
 
 
-def test_a_server_of_another_name_gets_no_mail(tmp_path: Path) -> None:
+def test_a_certificate_for_another_name_is_rejected(tmp_path: Path) -> None:
     elsewhere = Authority(tmp_path / "elsewhere")
     elsewhere._names = ("elsewhere.example",)
     list(elsewhere.init())
@@ -117,19 +115,19 @@ def test_a_server_of_another_name_gets_no_mail(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tls", ["none", "starttls"])
-def test_a_port_that_speaks_tls_at_once_is_named_as_such(implicit: SmtpServer, tls: str) -> None:
+def test_the_error_names_a_port_that_needs_implicit_tls(implicit: SmtpServer, tls: str) -> None:
     found = cause(implicit, smtp_tls=tls, smtp_connect_timeout=1.0)
     assert "speaks TLS from the first byte: it needs SMTP_TLS=implicit" in found
 
 
-def test_a_port_that_is_only_silent_is_not_taken_for_one_that_speaks_tls() -> None:
+def test_a_silent_port_is_not_reported_as_implicit_tls() -> None:
     with serving({"GREETING": HANG}) as server:
         found = cause(server, smtp_connect_timeout=0.5)
         server.stopped.set()
     assert found.endswith("greeting: TimeoutError: no answer within 0.5 s")
 
 
-def test_a_port_that_begins_in_clear_is_named_as_such(authority: Authority) -> None:
+def test_the_error_names_a_port_without_implicit_tls(authority: Authority) -> None:
     with serving() as server:
         found = cause(server, smtp_tls="implicit", smtp_ca_file=authority.certificate_file)
     assert "does not speak TLS from the first byte: see SMTP_TLS" in found
@@ -144,7 +142,7 @@ def test_a_port_that_begins_in_clear_is_named_as_such(authority: Authority) -> N
         ({"STARTTLS": HANG}, "STARTTLS: TimeoutError: no answer within 1 s"),
     ],
 )
-def test_a_starttls_that_fails_sends_nothing_in_clear(
+def test_a_failed_starttls_sends_nothing_in_cleartext(
     context: ssl.SSLContext, authority: Authority, answers: Answers, expected: str
 ) -> None:
     with serving(offering_starttls(context) | dict(answers)) as server:
@@ -169,7 +167,7 @@ def test_a_starttls_that_fails_sends_nothing_in_clear(
         ({"AUTH": HANG}, "login: TimeoutError"),
     ],
 )
-def test_a_login_that_fails_is_the_servers_outage(
+def test_a_failed_login_is_an_outage_of_the_mail_server(
     context: ssl.SSLContext, authority: Authority, answers: Answers, expected: str
 ) -> None:
     with serving(offering_starttls(context) | dict(answers)) as server:
@@ -184,7 +182,7 @@ def test_a_login_that_fails_is_the_servers_outage(
     assert expected in found
 
 
-def test_a_handshake_that_never_ends_is_given_up() -> None:
+def test_a_tls_handshake_times_out() -> None:
     with serving({"GREETING": HANG}) as server:
         began = time.monotonic()
         found = cause(server, smtp_tls="implicit", smtp_connect_timeout=0.5)

@@ -33,7 +33,7 @@ from testkit.mail.mailing import (
 )
 
 
-def test_a_recorded_mail_arrives(
+def test_a_recorded_mail_is_delivered(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     order_id = record(notification_database, "received")
@@ -47,7 +47,7 @@ def test_a_recorded_mail_arrives(
     assert row.last_error is None
 
 
-def test_a_mail_that_comes_while_idle_leaves_at_once(
+def test_an_idle_mailer_sends_a_new_mail_at_once(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     idle = threading.Timer(0.3, record, [notification_database, "received"])
@@ -57,7 +57,7 @@ def test_a_mail_that_comes_while_idle_leaves_at_once(
     assert len(mailbox.messages) == 1
 
 
-def test_the_mails_of_one_order_arrive_in_the_order_of_its_events(
+def test_the_mails_of_an_order_arrive_in_event_order(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     order_id = uuid4()
@@ -72,7 +72,7 @@ def test_the_mails_of_one_order_arrive_in_the_order_of_its_events(
     ]
 
 
-def test_a_later_mail_waits_for_an_earlier_one_and_another_order_does_not(
+def test_a_deferred_mail_delays_later_mails_of_its_order_only(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     waiting = record(notification_database, "received", "confirmed")
@@ -94,7 +94,7 @@ def test_a_later_mail_waits_for_an_earlier_one_and_another_order_does_not(
     ]
 
 
-def test_mailers_side_by_side_send_each_mail_once_and_in_order(
+def test_concurrent_mailers_send_each_mail_once_and_in_order(
     notification_database: Sessions, mailbox: Mailbox
 ) -> None:
     for _ in range(100):
@@ -125,7 +125,7 @@ def _until_sent(sessions: Sessions, transport: Transport, until: float) -> None:
         deliver_all(mailer)
 
 
-def test_a_crash_between_sending_and_recording_repeats_that_mail_only(
+def test_a_crash_after_sending_repeats_only_that_mail(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     for _ in range(5):
@@ -168,7 +168,7 @@ def _send_two_and_die(database: dict[str, Any], port: int) -> None:
     deliver_all(delivery(own, _DyingTransport(settings(port))), seconds=30)
 
 
-def test_a_mail_to_the_operator_goes_to_who_that_is_now_and_holds_up_no_customers(
+def test_mails_to_the_operator_and_customers_are_independent(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     # given an order's mails, of which none can leave but the operator's

@@ -33,7 +33,7 @@ from testkit.mail.mailing import (
 from testkit.servers.databases import TestDatabase
 
 
-def test_a_database_that_fails_is_given_time(
+def test_a_failing_database_pauses_delivery(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     record(notification_database, "received")
@@ -57,7 +57,7 @@ def test_a_database_that_fails_is_given_time(
     mailer.close()
 
 
-def test_an_outage_of_the_database_ends_though_no_mail_waits(
+def test_a_database_outage_ends_without_a_waiting_mail(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     # given a database that fails, and no mail
@@ -84,7 +84,7 @@ def test_an_outage_of_the_database_ends_though_no_mail_waits(
     mailer.close()
 
 
-def test_an_outage_of_the_mail_server_is_charged_to_no_mail(
+def test_a_mail_server_outage_is_charged_to_no_mail(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     for _ in range(20):
@@ -100,7 +100,7 @@ def test_an_outage_of_the_mail_server_is_charged_to_no_mail(
     assert len(mailbox.messages) == 20
 
 
-def test_a_plan_that_was_made_while_no_mail_was_there_is_good_for_many(
+def test_a_plan_made_for_an_empty_table_uses_the_indexes(
     database_of: Callable[[str], TestDatabase],
 ) -> None:
     of_mailer = engine(database_of("notification").service_settings, session=BY_KEY)
@@ -120,7 +120,7 @@ def test_a_plan_that_was_made_while_no_mail_was_there_is_good_for_many(
         assert "Seq Scan" not in plan
 
 
-def test_a_database_that_takes_no_mark_is_asked_less_and_less(
+def test_a_database_that_rejects_marks_causes_a_backoff(
     notification_database: Sessions,
     mailbox: Mailbox,
     transport: Transport,
@@ -148,7 +148,7 @@ def test_a_database_that_takes_no_mark_is_asked_less_and_less(
     assert len(mailbox.messages) == 1
 
 
-def test_after_a_mail_it_lets_others_gather_before_it_asks_to_be_woken(
+def test_a_mailer_gathers_mails_before_it_waits_for_a_wakeup(
     notification_database: Sessions,
     mailbox: Mailbox,
     transport: Transport,
@@ -169,7 +169,7 @@ def test_after_a_mail_it_lets_others_gather_before_it_asks_to_be_woken(
     assert waits == []
 
 
-def test_it_claims_nothing_when_its_time_is_over_and_the_rest_leaves_later(
+def test_a_mailer_claims_no_mail_after_its_time_is_over(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     for _ in range(3):
@@ -197,7 +197,7 @@ def test_it_claims_nothing_when_its_time_is_over_and_the_rest_leaves_later(
     assert len(mailbox.messages) == 3
 
 
-def test_while_it_pauses_it_asks_nobody(
+def test_a_paused_mailer_makes_no_connections(
     notification_database: Sessions, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record(notification_database, "received")
@@ -216,7 +216,7 @@ def test_while_it_pauses_it_asks_nobody(
     assert all(later - earlier >= 0.75 * FIRST_DELAY for earlier, later in pairwise(tries))
 
 
-def test_a_connection_that_breaks_costs_no_mail_an_attempt(
+def test_a_broken_connection_is_charged_to_no_mail(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     mailer = delivery(notification_database, transport)
@@ -234,7 +234,7 @@ def test_a_connection_that_breaks_costs_no_mail_an_attempt(
     assert statuses(notification_database) == ["SENT"] * 6
 
 
-def test_a_server_that_goes_away_charges_no_mail(
+def test_a_server_shutdown_is_charged_to_no_mail(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
     record(notification_database, "received")
@@ -247,7 +247,7 @@ def test_a_server_that_goes_away_charges_no_mail(
     assert "421 going down" in {row.last_error for row in found}
 
 
-def test_a_mail_server_that_says_nothing_is_left_after_the_timeout(
+def test_a_silent_mail_server_times_out(
     notification_database: Sessions, caplog: pytest.LogCaptureFixture
 ) -> None:
     record(notification_database, "received")

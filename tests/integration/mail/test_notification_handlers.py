@@ -90,7 +90,7 @@ def test_an_event_records_its_mail(
     assert (row.status, row.attempts, row.sent_at) == ("PENDING", 0, None)
 
 
-def test_a_fact_told_twice_makes_one_mail(notification_database: Sessions) -> None:
+def test_a_duplicate_event_records_one_mail(notification_database: Sessions) -> None:
     event = an_event(OrderCreated(**ORDER))
     again = an_event(OrderCreated(**ORDER), order_id=event.subject)
     outcomes = [handle(notification_database, each) for each in (event, event, again)]
@@ -112,14 +112,16 @@ def test_an_order_has_a_mail_of_each_kind(notification_database: Sessions) -> No
 
 
 @pytest.mark.parametrize("email", ["ann@example.com\r\nBcc: all@example.com", "nobody", ""])
-def test_an_address_that_is_none_is_permanent(notification_database: Sessions, email: str) -> None:
+def test_an_invalid_address_is_a_permanent_failure(
+    notification_database: Sessions, email: str
+) -> None:
     event = an_event(OrderCreated(**(ORDER | {"customer_email": email})))
     with pytest.raises(Permanent, match="customer_email is not a mail address"):
         handle(notification_database, event)
     assert notifications(notification_database) == []
 
 
-def test_a_suspicion_is_for_the_operator_and_waits_for_no_customers_mail(
+def test_a_suspicion_records_a_mail_to_the_operator(
     notification_database: Sessions,
 ) -> None:
     # given
@@ -144,7 +146,7 @@ def test_a_suspicion_is_for_the_operator_and_waits_for_no_customers_mail(
     assert row.context["customer_email"] == "ann@example.com"
 
 
-def test_of_what_is_replayed_mails_are_recorded_and_held(notification_database: Sessions) -> None:
+def test_the_mails_of_replayed_events_are_held(notification_database: Sessions) -> None:
     # given history, and what comes live after it
     suspicion = FraudSuspected(
         customer_email="ann@example.com",

@@ -18,7 +18,7 @@ from testkit.mail.mailing import (
 from testkit.mail.smtp_server import HANG, Slow, serving
 
 
-def test_a_server_that_is_slow_to_take_mails_gets_each_once_and_several_at_a_time(
+def test_a_slow_server_gets_each_mail_once_and_several_at_a_time(
     notification_database: Sessions,
 ) -> None:
     # given a server that takes longer for its yes than a mailer waits before it opens another way
@@ -42,7 +42,7 @@ def test_a_server_that_is_slow_to_take_mails_gets_each_once_and_several_at_a_tim
     assert max(at_once) > 1
 
 
-def test_while_one_mail_waits_for_its_answer_the_others_leave(
+def test_an_unanswered_mail_does_not_delay_other_mails(
     notification_database: Sessions,
 ) -> None:
     for _ in range(20):
@@ -63,7 +63,7 @@ def test_while_one_mail_waits_for_its_answer_the_others_leave(
         server.stopped.set()
 
 
-def test_while_a_mail_is_being_sent_no_transaction_and_no_lock_is_held(
+def test_sending_a_mail_holds_no_transaction_and_no_lock(
     notification_database: Sessions,
 ) -> None:
     record(notification_database, "received")
@@ -86,7 +86,7 @@ def test_while_a_mail_is_being_sent_no_transaction_and_no_lock_is_held(
         server.stopped.set()
 
 
-def test_a_claim_is_renewed_for_as_long_as_its_mail_is_being_sent(
+def test_a_claim_is_renewed_while_its_mail_is_being_sent(
     notification_database: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backlog_module, "RENEWAL", 0.0)

@@ -64,7 +64,7 @@ with_and_without_pipelining = pytest.mark.parametrize("pipelining", [True, False
         (_Refusing("421 going down"), Unreachable),
     ],
 )
-def test_what_the_mail_server_says(
+def test_an_answer_of_the_mail_server_is_a_verdict(
     handler: _Refusing, verdict: type[Exception], pipelining: bool
 ) -> None:
     handler.pipelining = pipelining
@@ -76,7 +76,7 @@ def test_what_the_mail_server_says(
 
 
 @with_and_without_pipelining
-def test_an_address_that_the_mail_server_cannot_write_is_refused_for_good(pipelining: bool) -> None:
+def test_a_non_ascii_address_without_smtputf8_is_a_permanent_failure(pipelining: bool) -> None:
     handler = _Refusing("250 ok")
     handler.pipelining = pipelining
     with listening(handler) as port, connected(port) as transport:
@@ -107,7 +107,7 @@ class _Choosy(_Refusing):
 
 
 @with_and_without_pipelining
-def test_a_refused_recipient_disturbs_no_other_mail(
+def test_a_rejected_recipient_does_not_affect_other_mails(
     notification_database: Sessions, pipelining: bool
 ) -> None:
     for number in range(9):
@@ -124,7 +124,7 @@ def test_a_refused_recipient_disturbs_no_other_mail(
 
 
 @with_and_without_pipelining
-def test_lines_that_begin_with_a_dot_arrive_as_they_are(pipelining: bool) -> None:
+def test_lines_that_start_with_a_dot_arrive_unchanged(pipelining: bool) -> None:
     handler = _Choosy(pipelining=pipelining)
     letter = a_letter(text=b".\r\n..two\r\n.end\r\n")
     with listening(handler) as port, connected(port) as transport:
@@ -206,21 +206,21 @@ def scripted(*, pipelining: bool) -> Iterator[tuple[_ScriptedServer, Transport]]
             serving.join(timeout=5)
 
 
-def test_a_server_that_offers_pipelining_gets_the_commands_at_once() -> None:
+def test_a_server_with_pipelining_gets_all_commands_at_once() -> None:
     with scripted(pipelining=True) as (server, transport):
         transport.send(a_letter())
         transport.send(a_letter("bob@example.com"))
         assert len(server.contents) == 2
 
 
-def test_a_server_that_does_not_gets_one_command_at_a_time() -> None:
+def test_a_server_without_pipelining_gets_one_command_at_a_time() -> None:
     with scripted(pipelining=False) as (server, transport):
         transport.send(a_letter())
         assert [line.count("\r\n") for line in server.heard] == [1, 1, 1]
 
 
 @with_and_without_pipelining
-def test_a_server_that_goes_away_in_the_middle_is_heard_to_the_end(pipelining: bool) -> None:
+def test_a_server_that_shuts_down_mid_dialogue_is_unreachable(pipelining: bool) -> None:
     with (
         scripted(pipelining=pipelining) as (_, transport),
         pytest.raises(Unreachable, match="421 going down"),
@@ -228,7 +228,7 @@ def test_a_server_that_goes_away_in_the_middle_is_heard_to_the_end(pipelining: b
         transport.send(a_letter("late@example.com"))
 
 
-def test_a_server_that_wants_content_for_nobody_gets_none_and_the_next_mail_leaves() -> None:
+def test_a_rejected_recipient_gets_empty_content_under_pipelining() -> None:
     with scripted(pipelining=True) as (server, transport):
         with pytest.raises(Permanent, match="550 nobody"):
             transport.send(a_letter("nobody@example.com"))

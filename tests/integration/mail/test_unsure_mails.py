@@ -29,7 +29,7 @@ from testkit.mail.smtp_server import DROP, HANG, SmtpServer, serving
 
 
 @pytest.mark.parametrize("answer", [DROP, HANG, "nonsense", "354 go on"])
-def test_a_mail_that_may_have_left_is_sent_again_late_and_under_its_own_name(
+def test_an_unsure_mail_is_repeated_late_with_the_same_message_id(
     notification_database: Sessions, answer: str
 ) -> None:
     for _ in range(5):
@@ -63,7 +63,7 @@ def test_a_mail_that_may_have_left_is_sent_again_late_and_under_its_own_name(
         assert server.copies[str(unsure.message_id)] == 2
 
 
-def test_a_mail_that_is_never_answered_is_given_up_after_few_copies(
+def test_a_mail_without_any_answer_fails_after_few_copies(
     notification_database: Sessions,
 ) -> None:
     record(notification_database, "received")
@@ -82,7 +82,7 @@ def test_a_mail_that_is_never_answered_is_given_up_after_few_copies(
         assert list(server.copies.values()) == [MAX_UNSURE]
 
 
-def test_a_later_mail_of_the_order_does_not_wait_for_one_that_may_have_left(
+def test_an_unsure_mail_does_not_delay_later_mails_of_its_order(
     notification_database: Sessions,
 ) -> None:
     record(notification_database, "received", "confirmed")
@@ -93,7 +93,7 @@ def test_a_later_mail_of_the_order_does_not_wait_for_one_that_may_have_left(
         eventually(lambda: _assert_equal(statuses(notification_database), ["PENDING", "SENT"]))
 
 
-def test_a_mark_that_the_database_does_not_take_is_kept_and_the_mail_sent_once(
+def test_a_rejected_mark_is_retried_and_the_mail_sent_once(
     notification_database: Sessions,
 ) -> None:
     record(notification_database, "received")
@@ -119,7 +119,7 @@ def _mail_until_killed(database: dict[str, Any], port: int) -> None:
 @pytest.mark.parametrize(
     ("step", "copies"), [("MAIL", 1), ("RCPT", 1), ("DATA", 1), ("CONTENT", 2)]
 )
-def test_a_mail_whose_mailer_is_killed_at_a_step_is_sent_by_another_one(
+def test_a_mail_of_a_killed_mailer_is_sent_by_another_mailer(
     notification_database: Sessions, step: str, copies: int
 ) -> None:
     record(notification_database, "received")
@@ -137,7 +137,7 @@ def test_a_mail_whose_mailer_is_killed_at_a_step_is_sent_by_another_one(
         assert rows(notification_database)[0].unsure == 1
 
 
-def test_a_mail_whose_mailers_are_killed_twice_waits_for_long(
+def test_a_mail_of_two_killed_mailers_is_deferred(
     notification_database: Sessions,
 ) -> None:
     record(notification_database, "received")

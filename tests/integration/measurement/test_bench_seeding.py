@@ -15,7 +15,7 @@ ROWS = 1_000
 NOTHING_WAITS = "SELECT count(*) FROM outbox WHERE sent_at IS NULL OR sent_at > now()"
 
 
-def test_the_past_is_of_valid_events_that_all_are_sent_and_handled(
+def test_the_seeded_history_has_valid_finished_events(
     database_of: Callable[[str], TestDatabase], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given

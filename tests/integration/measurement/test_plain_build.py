@@ -50,7 +50,7 @@ def services(
     engine.dispose()
 
 
-def test_an_order_in_stock_is_confirmed_and_its_customer_hears_of_it(
+def test_an_order_in_stock_is_confirmed_and_mailed(
     client: FlaskClient, services: dict[str, Sessions]
 ) -> None:
     # when
@@ -63,7 +63,7 @@ def test_an_order_in_stock_is_confirmed_and_its_customer_hears_of_it(
     assert kinds(services) == ["confirmed", "received"]
 
 
-def test_an_order_out_of_stock_is_cancelled_and_holds_nothing(
+def test_an_order_out_of_stock_is_cancelled_and_reserves_nothing(
     client: FlaskClient, services: dict[str, Sessions]
 ) -> None:
     # when
@@ -76,7 +76,7 @@ def test_an_order_out_of_stock_is_cancelled_and_holds_nothing(
     assert kinds(services) == ["received", "rejected"]
 
 
-def test_an_event_that_comes_twice_has_one_effect(
+def test_a_duplicate_event_has_one_effect(
     client: FlaskClient, services: dict[str, Sessions]
 ) -> None:
     # when
@@ -89,7 +89,7 @@ def test_an_event_that_comes_twice_has_one_effect(
     assert kinds(services) == ["confirmed", "received"]
 
 
-def test_a_cancelled_order_gives_back_what_it_holds(
+def test_a_cancelled_order_releases_its_stock(
     client: FlaskClient, services: dict[str, Sessions]
 ) -> None:
     # given

@@ -31,7 +31,7 @@ def a_client(api: FlaskClient, sessions: Sessions, *scopes: Scope) -> FlaskClien
 # ---- keys
 
 
-def test_without_a_key_nothing_of_an_order_is_shown_or_changed(stranger: FlaskClient) -> None:
+def test_a_request_without_a_key_is_rejected(stranger: FlaskClient) -> None:
     for response in (
         stranger.get("/orders"),
         stranger.get(UNKNOWN_ORDER),
@@ -46,7 +46,7 @@ def test_without_a_key_nothing_of_an_order_is_shown_or_changed(stranger: FlaskCl
 
 @pytest.mark.parametrize("change", [lambda k: k[:-1], lambda k: k + "0", lambda k: k.upper()])
 @pytest.mark.parametrize("form", ["Bearer {}", "bearer {}", "Basic {}", "{}", "Bearer"])
-def test_what_is_no_key_opens_nothing(order_api: FlaskClient, form: str, change: object) -> None:
+def test_a_malformed_key_is_rejected(order_api: FlaskClient, form: str, change: object) -> None:
     # given a key of which one character is wrong
     wrong = change(key_of(order_api))  # type: ignore[operator]
 
@@ -59,7 +59,7 @@ def test_what_is_no_key_opens_nothing(order_api: FlaskClient, form: str, change:
     assert wrong not in response.text
 
 
-def test_another_secret_with_a_known_prefix_opens_nothing(order_api: FlaskClient) -> None:
+def test_a_wrong_secret_with_a_known_prefix_is_rejected(order_api: FlaskClient) -> None:
     # given
     known = key_of(order_api)
     last = "0" if known[-1] != "0" else "1"
@@ -70,7 +70,7 @@ def test_another_secret_with_a_known_prefix_opens_nothing(order_api: FlaskClient
     assert order_api.get("/orders").status_code == 200
 
 
-def test_a_key_is_stored_as_a_hash_only(order_api: FlaskClient, sessions: Sessions) -> None:
+def test_a_key_is_stored_only_as_a_hash(order_api: FlaskClient, sessions: Sessions) -> None:
     with transaction(sessions) as session:
         row = session.scalars(select(ApiKeyRow)).one()
 
@@ -80,7 +80,7 @@ def test_a_key_is_stored_as_a_hash_only(order_api: FlaskClient, sessions: Sessio
     assert secret not in f"{row.prefix} {row.name} {row.hash} {row.scopes}"
 
 
-def test_a_key_opens_what_its_scopes_say(order_api: FlaskClient, sessions: Sessions) -> None:
+def test_a_key_allows_only_its_scopes(order_api: FlaskClient, sessions: Sessions) -> None:
     # given
     reader = a_client(order_api, sessions, Scope.READ)
     writer = a_client(order_api, sessions, Scope.WRITE)
@@ -98,7 +98,7 @@ def test_a_key_opens_what_its_scopes_say(order_api: FlaskClient, sessions: Sessi
         assert f'scope="{scope}"' in refused.headers["WWW-Authenticate"]
 
 
-def test_a_new_key_works_almost_at_once(order_api: FlaskClient, sessions: Sessions) -> None:
+def test_a_new_key_works_within_seconds(order_api: FlaskClient, sessions: Sessions) -> None:
     # given an API that has just read the keys, and keeps them for long
     api = another_api(order_api, api_key_lifetime=300)
     api.get("/orders")
@@ -116,7 +116,7 @@ def test_a_new_key_works_almost_at_once(order_api: FlaskClient, sessions: Sessio
     close(api)
 
 
-def test_a_revoked_key_is_refused_within_the_lifetime(
+def test_a_revoked_key_is_rejected_within_the_cache_lifetime(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
     # given
@@ -135,9 +135,7 @@ def test_a_revoked_key_is_refused_within_the_lifetime(
     close(api)
 
 
-def test_a_request_with_a_known_key_asks_the_database_nothing_about_it(
-    order_api: FlaskClient, sessions: Sessions
-) -> None:
+def test_a_cached_key_needs_no_database_query(order_api: FlaskClient, sessions: Sessions) -> None:
     # given an API that knows the key
     order_api.get("/orders")
     asked: list[str] = []
@@ -153,7 +151,7 @@ def test_a_request_with_a_known_key_asks_the_database_nothing_about_it(
     assert not any("api_keys" in statement for statement in asked)
 
 
-def test_the_day_of_the_last_use_is_noted(order_api: FlaskClient, sessions: Sessions) -> None:
+def test_the_day_of_the_last_use_is_stored(order_api: FlaskClient, sessions: Sessions) -> None:
     # when
     order_api.get("/orders")
 
@@ -162,7 +160,7 @@ def test_the_day_of_the_last_use_is_noted(order_api: FlaskClient, sessions: Sess
         assert api_keys.all_keys(session)[0].last_used_on == datetime.now(UTC).date()
 
 
-def test_an_idempotency_key_belongs_to_the_api_key(
+def test_an_idempotency_key_is_scoped_to_the_api_key(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
     # given an order of one of two clients
@@ -184,7 +182,7 @@ def test_an_idempotency_key_belongs_to_the_api_key(
 # ---- rate
 
 
-def test_a_key_that_asks_too_often_is_told_when_to_come_again(
+def test_a_key_above_the_rate_limit_gets_retry_after(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
     # given an API that takes three requests in a minute, and two clients
@@ -214,7 +212,7 @@ def test_probes_and_the_description_need_no_key(stranger: FlaskClient) -> None:
         assert stranger.get(path).status_code == 200
 
 
-def test_metrics_are_open_on_the_machine_itself_and_need_a_key_elsewhere(
+def test_metrics_need_a_key_except_on_the_loopback_address(
     order_api: FlaskClient, stranger: FlaskClient, sessions: Sessions
 ) -> None:
     # given
@@ -249,7 +247,7 @@ def test_every_answer_has_the_security_headers(
         assert response.headers["Content-Security-Policy"] == policy
 
 
-def test_the_policy_of_the_page_lets_its_own_script_run(stranger: FlaskClient) -> None:
+def test_the_content_security_policy_allows_the_pages_own_script(stranger: FlaskClient) -> None:
     # when
     first, second = stranger.get("/docs"), stranger.get("/docs")
 
@@ -261,7 +259,7 @@ def test_the_policy_of_the_page_lets_its_own_script_run(stranger: FlaskClient) -
     assert "unsafe-inline" not in policy.partition("script-src")[2].partition(";")[0]
 
 
-def test_the_description_tells_scopes_and_refusals(order_api: FlaskClient) -> None:
+def test_the_description_declares_scopes_and_rejections(order_api: FlaskClient) -> None:
     # given
     document = order_api.get("/openapi.json").get_json()
     paths = document["paths"]

@@ -30,7 +30,7 @@ def try_again(response: TestResponse) -> None:
     assert document["detail"] == "The service is temporarily unavailable; try again soon."
 
 
-def test_without_its_database_the_api_asks_to_try_again(order_api: FlaskClient) -> None:
+def test_the_api_answers_503_without_its_database(order_api: FlaskClient) -> None:
     api = another_api(order_api, database_port=1)
 
     try_again(place(api))
@@ -41,9 +41,7 @@ def test_without_its_database_the_api_asks_to_try_again(order_api: FlaskClient) 
     assert "orders_database_up 0.0" in api.get("/metrics").text
 
 
-def test_a_lock_that_is_held_too_long_asks_to_try_again(
-    order_api: FlaskClient, sessions: Sessions
-) -> None:
+def test_a_lock_timeout_answers_503(order_api: FlaskClient, sessions: Sessions) -> None:
     location = place(order_api).headers["Location"]
     api = another_api(order_api, database_lock_timeout=0.1)
 
@@ -55,7 +53,7 @@ def test_a_lock_that_is_held_too_long_asks_to_try_again(
     close(api)
 
 
-def test_a_pool_without_a_free_connection_asks_to_try_again(order_api: FlaskClient) -> None:
+def test_an_exhausted_pool_answers_503(order_api: FlaskClient) -> None:
     api = another_api(order_api, api_pool_size=1, database_statement_timeout=0.1)
 
     with api.application.app_context():
@@ -88,7 +86,7 @@ def blocked(sessions: Sessions, mode: str, request: Callable[[], object]) -> Ite
         connection.rollback()
 
 
-def test_a_write_beyond_the_limit_is_refused_while_reads_are_served(
+def test_writes_above_the_limit_are_shed_while_reads_are_served(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
     # given as many writes under way as the setting allows
@@ -105,7 +103,7 @@ def test_a_write_beyond_the_limit_is_refused_while_reads_are_served(
     close(api)
 
 
-def test_a_read_beyond_the_limit_is_refused_while_writes_are_served(
+def test_reads_above_the_limit_are_shed_while_writes_are_served(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
     # given as many reads under way as the setting allows
@@ -122,7 +120,7 @@ def _assert_placed(api: FlaskClient) -> None:
     assert place(api).status_code == 201
 
 
-def test_a_request_that_is_answered_is_not_under_way_any_more(order_api: FlaskClient) -> None:
+def test_answered_requests_do_not_count_towards_the_limit(order_api: FlaskClient) -> None:
     # given an API that refuses whoever comes while another request is under way
     api = another_api(order_api, api_queue_limit=1, api_read_limit=1)
     stranger = api.application.test_client()

@@ -32,7 +32,7 @@ TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
         "ff" + TRACEPARENT[2:],
     ],
 )
-def test_a_wrong_traceparent_starts_a_new_trace(order_api: FlaskClient, header: str) -> None:
+def test_an_invalid_traceparent_starts_a_new_trace(order_api: FlaskClient, header: str) -> None:
     order_id = place(order_api, traceparent=header).get_json()["id"]
 
     [event] = order_api.get(f"/orders/{order_id}/timeline").get_json()["events"]
@@ -41,7 +41,7 @@ def test_a_wrong_traceparent_starts_a_new_trace(order_api: FlaskClient, header: 
     assert event["trace_id"] != TRACE
 
 
-def test_each_request_is_logged_once_without_its_query(
+def test_a_request_is_logged_once_without_its_query(
     order_api: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "order_app.http.access_log"):
@@ -56,7 +56,7 @@ def test_each_request_is_logged_once_without_its_query(
 
 @pytest.mark.parametrize(("per_second", "flag"), [(20, "01"), (0, "00")])
 @pytest.mark.parametrize("client_flag", ["01", "00"])
-def test_event_names_a_sampled_trace_within_the_rate_whatever_the_client_wants(
+def test_the_trace_rate_overrides_the_sampled_flag_of_the_client(
     order_api: FlaskClient, sessions: Sessions, per_second: int, flag: str, client_flag: str
 ) -> None:
     nowhere = Settings(_env_file=None, otlp_endpoint="http://127.0.0.1:9")
@@ -74,7 +74,7 @@ def test_event_names_a_sampled_trace_within_the_rate_whatever_the_client_wants(
     assert event["traceparent"].endswith(flag)
 
 
-def test_readiness_tells_of_the_relay_and_the_broker(
+def test_readiness_reports_the_relay_and_the_broker(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
     place(order_api)
@@ -97,7 +97,7 @@ def test_readiness_tells_of_the_relay_and_the_broker(
         assert ready.get_json()["relay"]["last_pass_seconds"] < 15
 
 
-def test_metrics_count_requests_and_what_waits(order_api: FlaskClient) -> None:
+def test_metrics_count_requests_and_pending_work(order_api: FlaskClient) -> None:
     place(order_api)
     order_api.get(UNKNOWN_ORDER)
     order_api.open("/orders", method="BREW")
@@ -113,7 +113,7 @@ def test_metrics_count_requests_and_what_waits(order_api: FlaskClient) -> None:
     assert "\norders_outbox_unroutable 0.0" in page
 
 
-def test_the_description_and_its_page_need_no_other_host(order_api: FlaskClient) -> None:
+def test_the_api_description_needs_no_other_host(order_api: FlaskClient) -> None:
     document = order_api.get("/openapi.json").get_json()
     page = order_api.get("/docs").text
 

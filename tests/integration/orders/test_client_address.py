@@ -43,11 +43,11 @@ def told(api: FlaskClient, address: str, forwarded_for: str | None = None) -> st
     return address_told
 
 
-def test_an_order_tells_the_address_of_its_connection(api: Api) -> None:
+def test_an_order_records_the_address_of_its_connection(api: Api) -> None:
     assert told(api(0), "192.0.2.7") == "192.0.2.7"
 
 
-def test_nobody_is_believed_about_an_address_unless_a_proxy_is_trusted(api: Api) -> None:
+def test_x_forwarded_for_is_ignored_without_a_trusted_proxy(api: Api) -> None:
     assert told(api(0), "192.0.2.7", "198.51.100.1") == "192.0.2.7"
 
 
@@ -63,7 +63,7 @@ def test_nobody_is_believed_about_an_address_unless_a_proxy_is_trusted(api: Api)
         (1, None, "192.0.2.7"),
     ],
 )
-def test_of_what_is_forwarded_only_trusted_proxies_words_count(
+def test_only_the_entries_of_trusted_proxies_count(
     api: Api, trusted: int, forwarded_for: str | None, expected: str
 ) -> None:
     assert told(api(trusted), "192.0.2.7", forwarded_for) == expected
@@ -76,20 +76,22 @@ def test_of_what_is_forwarded_only_trusted_proxies_words_count(
         ("::ffff:192.0.2.7", "192.0.2.7"),
     ],
 )
-def test_one_address_has_one_spelling(api: Api, address: str, expected: str) -> None:
+def test_an_address_is_recorded_in_its_canonical_form(
+    api: Api, address: str, expected: str
+) -> None:
     assert told(api(0), address) == expected
 
 
 @pytest.mark.parametrize("forwarded_for", ["unknown", "_hidden", "198.51.100.1:4711", "1.2.3"])
-def test_what_is_no_address_is_not_told(api: Api, forwarded_for: str) -> None:
+def test_an_invalid_forwarded_address_is_not_recorded(api: Api, forwarded_for: str) -> None:
     assert told(api(1), "192.0.2.7", forwarded_for) is None
 
 
-def test_an_order_over_a_unix_socket_tells_no_address(api: Api) -> None:
+def test_an_order_over_a_unix_socket_records_no_address(api: Api) -> None:
     assert told(api(0), "") is None
 
 
-def test_metrics_stay_closed_to_who_comes_through_a_trusted_proxy(api: Api) -> None:
+def test_metrics_need_a_key_behind_a_trusted_proxy(api: Api) -> None:
     stranger = api(1).application.test_client()
     through = {"REMOTE_ADDR": "127.0.0.1"}
     for claimed in ("127.0.0.1", "unknown"):

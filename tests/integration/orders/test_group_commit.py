@@ -95,7 +95,7 @@ def _blocked(engine: Engine) -> list[int]:
         return list(found.scalars())
 
 
-def test_an_order_alone_is_written_at_once(groups: GroupCommit, engine: Engine) -> None:
+def test_a_single_order_is_written_at_once(groups: GroupCommit, engine: Engine) -> None:
     placings = [an_order() for _ in range(3)]
 
     assert all(groups.place(placing) for placing in placings)
@@ -103,7 +103,7 @@ def test_an_order_alone_is_written_at_once(groups: GroupCommit, engine: Engine) 
     assert stored(engine) == {placing.order.id for placing in placings}
 
 
-def test_orders_that_come_while_one_is_written_are_written_by_one_statement(
+def test_orders_that_arrive_during_a_write_share_one_statement(
     groups: GroupCommit, engine: Engine
 ) -> None:
     # given
@@ -122,7 +122,7 @@ def test_orders_that_come_while_one_is_written_are_written_by_one_statement(
     assert len([statement for statement in said if statement.startswith("EXECUTE")]) == 2
 
 
-def test_of_two_with_the_same_key_in_a_group_one_is_placed(
+def test_two_requests_with_one_key_in_a_group_place_one_order(
     groups: GroupCommit, engine: Engine
 ) -> None:
     # when
@@ -141,7 +141,9 @@ def test_of_two_with_the_same_key_in_a_group_one_is_placed(
         assert use_cases.placed_before(session, placed.claim).id == placed.order.id
 
 
-def test_a_key_that_was_used_before_hurts_no_neighbour(groups: GroupCommit, engine: Engine) -> None:
+def test_a_used_key_does_not_affect_the_rest_of_its_group(
+    groups: GroupCommit, engine: Engine
+) -> None:
     # given
     assert groups.place(an_order(key="k"))
 
@@ -158,7 +160,7 @@ def test_a_key_that_was_used_before_hurts_no_neighbour(groups: GroupCommit, engi
     ("bad", "error"),
     [(broken(an_order()), IntegrityError), (an_order(email="\ud800@x"), UnicodeEncodeError)],
 )
-def test_an_order_that_fails_hurts_no_neighbour(
+def test_a_failing_order_does_not_affect_the_rest_of_its_group(
     groups: GroupCommit, engine: Engine, bad: Placing, error: type[Exception]
 ) -> None:
     # when
@@ -176,7 +178,7 @@ def test_an_order_that_fails_hurts_no_neighbour(
     assert bad.order.id not in stored(engine)
 
 
-def test_a_group_whose_connection_is_lost_is_not_written_once_more(
+def test_a_group_is_not_retried_after_a_lost_connection(
     groups: GroupCommit, engine: Engine
 ) -> None:
     # given a group whose statement is under way
@@ -203,7 +205,7 @@ def _assert_done(*futures: Future[Order | None]) -> None:
     assert all(future.done() for future in futures)
 
 
-def test_who_waits_for_too_long_is_told_so_and_not_placed(engine: Engine) -> None:
+def test_an_order_that_waits_too_long_times_out_and_is_not_placed(engine: Engine) -> None:
     # given
     groups = GroupCommit(engine.connect, patience=0.05)
 
@@ -222,7 +224,7 @@ def test_who_waits_for_too_long_is_told_so_and_not_placed(engine: Engine) -> Non
     assert len(stored(engine)) == 1
 
 
-def test_whose_time_ends_while_the_order_is_written_hears_how_that_ends(
+def test_an_order_that_times_out_during_its_write_gets_the_result(
     groups: GroupCommit, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given an order whose time ends when its group is already being written
@@ -248,7 +250,7 @@ def test_whose_time_ends_while_the_order_is_written_hears_how_that_ends(
     assert late.order.id in stored(engine)
 
 
-def test_groups_with_the_same_keys_never_wait_for_each_other_in_a_circle(engine: Engine) -> None:
+def test_groups_with_the_same_keys_do_not_deadlock(engine: Engine) -> None:
     def write(keys: list[str]) -> int:
         with engine.connect() as connection:
             return len(intake.write(connection, [an_order(key=key) for key in keys]))

@@ -35,7 +35,7 @@ from testkit.data.order_service import (
 from testkit.data.outbox_events import outbox_events
 
 
-def test_the_handlers_are_what_the_topology_says_the_service_consumes() -> None:
+def test_the_handlers_match_the_consumed_event_types() -> None:
     assert {contract.TYPE for contract in HANDLERS} == set(ORDER.consumed_types)
 
 
@@ -55,7 +55,7 @@ def test_reserved_stock_confirms_the_order(order_database: Sessions) -> None:
     )
 
 
-def test_rejected_stock_cancels_the_order_and_the_shortages_are_passed_on(
+def test_rejected_stock_cancels_the_order_with_its_shortages(
     order_database: Sessions,
 ) -> None:
     order = place(order_database)
@@ -92,7 +92,7 @@ def test_a_late_reservation_changes_nothing(order_database: Sessions) -> None:
     ]
 
 
-def test_an_answer_that_comes_twice_has_one_effect(order_database: Sessions) -> None:
+def test_a_duplicate_answer_has_one_effect(order_database: Sessions) -> None:
     order = place(order_database)
 
     handle(order_database, answer(order.id, RESERVED))
@@ -101,7 +101,7 @@ def test_an_answer_that_comes_twice_has_one_effect(order_database: Sessions) -> 
     assert [e.sequence for e in outbox_events(order_database, order.id)] == [1, 2]
 
 
-def test_several_events_of_one_order_can_share_a_transaction(order_database: Sessions) -> None:
+def test_several_events_of_an_order_can_share_a_transaction(order_database: Sessions) -> None:
     order = place(order_database)
 
     handle(
@@ -116,12 +116,14 @@ def test_several_events_of_one_order_can_share_a_transaction(order_database: Ses
 
 
 @pytest.mark.parametrize("data", [RESERVED, REJECTED, RELEASED], ids=lambda data: data.TYPE)
-def test_an_event_of_an_unknown_order_will_never_work(order_database: Sessions, data: Data) -> None:
+def test_an_event_of_an_unknown_order_is_a_permanent_failure(
+    order_database: Sessions, data: Data
+) -> None:
     with pytest.raises(Permanent):
         handle(order_database, answer(uuid4(), data))
 
 
-def test_the_customer_may_cancel_a_confirmed_order(order_database: Sessions) -> None:
+def test_a_customer_can_cancel_a_confirmed_order(order_database: Sessions) -> None:
     order = place(order_database)
     handle(order_database, answer(order.id, RESERVED))
 
@@ -140,7 +142,7 @@ def test_an_unknown_order_cannot_be_cancelled(order_database: Sessions) -> None:
         cancel(order_database, uuid4())
 
 
-def test_confirmation_and_cancellation_at_once_tell_one_consistent_story(
+def test_concurrent_confirmation_and_cancellation_are_consistent(
     order_database: Sessions,
 ) -> None:
     orders = [place(order_database) for _ in range(10)]
@@ -166,7 +168,7 @@ def test_confirmation_and_cancellation_at_once_tell_one_consistent_story(
         assert get(order_database, order.id).status is Status.CANCELLED
 
 
-def test_overdue_orders_are_cancelled_and_others_are_not(order_database: Sessions) -> None:
+def test_a_sweep_cancels_overdue_pending_orders_only(order_database: Sessions) -> None:
     overdue, confirmed = place(order_database, seconds=0), place(order_database, seconds=0)
     young = place(order_database)
     handle(order_database, answer(confirmed.id, RESERVED))
@@ -184,7 +186,7 @@ def test_overdue_orders_are_cancelled_and_others_are_not(order_database: Session
     assert (event.data.reason, event.traceparent, event.sequence) == ("deadline", TRACE, 2)
 
 
-def test_several_sweeps_at_once_cancel_each_order_once(order_database: Sessions) -> None:
+def test_concurrent_sweeps_cancel_each_order_once(order_database: Sessions) -> None:
     orders = [place(order_database, seconds=0) for _ in range(30)]
 
     def sweep_some() -> int:
@@ -199,7 +201,7 @@ def test_several_sweeps_at_once_cancel_each_order_once(order_database: Sessions)
         assert [e.sequence for e in outbox_events(order_database, order.id)] == [1, 2]
 
 
-def test_a_sweep_passes_over_an_order_that_somebody_holds(order_database: Sessions) -> None:
+def test_a_sweep_skips_a_locked_order(order_database: Sessions) -> None:
     order = place(order_database, seconds=0)
 
     with transaction(order_database) as session:

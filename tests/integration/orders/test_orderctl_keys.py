@@ -28,7 +28,7 @@ def applied(migrated_env: dict[str, str]) -> dict[str, str]:
     return migrated_env
 
 
-def test_a_key_is_made_listed_without_its_secret_and_revoked(
+def test_a_key_is_created_listed_without_its_secret_and_revoked(
     applied: dict[str, str], tmp_path: Path
 ) -> None:
     # given a key on the screen, and one in a file
@@ -60,7 +60,7 @@ def test_a_key_is_made_listed_without_its_secret_and_revoked(
     assert listed(applied)[1]["revoked_at"] is None
 
 
-def test_a_key_that_exists_is_registered_once_and_stays_revoked(
+def test_an_existing_key_is_registered_once_and_stays_revoked(
     applied: dict[str, str], tmp_path: Path
 ) -> None:
     # given a file with a key, as `make secrets` writes it
@@ -99,7 +99,9 @@ def test_a_key_that_exists_is_registered_once_and_stays_revoked(
     assert [found["scopes"] for found in listed(applied)] == [["ops"]]
 
 
-def test_wrong_arguments_are_told_in_one_line(applied: dict[str, str], tmp_path: Path) -> None:
+def test_invalid_arguments_are_reported_in_one_line(
+    applied: dict[str, str], tmp_path: Path
+) -> None:
     existing = tmp_path / "key"
     existing.touch()
     scope = ("--scope", "ops")

@@ -91,7 +91,7 @@ def test_an_order_with_an_unknown_status_is_shown(order_api: FlaskClient, odd: s
     assert order_api.get("/metrics").status_code == 200
 
 
-def test_an_order_with_an_unknown_status_is_changed_by_nothing(
+def test_an_order_with_an_unknown_status_never_changes(
     order_api: FlaskClient, sessions: Sessions, odd: str
 ) -> None:
     # when everything is tried that changes an order
@@ -118,7 +118,7 @@ def test_an_order_with_an_unknown_status_is_changed_by_nothing(
 # ---- idempotency keys
 
 
-def test_a_repeated_request_with_a_new_key_of_its_client_is_no_second_order(
+def test_a_repeated_request_with_a_rotated_key_places_no_order(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
     # given an order, and then another key for the same client
@@ -141,7 +141,7 @@ def test_a_repeated_request_with_a_new_key_of_its_client_is_no_second_order(
     assert place(stranger, Idempotency_Key="k").get_json()["id"] != first.get_json()["id"]
 
 
-def test_a_key_that_an_earlier_release_has_stored_is_known(
+def test_an_idempotency_key_of_an_earlier_release_still_works(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
     # given an order that was claimed under the second key of its client
@@ -160,7 +160,7 @@ def test_a_key_that_an_earlier_release_has_stored_is_known(
         assert (again.status_code, again.get_json()) == (201, first.get_json())
 
 
-def test_the_oldest_key_stands_for_its_client(order_api: FlaskClient, sessions: Sessions) -> None:
+def test_the_oldest_key_identifies_its_client(order_api: FlaskClient, sessions: Sessions) -> None:
     for _ in range(2):
         another_key(order_api, sessions, "tests")
 

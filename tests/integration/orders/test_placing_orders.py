@@ -45,14 +45,14 @@ def test_a_placed_order_is_pending_and_can_be_read(order_api: FlaskClient) -> No
     assert (read.status_code, read.get_json()) == (200, order)
 
 
-def test_an_address_is_normalized(order_api: FlaskClient) -> None:
+def test_an_email_address_is_normalized(order_api: FlaskClient) -> None:
     response = place(order_api, an_order(customer={"email": "Ann@EXAMPLE.com"}))
 
     assert response.get_json()["customer"] == {"email": "Ann@example.com"}
     assert len(order_api.get("/orders?email=Ann@Example.COM").get_json()["orders"]) == 1
 
 
-def test_the_largest_order_is_taken(order_api: FlaskClient) -> None:
+def test_the_largest_order_is_accepted(order_api: FlaskClient) -> None:
     lines = [a_line(sku=f"A{i:063}", quantity=10_000, unit_price=10**12) for i in range(100)]
 
     response = place(order_api, an_order(lines=lines))
@@ -101,13 +101,13 @@ def test_the_largest_order_is_taken(order_api: FlaskClient) -> None:
         ({"note": "quickly"}, "note"),
     ],
 )
-def test_a_wrong_field_is_named(
+def test_a_rejected_order_names_the_wrong_field(
     order_api: FlaskClient, changes: dict[str, Any], field: str
 ) -> None:
     assert wrong_fields(place(order_api, an_order(**changes))) == {field}
 
 
-def test_a_repeated_sku_is_named_with_its_lines(order_api: FlaskClient) -> None:
+def test_a_rejected_order_names_the_lines_of_a_repeated_sku(order_api: FlaskClient) -> None:
     body = an_order(lines=[a_line(), a_line(sku="B"), a_line()])
 
     [error] = problem(place(order_api, body), 422)["errors"]
@@ -115,11 +115,11 @@ def test_a_repeated_sku_is_named_with_its_lines(order_api: FlaskClient) -> None:
     assert error["message"] == "lines[2] has the same SKU as lines[0]"
 
 
-def test_every_missing_field_is_named(order_api: FlaskClient) -> None:
+def test_a_rejected_order_names_every_missing_field(order_api: FlaskClient) -> None:
     assert wrong_fields(place(order_api, {})) == {"customer", "currency", "lines"}
 
 
-def test_of_thousands_of_wrong_fields_some_are_named(order_api: FlaskClient) -> None:
+def test_a_rejected_order_names_at_most_20_fields(order_api: FlaskClient) -> None:
     body = an_order(**{f"field{i}": 1 for i in range(2_000)})
 
     assert len(problem(place(order_api, body), 422)["errors"]) == 20
@@ -147,19 +147,19 @@ _GOOD = json.dumps(an_order())
         (json.dumps(_GOOD).encode(), 422),
     ],
 )
-def test_a_body_that_is_no_json_object_is_refused(
+def test_a_body_that_is_not_a_json_object_is_rejected(
     order_api: FlaskClient, body: bytes, status: int
 ) -> None:
     assert wrong_fields(post(order_api, body), status) == {"body"}
 
 
-def test_a_field_given_twice_is_refused(order_api: FlaskClient) -> None:
+def test_a_repeated_field_is_rejected(order_api: FlaskClient) -> None:
     body = _GOOD.replace('"currency"', '"currency": "USD", "currency"').encode()
 
     assert wrong_fields(post(order_api, body), 400) == {"currency"}
 
 
-def test_a_body_beyond_the_limit_is_refused(order_api: FlaskClient) -> None:
+def test_a_body_above_the_limit_is_rejected(order_api: FlaskClient) -> None:
     assert post(order_api, _GOOD.encode().ljust(64 * 1024)).status_code == 201
     assert wrong_fields(post(order_api, _GOOD.encode().ljust(64 * 1024 + 1)), 413) == {"body"}
 
@@ -168,11 +168,11 @@ def test_a_body_beyond_the_limit_is_refused(order_api: FlaskClient) -> None:
     "content_type",
     ["", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16"],
 )
-def test_another_content_type_is_refused(order_api: FlaskClient, content_type: str) -> None:
+def test_another_content_type_is_rejected(order_api: FlaskClient, content_type: str) -> None:
     assert wrong_fields(post(order_api, _GOOD.encode(), content_type), 415) == {"Content-Type"}
 
 
-def test_a_request_sent_again_gets_the_same_order(order_api: FlaskClient) -> None:
+def test_a_repeated_request_returns_the_same_order(order_api: FlaskClient) -> None:
     first = place(order_api, Idempotency_Key="k1")
     second = place(order_api, Idempotency_Key="k1")
 
@@ -184,11 +184,11 @@ def test_a_request_sent_again_gets_the_same_order(order_api: FlaskClient) -> Non
     assert len(order_api.get("/orders").get_json()["orders"]) == 1
 
 
-def test_without_a_key_each_request_is_an_order(order_api: FlaskClient) -> None:
+def test_each_request_without_a_key_places_an_order(order_api: FlaskClient) -> None:
     assert place(order_api).get_json()["id"] != place(order_api).get_json()["id"]
 
 
-def test_a_key_with_another_body_is_refused(order_api: FlaskClient) -> None:
+def test_an_idempotency_key_with_another_body_is_rejected(order_api: FlaskClient) -> None:
     place(order_api, Idempotency_Key="k1")
 
     response = place(order_api, an_order(currency="USD"), Idempotency_Key="k1")
@@ -197,9 +197,9 @@ def test_a_key_with_another_body_is_refused(order_api: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "a b", "a" * 256, "é", "a\tb"])
-def test_a_wrong_key_is_refused(order_api: FlaskClient, key: str) -> None:
+def test_an_invalid_idempotency_key_is_rejected(order_api: FlaskClient, key: str) -> None:
     assert wrong_fields(place(order_api, Idempotency_Key=key)) == {"Idempotency-Key"}
 
 
-def test_the_longest_key_is_taken(order_api: FlaskClient) -> None:
+def test_the_longest_idempotency_key_is_accepted(order_api: FlaskClient) -> None:
     assert place(order_api, Idempotency_Key="~" * 255).status_code == 201

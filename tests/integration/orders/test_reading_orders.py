@@ -38,7 +38,7 @@ def test_an_unknown_order_is_not_found(order_api: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("order_id", ["x", "%00", "%ff", UNKNOWN_ID.hex, f"{{{UNKNOWN_ID}}}"])
-def test_an_id_that_is_none_is_refused(order_api: FlaskClient, order_id: str) -> None:
+def test_an_invalid_order_id_is_rejected(order_api: FlaskClient, order_id: str) -> None:
     for response in (
         order_api.get(f"/orders/{order_id}"),
         order_api.get(f"/orders/{order_id}/timeline"),
@@ -47,7 +47,7 @@ def test_an_id_that_is_none_is_refused(order_api: FlaskClient, order_id: str) ->
         assert wrong_fields(response) == {"order_id"}
 
 
-def test_pages_follow_each_other_to_the_last(order_api: FlaskClient) -> None:
+def test_pages_list_every_order_newest_first(order_api: FlaskClient) -> None:
     placed = [place(order_api).get_json()["id"] for _ in range(5)]
 
     found, cursor = [], ""
@@ -59,7 +59,7 @@ def test_pages_follow_each_other_to_the_last(order_api: FlaskClient) -> None:
     assert found == placed[::-1]
 
 
-def test_orders_are_filtered(order_api: FlaskClient) -> None:
+def test_orders_are_filtered_by_status_and_email(order_api: FlaskClient) -> None:
     first = place(order_api).get_json()["id"]
     second = place(order_api, an_order(customer={"email": "bob@example.com"})).get_json()["id"]
     order_api.post(f"/orders/{first}/cancel")
@@ -94,11 +94,13 @@ def test_orders_are_filtered(order_api: FlaskClient) -> None:
         ("stauts=PENDING", "stauts"),
     ],
 )
-def test_a_wrong_parameter_is_named(order_api: FlaskClient, query: str, field: str) -> None:
+def test_a_rejected_listing_names_the_wrong_parameter(
+    order_api: FlaskClient, query: str, field: str
+) -> None:
     assert wrong_fields(order_api.get(f"/orders?{query}")) == {field}
 
 
-def test_a_customer_cancels_and_may_repeat_it(order_api: FlaskClient) -> None:
+def test_a_repeated_cancellation_returns_the_same_order(order_api: FlaskClient) -> None:
     location = place(order_api).headers["Location"]
 
     first = order_api.post(f"{location}/cancel")
@@ -111,7 +113,7 @@ def test_a_customer_cancels_and_may_repeat_it(order_api: FlaskClient) -> None:
     assert order["decided_at"] is not None
 
 
-def test_an_order_cancelled_for_another_reason_is_a_conflict(
+def test_cancelling_an_out_of_stock_order_is_a_conflict(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
     location = place(order_api).headers["Location"]
@@ -121,7 +123,7 @@ def test_an_order_cancelled_for_another_reason_is_a_conflict(
     assert "out_of_stock" in problem(order_api.post(f"{location}/cancel"), 409)["detail"]
 
 
-def test_the_timeline_tells_what_was_sent_and_handled(
+def test_the_timeline_lists_sent_and_handled_events(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
     order_id = place(order_api, traceparent=TRACEPARENT).get_json()["id"]

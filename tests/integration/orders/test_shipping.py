@@ -25,7 +25,7 @@ CONFIRMED = {"status": "CONFIRMED", "decided_at": NOW, "sequence": 2}
 CANCELLED = {"status": "CANCELLED", "reason": "customer", "decided_at": NOW}
 
 
-def test_a_confirmed_order_is_shipped_and_it_is_told(
+def test_shipping_a_confirmed_order_publishes_its_event(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
     order_id = stored(sessions, **CONFIRMED)
@@ -43,7 +43,7 @@ def test_a_confirmed_order_is_shipped_and_it_is_told(
     assert event.time == datetime.fromisoformat(answer.json["shipped_at"])
 
 
-def test_to_ship_again_is_harmless(order_api: FlaskClient, sessions: Sessions) -> None:
+def test_shipping_an_order_again_has_no_effect(order_api: FlaskClient, sessions: Sessions) -> None:
     order_id = stored(sessions, **CONFIRMED)
     first = order_api.post(f"/orders/{order_id}/ship")
 
@@ -56,7 +56,7 @@ def test_to_ship_again_is_harmless(order_api: FlaskClient, sessions: Sessions) -
 @pytest.mark.parametrize(
     ("values", "part"), [({}, "PENDING"), (CANCELLED, "cancelled: customer")], ids=["open", "off"]
 )
-def test_no_other_order_is_shipped(
+def test_only_a_confirmed_order_can_be_shipped(
     order_api: FlaskClient, sessions: Sessions, values: dict[str, object], part: str
 ) -> None:
     order_id = stored(sessions, **values)
@@ -69,7 +69,7 @@ def test_no_other_order_is_shipped(
     assert outbox_events(sessions, order_id) == []
 
 
-def test_an_unknown_order_is_not_shipped(order_api: FlaskClient) -> None:
+def test_an_unknown_order_cannot_be_shipped(order_api: FlaskClient) -> None:
     assert order_api.post(f"/orders/{uuid4()}/ship").status_code == 404
 
 
@@ -87,7 +87,7 @@ def test_a_shipped_order_cannot_be_cancelled(order_api: FlaskClient, sessions: S
     assert shown["status"] == "SHIPPED"
 
 
-def test_no_late_answer_and_no_sweep_changes_a_shipped_order(
+def test_late_answers_and_sweeps_leave_a_shipped_order_unchanged(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
     order_id = stored(sessions, **CONFIRMED, deadline_at=NOW - timedelta(hours=1))
@@ -157,7 +157,7 @@ def test_orderctl_ships_orders(orderctl: Callable[..., Result], orders: Sessions
         assert (event.type, event.traceparent) == ("order.shipped", "00-1-2-01")
 
 
-def test_orderctl_tells_why_an_order_is_not_shipped(
+def test_orderctl_reports_why_an_order_cannot_be_shipped(
     orderctl: Callable[..., Result], orders: Sessions
 ) -> None:
     pending, unknown = stored(orders), uuid4()

@@ -32,7 +32,7 @@ from testkit.data.order_service import (
 from testkit.data.outbox_events import outbox_events
 
 
-def test_a_placed_order_and_its_event_are_stored_together(order_database: Sessions) -> None:
+def test_an_order_and_its_event_are_stored_together(order_database: Sessions) -> None:
     order = place(order_database)
 
     assert get(order_database, order.id) == order
@@ -44,7 +44,7 @@ def test_a_placed_order_and_its_event_are_stored_together(order_database: Sessio
     assert (event.source, event.sequence, event.traceparent) == ("order", 1, TRACE)
 
 
-def test_an_order_whose_transaction_fails_leaves_nothing(order_database: Sessions) -> None:
+def test_a_failed_transaction_stores_no_order_and_no_event(order_database: Sessions) -> None:
     def place_and_fail() -> None:
         with transaction(order_database) as session:
             place_in(session, PLACEMENT, key="k")
@@ -59,7 +59,7 @@ def test_an_order_whose_transaction_fails_leaves_nothing(order_database: Session
         assert session.scalar(select(func.count()).select_from(outbox)) == 0
 
 
-def test_a_key_stands_for_one_order(order_database: Sessions) -> None:
+def test_an_idempotency_key_identifies_one_order(order_database: Sessions) -> None:
     first = place(order_database, key="k")
     second = place(order_database, key="k")
 
@@ -67,7 +67,7 @@ def test_a_key_stands_for_one_order(order_database: Sessions) -> None:
     assert len(outbox_events(order_database, first.id)) == 1
 
 
-def test_a_key_is_not_taken_for_another_request(order_database: Sessions) -> None:
+def test_an_idempotency_key_is_rejected_for_another_request(order_database: Sessions) -> None:
     place(order_database, key="k")
     other = Placement(customer_email="bob@example.com", currency="EUR", lines=PLACEMENT.lines)
 
@@ -75,7 +75,7 @@ def test_a_key_is_not_taken_for_another_request(order_database: Sessions) -> Non
         place_in(session, other, key="k")
 
 
-def test_a_key_whose_request_failed_is_free_again(order_database: Sessions) -> None:
+def test_the_idempotency_key_of_a_failed_request_can_be_reused(order_database: Sessions) -> None:
     with order_database() as session:
         place_in(session, PLACEMENT, key="k")
         session.rollback()
@@ -85,7 +85,7 @@ def test_a_key_whose_request_failed_is_free_again(order_database: Sessions) -> N
     assert get(order_database, order.id) == order
 
 
-def test_of_requests_with_one_key_at_once_all_get_the_same_order(order_database: Sessions) -> None:
+def test_concurrent_requests_with_one_key_place_one_order(order_database: Sessions) -> None:
     with ThreadPoolExecutor(8) as pool:
         orders = list(pool.map(lambda _: place(order_database, key="k"), range(8)))
 
@@ -94,7 +94,7 @@ def test_of_requests_with_one_key_at_once_all_get_the_same_order(order_database:
         assert session.scalar(select(func.count()).select_from(OrderRow)) == 1
 
 
-def test_pages_show_every_order_once_newest_first(order_database: Sessions) -> None:
+def test_pages_contain_every_order_once_newest_first(order_database: Sessions) -> None:
     placed = [place(order_database).id for _ in range(7)]
 
     found, after = [], None
@@ -133,7 +133,7 @@ def test_orders_are_found_by_status_and_customer(order_database: Sessions) -> No
     assert found(customer_email="bob@example.com", status=Status.PENDING) == []
 
 
-def test_the_timeline_shows_own_and_foreign_events_and_who_answered(
+def test_the_timeline_shows_the_handlers_of_each_event(
     order_database: Sessions,
 ) -> None:
     order = place(order_database)

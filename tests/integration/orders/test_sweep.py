@@ -80,7 +80,7 @@ def test_an_order_is_cancelled_a_moment_after_its_deadline(
     assert status(order_database, in_time) == PENDING
 
 
-def test_a_sweep_that_was_away_leaves_time_for_decisions(
+def test_a_restarted_sweep_leaves_time_for_decisions(
     order_database: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given a sweep that has just started, and an order long overdue
@@ -107,7 +107,7 @@ class _Clock:
         return self.now
 
 
-def test_a_database_that_was_away_leaves_time_for_decisions(
+def test_a_sweep_leaves_time_for_decisions_after_a_long_outage(
     order_database: Sessions, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = _Clock()
@@ -135,7 +135,7 @@ def test_a_database_that_was_away_leaves_time_for_decisions(
     assert status(order_database, order_id) == CANCELLED
 
 
-def test_a_database_that_fails_once_delays_nothing(
+def test_a_sweep_is_not_delayed_by_a_single_database_error(
     order_database: Sessions, back: Sweep, caplog: pytest.LogCaptureFixture
 ) -> None:
     # given
@@ -151,7 +151,7 @@ def test_a_database_that_fails_once_delays_nothing(
     assert back.step(soon()) == 1
 
 
-def test_a_sweep_takes_every_batch_that_it_has_time_for(
+def test_a_sweep_processes_batches_until_its_time_is_over(
     order_database: Sessions, back: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "BATCH", 2)
@@ -162,7 +162,7 @@ def test_a_sweep_takes_every_batch_that_it_has_time_for(
     assert back.step(soon()) == 5
 
 
-def test_order_that_turns_up_long_after_its_deadline_is_cancelled_by_a_full_sweep(
+def test_a_full_sweep_cancels_an_order_that_appears_late(
     order_database: Sessions, back: Sweep
 ) -> None:
     # given sweeps that have taken all, and begin with recent deadlines

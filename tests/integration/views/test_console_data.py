@@ -36,7 +36,7 @@ def test_an_order_is_shown_with_its_events(
     assert "does not exist" in unknown.text
 
 
-def test_a_trace_is_drawn(
+def test_the_trace_of_an_order_is_drawn(
     console: FlaskClient, installation: Callable[[], DatabaseSettings]
 ) -> None:
     # given
@@ -71,7 +71,7 @@ def test_a_trace_is_drawn(
     assert "attempt 1, &lt;script&gt;" in html
 
 
-def test_stock_is_a_table_and_says_when_it_is_empty(
+def test_stock_is_a_table_with_a_note_when_it_is_empty(
     console: FlaskClient, installation: Callable[[], DatabaseSettings]
 ) -> None:
     # given
@@ -94,7 +94,7 @@ def test_stock_is_a_table_and_says_when_it_is_empty(
     assert "C-1" in one
 
 
-def test_what_was_sold_is_shown_for_the_hour_and_for_the_day(
+def test_sales_are_shown_for_the_hour_and_for_the_day(
     console: FlaskClient, installation: Callable[[], DatabaseSettings]
 ) -> None:
     # given

@@ -16,7 +16,7 @@ from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 
 
-def test_a_broker_that_is_well_but_for_its_consumers_is_told(console: FlaskClient) -> None:
+def test_the_overview_reports_queues_without_consumers(console: FlaskClient) -> None:
     text = get(console, "/overview").text
 
     assert "<h1>Problems found</h1>" in text
@@ -32,7 +32,7 @@ def _depth(console: FlaskClient, service: str) -> dict[str, str]:
     return cells(get(console, "/overview").text, service)
 
 
-def test_what_is_missing_and_what_drifts_is_named(console: FlaskClient, vhost: Vhost) -> None:
+def test_the_overview_names_missing_queues_and_drift(console: FlaskClient, vhost: Vhost) -> None:
     # given
     vhost.request("DELETE", f"/queues/{vhost.name}/order.dlq")
     vhost.request(
@@ -50,7 +50,7 @@ def test_what_is_missing_and_what_drifts_is_named(console: FlaskClient, vhost: V
     assert cells(text, "order")["parked"] == "\N{EN DASH}"
 
 
-def test_what_is_parked_is_counted(console: FlaskClient, channel: Channel) -> None:
+def test_the_overview_counts_parked_messages(console: FlaskClient, channel: Channel) -> None:
     park(channel, "e-1")
     park(channel, "e-2")
 
@@ -61,7 +61,7 @@ def test_what_is_parked_is_counted(console: FlaskClient, channel: Channel) -> No
     eventually(counted)
 
 
-def test_unsent_events_and_pending_orders_are_counted(
+def test_the_overview_counts_unsent_events_and_pending_orders(
     console: FlaskClient, installation: Callable[[], DatabaseSettings]
 ) -> None:
     # given
@@ -80,7 +80,7 @@ def test_unsent_events_and_pending_orders_are_counted(
     assert "The database" not in html
 
 
-def test_the_page_comes_while_the_broker_is_down(
+def test_the_pages_load_while_the_broker_is_down(
     servers: Infrastructure, console: FlaskClient
 ) -> None:
     # given
@@ -103,7 +103,7 @@ def test_the_page_comes_while_the_broker_is_down(
     assert 'class="note wrong" role="status">inventory: the broker at' in told.text
 
 
-def test_a_prometheus_that_is_none_is_told(console_settings: dict[str, Any]) -> None:
+def test_the_overview_reports_an_unavailable_prometheus(console_settings: dict[str, Any]) -> None:
     # given
     silent = console_settings | {"prometheus_url": "http://127.0.0.1:9"}
 

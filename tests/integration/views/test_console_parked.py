@@ -11,7 +11,7 @@ from testkit.eventually import eventually
 from testkit.processes.web_console import PASSWORD, discard, get, ids, park, parked_ids, redrive
 
 
-def test_what_is_parked_is_listed_and_what_is_not_is_said_to_be_normal(
+def test_parked_messages_are_listed_and_an_empty_list_is_normal(
     console: FlaskClient, channel: Channel
 ) -> None:
     # given
@@ -30,7 +30,7 @@ def test_what_is_parked_is_listed_and_what_is_not_is_said_to_be_normal(
     assert "1 parked." in html
 
 
-def test_one_message_is_shown_with_all_that_it_carries_and_stays(
+def test_a_message_is_shown_in_full_and_stays_parked(
     console: FlaskClient, channel: Channel
 ) -> None:
     # given
@@ -50,9 +50,7 @@ def test_one_message_is_shown_with_all_that_it_carries_and_stays(
     assert eventually(lambda: parked_ids(channel)) == event_ids
 
 
-def test_a_message_that_is_nothing_known_is_listed_too(
-    console: FlaskClient, channel: Channel
-) -> None:
+def test_a_message_that_is_not_an_event_is_listed(console: FlaskClient, channel: Channel) -> None:
     message = Message(b"\xff not JSON")
     channel.basic_publish(message, exchange="inventory.retry", routing_key="parked")
 
@@ -65,9 +63,7 @@ def test_a_message_that_is_nothing_known_is_listed_too(
     eventually(listed)
 
 
-def test_one_message_is_redriven_and_the_page_says_so(
-    console: FlaskClient, channel: Channel
-) -> None:
+def test_a_single_message_is_redriven_and_reported(console: FlaskClient, channel: Channel) -> None:
     # given
     for event_id in ("e-1", "e-2"):
         park(channel, event_id)
@@ -83,7 +79,7 @@ def test_one_message_is_redriven_and_the_page_says_so(
     assert eventually(lambda: parked_ids(channel)) == ["e-1"]
 
 
-def test_everything_is_redriven(console: FlaskClient, channel: Channel) -> None:
+def test_all_messages_are_redriven(console: FlaskClient, channel: Channel) -> None:
     # given
     for event_id in ("e-1", "e-2"):
         park(channel, event_id)
@@ -96,7 +92,7 @@ def test_everything_is_redriven(console: FlaskClient, channel: Channel) -> None:
     assert ids(channel, "inventory.queue") == ["e-1", "e-2"]
 
 
-def test_what_cannot_be_redriven_is_told(console: FlaskClient, channel: Channel) -> None:
+def test_a_message_too_old_to_redrive_is_reported(console: FlaskClient, channel: Channel) -> None:
     # given
     old = (datetime.now(UTC) - timedelta(days=15)).isoformat()
     park(channel, "e-1", time=old)
@@ -109,7 +105,7 @@ def test_what_cannot_be_redriven_is_told(console: FlaskClient, channel: Channel)
     assert eventually(lambda: parked_ids(channel)) == ["e-1"]
 
 
-def test_who_redrives_what_is_in_the_log(
+def test_a_redrive_is_logged(
     console: FlaskClient, channel: Channel, caplog: pytest.LogCaptureFixture
 ) -> None:
     park(channel, "e-1")
@@ -123,7 +119,7 @@ def test_who_redrives_what_is_in_the_log(
     assert vars(record)["result"] == "1 redriven to inventory.queue"
 
 
-def test_one_message_is_discarded_after_it_was_shown_whole(
+def test_a_message_is_shown_in_full_before_it_is_discarded(
     console: FlaskClient, channel: Channel
 ) -> None:
     # given
@@ -147,9 +143,7 @@ def test_one_message_is_discarded_after_it_was_shown_whole(
     assert eventually(lambda: parked_ids(channel)) == ["e-1", "e-3"]
 
 
-def test_what_is_not_parked_any_more_cannot_be_discarded(
-    console: FlaskClient, channel: Channel
-) -> None:
+def test_a_redriven_message_cannot_be_discarded(console: FlaskClient, channel: Channel) -> None:
     # given a question that was asked before somebody else has redriven it
     park(channel, "e-1")
     park(channel, "e-2")
@@ -168,7 +162,7 @@ def test_what_is_not_parked_any_more_cannot_be_discarded(
     assert eventually(lambda: parked_ids(channel)) == ["e-2"]
 
 
-def test_what_was_discarded_is_in_the_log(
+def test_a_discard_is_logged(
     console: FlaskClient, channel: Channel, caplog: pytest.LogCaptureFixture
 ) -> None:
     park(channel, "e-1")

@@ -11,9 +11,7 @@ from testkit.processes.web_console import HOSTILE, PASSWORD, get, ids, park, par
 from testkit.servers.infrastructure import Infrastructure
 
 
-def test_what_a_stranger_has_written_is_text_on_every_page(
-    console: FlaskClient, channel: Channel
-) -> None:
+def test_hostile_text_is_escaped_on_every_page(console: FlaskClient, channel: Channel) -> None:
     # given
     hostile_id = f'"{HOSTILE}'
     park(channel, hostile_id, HOSTILE, subject=HOSTILE, customer=HOSTILE)
@@ -72,7 +70,7 @@ def test_a_forged_discard_deletes_nothing(
 
 
 @pytest.mark.parametrize("action", ["redrive", "discard"])
-def test_who_does_not_know_the_password_changes_nothing_even_with_the_token(
+def test_a_token_is_useless_without_the_password(
     console: FlaskClient, channel: Channel, action: str
 ) -> None:
     # given
@@ -89,7 +87,7 @@ def test_who_does_not_know_the_password_changes_nothing_even_with_the_token(
     assert eventually(lambda: parked_ids(channel)) == ["e-1"]
 
 
-def test_a_database_that_does_not_answer_is_told_and_names_no_password(
+def test_an_unavailable_database_is_reported_without_a_password(
     console: FlaskClient, servers: Infrastructure
 ) -> None:
     # when there are none, of which the page wants four

@@ -101,7 +101,7 @@ def suspected(sessions: Sessions) -> set[UUID]:
     return set(subjects)
 
 
-def test_a_usual_order_is_remembered_and_nothing_is_told(sessions: Sessions) -> None:
+def test_a_usual_order_is_stored_and_not_suspected(sessions: Sessions) -> None:
     hear(sessions, an_order())
 
     assert told(sessions) == []
@@ -109,7 +109,7 @@ def test_a_usual_order_is_remembered_and_nothing_is_told(sessions: Sessions) -> 
         assert session.scalar(select(func.count()).select_from(Judgement)) == 1
 
 
-def test_a_suspicion_tells_all_that_an_operator_needs(sessions: Sessions) -> None:
+def test_a_suspicion_lists_its_order_and_its_reasons(sessions: Sessions) -> None:
     order = an_order(total=1_001, lines=(("TEA", 9), ("CUP", 2)))
 
     hear(sessions, order)
@@ -125,7 +125,7 @@ def test_a_suspicion_tells_all_that_an_operator_needs(sessions: Sessions) -> Non
     assert found == [("amount", 1_001, 1_000), ("pieces", 11, 10)]
 
 
-def test_a_customer_who_orders_too_often_is_suspected_from_then_on(sessions: Sessions) -> None:
+def test_a_customer_with_too_many_orders_is_suspected(sessions: Sessions) -> None:
     orders = [
         an_order(n, email=e)
         for n, e in enumerate(("ADA@example.com",) * 2 + ("ada@example.com",) * 3)
@@ -146,7 +146,7 @@ def test_orders_outside_the_window_do_not_count(sessions: Sessions) -> None:
     assert suspected(sessions) == {late.subject}
 
 
-def test_many_addresses_of_one_network_count_as_one(sessions: Sessions) -> None:
+def test_addresses_of_one_network_count_as_one(sessions: Sessions) -> None:
     # One weak sign: with a second one it is enough
     orders = [
         an_order(n, email=f"{n}@example.com", ip=f"2001:db8:1:2::{n}", lines=[("A", 11)])
@@ -166,7 +166,7 @@ def test_orders_without_an_address_do_not_count_for_each_other(sessions: Session
     assert suspected(sessions) == set()
 
 
-def test_an_order_told_twice_counts_once(sessions: Sessions) -> None:
+def test_a_duplicate_order_counts_once(sessions: Sessions) -> None:
     order_id = uuid4()
 
     hear(sessions, *(an_order(n, order_id=order_id) for n in range(5)))
@@ -174,7 +174,7 @@ def test_an_order_told_twice_counts_once(sessions: Sessions) -> None:
     assert suspected(sessions) == set()
 
 
-def test_an_order_that_comes_late_counts_for_those_after_it(sessions: Sessions) -> None:
+def test_a_late_order_counts_towards_later_orders(sessions: Sessions) -> None:
     first, *others = (an_order(n) for n in range(4))
     hear(sessions, *others)
     assert suspected(sessions) == set()
@@ -184,7 +184,7 @@ def test_an_order_that_comes_late_counts_for_those_after_it(sessions: Sessions) 
     assert suspected(sessions) == {others[-1].subject}
 
 
-def test_what_follows_from_history_says_so_and_news_do_not(sessions: Sessions) -> None:
+def test_only_suspicions_from_history_are_marked_as_replayed(sessions: Sessions) -> None:
     # given a customer's orders, of which the last one came live and before the others
     *history, live = (an_order(n) for n in range(5))
     hear(sessions, live, *(replace(order, replayed=True) for order in history))
@@ -209,9 +209,7 @@ def by_the_rule(orders: Sequence[Event]) -> set[UUID]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_in_whatever_order_and_batches_events_come_the_same_orders_are_suspected(
-    sessions: Sessions, seed: int
-) -> None:
+def test_the_suspicions_do_not_depend_on_order_and_batches(sessions: Sessions, seed: int) -> None:
     # given orders of some customers at some places, many at the same moment
     rng = random.Random(seed)
     orders = [
@@ -238,7 +236,7 @@ def test_in_whatever_order_and_batches_events_come_the_same_orders_are_suspected
     assert suspected(sessions) == expected
 
 
-def test_batches_at_the_same_time_count_each_others_orders(sessions: Sessions) -> None:
+def test_concurrent_batches_count_each_others_orders(sessions: Sessions) -> None:
     # given orders of one customer, in many batches
     orders = [an_order(n / 10) for n in range(60)]
     batches = [orders[n::12] for n in range(12)]
@@ -251,7 +249,7 @@ def test_batches_at_the_same_time_count_each_others_orders(sessions: Sessions) -
     assert suspected(sessions) == {order.subject for order in orders[3:]}
 
 
-def test_counting_costs_the_same_whatever_was_ordered_before(sessions: Sessions) -> None:
+def test_the_cost_of_counting_does_not_grow_with_history(sessions: Sessions) -> None:
     # given very many orders from one place, of which the fraud check has heard
     with transaction(sessions) as session:
         session.execute(

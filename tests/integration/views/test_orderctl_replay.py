@@ -19,7 +19,7 @@ from testkit.data.projections import (
 from testkit.servers.vhosts import Vhost
 
 
-def test_orderctl_replays_and_says_what_it_did(
+def test_orderctl_replays_the_stream_and_reports_the_result(
     broker: Vhost, migrated_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given
@@ -48,7 +48,7 @@ def test_orderctl_replays_and_says_what_it_did(
 
 
 @pytest.mark.parametrize("start", ["yesterday", "-1", "12:30"])
-def test_a_start_that_is_none_is_refused(start: str, operator_env: dict[str, str]) -> None:
+def test_an_invalid_start_is_rejected(start: str, operator_env: dict[str, str]) -> None:
     asked = ["analytics", "replay", f"--from={start}"]
 
     done = CliRunner().invoke(main, asked, env=operator_env)

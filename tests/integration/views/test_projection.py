@@ -42,7 +42,7 @@ from testkit.servers.vhosts import Vhost
     ],
     ids=["placed", "confirmed", "rejected", "past its deadline", "confirmed and cancelled"],
 )
-def test_an_order_counts_in_the_minute_of_its_placing(
+def test_an_order_counts_in_the_minute_in_which_it_was_placed(
     broker: Vhost,
     reader: Reader,
     analytics_database: Sessions,
@@ -65,7 +65,9 @@ def test_an_order_counts_in_the_minute_of_its_placing(
     ]
 
 
-def test_what_people_are_shown_follows(broker: Vhost, analytics_database: Sessions) -> None:
+def test_the_sales_figures_follow_from_the_projections(
+    broker: Vhost, analytics_database: Sessions
+) -> None:
     # given
     now = datetime.now(UTC)
     shift = (now - AT).total_seconds()
@@ -97,7 +99,7 @@ def test_what_people_are_shown_follows(broker: Vhost, analytics_database: Sessio
     assert none == []
 
 
-def test_an_event_that_is_in_the_stream_twice_counts_once(
+def test_a_duplicate_event_in_the_stream_counts_once(
     broker: Vhost, reader: Reader, analytics_database: Sessions
 ) -> None:
     # given, as a relay leaves it that dies between publish and mark
@@ -112,7 +114,7 @@ def test_an_event_that_is_in_the_stream_twice_counts_once(
     assert minutes(analytics_database)[0][2:8] == (2, 3800, 0, 0, 0, 1)
 
 
-def test_a_reader_that_dies_anywhere_neither_skips_nor_doubles(
+def test_a_crashed_reader_neither_skips_nor_repeats_events(
     broker: Vhost,
     analytics_database: Sessions,
     monkeypatch: pytest.MonkeyPatch,
@@ -146,9 +148,7 @@ def test_a_reader_that_dies_anywhere_neither_skips_nor_doubles(
     ]
 
 
-def test_what_was_read_is_not_read_again_though_the_inbox_has_forgotten_it(
-    broker: Vhost, analytics_database: Sessions
-) -> None:
+def test_a_pruned_inbox_does_not_repeat_events(broker: Vhost, analytics_database: Sessions) -> None:
     # given what somebody has read, and its dedup keys removed as they are after some weeks
     publish(broker, *order(CONFIRMED))
     first = Reader(analytics_database, broker.connect)
@@ -168,7 +168,7 @@ def test_what_was_read_is_not_read_again_though_the_inbox_has_forgotten_it(
     assert minutes(analytics_database)[0][2:6] == (2, 3800, 1, 1900)
 
 
-def test_one_reader_reads_and_another_waits_until_it_can(
+def test_a_second_reader_waits_for_the_first(
     broker: Vhost, reader: Reader, analytics_database: Sessions
 ) -> None:
     # given somebody who reads
@@ -186,7 +186,9 @@ def test_one_reader_reads_and_another_waits_until_it_can(
     read_until(reader, lambda: placed(analytics_database) == 1)
 
 
-def test_a_lost_connection_is_taken_up_again(broker: Vhost, analytics_database: Sessions) -> None:
+def test_a_reader_reconnects_after_a_lost_connection(
+    broker: Vhost, analytics_database: Sessions
+) -> None:
     # given
     opened: list[Connection] = []
 

@@ -60,7 +60,7 @@ def spoil(sessions: Sessions) -> None:
         session.execute(text("UPDATE orders SET outcome = 'OPEN'"))
 
 
-def test_a_replay_from_the_first_event_makes_all_right(
+def test_a_replay_from_the_first_event_rebuilds_everything(
     broker: Vhost,
     reader: Reader,
     analytics_database: Sessions,
@@ -86,7 +86,7 @@ def test_a_replay_from_the_first_event_makes_all_right(
     read_until(reader, lambda: placed(analytics_database) == 31)
 
 
-def test_a_replay_from_a_time_leaves_the_minutes_before_it_as_they_are(
+def test_a_replay_from_a_time_keeps_earlier_minutes(
     broker: Vhost,
     reader: Reader,
     analytics_database: Sessions,
@@ -114,7 +114,7 @@ def test_a_replay_from_a_time_leaves_the_minutes_before_it_as_they_are(
     assert count(analytics_database, "skipped_events") == 0
 
 
-def test_a_replay_from_an_offset_begins_with_the_first_minute_that_is_whole(
+def test_a_replay_from_an_offset_starts_at_the_first_whole_minute(
     broker: Vhost,
     reader: Reader,
     analytics_database: Sessions,
@@ -138,7 +138,7 @@ def test_a_replay_from_an_offset_begins_with_the_first_minute_that_is_whole(
     assert minutes(analytics_database) == spoiled[:4] + right[4:]
 
 
-def test_what_comes_while_a_replay_runs_is_in_it_once(
+def test_events_published_during_a_replay_count_once(
     broker: Vhost,
     reader: Reader,
     analytics_database: Sessions,
@@ -170,7 +170,7 @@ def test_what_comes_while_a_replay_runs_is_in_it_once(
     assert skus(analytics_database)[1][2:] == (10, 20, 10, 10_000)
 
 
-def test_what_the_live_reader_reads_at_the_last_moment_is_in_a_replay_too(
+def test_events_read_just_before_the_replay_lock_are_included(
     broker: Vhost,
     reader: Reader,
     analytics_database: Sessions,
@@ -200,7 +200,7 @@ def test_what_the_live_reader_reads_at_the_last_moment_is_in_a_replay_too(
     assert minutes(analytics_database)[0][2:6] == (2, 3800, 2, 3800)
 
 
-def test_what_was_skipped_is_projected_if_it_can_be_now(
+def test_a_replay_projects_skipped_events_after_a_fix(
     broker: Vhost,
     reader: Reader,
     analytics_database: Sessions,
@@ -227,7 +227,7 @@ def test_what_was_skipped_is_projected_if_it_can_be_now(
     assert minutes(analytics_database)[0][4:6] == (1, 1900)
 
 
-def test_a_replay_that_fails_changes_nothing_and_leaves_nothing(
+def test_a_failed_replay_has_no_effect(
     broker: Vhost,
     reader: Reader,
     analytics_database: Sessions,
@@ -253,7 +253,7 @@ def test_a_replay_that_fails_changes_nothing_and_leaves_nothing(
         assert session.scalar(query, {"name": BESIDE}) == 0
 
 
-def test_one_replay_runs_at_a_time(
+def test_only_one_replay_runs_at_a_time(
     analytics_database: Sessions, replay: Callable[..., Rebuilt]
 ) -> None:
     with tables(analytics_database.kw["bind"]), pytest.raises(ReplayRunsError):

@@ -27,7 +27,7 @@ from testkit.data.projections import (
 from testkit.servers.vhosts import Vhost
 
 
-def test_a_message_that_is_no_event_is_kept_with_its_reason_and_stops_nothing(
+def test_a_message_that_is_not_an_event_is_skipped_with_a_reason(
     broker: Vhost, reader: Reader, analytics_database: Sessions
 ) -> None:
     # given
@@ -47,7 +47,7 @@ def test_a_message_that_is_no_event_is_kept_with_its_reason_and_stops_nothing(
     assert kept[1].body == "{}"
 
 
-def test_an_event_that_the_database_refuses_is_kept_alone(
+def test_an_event_that_the_database_rejects_is_skipped_alone(
     broker: Vhost, reader: Reader, analytics_database: Sessions
 ) -> None:
     # given more money than a bigint holds, in the middle of a batch
@@ -62,7 +62,7 @@ def test_an_event_that_the_database_refuses_is_kept_alone(
     assert count(analytics_database, "orders") == 2
 
 
-def test_sums_that_no_bigint_holds_are_counted(
+def test_sums_above_bigint_are_counted(
     broker: Vhost, reader: Reader, analytics_database: Sessions
 ) -> None:
     # given orders of the largest total, confirmed, in one minute
@@ -84,7 +84,7 @@ def test_sums_that_no_bigint_holds_are_counted(
     assert sales.revenue == 12 * 10**18
 
 
-def test_an_order_with_an_outcome_of_another_release_stays_as_it_is(
+def test_an_order_with_an_unknown_outcome_never_changes(
     broker: Vhost, reader: Reader, analytics_database: Sessions
 ) -> None:
     # given
@@ -105,7 +105,7 @@ def test_an_order_with_an_outcome_of_another_release_stays_as_it_is(
     assert count(analytics_database, "skipped_events") == 0
 
 
-def test_an_event_of_an_order_that_was_not_seen_placed_is_kept(
+def test_an_event_of_an_unknown_order_is_skipped(
     broker: Vhost, reader: Reader, analytics_database: Sessions
 ) -> None:
     publish(broker, event(CONFIRMED, order_id := uuid4()), *order(StockReserved(lines=())))
@@ -121,7 +121,7 @@ def test_an_event_of_an_order_that_was_not_seen_placed_is_kept(
     )
 
 
-def test_another_stream_is_read_from_its_beginning_and_told(
+def test_a_recreated_stream_is_read_from_the_start_with_a_gap(
     broker: Vhost, analytics_database: Sessions
 ) -> None:
     # given a broker that has lost its data
@@ -154,7 +154,7 @@ def test_another_stream_is_read_from_its_beginning_and_told(
     assert count(analytics_database, "orders") == 2
 
 
-def test_offsets_that_are_gone_are_told_and_the_rest_is_read(
+def test_deleted_offsets_are_recorded_as_a_gap(
     broker: Vhost, reader: Reader, analytics_database: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given a reader that was at offset 0, when the broker begins to give from 2 on

@@ -81,7 +81,7 @@ def kept(sessions: Sessions) -> list[Any]:
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_a_span_is_kept_with_all_that_it_tells(
+def test_a_span_is_stored_with_all_its_fields(
     receiver: FlaskClient, sessions: Sessions, compressed: bool
 ) -> None:
     # given
@@ -103,13 +103,15 @@ def test_a_span_is_kept_with_all_that_it_tells(
     assert int(row.started_at.timestamp() * 1000) == (START // 1_000_000) + 2
 
 
-def test_a_span_that_is_sent_twice_is_kept_once(receiver: FlaskClient, sessions: Sessions) -> None:
+def test_a_duplicate_span_is_stored_once(receiver: FlaskClient, sessions: Sessions) -> None:
     assert [send(receiver, body(span(1), span(1))) for _ in range(2)] == [200, 200]
 
     assert len(kept(sessions)) == 1
 
 
-def test_a_span_with_any_text_is_kept_as_it_is(receiver: FlaskClient, sessions: Sessions) -> None:
+def test_a_span_with_hostile_text_is_stored_unchanged(
+    receiver: FlaskClient, sessions: Sessions
+) -> None:
     # given a span whose texts are hostile to every format that they pass
     told = 'tab\t line\n return\r null \\N end \\. quote " back\\slash \u20ac \U0001f600'
     made = span(1, status=Status(code=Status.STATUS_CODE_ERROR, message=told))
@@ -134,22 +136,22 @@ def test_a_span_with_any_text_is_kept_as_it_is(receiver: FlaskClient, sessions: 
         (body(Span(trace_id=b"short", span_id=bytes(8))), None),
     ],
 )
-def test_what_is_not_otlp_is_refused_and_nothing_is_kept(
+def test_a_request_that_is_not_otlp_is_rejected(
     receiver: FlaskClient, sessions: Sessions, data: bytes, encoding: str | None
 ) -> None:
     assert send(receiver, data, encoding) == 400
     assert kept(sessions) == []
 
 
-def test_a_request_that_is_too_big_is_refused(receiver: FlaskClient) -> None:
+def test_a_request_above_the_size_limit_is_rejected(receiver: FlaskClient) -> None:
     assert send(receiver, bytes(otlp.SIZE_LIMIT + 1)) == 413
 
 
-def test_another_media_type_is_refused(receiver: FlaskClient) -> None:
+def test_another_media_type_is_rejected(receiver: FlaskClient) -> None:
     assert receiver.post("/v1/traces", json={}).status_code == 415
 
 
-def test_a_database_that_is_gone_asks_the_sender_to_come_again(database: TestDatabase) -> None:
+def test_an_unavailable_database_answers_503(database: TestDatabase) -> None:
     # given
     settings = database.settings | {"database_port": 9}
     receiver = create_app(SpanStoreSettings(**settings)).test_client()
@@ -159,7 +161,7 @@ def test_a_database_that_is_gone_asks_the_sender_to_come_again(database: TestDat
     assert receiver.get("/readyz").status_code == 503
 
 
-def test_old_spans_are_deleted_when_new_ones_come(
+def test_old_spans_are_deleted_when_new_spans_arrive(
     database: TestDatabase, sessions: Sessions
 ) -> None:
     # given two spans, one of which came two minutes ago
@@ -176,7 +178,7 @@ def test_old_spans_are_deleted_when_new_ones_come(
     assert [row.name for row in kept(sessions)] == ["step 2", "step 3"]
 
 
-def test_models_and_migrations_agree(database: TestDatabase) -> None:
+def test_the_migrations_match_the_models(database: TestDatabase) -> None:
     assert migrations.check("span_store", database.url) == []
 
 
@@ -226,7 +228,7 @@ def test_a_trace_is_one_json_document(operated: dict[str, str]) -> None:
     ]
 
 
-def test_an_order_without_spans_is_told_in_one_line(operated: dict[str, str]) -> None:
+def test_an_order_without_spans_is_reported_in_one_line(operated: dict[str, str]) -> None:
     result = orderctl("trace", "show", str(uuid4()))
 
     assert (result.exit_code, result.stdout) == (1, "")
