@@ -23,7 +23,7 @@ def topology_differences(environment: Mapping[str, str]) -> list[str]:
 
 
 def empty_environment_file(directory: Path) -> Path:
-    """Return an empty file for `ORDERS_ENV_FILE`, so that the file of a running system is not read.
+    """Return an empty file for `ORDERS_ENV_FILE`, instead of the file of a running system.
 
     The directory is created if it is missing.
     """

@@ -1,4 +1,4 @@
-"""Guarded connections on a real broker deliver every message, whatever its properties."""
+"""Guarded connections on a real broker deliver every message, regardless of its properties."""
 
 from typing import Any
 

@@ -157,7 +157,7 @@ def steady(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lower the limits of queries, so that fewer rows show whether they are bounded."""
+    """Lower the limits of queries, because fewer rows then show whether they are bounded."""
     monkeypatch.setattr("eventbus.outbox.claim_start._BACK", 100)
     monkeypatch.setattr("notification_worker.mail_queue.LOOK_BACK", 100)
     monkeypatch.setattr("eventbus.database.looks.MOST", 1_000)

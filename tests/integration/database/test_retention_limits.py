@@ -174,7 +174,7 @@ def test_old_rows_are_found_by_an_index(
         dialect=postgresql.psycopg2.dialect(), compile_kwargs={"literal_binds": True}
     )
     with engine.begin() as connection:
-        # An empty table is scanned sequentially, whatever its indexes.
+        # An empty table is scanned sequentially despite its indexes.
         connection.execute(text("SET LOCAL enable_seqscan = off"))
         connection.execute(text("SET LOCAL enable_bitmapscan = off"))
         plan = "\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}").scalars())

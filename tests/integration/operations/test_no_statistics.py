@@ -54,7 +54,7 @@ def test_a_consumed_queue_is_not_a_finding(without_statistics: Vhost) -> None:
 def test_unavailable_figures_are_unknown(
     without_statistics: Vhost, operator_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a user who may not count consumers over AMQP either
+    # Given a user that cannot count consumers over AMQP either
     monkeypatch.setattr(health.queue_counts, "consumers", lambda *_: {})
 
     # When the health is checked

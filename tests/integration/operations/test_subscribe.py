@@ -193,7 +193,7 @@ def test_history_can_start_later(broker: Vhost, orderctl: Orderctl) -> None:
     assert result.exit_code == 0, result.output
     assert numbers_on(broker) == [2, 3]
 
-    # And none from a time in the future
+    # And from a time in the future, no event is delivered
     empty(broker)
     tomorrow = (NOW + timedelta(days=1)).isoformat()
     assert orderctl("subscribe", "fraud", "--from", tomorrow).exit_code == 0

@@ -101,7 +101,7 @@ def test_each_broker_user_gets_a_private_certificate(tls_dir: Path) -> None:
     assert shown(tls_dir)["order"]["subject"] == "CN=order"
     assert output.stdout.count("created ") == 1 + len(SERVERS) + len(users)
 
-    # And a second run creates none
+    # And a second run creates no file
     for again in (("init", "--clients"), ("init",)):
         assert orderctl_tls(tls_dir, *again).stdout == "certificates: nothing to change\n"
 

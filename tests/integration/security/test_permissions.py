@@ -164,7 +164,7 @@ class Trial:
             case "publish event":
                 self._publish(channel, "orders.topic", name)
             case "publish to":
-                # No binding matches the key, so that no message arrives in another trial.
+                # No binding matches the key: other trials receive no message from this one.
                 self._publish(channel, name, "nowhere")
             case "consume":
                 channel.basic_consume(name, callback=lambda _: None)
