@@ -44,7 +44,7 @@ def _end(response: Response) -> Response:
     route, status = _route(request), response.status_code
     metrics: Metrics = app_ctx.app.extensions["order_metrics"]
     metrics.observe(method=request.method, route=route, status=status, seconds=seconds)
-    # Without the query, which may contain a customer's address.
+    # Without the query, which may contain a customer's address. A path may contain anything.
     fields = {
         "method": request.method,
         "path": masked(request.path),
@@ -56,7 +56,7 @@ def _end(response: Response) -> Response:
     }
     changed_order = state.get("order_id")
     if order_id := changed_order or (request.view_args or {}).get("order_id"):
-        fields["order_id"] = str(order_id)
+        fields["order_id"] = masked(str(order_id))
     log.info("request", extra=fields)
     _finish(state.span, status, changed_order)
     return response

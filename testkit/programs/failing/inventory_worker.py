@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import cast
 
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from common.events import OrderCreatedV2
@@ -23,7 +24,9 @@ from inventory_worker import handlers
 def on_order_created(session: Session, event: Event) -> None:
     """Fail as asked, else do what the inventory does."""
     attempt = _note(event)
-    match cast(OrderCreatedV2, event.data).customer.email.split("@")[0]:
+    email = cast(OrderCreatedV2, event.data).customer.email
+    # The part after a plus is free.
+    match email.partition("@")[0].partition("+")[0]:
         case "always":
             raise Transient("the shelf is locked")
         case "twice" if attempt <= 2:
@@ -32,6 +35,12 @@ def on_order_created(session: Session, event: Event) -> None:
             raise ZeroDivisionError("no shelf")
         case "permanent":
             raise Permanent("there is no shelf")
+        case "quote":
+            raise ValueError(email)
+        case "row":
+            session.execute(text("CREATE TEMP TABLE customers (email text UNIQUE)"))
+            for _ in range(2):
+                session.execute(text("INSERT INTO customers VALUES (:email)"), {"email": email})
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "kill-all":

@@ -54,6 +54,20 @@ def test_a_request_is_logged_once_without_its_query(
     assert "ann@" not in str(fields)
 
 
+@pytest.mark.parametrize("path", ["/orders/ann@example.com", "/ann%40example.com"])
+def test_an_address_in_a_path_is_masked_in_the_log(
+    order_api: FlaskClient, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    with caplog.at_level(logging.INFO, "order_app.http.access_log"):
+        order_api.get(path)
+
+    [line] = [record for record in caplog.records if record.name == "order_app.http.access_log"]
+    fields = line.__dict__
+    assert fields["path"] == "***"
+    assert fields.get("order_id") in (None, "***")
+    assert "example.com" not in str(fields)
+
+
 @pytest.mark.parametrize(("per_second", "flag"), [(20, "01"), (0, "00")])
 @pytest.mark.parametrize("client_flag", ["01", "00"])
 def test_the_trace_rate_overrides_the_sampled_flag_of_the_client(

@@ -133,7 +133,7 @@ def test_a_failed_run_tells_what_becomes_of_its_event(
 def test_the_texts_of_a_failed_run_are_descriptions(heard: list[Heard]) -> None:
     # when a handler fails with an error that quotes an address
     for number in (1, len(TIERS) + 1):
-        with pytest.raises(ValueError, match="ada@example.com"):
+        with pytest.raises(ValueError, match="ada"):
             attempt([item(number)], partial(fail, ValueError("ada@example.com")))
 
     # then the texts that come with the error do not quote the address
