@@ -1,4 +1,4 @@
-"""What tests of relays share, and those of the mailer."""
+"""Publishers, proxies and transports for the tests of relays and of the mailer."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ from testkit.servers.vhosts import Vhost
 
 @pytest.fixture
 def publisher_of(servers: Infrastructure, broker: Vhost) -> Iterator[PublisherOf]:
-    """Publishers with a service's own user and rights."""
+    """Publishers with the user and permissions of a service."""
     with publishers(servers, broker) as make:
         yield make
 
@@ -24,14 +24,14 @@ def publisher_of(servers: Infrastructure, broker: Vhost) -> Iterator[PublisherOf
 @pytest.fixture
 def proxy(broker: Vhost) -> Iterator[Proxy]:
     """A proxy in front of the broker."""
-    between = Proxy(broker.amqp_port)
-    yield between
-    between.stop()
+    proxy = Proxy(broker.amqp_port)
+    yield proxy
+    proxy.stop()
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask the broker again soon."""
+    """Shorten the delays between attempts of a relay."""
     monkeypatch.setattr(lanes, "FIRST_DELAY", 0.05)
     monkeypatch.setattr(lanes, "LONGEST_DELAY", 0.2)
     monkeypatch.setattr(outcomes, "BROKER_DELAY", 0.05)
@@ -39,7 +39,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def transport(mailbox: Mailbox) -> Iterator[Transport]:
-    """A mailer's way to the test's mail server."""
+    """A mailer's connection to the mail server of the test."""
     transport = Transport(settings(mailbox.port))
     yield transport
     transport.close()

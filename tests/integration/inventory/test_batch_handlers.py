@@ -1,4 +1,4 @@
-"""A handler of many events does what the handler of one does, for one after the other."""
+"""Batch handlers have the same effect as single-event handlers, for random events."""
 
 import json
 import random
@@ -73,24 +73,24 @@ def together(
         try:
             receive_batch(sessions, handlers, batch_handlers, items)
         except Transient:
-            # What the runtime does, too.
+            # The runtime falls back to single events, as here.
             one_after_the_other(sessions, handlers, batch)
 
 
 def rows(sessions: Sessions, query: Any, but: Iterable[str]) -> list[dict[str, Any]]:
     with transaction(sessions) as session:
-        found = [dict(row) for row in session.execute(query).mappings()]
-    for row in found:
+        mappings = [dict(row) for row in session.execute(query).mappings()]
+    for row in mappings:
         if "event" in row:
             facts = json.loads(row["event"])
             row["event"] = {k: v for k, v in facts.items() if k not in ("id", "time")}
         for name in but:
             row.pop(name, None)
-    return sorted(found, key=repr)
+    return sorted(mappings, key=repr)
 
 
 def repeated(deliveries: Sequence[Event], rng: random.Random) -> list[Event]:
-    """Some come twice, and all in any order."""
+    """Return the events in random order, with some of them twice."""
     again = [event for event in deliveries if rng.random() < 0.2]
     shuffled = [*deliveries, *again]
     rng.shuffle(shuffled)
@@ -125,14 +125,14 @@ def as_shipped(first: Event) -> events.Data:
 
 
 class Twins:
-    """Two databases of one service: one for each form of its handlers."""
+    """Two databases of one service, one for each form of its handlers."""
 
     def __init__(self, one: Sessions, many: Sessions, handlers: Any) -> None:
         self.one, self.many = one, many
         self._module = handlers
 
     def prepare(self, work: Callable[[Session], object]) -> None:
-        """Do the same in both."""
+        """Do the same work in both databases."""
         for sessions in (self.one, self.many):
             with transaction(sessions) as session:
                 work(session)
@@ -143,7 +143,7 @@ class Twins:
         together(self.many, self._module.HANDLERS, self._module.BATCH_HANDLERS, deliveries, rng)
 
     def same(self, query: Any, *but: str) -> list[dict[str, Any]]:
-        """Return what both hold, which must be the same but for these columns."""
+        """Return the rows of both databases, which must be equal except for these columns."""
         one, many = (rows(sessions, query, but) for sessions in (self.one, self.many))
         assert one == many
         return one
@@ -151,7 +151,7 @@ class Twins:
 
 @pytest.fixture
 def twins(database_of: DatabaseOf) -> Iterator[Callable[[str, Any], Twins]]:
-    """A way to make them."""
+    """A function that creates twins."""
     engines: list[Engine] = []
 
     def make(service: str, handlers: Any) -> Twins:
@@ -165,7 +165,7 @@ def twins(database_of: DatabaseOf) -> Iterator[Callable[[str, Any], Twins]]:
         engine.dispose()
 
 
-#: When something was written, and what the database numbers itself.
+#: Times, and numbers that the database assigns.
 _TIMES = (
     "id",
     "handled_at",
@@ -183,7 +183,7 @@ _TIMES = (
 def test_the_inventory_reserves_the_same_stock_in_batches(
     twins: Callable[[str, Any], Twins], seed: int
 ) -> None:
-    # Given orders, some of them cancelled or told of twice, for stock that is short at times
+    # Given orders, some cancelled or repeated, for stock that is sometimes short
     rng = random.Random(seed)
     both = twins("inventory", inventory_worker.handlers)
     note = Note(reason="counted", entered_by="tests")
@@ -203,20 +203,20 @@ def test_the_inventory_reserves_the_same_stock_in_batches(
     # When both forms handle them
     both.handle(repeated(deliveries, rng), rng)
 
-    # Then they leave the same
+    # Then both databases are equal
     assert any(level["reserved"] > 0 for level in both.same(select(Stock.__table__), *_TIMES))
     both.same(select(Reservation.__table__), *_TIMES)
     both.same(select(ReservationLine.__table__))
     both.same(select(inbox), *_TIMES)
-    told = both.same(select(outbox), *_TIMES, "event_id")
-    assert {"stock.reserved", "stock.rejected"} <= {row["type"] for row in told}
+    events_sent = both.same(select(outbox), *_TIMES, "event_id")
+    assert {"stock.reserved", "stock.rejected"} <= {row["type"] for row in events_sent}
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_order_service_decides_the_same_in_batches(
     twins: Callable[[str, Any], Twins], seed: int
 ) -> None:
-    # Given orders that wait, of which some are cancelled
+    # Given pending orders, some of them cancelled
     rng = random.Random(seed)
     both = twins("order", order_app.handlers)
     orders = [uuid7() for _ in range(40)]
@@ -239,12 +239,12 @@ def test_the_order_service_decides_the_same_in_batches(
     deliveries = [decided(order_id, rng.choice((reserved, rejected))) for order_id in orders]
     deliveries += [decided(order_id, reserved) for order_id in orders if rng.random() < 0.2]
 
-    # When both forms handle what the inventory answers
+    # When both forms handle the answers of the inventory
     both.handle(repeated(deliveries, rng), rng)
 
-    # Then they leave the same
-    found = both.same(select(OrderRow.__table__), *_TIMES)
-    assert {row["status"] for row in found} == {"CONFIRMED", "CANCELLED"}
+    # Then both databases are equal
+    orders_left = both.same(select(OrderRow.__table__), *_TIMES)
+    assert {row["status"] for row in orders_left} == {"CONFIRMED", "CANCELLED"}
     both.same(select(inbox), *_TIMES)
     both.same(select(outbox), *_TIMES, "event_id")
 
@@ -252,7 +252,7 @@ def test_the_order_service_decides_the_same_in_batches(
 def test_the_notification_service_records_the_same_in_batches(
     twins: Callable[[str, Any], Twins],
 ) -> None:
-    # Given what happens to orders, some of it told twice
+    # Given the events of orders, some of them repeated
     rng = random.Random(0)
     both = twins("notification", notification_worker.handlers)
     deliveries = []
@@ -264,10 +264,10 @@ def test_the_notification_service_records_the_same_in_batches(
         if rng.random() < 0.3:
             deliveries.append(decided(order_id, cancelled()))
 
-    # When both forms handle it
+    # When both forms handle them
     both.handle(repeated(deliveries, rng), rng)
 
-    # Then the same mails wait
+    # Then the same mails are pending
     assert both.same(select(Notification.__table__), *_TIMES, "not_before", "next_attempt_at")
     both.same(select(inbox), *_TIMES)
 

@@ -1,6 +1,5 @@
-"""What the inventory's handlers leave in a real database, whatever the order of their events."""
+"""The inventory's handlers on a real database, with events in any order."""
 
-import json
 import random
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -21,15 +20,15 @@ from inventory_worker import stock
 from inventory_worker.handlers import HANDLERS
 from inventory_worker.models import Reservation, ReservationLine, Status, Stock
 from inventory_worker.movements import Note, differences
+from testkit.data.outbox_events import outbox_events
+
+COUNTED = Note(reason="counted", entered_by="tests")
 
 
 def put(sessions: Sessions, **pieces: int) -> None:
     with transaction(sessions) as session:
         for sku, quantity in pieces.items():
             stock.count(session, sku, quantity, COUNTED)
-
-
-COUNTED = Note(reason="counted", entered_by="tests")
 
 
 def reserved(sessions: Sessions) -> dict[str, int]:
@@ -77,14 +76,6 @@ def deliver(sessions: Sessions, event: Event) -> None:
     receive(sessions, HANDLERS, codec.wrap(codec.encode(event)), task=event.type, attempts=1)
 
 
-def told(sessions: Sessions, order_id: UUID) -> list[Event]:
-    with transaction(sessions) as session:
-        rows = session.scalars(
-            select(outbox.c.event).where(outbox.c.subject == order_id).order_by(outbox.c.id)
-        )
-        return [codec.decode(json.loads(row)) for row in rows]
-
-
 def test_the_migrations_match_the_models(inventory_database: Sessions) -> None:
     with inventory_database() as session:
         url = session.get_bind().engine.url
@@ -102,7 +93,7 @@ def test_an_order_in_stock_is_reserved(inventory_database: Sessions) -> None:
 
     assert reserved(inventory_database) == {"A": 5, "B": 1}
     assert status(inventory_database, order) == Status.RESERVED
-    (answer,) = told(inventory_database, order)
+    (answer,) = outbox_events(inventory_database, order)
     assert answer.type == "stock.reserved"
     assert [(line.sku, line.quantity) for line in answer.data.lines] == [("A", 5), ("B", 1)]
     assert (answer.source, answer.sequence) == ("inventory", 1)
@@ -119,7 +110,7 @@ def test_a_short_order_reserves_nothing_and_lists_its_shortages(
 
     assert reserved(inventory_database) == {"A": 0, "B": 0}
     assert status(inventory_database, order) == Status.REJECTED
-    (answer,) = told(inventory_database, order)
+    (answer,) = outbox_events(inventory_database, order)
     assert (answer.type, answer.data.reason) == ("stock.rejected", "out_of_stock")
     assert [(s.sku, s.requested, s.available) for s in answer.data.shortages] == [
         ("B", 2, 1),
@@ -146,7 +137,7 @@ def test_a_cancelled_order_releases_its_stock(inventory_database: Sessions) -> N
 
     assert reserved(inventory_database) == {"A": 0, "B": 0}
     assert status(inventory_database, order) == Status.RELEASED
-    answers = told(inventory_database, order)
+    answers = outbox_events(inventory_database, order)
     assert [(a.type, a.sequence) for a in answers] == [("stock.reserved", 1), ("stock.released", 2)]
     assert [(line.sku, line.quantity) for line in answers[1].data.lines] == [("A", 3), ("B", 2)]
 
@@ -161,7 +152,9 @@ def test_a_cancelled_order_without_stock_releases_nothing(
     deliver(inventory_database, cancelled(order))
 
     assert status(inventory_database, order) == Status.REJECTED
-    assert [answer.type for answer in told(inventory_database, order)] == ["stock.rejected"]
+    assert [answer.type for answer in outbox_events(inventory_database, order)] == [
+        "stock.rejected"
+    ]
 
 
 def test_an_order_cancelled_before_it_was_created_reserves_nothing(
@@ -175,7 +168,7 @@ def test_an_order_cancelled_before_it_was_created_reserves_nothing(
 
     assert status(inventory_database, order) == Status.CANCELLED
     assert reserved(inventory_database) == {"A": 0}
-    assert told(inventory_database, order) == []
+    assert outbox_events(inventory_database, order) == []
 
 
 def test_an_order_created_by_two_events_is_reserved_once(
@@ -188,7 +181,7 @@ def test_an_order_created_by_two_events_is_reserved_once(
     deliver(inventory_database, created(order, A=2))
 
     assert reserved(inventory_database) == {"A": 2}
-    assert len(told(inventory_database, order)) == 1
+    assert len(outbox_events(inventory_database, order)) == 1
 
 
 def test_orders_in_one_transaction_see_each_others_reservations(
@@ -214,7 +207,7 @@ def test_orders_in_one_transaction_see_each_others_reservations(
 def test_concurrent_orders_neither_deadlock_nor_oversell(
     inventory_database: Sessions, seed: int
 ) -> None:
-    """Eight workers, few SKUs, events doubled and shuffled: at rest the sums agree."""
+    """Eight workers handle repeated and shuffled events of few SKUs; then the sums must agree."""
     chance = random.Random(seed)
     skus = ["A", "B", "C", "D", "E"]
     put(inventory_database, **dict.fromkeys(skus, 60))
@@ -232,7 +225,7 @@ def test_concurrent_orders_neither_deadlock_nor_oversell(
     chance.shuffle(events)
 
     with ThreadPoolExecutor(8) as workers:
-        # A deadlock, or a row that would go below zero, raises here.
+        # A deadlock or a negative level raises an exception here.
         list(workers.map(lambda event: deliver(inventory_database, event), events))
 
     assert_consistent(inventory_database)
@@ -265,7 +258,7 @@ def assert_consistent(sessions: Sessions) -> None:
         Status.REJECTED: [["stock.rejected"]],
         Status.RELEASED: [["stock.reserved", "stock.released"]],
         Status.CANCELLED: [[]],
-        # Goods leave whatever was answered before.
+        # A shipment is recorded in every state.
         Status.SHIPPED: [
             [],
             ["stock.reserved"],

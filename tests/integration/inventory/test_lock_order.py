@@ -1,4 +1,4 @@
-"""Whatever runs at once locks its rows in one order, under any collation: nothing deadlocks."""
+"""Concurrent transactions lock their rows in one order under any collation, without deadlocks."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -29,8 +29,8 @@ from testkit.data.warehouse import (
 from testkit.eventually import eventually
 from testkit.servers.databases import Databases, TestDatabase
 
-#: Code points sort upper case before lower case; a dictionary's collation mixes them, and passes
-#: over punctuation.
+#: In code point order, upper case comes before lower case; a dictionary's collation mixes them and
+#: ignores punctuation.
 SKUS = ["B", "a", "A-1", "a1", "a.0", "b_", "Z9", "z"]
 
 ROUNDS = 25
@@ -47,7 +47,7 @@ def warehouse(databases: Databases) -> Iterator[Warehouse]:
 
 @pytest.fixture
 def collated(databases: Databases) -> Iterator[Callable[[str], Sessions]]:
-    """Sessions on a database with a dictionary's collation, by the service's name."""
+    """Sessions on a database with a dictionary's collation, by service."""
     opened = []
 
     def make(service: str) -> Sessions:
@@ -63,29 +63,29 @@ def collated(databases: Databases) -> Iterator[Callable[[str], Sessions]]:
 
 
 def patient(database: TestDatabase) -> ServiceSettings:
-    """A lock that is only slow to come, on a busy machine, is not a deadlock."""
+    """Return settings with long timeouts: on a busy machine, a slow lock is not a deadlock."""
     limits = {"database_lock_timeout": 60.0, "database_statement_timeout": 60.0}
     return database.service_settings.model_copy(update=limits)
 
 
 def at_once(*work: Callable[[], None]) -> None:
-    """Run each on a thread of its own; what one raises is raised here."""
+    """Run each function in its own thread, and raise their exceptions here."""
     with ThreadPoolExecutor(len(work)) as pool:
-        for done in [pool.submit(each) for each in work]:
-            done.result()
+        for future in [pool.submit(each) for each in work]:
+            future.result()
 
 
 def test_the_collation_differs_from_code_point_order(warehouse: Warehouse) -> None:
     warehouse.receive_all(dict.fromkeys(SKUS, 1))
 
     with transaction(warehouse.sessions) as session:
-        found = session.scalars(text("SELECT sku FROM stock ORDER BY sku")).all()
+        sorted_skus = session.scalars(text("SELECT sku FROM stock ORDER BY sku")).all()
 
-    assert list(found) != sorted(SKUS)
+    assert list(sorted_skus) != sorted(SKUS)
 
 
 def test_an_order_and_an_import_do_not_deadlock(warehouse: Warehouse) -> None:
-    """Each is stopped between two SKUs that the collation and the code points sort differently."""
+    """Stop both between two SKUs that the collation and the code points sort differently."""
     warehouse.receive_all(dict.fromkeys(SKUS, 10))
     order, counted = order_created({"a": 1, "a1": 1, "B": 1}), dict.fromkeys(("B", "Z9", "a"), 5)
     blocker = warehouse.sessions()
@@ -98,15 +98,15 @@ def test_an_order_and_an_import_do_not_deadlock(warehouse: Warehouse) -> None:
         ]
         eventually(lambda: assert_waiting(warehouse.sessions, 2))
         blocker.rollback()
-        for done in work:
-            # A deadlock raises here.
-            done.result()
+        for future in work:
+            # A deadlock raises an exception here.
+            future.result()
 
     assert warehouse.differences() == []
 
 
 def assert_waiting(sessions: Sessions, count: int) -> None:
-    """Require that so many transactions wait for locks."""
+    """Require so many transactions that wait for locks."""
     query = (
         "SELECT count(*) FROM pg_stat_activity "
         "WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -116,7 +116,7 @@ def assert_waiting(sessions: Sessions, count: int) -> None:
 
 
 def count_all(warehouse: Warehouse, pieces: dict[str, int]) -> None:
-    """Import a count."""
+    """Import a count of these pieces."""
     note = Note(reason="counted", reference="C-1", entered_by="tests")
     with transaction(warehouse.sessions) as session:
         stock_import.begin(session, "C-1", "")
@@ -126,7 +126,7 @@ def count_all(warehouse: Warehouse, pieces: dict[str, int]) -> None:
 
 
 def test_concurrent_cancellations_and_shipments_do_not_deadlock(warehouse: Warehouse) -> None:
-    # given orders of overlapping SKUs, of which half are cancelled and half are shipped
+    # Given orders of overlapping SKUs: half are cancelled, half are shipped
     rng = random.Random(0)
     warehouse.receive_all(dict.fromkeys(SKUS, 1_000_000))
     orders = [order_created(dict.fromkeys(rng.sample(SKUS, 4), 1)) for _ in range(160)]
@@ -135,7 +135,7 @@ def test_concurrent_cancellations_and_shipments_do_not_deadlock(warehouse: Wareh
     ends = [rng.choice((order_cancelled, order_shipped))(order) for order in orders]
     rng.shuffle(ends)
 
-    # when workers handle them in batches, among new orders
+    # When workers handle these events in batches, among new orders
     def end(part: int) -> None:
         mine = ends[part::4]
         for first in range(0, len(mine), 8):
@@ -144,13 +144,13 @@ def test_concurrent_cancellations_and_shipments_do_not_deadlock(warehouse: Wareh
 
     at_once(*(lambda part=part: end(part) for part in range(4)))
 
-    # then what is left are the new ones
+    # Then no stock of the ended orders is reserved
     assert warehouse.differences() == []
     assert all(warehouse.status(order) in ("RELEASED", "SHIPPED") for order in orders)
 
 
 def test_crosswise_creations_and_cancellations_do_not_deadlock(warehouse: Warehouse) -> None:
-    """The one worker creates what the other one cancels, and the other way round."""
+    """One worker creates the orders that the other worker cancels, and the reverse."""
     warehouse.receive_all(dict.fromkeys(SKUS, 1_000_000))
     for number in range(ROUNDS):
         one, other = (order_created({sku: 1}) for sku in random.Random(number).sample(SKUS, 2))
@@ -167,13 +167,13 @@ def test_crosswise_creations_and_cancellations_do_not_deadlock(warehouse: Wareho
 def answers(ids: list[UUID], rng: random.Random) -> list[Event]:
     reserved = events.StockReserved(lines=(events.Quantity(sku="TEA", quantity=1),))
     rejected = events.StockRejected(reason="out_of_stock", shortages=())
-    # Under ids of their own: the inbox would keep them apart otherwise.
-    found = [
+    # With new event ids: the inbox would skip copies.
+    answered = [
         Event(source="inventory", subject=i, sequence=1, data=rng.choice((reserved, rejected)))
         for i in ids
     ]
-    rng.shuffle(found)
-    return found
+    rng.shuffle(answered)
+    return answered
 
 
 def test_answers_about_the_same_orders_do_not_deadlock(
@@ -183,8 +183,8 @@ def test_answers_about_the_same_orders_do_not_deadlock(
     ids = [stored(sessions) for _ in range(30)]
 
     def answer(seed: int) -> None:
-        told = answers(ids, random.Random(seed))
-        handle(sessions, order_app.handlers.HANDLERS, order_app.handlers.BATCH_HANDLERS, told)
+        shuffled = answers(ids, random.Random(seed))
+        handle(sessions, order_app.handlers.HANDLERS, order_app.handlers.BATCH_HANDLERS, shuffled)
 
     at_once(*(lambda seed=seed: answer(seed) for seed in range(6)))
 
@@ -192,17 +192,17 @@ def test_answers_about_the_same_orders_do_not_deadlock(
 def test_mails_about_the_same_orders_do_not_deadlock(
     collated: Callable[[str], Sessions],
 ) -> None:
-    """Each is stopped between two orders that the other one tells of the other way round."""
+    """Stop both batches between two orders that they contain in opposite order."""
     sessions = collated("notification")
     first, *between, last = (order_created({"TEA": 1}) for _ in range(4))
     blocker = sessions()
     notification_worker.handlers.on_events(blocker, [newest(event) for event in between])
-    # What it has written goes with its next statement.
+    # The mails are written with the next statement.
     blocker.execute(text("SELECT"))
 
     with ThreadPoolExecutor(2) as pool:
         batches = ([first, between[0], last], [last, between[1], first])
-        # Under ids of their own: the inbox would keep them apart otherwise.
+        # With new event ids: the inbox would skip copies.
         copies = [[order_created({"TEA": 1}, e.subject) for e in batch] for batch in batches]
         handlers, batch_handlers = (
             notification_worker.handlers.HANDLERS,
@@ -211,6 +211,6 @@ def test_mails_about_the_same_orders_do_not_deadlock(
         work = [pool.submit(handle, sessions, handlers, batch_handlers, copy) for copy in copies]
         eventually(lambda: assert_waiting(sessions, 2))
         blocker.rollback()
-        for done in work:
-            # A deadlock raises here.
-            done.result()
+        for future in work:
+            # A deadlock raises an exception here.
+            future.result()

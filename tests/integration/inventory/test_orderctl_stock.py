@@ -42,7 +42,7 @@ def levels(env: dict[str, str]) -> dict[str, int]:
     return {level["sku"]: level["on_hand"] for level in json.loads(result.stdout)}
 
 
-def assert_refused(result: Result, *parts: str) -> None:
+def assert_rejected(result: Result, *parts: str) -> None:
     assert (result.exit_code, result.stdout) == (1, "")
     assert all(part in result.stderr for part in parts), result.stderr
     assert result.stderr.count("\n") == 1
@@ -84,7 +84,7 @@ def test_stock_is_set_added_to_and_shown(applied: dict[str, str]) -> None:
 
 
 def test_an_unknown_sku_is_an_error(applied: dict[str, str]) -> None:
-    assert_refused(orderctl(applied, "stock", "show", "NOPE"), "NOPE")
+    assert_rejected(orderctl(applied, "stock", "show", "NOPE"), "NOPE")
 
 
 @pytest.mark.parametrize("pieces", ["-1", "1.5", "many", "1000000000001"])
@@ -97,7 +97,7 @@ def test_an_invalid_quantity_is_rejected(pieces: str) -> None:
 
 
 def test_an_invalid_sku_is_rejected(applied: dict[str, str]) -> None:
-    assert_refused(orderctl(applied, "stock", "set", "GREEN TEA", "1"), "GREEN TEA")
+    assert_rejected(orderctl(applied, "stock", "set", "GREEN TEA", "1"), "GREEN TEA")
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_a_rejected_stock_file_names_the_line(
     file = tmp_path / "stock.csv"
     file.write_bytes(content)
 
-    with pytest.raises(ActionError) as refusal:
+    with pytest.raises(ActionError) as error:
         csv_file.read(file)
 
-    assert str(refusal.value).startswith(f"{file}{place}")
-    assert part in str(refusal.value)
+    assert str(error.value).startswith(f"{file}{place}")
+    assert part in str(error.value)
 
 
 def test_no_line_of_a_rejected_stock_file_is_applied(
@@ -155,7 +155,7 @@ def test_no_line_of_a_rejected_stock_file_is_applied(
     file = tmp_path / "stock.csv"
     file.write_text("sku,on_hand\nTEA,5\nCUP,-1\n")
 
-    assert_refused(orderctl(applied, "stock", "import", str(file)), f"{file}:3:", "-1")
+    assert_rejected(orderctl(applied, "stock", "import", str(file)), f"{file}:3:", "-1")
     assert levels(applied) == {}
 
 
@@ -172,7 +172,7 @@ def test_a_large_stock_file_is_imported_in_batches(applied: dict[str, str], tmp_
 def test_an_unreachable_database_is_reported_in_one_line(operator_env: dict[str, str]) -> None:
     env = operator_env | {"DATABASE_HOST": "127.0.0.1", "DATABASE_PORT": "1"}
 
-    assert_refused(orderctl(env, "stock", "show"), "PostgreSQL")
+    assert_rejected(orderctl(env, "stock", "show"), "PostgreSQL")
 
 
 def test_a_missing_setting_is_named(operator_env: dict[str, str], tmp_path: Path) -> None:

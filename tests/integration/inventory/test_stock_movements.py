@@ -1,4 +1,4 @@
-"""Stock movements: their sum is the level, they are append-only, and a count may find anything."""
+"""Stock movements are append-only and sum to the level; a count accepts any stock."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ Orderctl = Callable[..., Result]
 
 @pytest.fixture
 def orderctl(migrated_env: dict[str, str]) -> Orderctl:
-    """The command on migrated databases."""
+    """`orderctl` on migrated databases."""
 
     def run(*arguments: str) -> Result:
         return CliRunner().invoke(main, arguments, env=migrated_env)
@@ -49,24 +49,26 @@ def warehouse(
 
 
 def moves(orderctl: Orderctl, sku: str) -> list[dict[str, Any]]:
-    """The movements of a SKU, the oldest first."""
-    found: list[dict[str, Any]] = json.loads(orderctl("stock", "movements", sku, "--json").stdout)
-    return found[::-1]
+    """Return the movements of a SKU, the oldest first."""
+    newest_first: list[dict[str, Any]] = json.loads(
+        orderctl("stock", "movements", sku, "--json").stdout
+    )
+    return newest_first[::-1]
 
 
 def test_every_change_of_a_level_is_a_movement(orderctl: Orderctl, warehouse: Warehouse) -> None:
-    # given
+    # Given received stock and two orders
     orderctl("stock", "receive", "TEA", "20", "--reason", "delivery", "--reference", "DN-1")
     kept, cancelled = warehouse.created(TEA=3), warehouse.created(TEA=2)
 
-    # when
+    # When one order is cancelled, one is shipped, and stock is corrected and counted
     warehouse.handle(kept, cancelled, warehouse.cancelled(cancelled), warehouse.shipped(kept))
     orderctl("stock", "correct", "TEA", "-1", "--reason", "broken")
     orderctl("stock", "count", "TEA", "15", "--reason", "annual count")
 
-    # then
-    found = [(m["kind"], m["on_hand"], m["reserved"]) for m in moves(orderctl, "TEA")]
-    assert sorted(found) == sorted(
+    # Then each change is a movement, and their sum is the level
+    movements = [(m["kind"], m["on_hand"], m["reserved"]) for m in moves(orderctl, "TEA")]
+    assert sorted(movements) == sorted(
         [
             ("receive", 20, 0),
             ("reserve", 0, 3),
@@ -78,7 +80,7 @@ def test_every_change_of_a_level_is_a_movement(orderctl: Orderctl, warehouse: Wa
         ]
     )
     assert warehouse.level("TEA") == (15, 0)
-    assert sum(on_hand for _, on_hand, _ in found) == 15
+    assert sum(on_hand for _, on_hand, _ in movements) == 15
     assert orderctl("stock", "check").exit_code == 0
 
 
@@ -102,35 +104,35 @@ def test_a_document_entered_twice_has_one_effect(orderctl: Orderctl, warehouse: 
         assert orderctl(*arguments).exit_code == 0
         level = warehouse.level("TEA")
 
-        again = orderctl(*arguments)
+        repeated = orderctl(*arguments)
 
-        assert again.exit_code == 0
-        assert "nothing changed" in again.stdout
+        assert repeated.exit_code == 0
+        assert "nothing changed" in repeated.stdout
         assert warehouse.level("TEA") == level
 
 
 def test_a_changed_document_is_rejected(orderctl: Orderctl) -> None:
     orderctl("stock", "receive", "TEA", "20", "--reference", "DN-1")
 
-    refused = orderctl("stock", "receive", "TEA", "21", "--reference", "DN-1")
+    rejected = orderctl("stock", "receive", "TEA", "21", "--reference", "DN-1")
 
-    assert refused.exit_code == 1
-    assert "DN-1" in refused.stderr
+    assert rejected.exit_code == 1
+    assert "DN-1" in rejected.stderr
     assert json.loads(orderctl("stock", "show", "--json").stdout)[0]["on_hand"] == 20
 
 
 def test_a_count_below_the_reserved_stock_names_affected_orders(
     orderctl: Orderctl, warehouse: Warehouse
 ) -> None:
-    # given three orders of two pieces each
+    # Given three orders of two pieces each
     orderctl("stock", "receive", "TEA", "6")
     orders = [warehouse.created(TEA=2) for _ in range(3)]
     warehouse.handle(*orders)
 
-    # when
+    # When a count finds stock for one of them
     counted = orderctl("stock", "count", "TEA", "3", "--reason", "annual count")
 
-    # then the newest are hurt
+    # Then the two newest orders are named
     assert counted.exit_code == 0, counted.stderr
     assert "3 on hand, 6 reserved, -3 available" in counted.stdout
     assert "available is -3: 3 pieces of 2 orders cannot be delivered" in counted.stdout
@@ -172,10 +174,10 @@ def test_an_import_with_a_short_line_counts_all_other_lines(
     file = tmp_path / "stock.csv"
     file.write_text("sku,on_hand\nTEA,2\nCUP,9\n")
 
-    done = orderctl("stock", "import", str(file))
+    result = orderctl("stock", "import", str(file))
 
-    assert done.exit_code == 0, done.stderr
-    assert "TEA: 2 on hand, 3 reserved, -1 available" in done.stdout
+    assert result.exit_code == 0, result.stderr
+    assert "TEA: 2 on hand, 3 reserved, -1 available" in result.stdout
     assert (warehouse.level("TEA"), warehouse.level("CUP")) == ((2, 3), (9, 0))
     assert orderctl("stock", "check").exit_code == 0
 
@@ -183,17 +185,17 @@ def test_an_import_with_a_short_line_counts_all_other_lines(
 def test_an_import_repeated_under_its_reference_has_no_effect(
     orderctl: Orderctl, warehouse: Warehouse, tmp_path: Path
 ) -> None:
-    # given an import, after which goods leave
+    # Given an import, followed by a shipment
     file = tmp_path / "stock.csv"
     file.write_text("sku,on_hand\nTEA,10\n")
     orderctl("stock", "import", str(file), "--reference", "C-1")
     order = warehouse.created(TEA=4)
     warehouse.handle(order, warehouse.shipped(order))
 
-    # when it is repeated
+    # When the import is repeated
     assert orderctl("stock", "import", str(file), "--reference", "C-1").exit_code == 0
 
-    # then what has left stays away
+    # Then it does not count the shipped goods again
     assert warehouse.level("TEA") == (6, 0)
     file.write_text("sku,on_hand\nTEA,11\n")
     assert "C-1" in orderctl("stock", "import", str(file), "--reference", "C-1").stderr
@@ -202,7 +204,7 @@ def test_an_import_repeated_under_its_reference_has_no_effect(
 def test_a_failed_import_resumes_under_its_reference(
     orderctl: Orderctl, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given an import of two chunks, of which the second one is in the way of somebody else
+    # Given an import of two chunks, of which the second waits for a lock
     monkeypatch.setattr(stock_import, "CHUNK", 2)
     warehouse.receive(A=1, B=1, C=1, D=1)
     file = tmp_path / "stock.csv"
@@ -211,13 +213,13 @@ def test_a_failed_import_resumes_under_its_reference(
     blocker = warehouse.sessions()
     blocker.execute(text("SELECT FROM stock WHERE sku = 'D' FOR UPDATE"))
 
-    # when it fails, and goods leave
+    # When it fails, and goods are shipped
     failed = orderctl(*command)
     blocker.rollback()
     order = warehouse.created(A=4)
     warehouse.handle(order, warehouse.shipped(order))
 
-    # then it tells what is done, and is repeated harmlessly
+    # Then it reports its progress, and a repetition completes it
     assert failed.exit_code == 1
     assert "2 of 4 SKUs were counted, all up to B" in failed.stderr
     assert "--reference C-1" in failed.stderr
@@ -251,7 +253,7 @@ def test_the_database_rejects_changes_to_a_movement(
 
 def test_a_migrated_stock_level_gets_an_opening_movement(databases: Databases) -> None:
     with databases.fresh() as database_of:
-        # given a database of the release before, with orders of all kinds
+        # Given a database of the previous release, with reservations in each state
         database: TestDatabase = database_of("inventory")
         engine = db.engine(database.service_settings)
         downgrade("inventory_worker", database.url, "0005")
@@ -269,15 +271,15 @@ def test_a_migrated_stock_level_gets_an_opening_movement(databases: Databases) -
                     text("INSERT INTO reservation_lines VALUES (:id, 'TEA', 4)"), {"id": order_id}
                 )
 
-        # when
+        # When it is upgraded
         assert migrations.upgrade("inventory_worker", database.url) == ["0006", "0007"]
 
-        # then
+        # Then the level has an opening movement, and all sums agree
         warehouse = Warehouse(db.sessions(engine))
         assert warehouse.differences() == []
-        found = warehouse.movements("TEA")
-        assert [(m.kind, m.on_hand, m.reserved) for m in found if m.kind == "opening"] == [
+        movements = warehouse.movements("TEA")
+        assert [(m.kind, m.on_hand, m.reserved) for m in movements if m.kind == "opening"] == [
             ("opening", 10, 0)
         ]
-        assert sum(m.reserved for m in found) == 4
+        assert sum(m.reserved for m in movements) == 4
         engine.dispose()

@@ -1,4 +1,4 @@
-"""Mails that are refused, cannot be rendered or are held: they do not delay other mails."""
+"""Mails that are rejected, cannot be rendered or are held do not delay other mails."""
 
 import logging
 from typing import Any
@@ -95,11 +95,11 @@ def test_an_unexpected_error_delays_no_other_mail(
     transport: Transport,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    surprises = [ZeroDivisionError("surprise")]
+    errors = [ZeroDivisionError("surprise")]
 
     def send(self: Transport, letter: Letter, sends: Any = Transport.send) -> None:
-        if surprises:
-            raise surprises.pop()
+        if errors:
+            raise errors.pop()
         sends(self, letter)
 
     monkeypatch.setattr(Transport, "send", send)
@@ -115,13 +115,13 @@ def test_an_unexpected_error_delays_no_other_mail(
 def test_a_held_mail_is_never_sent_and_delays_no_other_mail(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
-    # given
+    # Given a held mail and a later mail of its order
     order_id = record(notification_database, "received", status="HELD")
     record(notification_database, "confirmed", order_id=order_id, sequence=2)
 
-    # when
+    # When the mailer runs
     deliver_all(delivery(notification_database, transport))
 
-    # then
+    # Then only the later mail is sent
     assert statuses(notification_database) == ["HELD", "SENT"]
     assert len(mailbox.messages) == 1

@@ -1,4 +1,4 @@
-"""What the mailer and its metrics read is bounded, with history, backlog and dead entries."""
+"""The reads of the mailer and its metrics are bounded despite history, backlog and dead entries."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -17,10 +17,10 @@ from notification_worker.outage import Outage
 from testkit.mail.mailing import record
 from testkit.servers.databases import TestDatabase
 
-#: Rows of each kind: their entries take a hundred pages of an index.
+#: Rows of each kind: enough for a hundred pages of an index.
 MANY = 20_000
 
-#: Pages that one statement may read. A statement that reads all rows of a kind reads more.
+#: The most pages that one statement may read. A statement that reads all rows of a kind reads more.
 FEW, SCRAPE = 60, 1_500
 
 _INSERT = f"""
@@ -32,7 +32,7 @@ FROM generate_series(1, {MANY})
 
 @pytest.fixture
 def crowded(database_of: Callable[[str], TestDatabase]) -> Iterator[Sessions]:
-    """A database with history, and entries of a backlog that was worked off; nothing vacuums it."""
+    """A database with history and dead index entries of a finished backlog, never vacuumed."""
     of_mailer = engine(database_of("notification").service_settings, pool_size=2, session=BY_KEY)
     with of_mailer.connect().execution_options(isolation_level="AUTOCOMMIT") as run:
         run.exec_driver_sql("ALTER TABLE notifications SET (autovacuum_enabled = false)")
@@ -46,10 +46,10 @@ def crowded(database_of: Callable[[str], TestDatabase]) -> Iterator[Sessions]:
 
 
 def pages(connection: Connection, statement: str, values: object) -> int:
-    """Return how many pages a statement reads."""
+    """Return the number of pages that a statement reads."""
     explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
-    found = connection.exec_driver_sql(explain, values).scalar()  # type: ignore[arg-type]
-    plan = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
+    explained = connection.exec_driver_sql(explain, values).scalar()  # type: ignore[arg-type]
+    plan = (json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"]
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
@@ -68,22 +68,22 @@ def pages_of_claims(sessions: Sessions, position: Position) -> list[int]:
 def test_claims_and_polls_skip_sent_mails_only_once(
     crowded: Sessions,
 ) -> None:
-    # given a mailer that has looked once
+    # Given a mailer that has polled once
     position = Position()
     mails = Backlog(crowded, position)
     assert mails.claim() is None
 
-    # when a mail is recorded
+    # When a mail is recorded
     record(crowded, "received")
 
-    # then nothing passes over the entries of those that were sent
+    # Then no claim and no poll reads the entries of sent mails again
     assert max(pages_of_claims(crowded, position)) < FEW
     with crowded.kw["bind"].connect() as connection:
         assert pages(connection, mail_queue.LOOK, position.values) < FEW
     mail = mails.claim()
     assert mail
 
-    # nor does its mark
+    # And neither does its mark
     mark = Mark(mail.id, Status.SENT, "<1@shop.example>")
     with crowded.kw["bind"].connect() as connection:
         claims._prepare(connection)
@@ -103,15 +103,15 @@ def test_claims_and_scrapes_have_a_bounded_cost_under_a_backlog(
     with crowded.kw["bind"].connect().execution_options(isolation_level="AUTOCOMMIT") as run:
         run.exec_driver_sql(_INSERT, ("PENDING", due))
     if due != "2026-01-01":
-        # What was put off before the last look is for the next one from the first entry.
+        # Mails deferred to before the last poll are left to the next full poll.
         assert max(pages_of_claims(crowded, position)) < FEW
     with crowded() as session:
         values = {"limit": metrics.COUNT_LIMIT}
         fresh, again = position.values
         for statement in (metrics._WAITING, metrics._FAILED):
             explain = text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.text}")
-            found = session.execute(explain, values | {"fresh": fresh, "again": again}).scalar()
-            plan = found[0]["Plan"]  # type: ignore[index]
+            explained = session.execute(explain, values | {"fresh": fresh, "again": again}).scalar()
+            plan = explained[0]["Plan"]  # type: ignore[index]
             assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < SCRAPE
 
 
@@ -119,17 +119,17 @@ def test_a_scrape_counts_waiting_and_failed_mails_up_to_a_limit(crowded: Session
     with crowded.kw["bind"].connect().execution_options(isolation_level="AUTOCOMMIT") as run:
         run.exec_driver_sql(_INSERT, ("PENDING", "epoch"))
     with crowded() as session:
-        found = {
+        samples = {
             sample.name: sample.value
             for metric in metrics.read_mails(session, Position(), Outage())
             for sample in metric.samples
         }
-    assert found["orders_mail_waiting"] == found["orders_mail_failed"] == metrics.COUNT_LIMIT
-    assert found["orders_mail_paused_seconds"] == 0
+    assert samples["orders_mail_waiting"] == samples["orders_mail_failed"] == metrics.COUNT_LIMIT
+    assert samples["orders_mail_paused_seconds"] == 0
 
 
 def updates(connection: Connection) -> tuple[int, int]:
-    """Return how many rows were updated, and how many of them without an entry in an index."""
+    """Return how many rows were updated, and how many of them by HOT updates."""
     hot = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = %s"
     all_, without = connection.exec_driver_sql(hot, ("notifications",)).one()
     return all_, without
@@ -138,7 +138,7 @@ def updates(connection: Connection) -> tuple[int, int]:
 def test_a_claim_writes_to_no_index(crowded: Sessions) -> None:
     record(crowded, "received")
     with crowded.kw["bind"].connect() as connection:
-        # The figures of this connection's earlier transactions may still be counted with its own.
+        # The statistics may still include earlier transactions of this connection.
         before = updates(connection)
         claims._prepare(connection)
         values = (0, "epoch", [], str(uuid4()), SHORTLY)
@@ -152,12 +152,12 @@ def test_a_claim_writes_to_no_index(crowded: Sessions) -> None:
 def test_a_mail_recorded_by_a_fast_clock_is_due_at_once(
     notification_database: Sessions,
 ) -> None:
-    # given a mail of a server that was replaced by one whose clock is an hour behind
+    # Given a mail recorded by a server that was replaced by one with a clock an hour behind
     mails = Backlog(notification_database, Position())
     order_id = record(notification_database, "received")
     with notification_database() as session, session.begin():
         hour = timedelta(hours=1)
-        # All its times are as its own clock said; a default that is a time is among them.
+        # All its times are from its own clock, including times that are defaults.
         session.execute(
             text(
                 "UPDATE notifications SET created_at = created_at + :hour,"
@@ -167,7 +167,7 @@ def test_a_mail_recorded_by_a_fast_clock_is_due_at_once(
             {"hour": hour},
         )
 
-    # then
+    # Then it is due and can be claimed
     assert mails.anything_due()
     mail = mails.claim()
     mails.release()

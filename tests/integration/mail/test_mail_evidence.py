@@ -1,4 +1,4 @@
-"""Whether a failure is the mail's or the mail server's is judged by what happens to other mails."""
+"""The results of other mails decide whether a failure is charged to a mail or to the server."""
 
 import logging
 import time
@@ -14,7 +14,7 @@ from testkit.eventually import eventually
 from testkit.mail.mailing import CONTEXT, delivery, make_due, record, rows, settings
 from testkit.mail.smtp_server import DROP, Answer, Answers, SmtpServer, serving
 
-#: The one mail that a server objects to, among others.
+#: The recipient of the one mail that a server rejects.
 BAD = "bad@example.com"
 
 OFFERS = {"EHLO": "250-here\r\n250 SIZE 1000000"}
@@ -22,12 +22,12 @@ LONG = 5_000
 
 
 def at_recipient(answer: Answer) -> Answers:
-    """Answer so to the mail that is for one address, and well to others."""
+    """Give this answer to the mail for one address, and accept the others."""
     return {"RCPT": lambda command: answer if BAD in command else "250 ok"}
 
 
 def at_sender(answer: Answer) -> Answers:
-    """Answer so to MAIL of the one mail that is longer than the others."""
+    """Give this answer to MAIL of the one mail that is longer than the others."""
 
     def answers(command: str) -> Answer:
         return answer if int(command.partition("size=")[2]) > LONG else "250 ok"
@@ -40,7 +40,7 @@ def a_mailer(sessions: Sessions, server: SmtpServer, **values: int) -> Delivery:
 
 
 def record_some(sessions: Sessions, count: int, *, bad: bool = False) -> None:
-    """Record mails, of which the one that a server objects to is the first."""
+    """Record mails; with `bad`, the first is one that the server rejects."""
     if bad:
         lines = [{"sku": "COFFEE" * 20, "quantity": 1, "unit_price": 1}] * 50
         record(sessions, "received", recipient=BAD, context=CONTEXT | {"lines": lines})
@@ -48,20 +48,20 @@ def record_some(sessions: Sessions, count: int, *, bad: bool = False) -> None:
         record(sessions, "received")
 
 
-def deliver_until(mailer: Delivery, sessions: Sessions, claim: Callable[[], None]) -> None:
-    """Let mails leave, of which none waits for its next attempt, until the claim is true."""
+def deliver_until(mailer: Delivery, sessions: Sessions, done: Callable[[], None]) -> None:
+    """Deliver mails without waiting for their next attempt, until the check passes."""
 
     def check() -> None:
         make_due(sessions)
         mailer.deliver(time.monotonic() + 0.3)
         mailer.finish(within=60)
-        claim()
+        done()
 
     eventually(check)
 
 
 def states(sessions: Sessions) -> list[tuple[str, bool]]:
-    """Return of each mail its status, and whether an attempt was charged to it."""
+    """Return each mail's status, and whether an attempt was charged to it."""
     return [(row.status, row.attempts > 0) for row in rows(sessions)]
 
 
@@ -141,7 +141,7 @@ def test_a_failure_of_every_mail_is_an_outage_charged_to_no_mail(
     with serving(answers) as server:
         mailer = a_mailer(notification_database, server, max_attempts=2)
 
-        # given more failures than a mail has attempts
+        # Given more failures than a mail has attempts
         def failed_often() -> None:
             assert len(outages(caplog)) == 1
             assert len([c for c in server.commands if c.startswith("MAIL")]) >= 5
@@ -149,12 +149,12 @@ def test_a_failure_of_every_mail_is_an_outage_charged_to_no_mail(
         deliver_until(mailer, notification_database, failed_often)
         assert states(notification_database) == [("PENDING", False)] * 6
 
-        # when it takes mails
+        # When the server accepts mails again
         server.answers |= {"MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on"}
         deliver_until(mailer, notification_database, lambda: assert_sent(notification_database, 6))
         mailer.close()
 
-    # then all have left, and the log has one line for the beginning and one for the end
+    # Then each mail is delivered once, and the outage was logged once
     assert set(server.copies.values()) == {1}
     assert len(outages(caplog)) == 1
     assert [r.message for r in caplog.records].count("mail delivery resumed") <= 1
@@ -172,8 +172,8 @@ def test_a_server_that_rejects_every_recipient_fails_few_mails(
             assert all(charged for _, charged in states(notification_database))
 
         deliver_until(mailer, notification_database, refused)
-        found = [status for status, _ in states(notification_database)]
-        assert found == ["FAILED"] * REFUSED_LIMIT + ["PENDING"] * more
+        final = [status for status, _ in states(notification_database)]
+        assert final == ["FAILED"] * REFUSED_LIMIT + ["PENDING"] * more
 
         server.answers["RCPT"] = "250 ok"
         deliver_until(

@@ -1,4 +1,4 @@
-"""Each step of the dialogue with a mail server has a limit, and what passes it is told apart."""
+"""Each step of the dialogue with a mail server has a time limit and its own kind of failure."""
 
 import time
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from notification_worker.smtp.transport import Transport
 from testkit.mail.mailing import settings
 from testkit.mail.smtp_server import DROP, HANG, Answers, Endless, SmtpServer, serving
 
-#: Seconds. The limit of the step that a test lets pass, and what it must be over within: all other
-#: limits are longer than that.
+#: Seconds: the limit of the step under test, and the time within which the test must end. All
+#: other limits are longer than `WITHIN`.
 SHORT, WITHIN = 0.3, 25.0
 
 PIPELINING = {"EHLO": "250-here\r\n250-SMTPUTF8\r\n250 PIPELINING"}
@@ -41,7 +41,7 @@ def a_letter() -> Letter:
 
 
 def failure_of(transport: Transport) -> tuple[Exception, float]:
-    """Send a letter; return why that failed, and how long it took."""
+    """Send a letter that fails; return the failure and the seconds that it took."""
     began = time.monotonic()
     with pytest.raises((Transient, Permanent)) as failure:
         transport.send(a_letter())
@@ -92,7 +92,7 @@ def test_an_unanswered_step_ends_at_its_own_limit(
 def test_an_invalid_answer_is_not_a_verdict(
     offers: dict[str, str], limit: str, step: str, kind: type[Exception], answer: Any
 ) -> None:
-    del limit  # a generous one
+    del limit  # the default is generous
     with connected(offers | {step: answer}) as (_, transport):
         failure, _seconds = failure_of(transport)
         assert type(failure) is kind

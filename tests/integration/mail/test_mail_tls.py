@@ -1,4 +1,4 @@
-"""The mailer encrypts as it is set to, trusts one authority, and names the cause when it cannot."""
+"""The mailer encrypts as configured, trusts one authority, and reports the cause of a failure."""
 
 import ssl
 import time
@@ -22,10 +22,10 @@ LOGIN = {"smtp_username": "shop", "smtp_password": SECRET}
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    """An authority of the test's own."""
-    made = Authority(tmp_path / "tls")
-    list(made.init())
-    return made
+    """A new certificate authority."""
+    authority = Authority(tmp_path / "tls")
+    list(authority.init())
+    return authority
 
 
 def server_context(file: Path) -> ssl.SSLContext:
@@ -36,7 +36,7 @@ def server_context(file: Path) -> ssl.SSLContext:
 
 @pytest.fixture
 def context(authority: Authority) -> ssl.SSLContext:
-    """What a server shows: a certificate of the authority for 127.0.0.1."""
+    """A server's TLS context, with a certificate for 127.0.0.1 from the authority."""
     return server_context(authority.server_file("rabbitmq"))
 
 
@@ -47,7 +47,7 @@ def offering_starttls(context: ssl.SSLContext, **more: Any) -> Answers:
 
 @pytest.fixture
 def implicit(context: ssl.SSLContext) -> Iterator[SmtpServer]:
-    """A server that speaks TLS from the first byte."""
+    """A server with TLS from the first byte."""
     answers = {"EHLO": "250-here\r\n250 AUTH PLAIN", "AUTH": "235 welcome"}
     with serving(answers, tls=context) as server:
         yield server
@@ -55,7 +55,7 @@ def implicit(context: ssl.SSLContext) -> Iterator[SmtpServer]:
 
 @pytest.fixture
 def starttls(context: ssl.SSLContext) -> Iterator[SmtpServer]:
-    """A server that speaks TLS after STARTTLS."""
+    """A server with TLS after STARTTLS."""
     with serving(offering_starttls(context)) as server:
         yield server
 
@@ -69,11 +69,11 @@ def send(server: SmtpServer, **values: Any) -> None:
 
 
 def cause(server: SmtpServer, **values: Any) -> str:
-    """Return why the server takes no mail."""
-    with pytest.raises(Unreachable) as refusal:
+    """Return the error of a connection to this server."""
+    with pytest.raises(Unreachable) as failure:
         Transport(settings(server.port, **values)).open()
-    assert SECRET not in str(refusal.value)
-    return str(refusal.value)
+    assert SECRET not in str(failure.value)
+    return str(failure.value)
 
 
 @pytest.mark.parametrize("kind", ["implicit", "starttls"])
@@ -100,9 +100,9 @@ def test_a_certificate_of_another_authority_is_rejected(
     list(other.init())
     server = request.getfixturevalue(kind)
     for values in ({}, {"smtp_ca_file": other.certificate_file}):
-        found = cause(server, smtp_tls=kind, **values)
-        assert "certificate verify failed" in found
-        assert "SMTP_CA_FILE" in found
+        error = cause(server, smtp_tls=kind, **values)
+        assert "certificate verify failed" in error
+        assert "SMTP_CA_FILE" in error
 
 
 def test_a_certificate_for_another_name_is_rejected(tmp_path: Path) -> None:
@@ -110,27 +110,27 @@ def test_a_certificate_for_another_name_is_rejected(tmp_path: Path) -> None:
     elsewhere._names = ("elsewhere.example",)
     list(elsewhere.init())
     with serving(tls=server_context(elsewhere.server_file("rabbitmq"))) as server:
-        found = cause(server, smtp_tls="implicit", smtp_ca_file=elsewhere.certificate_file)
-    assert "127.0.0.1" in found
+        error = cause(server, smtp_tls="implicit", smtp_ca_file=elsewhere.certificate_file)
+    assert "127.0.0.1" in error
 
 
 @pytest.mark.parametrize("tls", ["none", "starttls"])
 def test_the_error_names_a_port_that_needs_implicit_tls(implicit: SmtpServer, tls: str) -> None:
-    found = cause(implicit, smtp_tls=tls, smtp_connect_timeout=1.0)
-    assert "speaks TLS from the first byte: it needs SMTP_TLS=implicit" in found
+    error = cause(implicit, smtp_tls=tls, smtp_connect_timeout=1.0)
+    assert "speaks TLS from the first byte: it needs SMTP_TLS=implicit" in error
 
 
 def test_a_silent_port_is_not_reported_as_implicit_tls() -> None:
     with serving({"GREETING": HANG}) as server:
-        found = cause(server, smtp_connect_timeout=0.5)
+        error = cause(server, smtp_connect_timeout=0.5)
         server.stopped.set()
-    assert found.endswith("greeting: TimeoutError: no answer within 0.5 s")
+    assert error.endswith("greeting: TimeoutError: no answer within 0.5 s")
 
 
 def test_the_error_names_a_port_without_implicit_tls(authority: Authority) -> None:
     with serving() as server:
-        found = cause(server, smtp_tls="implicit", smtp_ca_file=authority.certificate_file)
-    assert "does not speak TLS from the first byte: see SMTP_TLS" in found
+        error = cause(server, smtp_tls="implicit", smtp_ca_file=authority.certificate_file)
+    assert "does not speak TLS from the first byte: see SMTP_TLS" in error
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_failed_starttls_sends_nothing_in_cleartext(
     context: ssl.SSLContext, authority: Authority, answers: Answers, expected: str
 ) -> None:
     with serving(offering_starttls(context) | dict(answers)) as server:
-        found = cause(
+        error = cause(
             server,
             smtp_tls="starttls",
             smtp_ca_file=authority.certificate_file,
@@ -154,7 +154,7 @@ def test_a_failed_starttls_sends_nothing_in_cleartext(
             **LOGIN,
         )
         server.stopped.set()
-    assert expected in found
+    assert expected in error
     assert not any(command.startswith(("AUTH", "MAIL")) for command in server.commands)
 
 
@@ -171,7 +171,7 @@ def test_a_failed_login_is_an_outage_of_the_mail_server(
     context: ssl.SSLContext, authority: Authority, answers: Answers, expected: str
 ) -> None:
     with serving(offering_starttls(context) | dict(answers)) as server:
-        found = cause(
+        error = cause(
             server,
             smtp_tls="starttls",
             smtp_ca_file=authority.certificate_file,
@@ -179,13 +179,13 @@ def test_a_failed_login_is_an_outage_of_the_mail_server(
             **LOGIN,
         )
         server.stopped.set()
-    assert expected in found
+    assert expected in error
 
 
 def test_a_tls_handshake_times_out() -> None:
     with serving({"GREETING": HANG}) as server:
         began = time.monotonic()
-        found = cause(server, smtp_tls="implicit", smtp_connect_timeout=0.5)
+        error = cause(server, smtp_tls="implicit", smtp_connect_timeout=0.5)
         server.stopped.set()
-    assert "connection: " in found
+    assert "connection: " in error
     assert time.monotonic() - began < 25

@@ -139,13 +139,13 @@ def test_a_crash_after_sending_repeats_only_that_mail(
     crash.close()
     assert sorted(statuses(notification_database)) == ["PENDING"] * 4 + ["SENT"]
 
-    # While the lease lasts, the others leave
+    # While the lease lasts, the other mails are sent
     mailer = delivery(notification_database, transport)
     deliver_all(mailer, seconds=1)
     assert sorted(statuses(notification_database)) == ["PENDING"] + ["SENT"] * 4
     assert len(mailbox.messages) == 5
 
-    # and after it, the one that may have left
+    # And after it, the mail that may have been sent
     expire_claims(notification_database)
     deliver_all(mailer, seconds=1)
     assert statuses(notification_database) == ["SENT"] * 5
@@ -171,7 +171,7 @@ def _send_two_and_die(database: dict[str, Any], port: int) -> None:
 def test_mails_to_the_operator_and_customers_are_independent(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
-    # given an order's mails, of which none can leave but the operator's
+    # Given deferred mails of an order, and a mail to the operator
     order_id = record(notification_database, "received", "confirmed")
     with transaction(notification_database) as session:
         later = func.now() + timedelta(hours=1)
@@ -180,15 +180,15 @@ def test_mails_to_the_operator_and_customers_are_independent(
     operators = {"recipient": "operator", "context": CONTEXT | suspicion}
     record(notification_database, "suspected", order_id=order_id, sequence=None, **operators)
 
-    # when
+    # When the mailer runs
     deliver_all(delivery(notification_database, transport))
 
-    # then
+    # Then only the mail to the operator is sent
     assert statuses(notification_database) == ["PENDING", "PENDING", "SENT"]
     [message] = mailbox.messages
     assert str(message["To"]) == "operator@shop.example"
 
-    # and the other way round
+    # And a deferred mail to the operator does not delay the order's mails
     with transaction(notification_database) as session:
         waiting = update(Notification).where(Notification.kind == "suspected")
         session.execute(waiting.values(status="PENDING", next_attempt_at=later))

@@ -1,4 +1,4 @@
-"""The mailer when a mail server or the database is away, and when there is nothing to do."""
+"""The mailer during outages of the mail server and the database, and while it is idle."""
 
 import socket
 import time
@@ -60,7 +60,7 @@ def test_a_failing_database_pauses_delivery(
 def test_a_database_outage_ends_without_a_waiting_mail(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
-    # given a database that fails, and no mail
+    # Given a failing database without mails
     mailer = delivery(notification_database, transport)
     with transaction(notification_database) as session:
         session.execute(text("ALTER TABLE notifications RENAME TO away"))
@@ -71,11 +71,11 @@ def test_a_database_outage_ends_without_a_waiting_mail(
 
     eventually(paused)
 
-    # when it works again
+    # When it works again
     with transaction(notification_database) as session:
         session.execute(text("ALTER TABLE away RENAME TO notifications"))
 
-    # then nothing is paused any more
+    # Then delivery is no longer paused
     def resumed() -> None:
         mailer.deliver(time.monotonic() + 0.2)
         assert mailer._outage.seconds() == 0
@@ -144,7 +144,7 @@ def test_a_database_that_rejects_marks_causes_a_backoff(
 
     eventually(failed)
     mailer.close()
-    # And the mail, which has left, is not sent again meanwhile
+    # And the mail, which was delivered, is not sent again
     assert len(mailbox.messages) == 1
 
 
@@ -156,7 +156,7 @@ def test_a_mailer_gathers_mails_before_it_waits_for_a_wakeup(
 ) -> None:
     waits: list[object] = []
     monkeypatch.setattr("notification_worker.smtp.sender.GATHERING", 60.0)
-    monkeypatch.setattr(Wakeup, "wait", lambda *about: waits.append(about))
+    monkeypatch.setattr(Wakeup, "wait", lambda *arguments: waits.append(arguments))
     record(notification_database, "received")
     mailer = delivery(notification_database, transport)
 
@@ -184,14 +184,14 @@ def test_a_mailer_claims_no_mail_after_its_time_is_over(
 
     with closing(Held(settings(mailbox.port))) as held:
         mailer = delivery(notification_database, held)
-        # given a mail that is being sent when the time is over
+        # Given a mail that is being sent when the time is over
         while not sending.is_set():
             mailer.deliver(time.monotonic() + 0.2)
         assert statuses(notification_database) == ["PENDING"] * 3
-        # when it is sent after that
+        # When it is sent after that
         go_on.set()
         mailer.finish(within=60)
-    # then it is recorded, and no other has left
+    # Then it is recorded, and no other mail was sent
     assert statuses(notification_database) == ["SENT", "PENDING", "PENDING"]
     deliver_all(delivery(notification_database, transport), seconds=1)
     assert len(mailbox.messages) == 3
@@ -212,7 +212,7 @@ def test_a_paused_mailer_makes_no_connections(
     for _ in range(10):
         deliver_all(mailer, seconds=0.1)
     assert tries
-    # On a busy machine this may take longer than the pause.
+    # On a busy machine, an attempt can take longer than the pause.
     assert all(later - earlier >= 0.75 * FIRST_DELAY for earlier, later in pairwise(tries))
 
 
@@ -241,10 +241,10 @@ def test_a_server_shutdown_is_charged_to_no_mail(
     record(notification_database, "received")
     mailbox.refuse(421, "going down")
     deliver_all(delivery(notification_database, transport))
-    found = rows(notification_database)
-    assert {(row.status, row.attempts) for row in found} == {("PENDING", 0)}
-    # On a slow machine the pause is over before the wait is, and another one was tried.
-    assert "421 going down" in {row.last_error for row in found}
+    mails = rows(notification_database)
+    assert {(row.status, row.attempts) for row in mails} == {("PENDING", 0)}
+    # On a slow machine, the pause can end before the wait, and another mail is tried.
+    assert "421 going down" in {row.last_error for row in mails}
 
 
 def test_a_silent_mail_server_times_out(

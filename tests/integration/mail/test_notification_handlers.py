@@ -100,12 +100,12 @@ def test_a_duplicate_event_records_one_mail(notification_database: Sessions) -> 
 
 def test_an_order_has_a_mail_of_each_kind(notification_database: Sessions) -> None:
     order_id = uuid4()
-    told: list[Data] = [
+    outcomes: list[Data] = [
         OrderCreated(**ORDER),
         OrderConfirmed(**ORDER),
         OrderCancelled(reason="customer", **ORDER),
     ]
-    for sequence, data in enumerate(told, start=1):
+    for sequence, data in enumerate(outcomes, start=1):
         handle(notification_database, an_event(data, order_id=order_id, sequence=sequence))
     kinds = [row.kind for row in notifications(notification_database)]
     assert kinds == ["received", "confirmed", "cancelled"]
@@ -124,7 +124,7 @@ def test_an_invalid_address_is_a_permanent_failure(
 def test_a_suspicion_records_a_mail_to_the_operator(
     notification_database: Sessions,
 ) -> None:
-    # given
+    # Given two events about one suspicion
     data = FraudSuspected(
         customer_email="ann@example.com",
         currency="EUR",
@@ -135,11 +135,11 @@ def test_a_suspicion_records_a_mail_to_the_operator(
     event = an_event(data)
     again = Event(source="fraud", subject=event.subject, sequence=1, data=data)
 
-    # when it is told twice
+    # When both are handled
     for each in (event, again):
         handle(notification_database, each)
 
-    # then
+    # Then one mail to the operator is recorded, without a sequence
     [row] = notifications(notification_database)
     assert (row.kind, row.recipient, row.sequence) == ("suspected", "operator", None)
     assert row.context["reasons"] == [{"rule": "amount", "found": 2980, "limit": 1000}]
@@ -147,7 +147,7 @@ def test_a_suspicion_records_a_mail_to_the_operator(
 
 
 def test_the_mails_of_replayed_events_are_held(notification_database: Sessions) -> None:
-    # given history, and what comes live after it
+    # Given replayed events, followed by a live event
     suspicion = FraudSuspected(
         customer_email="ann@example.com",
         currency="EUR",
@@ -162,11 +162,11 @@ def test_the_mails_of_replayed_events_are_held(notification_database: Sessions) 
         an_event(suspicion),
     ]
 
-    # when
+    # When all are handled
     for event in history:
         handle(notification_database, replace(event, replayed=True))
     handle(notification_database, an_event(OrderCreated(**ORDER)))
 
-    # then
+    # Then only the mail of the live event is pending
     statuses = [row.status for row in notifications(notification_database)]
     assert statuses == ["HELD"] * len(history) + ["PENDING"]

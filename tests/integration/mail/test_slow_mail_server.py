@@ -21,22 +21,22 @@ from testkit.mail.smtp_server import HANG, Slow, serving
 def test_a_slow_server_gets_each_mail_once_and_several_at_a_time(
     notification_database: Sessions,
 ) -> None:
-    # given a server that takes longer for its yes than a mailer waits before it opens another way
+    # Given a server that answers later than a mailer takes to open another connection
     for _ in range(SENDERS * 2):
         record(notification_database, "received")
     at_once: list[int] = []
 
     with serving({"CONTENT": Slow(4.0, "250 taken")}) as server:
-        # when
+        # When a mailer with several connections sends many mails
         with mailing(a_mailer(notification_database, server)):
 
-            def several() -> None:
+            def sent() -> None:
                 at_once.append(len(server.contents) - statuses(notification_database).count("SENT"))
                 all_sent(notification_database, SENDERS * 2)()
 
-            eventually(several)
+            eventually(sent)
 
-        # then
+        # Then each mail is delivered once, and several were in progress at once
         assert set(server.copies.values()) == {1}
     assert {row.attempts for row in rows(notification_database)} == {1}
     assert max(at_once) > 1
@@ -79,7 +79,7 @@ def test_sending_a_mail_holds_no_transaction_and_no_lock(
                     " AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%'"
                 )
             )
-            # Somebody else may change the row at once.
+            # Another transaction can change the row at once.
             session.execute(text("SET LOCAL lock_timeout = '1s'"))
             session.execute(text("UPDATE notifications SET recipient = 'bob@example.com'"))
         assert open_for_long == 0
@@ -95,7 +95,7 @@ def test_a_claim_is_renewed_while_its_mail_is_being_sent(
         serving({"CONTENT": HANG}) as server,
         mailing(a_mailer(notification_database, server)),
     ):
-        # given a mail that one mailer is sending, and whose lease is over
+        # Given a mail that one mailer is sending, and whose lease has expired
         eventually(content_count(server, 1))
         expire_claims(notification_database)
 
@@ -105,10 +105,10 @@ def test_a_claim_is_renewed_while_its_mail_is_being_sent(
 
         eventually(renewed)
 
-        # when another one works beside it
+        # When another mailer runs
         a_mailer(notification_database, server).deliver(time.monotonic() + 1)
 
-        # then it does not send the mail as well
+        # Then it does not send the mail
         assert len(server.contents) == 1
         server.stopped.set()
 

@@ -1,4 +1,4 @@
-"""The mailer's talk with mail servers, whatever they say."""
+"""The SMTP dialogue with mail servers that reject, shut down or answer as they should."""
 
 import socketserver
 import threading
@@ -19,7 +19,7 @@ from testkit.servers.workers import own_ports
 
 
 class _Refusing:
-    """Refuses at one command of the dialogue."""
+    """Rejects one command of the dialogue."""
 
     def __init__(self, answer: str) -> None:
         self._answer = answer
@@ -86,7 +86,7 @@ def test_a_non_ascii_address_without_smtputf8_is_a_permanent_failure(pipelining:
 
 
 class _Choosy(_Refusing):
-    """Refuses one recipient, and keeps what the others get."""
+    """Rejects one recipient, and keeps the mails of the others."""
 
     def __init__(self, *, pipelining: bool) -> None:
         super().__init__("550 no such user")
@@ -133,32 +133,32 @@ def test_lines_that_start_with_a_dot_arrive_unchanged(pipelining: bool) -> None:
 
 
 class _Scripted(socketserver.StreamRequestHandler):
-    """A mail server that hears each mail's commands as it offers to, and writes down what it got.
+    """A mail server that reads commands one by one or pipelined, and records them.
 
-    It refuses the recipient `nobody` but asks for the content all the same, as RFC 2920 allows;
-    with the recipient `late` it goes away.
+    It rejects the recipient `nobody` but still answers DATA with 354, as RFC 2920 allows;
+    with the recipient `late` it disconnects.
     """
 
     server: "_ScriptedServer"
 
     def handle(self) -> None:
         with suppress(EOFError):
-            self._converse()
+            self._serve()
 
-    def _converse(self) -> None:
+    def _serve(self) -> None:
         self._say("220 ready")
         while command := self.connection.recv(4_096).decode().upper():
             if command.startswith("EHLO"):
                 self._say("250-here", "250 PIPELINING" if self.server.pipelining else "250 HELP")
             else:
-                self.server.heard.append(command)
+                self.server.commands.append(command)
                 self._answer(command)
 
     def _answer(self, commands: str) -> None:
         if self.server.pipelining and commands.startswith("MAIL"):
-            # Not a word before all three are here.
+            # Answer only when all three commands are here.
             while not commands.endswith("DATA\r\n"):
-                commands += self._heard().decode().upper()
+                commands += self._read().decode().upper()
         for command in commands.splitlines():
             if command.startswith("RCPT") and "LATE" in command:
                 self._say("421 going down")
@@ -172,12 +172,12 @@ class _Scripted(socketserver.StreamRequestHandler):
     def _take_content(self, *, to_nobody: bool) -> None:
         content = b""
         while not content.endswith(b".\r\n"):
-            content += self._heard()
+            content += self._read()
         self.server.contents.append(content)
         self._say("554 no valid recipients" if to_nobody else "250 taken")
 
-    def _heard(self) -> bytes:
-        # Not for ever, when the mailer has gone.
+    def _read(self) -> bytes:
+        # Not indefinitely, when the mailer has disconnected.
         if not (data := self.connection.recv(65_536)):
             raise EOFError
         return data
@@ -190,7 +190,7 @@ class _ScriptedServer(socketserver.TCPServer):
     def __init__(self, *, pipelining: bool) -> None:
         super().__init__(("127.0.0.1", 0), _Scripted)
         self.pipelining = pipelining
-        self.heard: list[str] = []
+        self.commands: list[str] = []
         self.contents: list[bytes] = []
 
 
@@ -216,7 +216,7 @@ def test_a_server_with_pipelining_gets_all_commands_at_once() -> None:
 def test_a_server_without_pipelining_gets_one_command_at_a_time() -> None:
     with scripted(pipelining=False) as (server, transport):
         transport.send(a_letter())
-        assert [line.count("\r\n") for line in server.heard] == [1, 1, 1]
+        assert [line.count("\r\n") for line in server.commands] == [1, 1, 1]
 
 
 @with_and_without_pipelining

@@ -1,4 +1,4 @@
-"""Mails whose answer is lost, or whose mailer is killed: few copies, and late ones."""
+"""Mails whose answer is lost or whose mailer is killed: repeated late, and only a few times."""
 
 import multiprocessing
 import os
@@ -38,7 +38,7 @@ def test_an_unsure_mail_is_repeated_late_with_the_same_message_id(
         serving(first_content(answer)) as server,
         mailing(a_mailer(notification_database, server, smtp_accept_timeout=5.0)),
     ):
-        # given that one mail's answer is lost
+        # Given a mail whose answer is lost
         def others_sent() -> None:
             assert sorted(statuses(notification_database)) == ["PENDING"] + ["SENT"] * 4
             assert sum(row.unsure for row in rows(notification_database)) == 1
@@ -53,12 +53,12 @@ def test_an_unsure_mail_is_repeated_late_with_the_same_message_id(
             )
             assert session.scalar(wait) > unsure_delay(1) - 120
 
-        # when it is due again, and the server answers
+        # When it is due again, and the server answers
         server.answers["CONTENT"] = "250 taken"
         make_due(notification_database)
         eventually(all_sent(notification_database, 5))
 
-        # then it came twice, and the others once
+        # Then it was delivered twice, and the others once
         assert sorted(server.copies.values()) == [1, 1, 1, 1, 2]
         assert server.copies[str(unsure.message_id)] == 2
 
@@ -124,14 +124,14 @@ def test_a_mail_of_a_killed_mailer_is_sent_by_another_mailer(
 ) -> None:
     record(notification_database, "received")
     with serving({step: HANG}) as server:
-        # given
+        # Given a mailer that is killed at this step
         _kill_while_it_waits(notification_database, server, step)
         with mailing(a_mailer(notification_database, server)):
-            # when the lease is over
+            # When its lease has expired and another mailer runs
             server.answers[step] = "354 go on" if step == "DATA" else "250 ok"
             expire_claims(notification_database)
 
-            # then
+            # Then the mail is sent
             eventually(all_sent(notification_database, 1))
         assert list(server.copies.values()) == [copies]
         assert rows(notification_database)[0].unsure == 1
@@ -153,15 +153,15 @@ def test_a_mail_of_two_killed_mailers_is_deferred(
 
 
 def _kill_while_it_waits(sessions: Sessions, server: SmtpServer, step: str) -> None:
-    seen = server.contents if step == "CONTENT" else server.commands
-    before = len(seen)
+    received = server.contents if step == "CONTENT" else server.commands
+    before = len(received)
     process = multiprocessing.get_context("spawn").Process(
         target=_mail_until_killed, args=(of_database(sessions), server.port), daemon=True
     )
     process.start()
 
     def waits() -> None:
-        assert len(seen) > before
+        assert len(received) > before
         assert step == "CONTENT" or server.commands[-1].startswith(step)
 
     eventually(waits)

@@ -1,4 +1,4 @@
-"""The past that `make bench` makes is one that the services could have had."""
+"""The history that `make bench` seeds is consistent with what the services would have written."""
 
 import json
 from collections.abc import Callable
@@ -18,14 +18,14 @@ NOTHING_WAITS = "SELECT count(*) FROM outbox WHERE sent_at IS NULL OR sent_at > 
 def test_the_seeded_history_has_valid_finished_events(
     database_of: Callable[[str], TestDatabase], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given
+    # Given empty databases of two services
     stack = SimpleNamespace(databases={name: database_of(name) for name in ("order", "inventory")})
     monkeypatch.setattr(seeding, "CHUNK", 300)
-    told: list[str] = []
+    progress: list[str] = []
 
-    # when
-    with seeding.past(stack, ROWS, told.append):
-        # then
+    # When a history is seeded
+    with seeding.past(stack, ROWS, progress.append):
+        # Then its events are valid, sent and handled
         for service, event_type in (("order", "order.created"), ("inventory", "stock.reserved")):
             outbox = execute(stack, service, "SELECT event_id, subject, type, event FROM outbox")
             events = [codec.decode(json.loads(envelope)) for *_, envelope in outbox]
@@ -39,6 +39,6 @@ def test_the_seeded_history_has_valid_finished_events(
         assert execute(stack, "order", "SELECT DISTINCT status FROM orders") == [("CONFIRMED",)]
         assert execute(stack, "inventory", "SELECT count(*) FROM reservations") == [(ROWS // 10,)]
 
-    # and afterwards nothing is left of it
+    # And nothing remains afterwards
     assert execute(stack, "order", "SELECT count(*) FROM outbox") == [(0,)]
-    assert any("order outbox: 1,000 of 1,000 rows" in line for line in told)
+    assert any("order outbox: 1,000 of 1,000 rows" in line for line in progress)

@@ -1,4 +1,4 @@
-"""The plain build that ours is measured against does the same: or its figures would say nothing."""
+"""The plain build, the baseline of the benchmark, has the same functions as the real system."""
 
 import json
 from collections.abc import Iterator
@@ -53,11 +53,11 @@ def services(
 def test_an_order_in_stock_is_confirmed_and_mailed(
     client: FlaskClient, services: dict[str, Sessions]
 ) -> None:
-    # when
+    # When an order that is in stock is placed
     place(client, 2)
     run_all(services)
 
-    # then
+    # Then it is confirmed and its customer informed
     assert rows(services["orders"], "SELECT status FROM orders") == ["CONFIRMED"]
     assert rows(services["inventory"], "SELECT reserved FROM stock") == [2]
     assert kinds(services) == ["confirmed", "received"]
@@ -66,11 +66,11 @@ def test_an_order_in_stock_is_confirmed_and_mailed(
 def test_an_order_out_of_stock_is_cancelled_and_reserves_nothing(
     client: FlaskClient, services: dict[str, Sessions]
 ) -> None:
-    # when
+    # When an order above the stock is placed
     place(client, 4)
     run_all(services)
 
-    # then
+    # Then it is cancelled without a reservation
     assert rows(services["orders"], "SELECT reason FROM orders") == ["out_of_stock"]
     assert rows(services["inventory"], "SELECT reserved FROM stock") == [0]
     assert kinds(services) == ["received", "rejected"]
@@ -79,11 +79,11 @@ def test_an_order_out_of_stock_is_cancelled_and_reserves_nothing(
 def test_a_duplicate_event_has_one_effect(
     client: FlaskClient, services: dict[str, Sessions]
 ) -> None:
-    # when
+    # When each event is delivered twice
     place(client, 1)
     run_all(services, times=2)
 
-    # then
+    # Then it has one effect
     assert rows(services["inventory"], "SELECT reserved FROM stock") == [1]
     assert rows(services["orders"], "SELECT sequence FROM orders") == [2]
     assert kinds(services) == ["confirmed", "received"]
@@ -92,16 +92,16 @@ def test_a_duplicate_event_has_one_effect(
 def test_a_cancelled_order_releases_its_stock(
     client: FlaskClient, services: dict[str, Sessions]
 ) -> None:
-    # given
+    # Given a confirmed order
     place(client, 2)
     run_all(services)
     event = cancelled(services)
 
-    # when
+    # When it is cancelled
     inventory.order_cancelled(event=event)
     notification.order_cancelled(event=event)
 
-    # then
+    # Then its stock is released
     assert rows(services["inventory"], "SELECT reserved FROM stock") == [0]
     assert kinds(services) == ["cancelled", "confirmed", "received"]
 
@@ -116,7 +116,7 @@ def place(client: FlaskClient, quantity: int) -> None:
 
 
 def run_all(services: dict[str, Sessions], *, times: int = 1) -> None:
-    """Hand each event to whoever hears of it, from the first to those that follow from it."""
+    """Deliver each event to its consumers, and then the events that follow from it."""
     for place, modules in (
         ("orders", (inventory, notification)),
         ("inventory", (orders,)),
@@ -134,12 +134,12 @@ def events(own: Sessions) -> list[dict[str, Any]]:
 
 
 def cancelled(services: dict[str, Sessions]) -> dict[str, Any]:
-    """As ours tells of an order that its customer has cancelled."""
+    """Return an event like the one that the real system publishes for a customer's cancellation."""
     confirmed = events(services["orders"])[-1]
     data = confirmed["data"] | {"reason": "customer", "shortages": []}
-    said = {"type": "order.cancelled", "sequence": 3, "data": data}
+    changes = {"type": "order.cancelled", "sequence": 3, "data": data}
     new_id = confirmed["id"][:-4] + "ffff"
-    return confirmed | said | {"id": new_id}
+    return confirmed | changes | {"id": new_id}
 
 
 def kinds(services: dict[str, Sessions]) -> list[str]:

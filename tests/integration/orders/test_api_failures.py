@@ -1,4 +1,4 @@
-"""The API under load, without its database and after a bug: it answers, and shows no internals."""
+"""The API under load, without its database and after a bug: clear answers and no internals."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ def test_unknown_paths_and_methods_are_problems(order_api: FlaskClient) -> None:
     assert set(response.allow) == {"GET", "HEAD", "OPTIONS", "POST"}
 
 
-def try_again(response: TestResponse) -> None:
+def assert_unavailable(response: TestResponse) -> None:
     document = problem(response, 503)
     assert int(response.headers["Retry-After"]) > 0
     assert document["detail"] == "The service is temporarily unavailable; try again soon."
@@ -33,9 +33,9 @@ def try_again(response: TestResponse) -> None:
 def test_the_api_answers_503_without_its_database(order_api: FlaskClient) -> None:
     api = another_api(order_api, database_port=1)
 
-    try_again(place(api))
-    try_again(api.get("/orders"))
-    try_again(api.get(UNKNOWN_ORDER))
+    assert_unavailable(place(api))
+    assert_unavailable(api.get("/orders"))
+    assert_unavailable(api.get(UNKNOWN_ORDER))
     assert api.get("/readyz").status_code == 503
     assert api.get("/healthz").status_code == 200
     assert "orders_database_up 0.0" in api.get("/metrics").text
@@ -47,7 +47,7 @@ def test_a_lock_timeout_answers_503(order_api: FlaskClient, sessions: Sessions) 
 
     with sessions() as session:
         session.execute(select(models.OrderRow).with_for_update())
-        try_again(api.post(f"{location}/cancel"))
+        assert_unavailable(api.post(f"{location}/cancel"))
 
     assert api.post(f"{location}/cancel").status_code == 200
     close(api)
@@ -58,21 +58,21 @@ def test_an_exhausted_pool_answers_503(order_api: FlaskClient) -> None:
 
     with api.application.app_context():
         held = models.db.engines["intake"].connect()
-        try_again(place(api))
+        assert_unavailable(place(api))
         held.close()
 
     assert place(api).status_code == 201
     close(api)
 
 
-def assert_full(refused: TestResponse) -> None:
-    assert problem(refused, 503)["detail"] == "Too many requests are in progress; try again soon."
-    assert refused.headers["Retry-After"] == "1"
+def assert_shed(response: TestResponse) -> None:
+    assert problem(response, 503)["detail"] == "Too many requests are in progress; try again soon."
+    assert response.headers["Retry-After"] == "1"
 
 
 @contextmanager
 def blocked(sessions: Sessions, mode: str, request: Callable[[], object]) -> Iterator[None]:
-    """While a request waits for the database, which locks the orders."""
+    """Run the block while a request waits for a lock on the orders."""
     with sessions.kw["bind"].connect() as connection, ThreadPoolExecutor(1) as pool:
         connection.exec_driver_sql(f"LOCK TABLE orders IN {mode} MODE")
         pool.submit(request)
@@ -89,16 +89,16 @@ def blocked(sessions: Sessions, mode: str, request: Callable[[], object]) -> Ite
 def test_writes_above_the_limit_are_shed_while_reads_are_served(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
-    # given as many writes under way as the setting allows
+    # Given as many writes in progress as the setting allows
     api = another_api(order_api, api_queue_limit=1)
     with blocked(sessions, "EXCLUSIVE", lambda: place(api)):
-        # then another one is refused, and everything else is served
-        assert_full(place(api))
+        # Then another write is rejected, and all other requests are served
+        assert_shed(place(api))
         assert api.get("/orders").status_code == 200
         assert api.get("/readyz").status_code == 200
         assert api.get("/metrics").status_code == 200
 
-    # and so are writes when there is place again
+    # And writes are accepted again when the first has finished
     eventually(lambda: _assert_placed(api))
     close(api)
 
@@ -106,11 +106,11 @@ def test_writes_above_the_limit_are_shed_while_reads_are_served(
 def test_reads_above_the_limit_are_shed_while_writes_are_served(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
-    # given as many reads under way as the setting allows
+    # Given as many reads in progress as the setting allows
     api = another_api(order_api, api_read_limit=1)
     with blocked(sessions, "ACCESS EXCLUSIVE", lambda: api.get("/orders")):
-        # then another one is refused, and a write is not
-        assert_full(api.get("/orders"))
+        # Then another read is rejected, and a write is not
+        assert_shed(api.get("/orders"))
         assert place(api, {}).status_code == 422
         assert api.get("/readyz").status_code == 200
     close(api)
@@ -121,21 +121,21 @@ def _assert_placed(api: FlaskClient) -> None:
 
 
 def test_answered_requests_do_not_count_towards_the_limit(order_api: FlaskClient) -> None:
-    # given an API that refuses whoever comes while another request is under way
+    # Given an API that allows one request at a time
     api = another_api(order_api, api_queue_limit=1, api_read_limit=1)
-    stranger = api.application.test_client()
+    keyless = api.application.test_client()
 
-    # when many come, one after the other, good and bad ones
+    # When valid and invalid requests follow each other
     for _ in range(3):
         answers = [
             place(api),
             place(api, {}),
             api.get(UNKNOWN_ORDER),
             api.get("/no"),
-            place(stranger),
+            place(keyless),
         ]
 
-        # then none is refused
+        # Then no request is shed
         assert [answer.status_code for answer in answers] == [201, 422, 404, 404, 401]
     close(api)
 

@@ -1,4 +1,4 @@
-"""Orders that arrive together are written together, and none of them pays for another."""
+"""Group commit: orders that arrive together are written together, and fail alone."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,11 +31,11 @@ LINES = (Line(sku="TEA", quantity=2, unit_price=1250), Line(sku="CUP", quantity=
 
 @pytest.fixture
 def engine(database_of: Callable[[str], TestDatabase]) -> Iterator[Engine]:
-    """An engine as the intake's."""
+    """An engine with the options of the order intake."""
     settings = ApiSettings(**database_of("order").settings, api_pool_size=20)
-    made = create_engine(db.url(settings), **intake.engine_options(settings))
-    yield made
-    made.dispose()
+    engine = create_engine(db.url(settings), **intake.engine_options(settings))
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
@@ -49,13 +49,13 @@ def an_order(key: str | None = None, email: str = "ann@example.com") -> Placing:
 
 
 def broken(placing: Placing) -> Placing:
-    """An order that the database refuses."""
+    """Return an order that the database rejects."""
     lines = (replace(LINES[0], quantity=0),)
     return replace(placing, order=replace(placing.order, lines=lines))
 
 
 def stored(engine: Engine) -> set[UUID]:
-    """The orders that are stored, each with both lines and its event."""
+    """Return the stored orders, after a check that each has two lines and an event."""
     with engine.connect() as connection:
         orders = set(connection.scalars(select(OrderRow.id)))
         assert set(connection.scalars(select(outbox.c.subject))) == orders
@@ -68,7 +68,7 @@ def stored(engine: Engine) -> set[UUID]:
 def one_group(
     groups: GroupCommit, engine: Engine, *placings: Placing
 ) -> Iterator[tuple[Future[Order | None], list[Future[Order | None]], Connection]]:
-    """Let orders come while another one is being written, which goes on at the end of the block."""
+    """Submit orders during a write that ends with the block, so that they form one group."""
     with engine.connect() as holder, ThreadPoolExecutor(20) as pool:
         holder.execution_options(isolation_level="READ COMMITTED")
         holder.exec_driver_sql("LOCK TABLE orders IN EXCLUSIVE MODE")
@@ -91,8 +91,8 @@ def _assert_gathered(groups: GroupCommit, count: int) -> None:
 def _blocked(engine: Engine) -> list[int]:
     waits = "datname = current_database() AND wait_event_type = 'Lock'"
     with engine.connect() as connection:
-        found = connection.execute(text(f"SELECT pid FROM pg_stat_activity WHERE {waits}"))
-        return list(found.scalars())
+        pids = connection.execute(text(f"SELECT pid FROM pg_stat_activity WHERE {waits}"))
+        return list(pids.scalars())
 
 
 def test_a_single_order_is_written_at_once(groups: GroupCommit, engine: Engine) -> None:
@@ -106,31 +106,31 @@ def test_a_single_order_is_written_at_once(groups: GroupCommit, engine: Engine) 
 def test_orders_that_arrive_during_a_write_share_one_statement(
     groups: GroupCommit, engine: Engine
 ) -> None:
-    # given
-    said: list[str] = []
-    event.listen(engine, "before_cursor_execute", lambda *args: said.append(args[2]))
+    # Given orders with and without idempotency keys
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
     placings = [an_order(key=key) for key in (None, "a", "b", None, "c")]
 
-    # when
+    # When they arrive during a write
     with one_group(groups, engine, *placings) as (first, others, _):
         pass
 
-    # then
+    # Then one statement writes them all
     assert first.result()
     assert all(other.result() for other in others)
     assert stored(engine) > {placing.order.id for placing in placings}
-    assert len([statement for statement in said if statement.startswith("EXECUTE")]) == 2
+    assert len([s for s in statements if s.startswith("EXECUTE")]) == 2
 
 
 def test_two_requests_with_one_key_in_a_group_place_one_order(
     groups: GroupCommit, engine: Engine
 ) -> None:
-    # when
+    # When two orders with one key and a third order form a group
     same, neighbour = [an_order(key="k"), an_order(key="k")], an_order(key="other")
     with one_group(groups, engine, *same, neighbour) as (_, others, _):
         pass
 
-    # then
+    # Then one of the two and the third are placed
     results = [bool(other.result()) for other in others]
     assert sorted(results) == [False, True, True]
     assert results[2]
@@ -144,14 +144,14 @@ def test_two_requests_with_one_key_in_a_group_place_one_order(
 def test_a_used_key_does_not_affect_the_rest_of_its_group(
     groups: GroupCommit, engine: Engine
 ) -> None:
-    # given
+    # Given a key that an earlier order has used
     assert groups.place(an_order(key="k"))
 
-    # when
+    # When it is used again in a group
     with one_group(groups, engine, an_order(), an_order(key="k"), an_order()) as (_, others, _):
         pass
 
-    # then
+    # Then only that order is not placed
     assert [bool(other.result()) for other in others] == [True, False, True]
     assert len(stored(engine)) == 4
 
@@ -163,12 +163,12 @@ def test_a_used_key_does_not_affect_the_rest_of_its_group(
 def test_a_failing_order_does_not_affect_the_rest_of_its_group(
     groups: GroupCommit, engine: Engine, bad: Placing, error: type[Exception]
 ) -> None:
-    # when
+    # When a group contains a failing order
     good = [an_order(), an_order(key="k")]
     with one_group(groups, engine, good[0], bad, good[1]) as (first, others, _):
         pass
 
-    # then
+    # Then only that order fails
     assert first.result()
     with pytest.raises(error):
         others[1].result()
@@ -181,23 +181,23 @@ def test_a_failing_order_does_not_affect_the_rest_of_its_group(
 def test_a_group_is_not_retried_after_a_lost_connection(
     groups: GroupCommit, engine: Engine
 ) -> None:
-    # given a group whose statement is under way
+    # Given a group whose statement is running
     with one_group(groups, engine, an_order(), an_order()) as (first, others, holder):
         holder.exec_driver_sql(f"SELECT pg_terminate_backend({_blocked(engine)[0]})")
         eventually(lambda: _assert_gathered(groups, 0))
         eventually(lambda: _assert_blocked(engine))
 
-        # when its connection is lost, as was that of the order before it
+        # When its connection is lost, like that of the order before it
         holder.exec_driver_sql(f"SELECT pg_terminate_backend({_blocked(engine)[0]})")
         eventually(lambda: _assert_done(first, *others))
 
-    # then nobody is told that it was placed, and none was
-    for told in (first, *others):
+    # Then every order fails, and none is stored
+    for result in (first, *others):
         with pytest.raises(OperationalError):
-            told.result()
+            result.result()
     assert stored(engine) == set()
 
-    # and the next is
+    # And the next order is placed
     assert groups.place(an_order())
 
 
@@ -206,10 +206,10 @@ def _assert_done(*futures: Future[Order | None]) -> None:
 
 
 def test_an_order_that_waits_too_long_times_out_and_is_not_placed(engine: Engine) -> None:
-    # given
+    # Given groups with a short time limit
     groups = GroupCommit(engine.connect, patience=0.05)
 
-    # when
+    # When an order waits behind a blocked write
     with engine.connect() as holder, ThreadPoolExecutor(2) as pool:
         holder.execution_options(isolation_level="READ COMMITTED")
         holder.exec_driver_sql("LOCK TABLE orders IN EXCLUSIVE MODE")
@@ -219,7 +219,7 @@ def test_an_order_that_waits_too_long_times_out_and_is_not_placed(engine: Engine
             groups.place(an_order())
         holder.rollback()
 
-    # then
+    # Then it times out, and only the first order is stored
     assert first.result()
     assert len(stored(engine)) == 1
 
@@ -227,7 +227,7 @@ def test_an_order_that_waits_too_long_times_out_and_is_not_placed(engine: Engine
 def test_an_order_that_times_out_during_its_write_gets_the_result(
     groups: GroupCommit, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given an order whose time ends when its group is already being written
+    # Given an order whose time ends while its group is being written
     late, wait = an_order(), _Member.wait
     waited: list[float] = []
 
@@ -240,11 +240,11 @@ def test_an_order_that_times_out_during_its_write_gets_the_result(
 
     monkeypatch.setattr(_Member, "wait", end_early)
 
-    # when
+    # When the write finishes
     with one_group(groups, engine, an_order(), late) as (_, others, _):
         pass
 
-    # then
+    # Then the order has its result
     assert all(other.result() for other in others)
     assert waited
     assert late.order.id in stored(engine)
@@ -257,9 +257,9 @@ def test_groups_with_the_same_keys_do_not_deadlock(engine: Engine) -> None:
 
     with ThreadPoolExecutor(2) as pool:
         for turn in range(20):
-            # when two processes claim the same keys, each in its own order
+            # When two processes claim the same keys in opposite order
             keys = [f"{turn}-{number}" for number in range(100)]
             one, other = pool.submit(write, keys), pool.submit(write, keys[::-1])
 
-            # then each key is one order's
+            # Then each key belongs to one order
             assert one.result() + other.result() == len(keys)

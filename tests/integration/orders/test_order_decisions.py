@@ -62,8 +62,8 @@ def test_rejected_stock_cancels_the_order_with_its_shortages(
 
     handle(order_database, answer(order.id, REJECTED))
 
-    found = get(order_database, order.id)
-    assert (found.status, found.reason) == (Status.CANCELLED, Reason.OUT_OF_STOCK)
+    order = get(order_database, order.id)
+    assert (order.status, order.reason) == (Status.CANCELLED, Reason.OUT_OF_STOCK)
     _, cancelled = outbox_events(order_database, order.id)
     assert isinstance(cancelled.data, OrderCancelled)
     assert cancelled.data.reason == "out_of_stock"
@@ -177,8 +177,8 @@ def test_a_sweep_cancels_overdue_pending_orders_only(order_database: Sessions) -
         swept = use_cases.sweep_deadlines(session, timedelta(), 100)
 
     assert swept == 1
-    found = get(order_database, overdue.id)
-    assert (found.status, found.reason) == (Status.CANCELLED, Reason.DEADLINE)
+    order = get(order_database, overdue.id)
+    assert (order.status, order.reason) == (Status.CANCELLED, Reason.DEADLINE)
     assert get(order_database, confirmed.id).status is Status.CONFIRMED
     assert get(order_database, young.id).status is Status.PENDING
     _, event = outbox_events(order_database, overdue.id)

@@ -18,8 +18,8 @@ def orderctl(env: dict[str, str], *arguments: str) -> Result:
 
 def listed(env: dict[str, str]) -> list[dict[str, Any]]:
     result = orderctl(env, "keys", "list", "--json")
-    found: list[dict[str, Any]] = json.loads(result.stdout)
-    return found
+    keys: list[dict[str, Any]] = json.loads(result.stdout)
+    return keys
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def applied(migrated_env: dict[str, str]) -> dict[str, str]:
 def test_a_key_is_created_listed_without_its_secret_and_revoked(
     applied: dict[str, str], tmp_path: Path
 ) -> None:
-    # given a key on the screen, and one in a file
+    # Given a key that is printed, and a key that is written to a file
     scopes = ("--scope", "orders:write", "--scope", "orders:read")
     shown = orderctl(applied, "keys", "create", "web shop", *scopes)
     file = tmp_path / "key"
@@ -39,11 +39,11 @@ def test_a_key_is_created_listed_without_its_secret_and_revoked(
     assert (shown.exit_code, written.exit_code) == (0, 0), shown.output + written.output
     key = shown.stdout.strip()
 
-    # then the file is its owner's, and its key on no screen
+    # Then only the owner can read the file, and its key is not printed
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert file.read_text().strip() not in written.output
 
-    # and the list knows both, and the secret of none
+    # And the list contains both keys without their secrets
     first, second = listed(applied)
     assert (first["name"], first["scopes"]) == ("web shop", ["orders:read", "orders:write"])
     assert (second["name"], second["scopes"], second["revoked_at"]) == ("ops", ["ops"], None)
@@ -51,7 +51,7 @@ def test_a_key_is_created_listed_without_its_secret_and_revoked(
     assert first["prefix"] in plain
     assert key.rpartition("_")[2] not in plain + str(listed(applied))
 
-    # and when one is revoked, twice, it stays in the list with the time of the first
+    # And a key that is revoked twice keeps the time of the first revocation
     once = orderctl(applied, "keys", "revoke", first["prefix"])
     revoked_at = listed(applied)[0]["revoked_at"]
     again = orderctl(applied, "keys", "revoke", first["prefix"])
@@ -63,17 +63,17 @@ def test_a_key_is_created_listed_without_its_secret_and_revoked(
 def test_an_existing_key_is_registered_once_and_stays_revoked(
     applied: dict[str, str], tmp_path: Path
 ) -> None:
-    # given a file with a key, as `make secrets` writes it
+    # Given a file with a key, as `make secrets` writes it
     key = api_keys.generate()
     file = tmp_path / "key"
     file.write_text(f"{key}\n")
     register = ("keys", "register", "prometheus", "--file", str(file))
 
-    # when it is registered twice
+    # When it is registered twice
     once = orderctl(applied, *register, "--scope", "ops")
     again = orderctl(applied, *register, "--scope", "ops")
 
-    # then it is stored once, and on no screen
+    # Then it is stored once and never printed
     assert (once.exit_code, again.exit_code) == (0, 0), once.output + again.output
     (stored,) = listed(applied)
     assert (stored["prefix"], stored["name"], stored["scopes"]) == (
@@ -83,20 +83,20 @@ def test_an_existing_key_is_registered_once_and_stays_revoked(
     )
     assert key not in once.output + again.output
 
-    # and once revoked, it is not brought back
+    # And registering a revoked key does not restore it
     orderctl(applied, "keys", "revoke", stored["prefix"])
     assert orderctl(applied, *register, "--scope", "ops").exit_code == 0
     assert listed(applied)[0]["revoked_at"] is not None
 
-    # and it is not given another scope, nor another secret
+    # And it cannot be registered with another scope or another secret
     wider = orderctl(applied, *register, "--scope", "ops", "--scope", "orders:read")
     file.write_text(key[:-4] + ("0000" if key[-4:] != "0000" else "1111"))
     other = orderctl(applied, *register, "--scope", "ops")
-    for refused in (wider, other):
-        assert refused.exit_code == 1
-        assert f"the key {stored['prefix']} is already stored" in refused.stderr
-        assert refused.stderr.count("\n") == 1
-    assert [found["scopes"] for found in listed(applied)] == [["ops"]]
+    for rejected in (wider, other):
+        assert rejected.exit_code == 1
+        assert f"the key {stored['prefix']} is already stored" in rejected.stderr
+        assert rejected.stderr.count("\n") == 1
+    assert [key["scopes"] for key in listed(applied)] == [["ops"]]
 
 
 def test_invalid_arguments_are_reported_in_one_line(

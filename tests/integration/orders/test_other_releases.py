@@ -1,4 +1,4 @@
-"""What another release has written grants nothing and breaks nothing: a rolling update's state."""
+"""State of another release, as during a rolling update: it grants nothing and breaks nothing."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -24,7 +24,7 @@ from testkit.servers.databases import TestDatabase
 
 @pytest.fixture
 def sessions(order_api: FlaskClient, api_database: TestDatabase) -> Iterator[Sessions]:
-    """Sessions on the database that the API uses, which may also change its tables."""
+    """Sessions on the database of the API, as the owner of its tables."""
     engine = db.engine(api_database.service_settings)
     yield db.sessions(engine)
     engine.dispose()
@@ -40,32 +40,26 @@ def another_key(api: FlaskClient, sessions: Sessions, name: str) -> FlaskClient:
         return with_key(api.application, api_keys.create(session, name, Scope))
 
 
-# ---- API keys
-
-
 def test_an_unknown_scope_grants_nothing_and_breaks_no_key(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
-    # given keys with a scope of another release, one of them with nothing else
+    # Given two keys with a scope of another release, one of them with no other scope
     newer, odd = (another_key(order_api, sessions, name) for name in ("newer", "odd"))
     run(sessions, "UPDATE api_keys SET scopes = '{orders:read,orders:refund}' WHERE name = 'newer'")
     run(sessions, "UPDATE api_keys SET scopes = '{orders:refund}' WHERE name = 'odd'")
 
-    # then every key opens what this release knows
+    # Then every key grants the scopes that this release defines
     assert order_api.get("/orders").status_code == 200
     assert newer.get("/orders").status_code == 200
     problem(place(newer), 403)
     problem(odd.get("/orders"), 403)
 
-    # and each is listed, and can be revoked
+    # And both keys are listed and can be revoked
     with transaction(sessions) as session:
         listed = {key.name: key for key in api_keys.all_keys(session)}
         assert listed["newer"].scopes == {Scope.READ}
         assert listed["newer"].unknown_scopes == {"orders:refund"}
         assert api_keys.revoke(session, listed["odd"].prefix).revoked_at is not None
-
-
-# ---- orders
 
 
 @pytest.fixture
@@ -94,8 +88,8 @@ def test_an_order_with_an_unknown_status_is_shown(order_api: FlaskClient, odd: s
 def test_an_order_with_an_unknown_status_never_changes(
     order_api: FlaskClient, sessions: Sessions, odd: str
 ) -> None:
-    # when everything is tried that changes an order
-    refused = order_api.post(f"{odd}/cancel")
+    # When every way to change an order is tried
+    rejected = order_api.post(f"{odd}/cancel")
     order = order_api.get(odd).get_json()
     for data in (
         StockReserved(lines=(Quantity(sku="TEA", quantity=2),)),
@@ -108,43 +102,40 @@ def test_an_order_with_an_unknown_status_never_changes(
     with transaction(sessions) as session:
         assert sweep_deadlines(session, timedelta(days=-365), 10) == 0
 
-    # then it is as it was
-    assert problem(refused, 409)["detail"] == "The order can no longer be cancelled: RETURNED."
+    # Then the order is unchanged
+    assert problem(rejected, 409)["detail"] == "The order can no longer be cancelled: RETURNED."
     assert order_api.get(odd).get_json() == order
     with transaction(sessions) as session:
         assert session.scalar(text("SELECT count(*) FROM outbox")) == 1
 
 
-# ---- idempotency keys
-
-
 def test_a_repeated_request_with_a_rotated_key_places_no_order(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
-    # given an order, and then another key for the same client
+    # Given an order, and then a second key of the same client
     first = place(order_api, Idempotency_Key="k")
     rotated = another_key(order_api, sessions, "tests")
 
-    # when
+    # When the client repeats the request with the new key
     eventually(lambda: _assert_known(rotated))
     second = place(rotated, Idempotency_Key="k")
 
-    # then
+    # Then it gets the same order
     assert (first.status_code, second.status_code) == (201, 201)
     assert second.get_json() == first.get_json()
     assert second.headers["Idempotency-Replayed"] == "true"
     problem(place(rotated, an_order(currency="USD"), Idempotency_Key="k"), 422)
 
-    # and it is another one for another client
-    stranger = another_key(order_api, sessions, "another shop")
-    eventually(lambda: _assert_known(stranger))
-    assert place(stranger, Idempotency_Key="k").get_json()["id"] != first.get_json()["id"]
+    # And another client gets another order
+    other_client = another_key(order_api, sessions, "another shop")
+    eventually(lambda: _assert_known(other_client))
+    assert place(other_client, Idempotency_Key="k").get_json()["id"] != first.get_json()["id"]
 
 
 def test_an_idempotency_key_of_an_earlier_release_still_works(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
-    # given an order that was claimed under the second key of its client
+    # Given an order that was claimed under the second key of its client
     rotated = another_key(order_api, sessions, "tests")
     eventually(lambda: _assert_known(rotated))
     first = place(rotated, Idempotency_Key="k")
@@ -154,7 +145,7 @@ def test_an_idempotency_key_of_an_earlier_release_still_works(
         " (SELECT prefix FROM api_keys ORDER BY created_at DESC LIMIT 1)",
     )
 
-    # then the same request is no second order, whichever key it comes with
+    # Then a repeated request with either key gets the same order
     for client in (rotated, order_api):
         again = place(client, Idempotency_Key="k")
         assert (again.status_code, again.get_json()) == (201, first.get_json())
@@ -165,10 +156,10 @@ def test_the_oldest_key_identifies_its_client(order_api: FlaskClient, sessions: 
         another_key(order_api, sessions, "tests")
 
     with transaction(sessions) as session:
-        found = api_keys.all_keys(session)
+        keys = api_keys.all_keys(session)
 
-    oldest = [key.prefix for key in found]
-    assert {key.of_client for key in found} == {tuple(oldest)}
+    oldest = [key.prefix for key in keys]
+    assert {key.of_client for key in keys} == {tuple(oldest)}
 
 
 def _assert_known(client: FlaskClient) -> None:

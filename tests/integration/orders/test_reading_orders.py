@@ -50,13 +50,13 @@ def test_an_invalid_order_id_is_rejected(order_api: FlaskClient, order_id: str) 
 def test_pages_list_every_order_newest_first(order_api: FlaskClient) -> None:
     placed = [place(order_api).get_json()["id"] for _ in range(5)]
 
-    found, cursor = [], ""
+    listed, cursor = [], ""
     while cursor is not None:
         page = order_api.get(f"/orders?limit=2{cursor and '&cursor=' + cursor}").get_json()
-        found += [order["id"] for order in page["orders"]]
+        listed += [order["id"] for order in page["orders"]]
         cursor = page["next_cursor"]
 
-    assert found == placed[::-1]
+    assert listed == placed[::-1]
 
 
 def test_orders_are_filtered_by_status_and_email(order_api: FlaskClient) -> None:
@@ -64,13 +64,13 @@ def test_orders_are_filtered_by_status_and_email(order_api: FlaskClient) -> None
     second = place(order_api, an_order(customer={"email": "bob@example.com"})).get_json()["id"]
     order_api.post(f"/orders/{first}/cancel")
 
-    def found(query: str) -> list[str]:
+    def listed(query: str) -> list[str]:
         return [o["id"] for o in order_api.get(f"/orders?{query}").get_json()["orders"]]
 
-    assert found("status=CANCELLED") == [first]
-    assert found("status=PENDING") == [second]
-    assert found("email=bob@example.com") == [second]
-    assert found("email=bob@example.com&status=CANCELLED") == []
+    assert listed("status=CANCELLED") == [first]
+    assert listed("status=PENDING") == [second]
+    assert listed("email=bob@example.com") == [second]
+    assert listed("email=bob@example.com&status=CANCELLED") == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""An order is shipped once, by the API or by `orderctl`, and nothing brings it back."""
+"""An order is shipped once, by the API or by `orderctl`, and no later event changes it."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -54,7 +54,9 @@ def test_shipping_an_order_again_has_no_effect(order_api: FlaskClient, sessions:
 
 
 @pytest.mark.parametrize(
-    ("values", "part"), [({}, "PENDING"), (CANCELLED, "cancelled: customer")], ids=["open", "off"]
+    ("values", "part"),
+    [({}, "PENDING"), (CANCELLED, "cancelled: customer")],
+    ids=["pending", "cancelled"],
 )
 def test_only_a_confirmed_order_can_be_shipped(
     order_api: FlaskClient, sessions: Sessions, values: dict[str, object], part: str
@@ -122,7 +124,7 @@ def test_shipped_orders_are_listed_by_their_status(
 
 @pytest.fixture
 def orderctl(migrated_env: dict[str, str]) -> Callable[..., Result]:
-    """The command on migrated databases."""
+    """`orderctl` on migrated databases."""
 
     def run(*arguments: str) -> Result:
         return CliRunner().invoke(main, arguments, env=migrated_env)
@@ -162,8 +164,8 @@ def test_orderctl_reports_why_an_order_cannot_be_shipped(
 ) -> None:
     pending, unknown = stored(orders), uuid4()
 
-    refused, missing = (orderctl("orders", "ship", str(i)) for i in (pending, unknown))
+    rejected, missing = (orderctl("orders", "ship", str(i)) for i in (pending, unknown))
 
-    assert (refused.exit_code, missing.exit_code) == (1, 1)
-    assert "PENDING" in refused.stderr
+    assert (rejected.exit_code, missing.exit_code) == (1, 1)
+    assert "PENDING" in rejected.stderr
     assert str(unknown) in missing.stderr

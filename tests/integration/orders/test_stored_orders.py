@@ -97,16 +97,16 @@ def test_concurrent_requests_with_one_key_place_one_order(order_database: Sessio
 def test_pages_contain_every_order_once_newest_first(order_database: Sessions) -> None:
     placed = [place(order_database).id for _ in range(7)]
 
-    found, after = [], None
+    listed, after = [], None
     while True:
         with transaction(order_database) as session:
             page = use_cases.list_page(session, limit=3, after=after)
-        found += [order.id for order in page.orders]
+        listed += [order.id for order in page.orders]
         after = page.next
         if after is None:
             break
 
-    assert found == placed[::-1]
+    assert listed == placed[::-1]
 
 
 def test_a_full_last_page_has_no_next_page(order_database: Sessions) -> None:
@@ -123,14 +123,14 @@ def test_orders_are_found_by_status_and_customer(order_database: Sessions) -> No
     pending, cancelled = place(order_database), place(order_database)
     cancel(order_database, cancelled.id)
 
-    def found(**filters: Any) -> list[UUID]:
+    def listed(**filters: Any) -> list[UUID]:
         with transaction(order_database) as session:
             return [o.id for o in use_cases.list_page(session, limit=10, **filters).orders]
 
-    assert found(status=Status.PENDING) == [pending.id]
-    assert found(status=Status.CONFIRMED) == []
-    assert found(customer_email="ann@example.com") == [cancelled.id, pending.id]
-    assert found(customer_email="bob@example.com", status=Status.PENDING) == []
+    assert listed(status=Status.PENDING) == [pending.id]
+    assert listed(status=Status.CONFIRMED) == []
+    assert listed(customer_email="ann@example.com") == [cancelled.id, pending.id]
+    assert listed(customer_email="bob@example.com", status=Status.PENDING) == []
 
 
 def test_the_timeline_shows_the_handlers_of_each_event(

@@ -1,4 +1,4 @@
-"""The sweep: orders past their deadline are cancelled, by the database's clock alone."""
+"""The sweep cancels orders past their deadline, by the clock of the database alone."""
 
 import time
 from datetime import timedelta
@@ -24,12 +24,12 @@ PLACEMENT = Placement(
 
 
 @pytest.fixture
-def back(order_database: Sessions, monkeypatch: pytest.MonkeyPatch) -> Sweep:
-    """A sweep that is at work for long enough."""
+def running(order_database: Sessions, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    """A sweep that has run for long enough to cancel orders."""
     monkeypatch.setattr(sweep, "RETURN", 0.0)
-    made = Sweep(order_database)
-    made.step(soon())
-    return made
+    running = Sweep(order_database)
+    running.step(soon())
+    return running
 
 
 def soon() -> float:
@@ -37,7 +37,7 @@ def soon() -> float:
 
 
 def place(sessions: Sessions, *, overdue: float) -> UUID:
-    """Place an order that has been overdue for so many seconds; may be negative."""
+    """Place an order that has been overdue for so many seconds, which may be negative."""
     new = use_cases.new_order(PLACEMENT, deadline=timedelta(), cause=Cause())
     with transaction(sessions) as session:
         intake.write(session.connection(), [new])
@@ -59,23 +59,23 @@ CANCELLED = (Status.CANCELLED, Reason.DEADLINE)
 
 
 def test_an_order_is_cancelled_a_moment_after_its_deadline(
-    order_database: Sessions, back: Sweep
+    order_database: Sessions, running: Sweep
 ) -> None:
-    # given
+    # Given orders before, at and after their deadline
     late = place(order_database, overdue=3)
     just_late = place(order_database, overdue=0)
     in_time = place(order_database, overdue=-60)
 
-    # when
-    assert back.step(soon()) == 1
+    # When a sweep runs
+    assert running.step(soon()) == 1
 
-    # then a decision may still come for the one whose deadline has only just passed
+    # Then an order whose deadline has just passed can still be decided
     assert status(order_database, late) == CANCELLED
     assert status(order_database, just_late) == PENDING
     assert status(order_database, in_time) == PENDING
 
-    # and for no longer than that
-    eventually(lambda: _cancels(back, 1))
+    # And it is cancelled a moment later
+    eventually(lambda: _cancels(running, 1))
     assert status(order_database, just_late) == CANCELLED
     assert status(order_database, in_time) == PENDING
 
@@ -83,22 +83,22 @@ def test_an_order_is_cancelled_a_moment_after_its_deadline(
 def test_a_restarted_sweep_leaves_time_for_decisions(
     order_database: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given a sweep that has just started, and an order long overdue
+    # Given a sweep that has just started, and a long overdue order
     monkeypatch.setattr(sweep, "RETURN", 3_600.0)
     order_id = place(order_database, overdue=600)
-    returning = Sweep(order_database)
+    restarted = Sweep(order_database)
 
-    # when it turns
-    assert [returning.step(soon()) for _ in range(3)] == [0, 0, 0]
+    # When it runs
+    assert [restarted.step(soon()) for _ in range(3)] == [0, 0, 0]
     assert status(order_database, order_id) == PENDING
 
-    # then it cancels once the time is over
+    # Then it cancels the order once the grace period is over
     monkeypatch.setattr(sweep, "RETURN", 0.0)
-    assert returning.step(soon()) == 1
+    assert restarted.step(soon()) == 1
 
 
 class _Clock:
-    """Time that passes when the test says so."""
+    """A clock that a test advances."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -112,23 +112,23 @@ def test_a_sweep_leaves_time_for_decisions_after_a_long_outage(
 ) -> None:
     clock = _Clock()
     monkeypatch.setattr(sweep, "time", clock)
-    returning = Sweep(order_database)
+    restarted = Sweep(order_database)
 
     def step_after(seconds: float) -> int:
         clock.now += seconds
-        return returning.step(clock.now + 30)
+        return restarted.step(clock.now + 30)
 
-    # given a sweep at work, that then fails for as long as a hiccup lasts at most
+    # Given a running sweep that then fails for the longest short outage
     assert [step_after(sweep.RETURN / 2) for _ in range(4)] == [0] * 4
     order_id = place(order_database, overdue=600)
     _rename(order_database, "orders", "gone")
     assert [step_after(sweep.ABSENCE / 3) for _ in range(3)] == [0] * 3
     assert caplog.messages.count("sweep failed with a database error") == 3
 
-    # when the database is back after more than that
+    # When the database returns after a longer time
     _rename(order_database, "gone", "orders")
 
-    # then it cancels nothing for a while, and then it does
+    # Then the sweep cancels orders only after a grace period
     assert [step_after(seconds) for seconds in (0.5, sweep.RETURN / 2, sweep.RETURN / 2)] == [0] * 3
     assert status(order_database, order_id) == PENDING
     assert step_after(0.5) == 1
@@ -136,50 +136,50 @@ def test_a_sweep_leaves_time_for_decisions_after_a_long_outage(
 
 
 def test_a_sweep_is_not_delayed_by_a_single_database_error(
-    order_database: Sessions, back: Sweep, caplog: pytest.LogCaptureFixture
+    order_database: Sessions, running: Sweep, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # given
+    # Given a sweep that has failed once
     place(order_database, overdue=600)
     _rename(order_database, "orders", "gone")
-    assert back.step(soon()) == 0
+    assert running.step(soon()) == 0
     assert "sweep failed with a database error" in caplog.messages
 
-    # when
+    # When the database works again
     _rename(order_database, "gone", "orders")
 
-    # then
-    assert back.step(soon()) == 1
+    # Then the next sweep cancels the order
+    assert running.step(soon()) == 1
 
 
 def test_a_sweep_processes_batches_until_its_time_is_over(
-    order_database: Sessions, back: Sweep, monkeypatch: pytest.MonkeyPatch
+    order_database: Sessions, running: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "BATCH", 2)
     for _ in range(5):
         place(order_database, overdue=600)
 
-    assert back.step(time.monotonic() - 1) == 0
-    assert back.step(soon()) == 5
+    assert running.step(time.monotonic() - 1) == 0
+    assert running.step(soon()) == 5
 
 
 def test_a_full_sweep_cancels_an_order_that_appears_late(
-    order_database: Sessions, back: Sweep
+    order_database: Sessions, running: Sweep
 ) -> None:
-    # given sweeps that have taken all, and begin with recent deadlines
-    assert [back.step(soon()), back.step(soon())] == [0, 0]
+    # Given sweeps that have cancelled all orders and start at recent deadlines
+    assert [running.step(soon()), running.step(soon())] == [0, 0]
 
-    # when an order turns up that was due ten minutes before, and one that was due just now
+    # When an order appears ten minutes late, and one appears just late
     place(order_database, overdue=600)
     place(order_database, overdue=10)
 
-    # then a sweep takes the second, and the next one that begins with the first entry the other
-    assert back.step(soon()) == 1
-    back._next_full = 0.0
-    assert back.step(soon()) == 1
+    # Then a sweep cancels the recent one, and a full sweep the other
+    assert running.step(soon()) == 1
+    running._next_full = 0.0
+    assert running.step(soon()) == 1
 
 
-def _cancels(back: Sweep, count: int) -> None:
-    assert back.step(soon()) == count
+def _cancels(running: Sweep, count: int) -> None:
+    assert running.step(soon()) == count
 
 
 def _rename(sessions: Sessions, old: str, new: str) -> None:

@@ -20,14 +20,14 @@ from testkit.processes.web_console import HOSTILE, get, place
 def test_an_order_is_shown_with_its_events(
     console: FlaskClient, installation: Callable[[], DatabaseSettings]
 ) -> None:
-    # given
+    # Given an order
     order_id = place(installation())
 
-    # when
+    # When it and an unknown order are requested
     html = get(console, "/orders", id=str(order_id)).text
     unknown = get(console, "/orders", id=str(uuid4()))
 
-    # then
+    # Then the order is shown with its lines and events
     assert 'class="badge pending">PENDING' in html
     assert "2 \N{MULTIPLICATION SIGN} TEA" in html
     assert "order.created" in html
@@ -39,7 +39,7 @@ def test_an_order_is_shown_with_its_events(
 def test_the_trace_of_an_order_is_drawn(
     console: FlaskClient, installation: Callable[[], DatabaseSettings]
 ) -> None:
-    # given
+    # Given an order with two spans, of which one failed
     settings = installation()
     order_id = place(settings)
     engine = create_engine(settings.service_url("trace"), poolclass=pool.NullPool)
@@ -61,10 +61,10 @@ def test_the_trace_of_an_order_is_drawn(
                 },
             )
 
-    # when
+    # When the order is shown
     html = get(console, "/orders", id=str(order_id)).text
 
-    # then
+    # Then its trace is drawn, with the failure escaped
     assert html.count("<rect ") == 2
     assert '<rect class="bad"' in html
     assert 'class="depth-1"' in html
@@ -74,16 +74,16 @@ def test_the_trace_of_an_order_is_drawn(
 def test_stock_is_a_table_with_a_note_when_it_is_empty(
     console: FlaskClient, installation: Callable[[], DatabaseSettings]
 ) -> None:
-    # given
+    # Given an empty inventory, and then two counted SKUs
     settings = installation()
     empty = get(console, "/stock").text
     note = Note(reason="counted", reference="C-1", entered_by="tests")
     import_pieces(settings, {"TEA-1": 12_000, "POT-1": 0}, note)
 
-    # when
+    # When stock and a filter are requested
     full, some_of_it = get(console, "/stock").text, get(console, "/stock", sku="tea").text
 
-    # then
+    # Then the levels are listed, and an empty result is explained
     assert "Nothing is in stock yet" in empty
     rows = re.findall(r'<th scope="row">(.*?)</th><td class="number">(.*?)</td>', full)
     assert rows == [("POT-1", "0"), ("TEA-1", "12\N{NARROW NO-BREAK SPACE}000")]
@@ -97,18 +97,18 @@ def test_stock_is_a_table_with_a_note_when_it_is_empty(
 def test_sales_are_shown_for_the_hour_and_for_the_day(
     console: FlaskClient, installation: Callable[[], DatabaseSettings]
 ) -> None:
-    # given
+    # Given no figures, and then figures of two minutes and an earlier hour
     settings = installation()
     nothing = get(console, "/analytics").text
     sell(settings)
 
-    # when
+    # When the hour and the day are requested
     hour, day = get(console, "/analytics").text, get(console, "/analytics", span="day").text
 
-    # then at first nothing is there
+    # Then the page without figures explains why
     assert "Nothing has been read from the stream yet." in nothing
     assert "No orders were placed in this period." in nothing
-    # and then what the hour adds up to, the day's other currency, and what is in no figure
+    # And the others show their period, their currencies and the skipped message
     assert re.findall(r'<h2 id="in-(\w+)">', hour) == ["EUR"]
     assert re.findall(r'<h2 id="in-(\w+)">', day) == ["EUR", "USD"]
     tiles = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", hour))
@@ -130,7 +130,7 @@ def test_sales_are_shown_for_the_hour_and_for_the_day(
 
 
 def sell(settings: DatabaseSettings) -> None:
-    """Store figures of two minutes of this hour, and one of before; a message is in none."""
+    """Store figures of two minutes of this hour and of an earlier one, and a skipped message."""
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     names = ("placed", "placed_total", "confirmed", "revenue", "rejected", "cancelled", "decided")
     minutes = (

@@ -24,7 +24,7 @@ def test_the_overview_reports_queues_without_consumers(console: FlaskClient) -> 
         assert f"<code>{service.queue}</code> has no consumer" in text
         row = eventually(lambda s=service: _depth(console, s.name))
         assert (row["queued"], row["consumers"], row["parked"]) == ("0", "0", "0")
-    # It may not ask who may do what, and need not.
+    # The console may not read permissions, and does not need to.
     assert "rejects" not in text
 
 
@@ -33,7 +33,7 @@ def _depth(console: FlaskClient, service: str) -> dict[str, str]:
 
 
 def test_the_overview_names_missing_queues_and_drift(console: FlaskClient, vhost: Vhost) -> None:
-    # given
+    # Given a missing queue and a foreign binding
     vhost.request("DELETE", f"/queues/{vhost.name}/order.dlq")
     vhost.request(
         "POST",
@@ -41,10 +41,10 @@ def test_the_overview_names_missing_queues_and_drift(console: FlaskClient, vhost
         json={"routing_key": "a.stranger"},
     )
 
-    # when
+    # When the overview is loaded
     text = get(console, "/overview").text
 
-    # then
+    # Then it names both
     assert "<strong>missing queue</strong> <code>order.dlq</code>" in text
     assert "orders.topic -[a.stranger]-&gt; inventory.queue: not in the code" in text
     assert cells(text, "order")["parked"] == "\N{EN DASH}"
@@ -55,7 +55,7 @@ def test_the_overview_counts_parked_messages(console: FlaskClient, channel: Chan
     park(channel, "e-2")
 
     def counted() -> None:
-        # The broker's figures are some seconds old.
+        # The broker updates its figures every few seconds.
         assert _depth(console, "inventory")["parked"] == "2"
 
     eventually(counted)
@@ -64,13 +64,13 @@ def test_the_overview_counts_parked_messages(console: FlaskClient, channel: Chan
 def test_the_overview_counts_unsent_events_and_pending_orders(
     console: FlaskClient, installation: Callable[[], DatabaseSettings]
 ) -> None:
-    # given
+    # Given a pending order whose event is unsent
     place(installation())
 
-    # when
+    # When the overview is loaded
     html = get(console, "/overview").text
 
-    # then
+    # Then it counts both and shows their age
     row = cells(html, "order")
     assert row["unsent events"] == "1"
     assert re.fullmatch(r"\d+ min( \d+ s)?", row["oldest unsent"])
@@ -83,33 +83,33 @@ def test_the_overview_counts_unsent_events_and_pending_orders(
 def test_the_pages_load_while_the_broker_is_down(
     servers: Infrastructure, console: FlaskClient
 ) -> None:
-    # given
+    # Given a broker that is down
     servers.stop_broker()
     try:
-        # when
+        # When pages are loaded and a redrive is confirmed
         overview, parked = get(console, "/overview"), get(console, "/parked")
-        pressed = redrive(console, "inventory")
-        told = get(console, "/parked")
+        confirmed = redrive(console, "inventory")
+        result = get(console, "/parked")
     finally:
         servers.start_broker()
 
-    # then
-    assert (overview.status_code, parked.status_code, pressed.status_code) == (200, 200, 303)
+    # Then each page reports that RabbitMQ is unavailable
+    assert (overview.status_code, parked.status_code, confirmed.status_code) == (200, 200, 303)
     assert "<strong>RabbitMQ is unavailable.</strong> the broker at https://" in overview.text
     assert cells(overview.text, "order")["queued"] == "\N{EN DASH}"
     assert parked.text.count(
         "<strong>This parking lot is unavailable.</strong> the broker at"
     ) == len(CONSUMERS)
-    assert 'class="note wrong" role="status">inventory: the broker at' in told.text
+    assert 'class="note wrong" role="status">inventory: the broker at' in result.text
 
 
 def test_the_overview_reports_an_unavailable_prometheus(console_settings: dict[str, Any]) -> None:
-    # given
-    silent = console_settings | {"prometheus_url": "http://127.0.0.1:9"}
+    # Given a Prometheus address without a server
+    unreachable = console_settings | {"prometheus_url": "http://127.0.0.1:9"}
 
-    # when
-    html = get(create_app(ConsoleSettings(**silent)).test_client(), "/overview").text
+    # When the overview is loaded
+    html = get(create_app(ConsoleSettings(**unreachable)).test_client(), "/overview").text
 
-    # then
+    # Then it reports that Prometheus is unavailable
     assert "<strong>Prometheus is unavailable.</strong> Prometheus at http://127.0.0.1:9" in html
     assert "there are no rates" in html

@@ -14,16 +14,16 @@ from testkit.processes.web_console import PASSWORD, discard, get, ids, park, par
 def test_parked_messages_are_listed_and_an_empty_list_is_normal(
     console: FlaskClient, channel: Channel
 ) -> None:
-    # given
+    # Given one parked message
     assert get(console, "/parked").text.count("No messages are parked. This is normal.") == len(
         CONSUMERS
     )
     park(channel, "e-1", subject="0198a7c1-0000-7000-8000-000000000001")
 
-    # when
+    # When the page is loaded
     html = get(console, "/parked").text
 
-    # then
+    # Then it lists the message, and the other services have none
     assert html.count("No messages are parked.") == len(CONSUMERS) - 1
     assert "<strong>ValueError</strong>: no way" in html
     assert 'href="/orders?id=0198a7c1-0000-7000-8000-000000000001"' in html
@@ -33,16 +33,16 @@ def test_parked_messages_are_listed_and_an_empty_list_is_normal(
 def test_a_message_is_shown_in_full_and_stays_parked(
     console: FlaskClient, channel: Channel
 ) -> None:
-    # given
+    # Given many parked messages
     event_ids = [f"e-{n}" for n in range(50)]
     for event_id in event_ids:
         park(channel, event_id, colour=event_id)
 
-    # when
+    # When a parked message and an unknown one are requested
     html = get(console, "/parked/inventory/message", id="e-2").text
     unknown = get(console, "/parked/inventory/message", id="e-99")
 
-    # then
+    # Then the parked message is shown in full, and all stay parked
     assert "&#34;colour&#34;: &#34;e-2&#34;" in html
     assert "x-failure-exception" in html
     assert unknown.status_code == 503
@@ -57,22 +57,22 @@ def test_a_message_that_is_not_an_event_is_listed(console: FlaskClient, channel:
     def listed() -> None:
         html = get(console, "/parked").text
         assert "unknown" in html
-        # A name of its own, by which it can be shown, redriven and discarded.
+        # The console assigns an id, for the actions on the message.
         assert "id=unnamed-" in html
 
     eventually(listed)
 
 
 def test_a_single_message_is_redriven_and_reported(console: FlaskClient, channel: Channel) -> None:
-    # given
+    # Given two parked messages
     for event_id in ("e-1", "e-2"):
         park(channel, event_id)
 
-    # when
-    pressed = redrive(console, "inventory", id="e-2")
+    # When one is redriven
+    response = redrive(console, "inventory", id="e-2")
 
-    # then
-    assert (pressed.status_code, pressed.location) == (303, "/parked")
+    # Then the page reports it once, and the other stays parked
+    assert (response.status_code, response.location) == (303, "/parked")
     assert "inventory: 1 redriven to inventory.queue" in get(console, "/parked").text
     assert "redriven" not in get(console, "/parked").text
     assert ids(channel, "inventory.queue") == ["e-2"]
@@ -80,27 +80,27 @@ def test_a_single_message_is_redriven_and_reported(console: FlaskClient, channel
 
 
 def test_all_messages_are_redriven(console: FlaskClient, channel: Channel) -> None:
-    # given
+    # Given two parked messages
     for event_id in ("e-1", "e-2"):
         park(channel, event_id)
 
-    # when
+    # When all are redriven
     redrive(console, "inventory")
 
-    # then
+    # Then both are in the queue
     assert "inventory: 2 redriven to inventory.queue" in get(console, "/parked").text
     assert ids(channel, "inventory.queue") == ["e-1", "e-2"]
 
 
 def test_a_message_too_old_to_redrive_is_reported(console: FlaskClient, channel: Channel) -> None:
-    # given
+    # Given a parked message older than the limit
     old = (datetime.now(UTC) - timedelta(days=15)).isoformat()
     park(channel, "e-1", time=old)
 
-    # when
+    # When all are redriven
     redrive(console, "inventory")
 
-    # then
+    # Then the page reports that it was left parked
     assert "1 left parked, older than PARKED_REDRIVE_DAYS" in get(console, "/parked").text
     assert eventually(lambda: parked_ids(channel)) == ["e-1"]
 
@@ -122,40 +122,40 @@ def test_a_redrive_is_logged(
 def test_a_message_is_shown_in_full_before_it_is_discarded(
     console: FlaskClient, channel: Channel
 ) -> None:
-    # given
+    # Given three parked messages
     for event_id in ("e-1", "e-2", "e-3"):
         park(channel, event_id, colour=event_id)
 
-    # when
-    looked = get(console, "/parked/inventory/message", id="e-2").text
-    asked = get(console, "/parked/inventory/discard", id="e-2").text
-    pressed = discard(console, "inventory", "e-2")
+    # When one is shown and discarded
+    message = get(console, "/parked/inventory/message", id="e-2").text
+    confirmation = get(console, "/parked/inventory/discard", id="e-2").text
+    response = discard(console, "inventory", "e-2")
 
-    # then the page leads from the message to the question, which names the event and shows it
-    assert 'href="/parked/inventory/discard?id=e-2"' in looked
-    assert "Discard order.created of inventory permanently?" in asked
-    assert "The message of event <code>e-2</code>" in asked
-    assert "&#34;colour&#34;: &#34;e-2&#34;" in asked
-    # And the message is gone, and no other
-    assert (pressed.status_code, pressed.location) == (303, "/parked")
+    # Then its page links to the confirmation, which names the event and shows it
+    assert 'href="/parked/inventory/discard?id=e-2"' in message
+    assert "Discard order.created of inventory permanently?" in confirmation
+    assert "The message of event <code>e-2</code>" in confirmation
+    assert "&#34;colour&#34;: &#34;e-2&#34;" in confirmation
+    # And only that message is deleted
+    assert (response.status_code, response.location) == (303, "/parked")
     assert "inventory: 1 deleted permanently, of event e-2" in get(console, "/parked").text
     assert ids(channel, "inventory.queue") == []
     assert eventually(lambda: parked_ids(channel)) == ["e-1", "e-3"]
 
 
 def test_a_redriven_message_cannot_be_discarded(console: FlaskClient, channel: Channel) -> None:
-    # given a question that was asked before somebody else has redriven it
+    # Given a confirmation page of a message that has then been redriven
     park(channel, "e-1")
     park(channel, "e-2")
     redrive(console, "inventory", id="e-1")
     get(console, "/parked")
     token = console.application.jinja_env.globals["token"]
 
-    # when
+    # When the discard is confirmed
     form = {"token": token, "id": "e-1"}
     console.post("/parked/inventory/discard", data=form, auth=("operator", PASSWORD))
 
-    # then
+    # Then it is rejected, and the redriven message is kept
     assert "inventory: not parked by inventory: e-1" in get(console, "/parked").text
     assert get(console, "/parked/inventory/discard", id="e-1").status_code == 503
     assert ids(channel, "inventory.queue") == ["e-1"]

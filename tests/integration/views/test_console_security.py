@@ -12,11 +12,11 @@ from testkit.servers.infrastructure import Infrastructure
 
 
 def test_hostile_text_is_escaped_on_every_page(console: FlaskClient, channel: Channel) -> None:
-    # given
+    # Given a parked message full of markup
     hostile_id = f'"{HOSTILE}'
     park(channel, hostile_id, HOSTILE, subject=HOSTILE, customer=HOSTILE)
 
-    # when
+    # When every page that shows it is loaded
     pages = [
         get(console, "/parked").text,
         get(console, "/parked/inventory/message", id=hostile_id).text,
@@ -25,7 +25,7 @@ def test_hostile_text_is_escaped_on_every_page(console: FlaskClient, channel: Ch
         get(console, "/orders", id=HOSTILE).text,
     ]
 
-    # then
+    # Then the markup is escaped
     for html in pages:
         assert "&lt;script&gt;alert(1)" in html
         assert "<script>alert" not in html
@@ -36,17 +36,17 @@ def test_hostile_text_is_escaped_on_every_page(console: FlaskClient, channel: Ch
 def test_a_forged_redrive_moves_nothing(
     console: FlaskClient, channel: Channel, token: dict[str, str]
 ) -> None:
-    # given
+    # Given a parked message
     park(channel, "e-1")
 
-    # when
+    # When a redrive is posted without a valid token
     form = {"every": "yes"} | token
     answer = console.post("/parked/inventory/redrive", data=form, auth=("operator", PASSWORD))
-    asked = get(console, "/parked/inventory/redrive")
+    confirmation = get(console, "/parked/inventory/redrive")
 
-    # then
+    # Then it is rejected, and the page with the confirmation moves nothing
     assert answer.status_code == 403
-    assert asked.status_code == 200
+    assert confirmation.status_code == 200
     assert ids(channel, "inventory.queue") == []
     assert ids(channel, "inventory.dlq") == ["e-1"]
 
@@ -55,17 +55,17 @@ def test_a_forged_redrive_moves_nothing(
 def test_a_forged_discard_deletes_nothing(
     console: FlaskClient, channel: Channel, token: dict[str, str]
 ) -> None:
-    # given
+    # Given a parked message
     park(channel, "e-1")
 
-    # when
+    # When a discard is posted without a valid token
     form = {"id": "e-1"} | token
     answer = console.post("/parked/inventory/discard", data=form, auth=("operator", PASSWORD))
-    asked = get(console, "/parked/inventory/discard", id="e-1")
+    confirmation = get(console, "/parked/inventory/discard", id="e-1")
 
-    # then
+    # Then it is rejected, and the page with the confirmation deletes nothing
     assert answer.status_code == 403
-    assert asked.status_code == 200
+    assert confirmation.status_code == 200
     assert eventually(lambda: parked_ids(channel)) == ["e-1"]
 
 
@@ -73,15 +73,15 @@ def test_a_forged_discard_deletes_nothing(
 def test_a_token_is_useless_without_the_password(
     console: FlaskClient, channel: Channel, action: str
 ) -> None:
-    # given
+    # Given a parked message and a valid token
     park(channel, "e-1")
     token = console.application.jinja_env.globals["token"]
 
-    # when
+    # When an action is posted with a wrong password
     form = {"id": "e-1", "token": token}
     answer = console.post(f"/parked/inventory/{action}", data=form, auth=("operator", "wrong"))
 
-    # then
+    # Then it is rejected
     assert answer.status_code == 401
     assert ids(channel, "inventory.queue") == []
     assert eventually(lambda: parked_ids(channel)) == ["e-1"]
@@ -90,11 +90,11 @@ def test_a_token_is_useless_without_the_password(
 def test_an_unavailable_database_is_reported_without_a_password(
     console: FlaskClient, servers: Infrastructure
 ) -> None:
-    # when there are none, of which the page wants four
+    # When pages need databases that do not exist
     overview, levels = get(console, "/overview"), get(console, "/stock")
     order = get(console, "/orders", id=str(uuid4()))
 
-    # then
+    # Then each page names PostgreSQL, and no page contains the password
     assert overview.text.count("is unavailable.</strong> PostgreSQL: ") == 4
     assert levels.status_code == 503
     assert "PostgreSQL: " in levels.text

@@ -1,6 +1,5 @@
-"""What the fraud check tells and remembers, in a real database, however its events arrive."""
+"""The fraud check's suspicions and history in a real database, with events in any order."""
 
-import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,17 +23,17 @@ from eventbus.database import db
 from eventbus.database.db import BY_KEY, Sessions, transaction
 from eventbus.events import codec
 from eventbus.events.envelope import Event
-from eventbus.outbox.table import outbox
 from fraud_worker.domain import Limits
 from fraud_worker.handlers import Judge
 from fraud_worker.models import Judgement
+from testkit.data.outbox_events import outbox_events
 from testkit.servers.databases import TestDatabase
 
 HOUR = timedelta(hours=1)
 LIMITS = Limits(
     window=HOUR, email_orders=3, ip_orders=5, amounts={"EUR": 1_000}, pieces=10, skus=3, score=60
 )
-#: Long ago: nothing here depends on what time it is.
+#: A fixed time in the past: no test depends on the current time.
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 judge = Judge(lambda: LIMITS)
@@ -44,7 +43,7 @@ BATCH_HANDLERS: BatchHandlers = {OrderCreatedV2: judge.on_orders_created}
 
 @pytest.fixture
 def sessions(database_of: Callable[[str], TestDatabase]) -> Iterator[Sessions]:
-    """Sessions on a fresh database of the fraud check, as its worker has them."""
+    """Sessions on a fresh database of the fraud check, with its worker's options."""
     engine = db.engine(database_of("fraud").service_settings, pool_size=4, session=BY_KEY)
     yield db.sessions(engine)
     engine.dispose()
@@ -78,33 +77,27 @@ def body(event: Event) -> bytes:
     return codec.wrap(codec.encode(event))
 
 
-def hear(sessions: Sessions, *orders: Event) -> None:
+def handle(sessions: Sessions, *orders: Event) -> None:
     for order in orders:
         receive(sessions, HANDLERS, body(order), task=order.type, attempts=1)
 
 
-def hear_together(sessions: Sessions, orders: Sequence[Event]) -> None:
+def handle_batch(sessions: Sessions, orders: Sequence[Event]) -> None:
     items = [Item.of(Delivery(order.type, body(order), 1), HANDLERS) for order in orders]
     receive_batch(sessions, HANDLERS, BATCH_HANDLERS, items)
 
 
-def told(sessions: Sessions) -> list[Event]:
-    with transaction(sessions) as session:
-        texts = session.scalars(select(outbox.c.event).order_by(outbox.c.id))
-        return [codec.decode(json.loads(text)) for text in texts]
-
-
 def suspected(sessions: Sessions) -> set[UUID]:
-    events = told(sessions)
+    events = outbox_events(sessions)
     subjects = [event.subject for event in events]
     assert len(subjects) == len(set(subjects)), "an order is suspected twice"
     return set(subjects)
 
 
 def test_a_usual_order_is_stored_and_not_suspected(sessions: Sessions) -> None:
-    hear(sessions, an_order())
+    handle(sessions, an_order())
 
-    assert told(sessions) == []
+    assert outbox_events(sessions) == []
     with transaction(sessions) as session:
         assert session.scalar(select(func.count()).select_from(Judgement)) == 1
 
@@ -112,17 +105,17 @@ def test_a_usual_order_is_stored_and_not_suspected(sessions: Sessions) -> None:
 def test_a_suspicion_lists_its_order_and_its_reasons(sessions: Sessions) -> None:
     order = an_order(total=1_001, lines=(("TEA", 9), ("CUP", 2)))
 
-    hear(sessions, order)
+    handle(sessions, order)
 
-    [event] = told(sessions)
+    [event] = outbox_events(sessions)
     assert (event.source, event.subject, event.sequence) == ("fraud", order.subject, 1)
     assert event.causationid == order.id
     data = event.data
     assert isinstance(data, FraudSuspected)
     assert (data.customer_email, data.client_ip) == ("ada@example.com", "192.0.2.7")
     assert (data.currency, data.total, data.score) == ("EUR", 1_001, 100)
-    found = [(reason.rule, reason.found, reason.limit) for reason in data.reasons]
-    assert found == [("amount", 1_001, 1_000), ("pieces", 11, 10)]
+    reasons = [(reason.rule, reason.found, reason.limit) for reason in data.reasons]
+    assert reasons == [("amount", 1_001, 1_000), ("pieces", 11, 10)]
 
 
 def test_a_customer_with_too_many_orders_is_suspected(sessions: Sessions) -> None:
@@ -131,29 +124,29 @@ def test_a_customer_with_too_many_orders_is_suspected(sessions: Sessions) -> Non
         for n, e in enumerate(("ADA@example.com",) * 2 + ("ada@example.com",) * 3)
     ]
 
-    hear(sessions, *orders)
+    handle(sessions, *orders)
 
     assert suspected(sessions) == {order.subject for order in orders[3:]}
 
 
 def test_orders_outside_the_window_do_not_count(sessions: Sessions) -> None:
-    # Exactly an hour after the first, which just left the window
-    hear(sessions, *(an_order(minutes) for minutes in (0, 1, 2, 60)))
+    # The last order is exactly an hour after the first, which has just left the window.
+    handle(sessions, *(an_order(minutes) for minutes in (0, 1, 2, 60)))
     assert suspected(sessions) == set()
 
     late = an_order(60.9)
-    hear(sessions, late)
+    handle(sessions, late)
     assert suspected(sessions) == {late.subject}
 
 
 def test_addresses_of_one_network_count_as_one(sessions: Sessions) -> None:
-    # One weak sign: with a second one it is enough
+    # One weak sign alone is not enough; together with the pieces, it is.
     orders = [
         an_order(n, email=f"{n}@example.com", ip=f"2001:db8:1:2::{n}", lines=[("A", 11)])
         for n in range(7)
     ]
 
-    hear(sessions, *orders)
+    handle(sessions, *orders)
 
     assert suspected(sessions) == {order.subject for order in orders[5:]}
 
@@ -161,7 +154,7 @@ def test_addresses_of_one_network_count_as_one(sessions: Sessions) -> None:
 def test_orders_without_an_address_do_not_count_for_each_other(sessions: Sessions) -> None:
     orders = [an_order(n, email=f"{n}@example.com", ip=None, lines=[("A", 11)]) for n in range(9)]
 
-    hear(sessions, *orders)
+    handle(sessions, *orders)
 
     assert suspected(sessions) == set()
 
@@ -169,34 +162,34 @@ def test_orders_without_an_address_do_not_count_for_each_other(sessions: Session
 def test_a_duplicate_order_counts_once(sessions: Sessions) -> None:
     order_id = uuid4()
 
-    hear(sessions, *(an_order(n, order_id=order_id) for n in range(5)))
+    handle(sessions, *(an_order(n, order_id=order_id) for n in range(5)))
 
     assert suspected(sessions) == set()
 
 
 def test_a_late_order_counts_towards_later_orders(sessions: Sessions) -> None:
     first, *others = (an_order(n) for n in range(4))
-    hear(sessions, *others)
+    handle(sessions, *others)
     assert suspected(sessions) == set()
 
-    hear(sessions, first)
+    handle(sessions, first)
 
     assert suspected(sessions) == {others[-1].subject}
 
 
 def test_only_suspicions_from_history_are_marked_as_replayed(sessions: Sessions) -> None:
-    # given a customer's orders, of which the last one came live and before the others
+    # Given a customer's orders, of which the last arrived live before the others
     *history, live = (an_order(n) for n in range(5))
-    hear(sessions, live, *(replace(order, replayed=True) for order in history))
+    handle(sessions, live, *(replace(order, replayed=True) for order in history))
 
-    # then
-    told_of = {event.subject: event.replayed for event in told(sessions)}
-    assert told_of == {history[3].subject: True, live.subject: False}
+    # Then only the suspicion from history is marked as replayed
+    replayed_by_order = {event.subject: event.replayed for event in outbox_events(sessions)}
+    assert replayed_by_order == {history[3].subject: True, live.subject: False}
 
 
 def by_the_rule(orders: Sequence[Event]) -> set[UUID]:
-    """Who is to be suspected: the rule of velocity, as plain as it can be said."""
-    found = set()
+    """Return the orders to suspect, by a plain statement of the velocity rule."""
+    suspects = set()
     for order in orders:
         ago = [o for o in orders if order.time - HOUR < o.time <= order.time]
         email = sum(o.data.customer_email == order.data.customer_email for o in ago)  # type: ignore[union-attr]
@@ -204,13 +197,13 @@ def by_the_rule(orders: Sequence[Event]) -> set[UUID]:
         pieces = sum(line.quantity for line in order.data.lines)  # type: ignore[union-attr]
         points = 60 * (email > 3) + 40 * (ip > 5) + 40 * (pieces > 10)
         if points >= 60:
-            found.add(order.subject)
-    return found
+            suspects.add(order.subject)
+    return suspects
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_suspicions_do_not_depend_on_order_and_batches(sessions: Sessions, seed: int) -> None:
-    # given orders of some customers at some places, many at the same moment
+    # Given orders of several customers and networks, many at the same moment
     rng = random.Random(seed)
     orders = [
         an_order(
@@ -223,34 +216,34 @@ def test_the_suspicions_do_not_depend_on_order_and_batches(sessions: Sessions, s
     ]
     rng.shuffle(orders)
 
-    # when they are heard, some twice, in batches of any size
+    # When they are handled in batches of any size, some twice
     deliveries = orders + rng.sample(orders, 30)
     while deliveries:
         size = rng.choice((1, 2, 7, 40))
         batch, deliveries = deliveries[:size], deliveries[size:]
-        hear_together(sessions, batch)
+        handle_batch(sessions, batch)
 
-    # then
+    # Then the suspected orders are those of the plain rule
     expected = by_the_rule(orders)
     assert 10 < len(expected) < 140
     assert suspected(sessions) == expected
 
 
 def test_concurrent_batches_count_each_others_orders(sessions: Sessions) -> None:
-    # given orders of one customer, in many batches
+    # Given orders of one customer, in many batches
     orders = [an_order(n / 10) for n in range(60)]
     batches = [orders[n::12] for n in range(12)]
 
-    # when two workers' children and more handle them at once
+    # When several threads handle them at once
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda batch: hear_together(sessions, batch), batches))
+        list(pool.map(lambda batch: handle_batch(sessions, batch), batches))
 
-    # then
+    # Then each order after the limit is suspected
     assert suspected(sessions) == {order.subject for order in orders[3:]}
 
 
 def test_the_cost_of_counting_does_not_grow_with_history(sessions: Sessions) -> None:
-    # given very many orders from one place, of which the fraud check has heard
+    # Given a long history of orders from one network
     with transaction(sessions) as session:
         session.execute(
             Judgement.__table__.insert(),  # type: ignore[attr-defined]
@@ -276,12 +269,12 @@ def test_the_cost_of_counting_does_not_grow_with_history(sessions: Sessions) -> 
         reads = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes"
         session.connection().exec_driver_sql("SELECT pg_stat_force_next_flush()")
 
-        # when another one comes in the middle
+        # When another order is handled in its middle
         before = session.connection().exec_driver_sql(reads).scalar()
-    hear(sessions, an_order(4))
+    handle(sessions, an_order(4))
     with transaction(sessions) as session:
         session.connection().exec_driver_sql("SELECT pg_stat_force_next_flush()")
         after = session.connection().exec_driver_sql(reads).scalar()
 
-    # then few rows were looked at
+    # Then few index entries are read
     assert (after or 0) - (before or 0) < 200

@@ -22,10 +22,10 @@ from testkit.servers.vhosts import Vhost
 def test_orderctl_replays_the_stream_and_reports_the_result(
     broker: Vhost, migrated_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given
+    # Given a replay before the reader has read anything, and then a reader with two events
     runner = CliRunner()
-    asked = ["analytics", "replay", "--from", "first"]
-    refused = runner.invoke(main, asked, env=migrated_env)
+    command = ["analytics", "replay", "--from", "first"]
+    rejected = runner.invoke(main, command, env=migrated_env)
     for name, value in migrated_env.items():
         monkeypatch.setenv(name, value)
     settings = load_operator(ReplaySettings)
@@ -36,22 +36,22 @@ def test_orderctl_replays_the_stream_and_reports_the_result(
     reader.close()
     engine.dispose()
 
-    # when
-    text = runner.invoke(main, asked, env=migrated_env)
-    document = runner.invoke(main, [*asked, "--json"], env=migrated_env)
+    # When the stream is replayed
+    text = runner.invoke(main, command, env=migrated_env)
+    document = runner.invoke(main, [*command, "--json"], env=migrated_env)
 
-    # then
-    assert refused.exit_code == 1
-    assert "nothing to replay: the reader has not read anything yet" in refused.stderr
+    # Then the first replay is rejected, and the others report two events
+    assert rejected.exit_code == 1
+    assert "nothing to replay: the reader has not read anything yet" in rejected.stderr
     assert "everything rebuilt from 2 events, offsets 0 to 1" in text.stdout
     assert json.loads(document.stdout)["events"] == 2
 
 
 @pytest.mark.parametrize("start", ["yesterday", "-1", "12:30"])
 def test_an_invalid_start_is_rejected(start: str, operator_env: dict[str, str]) -> None:
-    asked = ["analytics", "replay", f"--from={start}"]
+    command = ["analytics", "replay", f"--from={start}"]
 
-    done = CliRunner().invoke(main, asked, env=operator_env)
+    result = CliRunner().invoke(main, command, env=operator_env)
 
-    assert done.exit_code == 64
-    assert "is not first, an offset, or a time" in done.stderr
+    assert result.exit_code == 64
+    assert "is not first, an offset, or a time" in result.stderr

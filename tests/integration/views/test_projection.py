@@ -37,7 +37,7 @@ from testkit.servers.vhosts import Vhost
         ((CONFIRMED,), (1, 1900, 1, 1900, 0, 0, 1, 1_000_000)),
         ((cancelled("out_of_stock"),), (1, 1900, 0, 0, 1, 0, 1, 1_000_000)),
         ((cancelled("deadline"),), (1, 1900, 0, 0, 0, 1, 0, 0)),
-        # Its revenue is gone again; that it was decided stays.
+        # Its revenue is subtracted; the decision stays counted.
         ((CONFIRMED, cancelled("customer")), (1, 1900, 0, 0, 0, 1, 1, 1_000_000)),
     ],
     ids=["placed", "confirmed", "rejected", "past its deadline", "confirmed and cancelled"],
@@ -49,14 +49,14 @@ def test_an_order_counts_in_the_minute_in_which_it_was_placed(
     after: tuple[Data, ...],
     expected: tuple[int, ...],
 ) -> None:
-    # given what crosses a minute
+    # Given an order whose events cross a minute
     events = order(*after, at=44)
     publish(broker, *events)
 
-    # when
+    # When the reader has read them
     read_until(reader, lambda: count(analytics_database, "inbox") == len(events))
 
-    # then
+    # Then all figures are in the minute in which it was placed
     assert minutes(analytics_database) == [(MINUTE, "EUR", *expected)]
     confirmed = expected[2]
     assert skus(analytics_database) == [
@@ -68,7 +68,7 @@ def test_an_order_counts_in_the_minute_in_which_it_was_placed(
 def test_the_sales_figures_follow_from_the_projections(
     broker: Vhost, analytics_database: Sessions
 ) -> None:
-    # given
+    # Given three confirmed orders and a rejected one
     now = datetime.now(UTC)
     shift = (now - AT).total_seconds()
     reader = Reader(analytics_database, broker.connect)
@@ -82,13 +82,13 @@ def test_the_sales_figures_follow_from_the_projections(
     read_until(reader, lambda: count(analytics_database, "inbox") == len(events))
     reader.close()
 
-    # when
+    # When the figures of the last hour are requested
     with transaction(analytics_database) as session:
         (sales,) = figures.in_all(figures.by_minute(session, timedelta(hours=1)))
         top, other = figures.by_sku(session, timedelta(hours=1), 5)
-        none = figures.by_minute(session, timedelta(seconds=-120))
+        future = figures.by_minute(session, timedelta(seconds=-120))
 
-    # then
+    # Then they are derived from all four orders
     assert (sales.placed, sales.revenue) == (4, 5700)
     assert sales.rejection_rate == 0.25
     assert sales.seconds_to_decision == pytest.approx(1.0)
@@ -96,21 +96,21 @@ def test_the_sales_figures_follow_from_the_projections(
         ("TEA", 8, 3000),
         ("CUP", 4, 2700),
     ]
-    assert none == []
+    assert future == []
 
 
 def test_a_duplicate_event_in_the_stream_counts_once(
     broker: Vhost, reader: Reader, analytics_database: Sessions
 ) -> None:
-    # given, as a relay leaves it that dies between publish and mark
+    # Given duplicates, as left by a relay that crashes between publish and mark
     events = order(CONFIRMED, cancelled("customer"))
     publish(broker, *events, *events[:2])
     publish(broker, *(last := order()))
 
-    # when
+    # When the reader has read all of them
     read_until(reader, lambda: count(analytics_database, "inbox") == len(events + last))
 
-    # then the copies bring back neither the order nor its revenue
+    # Then the duplicates restore neither the order nor its revenue
     assert minutes(analytics_database)[0][2:8] == (2, 3800, 0, 0, 0, 1)
 
 
@@ -119,20 +119,20 @@ def test_a_crashed_reader_neither_skips_nor_repeats_events(
     analytics_database: Sessions,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # given small batches, and a death at the end of each transaction before its commit
+    # Given small batches, and a crash at the end of each transaction before its commit
     monkeypatch.setattr(stream_reader, "BATCH", 3)
     events = [e for n in range(10) for e in order(CONFIRMED, at=n)]
     publish(broker, *events)
-    project, deaths = projection.project, iter(range(4))
+    project, crashes_left = projection.project, iter(range(4))
 
-    def dies(session: Any, entries: Any, **options: Any) -> None:
+    def crashes(session: Any, entries: Any, **options: Any) -> None:
         project(session, entries, **options)
-        if next(deaths, None) is not None:
+        if next(crashes_left, None) is not None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(stream_reader, "project", dies)
+    monkeypatch.setattr(stream_reader, "project", crashes)
 
-    # when
+    # When four readers crash and a fifth reads on
     for _ in range(4):
         reader = Reader(analytics_database, broker.connect)
         with pytest.raises(KeyboardInterrupt):
@@ -142,14 +142,14 @@ def test_a_crashed_reader_neither_skips_nor_repeats_events(
     read_until(reader, lambda: count(analytics_database, "inbox") == len(events))
     reader.close()
 
-    # then
+    # Then each event counts once
     assert minutes(analytics_database) == [
         (MINUTE, "EUR", 10, 19_000, 10, 19_000, 0, 0, 10, 10_000_000)
     ]
 
 
 def test_a_pruned_inbox_does_not_repeat_events(broker: Vhost, analytics_database: Sessions) -> None:
-    # given what somebody has read, and its dedup keys removed as they are after some weeks
+    # Given events that were read, and an inbox that was pruned afterwards
     publish(broker, *order(CONFIRMED))
     first = Reader(analytics_database, broker.connect)
     read_until(first, lambda: count(analytics_database, "inbox") == 2)
@@ -157,13 +157,13 @@ def test_a_pruned_inbox_does_not_repeat_events(broker: Vhost, analytics_database
     with transaction(analytics_database) as session:
         session.execute(text("DELETE FROM inbox"))
 
-    # when the next one reads
+    # When another reader starts
     publish(broker, *order())
     second = Reader(analytics_database, broker.connect)
     read_until(second, lambda: placed(analytics_database) == 2)
     second.close()
 
-    # then
+    # Then it reads only the new event
     assert count(analytics_database, "inbox") == 1
     assert minutes(analytics_database)[0][2:6] == (2, 3800, 1, 1900)
 
@@ -171,15 +171,15 @@ def test_a_pruned_inbox_does_not_repeat_events(broker: Vhost, analytics_database
 def test_a_second_reader_waits_for_the_first(
     broker: Vhost, reader: Reader, analytics_database: Sessions
 ) -> None:
-    # given somebody who reads
+    # Given a reader that holds the lock
     publish(broker, *order())
     with analytics_database.kw["bind"].connect() as other:
         other.execute(text("SELECT pg_advisory_lock(hashtext('stream_position'))"))
 
-        # when
+        # When a second reader tries to read
         reader.read(time.monotonic() + 0.5)
 
-        # then
+        # Then it reads nothing until the lock is free
         assert placed(analytics_database) == 0
         other.execute(text("SELECT pg_advisory_unlock_all()"))
 
@@ -189,7 +189,7 @@ def test_a_second_reader_waits_for_the_first(
 def test_a_reader_reconnects_after_a_lost_connection(
     broker: Vhost, analytics_database: Sessions
 ) -> None:
-    # given
+    # Given a connected reader
     opened: list[Connection] = []
 
     def connect() -> Connection:
@@ -200,12 +200,12 @@ def test_a_reader_reconnects_after_a_lost_connection(
     publish(broker, *order())
     read_until(reader, lambda: placed(analytics_database) == 1)
 
-    # when
+    # When its connection is lost
     with socket.socket(fileno=os.dup(opened[-1].connection.transport.sock.fileno())) as wire:
         wire.shutdown(socket.SHUT_RDWR)
     publish(broker, *order())
 
-    # then
+    # Then it reconnects and reads on
     read_until(reader, lambda: placed(analytics_database) == 2)
     assert len(opened) > 1
     reader.close()

@@ -1,4 +1,4 @@
-"""A replay rebuilds the projections from the stream, while the live reader goes on."""
+"""A replay rebuilds the projections from the stream while the live reader continues."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ from testkit.servers.vhosts import Vhost
 def replay(
     broker: Vhost, database_of: Callable[[str], TestDatabase], analytics_database: Sessions
 ) -> Iterator[Callable[..., Rebuilt]]:
-    """Replays into the test's database."""
+    """A function that replays the stream into the test's database."""
     live = analytics_database.kw["bind"]
     beside = db.create_engine(
         live.url,
@@ -53,7 +53,7 @@ def replay(
 
 
 def spoil(sessions: Sessions) -> None:
-    """Count everything wrong."""
+    """Falsify every figure."""
     with transaction(sessions) as session:
         session.execute(text("UPDATE minutes SET placed = placed + 7, revenue = 0"))
         session.execute(text("UPDATE sku_minutes SET pieces = 0"))
@@ -66,22 +66,22 @@ def test_a_replay_from_the_first_event_rebuilds_everything(
     analytics_database: Sessions,
     replay: Callable[..., Rebuilt],
 ) -> None:
-    # given
+    # Given projections with false figures
     events = [e for n in range(30) for e in order(CONFIRMED, at=20 * n)]
     publish(broker, *events)
     read_until(reader, lambda: count(analytics_database, "inbox") == len(events))
     right = everything(analytics_database)
     spoil(analytics_database)
-    seen: list[Any] = []
+    progress: list[Any] = []
 
-    # when
-    done = replay("first", progress=seen.append)
+    # When the whole stream is replayed
+    result = replay("first", progress=progress.append)
 
-    # then
+    # Then every row is correct again
     assert everything(analytics_database) == right
-    assert (done.since, done.first_offset, done.events) == (None, 0, len(events))
-    assert seen[-1].read == seen[-1].total
-    # and the live reader goes on
+    assert (result.since, result.first_offset, result.events) == (None, 0, len(events))
+    assert progress[-1].read == progress[-1].total
+    # And the live reader continues
     publish(broker, events[0], *order())
     read_until(reader, lambda: placed(analytics_database) == 31)
 
@@ -92,7 +92,7 @@ def test_a_replay_from_a_time_keeps_earlier_minutes(
     analytics_database: Sessions,
     replay: Callable[..., Rebuilt],
 ) -> None:
-    # given an order of an hour ago, and one now that is confirmed after the other's
+    # Given an order from an hour ago and a current one, confirmed after both were placed
     now = datetime.now(UTC)
     shift = (now - AT).total_seconds()
     early, late = order(CONFIRMED, at=shift - 3600), order(CONFIRMED, at=shift)
@@ -103,13 +103,13 @@ def test_a_replay_from_a_time_keeps_earlier_minutes(
     spoil(analytics_database)
     spoiled = minutes(analytics_database)[0]
 
-    # when
-    done = replay(now - timedelta(minutes=1))
+    # When the last minute is replayed
+    result = replay(now - timedelta(minutes=1))
 
-    # then
+    # Then only the current minute is rebuilt
     assert minutes(analytics_database) == [spoiled, after]
     assert spoiled != before
-    assert done.since == (now - timedelta(minutes=1)).replace(second=0, microsecond=0)
+    assert result.since == (now - timedelta(minutes=1)).replace(second=0, microsecond=0)
     assert count(analytics_database, "orders") == 2
     assert count(analytics_database, "skipped_events") == 0
 
@@ -120,7 +120,7 @@ def test_a_replay_from_an_offset_starts_at_the_first_whole_minute(
     analytics_database: Sessions,
     replay: Callable[..., Rebuilt],
 ) -> None:
-    # given
+    # Given orders of ten minutes, and false figures
     events = [e for n in range(10) for e in order(CONFIRMED, at=60 * n)]
     publish(broker, *events)
     read_until(reader, lambda: count(analytics_database, "inbox") == len(events))
@@ -128,13 +128,13 @@ def test_a_replay_from_an_offset_starts_at_the_first_whole_minute(
     spoil(analytics_database)
     spoiled = minutes(analytics_database)
 
-    # when
-    done = replay(4)
+    # When the stream is replayed from an offset
+    result = replay(4)
 
-    # then
-    assert done.first_offset == 4
-    # Published at 12:32:15, so 12:34 is sure to be whole.
-    assert done.since == MINUTE + timedelta(minutes=4)
+    # Then the first whole minute and all later ones are rebuilt
+    assert result.first_offset == 4
+    # The event was published at 12:32:15, so 12:34 is certainly whole.
+    assert result.since == MINUTE + timedelta(minutes=4)
     assert minutes(analytics_database) == spoiled[:4] + right[4:]
 
 
@@ -144,7 +144,7 @@ def test_events_published_during_a_replay_count_once(
     analytics_database: Sessions,
     replay: Callable[..., Rebuilt],
 ) -> None:
-    # given
+    # Given false figures, and orders that are published during the replay
     events = [e for n in range(5) for e in order(CONFIRMED, at=n)]
     publish(broker, *events)
     read_until(reader, lambda: count(analytics_database, "inbox") == len(events))
@@ -153,7 +153,7 @@ def test_events_published_during_a_replay_count_once(
     read = 0
 
     def meanwhile(_progress: Any) -> None:
-        # The live reader reads on after the replay's last look.
+        # The live reader continues after the replay has read the stream.
         nonlocal read
         if not read:
             publish(broker, *later)
@@ -161,11 +161,11 @@ def test_events_published_during_a_replay_count_once(
             read_until(reader, lambda: count(analytics_database, "inbox") == wanted)
         read += 1
 
-    # when
-    done = replay("first", progress=meanwhile)
+    # When the stream is replayed
+    result = replay("first", progress=meanwhile)
 
-    # then
-    assert done.events == len(events) + len(later)
+    # Then the replay includes the new orders once
+    assert result.events == len(events) + len(later)
     assert minutes(analytics_database)[0][2:6] == (10, 19_000, 10, 19_000)
     assert skus(analytics_database)[1][2:] == (10, 20, 10, 10_000)
 
@@ -177,26 +177,26 @@ def test_events_read_just_before_the_replay_lock_are_included(
     replay: Callable[..., Rebuilt],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # given
+    # Given one order
     publish(broker, *order(CONFIRMED))
     read_until(reader, lambda: count(analytics_database, "inbox") == 2)
-    look = position.read
+    read_position = position.read
 
     def late(session: Session, *, lock: bool = False) -> Position | None:
-        # Between the replay's last look and its lock.
+        # Between the replay's last read of the position and its lock.
         if lock:
             monkeypatch.undo()
             publish(broker, *order(CONFIRMED))
             read_until(reader, lambda: count(analytics_database, "inbox") == 4)
-        return look(session, lock=lock)
+        return read_position(session, lock=lock)
 
     monkeypatch.setattr(position, "read", late)
 
-    # when
-    done = replay("first")
+    # When the live reader reads another order just before the lock
+    result = replay("first")
 
-    # then
-    assert (done.events, done.last_offset) == (4, 3)
+    # Then the replay includes it
+    assert (result.events, result.last_offset) == (4, 3)
     assert minutes(analytics_database)[0][2:6] == (2, 3800, 2, 3800)
 
 
@@ -207,22 +207,22 @@ def test_a_replay_projects_skipped_events_after_a_fix(
     replay: Callable[..., Rebuilt],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # given a release that cannot read the confirmed ones
-    def stumbles(session: Any, entries: Any, **options: Any) -> None:
+    # Given a release that cannot project confirmations
+    def fails(session: Any, entries: Any, **options: Any) -> None:
         if any(e.message.headers["task"] == "order.confirmed" for e in entries):
             raise RuntimeError("a bug")
         projection.project(session, entries, **options)
 
-    monkeypatch.setattr(stream_reader, "project", stumbles)
+    monkeypatch.setattr(stream_reader, "project", fails)
     publish(broker, *order(CONFIRMED), *order())
     read_until(reader, lambda: placed(analytics_database) == 2)
     assert count(analytics_database, "skipped_events") == 1
 
-    # when it is mended
+    # When a fixed release replays the stream
     monkeypatch.undo()
     replay("first")
 
-    # then
+    # Then the confirmation counts
     assert count(analytics_database, "skipped_events") == 0
     assert minutes(analytics_database)[0][4:6] == (1, 1900)
 
@@ -233,20 +233,20 @@ def test_a_failed_replay_has_no_effect(
     analytics_database: Sessions,
     replay: Callable[..., Rebuilt],
 ) -> None:
-    # given
+    # Given a correct projection; before it, there is nothing to replay
     with pytest.raises(ReplayError, match="has not read anything yet"):
         replay("first")
     publish(broker, *order(CONFIRMED))
     read_until(reader, lambda: count(analytics_database, "inbox") == 2)
     before = everything(analytics_database)
 
-    # when
+    # When replays exceed their time limit
     with pytest.raises(ReplayError, match="in time"):
         replay("first", limit=0.0)
     with pytest.raises(ReplayError, match="in time"):
         replay(1_000_000, limit=1.0)
 
-    # then
+    # Then the projections are unchanged, and the shadow tables are gone
     assert everything(analytics_database) == before
     with transaction(analytics_database) as session:
         query = text("SELECT count(*) FROM pg_namespace WHERE nspname = :name")

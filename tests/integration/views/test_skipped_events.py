@@ -30,34 +30,34 @@ from testkit.servers.vhosts import Vhost
 def test_a_message_that_is_not_an_event_is_skipped_with_a_reason(
     broker: Vhost, reader: Reader, analytics_database: Sessions
 ) -> None:
-    # given
+    # Given four messages that are not events, between two orders
     publish(broker, *order())
     for body in (b"\xff", b"{}", b"[1]", b'[[],{"event":{"type":"order.created"}},{}]'):
         broker.publish(body, exchange=EVENTS.name, routing_key="order.created", headers={})
     publish(broker, *order())
 
-    # when
+    # When the reader has read the orders
     read_until(reader, lambda: placed(analytics_database) == 2)
 
-    # then
+    # Then each message is skipped with its reason
     with transaction(analytics_database) as session:
-        kept = session.scalars(select(SkippedRow).order_by(SkippedRow.stream_offset)).all()
-    assert len(kept) == 4
-    assert all(row.reason.startswith("no event: ") for row in kept)
-    assert kept[1].body == "{}"
+        skipped = session.scalars(select(SkippedRow).order_by(SkippedRow.stream_offset)).all()
+    assert len(skipped) == 4
+    assert all(row.reason.startswith("no event: ") for row in skipped)
+    assert skipped[1].body == "{}"
 
 
 def test_an_event_that_the_database_rejects_is_skipped_alone(
     broker: Vhost, reader: Reader, analytics_database: Sessions
 ) -> None:
-    # given more money than a bigint holds, in the middle of a batch
+    # Given a total above bigint, in the middle of a batch
     huge = OrderCreated(**(ORDERED | {"total": 2**63}))
     publish(broker, *order(), event(huge, uuid4()), *order())
 
-    # when
+    # When the reader has read the other orders
     read_until(reader, lambda: placed(analytics_database) == 2)
 
-    # then
+    # Then only that event is skipped
     assert count(analytics_database, "skipped_events") == 1
     assert count(analytics_database, "orders") == 2
 
@@ -65,17 +65,17 @@ def test_an_event_that_the_database_rejects_is_skipped_alone(
 def test_sums_above_bigint_are_counted(
     broker: Vhost, reader: Reader, analytics_database: Sessions
 ) -> None:
-    # given orders of the largest total, confirmed, in one minute
+    # Given confirmed orders of the largest total, all in one minute
     large = {"total": 10**18, "lines": (Line(sku="TEA", quantity=10**6, unit_price=10**12),)}
     for _ in range(12):
         order_id = uuid4()
         placed_, confirmed = OrderCreated(**(ORDERED | large)), OrderConfirmed(**(ORDERED | large))
         publish(broker, event(placed_, order_id), event(confirmed, order_id))
 
-    # when
+    # When the reader has read them
     read_until(reader, lambda: count(analytics_database, "inbox") == 24)
 
-    # then
+    # Then their sums are exact
     assert minutes(analytics_database)[0][2:6] == (12, 12 * 10**18, 12, 12 * 10**18)
     assert skus(analytics_database)[0][2:] == (12, 12 * 10**6, 12, 12 * 10**18)
     assert count(analytics_database, "skipped_events") == 0
@@ -87,7 +87,7 @@ def test_sums_above_bigint_are_counted(
 def test_an_order_with_an_unknown_outcome_never_changes(
     broker: Vhost, reader: Reader, analytics_database: Sessions
 ) -> None:
-    # given
+    # Given an order with an outcome that this release does not define
     events = order(CONFIRMED)
     publish(broker, events[0])
     read_until(reader, lambda: placed(analytics_database) == 1)
@@ -95,11 +95,11 @@ def test_an_order_with_an_unknown_outcome_never_changes(
         session.execute(text("UPDATE orders SET outcome = 'RETURNED'"))
     before = minutes(analytics_database)
 
-    # when
+    # When the order is confirmed
     publish(broker, events[1], *order())
     read_until(reader, lambda: placed(analytics_database) == 2)
 
-    # then
+    # Then its figures are unchanged
     assert before[0][2:6] == (1, 1900, 0, 0)
     assert minutes(analytics_database)[0][2:6] == (2, 3800, 0, 0)
     assert count(analytics_database, "skipped_events") == 0
@@ -124,7 +124,7 @@ def test_an_event_of_an_unknown_order_is_skipped(
 def test_a_recreated_stream_is_read_from_the_start_with_a_gap(
     broker: Vhost, analytics_database: Sessions
 ) -> None:
-    # given a broker that has lost its data
+    # Given a broker that has lost its data
     old = order(CONFIRMED)
     publish(broker, *old)
     reader = Reader(analytics_database, broker.connect)
@@ -144,12 +144,12 @@ def test_a_recreated_stream_is_read_from_the_start_with_a_gap(
                 json={"routing_key": each["routing_key"]},
             )
 
-    # when an event comes again, and a new one
+    # When an old event and a new order are published
     publish(broker, old[0], *order())
     read_until(reader, lambda: placed(analytics_database) == 2)
     reader.close()
 
-    # then
+    # Then both are read, and the gap is recorded
     assert count(analytics_database, "stream_gaps") == 1
     assert count(analytics_database, "orders") == 2
 
@@ -157,7 +157,7 @@ def test_a_recreated_stream_is_read_from_the_start_with_a_gap(
 def test_deleted_offsets_are_recorded_as_a_gap(
     broker: Vhost, reader: Reader, analytics_database: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given a reader that was at offset 0, when the broker begins to give from 2 on
+    # Given a reader at offset 0, and a stream that starts at offset 2
     publish(broker, *order(), *order(), *order())
     with transaction(analytics_database) as session:
         session.execute(
@@ -166,10 +166,10 @@ def test_deleted_offsets_are_recorded_as_a_gap(
     real = stream_reader.Stream
     monkeypatch.setattr(stream_reader, "Stream", lambda connection, _start: real(connection, 2))
 
-    # when
+    # When the reader reads
     read_until(reader, lambda: placed(analytics_database) == 1)
 
-    # then
+    # Then it records the missing offset as a gap
     with transaction(analytics_database) as session:
         gap = session.execute(text("SELECT first_offset, last_offset FROM stream_gaps")).one()
     assert tuple(gap) == (1, 1)

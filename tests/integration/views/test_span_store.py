@@ -1,4 +1,4 @@
-"""The span store: what it takes, what it refuses, what it forgets, and what `orderctl` shows."""
+"""The span store: accepted and rejected requests, retention, and `orderctl trace`."""
 
 import gzip
 import json
@@ -47,7 +47,7 @@ def receiver(database: TestDatabase) -> FlaskClient:
 
 
 def span(number: int, parent: int = 0, **fields: Any) -> Span:
-    made = Span(
+    new = Span(
         trace_id=TRACE,
         span_id=number.to_bytes(8),
         parent_span_id=parent.to_bytes(8) if parent else b"",
@@ -57,8 +57,8 @@ def span(number: int, parent: int = 0, **fields: Any) -> Span:
         end_time_unix_nano=START + number * 1_000_000 + 2_500_000,
         **fields,
     )
-    made.attributes.add(key="order.id").value.string_value = ORDER
-    return made
+    new.attributes.add(key="order.id").value.string_value = ORDER
+    return new
 
 
 def body(*spans: Span, service: str = "order-api") -> bytes:
@@ -84,16 +84,16 @@ def kept(sessions: Sessions) -> list[Any]:
 def test_a_span_is_stored_with_all_its_fields(
     receiver: FlaskClient, sessions: Sessions, compressed: bool
 ) -> None:
-    # given
+    # Given a failed span with attributes of several types
     failed = span(2, parent=1, status=Status(code=Status.STATUS_CODE_ERROR, message="no\x00shelf"))
     failed.attributes.add(key="attempt").value.int_value = 3
     failed.attributes.add(key="ratio").value.double_value = float("nan")
     data = body(failed)
 
-    # when
+    # When it is sent
     status = send(receiver, gzip.compress(data), "gzip") if compressed else send(receiver, data)
 
-    # then
+    # Then every field is stored
     assert status == 200
     (row,) = kept(sessions)
     assert (row.trace_id, row.span_id, row.parent_id) == (TRACE.hex(), f"{2:016x}", f"{1:016x}")
@@ -112,17 +112,20 @@ def test_a_duplicate_span_is_stored_once(receiver: FlaskClient, sessions: Sessio
 def test_a_span_with_hostile_text_is_stored_unchanged(
     receiver: FlaskClient, sessions: Sessions
 ) -> None:
-    # given a span whose texts are hostile to every format that they pass
-    told = 'tab\t line\n return\r null \\N end \\. quote " back\\slash \u20ac \U0001f600'
-    made = span(1, status=Status(code=Status.STATUS_CODE_ERROR, message=told))
-    made.attributes.add(key=told).value.string_value = told
+    # Given a span whose texts are hostile to every format on their way
+    hostile = 'tab\t line\n return\r null \\N end \\. quote " back\\slash \u20ac \U0001f600'
+    odd = span(1, status=Status(code=Status.STATUS_CODE_ERROR, message=hostile))
+    odd.attributes.add(key=hostile).value.string_value = hostile
 
-    # when it comes, alone and beside one that is there
-    assert [send(receiver, body(made)), send(receiver, body(made, span(2)))] == [200, 200]
+    # When it is sent alone, and next to a stored span
+    assert [send(receiver, body(odd)), send(receiver, body(odd, span(2)))] == [
+        200,
+        200,
+    ]
 
-    # then
+    # Then its texts are unchanged
     first, second = kept(sessions)
-    assert (first.reason, first.attributes[told]) == (told, told)
+    assert (first.reason, first.attributes[hostile]) == (hostile, hostile)
     assert second.name == "step 2"
 
 
@@ -152,11 +155,11 @@ def test_another_media_type_is_rejected(receiver: FlaskClient) -> None:
 
 
 def test_an_unavailable_database_answers_503(database: TestDatabase) -> None:
-    # given
+    # Given a store without a database
     settings = database.settings | {"database_port": 9}
     receiver = create_app(SpanStoreSettings(**settings)).test_client()
 
-    # then
+    # Then it rejects spans for now and is not ready
     assert send(receiver, body(span(1))) == 503
     assert receiver.get("/readyz").status_code == 503
 
@@ -164,17 +167,17 @@ def test_an_unavailable_database_answers_503(database: TestDatabase) -> None:
 def test_old_spans_are_deleted_when_new_spans_arrive(
     database: TestDatabase, sessions: Sessions
 ) -> None:
-    # given two spans, one of which came two minutes ago
+    # Given two spans, of which one arrived two minutes ago
     settings = SpanStoreSettings(**database.settings, span_retention=60)
     send(create_app(settings).test_client(), body(span(1), span(2)))
     with transaction(sessions) as session:
         old = "UPDATE spans SET received_at = now() - interval '2 minutes' WHERE name = 'step 1'"
         session.execute(text(old))
 
-    # when
+    # When another span arrives
     send(create_app(settings).test_client(), body(span(3)))
 
-    # then
+    # Then the old span is deleted
     assert [row.name for row in kept(sessions)] == ["step 2", "step 3"]
 
 
@@ -182,12 +185,9 @@ def test_the_migrations_match_the_models(database: TestDatabase) -> None:
     assert migrations.check("span_store", database.url) == []
 
 
-# ---- orderctl trace
-
-
 @pytest.fixture
 def operated(migrated_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The environment of an operator whose span store has a trace of three spans."""
+    """The environment of an operator, with a trace of three spans in the span store."""
     for name, value in migrated_env.items():
         monkeypatch.setenv(name, value)
     operator = load_operator(DatabaseSettings)
