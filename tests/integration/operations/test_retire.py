@@ -13,7 +13,7 @@ from console.actions import contracts, retirement
 from console.actions.retirement import uses
 from console.commands import contracts as command
 from console.orderctl import main
-from eventbus.events import codec, schema
+from eventbus.events import schema
 from testkit.data.migrated import MIGRATED
 from testkit.data.retirement import V1, MigratedSystem
 from testkit.servers.bindings import bind
@@ -88,8 +88,8 @@ def test_an_unused_type_is_retired_and_can_be_deleted(
     assert "nothing to release" in orderctl_contracts("release").output
 
     # When the type is deleted from the code
-    remaining = {name: schema for name, schema in schema.schemas().items() if name != V1}
-    monkeypatch.setattr(codec, "schemas", lambda: remaining)
+    remaining = {name: each for name, each in schema.schemas().items() if name != V1}
+    monkeypatch.setattr(schema, "schemas", lambda: remaining)
 
     # Then the check accepts that
     checked = orderctl_contracts("check")

@@ -164,7 +164,9 @@ def test_deleted_offsets_are_recorded_as_a_gap(
             text("INSERT INTO stream_position (id, stream_offset, message_id) VALUES (1, 0, 'x')")
         )
     real = stream_reader.Stream
-    monkeypatch.setattr(stream_reader, "Stream", lambda connection, _start: real(connection, 2))
+    monkeypatch.setattr(
+        stream_reader, "Stream", lambda connection, name, _: real(connection, name, 2)
+    )
 
     # When the reader reads
     read_until(reader, lambda: placed(analytics_database) == 1)
