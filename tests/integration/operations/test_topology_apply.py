@@ -112,7 +112,7 @@ def test_apply_declares_nothing_before_all_nodes_run(vhost: Vhost, applied: dict
 
     result = orderctl(env, "topology", "apply")
 
-    assert (result.exit_code, "1 of BROKER_NODES=3 nodes run" in result.stderr) == (1, True)
+    assert (result.exit_code, "1 of BROKER_NODES=3 nodes are running" in result.stderr) == (1, True)
     queues = vhost.request("GET", f"/queues/{vhost.name}").json()
     assert "orders.stream" not in {queue["name"] for queue in queues}
 
