@@ -1,1 +1,1 @@
-"""The fraud check: tells which orders look like fraud, and why. It stops none."""
+"""The fraud check: reports suspicious orders, with the reasons. It stops no order."""

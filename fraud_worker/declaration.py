@@ -1,4 +1,4 @@
-"""What the fraud check publishes, consumes and runs."""
+"""The declaration of the fraud check."""
 
 from common.bus import BUS
 from eventbus.topology.service import Service

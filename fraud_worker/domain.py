@@ -1,7 +1,7 @@
-"""Which orders look like fraud: rules on plain values, each with its points.
+"""The rules of the fraud check: pure functions on plain values, and the points of each rule.
 
-A rule looks at the order and at how many came before it, by the orders' own times. So an order is
-judged the same whenever it is heard of: now, late, or told again.
+A rule depends on the order and on the number of orders before it, by the time of each order. So the
+judgement of an order does not depend on when its event arrives, or how often.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ from ipaddress import IPv4Address, ip_address, ip_network
 
 
 class Rule(StrEnum):
-    """What may look like fraud in an order."""
+    """A property of an order that may indicate fraud."""
 
     #: Many orders from one e-mail address in a short time.
     EMAIL_ORDERS = "email_orders"
-    #: Many from one IP address.
+    #: Many orders from one IP address in a short time.
     IP_ORDERS = "ip_orders"
     #: A high total.
     AMOUNT = "amount"
@@ -26,9 +26,9 @@ class Rule(StrEnum):
     SKUS = "skus"
 
 
-#: What each rule adds to the score of an order that breaks it. By itself a high total is enough,
-#: and so is a customer who orders all the time. The others need a second sign: an office shares an
-#: address, and a café buys much of many things.
+#: The points that each rule adds to the score of an order that breaks it. A high total is enough
+#: alone, and so are many orders of one customer. The other rules require a second sign: an office
+#: shares an address, and a café orders many pieces of many SKUs.
 POINTS = {
     Rule.EMAIL_ORDERS: 60,
     Rule.IP_ORDERS: 40,
@@ -37,13 +37,13 @@ POINTS = {
     Rule.SKUS: 30,
 }
 
-#: Bits of an IPv6 address that one household or office gets; the others it chooses itself.
+#: Bits of an IPv6 address that are assigned to a household or an office, which chooses the rest.
 _IPV6_PREFIX = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What is still usual; `amounts` by currency, in its minor units."""
+    """The largest usual values; `amounts` by currency, in minor units."""
 
     window: timedelta
     email_orders: int
@@ -57,7 +57,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the rules look at; of orders in the window, this one among them."""
+    """The input of the rules; the numbers of orders in the window include this order."""
 
     currency: str
     total: int
@@ -69,7 +69,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sign:
-    """A rule that an order breaks: what was found, and the limit that it is above."""
+    """A rule that an order breaks: the value `found`, and the limit that it exceeds."""
 
     rule: Rule
     found: int
@@ -77,8 +77,8 @@ class Sign:
 
 
 def signs(facts: Facts, limits: Limits) -> tuple[Sign, ...]:
-    """Return every rule that the order breaks; a currency without a limit breaks none."""
-    found = {
+    """Return the rules that the order breaks; a total in a currency without a limit breaks none."""
+    values = {
         Rule.EMAIL_ORDERS: (facts.email_orders, limits.email_orders),
         Rule.IP_ORDERS: (facts.ip_orders, limits.ip_orders),
         Rule.AMOUNT: (facts.total, limits.amounts.get(facts.currency, facts.total)),
@@ -87,25 +87,26 @@ def signs(facts: Facts, limits: Limits) -> tuple[Sign, ...]:
     }
     return tuple(
         Sign(rule=rule, found=value, limit=limit)
-        for rule, (value, limit) in found.items()
+        for rule, (value, limit) in values.items()
         if value > limit
     )
 
 
 def score(broken: Sequence[Sign]) -> int:
-    """Return the points of the rules that an order breaks."""
+    """Return the sum of the points of broken rules."""
     return sum(POINTS[sign.rule] for sign in broken)
 
 
 def customer_of(email: str) -> str:
-    """Return whom orders with this e-mail address are counted for: upper case makes no other."""
+    """Return the customer for which orders with this e-mail address count: case is ignored."""
     return email.lower()
 
 
 def network_of(ip: str | None) -> str | None:
-    """Return what orders from this IP address are counted for: of IPv6 the network of its client.
+    """Return the network for which orders from this IP address count.
 
-    None for none, and for what is no address.
+    For IPv6 this is the /64 network, for IPv4 the address itself. Returns None if there is no valid
+    address.
     """
     try:
         address = ip_address(ip or "")

@@ -1,4 +1,4 @@
-"""What the fraud check does when it hears of an order: it judges it, and tells whom it suspects."""
+"""The fraud check's handlers: they judge orders, and publish which orders are suspected."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -19,17 +19,17 @@ from fraud_worker.settings import WorkerSettings
 
 
 class Judge:
-    """Judges orders by limits, which are asked for when the first one comes."""
+    """Judges orders by limits that are loaded with the first order."""
 
     def __init__(self, limits: Callable[[], Limits]) -> None:
         self._limits = limits
 
     def on_order_created(self, session: Session, event: Event) -> None:
-        """Tell if the order, or one that was placed soon after it, looks like fraud."""
+        """Judge an order, and the orders whose counts it changes."""
         self.on_orders_created(session, [event])
 
     def on_orders_created(self, session: Session, created: Sequence[Event]) -> None:
-        """Judge many orders, and those whose counts they change. Each is suspected once."""
+        """Judge many orders, and those whose counts they change; each is suspected at most once."""
         limits = self._limits()
         fresh = judgements.record(session, created)
         suspected = []
@@ -43,14 +43,14 @@ class Judge:
 
 
 def _suspicion(candidate: Candidate, broken: Sequence[Sign]) -> Event:
-    # It answers the order's own event, also when another order made it count.
+    # The cause is the order's own event, even if the event of another order changed its counts.
     return Event(
         source=FRAUD.name,
         subject=candidate.order_id,
         sequence=1,
         traceparent=candidate.traceparent,
         causationid=candidate.event_id,
-        # An order that came live is news, also when one from history made it count.
+        # A live order is not history, even if an order from history changed its counts.
         replayed=candidate.replayed,
         data=FraudSuspected(
             customer_email=candidate.customer_email,
@@ -68,7 +68,7 @@ def _suspicion(candidate: Candidate, broken: Sequence[Sign]) -> Event:
 
 @cache
 def _limits() -> Limits:
-    # The worker has checked them at its start.
+    # The worker has validated them at its start.
     return load(WorkerSettings).limits
 
 

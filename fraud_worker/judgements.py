@@ -1,7 +1,7 @@
-"""Judgements as rows: orders are recorded, then those whose counts may have changed are counted.
+"""Judgements as rows: orders are recorded, then orders whose counts may have changed are counted.
 
-An order that comes late also counts for those placed after it, so that these are judged anew.
-However they come, in the end the same orders are suspected.
+An order that arrives late also counts for the orders placed after it, so these are judged again.
+The set of suspected orders does not depend on the order of arrival.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,12 +15,12 @@ from eventbus.database.statement import Statement, packed
 from eventbus.events.envelope import Event
 from fraud_worker.domain import Facts, Limits, customer_of, network_of
 
-#: Of two batches at once neither would count the other's orders: one at a time. The number means
-#: nothing; no other lock of this database has it.
+#: One batch at a time: two concurrent batches would not count each other's orders. The number is
+#: arbitrary, and unique among the locks of this database.
 _LOCK = Statement("lock_judgements", "SELECT pg_advisory_xact_lock($1)", "bigint")
 _LOCK_KEY = 6_027_441_290
 
-# A second event of the same order, with an id of its own, is no second order.
+# A second event of the same order, with a different id, is not a second order.
 _RECORD = Statement(
     "record_judgements",
     """
@@ -42,8 +42,9 @@ _RECORD = Statement(
     "json",
 )
 
-# Whatever was ordered in a window: nobody counts further than one above the limit. Nor is a later
-# order looked at when there are as many between it and the new one: it was above the limit before.
+# Counts end at one above the limit, so their cost does not depend on the number of orders in a
+# window. A later order is not counted again if there are as many between it and the new order: it
+# was above the limit before.
 _AFFECTED = Statement(
     "affected_judgements",
     """
@@ -104,7 +105,7 @@ _SUSPECT = Statement(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """An order that is not suspected yet, with what the rules look at now."""
+    """An order that is not suspected yet, with the current input of the rules."""
 
     order_id: UUID
     customer_email: str
@@ -116,15 +117,15 @@ class Candidate:
 
 
 def record(session: Session, created: Iterable[Event]) -> list[UUID]:
-    """Remember orders; return those that were not known. Other batches wait until the commit."""
+    """Record orders, and return those that are new. Other batches wait until the commit."""
     _LOCK.run_with_next(session, _LOCK_KEY)
     recorded = _RECORD.run(session, packed(_row(event) for event in created))
     return list(recorded.scalars())
 
 
 def candidates(session: Session, fresh: Sequence[UUID], limits: Limits) -> list[Candidate]:
-    """Return these orders, and those that they count for, unless they are suspected already."""
-    found = _AFFECTED.run(
+    """Return these orders and those for which they count, except orders that are suspected."""
+    rows = _AFFECTED.run(
         session, _array(fresh), limits.window, limits.email_orders, limits.ip_orders
     )
     return [
@@ -144,12 +145,12 @@ def candidates(session: Session, fresh: Sequence[UUID], limits: Limits) -> list[
                 ip_orders=row.ip_orders,
             ),
         )
-        for row in found
+        for row in rows
     ]
 
 
 def suspect(session: Session, order_ids: Sequence[UUID]) -> None:
-    """Note that these orders are suspected: they are not judged again."""
+    """Mark these orders as suspected: they are not judged again."""
     _SUSPECT.run_with_next(session, _array(order_ids))
 
 
@@ -159,7 +160,7 @@ def _array(ids: Iterable[UUID]) -> str:
 
 def _row(event: Event) -> dict[str, object]:
     data = event.data
-    assert isinstance(data, OrderCreatedV2)  # noqa: S101  # HANDLERS says so
+    assert isinstance(data, OrderCreatedV2)  # noqa: S101  # ensured by HANDLERS
     return {
         "order_id": event.subject,
         "placed_at": event.time,

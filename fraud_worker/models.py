@@ -1,4 +1,4 @@
-"""The fraud check's table: what it remembers of each order, to judge those after it."""
+"""The table of the fraud check: the facts about each order that later judgements need."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,7 +10,7 @@ from eventbus.database.db import NAMING
 
 
 class Base(DeclarativeBase):
-    """The fraud check's own tables."""
+    """The base class of the fraud check's tables."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {  # noqa: RUF012
@@ -21,11 +21,11 @@ class Base(DeclarativeBase):
 
 
 class Judgement(Base):
-    """An order, as the rules look at it, and whether it is suspected."""
+    """The facts about an order that the rules use, and whether it is suspected."""
 
     __tablename__ = "judgements"
     __table_args__ = (
-        # To count an order's window, from its end.
+        # To count the orders of a window, from its end.
         Index("ix_judgements_customer", "customer", "placed_at"),
         Index(
             "ix_judgements_network",
@@ -33,7 +33,7 @@ class Judgement(Base):
             "placed_at",
             postgresql_where=text("network IS NOT NULL"),
         ),
-        # For the removal of old rows.
+        # For retention.
         Index("ix_judgements_judged_at", "judged_at"),
     )
 

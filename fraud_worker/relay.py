@@ -1,4 +1,4 @@
-"""Process: publishes the fraud check's outbox, removes its old rows, and catches up."""
+"""Process: publishes the fraud check's outbox, deletes old rows, and runs the catch-up."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""What the fraud check keeps for a time, and for how long."""
+"""The retention of the fraud check's tables."""
 
 from eventbus.consumer.retention import INBOX, OUTBOX, Kept, Retention
 from eventbus.database.db import engine, sessions
@@ -14,7 +14,7 @@ KEPT = (OUTBOX, INBOX, JUDGEMENTS)
 
 
 def retention(settings: RelaySettings) -> Retention:
-    """Return what removes the fraud check's old rows; it connects at its first pass."""
+    """Return the deletion of the fraud check's old rows; it connects at its first pass."""
     days = {
         OUTBOX: settings.outbox_retention_days,
         INBOX: settings.inbox_retention_days,

@@ -1,7 +1,7 @@
-"""The fraud check's settings: which orders are unusual.
+"""The fraud check's settings: the limits above which an order is unusual.
 
-The limits are a guess to begin with. Look at a month of your own orders, and set each to what one
-order in a hundred is above.
+The defaults are estimates. Set each limit to the value that one in a hundred of your own orders of
+a month exceeds.
 """
 
 from datetime import timedelta
@@ -23,24 +23,24 @@ def _amounts(value: object) -> object:
         return value
     pairs = [part.strip().split(":") for part in value.split(",")]
     if any(len(pair) != 2 for pair in pairs):
-        raise ValueError("is not a list of CURRENCY:AMOUNT with commas between them")
+        raise ValueError("is not a comma-separated list of CURRENCY:AMOUNT")
     return dict(pairs)
 
 
 class WorkerSettings(ServiceSettings):
-    """What the process that judges orders reads."""
+    """The settings of the worker, which judges orders."""
 
-    #: Seconds before an order, in which those of the same customer and address are counted. An
-    #: hour: long enough for who tries one card after the other, short enough for who forgot the
-    #: milk, twice.
+    #: Seconds before an order in which orders of the same customer or address count. An hour is
+    #: enough to detect tests of one card after another, and does not suspect a customer who forgot
+    #: the milk, twice.
     fraud_window: float = Field(3_600.0, gt=0, le=7 * 86_400)
-    #: Orders in the window from one e-mail address; nobody forgets the milk five times.
+    #: Orders in the window from one e-mail address: a customer does not forget the milk five times.
     fraud_email_orders: int = Field(5, ge=1, le=1_000)
     #: Orders in the window from one IP address: a small office at noon. An IPv6 address counts for
     #: its /64 network.
     fraud_ip_orders: int = Field(20, ge=1, le=1_000)
-    #: Totals, in minor units of each currency: about a thousand euros, which few carts reach. An
-    #: order in another currency is not judged by its total.
+    #: Totals, in minor units of each currency: about a thousand euros, which few carts reach. The
+    #: total of an order in another currency is ignored.
     fraud_amounts: Annotated[dict[Currency, Amount], NoDecode, BeforeValidator(_amounts)] = Field(
         "AUD:170000,CAD:150000,CHF:100000,CZK:2500000,DKK:750000,EUR:100000,GBP:85000,"
         "JPY:160000,NOK:1200000,PLN:430000,SEK:1100000,USD:110000",
@@ -48,14 +48,14 @@ class WorkerSettings(ServiceSettings):
     )
     #: Pieces in one order: a household's share of a pallet.
     fraud_pieces: int = Field(50, ge=1)
-    #: Different SKUs in one order: who tests a card takes what comes.
+    #: Different SKUs in one order: tests of a card order arbitrary SKUs.
     fraud_skus: int = Field(20, ge=1)
-    #: Points from which an order is suspected, see `domain.POINTS`: one strong sign, or two weak.
+    #: The score from which an order is suspected, see `domain.POINTS`: one strong sign or two weak.
     fraud_score: int = Field(60, ge=1, le=1_000)
 
     @property
     def limits(self) -> Limits:
-        """The limits, as the rules take them."""
+        """The limits in the form that the rules use."""
         return Limits(
             window=timedelta(seconds=self.fraud_window),
             email_orders=self.fraud_email_orders,
@@ -68,8 +68,8 @@ class WorkerSettings(ServiceSettings):
 
 
 class RelaySettings(DedupWindow, ServiceSettings):
-    """What the process that publishes the outbox, and removes old rows, reads."""
+    """The settings of the relay, which publishes the outbox and deletes old rows."""
 
-    #: Days after an order was judged. As long as the inbox, longer than any window; a row holds an
-    #: e-mail and an IP address.
+    #: Days after an order was judged. As long as the inbox, and longer than any window. A row
+    #: contains an e-mail and an IP address.
     fraud_retention_days: int = Field(30, ge=8, le=3650)

@@ -1,4 +1,4 @@
-"""Process: judges the orders that it hears of."""
+"""Process: judges the orders whose events it consumes."""
 
 from eventbus.worker.events import make_worker
 from fraud_worker.declaration import FRAUD
@@ -11,6 +11,6 @@ app = make_worker(
     WorkerSettings,
     config="celeryconfig.worker",
     batch_handlers=BATCH_HANDLERS,
-    # An order is confirmed meanwhile; a late suspicion cancels it just as well.
+    # An order may be confirmed meanwhile: a later suspicion is as useful.
     batch_interval=0.25,
 )

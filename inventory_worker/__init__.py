@@ -1,1 +1,1 @@
-"""The inventory: knows what is in stock, and reserves it for orders."""
+"""The inventory service: the stock of each SKU, and its reservations for orders."""

@@ -1,4 +1,4 @@
-"""Decides on the events of many orders, one after another, in memory."""
+"""Decisions on a batch of events, made in memory and in the order of the events."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -21,17 +21,17 @@ from inventory_worker.domain import (
 
 
 class Decisions:
-    """What becomes of orders, given the reservations and the stock that are locked."""
+    """The reservations and published events that result from a batch, given locked rows."""
 
     def __init__(self, available: dict[str, int], known: Mapping[UUID, Reservation]) -> None:
         self._available = available
         #: The reservations as they are after the events so far.
         self.reservations = dict(known)
-        #: The events that tell of it.
+        #: The events to publish.
         self.answers: list[Event] = []
 
     def take(self, event: Event) -> None:
-        """Decide on one event; an order that was answered before changes nothing."""
+        """Decide on one event; a second `order.created` of an order has no effect."""
         before = self.reservations.get(event.subject)
         match event.data:
             case OrderCreatedV2() if before is None:
@@ -52,7 +52,7 @@ class Decisions:
 
     def _reserve(self, event: Event) -> Reservation:
         outcome = reserve(self._available, wanted(event))
-        self._answer(event, 1, _told(outcome))
+        self._answer(event, 1, _reply(outcome))
         match outcome:
             case Reserved(quantities):
                 return Reservation(status=Status.RESERVED, sequence=1, quantities=quantities)
@@ -72,22 +72,22 @@ class Decisions:
 
 
 def wanted(event: Event) -> list[Wanted]:
-    """Return what the order of an event wants; nothing if the event does not say."""
+    """Return the lines of an event's order, or nothing if the event has no lines."""
     if isinstance(event.data, OrderCreatedV2 | OrderShipped):
         return [Wanted(line.sku, line.quantity) for line in event.data.lines]
     return []
 
 
-def _told(outcome: Reserved | Rejected) -> events.Data:
+def _reply(outcome: Reserved | Rejected) -> events.Data:
     match outcome:
         case Reserved(quantities):
             return events.StockReserved(lines=_quantities(quantities))
         case Rejected(shortages):
-            told = (
+            reported = (
                 events.Shortage(sku=s.sku, requested=s.requested, available=s.available)
                 for s in shortages
             )
-            return events.StockRejected(reason="out_of_stock", shortages=tuple(told))
+            return events.StockRejected(reason="out_of_stock", shortages=tuple(reported))
 
 
 def _quantities(quantities: Mapping[str, int]) -> tuple[Quantity, ...]:

@@ -1,4 +1,4 @@
-"""What the inventory publishes, consumes and runs."""
+"""The declaration of the inventory service."""
 
 from common.bus import BUS
 from eventbus.topology.service import Service

@@ -1,4 +1,4 @@
-"""The rules of the inventory: an order gets all it asks for, or nothing; goods leave once."""
+"""The rules of the inventory: an order is reserved in full or not at all, and shipped once."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,23 +7,24 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """What became of an order's reservation."""
+    """The state of an order's reservation."""
 
-    #: Everything it asked for is held for it.
+    #: All quantities of the order are held.
     RESERVED = "RESERVED"
-    #: Nothing was ever held: some SKU was short.
+    #: Nothing was ever held, because a SKU was short.
     REJECTED = "REJECTED"
-    #: It was held, then the order was cancelled.
+    #: The order was cancelled, and its quantities were released.
     RELEASED = "RELEASED"
     #: The goods have left the warehouse. Final, whatever the status was before.
     SHIPPED = "SHIPPED"
-    #: The order was cancelled before it was heard of; this tombstone keeps it from reserving.
+    #: The order was cancelled before its `order.created` arrived: this tombstone prevents a
+    #: reservation.
     CANCELLED = "CANCELLED"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One position of an order."""
+    """One line of an order."""
 
     sku: str
     quantity: int
@@ -31,7 +32,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """The inventory's answer to one order: what it holds, or has held, by SKU.
+    """The inventory's reply to one order: the quantities that it holds, or has held, by SKU.
 
     `sequence` counts the events published about the order.
     """
@@ -43,7 +44,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """By how much the level of a SKU rises or falls."""
+    """The change of one SKU's level."""
 
     sku: str
     on_hand: int
@@ -52,7 +53,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """A SKU of which less is available than the order wants in all."""
+    """A SKU of which an order requires more than is available."""
 
     sku: str
     requested: int
@@ -61,22 +62,22 @@ class Shortage:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """Everything is there: these quantities, by SKU, are to be held for the order."""
+    """All lines are available: these quantities, by SKU, are to be held for the order."""
 
     quantities: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Something is short, so nothing is held; the shortages are sorted by SKU."""
+    """A SKU is short, so nothing is held. The shortages are sorted by SKU."""
 
     shortages: tuple[Shortage, ...]
 
 
 def reserve(available: Mapping[str, int], lines: Iterable[Wanted]) -> Reserved | Rejected:
-    """Decide on an order, given what is available of each SKU.
+    """Return the decision on an order, given the available quantity of each SKU.
 
-    Several lines of one SKU count together. An unknown SKU has nothing available, and so has one of
+    Lines with the same SKU are added up. Nothing is available of an unknown SKU, or of a SKU of
     which more is reserved than a count has found.
     """
     wanted = totals(lines)
@@ -89,21 +90,22 @@ def reserve(available: Mapping[str, int], lines: Iterable[Wanted]) -> Reserved |
 
 
 def totals(lines: Iterable[Wanted]) -> dict[str, int]:
-    """Return how much of each SKU the lines want in all, sorted by SKU."""
+    """Return the total quantity of each SKU in these lines, sorted by SKU."""
     total: Counter[str] = Counter()
     for line in lines:
         total[line.sku] += line.quantity
     return dict(sorted(total.items()))
 
 
-#: What an order of this status does to the level of each of its SKUs, by piece: on hand, reserved.
+#: The effect of each piece of an order with this status on the level of its SKU: (on hand,
+#: reserved).
 _EFFECTS = {Status.RESERVED: (0, 1), Status.SHIPPED: (-1, 0)}
 
 
 def cancel(reservation: Reservation | None) -> Reservation:
-    """Return the reservation of a cancelled order: what it holds is released.
+    """Return the reservation of a cancelled order: the quantities that it holds are released.
 
-    An order that is not known yet is CANCELLED; one that holds nothing is unchanged.
+    The reservation of an unknown order is CANCELLED. A reservation that holds nothing is unchanged.
     """
     if reservation is None:
         return Reservation(status=Status.CANCELLED)
@@ -113,9 +115,9 @@ def cancel(reservation: Reservation | None) -> Reservation:
 
 
 def ship(reservation: Reservation | None, lines: Iterable[Wanted]) -> Reservation:
-    """Return the reservation of an order whose goods have left: SHIPPED, whatever it was before.
+    """Return the reservation of a shipped order: SHIPPED, whatever its status was.
 
-    An order that has held something gives just that; another one, what its lines say.
+    The shipped quantities are those that the order has held, or else those of its lines.
     """
     before = reservation or Reservation(status=Status.CANCELLED)
     quantities = before.quantities or totals(lines)
@@ -123,7 +125,7 @@ def ship(reservation: Reservation | None, lines: Iterable[Wanted]) -> Reservatio
 
 
 def changes(before: Reservation | None, after: Reservation) -> Iterator[Change]:
-    """Yield how the levels change when a reservation becomes another one."""
+    """Yield the changes of levels between two states of a reservation."""
     had = _EFFECTS.get(before.status, (0, 0)) if before else (0, 0)
     has = _EFFECTS.get(after.status, (0, 0))
     on_hand, reserved = has[0] - had[0], has[1] - had[1]

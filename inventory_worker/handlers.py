@@ -1,4 +1,4 @@
-"""What the inventory does about orders: it reserves, releases and ships, for many at once."""
+"""The inventory's handlers: they reserve, release and ship stock for a batch of orders."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -14,46 +14,50 @@ from inventory_worker.decisions import Decisions, wanted
 from inventory_worker.domain import Reservation
 from inventory_worker.reservations import add_stock, held_skus, lock, lock_stock, write
 
-#: Tries of a batch of which another transaction answers an order: once it has, the order is known.
+#: Attempts for a batch while other transactions reply to its orders. After their commit, the next
+#: attempt reads those reservations.
 _ATTEMPTS = 3
 
 
 def on_order(session: Session, event: Event) -> None:
-    """Reserve, release or ship what one order wants."""
+    """Reserve, release or ship the stock of one order."""
     on_orders(session, [event])
 
 
-def on_orders(session: Session, told: Sequence[Event]) -> None:
-    """Reserve, release and ship for many orders, whatever came before and whatever comes late.
+def on_orders(session: Session, batch: Sequence[Event]) -> None:
+    """Reserve, release and ship the stock of many orders, under any ordering and delay of events.
 
-    An order is answered once: it gets everything it asks for, or nothing. A cancelled order gives
-    back what it holds; one that is not known yet leaves a tombstone, so that its late
-    `order.created` reserves nothing. Goods that were shipped leave once, and stay away. Raises
-    `Transient` when another transaction has answered one of many orders.
+    The first `order.created` of an order reserves all its lines, or nothing. A cancelled order
+    releases what it holds; if it is unknown, a tombstone prevents a later reservation. A shipped
+    order lowers the stock once, and is final. Raises `Transient` if another transaction has replied
+    to an order of the batch.
     """
-    settling = {e.subject for e in told if not isinstance(e.data, OrderCreatedV2)}
+    settling = {e.subject for e in batch if not isinstance(e.data, OrderCreatedV2)}
     if not settling:
-        if not _decide(session, told, settling) and len(told) > 1:
-            # What was decided counts with what that order would have taken.
-            raise Transient("an order was answered before")
+        if not _decide(session, batch, settling) and len(batch) > 1:
+            # The other decisions count with the stock that this order would have reserved.
+            raise Transient("another transaction has reserved for an order of this batch")
         return
     for _ in range(_ATTEMPTS):
         with session.begin_nested() as savepoint:
-            if _decide(session, told, settling):
+            if _decide(session, batch, settling):
                 return
-            # With it go the locks: those of what another transaction has answered are missing.
+            # This also releases the locks: those for the other transaction's orders are missing.
             savepoint.rollback()
-        settling = {event.subject for event in told}
-    raise Transient("orders of this batch are answered elsewhere all the time")
+        settling = {event.subject for event in batch}
+    raise Transient(f"orders of this batch were changed elsewhere in {_ATTEMPTS} attempts")
 
 
-def _decide(session: Session, told: Sequence[Event], settling: set[UUID]) -> bool:
-    """Decide on the events and write it; False if an order was answered by another transaction."""
-    available, known = _locked(session, told, settling)
-    if not all(available.keys() >= each.quantities.keys() for each in known.values()):
+def _decide(session: Session, batch: Sequence[Event], settling: set[UUID]) -> bool:
+    """Decide on the events and write the result.
+
+    Returns False if another transaction has replied to one of the orders.
+    """
+    available, known = _locked(session, batch, settling)
+    if not all(available.keys() >= reservation.quantities.keys() for reservation in known.values()):
         return False
     decisions = Decisions(available, known)
-    for event in told:
+    for event in batch:
         decisions.take(event)
     if write(session, known, decisions.reservations):
         return False
@@ -63,19 +67,19 @@ def _decide(session: Session, told: Sequence[Event], settling: set[UUID]) -> boo
 
 
 def _locked(
-    session: Session, told: Sequence[Event], settling: set[UUID]
+    session: Session, batch: Sequence[Event], settling: set[UUID]
 ) -> tuple[dict[str, int], Mapping[UUID, Reservation]]:
-    """Lock every level and reservation of a batch; return what is available and what is known."""
+    """Lock the levels and reservations of a batch; return available quantities and reservations."""
     held = held_skus(session, settling) if settling else {}
     unheld = {
         line.sku
-        for event in told
+        for event in batch
         if isinstance(event.data, OrderShipped) and event.subject not in held
         for line in event.data.lines
     }
     if unheld:
         add_stock(session, unheld)
-    skus = {line.sku for event in told for line in wanted(event)}.union(*held.values())
+    skus = {line.sku for event in batch for line in wanted(event)}.union(*held.values())
     available = lock_stock(session, skus)
     return available, lock(session, settling) if settling else {}
 
@@ -86,5 +90,5 @@ HANDLERS: Handlers = {
     OrderShipped: on_order,
 }
 
-# One for all: a batch locks what any of its events needs, once and in one order.
+# One handler for all types: a batch locks all its rows at once and in one order.
 BATCH_HANDLERS: BatchHandlers = dict.fromkeys(HANDLERS, on_orders)

@@ -1,10 +1,11 @@
 """The ledger: a view of every stock movement, and the triggers that keep it append-only.
 
-A level in `stock` is the sum of its SKU's movements. What operators enter is in `stock_entries`;
-the movements of orders follow from the reservations, so that a reservation writes nothing more.
+A level in `stock` is the sum of its SKU's movements. Movements that operators enter are in
+`stock_entries`. Movements of orders are derived from the reservations, so a reservation writes no
+further rows.
 """
 
-# The movements of one order are all lines of it, at the times that its reservation has.
+# Each line of an order has a movement at each time that its reservation records.
 _VIEW = """
 CREATE VIEW stock_movements AS
 SELECT
@@ -56,8 +57,8 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON reservation_lines
 FOR EACH ROW EXECUTE FUNCTION refuse_change()
 """
 
-# The times are set here: a worker of the release before, which does not know them, then keeps the
-# ledger right in a rolling update. An order that held nothing holds from the moment it is shipped.
+# The times are set here, so a worker of the previous release, which does not set them, keeps the
+# ledger correct during a rolling update. An order that held nothing holds from its shipment.
 _SETTLE = """
 CREATE FUNCTION settle_reservation() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -93,5 +94,5 @@ CREATE TRIGGER append_only BEFORE DELETE ON stock
 FOR EACH ROW EXECUTE FUNCTION refuse_change()
 """
 
-#: What a migration creates. Migrations of the past run it: it may not change.
+#: The statements of a migration. Released migrations run them, so they must not change.
 DEFINITIONS = (_VIEW, _APPEND_ONLY, _ENTRIES, _LINES, _SETTLE, _SETTLED, _KEPT, _LEVELS)

@@ -28,17 +28,17 @@ from inventory_worker.domain import Status as Status
 
 
 class Base(DeclarativeBase):
-    """What the inventory's tables have in common."""
+    """The base class of the inventory's tables."""
 
     metadata = MetaData(naming_convention=NAMING)
 
 
 class Stock(Base):
-    """What lies in the warehouse of one SKU, and how much of that is reserved for orders."""
+    """The level of one SKU: the pieces on hand, and the pieces reserved for orders."""
 
     __tablename__ = "stock"
-    # Nothing bounds `on_hand`: a count may find less than is reserved, and goods that left before
-    # they were counted in leave a negative level until the next count.
+    # `on_hand` has no lower bound: a count may find less than is reserved, and goods that are
+    # shipped before their receipt is entered leave a negative level until the next count.
     __table_args__ = (CheckConstraint("reserved >= 0", name="reserved"),)
 
     sku: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -50,7 +50,7 @@ class Stock(Base):
 
 
 class Reservation(Base):
-    """The inventory's answer to one order."""
+    """The inventory's reply to one order."""
 
     __tablename__ = "reservations"
     __table_args__ = (
@@ -78,46 +78,46 @@ class Reservation(Base):
 
 
 class ReservationLine(Base):
-    """How much of one SKU an order holds, or held until it was released or shipped."""
+    """The quantity of one SKU that an order holds, or held until it was released or shipped."""
 
     __tablename__ = "reservation_lines"
     __table_args__ = (
         CheckConstraint("quantity >= 1", name="quantity"),
-        # For the movements of one SKU: order ids rise with time.
+        # For the movements of one SKU: order ids increase with time.
         Index("ix_reservation_lines_sku", "sku", "order_id"),
     )
 
     order_id: Mapped[UUID] = mapped_column(
         ForeignKey("reservations.order_id", ondelete="CASCADE"), primary_key=True
     )
-    # No foreign key: its check costs each line of an order more than an index does. Only SKUs whose
-    # level is locked are written, and the database refuses to delete a level.
+    # Without a foreign key, whose check costs each line of an order more than an index does. Only
+    # SKUs whose level is locked are written, and the database rejects the deletion of a level.
     sku: Mapped[str] = mapped_column(Text, primary_key=True)
     quantity: Mapped[int] = mapped_column(BigInteger)
 
 
 class Kind(StrEnum):
-    """What changes a level; `reserve`, `release` and `ship` follow from the reservations."""
+    """The kinds of entries. `reserve`, `release` and `ship` are derived from the reservations."""
 
-    #: What was there when movements began to be kept.
+    #: The level when movements were introduced.
     OPENING = "opening"
-    #: Goods came in.
+    #: Goods were received.
     RECEIVE = "receive"
-    #: The goods were counted: the movement is the difference to what was on hand before.
+    #: The goods were counted: the movement is the difference to the previous level.
     COUNT = "count"
-    #: A mistake is put right.
+    #: A mistake was corrected.
     CORRECT = "correct"
 
 
 class StockEntry(Base):
-    """A movement that an operator entered; never changed, never deleted."""
+    """A movement that an operator entered. It is never changed or deleted."""
 
     __tablename__ = "stock_entries"
     __table_args__ = (
         CheckConstraint("kind IN ('opening', 'receive', 'count', 'correct')", name="kind"),
         CheckConstraint("reserved = 0 OR kind = 'opening'", name="reserved"),
         Index("ix_stock_entries_sku", "sku", "id"),
-        # A document has one effect on each SKU.
+        # A document has at most one effect on each SKU.
         Index(
             "ix_stock_entries_reference",
             "reference",
@@ -129,7 +129,7 @@ class StockEntry(Base):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    # No foreign key: its check would lock the level, and no row of `stock` is ever deleted.
+    # Without a foreign key, whose check would lock the level. Rows of `stock` are never deleted.
     sku: Mapped[str] = mapped_column(Text)
     kind: Mapped[str] = mapped_column(Text)
     on_hand: Mapped[int] = mapped_column(BigInteger, comment="By how much it rises or falls.")
@@ -146,7 +146,7 @@ class StockEntry(Base):
 
 
 class StockImport(Base):
-    """How far the import of a file is: all SKUs up to `reached`, in the order of code points."""
+    """The progress of a file's import: all SKUs up to `reached`, in the order of code points."""
 
     __tablename__ = "stock_imports"
 

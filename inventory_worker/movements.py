@@ -1,4 +1,4 @@
-"""Stock movements: what operators enter, and what is known of each SKU's past."""
+"""Stock movements: the entries of operators, and the history of each SKU."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from eventbus.database.statement import Statement, packed
 from inventory_worker.models import Kind
 
-#: Orders of one SKU, the newest, whose movements are looked through: reading them costs the same
-#: with any number of older ones.
+#: The newest orders of one SKU whose movements are read. The number of older orders does not affect
+#: the cost.
 LOOKBACK = 1_000
 
 _LOCK = Statement(
@@ -22,7 +22,7 @@ _LOCK = Statement(
     "text[]",
 )
 
-# The only statement that changes a level for an operator: with its movement, or not at all.
+# The only statement that changes a level for an operator: the level and its movement together.
 _ENTER = Statement(
     "enter_movements",
     """
@@ -93,7 +93,7 @@ _DIFFERENCES = Statement(
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """How much there is of one SKU, and how much of that is reserved for orders."""
+    """The pieces of one SKU that are on hand, and those reserved for orders."""
 
     sku: str
     on_hand: int
@@ -101,13 +101,13 @@ class Level:
 
     @property
     def available(self) -> int:
-        """How much of it an order can still have; below 0, orders cannot all be delivered."""
+        """The pieces that a new order can reserve. Below 0, not all orders can be delivered."""
         return self.on_hand - self.reserved
 
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """Why an operator enters a movement, by which document, and the operator's name."""
+    """The reason and the document of an operator's entry, and the operator's name."""
 
     reason: str
     reference: str | None = None
@@ -116,7 +116,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A movement that an operator enters; a count says what was `counted`."""
+    """A movement that an operator enters; `counted` is the result of a count."""
 
     sku: str
     kind: Kind
@@ -126,7 +126,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Movement:
-    """By how much a level rose or fell, when, and why; the reference may be an order's id."""
+    """A change of a level, with its time and reason; the reference may be an order's id."""
 
     kind: str
     on_hand: int
@@ -147,7 +147,7 @@ class Difference:
 
 
 def lock_levels(session: Session, skus: Collection[str]) -> dict[str, Level]:
-    """Lock the levels of these SKUs, by SKU as every transaction does; return the known ones."""
+    """Lock the levels of these SKUs, in the order of all transactions; return those that exist."""
     return {
         row.sku: Level(sku=row.sku, on_hand=row.on_hand, reserved=row.reserved)
         for row in _LOCK.run(session, list(skus))
@@ -155,7 +155,7 @@ def lock_levels(session: Session, skus: Collection[str]) -> dict[str, Level]:
 
 
 def enter(session: Session, entries: Sequence[Entry], note: Note) -> None:
-    """Enter movements of different SKUs, whose levels are locked, and move the levels."""
+    """Enter movements of different SKUs, whose levels are locked, and change the levels."""
     rows = (
         {
             "sku": entry.sku,
@@ -172,16 +172,19 @@ def enter(session: Session, entries: Sequence[Entry], note: Note) -> None:
 
 
 def newest(session: Session, sku: str, limit: int) -> list[Movement]:
-    """Return the newest movements of a SKU, the newest first.
+    """Return the newest movements of a SKU, newest first.
 
-    Of orders, those of the newest `LOOKBACK` are looked through.
+    Movements of orders are limited to those of the newest `LOOKBACK` orders.
     """
-    found = _NEWEST.run(session, sku, limit, LOOKBACK)
-    return [Movement(**row) for row in found.mappings()]
+    movements = _NEWEST.run(session, sku, limit, LOOKBACK)
+    return [Movement(**row) for row in movements.mappings()]
 
 
 def differences(session: Session, limit: int) -> list[Difference]:
-    """Return levels that are not the sums of their movements, by SKU; reads the whole ledger."""
+    """Return the levels that differ from the sums of their movements, by SKU.
+
+    Reads the whole ledger.
+    """
     return [
         Difference(
             level=Level(sku=row.sku, on_hand=row.on_hand, reserved=row.reserved),

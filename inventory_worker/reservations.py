@@ -1,9 +1,9 @@
-"""Reservations as rows: the stock is locked, then many orders are answered, released and shipped.
+"""Reservations as rows: a batch of orders is reserved, released and shipped under locks.
 
-Every transaction locks in one order, whatever it does: levels by SKU, known reservations by order
-id, then new ones by order id. Transactions that overlap wait, but never for each other. SKUs are
-compared by code point, as Python does: the collation of a database may be another order. A
-reservation that holds something changes only under the locks of its levels.
+Every transaction locks in the same order: levels by SKU, existing reservations by order id, then
+new reservations by order id. Overlapping transactions wait, but cannot deadlock. SKUs are compared
+by code point, as in Python, because the collation of a database may sort differently. A reservation
+with quantities changes only while its levels are locked.
 """
 
 from collections import defaultdict
@@ -51,7 +51,7 @@ _LOCK = Statement(
     "uuid[]",
 )
 
-# An order that has a row already gets no lines and takes nothing.
+# An order that already has a row gets no lines and reserves nothing.
 _WRITE = Statement(
     "write_reservations",
     """
@@ -107,18 +107,18 @@ Reservations = Mapping[UUID, Reservation]
 
 
 def lock_stock(session: Session, skus: Collection[str]) -> dict[str, int]:
-    """Lock the levels of these SKUs, and return what is available of each that is known."""
-    found = _LOCK_STOCK.run(session, list(skus))
-    return {row.sku: row.available for row in found}
+    """Lock the levels of these SKUs; return the available quantity of reservation that exists."""
+    rows = _LOCK_STOCK.run(session, list(skus))
+    return {row.sku: row.available for row in rows}
 
 
 def add_stock(session: Session, skus: Collection[str]) -> None:
-    """Add those of the SKUs that are not known, with nothing on hand."""
+    """Add the SKUs that do not exist, with nothing on hand."""
     _ADD_STOCK.run(session, list(skus))
 
 
 def held_skus(session: Session, order_ids: Collection[UUID]) -> dict[UUID, set[str]]:
-    """Return the SKUs that these orders hold, or have held; an order that held none is missing."""
+    """Return the SKUs that each order holds or has held; orders that held none are left out."""
     held: defaultdict[UUID, set[str]] = defaultdict(set)
     for row in _HELD_SKUS.run(session, list(order_ids)):
         held[row.order_id].add(row.sku)
@@ -126,7 +126,7 @@ def held_skus(session: Session, order_ids: Collection[UUID]) -> dict[UUID, set[s
 
 
 def lock(session: Session, order_ids: Collection[UUID]) -> dict[UUID, Reservation]:
-    """Lock the reservations of these orders, and return each that exists."""
+    """Lock the reservations of these orders, and return those that exist."""
     return {
         row.order_id: Reservation(
             status=Status(row.status), sequence=row.sequence, quantities=row.quantities or {}
@@ -136,16 +136,20 @@ def lock(session: Session, order_ids: Collection[UUID]) -> dict[UUID, Reservatio
 
 
 def write(session: Session, known: Reservations, now: Reservations) -> set[UUID]:
-    """Write what has become of orders, and move their levels, which are locked.
+    """Write the reservations `now` and change their levels, which are locked.
 
-    `known` are the reservations as they are stored. Returns the orders that turned out to have a
-    reservation although it is not known here: nothing is written of them.
+    `known` are the stored reservations. Returns the orders that have a stored reservation although
+    it is not in `known`: nothing is written for them.
     """
-    new = {order_id: _as_first(each) for order_id, each in now.items() if order_id not in known}
-    unheard: set[UUID] = set()
+    new = {
+        order_id: _as_first(reservation)
+        for order_id, reservation in now.items()
+        if order_id not in known
+    }
+    inserted: set[UUID] = set()
     if new:
-        unheard = set(_WRITE.run(session, packed(_rows(new)), packed(_lines(new))).scalars())
-    before = {**known, **{order_id: new[order_id] for order_id in unheard}}
+        inserted = set(_WRITE.run(session, packed(_rows(new)), packed(_lines(new))).scalars())
+    before = {**known, **{order_id: new[order_id] for order_id in inserted}}
     settled = {
         order_id: (before[order_id], after)
         for order_id, after in now.items()
@@ -153,11 +157,12 @@ def write(session: Session, known: Reservations, now: Reservations) -> set[UUID]
     }
     if settled:
         _settle(session, settled)
-    return new.keys() - unheard
+    return new.keys() - inserted
 
 
 def _as_first(reservation: Reservation) -> Reservation:
-    # What was released or shipped in the same batch was held first: so the ledger has both.
+    # Quantities released or shipped in the same batch are held first, so the ledger has both
+    # movements.
     if not reservation.quantities:
         return reservation
     return Reservation(
@@ -179,14 +184,14 @@ def _settle(session: Session, settled: Mapping[UUID, tuple[Reservation, Reservat
 
 def _rows(reservations: Reservations) -> Iterable[dict[str, object]]:
     return (
-        {"order_id": order_id, "status": each.status, "sequence": each.sequence}
-        for order_id, each in reservations.items()
+        {"order_id": order_id, "status": reservation.status, "sequence": reservation.sequence}
+        for order_id, reservation in reservations.items()
     )
 
 
 def _lines(reservations: Reservations) -> Iterable[dict[str, object]]:
     return (
         {"order_id": order_id, "sku": sku, "quantity": quantity}
-        for order_id, each in reservations.items()
-        for sku, quantity in each.quantities.items()
+        for order_id, reservation in reservations.items()
+        for sku, quantity in reservation.quantities.items()
     )

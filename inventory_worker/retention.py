@@ -1,4 +1,4 @@
-"""What the inventory keeps for a time, and for how long."""
+"""The retention of the inventory's outbox and inbox."""
 
 from eventbus.consumer.retention import INBOX, OUTBOX, Retention
 from eventbus.database.db import engine, sessions
@@ -9,10 +9,10 @@ KEPT = (OUTBOX, INBOX)
 
 
 class RelaySettings(DedupWindow, ServiceSettings):
-    """What the process that publishes the outbox, and removes old rows, reads."""
+    """The settings of the process that publishes the outbox and deletes old rows."""
 
 
 def retention(settings: RelaySettings) -> Retention:
-    """Return what removes the inventory's old rows; it connects at its first pass."""
+    """Return the deletion of the inventory's old rows; it connects at its first pass."""
     days = {OUTBOX: settings.outbox_retention_days, INBOX: settings.inbox_retention_days}
     return Retention(sessions(engine(settings)), days)

@@ -1,4 +1,4 @@
-"""Orders that cannot be delivered, because a count has found less than is reserved."""
+"""Orders that cannot be delivered because a count has found less than is reserved."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from eventbus.database.statement import Statement
 from inventory_worker.movements import LOOKBACK, Level
 
-# The newest first: who came first is served first.
+# Newest first, because earlier orders are served first.
 _HOLDING = Statement(
     "newest_holding",
     """
@@ -28,7 +28,7 @@ _HOLDING = Statement(
 
 @dataclass(frozen=True, kw_only=True)
 class Holding:
-    """How many pieces of a SKU an order holds."""
+    """The pieces of a SKU that an order holds."""
 
     order_id: UUID
     pieces: int
@@ -36,9 +36,9 @@ class Holding:
 
 @dataclass(frozen=True, kw_only=True)
 class Shortfall:
-    """How many reserved pieces are missing, and the newest orders that hold as many, or more.
+    """The missing reserved pieces of a SKU, and the newest orders that hold at least as many.
 
-    There are more such orders unless it `is_whole`: only the newest of a SKU are looked through.
+    Unless it `is_whole`, further orders are affected: only the newest orders of a SKU are read.
     """
 
     level: Level
@@ -47,12 +47,12 @@ class Shortfall:
 
     @property
     def missing(self) -> int:
-        """How many pieces are reserved, and not there."""
+        """The number of reserved pieces that are not on hand."""
         return _missing(self.level)
 
 
 def shortfall(session: Session, level: Level) -> Shortfall | None:
-    """Return which orders cannot be delivered from a level; None if all of them can."""
+    """Return the orders that cannot be delivered from a level, or None if all can."""
     missing = _missing(level)
     if not missing:
         return None

@@ -1,4 +1,4 @@
-"""What operators do to the stock: goods are received and counted, and mistakes corrected."""
+"""The stock operations of operators: receipts, counts and corrections."""
 
 import re
 
@@ -10,26 +10,26 @@ from inventory_worker.models import Kind, Stock, StockEntry
 from inventory_worker.movements import Entry, Level, Note, enter, lock_levels
 from inventory_worker.reservations import add_stock
 
-#: Pieces of one SKU; more is a typing error. Sums of it stay far inside a bigint.
+#: Maximum pieces of one SKU; more is a typing error. Sums of this stay far within a bigint.
 MAX_ON_HAND = 1_000_000_000_000
 
-#: What the orders API takes as a SKU: nobody could order another.
+#: The SKUs that the orders API accepts. Others could not be ordered.
 _SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class InvalidStock(ExpectedError):
-    """The stock cannot be so."""
+    """The value is not valid for the stock."""
 
 
 def check_sku(sku: str) -> str:
-    """Return the SKU; raises `InvalidStock` if it cannot be one."""
+    """Return the SKU; raises `InvalidStock` if it is not valid."""
     if not _SKU.fullmatch(sku):
         raise InvalidStock(f"sku is {sku!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
     return sku
 
 
 def check_on_hand(pieces: int) -> int:
-    """Return the quantity; raises `InvalidStock` if a SKU cannot have so many."""
+    """Return the quantity; raises `InvalidStock` if it is out of range."""
     if not 0 <= pieces <= MAX_ON_HAND:
         raise InvalidStock(f"on_hand is {pieces}: must be from 0 to {MAX_ON_HAND}")
     return pieces
@@ -38,9 +38,9 @@ def check_on_hand(pieces: int) -> int:
 def levels(
     session: Session, sku: str | None = None, *, part: str = "", limit: int | None = None
 ) -> list[Level]:
-    """Return the level of one SKU or of all that have `part` in them, sorted by SKU.
+    """Return the level of one SKU, or of all SKUs that contain `part`, sorted by SKU.
 
-    There are none for an unknown SKU, and no more than `limit`.
+    Returns none for an unknown SKU, and at most `limit`.
     """
     query = select(Stock.sku, Stock.on_hand, Stock.reserved).order_by(Stock.sku).limit(limit)
     if sku is not None:
@@ -51,10 +51,10 @@ def levels(
 
 
 def receive(session: Session, sku: str, pieces: int, note: Note) -> bool:
-    """Add so many pieces to what is on hand of a SKU, new or known.
+    """Add received pieces to the level of a new or existing SKU.
 
-    False if the note's reference says that it was done before. Raises `InvalidStock` when that
-    makes too many, or the reference stands for another quantity.
+    Returns False if the note's reference was entered before. Raises `InvalidStock` if the level
+    would be too high, or the reference has a different quantity.
     """
     level = _locked(session, sku)
     check_on_hand(pieces)
@@ -62,10 +62,10 @@ def receive(session: Session, sku: str, pieces: int, note: Note) -> bool:
 
 
 def count(session: Session, sku: str, pieces: int, note: Note) -> bool:
-    """Set what is on hand of a SKU, new or known, to what was counted, whatever is reserved.
+    """Set the level of a new or existing SKU to the counted pieces, even below the reserved ones.
 
-    False if the note's reference says that it was done before. Raises `InvalidStock` when the
-    reference stands for another quantity.
+    Returns False if the note's reference was entered before. Raises `InvalidStock` if the reference
+    has a different quantity.
     """
     level = _locked(session, sku)
     change = check_on_hand(pieces) - level.on_hand
@@ -74,10 +74,10 @@ def count(session: Session, sku: str, pieces: int, note: Note) -> bool:
 
 
 def correct(session: Session, sku: str, change: int, note: Note) -> bool:
-    """Change what is on hand of a SKU by so many pieces, more or fewer.
+    """Raise or lower the level of a SKU by `change` pieces.
 
-    False if the note's reference says that it was done before. Raises `InvalidStock` when that
-    leaves fewer than none or too many, or the reference stands for another change.
+    Returns False if the note's reference was entered before. Raises `InvalidStock` if the level
+    would be out of range, or the reference has a different change.
     """
     level = _locked(session, sku)
     return _enter(session, level, Entry(sku=sku, kind=Kind.CORRECT, on_hand=change), note)
@@ -92,7 +92,8 @@ def _enter(session: Session, level: Level, entry: Entry, note: Note) -> bool:
     if note.reference is not None and _is_entered(session, entry, note.reference):
         return False
     total = level.on_hand + entry.on_hand
-    # Goods that left before they were counted in leave less than nothing: more may be added.
+    # Goods that are shipped before their receipt is entered leave a negative level, which an entry
+    # may raise.
     if total > MAX_ON_HAND or (total < 0 and entry.on_hand < 0):
         raise InvalidStock(f"on_hand would be {total}: must be from 0 to {MAX_ON_HAND}")
     enter(session, [entry], note)
@@ -113,7 +114,5 @@ def _is_entered(session: Session, entry: Entry, reference: str) -> bool:
     if entry.kind is Kind.COUNT:
         same = before.counted == entry.counted
     if not same:
-        raise InvalidStock(
-            f"reference {reference!r} stands for another {entry.kind} of {entry.sku}"
-        )
+        raise InvalidStock(f"reference {reference!r} has a different {entry.kind} of {entry.sku}")
     return True

@@ -1,7 +1,7 @@
-"""A count of many SKUs, from a file: in chunks, each a short transaction of its own.
+"""A count of many SKUs from a file, in chunks, each in a short transaction.
 
-Orders that want a SKU wait for its chunk and no longer. An import has a reference, under which it
-is known how far it is: repeated, it goes on from there, and counts nothing twice.
+Orders that require a SKU wait only for its chunk. The progress of an import is stored under its
+reference: a repeated import continues from there, and counts nothing twice.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,32 +17,32 @@ from inventory_worker.movements import Entry, Level, Note, enter, lock_levels
 from inventory_worker.reservations import add_stock
 from inventory_worker.stock import InvalidStock, check_on_hand, check_sku
 
-#: SKUs of one transaction: an order waits for some milliseconds.
+#: SKUs in one transaction, so an order waits for a few milliseconds.
 CHUNK = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """A part of a file, in the order in which its SKUs are locked: by code point."""
+    """A part of a file, in the order in which SKUs are locked: by code point."""
 
     pieces: dict[str, int]
 
     @property
     def last(self) -> str:
-        """Its last SKU."""
+        """The last SKU of the chunk."""
         return next(reversed(self.pieces))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """What a chunk has done: how many levels changed, and those below what is reserved."""
+    """The result of a chunk: the number of changed levels, and the levels that are too low."""
 
     changed: int
     short: tuple[Level, ...]
 
 
 def chunks(pieces: Mapping[str, int]) -> Iterator[Chunk]:
-    """Yield a whole file in chunks. Raises `InvalidStock` for what cannot be so."""
+    """Yield a whole file in chunks. Raises `InvalidStock` if any value is not valid."""
     for sku, on_hand in pieces.items():
         check_sku(sku)
         check_on_hand(on_hand)
@@ -52,27 +52,27 @@ def chunks(pieces: Mapping[str, int]) -> Iterator[Chunk]:
 
 
 def begin(session: Session, reference: str, digest: str) -> str:
-    """Return the last SKU that an import with this reference has done, "" for a new one.
+    """Return the last SKU that an import with this reference has counted, "" if it is new.
 
-    Raises `InvalidStock` if the reference stands for another file.
+    Raises `InvalidStock` if the reference belongs to another file.
     """
     row = insert(StockImport).values(reference=reference, digest=digest)
     session.execute(row.on_conflict_do_nothing())
     known = session.get_one(StockImport, reference)
     if known.digest != digest:
-        raise InvalidStock(f"reference {reference!r} stands for the import of another file")
+        raise InvalidStock(f"reference {reference!r} belongs to the import of another file")
     return known.reached
 
 
 def count_chunk(session: Session, chunk: Chunk, note: Note) -> Counted:
-    """Count a chunk under the note's reference, which has begun; nothing of it if it is done.
+    """Count a chunk of the import that has the note's reference, unless it was counted before.
 
-    A level that is as counted gets no movement.
+    A level that equals the counted pieces gets no movement.
     """
-    found = session.scalars(
+    progress = session.scalars(
         select(StockImport).where(StockImport.reference == note.reference).with_for_update()
     ).one()
-    if found.reached >= chunk.last:
+    if progress.reached >= chunk.last:
         return Counted(changed=0, short=())
     add_stock(session, chunk.pieces)
     levels = lock_levels(session, chunk.pieces)
@@ -83,7 +83,7 @@ def count_chunk(session: Session, chunk: Chunk, note: Note) -> Counted:
     ]
     if entries:
         enter(session, entries, note)
-    found.reached = chunk.last
+    progress.reached = chunk.last
     counted = (
         Level(sku=sku, on_hand=pieces, reserved=levels[sku].reserved)
         for sku, pieces in chunk.pieces.items()

@@ -1,4 +1,4 @@
-"""Alembic's entry: which tables the analytics' migrations are for."""
+"""Alembic's environment: the tables of the analytics."""
 
 from analytics_worker.models import Base
 from eventbus.consumer.inbox import inbox

@@ -1,4 +1,4 @@
-"""Alembic's entry: which tables the inventory's migrations are for."""
+"""Alembic's environment: the tables of the inventory."""
 
 from eventbus.consumer.inbox import inbox
 from eventbus.consumer.suspects import suspects

@@ -1,4 +1,4 @@
-"""Alembic's entry: which tables the notification service's migrations are for."""
+"""Alembic's environment: the tables of the notification service."""
 
 from eventbus.catch_up.overflow import overflow
 from eventbus.consumer.inbox import inbox

@@ -1,4 +1,4 @@
-"""Projections, their position in the stream, and inbox."""
+"""Create the projections, their position in the stream, and the inbox."""
 
 from alembic import op
 from sqlalchemy import (

@@ -1,7 +1,7 @@
-"""Sums have no limit: ten orders of the largest total in one minute were more than a bigint holds.
+"""Remove the limit of sums: ten orders of the largest total in one minute exceeded a bigint.
 
-Both tables are rewritten, while the reader waits: a second for each few million rows. The release
-before this one goes on with the new columns.
+Both tables are rewritten while the reader waits: a second for every few million rows. The previous
+release continues with the new columns.
 """
 
 from decimal import Decimal
@@ -30,7 +30,7 @@ def downgrade() -> None:
 
 def _change(*, to: BigInteger | Numeric[Decimal], of: BigInteger | Numeric[Decimal]) -> None:
     for table, columns in _SUMS.items():
-        # In one statement, so that the table is rewritten once.
+        # In one statement, so the table is rewritten once.
         with op.batch_alter_table(table) as batch:
             for column in columns:
                 batch.alter_column(column, type_=to, existing_type=of, existing_nullable=False)

@@ -1,6 +1,6 @@
-"""Orders whose goods have left are counted.
+"""Count shipped orders.
 
-The reader of the release before goes on: it counts none.
+The reader of the previous release continues, and counts none.
 """
 
 from alembic import op

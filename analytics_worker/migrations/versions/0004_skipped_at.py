@@ -1,7 +1,7 @@
-"""An index finds the skipped messages that retention deletes.
+"""Add an index for the retention of skipped messages.
 
-It is built while the running release goes on writing. An interrupted build leaves an invalid index,
-so the next attempt drops it first.
+It is built while the running release continues to write. An interrupted build leaves an invalid
+index, so the next build first drops it.
 """
 
 from alembic import op

@@ -1,4 +1,4 @@
-"""Judgements, outbox and inbox; an insert wakes the relay."""
+"""Create judgements, outbox and inbox; inserts into the outbox wake the relay."""
 
 from alembic import op
 from sqlalchemy import (

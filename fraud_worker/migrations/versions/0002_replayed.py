@@ -1,6 +1,6 @@
-"""A judgement remembers whether its order was heard of from history.
+"""Store whether the order of a judgement came from history.
 
-It has a default: the release before this one goes on writing rows without it.
+The column has a default, so the previous release continues to write rows without it.
 """
 
 from alembic import op

@@ -1,6 +1,6 @@
-"""The index of unsent events by their order is gone: the order's own events are looked at instead.
+"""Drop the index of unsent events by order: claims use the index of all events by order instead.
 
-It is dropped while the running release goes on claiming, which finds the index of all events.
+It is dropped while the running release continues to claim events, with the remaining index.
 """
 
 from alembic import op

@@ -1,8 +1,7 @@
-"""Each unsent event says what it waits for, and how often publishing it has failed.
+"""Store, for each unsent event, what it waits for and how often publishing it has failed.
 
-Both columns have a default, so the running release goes on writing and claiming rows. The index is
-built while it does. A build that was interrupted leaves an invalid index, so the next one begins by
-dropping it.
+Both columns have a default, so the running release continues to write and claim rows, also while
+the index is built. An interrupted build leaves an invalid index, so the next build first drops it.
 """
 
 from alembic import op
@@ -15,7 +14,7 @@ depends_on = None
 
 _NAME, _TABLE = "ix_outbox_lane", "outbox"
 
-#: Repeatable: what comes before an interrupted build of the index stays.
+#: Repeatable: an interrupted build of the index does not undo it.
 _COLUMNS = """
 ALTER TABLE outbox
     ADD COLUMN IF NOT EXISTS attempts smallint NOT NULL DEFAULT 0,

@@ -1,4 +1,4 @@
-"""Stock, reservations, outbox and inbox."""
+"""Create stock, reservations, outbox and inbox."""
 
 from alembic import op
 from sqlalchemy import (

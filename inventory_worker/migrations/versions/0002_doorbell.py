@@ -1,4 +1,4 @@
-"""An insert wakes the relay."""
+"""Wake the relay on inserts into the outbox."""
 
 from alembic import op
 

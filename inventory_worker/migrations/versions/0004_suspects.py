@@ -1,4 +1,4 @@
-"""Events whose worker died while it handled them are counted, each by itself."""
+"""Count, for each event, how often a worker crashed while it handled the event."""
 
 import sqlalchemy as sa
 from alembic import op

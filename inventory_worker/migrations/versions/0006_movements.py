@@ -1,7 +1,7 @@
-"""Stock movements, shipped reservations, and counts below what is reserved.
+"""Add stock movements and shipped reservations, and allow counts below the reserved quantity.
 
-The running release goes on meanwhile: no lock is held while rows are read. The next revision checks
-the rows that are there.
+The running release continues meanwhile: no lock is held while rows are read. The next revision
+validates the existing rows.
 """
 
 from alembic import op
@@ -32,7 +32,7 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         op.drop_index(_INDEX, _LINES, if_exists=True, postgresql_concurrently=True)
         op.create_index(_INDEX, _LINES, ["sku", "order_id"], postgresql_concurrently=True)
-    # In the order in which the workers lock them.
+    # In the order in which workers lock them.
     op.execute("LOCK TABLE stock, reservations, reservation_lines IN ACCESS EXCLUSIVE MODE")
     op.drop_constraint(_FOREIGN_KEY, _LINES)
     _tables()
@@ -51,7 +51,7 @@ def downgrade() -> None:
     op.drop_table("stock_entries")
     op.execute("DROP FUNCTION settle_reservation()")
     op.execute("DROP FUNCTION refuse_change()")
-    # The release before knows no goods that left: to it these orders hold nothing any more.
+    # The previous release has no SHIPPED: there, these orders no longer hold anything.
     op.execute("ALTER TABLE reservations DROP CONSTRAINT ck_reservations_shipped_at")
     op.execute("UPDATE reservations SET status = 'RELEASED' WHERE status = 'SHIPPED'")
     op.execute("UPDATE stock SET on_hand = reserved WHERE on_hand < reserved")

@@ -1,7 +1,7 @@
-"""Each SKU gets an opening movement, which makes the sum of its movements its level.
+"""Add an opening movement for each SKU, so the level is the sum of the movements.
 
-The running release goes on meanwhile. One statement reads levels and history in one snapshot; what
-is committed later is in both.
+The running release continues meanwhile. A single statement reads levels and history in one
+snapshot; later commits change both.
 """
 
 from alembic import op

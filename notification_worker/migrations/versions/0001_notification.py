@@ -1,4 +1,4 @@
-"""Notifications and inbox."""
+"""Create notifications and inbox."""
 
 from alembic import op
 from sqlalchemy import (

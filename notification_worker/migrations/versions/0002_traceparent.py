@@ -1,6 +1,7 @@
-"""A notification remembers its place in the trace.
+"""Store the traceparent of a notification.
 
-Nullable and without a default: the release before this one goes on writing rows without it.
+The column is nullable and has no default, so the previous release continues to write rows without
+it.
 """
 
 from alembic import op

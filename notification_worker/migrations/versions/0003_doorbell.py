@@ -1,4 +1,4 @@
-"""An insert wakes the mailer."""
+"""Wake the mailer on inserts into the notifications."""
 
 from alembic import op
 

@@ -1,7 +1,7 @@
-"""Old notifications that wait for nothing are found by an index.
+"""Add an index for the retention of notifications.
 
-It is built while the running release goes on writing. A build that was interrupted leaves an
-invalid index, so the next one begins by dropping it.
+It is built while the running release continues to write. An interrupted build leaves an invalid
+index, so the next build first drops it.
 """
 
 from alembic import op

@@ -1,6 +1,6 @@
-"""A mail may be for the operator, and then waits for no other one of its order.
+"""Allow mails to the operator, which wait for no other mail of their order.
 
-Nullable is wider: the release before this one goes on writing a sequence.
+A nullable column is wider, so the previous release continues to write a sequence.
 """
 
 from alembic import op

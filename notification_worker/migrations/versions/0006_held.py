@@ -1,7 +1,7 @@
-"""A mail may be HELD: recorded from history, and never sent.
+"""Allow the status HELD: recorded from history, and never sent.
 
-The table is locked for a moment only: the rows that are there are checked by a statement of its
-own, while the running release goes on. Run again after an interruption, it does the same.
+The table is locked only briefly: a separate statement validates the existing rows while the running
+release continues. After an interruption, the migration can be repeated.
 """
 
 from alembic import op

@@ -1,4 +1,4 @@
-"""The record of what the queue has dropped. The release before this one does not use it."""
+"""Add the record of dropped events. The previous release does not use it."""
 
 from alembic import op
 from sqlalchemy import (

@@ -1,8 +1,8 @@
-"""A mail is claimed by a lease, and is due at once until it was tried.
+"""Claim mails by leases, and make a mail due at once until its first attempt.
 
-`now()` as the first due time made fresh mails wait after a failover to a server whose clock is
-behind. The release before this one reads the new default as a time in the past. It does not know
-leases: stop its mailers before those of the new release start, or a mail may be sent by both.
+With `now()` as the first due time, new mails waited after a failover to a server whose clock was
+behind. The previous release reads the new default as a time in the past. It does not use leases:
+stop its mailers before those of the new release start, or both may send the same mail.
 """
 
 from alembic import op
@@ -34,10 +34,10 @@ def upgrade() -> None:
         ),
     )
     _due(text("'epoch'"), _DUE_AT_ONCE, before=_DUE)
-    # Of new pages only: a claim on an old one writes to the indexes, and is as right.
+    # Applies to new pages only: a claim on an old page also writes to the indexes.
     op.execute(f"ALTER TABLE {_TABLE} SET (fillfactor = 85)")
     with op.get_context().autocommit_block():
-        # A build that was interrupted leaves an invalid index.
+        # An interrupted build leaves an invalid index.
         op.drop_index(_FAILED, _TABLE, if_exists=True, postgresql_concurrently=True)
         op.create_index(
             _FAILED,
