@@ -107,7 +107,7 @@ Reservations = Mapping[UUID, Reservation]
 
 
 def lock_stock(session: Session, skus: Collection[str]) -> dict[str, int]:
-    """Lock the levels of these SKUs; return the available quantity of reservation that exists."""
+    """Lock the levels of these SKUs; return the available quantity of each that exists."""
     rows = _LOCK_STOCK.run(session, list(skus))
     return {row.sku: row.available for row in rows}
 
