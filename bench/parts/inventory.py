@@ -49,7 +49,7 @@ def handled(stack: Stack, events: int) -> float:
         return _rate(stack, events, began)
     finally:
         # In order: what it has only prefetched goes back to the queue at once.
-        stack.ask_to_end("inventory-worker")
+        stack.shut_down("inventory-worker")
 
 
 def publish(stack: Stack, events: int, queue: str) -> None:

@@ -56,7 +56,7 @@ def of(stack: Stack, name: str = "lean", **others: Any) -> Measured:
         "state": StateDirectory(stack.servers.secrets_dir.parent),
         "logs": stack.directory,
         "pids": stack.pids,
-        "ended": lambda: [program for program in stack.pids() if not stack.runs(program)],
+        "ended": lambda: [program for program in stack.pids() if not stack.is_running(program)],
     }
     return Measured(name=name, **(usual | others))
 

@@ -1,4 +1,5 @@
 """A lending library in two services: the desk lends books, the registry counts each reader's."""
+
 # fmt: off
 # ruff: noqa: I001, E704
 from dataclasses import dataclass

@@ -109,7 +109,7 @@ def test_processes_without_the_broker_stay_alive_and_end_when_told_to(stack: Sta
         # then nobody was restarted, and each ends at once when it is told to
         assert stack.pids() == before
         for name in TICKERS:
-            stack.ask_to_end(name)
+            stack.shut_down(name)
 
 
 def test_a_process_whose_loop_hangs_ends_itself_without_the_broker(stack: Stack) -> None:
@@ -148,7 +148,7 @@ def test_an_alarm_adds_no_connection(stack: Stack) -> None:
 
         # then no process opens another connection
         never(lambda: _assert_no_more(stack, before), during=20)
-    assert all(stack.runs(name) for name in (*TICKERS, "beat"))
+    assert all(stack.is_running(name) for name in (*TICKERS, "beat"))
 
 
 def _connections(stack: Stack) -> list[str]:

@@ -4,22 +4,12 @@ import httpx
 import pytest
 
 from testkit.eventually import eventually
-from testkit.processes.stack import Stack
-from tests.e2e.flow.test_order_flow import deliveries
-
-WITHOUT_MAIL = (
-    "api",
-    "order-worker",
-    "order-relay",
-    "inventory-worker",
-    "inventory-relay",
-    "beat",
-)
+from testkit.processes.stack import ORDER_FLOW, Stack
 
 
 def test_an_order_survives_the_death_of_the_api_right_after_its_commit(stack: Stack) -> None:
     # Given an API that is killed when it has committed an order, before it answers
-    others = [name for name in WITHOUT_MAIL if name != "api"]
+    others = [name for name in ORDER_FLOW if name != "api"]
     stack.start(*others)
     stack.stock(TEA=10)
     stack.start("api", module="testkit.programs.crashing.api")
@@ -76,7 +66,7 @@ def test_an_event_survives_the_death_of_its_worker_between_commit_and_ack(stack:
 
 def test_orders_wait_for_a_dead_beat_and_go_on_with_the_next_one(stack: Stack) -> None:
     # Given a running system whose beat is killed
-    stack.start(*WITHOUT_MAIL)
+    stack.start(*ORDER_FLOW)
     stack.stock(TEA=10)
     assert stack.decided(stack.place(("TEA", 1))) == ("CONFIRMED", None)
     stack.kill("beat")
@@ -112,4 +102,4 @@ def test_orders_are_accepted_without_a_broker_and_finish_when_it_is_back(stack: 
 
 
 def _assert_deliveries(stack: Stack, worker: str, count: int) -> None:
-    assert deliveries(stack, worker, "order.created") == count
+    assert stack.deliveries(worker, "order.created") == count

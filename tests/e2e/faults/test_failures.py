@@ -10,7 +10,6 @@ from kombu.message import Message
 from eventbus.consumer.failure import Failure
 from testkit.eventually import eventually
 from testkit.processes.stack import RETRY_TIERS, Stack
-from tests.e2e.flow.test_order_flow import deliveries
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def test_a_handler_that_always_fails_parks_its_message_with_the_reason(failing: 
     assert len(_attempts(failing, order_id)) == len(RETRY_TIERS) + 1
 
     # And the other service saw one delivery
-    assert deliveries(failing, "notification-worker", "order.created", order_id) == 1
+    assert failing.deliveries("notification-worker", "order.created", order_id) == 1
 
 
 def test_a_handler_that_fails_twice_works_at_last_after_growing_delays(failing: Stack) -> None:
@@ -58,7 +57,7 @@ def test_a_handler_that_fails_twice_works_at_last_after_growing_delays(failing: 
 
     # And it is not parked, and the other service saw one delivery
     assert _parked(failing, order_id) == []
-    assert deliveries(failing, "notification-worker", "order.created", order_id) == 1
+    assert failing.deliveries("notification-worker", "order.created", order_id) == 1
 
 
 def test_a_permanent_failure_is_parked_at_once(failing: Stack) -> None:

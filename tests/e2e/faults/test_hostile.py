@@ -186,7 +186,7 @@ def _accounted(stack: Stack, service: Service, sent: list[Message]) -> None:
 def _running(stack: Stack) -> None:
     """Raise at once if a process has ended: nothing that is waited for will come."""
     for name in stack.pids():
-        if not stack.runs(name):
+        if not stack.is_running(name):
             raise RuntimeError(f"{name} ended: {stack.log(name)[-3_000:]}")
 
 

@@ -27,7 +27,7 @@ def test_a_worker_whose_event_loop_hangs_no_longer_touches_its_health_file(stack
 
     eventually(grown_old)
     eventually(lambda: _assert_fresh(stack, "order-worker"))
-    assert stack.runs("inventory-worker")
+    assert stack.is_running("inventory-worker")
 
     # And when it goes on, the file is fresh again
     stack.signal("inventory-worker", signal.SIGCONT)
@@ -47,7 +47,7 @@ def test_a_worker_without_the_broker_is_alive_and_not_ready(stack: Stack) -> Non
         eventually(lambda: _assert_state(file, "not connected to the broker"))
         touched = file.stat().st_mtime_ns
         eventually(lambda: _assert_touched_since(file, touched))
-        assert stack.runs("inventory-worker")
+        assert stack.is_running("inventory-worker")
     finally:
         stack.servers.start_broker()
 

@@ -53,7 +53,7 @@ def test_malformed_messages_are_parked_and_no_worker_stops(stack: Stack) -> None
 
     # And the workers are those that were started
     for worker in workers:
-        assert stack.runs(worker)
+        assert stack.is_running(worker)
         assert "Unrecoverable" not in stack.log(worker)
 
 

@@ -10,11 +10,9 @@ from common.kombu_topology import INVENTORY
 from eventbus.database.db import transaction
 from testkit.data.placed_orders import publish
 from testkit.eventually import eventually
-from testkit.processes.stack import RETRY_TIERS, Stack
+from testkit.processes.stack import ORDER_FLOW, RETRY_TIERS, Stack
 from testkit.servers.databases import TestDatabase
 from testkit.servers.outages import read_only, refusing
-
-FLOW = ("api", "order-worker", "order-relay", "inventory-worker", "inventory-relay", "beat")
 
 Outage = Callable[[TestDatabase], AbstractContextManager[None]]
 
@@ -31,7 +29,7 @@ def test_events_wait_for_a_database_and_are_charged_no_attempt(
     stack: Stack, outage: Outage, reason: str
 ) -> None:
     # Given a system that works
-    stack.start(*FLOW)
+    stack.start(*ORDER_FLOW)
     stack.stock(TEA=100)
     assert stack.decided(stack.place(("TEA", 1))) == ("CONFIRMED", None)
 

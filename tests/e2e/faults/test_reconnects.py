@@ -20,7 +20,7 @@ def test_a_connection_that_is_lost_again_and_again_stalls_nothing(stack: Stack) 
 
     def cut() -> None:
         nonlocal cuts
-        cuts += stack.cut("inventory-worker") > 0
+        cuts += stack.close_connections("inventory-worker") > 0
         assert cuts >= 4
 
     eventually(cut)

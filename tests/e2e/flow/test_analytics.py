@@ -16,9 +16,8 @@ from console.actions import analytics
 from console.settings import ReplaySettings
 from eventbus.messaging.stream import Entry
 from testkit.eventually import eventually
-from testkit.processes.stack import Stack
+from testkit.processes.stack import ORDER_FLOW, Stack
 from testkit.servers.databases import TestDatabase
-from tests.e2e.faults.test_crashes import WITHOUT_MAIL
 
 READER = "analytics-reader"
 
@@ -152,7 +151,7 @@ def settle(stack: Stack) -> None:
 @pytest.fixture
 def shop(stack: Stack) -> Stack:
     """A shop in which one of two orders is rejected, and its analytics."""
-    stack.start(*WITHOUT_MAIL, READER)
+    stack.start(*ORDER_FLOW, READER)
     stack.stock(TEA=10**6, CUP=10**6)
     return stack
 

@@ -1,7 +1,5 @@
 """An order's way through the real processes, from POST to its outcome and its mails."""
 
-import json
-
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
 
@@ -26,7 +24,7 @@ def test_an_order_in_stock_is_confirmed_and_its_stock_reserved(stack: Stack) -> 
 
     # And each service has had exactly one delivery of the order
     for worker in ("inventory-worker", "notification-worker"):
-        assert deliveries(stack, worker, "order.created") == 1
+        assert stack.deliveries(worker, "order.created") == 1
 
 
 def test_an_order_out_of_stock_is_cancelled_and_nothing_is_reserved(stack: Stack) -> None:
@@ -134,18 +132,6 @@ def test_a_shipped_order_leaves_the_stock_and_cannot_be_cancelled(stack: Stack) 
         "order.confirmed",
         "order.shipped",
     ]
-
-
-def deliveries(stack: Stack, worker: str, event_type: str, order_id: str | None = None) -> int:
-    """How often a worker was given an event of a type, of one order or of any."""
-    lines = [json.loads(line) for line in stack.log(worker).splitlines() if line.startswith("{")]
-    return sum(
-        1
-        for line in lines
-        if line.get("event_type") == event_type
-        and "attempt" in line
-        and order_id in (None, line["order_id"])
-    )
 
 
 def _assert_mails(stack: Stack, count: int) -> None:

@@ -13,7 +13,6 @@ from eventbus.messaging.publisher import ConfirmingPublisher
 from testkit.eventually import eventually
 from testkit.processes.publishers import publish_and_settle
 from testkit.processes.stack import Stack
-from tests.e2e.flow.test_order_flow import deliveries
 
 
 def test_an_event_that_comes_fifty_times_to_two_workers_has_one_effect(stack: Stack) -> None:
@@ -82,5 +81,5 @@ def test_two_beats_and_two_relays_publish_each_event_once(stack: Stack) -> None:
 
     # Then each is decided, and each of their events was delivered once
     assert [stack.decided(order_id) for order_id in orders] == [("CONFIRMED", None)] * 30
-    assert deliveries(stack, "inventory-worker", "order.created") == 30
-    assert deliveries(stack, "order-worker", "stock.reserved") == 30
+    assert stack.deliveries("inventory-worker", "order.created") == 30
+    assert stack.deliveries("order-worker", "stock.reserved") == 30

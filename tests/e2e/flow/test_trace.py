@@ -169,7 +169,7 @@ def test_spans_are_sent_by_a_worker_that_is_asked_to_end(traced: Stack) -> None:
     eventually(lambda: _assert_reserved(traced, 1))
 
     # When it is asked to end
-    traced.ask_to_end("inventory-worker")
+    traced.shut_down("inventory-worker")
 
     # Then its spans have arrived
     assert ("inventory-worker", "process order.created") in {

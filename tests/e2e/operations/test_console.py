@@ -104,7 +104,7 @@ def test_the_process_asks_for_its_password_and_ends_when_it_is_told(stack: Stack
     # When
     unknown = httpx.get(f"{url}/overview", timeout=20)
     known = httpx.get(f"{url}/overview", auth=("operator", password), timeout=20)
-    stack.ask_to_end("console")
+    stack.shut_down("console")
 
     # Then
     assert (unknown.status_code, known.status_code) == (401, 200)

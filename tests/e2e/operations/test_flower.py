@@ -1,36 +1,11 @@
 """Flower shows the workers and their tasks, and nothing that is not theirs."""
 
-from typing import Any
-
 import httpx
 import pytest
 
-from deploy.local.servers import credentials
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
-
-
-def flower(stack: Stack, path: str, password: str | None = None) -> httpx.Response:
-    """Ask Flower, as the operator unless another password is given."""
-    known = (stack.servers.secrets_dir / credentials.FLOWER).read_text().strip()
-    url = f"http://127.0.0.1:{stack.ports.flower_port}{path}"
-    return httpx.get(url, auth=("operator", password or known), timeout=10)
-
-
-def rows(stack: Stack) -> list[dict[str, Any]]:
-    """Every task that Flower shows."""
-    return list(flower(stack, "/api/tasks").raise_for_status().json().values())
-
-
-def start_with_flower(stack: Stack) -> Stack:
-    """Start a system with Flower, and an inventory that fails as the address asks for."""
-    stack.stock(TEA=100)
-    stack.start("flower")
-    stack.start_failing()
-    stack.start(
-        "api", "order-worker", "order-relay", "inventory-relay", "notification-worker", "beat"
-    )
-    return stack
+from testkit.servers.flower import flower, flower_password, start_with_flower, task_rows
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +23,7 @@ def test_an_event_is_one_row_for_each_service_that_handles_it(shown: Stack) -> N
     def visible() -> None:
         handled = {
             (row["name"], row["worker"], row["state"], row["result"])
-            for row in rows(shown)
+            for row in task_rows(shown)
             if order_id in row["kwargs"]
         }
         assert handled == {
@@ -68,14 +43,14 @@ def test_no_row_tells_of_a_customer(shown: Stack) -> None:
 
     # then Flower shows how each ended
     def ended() -> None:
-        states = {row["state"] for row in rows(shown) if row["name"] == "order.created"}
+        states = {row["state"] for row in task_rows(shown) if row["name"] == "order.created"}
         assert states >= {"SUCCESS", "FAILURE"}
         assert flower(shown, "/metrics").text.count('type="task-retried"') > 0
 
     eventually(ended)
 
     # And nothing of what was ordered, by whom
-    for row in rows(shown):
+    for row in task_rows(shown):
         assert "customer.example" not in str(row)
         assert "TEA" not in str(row)
         assert row["args"] == "()"
@@ -90,7 +65,7 @@ def test_flower_asks_for_a_password_and_takes_no_command(shown: Stack) -> None:
         assert flower(shown, path).status_code == 200, path
 
     # And the right password is no way to stop a worker
-    password = (shown.servers.secrets_dir / credentials.FLOWER).read_text().strip()
+    password = flower_password(shown)
     for command in ("worker/shutdown/order@order", "task/send-task/order.created"):
         refused = httpx.post(
             f"{url}/api/{command}", auth=("operator", password), json={"args": []}, timeout=10

@@ -10,7 +10,7 @@ from console.certificates.certificate_authority import Authority
 from deploy.local.processes.programs import PROGRAMS
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
-from tests.e2e.operations.test_flower import flower, rows, start_with_flower
+from testkit.servers.flower import flower, start_with_flower, task_rows
 
 ONLOOKERS = [
     pytest.param(
@@ -39,7 +39,7 @@ def test_events_that_nobody_takes_hold_up_no_order(watched: Stack) -> None:
 
     # then
     assert watched.decided(order_id)[0] == "CONFIRMED"
-    assert all(watched.runs(worker) for worker in workers)
+    assert all(watched.is_running(worker) for worker in workers)
 
     # And they leave again once it is back
     list(topology.apply(watched.broker_admin))
@@ -50,7 +50,7 @@ def test_events_that_nobody_takes_hold_up_no_order(watched: Stack) -> None:
 
 def test_a_worker_tells_nothing_when_it_is_told_so(watched: Stack) -> None:
     # given
-    watched.ask_to_end("order-worker")
+    watched.shut_down("order-worker")
     watched.extra["TASK_EVENTS"] = "false"
     watched.start("order-worker")
 
@@ -60,7 +60,7 @@ def test_a_worker_tells_nothing_when_it_is_told_so(watched: Stack) -> None:
 
     # then the others' rows are there, which come later than its own would have
     def shown() -> None:
-        names = {row["name"] for row in rows(watched) if order_id in row["kwargs"]}
+        names = {row["name"] for row in task_rows(watched) if order_id in row["kwargs"]}
         assert names == {"order.created", "order.confirmed"}
 
     eventually(shown)
@@ -107,8 +107,8 @@ def test_onlookers_are_back_after_the_broker_was_away(watched: Stack, name: str)
         exported = httpx.get(
             f"http://127.0.0.1:{watched.ports.exporter_port}/metrics", timeout=10
         ).text
-        assert watched.runs("flower")
-        assert watched.runs(name)
+        assert watched.is_running("flower")
+        assert watched.is_running(name)
         for worker in ("order", "inventory", "notification"):
             _has(page, f'flower_worker_online{{worker="{worker}@{worker}"}} 1.0')
             _has(exported, f'celery_worker_up{{hostname="{worker}"}} 1.0')
@@ -116,7 +116,7 @@ def test_onlookers_are_back_after_the_broker_was_away(watched: Stack, name: str)
     eventually(heard)
     order_id = watched.place(("TEA", 1))
     watched.decided(order_id)
-    eventually(lambda: _has(str(rows(watched)), order_id))
+    eventually(lambda: _has(str(task_rows(watched)), order_id))
     page = f"http://127.0.0.1:{watched.ports.exporter_port}/metrics"
     success = 'task_succeeded_total{hostname="order",name="stock.reserved",queue_name="celery"} 1.0'
     eventually(lambda: _has(httpx.get(page, timeout=10).text, success))

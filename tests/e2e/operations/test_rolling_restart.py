@@ -41,12 +41,12 @@ def test_a_rolling_restart_of_every_service_loses_and_doubles_nothing(
                 stack.start(name, alias=f"next-{name}")
                 if name == "beat":
                     eventually(lambda: _assert_both_connected(stack, "beat"))
-                stack.ask_to_end(name)
+                stack.shut_down(name)
             # And the API, as a load balancer sees it
             beside.start("api")
             customers.in_service.append(second)
             customers.leave(first)
-            stack.ask_to_end("api")
+            stack.shut_down("api")
             so_far = len(customers.placed)
             eventually(lambda: _assert_placed(customers, so_far + 2 * RATE))
 

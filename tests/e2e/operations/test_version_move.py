@@ -31,7 +31,7 @@ UNCONSUMED = "published event versions have no consumer"
 def publish(stack: Stack, program: str, versions: str) -> None:
     """Replace a process of the order service by one that is set to these versions."""
     stack.extra["ORDER_CREATED_VERSIONS"] = versions
-    stack.ask_to_end(program)
+    stack.shut_down(program)
     stack.start(program)
 
 
@@ -92,7 +92,7 @@ def test_consumers_and_publisher_move_to_a_new_version_while_orders_flow(
 
         # When the other one's code is replaced, and follows
         stack.start("notification-worker", alias="new-notification-worker")
-        stack.ask_to_end("notification-worker")
+        stack.shut_down("notification-worker")
         customers.go_on(ORDERS)
         bind(stack.vhost, NOTIFICATION.queue, V2)
         customers.go_on(ORDERS)

@@ -1,0 +1,1 @@
+"""The parts of `testkit.processes.stack.Stack`."""
