@@ -1,4 +1,4 @@
-"""The analytics on real processes: whatever is killed and replayed, they equal the orders."""
+"""The figures of the analytics equal the orders after kills and replays of real processes."""
 
 import json
 import random
@@ -21,11 +21,11 @@ from testkit.servers.databases import TestDatabase
 
 READER = "analytics-reader"
 
-#: Seconds for which orders come while the reader is killed and replays run.
+#: Seconds for which orders are placed while the reader is killed and replays run.
 LOAD = 10.0
 
-#: Readers that die one after the other. Either of two commits would be the last one of some.
-LIVES = 4
+#: Readers that are killed in turn. Each of the two kinds of commit is the last commit of one.
+READERS = 4
 
 _SALES = """
 SELECT date_trunc('minute', created_at), currency, count(*), sum(total)::bigint,
@@ -48,7 +48,7 @@ FROM orders JOIN order_lines ON order_id = orders.id GROUP BY 1, 2 ORDER BY 1, 2
 _SKU_MINUTES = """
 SELECT minute, sku, placed, pieces, confirmed, revenue FROM sku_minutes ORDER BY 1, 2
 """
-# A customer's cancelling comes after the decision, and its own moment takes the other's place.
+# Not of orders that a customer cancelled: the cancellation overwrites the time of the decision.
 _WAITS = """
 SELECT id::text, extract(epoch FROM decided_at - {placed}) FROM orders
 WHERE {decided} ORDER BY 1
@@ -78,12 +78,12 @@ def equal(stack: Stack) -> None:
 
 @contextmanager
 def load(stack: Stack) -> Iterator[list[str]]:
-    """Let four customers order, and some cancel, for as long as the block lasts."""
-    going, placed = Event(), list[str]()
+    """Let four customers place orders, and cancel some, during the block."""
+    ended, placed = Event(), list[str]()
 
     def order(customer: int) -> None:
         chance = random.Random(customer)
-        while not going.is_set():
+        while not ended.is_set():
             sku, other = chance.choice((("TEA", "CUP"), ("TEA", "NONE")))
             order_id = stack.place((sku, chance.randint(1, 3)), (other, 1))
             placed.append(order_id)
@@ -95,18 +95,18 @@ def load(stack: Stack) -> Iterator[list[str]]:
         try:
             yield placed
         finally:
-            going.set()
+            ended.set()
         for customer in customers:
             customer.result(timeout=60)
 
 
 class Operator(ReplaySettings):
-    """An operator of a test's databases, whose names have no service in them."""
+    """The settings of an operator, for a test's databases."""
 
     database: TestDatabase
 
     def database_name(self, _service: str) -> str:
-        """Return the test's own."""
+        """Return the name of the test's database."""
         return str(self.database.url.database)
 
 
@@ -126,7 +126,7 @@ def replay(stack: Stack) -> Rebuilt:
 
 
 def kill_at_random(stack: Stack, until: float) -> None:
-    """Kill the reader again and again, at moments that nobody has chosen."""
+    """Kill and restart the reader at random times."""
     chance = random.Random(7)
     while time.monotonic() < until:
         time.sleep(chance.uniform(0.3, 1.5))
@@ -135,7 +135,7 @@ def kill_at_random(stack: Stack, until: float) -> None:
 
 
 def settle(stack: Stack) -> None:
-    """Wait until all is decided and read, and the figures are those of the orders."""
+    """Wait until every order is decided and read, and the figures equal the orders."""
 
     def settled() -> None:
         (pending,) = stack.execute("order", "SELECT count(*) FROM orders WHERE status = 'PENDING'")
@@ -150,44 +150,44 @@ def settle(stack: Stack) -> None:
 
 @pytest.fixture
 def shop(stack: Stack) -> Stack:
-    """A shop in which one of two orders is rejected, and its analytics."""
+    """A shop that rejects half of its orders, and its analytics."""
     stack.start(*ORDER_FLOW, READER)
     stack.stock(TEA=10**6, CUP=10**6)
     return stack
 
 
-def test_the_figures_equal_the_orders_however_often_the_reader_is_killed(shop: Stack) -> None:
-    # When orders come, and the reader is killed at random
+def test_the_figures_equal_the_orders_after_random_kills(shop: Stack) -> None:
+    # When orders are placed, and the reader is killed at random times
     with load(shop) as placed:
         eventually(lambda: _assert_some(shop))
         kill_at_random(shop, time.monotonic() + LOAD)
 
-    # Then
+    # Then the figures equal the orders
     settle(shop)
     assert len(placed) > 20
 
 
-def test_the_figures_equal_the_orders_whichever_commit_is_the_readers_last(shop: Stack) -> None:
-    # Given
+def test_the_figures_equal_the_orders_after_a_kill_at_any_commit(shop: Stack) -> None:
+    # Given a shop whose reader is down
     shop.kill(READER)
 
-    # When orders come, and one reader dies right after its first commit, the next after two
+    # When orders are placed, and the nth reader is killed immediately after its nth commit
     with load(shop) as placed:
-        for commits in range(1, LIVES + 1):
+        for commits in range(1, READERS + 1):
             shop.extra["COMMITS"] = str(commits)
             shop.launch(READER, module="testkit.programs.crashing.analytics_reader")
             shop.wait_until_dead(READER)
     shop.start(READER)
 
-    # Then
+    # Then the figures equal the orders
     settle(shop)
-    assert len(placed) > LIVES
+    assert len(placed) > READERS
 
 
 def test_the_figures_equal_the_orders_after_replays_under_load(
     shop: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given replays that are overtaken by the reader before they exchange the rows
+    # Given replays that the reader overtakes before they exchange the rows
     exchange = Replay._exchange
 
     def late(self: Replay, first: Entry) -> int:
@@ -202,7 +202,7 @@ def test_the_figures_equal_the_orders_after_replays_under_load(
         while time.monotonic() < until:
             replays.append(replay(shop))
 
-    # When orders come, the reader is killed, and replays run meanwhile
+    # When orders are placed, the reader is killed, and replays run
     with load(shop):
         eventually(lambda: _assert_some(shop))
         operator = Thread(target=keep_replaying)
@@ -211,11 +211,11 @@ def test_the_figures_equal_the_orders_after_replays_under_load(
         operator.join(timeout=120)
     monkeypatch.undo()
 
-    # Then
+    # Then the figures equal the orders
     settle(shop)
     assert replays
 
-    # And so it is after one more, which mends all that was wrong
+    # And another replay corrects wrong figures
     shop.execute("analytics", "UPDATE minutes SET placed = placed + 1, revenue = 0")
     replay(shop)
     equal(shop)

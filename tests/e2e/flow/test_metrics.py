@@ -1,4 +1,4 @@
-"""What the processes count is what happened, and every panel of the dashboards shows something."""
+"""The metrics of the processes, and the queries of the dashboards."""
 
 import socket
 import time
@@ -21,7 +21,7 @@ from testkit.servers.workers import own_ports
 
 @pytest.fixture
 def counting(stack: Stack, tmp_path: Path) -> Stack:
-    """A system, not started yet, whose processes show metrics."""
+    """A system, not started yet, whose processes expose metrics."""
     (tmp_path / "attempts").mkdir()
     stack.extra["ATTEMPTS"] = str(tmp_path / "attempts")
     stack.stock(TEA=100)
@@ -36,7 +36,7 @@ def counting(stack: Stack, tmp_path: Path) -> Stack:
 
 @pytest.fixture
 def running(counting: Stack) -> Stack:
-    """The same with all its processes, and an inventory that fails as the address asks for."""
+    """The same with all its processes, and an inventory that fails as the address specifies."""
     module = "testkit.programs.failing.inventory_worker"
     counting.start("inventory-worker", module=module)
     others = [p.name for p in PROGRAMS if p.name != "inventory-worker" and p.is_installed]
@@ -46,56 +46,54 @@ def running(counting: Stack) -> Stack:
 
 @pytest.fixture
 def prometheus(running: Stack, tmp_path: Path) -> Iterator[Prometheus]:
-    """A Prometheus that asks them all."""
+    """A Prometheus that scrapes all of them."""
     with Prometheus.over(running, tmp_path / "prometheus") as server:
         yield server
 
 
-def shown(stack: Stack, process: str) -> dict[str, float]:
-    """The metrics that a process shows."""
+def metrics_of(stack: Stack, process: str) -> dict[str, float]:
+    """Return the metrics that a process exposes."""
     page = httpx.get(f"http://127.0.0.1:{stack.metrics_ports[process]}/metrics", timeout=10).text
     samples = (line.rsplit(" ", 1) for line in page.splitlines() if line[0] != "#")
     return {name: float(value) for name, value in samples}
 
 
 def place_one_of_each(stack: Stack) -> None:
-    """Place an order that works, one that is tried again, one that is parked, one out of stock."""
-    # By itself: an attempt inside a batch that fails is undone, and would be one of the two.
+    """Place an order that succeeds, one that is retried, one that is parked, one out of stock."""
+    # In its own batch: an attempt in a failed batch is rolled back, but is one of the two failures.
     stack.decided(stack.place(("TEA", 1), email="twice@example.com"))
     stack.place(("TEA", 1), email="permanent@example.com")
     for order_id in (stack.place(("TEA", 1), email="ada@example.com"), stack.place(("NONE", 1))):
         stack.decided(order_id)
 
 
-def test_every_panel_shows_something_of_a_running_system(
-    running: Stack, prometheus: Prometheus
-) -> None:
-    # Given that everything has happened once, and Prometheus knows
+def test_every_panel_has_data_of_a_running_system(running: Stack, prometheus: Prometheus) -> None:
+    # Given each kind of order once, in Prometheus
     place_one_of_each(running)
     eventually(lambda: _some(prometheus, "orders_parked_total"))
     eventually(lambda: _some(prometheus, "orders_retries_total"))
 
-    # When it happens again
+    # When they are placed again
     place_one_of_each(running)
 
-    # Then each query of each panel has a number
+    # Then each query of each panel returns a number
     for page in DASHBOARDS:
         for panel in page.panels:
             for query in panel.queries:
                 if "celery_" in query.expr and not EXPORTER.is_installed:
                     continue
                 expr = query.expr.replace("$__rate_interval", "10m")
-                # The slowest rule is looked at once a minute.
+                # The slowest rule is evaluated once a minute.
                 eventually(lambda e=expr: _some(prometheus, e))
 
 
-def test_the_metrics_count_what_happened(running: Stack) -> None:
-    # When there are one order that works, one tried again, one parked, one out of stock
+def test_the_metrics_count_events_and_mails(running: Stack) -> None:
+    # When orders succeed, are retried, are parked, and are out of stock
     place_one_of_each(running)
 
-    # Then the inventory has counted each attempt, as it ended
+    # Then the inventory has counted each attempt by its outcome
     def counted() -> None:
-        metrics = shown(running, "inventory-worker")
+        metrics = metrics_of(running, "inventory-worker")
         handler = 'orders_handler_seconds_count{outcome="%s",type="order.created"}'
         assert metrics[handler % "handled"] == 3
         assert metrics[handler % "failed"] == 3
@@ -105,46 +103,45 @@ def test_the_metrics_count_what_happened(running: Stack) -> None:
         assert metrics['orders_parked_total{reason="Permanent"}'] == 1
         assert metrics["orders_broker_connected"] == 1
         for server in ("broker", "database", "authority"):
-            ends = metrics[f'orders_certificate_not_after_seconds{{server="{server}"}}']
-            assert ends > time.time()
+            expiry = metrics[f'orders_certificate_not_after_seconds{{server="{server}"}}']
+            assert expiry > time.time()
 
     eventually(counted)
 
-    # And the relay has counted each event that left, with what is left
-    def left() -> None:
-        metrics = shown(running, "order-relay")
+    # And the relay has counted each published event, and exposes the unsent ones
+    def published() -> None:
+        metrics = metrics_of(running, "order-relay")
         confirmed = 'orders_event_confirmed_seconds_count{type="order.%s"}'
         assert [metrics[confirmed % t] for t in ("created", "confirmed", "cancelled")] == [4, 2, 1]
         assert metrics["orders_outbox_unsent"] == 0
         assert metrics["orders_database_up"] == 1
-        # And for how long it keeps what it shows the age of
+        # And the retention of each table whose age it exposes
         for table, days in (("outbox", 14), ("inbox", 30), ("idempotency_keys", 30)):
             assert metrics[f'orders_retention_seconds{{table="{table}"}}'] == days * 86_400
             assert f'orders_oldest_row_seconds{{table="{table}"}}' in metrics
 
-    eventually(left)
+    eventually(published)
 
-    # And the mailer has no mail left
+    # And no mail waits in the mailer
     def mailed() -> None:
-        assert shown(running, "notification-mailer")["orders_mail_waiting"] == 0
+        assert metrics_of(running, "notification-mailer")["orders_mail_waiting"] == 0
 
     eventually(mailed)
 
 
-def test_what_waits_is_shown_while_the_broker_is_away(counting: Stack) -> None:
-    # Given a relay, and a broker that goes
+def test_unsent_events_are_counted_during_a_broker_outage(counting: Stack) -> None:
+    # Given a relay that has read its outbox once, and a broker that is down
     counting.start("api", "order-relay", "beat")
-    eventually(lambda: _equal(shown(counting, "order-relay")["orders_broker_connected"], 1))
-    # whose relay has looked at its outbox once
-    eventually(lambda: _shows(counting, "order-relay", "orders_relay_pass_age_seconds"))
+    eventually(lambda: _equal(metrics_of(counting, "order-relay")["orders_broker_connected"], 1))
+    eventually(lambda: _has_metric(counting, "order-relay", "orders_relay_pass_age_seconds"))
     counting.servers.stop_broker()
     try:
-        # When an order comes
+        # When an order is placed
         counting.place(("TEA", 1))
 
-        # Then the relay shows that its event waits, and why
+        # Then the metrics of the relay show the unsent event and the lost connection
         def waiting() -> None:
-            metrics = shown(counting, "order-relay")
+            metrics = metrics_of(counting, "order-relay")
             assert metrics["orders_outbox_unsent"] == 1
             assert metrics["orders_outbox_oldest_unsent_seconds"] > 1
             assert metrics["orders_broker_connected"] == 0
@@ -154,26 +151,26 @@ def test_what_waits_is_shown_while_the_broker_is_away(counting: Stack) -> None:
         counting.servers.start_broker()
 
 
-def test_prometheus_asks_the_broker_of_its_own_authority_only(stack: Stack, tmp_path: Path) -> None:
+def test_prometheus_scrapes_only_a_broker_that_it_trusts(stack: Stack, tmp_path: Path) -> None:
     # Given another authority
     other = Authority(tmp_path / "other")
     list(other.init())
 
     for ca_file, up in ((stack.servers.ca_file, 1), (other.certificate_file, 0)):
-        # When Prometheus trusts one of both
+        # When Prometheus trusts one of the two
         with Prometheus.over(stack, tmp_path / f"trusts-{up}", ca_file) as server:
-            # Then it reads from the broker, all its metrics, or it does not
+            # Then it scrapes both endpoints of the broker only if it trusts the broker
             for job in ("rabbitmq", "rabbitmq-queues"):
                 query = f'up{{job="{job}"}}'
                 eventually(lambda q=query, s=server, n=up: _equal(s.values(q), [n]))
 
 
-def test_a_metrics_port_that_is_in_use_is_named(counting: Stack) -> None:
-    # Given somebody else on the port
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = counting.metrics_ports["order-worker"] = other.getsockname()[1]
+def test_a_metrics_port_in_use_is_reported(counting: Stack) -> None:
+    # Given a port in use
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = counting.metrics_ports["order-worker"] = server.getsockname()[1]
 
-        # When the worker starts, then it ends and says why
+        # When the worker starts, then it ends with an error
         with pytest.raises(RuntimeError, match=f"setting METRICS_PORT: {port}: Address already"):
             counting.start("order-worker")
 
@@ -182,9 +179,9 @@ def _some(prometheus: Prometheus, expr: str) -> None:
     assert prometheus.values(expr), expr
 
 
-def _shows(stack: Stack, process: str, metric: str) -> None:
-    assert metric in shown(stack, process)
+def _has_metric(stack: Stack, process: str, metric: str) -> None:
+    assert metric in metrics_of(stack, process)
 
 
-def _equal(found: object, expected: object) -> None:
-    assert found == expected
+def _equal(actual: object, expected: object) -> None:
+    assert actual == expected

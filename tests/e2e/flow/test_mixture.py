@@ -1,4 +1,4 @@
-"""Good, bad and broken messages in the same batches, while workers die: each ends as it should."""
+"""Good, failing and malformed messages in the same batches, while the worker is killed."""
 
 import random
 import time
@@ -21,17 +21,18 @@ from testkit.eventually import eventually
 from testkit.processes.publishers import publish_and_settle
 from testkit.processes.stack import Stack
 
-#: Of a thousand messages; what is not named is good. The names are the failing inventory's.
+#: The number of messages of each kind in a thousand; all others are good. The failing inventory
+#: acts on these names.
 MIXTURE = {"twice": 10, "always": 3, "permanent": 5, "kill": 1, "duplicate": 30, "undecodable": 5}
 
-#: How often the whole worker is killed: a message survives five deliveries that end so.
+#: How often the whole worker is killed: a message survives five such deliveries.
 KILLS = 3
 
 BATCH = 1_000
 
 
 @pytest.mark.timeout(1_800)
-def test_each_message_of_a_mixture_ends_as_it_should(
+def test_a_mixture_of_messages_is_handled_or_parked(
     stack: Stack, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     # Given a mixture of messages in the inventory's queue
@@ -45,7 +46,7 @@ def test_each_message_of_a_mixture_ends_as_it_should(
     count = Counter(kinds.values())
     undecodable = total * MIXTURE["undecodable"] // 1000
 
-    # When a worker handles them that is killed now and then
+    # When the worker that handles them is killed several times
     module = "testkit.programs.failing.inventory_worker"
     for _ in range(KILLS):
         stack.start("inventory-worker", module=module)
@@ -53,7 +54,7 @@ def test_each_message_of_a_mixture_ends_as_it_should(
         stack.kill("inventory-worker")
     stack.start("inventory-worker", module=module)
 
-    # Then what can be handled has had its effect, once
+    # Then each message that can be handled has had one effect
     good = {order for order, kind in kinds.items() if kind in ("good", "twice")}
 
     def handled() -> None:
@@ -65,7 +66,7 @@ def test_each_message_of_a_mixture_ends_as_it_should(
     with transaction(stack.sessions("inventory")) as session:
         assert session.scalar(select(func.count()).select_from(inbox)) == len(good)
 
-    # And all else is parked, and nothing is left
+    # And every other message is parked, and the queue is empty
     parked = count["always"] + count["permanent"] + count["kill"] + undecodable
     eventually(lambda: _depth(stack, "inventory.dlq", parked))
     eventually(lambda: _depth(stack, "inventory.queue", 0))
@@ -85,9 +86,9 @@ def _kinds(total: int, rng: random.Random) -> dict[UUID, str]:
 def _publish(stack: Stack, kinds: dict[UUID, str], rng: random.Random) -> None:
     publisher = stack.publisher()
     events = [_event(order, kind) for order, kind in kinds.items()]
-    # A bad message that comes twice is parked twice.
-    fine = [e for e in events if kinds[e.subject] in ("good", "twice")]
-    repeated = [e for e in fine if rng.randrange(1000) < MIXTURE["duplicate"]]
+    # Not failing messages: a failing message that is published twice is parked twice.
+    handled = [e for e in events if kinds[e.subject] in ("good", "twice")]
+    repeated = [e for e in handled if rng.randrange(1000) < MIXTURE["duplicate"]]
     outgoing = [Outgoing(e.id, e.type, codec.encode(e).decode(), e.subject) for e in events]
     for start in range(0, len(outgoing), BATCH):
         report = publish_and_settle(publisher, outgoing[start : start + BATCH])

@@ -1,10 +1,10 @@
-"""An order's way through the real processes, from POST to its outcome and its mails."""
+"""An order in the real processes, from POST to its outcome and its mails."""
 
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
 
 
-def test_an_order_in_stock_is_confirmed_and_its_stock_reserved(stack: Stack) -> None:
+def test_an_order_in_stock_is_confirmed_and_reserved(stack: Stack) -> None:
     # Given a running system with stock
     stack.start()
     stack.stock(TEA=10)
@@ -12,7 +12,7 @@ def test_an_order_in_stock_is_confirmed_and_its_stock_reserved(stack: Stack) -> 
     # When a customer orders some of it
     order_id = stack.place(("TEA", 3))
 
-    # Then the order is confirmed, exactly its stock is reserved, and the customer hears of both
+    # Then the order is confirmed, its stock is reserved, and the customer gets two mails
     assert stack.decided(order_id) == ("CONFIRMED", None)
     assert stack.reserved("TEA") == 3
 
@@ -22,26 +22,26 @@ def test_an_order_in_stock_is_confirmed_and_its_stock_reserved(stack: Stack) -> 
 
     eventually(mailed)
 
-    # And each service has had exactly one delivery of the order
+    # And each service received the order once
     for worker in ("inventory-worker", "notification-worker"):
         assert stack.deliveries(worker, "order.created") == 1
 
 
-def test_an_order_out_of_stock_is_cancelled_and_nothing_is_reserved(stack: Stack) -> None:
-    # Given a running system with too little of one of two SKUs
+def test_an_order_out_of_stock_is_cancelled(stack: Stack) -> None:
+    # Given a running system with a shortage of one of two SKUs
     stack.start()
     stack.stock(TEA=10, MUG=1)
 
     # When a customer orders both
     order_id = stack.place(("TEA", 3), ("MUG", 2))
 
-    # Then the order is cancelled, nothing is reserved, and the customer hears of it
+    # Then the order is cancelled, nothing is reserved, and the customer gets two mails
     assert stack.decided(order_id) == ("CANCELLED", "out_of_stock")
     assert (stack.reserved("TEA"), stack.reserved("MUG")) == (0, 0)
     eventually(lambda: _assert_mails(stack, 2))
 
 
-def test_a_confirmed_order_that_the_customer_cancels_gives_its_stock_back(stack: Stack) -> None:
+def test_a_cancelled_order_releases_its_stock(stack: Stack) -> None:
     # Given a confirmed order
     stack.start()
     stack.stock(TEA=10)
@@ -51,49 +51,49 @@ def test_a_confirmed_order_that_the_customer_cancels_gives_its_stock_back(stack:
     # When the customer cancels it, twice
     first, second = stack.cancel(order_id), stack.cancel(order_id)
 
-    # Then it is cancelled once, and nothing stays reserved
+    # Then it is cancelled once, and nothing remains reserved
     assert (first.status_code, second.status_code) == (200, 200)
     assert stack.decided(order_id) == ("CANCELLED", "customer")
     eventually(lambda: _assert_reserved(stack, "TEA", 0))
     eventually(lambda: _assert_mails(stack, 3))
 
 
-def test_an_order_cancelled_before_it_was_decided_reserves_nothing(stack: Stack) -> None:
-    # Given an order that the inventory has not seen yet
+def test_an_order_cancelled_before_its_decision_reserves_nothing(stack: Stack) -> None:
+    # Given an order that the inventory has not received yet
     stack.start("api", "order-worker", "order-relay", "inventory-relay", "beat")
     stack.stock(TEA=10)
     order_id = stack.place(("TEA", 3))
 
-    # When the customer cancels it, and only then the inventory starts to work
+    # When the customer cancels it before the inventory starts
     assert stack.cancel(order_id).json()["status"] == "CANCELLED"
     stack.start("inventory-worker")
 
-    # Then the inventory gives back, or never takes, its stock
+    # Then the inventory handles both events, and reserves nothing
     def settled() -> None:
-        seen = stack.execute("inventory", "SELECT type FROM inbox")
-        assert sorted(seen) == ["order.cancelled", "order.created"]
+        types = stack.execute("inventory", "SELECT type FROM inbox")
+        assert sorted(types) == ["order.cancelled", "order.created"]
 
     eventually(settled)
     assert stack.reserved("TEA") == 0
     assert stack.order(order_id)["status"] == "CANCELLED"
 
 
-def test_an_order_that_nobody_decides_is_cancelled_at_its_deadline(stack: Stack) -> None:
-    # Given an inventory that does not work, and a short deadline
+def test_an_undecided_order_is_cancelled_at_its_deadline(stack: Stack) -> None:
+    # Given a system without an inventory, and a short deadline
     stack.extra["ORDER_DEADLINE"] = "1"
     stack.start("api", "order-worker", "order-relay", "beat")
     stack.stock(TEA=10)
 
-    # When an order waits past its deadline
+    # When an order reaches its deadline
     order_id = stack.place(("TEA", 3))
 
-    # Then it is cancelled, and an inventory that comes too late reserves nothing for it
+    # Then it is cancelled, and an inventory that starts later reserves nothing for it
     assert stack.decided(order_id) == ("CANCELLED", "deadline")
     stack.start("inventory-worker", "inventory-relay")
 
     def settled() -> None:
-        seen = stack.execute("inventory", "SELECT type FROM inbox")
-        assert sorted(seen) == ["order.cancelled", "order.created"]
+        types = stack.execute("inventory", "SELECT type FROM inbox")
+        assert sorted(types) == ["order.cancelled", "order.created"]
 
     eventually(settled)
     assert stack.reserved("TEA") == 0
@@ -107,23 +107,23 @@ def test_a_shipped_order_leaves_the_stock_and_cannot_be_cancelled(stack: Stack) 
     order_id = stack.place(("TEA", 3))
     assert stack.decided(order_id) == ("CONFIRMED", None)
 
-    # When its goods leave, which is told twice, and then the customer cancels it
+    # When it is shipped, twice, and then the customer cancels it
     first, second = stack.ship(order_id), stack.ship(order_id)
     late = stack.cancel(order_id)
 
-    # Then they have left once, and the customer hears of it
+    # Then it is shipped once, and the customer gets one mail about it
     assert (first.status_code, second.status_code, late.status_code) == (200, 200, 409)
     assert first.json() == second.json()
 
-    def left() -> None:
+    def deducted() -> None:
         query = "SELECT on_hand || ' ' || reserved FROM stock WHERE sku = 'TEA'"
         assert stack.execute("inventory", query) == ["7 0"]
 
-    eventually(left)
+    eventually(deducted)
     eventually(lambda: _assert_mails(stack, 3))
     assert stack.mails()[-1] == f"Your order {order_id} is on its way"
 
-    # And each of its events has been answered, or at least kept
+    # And its timeline contains each of its events once
     with stack.client as client:
         events = client.get(f"/orders/{order_id}/timeline").json()["events"]
     assert [event["type"] for event in events] == [

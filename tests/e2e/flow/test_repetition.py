@@ -1,4 +1,4 @@
-"""The same event, again and again: one effect."""
+"""An event that is delivered many times has one effect."""
 
 import json
 from collections import Counter
@@ -15,14 +15,14 @@ from testkit.processes.publishers import publish_and_settle
 from testkit.processes.stack import Stack
 
 
-def test_an_event_that_comes_fifty_times_to_two_workers_has_one_effect(stack: Stack) -> None:
-    # Given two workers of each service at work side by side
+def test_fifty_deliveries_to_two_workers_have_one_effect(stack: Stack) -> None:
+    # Given two workers of each service
     stack.stock(TEA=100)
     stack.start("inventory-worker", "notification-worker", "notification-mailer", "beat")
     stack.start("inventory-worker", alias="second-inventory-worker")
     stack.start("notification-worker", alias="second-notification-worker")
 
-    # When one event is published fifty times at once
+    # When an event is published fifty times
     line = Line(sku="TEA", quantity=3, unit_price=500)
     event = Event(
         source="order",
@@ -45,13 +45,13 @@ def test_an_event_that_comes_fifty_times_to_two_workers_has_one_effect(stack: St
     publisher.close()
     assert report.error is None
 
-    # Then all fifty are seen, by both workers of a service together, and one of them is handled
-    def seen() -> None:
+    # Then the two workers of each service handle one delivery and drop the other 49
+    def delivered() -> None:
         for service in ("inventory", "notification"):
             assert outcomes(stack, service) == {"handled": 1, "duplicate": 49}
         assert stack.mails() != []
 
-    eventually(seen)
+    eventually(delivered)
     assert stack.execute("inventory", "SELECT count(*) FROM inbox") == [1]
     assert stack.execute("notification", "SELECT count(*) FROM notifications") == [1]
     assert stack.reserved("TEA") == 3
@@ -61,14 +61,14 @@ def test_an_event_that_comes_fifty_times_to_two_workers_has_one_effect(stack: St
 
 
 def outcomes(stack: Stack, service: str) -> Counter[str]:
-    """How the deliveries ended that a service's two workers tell of."""
+    """Return the outcomes of the deliveries in the logs of a service's two workers."""
     logs = "\n".join(stack.log(f"{prefix}{service}-worker") for prefix in ("", "second-"))
     lines = (json.loads(line) for line in logs.splitlines() if line.startswith("{"))
     return Counter(line["outcome"] for line in lines if "outcome" in line)
 
 
 def test_two_beats_and_two_relays_publish_each_event_once(stack: Stack) -> None:
-    # Given two of everything that works by the clock
+    # Given two of each process that works by the clock
     stack.stock(TEA=100)
     stack.start("api", "order-worker", "inventory-worker")
     for number in ("first", "second"):
@@ -79,7 +79,7 @@ def test_two_beats_and_two_relays_publish_each_event_once(stack: Stack) -> None:
     # When orders are placed
     orders = [stack.place(("TEA", 1)) for _ in range(30)]
 
-    # Then each is decided, and each of their events was delivered once
+    # Then each order is decided, and each of its events was delivered once
     assert [stack.decided(order_id) for order_id in orders] == [("CONFIRMED", None)] * 30
     assert stack.deliveries("inventory-worker", "order.created") == 30
     assert stack.deliveries("order-worker", "stock.reserved") == 30

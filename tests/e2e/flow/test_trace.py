@@ -1,4 +1,4 @@
-"""One order is one trace: what a request leads to, in every process, as the span store has it."""
+"""An order is one trace, from the request to its mails, through every process."""
 
 import json
 
@@ -12,27 +12,27 @@ from span_store.models import SpanRow
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
 
-#: A span's service, name, and its parent's name.
+#: The service and the name of a span, and the name of its parent.
 Link = tuple[str, str, str | None]
 
 
 @pytest.fixture
 def traced(stack: Stack) -> Stack:
-    """A system with stock whose processes will record spans."""
+    """A system with stock whose processes record spans once they are started."""
     stack.trace()
     stack.stock(TEA=100)
     return stack
 
 
-def test_an_order_in_stock_is_one_trace_from_the_request_to_its_mails(traced: Stack) -> None:
+def test_an_order_is_one_trace_from_the_request_to_its_mails(traced: Stack) -> None:
     # Given a running system
     traced.start()
 
     # When a customer orders
     order_id = traced.place(("TEA", 3))
 
-    # Then each span has the parent from which it followed, and all are one trace
-    def told() -> None:
+    # Then each span has its cause as its parent, and all belong to one trace
+    def recorded_flow() -> None:
         assert links(spans(traced, order_id)) == sorted(
             [
                 ("order-api", "POST /orders", None),
@@ -50,15 +50,14 @@ def test_an_order_in_stock_is_one_trace_from_the_request_to_its_mails(traced: St
             key=str,
         )
 
-    eventually(told)
-    found = spans(traced, order_id)
-    assert len({span.trace_id for span in found}) == 1
-    assert {span.status for span in found} == {"unset"}
+    eventually(recorded_flow)
+    order_spans = spans(traced, order_id)
+    assert len({span.trace_id for span in order_spans}) == 1
+    assert {span.status for span in order_spans} == {"unset"}
 
-    # And of the ticks that waked the other processes, each of which is in no order's trace, one is
-    # told by each
+    # And each process that consumes ticks has recorded one, in a separate trace
     def ticks() -> None:
-        assert recorded(traced, like="run/%") == [
+        assert names_like(traced, "run/%") == [
             ("analytics-reader", "run/analytics.reader"),
             ("fraud-relay", "run/fraud.relay"),
             ("inventory-relay", "run/inventory.relay"),
@@ -69,10 +68,10 @@ def test_an_order_in_stock_is_one_trace_from_the_request_to_its_mails(traced: St
     eventually(ticks)
 
 
-def recorded(stack: Stack, *, like: str) -> list[tuple[str, str]]:
+def names_like(stack: Stack, pattern: str) -> list[tuple[str, str]]:
+    query = select(SpanRow.service, SpanRow.name).where(SpanRow.name.like(pattern)).distinct()
     with transaction(stack.sessions("trace")) as session:
-        wanted = select(SpanRow.service, SpanRow.name).where(SpanRow.name.like(like)).distinct()
-        return sorted((service, name) for service, name in session.execute(wanted))
+        return sorted((service, name) for service, name in session.execute(query))
 
 
 def links(spans: list[SpanRow]) -> list[Link]:
@@ -87,19 +86,19 @@ def spans(stack: Stack, order_id: str) -> list[SpanRow]:
         return store.find(session, order_id)
 
 
-def test_every_attempt_of_a_handler_that_fails_twice_is_in_the_trace(traced: Stack) -> None:
-    # Given an inventory whose handler fails as the customer's address asks for
+def test_every_attempt_at_an_event_is_in_the_trace(traced: Stack) -> None:
+    # Given an inventory whose handler fails as the customer's address specifies
     traced.start_failing()
     traced.start("api", "order-worker", "order-relay", "inventory-relay", "beat")
 
-    # When orders come that fail twice, and for good, each alone: what fails in a batch is tried
-    # again alone before it counts as an attempt
+    # When one order fails twice and another permanently, each in its own batch: after a failed
+    # batch, each event is handled alone before an attempt is counted
     twice = traced.place(("TEA", 1), email="twice@example.com")
     assert traced.decided(twice) == ("CONFIRMED", None)
     never = traced.place(("TEA", 1), email="permanent@example.com")
 
-    # Then each attempt is a child of the same publishing, and tells how it ended
-    def told() -> None:
+    # Then each attempt is a child of the same publication, and records its outcome
+    def all_attempts() -> None:
         assert attempts(traced, twice) == [
             (1, "retry", "error", "Transient: the shelf is locked"),
             (2, "retry", "error", "Transient: the shelf is locked"),
@@ -108,20 +107,20 @@ def test_every_attempt_of_a_handler_that_fails_twice_is_in_the_trace(traced: Sta
         assert attempts(traced, never) == [
             (1, "parked", "error", "Permanent: there is no shelf"),
         ]
-        # And what the last attempt published is its own child
+        # And the event of the last attempt is a child of that attempt
         by_id = {span.span_id: span for span in spans(traced, twice)}
-        answer = next(span for span in by_id.values() if span.name == "publish stock.reserved")
-        assert by_id[str(answer.parent_id)].attributes["attempt"] == 3
+        reply = next(span for span in by_id.values() if span.name == "publish stock.reserved")
+        assert by_id[str(reply.parent_id)].attributes["attempt"] == 3
 
-    eventually(told)
-    tried = [span for span in spans(traced, twice) if span.name == "process order.created"]
-    assert len({span.parent_id for span in tried}) == 1
+    eventually(all_attempts)
+    tries = [span for span in spans(traced, twice) if span.name == "process order.created"]
+    assert len({span.parent_id for span in tries}) == 1
     assert len({span.trace_id for span in spans(traced, twice)}) == 1
 
     # And the log lines of the failed attempts name the trace
     lines = [line for line in traced.log("inventory-worker").splitlines() if twice in line]
     assert len(lines) == 3
-    assert {json.loads(line)["trace_id"] for line in lines} == {tried[0].trace_id}
+    assert {json.loads(line)["trace_id"] for line in lines} == {tries[0].trace_id}
 
 
 @pytest.mark.parametrize(
@@ -132,23 +131,23 @@ def test_every_attempt_of_a_handler_that_fails_twice_is_in_the_trace(traced: Sta
 def test_an_order_stays_one_trace_when_its_relay_dies(
     traced: Stack, relay: str, outcomes: list[str]
 ) -> None:
-    # Given a relay that is killed before the broker has the event, or before the outbox knows that
+    # Given a relay that is killed before it publishes the event, or before it marks it as sent
     traced.start("api", "order-worker", "inventory-worker", "inventory-relay", "beat")
     traced.start("order-relay", module=f"testkit.programs.crashing.{relay}")
 
-    # When an order is placed, and the relay is started again after its death
+    # When an order is placed, and the relay is restarted
     order_id = traced.place(("TEA", 3))
     traced.wait_until_dead("order-relay")
     traced.start("order-relay")
     assert traced.decided(order_id) == ("CONFIRMED", None)
 
-    # Then every delivery is in the one trace, and what came of the publishing that survived is
-    # below it, and that below the request
-    def told() -> None:
-        found = spans(traced, order_id)
-        attempts = [s.attributes["outcome"] for s in found if s.name == "process order.created"]
-        assert attempts == outcomes
-        assert set(links(found)) >= {
+    # Then every delivery is in one trace, and the effects are below the publication that survived,
+    # which is below the request
+    def one_trace() -> None:
+        order_spans = spans(traced, order_id)
+        attempts = [s for s in order_spans if s.name == "process order.created"]
+        assert [span.attributes["outcome"] for span in attempts] == outcomes
+        assert set(links(order_spans)) >= {
             ("order-api", "POST /orders", None),
             ("order-relay", "publish order.created", "POST /orders"),
             ("inventory-worker", "process order.created", "publish order.created"),
@@ -156,29 +155,29 @@ def test_an_order_stays_one_trace_when_its_relay_dies(
             ("order-worker", "process stock.reserved", "publish stock.reserved"),
             ("order-relay", "publish order.confirmed", "process stock.reserved"),
         }
-        assert len({span.trace_id for span in found}) == 1
+        assert len({span.trace_id for span in order_spans}) == 1
 
-    eventually(told)
+    eventually(one_trace)
 
 
-def test_spans_are_sent_by_a_worker_that_is_asked_to_end(traced: Stack) -> None:
-    # Given a worker that sends its spans only when it ends
+def test_a_worker_exports_its_spans_at_shutdown(traced: Stack) -> None:
+    # Given a worker that exports its spans only at shutdown
     traced.start("api", "order-relay", "beat")
     traced.start("inventory-worker", module="testkit.programs.patient.inventory_worker")
     order_id = traced.place(("TEA", 1))
     eventually(lambda: _assert_reserved(traced, 1))
 
-    # When it is asked to end
+    # When it is shut down
     traced.shut_down("inventory-worker")
 
-    # Then its spans have arrived
+    # Then its spans are in the store
     assert ("inventory-worker", "process order.created") in {
         (span.service, span.name) for span in spans(traced, order_id)
     }
 
 
-def test_without_an_endpoint_no_thread_runs_and_no_header_is_added(stack: Stack) -> None:
-    # Given a system in which nobody hears of the inventory's events, and tracing is off
+def test_tracing_adds_no_header_without_an_endpoint(stack: Stack) -> None:
+    # Given a system without an inventory worker, and without tracing
     stack.stock(TEA=10)
     stack.start("api", "order-relay", "beat")
 
@@ -186,9 +185,9 @@ def test_without_an_endpoint_no_thread_runs_and_no_header_is_added(stack: Stack)
     order_id = stack.place(("TEA", 1))
     message = eventually(lambda: _waiting(stack, "inventory.queue"))
 
-    # Then its headers are those of Celery alone
+    # Then it has the headers of Celery alone
     assert "traceparent" not in message.headers
-    # And the trace is known all the same
+    # And the envelope contains a trace
     envelope = json.loads(message.body)[1]["event"]
     assert envelope["subject"] == order_id
     assert len(envelope["traceparent"].split("-")[1]) == 32
