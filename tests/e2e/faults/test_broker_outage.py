@@ -1,4 +1,4 @@
-"""The broker is away: what needs no broker goes on, and what was to be decided still is."""
+"""Broker outages: work that needs no broker continues, and every order is decided."""
 
 import signal
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ ORDERING = (
 
 @contextmanager
 def no_broker(stack: Stack) -> Iterator[None]:
-    """Keep the broker away for as long as the block lasts."""
+    """Keep the broker down during the block."""
     stack.servers.stop_broker()
     try:
         yield
@@ -37,25 +37,25 @@ def no_broker(stack: Stack) -> Iterator[None]:
         stack.servers.start_broker()
 
 
-def test_overdue_orders_are_cancelled_while_the_broker_is_away(stack: Stack) -> None:
-    # given orders that come when the broker is away
+def test_overdue_orders_are_cancelled_during_a_broker_outage(stack: Stack) -> None:
+    # Given orders that are placed during a broker outage
     stack.extra["ORDER_DEADLINE"] = "4"
     stack.start(*ORDERING)
     stack.stock(TEA=100)
     with no_broker(stack):
         orders = [stack.place(("TEA", 1)) for _ in range(5)]
 
-        # when their deadlines pass, then each is cancelled within five seconds
+        # When their deadlines pass, then each is cancelled within five seconds
         assert {stack.decided(order_id) for order_id in orders} == {("CANCELLED", "deadline")}
         late = stack.execute(
             "order", "SELECT extract(epoch FROM decided_at - deadline_at) FROM orders"
         )
         assert all(0 <= seconds <= 5 for seconds in late)
 
-    # and when the broker is back, every service is told, and nothing stays behind
+    # And after the outage every service receives the events, and no event remains unsent
     def settled() -> None:
-        seen = stack.execute("inventory", "SELECT type FROM inbox")
-        assert sorted(seen) == ["order.cancelled"] * 5 + ["order.created"] * 5
+        types = stack.execute("inventory", "SELECT type FROM inbox")
+        assert sorted(types) == ["order.cancelled"] * 5 + ["order.created"] * 5
         assert stack.execute("order", "SELECT count(*) FROM outbox WHERE sent_at IS NULL") == [0]
         assert len(stack.mails()) == 10
 
@@ -66,39 +66,39 @@ def test_overdue_orders_are_cancelled_while_the_broker_is_away(stack: Stack) -> 
 
 
 def test_an_outage_shorter_than_the_deadline_cancels_nothing(stack: Stack) -> None:
-    # given orders that come when the broker is away
+    # Given orders that are placed during a broker outage
     stack.extra["ORDER_DEADLINE"] = "90"
     stack.start(*ORDERING)
     stack.stock(TEA=100)
     with no_broker(stack):
         orders = [stack.place(("TEA", 1)) for _ in range(20)]
 
-    # when it is back before their deadline, then all are confirmed
+    # When it ends before their deadlines, then all are confirmed
     outcomes = {stack.decided(order_id) for order_id in orders}
     assert outcomes == {("CONFIRMED", None)}
     assert stack.reserved("TEA") == 20
 
 
-def test_mails_leave_and_processes_start_while_the_broker_is_away(stack: Stack) -> None:
-    # given mails that are recorded, and no process that sends them
+def test_the_mailer_starts_and_sends_during_a_broker_outage(stack: Stack) -> None:
+    # Given a recorded mail, and no mailer
     stack.start("api", "order-relay", "notification-worker")
     stack.place(("TEA", 1))
     eventually(lambda: _assert_recorded(stack))
 
-    # when processes are started without a broker
+    # When the mailer is started during an outage
     with no_broker(stack):
         stack.start("notification-mailer")
 
-        # then the mail leaves
+        # Then the mail is sent
         eventually(lambda: _assert_mails(stack, 1))
 
 
-def test_processes_without_the_broker_stay_alive_and_end_when_told_to(stack: Stack) -> None:
-    # given
+def test_processes_survive_a_broker_outage_and_shut_down(stack: Stack) -> None:
+    # Given all processes that consume ticks
     stack.start(*TICKERS)
     before = stack.pids()
     with no_broker(stack):
-        # when the broker has been away for longer than a health file may be old
+        # When the outage is longer than the maximum age of a health file
         first = {name: _touched(stack, name) for name in TICKERS}
 
         def all_later() -> None:
@@ -106,20 +106,20 @@ def test_processes_without_the_broker_stay_alive_and_end_when_told_to(stack: Sta
 
         eventually(all_later)
 
-        # then nobody was restarted, and each ends at once when it is told to
+        # Then no process was restarted, and each shuts down
         assert stack.pids() == before
         for name in TICKERS:
             stack.shut_down(name)
 
 
-def test_a_process_whose_loop_hangs_ends_itself_without_the_broker(stack: Stack) -> None:
-    # given
+def test_a_stalled_process_exits_during_a_broker_outage(stack: Stack) -> None:
+    # Given a relay whose drain can be stalled
     stack.start("order-relay", module="testkit.programs.standing_still.order_relay")
     with no_broker(stack):
-        # when
+        # When it stalls
         stack.signal("order-relay", signal.SIGUSR2)
 
-        # then
+        # Then it exits, and logs the reason
         assert stack.wait_until_dead("order-relay") == 70
         assert "loop stalled" in stack.log("order-relay")
 
@@ -136,25 +136,25 @@ def _assert_mails(stack: Stack, count: int) -> None:
     assert len(stack.mails()) == count
 
 
-def test_an_alarm_adds_no_connection(stack: Stack) -> None:
-    # given beat, and all that consume ticks
+def test_a_broker_alarm_opens_no_connection(stack: Stack) -> None:
+    # Given beat and all consumers of ticks
     stack.start(*TICKERS, "beat")
     eventually(lambda: _assert_connected(stack, [*TICKERS, "beat"]))
     before = _connections(stack)
 
-    # when the broker blocks what publishes, for as long as several ticks, confirms and retries
+    # When an alarm blocks publishers during several ticks, confirms and retries
     with stack.servers.limited("set_vm_memory_high_watermark", "absolute 1MB", "absolute 1GB"):
         eventually(lambda: _assert_blocked(stack))
 
-        # then no process opens another connection
+        # Then no process opens another connection
         never(lambda: _assert_no_more(stack, before), during=20)
     assert all(stack.is_running(name) for name in (*TICKERS, "beat"))
 
 
 def _connections(stack: Stack) -> list[str]:
-    # The broker's statistics are some seconds old.
-    found = stack.vhost.request("GET", f"/vhosts/{stack.vhost.name}/connections").json()
-    return sorted(c.get("client_properties", {}).get("connection_name", "") for c in found)
+    # The broker's statistics are seconds old.
+    listed = stack.vhost.request("GET", f"/vhosts/{stack.vhost.name}/connections").json()
+    return sorted(c.get("client_properties", {}).get("connection_name", "") for c in listed)
 
 
 def _assert_connected(stack: Stack, names: list[str]) -> None:
@@ -164,8 +164,8 @@ def _assert_connected(stack: Stack, names: list[str]) -> None:
 
 
 def _assert_blocked(stack: Stack) -> None:
-    found = stack.vhost.request("GET", f"/vhosts/{stack.vhost.name}/connections").json()
-    assert "blocked" in {c.get("state") for c in found}
+    listed = stack.vhost.request("GET", f"/vhosts/{stack.vhost.name}/connections").json()
+    assert "blocked" in {c.get("state") for c in listed}
 
 
 def _assert_no_more(stack: Stack, before: list[str]) -> None:

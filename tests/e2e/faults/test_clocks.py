@@ -1,4 +1,4 @@
-"""A wall clock that steps in one process: orders are decided and mailed, and none is cancelled."""
+"""Steps of one process's wall clock: orders are decided and mailed, and not cancelled."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ HOUR = 3_600
 
 @pytest.fixture(scope="module")
 def ordering(shared_stack: Stack) -> Stack:
-    """A system of which each process has a clock of its own."""
+    """A system in which each process has its own clock."""
     for name in PROCESSES:
         shared_stack.clock(name)
     shared_stack.start(*PROCESSES)
@@ -34,7 +34,7 @@ def ordering(shared_stack: Stack) -> Stack:
 
 @pytest.fixture
 def stepped(ordering: Stack, process: str) -> Iterator[Clock]:
-    """The clock of the process; it shows the time again when the test ends."""
+    """The clock of the process; it is set to the time again after the test."""
     clock = ordering.clocks[process]
     yield clock
     clock.set(0)
@@ -42,21 +42,21 @@ def stepped(ordering: Stack, process: str) -> Iterator[Clock]:
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["ahead", "behind"])
 @pytest.mark.parametrize("process", PROCESSES)
-def test_orders_flow_when_a_clock_steps(
+def test_orders_are_confirmed_when_a_clock_steps(
     ordering: Stack, stepped: Clock, process: str, step: int
 ) -> None:
-    # given a process whose clock was right until now
+    # Given a process whose clock is right
     email = f"{process}.{step}@example.com"
     before = ordering.place(("TEA", 1), email=email)
 
-    # when it steps, and steps back
+    # When the clock steps, and steps back
     stepped.set(step)
     after = ordering.place(("TEA", 1), email=email)
     outcomes = [ordering.decided(order_id) for order_id in (before, after)]
     stepped.set(0)
     last = ordering.place(("TEA", 1), email=email)
 
-    # then all orders are confirmed and told of, and so are those that follow
+    # Then the orders before, between and after the steps are confirmed and mailed
     assert [*outcomes, ordering.decided(last)] == [("CONFIRMED", None)] * 3
     eventually(lambda: _assert_mailed(ordering, email, 6))
     order = ordering.order(after)
@@ -65,36 +65,36 @@ def test_orders_flow_when_a_clock_steps(
 
 @pytest.mark.parametrize("process", ["order-relay", "api"])
 @pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["ahead", "behind"])
-def test_a_deadline_is_kept_when_a_clock_is_wrong(stack: Stack, process: str, step: int) -> None:
-    # given a short deadline, and nothing that decides
+def test_a_deadline_holds_when_a_clock_is_wrong(stack: Stack, process: str, step: int) -> None:
+    # Given a short deadline, and no inventory
     stack.extra["ORDER_DEADLINE"] = "3"
     stack.clock(process).set(step)
     stack.start("api", "order-relay")
 
-    # when
+    # When an order is placed
     order_id = stack.place(("TEA", 1))
 
-    # then the order is cancelled at its deadline: not earlier, and five seconds later at most
+    # Then the order is cancelled at its deadline: not earlier, and at most five seconds later
     assert stack.decided(order_id) == ("CANCELLED", "deadline")
     (late,) = stack.execute(
         "order", "SELECT extract(epoch FROM decided_at - deadline_at) FROM orders"
     )
-    (given,) = stack.execute(
+    (deadline,) = stack.execute(
         "order", "SELECT extract(epoch FROM deadline_at - created_at) FROM orders"
     )
     assert 0 <= late <= 5
-    assert given == 3
+    assert deadline == 3
 
 
-def test_an_order_is_shown_as_it_is_stored(stack: Stack) -> None:
-    # given an API whose clock is wrong
+def test_an_order_has_the_time_of_the_database(stack: Stack) -> None:
+    # Given an API whose clock is wrong
     stack.clock("api").set(-HOUR)
     stack.start("api")
 
-    # when
+    # When an order is placed
     order = stack.post_order(("TEA", 1)).json()
 
-    # then the answer, the row and the event tell the same time, which is the database's
+    # Then the response, the row and the event have the same time, that of the database
     assert stack.order(order["id"]) == order
     (same,) = stack.execute(
         "order",
@@ -107,8 +107,8 @@ def test_an_order_is_shown_as_it_is_stored(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["ahead", "behind"])
-def test_beat_goes_on_ticking_when_its_clock_steps(stack: Stack, vhost: Vhost, step: int) -> None:
-    # given a queue that nobody else takes ticks from
+def test_beat_keeps_ticking_when_its_clock_steps(stack: Stack, vhost: Vhost, step: int) -> None:
+    # Given a queue of ticks without another consumer
     vhost.request("PUT", f"/queues/{vhost.name}/counted", json={"durable": True})
     binding = {"routing_key": "order.relay"}
     vhost.request("POST", f"/bindings/{vhost.name}/e/orders.ticks/q/counted", json=binding)
@@ -117,11 +117,11 @@ def test_beat_goes_on_ticking_when_its_clock_steps(stack: Stack, vhost: Vhost, s
     eventually(lambda: _assert_ticks(vhost, 2))
 
     for shift in (step, 0):
-        # when
+        # When the clock steps
         clock.set(shift)
         vhost.request("DELETE", f"/queues/{vhost.name}/counted/contents")
 
-        # then
+        # Then further ticks arrive
         eventually(lambda: _assert_ticks(vhost, 3))
 
 

@@ -1,4 +1,4 @@
-"""A broker of three nodes, one of which dies."""
+"""The failure of one node in a cluster of three."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -34,84 +34,82 @@ from testkit.servers.workers import own_state
 #: Orders a second.
 RATE = 20
 
-TICKED = ORDER.tick_queue("relay")
+TICK_QUEUE = ORDER.tick_queue("relay")
 
 
 @pytest.fixture(scope="module")
 def nodes(pytestconfig: pytest.Config) -> Iterator[Cluster]:
-    own = own_state(pytestconfig.getoption("state"))
-    with cluster(own.with_name(f"{own.name}-cluster")) as running:
+    state = own_state(pytestconfig.getoption("state"))
+    with cluster(state.with_name(f"{state.name}-cluster")) as running:
         yield running
 
 
-def test_a_node_dies_and_every_order_is_decided_once(nodes: Cluster, tmp_path: Path) -> None:
+def test_every_order_is_decided_once_when_a_node_fails(nodes: Cluster, tmp_path: Path) -> None:
     with (
         Databases.prepare(nodes.servers).fresh() as database_of,
         fresh_vhost(nodes.servers) as vhost,
         Mailbox.running() as mailbox,
         Stack.on(nodes.servers, database_of, vhost, mailbox, tmp_path) as stack,
     ):
-        # Given processes that know of a node that is not there, and of three that are
+        # Given processes with the addresses of a missing node and of three running ones
         hosts = [f"127.0.0.1:{port}" for port in (1, *nodes.amqp_ports)]
         stack.extra["BROKER_HOST"] = ",".join(hosts)
         stack.stock(TEA=10_000)
         stack.start()
-        # And a replica of every queue on each node: ticks, too, without which nothing leaves
+        # And a replica of every queue on each node, including the ticks that trigger the relays
         eventually(lambda: _assert_replicated(vhost))
         address = stack.url.removeprefix("http://")
         customers = Customers(stack, RATE, [address], finished=lambda: len(mailbox.messages) // 2)
 
-        # When the node that they are connected to dies while orders come in, and then comes back
+        # When the node that they are connected to is killed under load, and restarted
         with customers.ordering():
             eventually(lambda: _assert_decided(stack, 2 * RATE))
             nodes.servers.stop_broker()
-            so_far = len(customers.placed)
-            eventually(lambda: _assert_decided(stack, so_far + 5 * RATE))
+            placed = len(customers.placed)
+            eventually(lambda: _assert_decided(stack, placed + 5 * RATE))
             nodes.servers.start_broker()
             eventually(nodes.assert_whole)
 
-        # Then no request failed, and every order is confirmed and told of, once
+        # Then no request failed, and every order is confirmed and mailed once
         assert customers.failures == []
         customers.assert_all_confirmed_once()
 
 
-def test_who_begins_to_publish_while_leaders_die_is_refused_for_a_moment_only(
+def test_new_publishers_recover_from_a_failover(
     nodes: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(best_effort_publisher, "CONNECT_INTERVAL", 0.0)
-    with fresh_vhost(nodes.servers) as vhost, ExitStack() as opened:
-        # Given ways to publish, by another node than that of all leaders: beat's,
+    with fresh_vhost(nodes.servers) as vhost, ExitStack() as contexts:
+        # Given the publishers of beat, a relay and a worker, on a node without leaders
         apply(nodes, vhost)
         other = replace(vhost, amqp_port=nodes.amqp_ports[1])
-        clock = opened.enter_context(ticks(other, TICKS.name))
-        clock.send("nobody's")
-        # a relay's,
-        relays = opened.enter_context(closing(publisher(other)))
-        assert takes(relays, "order.confirmed")
-        # and a worker's
-        copies = opened.enter_context(copy_publisher(other))
-        workers = Settlement(
+        beat = contexts.enter_context(ticks(other, TICKS.name))
+        beat.send("unrouted")
+        relay = contexts.enter_context(closing(publisher(other)))
+        assert accepts(relay, "order.confirmed")
+        copies = contexts.enter_context(copy_publisher(other))
+        worker = Settlement(
             copies.publish, service=INVENTORY, retry_tiers=RETRY_TIERS, release="test"
         )
 
-        def all_heard() -> None:
-            # Who does not wait first, and all at once: a moment later there are new leaders.
-            clock.send(TICKED)
-            heard = (retries(workers, copies), takes(relays, "order.created"))
-            assert heard == (True, True)
-            assert other.depth(TICKED) == 1
+        def all_published() -> None:
+            # First those that do not wait, and all at once: new leaders are elected soon.
+            beat.send(TICK_QUEUE)
+            published = (retries(worker, copies), accepts(relay, "order.created"))
+            assert published == (True, True)
+            assert other.depth(TICK_QUEUE) == 1
 
-        # When the node dies, and all publish to queues that they have not published to before
+        # When the node is killed, and all publish to queues that they have not used before
         nodes.servers.stop_broker()
         try:
-            # Then they are heard while the node is away
-            eventually(all_heard)
+            # Then the broker accepts their messages while the node is down
+            eventually(all_published)
         finally:
             nodes.servers.start_broker()
         eventually(nodes.assert_whole)
 
 
-def test_what_was_declared_before_the_cluster_grew_is_named_and_mended(nodes: Cluster) -> None:
+def test_queues_with_too_few_replicas_are_reported_and_grown(nodes: Cluster) -> None:
     with fresh_vhost(nodes.servers) as vhost:
         # Given a stream and a queue with one replica, as a cluster of one node makes them
         apply(nodes, vhost)
@@ -120,19 +118,19 @@ def test_what_was_declared_before_the_cluster_grew_is_named_and_mended(nodes: Cl
             nodes.run(f"rabbitmq-streams delete_replica {where} {STREAM} {node}")
             nodes.run(f"rabbitmq-queues delete_member {where} {ORDER.queue} {node}")
         settings = BrokerAdminSettings(**vhost.administrator, retry_tiers=RETRY_TIERS)
-        # and the broker's statistics show both removals of both: a stream's may be minutes old
+        # And the broker's statistics include the removals: those of a stream may be minutes old
         commands = eventually(lambda: _assert_commands(settings, STREAM, ORDER.queue), within=300)
 
         # When the commands of the findings are run
         for command in commands:
             nodes.run(command)
 
-        # Then
+        # Then no queue is reported
         eventually(lambda: _assert_commands(settings))
 
 
 def _assert_replicated(vhost: Vhost) -> None:
-    # By the broker's statistics, which lack a new queue's for a while.
+    # The broker's statistics of a new queue are delayed.
     for queue in vhost.request("GET", f"/queues/{vhost.name}").json():
         assert len(queue.get("members", [])) == 3, queue["name"]
 
@@ -142,14 +140,14 @@ def _few(settings: BrokerAdminSettings) -> list[Finding]:
 
 
 def _assert_commands(settings: BrokerAdminSettings, *names: str) -> list[str]:
-    """Two for each queue of these names, and none for another one."""
-    found = {f.name: f.text.partition("run on a node: ")[2].split("; ") for f in _few(settings)}
-    assert {name: len(commands) for name, commands in found.items()} == dict.fromkeys(names, 2)
-    return [command for commands in found.values() for command in commands]
+    """Return the commands of the findings: two for each of these queues, and no others."""
+    by_queue = {f.name: f.text.partition("run on a node: ")[2].split("; ") for f in _few(settings)}
+    assert {name: len(commands) for name, commands in by_queue.items()} == dict.fromkeys(names, 2)
+    return [command for commands in by_queue.values() for command in commands]
 
 
 def apply(nodes: Cluster, vhost: Vhost) -> None:
-    """Make every queue, led by the first node."""
+    """Declare every queue, with its leader on the first node."""
     settings = TopologySettings(
         **vhost.administrator,
         secrets_dir=nodes.servers.secrets_dir,
@@ -165,7 +163,7 @@ def apply(nodes: Cluster, vhost: Vhost) -> None:
 
 
 def publisher(vhost: Vhost) -> ConfirmingPublisher:
-    """A relay's publisher, with the administrator's rights."""
+    """Return a relay's publisher, with the administrator's permissions."""
     return ConfirmingPublisher(
         vhost.amqp_url,
         tls=vhost.tls,
@@ -176,16 +174,16 @@ def publisher(vhost: Vhost) -> ConfirmingPublisher:
     )
 
 
-def takes(relays: ConfirmingPublisher, event_type: str) -> bool:
-    """Tell whether the broker takes an event."""
+def accepts(relay: ConfirmingPublisher, event_type: str) -> bool:
+    """Return whether the broker confirms an event."""
     event_id = uuid4()
-    report = publish_and_settle(relays, [Outgoing(event_id, event_type, "{}", uuid4())])
+    report = publish_and_settle(relay, [Outgoing(event_id, event_type, "{}", uuid4())])
     return event_id in report.confirmed
 
 
 @contextmanager
 def copy_publisher(vhost: Vhost) -> Iterator[CopyPublisher]:
-    """A worker's publisher of copies."""
+    """Run a worker's publisher of copies."""
     publisher = CopyPublisher(vhost.connect, name="copies", call_soon=lambda call: None)
     try:
         yield publisher
@@ -193,8 +191,8 @@ def copy_publisher(vhost: Vhost) -> Iterator[CopyPublisher]:
         publisher.stop()
 
 
-def retries(workers: Settlement, copies: CopyPublisher) -> bool:
-    """Tell whether a message that was not handled goes to its retry tier."""
+def retries(worker: Settlement, copies: CopyPublisher) -> bool:
+    """Return whether the broker confirms the copy of a failed message in its retry tier."""
     headers = {"task": "order.created", "retries": 0}
     settled: list[bool] = []
     receipt = Receipt(
@@ -204,7 +202,7 @@ def retries(workers: Settlement, copies: CopyPublisher) -> bool:
         reject=lambda: settled.append(False),
         is_held=lambda: True,
     )
-    workers.retry(receipt, Cause.of(Transient("the shelf is locked")))
+    worker.retry(receipt, Cause.of(Transient("the shelf is locked")))
     copies.flush(timeout=10)
     return settled == [True]
 

@@ -1,4 +1,4 @@
-"""Events that cannot be handled: tried again, parked with the reason, and nobody else's concern."""
+"""Failed events: retried with backoff, parked with the reason, and invisible to other services."""
 
 import json
 from itertools import pairwise
@@ -14,7 +14,7 @@ from testkit.processes.stack import RETRY_TIERS, Stack
 
 @pytest.fixture(scope="module")
 def failing(shared_stack: Stack) -> Stack:
-    """A system whose inventory fails as the customer's address asks for."""
+    """A system whose inventory fails as the customer's address specifies."""
     shared_stack.stock(TEA=100, MUG=100, JAR=100)
     shared_stack.start_failing()
     shared_stack.start(
@@ -23,11 +23,11 @@ def failing(shared_stack: Stack) -> Stack:
     return shared_stack
 
 
-def test_a_handler_that_always_fails_parks_its_message_with_the_reason(failing: Stack) -> None:
-    # When an order comes whose handler fails at every attempt
+def test_an_event_that_always_fails_is_parked_with_the_reason(failing: Stack) -> None:
+    # When the handler fails at every attempt
     order_id = failing.place(("TEA", 1), email="always@example.com")
 
-    # Then it is tried once for each retry tier and once more, and then parked with the reason
+    # Then the event is tried once more than there are retry tiers, and parked with the reason
     failure = eventually(lambda: _failure(failing, order_id))
     assert (failure.service, failure.exception) == ("inventory", "Transient")
     assert failure.text == "the shelf is locked"
@@ -36,35 +36,35 @@ def test_a_handler_that_always_fails_parks_its_message_with_the_reason(failing: 
     assert failure.release == "dev"
     assert len(_attempts(failing, order_id)) == len(RETRY_TIERS) + 1
 
-    # And the other service saw one delivery
+    # And the other service received one delivery
     assert failing.deliveries("notification-worker", "order.created", order_id) == 1
 
 
-def test_a_handler_that_fails_twice_works_at_last_after_growing_delays(failing: Stack) -> None:
-    # When an order comes whose handler fails twice
+def test_an_event_that_fails_twice_is_retried_with_backoff(failing: Stack) -> None:
+    # When the handler fails twice
     order_id = failing.place(("MUG", 1), email="twice@example.com")
 
     # Then the third attempt confirms it
     assert failing.decided(order_id) == ("CONFIRMED", None)
     assert failing.reserved("MUG") == 1
 
-    # And the delays between the attempts grew, by the tiers, less the jitter
+    # And the delays between the attempts grow as the tiers do, within the jitter
     attempts = _attempts(failing, order_id)
     delays = [later - earlier for earlier, later in pairwise(attempts)]
     assert len(delays) == 2
     assert all(delay >= tier * 0.8 for delay, tier in zip(delays, RETRY_TIERS, strict=False))
     assert delays[0] < delays[1]
 
-    # And it is not parked, and the other service saw one delivery
+    # And it is not parked, and the other service received one delivery
     assert _parked(failing, order_id) == []
     assert failing.deliveries("notification-worker", "order.created", order_id) == 1
 
 
 def test_a_permanent_failure_is_parked_at_once(failing: Stack) -> None:
-    # When an order comes whose handler fails for good
+    # When the handler fails permanently
     order_id = failing.place(("TEA", 1), email="permanent@example.com")
 
-    # Then it is parked after one attempt, as it came
+    # Then the event is parked unchanged after one attempt
     failure = eventually(lambda: _failure(failing, order_id))
     assert (failure.exception, failure.text) == ("Permanent", "there is no shelf")
     assert failure.attempts == len(_attempts(failing, order_id)) == 1
@@ -73,30 +73,30 @@ def test_a_permanent_failure_is_parked_at_once(failing: Stack) -> None:
     assert message.properties["message_id"] == message.headers["id"]
 
 
-def test_a_bug_is_retried_and_parked_with_its_name(failing: Stack) -> None:
-    # When an order comes whose handler has a bug
+def test_a_bug_is_retried_and_parked_with_its_class(failing: Stack) -> None:
+    # When the handler has a bug
     order_id = failing.place(("TEA", 1), email="bug@example.com")
 
-    # Then it is parked after its retries, and the worker's log has the trace
+    # Then the event is parked after its retries, and the worker has logged the stack trace
     failure = eventually(lambda: _failure(failing, order_id))
     assert failure.exception == "ZeroDivisionError"
-    # The text of a foreign exception may quote a customer's data: its place stands for it
+    # Not the text of the exception, which may quote a customer's data, but its location
     assert failure.text.startswith("raised in failing/inventory_worker.py:")
     lines = [line for line in failing.log("inventory-worker").splitlines() if order_id in line]
     assert any("Traceback" in line for line in lines)
 
 
-def test_a_message_that_kills_its_process_is_retried_and_parked_alone(failing: Stack) -> None:
-    # When an order comes whose handler kills its process, among others
+def test_an_event_that_crashes_its_child_is_parked_alone(failing: Stack) -> None:
+    # When a handler kills its process, between other orders
     before = [failing.place(("JAR", 1)) for _ in range(3)]
     order_id = failing.place(("JAR", 1), email="kill@example.com")
     after = [failing.place(("JAR", 1)) for _ in range(3)]
 
-    # Then it goes through the retry tiers and is parked with the reason
+    # Then the event is retried in each tier, and parked with the reason
     failure = eventually(lambda: _failure(failing, order_id))
     assert failure.exception == "WorkerLostError"
     assert failure.attempts == len(RETRY_TIERS) + 1
-    # A batch that it has taken down counts against none of its messages
+    # The crash of a batch is not charged to any of its events
     assert len(_attempts(failing, order_id)) - failure.attempts in (0, 1)
 
     # And the other orders are decided
@@ -118,7 +118,7 @@ def _only_parked(stack: Stack, order_id: str) -> Message:
 
 
 def _parked(stack: Stack, order_id: str) -> list[Message]:
-    """Return the order's messages in the parking lot, where other tests' are, too."""
+    """Return the order's messages in the parking lot, which also contains those of other tests."""
     messages = stack.vhost.messages("inventory.dlq")
     return [m for m in messages if json.loads(m.body)[1]["event"]["subject"] == order_id]
 

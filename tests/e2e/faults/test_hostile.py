@@ -1,4 +1,4 @@
-"""Hostile messages by the thousand: each is handled or parked, and no process stops for one."""
+"""Thousands of hostile messages: each is handled or parked, and no process stops."""
 
 import json
 from collections import Counter, defaultdict
@@ -30,7 +30,7 @@ LINES = [{"sku": "TEA", "quantity": 1, "unit_price": 500}]
 CREATED = {"customer_email": "ada@example.com", "currency": "EUR", "total": 500, "lines": LINES}
 REJECTED = {"shortages": [{"sku": "TEA", "requested": 2, "available": 1}]}
 
-#: What each service is sent: the type, its publisher and its data.
+#: The event type that each service receives, its publisher and its data.
 EVENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "inventory": ("order.created", "order", CREATED),
     "notification": ("order.created", "order", CREATED),
@@ -38,13 +38,13 @@ EVENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "order": ("stock.rejected", "inventory", REJECTED),
 }
 
-#: Messages on their way before their confirms are waited for.
+#: The maximum number of unconfirmed messages.
 WINDOW = 200
 
-#: MB of memory of a process, at most. A prefetch of 400 large bodies is 100.
+#: The maximum memory of a process in MB. A prefetch of 400 large bodies is 100 MB.
 MEMORY_LIMIT = 500
 
-#: Seconds for a message, of everything that is done with it, on a slow machine.
+#: Seconds that a slow machine may take for one message, including its retries.
 PATIENCE = 0.5
 
 
@@ -52,12 +52,12 @@ PATIENCE = 0.5
 def test_workers_handle_or_park_each_hostile_message(
     stack: Stack, pytestconfig: pytest.Config, operator_env: dict[str, str]
 ) -> None:
-    # Given all workers, and their processes
+    # Given all workers
     stack.stock(TEA=1_000_000_000)
     stack.start(*WORKERS)
     before = stack.pids()
 
-    # When each gets its share of hostile messages, a good one now and then
+    # When each receives hostile messages, with some good ones among them
     count = pytestconfig.getoption("hostile") // len(CONSUMERS)
     seed = pytestconfig.getoption("hostile_seed")
     sent = {
@@ -65,17 +65,17 @@ def test_workers_handle_or_park_each_hostile_message(
         for number, service in enumerate(CONSUMERS)
     }
 
-    # Then each message is in the inbox or the parking lot, and nothing waits
+    # Then each message is in the inbox or the parking lot, and the queues are empty
     for service in CONSUMERS:
         eventually(
             lambda s=service: _accounted(stack, s, sent[s.name]), within=120 + count * PATIENCE
         )
 
-    # And no process ended, not even a child
+    # And no process has exited, including children
     assert stack.pids() == before, _logs(stack)
     assert max(_megabytes(pid) for pids in before.values() for pid in pids) < MEMORY_LIMIT
 
-    # And the tools show all of it
+    # And `orderctl` lists every parked message
     environment = operator_env | {"BROKER_VHOST": stack.vhost.name}
     for service in CONSUMERS:
         listed = CliRunner().invoke(
@@ -88,27 +88,27 @@ def test_workers_handle_or_park_each_hostile_message(
 
 
 @pytest.mark.timeout(100_000)
-def test_reader_of_the_stream_passes_each_hostile_message(
+def test_the_stream_reader_passes_each_hostile_message(
     stack: Stack, pytestconfig: pytest.Config
 ) -> None:
-    # Given the reader
+    # Given a running reader
     stack.start("beat", "analytics-reader")
     before = stack.pids()
 
-    # When hostile messages are in the stream, and a good one at its end
+    # When the stream contains hostile messages, and a good one at its end
     count = pytestconfig.getoption("hostile") // len(CONSUMERS)
     created = {"order.created": ("order", CREATED)}
-    made = list(messages(pytestconfig.getoption("hostile_seed"), count, created))
-    made += list(messages(99, 1, created))
-    confirmed = _send_each(stack, STREAM, made)
-    assert confirmed[-1] is made[-1]
+    published = list(messages(pytestconfig.getoption("hostile_seed"), count, created))
+    published += list(messages(99, 1, created))
+    confirmed = _send_each(stack, STREAM, published)
+    assert confirmed[-1] is published[-1]
 
-    # Then the reader comes to the last one
+    # Then the reader reaches the last one
     def read() -> None:
         _running(stack)
         with transaction(stack.sessions("analytics")) as session:
             ids = set(session.scalars(select(inbox.c.event_id)))
-            assert UUID(made[-1].event_id) in ids
+            assert UUID(published[-1].event_id) in ids
             skipped = len(session.scalars(select(SkippedRow.stream_offset)).all())
             reached = position.read(session)
         assert reached
@@ -123,19 +123,19 @@ def test_reader_of_the_stream_passes_each_hostile_message(
 def test_tick_consumers_drop_each_hostile_message(
     stack: Stack, pytestconfig: pytest.Config
 ) -> None:
-    # Given every process that works by the clock, and an order that waits for its relay
+    # Given every process that consumes ticks
     ticking = ("order-relay", "inventory-relay", "fraud-relay", "notification-mailer")
     stack.start("beat", "api", *ticking, "analytics-reader")
     before = stack.pids()
 
-    # When hostile messages come to the queues of their ticks
+    # When hostile messages arrive in their tick queues
     count = min(pytestconfig.getoption("hostile") // 10, 2_000)
     for service in CONSUMERS:
         for tick in service.ticks:
-            made = messages(7, count, {"order.created": ("order", CREATED)}, good=10**9)
-            _send_each(stack, tick_queue(service, tick).name, list(made))
+            hostile = messages(7, count, {"order.created": ("order", CREATED)}, good=10**9)
+            _send_each(stack, tick_queue(service, tick).name, list(hostile))
 
-    # Then they go on: an order's event is published
+    # Then they continue: the event of an order is published
     order_id = stack.place(("TEA", 1))
     eventually(lambda: _sent(stack, order_id))
     after = stack.pids()
@@ -144,31 +144,31 @@ def test_tick_consumers_drop_each_hostile_message(
 
 def _send(stack: Stack, service: Service, seed: int, count: int) -> list[Message]:
     event_type, source, data = EVENTS[service.name]
-    made = list(messages(seed, count, {event_type: (source, data)}))
+    published = list(messages(seed, count, {event_type: (source, data)}))
     with wire_publisher(stack.vhost) as publisher:
-        for message in made:
+        for message in published:
             publisher.publish("", service.queue, message.properties, message.body)
             publisher.settle(at_most=WINDOW)
         publisher.settle()
-    return made
+    return published
 
 
-def _send_each(stack: Stack, queue: str, made: list[Message]) -> list[Message]:
-    """Publish one message at a time; returns those that the broker has not refused.
+def _send_each(stack: Stack, queue: str, published: list[Message]) -> list[Message]:
+    """Publish one message at a time, and return those that the broker has not refused.
 
     RabbitMQ 3.10 cannot convert every type of header for a stream.
     """
-    taken: list[Message] = []
-    left = iter(made)
+    confirmed: list[Message] = []
+    remaining = iter(published)
     is_done = False
     while not is_done:
         with wire_publisher(stack.vhost) as publisher, suppress(Refused):
-            for message in left:
+            for message in remaining:
                 publisher.publish("", queue, message.properties, message.body)
                 publisher.settle()
-                taken.append(message)
+                confirmed.append(message)
             is_done = True
-    return taken
+    return confirmed
 
 
 def _accounted(stack: Stack, service: Service, sent: list[Message]) -> None:
@@ -184,7 +184,7 @@ def _accounted(stack: Stack, service: Service, sent: list[Message]) -> None:
 
 
 def _running(stack: Stack) -> None:
-    """Raise at once if a process has ended: nothing that is waited for will come."""
+    """Raise at once if a process has exited: the condition would never hold."""
     for name in stack.pids():
         if not stack.is_running(name):
             raise RuntimeError(f"{name} ended: {stack.log(name)[-3_000:]}")

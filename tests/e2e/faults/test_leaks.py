@@ -1,4 +1,4 @@
-"""Nothing grows with the number of orders: connections, channels, files, sessions, memory."""
+"""Connections, channels, files, sessions and memory do not grow with the number of orders."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -19,20 +19,22 @@ log = logging.getLogger(__name__)
 #: Clients that order at once.
 CLIENTS = 4
 
-#: Files and database sessions of one program: one of the API's two processes may have got its
-#: fourth request at once, and so its fourth connection, only now. A leak grows without end: one in
-#: fifty orders is found by the short run, one in five hundred by the long one.
+#: The permitted growth of one program's files and database sessions: one of the API's two processes
+#: may have received its fourth concurrent request, and so opened its fourth connection, only now. A
+#: leak grows without limit: the short run detects one for every fifty orders, the long run one for
+#: every five hundred.
 FILES = SESSIONS = 2 * CLIENTS
 
-#: Kilobytes of one program, which may grow a little for ever by fragmentation. Measured in a short
-#: run: 1,032 at most, and 2 more files and sessions. An event with all that is made of it has some
-#: 20 kB: to keep each of 500 is just found, each of 5,000 certainly.
+#: The permitted growth of one program's memory in kilobytes: fragmentation may let it grow
+#: a little indefinitely. Measured in a short run: at most 1,032, and 2 more files and sessions.
+#: An event and
+#: its objects take about 20 kB: a leak of 500 events is barely detected, of 5,000 certainly.
 MEMORY = 10_000
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What the system holds when it has nothing to do."""
+    """The resources of an idle system."""
 
     connections: int
     channels: int
@@ -43,26 +45,28 @@ class Usage:
 
 
 @pytest.mark.timeout(3_600)
-def test_nothing_grows_with_the_number_of_orders(stack: Stack, pytestconfig: pytest.Config) -> None:
-    # Given a system that has found its size in half of the orders
+def test_no_resource_grows_with_the_number_of_orders(
+    stack: Stack, pytestconfig: pytest.Config
+) -> None:
+    # Given a system that has handled half of the orders
     half = pytestconfig.getoption("leak_orders") // 2
     stack.stock(TEA=10 * half)
     stack.trace()
-    # The API begins a thread, some megabytes, when it needs one: here it needs few. An answered
-    # request is under way for a moment more.
+    # The API starts a thread of some megabytes when it needs one: here it needs few. A request
+    # counts until a moment after its response.
     stack.extra["API_QUEUE_LIMIT"] = str(4 * CLIENTS)
     stack.start()
-    # by more clients than there will be: each thread and each session is there then
+    # More clients than later: every thread and every session exists afterwards.
     _place(stack, half, clients=2 * CLIENTS)
     _settle(stack, half)
     before = _usage(stack)
 
-    # When the other half comes
+    # When the other half is placed
     _place(stack, half, clients=CLIENTS)
     _settle(stack, 2 * half)
     after = _usage(stack)
 
-    # Then it holds what it held before
+    # Then it has no more resources than before
     log.info("before %s, after %s", before, after)
     assert (after.connections, after.channels) == (before.connections, before.channels)
     assert _grown(before.sessions, after.sessions, SESSIONS) == {}
@@ -73,7 +77,7 @@ def test_nothing_grows_with_the_number_of_orders(stack: Stack, pytestconfig: pyt
 def _place(stack: Stack, orders: int, *, clients: int) -> None:
     def place(client: httpx.Client, count: int) -> None:
         for _ in range(count):
-            # Each a customer of its own: many orders of one look like fraud, and are told of.
+            # A different customer each: many orders of one customer are suspected and reported.
             order = {
                 "customer": {"email": f"{uuid4()}@example.com"},
                 "currency": "EUR",
@@ -82,11 +86,11 @@ def _place(stack: Stack, orders: int, *, clients: int) -> None:
             response = client.post("/orders", json=order, timeout=60)
             assert response.status_code == 201, response.text
 
-    used = [stack.client for _ in range(clients)]
+    api_clients = [stack.client for _ in range(clients)]
     counts = [orders // clients + (number < orders % clients) for number in range(clients)]
     with ThreadPoolExecutor(clients) as threads:
-        list(threads.map(place, used, counts))
-    for client in used:
+        list(threads.map(place, api_clients, counts))
+    for client in api_clients:
         client.close()
 
 
@@ -107,20 +111,20 @@ def _settle(stack: Stack, orders: int) -> None:
 
 
 def _usage(stack: Stack) -> Usage:
-    """Look until two looks agree: the broker's figures are seconds old."""
-    looks: list[tuple[int, int]] = []
+    """Return the usage once two samples agree: the broker's figures are seconds old."""
+    samples: list[tuple[int, int]] = []
 
     def steady() -> tuple[int, int]:
-        looks.append((_count(stack, "connections"), _count(stack, "channels")))
-        assert len(looks) > 1
-        assert looks[-1] == looks[-2]
-        assert all(looks[-1])
-        return looks[-1]
+        samples.append((_count(stack, "connections"), _count(stack, "channels")))
+        assert len(samples) > 1
+        assert samples[-1] == samples[-2]
+        assert all(samples[-1])
+        return samples[-1]
 
     connections, channels = eventually(steady)
     pids = stack.pids()
-    # All but Flower, which keeps what it shows up to a number that no test reaches, and its like,
-    # and the console, which no order passes.
+    # Without Flower and the other monitoring, which keeps tasks up to a limit that no test
+    # reaches, and without the console, which takes no part in an order.
     counted = {p.name for p in PROGRAMS if p.health is not Health.METRICS} - {"console"}
     assert set(pids) == counted
     return Usage(
@@ -137,8 +141,8 @@ def _count(stack: Stack, kind: str) -> int:
 
 
 def _sessions(stack: Stack, service: str) -> int:
-    own = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-    (count,) = stack.execute(service, own)
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    (count,) = stack.execute(service, query)
     return int(count)
 
 
@@ -151,6 +155,6 @@ def _memory(pid: int) -> int:
     return int(status.partition("VmRSS:")[2].split()[0])
 
 
-def _grown(before: dict[str, int], after: dict[str, int], most: int) -> dict[str, tuple[int, int]]:
-    """What has grown by more than so much."""
-    return {n: (before[n], after[n]) for n in after if after[n] - before[n] > most}
+def _grown(before: dict[str, int], after: dict[str, int], limit: int) -> dict[str, tuple[int, int]]:
+    """Return the resources that have grown by more than the limit."""
+    return {n: (before[n], after[n]) for n in after if after[n] - before[n] > limit}

@@ -1,4 +1,4 @@
-"""A worker's health file: it is fresh while the worker can work, and only then."""
+"""A worker's health file is fresh only while the worker can work."""
 
 import signal
 import time
@@ -12,38 +12,38 @@ def age(stack: Stack, name: str) -> float:
     return time.time() - stack.health_file(name).stat().st_mtime
 
 
-def test_a_worker_whose_event_loop_hangs_no_longer_touches_its_health_file(stack: Stack) -> None:
-    # Given two workers that are well
+def test_the_health_file_ages_while_the_event_loop_hangs(stack: Stack) -> None:
+    # Given two healthy workers
     stack.start("inventory-worker", module="testkit.programs.standing_still.inventory_worker")
     stack.start("order-worker")
     eventually(lambda: _assert_ready(stack, "inventory-worker"))
 
-    # When the event loop of one hangs, while its threads and its connection are there
+    # When the event loop of one hangs, while its threads and its connection remain
     stack.signal("inventory-worker", signal.SIGUSR2)
 
-    # Then its health file grows old, beyond several of its intervals, and the other's does not
-    def grown_old() -> None:
+    # Then its health file becomes several intervals old, and that of the other stays fresh
+    def stale() -> None:
         assert age(stack, "inventory-worker") > 8
 
-    eventually(grown_old)
+    eventually(stale)
     eventually(lambda: _assert_fresh(stack, "order-worker"))
     assert stack.is_running("inventory-worker")
 
-    # And when it goes on, the file is fresh again
+    # And when the loop continues, the file is fresh again
     stack.signal("inventory-worker", signal.SIGCONT)
     eventually(lambda: _assert_fresh(stack, "inventory-worker"))
 
 
-def test_a_worker_without_the_broker_is_alive_and_not_ready(stack: Stack) -> None:
-    # Given a worker that is well
+def test_a_worker_without_a_broker_is_alive_but_not_ready(stack: Stack) -> None:
+    # Given a healthy worker
     stack.start("inventory-worker")
     file = stack.health_file("inventory-worker")
     eventually(lambda: _assert_state(file, "ready"))
 
-    # When the broker is gone
+    # When the broker is killed
     stack.servers.stop_broker()
     try:
-        # Then its health file is as fresh as before, and tells what is missing
+        # Then its health file stays fresh, and contains the reason
         eventually(lambda: _assert_state(file, "not connected to the broker"))
         touched = file.stat().st_mtime_ns
         eventually(lambda: _assert_touched_since(file, touched))
@@ -51,7 +51,7 @@ def test_a_worker_without_the_broker_is_alive_and_not_ready(stack: Stack) -> Non
     finally:
         stack.servers.start_broker()
 
-    # And when it is back, the worker is ready again
+    # And when the broker is restarted, the worker is ready again
     eventually(lambda: _assert_state(file, "ready"))
 
 

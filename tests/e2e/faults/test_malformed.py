@@ -1,4 +1,4 @@
-"""Messages that are not events: each is parked with the reason, and no worker stops for one."""
+"""Malformed messages are parked with the reason, and stop no worker."""
 
 import json
 from typing import Any
@@ -16,13 +16,13 @@ from testkit.processes.stack import Stack
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
-def test_malformed_messages_are_parked_and_no_worker_stops(stack: Stack) -> None:
-    # Given two services at work
+def test_malformed_messages_are_parked_and_stop_no_worker(stack: Stack) -> None:
+    # Given two running services
     stack.stock(TEA=10)
     workers = ("inventory-worker", "notification-worker")
     stack.start(*workers)
 
-    # When all sorts of malformed messages come, and a good one after them
+    # When malformed messages of many kinds are published, and then a good one
     malformed = _malformed()
     for message in malformed:
         stack.vhost.publish(exchange=EVENTS.name, routing_key="order.created", **message)
@@ -34,7 +34,7 @@ def test_malformed_messages_are_parked_and_no_worker_stops(stack: Stack) -> None
         routing_key="order.created",
     )
 
-    # Then each service parks all of the malformed ones and handles the good one
+    # Then each service parks the malformed messages and handles the good one
     def settled() -> None:
         for service in ("inventory", "notification"):
             assert stack.vhost.depth(f"{service}.queue") == 0
@@ -43,22 +43,22 @@ def test_malformed_messages_are_parked_and_no_worker_stops(stack: Stack) -> None
 
     eventually(settled)
 
-    # And each that can carry its reason does
+    # And each has its reason in its headers
     parked = stack.vhost.messages("inventory.dlq")
     failures = [Failure.from_headers(message.headers) for message in parked]
-    assert sum(failure is None for failure in failures) == 1  # its headers fill a frame already
+    assert sum(failure is None for failure in failures) == 1  # its headers already fill a frame
     for failure in filter(None, failures):
         assert failure.exception == "InvalidEvent", failure
         assert failure.text
 
-    # And the workers are those that were started
+    # And no worker has stopped
     for worker in workers:
         assert stack.is_running(worker)
         assert "Unrecoverable" not in stack.log(worker)
 
 
 def _malformed() -> list[dict[str, Any]]:
-    """Every malformed message, as arguments of `Vhost.publish`."""
+    """Return every malformed message, as arguments of `Vhost.publish`."""
     bodies = [
         b"",
         b"\xff\xfe\x00 no text",
@@ -123,9 +123,9 @@ def _malformed() -> list[dict[str, Any]]:
     good = _body(_event())
     return [
         *({"body": body, "headers": _headers()} for body in bodies),
-        *({"body": good, "headers": some} for some in headers),
-        *({"body": good, "headers": _headers(), **some} for some in properties),
-        *({"body": _body(_event() | some), "headers": _headers()} for some in events),
+        *({"body": good, "headers": changed} for changed in headers),
+        *({"body": good, "headers": _headers(), **changed} for changed in properties),
+        *({"body": _body(_event() | changed), "headers": _headers()} for changed in events),
     ]
 
 

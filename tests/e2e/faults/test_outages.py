@@ -1,4 +1,4 @@
-"""Outages of a service's infrastructure: nothing is parked, and everything goes on afterwards."""
+"""Outages of a service's infrastructure: no event is parked, and consumption resumes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -25,24 +25,24 @@ Outage = Callable[[TestDatabase], AbstractContextManager[None]]
     ],
     ids=["read-only", "down"],
 )
-def test_events_wait_for_a_database_and_are_charged_no_attempt(
+def test_a_database_outage_is_not_charged_to_events(
     stack: Stack, outage: Outage, reason: str
 ) -> None:
-    # Given a system that works
+    # Given a running system
     stack.start(*ORDER_FLOW)
     stack.stock(TEA=100)
     assert stack.decided(stack.place(("TEA", 1))) == ("CONFIRMED", None)
 
-    # When the inventory's database is away for several probes, while orders come in
+    # When the inventory's database is down for several probes, under load
     with outage(stack.databases["inventory"]):
         orders = [stack.place(("TEA", 1)) for _ in range(20)]
         eventually(lambda: _assert_paused(stack, reason))
         eventually(lambda: _assert_probed(stack))
         settled = _settled(stack)
 
-    # Then no event was parked or sent through a tier meanwhile
+    # Then no event was parked or retried during the outage
     assert settled == 0
-    # And every order is decided, by first attempts
+    # And every order is decided in the first attempt
     outcomes = [stack.decided(order_id) for order_id in orders]
     assert outcomes == [("CONFIRMED", None)] * 20
     assert stack.reserved("TEA") == 21
@@ -50,14 +50,14 @@ def test_events_wait_for_a_database_and_are_charged_no_attempt(
     assert "consumption resumed" in stack.log("inventory-worker")
 
 
-def test_a_worker_that_is_killed_again_and_again_parks_nothing(stack: Stack) -> None:
+def test_repeated_kills_of_a_worker_park_nothing(stack: Stack) -> None:
     # Given events for a worker whose handler waits for a lock
     stack.stock(TEA=1_000)
     publish(stack, 300)
     eventually(lambda: _assert_depth(stack, 300))
     stack.extra |= {"DATABASE_LOCK_TIMEOUT": "60", "DATABASE_STATEMENT_TIMEOUT": "60"}
 
-    # When the worker is killed as a whole, more often than any retry would allow
+    # When the whole worker is killed more often than there are retries
     with _locked(stack, "TEA"):
         for _ in range(len(RETRY_TIERS) + 4):
             stack.start("inventory-worker")
@@ -65,13 +65,13 @@ def test_a_worker_that_is_killed_again_and_again_parks_nothing(stack: Stack) -> 
             stack.kill("inventory-worker")
             eventually(lambda: _assert_depth(stack, 300))
 
-    # Then every event is handled by the next one, and nothing is parked
+    # Then the next worker handles every event, and no event is parked
     stack.start("inventory-worker")
     eventually(lambda: _assert_reserved(stack, 300))
     assert _settled(stack) == 0
 
 
-def test_an_event_that_kills_its_whole_worker_is_parked_in_the_end(stack: Stack) -> None:
+def test_an_event_that_kills_its_whole_worker_is_parked(stack: Stack) -> None:
     # Given an event whose handler kills all processes of its worker, and others
     stack.start("api", "order-relay", "inventory-relay", "order-worker", "beat")
     stack.stock(TEA=100)
@@ -79,7 +79,7 @@ def test_an_event_that_kills_its_whole_worker_is_parked_in_the_end(stack: Stack)
     others = [stack.place(("TEA", 1)) for _ in range(5)]
     eventually(lambda: _assert_depth(stack, 6))
 
-    # When the worker is started each time
+    # When the worker is restarted after each crash
     module = "testkit.programs.failing.inventory_worker"
     stack.extra["ATTEMPTS"] = str(stack.directory)
 
@@ -90,7 +90,7 @@ def test_an_event_that_kills_its_whole_worker_is_parked_in_the_end(stack: Stack)
 
     eventually(parked, within=600)
 
-    # Then the one at fault is parked with the reason, and the others are decided
+    # Then the event is parked with the reason, and the other orders are decided
     (message,) = stack.vhost.messages(INVENTORY.parking_lot)
     assert message.headers["x-failure-exception"] == "CrashedTooOften"
     assert order_id in str(message.body)
@@ -105,7 +105,7 @@ def _locked(stack: Stack, sku: str) -> Iterator[None]:
 
 
 def _settled(stack: Stack) -> int:
-    """How many messages of the inventory are parked or in a retry tier."""
+    """Return how many messages of the inventory are parked or in a retry tier."""
     queues = [INVENTORY.parking_lot, *map(INVENTORY.retry_queue, RETRY_TIERS)]
     return sum(stack.vhost.depth(queue) for queue in queues)
 
@@ -124,12 +124,12 @@ def _assert_paused(stack: Stack, reason: str) -> None:
 
 
 def _assert_probed(stack: Stack) -> None:
-    """A canary needs no log line; the relay's own tries, once a second, stand for time."""
+    """Require several seconds of outage, by the failed drains of the relay, one each second."""
     assert stack.log("inventory-relay").count("drain failed with a database error") > 3
 
 
-def test_acknowledgements_go_on_while_the_broker_takes_no_copy(stack: Stack) -> None:
-    # Given many events, of which one is to be parked, and a broker that is short of memory
+def test_acknowledgements_continue_while_copies_are_blocked(stack: Stack) -> None:
+    # Given many events, one of which fails permanently, and a memory alarm on the broker
     stack.stock(TEA=10_000)
     publish(stack, 1_000)
     (failing,) = publish(stack, 1, email="permanent@example.com")
@@ -139,21 +139,21 @@ def test_acknowledgements_go_on_while_the_broker_takes_no_copy(stack: Stack) -> 
         # When the worker handles them
         stack.start_failing()
 
-        # Then the queue runs empty, but for the one whose copy waits
+        # Then the queue is drained, except for the event whose copy is blocked
         eventually(lambda: _assert_counts(stack, ready=0, unacknowledged=1))
         assert _settled(stack) == 0
         assert stack.reserved("TEA") == 1_200
 
-    # And with the end of the alarm it is parked, once
+    # And after the alarm that event is parked once
     eventually(lambda: _assert_parked(stack, failing))
 
 
 def _assert_counts(stack: Stack, *, ready: int, unacknowledged: int) -> None:
     path = f"/queues/{stack.vhost.name}/{INVENTORY.queue}"
     queue = stack.vhost.request("GET", path).json()
-    # The broker's statistics of a new queue come seconds after the queue.
-    found = (queue.get("messages_ready"), queue.get("messages_unacknowledged"))
-    assert found == (ready, unacknowledged)
+    # The broker's statistics of a new queue are seconds old.
+    depths = (queue.get("messages_ready"), queue.get("messages_unacknowledged"))
+    assert depths == (ready, unacknowledged)
 
 
 def _assert_parked(stack: Stack, order_id: object) -> None:

@@ -1,4 +1,4 @@
-"""A subscriber's queue is full while orders come: they are decided, and it catches up by itself."""
+"""A non-essential service with a full queue delays no order, and catches up by itself."""
 
 from collections import Counter
 
@@ -13,7 +13,7 @@ from testkit.processes.stack import Stack
 
 ORDERS = 30
 
-#: Of each order: created, reserved, confirmed.
+#: The events of each order: created, reserved, confirmed.
 EVENTS = 3
 
 EFFECTS = {
@@ -27,37 +27,37 @@ EFFECTS = {
     [(FRAUD, "fraud-relay", ORDERS), (NOTIFICATION, "notification-mailer", 2 * ORDERS)],
     ids=["fraud", "notification"],
 )
-def test_orders_are_decided_and_the_subscriber_catches_up_after_its_outage(
+def test_a_service_catches_up_after_an_overflow(
     stack: Stack, service: Service, process: str, effects: int
 ) -> None:
-    # given a service that is down, with a queue for ten messages
+    # Given a service that is down, whose queue holds ten messages
     limit(stack.vhost, service, 10)
     stack.stock(TEA=1_000)
     stack.start()
     worker = f"{service.name}-worker"
     stack.kill(worker)
 
-    # when
+    # When more events are published
     orders = [stack.place(("TEA", 1), email=f"{n}@example.com") for n in range(ORDERS)]
 
-    # then each is decided, and each of their events was published once
+    # Then each order is decided, and each event was published once
     for order in orders:
         assert stack.decided(order) == ("CONFIRMED", None)
     eventually(lambda: _assert_equal(_in_stream(stack), ORDERS * EVENTS))
     assert stack.vhost.depth(service.queue) == 10
 
-    # and when its process dies, and both are back
+    # And when its second process is killed, and both are restarted
     eventually(lambda: _assert_requested(stack, service))
     stack.kill(process)
     stack.start(worker, process)
 
-    # then it has taken what it had missed, each once
+    # Then each missed event has one effect
     query = EFFECTS[service.name]
     eventually(lambda: _assert_equal(len(stack.execute(service.name, query)), effects))
     assert set(Counter(stack.execute(service.name, query)).values()) == {1}
     eventually(lambda: _assert_caught_up(stack, service))
     assert stack.vhost.depth(service.parking_lot) == 0
-    # and no other service got a copy
+    # And no event was published again
     assert _in_stream(stack) == ORDERS * EVENTS
     assert "catch-up started" in stack.log(process)
 
@@ -67,8 +67,8 @@ def _in_stream(stack: Stack) -> int:
         return stream.end(connection, STREAM)
 
 
-def _assert_equal(found: object, expected: object) -> None:
-    assert found == expected
+def _assert_equal(actual: object, expected: object) -> None:
+    assert actual == expected
 
 
 def _assert_requested(stack: Stack, service: Service) -> None:

@@ -1,4 +1,4 @@
-"""Connections that are lost under load: everything is handled once, and nothing stands still."""
+"""Connections that are lost under load: every event is handled once, and no event is stuck."""
 
 from common.kombu_topology import INVENTORY
 from testkit.data.placed_orders import publish
@@ -8,24 +8,24 @@ from testkit.processes.stack import Stack
 EVENTS = 2_000
 
 
-def test_a_connection_that_is_lost_again_and_again_stalls_nothing(stack: Stack) -> None:
-    # Given several times as many events as a worker takes at once
+def test_repeated_loss_of_a_connection_stalls_no_event(stack: Stack) -> None:
+    # Given several times as many events as a worker prefetches
     stack.stock(TEA=10_000)
     subjects = publish(stack, EVENTS)
     eventually(lambda: _assert_ready(stack, EVENTS))
 
-    # When its connection is closed while it works, again and again from its start on
+    # When its connection is closed repeatedly while it works, from its start on
     stack.start("inventory-worker")
-    cuts = 0
+    closings = 0
 
-    def cut() -> None:
-        nonlocal cuts
-        cuts += stack.close_connections("inventory-worker") > 0
-        assert cuts >= 4
+    def closed() -> None:
+        nonlocal closings
+        closings += stack.close_connections("inventory-worker") > 0
+        assert closings >= 4
 
-    eventually(cut)
+    eventually(closed)
 
-    # Then every event has one effect, and the broker waits for no acknowledgement
+    # Then every event has one effect, and every delivery is acknowledged
     eventually(lambda: _assert_handled(stack, len(subjects)))
     assert stack.reserved("TEA") == len(subjects)
     eventually(lambda: _assert_settled(stack))
