@@ -1,1 +1,1 @@
-"""The notification service: tells customers by mail what became of their orders."""
+"""The notification service: sends mails to customers about their orders."""

@@ -1,7 +1,7 @@
-"""The statements of the mailer: claiming what is due, and recording what became of it.
+"""The SQL statements of the mailer: they claim due mails and record the outcomes.
 
-All mails pass here, so that it is made for speed: plans that each connection makes once, and one
-round trip for a mail, which records what became of it and claims the next one.
+Every mail passes through here, so the module is optimized for speed: each connection plans the
+statements once, and one round trip records the outcome of a mail and claims the next one.
 """
 
 from datetime import datetime, timedelta
@@ -12,29 +12,30 @@ from sqlalchemy import Connection
 
 from notification_worker.domain import Status
 
-#: Seconds for which a claim keeps other mailers away unless it is renewed. A mailer that was killed
-#: delays the mails that it was sending by this.
+#: Seconds for which a claim excludes other mailers unless it is renewed. After a mailer is killed,
+#: the mails that it was sending wait for this time.
 LEASE = 60
 
-#: How soon a mail is looked at again that waits for one that is just being sent.
+#: The delay of a mail that waits for another mail that is being sent.
 SHORTLY = timedelta(milliseconds=250)
 
-#: Characters of an error that are kept.
+#: Characters of an error that are stored.
 ERROR_LIMIT = 1_000
 
-#: In the `info` of a connection that knows the statements.
+#: The key in the `info` of a connection that has prepared the statements.
 _PREPARED = "notifications"
 
-# Claimed mails keep their place in the index: there are no more of them than connections to mail
-# servers. Those that this mailer is sending are left out by id: it may be unable to renew its
-# leases for a while. A claim of its own of which the answer was lost is free at once.
+# Claimed mails keep their place in the index: there are at most as many as connections to mail
+# servers. The mails that this mailer is sending are excluded by id, because it may be unable to
+# renew its leases for a while. If the reply to a claim of this mailer is lost, the mail is free at
+# once.
 _FREE = """(claimed_until IS NULL OR claimed_until <= now() OR claimed_by = $4)
         AND id <> ALL ($3)"""
 
-# A mail that was never tried is due by its place in the table, not by a clock: after a failover, or
-# a step, the clock may be behind the one that recorded it. That place is given as a range of the
-# index: by an equality, the planner takes the primary key, and reads what was sent as well.
-#: The condition of the mails never tried, from an id on.
+# A new mail is due by its place in the table, not by a clock: after a failover or a clock step, the
+# clock may be behind the clock that recorded the mail. The place is a range of the index: with an
+# equality, the planner uses the primary key, and also reads sent mails.
+#: The condition of mails without an attempt, from an id on.
 FRESH = "(next_attempt_at, id) > ('epoch', {}) AND next_attempt_at <= 'epoch'"
 _FRESH = f"""(
     SELECT id FROM notifications
@@ -47,12 +48,12 @@ _AGAIN = f"""(
     ORDER BY next_attempt_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
 )"""  # noqa: S608, constants of this module
 
-# Whether an earlier one of its order waits is no condition of the claim: while a mail server
-# refuses everything for hours, each claim would pass over all the mails that wait for one. Such a
-# mail is put off instead. One that may have left already holds up none.
+# A pending earlier mail of the same order is not a condition of the claim: while a mail server
+# refuses everything for hours, each claim would scan all mails that wait for an earlier one. Such a
+# mail is put off instead. An earlier mail that may have been sent delays no other.
 #
-# Nor does that ask for PENDING ones: a plan that is made while the table is small would go through
-# the index of all that wait, for each claim, rather than through that of the orders.
+# The subquery does not test for PENDING: a plan that is made while the table is small would scan
+# the index of all pending mails for each claim, instead of the index of the orders.
 _CLAIM = f"""
 WITH claimed AS (
     UPDATE notifications AS mail SET
@@ -72,7 +73,7 @@ WITH claimed AS (
                 AND earlier.unsure = 0
         ) AS earlier
         FROM notifications WHERE id = coalesce({{}}, {{}})
-        OFFSET 0  -- else it is read once for each column that is made of it
+        OFFSET 0  -- otherwise it is read once for each column derived from it
     ) AS choice
     WHERE mail.id = chosen
     RETURNING id, order_id, kind, recipient, context, attempts, unsure, traceparent, created_at,
@@ -85,8 +86,8 @@ FROM (VALUES (1)) AS one LEFT JOIN claimed ON true
 
 _TYPES = "(bigint, timestamptz, bigint[], uuid, interval)"
 
-# The time of a mark is not now(), which is when the transaction began. A claim that was lost
-# to another mailer marks nothing, but for the one news that nobody else has.
+# The time of a mark is not now(), the start of the transaction. A claim that was lost to another
+# mailer marks nothing, except that the mail was sent, which only this mailer can report.
 _PREPARE = f"""
 PREPARE claim_fresh {_TYPES} AS {_CLAIM.format(_FRESH, _AGAIN)};
 PREPARE claim_again {_TYPES} AS {_CLAIM.format(_AGAIN, _FRESH)};
@@ -113,7 +114,7 @@ _MARK = "EXECUTE mark_mail (%s, %s, %s, %s, %s, %s, %s, %s)"
 
 
 class Claimed(NamedTuple):
-    """A mail that no other mailer gets while the claim is renewed."""
+    """A mail that no other mailer can claim while this claim is renewed."""
 
     id: int
     order_id: UUID
@@ -125,29 +126,29 @@ class Claimed(NamedTuple):
     traceparent: str | None
     created_at: datetime
     due_at: datetime
-    #: Whether it was never tried.
+    #: Whether there was no attempt yet.
     fresh: bool
-    #: Whether it waits for an earlier mail of its order: then it is not claimed but put off.
+    #: Whether it waits for an earlier mail of its order: then it is put off, and not claimed.
     put_off: bool
-    #: Whether another mailer has claimed it, and has not recorded what became of it.
+    #: Whether another mailer has claimed it and has not recorded an outcome.
     taken_over: bool
 
 
 class Mark(NamedTuple):
-    """What is to be recorded of a claimed mail."""
+    """The outcome to record for a claimed mail."""
 
     id: int
     status: Status
     message_id: str
     error: str | None = None
-    #: None leaves it as it is.
+    #: Seconds until the next attempt; None leaves its time unchanged.
     delay: float | None = None
-    #: Whether the attempt counts against the mail, and whether the mail may have left by it.
+    #: Whether the attempt is charged to the mail, and whether it may have sent the mail.
     charged: bool = True
     unsure: bool = False
 
     def values(self, owner: str) -> tuple[object, ...]:
-        """Return the parameters of its statement."""
+        """Return the parameters of the statement."""
         delay = None if self.delay is None else timedelta(seconds=self.delay)
         error = None if self.error is None else _stored(self.error)
         counts = (int(self.charged), int(self.unsure))
@@ -155,10 +156,10 @@ class Mark(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What a claim found, and the database's time."""
+    """The result of a claim, with the database's time."""
 
     at: datetime
-    #: The newest mail, if none was found.
+    #: The newest mail, if none is due.
     newest: int | None
     mail: Claimed | None
 
@@ -166,9 +167,9 @@ class Look(NamedTuple):
 def claim(
     connection: Connection, *, again: bool, values: tuple[object, ...], mark: tuple[object, ...]
 ) -> Look:
-    """Record a mark, if there is one, and claim a mail: one round trip and one commit.
+    """Record a mark, if there is one, and claim a mail, in one round trip and one commit.
 
-    Of those that were never tried and those that are due again it takes the one or the other first.
+    With `again`, mails that are due again come before mails without an attempt; else after them.
     """
     _prepare(connection)
     name = "claim_again" if again else "claim_fresh"
@@ -186,7 +187,7 @@ def record(connection: Connection, mark: tuple[object, ...]) -> None:
 
 
 def renew(connection: Connection, ids: list[int], owner: str) -> None:
-    """Keep these mails for another while."""
+    """Extend the claims of these mails."""
     _prepare(connection)
     connection.exec_driver_sql("EXECUTE renew_claims (%s, %s)", (ids, owner))
 
@@ -198,5 +199,5 @@ def _prepare(connection: Connection) -> None:
 
 
 def _stored(error: str) -> str:
-    # Whatever a server said must be storable: a mark that fails would be recorded again and again.
+    # Any reply of a server must be storable: otherwise the mark would fail again and again.
     return error.replace("\x00", "").encode("utf-8", "replace").decode()[:ERROR_LIMIT]

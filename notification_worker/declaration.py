@@ -1,4 +1,4 @@
-"""What the notification service consumes and runs."""
+"""The declaration of the notification service."""
 
 from common.bus import BUS
 from eventbus.topology.service import Service

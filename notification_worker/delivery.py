@@ -1,7 +1,7 @@
-"""Delivery: every recorded mail goes to the mail server, once unless its outcome is unknown.
+"""Delivery: sends every recorded mail to the mail server, once unless an outcome is unknown.
 
-A mail is claimed by a committed lease, sent while no transaction is open, and marked by another
-commit. What a crash or a lost answer leaves in doubt is sent again late, with the same Message-ID.
+A mail is claimed by a committed lease, sent while no transaction is open, and marked in another
+commit. After a crash or a lost reply, the mail is sent again later, with the same Message-ID.
 """
 
 import logging
@@ -19,21 +19,21 @@ from notification_worker.outcomes import Outcomes
 from notification_worker.smtp.sender import Sender
 from notification_worker.smtp.transport import Transport
 
-#: Seconds between two looks at the senders.
+#: Seconds between two checks of the senders.
 SUPERVISION = 0.25
 
-#: Seconds that one mail may take before another sender goes on with the others.
+#: Seconds that one mail may take before another sender starts for the other mails.
 PATIENCE = 1.0
 
-#: Seconds that a process which ends grants to the mails that are being sent. Shorter than what any
-#: supervisor grants (30 or more).
+#: The grace period in seconds for mails that are being sent when the process ends. Shorter than the
+#: grace period of any supervisor (30 or more).
 GRACE = 20.0
 
 log = logging.getLogger(__name__)
 
 
 class Delivery:
-    """Sends the mails that are due; any number of these may work side by side."""
+    """Sends due mails; several instances may run concurrently."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Delivery:
         position: Position | None = None,
         outage: Outage | None = None,
     ) -> None:
-        """As many mails are sent at once as there are transports, while the server is slow."""
+        """While the server is slow, as many mails are sent at once as there are transports."""
         self._backlog = Backlog(sessions, position or Position())
         self._outage = outage or Outage()
         outcomes = Outcomes(domain=sender.domain, max_attempts=max_attempts)
@@ -62,7 +62,7 @@ class Delivery:
     def deliver(self, until: float) -> None:
         """Send mails as they become due, until a `time.monotonic()` deadline.
 
-        Does not wait for the mail server: a mail may still be being sent when this returns.
+        Does not wait for the mail server: when this returns, a mail may still be in transmission.
         """
         self._until = until
         while (seconds := until - time.monotonic()) > 0:
@@ -73,7 +73,7 @@ class Delivery:
             self._ended.clear()
 
     def finish(self, within: float = GRACE) -> None:
-        """Claim nothing more, and wait for the mails that are being sent."""
+        """Stop claiming mails, and wait for the mails that are being sent."""
         self._until = 0.0
         deadline = time.monotonic() + within
         for sender in self._senders:
@@ -81,7 +81,7 @@ class Delivery:
         self._backlog.release()
 
     def close(self) -> None:
-        """End: wait for the mails that are being sent, and take leave of the mail server."""
+        """Wait for the mails that are being sent, and close the connections to the mail server."""
         self.finish()
         for sender in self._senders:
             sender.close()
@@ -91,15 +91,15 @@ class Delivery:
         return 0.0 if now < self._outage.resume_at else self._until - now
 
     def _start_a_sender(self) -> None:
-        """Let one work who is not held up."""
-        if any(each.works and not each.is_held_up(PATIENCE) for each in self._senders):
+        """Ensure that at least one sender runs that the mail server does not delay."""
+        if any(sender.works and not sender.is_held_up(PATIENCE) for sender in self._senders):
             return
-        if idle := next((each for each in self._senders if not each.works), None):
+        if idle := next((sender for sender in self._senders if not sender.works), None):
             idle.start(self._left, self._ended)
 
     def _renew(self) -> None:
         try:
             self._backlog.renew()
         except SQLAlchemyError as error:
-            # Tried again soon; the senders report what lasts.
+            # Repeated soon. The senders report a lasting outage.
             log.debug("claims not renewed", extra={"reason": type(error).__name__})

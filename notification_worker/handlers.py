@@ -1,7 +1,7 @@
-"""What the notification service does about each event: it records the mail that answers it.
+"""The handlers of the notification service: they record a mail for each event.
 
-The mailer sends it. So a mail server that is slow or down holds up no event, and a customer, or the
-operator, gets one mail however often an event is delivered.
+The mailer sends the mails. So a slow or unavailable mail server delays no event, and each event
+leads to one mail, however often it is delivered.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +23,8 @@ from eventbus.events.envelope import Event
 from notification_worker.domain import OPERATOR, Kind, Status, kind_of_cancellation
 from notification_worker.mail import address
 
-# A second event of the same fact, with an id of its own, is no reason for a second mail. Rows are
-# inserted in one order: batches that overlap wait, but never for each other.
+# A second event of the same fact, with a different id, does not lead to a second mail. Rows are
+# inserted in the same order by every batch, so overlapping batches wait but cannot deadlock.
 _RECORD = Statement(
     "record_notifications",
     """
@@ -42,15 +42,15 @@ _RECORD = Statement(
 
 
 def on_event(session: Session, event: Event) -> None:
-    """Record the mail that answers one event."""
+    """Record the mail for one event."""
     on_events(session, [event])
 
 
 def on_events(session: Session, events: Sequence[Event]) -> None:
-    """Record the mails that answer many events.
+    """Record the mails for many events.
 
-    A customer is told that the order has arrived, is confirmed, has left, or will not be delivered,
-    and why; the operator, that an order looks like fraud.
+    A customer receives a mail when an order is received, confirmed, shipped, or cancelled, with the
+    reason; the operator, when an order is suspected.
     """
     _record(session, [_mail(event) for event in events])
 
@@ -73,7 +73,7 @@ def _suspicion(event: Event) -> dict[str, Any]:
     return {
         "order_id": event.subject,
         "kind": Kind.SUSPECTED,
-        # No mail to the customer waits for this one, nor this one for theirs.
+        # This mail and the mails to the customer do not wait for each other.
         "sequence": None,
         "recipient": OPERATOR,
         "context": msgspec.to_builtins(event.data),
@@ -105,7 +105,7 @@ def _status(event: Event) -> Status:
 
 
 def _ordered(data: OrderCreatedV2) -> dict[str, Any]:
-    # As the templates show it, which is how the other events tell it.
+    # In the form of the other events, which the templates use.
     return {
         "customer_email": data.customer.email,
         "currency": data.total.currency,

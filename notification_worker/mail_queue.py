@@ -1,7 +1,7 @@
-"""The backlog: the mails that wait, as one mailer sees and claims them.
+"""The queue of pending mails, as one mailer reads and claims it.
 
-What was sent stays in the index until a vacuum, and a look from its first entry passes over all of
-it. So a look begins a little before the place where the last one found something.
+Entries of sent mails stay in the index until a vacuum, and a scan from the first entry reads all of
+them. So a scan starts shortly before the place where the previous one found a mail.
 """
 
 import time
@@ -20,20 +20,21 @@ from notification_worker import claims
 from notification_worker.claims import FRESH, LEASE, SHORTLY, Claimed, Look, Mark
 from notification_worker.models import Notification
 
-#: Mails before the last one that was found, and the time before it: transactions do not commit in
-#: the order of their rows. What is older than that is found by the next look from the first entry.
+#: A scan starts this number of mails, or this time, before the last mail found: transactions do not
+#: commit in the order of their rows. The next full scan finds older mails.
 LOOK_BACK = 1_000
 LOOK_BACK_TIME = timedelta(seconds=5)
 
-#: Seconds between two looks from the first entry.
+#: Seconds between two full scans, which start at the first entry.
 FULL_LOOK = 30.0
 
-#: Seconds after which a claim is renewed: several failures fit into the lease.
+#: Seconds after which a claim is renewed, so a lease covers several failed renewals.
 RENEWAL = LEASE / 4
 
 _EPOCH = "epoch"
 
-#: Seconds until the first mail is due, from a place on; what is being sent is not due.
+#: The query for the seconds until the first mail is due, from a position on. Mails that are being
+#: sent are not due.
 LOOK = f"""
 SELECT least((
     SELECT 0.0 FROM notifications
@@ -50,7 +51,7 @@ SELECT least((
 
 
 class Position:
-    """Where looks for mails begin: among those never tried by id, among the others by time."""
+    """The start of the next scans: an id among new mails, and a time among the others."""
 
     def __init__(self) -> None:
         self.fresh = 0
@@ -58,17 +59,17 @@ class Position:
         self._full_at = time.monotonic()
 
     def rewind(self) -> None:
-        """Let the next look begin at the first entry."""
+        """Start the next scan at the first entry."""
         self.fresh, self.again = 0, _EPOCH
         self._full_at = time.monotonic()
 
     def rewind_if_due(self) -> None:
-        """Do so after a while."""
+        """Start the next scan at the first entry if a full scan is due."""
         if time.monotonic() - self._full_at >= FULL_LOOK:
             self.rewind()
 
     def advance(self, look: Look) -> None:
-        """Let the next look begin where this one found something, or at the end if it did not."""
+        """Start the next scan shortly before the mail of this one, or at the end if it has none."""
         if look.mail is None:
             self.fresh = max(self.fresh, (look.newest or 0) - LOOK_BACK)
             self.again = look.at - LOOK_BACK_TIME
@@ -79,15 +80,15 @@ class Position:
 
     @property
     def values(self) -> tuple[int, datetime | str]:
-        """The parameters of a look."""
+        """The parameters of a scan."""
         return self.fresh, self.again
 
 
 class Backlog:
-    """The mails of one database, and those of them that this mailer has claimed.
+    """The mails of one database, and the claims of this mailer.
 
-    It may be used by several threads. They share one connection, on which no transaction stays
-    open, and another one to wait on; neither is theirs while they send.
+    It is thread-safe. The threads share one connection, on which no transaction stays open, and
+    another for waiting. A thread that is sending a mail holds neither.
     """
 
     def __init__(self, sessions: Sessions, position: Position) -> None:
@@ -98,19 +99,19 @@ class Backlog:
         self._wakeup = Wakeup(Notification.__tablename__, next_due=LOOK)
         self._asleep = Lock()
         self._owner = str(uuid4())
-        # One statement at a time: else one thread could claim what the answer to another, which is
-        # still on its way, brings as well.
+        # One statement at a time: otherwise a thread could claim a mail that the pending reply to
+        # another thread also contains.
         self._lock = Lock()
         self._connection: Connection | None = None
-        #: When each mail that is being sent was claimed, or its claim was renewed.
+        #: The time at which each mail that is being sent was claimed, or its claim renewed.
         self._claimed: dict[int, float] = {}
         self._again = False
 
     def claim(self, mark: Mark | None = None, *, probing: bool = False) -> Claimed | None:
-        """Record what became of a claimed mail, and claim another that is due; None if none is.
+        """Record the outcome of a claimed mail, and claim another due mail; None if none is due.
 
-        By turns it prefers those that were never tried, and those that are due again. A probe of a
-        server that fails is one that was never tried: the others may be what it fails with.
+        New mails and mails that are due again take turns. A failing server is probed with a new
+        mail, because the others may be the cause of its failures.
         """
         with self._connected() as connection:
             self._position.rewind_if_due()
@@ -126,19 +127,19 @@ class Backlog:
         return look.mail
 
     def record(self, mark: Mark) -> None:
-        """Record what became of a claimed mail."""
+        """Record the outcome of a claimed mail."""
         with self._connected() as connection:
             claims.record(connection, mark.values(self._owner))
             del self._claimed[mark.id]
 
     def renew(self) -> None:
-        """Keep what was claimed a while ago: it is still being sent."""
-        if not self._old():
+        """Renew the older claims, whose mails are still being sent."""
+        if not self._expiring():
             return
         with self._connected() as connection:
-            old, now = self._old(), time.monotonic()
-            claims.renew(connection, old, self._owner)
-            self._claimed |= dict.fromkeys(old, now)
+            expiring, now = self._expiring(), time.monotonic()
+            claims.renew(connection, expiring, self._owner)
+            self._claimed |= dict.fromkeys(expiring, now)
 
     def anything_due(self) -> bool:
         """Return whether there may be a mail to send now."""
@@ -147,14 +148,14 @@ class Backlog:
         return due is not None and due <= 0
 
     def wait(self, seconds: float) -> bool:
-        """Return when a mail is recorded or due, and after so many seconds at the latest.
+        """Wait until a mail is recorded or due, at most this number of seconds.
 
-        False, at once, if another thread waits already.
+        Returns False immediately if another thread is already waiting.
         """
         if not self._asleep.acquire(blocking=False):
             return False
         try:
-            # The pool finds out whether a connection that was idle is still good.
+            # The pool tests whether an idle connection is still usable.
             self.release()
             self._wakeup.wait(self._sessions, seconds, *self._position.values)
         finally:
@@ -162,11 +163,11 @@ class Backlog:
         return True
 
     def release(self) -> None:
-        """Give the connection back to the pool."""
+        """Return the connection to the pool."""
         with self._lock:
             self._release()
 
-    def _old(self) -> list[int]:
+    def _expiring(self) -> list[int]:
         since = time.monotonic() - RENEWAL
         return [mail for mail, at in list(self._claimed.items()) if at <= since]
 
@@ -177,7 +178,7 @@ class Backlog:
                 self._connection = self._connection or self._engine.connect()
                 yield self._connection
             except SQLAlchemyError:
-                # The next one may lead to another server.
+                # The next connection may lead to another server.
                 self._release()
                 self._position.rewind()
                 raise

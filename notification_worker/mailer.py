@@ -1,4 +1,4 @@
-"""Process: sends the recorded mails, removes the service's old rows, and catches up."""
+"""Process: sends the recorded mails, deletes old rows, and runs the catch-up."""
 
 import atexit
 import os
@@ -25,15 +25,15 @@ from notification_worker.retention import KEPT, retention
 from notification_worker.settings import MailerSettings
 from notification_worker.smtp.transport import Transport
 
-#: Database connections: one to wait for mails on, and one for all that is claimed and recorded, as
-#: none is in use while a mail is sent.
+#: Database connections: one to wait for mails, and one for all claims and marks, because none is in
+#: use while a mail is sent.
 _POOL_SIZE = 2
 
-#: Seconds that one step may take. Each command to a mail server has a limit of its own, of minutes
-#: (RFC 5321): a slow server is no reason to end the process, and so to repeat the mail.
+#: Maximum seconds for one step. Each command to a mail server has its own limit of minutes (RFC
+#: 5321): a slow server must not end the process, which would repeat the mail.
 LONGEST_STEP = 900.0
 
-# The metrics are those of this process's one delivery.
+# The metrics report the only delivery of this process.
 _position, _outage = Position(), Outage()
 
 
@@ -70,9 +70,9 @@ app = make_ticker(
 )
 
 
-def _give_way(**_: Any) -> None:
+def _lower_priority(**_: Any) -> None:
     os.nice(app.settings.mailer_niceness)
 
 
-# Not in `start`, which a test may call in its own process.
-signals.worker_init.connect(_give_way)
+# Not in `start`, which tests call in their own process.
+signals.worker_init.connect(_lower_priority)

@@ -1,4 +1,4 @@
-"""What the mailer's metrics show of the mails; no scrape costs more because many of them wait."""
+"""The mailer's metrics about mails; the cost of a scrape does not grow with the queue."""
 
 from collections.abc import Iterator
 
@@ -12,16 +12,16 @@ from notification_worker.claims import FRESH
 from notification_worker.mail_queue import Position
 from notification_worker.outage import Outage
 
-#: Rows that a scrape counts. Beyond it, how many they are exactly changes nothing for anybody.
+#: Maximum rows that a scrape counts. An exact higher number would not change any decision.
 COUNT_LIMIT = 10_000
 
-MAILS = Counter("orders_mails", "Attempts to send a mail, by what became of it.", ("outcome",))
+MAILS = Counter("orders_mails", "Attempts to send a mail, by outcome.", ("outcome",))
 for _outcome in ("sent", "deferred", "unsure", "given_up"):
-    # From 0 on: the first increase must be one.
+    # Initialized to 0, so the first increase is visible.
     MAILS.labels(_outcome)
 
-# From the position of the mailer on, as its claims, and for the same reason. Of those never tried
-# the first is the oldest; the others are few, or are counted up to the limit.
+# From the position of the mailer, like its claims and for the same reason. The first new mail is
+# the oldest; the others are few, or counted up to the limit.
 _WAITING = text(f"""
 WITH fresh AS (
     SELECT created_at, claimed_until FROM notifications
@@ -51,25 +51,25 @@ SELECT count(*) FROM (
 
 
 def read_mails(session: Session, position: Position, outage: Outage) -> Iterator[Metric]:
-    """Return how many mails wait, for how long, and how many were given up."""
+    """Yield the number of pending mails and their age, and the number of failed mails."""
     fresh, again = position.values
     values = {"fresh": fresh, "again": again, "limit": COUNT_LIMIT}
     waiting, oldest, overdue = session.execute(_WAITING, values).one()
     yield gauge(
         "orders_mail_waiting",
-        f"Mails that no mail server has taken yet; counted up to {COUNT_LIMIT}.",
+        f"Mails that no mail server has accepted yet; counted up to {COUNT_LIMIT}.",
         waiting,
     )
-    yield gauge("orders_mail_oldest_waiting_seconds", "Age of the oldest of them.", oldest)
+    yield gauge("orders_mail_oldest_waiting_seconds", "Age of the oldest pending mail.", oldest)
     yield gauge(
         "orders_mail_overdue_seconds",
-        "For how long the next of them could have left: 0 while each waits for its next attempt.",
+        "Time for which the next mail has been overdue; 0 while each waits for its next attempt.",
         overdue,
     )
     failed = session.scalar(_FAILED, {"limit": COUNT_LIMIT}) or 0
     yield gauge("orders_mail_failed", f"Mails given up; counted up to {COUNT_LIMIT}.", failed)
     yield gauge(
         "orders_mail_paused_seconds",
-        "For how long mails have been paused because no server takes them; 0 if they are not.",
+        "Time for which sending has been paused because no server accepts mails; 0 if it is not.",
         outage.seconds(),
     )

@@ -1,4 +1,4 @@
-"""The notifications: one row for each mail that a customer gets."""
+"""The notifications: one row for each mail."""
 
 from datetime import datetime
 from typing import Any
@@ -24,28 +24,28 @@ from notification_worker.domain import Status
 
 
 class Base(DeclarativeBase):
-    """The notification service's own tables."""
+    """The base class of the notification service's tables."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {datetime: DateTime(timezone=True), str: Text}  # noqa: RUF012
 
 
 class Notification(Base):
-    """A mail: to whom, what about, and how far its delivery is."""
+    """A mail: its recipient, its content, and the state of its delivery."""
 
     __tablename__ = "notifications"
     __table_args__ = (
         UniqueConstraint("order_id", "kind"),
         CheckConstraint("status IN ('PENDING', 'SENT', 'FAILED', 'HELD')", name="status"),
-        # Unsent rows only: looking for mail costs the same with ten or ten million sent ones. A
-        # claim changes no indexed column, so that it writes to no index and leaves no dead entry.
+        # Unsent rows only, so the cost of a scan does not depend on the number of sent mails. A
+        # claim changes no indexed column, so it writes to no index and leaves no dead entry.
         Index(
             "ix_notifications_due",
             "next_attempt_at",
             "id",
             postgresql_where=text("status = 'PENDING'"),
         ),
-        # For the removal of old rows.
+        # For retention.
         Index(
             "ix_notifications_created_at",
             "created_at",
@@ -53,7 +53,7 @@ class Notification(Base):
         ),
         # For the metrics.
         Index("ix_notifications_failed", "id", postgresql_where=text("status = 'FAILED'")),
-        # Room for the second version of a claimed row, on its page.
+        # Space for the second version of a claimed row on the same page.
         {"postgresql_with": {"fillfactor": 85}},
     )
 

@@ -1,4 +1,4 @@
-"""An outage: of the mail server, or of the mailer's database."""
+"""An outage of the mail server or of the mailer's database."""
 
 import logging
 import random
@@ -7,24 +7,24 @@ from threading import Lock
 
 from notification_worker.domain import retry_delay
 
-#: Seconds. A server that is back is noticed within this time.
+#: The longest pause in seconds: a server that is available again is detected within this time.
 LONGEST_PAUSE = 30.0
 
 log = logging.getLogger(__name__)
 
 
 class Outage:
-    """Whether mails are paused, since when, and until when; it may be used by several threads."""
+    """The pause of sending: its start, and its end. It is thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._failures = 0
         self._since: float | None = None
-        #: No mail is tried before this, by `time.monotonic()`.
+        #: No mail is attempted before this time, by `time.monotonic()`.
         self.resume_at = 0.0
 
     def note(self, event: str, reason: str) -> None:
-        """Pause: for longer after each failure in a row, and with one log line for all of them."""
+        """Pause, longer after each consecutive failure; the first failure is logged as `event`."""
         with self._lock:
             first, self._failures = not self._failures, self._failures + 1
             self._since = self._since or time.monotonic()
@@ -34,13 +34,13 @@ class Outage:
             log.error(event, extra={"reason": reason})
 
     def end(self) -> None:
-        """Note that mails leave, or are refused one by one."""
+        """End the pause: mails are accepted, or rejected individually."""
         with self._lock:
             lasted, self._failures, self._since = self._failures, 0, None
         if lasted:
             log.info("mail delivery resumed")
 
     def seconds(self) -> float:
-        """Return for how long mails have been paused; 0 if they are not."""
+        """Return the seconds since the start of the pause; 0 if there is none."""
         since = self._since
         return 0.0 if since is None else time.monotonic() - since

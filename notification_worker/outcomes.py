@@ -1,4 +1,4 @@
-"""Outcomes: what is recorded, logged and counted of each attempt to send a mail."""
+"""Outcomes: the record, the log line and the count of each attempt to send a mail."""
 
 import logging
 import random
@@ -11,27 +11,27 @@ from notification_worker.metrics import MAILS
 from notification_worker.smtp.evidence import Evidence
 from notification_worker.smtp.failures import Interrupted, SenderRefused, Unreachable, Unsure
 
-#: Seconds between two attempts of a mail that is not known to be at fault itself. Short, as the
-#: mail may be fine; not none, as the others must come first.
+#: Longest delay in seconds before the next attempt of a mail that may not be the cause of its
+#: failure: short, because the mail may be valid; not 0, because other mails must come first.
 LONGEST_DOUBT = 60.0
 
-#: Why an attempt failed; None if it did not.
+#: The failure of an attempt, or None.
 Failure = Transient | Permanent | None
 
 log = logging.getLogger(__name__)
 
 
 class Outcomes:
-    """Judges attempts: by the failure itself, and by the evidence of others."""
+    """Judges attempts by their failure and by the evidence of other attempts."""
 
     def __init__(self, *, domain: str, max_attempts: int) -> None:
-        """`domain` is that of the Message-IDs."""
+        """`domain` is the domain of the Message-IDs."""
         self._domain = domain
         self._max_attempts = max_attempts
         self.evidence = Evidence()
 
     def judge(self, mail: Claimed, failure: Failure) -> Mark:
-        """Return what is to be recorded of an attempt."""
+        """Return the outcome to record for an attempt."""
         if failure is None:
             self.evidence.taken(mail.id)
             return self._sent(mail)
@@ -46,21 +46,21 @@ class Outcomes:
         return self._deferred(mail, failure)
 
     def abandoned(self, mail: Claimed) -> Mark | None:
-        """Return what is to be recorded of a mail whose mailer ended while it was sending it.
+        """Return the outcome to record for a mail whose mailer ended while it was sending the mail.
 
-        None lets it be sent now: after the first time, as the delay of the lease is enough for what
-        happens once.
+        None if the mail may be sent now, as after the first time: for a single crash, the delay of
+        the lease is sufficient.
         """
         if not mail.taken_over or mail.unsure <= 1:
             return None
-        # The claim has counted it already.
+        # The claim has already counted this attempt.
         before = mail._replace(unsure=mail.unsure - 1)
         mark = self._unsure(before, Unsure("the mailer ended while it was sending this mail"))
         return mark._replace(unsure=False)
 
     def _sent(self, mail: Claimed) -> Mark:
         MAILS.labels("sent").inc()
-        log.info("a mail was sent", extra=self._about(mail))
+        log.info("mail sent", extra=self._fields(mail))
         return self._mark(mail, Status.SENT)
 
     def _unsure(self, mail: Claimed, failure: Unsure) -> Mark:
@@ -69,8 +69,8 @@ class Outcomes:
             return self._given_up(mail, failure)._replace(unsure=True)
         MAILS.labels("unsure").inc()
         delay = unsure_delay(unsure)
-        about = self._about(mail) | {"reason": str(failure), "delay": delay}
-        log.warning("mail outcome unknown", extra=about)
+        fields = self._fields(mail) | {"reason": str(failure), "delay": delay}
+        log.warning("mail outcome unknown", extra=fields)
         mark = self._mark(mail, Status.PENDING, error=str(failure), delay=delay)
         return mark._replace(unsure=True)
 
@@ -79,10 +79,10 @@ class Outcomes:
             if isinstance(failure, SenderRefused) and failure.permanent:
                 return self._given_up(mail, failure)
             return self._deferred(mail, failure)
-        # The server's fault until it is shown to be the mail's: it is not charged.
+        # Attributed to the server until there is evidence against the mail, so it is not charged.
         delay = retry_delay(self.evidence.doubtful, jitter=_jitter(), longest=LONGEST_DOUBT)
-        about = self._about(mail) | {"reason": str(failure), "delay": delay}
-        log.info("mail returned to the backlog", extra=about)
+        fields = self._fields(mail) | {"reason": str(failure), "delay": delay}
+        log.info("mail returned to the queue", extra=fields)
         mark = self._mark(mail, Status.PENDING, error=str(failure), delay=delay)
         return mark._replace(charged=False)
 
@@ -92,13 +92,13 @@ class Outcomes:
             return self._given_up(mail, failure)
         MAILS.labels("deferred").inc()
         delay = retry_delay(attempt, jitter=_jitter())
-        about = self._about(mail) | {"reason": str(failure), "delay": delay}
-        log.warning("a mail must wait", extra=about)
+        fields = self._fields(mail) | {"reason": str(failure), "delay": delay}
+        log.warning("mail deferred", extra=fields)
         return self._mark(mail, Status.PENDING, error=str(failure), delay=delay)
 
     def _given_up(self, mail: Claimed, failure: Transient | Permanent) -> Mark:
         MAILS.labels("given_up").inc()
-        log.error("a mail was given up", extra=self._about(mail) | {"reason": str(failure)})
+        log.error("mail given up", extra=self._fields(mail) | {"reason": str(failure)})
         return self._mark(mail, Status.FAILED, error=str(failure))
 
     def _mark(
@@ -108,7 +108,7 @@ class Outcomes:
         return Mark(mail.id, status, name, error=error, delay=delay)
 
     @staticmethod
-    def _about(mail: Claimed) -> dict[str, object]:
+    def _fields(mail: Claimed) -> dict[str, object]:
         order_id = str(mail.order_id)
         return {"order_id": order_id, "kind": mail.kind, "attempt": mail.attempts + 1}
 

@@ -1,4 +1,4 @@
-"""What the notification service keeps for a time, and for how long."""
+"""The retention of the notification service's tables."""
 
 from eventbus.consumer.retention import INBOX, Kept, Retention
 from eventbus.database.db import engine, sessions
@@ -6,7 +6,7 @@ from notification_worker.domain import Status
 from notification_worker.models import Notification
 from notification_worker.settings import MailerSettings
 
-#: A mail that waits is never removed.
+#: A pending mail is never deleted.
 NOTIFICATIONS = Kept(
     table=Notification.metadata.tables[Notification.__tablename__],
     since=Notification.created_at.expression,
@@ -17,7 +17,7 @@ KEPT = (INBOX, NOTIFICATIONS)
 
 
 def retention(settings: MailerSettings) -> Retention:
-    """Return what removes the service's old rows; it connects at its first pass."""
+    """Return the deletion of the service's old rows; it connects at its first pass."""
     days = {
         INBOX: settings.inbox_retention_days,
         NOTIFICATIONS: settings.notification_retention_days,

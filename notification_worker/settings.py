@@ -1,4 +1,4 @@
-"""What the mailer reads besides the settings of every service."""
+"""The mailer's settings, in addition to those of every service."""
 
 import ssl
 from enum import StrEnum
@@ -11,65 +11,66 @@ from eventbus.settings.service import ServiceSettings
 from notification_worker.mail import address
 from notification_worker.smtp.submission import Limits
 
-#: The port on which mail servers speak TLS from the first byte (RFC 8314).
+#: The port for TLS from the first byte (RFC 8314).
 _SUBMISSIONS = 465
 
 
 class Tls(StrEnum):
-    """How the connection to the mail server is encrypted."""
+    """The encryption of the connection to the mail server."""
 
     NONE = "none"
-    #: In clear first, then by the command STARTTLS; without it nothing is sent.
+    #: In plaintext until the command STARTTLS; a server that lacks it gets no mail.
     STARTTLS = "starttls"
     #: From the first byte.
     IMPLICIT = "implicit"
 
 
 class MailerSettings(DedupWindow, ServiceSettings):
-    """What the process that sends the mails reads."""
+    """The settings of the process that sends the mails."""
 
     smtp_host: str = Field("127.0.0.1", min_length=1)
     smtp_port: int = Field(25, ge=1, le=65535)
     #: Seconds for each step before the first mail: connection, greeting, TLS, EHLO, login. Servers
-    #: that delay their greeting on purpose take half of it; an outage is noticed after all of it.
+    #: that delay their greeting intentionally take half of it. An outage may take all of it to be
+    #: detected.
     smtp_connect_timeout: float = Field(60.0, gt=0, le=3600)
-    #: Seconds for the answer to MAIL and to RCPT each, as RFC 5321 (4.5.3.2) recommends: a server
-    #: may ask others about an address. Nothing but a connection waits.
+    #: Seconds for the reply to MAIL and to RCPT, as RFC 5321 (4.5.3.2) recommends: a server may
+    #: query other servers about an address. Only the connection waits.
     smtp_mail_timeout: float = Field(300.0, gt=0, le=3600)
     smtp_rcpt_timeout: float = Field(300.0, gt=0, le=3600)
-    #: Seconds for the answer to DATA (RFC 5321).
+    #: Seconds for the reply to DATA (RFC 5321).
     smtp_data_timeout: float = Field(120.0, gt=0, le=3600)
-    #: Seconds to send the content (RFC 5321, for each of its blocks: these mails have one).
+    #: Seconds to send the content (RFC 5321, for each block: these mails have one).
     smtp_block_timeout: float = Field(180.0, gt=0, le=3600)
-    #: Seconds for the answer to the content (RFC 5321). A client that gives up earlier than the
-    #: server answers sends the mail twice.
+    #: Seconds for the reply to the content (RFC 5321). A client that gives up before the server
+    #: replies sends the mail twice.
     smtp_accept_timeout: float = Field(600.0, gt=0, le=3600)
-    #: Connections. One sends the mails; the others are opened while it waits for a slow answer.
-    #: Fewer than the ten that mail servers commonly allow one client.
+    #: Maximum connections. One sends the mails; the others are opened while it waits for a slow
+    #: reply. Fewer than the ten that mail servers commonly allow per client.
     smtp_connections: int = Field(8, ge=1, le=100)
-    #: `Name <name@domain>`: the name signs the mails, the domain is part of their Message-IDs.
+    #: `Name <name@domain>`: mails are signed with the name, and Message-IDs contain the domain.
     mail_from: str
-    #: Who runs the shop: gets the mails about orders that look like fraud. None means `mail_from`,
-    #: so that they arrive where customers' answers do.
+    #: The address of the operator, for mails about suspected orders. None means `mail_from`, where
+    #: replies of customers arrive.
     operator_email: str | None = None
-    #: Attempts. With the waits of `domain.retry_delay` the last one is about two days after the
-    #: first: as long as mail servers themselves try, and a weekend for a full mailbox.
+    #: Maximum attempts. With the delays of `domain.retry_delay`, the last attempt is about two days
+    #: after the first: as long as mail servers retry, and a weekend for a full mailbox.
     mail_max_attempts: int = Field(230, ge=1)
-    #: Added to the process's nice value. A mail may be a second late: on a busy machine those who
-    #: decide orders go first.
+    #: Added to the process's nice value. A mail may be a second late: on a busy machine, processes
+    #: that decide orders have priority.
     mailer_niceness: int = Field(10, ge=0, le=19)
-    #: Days after a mail was recorded, if it does not wait any more. A quarter, in which customers
-    #: ask what they were told; a row holds their address.
+    #: Days after a mail was recorded, unless it is pending. A quarter, in which customers ask about
+    #: their mails; a row contains their address.
     notification_retention_days: int = Field(90, ge=1, le=3650)
-    #: Only for a mail server that asks for a login.
+    #: Only for a mail server that requires a login.
     smtp_username: str | None = None
     smtp_password: SecretStr | None = Field(None, validate_default=True)
     #: The older name of `SMTP_TLS=starttls`.
     smtp_starttls: bool = False
-    #: Encrypt the connection, and verify the server's certificate and name. None: as
-    #: `smtp_starttls` says.
+    #: The encryption of the connection; the server's certificate and name are verified. None means
+    #: the value of `smtp_starttls`.
     smtp_tls: Tls | None = Field(None, validate_default=True)
-    #: The authority that signed the server's certificate; the system's authorities unless set.
+    #: The authority that signed the server's certificate; by default the system's authorities.
     smtp_ca_file: CaFile | None = Field(None, validate_default=True)
 
     @field_validator("mail_from")
@@ -92,7 +93,7 @@ class MailerSettings(DedupWindow, ServiceSettings):
     @classmethod
     def _login(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if (value is None) != (info.data.get("smtp_username") is None):
-            raise ValueError("SMTP_USERNAME and SMTP_PASSWORD come together or not at all")
+            raise ValueError("SMTP_USERNAME and SMTP_PASSWORD must be set together")
         return value
 
     @field_validator("smtp_tls")
@@ -101,23 +102,23 @@ class MailerSettings(DedupWindow, ServiceSettings):
         starttls = info.data.get("smtp_starttls", False)
         tls = value or (Tls.STARTTLS if starttls else Tls.NONE)
         if starttls and tls is not Tls.STARTTLS:
-            raise ValueError("contradicts SMTP_STARTTLS; SMTP_TLS alone is enough")
+            raise ValueError("contradicts SMTP_STARTTLS; set only SMTP_TLS")
         if info.data.get("smtp_username") and tls is Tls.NONE:
-            raise ValueError("required with SMTP_USERNAME: a password never travels in clear")
+            raise ValueError("required with SMTP_USERNAME: a password is never sent in plaintext")
         if info.data.get("smtp_port") == _SUBMISSIONS and tls is not Tls.IMPLICIT:
-            raise ValueError("must be implicit with SMTP_PORT=465, which speaks TLS at once")
+            raise ValueError("must be implicit with SMTP_PORT=465, a port for implicit TLS")
         return tls
 
     @field_validator("smtp_ca_file")
     @classmethod
     def _authority(cls, value: CaFile | None, info: ValidationInfo) -> CaFile | None:
         if value and info.data.get("smtp_tls") is Tls.NONE:
-            raise ValueError("has no use without SMTP_TLS")
+            raise ValueError("has no effect without SMTP_TLS")
         return value
 
     @property
     def tls(self) -> Tls:
-        """How the connection is encrypted."""
+        """The encryption of the connection."""
         return self.smtp_tls or Tls.NONE
 
     @property
@@ -133,8 +134,8 @@ class MailerSettings(DedupWindow, ServiceSettings):
 
     @property
     def smtp_context(self) -> ssl.SSLContext:
-        """What the mail server must prove: a chain to the authority, and its name.
+        """The TLS context, which requires a chain to the authority and the server's name.
 
-        Read at each connect: a renewed file needs no restart.
+        The file is read at each connection, so a renewed file requires no restart.
         """
         return ssl.create_default_context(cafile=self.smtp_ca_file)

@@ -1,4 +1,4 @@
-"""Process: consumes the events that customers hear about."""
+"""Process: records mails for the events that it consumes."""
 
 from eventbus.settings.service import ServiceSettings
 from eventbus.worker.events import make_worker
@@ -11,6 +11,6 @@ app = make_worker(
     ServiceSettings,
     config="celeryconfig.worker",
     batch_handlers=BATCH_HANDLERS,
-    # A mail server takes seconds to deliver; nobody notices these.
+    # Negligible: a mail server takes seconds to deliver a mail.
     batch_interval=0.25,
 )

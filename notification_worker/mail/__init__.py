@@ -1,1 +1,1 @@
-"""A mail, from a notification to the bytes that a mail server takes."""
+"""Mails: from a notification to the bytes that a mail server receives."""

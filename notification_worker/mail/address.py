@@ -1,4 +1,4 @@
-"""Mail addresses, in the form in which every mail server takes them."""
+"""Mail addresses in the form that every mail server accepts."""
 
 from email.headerregistry import Address
 from email.utils import parseaddr
@@ -7,12 +7,13 @@ from email_validator import EmailNotValidError, validate_email
 
 
 def ascii_domain(address: str) -> str:
-    """Return the address with its domain in ASCII, so that any mail server can route it.
+    """Return the address with its domain in ASCII, which any mail server can route.
 
-    Raises `ValueError` if it is no address; a line break, for one, is never part of one.
+    Raises `ValueError` if it is not an address, for example because it contains a line break. The
+    message quotes the address.
     """
     try:
-        # Form only: whether the address exists is for the mail server to say.
+        # Only the form is checked: the mail server decides whether the address exists.
         valid = validate_email(
             address,
             check_deliverability=False,
@@ -25,12 +26,12 @@ def ascii_domain(address: str) -> str:
 
 
 def sender(text: str) -> Address:
-    """Return the address in `Name <name@domain>` or `name@domain`; without a name, its domain.
+    """Return the address in `Name <name@domain>` or `name@domain`; the default name is the domain.
 
     Raises `ValueError` if the text is neither.
     """
     if not text.isprintable():
-        raise ValueError("has a line break or another control character")
+        raise ValueError("contains a line break or another control character")
     name, address = parseaddr(text)
     spec = ascii_domain(address)
     return Address(display_name=name or spec.rpartition("@")[2], addr_spec=spec)

@@ -1,7 +1,7 @@
-"""A letter: a mail as the bytes that a mail server takes, in an envelope.
+"""A letter: a mail as the bytes that a mail server receives, with its envelope.
 
-By hand, because the processor time of a mail was mostly that of `email`: it parses each header that
-it is given, folds it again, and encodes text in Python. What is no plain header is still its work.
+The bytes are composed here because the package `email`, which parses and folds each header and
+encodes text in Python, took most of the CPU time of a mail. It still processes unusual headers.
 """
 
 import re
@@ -13,13 +13,13 @@ from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime
 from functools import cache
 
-#: Characters of a header's line (RFC 5322, 2.1.1).
+#: Maximum characters in a line of a header (RFC 5322, 2.1.1).
 _LINE_LIMIT = 78
 
 _PLAIN = re.compile(r"[ -~]+")
 _PLAIN_ADDRESS = re.compile(r"[^\s()<>\[\]:;,\"\\@]+@[a-zA-Z0-9.-]+")
 
-#: `=_` is never part of quoted-printable text.
+#: `=_` cannot occur in quoted-printable text.
 _BOUNDARY = "=_the-same-in-other-words"
 
 _HEADERS = f"""\
@@ -28,7 +28,7 @@ MIME-Version: 1.0
 Content-Type: multipart/alternative; boundary="{_BOUNDARY}"
 
 """
-# Quoted-printable, because not every mail server takes 8-bit text or long lines.
+# Quoted-printable, because not every mail server accepts 8-bit text or long lines.
 _PART = f"""\
 --{_BOUNDARY}
 Content-Type: text/{{}}; charset="utf-8"
@@ -39,20 +39,20 @@ Content-Transfer-Encoding: quoted-printable
 
 @dataclass(frozen=True)
 class Letter:
-    """What is handed to a mail server; no address in it has a line break."""
+    """The envelope and the content of a mail; its addresses contain no line break."""
 
     sender: str
     recipient: str
     content: bytes
 
     def __post_init__(self) -> None:
-        """Refuse an address that would be more than one line of the dialogue."""
+        """Reject an address that would span several lines of the dialogue."""
         if not (self.sender + self.recipient).isprintable():
-            raise ValueError("an address has a line break or another control character")
+            raise ValueError("an address contains a line break or another control character")
 
     @property
     def is_plain(self) -> bool:
-        """Whether every mail server can write its addresses."""
+        """Whether its addresses are ASCII, which every mail server supports."""
         return (self.sender + self.recipient).isascii()
 
     def as_bytes(self) -> bytes:
@@ -70,7 +70,7 @@ def write(
     text: str,
     html: str,
 ) -> Letter:
-    """Return the letter that says the same as text and as HTML; the same one each time.
+    """Return the letter with the content as text and as HTML; equal arguments give equal bytes.
 
     Raises `ValueError` if a header would contain a line break.
     """
@@ -97,7 +97,7 @@ def _sender(name: str, address: str) -> bytes:
 
 
 def _recipient(address: str) -> bytes:
-    # `Address` parses, and refuses what is none.
+    # `Address` parses the text, and raises an error if it is not an address.
     plain = _PLAIN_ADDRESS.fullmatch(address)
     value = address if plain else Address(addr_spec=address)
     return _header("To", value, utf8=not address.isascii())
@@ -108,7 +108,7 @@ def _header(name: str, value: str | Address, *, utf8: bool = False) -> bytes:
         line = f"{name}: {value}\r\n"
         if len(line) <= _LINE_LIMIT:
             return line.encode()
-    # The policy refuses line breaks in header values, wherever they come from.
+    # The policy rejects line breaks in header values.
     policy = SMTPUTF8 if utf8 else SMTP
     return policy.fold_binary(*policy.header_store_parse(name, value))
 
@@ -119,6 +119,6 @@ def _lines(text: str) -> bytes:
 
 
 def _quoted(text: str) -> bytes:
-    # A line break of one kind only: the encoder lets a lone one of the other kind pass.
+    # Normalized, because the encoder would pass a lone `\r` through.
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
     return b2a_qp(lines.encode()).replace(b"\n", b"\r\n")

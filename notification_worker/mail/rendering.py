@@ -1,4 +1,4 @@
-"""A notification as a mail: text and HTML, from the templates of its kind."""
+"""Rendering: a notification as text and HTML, from the templates of its kind."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,12 +23,12 @@ from notification_worker.mail.letter import Letter
 
 
 class Unrenderable(Transient):
-    """The mail could not be made; a release with mended templates will."""
+    """The mail could not be rendered; a release with fixed templates can render it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """What one customer is told about one order; `context` is what the templates of `kind` show."""
+    """The content of a mail about one order; the templates of `kind` show the `context`."""
 
     order_id: UUID
     kind: str
@@ -38,15 +38,15 @@ class Mail:
 
 
 def message_id(order_id: UUID, kind: str, domain: str) -> str:
-    """Return the Message-ID: the same at each attempt, so that a repeated mail can be told."""
+    """Return the Message-ID, which is the same at each attempt, so copies can be recognized."""
     return f"<{order_id}.{kind}@{domain}>"
 
 
 def render(mail: Mail, *, sender: Address) -> Letter:
-    """Return the mail, ready to be sent; the same one each time.
+    """Return the mail as a letter; equal arguments give equal bytes.
 
-    Raises `Unrenderable` if a template is broken or wants what the context lacks, or if a header
-    would contain a line break.
+    Raises `Unrenderable` if a template is broken or uses a value that the context lacks, or if a
+    header would contain a line break.
     """
     values = mail.context | {"order_id": mail.order_id, "shop": sender.display_name}
     try:
@@ -79,7 +79,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        # Templates change with the release only: nobody looks at their files for each mail.
+        # Templates change only with a release, so their files are not checked for each mail.
         auto_reload=False,
     )
     environment.filters["money"] = money.amount

@@ -1,7 +1,7 @@
-"""A dialogue with a mail server in which every answer has a deadline and a size.
+"""A dialogue with a mail server in which every reply has a deadline and a maximum size.
 
-`smtplib` limits each read from the socket, so that a server that sends a byte now and then, or
-reply lines without end, holds its client indefinitely.
+`smtplib` limits only each read from the socket: a server that sends single bytes slowly, or endless
+reply lines, could block its client indefinitely.
 """
 
 import smtplib
@@ -10,7 +10,7 @@ import ssl
 import time
 from contextlib import suppress
 
-#: Bytes of one reply. RFC 5321 allows 512 for a line; the answer to EHLO has some twenty of them.
+#: Maximum bytes of a reply. RFC 5321 allows 512 per line; the reply to EHLO has about twenty lines.
 REPLY_LIMIT = 65_536
 
 #: Characters of an invalid reply that an error quotes.
@@ -21,11 +21,11 @@ _PART = 65_536
 
 
 class Garbled(smtplib.SMTPException):
-    """What the server sent is not an SMTP reply."""
+    """The server sent something other than an SMTP reply."""
 
 
 class Dialogue(smtplib.SMTP):
-    """The client's side of a dialogue; `limit` is the seconds that the next step may take."""
+    """The client's side of a dialogue; `limit` is the maximum seconds for the next step."""
 
     def __init__(self, limit: float) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Dialogue(smtplib.SMTP):
         self._received = b""
 
     def begin(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
-        """Connect, over TLS from the first byte if a context is given; the greeting comes next.
+        """Connect, over TLS from the first byte if `tls` is set; the greeting comes next.
 
         Raises `OSError`.
         """
@@ -42,39 +42,39 @@ class Dialogue(smtplib.SMTP):
             self._wrap(tls, host)
 
     def greeting(self) -> None:
-        """Await the server's first words. Raises `smtplib.SMTPException` or `OSError`."""
+        """Wait for the server's greeting. Raises `smtplib.SMTPException` or `OSError`."""
         code, text = self.getreply()
         if code != _READY:
             raise smtplib.SMTPConnectError(code, text)
 
     def encrypt(self, tls: ssl.SSLContext, host: str) -> None:
-        """Go on over TLS (STARTTLS); what the server offered before does not count any more.
+        """Continue over TLS (STARTTLS), and discard the extensions that the server has announced.
 
         Raises `smtplib.SMTPException` or `OSError`.
         """
-        self._offers()
+        self._read_extensions()
         if not self.has_extn("starttls"):
             raise smtplib.SMTPNotSupportedError("the server does not offer STARTTLS")
         code, text = self.docmd("STARTTLS")
         if code != _READY:
             raise smtplib.SMTPResponseException(code, text)
         if self._received:
-            # Somebody on the way could have written it.
-            raise Garbled("the server went on in clear after STARTTLS")
+            # An attacker on the network could have inserted this.
+            raise Garbled("the server continued in plaintext after STARTTLS")
         self._wrap(tls, host)
         self.ehlo_resp = self.helo_resp = None
         self.esmtp_features = {}
         self.does_esmtp = False
 
     def introduce(self) -> None:
-        """Exchange names, and learn what the server offers.
+        """Send EHLO and read the server's extensions, unless this is done.
 
         Raises `smtplib.SMTPException` or `OSError`.
         """
-        self._offers()
+        self._read_extensions()
 
     def send(self, data: str | bytes) -> None:  # type: ignore[override]
-        """Send, within the limit. Raises `OSError`, and the dialogue is over then."""
+        """Send within the limit. Raises `OSError`, after which the dialogue is closed."""
         if self.sock is None:
             raise smtplib.SMTPServerDisconnected("not connected")
         self.sock.settimeout(self.limit)
@@ -87,9 +87,9 @@ class Dialogue(smtplib.SMTP):
     def getreply(self) -> tuple[int, bytes]:
         """Return the code and the text of the next reply.
 
-        Raises `TimeoutError` if it is not complete within the limit, `Garbled` if it is not a
-        reply, and `OSError` or `SMTPServerDisconnected` if the connection is lost; the dialogue is
-        over after each of them.
+        Raises `TimeoutError` if the reply is not complete within the limit, `Garbled` if it is not
+        a reply, and `OSError` or `SMTPServerDisconnected` if the connection is lost. The dialogue
+        is closed after each of these.
         """
         try:
             return self._reply(time.monotonic() + self.limit)
@@ -103,7 +103,7 @@ class Dialogue(smtplib.SMTP):
         with suppress(OSError):
             super().close()
 
-    def _offers(self) -> None:
+    def _read_extensions(self) -> None:
         if self.ehlo_resp is not None or self.helo_resp is not None:
             return
         code, text = self.ehlo()

@@ -1,55 +1,56 @@
-"""Evidence: whether an attempt failed because of its mail or because of the mail server.
+"""Evidence on whether an attempt failed because of its mail or because of the mail server.
 
-A refused sender or a lost connection may be either. The server is at fault while nothing else
-succeeds, the mail once the server has dealt with others.
+A rejected sender or a lost connection may have either cause. The server is the cause while no other
+mail succeeds, and the mail once the server has processed others.
 """
 
 from threading import Lock
 
-#: Doubtful failures in a row, of whichever mails, after which the server is taken for unavailable.
+#: Consecutive doubtful failures, of any mails, after which the server counts as unavailable.
 DOUBTFUL_LIMIT = 3
 
-#: Mails refused for good in a row, after which none is given up for it: the server refuses all of
-#: them, and an operator can correct what it is set to.
+#: Consecutive permanent rejections after which a mail is no longer given up for one: the server
+#: rejects every mail, and an operator can correct its configuration.
 REFUSED_LIMIT = 20
 
-#: Mails that are remembered. A forgotten one gets one more attempt.
+#: Maximum mails with a recorded doubtful failure. Each further one drops the oldest, which gets one
+#: more attempt.
 _REMEMBERED = 1_000
 
 
 class Evidence:
-    """What the failures of one mailer tell together; it may be used by several threads."""
+    """The combined evidence of one mailer's attempts. It is thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        #: Answers about mails so far, and their count when a mail last failed in doubt.
+        #: The number of verdicts so far, and that number at a mail's last doubtful failure.
         self._answers = 0
         self._doubted: dict[int, int] = {}
         self._doubtful = 0
         self._refused = 0
 
     def taken(self, mail: int) -> None:
-        """Note that the server has taken a mail."""
+        """Record that the server has accepted a mail."""
         self.answered(mail)
         self._refused = 0
 
     def answered(self, mail: int) -> None:
-        """Note that the server has refused a mail by itself, and so deals with mails."""
+        """Record that the server has accepted or rejected an individual mail."""
         with self._lock:
             self._answers += 1
             self._doubtful = 0
             self._doubted.pop(mail, None)
 
     def refuses_all(self) -> bool:
-        """Note that the server has refused a mail for good; return whether it does so with all."""
+        """Record a permanent rejection; return whether the server rejects every mail."""
         with self._lock:
             self._refused += 1
             return self._refused > REFUSED_LIMIT
 
     def against(self, mail: int) -> bool:
-        """Note a doubtful failure of a mail; return whether it is the mail's own fault.
+        """Record a doubtful failure of a mail; return whether the mail is the cause.
 
-        It is if the server has dealt with another one since the same mail last failed so.
+        It is if the server has processed another mail since the same mail last failed like this.
         """
         with self._lock:
             before = self._doubted.pop(mail, self._answers)
@@ -61,10 +62,10 @@ class Evidence:
 
     @property
     def doubtful(self) -> int:
-        """Doubtful failures since the server last dealt with a mail."""
+        """The number of doubtful failures since the server last processed a mail."""
         return self._doubtful
 
     @property
     def unavailable(self) -> bool:
-        """Whether these are so many that the server is at fault."""
+        """Whether there are so many doubtful failures that the server is the cause."""
         return self._doubtful >= DOUBTFUL_LIMIT

@@ -1,22 +1,22 @@
-"""The ways in which an attempt to send a mail fails, by what each of them proves.
+"""The failures of an attempt to send a mail, by what each of them proves.
 
-`Permanent` and `Transient` are answers about one mail. The others may be the mail server's fault as
-well as the mail's; `notification_worker.smtp.evidence` decides which.
+`Permanent` and `Transient` are verdicts on one mail. The cause of the others may be the mail or the
+mail server: `notification_worker.smtp.evidence` decides.
 """
 
 from eventbus.errors import Transient
 
 
 class Unreachable(Transient):
-    """The mail server takes no mail at present, whichever it is."""
+    """The mail server currently accepts no mail at all."""
 
 
 class Interrupted(Transient):
-    """The dialogue ended before the mail was handed over; the mail has not left."""
+    """The dialogue ended before the mail was transmitted: the mail was not sent."""
 
 
 class SenderRefused(Transient):
-    """The server refused the sender's address; `permanent` if it did so for good."""
+    """The server rejected the sender's address, temporarily or, if `permanent`, permanently."""
 
     def __init__(self, message: str, *, permanent: bool) -> None:
         super().__init__(message)
@@ -24,4 +24,4 @@ class SenderRefused(Transient):
 
 
 class Unsure(Transient):
-    """The mail was handed over and no valid answer came: it may have left."""
+    """The mail was transmitted and no valid reply arrived: it may have been sent."""

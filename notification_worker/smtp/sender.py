@@ -1,4 +1,4 @@
-"""A sender: one connection to the mail server, and the mails that go over it one after another."""
+"""A sender: one connection to the mail server, over which it sends one mail after another."""
 
 import logging
 import time
@@ -23,20 +23,20 @@ from notification_worker.outcomes import Failure, Outcomes
 from notification_worker.smtp.failures import Unreachable
 from notification_worker.smtp.transport import Transport
 
-#: Seconds for which mails gather after the last one that was due has left. Nobody waits for a mail,
-#: and to be woken for each costs as much as to send it.
+#: Seconds for which mails gather after the last due mail was sent. A mail may be late, and each
+#: wake-up costs as much as sending a mail.
 GATHERING = 0.1
 
-#: Returns the seconds for which mails may be claimed: 0 or less when none may.
+#: A function that returns the seconds for which mails may be claimed; at most 0 if none may.
 Left = Callable[[], float]
 
 log = logging.getLogger(__name__)
 
 
 class Sender:
-    """Claims, sends and records mails on a thread of its own, one at a time.
+    """Claims, sends and records mails on its own thread, one at a time.
 
-    While the mail server is waited for, no transaction is open and no row is locked.
+    While it waits for the mail server, no transaction is open and no row is locked.
     """
 
     def __init__(
@@ -56,34 +56,34 @@ class Sender:
         self._sender = sender
         self._operator = operator
         self._thread: Thread | None = None
-        #: Whether its thread runs, or is about to.
+        #: Whether the thread is running or starting.
         self.works = False
-        #: What could not be recorded yet: it is known to this sender alone.
+        #: An outcome that is not recorded yet, and is known only to this sender.
         self._mark: Mark | None = None
         self._since: float | None = None
 
     def is_held_up(self, patience: float) -> bool:
-        """Return whether the mail server has kept it waiting with one mail for so many seconds."""
+        """Return whether one mail has waited for the server for more than `patience` seconds."""
         since = self._since
         return since is not None and time.monotonic() - since > patience
 
     def start(self, left: Left, ended: Event) -> None:
-        """Send what is due and what becomes due, for as long as `left` returns seconds above 0.
+        """Send mails as they become due, while `left` returns more than 0 seconds.
 
         Sets `ended` when it stops.
         """
         self.works = True
-        # A daemon: the process may end, and `Delivery.finish` waits for what is being sent.
+        # A daemon thread, so the process can end. `Delivery.finish` waits for the current mail.
         self._thread = Thread(target=self._run, args=(left, ended), name="sender", daemon=True)
         self._thread.start()
 
     def join(self, seconds: float) -> None:
-        """Wait until its thread has ended, for so many seconds at most."""
+        """Wait until the thread has ended, for at most this number of seconds."""
         if self._thread:
             self._thread.join(seconds)
 
     def close(self) -> None:
-        """Take leave of the mail server, unless a mail is still being sent."""
+        """Close the connection to the mail server, unless a mail is still being sent."""
         if not self.works:
             self._transport.close()
 
@@ -91,12 +91,12 @@ class Sender:
         try:
             self._work(left)
         except Unreachable as outage:
-            self._outage.note("the mail server takes no mail", str(outage))
+            self._outage.note("mail server unavailable", str(outage))
         except SQLAlchemyError as error:
-            self._outage.note("the database failed the mailer", described(error))
+            self._outage.note("mailer failed with a database error", described(error))
         except Exception as error:
             log.exception("sender failed")
-            self._outage.note("the mailer failed", described(error))
+            self._outage.note("mailer failed", described(error))
         finally:
             self.works = False
             ended.set()
@@ -106,15 +106,15 @@ class Sender:
             self._record(self._mark)
         while (seconds := left()) > 0:
             if self._transport.is_ready():
-                found = self._send_due(left)
-            elif found := self._backlog.anything_due():
-                # Before a mail is claimed: no mail is charged for a server that is down.
+                has_due = self._send_due(left)
+            elif has_due := self._backlog.anything_due():
+                # Before a mail is claimed, so no mail is charged if the server is down.
                 self._transport.open()
-            if found:
+            if has_due:
                 continue
             self._end_outage()
             if not self._backlog.wait(seconds):
-                # Another sender waits for mails. This one was started because that was held up.
+                # Another sender waits for mails. This one was started while that one was delayed.
                 return self._transport.close()
         return None
 
@@ -122,7 +122,7 @@ class Sender:
         probing = self._outcomes.evidence.unavailable
         first = mail = self._backlog.claim(probing=probing)
         while mail:
-            self._mark = None if mail.put_off else self._deal_with(mail)
+            self._mark = None if mail.put_off else self._process(mail)
             if left() <= 0 or not self._transport.is_ready():
                 break
             mail = self._backlog.claim(self._mark, probing=self._outcomes.evidence.unavailable)
@@ -130,7 +130,7 @@ class Sender:
         if self._mark:
             self._record(self._mark)
         if first:
-            # What comes alone after a pause has left at once.
+            # The first mail after a pause was sent without this delay.
             time.sleep(max(0.0, min(GATHERING, left())))
         return first is not None
 
@@ -139,17 +139,17 @@ class Sender:
         self._recorded()
 
     def _recorded(self) -> None:
-        # Not before the commit: a database that takes no marks is an outage, too.
+        # After the commit, because a database that rejects marks is also an outage.
         if self._mark:
             self._end_outage()
         self._mark = None
 
     def _end_outage(self) -> None:
-        # Mails leave, or none waits.
+        # Mails are accepted, or none is pending.
         if not self._outcomes.evidence.doubtful:
             self._outage.end()
 
-    def _deal_with(self, mail: Claimed) -> Mark:
+    def _process(self, mail: Claimed) -> Mark:
         if mark := self._outcomes.abandoned(mail):
             return mark
         self._since = time.monotonic()
@@ -162,7 +162,7 @@ class Sender:
         finally:
             self._since = None
         if isinstance(failure, Unreachable) or self._outcomes.evidence.unavailable:
-            self._outage.note("the mail server takes no mail", str(failure))
+            self._outage.note("mail server unavailable", str(failure))
         return mark
 
     def _attempt(self, mail: Claimed) -> Failure:
@@ -170,10 +170,10 @@ class Sender:
             self._transport.send(render(self._mail(mail), sender=self._sender))
         except (Transient, Permanent) as failure:
             return failure
-        except Exception as surprise:
-            # Raised, it would hold up all other mails behind this one.
-            log.exception("a mail failed", extra={"order_id": str(mail.order_id)})
-            return Transient(described(surprise))
+        except Exception as error:
+            # If raised, the error would block all other mails.
+            log.exception("mail failed", extra={"order_id": str(mail.order_id)})
+            return Transient(described(error))
         return None
 
     def _mail(self, mail: Claimed) -> Mail:
@@ -187,10 +187,10 @@ class Sender:
 
 
 def _span(mail: Claimed) -> AbstractContextManager[Span]:
-    # Not the recipient, nor what the server says of it.
-    about: dict[str, str | int] = {
+    # Without the recipient and the server's reply.
+    attributes: dict[str, str | int] = {
         CATALOGUE.id_attribute: str(mail.order_id),
         "mail.kind": mail.kind,
         "attempt": mail.attempts + 1,
     }
-    return tracing.span(f"send mail {mail.kind}", SpanKind.CLIENT, mail.traceparent, about)
+    return tracing.span(f"send mail {mail.kind}", SpanKind.CLIENT, mail.traceparent, attributes)

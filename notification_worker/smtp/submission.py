@@ -1,7 +1,7 @@
-"""A submission: one mail's commands, its content, and the server's answers, each with its limit.
+"""A submission: the commands and the content of a mail, and the server's replies, with time limits.
 
-A server that offers command pipelining (RFC 2920) gets the three commands in one write: two round
-trips instead of four.
+A server that supports command pipelining (RFC 2920) gets the three commands in one write, which
+takes two round trips instead of four.
 """
 
 import smtplib
@@ -14,11 +14,11 @@ from notification_worker.mail.letter import Letter
 from notification_worker.smtp.dialogue import Dialogue
 from notification_worker.smtp.failures import Interrupted, SenderRefused, Unreachable, Unsure
 
-#: Seconds for the answer to the command that takes a refused mail back. The refusal is known: a
-#: server that is slow here costs a new connection, and nothing else.
-TAKE_BACK_LIMIT = 10.0
+#: Seconds for the reply to the command that cancels a rejected mail. The rejection is known, so a
+#: slow reply costs only a new connection.
+CANCEL_LIMIT = 10.0
 
-_GO_ON = 354
+_START_INPUT = 354
 _SERVICE_NOT_AVAILABLE = 421
 _TOO_BIG = 552
 
@@ -38,18 +38,18 @@ class Limits(NamedTuple):
 
 
 def submit(smtp: Dialogue, letter: Letter, limits: Limits) -> None:
-    """Hand one letter over: the server has taken responsibility for it when this returns.
+    """Transmit one letter. When this returns, the server has accepted responsibility for it.
 
-    Raises `Permanent` or `Transient` if the server refuses this mail, `SenderRefused` if it refuses
-    the sender, `Unreachable` if it takes leave, `Interrupted` if the dialogue ends before the
-    content is sent, and `Unsure` if it ends after that.
+    Raises `Permanent` or `Transient` if the server rejects this mail, `SenderRefused` if it rejects
+    the sender, `Unreachable` if it closes the dialogue, `Interrupted` if the dialogue ends before
+    the content is sent, and `Unsure` if it ends after that. Addresses in their messages are masked.
     """
     commands = _commands(smtp, letter)
     answers = list(_answers(smtp, letter, commands, limits))
     if refusal := _refusal(answers, letter):
-        _take_back(smtp, last=answers[-1][0])
+        _cancel(smtp, last=answers[-1][0])
         raise refusal
-    _hand_over(smtp, letter, limits)
+    _transmit(smtp, letter, limits)
 
 
 def _commands(smtp: Dialogue, letter: Letter) -> tuple[str, str, str]:
@@ -64,7 +64,7 @@ def _options(smtp: Dialogue, letter: Letter) -> list[str]:
     if letter.is_plain:
         return []
     if not smtp.has_extn("smtputf8"):
-        raise Permanent("an address needs SMTPUTF8, which the server lacks")
+        raise Permanent("an address requires SMTPUTF8, which the server does not support")
     return ["SMTPUTF8", "BODY=8BITMIME"]
 
 
@@ -84,17 +84,17 @@ def _answers(
         except (smtplib.SMTPException, OSError) as error:
             raise Interrupted(_after(step, error, letter)) from error
         yield answer
-        # A server that takes leave hangs up. Without pipelining, nothing more was asked.
+        # After 421 the server closes the connection. Without pipelining, no other command was sent.
         if answer[0] == _SERVICE_NOT_AVAILABLE or not (pipelined or _is_good(step, answer[0])):
             return
 
 
 def _is_good(step: str, code: int) -> bool:
-    return code == _GO_ON if step == _DATA else code // 100 == 2
+    return code == _START_INPUT if step == _DATA else code // 100 == 2
 
 
 def _refusal(answers: Sequence[Answer], letter: Letter) -> Transient | Permanent | None:
-    # The first one: the rest only follows from it.
+    # The first rejection: the others result from it.
     for step, (code, text) in zip(_STEPS, answers, strict=False):
         if not _is_good(step, code):
             verdict = _verdict(code, text, letter)
@@ -103,28 +103,28 @@ def _refusal(answers: Sequence[Answer], letter: Letter) -> Transient | Permanent
 
 
 def _of_sender(verdict: Transient | Permanent, code: int, letter: Letter) -> Transient | Permanent:
-    # Of a mail's own are its size and, unless it is plain, the options of the command.
+    # Only the size and, unless the letter is plain, the options depend on the mail.
     if isinstance(verdict, Unreachable) or code == _TOO_BIG or not letter.is_plain:
         return verdict
     return SenderRefused(str(verdict), permanent=isinstance(verdict, Permanent))
 
 
 def _verdict(code: int, text: bytes, letter: Letter) -> Transient | Permanent:
-    said = reply(code, text, letter.recipient)
+    response = reply(code, text, letter.recipient)
     if code == _SERVICE_NOT_AVAILABLE:
-        return Unreachable(said)
-    # 2xx or 3xx where neither belongs: the dialogue is out of step.
+        return Unreachable(response)
+    # An unexpected 2xx or 3xx: the dialogue is out of sequence.
     if code < 400:
-        return Interrupted(f"answered out of turn: {said}")
-    return Permanent(said) if code >= 500 else Transient(said)
+        return Interrupted(f"unexpected reply: {response}")
+    return Permanent(response) if code >= 500 else Transient(response)
 
 
-def _take_back(smtp: Dialogue, *, last: int) -> None:
-    """Leave nothing of a refused mail behind for the next one; else the dialogue is over."""
-    smtp.limit = TAKE_BACK_LIMIT
+def _cancel(smtp: Dialogue, *, last: int) -> None:
+    """Cancel a rejected mail, so the next one can follow; if this fails, close the dialogue."""
+    smtp.limit = CANCEL_LIMIT
     try:
-        if last == _GO_ON:
-            # The server waits for the content of a mail that goes to nobody.
+        if last == _START_INPUT:
+            # The server waits for the content of a mail without recipients.
             smtp.send(b".\r\n")
             smtp.getreply()
         elif last != _SERVICE_NOT_AVAILABLE and not _is_good("RSET", smtp.rset()[0]):
@@ -133,13 +133,13 @@ def _take_back(smtp: Dialogue, *, last: int) -> None:
         smtp.close()
 
 
-def _hand_over(smtp: Dialogue, letter: Letter, limits: Limits) -> None:
+def _transmit(smtp: Dialogue, letter: Letter, limits: Limits) -> None:
     smtp.limit = limits.block
     try:
-        # A line that is one dot ends the content: all that begin with one get another.
+        # A line of a single dot ends the content, so a dot is added to lines that start with one.
         smtp.send(letter.content.replace(b"\r\n.", b"\r\n..") + b".\r\n")
     except (smtplib.SMTPException, OSError) as error:
-        # The last dot was not sent.
+        # The final dot was not sent.
         raise Interrupted(_after("content", error, letter)) from error
     smtp.limit = limits.accept
     try:
@@ -148,7 +148,7 @@ def _hand_over(smtp: Dialogue, letter: Letter, limits: Limits) -> None:
         raise Unsure(_after("after the content", error, letter)) from error
     if code // 100 == 3:
         smtp.close()
-        raise Unsure(f"after the content: answered {code}")
+        raise Unsure(f"after the content: unexpected reply {code}")
     if code // 100 != 2:
         raise _verdict(code, text, letter)
 

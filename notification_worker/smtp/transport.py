@@ -1,4 +1,4 @@
-"""The connection to the mail server: mails out, verdicts back."""
+"""The connection to the mail server, which transmits mails and returns verdicts."""
 
 import smtplib
 import socket
@@ -14,16 +14,16 @@ from notification_worker.smtp.dialogue import Dialogue
 from notification_worker.smtp.failures import Interrupted, Unreachable, Unsure
 from notification_worker.smtp.submission import submit
 
-#: Seconds. A connection that was idle for longer is replaced: mail servers hang up on idle clients
-#: after minutes, and a mail that finds that out has failed once for nothing.
+#: Seconds after which an idle connection is replaced: mail servers close idle connections after
+#: minutes, which would cost a mail an attempt.
 IDLE_LIMIT = 5.0
 
-#: Seconds. For courtesies, and to find out why a server is silent.
+#: Seconds for QUIT, and for the diagnosis of a silent server.
 _SHORT = 5.0
 
 
 class Transport:
-    """One connection to the mail server; every wait in it has a limit."""
+    """One connection to the mail server, in which every wait has a limit."""
 
     def __init__(self, settings: MailerSettings) -> None:
         self._settings = settings
@@ -31,11 +31,11 @@ class Transport:
         self._used_at = 0.0
 
     def is_ready(self) -> bool:
-        """Return whether there is a connection that the server very likely still holds, too."""
+        """Return whether there is a connection that the server has probably not closed."""
         return self._smtp is not None and time.monotonic() - self._used_at < IDLE_LIMIT
 
     def open(self) -> None:
-        """Connect again. Raises `Unreachable` with the step that failed, and the cause."""
+        """Open a new connection. Raises `Unreachable` with the failed step and its cause."""
         self.close()
         smtp = Dialogue(self._settings.smtp_connect_timeout)
         try:
@@ -47,9 +47,9 @@ class Transport:
         self._smtp, self._used_at = smtp, time.monotonic()
 
     def send(self, letter: Letter) -> None:
-        """Hand the mail over: the server has taken responsibility for it when this returns.
+        """Transmit the mail. When this returns, the server has accepted responsibility for it.
 
-        Raises what `submission.submit` does; the mail may have left if that is `Unsure`.
+        Raises the errors of `submission.submit`; after `Unsure`, the mail may have been sent.
         """
         if self._smtp is None:
             raise Unreachable("not connected")
@@ -64,7 +64,7 @@ class Transport:
                 self._drop()
 
     def close(self) -> None:
-        """Take leave of the server, if there is a connection."""
+        """Close the connection with QUIT, if there is one."""
         if self._smtp is not None:
             self._smtp.limit = _SHORT
             with suppress(smtplib.SMTPException, OSError):
@@ -81,7 +81,7 @@ class Transport:
             smtp.greeting()
         except (smtplib.SMTPException, OSError) as error:
             if tls is None and not isinstance(error, smtplib.SMTPConnectError):
-                self._blame_tls(error)
+                self._check_for_tls(error)
             raise self._unreachable("greeting", error) from error
 
     def _log_in(self, smtp: Dialogue) -> None:
@@ -90,7 +90,7 @@ class Transport:
             with self._step("STARTTLS"):
                 smtp.encrypt(settings.smtp_context, settings.smtp_host)
         with self._step("EHLO"):
-            # What the server offers may change with the encryption.
+            # The extensions of the server may change with the encryption.
             smtp.introduce()
         if settings.smtp_username and settings.smtp_password:
             with self._step("login"):
@@ -106,7 +106,7 @@ class Transport:
     def _unreachable(self, step: str, error: Exception) -> Unreachable:
         cause = described(error)
         if isinstance(error, ssl.SSLCertVerificationError):
-            cause += "; SMTP_CA_FILE names the authority to trust"
+            cause += "; SMTP_CA_FILE must name the authority that signed its certificate"
         elif isinstance(error, ssl.SSLError) and self._settings.tls is Tls.IMPLICIT:
             cause += "; the port does not speak TLS from the first byte: see SMTP_TLS"
         return self._named(step, cause)
@@ -116,8 +116,8 @@ class Transport:
             f"{self._settings.smtp_host}:{self._settings.smtp_port}: {step}: {cause}"
         )
 
-    def _blame_tls(self, error: Exception) -> None:
-        # Such a server waits for the client's first words in silence, as one that hangs does.
+    def _check_for_tls(self, error: Exception) -> None:
+        # Such a server waits silently for the TLS handshake, which looks like a hang.
         if _speaks_tls(self._settings.smtp_host, self._settings.smtp_port):
             reason = "the port speaks TLS from the first byte: it needs SMTP_TLS=implicit"
             raise self._named("greeting", reason) from error
@@ -130,7 +130,7 @@ class Transport:
 
 def _speaks_tls(host: str, port: int) -> bool:
     context = ssl.create_default_context()
-    # Nothing is sent over it.
+    # No data is sent over this connection.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:

@@ -1,1 +1,1 @@
-"""What the mails say; for each kind of mail a subject, a text and an HTML page."""
+"""The templates of mails: for each kind a subject, a text and an HTML page."""

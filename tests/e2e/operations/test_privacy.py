@@ -220,7 +220,7 @@ def _fail_databases(stack: Stack) -> None:
         eventually(logged("order-relay", "drain failed"))
     with _refusing(stack, "notification", "notifications", "UPDATE", quoted):
         stack.place(("TEA", 1), email=address("ada"))
-        eventually(logged("notification-mailer", "the database failed the mailer"))
+        eventually(logged("notification-mailer", "mailer failed with a database error"))
     with _refusing(stack, "analytics", "orders", "INSERT OR UPDATE", quoted):
         stack.place(("TEA", 1), email=address("ada"))
         eventually(lambda: _assert_skipped(stack, "CheckViolation%"))

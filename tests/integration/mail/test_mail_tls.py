@@ -138,7 +138,7 @@ def test_the_error_names_a_port_without_implicit_tls(authority: Authority) -> No
     [
         ({"EHLO": "250 here"}, "does not offer STARTTLS"),
         ({"STARTTLS": "454 not now"}, "454"),
-        ({"STARTTLS": "220 go on\r\n250 injected"}, "went on in clear"),
+        ({"STARTTLS": "220 go on\r\n250 injected"}, "continued in plaintext"),
         ({"STARTTLS": HANG}, "STARTTLS: TimeoutError: no answer within 1 s"),
     ],
 )
