@@ -81,7 +81,7 @@ class Customers:
 
         eventually(idle)
 
-    def go_on(self, count: int) -> list[str]:
+    def place_more(self, count: int) -> list[str]:
         """Wait until so many orders are placed that were due since this call; returns them."""
         since = time.time()
 

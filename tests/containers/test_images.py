@@ -1,4 +1,4 @@
-"""The system on the images that it is deployed with: what depends on the broker's version."""
+"""The behaviour that depends on the broker's version, on the images that are deployed."""
 
 from pathlib import Path
 from uuid import uuid4
@@ -24,7 +24,7 @@ from testkit.servers.infrastructure import Infrastructure
 
 @pytest.fixture
 def failing(stack: Stack, tmp_path: Path) -> Stack:
-    """An inventory that fails as the customer's address asks for, and what leads to it."""
+    """A system whose inventory fails as the customer's address specifies, without mails."""
     (tmp_path / "attempts").mkdir()
     stack.extra["ATTEMPTS"] = str(tmp_path / "attempts")
     stack.stock(TEA=10)
@@ -33,8 +33,8 @@ def failing(stack: Stack, tmp_path: Path) -> Stack:
     return stack
 
 
-def test_neither_server_lets_anybody_in_without_tls(servers: Infrastructure) -> None:
-    # When a client with the right password comes without TLS, then the database refuses it
+def test_the_servers_reject_clients_without_tls(servers: Infrastructure) -> None:
+    # When a client with the password connects without TLS, then the database rejects it
     with pytest.raises(psycopg2.OperationalError, match="no encryption"):
         psycopg2.connect(
             host="127.0.0.1",
@@ -45,13 +45,13 @@ def test_neither_server_lets_anybody_in_without_tls(servers: Infrastructure) -> 
             sslmode="disable",
         )
 
-    # And the broker does not even answer
+    # And the broker does not respond
     plain = f"amqp://deployer:{servers.deployer_password}@127.0.0.1:{servers.amqp_port}/orders"
     with pytest.raises(OperationalError), Connection(plain, connect_timeout=5) as connection:
         connection.ensure_connection(max_retries=1, timeout=5)
 
 
-def test_an_order_in_stock_is_confirmed_and_its_customer_gets_two_mails(stack: Stack) -> None:
+def test_an_order_in_stock_is_confirmed_and_mailed(stack: Stack) -> None:
     # Given a running system with stock
     stack.start()
     stack.stock(TEA=10)
@@ -59,7 +59,7 @@ def test_an_order_in_stock_is_confirmed_and_its_customer_gets_two_mails(stack: S
     # When a customer orders some of it
     order_id = stack.place(("TEA", 3))
 
-    # Then it is confirmed and reserved, and both mails come
+    # Then it is confirmed and reserved, and the customer gets two mails
     assert stack.decided(order_id) == ("CONFIRMED", None)
     assert stack.reserved("TEA") == 3
 
@@ -69,9 +69,9 @@ def test_an_order_in_stock_is_confirmed_and_its_customer_gets_two_mails(stack: S
     eventually(mailed)
 
 
-def test_an_event_comes_to_the_queues_of_its_consumers_and_to_no_other(stack: Stack) -> None:
+def test_an_event_is_routed_to_the_queues_of_its_consumers(stack: Stack) -> None:
     for event_type in EVENTS:
-        # Given how many messages each queue has
+        # Given the depth of each queue
         before = {service.name: stack.vhost.depth(service.queue) for service in CONSUMERS}
         publisher = next(s.name for s in SERVICES if event_type in s.published_types)
 
@@ -79,7 +79,7 @@ def test_an_event_comes_to_the_queues_of_its_consumers_and_to_no_other(stack: St
         report = _publish(stack, publisher, [Outgoing(uuid4(), event_type, "{}", uuid4())])
         assert report.error is None
 
-        # Then each service that consumes it has one more
+        # Then the queue of each consumer has one message more
         after = {service.name: stack.vhost.depth(service.queue) for service in CONSUMERS}
         assert after == {
             service.name: before[service.name] + (event_type in service.consumed_types)
@@ -87,12 +87,12 @@ def test_an_event_comes_to_the_queues_of_its_consumers_and_to_no_other(stack: St
         }, event_type
 
 
-def test_an_event_that_comes_fifty_times_has_one_effect(stack: Stack) -> None:
-    # Given an inventory at work
+def test_fifty_deliveries_of_an_event_have_one_effect(stack: Stack) -> None:
+    # Given a running inventory
     stack.stock(TEA=100)
     stack.start("inventory-worker")
 
-    # When one event comes fifty times
+    # When an event is published fifty times
     line = Line(sku="TEA", quantity=3, unit_price=500)
     event = Event(
         source="order",
@@ -106,7 +106,7 @@ def test_an_event_that_comes_fifty_times_has_one_effect(stack: Stack) -> None:
     report = _publish(stack, "order", [outgoing] * 50)
     assert report.error is None
 
-    # Then it is handled once, and the others are known as duplicates
+    # Then one delivery is handled, and the others are duplicates
     def handled() -> None:
         assert stack.vhost.depth("inventory.queue") == 0
         assert stack.log("inventory-worker").count('"outcome":"duplicate"') == 49
@@ -116,50 +116,48 @@ def test_an_event_that_comes_fifty_times_has_one_effect(stack: Stack) -> None:
     assert stack.execute("inventory", "SELECT count(*) FROM inbox") == [1]
 
 
-def test_an_event_that_fails_twice_comes_back_from_its_retry_queues(failing: Stack) -> None:
-    # When an order comes whose handler fails twice
+def test_an_event_that_fails_twice_is_retried(failing: Stack) -> None:
+    # When the handler fails twice
     order_id = failing.place(("TEA", 1), email="twice@example.com")
 
-    # Then the third attempt confirms it, and nothing is parked
+    # Then the third attempt confirms the order, and nothing is parked
     assert failing.decided(order_id) == ("CONFIRMED", None)
     assert failing.reserved("TEA") == 1
     assert failing.vhost.depth("inventory.dlq") == 0
 
 
 def test_an_event_that_always_fails_is_parked_with_its_reason(failing: Stack) -> None:
-    # When an order comes whose handler fails at every attempt
+    # When the handler fails at every attempt
     failing.place(("TEA", 1), email="always@example.com")
 
-    # Then it is parked after the last tier
+    # Then the event is parked after the last tier
     failure = eventually(lambda: _parked(failing))
     assert failure.attempts == len(RETRY_TIERS) + 1
     assert (failure.service, failure.text) == ("inventory", "the shelf is locked")
 
 
-def test_an_event_that_kills_its_process_each_time_is_parked_with_its_reason(
-    failing: Stack,
-) -> None:
-    # When an order comes whose handler kills its process at every attempt
+def test_an_event_that_crashes_its_child_is_parked(failing: Stack) -> None:
+    # When the handler kills its process at every attempt
     failing.place(("TEA", 1), email="kill@example.com")
 
-    # Then it is parked after the last tier
+    # Then the event is parked after the last tier
     failure = eventually(lambda: _parked(failing))
     assert failure.attempts == len(RETRY_TIERS) + 1
     assert (failure.service, failure.exception) == ("inventory", "WorkerLostError")
 
 
-def test_a_killed_broker_still_has_what_it_confirmed(stack: Stack) -> None:
-    # Given an event that waits for a worker
+def test_a_killed_broker_keeps_confirmed_messages(stack: Stack) -> None:
+    # Given a queued event
     stack.stock(TEA=10)
     stack.start("api", "order-relay", "order-worker", "beat")
     order_id = stack.place(("TEA", 1))
 
-    def waits() -> None:
+    def queued() -> None:
         assert stack.vhost.depth("inventory.queue") == 1
 
-    eventually(waits)
+    eventually(queued)
 
-    # When the broker is killed and comes back, and then the workers start
+    # When the broker is killed and restarted, and then the workers start
     stack.servers.stop_broker()
     stack.servers.start_broker()
     stack.start("inventory-worker", "inventory-relay")
@@ -184,7 +182,7 @@ def _publish(stack: Stack, service: str, events: list[Outgoing]) -> Report:
 
 
 def _parked(failing: Stack) -> Failure:
-    """Return why the one message in the parking lot is there."""
+    """Return the failure of the only message in the parking lot."""
     messages = failing.vhost.messages("inventory.dlq")
     assert len(messages) == 1
     failure = Failure.from_headers(messages[0].headers)

@@ -27,8 +27,8 @@ FILES = SESSIONS = 2 * CLIENTS
 
 #: The permitted growth of one program's memory in kilobytes: fragmentation may let it grow
 #: a little indefinitely. Measured in a short run: at most 1,032, and 2 more files and sessions.
-#: An event and
-#: its objects take about 20 kB: a leak of 500 events is barely detected, of 5,000 certainly.
+#: An event and its objects take about 20 kB: a leak of 500 events is barely detected, of 5,000
+#: certainly.
 MEMORY = 10_000
 
 

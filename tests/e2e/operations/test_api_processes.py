@@ -1,4 +1,4 @@
-"""The processes of the API: told to end, killed, or left by their server."""
+"""The processes of the API: shut down, killed, or orphaned by their server."""
 
 import os
 import signal
@@ -9,35 +9,35 @@ from testkit.eventually import eventually
 from testkit.processes.stack import Stack
 
 
-def test_an_api_that_is_told_to_end_answers_what_is_under_way(stack: Stack) -> None:
-    # given an order that waits for the database
+def test_the_api_responds_to_pending_requests_at_shutdown(stack: Stack) -> None:
+    # Given an order that waits for the database
     stack.start("api")
     with stack.sessions("order").kw["bind"].connect() as connection:
         connection.exec_driver_sql("LOCK TABLE orders IN EXCLUSIVE MODE")
         with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(stack.post_order, ("TEA", 1))
+            response = pool.submit(stack.post_order, ("TEA", 1))
             eventually(lambda: _assert_blocked(stack))
 
-            # when the API is told to end, and then the database goes on
+            # When the API is shut down, and then the database continues
             stack.signal("api", signal.SIGTERM)
-            eventually(lambda: _assert_nobody_listens(stack))
+            eventually(lambda: _assert_port_closed(stack))
             connection.rollback()
 
-            # then it is answered, and there, and the API has ended well
-            assert answer.result().status_code == 201
+            # Then the order is placed, and the API exits successfully
+            assert response.result().status_code == 201
     assert stack.wait_until_dead("api") == 0
     assert stack.execute("order", "SELECT count(*) FROM orders") == [1]
 
 
-def test_a_process_that_is_killed_is_replaced(stack: Stack) -> None:
-    # given
+def test_a_killed_process_is_replaced(stack: Stack) -> None:
+    # Given a running API
     stack.start("api")
     before = _children(stack)
 
-    # when
+    # When one of its processes is killed
     os.kill(min(before), signal.SIGKILL)
 
-    # then
+    # Then another process replaces it
     def replaced() -> None:
         now = _children(stack)
         assert len(now) == len(before)
@@ -48,26 +48,26 @@ def test_a_process_that_is_killed_is_replaced(stack: Stack) -> None:
     assert stack.post_order(("TEA", 1)).status_code == 201
 
 
-def test_processes_end_with_their_server(stack: Stack) -> None:
-    # given
+def test_processes_exit_with_their_server(stack: Stack) -> None:
+    # Given a running API
     stack.start("api")
 
-    # when the server is gone, and could tell them nothing
+    # When the server is killed, so that it cannot stop them
     stack.signal("api", signal.SIGKILL)
 
-    # then nobody listens any more
-    eventually(lambda: _assert_nobody_listens(stack))
+    # Then the port is closed
+    eventually(lambda: _assert_port_closed(stack))
     stack.wait_until_dead("api")
     stack.start("api")
 
 
 def _children(stack: Stack) -> set[int]:
     pids = set(stack.pids()["api"])
-    # The server leads their group.
+    # The server is the leader of their group.
     return pids - {os.getpgid(min(pids))}
 
 
-def _assert_nobody_listens(stack: Stack) -> None:
+def _assert_port_closed(stack: Stack) -> None:
     with socket.socket() as client:
         assert client.connect_ex(("127.0.0.1", stack.ports.api_port)) != 0
 

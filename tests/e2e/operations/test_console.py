@@ -1,4 +1,4 @@
-"""The operators' web page over a running system, and as the process that it is."""
+"""The operators' web page over a running system, and its process."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ LOGIN = ("operator", PASSWORD)
 
 @pytest.fixture
 def running(stack: Stack) -> Stack:
-    """A system that shows metrics and records spans, with stock."""
+    """A running system with stock, metrics and spans."""
     ports = own_ports()
     stack.metrics_ports |= {
         program.name: ports.of(program.metrics_variable)
@@ -38,7 +38,7 @@ def running(stack: Stack) -> Stack:
 
 def page_over(stack: Stack, prometheus: Prometheus) -> FlaskClient:
     class Settings(ConsoleSettings):
-        """The test's databases have names of their own."""
+        """The settings for a test's databases."""
 
         def database_name(self, service: str) -> str:
             return str(stack.databases[service].url.database)
@@ -60,10 +60,10 @@ def page_over(stack: Stack, prometheus: Prometheus) -> FlaskClient:
     ).test_client()
 
 
-def test_a_running_system_is_seen_with_its_figures_and_an_orders_way(
+def test_the_page_shows_health_figures_and_the_trace_of_an_order(
     running: Stack, tmp_path: Path
 ) -> None:
-    # Given orders that were decided, and a Prometheus that knows of it
+    # Given decided orders, and a Prometheus
     with Prometheus.over(running, tmp_path / "prometheus") as prometheus:
         page = page_over(running, prometheus)
         order_id = running.place(("TEA", 1))
@@ -71,10 +71,10 @@ def test_a_running_system_is_seen_with_its_figures_and_an_orders_way(
         running.decided(running.place(("NONE", 1)))
 
         def counted() -> None:
-            # When somebody looks
+            # When the overview is requested
             html = page.get("/overview", auth=LOGIN).text
 
-            # Then all is well, each order is counted, the first one, too, and the figures are drawn
+            # Then the system is healthy, and each order is counted, including the first
             assert "<h1>Healthy</h1>" in html, re.findall(r"<li>.*?</li>|<p class.*?</p>", html)
             for name, number in (("placed", 2), ("confirmed", 1), ("cancelled", 1)):
                 assert f"<dt>{name}, 5 min</dt><dd>{number}</dd>" in html
@@ -95,18 +95,18 @@ def test_a_running_system_is_seen_with_its_figures_and_an_orders_way(
         eventually(drawn)
 
 
-def test_the_process_asks_for_its_password_and_ends_when_it_is_told(stack: Stack) -> None:
-    # Given
+def test_the_process_requires_a_password_and_shuts_down(stack: Stack) -> None:
+    # Given a running console
     stack.start("console")
     url = f"http://127.0.0.1:{stack.ports.console_port}"
     password = credentials.read(stack.servers.secrets_dir, credentials.CONSOLE)
 
-    # When
-    unknown = httpx.get(f"{url}/overview", timeout=20)
-    known = httpx.get(f"{url}/overview", auth=("operator", password), timeout=20)
+    # When the page is requested without and with the password
+    unauthenticated = httpx.get(f"{url}/overview", timeout=20)
+    authenticated = httpx.get(f"{url}/overview", auth=("operator", password), timeout=20)
     stack.shut_down("console")
 
-    # Then
-    assert (unknown.status_code, known.status_code) == (401, 200)
-    assert "no_consumer" in known.text.replace(" ", "_")
+    # Then only the request with the password succeeds, and the password is not logged
+    assert (unauthenticated.status_code, authenticated.status_code) == (401, 200)
+    assert "no_consumer" in authenticated.text.replace(" ", "_")
     assert password not in stack.log("console")

@@ -1,4 +1,4 @@
-"""Flower shows the workers and their tasks, and nothing that is not theirs."""
+"""Flower: the workers and their tasks, read-only, without data of customers."""
 
 import httpx
 import pytest
@@ -10,23 +10,23 @@ from testkit.servers.flower import flower, flower_password, start_with_flower, t
 
 @pytest.fixture(scope="module")
 def shown(shared_stack: Stack) -> Stack:
-    """A running system, with Flower, for tests that only order and look."""
+    """A running system with Flower, for tests that only place orders."""
     return start_with_flower(shared_stack)
 
 
 def test_an_event_is_one_row_for_each_service_that_handles_it(shown: Stack) -> None:
-    # when
+    # When an order is confirmed
     order_id = shown.place(("TEA", 1))
     assert shown.decided(order_id)[0] == "CONFIRMED"
 
-    # then both consumers of the event have a row of their own, found by the order's id
+    # Then each service has its own row for each event of the order
     def visible() -> None:
-        handled = {
+        order_rows = {
             (row["name"], row["worker"], row["state"], row["result"])
             for row in task_rows(shown)
             if order_id in row["kwargs"]
         }
-        assert handled == {
+        assert order_rows == {
             ("order.created", "inventory@inventory", "SUCCESS", "'handled'"),
             ("order.created", "notification@notification", "SUCCESS", "'handled'"),
             ("stock.reserved", "order@order", "SUCCESS", "'handled'"),
@@ -36,12 +36,12 @@ def test_an_event_is_one_row_for_each_service_that_handles_it(shown: Stack) -> N
     eventually(visible)
 
 
-def test_no_row_tells_of_a_customer(shown: Stack) -> None:
-    # when an order is handled, one is tried again, and one is parked
+def test_no_row_contains_data_of_a_customer(shown: Stack) -> None:
+    # When one order is handled, one is retried, and one is parked
     for name in ("ada.lovelace", "twice", "permanent"):
         shown.place(("TEA", 1), email=f"{name}@customer.example")
 
-    # then Flower shows how each ended
+    # Then Flower lists each outcome
     def ended() -> None:
         states = {row["state"] for row in task_rows(shown) if row["name"] == "order.created"}
         assert states >= {"SUCCESS", "FAILURE"}
@@ -49,7 +49,7 @@ def test_no_row_tells_of_a_customer(shown: Stack) -> None:
 
     eventually(ended)
 
-    # And nothing of what was ordered, by whom
+    # And no row contains the customer or the order's lines
     for row in task_rows(shown):
         assert "customer.example" not in str(row)
         assert "TEA" not in str(row)
@@ -57,23 +57,23 @@ def test_no_row_tells_of_a_customer(shown: Stack) -> None:
         assert row["traceback"] is None
 
 
-def test_flower_asks_for_a_password_and_takes_no_command(shown: Stack) -> None:
+def test_flower_requires_a_password_and_rejects_commands(shown: Stack) -> None:
     url = f"http://127.0.0.1:{shown.ports.flower_port}"
     for path in ("/", "/tasks", "/broker", "/api/tasks", "/api/workers"):
         assert httpx.get(f"{url}{path}", timeout=10).status_code == 401, path
         assert flower(shown, path, password="wrong").status_code == 401, path
         assert flower(shown, path).status_code == 200, path
 
-    # And the right password is no way to stop a worker
+    # And the password does not permit commands to a worker
     password = flower_password(shown)
     for command in ("worker/shutdown/order@order", "task/send-task/order.created"):
-        refused = httpx.post(
+        response = httpx.post(
             f"{url}/api/{command}", auth=("operator", password), json={"args": []}, timeout=10
         )
-        assert refused.status_code == 403, command
+        assert response.status_code == 403, command
 
 
-def test_flower_shows_how_full_the_queues_are(shown: Stack) -> None:
+def test_flower_lists_the_depth_of_each_queue(shown: Stack) -> None:
     page = flower(shown, "/broker").text
 
     assert "inventory.queue" in page

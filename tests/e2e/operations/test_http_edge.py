@@ -1,4 +1,4 @@
-"""The HTTP edge as the API's own server keeps it: requests are bounded in time, and unambiguous."""
+"""The HTTP edge of the API's server: requests are bounded in time, and unambiguous."""
 
 import json
 import select
@@ -12,7 +12,7 @@ from testkit.eventually import eventually
 from testkit.network.raw_http import ORDER, Answer, RawClient, answer
 from testkit.processes.stack import Stack
 
-#: More than the threads of both processes.
+#: More connections than both processes have threads.
 MANY = 300
 
 TRUE, FORGED = "203.0.113.7", "198.51.100.66"
@@ -20,7 +20,7 @@ TRUE, FORGED = "203.0.113.7", "198.51.100.66"
 
 @pytest.fixture(scope="module")
 def api(shared_stack: Stack) -> Stack:
-    """An API behind one proxy, with variables in its environment that look like headers."""
+    """An API behind one proxy, with environment variables that look like headers."""
     shared_stack.extra |= {
         "API_TRUSTED_PROXIES": "1",
         "API_IDLE_TIMEOUT": "4",
@@ -35,7 +35,7 @@ def api(shared_stack: Stack) -> Stack:
 
 @pytest.fixture
 def client(api: Stack) -> RawClient:
-    """A client with a key for everything."""
+    """A client whose key has every scope."""
     return RawClient(api.ports.api_port, api.api_key)
 
 
@@ -52,29 +52,29 @@ def orders(api: Stack) -> int:
     return int(number)
 
 
-# ---- time
+# --- Time ---------------------------------------------------------------------------------------
 
 
-def test_slow_bodies_keep_no_order_out_and_end(client: RawClient) -> None:
-    # given more slow bodies than threads
+def test_slow_bodies_time_out_and_block_no_order(client: RawClient) -> None:
+    # Given more slow bodies than threads
     head = client.head("POST /orders", "Content-Length: 2000")
     slow = [client.connect() for _ in range(MANY)]
     for connection in slow:
         connection.sendall(head + b'{"customer"')
 
-    # then orders are placed while they go on
+    # Then orders are placed meanwhile
     assert Counter(client.place().status for _ in range(10)) == {201: 10}
     assert not any(select.select(slow, [], [], 0)[0])
 
-    # and the slow ones are answered, one last time
-    answers = [answer(connection) for connection in slow]
-    assert {(a.status, a.headers["connection"]) for a in answers} == {(408, "close")}
-    assert answers[0].document["title"] == "Request Timeout"
+    # And the slow requests time out, and their connections are closed
+    responses = [answer(connection) for connection in slow]
+    assert {(r.status, r.headers["connection"]) for r in responses} == {(408, "close")}
+    assert responses[0].document["title"] == "Request Timeout"
     assert all(connection.recv(1) == b"" for connection in slow)
     _close(slow)
 
 
-def test_slow_bodies_in_chunks_end_too(client: RawClient) -> None:
+def test_a_slow_chunked_body_times_out(client: RawClient) -> None:
     with client.connected() as connection:
         connection.sendall(client.head("POST /orders", "Transfer-Encoding: chunked"))
         connection.sendall(b"1\r\n{\r\n")
@@ -82,7 +82,7 @@ def test_slow_bodies_in_chunks_end_too(client: RawClient) -> None:
         assert answer(connection).status == 408
 
 
-def test_a_client_without_a_key_is_answered_before_its_body(api: Stack) -> None:
+def test_a_client_without_a_key_is_rejected_before_its_body(api: Stack) -> None:
     stranger = RawClient(api.ports.api_port)
     with stranger.connected() as connection:
         connection.settimeout(3)
@@ -91,7 +91,7 @@ def test_a_client_without_a_key_is_answered_before_its_body(api: Stack) -> None:
         assert answer(connection).status == 401
 
 
-def test_a_body_that_announces_too_much_is_answered_before_it_comes(client: RawClient) -> None:
+def test_an_excessive_content_length_is_rejected_at_once(client: RawClient) -> None:
     with client.connected() as connection:
         connection.settimeout(3)
         connection.sendall(client.head("POST /orders", "Content-Length: 70000"))
@@ -99,24 +99,24 @@ def test_a_body_that_announces_too_much_is_answered_before_it_comes(client: RawC
         assert answer(connection).status == 413
 
 
-def test_connections_without_a_request_keep_no_order_out_and_end(client: RawClient) -> None:
-    # given connections that send nothing, and some that send a part of a head
+def test_idle_connections_time_out_and_block_no_order(client: RawClient) -> None:
+    # Given connections that send nothing, or only a part of a head
     silent = [client.connect() for _ in range(MANY)]
     for connection in silent[: MANY // 2]:
         connection.sendall(b"POST /orders HTTP/1.1\r\nHost:")
 
-    # then orders are placed, and the connections are closed
+    # Then orders are placed, and the connections are closed
     assert client.place().status == 201
     assert all(connection.recv(100) == b"" for connection in silent)
     _close(silent)
 
 
-def test_a_body_that_breaks_off_places_no_order(api: Stack, client: RawClient) -> None:
+def test_an_incomplete_body_places_no_order(api: Stack, client: RawClient) -> None:
     before = orders(api)
     length = f"Content-Length: {len(ORDER) + 1}"
     for head, body in (
         (client.head("POST /orders", length), ORDER),
-        # Without the last chunk, nobody knows whether there was more.
+        # Without the last chunk, the body may be incomplete.
         (
             client.head("POST /orders", "Transfer-Encoding: chunked"),
             f"{len(ORDER):x}\r\n{ORDER}\r\n",
@@ -130,7 +130,7 @@ def test_a_body_that_breaks_off_places_no_order(api: Stack, client: RawClient) -
 
 
 @pytest.mark.parametrize("size", [1, 40, 10_000])
-def test_a_body_in_chunks_is_read_as_a_whole(client: RawClient, size: int) -> None:
+def test_a_chunked_body_is_read_as_a_whole(client: RawClient, size: int) -> None:
     chunks = [ORDER[i : i + size] for i in range(0, len(ORDER), size)]
     body = "".join(f"{len(chunk):x}\r\n{chunk}\r\n" for chunk in chunks) + "0\r\n\r\n"
 
@@ -139,15 +139,15 @@ def test_a_body_in_chunks_is_read_as_a_whole(client: RawClient, size: int) -> No
     assert placed.status == 201
 
 
-def test_a_body_in_chunks_that_is_too_large_is_refused(client: RawClient) -> None:
+def test_a_chunked_body_that_is_too_large_is_rejected(client: RawClient) -> None:
     chunk = f"{40_000:x}\r\n{' ' * 40_000}\r\n".encode()
 
-    refused = client.send(client.head("POST /orders", "Transfer-Encoding: chunked") + 2 * chunk)
+    response = client.send(client.head("POST /orders", "Transfer-Encoding: chunked") + 2 * chunk)
 
-    assert refused.status == 413
+    assert response.status == 413
 
 
-# ---- ambiguity
+# --- Ambiguity ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_body_in_chunks_that_is_too_large_is_refused(client: RawClient) -> Non
         (f"X-Forwarded-For: {TRUE}", f"X_Forwarded_For: {FORGED}"),
         (f"X_Forwarded_For: {FORGED}", f"X-Forwarded-For: {TRUE}"),
         (f"x-forwarded-for: {TRUE}", f"x_forwarded-for: {FORGED}"),
-        # Two headers are one list, from the left to the right.
+        # Two headers are one list, from left to right.
         (f"X-Forwarded-For: {FORGED}", f"X-Forwarded-For: {TRUE}"),
         (f"X-Forwarded-For: {FORGED}, {TRUE}",),
     ],
@@ -168,17 +168,17 @@ def test_a_client_cannot_choose_its_address(
     assert address_of(api, client.place(*headers)) == TRUE
 
 
-def test_an_underscore_makes_another_header(api: Stack, client: RawClient) -> None:
-    # given requests whose headers have underscores
+def test_a_header_with_an_underscore_is_ignored(api: Stack, client: RawClient) -> None:
+    # When requests have headers with underscores
     first, second = (client.place("Idempotency_Key: k", "Content_Length: 3") for _ in range(2))
 
-    # then they count for nothing
+    # Then these headers have no effect
     assert {first.status, second.status} == {201}
     assert first.document["id"] != second.document["id"]
     assert address_of(api, client.place(f"X_Forwarded_For: {FORGED}")) == "127.0.0.1"
 
 
-def test_the_environment_is_no_header(api: Stack, client: RawClient) -> None:
+def test_environment_variables_are_not_headers(api: Stack, client: RawClient) -> None:
     stranger = RawClient(api.ports.api_port)
 
     first, second = client.place(), client.place()
@@ -188,7 +188,7 @@ def test_the_environment_is_no_header(api: Stack, client: RawClient) -> None:
     assert stranger.place().status == 401
 
 
-def test_equal_idempotency_keys_are_one(client: RawClient) -> None:
+def test_equal_idempotency_keys_in_one_request_are_accepted(client: RawClient) -> None:
     key = "Idempotency-Key: twice"
 
     placed = [client.place(key), client.place(key, key), client.place(f"{key},twice")]
@@ -207,66 +207,66 @@ def test_equal_idempotency_keys_are_one(client: RawClient) -> None:
         (("Host: other",), "Host"),
     ],
 )
-def test_different_values_of_a_header_are_refused(
+def test_different_values_of_a_header_are_rejected(
     client: RawClient, headers: tuple[str, ...], field: str
 ) -> None:
-    refused = client.place(*headers)
+    response = client.place(*headers)
 
-    assert refused.status == 400
-    assert [error["field"] for error in refused.document["errors"]] == [field]
+    assert response.status == 400
+    assert [error["field"] for error in response.document["errors"]] == [field]
 
 
-def test_different_traces_are_none(client: RawClient) -> None:
+def test_different_traceparents_are_ignored(client: RawClient) -> None:
     traces = [f"traceparent: 00-{digit * 32}-{digit * 16}-01" for digit in "12"]
 
     assert client.place(*traces).status == 201
 
 
-def test_a_length_told_in_two_ways_is_refused(client: RawClient) -> None:
+def test_a_length_in_two_headers_is_rejected(client: RawClient) -> None:
     both = ("Content-Length: 5", "Transfer-Encoding: chunked")
 
-    refused = client.send(client.head("POST /orders", *both) + b"0\r\n\r\n")
+    response = client.send(client.head("POST /orders", *both) + b"0\r\n\r\n")
 
-    assert (refused.status, refused.headers["connection"]) == (400, "close")
+    assert (response.status, response.headers["connection"]) == (400, "close")
 
 
-def test_a_request_for_no_host_is_refused(client: RawClient) -> None:
+def test_a_request_without_a_host_is_rejected(client: RawClient) -> None:
     assert client.send(client.head("GET /orders", host="")).status == 400
 
 
-def test_a_header_that_is_not_text_is_wrong_where_it_counts(client: RawClient) -> None:
-    def refused(name: bytes) -> int:
+def test_a_header_that_is_not_text_is_rejected_where_it_matters(client: RawClient) -> None:
+    def status_with(name: bytes) -> int:
         head = client.head("POST /orders", f"Content-Length: {len(ORDER)}")
         return client.send(head[:-2] + name + b": k\xe9\r\n\r\n" + ORDER.encode()).status
 
-    assert refused(b"Idempotency-Key") == 422
-    assert refused(b"User-Agent") == 201
+    assert status_with(b"Idempotency-Key") == 422
+    assert status_with(b"User-Agent") == 201
 
 
-# ---- the end
+# --- Shutdown -----------------------------------------------------------------------------------
 
 
-def test_a_process_that_ends_takes_what_is_being_sent(api: Stack, client: RawClient) -> None:
-    # given a connection that is kept alive
+def test_a_request_in_transit_at_shutdown_is_accepted(api: Stack, client: RawClient) -> None:
+    # Given a persistent connection
     with client.connected() as connection:
         request = client.head("POST /orders", f"Content-Length: {len(ORDER)}") + ORDER.encode()
         connection.sendall(request)
         assert "connection" not in answer(connection).headers
 
-        # when the API is told to end while the next request is on its way
+        # When the API is shut down while the next request is in transit
         api.signal("api", signal.SIGTERM)
-        eventually(lambda: _assert_says_close(client))
+        eventually(lambda: _assert_closing(client))
         connection.sendall(request)
 
-        # then that is answered, and the client told to use the connection no more
+        # Then the request is accepted, and the connection is closed
         last = answer(connection)
         assert (last.status, last.headers["connection"]) == (201, "close")
     assert api.wait_until_dead("api") == 0
-    # The tests that come after this one use it, too.
+    # Other tests of this module use the API after this one.
     api.start("api")
 
 
-def _assert_says_close(client: RawClient) -> None:
+def _assert_closing(client: RawClient) -> None:
     assert client.send(client.head("GET /healthz")).headers.get("connection") == "close"
 
 

@@ -1,4 +1,4 @@
-"""Flower and the exporter hear every worker, also after trouble, and of the right broker only."""
+"""Flower and the exporter: task events of every worker, through outages, from a trusted broker."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from testkit.eventually import eventually
 from testkit.processes.stack import Stack
 from testkit.servers.flower import flower, start_with_flower, task_rows
 
-ONLOOKERS = [
+MONITORS = [
     pytest.param(
         name,
         marks=pytest.mark.skipif(not installed, reason="not for this version of Python"),
@@ -23,60 +23,60 @@ ONLOOKERS = [
 
 @pytest.fixture
 def watched(stack: Stack) -> Stack:
-    """A running system, with Flower, and an inventory that fails as the address asks for."""
+    """A running system with Flower, and an inventory that fails as the address specifies."""
     return start_with_flower(stack)
 
 
-def test_events_that_nobody_takes_hold_up_no_order(watched: Stack) -> None:
-    # given that the exchange of the task events is gone
+def test_unroutable_task_events_delay_no_order(watched: Stack) -> None:
+    # Given a broker without the exchange of task events
     watched.vhost.request("DELETE", f"/exchanges/{watched.vhost.name}/celeryev")
     workers = ("order-worker", "inventory-worker", "notification-worker")
     for worker in workers:
-        eventually(lambda w=worker: _says(watched, w, "messages dropped"))
+        eventually(lambda w=worker: _logs(watched, w, "messages dropped"))
 
-    # when
+    # When an order is placed
     order_id = watched.place(("TEA", 1))
 
-    # then
+    # Then it is confirmed, and no worker stops
     assert watched.decided(order_id)[0] == "CONFIRMED"
     assert all(watched.is_running(worker) for worker in workers)
 
-    # And they leave again once it is back
+    # And task events are published again when the exchange is restored
     list(topology.apply(watched.broker_admin))
     for worker in workers:
-        eventually(lambda w=worker: _says(watched, w, "publishing resumed"))
-        assert watched.log(worker).count(" ready.") == 1, "its consumer has not started again"
+        eventually(lambda w=worker: _logs(watched, w, "publishing resumed"))
+        assert watched.log(worker).count(" ready.") == 1, "its consumer was restarted"
 
 
-def test_a_worker_tells_nothing_when_it_is_told_so(watched: Stack) -> None:
-    # given
+def test_a_worker_publishes_no_task_events_when_disabled(watched: Stack) -> None:
+    # Given a worker whose task events are disabled
     watched.shut_down("order-worker")
     watched.extra["TASK_EVENTS"] = "false"
     watched.start("order-worker")
 
-    # when
+    # When an order is confirmed
     order_id = watched.place(("TEA", 1))
     assert watched.decided(order_id)[0] == "CONFIRMED"
 
-    # then the others' rows are there, which come later than its own would have
-    def shown() -> None:
+    # Then only the other workers' events are listed, although some of them are later
+    def listed() -> None:
         names = {row["name"] for row in task_rows(watched) if order_id in row["kwargs"]}
         assert names == {"order.created", "order.confirmed"}
 
-    eventually(shown)
+    eventually(listed)
 
 
-@pytest.mark.parametrize("name", ONLOOKERS[1:])
+@pytest.mark.parametrize("name", MONITORS[1:])
 def test_the_exporter_counts_each_workers_tasks(watched: Stack, name: str) -> None:
-    # given
+    # Given a running exporter
     watched.start(name)
     url = f"http://127.0.0.1:{watched.ports.exporter_port}/metrics"
     eventually(lambda: _has(httpx.get(url, timeout=10).text, 'up{hostname="inventory"} 1.0'))
 
-    # when
+    # When an order is decided
     watched.decided(watched.place(("TEA", 1)))
 
-    # then
+    # Then the tasks of each worker are counted
     def counted() -> None:
         page = httpx.get(url, timeout=10).text
         for worker, event_type in (
@@ -91,18 +91,18 @@ def test_the_exporter_counts_each_workers_tasks(watched: Stack, name: str) -> No
     eventually(counted)
 
 
-@pytest.mark.parametrize("name", ONLOOKERS[1:])
-def test_onlookers_are_back_after_the_broker_was_away(watched: Stack, name: str) -> None:
-    # given
+@pytest.mark.parametrize("name", MONITORS[1:])
+def test_monitors_recover_from_a_broker_outage(watched: Stack, name: str) -> None:
+    # Given a broker outage
     watched.start(name)
     watched.servers.stop_broker()
     try:
-        eventually(lambda: _says(watched, "flower", "task events interrupted"))
+        eventually(lambda: _logs(watched, "flower", "task events interrupted"))
     finally:
         watched.servers.start_broker()
 
-    # then both hear all workers again
-    def heard() -> None:
+    # Then both receive the events of all workers again
+    def recovered() -> None:
         page = flower(watched, "/metrics").text
         exported = httpx.get(
             f"http://127.0.0.1:{watched.ports.exporter_port}/metrics", timeout=10
@@ -113,7 +113,7 @@ def test_onlookers_are_back_after_the_broker_was_away(watched: Stack, name: str)
             _has(page, f'flower_worker_online{{worker="{worker}@{worker}"}} 1.0')
             _has(exported, f'celery_worker_up{{hostname="{worker}"}} 1.0')
 
-    eventually(heard)
+    eventually(recovered)
     order_id = watched.place(("TEA", 1))
     watched.decided(order_id)
     eventually(lambda: _has(str(task_rows(watched)), order_id))
@@ -122,12 +122,12 @@ def test_onlookers_are_back_after_the_broker_was_away(watched: Stack, name: str)
     eventually(lambda: _has(httpx.get(page, timeout=10).text, success))
 
 
-@pytest.mark.parametrize("name", ONLOOKERS)
+@pytest.mark.parametrize("name", MONITORS)
 @pytest.mark.parametrize("wrong", ["authority", "host name"])
-def test_an_onlooker_refuses_a_broker_that_it_cannot_be_sure_of(
+def test_a_monitor_rejects_an_untrusted_broker(
     stack: Stack, tmp_path: Path, name: str, wrong: str
 ) -> None:
-    # given
+    # Given another authority, or another host name
     if wrong == "authority":
         other = Authority(tmp_path / "other")
         list(other.init())
@@ -135,16 +135,16 @@ def test_an_onlooker_refuses_a_broker_that_it_cannot_be_sure_of(
     else:
         stack.extra["BROKER_SERVER_HOSTNAME"] = "elsewhere.example"
 
-    # when
+    # When the monitor is started
     stack.start(name)
 
-    # then
-    eventually(lambda: _says(stack, name, "certificate verify failed"))
+    # Then it rejects the certificate, and sends no password
+    eventually(lambda: _logs(stack, name, "certificate verify failed"))
     password = (stack.servers.secrets_dir / "monitor.broker").read_text().strip()
     assert password not in stack.log(name)
 
 
-def _says(stack: Stack, name: str, text: str) -> None:
+def _logs(stack: Stack, name: str, text: str) -> None:
     _has(stack.log(name), text)
 
 

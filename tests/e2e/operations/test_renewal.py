@@ -1,4 +1,4 @@
-"""Certificates are renewed while orders come in."""
+"""The renewal of certificates under load."""
 
 import socket
 import ssl
@@ -17,17 +17,17 @@ from testkit.servers.databases import Databases
 from testkit.servers.infrastructure import Infrastructure
 
 
-def test_a_renewal_under_load_loses_nothing(
+def test_a_renewal_under_load_loses_no_order(
     stack: Stack, servers: Infrastructure, databases: Databases
 ) -> None:
-    # Given orders that come in all the time
+    # Given a steady flow of orders
     stack.stock(TEA=10_000)
     stack.start()
     placed: list[str] = []
-    enough = Event()
+    ended = Event()
 
     def place() -> None:
-        while not enough.is_set():
+        while not ended.is_set():
             placed.append(stack.place(("TEA", 1)))
 
     before = shown_certificates(servers)
@@ -36,20 +36,20 @@ def test_a_renewal_under_load_loses_nothing(
     try:
         eventually(lambda: placed_at_least(placed, 5))
 
-        # When certificates are renewed and the servers read them
+        # When certificates are renewed, and the servers reload them
         environment = {"ORDERS_ENV_FILE": str(servers.operator_environment)}
         renewed = CliRunner().invoke(main, ["tls", "renew"], env=environment)
         assert renewed.exit_code == 0, renewed.output
         reload_database(databases)
 
-        # And every client must connect anew
+        # And every client must reconnect
         eventually(lambda: differs(before, shown_certificates(servers)))
-        # of which the broker's list, which is seconds old, may not know any yet
+        # The broker's list of connections is seconds old, and may be empty.
         eventually(lambda: close_connections(stack))
-        so_far = len(placed)
-        eventually(lambda: placed_at_least(placed, so_far + 5))
+        count = len(placed)
+        eventually(lambda: placed_at_least(placed, count + 5))
     finally:
-        enough.set()
+        ended.set()
         customers.join()
 
     # Then every order is confirmed, once
@@ -69,17 +69,17 @@ def differs(before: list[bytes], now: list[bytes]) -> None:
 
 
 def shown_certificates(servers: Infrastructure) -> list[bytes]:
-    """Return what the broker and the database show to whoever connects now."""
+    """Return the certificates that the broker and the database present to a new client."""
     context = ssl.create_default_context(cafile=str(servers.ca_file))
-    found = []
-    for port, asks_first in ((servers.amqp_port, b""), (servers.postgres_port, b"S")):
+    certificates = []
+    for port, accepted in ((servers.amqp_port, b""), (servers.postgres_port, b"S")):
         with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
-            if asks_first:
+            if accepted:
                 plain.sendall(b"\x00\x00\x00\x08\x04\xd2\x16\x2f")
-                assert plain.recv(1) == asks_first
+                assert plain.recv(1) == accepted
             with context.wrap_socket(plain, server_hostname="localhost") as secure:
-                found.append(secure.getpeercert(binary_form=True) or b"")
-    return found
+                certificates.append(secure.getpeercert(binary_form=True) or b"")
+    return certificates
 
 
 def reload_database(databases: Databases) -> None:
@@ -94,15 +94,15 @@ def close_connections(stack: Stack) -> None:
         try:
             stack.vhost.request("DELETE", f"/connections/{quote(connection['name'], safe='')}")
         except httpx.HTTPStatusError as error:
-            # It has ended by itself since.
+            # It has been closed since.
             if error.response.status_code != httpx.codes.NOT_FOUND:
                 raise
 
 
 def _connections(stack: Stack) -> list[dict[str, Any]]:
-    """Return the connections of every service; the broker's list is seconds old."""
+    """Return the connections of every service, once the broker lists them."""
     path = f"/vhosts/{stack.vhost.name}/connections"
-    found: list[dict[str, Any]] = stack.vhost.request("GET", path).json()
-    users = {connection["user"] for connection in found}
+    listed: list[dict[str, Any]] = stack.vhost.request("GET", path).json()
+    users = {connection["user"] for connection in listed}
     assert users >= {"order", "inventory", "notification", "scheduler"}
-    return found
+    return listed

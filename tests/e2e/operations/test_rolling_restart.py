@@ -1,4 +1,4 @@
-"""Every service is restarted, one after another, while orders come in: a new release, say."""
+"""A rolling restart of every service under load, as for a new release."""
 
 import sys
 from dataclasses import replace
@@ -13,44 +13,44 @@ from testkit.processes.customers import Customers
 from testkit.processes.stack import Stack
 from testkit.servers.workers import own_ports
 
-#: Orders a second, at most.
+#: The maximum of orders per second.
 RATE = 30
 
-#: Who decides orders and tells of them; the API is another matter.
+#: The programs behind the API, which is replaced in another way.
 BACKGROUND = [p.name for p in PROGRAMS if p.health in (Health.HEARTBEAT, Health.RUNS)]
 
 
-def test_a_rolling_restart_of_every_service_loses_and_doubles_nothing(
+def test_a_rolling_restart_loses_and_duplicates_no_order(
     stack: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Given a system at work
+    # Given a running system
     stack.stock(TEA=100_000)
-    # The order of precedence between processes is not the matter here.
+    # The priority of processes is irrelevant here.
     stack.extra["MAILER_NICENESS"] = "0"
     stack.start()
     first = stack.url.removeprefix("http://")
-    beside = replace(stack, ports=_another_api_port(stack), _running={})
-    second = beside.url.removeprefix("http://")
+    successor = replace(stack, ports=_another_api_port(stack), _running={})
+    second = successor.url.removeprefix("http://")
     customers = Customers(stack, RATE, [first], finished=lambda: len(stack.mailbox.messages) // 2)
 
     try:
         with customers.ordering():
             eventually(lambda: _assert_placed(customers, 2 * RATE))
-            # When each program is started anew, and the old one told to end when the new one works
+            # When each program is started again, and the old process is shut down after that
             for name in BACKGROUND:
                 stack.start(name, alias=f"next-{name}")
                 if name == "beat":
                     eventually(lambda: _assert_both_connected(stack, "beat"))
                 stack.shut_down(name)
-            # And the API, as a load balancer sees it
-            beside.start("api")
+            # And the API is replaced behind a load balancer
+            successor.start("api")
             customers.in_service.append(second)
             customers.leave(first)
             stack.shut_down("api")
-            so_far = len(customers.placed)
-            eventually(lambda: _assert_placed(customers, so_far + 2 * RATE))
+            placed = len(customers.placed)
+            eventually(lambda: _assert_placed(customers, placed + 2 * RATE))
 
-        # Then no request failed, and every order is confirmed and told of, once
+        # Then no request failed, and every order is confirmed and mailed once
         assert customers.failures == []
         customers.assert_all_confirmed_once()
         answered, decided = (
@@ -59,12 +59,12 @@ def test_a_rolling_restart_of_every_service_loses_and_doubles_nothing(
         )
         with capsys.disabled():
             sys.stdout.write(
-                f"\n{len(customers.placed)} orders while all was restarted:"
+                f"\n{len(customers.placed)} orders during the restart:"
                 f" answered p50 {answered[49]:.3f} s, p99 {answered[98]:.3f} s;"
                 f" decided p50 {decided[49]:.3f} s, p99 {decided[98]:.3f} s\n"
             )
     finally:
-        beside.stop()
+        successor.stop()
 
 
 def _another_api_port(stack: Stack) -> Ports:
@@ -72,9 +72,9 @@ def _another_api_port(stack: Stack) -> Ports:
 
 
 def _assert_both_connected(stack: Stack, name: str) -> None:
-    # The management API's list of connections: nothing else shows that a beat works.
-    found = stack.vhost.request("GET", f"/vhosts/{stack.vhost.name}/connections").json()
-    names = [connection["client_properties"].get("connection_name") for connection in found]
+    # Only its connection shows that a beat works.
+    listed = stack.vhost.request("GET", f"/vhosts/{stack.vhost.name}/connections").json()
+    names = [connection["client_properties"].get("connection_name") for connection in listed]
     assert names.count(name) == 2
 
 

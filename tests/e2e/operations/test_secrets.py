@@ -1,4 +1,4 @@
-"""No secret leaves its file: not into a log, a process list, an answer or a message."""
+"""Secrets appear in no log, process list, response or message."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,15 +10,13 @@ from order_app.storage.api_keys import Scope
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
 
-#: What a process is started with by mistake. It is a secret, too: of another system, perhaps.
+#: The password of a misconfigured process. It is also a secret, perhaps of another system.
 WRONG_PASSWORD = "wrong-7d1f0c5e9b3a4286"
 
 
-def test_no_secret_is_in_a_log_a_process_list_an_answer_or_a_message(
-    stack: Stack, tmp_path: Path
-) -> None:
-    # Given a running system whose inventory fails as the customer's address asks for, and whose
-    # programs have command lines of their own
+def test_no_secret_leaves_its_file(stack: Stack, tmp_path: Path) -> None:
+    # Given a running system whose inventory fails as the customer's address specifies, and whose
+    # programs have their own command lines
     (tmp_path / "attempts").mkdir()
     stack.forks = False
     stack.extra["ATTEMPTS"] = str(tmp_path / "attempts")
@@ -33,12 +31,12 @@ def test_no_secret_is_in_a_log_a_process_list_an_answer_or_a_message(
     secrets |= {f"secret of the {n}": secrets[n].rpartition("_")[2] for n in ("api key",)}
     assert all(len(secret) > 15 for secret in secrets.values()), "some secret is empty"
 
-    # When orders succeed and fail, and requests are refused
+    # When orders succeed and fail, and requests are rejected
     good = stack.place(("TEA", 1))
-    for who in ("bug", "permanent", "always"):
-        stack.place(("TEA", 1), email=f"{who}@example.com")
+    for name in ("bug", "permanent", "always"):
+        stack.place(("TEA", 1), email=f"{name}@example.com")
     assert stack.decided(good) == ("CONFIRMED", None)
-    answers = [*_refused(stack, good, reader)]
+    responses = [*_rejected(stack, good, reader)]
 
     def parked() -> list[Message]:
         messages = stack.vhost.messages("inventory.dlq")
@@ -48,14 +46,14 @@ def test_no_secret_is_in_a_log_a_process_list_an_answer_or_a_message(
     messages = eventually(parked)
 
     # And processes are started with wrong passwords and settings
-    answers += _start_wrongly(stack)
-    assert {answer.status_code for answer in answers} == {400, 401, 403, 404, 422, 500, 503}
+    responses += _start_misconfigured(stack)
+    assert {response.status_code for response in responses} == {400, 401, 403, 404, 422, 500, 503}
 
-    # Then no secret is anywhere
+    # Then no secret is in any of these places
     places = {
         **_logs(stack),
         **_command_lines(stack),
-        **{f"answer {a.status_code} {a.request.url}": f"{a.headers}{a.text}" for a in answers},
+        **{f"response {r.status_code} {r.request.url}": f"{r.headers}{r.text}" for r in responses},
         **{f"message {n}": _text(message) for n, message in enumerate(messages)},
         "outbox": "\n".join(stack.execute("order", "SELECT event FROM outbox")),
     }
@@ -64,7 +62,7 @@ def test_no_secret_is_in_a_log_a_process_list_an_answer_or_a_message(
             assert secret not in text, f"{name} is in {place}"
 
 
-def _refused(stack: Stack, order_id: str, reader: str) -> Iterator[httpx.Response]:
+def _rejected(stack: Stack, order_id: str, reader: str) -> Iterator[httpx.Response]:
     with stack.client as client:
         yield client.post("/orders", content=b"{", headers={"Content-Type": "application/json"})
         yield client.post("/orders", json={"customer": stack.api_key})
@@ -73,13 +71,13 @@ def _refused(stack: Stack, order_id: str, reader: str) -> Iterator[httpx.Respons
         yield client.get("/orders", headers={"Authorization": f"Basic {stack.api_key}"})
         bearer = {"Authorization": f"Bearer {reader}"}
         yield client.post(f"/orders/{order_id}/cancel", headers=bearer)
-        # A table that is not there is a bug to the API.
+        # A missing table is a bug of the API.
         stack.execute("order", "ALTER TABLE order_lines RENAME TO order_lines_")
         yield client.get(f"/orders/{order_id}")
         stack.execute("order", "ALTER TABLE order_lines_ RENAME TO order_lines")
 
 
-def _start_wrongly(stack: Stack) -> list[httpx.Response]:
+def _start_misconfigured(stack: Stack) -> list[httpx.Response]:
     for name in ("api", "notification-mailer", "inventory-relay", "beat"):
         stack.kill(name)
     stack.extra |= {"DATABASE_PASSWORD": WRONG_PASSWORD, "BROKER_PASSWORD": WRONG_PASSWORD}
@@ -88,28 +86,28 @@ def _start_wrongly(stack: Stack) -> list[httpx.Response]:
     stack.extra |= {"BROKER_PORT": WRONG_PASSWORD, "RETRY_TIERS": WRONG_PASSWORD}
     stack.launch("inventory-relay")
 
-    def refused() -> list[httpx.Response]:
+    def unavailable() -> list[httpx.Response]:
         try:
             with stack.client as client:
-                answers = [client.get(path) for path in ("/orders", "/readyz")]
+                responses = [client.get(path) for path in ("/orders", "/readyz")]
         except httpx.TransportError as error:
             raise AssertionError from error
-        assert [answer.status_code for answer in answers] == [503, 503]
-        return answers
+        assert [response.status_code for response in responses] == [503, 503]
+        return responses
 
     server_log = stack.servers.secrets_dir.parent / "logs" / "postgres.log"
 
-    def told() -> None:
+    def logged() -> None:
         assert "the database cannot be reached" in stack.log("api")
-        # Why is in the server's own log: the API's tells no more than that it is an outage
+        # The reason is in the server's log only: the API logs an outage
         assert "password authentication failed" in server_log.read_text(errors="replace")
         assert "setting BROKER_PORT" in stack.log("inventory-relay")
         for name in ("notification-mailer", "beat"):
             assert "Cannot connect" in stack.log(name) or "ACCESS_REFUSED" in stack.log(name)
 
-    answers = eventually(refused)
-    eventually(told)
-    return answers
+    responses = eventually(unavailable)
+    eventually(logged)
+    return responses
 
 
 def _logs(stack: Stack) -> dict[str, str]:
@@ -120,16 +118,16 @@ def _logs(stack: Stack) -> dict[str, str]:
 
 
 def _command_lines(stack: Stack) -> dict[str, str]:
-    found = {}
+    lines = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            found[f"command line {path}"] = path.read_text(errors="replace").replace("\0", " ")
+            lines[f"command line {path}"] = path.read_text(errors="replace").replace("\0", " ")
         except (FileNotFoundError, ProcessLookupError):
             continue
     api = f"127.0.0.1:{stack.ports.api_port}"
     for process in ("rabbitmq", "postgres", api, "inventory@inventory"):
-        assert any(process in line for line in found.values()), process
-    return found
+        assert any(process in line for line in lines.values()), process
+    return lines
 
 
 def _text(message: Message) -> str:

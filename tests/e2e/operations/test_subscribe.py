@@ -1,4 +1,4 @@
-"""A service joins while orders keep coming: each event has one effect, and no old mail goes out."""
+"""A service that joins under load: each event has one effect, and history sends no mail."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ from eventbus.topology.service import Service
 from testkit.eventually import eventually
 from testkit.processes.stack import RETRY_TIERS, Stack
 
-#: Of the fraud check nothing runs, and nothing is on the broker, before it joins.
+#: The programs that run before the fraud check joins.
 BEFORE_FRAUD = (
     "api",
     "order-worker",
@@ -29,7 +29,7 @@ BEFORE_FRAUD = (
 
 
 class Orders:
-    """Customers who keep ordering; `ids` are the orders that were answered with 201."""
+    """Customers who order continuously; `ids` are the orders that the API accepted."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -39,7 +39,7 @@ class Orders:
 
     @contextmanager
     def flowing(self, customers: int = 4) -> Iterator[None]:
-        """Let them order for as long as the block lasts."""
+        """Place orders during the block."""
         threads = [threading.Thread(target=self._order, args=(n,)) for n in range(customers)]
         for thread in threads:
             thread.start()
@@ -51,7 +51,7 @@ class Orders:
                 thread.join()
 
     def wait_for(self, more: int) -> None:
-        """Wait until so many more orders were placed."""
+        """Wait until this many more orders are placed."""
         target = len(self.ids) + more
 
         def placed() -> None:
@@ -68,7 +68,7 @@ class Orders:
 
 @pytest.fixture
 def orderctl(stack: Stack, tmp_path: Path) -> Callable[..., str]:
-    """Run `orderctl`; returns what it prints."""
+    """A function that runs `orderctl` and returns its output."""
     environment: Mapping[str, str] = {
         "ORDERS_ENV_FILE": str(stack.servers.operator_environment),
         "BROKER_VHOST": stack.vhost.name,
@@ -77,15 +77,15 @@ def orderctl(stack: Stack, tmp_path: Path) -> Callable[..., str]:
     }
 
     def run(*arguments: str) -> str:
-        done = CliRunner().invoke(main, arguments, env=environment)
-        assert done.exit_code == 0, done.output
-        return done.output
+        result = CliRunner().invoke(main, arguments, env=environment)
+        assert result.exit_code == 0, result.output
+        return result.output
 
     return run
 
 
 def remove(stack: Stack, service: Service) -> None:
-    """Leave nothing of a service on the broker, as if it had never been there."""
+    """Delete the queues and the exchange of a service from the broker."""
     for queue in stack.vhost.request("GET", f"/queues/{stack.vhost.name}").json():
         if queue["name"].startswith(f"{service.name}."):
             stack.vhost.request("DELETE", f"/queues/{stack.vhost.name}/{queue['name']}")
@@ -93,21 +93,21 @@ def remove(stack: Stack, service: Service) -> None:
 
 
 def handled(stack: Stack, service: Service, event_type: str = "order.created") -> list[str]:
-    """The ids of the events of a type that a service has handled, by its inbox."""
+    """Return the ids of the events of a type in a service's inbox."""
     sql = "SELECT event_id::text FROM inbox WHERE type = :type"
     return sorted(stack.execute(service.name, sql, type=event_type))
 
 
-def told(stack: Stack, event_type: str = "order.created") -> list[str]:
-    """The ids of all events of a type that the order service has ever told."""
+def recorded(stack: Stack, event_type: str = "order.created") -> list[str]:
+    """Return the ids of the events of a type in the order service's outbox."""
     sql = "SELECT event_id::text FROM outbox WHERE type = :type"
     return sorted(stack.execute("order", sql, type=event_type))
 
 
 def drained(stack: Stack, *services: Service) -> None:
-    """Wait until nothing is on its way."""
+    """Wait until no event is unsent, and the queues of these services are empty."""
 
-    def still() -> None:
+    def empty() -> None:
         assert stack.execute("order", "SELECT count(*) FROM outbox WHERE sent_at IS NULL") == [0]
         for service in services:
             assert stack.vhost.depth(service.queue) == 0
@@ -115,13 +115,13 @@ def drained(stack: Stack, *services: Service) -> None:
             for tier in RETRY_TIERS:
                 assert stack.vhost.depth(service.retry_queue(tier)) == 0
 
-    eventually(still)
+    eventually(empty)
 
 
-def test_a_service_that_joins_under_load_handles_every_event_once(
+def test_a_service_that_joins_under_load_handles_each_event_once(
     stack: Stack, orderctl: Callable[..., str]
 ) -> None:
-    # given a shop without a fraud check
+    # Given a shop without a fraud check
     stack.stock(TEA=1_000_000)
     remove(stack, FRAUD)
     stack.start(*BEFORE_FRAUD)
@@ -129,43 +129,43 @@ def test_a_service_that_joins_under_load_handles_every_event_once(
     with orders.flowing():
         orders.wait_for(60)
 
-        # when it joins while orders keep coming
+        # When it joins under load
         stack.start("fraud-relay")
-        said = orderctl("subscribe", "fraud", "--from", "first")
+        output = orderctl("subscribe", "fraud", "--from", "first")
         stack.start("fraud-worker")
         orders.wait_for(60)
 
-    # then it has handled every order from the first to the last, and each once
-    every = told(stack)
-    assert len(every) == len(orders.ids) > 120
+    # Then it handles every order since the first, each once
+    event_ids = recorded(stack)
+    assert len(event_ids) == len(orders.ids) > 120
 
-    def all_of_them() -> None:
-        assert handled(stack, FRAUD) == every
+    def all_handled() -> None:
+        assert handled(stack, FRAUD) == event_ids
 
-    eventually(all_of_them)
-    assert "events of history delivered to fraud.queue" in said
+    eventually(all_handled)
+    assert "events of history delivered to fraud.queue" in output
     judged = "SELECT order_id::text FROM judgements"
     assert sorted(stack.execute("fraud", judged)) == sorted(orders.ids)
 
-    # and history is what was before, the present what came live
+    # And the events from before are marked as replayed, the others are not
     marks = stack.execute("fraud", "SELECT replayed FROM judgements")
     assert marks.count(True) >= 60
     assert marks.count(False) >= 60
 
-    # when it is told all of it once more, then nothing changes
+    # When history is replayed again, then nothing changes
     before = stack.execute("fraud", "SELECT count(*) FROM outbox")
     orderctl("subscribe", "fraud", "--from", "first")
     drained(stack, FRAUD)
-    assert handled(stack, FRAUD) == every
-    assert stack.execute("fraud", "SELECT count(*) FROM judgements") == [len(every)]
+    assert handled(stack, FRAUD) == event_ids
+    assert stack.execute("fraud", "SELECT count(*) FROM judgements") == [len(event_ids)]
     assert stack.execute("fraud", "SELECT count(*) FROM outbox") == before
     outcomes = _outcomes(stack.log("fraud-worker"))
-    assert outcomes["handled"] == len(every)
-    assert outcomes["duplicate"] >= len(every)
+    assert outcomes["handled"] == len(event_ids)
+    assert outcomes["duplicate"] >= len(event_ids)
 
 
-def test_nobody_gets_a_mail_because_of_history(stack: Stack, orderctl: Callable[..., str]) -> None:
-    # given orders whose mails have left, and one operator
+def test_history_sends_no_mail(stack: Stack, orderctl: Callable[..., str]) -> None:
+    # Given orders whose mails were sent, to customers and the operator
     stack.extra |= {"FRAUD_AMOUNTS": "EUR:400", "OPERATOR_EMAIL": "ops@shop.example"}
     stack.stock(TEA=1_000)
     stack.start()
@@ -176,23 +176,23 @@ def test_nobody_gets_a_mail_because_of_history(stack: Stack, orderctl: Callable[
 
     eventually(three_mails_each)
 
-    # when the notification service and the fraud check have lost all that they knew
+    # When both services have lost their data, and history is replayed to them
     for service, table in ((NOTIFICATION, "notifications"), (FRAUD, "judgements, outbox")):
         stack.execute(service.name, f"TRUNCATE inbox, {table}")
     orderctl("subscribe", "fraud", "--from", "first")
-    eventually(lambda: _equal(handled(stack, FRAUD), told(stack)))
+    eventually(lambda: _equal(handled(stack, FRAUD), recorded(stack)))
     relayed = "SELECT count(*) FROM outbox WHERE sent_at IS NOT NULL"
     eventually(lambda: _equal(stack.execute("fraud", relayed), [len(first)]))
     orderctl("subscribe", "notification", "--from", "first")
     drained(stack, NOTIFICATION)
 
-    # then each mail is recorded, of customers and of the operator, and not one is sent
+    # Then each mail is recorded, to customers and the operator, and held
     statuses = "SELECT DISTINCT status FROM notifications"
     recorded = "SELECT count(*) FROM notifications"
     eventually(lambda: _equal(stack.execute("notification", recorded), [3 * len(first)]))
     assert stack.execute("notification", statuses) == ["HELD"]
 
-    # and an order that comes now has all its mails, so that those would have left before
+    # And the mails of a new order are sent: the held mails would have been sent before them
     latest = stack.place(("TEA", 1), email="latest@example.com")
     confirmed = [f"We have received your order {latest}", f"Your order {latest} is confirmed"]
     eventually(lambda: _equal(stack.mails("latest@example.com"), confirmed))
@@ -202,17 +202,17 @@ def test_nobody_gets_a_mail_because_of_history(stack: Stack, orderctl: Callable[
 
 
 def _outcomes(log: str) -> dict[str, int]:
-    found: dict[str, int] = {}
+    outcomes: dict[str, int] = {}
     for text in log.splitlines():
         if '"event received"' in text:
             outcome = json.loads(text)["outcome"]
-            found[outcome] = found.get(outcome, 0) + 1
-    return found
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    return outcomes
 
 
-def _equal(found: object, expected: object) -> None:
-    assert found == expected
+def _equal(actual: object, expected: object) -> None:
+    assert actual == expected
 
 
-def _contains(found: list[str], expected: str) -> None:
-    assert expected in found
+def _contains(texts: list[str], expected: str) -> None:
+    assert expected in texts

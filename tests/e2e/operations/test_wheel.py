@@ -1,4 +1,4 @@
-"""The library alone: its wheel runs a system of another domain, with its guarantees."""
+"""The wheel of the library runs a system of another domain, with its guarantees."""
 
 import os
 import re
@@ -47,9 +47,9 @@ with Connection(broker_url(settings), ssl=tls.broker_options(settings)) as conne
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the wheel and what it requires, and nothing else."""
+    """A virtual environment with the wheel and its requirements only."""
     folder = tmp_path_factory.mktemp("wheel")
-    # The build writes beside its sources.
+    # The build writes into its source folder.
     ignored = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
     shutil.copytree(ROOT / "eventbus", folder / "eventbus", ignore=ignored)
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
@@ -76,7 +76,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Lending:
-    """The toy's two services, each with a database, on one vhost."""
+    """The two services of the toy, each with a database, on one vhost."""
 
     environment: Path
     folder: Path
@@ -86,7 +86,7 @@ class Lending:
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def settings(self, service: str) -> dict[str, str]:
-        """The environment of a service's process."""
+        """Return the environment of a service's process."""
         return {
             "PATH": os.environ["PATH"],
             "BROKER_PORT": str(self.vhost.amqp_port),
@@ -111,7 +111,7 @@ class Lending:
         )
 
     def start(self, service: str, app: str) -> None:
-        """Start a process of a service; its log is a file."""
+        """Start a process of a service, which logs to a file."""
         with (self.folder / f"{app}.log").open("wb") as log:
             process = subprocess.Popen(
                 [self.environment / "celery", "-q", "-A", f"lending:{app}", "worker"],
@@ -123,7 +123,7 @@ class Lending:
         self.started.append(process)
 
     def stop(self) -> None:
-        """End each process that was started."""
+        """Shut down every process."""
         for process in self.started:
             process.send_signal(signal.SIGTERM)
         for process in self.started:
@@ -142,7 +142,7 @@ def lending(
     vhost: Vhost,
     tmp_path: Path,
 ) -> Iterator[Lending]:
-    """The toy in a folder of its own, set up and not running."""
+    """The toy in a separate folder, set up but not running."""
     names = {service: f"lending_{service}_{uuid4().hex[:8]}" for service in ("desk", "registry")}
     shutil.copy(TOY, tmp_path)
     toy = Lending(environment, tmp_path, vhost, servers, names)
@@ -179,11 +179,11 @@ def test_the_wheel_contains_every_package_of_the_library(environment: Path) -> N
         [environment / "python", "-c", code], cwd="/", env={}, capture_output=True, check=False
     )
 
-    # Then all of them are there
+    # Then all of them are importable
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_a_toy_of_another_domain_runs_with_the_wheel_alone(
+def test_a_toy_of_another_domain_runs_on_the_wheel_alone(
     lending: Lending, databases: Databases
 ) -> None:
     # Given its two services
@@ -221,7 +221,7 @@ def test_a_toy_of_another_domain_runs_with_the_wheel_alone(
 
     eventually(handled)
 
-    # And the second copy was recognized
+    # And the second publication was a duplicate
     log = (lending.folder / "registry.log").read_text()
     assert log.count('"outcome":"duplicate"') == 1
     assert '"loan_id":' in log
