@@ -1,1 +1,1 @@
-"""Analytics: what the events of the past add up to."""
+"""Analytics: figures that are derived from past events."""

@@ -1,4 +1,4 @@
-"""What the analytics run: they read the stream instead of a queue."""
+"""The declaration of the analytics, which read the stream instead of a queue."""
 
 from common.bus import BUS
 from eventbus.topology.service import Service

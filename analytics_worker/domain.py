@@ -1,7 +1,8 @@
-"""What an order adds to the figures: pure functions on plain values.
+"""The contribution of an order to the figures: pure functions on plain values.
 
 Each figure belongs to the minute in which its orders were placed. An event changes the figures by
-what its order adds after it, less what it added before: so a cancelled order's revenue goes again.
+the difference between its order's contribution after and before the event: the revenue of a
+cancelled order is deducted.
 """
 
 from collections import Counter
@@ -20,29 +21,29 @@ from common.events import (
 )
 from eventbus.events.envelope import Event
 
-#: Of an `order.cancelled` that the stock decided.
+#: The reason of an `order.cancelled` that results from missing stock.
 OUT_OF_STOCK = "out_of_stock"
 
-#: The columns of a figure, by their names.
+#: The values of figures by column.
 Figures = Counter[str]
 
 
 class Outcome(StrEnum):
-    """What became of an order."""
+    """The outcome of an order."""
 
     OPEN = "OPEN"
     CONFIRMED = "CONFIRMED"
-    #: Confirmed, and the goods have left.
+    #: Confirmed and shipped.
     SHIPPED = "SHIPPED"
-    #: The stock did not suffice.
+    #: Cancelled for lack of stock.
     REJECTED = "REJECTED"
-    #: Off for another reason.
+    #: Cancelled for another reason.
     CANCELLED = "CANCELLED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """An order as far as the figures need it; `decided_at` is when the shop said yes or no."""
+    """The part of an order that the figures need; `decided_at` is the time of its decision."""
 
     placed_at: datetime
     currency: str
@@ -52,27 +53,27 @@ class Order:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the shop delivers, or has delivered, it."""
+        """Whether the order is confirmed or shipped."""
         return self.outcome in (Outcome.CONFIRMED, Outcome.SHIPPED)
 
     @property
     def minute(self) -> datetime:
-        """The minute in which it was placed."""
+        """The minute in which the order was placed."""
         return minute(self.placed_at)
 
 
 def minute(moment: datetime) -> datetime:
-    """Return the beginning of a moment's minute."""
+    """Return the start of a moment's minute."""
     return moment.replace(second=0, microsecond=0)
 
 
 def after(order: Order | None, event: Event) -> Order | None:
-    """Return the order after an event about it; None if the order is not known, or not changed."""
+    """Return the order after an event, or None if the order is unknown or unchanged."""
     match event.data:
         case OrderCreatedV2(total=total) if order is None:
             return Order(placed_at=event.time, currency=total.currency, total=total.amount)
         case OrderConfirmed() if order:
-            # A service reads in any order: what has left stays so.
+            # Events arrive in any order: a shipped order stays shipped.
             is_shipped = order.outcome is Outcome.SHIPPED
             outcome = Outcome.SHIPPED if is_shipped else Outcome.CONFIRMED
             return replace(order, outcome=outcome, decided_at=event.time)
@@ -86,7 +87,7 @@ def after(order: Order | None, event: Event) -> Order | None:
 
 
 def of_order(order: Order | None) -> Figures:
-    """Return what an order adds to its minute."""
+    """Return the contribution of an order to its minute."""
     if order is None:
         return Figures()
     confirmed = order.is_confirmed
@@ -105,16 +106,16 @@ def of_order(order: Order | None) -> Figures:
 
 
 def of_lines(order: Order | None, lines: Sequence[Line | PricedLine]) -> Mapping[str, Figures]:
-    """Return what an order with these lines adds to each SKU in its minute."""
-    found: dict[str, Figures] = {}
+    """Return the contribution of an order with these lines to each SKU in its minute."""
+    by_sku: dict[str, Figures] = {}
     if order is None:
-        return found
+        return by_sku
     confirmed = order.is_confirmed
     for line in lines:
-        figures = found.setdefault(line.sku, Figures(placed=1, confirmed=int(confirmed)))
+        figures = by_sku.setdefault(line.sku, Figures(placed=1, confirmed=int(confirmed)))
         figures["pieces"] += line.quantity
         figures["revenue"] += line.quantity * _price(line) * confirmed
-    return found
+    return by_sku
 
 
 def _price(line: Line | PricedLine) -> int:
@@ -122,5 +123,5 @@ def _price(line: Line | PricedLine) -> int:
 
 
 def less(after: Figures, before: Figures) -> Figures:
-    """Return by how much the figures have changed; what has not is left out."""
+    """Return the difference between figures, without values that are equal."""
     return Figures({k: n for k in {*after, *before} if (n := after[k] - before[k])})

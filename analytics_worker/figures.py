@@ -1,4 +1,4 @@
-"""What the projections say, for who looks at them."""
+"""Queries for the figures in the projections."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from eventbus.outbox.lag import age
 
 @dataclass(frozen=True, kw_only=True)
 class Sales:
-    """Orders that were placed in some time in one currency; amounts in minor units."""
+    """The orders of a period in one currency; amounts are in minor units."""
 
     currency: str
     placed: int
@@ -28,12 +28,12 @@ class Sales:
 
     @property
     def rejection_rate(self) -> float | None:
-        """The part of the decided orders that was rejected; None if none is decided."""
+        """The fraction of decided orders that was rejected; None if no order is decided."""
         return self.rejected / self.decided if self.decided else None
 
     @property
     def seconds_to_decision(self) -> float | None:
-        """How long an order waited for its decision, on average."""
+        """The average time between an order and its decision."""
         return self.decision_microseconds / self.decided / 1e6 if self.decided else None
 
 
@@ -46,7 +46,7 @@ class Minute(Sales):
 
 @dataclass(frozen=True, kw_only=True)
 class SkuSales:
-    """Orders of one SKU that were placed in some time in one currency."""
+    """The orders of one SKU in a period and one currency."""
 
     sku: str
     currency: str
@@ -60,7 +60,7 @@ _COUNTED = tuple(name for name in Sales.__dataclass_fields__ if name != "currenc
 
 
 def by_minute(session: Session, span: timedelta) -> Sequence[Minute]:
-    """Return each minute of the last `span` in which something was placed, the latest first."""
+    """Return each minute of the last `span` in which an order was placed, latest first."""
     rows = session.scalars(
         select(MinuteRow)
         .where(MinuteRow.minute > func.now() - span)
@@ -77,7 +77,7 @@ def by_minute(session: Session, span: timedelta) -> Sequence[Minute]:
 
 
 def in_all(minutes: Sequence[Minute]) -> Sequence[Sales]:
-    """Return what these minutes add up to, in each currency."""
+    """Return the sums of these minutes, for each currency."""
     return [
         Sales(
             currency=currency,
@@ -91,7 +91,7 @@ def in_all(minutes: Sequence[Minute]) -> Sequence[Sales]:
 
 
 def by_sku(session: Session, span: timedelta, limit: int) -> Sequence[SkuSales]:
-    """Return the SKUs of the last `span` with the most revenue."""
+    """Return the SKUs with the highest revenue in the last `span`."""
     names = ("placed", "pieces", "confirmed", "revenue")
     sums = [func.sum(getattr(SkuMinuteRow, name)).label(name) for name in names]
     rows = session.execute(
@@ -108,11 +108,11 @@ def by_sku(session: Session, span: timedelta, limit: int) -> Sequence[SkuSales]:
 
 
 def behind(session: Session) -> float | None:
-    """Return for how many seconds the projections have not been up to date; None if never yet."""
+    """Return the seconds since the projections were up to date; None if they never were."""
     row = session.execute(select(age(PositionRow.caught_up_at.expression))).first()
     return row[0] if row else None
 
 
 def skipped(session: Session) -> int:
-    """Return how many messages of the stream are in no figure, because they could not be read."""
+    """Return the number of stored messages that are in no figure, because of an error."""
     return session.scalar(select(func.count()).select_from(SkippedRow)) or 0

@@ -1,4 +1,4 @@
-"""What the reader's metrics show of the projections."""
+"""The reader's metrics about the projections."""
 
 from collections.abc import Iterator
 
@@ -10,16 +10,16 @@ from analytics_worker.models import GapRow, PositionRow, SkippedRow
 from eventbus.outbox.lag import age
 from eventbus.telemetry.metrics import gauge
 
-#: Rows that a scrape counts. One is an alert; how many they are exactly changes nothing.
+#: Maximum rows that a scrape counts. One row is an alert: an exact higher number changes nothing.
 COUNT_LIMIT = 1_000
 
 
 def read_projections(session: Session) -> Iterator[Metric]:
-    """Return how far the projections are behind the stream, and what they miss."""
+    """Yield the lag of the projections behind the stream, and the number of missing messages."""
     behind = select(age(func.min(PositionRow.caught_up_at)))
     yield gauge(
         "orders_analytics_behind_seconds",
-        "Since the reader was at the stream's end.",
+        "Time since the reader was at the end of the stream.",
         session.scalar(behind) or 0.0,
     )
     yield gauge(
@@ -29,12 +29,12 @@ def read_projections(session: Session) -> Iterator[Metric]:
     )
     yield gauge(
         "orders_analytics_gaps",
-        "How often messages were gone from the stream before they were read;"
+        "Number of times that messages left the stream before they were read;"
         f" counted up to {COUNT_LIMIT}.",
         _count(session, GapRow),
     )
 
 
 def _count(session: Session, row: type[SkippedRow | GapRow]) -> int:
-    some = select(literal(1)).select_from(row).limit(COUNT_LIMIT).subquery()
-    return session.scalar(select(func.count()).select_from(some)) or 0
+    limited = select(literal(1)).select_from(row).limit(COUNT_LIMIT).subquery()
+    return session.scalar(select(func.count()).select_from(limited)) or 0

@@ -1,4 +1,4 @@
-"""The projections, and how far the stream was read for them: written in the same transactions."""
+"""The projections and their position in the stream, which are written in the same transactions."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -21,20 +21,20 @@ from eventbus.database.db import NAMING
 
 
 class Base(DeclarativeBase):
-    """The analytics' own tables."""
+    """The base class of the analytics' tables."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {  # noqa: RUF012
         datetime: DateTime(timezone=True),
         int: BigInteger,
-        # Sums of many orders: of any size, and whole.
+        # Sums of many orders: integers of any size.
         Decimal: Numeric(),
         str: Text,
     }
 
 
 class OrderRow(Base):
-    """An order as far as the figures need it: what its later events will change."""
+    """The part of an order that the figures need, which later events change."""
 
     __tablename__ = "orders"
     __table_args__ = (Index("ix_orders_placed_at", "placed_at"),)
@@ -50,7 +50,7 @@ class OrderRow(Base):
 
 
 class MinuteRow(Base):
-    """The orders placed in one minute in one currency, and what has become of them."""
+    """The figures of the orders placed in one minute in one currency."""
 
     __tablename__ = "minutes"
 
@@ -70,7 +70,7 @@ class MinuteRow(Base):
 
 
 class SkuMinuteRow(Base):
-    """The orders of one SKU placed in one minute in one currency."""
+    """The figures of the orders of one SKU placed in one minute in one currency."""
 
     __tablename__ = "sku_minutes"
 
@@ -84,7 +84,7 @@ class SkuMinuteRow(Base):
 
 
 class PositionRow(Base):
-    """One row: the last event of the stream that is in the projections."""
+    """A single row: the last event of the stream that is in the projections."""
 
     __tablename__ = "stream_position"
     __table_args__ = (CheckConstraint("id = 1", name="single"),)
@@ -100,7 +100,7 @@ class PositionRow(Base):
 
 
 class SkippedRow(Base):
-    """A message of the stream that could not be projected, and why."""
+    """A message of the stream that could not be projected, and the reason."""
 
     __tablename__ = "skipped_events"
     __table_args__ = (
@@ -119,7 +119,7 @@ class SkippedRow(Base):
 
 
 class GapRow(Base):
-    """Offsets that were gone before they were read."""
+    """Offsets that left the stream before they were read."""
 
     __tablename__ = "stream_gaps"
 

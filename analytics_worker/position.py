@@ -1,4 +1,4 @@
-"""How far the stream was read; it is written in the transaction of what was read."""
+"""The position in the stream, which is written in the transaction of the messages before it."""
 
 from typing import Any, NamedTuple
 
@@ -19,23 +19,23 @@ class Position(NamedTuple):
 
     @classmethod
     def of(cls, entry: Entry) -> "Position":
-        """Return a message's own."""
+        """Return the position of a message."""
         message_id = entry.message.properties.get("message_id")
-        # What PostgreSQL cannot store would stop the reader at this message.
+        # An id that PostgreSQL cannot store would stop the reader at this message.
         return cls(entry.offset, message_id and storable(message_id))
 
 
 def read(session: Session, *, lock: bool = False) -> Position | None:
-    """Return how far the stream was read; None at the beginning.
+    """Return the position of the last message read, or None at the start.
 
-    With `lock` nobody else goes on before the transaction's end.
+    With `lock`, no other reader continues before the end of the transaction.
     """
     row = session.get(PositionRow, 1, with_for_update=lock, populate_existing=True)
     return Position(row.stream_offset, row.message_id) if row else None
 
 
 def write(session: Session, position: Position, *, caught_up: bool) -> None:
-    """Record how far it is read now, and perhaps that nothing more was there."""
+    """Store the position, and with `caught_up` the time at which the end was reached."""
     values: dict[str, Any] = {"stream_offset": position.offset, "message_id": position.message_id}
     if caught_up:
         values |= {"caught_up_at": func.clock_timestamp()}
@@ -44,16 +44,19 @@ def write(session: Session, position: Position, *, caught_up: bool) -> None:
 
 
 def note_gap(session: Session, first: int, last: int | None) -> None:
-    """Record that messages were gone before they were read."""
+    """Record that messages left the stream before they were read."""
     session.execute(insert(GapRow).values(first_offset=first, last_offset=last))
 
 
 def hold(session: Session) -> bool:
-    """Keep all other readers away until `release`, or the connection's end; False if one reads."""
+    """Exclude other readers until `release` or the end of the connection.
+
+    Returns False if another reader is active.
+    """
     statement = text("SELECT pg_try_advisory_lock(hashtext('stream_position'))")
     return bool(session.scalar(statement))
 
 
 def release(session: Session) -> None:
-    """Let others read."""
+    """Allow other readers."""
     session.execute(text("SELECT pg_advisory_unlock_all()"))

@@ -1,6 +1,6 @@
-"""Writes the projections: many events in one transaction, each with one effect.
+"""Writes the projections: many events in one transaction, each with exactly one effect.
 
-The tables' names have no schema: a replay writes the same ones beside the live ones.
+The names of tables have no schema, so a replay writes to shadow tables with the same names.
 """
 
 from collections import defaultdict
@@ -29,14 +29,14 @@ from eventbus.messaging.stream import Entry
 from eventbus.messaging.untrusted import storable
 from eventbus.telemetry.privacy import described
 
-#: Characters of a message that are kept if it cannot be projected.
+#: Characters of a message that are stored if it cannot be projected.
 BODY_LIMIT = 100_000
 
-#: Characters of the reason.
+#: Characters of the reason that are stored.
 REASON_LIMIT = 1_000
 
-#: Of an event about an order whose `order.created` was not read.
-UNKNOWN_ORDER = "the order was not seen placed"
+#: The reason for an event of an order whose `order.created` was not read.
+UNKNOWN_ORDER = "order.created was not read"
 
 _LOAD = Statement(
     "load_orders",
@@ -85,7 +85,7 @@ _ABOUT_ORDERS = OrderCreatedV2 | OrderConfirmed | OrderShipped | OrderCancelled
 
 
 class Unprojectable(NamedTuple):
-    """A message that cannot be projected, and why."""
+    """A message that cannot be projected, and the reason."""
 
     entry: Entry
     reason: str
@@ -93,17 +93,17 @@ class Unprojectable(NamedTuple):
 
 
 def project(session: Session, entries: Iterable[Entry], *, since: datetime | None = None) -> None:
-    """Add to the figures what these messages say; an event that they have already adds nothing.
+    """Add these messages to the figures; events that were added before have no effect.
 
-    What cannot be projected is kept, with the reason. With `since`, orders placed before it, and
-    those that were not seen placed, are left alone. Raises what the database raises: then nothing
-    has happened.
+    Messages that cannot be projected are stored with the reason. With `since`, orders that were
+    placed before that time, or whose `order.created` was not read, are left unchanged. Raises the
+    errors of the database, after which nothing has changed.
     """
     events, skipped = _decoded(entries)
     first = first_deliveries(session, ((event, 1) for _, event in events))
     changes = _Changes(session, {event.subject for _, event in events})
     for entry, event in events:
-        # Of two copies in one batch only one is the first.
+        # Of two copies in one batch, only the first counts.
         if event.id in first:
             first.discard(event.id)
             if not changes.take(event, since):
@@ -113,33 +113,33 @@ def project(session: Session, entries: Iterable[Entry], *, since: datetime | Non
 
 
 def skip(session: Session, skipped: Iterable[Unprojectable]) -> None:
-    """Keep messages that cannot be projected: nothing is lost, and the stream goes on."""
+    """Store messages that cannot be projected, so reading continues and nothing is lost."""
     rows = [
         {
-            "stream_offset": each.entry.offset,
-            "order_id": each.event.subject if each.event else None,
-            "type": each.event.type if each.event else None,
-            "reason": storable(each.reason),
-            "body": storable(_text(each.entry.message)[:BODY_LIMIT]),
+            "stream_offset": message.entry.offset,
+            "order_id": message.event.subject if message.event else None,
+            "type": message.event.type if message.event else None,
+            "reason": storable(message.reason),
+            "body": storable(_text(message.entry.message)[:BODY_LIMIT]),
         }
-        for each in skipped
+        for message in skipped
     ]
     if rows:
         session.execute(insert(SkippedRow), rows)
 
 
 def is_passing(error: Exception) -> bool:
-    """Tell whether the same messages may be projected later: it was the database's fault."""
+    """Return whether the database caused an error, so the same messages may succeed later."""
     return outages.reason(error) is not None or outages.contention(error)
 
 
 class _Changes:
-    """The orders that a batch is about, and what it adds to the figures."""
+    """The orders of a batch, and the resulting changes of the figures."""
 
     def __init__(self, session: Session, ids: set[UUID]) -> None:
         self._session = session
         rows = _LOAD.run(session, list(ids)).all() if ids else []
-        #: Orders to which a newer release has given an outcome: their figures stay as they are.
+        #: Orders with an outcome of a newer release: their figures are not changed.
         self._newer = {row.id for row in rows if row.outcome not in frozenset(Outcome)}
         self._orders: dict[UUID, Order] = {
             row.id: Order(
@@ -157,7 +157,7 @@ class _Changes:
         self._skus: defaultdict[tuple[Any, ...], Figures] = defaultdict(Figures)
 
     def take(self, event: Event, since: datetime | None) -> bool:
-        """Take in an event; False if it is about an order that is not known."""
+        """Apply an event; return False if its order is unknown."""
         if not isinstance(event.data, _ABOUT_ORDERS):
             return True
         if event.subject in self._newer:
@@ -179,7 +179,7 @@ class _Changes:
         return True
 
     def write(self) -> None:
-        """Write it in the session's transaction."""
+        """Write the changes in the session's transaction."""
         if not self._changed:
             return
         orders = ({"id": i} | _row(self._orders[i]) for i in sorted(self._changed))
@@ -212,18 +212,18 @@ def _decoded(entries: Iterable[Entry]) -> tuple[list[tuple[Entry, Event]], list[
         try:
             events.append((entry, _event(entry.message)))
         except Exception as error:
-            # Whatever it is, it is the message's: nothing else is read here.
-            skipped.append(Unprojectable(entry, f"no event: {described(error)}"[:REASON_LIMIT]))
+            # Any error here is caused by the message.
+            skipped.append(Unprojectable(entry, f"not an event: {described(error)}"[:REASON_LIMIT]))
     return events, skipped
 
 
 def _event(message: Message) -> Event:
     if message.errors:
         raise InvalidEvent(str(message.errors[0][1]))
-    # Not kombu's own decoding: it depends on what the message says of itself.
+    # Without kombu's decoding, which depends on the properties of the message.
     envelope = msgspec.json.decode(message.body)[1]["event"]
     if not isinstance(envelope, dict):
-        raise InvalidEvent("the message carries no envelope")
+        raise InvalidEvent("the message contains no envelope")
     return newest(codec.decode(envelope))
 
 

@@ -1,4 +1,4 @@
-"""Process: reads the stream into the projections, and removes the service's old rows."""
+"""Process: reads the stream into the projections, and deletes old rows."""
 
 from collections.abc import Iterator, Sequence
 from types import MappingProxyType
@@ -15,8 +15,8 @@ from eventbus.database import db
 from eventbus.loop import Loop
 from eventbus.worker.ticker import make_ticker
 
-#: PostgreSQL's parameters for the reader's sessions. One that hangs, or whose machine has gone,
-#: must not keep the lock for ever.
+#: PostgreSQL parameters of the reader's sessions. A reader that hangs, or whose machine is gone,
+#: must not hold the lock indefinitely.
 SESSION = MappingProxyType({**db.BY_KEY, "idle_session_timeout": "60s"})
 
 

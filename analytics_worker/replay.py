@@ -1,8 +1,8 @@
-"""Rebuilds the projections from the stream beside the live ones, and puts them in their place.
+"""Replay: rebuilds the projections from the stream in shadow tables, and swaps them in.
 
-The live reader goes on meanwhile. Before the exchange the position is locked, so that it waits, and
-what it has read beyond the rebuilt ones is read for these, too: both then say the same of the
-stream, up to the same offset.
+The live reader continues meanwhile. Before the swap, the replay locks the position, so the live
+reader waits, and reads the messages that the shadow tables lack. Both then cover the stream up to
+the same offset.
 """
 
 import time
@@ -26,22 +26,22 @@ from eventbus.messaging.stream import Entry, Start, Stream
 #: Messages in one transaction.
 BATCH = 1_000
 
-#: Seconds to wait for a message that must be there.
+#: Seconds to wait for a message that the stream must contain.
 PATIENCE = 30.0
 
-#: Clocks of those who place orders and of those who publish their events differ by less than this.
-#: An order's event is published after it was placed, so that of an order placed so long after the
-#: first message that is read, everything is read.
+#: The maximum difference between the clocks of processes that place orders and that publish events.
+#: An event is published after its order was placed, so for orders placed this long after the first
+#: message that is read, all events are read.
 SKEW = timedelta(minutes=2)
 
 
 class ReplayError(ExpectedError):
-    """The projections were not rebuilt, and are as they were."""
+    """The projections were not rebuilt, and are unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a replay is."""
+    """The progress of a replay."""
 
     read: int
     total: int
@@ -49,7 +49,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Rebuilt:
-    """What a replay has done; `since` is the first minute that was rebuilt, None for all."""
+    """The result of a replay; `since` is the first rebuilt minute, None for all minutes."""
 
     since: datetime | None
     first_offset: int
@@ -59,7 +59,7 @@ class Rebuilt:
 
 
 class Replay:
-    """One rebuilding, over two engines: the live tables, and those beside them."""
+    """One replay over two engines: one for the live tables, one for the shadow tables."""
 
     def __init__(
         self,
@@ -80,12 +80,12 @@ class Replay:
     def run(self, start: Start) -> Rebuilt:
         """Rebuild the minutes from `start` on. Raises `ReplayError` and the database's errors.
 
-        Earlier minutes stay as they are: the stream does not tell all of them.
+        Earlier minutes stay unchanged, because the stream does not contain all their events.
         """
         began = time.monotonic()
         with tables(self._live.kw["bind"]):
             at = _moment(start)
-            # Earlier than asked for: everything of the first minute must be read.
+            # Earlier than requested, because all events of the first minute must be read.
             self._stream = Stream(self._connection, STREAM, at - 2 * SKEW if at else start)
             self._until = began + self._limit
             self._waiting: list[Entry] = []
@@ -115,7 +115,7 @@ class Replay:
         return entry
 
     def _read_beside(self, first: Entry) -> None:
-        """Read all that the live reader has read, until it is hardly ahead any more."""
+        """Read all messages that the live reader has read, until it is hardly ahead."""
         while True:
             with transaction(self._live) as session:
                 live = position.read(session)
@@ -129,12 +129,12 @@ class Replay:
             )
 
     def _catch_up(self, offset: int) -> None:
-        """Project one batch, or what is missing up to this offset if that is less."""
+        """Project one batch, or fewer messages if this offset is reached."""
         batch: list[Entry] = []
         while len(batch) < BATCH and self._reached < offset:
             entry = self._next(offset)
             if entry is None:
-                # What was at the offset is beyond what the stream gives back.
+                # The stream no longer returns the message at the offset.
                 self._reached = offset
                 break
             batch.append(entry)
@@ -144,23 +144,23 @@ class Replay:
 
     def _exchange(self, first: Entry) -> int:
         with transaction(self._live) as session:
-            # The live reader waits here from now on.
+            # From here on, the live reader waits.
             live = position.read(session, lock=True)
             if live is None:
-                raise ReplayError("the projections were emptied meanwhile")
+                raise ReplayError("the projections were emptied during the replay")
             while self._reached < live.offset:
                 self._catch_up(live.offset)
             put_in_place(session, self._since, first.offset, live.offset)
         return live.offset
 
     def _next(self, offset: int, *, take: bool = True) -> Entry | None:
-        """Return the next message up to this offset; None if the stream goes on beyond it."""
+        """Return the next message up to this offset, or None if the next one is beyond it."""
         deadline = min(time.monotonic() + PATIENCE, self._until)
         while not self._waiting:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise ReplayError(
-                    f"the stream has not given the message at offset {offset} in time"
+                    f"the stream did not deliver the message at offset {offset} in time"
                 )
             self._waiting = list(self._stream.read(BATCH, left))[::-1]
         if self._waiting[-1].offset > offset:
@@ -176,7 +176,7 @@ class Replay:
                 raise
         else:
             return
-        # Each by itself, as the reader does.
+        # Individually, as the reader does.
         for entry in batch:
             try:
                 with transaction(self._beside) as session:
@@ -189,7 +189,7 @@ class Replay:
 
 
 def _whole_from(first: Entry) -> datetime:
-    """Return the first minute of which nothing lies before this message."""
+    """Return the first minute without events before this message."""
     return minute((first.published_at or datetime.now(UTC)) + SKEW)
 
 

@@ -1,4 +1,4 @@
-"""The tables beside the live ones, in which a replay rebuilds the projections."""
+"""The shadow tables in which a replay rebuilds the projections."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from eventbus.errors import ExpectedError
 
-#: Their schema.
+#: The schema of the shadow tables.
 BESIDE = "replay"
 
 _HOLD = "SELECT pg_try_advisory_lock(hashtext('replay'))"
@@ -24,8 +24,8 @@ CREATE TABLE replay.skipped_events (LIKE public.skipped_events INCLUDING ALL);
 CREATE TABLE replay.inbox (LIKE public.inbox INCLUDING ALL);
 """
 
-# Whoever looks keeps seeing what was there until all of this commits. The console's rights stay, as
-# they would not with tables that take each other's names.
+# Queries see the previous rows until all of this commits. The permissions of the console remain,
+# unlike with renamed tables.
 _REPLACE = """
 DELETE FROM public.orders WHERE placed_at >= :since;
 DELETE FROM public.minutes WHERE minute >= :since;
@@ -46,18 +46,18 @@ WHERE NOT EXISTS (
 
 
 class ReplayRunsError(ExpectedError):
-    """Another replay runs: there is one at a time."""
+    """Another replay is running; only one may run at a time."""
 
 
 @contextmanager
 def tables(live: Engine) -> Iterator[None]:
-    """Make them, empty, for the block. Raises `ReplayRunsError`."""
+    """Create empty shadow tables for the block. Raises `ReplayRunsError`."""
     with live.connect() as connection:
         connection = connection.execution_options(isolation_level="AUTOCOMMIT")
         if not connection.scalar(text(_HOLD)):
             raise ReplayRunsError
         try:
-            # What a killed one has left goes first.
+            # First, drop the tables of a killed replay.
             connection.execute(text(_DROP))
             connection.execute(text(_MAKE))
             yield
@@ -67,10 +67,9 @@ def tables(live: Engine) -> Iterator[None]:
 
 
 def put_in_place(session: Session, since: datetime | None, first: int, last: int) -> None:
-    """Let what was rebuilt take the place of what was there, in the session's transaction.
+    """Replace the live rows by the rebuilt rows, in the session's transaction.
 
-    That is what was placed since a minute, None for all, and read from the offsets `first` to
-    `last`.
+    `since` is the first rebuilt minute, None for all; `first` and `last` are the offsets read.
     """
     values = {"since": since or "-infinity", "first": first, "last": last}
     session.execute(text(_REPLACE), values)

@@ -1,6 +1,6 @@
-"""Reads the stream into the projections: each batch and its position are one transaction.
+"""Reads the stream into the projections: each batch is committed together with its position.
 
-One reader reads at a time; others wait for its lock.
+One reader is active at a time; the others wait for its lock.
 """
 
 import logging
@@ -29,25 +29,25 @@ log = logging.getLogger(__name__)
 #: Messages in one transaction.
 BATCH = 500
 
-#: Seconds from the begin of one transaction to that of the next, unless the latter is full. The
+#: Seconds from the start of one transaction to the start of the next, unless a batch is full. The
 #: figures are by the minute, and a transaction costs as much as a dozen of its events.
 INTERVAL = 0.5
 
-#: Seconds between two looks whether another reader still reads.
+#: Seconds between two attempts to acquire the lock while another reader is active.
 HELD_DELAY = 0.1
 
-#: Seconds after which a stream that gives nothing, not even the last message that was read, is
-#: looked at from its beginning.
+#: Seconds without any message, not even the last one that was read, after which the start of the
+#: stream is examined.
 SILENCE = 5.0
 
-#: Seconds between two attempts to reach the broker.
+#: Seconds between two attempts to connect to the broker.
 BROKER_DELAY = 1.0
 
 Connect = Callable[[], Connection]
 
 
 class Reader:
-    """Reads from where the projections are, and goes on for ever, a tick at a time."""
+    """Reads from the position of the projections, one step at a time."""
 
     def __init__(self, sessions: Sessions, connect: Connect) -> None:
         self._sessions = sessions
@@ -57,8 +57,8 @@ class Reader:
 
     @classmethod
     def from_settings(cls, sessions: Sessions, settings: ServiceSettings) -> "Reader":
-        """Return the reader of a process; it connects at its first tick."""
-        # Of several nodes each attempt is at the next one.
+        """Return the reader of a process; it connects at its first step."""
+        # Each attempt uses the next node, if there are several.
         nodes = cycle(broker_url(settings).split(";"))
 
         def connect() -> Connection:
@@ -75,9 +75,9 @@ class Reader:
         return cls(sessions, connect)
 
     def read(self, until: float) -> None:
-        """Read what is there, and what comes, until `time.monotonic()` is `until`."""
+        """Read present and new messages until `time.monotonic()` is `until`."""
         try:
-            # One connection for all: its end is the lock's, too.
+            # A single connection, because the lock ends with it.
             with self._sessions.kw["bind"].connect() as connection:
                 session = Session(connection, expire_on_commit=False)
                 try:
@@ -87,8 +87,8 @@ class Reader:
                     with suppress(DBAPIError), session.begin():
                         position.release(session)
         except DBAPIError as error:
-            # The next tick tries again, from what was committed.
-            log.error("the database failed the reader", extra={"reason": described(error)})
+            # The next step retries from the last commit.
+            log.error("reader failed with a database error", extra={"reason": described(error)})
             self.close()
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class Reader:
 
     def _read(self, session: Session, until: float) -> None:
         while not _held(session):
-            # Another one reads: what this one had open is behind soon.
+            # Another reader is active, so the open source becomes outdated.
             self.close()
             if time.monotonic() + HELD_DELAY > until:
                 return
@@ -108,26 +108,26 @@ class Reader:
             began = time.monotonic()
             try:
                 is_full = self._read_some(session, left)
-                self._note(None)
+                self._log_problem(None)
                 if not is_full:
                     time.sleep(max(0.0, min(began + INTERVAL, until) - time.monotonic()))
             except _errors() as error:
-                self._note(described(error))
+                self._log_problem(described(error))
                 self.close()
                 time.sleep(min(BROKER_DELAY, max(0.0, until - time.monotonic())))
 
     def _read_some(self, session: Session, timeout: float) -> bool:
-        """Read a batch; returns whether more of the stream is there already."""
+        """Read a batch; return whether the stream already contains more."""
         with session.begin():
             at = position.read(session)
         if self._source is None or self._source.at != at:
-            # At the start; or a replay, or another reader, has moved on meanwhile.
+            # At the start, or after a replay or another reader has changed the position.
             self.close()
             self._source = _Source(self._connect(), at)
         entries = self._source.read(session, timeout)
         if self._source.is_strange:
             with session.begin():
-                log.error("the stream is another one: it is read from its beginning")
+                log.error("stream replaced")
                 position.note_gap(session, at.offset + 1 if at else 0, None)
             self.close()
             self._source = _Source(self._connect(), None, instead_of=at)
@@ -139,30 +139,30 @@ class Reader:
                     position.write(session, at, caught_up=True)
         return len(entries) == BATCH
 
-    def _note(self, problem: str | None) -> None:
-        # One line when the broker goes and one when it is back, not one a second.
+    def _log_problem(self, problem: str | None) -> None:
+        # One line at the first failure and one at the recovery, not one per second.
         if problem != self._broker_error:
             if problem:
-                log.error("the broker does not give the stream", extra={"reason": problem})
+                log.error("stream unavailable", extra={"reason": problem})
             else:
-                log.info("the broker gives the stream again")
+                log.info("stream available again")
         self._broker_error = problem
 
 
 class _Source:
-    """The stream, open at the last message that was read: it must be found there again."""
+    """The stream, opened at the last message that was read, which must still be there."""
 
     def __init__(
         self, connection: Connection, at: Position | None, *, instead_of: Position | None = None
     ) -> None:
-        #: What the database must say for this to be right.
+        #: The position in the database for which this source is valid.
         self.at = instead_of or at
         self._connection = connection
-        # Once: `connect()` would sleep for two seconds and try again, beyond the tick's end.
+        # One attempt: `connect()` would sleep for two seconds and retry, past the end of the step.
         connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
         self._stream = Stream(connection, STREAM, at.offset if at else "first")
         self._opened = time.monotonic()
-        #: Whether it is the stream that was read before.
+        #: Whether it has been verified as the stream that was read before.
         self.is_known = at is None
         self.is_strange = False
 
@@ -173,7 +173,7 @@ class _Source:
             return entries
         if not entries:
             if time.monotonic() - self._opened > SILENCE:
-                self._look_again()
+                self._examine_start()
             return ()
         first = Position.of(entries[0])
         if first == self.at:
@@ -184,7 +184,7 @@ class _Source:
             return ()
         self.is_known = True
         log.error(
-            "the stream has lost messages before they were read",
+            "unread messages removed from the stream",
             extra={"first_offset": self.at.offset + 1, "last_offset": first.offset - 1},
         )
         with session.begin():
@@ -195,8 +195,8 @@ class _Source:
         with suppress(Exception):
             self._connection.collect(socket_timeout=1)
 
-    def _look_again(self) -> None:
-        # At the end of a shorter stream, where the broker has begun instead.
+    def _examine_start(self) -> None:
+        # The position may be past the end of a shorter stream, where the broker waits for messages.
         self._opened = time.monotonic()
         self.is_strange = oldest(self._connection, STREAM, timeout=1.0) is not None
 
@@ -212,20 +212,23 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def _apply(session: Session, source: _Source, entries: Sequence[Entry]) -> bool:
-    """Project a batch; each message by itself if that fails. False if another one has read on."""
+    """Project a batch, or each message individually if that fails.
+
+    Returns False if another reader has continued.
+    """
     try:
         return _project(session, source, entries)
     except Exception as error:
         if is_passing(error):
             raise
-        log.error("a batch failed: each of its messages is projected alone")
+        log.error("batch failed; messages projected individually")
     for entry in entries:
         try:
             done = _project(session, source, [entry])
         except Exception as error:
             if is_passing(error):
                 raise
-            log.exception("a message cannot be projected", extra={"offset": entry.offset})
+            log.exception("message skipped", extra={"offset": entry.offset})
             done = _skip(session, source, entry, error)
         if not done:
             return False
@@ -234,7 +237,7 @@ def _apply(session: Session, source: _Source, entries: Sequence[Entry]) -> bool:
 
 def _project(session: Session, source: _Source, entries: Sequence[Entry]) -> bool:
     with session.begin():
-        # In one transaction, or a crash in between would skip the batch, or count it twice.
+        # In one transaction: otherwise a crash could skip the batch or count it twice.
         if position.read(session, lock=True) != source.at:
             return False
         project(session, entries)

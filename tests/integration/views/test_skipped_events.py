@@ -43,7 +43,7 @@ def test_a_message_that_is_not_an_event_is_skipped_with_a_reason(
     with transaction(analytics_database) as session:
         skipped = session.scalars(select(SkippedRow).order_by(SkippedRow.stream_offset)).all()
     assert len(skipped) == 4
-    assert all(row.reason.startswith("no event: ") for row in skipped)
+    assert all(row.reason.startswith("not an event: ") for row in skipped)
     assert skipped[1].body == "{}"
 
 
@@ -117,7 +117,7 @@ def test_an_event_of_an_unknown_order_is_skipped(
     assert (row.order_id, row.type, row.reason) == (
         order_id,
         "order.confirmed",
-        "the order was not seen placed",
+        "order.created was not read",
     )
 
 
