@@ -34,9 +34,9 @@ DELETE FROM public.skipped_events WHERE stream_offset BETWEEN :first AND :last;
 INSERT INTO public.orders SELECT * FROM replay.orders;
 INSERT INTO public.minutes SELECT * FROM replay.minutes;
 INSERT INTO public.sku_minutes SELECT * FROM replay.sku_minutes;
--- Both have read the same events; what the live reader skipped may be there only now.
+-- Both have read the same events; the replay may have projected some that were skipped live.
 INSERT INTO public.inbox SELECT * FROM replay.inbox ON CONFLICT DO NOTHING;
--- Not what is about orders that were placed earlier: to the live reader they are known.
+-- Without events of orders that were placed earlier, which only the live tables contain.
 INSERT INTO public.skipped_events (stream_offset, order_id, type, reason, body, skipped_at)
 SELECT stream_offset, order_id, type, reason, body, skipped_at FROM replay.skipped_events
 WHERE NOT EXISTS (
