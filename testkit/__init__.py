@@ -1,1 +1,1 @@
-"""What tests, benchmarks and services of other teams use to run this system for real."""
+"""Real servers and processes of this system, for tests, benchmarks and other teams' services."""

@@ -1,7 +1,7 @@
 """Waiting for conditions, instead of sleeping.
 
-A verdict must not depend on the speed of the machine: a limit here only ends a test that would wait
-for ever, so that its failure is reported.
+The result of a test must not depend on the speed of the machine: a limit here only ends a test that
+would otherwise wait indefinitely, so that its failure is reported.
 """
 
 import time
@@ -16,7 +16,7 @@ T = TypeVar("T")
 #: machine needs.
 PATIENCE = 120.0
 
-#: What a claim raises while a condition does not hold yet, or what it looks up does not exist yet.
+#: The exceptions that a claim raises while a condition does not hold, or a value is missing.
 NOT_YET = (AssertionError, LookupError, StopIteration, NoResultFound)
 
 
@@ -26,10 +26,10 @@ def eventually(
     within: float = PATIENCE,
     progress: Callable[[], object] | None = None,
 ) -> T:
-    """Call `claim` until it raises nothing of `NOT_YET`; returns what it returns.
+    """Call `claim` until it raises no exception of `NOT_YET`, and return its result.
 
-    Its last error is raised after `within` seconds, or, with `progress`, after `within`
-    seconds in which `progress` has returned the same value.
+    Raises its last exception after `within` seconds, or, with `progress`, after `within` seconds
+    in which `progress` has returned the same value.
     """
     deadline, reached = time.monotonic() + within, progress and progress()
     while True:
@@ -44,7 +44,7 @@ def eventually(
 
 
 def never(claim: Callable[[], object], *, during: float) -> None:
-    """Call `claim` for `during` seconds; it must raise no AssertionError in all that time."""
+    """Call `claim` repeatedly for `during` seconds; it must never raise an exception."""
     deadline = time.monotonic() + during
     while time.monotonic() < deadline:
         claim()

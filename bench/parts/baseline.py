@@ -101,7 +101,7 @@ def _plain(stack: Stack) -> Iterator[Measured]:
             stack,
             "plain",
             url=url,
-            queues=tuple(topology.HEARD),
+            queues=tuple(topology.BINDINGS),
             pids=lambda: families(leaders),
             ended=lambda: ended(leaders),
         )

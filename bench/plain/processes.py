@@ -54,7 +54,7 @@ def consumers(stored: Stored, vhost: Vhost, logs: Path) -> Iterator[Mapping[str,
             channel = connection.default_channel
 
             def consumed() -> bool:
-                counts = [channel.queue_declare(q, passive=True) for q in topology.HEARD]
+                counts = [channel.queue_declare(q, passive=True) for q in topology.BINDINGS]
                 return all(found.consumer_count for found in counts)
 
             until(consumed, "the plain workers consume", within=60)

@@ -9,7 +9,7 @@ INVENTORY, ORDERS, NOTIFICATION = "plain.inventory", "plain.orders", "plain.noti
 
 #: Event types by queue: those that ours binds, but for what follows from shipping, which nobody
 #: does here, and from services that this build has not.
-HEARD = {
+BINDINGS = {
     INVENTORY: ("order.created", "order.cancelled"),
     ORDERS: ("stock.reserved", "stock.rejected"),
     NOTIFICATION: ("order.created", "order.confirmed", "order.cancelled"),
@@ -20,7 +20,7 @@ def declare(connection: Connection) -> None:
     """Declare the exchange, the quorum queues and their bindings."""
     channel = connection.default_channel
     EVENTS(channel).declare()
-    for name, types in HEARD.items():
+    for name, types in BINDINGS.items():
         queue = Queue(name, queue_arguments={"x-queue-type": "quorum"})(channel)
         queue.queue_declare()
         for event_type in types:

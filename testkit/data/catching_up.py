@@ -1,4 +1,4 @@
-"""The fraud check, whose full queue drops events, while it catches up."""
+"""The catch-up of the fraud check, whose full queue drops events."""
 
 from common.kombu_topology import STREAM
 from eventbus.catch_up import overflow
@@ -10,12 +10,12 @@ from testkit.data.dropping import Subscriber
 from testkit.eventually import eventually
 from testkit.servers.vhosts import Vhost
 
-#: Messages that the queue holds before it drops some.
+#: The maximum number of messages in the queue, which drops further ones.
 ROOM = 10
 
 
 def in_stream(broker: Vhost) -> int:
-    """Return how many messages the stream has ever received."""
+    """Return the number of messages that were ever published to the stream."""
     with broker.connect() as connection:
         return stream.end(connection, STREAM)
 
@@ -27,7 +27,7 @@ def record(fraud: Subscriber) -> Overflow:
 
 
 def catch_up(fraud: Subscriber, process: CatchUp) -> None:
-    """Let the worker and the process take turns until no event is missing."""
+    """Alternate between the worker and the catch-up until no event is missing."""
 
     def done() -> None:
         fraud.handle()

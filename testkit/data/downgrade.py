@@ -1,4 +1,4 @@
-"""A service's database as an earlier release had it."""
+"""A service's database in the state of an earlier release."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ _REPOSITORY = Path(__file__).parents[2]
 
 
 def downgrade(package: str, url: URL, revision: str) -> None:
-    """Take a migrated database back to a revision."""
+    """Downgrade a migrated database to a revision."""
     config = Config()
     config.set_main_option("script_location", str(_REPOSITORY / package / "migrations"))
     config.set_main_option("path_separator", "newline")

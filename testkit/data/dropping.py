@@ -1,4 +1,4 @@
-"""A service whose queue drops events: what is published to it, and what it handles."""
+"""A service whose queue drops events: its published and its handled events."""
 
 import json
 from collections import Counter
@@ -27,14 +27,14 @@ from testkit.servers.vhosts import Vhost
 
 
 def limit(broker: Vhost, service: Service, length: int) -> None:
-    """Let the service's queue hold so many messages, as an operator does."""
+    """Limit the length of a service's queue by a policy, as an operator does."""
     pattern = f"^{service.queue}$".replace(".", r"\.")
     policy = {"pattern": pattern, "definition": {"max-length": length}, "apply-to": "queues"}
     broker.request("PUT", f"/policies/{broker.name}/full", json=policy)
 
 
 def created(number: int, *, age: timedelta = timedelta()) -> Event:
-    """Return the event of an order; its id is made of the number."""
+    """Return an `order.created` event whose id is the number."""
     lines = (Line(sku="TEA", quantity=1, unit_price=5),)
     data = OrderCreated(lines=lines, customer_email="a@example.com", currency="EUR", total=5)
     time = datetime.now(UTC) - age
@@ -46,13 +46,13 @@ def created(number: int, *, age: timedelta = timedelta()) -> Event:
 
 @dataclass
 class Subscriber:
-    """One service on a broker and a database of the test's own."""
+    """One service on a test's broker and database."""
 
     service: Service
     broker: Vhost
     sessions: Sessions
     settings: ServiceSettings
-    #: How often each event had an effect.
+    #: The number of effects of each event.
     effects: Counter[int] = field(default_factory=Counter)
 
     @classmethod
@@ -76,18 +76,18 @@ class Subscriber:
         return cls(service, broker, sessions, settings)
 
     def catch_up(self) -> CatchUp:
-        """Return what its process runs."""
+        """Return the catch-up of its relay or mailer process."""
         return CatchUp.from_settings(self.service, self.settings)
 
     @contextmanager
     def worker(self) -> Iterator[None]:
-        """Keep a consumer at the queue, as an idle worker does."""
+        """Keep a consumer on the queue during the block, as an idle worker does."""
         with self.broker.connect() as connection:
             connection.channel().basic_consume(self.service.queue)
             yield
 
     def handle(self) -> int:
-        """Handle what is ready in the queue; returns how many messages that were."""
+        """Handle the ready messages of the queue, and return their number."""
         messages = 0
         with self.broker.connect() as connection:
             channel = connection.channel()
@@ -101,18 +101,18 @@ class Subscriber:
         return messages
 
     def handled(self) -> set[int]:
-        """The numbers of the events that its inbox has."""
+        """Return the numbers of the events in its inbox."""
         with transaction(self.sessions) as session:
             return {event_id.int for event_id in session.scalars(select(inbox.c.event_id))}
 
 
 def outgoing(event: Event) -> Outgoing:
-    """Return an event as a publisher takes it."""
+    """Return an event in the form that a publisher accepts."""
     return Outgoing(event.id, event.type, codec.encode(event).decode(), event.subject)
 
 
 def publish(publisher: ConfirmingPublisher, *events: Event) -> None:
-    """Publish as a relay does; the broker must confirm every event."""
+    """Publish events as a relay does; the broker must confirm every one."""
     report = publish_and_settle(publisher, map(outgoing, events))
     assert (report.error, report.refused, report.returned) == (None, set(), {})
     assert report.confirmed == {event.id for event in events}

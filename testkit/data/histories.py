@@ -1,6 +1,7 @@
-"""Histories: a service's database after months of use, with finished rows and deleted ones.
+"""Histories: a service's database after months of use, with finished and deleted rows.
 
-Every table has an entry here that defines its rows. A table without one raises `UnknownTable`.
+Every table has an entry here that defines its rows. A table without an entry raises
+`UnknownTable`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,8 +10,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Engine, text
 
-#: Ages. Deleted rows were older than any retention allows, finished ones are younger, and those
-#: that wait have just been written.
+#: The ages of rows: deleted rows were older than any retention, finished rows are younger, and
+#: waiting rows have just been written.
 _GONE, _KEPT, _WAITING = "400 days", "2 hours", "5 seconds"
 
 
@@ -20,19 +21,20 @@ class UnknownTable(LookupError):
 
 @dataclass(frozen=True)
 class History:
-    """The rows of a table: SQL for each column, of a row's number `n` and its time `at`."""
+    """The rows of a table: SQL for each column, in terms of a row's number `n` and time `at`."""
 
     columns: Mapping[str, str]
-    #: What differs in a row that waits for the service. Empty: rows of this table never wait.
+    #: The columns that differ in a row that waits for the service. Empty: rows of this table never
+    #: wait.
     waiting: Mapping[str, str] = field(default_factory=dict)
 
 
-#: A table that has one row at most, whatever happens: it is left as the migrations make it.
+#: A table that always has at most one row: it remains in the state after the migrations.
 ONE_ROW = History({})
 
 _ID, _KEY = "gen_random_uuid()", "gen_random_uuid()::text"
 
-#: Of every service, if it has them.
+#: Tables of every service that has them.
 _COMMON = {
     "alembic_version": ONE_ROW,
     "overflow": ONE_ROW,
@@ -193,7 +195,7 @@ _ANALYTICS = {
     "stream_gaps": History({"first_offset": "n", "last_offset": "n", "noticed_at": "at"}),
 }
 
-_OWN = {
+_BY_SERVICE = {
     "order": _ORDER,
     "inventory": _INVENTORY,
     "notification": _NOTIFICATION,
@@ -205,17 +207,17 @@ _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 
 
 
 class Histories:
-    """Fills the tables of one service's database."""
+    """The histories of the tables in one service's database."""
 
     def __init__(self, engine: Engine, service: str, event_type: str) -> None:
-        """`event_type` is one that the service publishes. Raises `UnknownTable`."""
+        """`event_type` is a type that the service publishes. Raises `UnknownTable`."""
         self._engine = engine
         self._type = event_type
-        known = _COMMON | _OWN.get(service, {})
+        known = _COMMON | _BY_SERVICE.get(service, {})
         with engine.connect() as connection:
             tables = connection.scalars(text(_TABLES)).all()
         if unknown := sorted(set(tables) - set(known)):
-            raise UnknownTable(f"{__name__} says nothing of {service}'s {', '.join(unknown)}")
+            raise UnknownTable(f"{__name__} defines no rows of {service}'s {', '.join(unknown)}")
         self._histories = {t: known[t] for t in tables if known[t] is not ONE_ROW}
 
     @property
@@ -224,10 +226,10 @@ class Histories:
         return list(self._histories)
 
     def fill(self, *, kept: int, gone: int) -> None:
-        """Add so many finished rows to every table, after so many that are removed again.
+        """Add `kept` finished rows to every table, and `gone` rows that are deleted again.
 
-        The statistics are those of a day on which none had been removed and none waited, and the
-        indexes still have the entries of all that is gone: no vacuum comes.
+        The statistics are those from before the deletions, without waiting rows, and the indexes
+        still contain the entries of deleted rows, because autovacuum is disabled.
         """
         with self._filling() as connection:
             for table in self._histories:
@@ -240,13 +242,13 @@ class Histories:
                 self._add(connection, table, gone, _GONE)
                 if history.waiting:
                     self._add(connection, table, gone, _GONE, history.waiting)
-                # What this transaction has added.
+                # The rows of this transaction.
                 connection.exec_driver_sql(
                     f"DELETE FROM {table} WHERE xmin = pg_current_xact_id()::xid"
                 )
 
     def wait(self, rows: int) -> None:
-        """Let so many further rows come and wait in each table in which any may."""
+        """Add this many waiting rows to each table whose rows may wait."""
         with self._filling() as connection:
             for table, history in self._histories.items():
                 if history.waiting:
@@ -255,9 +257,9 @@ class Histories:
     @contextmanager
     def _filling(self) -> Iterator[Connection]:
         with self._engine.begin() as connection:
-            # Without triggers: they ask for the rows of other tables, and let none be deleted.
+            # Without triggers: they require rows of other tables, and prevent deletions.
             connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
-            # What is not on disk yet is not known to be gone.
+            # Until a commit is on disk, the rows that it deletes are not marked as dead.
             connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
             yield connection
 

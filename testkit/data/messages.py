@@ -1,4 +1,4 @@
-"""What is in messages, as a test reads them."""
+"""The contents of messages."""
 
 import json
 from collections import defaultdict
@@ -13,19 +13,19 @@ from testkit.servers.vhosts import Vhost
 
 
 def take(broker: Vhost, queue: str) -> list[Message]:
-    """Take every message out of a queue, oldest first."""
-    taken: list[Message] = []
+    """Remove and return every message of a queue, oldest first."""
+    messages: list[Message] = []
     with broker.connect() as connection:
         channel = connection.channel()
         count = channel.queue_declare(queue, passive=True).message_count
-        channel.basic_consume(queue, no_ack=True, callback=taken.append)
-        while len(taken) < count:
+        channel.basic_consume(queue, no_ack=True, callback=messages.append)
+        while len(messages) < count:
             connection.drain_events(timeout=10)
-    return taken
+    return messages
 
 
 def ids(messages: Iterable[Message]) -> list[UUID]:
-    """Return the events' ids, by the messages' own."""
+    """Return the ids of the messages, which are those of their events."""
     return [UUID(message.properties["message_id"]) for message in messages]
 
 
@@ -36,13 +36,13 @@ def event_in(message: Message) -> Event:
 
 def sequences(messages: Iterable[Message]) -> dict[UUID, list[int]]:
     """Return each order's sequence numbers in the order of their first arrival."""
-    found: dict[UUID, list[int]] = defaultdict(list)
+    by_order: dict[UUID, list[int]] = defaultdict(list)
     for event in map(event_in, messages):
-        if event.sequence not in found[event.subject]:
-            found[event.subject].append(event.sequence)
-    return found
+        if event.sequence not in by_order[event.subject]:
+            by_order[event.subject].append(event.sequence)
+    return by_order
 
 
 def in_queue(broker: Vhost, queue: str, count: int) -> None:
-    """Require that so many messages wait in a queue."""
+    """Require this many ready messages in a queue."""
     assert broker.depth(queue) == count

@@ -1,4 +1,4 @@
-"""A meter: what a piece of code lets a database read, as PostgreSQL itself counts it."""
+"""A meter of the reads that a piece of code causes in a database, by PostgreSQL's statistics."""
 
 import threading
 from collections import Counter
@@ -30,10 +30,10 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 
 @dataclass
 class Meter:
-    """Counts what this process lets a database read: pages, rows and index entries, by table."""
+    """Counts the pages, rows and index entries that this process reads, by table."""
 
     engine: Engine
-    #: Backends that were there before, whose counts do not change.
+    #: Earlier backends, whose counts do not change.
     others: frozenset[int]
     #: The connections of this process.
     connections: list[PgConnection] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Meter:
     @classmethod
     @contextmanager
     def over(cls, engine: Engine) -> "Iterator[Meter]":
-        """Know every connection to the engine's database that is opened in the block."""
+        """Record every connection to the engine's database that is opened in the block."""
         with engine.connect() as connection:
             meter = cls(engine, frozenset(connection.scalars(text(_OTHERS))))
 
@@ -56,28 +56,28 @@ class Meter:
             remove(Pool, "connect", remember)
 
     def cost(self, step: Callable[[], object]) -> Counter[str]:
-        """Return what a step, and every thread that it starts, reads of each table."""
+        """Return the reads of a step, and of every thread that it starts, by table."""
         before, threads = self._read(), _workers()
         step()
         eventually(lambda: _require(_workers() <= threads))
         return self._read() - before
 
     def _read(self) -> Counter[str]:
-        for each in self.connections:
-            if not each.closed:
-                with each.cursor() as cursor:
-                    # Else a backend tells within the next seconds.
+        for connection in self.connections:
+            if not connection.closed:
+                with connection.cursor() as cursor:
+                    # Otherwise a backend reports its counts only after seconds.
                     cursor.execute("SELECT pg_stat_force_next_flush()")
-                each.rollback()
-        eventually(self._require_all_told)
+                connection.rollback()
+        eventually(self._require_all_reported)
         with self.engine.connect() as connection:
             return Counter({table: int(n) for table, n in connection.execute(text(_COUNTED))})
 
-    def _require_all_told(self) -> None:
-        # One that ends tells when it does.
-        open_ones = {each.info.backend_pid for each in self.connections if not each.closed}
+    def _require_all_reported(self) -> None:
+        # A backend that exits reports its counts at its exit.
+        open_backends = {c.info.backend_pid for c in self.connections if not c.closed}
         with self.engine.connect() as connection:
-            _require({*connection.scalars(text(_OTHERS))} <= open_ones | self.others)
+            _require({*connection.scalars(text(_OTHERS))} <= open_backends | self.others)
 
 
 def _workers() -> set[threading.Thread]:

@@ -1,4 +1,4 @@
-"""The services as they are when nobody says or hears the first version of `order.created`."""
+"""The services after the first version of `order.created` is neither published nor consumed."""
 
 from dataclasses import replace
 
@@ -19,8 +19,8 @@ MIGRATED: tuple[Service, ...] = tuple(
 )
 
 
-def services_are(monkeypatch: pytest.MonkeyPatch, services: tuple[Service, ...] = MIGRATED) -> None:
-    """Let `orderctl topology apply` make the broker as these services want it."""
+def use_services(monkeypatch: pytest.MonkeyPatch, services: tuple[Service, ...] = MIGRATED) -> None:
+    """Make `orderctl topology apply` declare the topology of these services."""
     monkeypatch.setattr(
         actions, "topology", lambda **options: topology(services=services, **options)
     )

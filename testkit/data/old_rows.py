@@ -1,4 +1,4 @@
-"""Rows older and younger than the limit of a removal."""
+"""Rows that are older and younger than their retention."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,6 @@ from eventbus.outbox.table import outbox
 
 #: Days that rows are kept.
 LIMIT = 10
-
 
 OLD, YOUNG = timedelta(days=LIMIT, hours=1), timedelta(days=LIMIT, hours=-1)
 

@@ -34,7 +34,7 @@ RELEASED = StockReleased(lines=RESERVED.lines)
 
 
 def place(sessions: Sessions, *, seconds: float = 900, key: str | None = None) -> Order:
-    """Place an order whose deadline is so many seconds away; return it."""
+    """Place an order with a deadline in `seconds`, and return it."""
     with transaction(sessions) as session:
         return place_in(session, PLACEMENT, seconds=seconds, key=key)
 
@@ -42,7 +42,7 @@ def place(sessions: Sessions, *, seconds: float = 900, key: str | None = None) -
 def place_in(
     session: Session, placement: Placement, *, seconds: float = 900, key: str | None = None
 ) -> Order:
-    """Place an order in a transaction; return it, or the earlier order with the same key."""
+    """Place an order in a transaction, and return it, or the earlier order with the same key."""
     deadline, cause = timedelta(seconds=seconds), Cause(traceparent=TRACE)
     new = use_cases.new_order(placement, deadline=deadline, cause=cause, key=key)
     placed = intake.write(session.connection(), [new])
@@ -58,7 +58,7 @@ def get(sessions: Sessions, order_id: UUID) -> Order:
 
 
 def cancel(sessions: Sessions, order_id: UUID, reason: Reason = Reason.CUSTOMER) -> Order:
-    """Cancel an order; return it."""
+    """Cancel an order, and return it."""
     with transaction(sessions) as session:
         return use_cases.cancel(session, order_id, reason, cause=Cause(traceparent=TRACE))
 

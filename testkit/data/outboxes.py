@@ -1,4 +1,4 @@
-"""Events, in an outbox of a test's own."""
+"""Events in a test's outbox."""
 
 import time
 from typing import Any
@@ -52,7 +52,7 @@ DATA: dict[str, Data] = {
 def event(
     data: Data, subject: UUID | None = None, sequence: int = 1, source: str = "order"
 ) -> Event:
-    """Return an event of an order, a new one if none is named."""
+    """Return an event of an order, by default of a new one."""
     return Event(
         source=source,
         subject=subject or uuid4(),
@@ -63,18 +63,18 @@ def event(
 
 
 def record(sessions: Sessions, *events: Event) -> list[UUID]:
-    """Append events in one transaction; returns their ids."""
+    """Append events in one transaction, and return their ids."""
     with transaction(sessions) as session:
-        for each in events:
-            append(session, each)
-    return [each.id for each in events]
+        for recorded in events:
+            append(session, recorded)
+    return [recorded.id for recorded in events]
 
 
 def rows(sessions: Sessions) -> dict[UUID, Row[Any]]:
-    """Return the outbox's rows by their events' ids, in their order."""
+    """Return the rows of the outbox in their order, by the event's id."""
     with transaction(sessions) as session:
-        found = session.execute(select(outbox).order_by(outbox.c.id)).all()
-    return {row.event_id: row for row in found}
+        result = session.execute(select(outbox).order_by(outbox.c.id)).all()
+    return {row.event_id: row for row in result}
 
 
 def row_of(sessions: Sessions, event_id: UUID) -> Row[Any]:
@@ -88,7 +88,7 @@ def sent(sessions: Sessions) -> list[UUID]:
 
 
 def drain_all(drained: Relay, sessions: Sessions, *, within: float = 40) -> None:
-    """Drain, tick after tick, until nothing is left to send."""
+    """Drain repeatedly until no event is unsent."""
     deadline = time.monotonic() + within
     while len(sent(sessions)) < len(rows(sessions)):
         assert time.monotonic() < deadline
@@ -96,6 +96,6 @@ def drain_all(drained: Relay, sessions: Sessions, *, within: float = 40) -> None
 
 
 def state(sessions: Sessions) -> Row[Any]:
-    """Return what the relay tells of itself."""
+    """Return the row of the relay's state."""
     with transaction(sessions) as session:
         return session.execute(select(relay_state)).one()

@@ -1,4 +1,4 @@
-"""Orders that only their events tell of: many at once, without the API."""
+"""Events of many orders, published without the API."""
 
 from contextlib import closing
 from uuid import UUID, uuid4
@@ -12,7 +12,7 @@ from testkit.processes.stack import Stack
 
 
 def publish(stack: Stack, count: int, *, email: str = "a@example.com") -> set[UUID]:
-    """Publish `order.created` of so many orders, each for one piece of TEA."""
+    """Publish `order.created` events of `count` orders of one TEA, and return the orders' ids."""
     line = Line(sku="TEA", quantity=1, unit_price=1)
     data = OrderCreated(customer_email=email, currency="EUR", total=1, lines=(line,))
     events = [Event(source="order", subject=uuid4(), sequence=1, data=data) for _ in range(count)]

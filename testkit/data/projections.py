@@ -1,4 +1,4 @@
-"""Events of orders in the broker's stream, and the projections that the reader makes of them."""
+"""Events of orders in the broker's stream, and the projections that a reader derives from them."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from eventbus.messaging.event_message import task_headers
 from testkit.eventually import eventually
 from testkit.servers.vhosts import Vhost
 
-#: When the orders are placed, and the minute that they count in.
+#: The time at which orders are placed, and the minute in which they are counted.
 AT = datetime(2026, 11, 1, 12, 30, 15, tzinfo=UTC)
 MINUTE = AT.replace(second=0)
 
@@ -42,33 +42,33 @@ def cancelled(reason: str) -> OrderCancelled:
 
 
 def event(data: Data, order_id: UUID, *, after: float = 0.0) -> Event:
-    """Return an event of an order, so many seconds after `AT`."""
+    """Return an event of an order, `after` seconds after `AT`."""
     return Event(
         source="order", subject=order_id, sequence=1, time=AT + timedelta(seconds=after), data=data
     )
 
 
 def order(*outcomes: Data, at: float = 0.0) -> list[Event]:
-    """Return the events of a new order: its placing, and each outcome a second after the last."""
+    """Return the events of a new order: its creation, and the outcomes at intervals of a second."""
     order_id = uuid4()
     return [event(data, order_id, after=at + n) for n, data in enumerate((CREATED, *outcomes))]
 
 
 def publish(broker: Vhost, *events: Event, at: datetime | None = None) -> None:
-    """Publish events, with the message timestamp `at` or that of each event."""
-    for each in events:
+    """Publish events, with the message timestamp `at`, by default the time of each event."""
+    for published in events:
         broker.publish(
-            codec.wrap(codec.encode(each)),
+            codec.wrap(codec.encode(published)),
             exchange=EVENTS.name,
-            routing_key=each.type,
-            headers=task_headers(str(each.id), each.type, None),
-            message_id=str(each.id),
-            timestamp=int((at or each.time).timestamp()),
+            routing_key=published.type,
+            headers=task_headers(str(published.id), published.type, None),
+            message_id=str(published.id),
+            timestamp=int((at or published.time).timestamp()),
         )
 
 
 def read_until(reader: Reader, done: Callable[[], bool]) -> None:
-    """Let a reader read until the condition is true."""
+    """Run a reader until the condition is true."""
 
     def read() -> None:
         reader.read(time.monotonic() + 0.3)
@@ -104,11 +104,11 @@ def everything(sessions: Sessions) -> tuple[Any, ...]:
 
 
 def placed(sessions: Sessions) -> int:
-    """Return how many placed orders the minutes count."""
+    """Return the number of placed orders in the minutes."""
     return sum(row[2] for row in minutes(sessions))
 
 
 def count(sessions: Sessions, table: str) -> int:
-    """Return how many rows a table has."""
+    """Return the number of rows in a table."""
     with transaction(sessions) as session:
         return int(session.scalar(text(f"SELECT count(*) FROM {table}")) or 0)

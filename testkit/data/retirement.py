@@ -56,13 +56,13 @@ class MigratedSystem:
 
     def put(self, queue: str, *events: Event, **properties: Any) -> None:
         """Put messages of these events into a queue."""
-        for each in events:
+        for published in events:
             self.broker.publish(
-                codec.wrap(codec.encode(each)),
+                codec.wrap(codec.encode(published)),
                 exchange="",
                 routing_key=queue,
-                headers=task_headers(str(each.id), each.type, None),
-                message_id=str(each.id),
+                headers=task_headers(str(published.id), published.type, None),
+                message_id=str(published.id),
                 timestamp=int(time.time()),
                 **properties,
             )

@@ -62,7 +62,7 @@ def empty(broker: Vhost) -> None:
 
 
 def events_on(broker: Vhost) -> list[Event]:
-    """Return the events in the queue, oldest first; they stay there."""
+    """Return the events in the queue, oldest first, without removing them."""
     return [codec.decode(json.loads(m.body)[1]["event"]) for m in broker.messages(FRAUD.queue)]
 
 

@@ -1,4 +1,4 @@
-"""The inventory as a test drives it: events of orders go in, levels and movements come out."""
+"""The inventory in a test: handled events of orders, and the resulting levels and movements."""
 
 import json
 from collections.abc import Sequence
@@ -24,23 +24,23 @@ NOTE = Note(reason="a test", entered_by="tests")
 
 
 class Warehouse:
-    """An inventory's database, and what its worker would do with it."""
+    """An inventory's database, and the actions of its worker."""
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
 
     def receive(self, **pieces: int) -> None:
-        """Put goods on the shelf."""
+        """Receive goods."""
         self.receive_all(pieces)
 
     def receive_all(self, pieces: dict[str, int]) -> None:
-        """Put goods on the shelf, whatever their names."""
+        """Receive goods whose SKUs need not be identifiers."""
         with transaction(self.sessions) as session:
             for sku, quantity in sorted(pieces.items()):
                 stock.receive(session, sku, quantity, NOTE)
 
     def count(self, sku: str, pieces: int) -> None:
-        """Count a SKU."""
+        """Set the quantity on hand of a SKU."""
         with transaction(self.sessions) as session:
             stock.count(session, sku, pieces, NOTE)
 
@@ -49,11 +49,11 @@ class Warehouse:
         return order_created(lines, order_id)
 
     def cancelled(self, order: Event) -> Event:
-        """Return the event of its cancelling."""
+        """Return the event of an order's cancellation."""
         return order_cancelled(order)
 
     def shipped(self, order: Event) -> Event:
-        """Return the event of its shipping."""
+        """Return the event of an order's shipment."""
         return order_shipped(order)
 
     def handle(self, *events: Event) -> None:
@@ -61,7 +61,7 @@ class Warehouse:
         handle(self.sessions, HANDLERS, BATCH_HANDLERS, events)
 
     def handle_or_each(self, *events: Event) -> None:
-        """Handle events in one batch, or each alone if that is asked for, as a worker does."""
+        """Handle events in one batch, or each alone after a transient error, as a worker does."""
         try:
             self.handle(*events)
         except Transient:
@@ -69,7 +69,7 @@ class Warehouse:
                 self.handle(event)
 
     def level(self, sku: str) -> tuple[int, int]:
-        """Return what is on hand of a SKU, and what is reserved."""
+        """Return the quantities on hand and reserved of a SKU."""
         with transaction(self.sessions) as session:
             (level,) = stock.levels(session, sku)
         return level.on_hand, level.reserved
@@ -80,8 +80,8 @@ class Warehouse:
         with transaction(self.sessions) as session:
             return session.scalar(query)
 
-    def told(self, order: Event) -> list[Event]:
-        """Return what the inventory has said about an order."""
+    def events_about(self, order: Event) -> list[Event]:
+        """Return the inventory's events about an order, oldest first."""
         query = select(outbox.c.event).where(outbox.c.subject == order.subject)
         with transaction(self.sessions) as session:
             rows = session.scalars(query.order_by(outbox.c.id)).all()
@@ -104,12 +104,12 @@ class Warehouse:
 
 
 def handle(
-    sessions: Sessions, handlers: Handlers, batch_handlers: BatchHandlers, told: Sequence[Event]
+    sessions: Sessions, handlers: Handlers, batch_handlers: BatchHandlers, events: Sequence[Event]
 ) -> None:
-    """Handle events in one batch, as a service's worker does; each must be one that it takes."""
+    """Handle events in one batch, as a service's worker does; none may fail."""
     items = [
         Item.of(Delivery(event.type, codec.wrap(codec.encode(event)), 1), handlers)
-        for event in told
+        for event in events
     ]
     receive_batch(sessions, handlers, batch_handlers, items)
     assert [item.error for item in items if item.error] == []
@@ -127,13 +127,13 @@ def order_created(lines: dict[str, int], order_id: UUID | None = None) -> Event:
 
 
 def order_cancelled(order: Event) -> Event:
-    """Return the event of an order's cancelling."""
+    """Return the event of an order's cancellation."""
     data = OrderCancelled(reason="customer", **_ordered(order))
     return Event(source="order", subject=order.subject, sequence=3, data=data)
 
 
 def order_shipped(order: Event) -> Event:
-    """Return the event of an order's shipping."""
+    """Return the event of an order's shipment."""
     data = OrderShipped(**_ordered(order))
     return Event(source="order", subject=order.subject, sequence=3, data=data)
 

@@ -1,4 +1,4 @@
-"""A real SMTP server that keeps what it gets, or refuses it."""
+"""A real SMTP server that stores mails, or rejects them."""
 
 import logging
 from collections.abc import Iterator
@@ -14,18 +14,18 @@ from testkit.servers.workers import own_ports
 
 
 class Mailbox:
-    """What has arrived, and what to answer to the next mail."""
+    """The received mails, and the reply to the next one."""
 
     def __init__(self) -> None:
         self.messages: list[EmailMessage] = []
-        self._answer: str | None = None
+        self._reply: str | None = None
         self.port = own_ports().smtp_port
         self._controller: Controller | None = None
 
     @classmethod
     @contextmanager
     def running(cls) -> "Iterator[Mailbox]":
-        """Listen on 127.0.0.1 for as long as the block lasts."""
+        """Listen on 127.0.0.1 during the block."""
         mailbox = cls()
         mailbox.start()
         try:
@@ -35,12 +35,12 @@ class Mailbox:
 
     @property
     def host(self) -> str:
-        """Where it listens."""
+        """The address of the server."""
         return "127.0.0.1"
 
     def start(self) -> None:
         """Listen, on the same port as before."""
-        # It has five lines to say of each mail.
+        # It logs five lines for each mail.
         logging.getLogger("mail.log").setLevel(logging.WARNING)
         self._controller = Controller(self, hostname=self.host, port=self.port)
         self._controller.start()
@@ -52,19 +52,19 @@ class Mailbox:
             self._controller = None
 
     def refuse(self, code: int, text: str) -> None:
-        """Answer every mail with this from now on."""
-        self._answer = f"{code} {text}"
+        """Reply to every mail with this from now on."""
+        self._reply = f"{code} {text}"
 
     def accept(self) -> None:
-        """Take every mail from now on."""
-        self._answer = None
+        """Accept every mail from now on."""
+        self._reply = None
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Keep or refuse one mail; called by aiosmtpd."""
-        if self._answer:
-            return self._answer
+        """Store or reject one mail; called by aiosmtpd."""
+        if self._reply:
+            return self._reply
         content: Any = envelope.content
         message = message_from_bytes(content, policy=policy.default)
         assert isinstance(message, EmailMessage)
         self.messages.append(message)
-        return "250 kept"
+        return "250 stored"

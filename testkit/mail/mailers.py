@@ -1,4 +1,4 @@
-"""Mailers of several connections, at work while a test looks on."""
+"""Mailers with several connections that run during a test."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +12,12 @@ from notification_worker.smtp.transport import Transport
 from testkit.mail.mailing import delivery, settings, statuses
 from testkit.mail.smtp_server import Answers, SmtpServer
 
-#: Connections of each mailer.
+#: The connections of each mailer.
 SENDERS = 4
 
 
 def a_mailer(sessions: Sessions, server: SmtpServer, **limits: float) -> Delivery:
-    """Return a mailer of several connections."""
+    """Return a mailer with several connections."""
     mailer_settings = settings(server.port, **limits)
     return delivery(sessions, *(Transport(mailer_settings) for _ in range(SENDERS)))
 
@@ -42,7 +42,7 @@ def mailing(mailer: Delivery) -> Iterator[None]:
 
 
 def first_content(answer: Any) -> Answers:
-    """Give this answer to the first content, and accept all others at once."""
+    """Return answers: this one to the first content, and acceptance of all others."""
     first: list[str] = []
 
     def answers(message_id: str) -> Any:
@@ -53,7 +53,7 @@ def first_content(answer: Any) -> Answers:
 
 
 def all_sent(sessions: Sessions, count: int) -> Callable[[], None]:
-    """Return a check that there are so many mails, and that all are sent."""
+    """Return a check that there are `count` mails, and that all are sent."""
 
     def check() -> None:
         assert statuses(sessions) == ["SENT"] * count
@@ -62,7 +62,7 @@ def all_sent(sessions: Sessions, count: int) -> Callable[[], None]:
 
 
 def content_count(server: SmtpServer, count: int) -> Callable[[], None]:
-    """Return a check that a server has received so many contents."""
+    """Return a check that a server has received `count` contents."""
 
     def check() -> None:
         assert len(server.contents) == count

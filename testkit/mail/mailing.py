@@ -1,4 +1,4 @@
-"""A mailer over a mail server and a database of a test's own."""
+"""A mailer on a test's mail server and database."""
 
 import time
 from typing import Any
@@ -45,7 +45,7 @@ def settings(port: int, **changes: Any) -> MailerSettings:
 
 
 def delivery(sessions: Sessions, *transports: Transport, max_attempts: int = 230) -> Delivery:
-    """Return what sends the mails of a database over these connections."""
+    """Return the delivery of a database's mails over these connections."""
     return Delivery(
         sessions,
         transports,
@@ -56,8 +56,8 @@ def delivery(sessions: Sessions, *transports: Transport, max_attempts: int = 230
 
 
 def deliver_all(delivery: Delivery, *, seconds: float = 0.2) -> None:
-    """Send what is due, and wait for what is being sent."""
-    # On a busy machine one slice may be over before the first mail: a few more may follow.
+    """Send the due mails, and wait until none is being sent."""
+    # On a busy machine a slice may end before the first mail: allow a few more.
     for _ in range(5):
         delivery.deliver(time.monotonic() + seconds)
         delivery.finish(within=60)
@@ -66,12 +66,12 @@ def deliver_all(delivery: Delivery, *, seconds: float = 0.2) -> None:
             if not mails.anything_due():
                 return
         finally:
-            # Else its connection is found by the garbage collector, in the middle of another test.
+            # Otherwise the garbage collector closes its connection during another test.
             mails.release()
 
 
 def record(sessions: Sessions, *kinds: str, order_id: UUID | None = None, **values: Any) -> UUID:
-    """Record a mail of each kind about one order."""
+    """Record a mail of each kind about one order, and return the order's id."""
     order_id = order_id or uuid4()
     with transaction(sessions) as session:
         for sequence, kind in enumerate(kinds, start=1):
@@ -88,7 +88,7 @@ def record(sessions: Sessions, *kinds: str, order_id: UUID | None = None, **valu
 
 
 def rows(sessions: Sessions) -> list[Notification]:
-    """Return all mails, as they are recorded."""
+    """Return all mails in the order in which they were recorded."""
     with transaction(sessions) as session:
         return list(session.scalars(select(Notification).order_by(Notification.id)))
 
@@ -99,14 +99,14 @@ def statuses(sessions: Sessions) -> list[str]:
 
 
 def make_due(sessions: Sessions) -> None:
-    """Let each mail be tried at once."""
+    """Make each mail due now."""
     with transaction(sessions) as session:
         later = Notification.next_attempt_at > func.now()
         session.execute(update(Notification).where(later).values(next_attempt_at=func.now()))
 
 
 def expire_claims(sessions: Sessions) -> None:
-    """Let the leases of all claims end, as those of a mailer that died a while ago."""
+    """Expire the leases of all claims, as if their mailer had crashed earlier."""
     with transaction(sessions) as session:
         session.execute(
             update(Notification)
@@ -116,7 +116,7 @@ def expire_claims(sessions: Sessions) -> None:
 
 
 def of_database(sessions: Sessions) -> dict[str, Any]:
-    """Return the settings by which another process reaches the same database."""
+    """Return the settings with which another process connects to the same database."""
     url = sessions.kw["bind"].url
     return {
         "database_host": url.host,

@@ -1,4 +1,4 @@
-"""A mail server that does at each step of the dialogue what a test makes it do."""
+"""A mail server whose reply at each step of the dialogue is defined by a test."""
 
 import re
 import socketserver
@@ -11,14 +11,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-#: Answers that are none: the server says nothing more, or closes the connection.
+#: Instead of an answer: the server sends nothing more, or closes the connection.
 HANG = "hang"
 DROP = "drop"
 
 
 @dataclass(frozen=True)
 class Slow:
-    """An answer that comes after some seconds."""
+    """An answer after a delay in seconds."""
 
     seconds: float
     text: str
@@ -26,7 +26,7 @@ class Slow:
 
 @dataclass(frozen=True)
 class Endless:
-    """Bytes that are repeated for as long as the client listens."""
+    """Bytes that are repeated until the client closes the connection."""
 
     data: bytes
     pause: float = 0.0
@@ -34,11 +34,10 @@ class Endless:
 
 Answer = str | Slow | Endless
 
-#: What it answers at a step: always the same, or depending on the command, or the content's
-#: Message-ID.
+#: The answer at each step: constant, or a function of the command or of the content's Message-ID.
 Answers = Mapping[str, Answer | Callable[[str], Answer]]
 
-_GOOD: Answers = {
+_DEFAULT: Answers = {
     "GREETING": "220 ready",
     "EHLO": "250 here",
     "MAIL": "250 ok",
@@ -52,7 +51,7 @@ _GOOD: Answers = {
 
 
 class SmtpServer(socketserver.ThreadingTCPServer):
-    """Serves any number of clients; `answers` may be changed while it does."""
+    """A server for any number of clients; `answers` may be changed while it runs."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -60,30 +59,30 @@ class SmtpServer(socketserver.ThreadingTCPServer):
 
     def __init__(self, answers: Answers, *, tls: ssl.SSLContext | None, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Conversation)
-        self.answers = dict(_GOOD) | dict(answers)
+        self.answers = dict(_DEFAULT) | dict(answers)
         self.tls = tls
         self.stopped = threading.Event()
-        #: The commands that came, and the Message-IDs of the contents, as they came.
+        #: The commands, and the Message-IDs of the contents, in the order of their arrival.
         self.commands: list[str] = []
         self.contents: list[str] = []
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port of the server."""
         return int(self.server_address[1])
 
     @property
     def copies(self) -> Counter[str]:
-        """How often each mail came."""
+        """How often each mail was received."""
         return Counter(self.contents)
 
     def answer(self, step: str, text: str) -> Answer:
-        """Return what is to be answered."""
+        """Return the answer at a step."""
         answer = self.answers.get(step, "500 what")
         return answer(text) if callable(answer) else answer
 
     def get_request(self) -> Any:
-        """Accept a connection; a TLS handshake is its thread's work."""
+        """Accept a connection; its thread performs the TLS handshake."""
         connection, peer = super().get_request()
         if self.tls:
             connection = self.tls.wrap_socket(
@@ -92,7 +91,7 @@ class SmtpServer(socketserver.ThreadingTCPServer):
         return connection, peer
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Pass over clients that went away."""
+        """Ignore clients that have disconnected."""
 
 
 class _Conversation(socketserver.StreamRequestHandler):
@@ -100,26 +99,26 @@ class _Conversation(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         with suppress(OSError, EOFError):
-            self._say("GREETING", "")
+            self._reply("GREETING", "")
             while line := self.rfile.readline(2_000):
                 command = line.decode("utf-8", "replace").strip()
                 self.server.commands.append(command)
                 self._answer(command)
 
     def finish(self) -> None:
-        """Close what STARTTLS has made of the connection, too."""
+        """Close the connection, including the one that STARTTLS has created."""
         with suppress(OSError):
             super().finish()
         self.request.close()
 
     def _answer(self, command: str) -> None:
         step = command.split()[0].upper().split(":")[0] if command else ""
-        said = self._say(step, command)
-        if step == "STARTTLS" and said.startswith("220"):
+        reply = self._reply(step, command)
+        if step == "STARTTLS" and reply.startswith("220"):
             self._encrypt()
-        elif step == "DATA" and said.startswith("354"):
+        elif step == "DATA" and reply.startswith("354"):
             self._take_content()
-        elif step == "QUIT" or said.startswith("421"):
+        elif step == "QUIT" or reply.startswith("421"):
             raise EOFError
 
     def _take_content(self) -> None:
@@ -130,10 +129,10 @@ class _Conversation(socketserver.StreamRequestHandler):
             if not (line := self.rfile.readline()):
                 raise EOFError
             content += line
-        found = re.search(rb"(?im)^Message-ID:\s*(\S+)", content)
-        name = found[1].decode() if found else ""
-        self.server.contents.append(name)
-        self._say("CONTENT", name)
+        header = re.search(rb"(?im)^Message-ID:\s*(\S+)", content)
+        message_id = header[1].decode() if header else ""
+        self.server.contents.append(message_id)
+        self._reply("CONTENT", message_id)
 
     def _encrypt(self) -> None:
         assert self.server.tls is None
@@ -141,10 +140,10 @@ class _Conversation(socketserver.StreamRequestHandler):
         self.request = context.wrap_socket(self.connection, server_side=True)
         self.setup()
 
-    def _say(self, step: str, text: str) -> str:
+    def _reply(self, step: str, text: str) -> str:
         answer = self.server.answer(step, text)
         if isinstance(answer, Endless):
-            self._go_on(answer)
+            self._repeat(answer)
         if isinstance(answer, Slow):
             self._pause(answer.seconds)
             answer = answer.text
@@ -155,7 +154,7 @@ class _Conversation(socketserver.StreamRequestHandler):
         self.wfile.write(f"{answer}\r\n".encode("latin-1"))
         return answer
 
-    def _go_on(self, answer: Endless) -> None:
+    def _repeat(self, answer: Endless) -> None:
         while not self.server.stopped.is_set():
             self.wfile.write(answer.data)
             time.sleep(answer.pause)
@@ -169,7 +168,7 @@ class _Conversation(socketserver.StreamRequestHandler):
 def serving(
     answers: Answers | None = None, *, tls: ssl.SSLContext | None = None, port: int = 0
 ) -> Iterator[SmtpServer]:
-    """Run a mail server for the block."""
+    """Run a mail server during the block."""
     with SmtpServer(answers or {}, tls=tls, port=port) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()

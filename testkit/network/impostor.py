@@ -1,4 +1,4 @@
-"""A server that shows a certificate of the test's choice and says nothing else."""
+"""A server that presents a test's certificate and sends nothing else."""
 
 import socket
 import ssl
@@ -7,26 +7,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 
-#: PostgreSQL's clients ask first, in eight bytes, whether the server would talk TLS.
-_ASKS_FOR_TLS = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+#: The request for TLS that PostgreSQL clients send first.
+_SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 
 
 class Impostor:
-    """Listens on 127.0.0.1 for AMQPS, HTTPS and PostgreSQL clients alike."""
+    """A server on 127.0.0.1 for AMQPS, HTTPS and PostgreSQL clients."""
 
     def __init__(self, key_and_certificate: Path) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(key_and_certificate)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        #: Of the clients that trusted it: what they said first, a password perhaps.
-        self.heard: list[bytes] = []
+        #: The first bytes of each client that trusted the certificate, perhaps a password.
+        self.received: list[bytes] = []
         Thread(target=self._serve, daemon=True).start()
 
     @classmethod
     @contextmanager
     def running(cls, key_and_certificate: Path) -> "Iterator[Impostor]":
-        """Listen for as long as the block lasts."""
+        """Listen during the block."""
         impostor = cls(key_and_certificate)
         try:
             yield impostor
@@ -41,10 +41,10 @@ class Impostor:
                 return
             with client, suppress(OSError):
                 client.settimeout(5)
-                if client.recv(8, socket.MSG_PEEK) == _ASKS_FOR_TLS:
+                if client.recv(8, socket.MSG_PEEK) == _SSL_REQUEST:
                     client.recv(8)
                     client.sendall(b"S")
                 with self._context.wrap_socket(client, server_side=True) as trusted:
-                    # A client may find out after the handshake; then it says nothing.
-                    if said := trusted.recv(1000):
-                        self.heard.append(said)
+                    # A client may reject the certificate after the handshake, and send nothing.
+                    if data := trusted.recv(1000):
+                        self.received.append(data)

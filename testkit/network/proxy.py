@@ -1,4 +1,4 @@
-"""What stands between a process and its broker."""
+"""A proxy between a process and its broker."""
 
 import socket
 from contextlib import suppress
@@ -7,13 +7,13 @@ from threading import Thread
 
 
 class Proxy:
-    """Stands between a relay and the broker, and may hold back the broker's answers."""
+    """A proxy that can hold back the data of either side."""
 
     def __init__(self, broker_port: int, host: str = "127.0.0.1") -> None:
         self._broker_port = broker_port
-        self._answers, self._questions = Flag(), Flag()
-        self._answers.set()
-        self._questions.set()
+        self._responses, self._requests = Flag(), Flag()
+        self._responses.set()
+        self._requests.set()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, 0), family=family)
         self.port: int = self._listener.getsockname()[1]
@@ -21,17 +21,17 @@ class Proxy:
         self._threads = [Thread(target=self._accept)]
         self._threads[0].start()
 
-    def hold_answers(self) -> None:
-        """From now on the broker hears everything and seems to say nothing."""
-        self._answers.clear()
+    def hold_responses(self) -> None:
+        """Hold back the broker's data; the broker still receives everything."""
+        self._responses.clear()
 
-    def hold_questions(self) -> None:
-        """From now on the broker reads nothing."""
-        self._questions.clear()
+    def hold_requests(self) -> None:
+        """Hold back the clients' data."""
+        self._requests.clear()
 
-    def pass_answers(self) -> None:
-        """Pass on what was held back, and everything after it."""
-        self._answers.set()
+    def release_responses(self) -> None:
+        """Forward the held responses, and all further ones."""
+        self._responses.set()
 
     def cut(self) -> None:
         """Break every connection."""
@@ -40,12 +40,12 @@ class Proxy:
                 side.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
-        """Break every connection and take no other."""
+        """Break every connection, and accept no more."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self.pass_answers()
-        self._questions.set()
+        self.release_responses()
+        self._requests.set()
         for thread in list(self._threads):
             self.cut()
             thread.join(timeout=10)
@@ -59,8 +59,8 @@ class Proxy:
                 server = socket.create_connection(("127.0.0.1", self._broker_port))
                 self._sockets += [client, server]
                 for thread in (
-                    Thread(target=self._copy, args=(client, server, self._questions)),
-                    Thread(target=self._copy, args=(server, client, self._answers)),
+                    Thread(target=self._copy, args=(client, server, self._requests)),
+                    Thread(target=self._copy, args=(server, client, self._responses)),
                 ):
                     self._threads.append(thread)
                     thread.start()

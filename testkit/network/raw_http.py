@@ -1,4 +1,4 @@
-"""HTTP spoken byte by byte, for requests that no client library would send."""
+"""HTTP at the level of bytes, for requests that client libraries do not send."""
 
 import json
 import socket
@@ -18,7 +18,7 @@ ORDER = json.dumps(
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server has sent until it had nothing more to say."""
+    """A complete response of a server."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
@@ -26,26 +26,26 @@ class Answer:
 
     @property
     def document(self) -> Any:
-        """The body, which is JSON."""
+        """The body, decoded as JSON."""
         return json.loads(self.text)
 
 
 class RawClient:
-    """Requests to one server, each on a connection of its own."""
+    """A client of one server that opens a connection for each request."""
 
     def __init__(self, port: int, key: str = "") -> None:
         self._port = port
         self._authorization = [f"Authorization: Bearer {key}"] if key else []
 
     def place(self, *headers: str, body: str = ORDER) -> Answer:
-        """Place an order, with further headers."""
+        """Place an order with additional headers, and return the response."""
         length = f"Content-Length: {len(body)}"
         with self.connected() as connection:
             connection.sendall(self.head("POST /orders", length, *headers) + body.encode())
             return answer(connection)
 
     def send(self, raw: bytes) -> Answer:
-        """Send some bytes."""
+        """Send bytes, and return the response."""
         with self.connected() as connection:
             connection.sendall(raw)
             return answer(connection)
@@ -63,13 +63,13 @@ class RawClient:
 
     @contextmanager
     def connected(self) -> Iterator[socket.socket]:
-        """Open a connection for the block."""
+        """Keep a connection open during the block."""
         with self.connect() as connection:
             yield connection
 
 
 def answer(connection: socket.socket) -> Answer:
-    """Read one answer; its status is 0 if the server closes the connection without one."""
+    """Read and return one response; its status is 0 if the server closes the connection instead."""
     received = b""
     while b"\r\n\r\n" not in received:
         if not (more := connection.recv(65536)):

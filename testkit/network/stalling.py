@@ -1,4 +1,4 @@
-"""A way to the broker that stops carrying anything, as a network or a broker in trouble does."""
+"""A proxy that stops forwarding, as a failing network or broker does."""
 
 import socket
 from collections.abc import Iterator
@@ -6,31 +6,31 @@ from contextlib import contextmanager, suppress
 from threading import Event, Thread
 
 
-class StallingWay:
-    """Carries bytes between clients of its port and a server, until it stalls."""
+class StallingProxy:
+    """A proxy that forwards bytes between its clients and a server until it stalls."""
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
-        self._carries = Event()
-        self._carries.set()
+        self._forwarding = Event()
+        self._forwarding.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         Thread(target=self._accept, daemon=True).start()
 
     @classmethod
     @contextmanager
-    def to(cls, server_port: int) -> "Iterator[StallingWay]":
-        """Carry for as long as the block lasts."""
-        way = cls(server_port)
+    def to(cls, server_port: int) -> "Iterator[StallingProxy]":
+        """Forward during the block."""
+        proxy = cls(server_port)
         try:
-            yield way
+            yield proxy
         finally:
-            way._listener.close()
-            way._carries.set()
+            proxy._listener.close()
+            proxy._forwarding.set()
 
     def stall(self) -> None:
-        """Carry nothing any more; all connections stay open."""
-        self._carries.clear()
+        """Stop forwarding; all connections remain open."""
+        self._forwarding.clear()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -38,12 +38,12 @@ class StallingWay:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(("127.0.0.1", self._server_port))
                 for source, target in ((client, server), (server, client)):
-                    Thread(target=self._carry, args=(source, target), daemon=True).start()
+                    Thread(target=self._forward, args=(source, target), daemon=True).start()
 
-    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while received := source.recv(65536):
-                self._carries.wait()
+                self._forwarding.wait()
                 target.sendall(received)
         for end in (source, target):
             end.close()

@@ -21,7 +21,7 @@ SIGNALS = {
 
 
 @dataclass(frozen=True)
-class Heard:
+class SignalCall:
     """A signal as a receiver gets it; `request` is the task's at that moment."""
 
     name: str
@@ -41,7 +41,7 @@ class Heard:
 
 
 @contextmanager
-def receivers(note: Callable[[Heard], object]) -> Iterator[None]:
+def receivers(note: Callable[[SignalCall], object]) -> Iterator[None]:
     """Connect a receiver to each signal for the block."""
     connected: list[tuple[Signal, Callable[..., None]]] = []
     for name, signal in SIGNALS.items():
@@ -55,16 +55,16 @@ def receivers(note: Callable[[Heard], object]) -> Iterator[None]:
             signal.disconnect(receiver)
 
 
-def connect(note: Callable[[Heard], object]) -> None:
+def connect(note: Callable[[SignalCall], object]) -> None:
     """Connect a receiver to each signal for good."""
     for name, signal in SIGNALS.items():
         signal.connect(_receiver(name, note), weak=False)
 
 
-def _receiver(name: str, note: Callable[[Heard], object]) -> Callable[..., None]:
+def _receiver(name: str, note: Callable[[SignalCall], object]) -> Callable[..., None]:
     def receive(sender: Any, **arguments: Any) -> None:
         assert current_task.name == sender.name
-        note(Heard(name, sender, sender.request, arguments))
+        note(SignalCall(name, sender, sender.request, arguments))
 
     return receive
 

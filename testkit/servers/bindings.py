@@ -9,7 +9,7 @@ def unbind(broker: Vhost, queue: str, event_type: str) -> None:
     broker.request("DELETE", f"{binding(broker, queue)}/{event_type}")
 
 
-def nobody_takes(broker: Vhost, event_type: str) -> None:
+def unbind_everywhere(broker: Vhost, event_type: str) -> None:
     """Unbind a type that one service consumes, from the stream, too."""
     for queue in (NOTIFICATION.queue, STREAM):
         unbind(broker, queue, event_type)

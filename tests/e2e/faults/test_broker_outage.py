@@ -114,7 +114,7 @@ def test_processes_survive_a_broker_outage_and_shut_down(stack: Stack) -> None:
 
 def test_a_stalled_process_exits_during_a_broker_outage(stack: Stack) -> None:
     # Given a relay whose drain can be stalled
-    stack.start("order-relay", module="testkit.programs.standing_still.order_relay")
+    stack.start("order-relay", module="testkit.programs.stalling.order_relay")
     with no_broker(stack):
         # When it stalls
         stack.signal("order-relay", signal.SIGUSR2)

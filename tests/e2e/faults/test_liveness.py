@@ -14,7 +14,7 @@ def age(stack: Stack, name: str) -> float:
 
 def test_the_health_file_ages_while_the_event_loop_hangs(stack: Stack) -> None:
     # Given two healthy workers
-    stack.start("inventory-worker", module="testkit.programs.standing_still.inventory_worker")
+    stack.start("inventory-worker", module="testkit.programs.stalling.inventory_worker")
     stack.start("order-worker")
     eventually(lambda: _assert_ready(stack, "inventory-worker"))
 

@@ -28,7 +28,7 @@ def listening(stack: Stack) -> Stack:
 
 
 def start_worker(stack: Stack) -> None:
-    stack.start("inventory-worker", module="testkit.programs.listening.inventory_worker")
+    stack.start("inventory-worker", module="testkit.programs.signal_receivers.inventory_worker")
 
 
 def waiting(stack: Stack, *customers: str) -> list[str]:

@@ -163,7 +163,7 @@ def test_an_order_stays_one_trace_when_its_relay_dies(
 def test_a_worker_exports_its_spans_at_shutdown(traced: Stack) -> None:
     # Given a worker that exports its spans only at shutdown
     traced.start("api", "order-relay", "beat")
-    traced.start("inventory-worker", module="testkit.programs.patient.inventory_worker")
+    traced.start("inventory-worker", module="testkit.programs.delayed_spans.inventory_worker")
     order_id = traced.place(("TEA", 1))
     eventually(lambda: _assert_reserved(traced, 1))
 

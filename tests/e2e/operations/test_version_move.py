@@ -11,7 +11,7 @@ import pytest
 from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION, ORDER, STREAM
 from console.actions import topology
 from console.actions.retirement import uses
-from testkit.data.migrated import MIGRATED, services_are
+from testkit.data.migrated import MIGRATED, use_services
 from testkit.data.retirement import AdministratorSettings
 from testkit.eventually import eventually
 from testkit.processes.customers import Customers
@@ -106,7 +106,7 @@ def test_services_move_to_a_new_version_while_orders_flow(
         # When the old version is neither published nor permitted
         publish(stack, "order-relay", "v2")
         publish(stack, "api", "v2")
-        services_are(monkeypatch)
+        use_services(monkeypatch)
         list(topology.apply(stack.broker_admin, prune=True))
         orders = customers.place_more(ORDERS)
         assert handled_as(stack, "inventory", orders) == {V2}

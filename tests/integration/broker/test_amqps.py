@@ -60,7 +60,7 @@ def test_a_call_without_a_reply_raises_a_connection_error(
     # Given a connection with a channel, on which the broker sends nothing more
     connection = connected(vhost, proxy.port)
     assert connection.default_channel
-    proxy.hold_answers()
+    proxy.hold_responses()
 
     # When a call needs a reply, Then it raises a connection error
     with pytest.raises(connection.connection_errors):
@@ -98,7 +98,7 @@ def test_a_write_times_out_when_the_broker_does_not_read(vhost: Vhost, proxy: Pr
     connection = connected(vhost, proxy.port)
     connection.connection.transport.sock.settimeout(LIMIT)
     channel = connection.default_channel
-    proxy.hold_questions()
+    proxy.hold_requests()
 
     with pytest.raises(connection.connection_errors, match="timed out"):
         for _ in range(1_000):

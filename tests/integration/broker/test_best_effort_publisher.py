@@ -12,20 +12,20 @@ from eventbus import tls
 from eventbus.messaging import best_effort_publisher
 from eventbus.messaging.best_effort_publisher import BestEffortPublisher
 from testkit.eventually import eventually
-from testkit.network.stalling import StallingWay
+from testkit.network.stalling import StallingProxy
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 
 
 @pytest.fixture
-def way(servers: Infrastructure) -> Iterator[StallingWay]:
-    with StallingWay.to(servers.amqp_port) as way:
+def way(servers: Infrastructure) -> Iterator[StallingProxy]:
+    with StallingProxy.to(servers.amqp_port) as way:
         yield way
 
 
 @pytest.fixture
 def publisher(
-    broker: Vhost, servers: Infrastructure, way: StallingWay, monkeypatch: pytest.MonkeyPatch
+    broker: Vhost, servers: Infrastructure, way: StallingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[BestEffortPublisher]:
     """A publisher of the user `order` that reconnects at once."""
     monkeypatch.setattr(best_effort_publisher, "CONNECT_INTERVAL", 0.0)
@@ -69,7 +69,7 @@ def test_a_message_reaches_a_bound_queue(publisher: BestEffortPublisher, broker:
 
 
 def test_a_stalled_connection_does_not_block_publishing(
-    publisher: BestEffortPublisher, way: StallingWay, monkeypatch: pytest.MonkeyPatch
+    publisher: BestEffortPublisher, way: StallingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a publisher with a long limit for writes
     monkeypatch.setattr(best_effort_publisher, "PATIENCE", 8.0)

@@ -150,7 +150,7 @@ def test_no_stock_is_available_after_a_count_below_the_reserved(
 
     warehouse.handle(late)
 
-    (answer,) = warehouse.told(late)
+    (answer,) = warehouse.events_about(late)
     assert isinstance(answer.data, StockRejected)
     assert [(s.requested, s.available) for s in answer.data.shortages] == [(1, 0)]
 

@@ -9,7 +9,7 @@ from click.testing import Result
 from common.kombu_topology import SERVICES
 from console.actions import subscribe, topology
 from eventbus.database.db import Sessions
-from testkit.data.migrated import services_are
+from testkit.data.migrated import use_services
 from testkit.data.retirement import AdministratorSettings, MigratedSystem
 from testkit.processes.orderctl import orderctl
 from testkit.servers.databases import TestDatabase
@@ -92,6 +92,6 @@ def migrated(
         names=names,
         postgres_password=servers.postgres_password,
     )
-    services_are(monkeypatch)
+    use_services(monkeypatch)
     list(topology.apply(settings, prune=True))  # type: ignore[arg-type]
     return MigratedSystem(settings, vhost)

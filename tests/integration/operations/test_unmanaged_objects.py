@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from common.kombu_topology import SERVICES
-from testkit.data.migrated import services_are
+from testkit.data.migrated import use_services
 from testkit.processes.orderctl import orderctl, topology_differences
 from testkit.servers.management import Management
 
@@ -86,7 +86,7 @@ def test_an_older_release_leaves_newer_bindings_in_place(
         for service in SERVICES
         if service.name != "fraud"
     )
-    services_are(monkeypatch, older)
+    use_services(monkeypatch, older)
     before = management.send("GET", "bindings").json()
     queues = management.send("GET", "queues").json()
 

@@ -29,7 +29,7 @@ from testkit.eventually import eventually, never
 from testkit.network.proxy import Proxy
 from testkit.processes.publishers import PublisherOf
 from testkit.processes.relays import relay_once
-from testkit.servers.bindings import bind, full_queue, nobody_takes
+from testkit.servers.bindings import bind, full_queue, unbind_everywhere
 from testkit.servers.vhosts import Vhost
 
 
@@ -37,7 +37,7 @@ def test_an_event_is_marked_sent_only_after_its_own_confirm(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
     # Given that every third event has no queue, and every third a full one
-    nobody_takes(broker, CONFIRMED.TYPE)
+    unbind_everywhere(broker, CONFIRMED.TYPE)
     full_queue(broker, CANCELLED.TYPE)
     routable, unroutable, refused = (
         record(order_database, *(event(data) for _ in range(100)))
@@ -76,7 +76,7 @@ def test_an_event_is_not_marked_before_its_confirm_arrives(
     relay = Relay(order_database, publisher_of(port=proxy.port))
     record(order_database, event(CONFIRMED))
     assert relay_once(relay) == 1
-    proxy.hold_answers()
+    proxy.hold_responses()
     (waiting,) = record(order_database, event(CONFIRMED))
 
     with ThreadPoolExecutor(1) as thread:
@@ -89,7 +89,7 @@ def test_an_event_is_not_marked_before_its_confirm_arrives(
         assert not result.done()
 
         # When the reply arrives
-        proxy.pass_answers()
+        proxy.release_responses()
 
         # Then it is
         assert result.result(timeout=10) == 1
@@ -114,10 +114,10 @@ def test_a_late_confirm_is_ignored(
     relay_once(relay)
 
     # When the confirm of the second event is late
-    proxy.hold_answers()
+    proxy.hold_responses()
     (second,) = record(order_database, event(CONFIRMED))
     assert relay_once(relay) == 0
-    proxy.pass_answers()
+    proxy.release_responses()
 
     # Then the same event is sent again
     assert sent(order_database) == [first]
@@ -131,7 +131,7 @@ def test_an_unroutable_event_waits_with_its_reason_for_a_queue(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
     # Given an event type without a queue
-    nobody_takes(broker, CONFIRMED.TYPE)
+    unbind_everywhere(broker, CONFIRMED.TYPE)
     (event_id,) = record(order_database, event(CONFIRMED))
     relay = Relay(order_database, publisher_of())
 
@@ -165,7 +165,7 @@ def test_an_unroutable_event_delays_only_its_own_order(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
     # Given two orders, one of them with an unroutable event
-    nobody_takes(broker, CONFIRMED.TYPE)
+    unbind_everywhere(broker, CONFIRMED.TYPE)
     stuck, free = uuid4(), uuid4()
     record(
         order_database,

@@ -68,7 +68,7 @@ def test_a_second_relay_publishes_nothing_while_the_first_works(
     working = Relay(order_database, publisher_of(port=proxy.port))
     record(order_database, event(CONFIRMED))
     relay_once(working)
-    proxy.hold_answers()
+    proxy.hold_responses()
     record(order_database, event(CONFIRMED))
     with ThreadPoolExecutor(1) as thread:
         result = thread.submit(relay_once, working)
@@ -80,7 +80,7 @@ def test_a_second_relay_publishes_nothing_while_the_first_works(
 
         # Then nothing more is published
         in_queue(broker, NOTIFICATION.queue, 2)
-        proxy.pass_answers()
+        proxy.release_responses()
         assert result.result(timeout=10) == 1
 
 

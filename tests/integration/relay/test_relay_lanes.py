@@ -27,7 +27,7 @@ from testkit.data.outboxes import (
 from testkit.eventually import eventually
 from testkit.processes.publishers import PublisherOf
 from testkit.processes.relays import draining, relay_once
-from testkit.servers.bindings import bind, full_queue, nobody_takes
+from testkit.servers.bindings import bind, full_queue, unbind_everywhere
 from testkit.servers.connections import one_connection
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
@@ -163,7 +163,7 @@ def test_attempts_are_counted_and_back_off(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
     # Given an unroutable event
-    nobody_takes(broker, CONFIRMED.TYPE)
+    unbind_everywhere(broker, CONFIRMED.TYPE)
     (event_id,) = record(order_database, event(CONFIRMED))
     relay = Relay(order_database, publisher_of())
 

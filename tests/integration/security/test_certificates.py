@@ -126,7 +126,7 @@ def test_an_expired_certificate_is_shown(
     assert ended.left < timedelta(0)
     assert shown(certificates) == {"broker": ended.not_after.timestamp()}
     # And the client has sent nothing
-    assert impostor.heard == []
+    assert impostor.received == []
 
 
 @pytest.mark.parametrize("wrong", ["authority", "host name"])

@@ -154,7 +154,7 @@ def test_a_client_rejects_a_server_that_it_cannot_verify(
     assert re.search(reason, error), error
     assert "\n" not in error
     assert SECRET not in error
-    assert impostor.heard == []
+    assert impostor.received == []
 
 
 @pytest.mark.parametrize("impostor", [valid], indirect=True, ids=["valid"])
@@ -164,7 +164,7 @@ def test_a_client_sends_data_if_the_certificate_is_valid(
 ) -> None:
     client(impostor.port, authority)
 
-    assert impostor.heard != []
+    assert impostor.received != []
 
 
 def test_the_expected_host_name_of_the_broker_can_be_set(

@@ -187,7 +187,7 @@ def test_the_plain_build_has_a_task_for_every_event_that_it_hears() -> None:
         topology.ORDERS: orders.app,
         topology.NOTIFICATION: notification.app,
     }
-    for queue, types in topology.HEARD.items():
+    for queue, types in topology.BINDINGS.items():
         own = {name for name in apps[queue].tasks if not name.startswith("celery.")}
         assert own == set(types), queue
 
@@ -198,7 +198,7 @@ def test_the_plain_build_hears_nothing_that_ours_does_not() -> None:
         topology.ORDERS: ORDER,
         topology.NOTIFICATION: NOTIFICATION,
     }
-    for queue, types in topology.HEARD.items():
+    for queue, types in topology.BINDINGS.items():
         assert set(types) <= set(ours[queue].consumes), queue
 
 

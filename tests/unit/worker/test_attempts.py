@@ -20,7 +20,7 @@ from eventbus.events.envelope import Event
 from eventbus.messaging.event_message import task_headers
 from eventbus.worker.micro_batches import Inbound
 from eventbus.worker.observation import Observation
-from testkit.processes.signals import Heard, receivers, worker_app
+from testkit.processes.signals import SignalCall, receivers, worker_app
 
 TIERS = (1.0, 5.0)
 
@@ -28,9 +28,9 @@ app = worker_app("stock.reserved", retry_tiers=TIERS)
 
 
 @pytest.fixture
-def heard() -> Iterator[list[Heard]]:
+def heard() -> Iterator[list[SignalCall]]:
     """What receivers have got."""
-    found: list[Heard] = []
+    found: list[SignalCall] = []
     with receivers(found.append):
         yield found
 
@@ -56,12 +56,12 @@ def fail(error: Exception) -> None:
     raise error
 
 
-def names(heard: list[Heard], item: Item | None = None) -> list[str]:
+def names(heard: list[SignalCall], item: Item | None = None) -> list[str]:
     """The signals of an event, or of all, in the order in which they came."""
     return [h.name for h in heard if item is None or h.task_id == item.delivery.event_id]
 
 
-def test_a_run_surrounds_the_handling_of_its_event(heard: list[Heard]) -> None:
+def test_a_run_surrounds_the_handling_of_its_event(heard: list[SignalCall]) -> None:
     # given
     one = item()
     during: list[str] = []
@@ -81,7 +81,7 @@ def test_a_run_surrounds_the_handling_of_its_event(heard: list[Heard]) -> None:
 
 
 def test_the_request_has_the_headers_of_the_message_and_nothing_of_a_customer(
-    heard: list[Heard],
+    heard: list[SignalCall],
 ) -> None:
     # given
     one = item(attempts=2, tenant="north")
@@ -116,7 +116,7 @@ def test_the_request_has_the_headers_of_the_message_and_nothing_of_a_customer(
     ],
 )
 def test_a_failed_run_tells_what_becomes_of_its_event(
-    heard: list[Heard], error: Exception, number: int, signal: str, state: str
+    heard: list[SignalCall], error: Exception, number: int, signal: str, state: str
 ) -> None:
     # when
     with pytest.raises(type(error)):
@@ -130,7 +130,7 @@ def test_a_failed_run_tells_what_becomes_of_its_event(
     assert "test_attempts.py" in told["einfo"].traceback
 
 
-def test_the_texts_of_a_failed_run_are_descriptions(heard: list[Heard]) -> None:
+def test_the_texts_of_a_failed_run_are_descriptions(heard: list[SignalCall]) -> None:
     # when a handler fails with an error that quotes an address
     for number in (1, len(TIERS) + 1):
         with pytest.raises(ValueError, match="ada"):
@@ -145,7 +145,7 @@ def test_the_texts_of_a_failed_run_are_descriptions(heard: list[Heard]) -> None:
     assert "ValueError: raised in worker/test_attempts.py" in str(retried["reason"])
 
 
-def test_an_outage_is_a_run_that_counts_for_nothing(heard: list[Heard]) -> None:
+def test_an_outage_is_a_run_that_counts_for_nothing(heard: list[SignalCall]) -> None:
     # when
     with pytest.raises(psycopg2.OperationalError):
         attempt([item()], partial(fail, psycopg2.OperationalError("the server is gone")))
@@ -156,7 +156,7 @@ def test_an_outage_is_a_run_that_counts_for_nothing(heard: list[Heard]) -> None:
 
 
 def test_the_events_of_a_batch_begin_before_it_and_end_after_its_commit(
-    heard: list[Heard],
+    heard: list[SignalCall],
 ) -> None:
     # given a batch in which one is no event, and one a duplicate
     items = [item() for _ in range(3)]
@@ -177,7 +177,7 @@ def test_the_events_of_a_batch_begin_before_it_and_end_after_its_commit(
     assert [h.state for h in heard if h.name == "postrun"] == ["SUCCESS", "FAILURE", "SUCCESS"]
 
 
-def test_a_batch_that_is_rolled_back_counts_for_nothing(heard: list[Heard]) -> None:
+def test_a_batch_that_is_rolled_back_counts_for_nothing(heard: list[SignalCall]) -> None:
     # given
     items = [item() for _ in range(3)]
 
@@ -194,7 +194,9 @@ def test_a_batch_that_is_rolled_back_counts_for_nothing(heard: list[Heard]) -> N
     assert ended == ["IGNORED"] * 3 + ["SUCCESS"] * 3
 
 
-def test_two_copies_of_an_event_in_one_batch_run_one_after_the_other(heard: list[Heard]) -> None:
+def test_two_copies_of_an_event_in_one_batch_run_one_after_the_other(
+    heard: list[SignalCall],
+) -> None:
     # given
     one = item()
     copy = item(event_id=one.delivery.event_id)
@@ -213,7 +215,7 @@ def test_what_a_receiver_leaves_for_one_run_is_not_for_another() -> None:
     current: ContextVar[str] = ContextVar("current", default="none")
     found: list[tuple[str, str]] = []
 
-    def note(heard: Heard) -> None:
+    def note(heard: SignalCall) -> None:
         if heard.name == "prerun":
             assert current.get() == "none"
             current.set(heard.task_id)
@@ -233,7 +235,7 @@ def test_what_a_receiver_leaves_for_one_run_is_not_for_another() -> None:
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_receiver_that_raises_disturbs_nothing(error: BaseException, size: int) -> None:
     # given
-    def broken(_: Heard) -> None:
+    def broken(_: SignalCall) -> None:
         raise error
 
     worked: list[bool] = []
@@ -248,7 +250,7 @@ def test_a_receiver_that_raises_disturbs_nothing(error: BaseException, size: int
     assert worked == [True]
 
 
-def test_headers_cannot_break_what_is_connected(heard: list[Heard]) -> None:
+def test_headers_cannot_break_what_is_connected(heard: list[SignalCall]) -> None:
     # given a message whose headers have the names of a request's own methods and fields
     hostile = dict.fromkeys(
         ("get", "update", "clear", "declare", "args", "kwargs", "hostname", "delivery_info"), 7
@@ -281,7 +283,7 @@ def test_without_a_receiver_nothing_is_made() -> None:
 @pytest.mark.parametrize(("number", "told"), [(1, ["retry"]), (9, ["failure"])])
 @pytest.mark.parametrize("error", ["WorkerLostError", "TimeLimitExceeded"])
 def test_of_a_run_that_ended_with_its_process_the_main_process_tells(
-    heard: list[Heard], number: int, told: list[str], error: str
+    heard: list[SignalCall], number: int, told: list[str], error: str
 ) -> None:
     # given
     delivery = item(number).delivery._replace(body=b"[]")
@@ -296,7 +298,7 @@ def test_of_a_run_that_ended_with_its_process_the_main_process_tells(
     assert heard[0].task_id == delivery.event_id
 
 
-def test_another_failure_is_told_where_it_happened(heard: list[Heard]) -> None:
+def test_another_failure_is_told_where_it_happened(heard: list[SignalCall]) -> None:
     delivery = item().delivery
     receipt: Any = None
     inbound = Inbound(app.tasks[delivery.task], receipt, delivery)

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from celery import signals
 
-from testkit.processes.signals import Heard, connect
+from testkit.processes.signals import SignalCall, connect
 from testkit.programs.failing.inventory_worker import app  # noqa: F401
 
 
-def broken(_: Heard) -> None:
+def broken(_: SignalCall) -> None:
     """Raise, as a receiver with a bug does."""
     raise ValueError("a receiver has a bug")
 
 
-def note(heard: Heard) -> None:
+def note(heard: SignalCall) -> None:
     """Add a line."""
     request = heard.request
     line = {
