@@ -1,1 +1,1 @@
-"""The real processes, started, stopped and killed."""
+"""The real processes, and their parts within a test's process."""

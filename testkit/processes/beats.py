@@ -1,4 +1,4 @@
-"""Beat's connection in the test's own process."""
+"""Beat's connection in the process of a test."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ from testkit.servers.vhosts import Vhost
 
 @contextmanager
 def ticks(vhost: Vhost, exchange: str) -> Iterator[Ticks]:
-    """What sends ticks to an exchange of the test's."""
+    """Yield the sender of ticks to an exchange."""
     app = Celery("beat", broker=vhost.amqp_url, set_as_current=False)
     app.conf.update(broker_use_ssl=vhost.tls)
-    made = Ticks.of(app, heartbeat=30, exchange=exchange)
+    sender = Ticks.of(app, heartbeat=30, exchange=exchange)
     try:
-        yield made
+        yield sender
     finally:
-        made.close()
+        sender.close()

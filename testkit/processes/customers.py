@@ -1,4 +1,4 @@
-"""Customers that order at a steady rate, from whichever API is in service."""
+"""Customers that place orders at a steady rate with the APIs in service."""
 
 import json
 import threading
@@ -14,89 +14,89 @@ from uuid import uuid4
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
 
-#: So many that one of them is free when an order is due: at 50 a second, while answers take less
-#: than half a second.
+#: Enough that a client is free when an order is due: at 50 orders per second, while responses take
+#: less than half a second.
 _CLIENTS = 24
 
-#: Orders that may be unfinished before no further one is placed: a machine that is slower than the
-#: rate is not given more than it does.
+#: The maximum number of unfinished orders: a machine that is slower than the rate must not be
+#: overloaded.
 _MOST_UNFINISHED = 200
 
-#: Seconds for an answer.
+#: Seconds for a response.
 _PATIENCE = 30.0
 
-#: Seconds until those who are persistent try again.
+#: Seconds before a retry.
 _PAUSE = 0.1
 
-#: Where they all have their mail.
+#: The domain of the customers' addresses.
 _DOMAIN = "customers.example"
 
 
 @dataclass
 class Customers:
-    """Each order is a connection of its own, to one of the APIs that a load balancer would take."""
+    """Customers that open a connection for each order, to the APIs in turn, as a load balancer."""
 
     stack: Stack
-    #: Orders a second, at most.
+    #: The maximum of orders per second.
     rate: int
     #: Each as `host:port`.
     in_service: list[str]
-    #: Whether they try again, with the order's idempotency key, when nobody answers.
+    #: Whether they retry without a response, with the order's idempotency key.
     persistent: bool = False
-    #: How many orders are finished, decided and mailed say; None if that is not to be waited for.
+    #: Returns the number of finished orders; None if orders do not wait for earlier ones.
     finished: Callable[[], int] | None = None
-    #: When each order was due (Unix time), by its id.
+    #: The due time of each order (Unix time), by its id.
     placed: dict[str, float] = field(default_factory=dict)
-    #: Seconds from when an order was due to its answer.
+    #: Seconds from the due time of each order to its response.
     answered: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     _next_due: float = 0.0
-    _under_way: Counter[str] = field(default_factory=Counter)
+    _pending: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def ordering(self) -> Iterator[None]:
-        """Order for as long as the block lasts."""
-        enough = threading.Event()
+        """Place orders during the block."""
+        ended = threading.Event()
         numbers = count()
         threads = [
-            threading.Thread(target=self._order, args=(numbers, enough)) for _ in range(_CLIENTS)
+            threading.Thread(target=self._order, args=(numbers, ended)) for _ in range(_CLIENTS)
         ]
         for thread in threads:
             thread.start()
         try:
             yield
         finally:
-            enough.set()
+            ended.set()
             for thread in threads:
                 thread.join()
 
     def leave(self, address: str) -> None:
-        """Send an API no more orders, and wait until it has answered those that are under way."""
+        """Take an API out of service, and wait until no request to it is pending."""
         with self._lock:
             self.in_service.remove(address)
 
         def idle() -> None:
-            assert self._under_way[address] == 0
+            assert self._pending[address] == 0
 
         eventually(idle)
 
     def place_more(self, count: int) -> list[str]:
-        """Wait until so many orders are placed that were due since this call; returns them."""
+        """Wait until `count` orders that are due from now on are placed, and return their ids."""
         since = time.time()
 
         def placed() -> list[str]:
-            found = [order for order, due in list(self.placed.items()) if due >= since]
+            orders = [order for order, due in list(self.placed.items()) if due >= since]
             assert self.failures == []
-            assert len(found) >= count
-            return found
+            assert len(orders) >= count
+            return orders
 
         return eventually(placed)
 
-    def _order(self, numbers: Iterator[int], enough: threading.Event) -> None:
-        while not enough.is_set():
+    def _order(self, numbers: Iterator[int], ended: threading.Event) -> None:
+        while not ended.is_set():
             if self.finished and len(self.placed) - self.finished() >= _MOST_UNFINISHED:
-                enough.wait(0.05)
+                ended.wait(0.05)
                 continue
             with self._lock:
                 number = next(numbers)
@@ -104,7 +104,7 @@ class Customers:
             time.sleep(max(0.0, due - time.time()))
             with self._lock:
                 address = self.in_service[number % len(self.in_service)]
-                self._under_way[address] += 1
+                self._pending[address] += 1
             try:
                 self.placed[self._place(address)] = due
                 self.answered.append(time.time() - due)
@@ -112,7 +112,7 @@ class Customers:
                 self.failures.append(f"{address}: {type(error).__name__}: {error}")
             finally:
                 with self._lock:
-                    self._under_way[address] -= 1
+                    self._pending[address] -= 1
 
     def _place(self, address: str) -> str:
         key, until = str(uuid4()), time.monotonic() + _PATIENCE
@@ -120,14 +120,14 @@ class Customers:
             try:
                 return self._post(address, key)
             except (OSError, HTTPException):
-                # Was it placed? The key tells.
+                # The order may have been placed: the key makes a retry safe.
                 if not self.persistent or time.monotonic() > until:
                     raise
                 time.sleep(_PAUSE)
 
     def _post(self, address: str, key: str) -> str:
         lines = [{"sku": "TEA", "quantity": 1, "unit_price": 500}]
-        # Each a customer of its own: many orders of one look like fraud, and are told of.
+        # A different customer each: many orders of one customer are suspected and reported.
         customer = {"email": f"{uuid4()}@{_DOMAIN}"}
         order = {"customer": customer, "currency": "EUR", "lines": lines}
         headers = {
@@ -140,15 +140,15 @@ class Customers:
         connection = HTTPConnection(address, timeout=_PATIENCE)
         try:
             connection.request("POST", "/orders", json.dumps(order).encode(), headers)
-            answer = connection.getresponse()
-            said = answer.read().decode()
-            assert answer.status == 201, f"{answer.status} {said}"
-            return str(json.loads(said)["id"])
+            response = connection.getresponse()
+            text = response.read().decode()
+            assert response.status == 201, f"{response.status} {text}"
+            return str(json.loads(text)["id"])
         finally:
             connection.close()
 
     def assert_all_confirmed_once(self) -> None:
-        """Wait until every order is decided and its mails are sent; each must be so once."""
+        """Wait until every order is confirmed and mailed, and require that each is so once."""
         stack, orders = self.stack, len(self.placed)
 
         def decided() -> None:
@@ -167,12 +167,12 @@ class Customers:
             assert stack.vhost.depth(f"{service}.dlq") == 0
 
     def _mails(self) -> int:
-        # Not by their headers: parsing thousands of them again and again takes the time in which
-        # this process would receive the next mails.
+        # Not by their headers: this process also receives the mails, and would be busy with parsing
+        # thousands of them repeatedly.
         return len(self.stack.mailbox.messages)
 
     def waits(self) -> list[float]:
-        """Return the seconds from when each order was due to its decision."""
+        """Return the seconds from the due time of each order to its decision."""
         rows = self.stack.execute(
             "order", "SELECT id || ' ' || extract(epoch FROM decided_at) FROM orders"
         )

@@ -1,4 +1,4 @@
-"""A worker's main process without Celery: its real parts between a test's broker and its pool."""
+"""A worker's main process without Celery: its real parts between a simulated broker and pool."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ from eventbus.worker.settlement import Settlement
 
 
 class Channel:
-    """The broker's side of one channel: which deliveries it waits for."""
+    """The broker's side of one channel, with its unacknowledged deliveries."""
 
     def __init__(self) -> None:
         self.connection: object = self
@@ -27,19 +27,19 @@ class Channel:
         self.frames = 0
 
     def basic_ack(self, tag: int, multiple: bool = False) -> None:
-        """Take an acknowledgement; a real broker closes the channel for an unknown tag."""
-        assert self.connection is not None, "nothing is sent on a connection that is gone"
-        assert tag in self.waiting, f"the broker does not wait for {tag}"
+        """Receive an acknowledgement; a real broker closes the channel for an unknown tag."""
+        assert self.connection is not None, "a frame was sent on a closed connection"
+        assert tag in self.waiting, f"delivery {tag} is not unacknowledged"
         self.frames += 1
         self.waiting -= {t for t in self.waiting if t <= tag} if multiple else {tag}
 
     def basic_reject(self, tag: int, _requeue: bool) -> None:
-        """Take a rejection."""
+        """Receive a rejection."""
         self.basic_ack(tag)
 
 
 class Job:
-    """A batch in a child process, which ends when the test lets it."""
+    """A batch in a child process, which ends on a test's call."""
 
     def __init__(self, deliveries: list[Delivery], done: Any, failed: Any) -> None:
         self.deliveries = deliveries
@@ -52,16 +52,16 @@ class Job:
         return {delivery.event_id for delivery in self.deliveries}
 
     def finish(self, outcome: Outcome = Outcome.HANDLED) -> None:
-        """Let the batch commit."""
+        """End the batch with a commit."""
         self._done([Result(outcome) for _ in self.deliveries])
 
     def fail(self, error: BaseException) -> None:
-        """Let the batch fail, or take its child with it."""
+        """End the batch with a failure, or with a crash of its child."""
         self._failed(error)
 
 
 class EventLoop:
-    """What stands in for Celery's consumer; `life` is the connection that is open."""
+    """A substitute for Celery's consumer; `life` is the open connection."""
 
     def __init__(self, children: int = 2, *, batch_interval: float = 0.0) -> None:
         self.pool = SimpleNamespace(num_processes=children, apply_async=self._apply_async)
@@ -86,18 +86,18 @@ class EventLoop:
         self.life = ConsumerConnection(self)
 
     def call_soon(self, call: Callable[..., None], *args: Any) -> None:
-        """Remember a call for the next turn."""
+        """Schedule a call for the next turn."""
         self._soon.append(lambda: call(*args))
 
     def reconnect(self) -> Channel:
-        """Lose the connection and make another one, on which delivery tags begin at 1."""
+        """Replace the connection by a new one, whose delivery tags start at 1."""
         self.channel.connection = None
         self.life.close()
         self.channel, self.life = Channel(), ConsumerConnection(self)
         return self.channel
 
     def deliver(self, *event_ids: str, **headers: Any) -> None:
-        """Let messages arrive on the connection that is open."""
+        """Deliver messages on the open connection."""
         receive = strategy(SimpleNamespace(name="order.created"), None, self)  # type: ignore[arg-type]
         for event_id in event_ids:
             self.channel.delivered += 1
@@ -115,12 +115,12 @@ class EventLoop:
             receive(message)
 
     def turn(self) -> None:
-        """Run what was asked for, until nothing is left."""
+        """Run the scheduled calls until none is left."""
         while self._soon:
             self._soon.pop(0)()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, and run what was asked for by then."""
+        """Advance the time, and run the timers and the scheduled calls."""
         self.now += seconds
         later, self.later = self.later, []
         for call in later:
@@ -128,7 +128,7 @@ class EventLoop:
         self.turn()
 
     def confirm(self, refusal: str | None = None) -> None:
-        """Let the broker confirm the copies that are on their way, or refuse them."""
+        """Confirm the pending copies as the broker does, or refuse them."""
         while self.copies:
             copy = self.copies.pop(0)
             if copy.is_wanted():
@@ -139,10 +139,10 @@ class EventLoop:
 
 
 def outage(text: str = "the database cannot be reached") -> Failed:
-    """What a child raises when its database does not work."""
+    """Return the failure of a child whose database is down."""
     return Failed(Cause(Verdict.PAUSE, "Outage", text))
 
 
 def slow() -> Failed:
-    """What a child raises when a statement took too long."""
+    """Return the failure of a child whose statement timed out."""
     return Failed(Cause(Verdict.SLOW, "OperationalError", "SQLSTATE 57014"))

@@ -1,7 +1,8 @@
 """PROCESS: loads the libraries of the system's programs, and forks into a program on request.
 
-`python -m testkit.processes.forking FD`: the socket with this number brings a line of JSON for each
-program, and gets one when it has started and one when it has ended. See `launcher`.
+`python -m testkit.processes.forking FD` reads a line of JSON for each program from the socket with
+this number, and writes a line when the program has started and another when it has exited. See
+`launcher`.
 """
 
 import ctypes
@@ -20,7 +21,7 @@ from typing import Any
 
 from deploy.local import REPOSITORY
 
-#: What the programs import, but for what has state that forks must not share, as `uuid_utils` may.
+#: The imports of the programs, except those whose state forks must not share, as `uuid_utils`.
 _LIBRARIES = (
     "celery.bin.beat",
     "celery.bin.celery",
@@ -52,10 +53,10 @@ _LIBRARIES = (
     "yaml",
 )
 
-#: What these import that reads the environment, or uses what does. A program imports it itself.
-_FORGOTTEN = ("flower", "prometheus_client", "tornado")
+#: Imports of these that read the environment, directly or not. Each program imports them itself.
+_UNLOADED = ("flower", "prometheus_client", "tornado")
 
-#: Of Linux's <sys/prctl.h>: the signal that a process gets when its parent ends.
+#: From Linux's <sys/prctl.h>: sets the signal that a process receives when its parent exits.
 _PR_SET_PDEATHSIG = 1
 
 Request = dict[str, Any]
@@ -66,32 +67,32 @@ def main() -> None:
     for library in _LIBRARIES:
         import_module(library)
     for name in list(sys.modules):
-        if name.partition(".")[0] in _FORGOTTEN:
+        if name.partition(".")[0] in _UNLOADED:
             del sys.modules[name]
     gc.collect()
     gc.freeze()
-    asked = socket.socket(fileno=int(sys.argv[1]))
-    # A child's end interrupts the wait for the next request.
+    requests = socket.socket(fileno=int(sys.argv[1]))
+    # The exit of a child interrupts the wait for the next request.
     wakes, woken = socket.socketpair()
     woken.setblocking(False)
     signal.set_wakeup_fd(woken.fileno())
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    if request := _serve(asked, wakes):
-        for used in (asked, wakes, woken):
-            used.close()
+    if request := _serve(requests, wakes):
+        for connection in (requests, wakes, woken):
+            connection.close()
         _run(request)
 
 
-def _serve(asked: socket.socket, wakes: socket.socket) -> Request | None:
-    """Return a request in the process that is to run it, and None at the end."""
+def _serve(requests: socket.socket, wakes: socket.socket) -> Request | None:
+    """Return a request in the forked process that runs it, and None when the socket is closed."""
     read = b""
     while True:
-        ready, _, _ = select.select([asked, wakes], [], [])
+        ready, _, _ = select.select([requests, wakes], [], [])
         if wakes in ready:
             wakes.recv(4096)
-            _report_ended(asked)
-        if asked in ready:
-            received = asked.recv(65_536)
+            _report_ended(requests)
+        if requests in ready:
+            received = requests.recv(65_536)
             if not received:
                 return None
             *lines, read = (read + received).split(b"\n")
@@ -99,24 +100,24 @@ def _serve(asked: socket.socket, wakes: socket.socket) -> Request | None:
                 if (pid := os.fork()) == 0:
                     request: Request = json.loads(line)
                     return request
-                _send(asked, pid, None)
+                _send(requests, pid, None)
 
 
-def _report_ended(asked: socket.socket) -> None:
+def _report_ended(requests: socket.socket) -> None:
     with suppress(ChildProcessError):
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 break
-            _send(asked, pid, os.waitstatus_to_exitcode(status))
+            _send(requests, pid, os.waitstatus_to_exitcode(status))
 
 
-def _send(asked: socket.socket, pid: int, status: int | None) -> None:
-    asked.sendall(json.dumps({"pid": pid, "status": status}).encode() + b"\n")
+def _send(requests: socket.socket, pid: int, status: int | None) -> None:
+    requests.sendall(json.dumps({"pid": pid, "status": status}).encode() + b"\n")
 
 
 def _run(request: Request) -> None:
-    """Be the program, until it ends."""
+    """Run the program in this process."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -136,7 +137,7 @@ def _run(request: Request) -> None:
         sys.exit(celery())
     option, module, *arguments = arguments
     if (script, option) != ("python", "-m"):
-        raise SystemExit(f"no program for forks: {request['command']}")
+        raise SystemExit(f"not a program that can be forked: {request['command']}")
     sys.argv = [script, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

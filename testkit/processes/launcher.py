@@ -1,9 +1,9 @@
 """Starts the system's programs as forks of a process that has loaded their libraries.
 
-A program's own start takes over a second of processor time, most of it for imports, and a run of
-the tests starts many hundreds. Each one is a process with a session, an environment and files of
-its own, as if it had been executed, but for its command line. What must be executed itself, such as
-a program with a preloaded library, is left to `subprocess`.
+The start of a program takes over a second of processor time, most of it for imports, and a test run
+starts many hundreds of programs. Each fork has its own session, environment and files, as if the
+program had been executed, but not its own command line. Programs that must be executed, such as
+those with a preloaded library, are started with `subprocess` instead.
 """
 
 import json
@@ -22,7 +22,7 @@ from threading import Lock
 
 from deploy.local import REPOSITORY
 
-#: What the interpreter has read before it can be set.
+#: Variables that the interpreter reads at its start, before a fork can set them.
 INTERPRETERS = {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
 
 #: Seconds for a fork.
@@ -30,21 +30,21 @@ _PATIENCE = 60.0
 
 
 class Launched:
-    """A process that was started here; the part of `subprocess.Popen` that the tests use."""
+    """A forked process, with the part of the interface of `subprocess.Popen` that tests use."""
 
     def __init__(self, launcher: "Launcher", pid: int) -> None:
-        """`pid` is of a process that `launcher` waits for."""
+        """`pid` belongs to a child of the launcher's process."""
         self.pid = pid
         self._launcher = launcher
 
     def poll(self) -> int | None:
-        """Return how the process ended, a negative signal or a status; None while it runs."""
+        """Return the exit status, or the negative number of a signal; None while it runs."""
         return self._launcher.status(self.pid)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return how the process ended.
+        """Return the exit status, or the negative number of a signal.
 
-        Raises `subprocess.TimeoutExpired` if it has not after `timeout` seconds.
+        Raises `subprocess.TimeoutExpired` if the process still runs after `timeout` seconds.
         """
         deadline = time.monotonic() + (inf if timeout is None else timeout)
         while (status := self.poll()) is None:
@@ -54,7 +54,7 @@ class Launched:
         return status
 
     def terminate(self) -> None:
-        """Send SIGTERM if the process has not ended."""
+        """Send SIGTERM if the process has not exited."""
         if self.poll() is None:
             os.kill(self.pid, SIGTERM)
 
@@ -63,13 +63,13 @@ class Launcher:
     """The process that forks, and the socket to it."""
 
     def __init__(self) -> None:
-        own, other = socket.socketpair()
+        near, far = socket.socketpair()
         self._lock = Lock()
-        self._socket = own
+        self._socket = near
         self._read = b""
         self._started: list[int] = []
         self._ended: dict[int, int] = {}
-        # It must not outlive a killed test run, nor its children it.
+        # It must not outlive a killed test run, and its children must not outlive it.
         command = [
             "setpriv",
             "--pdeathsig",
@@ -79,20 +79,17 @@ class Launcher:
             "testkit.processes.forking",
         ]
         self._process = subprocess.Popen(
-            [*command, str(other.fileno())],
+            [*command, str(far.fileno())],
             cwd=REPOSITORY,
             env=os.environ | INTERPRETERS,
             stdin=subprocess.DEVNULL,
-            pass_fds=[other.fileno()],
+            pass_fds=[far.fileno()],
             start_new_session=True,
         )
-        other.close()
+        far.close()
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Launched:
-        """Start a console script of this environment, or `python -m MODULE`.
-
-        `log` gets what it writes.
-        """
+        """Start `celery` or `python -m MODULE`, with its output appended to `log`."""
         request = {"command": command, "environment": environment, "log": str(log)}
         with self._lock:
             self._socket.settimeout(_PATIENCE)
@@ -102,30 +99,30 @@ class Launcher:
             return Launched(self, self._started.pop())
 
     def status(self, pid: int) -> int | None:
-        """Return how a process ended; None while it runs."""
+        """Return the exit status of a process; None while it runs."""
         with self._lock:
             with suppress(BlockingIOError):
                 self._receive(0.0)
             return self._ended.get(pid)
 
     def _receive(self, timeout: float) -> None:
-        """Record all answers that have arrived; waits for one for `timeout` seconds."""
+        """Record the replies that have arrived; wait for one for up to `timeout` seconds."""
         self._socket.settimeout(timeout)
         received = self._socket.recv(65_536)
         if not received:
-            raise RuntimeError("the process that forks the programs has ended")
+            raise RuntimeError("the process that forks the programs has exited")
         self._read += received
         *lines, self._read = self._read.split(b"\n")
-        for answer in map(json.loads, lines):
-            if answer["status"] is None:
-                self._started.append(answer["pid"])
-                # The number may have been that of a process before.
-                self._ended.pop(answer["pid"], None)
+        for reply in map(json.loads, lines):
+            if reply["status"] is None:
+                self._started.append(reply["pid"])
+                # An earlier process may have had the same pid.
+                self._ended.pop(reply["pid"], None)
             else:
-                self._ended[answer["pid"]] = answer["status"]
+                self._ended[reply["pid"]] = reply["status"]
 
 
 @cache
 def launcher() -> Launcher:
-    """Return the one of this process, which starts with the first call."""
+    """Return the launcher of this process, which the first call starts."""
     return Launcher()

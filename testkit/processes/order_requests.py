@@ -1,4 +1,4 @@
-"""Requests to the order API, and checks of the form of its answers."""
+"""Requests to the order API, and checks of the form of its responses."""
 
 import json
 from typing import Any
@@ -38,7 +38,7 @@ def place(api: FlaskClient, body: Any = None, **headers: str) -> TestResponse:
 
 
 def problem(response: TestResponse, status: int) -> dict[str, Any]:
-    """Return the problem document of an answer, after a check of its form."""
+    """Return the problem document of a response, after a check of its form."""
     assert response.status_code == status, response.text
     assert response.content_type == "application/problem+json"
     document: dict[str, Any] = json.loads(response.data)
@@ -48,12 +48,12 @@ def problem(response: TestResponse, status: int) -> dict[str, Any]:
 
 
 def wrong_fields(response: TestResponse, status: int = 422) -> set[str]:
-    """Return the fields that a problem document names."""
+    """Return the fields in the errors of a problem document."""
     return {error["field"] for error in problem(response, status)["errors"]}
 
 
 def another_api(api: FlaskClient, **changes: Any) -> FlaskClient:
-    """Return a client of a second process of the same API, with other settings."""
+    """Return a client of a second instance of the same API with other settings."""
     settings: ApiSettings = api.application.extensions["order_settings"]
     return with_key(create_app(settings.model_copy(update=changes)), key_of(api))
 

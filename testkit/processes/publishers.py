@@ -1,4 +1,4 @@
-"""Publishers as relays have them, with which a test reaches its broker."""
+"""Publishers like those of the relays, for tests."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,8 +17,8 @@ PublisherOf = Callable[..., ConfirmingPublisher]
 
 @contextmanager
 def publishers(servers: Infrastructure, broker: Vhost) -> Iterator[PublisherOf]:
-    """Close, at the end, what was made: publishers with a service's own user and rights."""
-    with ExitStack() as made:
+    """Yield a function that creates publishers with a service's user, and close them at the end."""
+    with ExitStack() as contexts:
 
         def make(
             service: str = "order",
@@ -43,14 +43,14 @@ def publishers(servers: Infrastructure, broker: Vhost) -> Iterator[PublisherOf]:
                 exchange=EVENTS.name,
                 heartbeat=heartbeat,
             )
-            made.callback(new.close)
+            contexts.callback(new.close)
             return new
 
         yield make
 
 
 def publish_and_settle(publisher: ConfirmingPublisher, events: Iterable[Outgoing]) -> Report:
-    """Publish events and return their report, however long the broker accepts no messages."""
+    """Publish events and return their report, however long the broker blocks publishers."""
     in_flight = publisher.send(events)
     while (report := publisher.settle(in_flight)) is None:
         publisher.ready(inf)

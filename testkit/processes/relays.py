@@ -1,9 +1,10 @@
-"""Relays at work, as a process has them: one drain after the other."""
+"""Relays that drain their outboxes repeatedly, as their processes do."""
 
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 
 from eventbus.outbox.claims import Claims
 from eventbus.outbox.relay import Relay
@@ -11,25 +12,25 @@ from eventbus.outbox.relay import Relay
 
 @contextmanager
 def draining(*relays: Relay) -> Iterator[None]:
-    """Let each of these relays drain its outbox while the block runs."""
-    ends: list[bool] = []
+    """Let each of these relays drain its outbox during the block."""
+    ended = Event()
 
     def drain(relay: Relay) -> None:
-        while not ends:
+        while not ended.is_set():
             relay.drain(time.monotonic() + 0.5)
 
     with ThreadPoolExecutor(len(relays)) as threads:
-        done = [threads.submit(drain, relay) for relay in relays]
+        drains = [threads.submit(drain, relay) for relay in relays]
         try:
             yield
         finally:
-            ends.append(True)
-            for each in done:
-                each.result(timeout=60)
+            ended.set()
+            for drained in drains:
+                drained.result(timeout=60)
 
 
 def relay_once(relay: Relay) -> int:
-    """Publish one batch of an outbox as a drain does; return the number of confirmed events."""
+    """Publish one batch of an outbox as a drain does, and return the number of confirmed events."""
     with Claims.of(relay._sessions) as claims:
         if claims.hold():
             relay._send(claims)

@@ -1,5 +1,5 @@
-/* Shifts the wall clock of the process that preloads this library, and no other clock, by as many
-   seconds as the file says that CLOCK_FILE names. The file is read at each call. */
+/* Shifts the wall clock of the process that preloads this library, but no other clock, by the number
+   of seconds in the file that CLOCK_FILE names. The file is read at each call. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,4 +1,4 @@
-"""What a team would write: receivers of Celery's signals, which note what comes."""
+"""Receivers of Celery's signals that record their calls."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ SIGNALS = {
 
 @dataclass(frozen=True)
 class SignalCall:
-    """A signal as a receiver gets it; `request` is the task's at that moment."""
+    """A call of a receiver; `request` is the request of the task at that time."""
 
     name: str
     task: Any
@@ -31,21 +31,21 @@ class SignalCall:
 
     @property
     def task_id(self) -> str:
-        """The run that it tells of."""
+        """The id of the run."""
         return str(self.request.id)
 
     @property
     def state(self) -> str | None:
-        """How the run ended; of a `postrun` only."""
+        """The outcome of the run, in a `postrun` only."""
         return self.arguments.get("state")
 
 
 @contextmanager
-def receivers(note: Callable[[SignalCall], object]) -> Iterator[None]:
-    """Connect a receiver to each signal for the block."""
+def receivers(record: Callable[[SignalCall], object]) -> Iterator[None]:
+    """Connect a receiver to each signal during the block."""
     connected: list[tuple[Signal, Callable[..., None]]] = []
     for name, signal in SIGNALS.items():
-        receiver = _receiver(name, note)
+        receiver = _receiver(name, record)
         signal.connect(receiver, weak=False)
         connected.append((signal, receiver))
     try:
@@ -55,22 +55,22 @@ def receivers(note: Callable[[SignalCall], object]) -> Iterator[None]:
             signal.disconnect(receiver)
 
 
-def connect(note: Callable[[SignalCall], object]) -> None:
-    """Connect a receiver to each signal for good."""
+def connect(record: Callable[[SignalCall], object]) -> None:
+    """Connect a receiver to each signal permanently."""
     for name, signal in SIGNALS.items():
-        signal.connect(_receiver(name, note), weak=False)
+        signal.connect(_receiver(name, record), weak=False)
 
 
-def _receiver(name: str, note: Callable[[SignalCall], object]) -> Callable[..., None]:
+def _receiver(name: str, record: Callable[[SignalCall], object]) -> Callable[..., None]:
     def receive(sender: Any, **arguments: Any) -> None:
         assert current_task.name == sender.name
-        note(SignalCall(name, sender, sender.request, arguments))
+        record(SignalCall(name, sender, sender.request, arguments))
 
     return receive
 
 
 def worker_app(*events: str, retry_tiers: Sequence[float]) -> Celery:
-    """Return an app that has the tasks of these events, and needs no broker and no settings."""
+    """Return an app with the tasks of these events that needs no broker or settings."""
     app = Celery("tests", task_cls=EventTask, set_as_current=False)
     app.settings = SimpleNamespace(retry_tiers=retry_tiers)
 

@@ -1,4 +1,4 @@
-"""The web console as an operator's browser uses it, and the messages and orders that it shows."""
+"""The web console in an operator's browser, and messages and orders for it."""
 
 import json
 import re
@@ -77,22 +77,22 @@ def park(channel: Channel, event_id: str, reason: str = "no way", **event: Any) 
 
 
 def ids(channel: Channel, queue: str) -> list[str]:
-    """Take all messages from a queue; return their ids."""
-    taken = []
+    """Remove all messages from a queue, and return their ids."""
+    removed = []
     while (message := channel.basic_get(queue, no_ack=True)) is not None:
-        taken.append(message.headers["id"])
-    return taken
+        removed.append(message.headers["id"])
+    return removed
 
 
 def parked_ids(channel: Channel) -> list[str]:
-    """Take all messages from the inventory's parking lot, which has some; return their ids."""
-    taken = ids(channel, "inventory.dlq")
-    assert taken
-    return taken
+    """Remove all messages from the inventory's parking lot, at least one, and return their ids."""
+    parked = ids(channel, "inventory.dlq")
+    assert parked
+    return parked
 
 
 def place(settings: DatabaseSettings) -> UUID:
-    """Store an order that was placed 100 seconds ago, and its event, which is unsent."""
+    """Store an order that was placed 100 seconds ago with its unsent event, and return its id."""
     at, order_id = datetime.now(UTC) - timedelta(seconds=100), uuid4()
     event = {"time": at.isoformat(), "traceparent": None}
     row = {"event_id": uuid4(), "type": "order.created", "subject": order_id, "created_at": at}

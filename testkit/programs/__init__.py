@@ -1,1 +1,1 @@
-"""Programs that fail, stall or crash on purpose."""
+"""Variants of the programs that fail, stall or crash as a test requires."""

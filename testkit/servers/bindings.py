@@ -1,32 +1,32 @@
-"""Who takes an event from the exchange, for a test to change."""
+"""Changes to the bindings of the events' exchange."""
 
 from common.kombu_topology import EVENTS, NOTIFICATION, STREAM
 from testkit.servers.vhosts import Vhost
 
 
 def unbind(broker: Vhost, queue: str, event_type: str) -> None:
-    """Take a type of event from a queue."""
+    """Unbind an event type from a queue."""
     broker.request("DELETE", f"{binding(broker, queue)}/{event_type}")
 
 
 def unbind_everywhere(broker: Vhost, event_type: str) -> None:
-    """Unbind a type that one service consumes, from the stream, too."""
+    """Unbind a type that only the notification service consumes, so that it is unroutable."""
     for queue in (NOTIFICATION.queue, STREAM):
         unbind(broker, queue, event_type)
 
 
 def bind(broker: Vhost, queue: str, event_type: str) -> None:
-    """Let a queue get a type of event."""
+    """Bind an event type to a queue."""
     broker.request("POST", binding(broker, queue), json={"routing_key": event_type})
 
 
 def binding(broker: Vhost, queue: str) -> str:
-    """Return the management API's path of a queue's bindings."""
+    """Return the path of a queue's bindings in the management API."""
     return f"/bindings/{broker.name}/e/{EVENTS.name}/q/{queue}"
 
 
 def full_queue(broker: Vhost, event_type: str) -> str:
-    """Bind a queue of the test's own, with room for one message, and fill it."""
+    """Bind a new queue that holds one message, fill it, and return its name."""
     arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
     queue = {"durable": True, "arguments": arguments}
     broker.request("PUT", f"/queues/{broker.name}/full", json=queue)

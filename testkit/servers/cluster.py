@@ -1,4 +1,4 @@
-"""A RabbitMQ of three nodes on this machine, of which the first may be killed and started again."""
+"""A RabbitMQ cluster of three nodes on this machine, the first of which can be restarted."""
 
 import os
 import signal
@@ -18,13 +18,13 @@ from testkit.eventually import eventually
 from testkit.servers.infrastructure import Infrastructure, infrastructure
 from testkit.servers.workers import own_ports
 
-#: The first node's, as in a local run.
+#: The name of the first node, as in a local run.
 FIRST = "orders@localhost"
 
-#: Three times two schedulers would wait for each other on two cores.
+#: Two schedulers for each of three nodes would compete for two cores.
 _FEW_SCHEDULERS = " +S 1:1"
 
-#: A new node asks the first one to take it in.
+#: A new node joins the first one.
 _JOIN = f"""
 cluster_formation.peer_discovery_backend = classic_config
 cluster_formation.classic_config.nodes.1 = {FIRST}
@@ -33,17 +33,17 @@ cluster_formation.classic_config.nodes.1 = {FIRST}
 
 @dataclass
 class Cluster:
-    """The nodes; the first is `servers`'."""
+    """The nodes; the first is the broker of `servers`."""
 
     servers: Infrastructure
-    #: Of each node, the first one's first.
+    #: The port of each node, beginning with the first.
     amqp_ports: list[int]
     _others: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def start_node(self, name: str) -> None:
-        """Start a node that joins the first one, with a home and ports of its own."""
+        """Start a node that joins the first one, with its own home and ports."""
         first: Any = self.servers._broker
-        state = _beside(first.state, name)
+        state = _state_of(first.state, name)
         epmd_port = int(first.process.environment["ERL_EPMD_PORT"])
         ports = own_ports().model_copy(update={"epmd_port": epmd_port})
         broker.prepare(state, ports)
@@ -76,7 +76,7 @@ class Cluster:
         first.control(*words, program=program)
 
     def assert_whole(self) -> None:
-        """All nodes run, and know each other."""
+        """Require that all nodes run and form a cluster."""
         with httpx.Client(
             base_url=f"{self.servers.management_url}/api",
             auth=("deployer", self.servers.deployer_password),
@@ -87,7 +87,7 @@ class Cluster:
         assert len(running) == len(self.amqp_ports), running
 
     def stop(self) -> None:
-        """End every node but the first."""
+        """Kill every node but the first."""
         for node in self._others:
             os.killpg(node.pid, signal.SIGKILL)
             node.wait()
@@ -95,20 +95,20 @@ class Cluster:
 
 @contextmanager
 def cluster(state_dir: Path) -> Iterator[Cluster]:
-    """Run three nodes, and a PostgreSQL, for as long as the block lasts."""
+    """Run three nodes and a PostgreSQL during the block."""
     with infrastructure(state_dir) as servers:
-        made = Cluster(servers, [servers.amqp_port])
+        nodes = Cluster(servers, [servers.amqp_port])
         try:
             for name in ("two", "three"):
-                made.start_node(name)
-                # One after the other: two that join at once may wait for each other.
-                eventually(made.assert_whole)
-            yield made
+                nodes.start_node(name)
+                # Sequentially: two nodes that join at once may deadlock.
+                eventually(nodes.assert_whole)
+            yield nodes
         finally:
-            made.stop()
+            nodes.stop()
 
 
-def _beside(state: StateDirectory, name: str) -> StateDirectory:
+def _state_of(state: StateDirectory, name: str) -> StateDirectory:
     """Return a directory for another node, with the same secrets and certificates."""
     other = StateDirectory(state.path / name)
     other.path.mkdir(mode=0o711)

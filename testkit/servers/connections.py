@@ -1,10 +1,10 @@
-"""The broker's connections, as a test counts them."""
+"""The connections of the order relay's publisher."""
 
 from testkit.servers.vhosts import Vhost
 
 
 def connections(broker: Vhost) -> list[str]:
-    """Return the names of a relay's connections to publish."""
+    """Return the names of the connections on which the relay publishes."""
     return [
         connection["name"]
         for connection in broker.request("GET", f"/vhosts/{broker.name}/connections").json()
@@ -13,7 +13,7 @@ def connections(broker: Vhost) -> list[str]:
 
 
 def one_connection(broker: Vhost) -> list[str]:
-    """Require that there is one, and return it."""
-    found = connections(broker)
-    assert len(found) == 1
-    return found
+    """Require exactly one connection, and return its name in a list."""
+    names = connections(broker)
+    assert len(names) == 1
+    return names

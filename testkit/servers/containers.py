@@ -1,4 +1,4 @@
-"""The tests' broker and database as containers, of any version that there is an image of."""
+"""The tests' broker and database as containers, of any version that has an image."""
 
 import os
 import time
@@ -23,11 +23,11 @@ from deploy.local.state import StateDirectory, create_state, delete_state, empty
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.workers import own_ports
 
-#: Of the docker-compose.yml, too.
+#: As in docker-compose.yml.
 RABBITMQ_IMAGE = os.environ.get("RABBITMQ_IMAGE", "rabbitmq:4.1.4-management")
 POSTGRES_IMAGE = os.environ.get("POSTGRES_IMAGE", "postgres:17.6-bookworm")
 
-#: PostgreSQL takes only a key that it owns, and a mounted one it does not own. A test's data need
+#: PostgreSQL accepts only a key that it owns, and does not own a mounted one. A test's data need
 #: not survive a crash of the machine.
 _POSTGRES = (
     "install -m 400 /run/postgres.pem /tmp/postgres.pem;"
@@ -36,13 +36,13 @@ _POSTGRES = (
     " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
 )
 
-#: Seconds until a container answers; the first start of a broker takes ten.
+#: Seconds until a container responds; the first start of a broker takes ten.
 PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
 class Container:
-    """A container that answers."""
+    """A running container whose server responds."""
 
     container: DockerContainer
     check: Check
@@ -50,45 +50,48 @@ class Container:
     @classmethod
     @contextmanager
     def running(cls, container: DockerContainer, check: Check) -> "Iterator[Container]":
-        """Run it until the end of the block."""
+        """Run a container during the block."""
         with container:
             started = cls(container, check)
             started.wait()
             yield started
 
     def kill(self) -> None:
-        """End it at once; what it has stored stays."""
+        """Kill the container; its stored data remain."""
         self.container.get_wrapped_container().kill()
 
     def start(self) -> None:
-        """Start it again, and wait until it answers."""
+        """Start the container again, and wait until its server responds."""
         self.container.get_wrapped_container().start()
         self.wait()
 
     def control(self, *command: str) -> None:
-        """Run a command of `rabbitmqctl` in it."""
+        """Run a command of `rabbitmqctl` in the container."""
         code, output = self.container.get_wrapped_container().exec_run(["rabbitmqctl", *command])
         if code:
             raise RuntimeError(output.decode())
 
     def wait(self) -> None:
-        """Wait until it answers; raises `RuntimeError` with its log when it ends or does not."""
+        """Wait until the server responds.
+
+        Raises `RuntimeError` with the log if the container exits, or does not respond in time.
+        """
         deadline = time.monotonic() + PATIENCE
-        while wrong := self.check():
+        while problem := self.check():
             wrapped = self.container.get_wrapped_container()
             wrapped.reload()
             if wrapped.status != "running" or time.monotonic() > deadline:
                 log = wrapped.logs(tail=30).decode(errors="replace")
-                raise RuntimeError(f"{self.container.image} {wrapped.status}: {wrong}\n{log}")
+                raise RuntimeError(f"{self.container.image} {wrapped.status}: {problem}\n{log}")
             time.sleep(0.2)
 
 
 @contextmanager
 def containers(state_dir: Path) -> Iterator[Infrastructure]:
-    """Run a RabbitMQ and a PostgreSQL in containers for as long as the block lasts.
+    """Run a RabbitMQ and a PostgreSQL in containers during the block.
 
-    They listen on random ports of 127.0.0.1. Ends the test run, with one line, when no engine
-    answers. Raises `docker.errors.DockerException` when an image cannot be had.
+    They listen on random ports of 127.0.0.1. Ends the test run with one line if no container engine
+    responds. Raises `docker.errors.DockerException` if an image is unavailable.
     """
     _require_engine()
     state = create_state(state_dir)
@@ -137,7 +140,7 @@ def _rabbitmq(state: StateDirectory, ports: Ports) -> Iterator[Container]:
             _readable(state, "rabbitmq"): str(secret_files.BROKER_CERTIFICATE),
         },
     )
-    # A restarted node finds its data under its host's name.
+    # A node stores its data under its host name: without a fixed one, a restart would lose them.
     container.with_kwargs(hostname="rabbitmq")
     check = answers(url, broker.DEPLOYER, password, ca_file=certificates.ca_file(state))
     with Container.running(container, check) as running:
@@ -168,7 +171,7 @@ def _postgres(state: StateDirectory, ports: Ports) -> Iterator[Container]:
 def _readable(state: StateDirectory, server: str) -> Path:
     """Return a copy of a server's certificate and key that a container's user can read.
 
-    As the secrets beside it, it is closed to other users of this machine by their directory.
+    The permissions of the secrets directory protect it from other users of this machine.
     """
     copy = state.secrets / f"{server}.pem"
     copy.write_bytes(certificates.server_file(state, server).read_bytes())
@@ -182,13 +185,13 @@ def _require_engine() -> None:
         client.ping()
         client.close()
     except DockerException as error:
-        pytest.exit(f"no Docker Engine answers: {error}", returncode=1)
+        pytest.exit(f"no Docker Engine responds: {error}", returncode=1)
 
 
 def _container(image: str, ports: dict[int, int], files: dict[Path, str]) -> DockerContainer:
     container = DockerContainer(image)
     for inside, outside in ports.items():
-        # The type does not know an address, what is beneath does.
+        # The annotation lacks addresses, which the library beneath supports.
         container.ports[str(inside)] = ("127.0.0.1", outside)  # type: ignore[assignment]
     for path, place in files.items():
         container.with_volume_mapping(str(path), place, "ro")

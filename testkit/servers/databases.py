@@ -1,4 +1,4 @@
-"""A database for each test: a copy of a template that was migrated once."""
+"""Databases of tests: copies of templates that are migrated once."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from eventbus.database import migrations
 from eventbus.settings.service import ServiceSettings
 from testkit.servers.infrastructure import Infrastructure
 
-#: Ends the names of the templates.
+#: The suffix of the templates' names.
 _TEMPLATE = "_template"
 
 
@@ -27,20 +27,20 @@ class TestDatabase:
 
     __test__ = False
 
-    #: The test's own, by which it may do everything.
+    #: The URL of the test itself, with the permissions of the superuser.
     url: URL
     ca_file: Path
-    #: The service's, with the rights of a running process; the test's own unless given.
+    #: The URL of the service, with the permissions of its processes; by default that of the test.
     runtime: URL | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a process is told about it."""
+        """The settings of a process that uses the database."""
         return self._settings(self.runtime or self.url)
 
     @property
     def service_settings(self) -> ServiceSettings:
-        """The test's own access, for code that needs no broker."""
+        """The settings with the test's permissions, for code that needs no broker."""
         return ServiceSettings(
             broker_user="nobody",
             broker_password="none",
@@ -61,7 +61,7 @@ class TestDatabase:
 
 @dataclass(frozen=True)
 class Databases:
-    """The server's templates, as `orderctl database apply` makes them."""
+    """The templates on a server, as `orderctl database apply` creates them."""
 
     server: URL
     settings: DatabaseAdminSettings
@@ -86,29 +86,29 @@ class Databases:
 
     @contextmanager
     def fresh(self) -> Iterator[Callable[[str], TestDatabase]]:
-        """Make databases for one test, and drop them after it."""
-        made: list[str] = []
+        """Yield a function that creates databases, and drop them after the block."""
+        names: list[str] = []
 
         def create(service: str) -> TestDatabase:
             name = f"test_{service}_{uuid4().hex[:8]}"
             template = self.settings.database_name(service)
             owner = owner_name(service)
             self._run(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {owner}")
-            made.append(name)
+            names.append(name)
             role, password = self.settings.login(service)
             url = self.server.set(database=name)
             runtime = url.set(username=role, password=password.get_secret_value())
             return TestDatabase(url, self.settings.database_ca_file, runtime)
 
         yield create
-        for name in made:
+        for name in names:
             self._run(f"DROP DATABASE {name} WITH (FORCE)")
 
     @contextmanager
     def collated(self, service: str) -> Iterator[TestDatabase]:
-        """Make a service's database whose collation is not the order of code points.
+        """Create a service's database whose collation differs from the order of code points.
 
-        It also finds deadlocks soon.
+        It also detects deadlocks quickly.
         """
         package = next(s.package for s in DATABASES if s.name == service)
         name = f"test_{service}_{uuid4().hex[:8]}"
@@ -125,9 +125,10 @@ class Databases:
             self._run(f"DROP DATABASE {name} WITH (FORCE)")
 
     def create_all(self, suffix: str) -> None:
-        """Make every service's database, migrated, with a name that ends so.
+        """Create the migrated database of every service, with this suffix in its name.
 
-        As `orderctl database apply` makes them, but for the right to connect: for administrators.
+        As `orderctl database apply` creates them, except for the permission to connect: only
+        administrators can.
         """
         for service in DATABASES:
             template = self.settings.database_name(service.name)
@@ -137,7 +138,7 @@ class Databases:
             )
 
     def drop_all(self, suffix: str) -> None:
-        """Drop every service's database whose name ends so."""
+        """Drop the database of every service with this suffix."""
         for service in DATABASES:
             self._run(f"DROP DATABASE IF EXISTS {service.name}_service{suffix} WITH (FORCE)")
 

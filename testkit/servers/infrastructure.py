@@ -1,4 +1,4 @@
-"""A broker and a database of the tests' own, beside whatever else runs on this machine."""
+"""A private broker and database server, independent of other processes on this machine."""
 
 import subprocess
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ from testkit.servers.workers import own_ports
 
 
 class Broker(Protocol):
-    """A broker that a test takes away and gives back."""
+    """A broker that a test can kill and restart."""
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the broker."""
 
     def start(self) -> None:
-        """Start it again, with all that it held, and wait until it answers."""
+        """Start the broker again with its data, and wait until it responds."""
 
     def control(self, *command: str) -> None:
         """Run a command of `rabbitmqctl`."""
@@ -38,7 +38,7 @@ class Broker(Protocol):
 
 @dataclass
 class Infrastructure:
-    """Where an empty RabbitMQ and an empty PostgreSQL are, and who may administer them."""
+    """The addresses and the administrators of a RabbitMQ and a PostgreSQL."""
 
     amqp_port: int
     management_url: str
@@ -46,19 +46,19 @@ class Infrastructure:
     deployer_password: str
     postgres_port: int
     postgres_password: str
-    #: One file for each password of the system, as in a local run.
+    #: A file for each password of the system, as in a local run.
     secrets_dir: Path
-    #: What every client trusts; beside it is the authority's key.
+    #: The certificate that every client trusts; the authority's key is in the same folder.
     ca_file: Path
-    #: What `orderctl` reads to administer them.
+    #: The environment file of `orderctl`.
     operator_environment: Path
     _broker: Broker
-    #: Of the broker, so far.
+    #: The number of restarts of the broker.
     restarts: int = 0
 
     @contextmanager
     def limited(self, command: str, limit: str, usual: str) -> Iterator[None]:
-        """Give the broker a limit that it is beyond, for as long as the block lasts."""
+        """Set a limit that the broker exceeds, and restore the usual one after the block."""
         self._broker.control(command, *limit.split())
         try:
             yield
@@ -70,7 +70,7 @@ class Infrastructure:
         self._broker.kill()
 
     def start_broker(self) -> None:
-        """Start the broker again, with all that it held, and wait until it answers."""
+        """Start the broker again with its data, and wait until it responds."""
         self.restarts += 1
         self._broker.start()
 
@@ -86,7 +86,7 @@ class _BrokerProcess:
 
     def start(self) -> None:
         self.supervision.start(INFRASTRUCTURE, [self.process])
-        # A watch of its own: one that has seen all the tests' restarts would call it broken.
+        # A new watch: one that counts the restarts of all tests would report the broker as broken.
         Watch(self.state, self.supervision).until_healthy([self.process])
 
     def control(self, *command: str, program: str = "rabbitmqctl") -> None:
@@ -103,12 +103,12 @@ class _BrokerProcess:
 
 @contextmanager
 def infrastructure(state_dir: Path, *, durable: bool = False) -> Iterator[Infrastructure]:
-    """Run a RabbitMQ and a PostgreSQL, on random ports, for as long as the block lasts.
+    """Run a RabbitMQ and a PostgreSQL on random ports during the block.
 
-    They end with this process, even when it is killed. What an earlier, killed run left in
-    `state_dir` is stopped and deleted first; at the end nothing is left. Raises
-    `deploy.local.problem.Problem` naming the process that does not start, or when another run
-    uses the same directory. `durable` is for measurements: a test's data need not survive.
+    They exit with this process, even when it is killed. Processes and files that a killed run has
+    left in `state_dir` are stopped and deleted first, and all files are deleted at the end. Raises
+    `deploy.local.problem.Problem` with the name of a process that does not start, or if another
+    run uses the directory. `durable` is for measurements: a test's data need not survive.
     """
     state = create_state(state_dir)
     with only_one(state):
@@ -116,7 +116,7 @@ def infrastructure(state_dir: Path, *, durable: bool = False) -> Iterator[Infras
         empty_state(state)
         with _running(create_state(state_dir), durable) as running:
             yield running
-        # Not after a failure: its logs are here.
+        # Not after a failure, whose logs are here.
         delete_state(state_dir)
 
 
@@ -129,7 +129,7 @@ def _running(state: StateDirectory, durable: bool) -> Iterator[Infrastructure]:
     broker.prepare(state, ports)
     database.prepare(state, ports, durable=durable)
     processes = (
-        # An orderly end takes six seconds and serves nobody.
+        # A clean shutdown takes six seconds, and has no benefit here.
         *(replace(process, stop_signal="KILL") for process in broker.processes(state, ports)),
         database.process(state, ports, durable=durable),
     )

@@ -1,4 +1,4 @@
-"""Outages of one test's database, on a server that other tests use at the same time."""
+"""Outages of one test's database on a server that other tests use at the same time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from testkit.servers.databases import TestDatabase
 
 @contextmanager
 def read_only(database: TestDatabase) -> Iterator[None]:
-    """Let a database take no writes, as a standby or a server whose disk is full."""
+    """Make a database read-only during the block, as on a standby or with a full disk."""
     name = database.url.database
     with _altered(database, f"ALTER DATABASE {name} SET default_transaction_read_only = on"):
         yield
@@ -18,7 +18,7 @@ def read_only(database: TestDatabase) -> Iterator[None]:
 
 @contextmanager
 def refusing(database: TestDatabase) -> Iterator[None]:
-    """Let a database end every connection and refuse new ones, as a server that is down."""
+    """Close every connection to a database and refuse new ones, as a server that is down."""
     with _altered(database, f"ALTER DATABASE {database.url.database} ALLOW_CONNECTIONS false"):
         yield
 

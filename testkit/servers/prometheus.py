@@ -1,4 +1,4 @@
-"""A Prometheus that looks every second at what a test runs."""
+"""A Prometheus that scrapes a test's system every second."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from testkit.servers.workers import own_ports
 
 @dataclass(frozen=True)
 class Prometheus:
-    """A server with the real configuration, but for the times."""
+    """A server with the real configuration, except for its intervals."""
 
     url: str
 
@@ -29,7 +29,10 @@ class Prometheus:
     def over(
         cls, stack: Stack, directory: Path, ca_file: Path | None = None
     ) -> "Iterator[Prometheus]":
-        """Run one that asks these processes and the tests' broker, and trusts `ca_file` or ours."""
+        """Run a server that scrapes a system and its broker.
+
+        `ca_file` is the authority that it trusts, by default that of the system.
+        """
         directory.mkdir()
         ports = stack.metrics_ports | {"api": stack.ports.api_port}
         targets = [
@@ -62,15 +65,15 @@ class Prometheus:
             server.wait()
 
     def is_ready(self) -> None:
-        """Raise `AssertionError` until it answers."""
+        """Raise `AssertionError` until the server responds."""
         try:
             assert httpx.get(f"{self.url}/-/ready").status_code == httpx.codes.OK
         except httpx.TransportError as error:
             raise AssertionError(str(error)) from None
 
     def values(self, expr: str) -> list[float]:
-        """What a query returns now, without what is not a number."""
+        """Return the current values of a query, without those that are not a number."""
         response = httpx.get(f"{self.url}/api/v1/query", params={"query": expr}, timeout=10)
         assert response.status_code == httpx.codes.OK, response.text
-        values = [float(found["value"][1]) for found in response.json()["data"]["result"]]
+        values = [float(sample["value"][1]) for sample in response.json()["data"]["result"]]
         return [value for value in values if not isnan(value)]

@@ -1,4 +1,4 @@
-"""A vhost for each test, and what a test wants to know of it."""
+"""A vhost for each test, with its messages and the management API."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from testkit.servers.infrastructure import Infrastructure
 
 @dataclass(frozen=True)
 class Vhost:
-    """A vhost, and the administrator's ways into it."""
+    """A vhost, and its administrator's addresses and credentials."""
 
     name: str
     management_url: str
@@ -33,7 +33,7 @@ class Vhost:
 
     @property
     def administrator(self) -> dict[str, Any]:
-        """The fields of `BrokerAdminSettings` and those that are made of it."""
+        """The fields of `BrokerAdminSettings` and of its subclasses."""
         return {
             "broker_admin_url": self.management_url,
             "broker_admin_user": self.admin_user,
@@ -45,15 +45,15 @@ class Vhost:
 
     @property
     def tls(self) -> dict[str, Any]:
-        """What kombu needs to know besides."""
+        """The TLS options of kombu."""
         return tls.amqp_options(self.ca_file, "127.0.0.1")
 
     def connect(self, **transport_options: Any) -> Connection:
-        """An AMQP connection of the administrator's, opened at first use."""
+        """Return an AMQP connection of the administrator, which is opened at its first use."""
         return Connection(self.amqp_url, ssl=self.tls, transport_options=transport_options)
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Ask the management API; raises for an error status."""
+        """Send a request to the management API; raises an exception for an error status."""
         with httpx.Client(
             base_url=f"{self.management_url}/api",
             auth=(self.admin_user, self.admin_password),
@@ -65,20 +65,20 @@ class Vhost:
             return response
 
     def depth(self, queue: str) -> int:
-        """How many messages wait in a queue; not those that a consumer holds unacknowledged."""
+        """Return the number of ready messages in a queue, without unacknowledged ones."""
         with self.connect() as connection:
             ready = connection.default_channel.queue_declare(queue, passive=True).message_count
         return int(ready)
 
     def messages(self, queue: str) -> list[Message]:
-        """The messages that are ready in a queue; they stay there."""
+        """Return the ready messages of a queue, without removing them."""
         with self.connect() as connection:
             channel = connection.channel()
-            found = []
+            messages = []
             while (message := channel.basic_get(queue)) is not None:
-                found.append(message)
-            # Closing the channel puts them back.
-            return found
+                messages.append(message)
+            # Closing the channel requeues them.
+            return messages
 
     def publish(
         self,
@@ -89,7 +89,7 @@ class Vhost:
         headers: dict[str, Any],
         **properties: Any,
     ) -> None:
-        """Publish any bytes as any message."""
+        """Publish bytes with any headers and properties."""
         from amqp import Message as AmqpMessage
 
         options = {"content_type": "application/json", "content_encoding": "utf-8"} | properties
@@ -102,11 +102,11 @@ class Vhost:
 
 @contextmanager
 def fresh_vhost(servers: Infrastructure) -> Iterator[Vhost]:
-    """Make an empty vhost, and delete it after the block, unless the broker was restarted in it.
+    """Create an empty vhost, and delete it after the block unless the broker was restarted.
 
-    A quorum queue that is deleted while it still looks for its leader can take RabbitMQ 3.10's
-    `rabbit_fifo_dlx_sup` with it, without which no queue dead-letters at least once, or even
-    opens, until a restart. Such a vhost stays until the broker's end.
+    The deletion of a quorum queue during its leader election can crash RabbitMQ 3.10's
+    `rabbit_fifo_dlx_sup`. Without it no queue dead-letters at least once, or even opens, until a
+    restart. Such a vhost therefore remains until the broker exits.
     """
     fresh = Vhost(
         name=f"test-{uuid4().hex[:8]}",

@@ -1,4 +1,4 @@
-"""A run's workers: processes side by side, each with servers, ports and a directory of its own.
+"""The workers of a test run: parallel processes, each with its own servers, ports and directory.
 
 A run that is not parallel is one worker.
 """
@@ -14,26 +14,26 @@ from deploy.local.problem import Problem
 from deploy.local.processes import leftovers
 from deploy.local.state import delete_state, only_one, open_state
 
-#: Each has a RabbitMQ and a PostgreSQL: some 500 MB of memory with the processes of a test.
+#: Each worker runs a RabbitMQ and a PostgreSQL: about 500 MB of memory with a test's processes.
 MOST = 8
 
 _ALONE = "alone"
 
 
 def number_of_workers() -> int:
-    """Return how many workers keep the processors busy: a test often waits for others."""
+    """Return the number of workers that keep the processors busy: tests often wait."""
     return min(len(os.sched_getaffinity(0)) * 3 // 2, MOST)
 
 
 def own_state(root: Path) -> Path:
-    """Return the directory of this worker's servers, within the run's."""
+    """Return the directory of this worker's servers, within that of the run."""
     return root / os.environ.get("PYTEST_XDIST_WORKER", _ALONE)
 
 
 def own_ports() -> Ports:
-    """Return free ports that no other worker of this run chooses, nor this one for a long time.
+    """Return free ports that neither another worker of this run nor an earlier call has chosen.
 
-    Those that it chose before may be for a process that is yet to start.
+    The ports of an earlier call may belong to a process that has not started yet.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
@@ -46,8 +46,8 @@ def _candidates(number: int, workers: int) -> Iterator[int]:
 
 
 def clear(root: Path) -> None:
-    """Stop and delete what killed runs have left; of a run that is at work, nothing."""
-    # Nothing else: somebody may name a directory that has more in it.
+    """Stop and delete the remains of killed runs, but not those of a run in progress."""
+    # Only these paths: the directory may contain other files.
     for path in (*root.glob("gw[0-9]*"), root / _ALONE):
         try:
             if state := open_state(path):

@@ -1,0 +1,1 @@
+"""A system of another domain, which uses the library alone."""

@@ -1,1 +1,1 @@
-"""AMQP written by hand: messages that no client library would send."""
+"""AMQP at the level of bytes: messages that client libraries do not send."""

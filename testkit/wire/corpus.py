@@ -1,17 +1,17 @@
-"""Hostile messages in any number, made from a seed: what a broken or malicious publisher sends."""
+"""Hostile messages, generated from a seed, as a broken or malicious publisher sends them."""
 
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from testkit.wire import hostile_bodies, hostile_properties  # noqa: F401 - they register
+from testkit.wire import hostile_bodies, hostile_properties  # noqa: F401 - register kinds
 from testkit.wire.draft import KINDS, draft
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message on the wire, and what it is."""
+    """A message on the wire, with its kind and its event."""
 
     kind: str
     type: str
@@ -23,20 +23,20 @@ class Message:
 def messages(
     seed: int, count: int, events: dict[str, tuple[str, dict[str, Any]]], *, good: int = 10
 ) -> Iterator[Message]:
-    """Yield so many messages of these event types (source and data), each `good`-th a good one.
+    """Yield `count` messages of these event types (source and data), every `good`-th a good one.
 
-    Each kind comes once before it comes at random.
+    Each kind occurs once before kinds are chosen at random.
     """
     rng = random.Random(seed)
     kinds = list(KINDS)
     for number in range(count):
         event_type = rng.choice(list(events))
         source, data = events[event_type]
-        made = draft(rng, event_type, data, source)
-        event_id = made.envelope["id"]
+        message = draft(rng, event_type, data, source)
+        event_id = message.envelope["id"]
         kind = "good" if number % good == 0 else rng.choice(kinds)
         if kind != "good" and (first := number - number // good - 1) < len(kinds):
             kind = kinds[first]
         if kind != "good":
-            KINDS[kind](made)
-        yield Message(kind, event_type, event_id, *made.written())
+            KINDS[kind](message)
+        yield Message(kind, event_type, event_id, *message.written())

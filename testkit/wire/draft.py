@@ -1,4 +1,4 @@
-"""A good message of an event, to be made worse: the kinds of hostile messages register here."""
+"""Drafts of messages, and the registry of the changes that make them hostile."""
 
 import json
 import random
@@ -15,14 +15,14 @@ EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 @dataclass
 class Draft:
-    """A good message of an event, to be made worse."""
+    """A good message of an event, which a change makes hostile."""
 
     rng: random.Random
     type: str
     envelope: dict[str, Any]
     headers: dict[bytes, bytes] = field(default_factory=dict)
     properties: dict[str, bytes] = field(default_factory=dict)
-    #: Instead of what the envelope gives.
+    #: Replaces the body that the envelope results in.
     body: bytes | None = None
     args: list[Any] = field(default_factory=list)
     kwargs: dict[str, Any] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Draft:
         return self.rng.choice(values)
 
     def written(self) -> tuple[bytes, bytes]:
-        """Return properties and body as bytes of the wire."""
+        """Return the properties and the body as bytes on the wire."""
         body = self.body
         if body is None:
             call = [self.args, {"event": self.envelope} | self.kwargs, self.embed]
@@ -43,7 +43,7 @@ class Draft:
 
 Change = Callable[[Draft], None]
 
-#: Each kind, and what it does to a good message.
+#: The change of a good message, by kind.
 KINDS: dict[str, Change] = {}
 
 

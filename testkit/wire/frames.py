@@ -1,4 +1,4 @@
-"""The bytes of AMQP 0-9-1, written with `struct`: properties, headers and frames of any shape."""
+"""Properties, headers and frames of AMQP 0-9-1 in any shape, as bytes."""
 
 from collections.abc import Iterable, Mapping
 from struct import pack
@@ -6,10 +6,10 @@ from struct import pack
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 END = b"\xce"
 
-#: Bytes of a frame beside its payload.
+#: Bytes of a frame in addition to its payload.
 OVERHEAD = 8
 
-#: Properties of class basic, in the order of the wire, and the bit of each.
+#: Properties of class basic, in the order on the wire and of their flags.
 PROPERTIES = (
     "content_type",
     "content_encoding",
@@ -27,7 +27,7 @@ PROPERTIES = (
     "cluster_id",
 )
 
-#: A header: the name, and the value with its type, as bytes of the wire.
+#: A header: the name, and the value with its type, as bytes on the wire.
 Header = tuple[bytes, bytes]
 
 
@@ -60,7 +60,7 @@ def publication(
 
 
 def properties(**values: bytes) -> bytes:
-    """Return flags and values of properties, each value as bytes of the wire."""
+    """Return flags and values of properties, each value as bytes on the wire."""
     flags = sum(0x8000 >> index for index, name in enumerate(PROPERTIES) if name in values)
     return pack(">H", flags) + b"".join(values[name] for name in PROPERTIES if name in values)
 
@@ -81,7 +81,7 @@ def integer(value: int) -> bytes:
 
 
 def timestamp(seconds: int) -> bytes:
-    """Return a header's value: a time, of 64 bits."""
+    """Return a header's value: a timestamp of 64 bits."""
     return b"T" + pack(">Q", seconds % 2**64)
 
 
@@ -92,14 +92,14 @@ def array(values: Iterable[bytes]) -> bytes:
 
 
 def table(headers: Mapping[bytes, bytes] | Iterable[Header]) -> bytes:
-    """Return a table, as the property `headers` has it."""
+    """Return a table, in the form of the property `headers`."""
     items = headers.items() if isinstance(headers, Mapping) else headers
     data = b"".join(short_string(name) + value for name, value in items)
     return pack(">I", len(data)) + data
 
 
 def nested(depth: int, *, tables: bool = False, inside: bytes = b"V") -> bytes:
-    """Return a header's value: arrays, or tables, within each other."""
+    """Return a header's value: nested arrays, or tables."""
     value = inside
     for _ in range(depth):
         value = b"F" + table([(b"x", value)]) if tables else array([value])
@@ -107,10 +107,10 @@ def nested(depth: int, *, tables: bool = False, inside: bytes = b"V") -> bytes:
 
 
 def take(buffer: bytearray) -> tuple[int, int, bytes] | None:
-    """Take the first frame out of a buffer: type, channel, payload. None if it is not whole."""
+    """Remove and return the first frame of a buffer: type, channel, payload; None if incomplete."""
     size = int.from_bytes(buffer[3:7], "big")
     if len(buffer) < size + OVERHEAD:
         return None
-    taken = buffer[0], int.from_bytes(buffer[1:3], "big"), bytes(buffer[7 : 7 + size])
+    first = buffer[0], int.from_bytes(buffer[1:3], "big"), bytes(buffer[7 : 7 + size])
     del buffer[: size + OVERHEAD]
-    return taken
+    return first

@@ -1,4 +1,4 @@
-"""Kinds of hostile messages: their bodies, the call in it, and the envelope in that."""
+"""Kinds of hostile messages: the body, the call in the body, and the envelope in the call."""
 
 import json
 import random

@@ -16,15 +16,15 @@ from testkit.wire.frames import (
     timestamp,
 )
 
-#: Bytes of a frame, less what is beside the headers.
+#: Bytes of a frame that are available for headers.
 FRAME_ROOM = 131_072 - 1_000
 
-#: Items in a table. RabbitMQ 3.10 needs a gigabyte for a few tables of 100,000, and then lets all
-#: publishers wait.
+#: Items in a table. RabbitMQ 3.10 needs a gigabyte for a few tables of 100,000, and then blocks all
+#: publishers.
 ITEMS = 3_000
 
 
-@kind("a header's time is beyond what Python knows")
+@kind("a header's time is out of Python's range")
 def _time_header(d: Draft) -> None:
     d.headers[b"sent_at"] = timestamp(d.choose(1_795_000_000_000, -1, 2**63, 253_402_300_800))
 
@@ -87,19 +87,19 @@ def _large_headers(d: Draft) -> None:
         d.headers[b"padding"] = array([b"V"] * ITEMS)
 
 
-@kind("a header that is read has another type")
+@kind("a header of the consumer has another type")
 def _header_type(d: Draft) -> None:
     name = d.choose(b"task", b"id", b"retries", b"traceparent", b"lang", b"root_id")
     d.headers[name] = _any_value(d.rng)
 
 
-@kind("retries are not a count")
+@kind("retries are out of range")
 def _retries(d: Draft) -> None:
     value = d.choose(-1, 2**63 - 1, -(2**63), 10**6, 99)
     d.headers[b"retries"] = integer(value)
 
 
-@kind("a header that steers Celery")
+@kind("a header that controls Celery")
 def _steering(d: Draft) -> None:
     name = d.choose(b"eta", b"expires", b"timelimit", b"group", b"shadow", b"stamped_headers")
     texts = (b"2090-01-01T00:00:00", b"x", b"")

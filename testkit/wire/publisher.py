@@ -1,4 +1,4 @@
-"""A publisher of any bytes: it logs in over TLS, and writes frames that it does not look into."""
+"""A publisher of any bytes: it logs in over TLS, and writes frames without checking them."""
 
 import socket
 import ssl
@@ -26,23 +26,23 @@ _ACK, _NACK = (60, 80), (60, 120)
 
 
 class Refused(Exception):
-    """The broker has closed the channel or the connection; the text is its reason."""
+    """The broker has closed the channel or the connection, for the reason in the text."""
 
 
 class WirePublisher:
-    """One channel in confirm mode; each message is confirmed, or counts as refused."""
+    """A channel in confirm mode; each message is confirmed or counted as refused."""
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         self._sock = sock
         self._buffer = bytearray()
         self._tag = 0
         self._unconfirmed: set[int] = set()
-        #: Messages that the broker did not take.
+        #: The number of messages that the broker rejected.
         self.refused = 0
         self.frame_max = 0
 
     def publish(self, exchange: str, key: str | bytes, properties: bytes, body: bytes) -> None:
-        """Publish a message, which is confirmed by `settle`. `properties` are flags and values."""
+        """Publish a message without waiting for its confirm; `properties` are flags and values."""
         self._tag += 1
         self._unconfirmed.add(self._tag)
         name = key.encode() if isinstance(key, str) else key
@@ -58,12 +58,12 @@ class WirePublisher:
         )
 
     def settle(self, *, at_most: int = 0) -> None:
-        """Wait until no more than so many messages are unconfirmed; raises `Refused`."""
+        """Wait until at most `at_most` messages are unconfirmed; raises `Refused`."""
         while len(self._unconfirmed) > at_most:
             self._take(*self._method())
 
     def open(self, user: str, password: str, vhost: str) -> None:
-        """Log in by PLAIN, and open a channel in confirm mode."""
+        """Log in with PLAIN, and open a channel in confirm mode."""
         self._sock.sendall(b"AMQP\0\0\x09\x01")
         self._expect(10, 10)
         login = long_string(f"\0{user}\0{password}".encode())[1:]
@@ -95,8 +95,8 @@ class WirePublisher:
 
     def _method(self) -> tuple[tuple[int, int], bytes]:
         while True:
-            while taken := take(self._buffer):
-                kind, _, payload = taken
+            while first := take(self._buffer):
+                kind, _, payload = first
                 if kind == METHOD:
                     class_id, method_id = unpack_from(">HH", payload)
                     return (class_id, method_id), payload[4:]
@@ -109,7 +109,7 @@ class WirePublisher:
 
 @contextmanager
 def wire_publisher(vhost: Vhost) -> Iterator[WirePublisher]:
-    """Connect to a vhost, as its administrator, for as long as the block lasts."""
+    """Connect to a vhost as its administrator during the block."""
     context = ssl.create_default_context(cafile=str(vhost.ca_file))
     with (
         socket.create_connection(("127.0.0.1", vhost.amqp_port), timeout=_TIMEOUT) as plain,

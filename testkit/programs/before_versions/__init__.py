@@ -1,1 +1,1 @@
-"""A worker from before `order.created` had a second version."""
+"""A worker of a release in which `order.created` has one version."""

@@ -1,4 +1,4 @@
-"""The notification service's worker as it was: it knows the first version, and parks any other."""
+"""The notification service's earlier worker, which decodes only the first version."""
 
 from typing import cast
 
@@ -16,7 +16,7 @@ from notification_worker.domain import Kind, Status
 
 
 def on_order_created(session: Session, event: Event) -> None:
-    """Tell the customer that the order has arrived."""
+    """Record the mail that confirms the receipt of an order."""
     data = cast(OrderCreated, event.data)
     row = {
         "order_id": event.subject,

@@ -1,9 +1,9 @@
-"""The real processes, each killed once at the worst moment: what a test starts in their place."""
+"""Variants of the real processes, each killed once at its worst moment."""
 
 import os
 import signal
 
 
 def die() -> None:
-    """End this process and its group at once, as a power cut would."""
+    """Kill this process and its group, as a power failure would."""
     os.killpg(0, signal.SIGKILL)

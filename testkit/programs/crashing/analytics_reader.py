@@ -1,4 +1,4 @@
-"""The analytics' reader, killed right after the COMMITS-th commit of what it has read."""
+"""The analytics' reader, killed immediately after its COMMITS-th commit of read events."""
 
 import os
 from collections.abc import Callable
@@ -11,24 +11,24 @@ from analytics_worker import position, stream_reader
 from analytics_worker.reader import app  # noqa: F401
 from testkit.programs.crashing import die
 
-#: Those that it survives.
+#: The commits that the reader survives.
 _survived = iter(range(1, int(os.environ["COMMITS"])))
 
 
-def _noted(write: Callable[..., None]) -> Callable[..., None]:
-    def note(session: Session, *what: Any, **options: Any) -> None:
+def _marking(write: Callable[..., None]) -> Callable[..., None]:
+    def mark(session: Session, *arguments: Any, **options: Any) -> None:
         session.info["has_read"] = True
-        write(session, *what, **options)
+        write(session, *arguments, **options)
 
-    return note
+    return mark
 
 
-# The effect and the position each count, so that a commit of either by itself is found.
-stream_reader.project = _noted(stream_reader.project)
-position.write = _noted(position.write)
+# The effect and the position are both marked, so that a separate commit of either counts.
+stream_reader.project = _marking(stream_reader.project)
+position.write = _marking(position.write)
 
 
 @event.listens_for(Session, "after_commit")
-def _die_of_the_last(session: Session) -> None:
+def _die_after_the_last(session: Session) -> None:
     if session.info.pop("has_read", False) and next(_survived, None) is None:
         die()

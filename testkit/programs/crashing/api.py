@@ -1,4 +1,4 @@
-"""The API, killed right after the commit of an order, before the client has its answer."""
+"""The API, killed immediately after the commit of an order, before its response."""
 
 from typing import Any
 from uuid import UUID
@@ -12,9 +12,9 @@ from testkit.programs.crashing import die
 _write = intake.write
 
 
-def _write_and_die(*of_the_orders: Any) -> set[UUID]:
-    # The statement is a transaction by itself: when it returns, it is committed.
-    placed = _write(*of_the_orders)
+def _write_and_die(*arguments: Any) -> set[UUID]:
+    # The statement is its own transaction, which is committed when the call returns.
+    placed = _write(*arguments)
     die()
     return placed
 

@@ -1,4 +1,4 @@
-"""The order relay, killed when it has claimed a batch that the broker does not have yet."""
+"""The order relay, killed after the claim of a batch, before it is published."""
 
 from typing import Any
 

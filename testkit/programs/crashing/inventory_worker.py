@@ -1,4 +1,4 @@
-"""The inventory's worker, killed when an event is committed and not yet acknowledged."""
+"""The inventory's worker, killed after a commit, before the acknowledgement."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The order relay, killed when the broker has confirmed a batch that is not marked yet."""
+"""The order relay, killed after the confirm of a batch, before it is marked as sent."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""A real worker that sends its spans only when it ends."""
+"""A real worker that exports its spans only at shutdown."""

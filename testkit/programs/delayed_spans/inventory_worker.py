@@ -1,4 +1,4 @@
-"""The inventory's worker, whose spans wait for a minute, or for its end."""
+"""The inventory's worker, whose spans are exported after a minute or at shutdown."""
 
 from eventbus.telemetry import span_export
 from inventory_worker.worker import app  # noqa: F401

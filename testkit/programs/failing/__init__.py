@@ -1,1 +1,1 @@
-"""A real worker whose handlers fail as the order's e-mail address asks for."""
+"""A real worker whose handlers fail as the order's e-mail address specifies."""

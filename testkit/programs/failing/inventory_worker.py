@@ -1,6 +1,6 @@
-"""The inventory's worker; what it does with an order depends on the customer's e-mail address.
+"""The inventory's worker, whose handler fails as the customer's e-mail address specifies.
 
-Each attempt is noted, with its time, in the file `$ATTEMPTS/<order id>`.
+The time of each attempt is appended to the file `$ATTEMPTS/<order id>`.
 """
 
 import os
@@ -22,10 +22,10 @@ from inventory_worker import handlers
 
 
 def on_order_created(session: Session, event: Event) -> None:
-    """Fail as asked, else do what the inventory does."""
-    attempt = _note(event)
+    """Fail as specified, or handle the event as the inventory does."""
+    attempt = _record(event)
     email = cast(OrderCreatedV2, event.data).customer.email
-    # The part after a plus is free.
+    # The part after a plus is ignored.
     match email.partition("@")[0].partition("+")[0]:
         case "always":
             raise Transient("the shelf is locked")
@@ -48,7 +48,7 @@ def on_order_created(session: Session, event: Event) -> None:
     handlers.on_order(session, event)
 
 
-def _note(event: Event) -> int:
+def _record(event: Event) -> int:
     path = Path(os.environ["ATTEMPTS"]) / str(event.subject)
     with path.open("a") as attempts:
         attempts.write(f"{time.time()}\n")

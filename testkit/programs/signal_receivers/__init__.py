@@ -1,1 +1,1 @@
-"""A real worker with a third party's receivers."""
+"""A real worker with receivers of Celery's signals."""

@@ -1,6 +1,6 @@
-"""The failing inventory's worker, whose team has connected receivers to Celery's signals.
+"""The failing inventory's worker with receivers of Celery's signals.
 
-One notes what it gets, a JSON line each in the file `$SIGNALS`; others raise.
+One receiver writes a line of JSON for each signal to the file `$SIGNALS`; others raise exceptions.
 """
 
 import json
@@ -18,14 +18,14 @@ def broken(_: SignalCall) -> None:
     raise ValueError("a receiver has a bug")
 
 
-def note(heard: SignalCall) -> None:
-    """Add a line."""
-    request = heard.request
+def record(call: SignalCall) -> None:
+    """Append a line for a signal."""
+    request = call.request
     line = {
         "pid": os.getpid(),
-        "signal": heard.name,
-        "state": heard.state,
-        "task": heard.task.name,
+        "signal": call.name,
+        "state": call.state,
+        "task": call.task.name,
         "task_id": request.id,
         "order": request.kwargs["order"],
         "retries": request.retries,
@@ -37,10 +37,10 @@ def note(heard: SignalCall) -> None:
 
 
 connect(broken)
-connect(note)
+connect(record)
 
 
 @signals.worker_process_init.connect(weak=False)
 def in_each_child(**_: object) -> None:
-    """Connect one more where APM agents do: in the child."""
+    """Connect another receiver in the child, as APM agents do."""
     connect(broken)

@@ -1,1 +1,1 @@
-"""Processes whose event loop stands still while a test wants it."""
+"""Processes that a signal of the test stalls."""

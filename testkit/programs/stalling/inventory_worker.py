@@ -1,4 +1,4 @@
-"""The inventory's worker, whose event loop alone stands still from SIGUSR2 to SIGCONT."""
+"""The inventory's worker, whose event loop is stalled from SIGUSR2 to SIGCONT."""
 
 import signal
 from typing import Any
@@ -10,6 +10,6 @@ from inventory_worker.worker import app  # noqa: F401, the command line names th
 
 @worker_ready.connect
 def _ready(**_: Any) -> None:
-    # Celery's main thread, which turns the loop, runs the handlers of signals, too.
+    # Celery's main thread runs both the event loop and the signal handlers.
     signal.signal(signal.SIGCONT, lambda *_: None)
     signal.signal(signal.SIGUSR2, lambda *_: signal.pause())

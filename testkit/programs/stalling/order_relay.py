@@ -1,4 +1,4 @@
-"""The order relay, whose drain hangs from SIGUSR2 on; two seconds of that are too long."""
+"""The order relay, whose drain hangs after SIGUSR2, with a stall limit of two seconds."""
 
 import signal
 import time
