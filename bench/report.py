@@ -1,4 +1,4 @@
-"""The figures as tables: `python -m bench.report` puts them into docs/performance.md."""
+"""The figures as tables: `python -m bench.report` writes them to docs/performance.md."""
 
 import re
 from collections.abc import Callable
@@ -13,85 +13,86 @@ from deploy.local.problem import Problem
 
 DOCUMENT = REPOSITORY / "docs" / "performance.md"
 
+_COMPARED = ("ours", "others")
 _UNITS = {"relay": "events", "inventory": "events", "intake": "orders", "orders": "orders"}
 
 
-def updated(document: str, found: Results) -> str:
-    """Return the document with these figures between its markers, `<!-- name -->` and its end."""
+def updated(document: str, figures: Results) -> str:
+    """Return the document with these figures between `<!-- name -->` and `<!-- /name -->`."""
     for name, block in BLOCKS.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         if document.count(begin) != 1 or document.count(end) != 1:
             raise Problem(f"the document needs the markers {begin} and {end} once each")
-        text = f"{begin}\n{block(found)}\n{end}"
+        text = f"{begin}\n{block(figures)}\n{end}"
         place = re.escape(begin) + ".*" + re.escape(end)
         document = re.sub(place, lambda _, text=text: text, document, flags=re.DOTALL)  # type: ignore[misc]
     return document
 
 
-def write(found: Results, path: Path = DOCUMENT) -> None:
-    """Put these figures into the document."""
-    path.write_text(updated(path.read_text(), found))
+def write(figures: Results, path: Path = DOCUMENT) -> None:
+    """Write these figures to the document."""
+    path.write_text(updated(path.read_text(), figures))
 
 
-def text(found: Results) -> str:
+def text(figures: Results) -> str:
     """Return all tables."""
-    return "\n\n".join(block(found) for block in BLOCKS.values())
+    return "\n\n".join(block(figures) for block in BLOCKS.values())
 
 
-def machine(found: Results) -> str:
-    """Return what was measured on, and with what."""
-    if not (what := found.get("machine")):
+def machine(figures: Results) -> str:
+    """Return the machine and the versions of the software."""
+    if not (hardware := figures.get("machine")):
         return NONE
-    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+    versions = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
     return (
-        f"{what['cpus']} processors ({what['processor']}), {what['memory_gb']} GB of memory,"
-        f" Linux {what['kernel']}; {versions}."
+        f"{hardware['cpus']} processors ({hardware['processor']}),"
+        f" {hardware['memory_gb']} GB of memory, Linux {hardware['kernel']}; {versions}."
     )
 
 
-def ratios(found: Results) -> str:
-    """Return each part against the usual way."""
+def ratios(figures: Results) -> str:
+    """Return each part in comparison with the usual way."""
     rows = [
         (
             part,
-            *(f"{found[f'{part}_per_s'][who]:,.0f} {_UNITS[part]}/s" for who in ("ours", "others")),
-            f"**{found[f'{part}_ratio']:.2f}**",
-            how(found, part),
+            *(f"{figures[f'{part}_per_s'][name]:,.0f} {_UNITS[part]}/s" for name in _COMPARED),
+            f"**{figures[f'{part}_ratio']:.2f}**",
+            how(figures, part),
         )
         for part in ("relay", "inventory", "intake")
-        if f"{part}_ratio" in found
+        if f"{part}_ratio" in figures
     ]
     return table(("part", "ours", "the usual way", "ratio", "measured"), rows)
 
 
-def orders(found: Results) -> str:
-    """Return the orders a second, and their price."""
-    if "orders_per_s" not in found:
+def orders(figures: Results) -> str:
+    """Return the orders per second, and the price of an order."""
+    if "orders_per_s" not in figures:
         return NONE
-    price = found["cpu_ms_per_order"]
+    price = figures["cpu_ms_per_order"]
     rows = [(name, f"{price[name]:.2f}") for name in ("application", "postgresql", "rabbitmq")]
-    programs = found.get("cpu_ms_per_order_by_program", {})
+    programs = figures.get("cpu_ms_per_order_by_program", {})
     split = ", ".join(f"{name} {ms:.2f}" for name, ms in programs.items())
     return (
-        f"**{found['orders_per_s']:.0f} orders a second** ({how(found, 'orders')}). An order takes"
-        f" {sum(price.values()):.2f} ms of processor time:\n\n"
-        + table(("of", "ms an order"), rows)
-        + f"\n\nOf the application, in ms: {split}."
+        f"**{figures['orders_per_s']:.0f} orders a second** ({how(figures, 'orders')})."
+        f" An order takes {sum(price.values()):.2f} ms of processor time:\n\n"
+        + table(("component", "ms per order"), rows)
+        + f"\n\nThe application by program, in ms: {split}."
     )
 
 
-def latency(found: Results) -> str:
+def latency(figures: Results) -> str:
     """Return the latency at each rate."""
     rows = [
         (rate, *(f"{at[name]:,.1f}" for name in ("p50", "p95", "p99")))
-        for rate, at in sorted(found.get("latency_ms", {}).items(), key=lambda item: int(item[0]))
+        for rate, at in sorted(figures.get("latency_ms", {}).items(), key=lambda item: int(item[0]))
     ]
     return table(("orders a second", "p50, ms", "p95, ms", "p99, ms"), rows)
 
 
-def growth(found: Results) -> str:
-    """Return each part with little data and with much."""
-    if "growth_ratio" not in found:
+def growth(figures: Results) -> str:
+    """Return each part with little and with much data."""
+    if "growth_ratio" not in figures:
         return NONE
     rows = [
         (
@@ -100,30 +101,30 @@ def growth(found: Results) -> str:
             f"{one['much_per_s']:,.0f} {_UNITS[part]}/s",
             f"{one['ratio']:.2f}",
         )
-        for part, one in sorted(found["growth"].items(), key=lambda item: item[1]["ratio"])
+        for part, one in sorted(figures["growth"].items(), key=lambda item: item[1]["ratio"])
     ]
     waits, prices = (
         {
-            state: ", ".join(f"{name} {ms:,.1f}" for name, ms in figures.items())
-            for state, figures in found[key].items()
+            state: ", ".join(f"{name} {ms:,.1f}" for name, ms in by_name.items())
+            for state, by_name in figures[key].items()
         }
         for key in ("growth_latency_ms", "growth_cpu_ms_per_order")
     )
     return (
-        f"Much is {found['growth_rows']:,} old rows in each table and a backlog of"
-        f" {found['growth_backlog']:,} ({how(found, 'growth')}).\n\n"
+        f"Much data is {figures['growth_rows']:,} old rows in each table and a backlog of"
+        f" {figures['growth_backlog']:,} ({how(figures, 'growth')}).\n\n"
         + table(("part", "little", "much", "ratio"), rows)
-        + f"\n\nThe least of them: **{found['growth_ratio']:.2f}**. Latency at 50 orders a second,"
+        + f"\n\nThe lowest ratio: **{figures['growth_ratio']:.2f}**. Latency at 50 orders a second,"
         f" in ms: {waits['little']} with little; {waits['much']} with much. The price of an order,"
         f" in ms: {prices['little']} with little; {prices['much']} with much."
     )
 
 
-def profile(found: Results) -> str:
-    """Return where each program's time goes."""
+def profile(figures: Results) -> str:
+    """Return the most expensive functions of each program."""
     rows = [
         (f"`{program}`", f"{share:.1f} %", f"`{function}`")
-        for program, functions in sorted(found.get("profile", {}).items())
+        for program, functions in sorted(figures.get("profile", {}).items())
         for function, share in functions
     ]
     return table(("program", "own time", "function"), rows)

@@ -1,4 +1,4 @@
-"""bench/results.json: what was measured last, each part with the day of its own."""
+"""bench/results.json: the last figures of each part, with the date of the part."""
 
 import json
 import os
@@ -21,38 +21,38 @@ Results = dict[str, Any]
 
 
 def read(path: Path = RESULTS) -> Results:
-    """Return what the file holds, nothing if there is none; raises `Problem` if it is broken."""
+    """Return the content of the file, empty if it is missing; raises `Problem` if it is invalid."""
     try:
-        found = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise Problem(f"{path} is not JSON ({error}); delete it") from None
-    if not isinstance(found, dict):
-        raise Problem(f"{path} holds no object; delete it")
-    return dict(found)
+    if not isinstance(content, dict):
+        raise Problem(f"{path} is not a JSON object; delete it")
+    return dict(content)
 
 
 def record(
     part: str, measured: Mapping[str, Any], how: Mapping[str, Any], path: Path = RESULTS
 ) -> Results:
-    """Put a part's figures in place of its earlier ones, keep those of the others, and write it.
+    """Replace the figures of a part in the file, and return the new content.
 
-    `how` tells with what options it was measured. Returns all that the file now holds.
+    `how` contains the options of the measurement. The figures of other parts remain.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     earlier = read(path)
     parts = {**earlier.get("parts", {}), part: {"date": now, **how}}
-    found: Results = {**earlier, **measured}
-    found |= {"date": now, "machine": machine(), "versions": versions(), "parts": parts}
+    content: Results = {**earlier, **measured}
+    content |= {"date": now, "machine": machine(), "versions": versions(), "parts": parts}
     unfinished = path.with_suffix(".partial")
-    unfinished.write_text(json.dumps(found, indent=2) + "\n")
+    unfinished.write_text(json.dumps(content, indent=2) + "\n")
     unfinished.rename(path)
-    return found
+    return content
 
 
 def machine() -> dict[str, Any]:
-    """Return what this machine is."""
+    """Return the properties of this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cpus": os.cpu_count(),
@@ -63,7 +63,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what does the work."""
+    """Return the versions of the servers, libraries and tools."""
     servers = {
         "postgresql": max((p.name for p in Path("/usr/lib/postgresql").glob("*")), default="none"),
         "rabbitmq": max(
@@ -86,5 +86,5 @@ def _processor() -> str:
 def _wrk() -> str:
     if not shutil.which("wrk"):
         return "none"
-    said = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout
-    return said.split()[1] if len(said.split()) > 1 else "unknown"
+    output = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout
+    return output.split()[1] if len(output.split()) > 1 else "unknown"

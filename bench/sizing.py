@@ -1,7 +1,7 @@
-"""What many orders a second need, from the measured price of one: the table of docs/sizing.md.
+"""The resources for a rate of orders, from the measured price of one: the table of docs/sizing.md.
 
-All that is assumed is in this file; all that is measured comes from `bench/results.json`.
-`python -m bench.sizing` writes the table, and `make bench`, too.
+All assumptions are in this file; all measurements are in `bench/results.json`. `make bench` and
+`python -m bench.sizing` write the table.
 """
 
 import math
@@ -15,62 +15,62 @@ DOCUMENT = REPOSITORY / "docs/sizing.md"
 
 RATES = (100, 1_000, 10_000, 100_000)
 
-#: Of each processor so much is planned with: the rest is for the best minute of an hour, and for
-#: what the others do when one machine is away.
+#: The planned utilization of each processor: the rest is for the busiest minute of an hour, and for
+#: the load of a machine that is down.
 USED = 0.6
 
-#: Events of an order that is confirmed, by who sends them. One relay drains an outbox, and is one
-#: process: the order's is the first that is not enough.
+#: Events of a confirmed order, by their relay. One relay drains an outbox, and is one process: the
+#: order relay saturates first.
 EVENTS = {"order-relay": 2, "inventory-relay": 1}
 
-#: Of PostgreSQL's price, the order database's part, which writes most. Assumed: it is not measured.
+#: The share of PostgreSQL's price of the order database, which writes most. Assumed, not measured.
 ORDER_DATABASE = 0.5
 
-#: Messages a second through one quorum queue, which is one process of RabbitMQ's whatever the
-#: machine. Assumed. And those of an order in the busiest one, the notification's.
+#: Messages per second through one quorum queue, which is one process of RabbitMQ on any machine:
+#: assumed. And the messages of an order in the busiest queue, that of the notification service.
 QUEUE = 10_000
 MESSAGES = 2
 
 #: Seconds.
 DAY = 86_400
 
-#: What one PostgreSQL primary and one RabbitMQ node can use of a big machine before they wait for
-#: their disk or for themselves. Assumed: nothing here has run on more than two processors.
+#: The processors that one PostgreSQL primary or one RabbitMQ node can use before its disk or
+#: contention limits it. Assumed: no measurement ran on more than two processors.
 MOST_CORES = 32
-
 
 _BEGIN, _END = "<!-- sizing -->", "<!-- /sizing -->"
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a rate needs."""
+    """The resources for a rate."""
 
-    #: Processors, by program and server, of which `USED` is used; of a server one copy.
+    #: Processors by program and server, utilized to `USED`; for one copy of a server.
     processors: dict[str, float]
-    #: How many order relays, parts of the busiest queue, and primaries of the order database.
+    #: The number of order relays, of shards of the busiest queue, and of primaries of the order
+    #: database.
     relays: int
     shards: int
     databases: int
-    #: RabbitMQ's nodes: three, or as many as all copies of all messages need.
+    #: RabbitMQ's nodes: three, or more if all copies of all messages require them.
     nodes: int
-    #: Gigabytes a day that are written to the databases of one copy, and to the stream.
+    #: Gigabytes per day in one copy of the databases, and of the stream.
     database_gb: float
     stream_gb: float
 
 
-def needs(found: Results, rate: float) -> Need:
-    """Return what so many orders a second need."""
-    price, programs = found["cpu_ms_per_order"], found["cpu_ms_per_order_by_program"]
+def needs(figures: Results, rate: float) -> Need:
+    """Return the resources for a rate in orders per second."""
+    price, programs = figures["cpu_ms_per_order"], figures["cpu_ms_per_order_by_program"]
     servers = {server: price[server] for server in ("postgresql", "rabbitmq")}
-    stored = found["bytes_per_order"]
+    stored = figures["bytes_per_order"]
     processors = {name: rate * ms / 1000 / USED for name, ms in (programs | servers).items()}
     order_database = processors["postgresql"] * ORDER_DATABASE
     events = rate * EVENTS["order-relay"]
-    alone = events / (found["relay_per_s"]["ours"] * USED)
+    alone = events / (figures["relay_per_s"]["ours"] * USED)
     return Need(
         processors,
-        # The larger: among others a batch is smaller, and an event costs more than alone.
+        # The larger: under contention batches are smaller, and an event costs more than alone.
         relays=math.ceil(max(alone, processors["order-relay"])),
         shards=math.ceil(rate * MESSAGES / (QUEUE * USED)),
         databases=math.ceil(order_database / MOST_CORES),
@@ -80,41 +80,44 @@ def needs(found: Results, rate: float) -> Need:
     )
 
 
-def table(found: Results) -> str:
-    """Return what each rate needs, as a table."""
-    of = [needs(found, rate) for rate in RATES]
-    # Beat ticks once a second, whatever the rate.
+def table(figures: Results) -> str:
+    """Return the resources for each rate, as a table."""
+    columns = [needs(figures, rate) for rate in RATES]
+    # Beat ticks once a second at any rate.
     others = ("postgresql", "rabbitmq", "beat")
-    programs = [name for name in of[0].processors if name not in others]
-    application = [sum(need.processors[name] for name in programs) for need in of]
+    programs = [name for name in columns[0].processors if name not in others]
+    application = [sum(need.processors[name] for name in programs) for need in columns]
     rows = [
         ("**processors**, all programs", [_number(total) for total in application]),
-        *((f"of them `{n}`", [_number(x.processors[n]) for x in of]) for n in programs),
-        # The primary, and half of it again on each of two standbys.
-        ("PostgreSQL, three servers", [_number(2 * x.processors["postgresql"]) for x in of]),
-        ("RabbitMQ, three copies", [_number(3 * x.processors["rabbitmq"]) for x in of]),
-        ("**order relays**; above 1 the outbox is split", [str(x.relays) for x in of]),
-        ("**parts** of the busiest queue", [str(x.shards) for x in of]),
-        ("**primaries** of the order database", [str(x.databases) for x in of]),
-        ("RabbitMQ nodes", [str(x.nodes) for x in of]),
-        ("**disk** of the databases, each copy, GB a day", [_number(x.database_gb) for x in of]),
-        ("disk of the stream, each copy, GB a day", [_number(x.stream_gb) for x in of]),
+        *((f"of them `{n}`", [_number(x.processors[n]) for x in columns]) for n in programs),
+        # The primary, and half as much on each of two standbys.
+        ("PostgreSQL, three servers", [_number(2 * x.processors["postgresql"]) for x in columns]),
+        ("RabbitMQ, three copies", [_number(3 * x.processors["rabbitmq"]) for x in columns]),
+        ("**order relays**; above 1 the outbox is split", [str(x.relays) for x in columns]),
+        ("**parts** of the busiest queue", [str(x.shards) for x in columns]),
+        ("**primaries** of the order database", [str(x.databases) for x in columns]),
+        ("RabbitMQ nodes", [str(x.nodes) for x in columns]),
+        (
+            "**disk** of the databases, each copy, GB a day",
+            [_number(x.database_gb) for x in columns],
+        ),
+        ("disk of the stream, each copy, GB a day", [_number(x.stream_gb) for x in columns]),
     ]
     header = ["", *(f"{rate:,} orders/s" for rate in RATES)]
     lines = [header, ["---"] * len(header), *([name, *cells] for name, cells in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def updated(document: str, found: Results) -> str:
+def updated(document: str, figures: Results) -> str:
     """Return the document with the table between its markers."""
     before, _, rest = document.partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n{table(found)}\n{_END}{after}"
+    return f"{before}{_BEGIN}\n{table(figures)}\n{_END}{after}"
 
 
-def write(found: Results) -> None:
-    """Put the table into the document."""
-    DOCUMENT.write_text(updated(DOCUMENT.read_text(), found))
+def write(figures: Results) -> None:
+    """Write the table to the document."""
+    DOCUMENT.write_text(updated(DOCUMENT.read_text(), figures))
 
 
 def _number(value: float) -> str:

@@ -1,1 +1,1 @@
-"""Figures: repeats, ratios, tables and plots."""
+"""Figures: repetitions, ratios, tables and plots."""

@@ -1,7 +1,7 @@
-"""How fast this machine does a fixed piece of work, to compare machines and days.
+"""The speed of this machine at fixed work, for comparisons between machines and days.
 
-The work is the bench's own and never changes with the system: a figure divided by it is less of the
-machine than the figure alone.
+The work belongs to the benchmark, and never changes with the system: the quotient of a figure and
+the calibration depends less on the machine than the figure alone.
 """
 
 import json
@@ -13,7 +13,7 @@ from kombu.messaging import Producer
 from bench.system.measured import Measured
 from bench.system.servers import connection
 
-#: Of each: a second or less on an idle machine.
+#: The repetitions of each: at most a second on an idle machine.
 _ROUNDS = 3_000
 _COMMITS = 200
 _PUBLISHES = 300
@@ -25,11 +25,11 @@ _DROP = "DROP TABLE bench_calibration"
 
 
 def calibrate(measured: Measured) -> dict[str, float]:
-    """Return what the machine does in a second, one after the other, on the system's own servers.
+    """Return the machine's operations per second, one after another on the system's servers.
 
-    `python_per_s` are rounds of JSON, `commits_per_s` inserts of a row, each durable before the
-    next, `confirms_per_s` messages to a quorum queue, each confirmed before the next. The system
-    must rest: what it does meanwhile slows all three down.
+    `python_per_s` counts rounds of JSON, `commits_per_s` inserts of a row, each durable before the
+    next, and `confirms_per_s` messages to a quorum queue, each confirmed before the next. The
+    system must be idle: other work slows all three down.
     """
     return {
         "python_per_s": _python(),
@@ -56,9 +56,9 @@ def _commits(measured: Measured) -> float:
             for _ in range(_COMMITS):
                 database.exec_driver_sql(_COMMIT)
 
-        taken = _seconds(work)
+        duration = _seconds(work)
         database.exec_driver_sql(_DROP)
-    return _COMMITS / taken
+    return _COMMITS / duration
 
 
 def _confirms(measured: Measured) -> float:
@@ -72,13 +72,13 @@ def _confirms(measured: Measured) -> float:
             for _ in range(_PUBLISHES):
                 producer.publish("an order", routing_key=_QUEUE, delivery_mode=2)
 
-        taken = _seconds(work)
-        # It stays: a quorum queue's end costs the broker more than its life.
+        duration = _seconds(work)
+        # Not deleted: the deletion of a quorum queue costs the broker more than the queue.
         channel.queue_purge(_QUEUE)
-    return _PUBLISHES / taken
+    return _PUBLISHES / duration
 
 
 def _seconds(work: Callable[[], None]) -> float:
-    began = time.perf_counter()
+    start = time.perf_counter()
     work()
-    return time.perf_counter() - began
+    return time.perf_counter() - start

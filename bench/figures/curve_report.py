@@ -1,4 +1,4 @@
-"""The cost curves and the comparison of the whole flow as tables, each figure with its spread."""
+"""The cost curves and the comparison of the whole flow, as tables of figures with their spread."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,23 +10,23 @@ from bench.results import Results
 _PARTS = ("total", "application", "observers", "postgresql", "rabbitmq")
 _CALIBRATION = ("python_per_s", "commits_per_s", "confirms_per_s")
 
-#: What a system of the comparison is called in its table.
+#: The names of the compared systems in the table.
 _NAMES = {"ours": "ours, the same services", "full": "as `make up` runs it", "plain": "plain"}
 
 
-def full(found: Results) -> str:
-    """Return the curve of the system as `make up` starts it."""
-    return _curve(found, "full")
+def full(figures: Results) -> str:
+    """Return the curve of the full system, as `make up` starts it."""
+    return _curve(figures, "full")
 
 
-def lean(found: Results) -> str:
-    """Return that of the system without those who only look."""
-    return _curve(found, "lean")
+def lean(figures: Results) -> str:
+    """Return the curve of the lean system, without observers."""
+    return _curve(figures, "lean")
 
 
-def baseline(found: Results) -> str:
-    """Return the whole flow against the plain build."""
-    if not (compared := found.get("baseline")):
+def baseline(figures: Results) -> str:
+    """Return the whole flow in comparison with the plain build."""
+    if not (compared := figures.get("baseline")):
         return NONE
     systems = [
         (title, name, place, at)
@@ -34,7 +34,7 @@ def baseline(found: Results) -> str:
         for place, at in _places(compared[name]).items()
     ]
     measured = table(
-        ("system", "orders a second", "ms an order", "p50, ms", "p99, ms", *_heads()),
+        ("system", "orders a second", "ms per order", "p50, ms", "p99, ms", *_heads()),
         (
             (title, place, shown(at["price_ms"]["total"]), *_waits(at), *_calibration(at))
             for title, _, place, at in systems
@@ -45,19 +45,20 @@ def baseline(found: Results) -> str:
         for name, ratios in compared["ratios"].items()
         for figure, place, ratio in _ratios(ratios)
     ]
-    proportions = table(("system", "in proportion to plain", "at", "ratio"), rows)
-    return f"{proportions}\n\nThe figures behind it ({how(found, 'baseline')}):\n\n{measured}"
+    proportions = table(("system", "figure", "at", "ratio to plain"), rows)
+    return f"{proportions}\n\nThe underlying figures ({how(figures, 'baseline')}):\n\n{measured}"
 
 
-def _curve(found: Results, part: str) -> str:
-    if not (system := found.get(part)):
+def _curve(figures: Results, part: str) -> str:
+    if not (system := figures.get(part)):
         return NONE
     limit, points = system["limit"], _by_rate(system["curve"])
-    said = (
+    summary = (
         f"**{shown(limit['orders_per_s'], ',.0f')} orders a second** at the limit"
-        f" ({how(found, part)}); the median, and in parentheses the least and the most."
+        f" ({how(figures, part)}); the median, and in parentheses the range."
     )
-    places = {"limit, as fast as taken": limit, **{_called(n, at): at for n, at in points.items()}}
+    places = {"limit, as fast as accepted": limit}
+    places |= {_called(name, at): at for name, at in points.items()}
     heads = (*(f"{name}, ms" for name in _PARTS), "p50, ms", "p99, ms", "processors busy")
     costs = table(
         ("orders a second", *heads, *_heads()),
@@ -73,13 +74,13 @@ def _curve(found: Results, part: str) -> str:
         ),
     )
     programs = table(
-        ("ms an order", *(place.partition(",")[0] for place in places)),
+        ("ms per order", *(place.partition(",")[0] for place in places)),
         (
             (f"`{name}`", *(_median(at["cpu_ms"].get(name)) for at in places.values()))
             for name in limit["cpu_ms"]
         ),
     )
-    return f"{said}\n\n{costs}\n\nBy program and server, medians:\n\n{programs}"
+    return f"{summary}\n\n{costs}\n\nBy program and server, medians:\n\n{programs}"
 
 
 def _by_rate(curve: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -101,7 +102,7 @@ def _ratios(ratios: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
         for figure in ("cpu", "latency")
         for place, ratio in ratios[figure].items()
     ]
-    names = {"cpu": "processor time an order", "latency": "median latency"}
+    names = {"cpu": "processor time per order", "latency": "median latency"}
     rows = [(names[figure], place, ratio) for figure, place, ratio in by_place]
     return [("orders a second", "limit", ratios["orders"]), *rows]
 

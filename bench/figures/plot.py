@@ -7,14 +7,14 @@ from deploy.local import REPOSITORY
 
 PLOT = REPOSITORY / "docs" / "latency.svg"
 
-#: By percentile, readable on a light and on a dark page, and without colours by their markers.
+#: Colour and marker of each percentile: readable on light and dark pages, and without colours.
 _LINES = {"p50": ("#0072b2", "o"), "p95": ("#e69f00", "s"), "p99": ("#d55e00", "^")}
 _GREY = "#808080"
 
 
 def draw(latency_ms: Mapping[str, Mapping[str, float]], path: Path = PLOT) -> None:
-    """Write the plot of these latencies, by rate and percentile; the same for the same figures."""
-    # Here, because only `make bench` installs it.
+    """Write the plot of these latencies, by rate and percentile; equal figures give equal files."""
+    # Imported here because only `make bench` installs it.
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -25,8 +25,8 @@ def draw(latency_ms: Mapping[str, Mapping[str, float]], path: Path = PLOT) -> No
             xlabel="orders a second", ylabel="POST to decision, milliseconds", yscale="log"
         )
         for name, (colour, marker) in _LINES.items():
-            found = [latency_ms[str(rate)][name] for rate in rates]
-            axes.plot(rates, found, color=colour, marker=marker, label=name)
+            milliseconds = [latency_ms[str(rate)][name] for rate in rates]
+            axes.plot(rates, milliseconds, color=colour, marker=marker, label=name)
         axes.set_xticks(rates, [str(rate) for rate in rates])
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.grid(visible=True, which="both", color=_GREY, alpha=0.25)

@@ -1,4 +1,4 @@
-"""Where the time goes: what each process does while orders come as fast as they are taken."""
+"""Profiles of each process while orders are placed as fast as the API accepts them."""
 
 import json
 import shutil
@@ -18,36 +18,36 @@ from testkit.processes.stack import Stack
 
 PROGRAMS = ("api", "order-relay", "inventory-worker", "inventory-relay", "order-worker")
 
-#: Functions that are shown of each.
+#: The number of functions of each program in the table.
 SHOWN = 6
 
-#: Samples a second of each process; each stops it for a moment.
+#: Samples per second of each process; each sample pauses the process for a moment.
 _RATE = 100
 
 
 def profile(stack: Stack, seconds: int, directory: Path) -> dict[str, list[tuple[str, float]]]:
     """Return each program's top functions with their share of its own time, in percent.
 
-    The profiles are in the directory, a file for each program, for https://speedscope.app. Only
-    time on the processor counts. The programs must run.
+    The profiles are written to the directory, a file for each program, for https://speedscope.app.
+    Only processor time counts. The programs must be running.
     """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     pids = {name: pids for name, pids in stack.pids().items() if name in PROGRAMS}
     with ExitStack() as recordings:
-        for name, own in pids.items():
-            recordings.enter_context(_recording(min(own), directory / f"{name}.json"))
+        for name, family in pids.items():
+            recordings.enter_context(_recording(min(family), directory / f"{name}.json"))
         flow.throughput(measured.of(stack), seconds)
     return {name: _top(directory / f"{name}.json") for name in pids}
 
 
 def top(recorded: Mapping[str, Any], shown: int = SHOWN) -> list[tuple[str, float]]:
-    """Return the functions of a speedscope file with the most time of their own, in percent."""
+    """Return the functions of a speedscope file with the most own time, in percent."""
     frames = [_name(frame) for frame in recorded["shared"]["frames"]]
     own: Counter[str] = Counter()
     for thread in recorded["profiles"]:
         for stack, weight in zip(thread["samples"], thread["weights"], strict=True):
-            # A frame without a file is a whole process: no function's time.
+            # A frame without a file is a whole process, not a function.
             if stack and recorded["shared"]["frames"][stack[-1]].get("file"):
                 own[frames[stack[-1]]] += weight
     total = sum(own.values()) or 1
@@ -61,7 +61,7 @@ def _recording(pid: int, path: Path) -> Iterator[None]:
     log = path.with_suffix(".log")
     with log.open("w") as output:
         running = subprocess.Popen(
-            # Without a duration it records until it is interrupted, or what it looks at ends.
+            # Without a duration it records until it is interrupted or the process exits.
             [*command, "--output", str(path)],
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -73,8 +73,8 @@ def _recording(pid: int, path: Path) -> Iterator[None]:
             running.send_signal(signal.SIGINT)
             running.wait(timeout=60)
     if not path.exists():
-        # It needs ptrace: root, or kernel.yama.ptrace_scope = 0.
-        raise Problem(f"py-spy made no profile of {path.stem}: {last_words(log)}; see {log}")
+        # py-spy needs ptrace: root, or kernel.yama.ptrace_scope = 0.
+        raise Problem(f"py-spy recorded no profile of {path.stem}: {last_words(log)}; see {log}")
 
 
 def _top(path: Path) -> list[tuple[str, float]]:

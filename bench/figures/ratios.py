@@ -1,4 +1,4 @@
-"""One system in proportion to another, turn by turn: what holds on any machine."""
+"""Ratios of two systems, turn by turn, which hold on any machine."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,12 +9,12 @@ from bench.figures.spread import Spread, spread
 def ratios(
     ours: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Return ours in proportion to the other's, turn by turn: orders, price, median latency."""
+    """Return the ratios of ours to the others, turn by turn: orders, price, median latency."""
     pairs = list(zip(comparable(ours), comparable(others), strict=True))
     shared = [rate for rate in pairs[0][0]["rates"] if rate in pairs[0][1]["rates"]]
 
     def of_turns(figure: Callable[[dict[str, Any]], float]) -> Spread:
-        return spread([figure(own) / figure(other) for own, other in pairs], digits=3)
+        return spread([figure(one) / figure(other) for one, other in pairs], digits=3)
 
     def price(place: str) -> Callable[[dict[str, Any]], float]:
         return lambda one: float(
@@ -32,6 +32,6 @@ def ratios(
 
 
 def comparable(repeats: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the repeats with the rates that none of them has left out."""
+    """Return the repetitions with the rates that all of them have."""
     rates = [rate for rate in repeats[0]["rates"] if all(rate in one["rates"] for one in repeats)]
     return [one | {"rates": {rate: one["rates"][rate] for rate in rates}} for one in repeats]

@@ -7,15 +7,15 @@ NONE = "Not measured yet."
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table, or that nothing was measured where it would have no row."""
+    """Return a table, or `NONE` if it has no rows."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     if not lines:
         return NONE
     return "\n".join(["| " + " | ".join(head) + " |", "| --- " * len(head) + "|", *lines])
 
 
-def how(found: dict[str, Any], part: str) -> str:
-    """Return on which day and with what options a part was measured."""
-    options = dict(found["parts"][part])
+def how(figures: dict[str, Any], part: str) -> str:
+    """Return the date and the options of a part's measurement."""
+    options = dict(figures["parts"][part])
     day = str(options.pop("date"))[:10]
     return ", ".join([day, *(f"{name} {value}" for name, value in sorted(options.items()))])

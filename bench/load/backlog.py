@@ -1,4 +1,4 @@
-"""A backlog of made-up events in the order service's outbox."""
+"""A backlog of generated events in the order service's outbox."""
 
 from uuid import UUID
 
@@ -24,18 +24,18 @@ def order_created(number: int) -> Event:
 
 
 def order_confirmed(number: int) -> Event:
-    """Return the event by which such an order is confirmed."""
+    """Return the event that confirms such an order."""
     created = order_created(number)
     assert isinstance(created.data, OrderCreated)
-    said = {name: getattr(created.data, name) for name in ("customer_email", "currency", "lines")}
-    data = OrderConfirmed(total=created.data.total, **said)
+    common = {name: getattr(created.data, name) for name in ("customer_email", "currency", "lines")}
+    data = OrderConfirmed(total=created.data.total, **common)
     return Event(source="order", subject=created.subject, sequence=2, data=data)
 
 
 def fill_outbox(stack: Stack, events: int) -> None:
-    """Let so many events wait in the order service's outbox: new orders and decided ones in turns.
+    """Insert unsent events into the order service's outbox, of new and decided orders in turns.
 
-    That is what it holds at work, at any moment of different orders.
+    An outbox under load contains the same mixture, of different orders.
     """
     for start in range(0, events, 5_000):
         rows = [

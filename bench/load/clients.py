@@ -1,7 +1,7 @@
-"""Clients that order at a steady rate, in a separate process: no other work delays them.
+"""Clients that place orders at a steady rate, in a separate process: no other work delays them.
 
-`python -m bench.load.clients <host:port> <orders a second> <seconds>` prints each order's id and
-due time (Unix time) as JSON. The API key is in the variable ORDERS_API_KEY.
+`python -m bench.load.clients <host:port> <orders per second> <seconds>` prints each order's id and
+due time (Unix time) as JSON. The API key is in the environment variable ORDERS_API_KEY.
 """
 
 import json
@@ -19,14 +19,14 @@ from bench.system.servers import SKUS
 from deploy.local import REPOSITORY
 from deploy.local.problem import Problem
 
-#: Seconds for an answer.
+#: Seconds for a response.
 _PATIENCE = 60.0
 
 
 def order(measured: Measured, rate: float, seconds: int) -> dict[str, float]:
-    """Order at this rate for so long; returns when each order was due (Unix time), by its id."""
+    """Place orders at this rate, and return the due time of each (Unix time), by its id."""
     address = measured.url.removeprefix("http://")
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "bench.load.clients", address, str(rate), str(seconds)],
         cwd=REPOSITORY,
         env={"ORDERS_API_KEY": measured.api_key, "PATH": os.environ["PATH"]},
@@ -35,14 +35,14 @@ def order(measured: Measured, rate: float, seconds: int) -> dict[str, float]:
         check=False,
         timeout=seconds + 2 * _PATIENCE,
     )
-    if done.returncode:
-        raise Problem(f"not all orders were taken: {done.stderr.strip().splitlines()[-1]}")
-    due: dict[str, float] = json.loads(done.stdout)
+    if result.returncode:
+        raise Problem(f"not all orders were accepted: {result.stderr.strip().splitlines()[-1]}")
+    due: dict[str, float] = json.loads(result.stdout)
     return due
 
 
 class _Clients:
-    """As many as are needed so that one of them is free when an order is due."""
+    """Enough clients that one is free when an order is due."""
 
     def __init__(self, address: str, key: str, rate: float, seconds: int) -> None:
         self._address = address
@@ -50,7 +50,7 @@ class _Clients:
         self._rate = rate
         self._numbers: Iterator[int] = iter(range(round(rate * seconds)))
         self._lock = threading.Lock()
-        self._began = time.time() + 0.5
+        self._started = time.time() + 0.5
         self.due: dict[str, float] = {}
         self.failures: list[str] = []
 
@@ -65,21 +65,21 @@ class _Clients:
     def _client(self) -> None:
         connection = HTTPConnection(self._address, timeout=_PATIENCE)
         while (number := self._next()) is not None:
-            # Whether or not the earlier ones are answered. It counts from here: an order that must
-            # wait for a free client waits.
-            due = self._began + number / self._rate
+            # Independent of earlier responses. The latency starts at the due time, and includes the
+            # wait for a free client.
+            due = self._started + number / self._rate
             time.sleep(max(0.0, due - time.time()))
             try:
                 connection.request("POST", "/orders", _body(number), self._headers)
-                answer = connection.getresponse()
-                said = answer.read().decode()
+                response = connection.getresponse()
+                text = response.read().decode()
             except (OSError, HTTPException) as error:
                 self.failures.append(f"{type(error).__name__}: {error}")
                 return
-            if answer.status != 201:
-                self.failures.append(said)
+            if response.status != 201:
+                self.failures.append(text)
                 return
-            self.due[json.loads(said)["id"]] = due
+            self.due[json.loads(text)["id"]] = due
 
     def _next(self) -> int | None:
         with self._lock:
@@ -88,14 +88,14 @@ class _Clients:
 
 def _body(number: int) -> bytes:
     lines = [{"sku": SKUS[number % len(SKUS)], "quantity": 1, "unit_price": 500}]
-    # Each of a customer of its own, see order.lua.
+    # A different customer each, see order.lua.
     customer = {"email": f"{uuid4()}@example.com"}
     order = {"customer": customer, "currency": "EUR", "lines": lines}
     return json.dumps(order).encode()
 
 
 def main() -> None:
-    """Run the clients, and print what they have ordered."""
+    """Run the clients, and print the ids and due times of their orders."""
     address, rate, seconds = sys.argv[1:]
     clients = _Clients(address, os.environ["ORDERS_API_KEY"], float(rate), int(seconds))
     clients.run()

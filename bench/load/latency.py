@@ -1,10 +1,10 @@
-"""How long an order takes from POST to its decision, on an otherwise idle system.
+"""The latency of an order from POST to its decision, on an otherwise idle system.
 
     orderctl stock set BENCH 1000000
     python -m bench.load.latency http://127.0.0.1:8000 --sku BENCH --orders 500
 
-The API key is that of ORDERS_API_KEY, see `make env`. One order after the other, each for one
-piece. The time runs from before the POST to the order's `decided_at`: the client and the order
+The API key is in ORDERS_API_KEY, see `make env`. Orders of one piece are placed one after another.
+The latency is measured from before the POST to the order's `decided_at`: the client and the order
 service must share a clock.
 """
 
@@ -26,7 +26,7 @@ PATIENCE = 30.0
 @click.option("--api-key", envvar="ORDERS_API_KEY", required=True, help="Or ORDERS_API_KEY.")
 @click.option("--orders", default=500, show_default=True, type=click.IntRange(10, 100_000))
 def main(url: str, sku: str, api_key: str, orders: int) -> None:
-    """Place the orders and print what they took."""
+    """Place the orders, and print their latencies."""
     bearer = {"Authorization": f"Bearer {api_key}"}
     with httpx.Client(base_url=url, headers=bearer, timeout=10) as client:
         latencies = sorted(
@@ -39,7 +39,7 @@ def main(url: str, sku: str, api_key: str, orders: int) -> None:
 
 
 def decide(client: httpx.Client, sku: str) -> float:
-    """Place one order and wait for its decision; return the milliseconds in between."""
+    """Place an order, wait for its decision, and return the latency in milliseconds."""
     order = {
         "customer": {"email": "bench@example.com"},
         "currency": "EUR",
@@ -49,11 +49,11 @@ def decide(client: httpx.Client, sku: str) -> float:
     placed = client.post("/orders", json=order).raise_for_status()
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        shown = client.get(placed.headers["Location"]).raise_for_status().json()
-        if shown["decided_at"]:
-            return (datetime.fromisoformat(shown["decided_at"]) - posted).total_seconds() * 1000
+        order_now = client.get(placed.headers["Location"]).raise_for_status().json()
+        if order_now["decided_at"]:
+            return (datetime.fromisoformat(order_now["decided_at"]) - posted).total_seconds() * 1000
         time.sleep(0.01)
-    raise click.ClickException(f"order {shown['id']} is not decided after {PATIENCE:.0f} s")
+    raise click.ClickException(f"order {order_now['id']} is not decided after {PATIENCE:.0f} s")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A mail server that takes every mail and forgets it, at next to no cost.
+"""A mail server that discards every mail, at almost no cost.
 
-The tests' one keeps and parses what it gets, which takes longer than the system needs for an order.
+The tests' server stores and parses mails, which takes longer than the system takes for an order.
 """
 
 from deploy.local.mail_server.smtp import Server
@@ -8,10 +8,10 @@ from testkit.mail.mailbox import Mailbox
 
 
 class MailSink(Mailbox):
-    """A `Mailbox` whose messages are always none."""
+    """A `Mailbox` without messages."""
 
     def start(self) -> None:
-        """Listen, on a thread."""
+        """Listen, in a thread."""
         self._server = Server(self, self.host, self.port)
 
     def stop(self) -> None:
@@ -19,4 +19,4 @@ class MailSink(Mailbox):
         self._server.stop()
 
     def add(self, sender: str, recipients: tuple[str, ...], content: bytes) -> None:
-        """Forget a mail."""
+        """Discard a mail."""

@@ -1,7 +1,7 @@
-"""Millions of sent events and of handled ones, in the tables of the order service and inventory.
+"""Millions of sent and handled events in the tables of the order service and the inventory.
 
-Made by the database itself, with all indexes in place: the ids are UUIDv7s, which rise with time,
-so that the indexes grow at their right end, as in earnest.
+The database generates them with all indexes in place. The ids are UUIDv7s, which increase with
+time, so that the indexes grow at their right end, as in production.
 """
 
 import shutil
@@ -19,20 +19,20 @@ from eventbus.events import codec
 from eventbus.events.envelope import Event
 from testkit.processes.stack import Stack
 
-#: Rows of one statement; after each there is a line of progress every few seconds.
+#: Rows of one statement; progress is printed between statements, every few seconds.
 CHUNK = 250_000
 
-#: Bytes on disk for each of the rows, in all four tables with their indexes, and what else must be
-#: free: for the write-ahead log, the broker and whatever is measured.
+#: Bytes on disk for each row, in all four tables with their indexes, and bytes that must be free in
+#: addition: for the write-ahead log, the broker and the measurements.
 ROW_SIZE = 2_300
 RESERVE = 4_000_000_000
 
 #: Milliseconds between two events of the past.
 _STEP = 50
 
-#: Of so many old events one more has its order, and its reservation, still there. Without any,
-#: these tables would be what no old system's are: empty, and known to be so by the planner, which
-#: then looks for each new line's order by reading all of them.
+#: For this many old events, one order and one reservation remain. Without them, these tables would
+#: be empty, unlike those of an old system, and the planner would look up the order of each new line
+#: by a sequential scan.
 EVENTS_FOR_ONE_ORDER = 10
 
 _TABLES = {
@@ -40,8 +40,8 @@ _TABLES = {
     "inventory": ("outbox", "inbox", "reservations"),
 }
 
-# Ids of that moment, their tails made of the row's number. Each OFFSET keeps the planner from
-# making an id anew wherever it stands, which takes most of the time.
+# Ids of that moment, with tails that are derived from the row's number. Each OFFSET prevents the
+# planner from computing an id again at each reference, which would take most of the time.
 _PAST = f"""
 SELECT n, moment,
     (millisecond || '7' || substr(tail, 1, 3) || 'a' || substr(tail, 4, 15))::uuid AS event_id,
@@ -89,7 +89,7 @@ _SQL = {"outbox": _SENT, "inbox": _HANDLED, "orders": _ORDERS, "reservations": _
 
 
 def require_space(place: Path, rows: int) -> None:
-    """Check that this disk can take so many rows in each table; raises `Problem` if not."""
+    """Require disk space for this many rows in each table; raises `Problem` if it is missing."""
     free, needed = shutil.disk_usage(place).free, rows * ROW_SIZE + RESERVE
     if free < needed:
         raise Problem(
@@ -99,23 +99,23 @@ def require_space(place: Path, rows: int) -> None:
 
 
 @contextmanager
-def past(stack: Stack, rows: int, tell: Callable[[str], None]) -> Iterator[None]:
-    """Let a past of so many events stand in each outbox and inbox while the block lasts."""
+def past(stack: Stack, rows: int, log: Callable[[str], None]) -> Iterator[None]:
+    """Fill each outbox and inbox with this many old events during the block."""
     try:
-        # Side by side: each database has a process of its own for it.
+        # In parallel: each database uses its own process.
         with ThreadPoolExecutor(len(_TABLES)) as pool:
-            for filled in [
-                pool.submit(_fill_tables, stack, service, rows, tell) for service in _TABLES
+            for filling in [
+                pool.submit(_fill_tables, stack, service, rows, log) for service in _TABLES
             ]:
-                filled.result()
+                filling.result()
         for service, table in _all_tables():
-            began = time.monotonic()
+            started = time.monotonic()
             execute(stack, service, f"VACUUM (ANALYZE) {table}")
-            tell(f"{service} {table}: vacuumed in {time.monotonic() - began:.0f} s")
+            log(f"{service} {table}: vacuumed in {time.monotonic() - started:.0f} s")
         checkpoint(stack)
         yield
     finally:
-        # What a failed run leaves for a look at its logs must not be gigabytes.
+        # A failed run leaves its logs, but must not leave gigabytes.
         for service, table in _all_tables():
             execute(stack, service, f"TRUNCATE {table} CASCADE")
 
@@ -124,16 +124,16 @@ def _all_tables() -> Iterator[tuple[str, str]]:
     return ((service, table) for service, tables in _TABLES.items() for table in tables)
 
 
-def _fill_tables(stack: Stack, service: str, rows: int, tell: Callable[[str], None]) -> None:
+def _fill_tables(stack: Stack, service: str, rows: int, log: Callable[[str], None]) -> None:
     for table in _TABLES[service]:
-        _fill(stack, service, table, rows, tell)
+        _fill(stack, service, table, rows, log)
 
 
-def _fill(stack: Stack, service: str, table: str, rows: int, tell: Callable[[str], None]) -> None:
-    # What the order service sends the inventory handles, and the other way round.
+def _fill(stack: Stack, service: str, table: str, rows: int, log: Callable[[str], None]) -> None:
+    # The events of the order service are those that the inventory handles, and vice versa.
     is_created = (service == "order") == (table == "outbox")
     event = order_created(0) if is_created else _reserved()
-    about: dict[str, object] = {
+    parameters: dict[str, object] = {
         "type": event.type,
         "source": event.source,
         "envelope": codec.encode(event).decode(),
@@ -142,14 +142,14 @@ def _fill(stack: Stack, service: str, table: str, rows: int, tell: Callable[[str
     }
     if table not in ("outbox", "inbox"):
         rows //= EVENTS_FOR_ONE_ORDER
-    began = told = time.monotonic()
+    started = logged = time.monotonic()
     for first in range(1, rows + 1, CHUNK):
         last = min(first + CHUNK - 1, rows)
-        execute(stack, service, _SQL[table], first=first, last=last, rows=rows, **about)
+        execute(stack, service, _SQL[table], first=first, last=last, rows=rows, **parameters)
         now = time.monotonic()
-        if last == rows or now - told > 10:
-            told = now
-            tell(f"{service} {table}: {last:,} of {rows:,} rows in {now - began:.0f} s")
+        if last == rows or now - logged > 10:
+            logged = now
+            log(f"{service} {table}: {last:,} of {rows:,} rows in {now - started:.0f} s")
 
 
 def _reserved() -> Event:

@@ -1,1 +1,1 @@
-"""The parts of `make bench`, each measured against the usual way."""
+"""The parts of `make bench`."""

@@ -1,7 +1,7 @@
-"""The whole flow against the plain build of it, in turns on one machine.
+"""The whole flow against its plain build, alternating on one machine.
 
-`ours` are the services that the plain build has, too, without mailer and observers. `full` has all
-that we have, and its mails are sent and paid for, which is in the plain build's favour.
+`ours` runs the services that the plain build also has, without mailer and observers. `full` runs
+every program, and its price includes the mails, which favours the plain build.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,46 +22,44 @@ from testkit.processes.stack import Stack
 from testkit.servers.databases import Databases
 from testkit.servers.vhosts import fresh_vhost
 
-#: Orders a second at which the prices and the latencies are compared, where all can keep up.
+#: Orders per second at which prices and latencies are compared, if all systems sustain them.
 RATES = (20, 50)
 
-#: That of `latency_ratio`: far below the limit of any of them.
+#: The rate of `latency_ratio`: far below the limit of every system.
 RATE = "20"
 
-#: A rate above this part of a system's limit is not compared: its latency is that of queues.
-_KEEPS_UP = 0.9
+#: A rate above this fraction of a system's limit is not compared: queues determine its latency.
+_SUSTAINABLE = 0.9
 
-#: The services that both have.
+#: The services of both builds.
 _SHARED = ("order", "inventory", "notification")
 
 Turn = Callable[[], AbstractContextManager[Measured]]
 Turns = Mapping[str, Sequence[dict[str, Any]]]
 
 
-def measure(
-    stack: Stack, full: Full, repeat: int, seconds: int, tell: curve.Tell
-) -> dict[str, Any]:
-    """Return the figures of each system, and ours and the full one's in proportion to the other."""
+def measure(stack: Stack, full: Full, repeat: int, seconds: int, log: curve.Log) -> dict[str, Any]:
+    """Return the figures of each system, and the ratios of ours and of full to plain."""
     with ExitStack() as contexts:
         alike, plain = (contexts.enter_context(_fresh(stack, name)) for name in ("alike", "plain"))
-        _forget_others(alike)
+        _unbind_others(alike)
         turns: dict[str, Turn] = {
             "ours": partial(_ours, alike),
             "full": full.running,
             "plain": partial(_plain, plain),
         }
-        found: dict[str, list[dict[str, Any]]] = {name: [] for name in turns}
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in turns}
         for number in range(1, repeat + 1):
             for name, turn in turns.items():
                 with turn() as measured:
-                    found[name].append(one := _one(measured, seconds))
-                tell(f"baseline {number}/{repeat} {name}: {one['limit']['orders_per_s']:.0f}/s")
-    return summary(found)
+                    runs[name].append(one := _one(measured, seconds))
+                log(f"baseline {number}/{repeat} {name}: {one['limit']['orders_per_s']:.0f}/s")
+    return summary(runs)
 
 
-def summary(found: Turns) -> dict[str, Any]:
-    """Return the ratios of the turns, and the spread of what each system did in them."""
-    compared = {name: ratios(found[name], found["plain"]) for name in ("ours", "full")}
+def summary(turns: Turns) -> dict[str, Any]:
+    """Return the ratios of the turns, and the spread of each system's figures."""
+    compared = {name: ratios(turns[name], turns["plain"]) for name in ("ours", "full")}
     ours = compared["ours"]
     return {
         "orders_ratio": ours["orders"]["median"],
@@ -69,14 +67,14 @@ def summary(found: Turns) -> dict[str, Any]:
         "latency_ratio": ours["latency"].get(RATE, {}).get("median"),
         "baseline": {
             "ratios": compared,
-            **{name: merged(comparable(repeats)) for name, repeats in found.items()},
+            **{name: merged(comparable(repeats)) for name, repeats in turns.items()},
         },
     }
 
 
 def _one(measured: Measured, seconds: int) -> dict[str, Any]:
     limit = curve.at_limit(measured, seconds)
-    rates = [rate for rate in RATES if rate <= _KEEPS_UP * limit["orders_per_s"]]
+    rates = [rate for rate in RATES if rate <= _SUSTAINABLE * limit["orders_per_s"]]
     at = {str(rate): curve.at_rate(measured, rate, seconds) for rate in rates}
     return {"limit": limit, "rates": at}
 
@@ -122,8 +120,8 @@ def _fresh(stack: Stack, name: str) -> Iterator[Stack]:
         yield fresh
 
 
-def _forget_others(stack: Stack) -> None:
-    # Nobody reads them here, and to fill them would be in our price.
+def _unbind_others(stack: Stack) -> None:
+    # These queues have no consumer here, and filling them would add to our price.
     types = [event_type for service in SERVICES for event_type in service.publishes]
     queues = [service.queue for service in CONSUMERS if service.name not in _SHARED]
     with stack.vhost.connect() as connection:

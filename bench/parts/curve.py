@@ -1,4 +1,4 @@
-"""What an order costs, and how long it takes, at each rate: from nearly idle to the limit."""
+"""The price and the latency of an order at each rate, from nearly idle to the limit."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -10,47 +10,47 @@ from bench.parts import flow
 from bench.system import cpu
 from bench.system.measured import Measured
 
-#: Orders a second that are measured whatever the limit is, unless they are beyond it.
+#: Fixed rates in orders per second; those above the limit are omitted.
 RATES = (5, 20, 50, 100, 200)
 
-#: And these parts of the limit, in percent.
+#: Further rates, in percent of the limit.
 SHARES = (25, 50, 70, 90, 100)
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def measure(measured: Measured, repeat: int, seconds: int, tell: Tell) -> dict[str, Any]:
-    """Return the system's limit, and its curve: the spread of each figure over the repeats.
+def measure(measured: Measured, repeat: int, seconds: int, log: Log) -> dict[str, Any]:
+    """Return the system's limit, and its curve: the spread of each figure over the repetitions.
 
-    Each repeat is the whole curve, so that other load on the machine affects all rates. Every
-    figure has a calibration that was made right before it.
+    Each repetition is the whole curve, so that other load on the machine affects all rates. Every
+    figure has a calibration from immediately before it.
     """
     flow.throughput(measured, 3)
     limits = []
     for number in range(1, repeat + 1):
         limits.append(at_limit(measured, seconds))
-        tell(f"{measured.name} limit {number}/{repeat}: {limits[-1]['orders_per_s']:.0f}/s")
+        log(f"{measured.name} limit {number}/{repeat}: {limits[-1]['orders_per_s']:.0f}/s")
     limit = merged(limits)
     points: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for number in range(1, repeat + 1):
         for name, rate in rates(limit["orders_per_s"]["median"]).items():
             points[name].append(at := at_rate(measured, rate, seconds))
-            said = f"{at['price_ms']['total']:.1f} ms, p50 {at['latency_ms']['p50']:.0f} ms"
-            tell(f"{measured.name} at {rate:g}/s {number}/{repeat}: {said}")
-    return {"limit": limit, "curve": {name: merged(found) for name, found in points.items()}}
+            summary = f"{at['price_ms']['total']:.1f} ms, p50 {at['latency_ms']['p50']:.0f} ms"
+            log(f"{measured.name} at {rate:g}/s {number}/{repeat}: {summary}")
+    return {"limit": limit, "curve": {name: merged(runs) for name, runs in points.items()}}
 
 
 def rates(limit: float) -> dict[str, float]:
-    """Return the rates of a curve by what they are called: `5` or `25%`, for example.
+    """Return the rates of a curve by their names, such as `5` or `25%`.
 
-    A fixed rate beyond the limit is left out: it would tell how long the measurement was.
+    A fixed rate above the limit is omitted: it would measure only the duration of the run.
     """
     fixed: dict[str, float] = {str(rate): rate for rate in RATES if rate <= limit}
     return fixed | {f"{share}%": round(limit * share / 100, 1) for share in SHARES}
 
 
 def at_limit(measured: Measured, seconds: int) -> dict[str, Any]:
-    """Return one run as fast as orders are taken."""
+    """Return the figures of a run as fast as orders are accepted."""
     calibration = calibrate(measured)
     run = flow.limit(measured, seconds)
     return {
@@ -62,7 +62,7 @@ def at_limit(measured: Measured, seconds: int) -> dict[str, Any]:
 
 
 def at_rate(measured: Measured, rate: float, seconds: int) -> dict[str, Any]:
-    """Return one run at a steady rate."""
+    """Return the figures of a run at a steady rate."""
     calibration = calibrate(measured)
     run = flow.steady(measured, rate, seconds)
     return {

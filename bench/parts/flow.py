@@ -1,4 +1,4 @@
-"""(d) The whole flow: orders a second to the last decision, their price, their latency."""
+"""The whole flow: orders per second to the last decision, their price and their latency."""
 
 import statistics
 import time
@@ -12,24 +12,24 @@ from bench.system.measured import Measured
 from bench.system.servers import execute
 from bench.system.settling import PATIENCE, decide, settle
 
-#: Clients that order as fast as they are answered; as many as the plain API has threads where the
-#: two are compared.
+#: Connections that place orders as fast as the API responds; in a comparison, as many as the plain
+#: API has threads.
 _CONNECTIONS = 32
 _COMPARED = 16
 
-#: Seconds of load of the run that comes first, and of every run at least.
+#: Seconds of load of the first run, and the minimum of every run.
 _SHORT = 3
 
 _TIMES = """
 SELECT count(*), extract(epoch FROM max(decided_at) - min(created_at)) FROM orders
-WHERE created_at >= :began
+WHERE created_at >= :start
 """
-_DECIDED = "SELECT id::text, extract(epoch FROM decided_at) FROM orders WHERE created_at >= :began"
+_DECIDED = "SELECT id::text, extract(epoch FROM decided_at) FROM orders WHERE created_at >= :start"
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Orders a second, and the milliseconds of processor time that one order takes of each."""
+    """Orders per second, and milliseconds of processor time per order by program and server."""
 
     orders: int
     orders_per_s: float
@@ -38,7 +38,7 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Steady:
-    """What orders at a steady rate cost, how many processors are busy with them, how long each."""
+    """The price, the busy processors and the latency of orders at a steady rate."""
 
     cpu_ms: Mapping[str, float]
     cores: float
@@ -46,55 +46,55 @@ class Steady:
 
 
 def throughput(measured: Measured, seconds: int, *, connections: int = _CONNECTIONS) -> Throughput:
-    """Order for so long, as fast as the API takes it, and wait for the last decision."""
+    """Place orders for `seconds` as fast as the API accepts them, and await the last decision."""
     settle(measured)
-    began = _now(measured)
+    start = _now(measured)
     before = cpu.used(measured)
     intake.load(measured.url, measured.api_key, seconds=seconds, connections=connections)
-    # An API may take orders many times as fast as they are decided.
+    # An API may accept orders many times as fast as they are decided.
     patience = PATIENCE + 20 * seconds
-    decide(measured, began, within=patience)
+    decide(measured, start, within=patience)
     settle(measured, within=patience)
     after = cpu.used(measured)
-    ((count, took),) = execute(measured, "order", _TIMES, began=began)
-    return Throughput(count, float(count / took), cpu.price(before, after, count))
+    ((count, duration),) = execute(measured, "order", _TIMES, start=start)
+    return Throughput(count, float(count / duration), cpu.price(before, after, count))
 
 
 def limit(measured: Measured, seconds: int) -> Throughput:
-    """Order as fast as the API takes it, for so long that the last decision is after `seconds`.
+    """Place orders as fast as the API accepts them, until the last decision is after `seconds`.
 
-    A short run first shows how much of that is load, and how much is draining the backlog.
+    A short first run shows which part of the time is load, and which part drains the backlog.
     """
     first = throughput(measured, _SHORT, connections=_COMPARED)
-    lasted = first.orders / first.orders_per_s
-    load = max(_SHORT, round(seconds * _SHORT / max(lasted, _SHORT)))
+    duration = first.orders / first.orders_per_s
+    load = max(_SHORT, round(seconds * _SHORT / max(duration, _SHORT)))
     return throughput(measured, load, connections=_COMPARED)
 
 
 def steady(measured: Measured, rate: float, seconds: int) -> Steady:
-    """Order at this many a second, whether or not the earlier ones are answered.
+    """Place orders at a rate per second that does not depend on earlier responses.
 
-    The latency, in milliseconds, is from when an order was due to its decision: one that had to
-    wait to be posted waited.
+    The latency, in milliseconds, is from the due time of an order to its decision, and includes the
+    wait for a free client.
     """
     settle(measured)
-    began, clock = _now(measured), time.monotonic()
+    start, clock = _now(measured), time.monotonic()
     before = cpu.used(measured)
     due = clients.order(measured, rate, seconds)
-    # Near the limit most may still wait, and all of their mails.
+    # Near the limit most orders and all of their mails may still wait.
     patience = PATIENCE + 2 * seconds
-    decide(measured, began, within=patience)
+    decide(measured, start, within=patience)
     settle(measured, within=patience)
-    after, took = cpu.used(measured), time.monotonic() - clock
+    after, elapsed = cpu.used(measured), time.monotonic() - clock
     # The clients and the order service share this machine's clock.
-    decided = {order: float(at) for order, at in execute(measured, "order", _DECIDED, began=began)}
+    decided = {order: float(at) for order, at in execute(measured, "order", _DECIDED, start=start)}
     waits = [(decided[order] - moment) * 1000 for order, moment in due.items()]
     price = cpu.price(before, after, len(due))
-    return Steady(price, sum(price.values()) * len(due) / 1000 / took, percentiles(waits))
+    return Steady(price, sum(price.values()) * len(due) / 1000 / elapsed, percentiles(waits))
 
 
 def latency(measured: Measured, rate: int, seconds: int) -> Mapping[str, float]:
-    """Return percentiles, in milliseconds, from POST to decision at so many orders a second."""
+    """Return percentiles, in milliseconds, from due time to decision at a rate of orders."""
     return steady(measured, rate, seconds).latency_ms
 
 
@@ -104,9 +104,9 @@ def percentiles(milliseconds: list[float]) -> dict[str, float]:
     return {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98]}
 
 
-def medians(found: Sequence[Mapping[str, float]], *, digits: int = 1) -> dict[str, float]:
+def medians(runs: Sequence[Mapping[str, float]], *, digits: int = 1) -> dict[str, float]:
     """Return the median of each figure of several measurements."""
-    return {name: round(statistics.median(one[name] for one in found), digits) for name in found[0]}
+    return {name: round(statistics.median(run[name] for run in runs), digits) for name in runs[0]}
 
 
 def _now(measured: Measured) -> object:

@@ -1,9 +1,8 @@
-"""(e) The same with little data and with much: millions of old rows, and a backlog.
+"""The parts with little and with much data: millions of old rows, and a backlog.
 
-The relay works off a backlog in its outbox, and the inventory one in its queue; at no time is less
-than the backlog waiting. The orders come after that, in a system whose backlog has been worked off:
-with it in front of them their time would be the backlog's, which the first two have measured, and
-not their own.
+The relay drains a backlog in its outbox, and the inventory one in its queue; at least the backlog
+waits at any time. The orders are placed afterwards, when the backlog has been drained: behind the
+backlog, they would measure the relay and the inventory again.
 """
 
 import statistics
@@ -21,31 +20,34 @@ from testkit.processes.stack import Stack
 
 PARTS = ("relay", "inventory", "intake", "orders")
 
-#: Of so many old rows one more waits: 200,000 of 10 million.
+#: One row waits for this many old rows: 200,000 for 10 million.
 ROWS_FOR_ONE_WAITING = 50
 
-#: Orders a second at which the latency is measured with little and with much; for information.
+#: Orders per second at which the latency is measured with little and with much data.
 RATE = 50
 
-_WORKED_OFF = "UPDATE outbox SET sent_at = clock_timestamp() WHERE sent_at IS NULL"
+_MARK_SENT = "UPDATE outbox SET sent_at = clock_timestamp() WHERE sent_at IS NULL"
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def measure(
-    stack: Stack, rows: int, repeat: int, seconds: int, events: Mapping[str, int], tell: Tell
+    stack: Stack, rows: int, repeat: int, seconds: int, events: Mapping[str, int], log: Log
 ) -> dict[str, Any]:
-    """Return each part's rate with little and with much, and their ratios; `events` is by part."""
+    """Return each part's rate with little and with much data, and their ratio.
+
+    `events` is the number of events by part.
+    """
     seeding.require_space(stack.servers.secrets_dir.parent, rows)
     backlog = rows // ROWS_FOR_ONE_WAITING
-    little = _with_little(stack, repeat, seconds, events, tell)
-    with seeding.past(stack, rows, tell):
-        much = _with_much(stack, backlog, repeat, seconds, events, tell)
+    little = _with_little(stack, repeat, seconds, events, log)
+    with seeding.past(stack, rows, log):
+        much = _with_much(stack, backlog, repeat, seconds, events, log)
     return summary(little, much) | {"growth_rows": rows, "growth_backlog": backlog}
 
 
 def summary(little: Mapping[str, Any], much: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts' ratios, much to little, and `growth_ratio`, the least of them."""
+    """Return the ratios of much to little for each part, and the lowest one as `growth_ratio`."""
     parts = {
         part: {
             "little_per_s": round(little[part], 1),
@@ -63,18 +65,18 @@ def summary(little: Mapping[str, Any], much: Mapping[str, Any]) -> dict[str, Any
 
 
 def _with_little(
-    stack: Stack, repeat: int, seconds: int, events: Mapping[str, int], tell: Tell
+    stack: Stack, repeat: int, seconds: int, events: Mapping[str, int], log: Log
 ) -> dict[str, Any]:
-    median = partial(_median, "little", repeat, tell)
-    found: dict[str, Any] = {
+    median = partial(_median, "little", repeat, log)
+    rates: dict[str, Any] = {
         "relay": median("relay", lambda: relay.ours(stack, events["relay"])),
         "inventory": median("inventory", lambda: inventory.ours(stack, events["inventory"])),
         "intake": median("intake", lambda: intake.ours(stack, seconds)),
     }
     empty(stack)
-    found |= _orders(stack, "little", repeat, seconds, tell)
+    rates |= _orders(stack, "little", repeat, seconds, log)
     empty(stack)
-    return found
+    return rates
 
 
 def _with_much(
@@ -83,28 +85,28 @@ def _with_much(
     repeat: int,
     seconds: int,
     events: Mapping[str, int],
-    tell: Tell,
+    log: Log,
 ) -> dict[str, Any]:
-    # Twice as many as are measured: a relay ends with its tick, and not with the last of these.
+    # Twice the measured events: a relay stops at the end of a tick, not after the last of them.
     waiting = backlog + 2 * repeat * events["relay"]
-    tell(f"much: {waiting:,} unsent events")
+    log(f"much: {waiting:,} unsent events")
     fill_outbox(stack, waiting)
-    median = partial(_median, "much", repeat, tell)
-    found: dict[str, Any] = {
+    median = partial(_median, "much", repeat, log)
+    rates: dict[str, Any] = {
         "relay": median("relay", lambda: relay.drained(stack, events["relay"]))
     }
-    # Now the order service's outbox holds both: the orders come into it.
-    found["intake"] = median("intake", lambda: _taken(stack, seconds))
+    # The order service's outbox now contains old rows and the backlog.
+    rates["intake"] = median("intake", lambda: _accepted(stack, seconds))
     waiting = backlog + repeat * events["inventory"]
-    tell(f"much: {waiting:,} queued events")
+    log(f"much: {waiting:,} queued events")
     inventory.publish(stack, waiting, INVENTORY.queue)
-    found["inventory"] = median("inventory", lambda: inventory.handled(stack, events["inventory"]))
-    _work_off(stack)
-    found |= _orders(stack, "much", repeat, seconds, tell)
-    return found
+    rates["inventory"] = median("inventory", lambda: inventory.handled(stack, events["inventory"]))
+    _drain_backlog(stack)
+    rates |= _orders(stack, "much", repeat, seconds, log)
+    return rates
 
 
-def _orders(stack: Stack, state: str, repeat: int, seconds: int, tell: Tell) -> dict[str, Any]:
+def _orders(stack: Stack, state: str, repeat: int, seconds: int, log: Log) -> dict[str, Any]:
     prices = []
     lean = measured.of(stack)
 
@@ -116,7 +118,7 @@ def _orders(stack: Stack, state: str, repeat: int, seconds: int, tell: Tell) -> 
     stack.start()
     try:
         flow.throughput(lean, 3)
-        rate = _median(state, repeat, tell, "orders", one)
+        rate = _median(state, repeat, log, "orders", one)
         latencies = [flow.latency(lean, RATE, seconds) for _ in range(repeat)]
     finally:
         stack.stop()
@@ -124,24 +126,24 @@ def _orders(stack: Stack, state: str, repeat: int, seconds: int, tell: Tell) -> 
     return {"orders": rate, "latency": flow.medians(latencies), "price": price}
 
 
-def _taken(stack: Stack, seconds: int) -> float:
-    # As `intake.ours` begins, but with what the tables hold.
+def _accepted(stack: Stack, seconds: int) -> float:
+    # Like `intake.ours`, but with the present tables.
     checkpoint(stack)
     return intake.taken(stack, seconds)
 
 
-def _work_off(stack: Stack) -> None:
-    # As the relays leave it: every row once updated. The intake's orders go, which nobody decides.
+def _drain_backlog(stack: Stack) -> None:
+    # As after the relays: every row is updated once. The orders of the intake are undecided.
     for service in ("order", "inventory"):
-        execute(stack, service, _WORKED_OFF)
+        execute(stack, service, _MARK_SENT)
     execute(stack, "order", "DELETE FROM orders WHERE status = 'PENDING'")
     purge(stack)
     checkpoint(stack)
 
 
-def _median(state: str, repeat: int, tell: Tell, part: str, measure: Callable[[], float]) -> float:
-    rates = []
+def _median(state: str, repeat: int, log: Log, part: str, measure: Callable[[], float]) -> float:
+    results = []
     for number in range(1, repeat + 1):
-        rates.append(measure())
-        tell(f"growth, {state}: {part} {number}/{repeat}: {rates[-1]:,.0f}/s")
-    return statistics.median(rates)
+        results.append(measure())
+        log(f"growth, {state}: {part} {number}/{repeat}: {results[-1]:,.0f}/s")
+    return statistics.median(results)

@@ -1,4 +1,4 @@
-"""(c) Orders a second that an API takes: ours against Flask-SQLAlchemy's unit of work."""
+"""Orders per second that an API accepts: ours against Flask-SQLAlchemy's unit of work."""
 
 import os
 import re
@@ -17,22 +17,21 @@ from testkit.processes.stack import Stack
 _SCRIPT = Path(__file__).with_name("order.lua")
 _GUNICORN = ("gunicorn", "--workers", "2", "--threads", "8", "--worker-class", "gthread")
 
-#: As many as the other's threads, so that none of its requests waits for one.
+#: The number of the plain API's threads, so that none of its requests waits for a thread.
 _CONNECTIONS = 16
 
-
-#: Seconds for an answer.
+#: Seconds for a response.
 _PATIENCE = 30
 
 
 def ours(stack: Stack, seconds: int) -> float:
-    """Return the orders that our API takes in a second into empty tables."""
+    """Return the orders per second that our API accepts with empty tables."""
     empty(stack)
     return taken(stack, seconds)
 
 
 def others(stack: Stack, seconds: int) -> float:
-    """Return those of the plain API, on the usual server."""
+    """Return the orders per second of the plain API, on gunicorn."""
     empty(stack)
     with plain_api(stack, stack.directory) as (url, _):
         return load(url, "", seconds=seconds, connections=_CONNECTIONS)
@@ -40,7 +39,7 @@ def others(stack: Stack, seconds: int) -> float:
 
 @contextmanager
 def plain_api(stored: Stored, logs: Path) -> Iterator[tuple[str, int]]:
-    """Run the plain API for as long as the block lasts; yields its address and its pid."""
+    """Run the plain API during the block, and yield its address and its pid."""
     port = free_ports().api_port
     bound = ("--no-control-socket", "--bind", f"127.0.0.1:{port}", "bench.plain.api:create_app()")
     database = stored.databases["order"].settings
@@ -50,12 +49,12 @@ def plain_api(stored: Stored, logs: Path) -> Iterator[tuple[str, int]]:
         **{name.upper(): str(value) for name, value in database.items()},
     ) as pid:
         url = f"http://127.0.0.1:{port}"
-        until(lambda: _answers(url), "the plain API answers", within=30)
+        until(lambda: _responds(url), "the plain API responds", within=30)
         yield url, pid
 
 
 def taken(stack: Stack, seconds: int) -> float:
-    """Return the orders that our API takes in a second, whatever the tables hold."""
+    """Return the orders per second that our API accepts with the present tables."""
     stack.start("api")
     try:
         return load(stack.url, stack.api_key, seconds=seconds, connections=_CONNECTIONS)
@@ -64,12 +63,15 @@ def taken(stack: Stack, seconds: int) -> float:
 
 
 def load(url: str, api_key: str, *, seconds: int, connections: int) -> float:
-    """Order as fast as the API takes it; returns the orders a second. All must be taken."""
-    # One to be warm.
+    """Place orders as fast as the API accepts them, and return the orders per second.
+
+    Raises `Problem` unless every order is accepted.
+    """
+    # The first is a warm-up.
     for duration in (2, seconds):
         command = ["wrk", "-t1", f"-c{connections}", f"-d{duration}s", f"--timeout={_PATIENCE}s"]
         command += ["-s", str(_SCRIPT), url]
-        said = subprocess.run(
+        output = subprocess.run(
             command,
             check=True,
             capture_output=True,
@@ -77,13 +79,13 @@ def load(url: str, api_key: str, *, seconds: int, connections: int) -> float:
             timeout=duration + 2 * _PATIENCE,
             env={**os.environ, "ORDERS_API_KEY": api_key},
         ).stdout
-    found = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    if "Non-2xx" in said or "Socket errors" in said or not found:
-        raise Problem(f"not all orders were taken: {said}")
-    return float(found[1])
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    if "Non-2xx" in output or "Socket errors" in output or not rate:
+        raise Problem(f"not all orders were accepted: {output}")
+    return float(rate[1])
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     try:
         return httpx.get(url, timeout=5).status_code > 0
     except httpx.HTTPError:

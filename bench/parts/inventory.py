@@ -1,4 +1,4 @@
-"""(b) Events a second through the inventory: ours against a task and a transaction for each."""
+"""Events per second through the inventory: ours against a task and a transaction for each."""
 
 from amqp import Message
 
@@ -11,23 +11,23 @@ from eventbus.events import codec
 from eventbus.messaging.event_message import task_headers
 from testkit.processes.stack import Stack
 
-#: Those of this measurement, by an index: the inbox may hold millions of others.
-_HANDLED = "SELECT count(*) FROM inbox WHERE handled_at > :began"
+#: The events of this measurement, by an index: the inbox may contain millions of others.
+_HANDLED = "SELECT count(*) FROM inbox WHERE handled_at > :start"
 _RATE = """
 SELECT count(*), extract(epoch FROM max(handled_at) - min(handled_at)) FROM inbox
-WHERE handled_at > :began
+WHERE handled_at > :start
 """
 
 
 def ours(stack: Stack, events: int) -> float:
-    """Return our worker's events a second, from its first commit to its last."""
+    """Return our worker's events per second, from its first commit to its last."""
     empty(stack)
     publish(stack, events, INVENTORY.queue)
     return handled(stack, events)
 
 
 def others(stack: Stack, events: int) -> float:
-    """Return the plain worker's."""
+    """Return the plain worker's events per second."""
     empty(stack)
     with stack.vhost.connect() as connection:
         arguments = {"x-queue-type": "quorum"}
@@ -35,25 +35,25 @@ def others(stack: Stack, events: int) -> float:
             plain.INVENTORY, durable=True, auto_delete=False, arguments=arguments
         )
     publish(stack, events, plain.INVENTORY)
-    began = _now(stack)
+    start = _now(stack)
     log = stack.directory / "plain-inventory.log"
     with process(worker("inventory"), log, **environment(stack, stack.vhost, "inventory")):
-        return _rate(stack, events, began)
+        return _rate(stack, events, start)
 
 
 def handled(stack: Stack, events: int) -> float:
-    """Return our worker's rate for so many events, of which its queue must hold enough."""
-    began = _now(stack)
+    """Return our worker's events per second for this many events, which its queue must contain."""
+    start = _now(stack)
     stack.start("inventory-worker")
     try:
-        return _rate(stack, events, began)
+        return _rate(stack, events, start)
     finally:
-        # In order: what it has only prefetched goes back to the queue at once.
+        # A clean shutdown returns prefetched messages to the queue at once.
         stack.shut_down("inventory-worker")
 
 
 def publish(stack: Stack, events: int, queue: str) -> None:
-    """Put the events of so many new orders into this queue, and no other, each confirmed."""
+    """Publish `order.created` of this many orders to one queue only, each confirmed."""
     with stack.vhost.connect() as connection:
         channel = connection.channel()
         channel.confirm_select()
@@ -86,11 +86,11 @@ def _now(stack: Stack) -> object:
     return now
 
 
-def _rate(stack: Stack, events: int, began: object) -> float:
+def _rate(stack: Stack, events: int, start: object) -> float:
     def done() -> bool:
-        ((count,),) = execute(stack, "inventory", _HANDLED, began=began)
+        ((count,),) = execute(stack, "inventory", _HANDLED, start=start)
         return bool(count >= events)
 
     until(done, f"{events} events handled by the inventory", within=300)
-    ((count, seconds),) = execute(stack, "inventory", _RATE, began=began)
+    ((count, seconds),) = execute(stack, "inventory", _RATE, start=start)
     return float(count / seconds)

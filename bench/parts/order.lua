@@ -1,5 +1,5 @@
--- wrk's request: an order of two lines, each connection through the SKUs in its own order. Each is
--- of a customer of its own: many of one are suspected, and told of.
+-- wrk's request: an order of two lines; each connection cycles through the SKUs from its own start.
+-- Each order has a different customer: many orders of one customer are suspected and reported.
 local threads = 0
 setup = function(thread)
   threads = threads + 1

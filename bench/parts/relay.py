@@ -1,4 +1,4 @@
-"""(a) Events a second through a relay: ours against kombu's confirms, one at a time."""
+"""Events per second through a relay: ours against kombu's confirms, one at a time."""
 
 import time
 from datetime import datetime
@@ -10,45 +10,45 @@ from deploy.local.problem import Problem
 from eventbus.outbox.relay import Relay
 from testkit.processes.stack import Stack
 
-#: Seconds between two of beat's ticks.
+#: Seconds between two ticks.
 _TICK = 1.0
 
 
 def ours(stack: Stack, events: int) -> float:
-    """Return our relay's events a second, from an outbox that holds nothing else."""
+    """Return our relay's events per second, from an outbox that contains no others."""
     empty(stack)
     fill_outbox(stack, events)
     return drained(stack, events)
 
 
 def others(stack: Stack, events: int) -> float:
-    """Return the plain relay's events a second."""
+    """Return the plain relay's events per second."""
     empty(stack)
     fill_outbox(stack, events)
     with stack.vhost.connect(confirm_publish=True) as connection:
-        began = time.perf_counter()
+        start = time.perf_counter()
         sent = plain.drain(stack.sessions("order"), connection)
-        return sent / (time.perf_counter() - began)
+        return sent / (time.perf_counter() - start)
 
 
 def drained(stack: Stack, events: int) -> float:
-    """Return our relay's rate for so many events, of which the outbox must hold enough.
+    """Return our relay's events per second for this many events, which the outbox must contain.
 
-    From the first claim to the last mark, as it runs in a process: from tick to tick.
+    Measured from the first claim to the last mark, in drains from tick to tick, as in a process.
     """
     publisher = stack.publisher()
     relay = Relay(stack.sessions("order"), publisher)
-    began = _now(stack)
-    sent, last = 0, began
+    start = _now(stack)
+    sent, last = 0, start
     while sent < events:
         relay.drain(time.monotonic() + _TICK)
-        found, last = _sent_since(stack, began)
-        if found == sent:
+        total, last = _sent_since(stack, start)
+        if total == sent:
             raise Problem(f"the relay stopped after {sent} of {events} events")
-        sent = found
+        sent = total
     publisher.close()
     purge(stack)
-    return sent / (last - began).total_seconds()
+    return sent / (last - start).total_seconds()
 
 
 def _now(stack: Stack) -> datetime:
@@ -57,7 +57,7 @@ def _now(stack: Stack) -> datetime:
     return now
 
 
-def _sent_since(stack: Stack, began: datetime) -> tuple[int, datetime]:
-    sql = "SELECT count(*), max(sent_at) FROM outbox WHERE sent_at > :began"
-    (row,) = execute(stack, "order", sql, began=began)
+def _sent_since(stack: Stack, start: datetime) -> tuple[int, datetime]:
+    sql = "SELECT count(*), max(sent_at) FROM outbox WHERE sent_at > :start"
+    (row,) = execute(stack, "order", sql, start=start)
     return row[0], row[1]

@@ -1,1 +1,1 @@
-"""What each part is measured against: the usual way to do the same, done with care."""
+"""The baseline of each part: the usual way to do the same, implemented with care."""

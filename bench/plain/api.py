@@ -1,6 +1,6 @@
-"""An API as most are written: Flask, pydantic, Flask-SQLAlchemy's unit of work.
+"""The usual API: Flask, pydantic, and Flask-SQLAlchemy's unit of work.
 
-It writes the rows that the orders API writes, and checks no key: that is not what is compared.
+It writes the same rows as the orders API, but checks no API key: that is not compared.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""A service as most are built on Celery: its application, and sessions of its database.
+"""The usual service on Celery: its application, and the sessions of its database.
 
-A task for each event, acknowledged after its commit, and retried where the database is away.
+There is a task for each event, acknowledged after its commit.
 """
 
 import os
@@ -52,7 +52,7 @@ def application(name: str, queue: str) -> Celery:
 
 @cache
 def sessions() -> Sessions:
-    """Return sessions of the service's database, one connection for each process."""
+    """Return the sessions of the service's database, with one connection for each process."""
     address = URL.create(
         "postgresql+psycopg2",
         username=os.environ["PLAIN_DATABASE_USER"],

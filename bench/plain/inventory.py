@@ -1,7 +1,7 @@
-"""An inventory as most are written: a Celery task for each message, a transaction for each task.
+"""The usual inventory: a Celery task for each message, and a transaction for each task.
 
-The same tables, the same TLS, the same guarantees: acknowledged late, deduplicated in the
-transaction, stock locked in one order.
+It has the same tables, TLS and guarantees: late acknowledgement, deduplication in the transaction,
+and stock locked in a fixed order.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ app = application("plain-inventory", INVENTORY)
 
 @app.task(name="order.created", shared=False)  # type: ignore[untyped-decorator]
 def order_created(*, event: dict[str, Any]) -> None:
-    """Reserve the stock of one order, or tell what is short."""
+    """Reserve the stock of one order, or report its shortages."""
     decoded = codec.decode(event)
     with transaction(sessions()) as session:
         if first_delivery(session, decoded, attempts=1):
@@ -33,7 +33,7 @@ def order_created(*, event: dict[str, Any]) -> None:
 
 @app.task(name="order.cancelled", shared=False)  # type: ignore[untyped-decorator]
 def order_cancelled(*, event: dict[str, Any]) -> None:
-    """Give back what a cancelled order holds."""
+    """Release the stock of a cancelled order."""
     decoded = codec.decode(event)
     with transaction(sessions()) as session:
         if first_delivery(session, decoded, attempts=1):
@@ -43,23 +43,23 @@ def order_cancelled(*, event: dict[str, Any]) -> None:
 def _answer(session: Session, event: Event) -> None:
     data = event.data
     assert isinstance(data, OrderCreated)
-    wanted: dict[str, int] = {}
+    requested: dict[str, int] = {}
     for line in data.lines:
-        wanted[line.sku] = wanted.get(line.sku, 0) + line.quantity
-    levels = _locked(session, wanted)
-    short = _shortages(wanted, levels)
+        requested[line.sku] = requested.get(line.sku, 0) + line.quantity
+    levels = _locked(session, requested)
+    short = _shortages(requested, levels)
     status = Status.REJECTED if short else Status.RESERVED
     session.add(Reservation(order_id=event.subject, status=status, sequence=1))
     if short:
-        _tell(session, event, StockRejected(reason="out_of_stock", shortages=short))
+        _append(session, event, StockRejected(reason="out_of_stock", shortages=short))
         return
-    for sku, quantity in wanted.items():
+    for sku, quantity in requested.items():
         levels[sku].reserved += quantity
     session.flush()
-    lines = [{"order_id": event.subject, "sku": s, "quantity": n} for s, n in wanted.items()]
+    lines = [{"order_id": event.subject, "sku": s, "quantity": n} for s, n in requested.items()]
     session.execute(insert(ReservationLine), lines)
-    held = tuple(Quantity(sku=sku, quantity=quantity) for sku, quantity in wanted.items())
-    _tell(session, event, StockReserved(lines=held))
+    held = tuple(Quantity(sku=sku, quantity=quantity) for sku, quantity in requested.items())
+    _append(session, event, StockReserved(lines=held))
 
 
 def _release(session: Session, event: Event) -> None:
@@ -74,20 +74,20 @@ def _release(session: Session, event: Event) -> None:
 
 
 def _locked(session: Session, skus: dict[str, int]) -> dict[str, Stock]:
-    found = select(Stock).where(Stock.sku.in_(skus)).order_by(Stock.sku).with_for_update()
-    return {level.sku: level for level in session.scalars(found)}
+    levels = select(Stock).where(Stock.sku.in_(skus)).order_by(Stock.sku).with_for_update()
+    return {level.sku: level for level in session.scalars(levels)}
 
 
-def _shortages(wanted: dict[str, int], levels: dict[str, Stock]) -> tuple[Shortage, ...]:
+def _shortages(requested: dict[str, int], levels: dict[str, Stock]) -> tuple[Shortage, ...]:
     available = {sku: level.on_hand - level.reserved for sku, level in levels.items()}
     return tuple(
         Shortage(sku=sku, requested=quantity, available=max(0, available.get(sku, 0)))
-        for sku, quantity in wanted.items()
+        for sku, quantity in requested.items()
         if quantity > available.get(sku, 0)
     )
 
 
-def _tell(session: Session, cause: Event, answer: StockReserved | StockRejected) -> None:
+def _append(session: Session, cause: Event, answer: StockReserved | StockRejected) -> None:
     event = Event(
         source="inventory",
         subject=cause.subject,

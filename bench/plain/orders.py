@@ -1,4 +1,4 @@
-"""An order service's worker as most are written: each answer of the inventory is a task."""
+"""The usual worker of an order service: each event of the inventory is a task."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

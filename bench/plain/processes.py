@@ -1,4 +1,4 @@
-"""The plain build's processes: an API, a relay for each outbox, and a Celery worker a service."""
+"""The plain build's processes: a relay for each outbox, and a Celery worker for each service."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -8,19 +8,19 @@ from bench.plain import topology
 from bench.system.servers import Stored, process, until
 from testkit.servers.vhosts import Vhost
 
-#: The service, and so the database, of each worker's module.
+#: The service, and its database, of each worker's module.
 _WORKERS = {"inventory": "inventory", "orders": "order", "notification": "notification"}
 _RELAYS = ("order", "inventory")
 
 
 def worker(module: str) -> list[str]:
-    """Return the command of a worker, without what Celery does for a fleet of them."""
+    """Return the command of a worker, without Celery's gossip, mingling and heartbeats."""
     command = ["celery", "-q", "-A", f"bench.plain.{module}", "worker", "-n", f"{module}@plain"]
     return [*command, "--without-gossip", "--without-mingle", "--without-heartbeat"]
 
 
 def environment(stored: Stored, vhost: Vhost, service: str) -> dict[str, str]:
-    """Return what a process of a service is told: its broker and its database."""
+    """Return the environment of a service's process: its broker and its database."""
     database = stored.databases[service].settings
     return {
         "PLAIN_BROKER_URL": vhost.amqp_url,
@@ -34,13 +34,15 @@ def environment(stored: Stored, vhost: Vhost, service: str) -> dict[str, str]:
 
 @contextmanager
 def consumers(stored: Stored, vhost: Vhost, logs: Path) -> Iterator[Mapping[str, int]]:
-    """Run the workers and relays for as long as the block lasts; yields their pids by name.
+    """Run the workers and relays during the block, and yield their pids by name.
 
-    They have begun to consume.
+    All workers are consuming when the block starts.
     """
     with vhost.connect() as connection:
         topology.declare(connection)
-    commands = {f"{module}-worker": (worker(module), own) for module, own in _WORKERS.items()}
+    commands = {
+        f"{module}-worker": (worker(module), service) for module, service in _WORKERS.items()
+    }
     relay = ["python", "-m", "bench.plain.relay"]
     commands |= {f"{service}-relay": (relay, service) for service in _RELAYS}
     with ExitStack() as running:
@@ -55,7 +57,7 @@ def consumers(stored: Stored, vhost: Vhost, logs: Path) -> Iterator[Mapping[str,
 
             def consumed() -> bool:
                 counts = [channel.queue_declare(q, passive=True) for q in topology.BINDINGS]
-                return all(found.consumer_count for found in counts)
+                return all(count.consumer_count for count in counts)
 
             until(consumed, "the plain workers consume", within=60)
         yield pids

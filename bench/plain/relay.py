@@ -1,6 +1,6 @@
-"""A relay as most are written: kombu's own confirms, which wait for each message.
+"""The usual relay: kombu's confirms, which are awaited for each message.
 
-`python -m bench.plain.relay` is that of the whole flow: each event becomes a Celery task.
+`python -m bench.plain.relay` is the relay of the whole flow: each event becomes a Celery task.
 """
 
 import json
@@ -21,13 +21,13 @@ from eventbus.outbox.table import outbox
 #: Events in one transaction.
 BATCH = 500
 
-#: Seconds between two looks at an outbox that was empty. Every order waits for two of them; each
-#: look costs a transaction, whether or not there is an order.
+#: Seconds between polls of an empty outbox. Every order waits for two polls; each poll costs a
+#: transaction, with or without an order.
 PAUSE = 0.1
 
 
-def drain(own: Sessions, connection: Connection) -> int:
-    """Publish all unsent events, each confirmed before the next one; returns how many."""
+def drain(database: Sessions, connection: Connection) -> int:
+    """Publish all unsent events, each confirmed before the next, and return their number."""
     producer = Producer(connection.channel(), exchange=EVENTS, auto_declare=False)
 
     def publish(row: Any) -> None:
@@ -41,11 +41,11 @@ def drain(own: Sessions, connection: Connection) -> int:
             confirm_timeout=10,
         )
 
-    return _drain(own, publish)
+    return _drain(database, publish)
 
 
 def main() -> None:
-    """Send the tasks of one service's events until the process ends."""
+    """Send a task for each event of one service until the process exits."""
     app = application("plain-relay", "")
     with app.connection_for_write() as connection:
         producer = app.amqp.Producer(connection.channel(), auto_declare=False)
@@ -57,7 +57,7 @@ def main() -> None:
                 task_id=str(row.event_id),
                 exchange=TASKS.name,
                 routing_key=row.type,
-                # The workers' queues are there: no declaration with each task.
+                # The workers' queues exist: no declaration with each task.
                 declare=[],
                 producer=producer,
                 retry=False,
@@ -68,10 +68,10 @@ def main() -> None:
                 time.sleep(PAUSE)
 
 
-def _drain(own: Sessions, publish: Callable[[Any], None]) -> int:
+def _drain(database: Sessions, publish: Callable[[Any], None]) -> int:
     sent = 0
     while True:
-        with transaction(own) as session:
+        with transaction(database) as session:
             rows = session.execute(
                 select(outbox.c.id, outbox.c.event_id, outbox.c.type, outbox.c.event)
                 .where(outbox.c.sent_at.is_(None))

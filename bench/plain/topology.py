@@ -1,4 +1,4 @@
-"""The plain build's exchange and queues: each service hears what it is bound to."""
+"""The plain build's exchange, queues and bindings."""
 
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
@@ -7,8 +7,8 @@ EVENTS = Exchange("plain.events", "topic", durable=True)
 
 INVENTORY, ORDERS, NOTIFICATION = "plain.inventory", "plain.orders", "plain.notification"
 
-#: Event types by queue: those that ours binds, but for what follows from shipping, which nobody
-#: does here, and from services that this build has not.
+#: Event types by queue: those of this system's bindings, without those of shipping and of services
+#: that the plain build lacks.
 BINDINGS = {
     INVENTORY: ("order.created", "order.cancelled"),
     ORDERS: ("stock.reserved", "stock.rejected"),

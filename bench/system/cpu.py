@@ -1,4 +1,4 @@
-"""Processor time of the system under measurement: its processes and its two servers, no others."""
+"""The processor time of the system under measurement: its processes and its two servers only."""
 
 import os
 from collections import defaultdict
@@ -9,36 +9,37 @@ from bench.system.measured import Measured
 from bench.system.servers import NAME, execute
 from deploy.local.processes import leftovers
 
-#: Programs that look on: without them the orders are the same.
+#: Programs that only observe.
 OBSERVERS = ("spans", "flower", "exporter", "prometheus", "console")
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_OUR_BACKENDS = f"SELECT pid FROM pg_stat_activity WHERE application_name = '{NAME}'"
+_BENCH_BACKENDS = f"SELECT pid FROM pg_stat_activity WHERE application_name = '{NAME}'"
 
-#: In the servers' state directory, whose it is by the name of its program; the rest is nobody's.
+#: The server of a process in the servers' state directory, by the name of its executable; other
+#: processes do not count.
 _SERVERS = {"postgres": "postgresql", "beam.smp": "rabbitmq", "epmd": "rabbitmq"}
 
 
 def used(measured: Measured) -> Mapping[str, float]:
     """Return the seconds used so far by each program, and by `postgresql` and `rabbitmq`.
 
-    What counts are this run's own processes and their children, those that have ended included.
-    What does not: this process, which takes the mails too; the load generator; and the database's
-    work for this process. The supervisor counts where `pids` names it.
+    Includes this run's processes and their children, also those that have exited. Excludes this
+    process, which also receives the mails, the load generator, and the database's work for this
+    process. Includes the supervisor only if it is in `pids`.
     """
-    found: defaultdict[str, float] = defaultdict(float)
+    used_by: defaultdict[str, float] = defaultdict(float)
     for program, pids in measured.pids().items():
-        found[program] = sum(map(seconds, pids))
-    # All of the server's: any database tells.
-    asked_by_us = {pid for (pid,) in execute(measured, "order", _OUR_BACKENDS)}
-    for pid in leftovers.find(measured.state) - asked_by_us:
+        used_by[program] = sum(map(seconds, pids))
+    # The view of any database lists the backends of the whole server.
+    own_backends = {pid for (pid,) in execute(measured, "order", _BENCH_BACKENDS)}
+    for pid in leftovers.find(measured.state) - own_backends:
         if server := _SERVERS.get(_command(pid)):
-            found[server] += seconds(pid)
-    return found
+            used_by[server] += seconds(pid)
+    return used_by
 
 
 def price(before: Mapping[str, float], after: Mapping[str, float], orders: int) -> dict[str, float]:
-    """Return the milliseconds that one order took of each, in the order of their amount."""
+    """Return the milliseconds per order of each program and server, the largest first."""
     spent = {name: (after[name] - before.get(name, 0)) * 1000 / orders for name in after}
     return dict(sorted(spent.items(), key=lambda item: -item[1]))
 
@@ -50,14 +51,14 @@ def split(price: Mapping[str, float]) -> dict[str, float]:
 
 
 def parts(price: Mapping[str, float]) -> dict[str, float]:
-    """Return a price by what is paid for: the work, who only looks on, each server; and the total.
+    """Return a price by application, observers and each server, and the total.
 
-    What the programs spend to tell observers of their work is a part of the application's.
+    The cost of reporting to observers is part of the application.
     """
     observers = sum(price.get(name, 0.0) for name in OBSERVERS)
-    found = split(price)
-    found["application"] -= observers
-    return {"total": sum(price.values()), "observers": observers, **found}
+    by_part = split(price)
+    by_part["application"] -= observers
+    return {"total": sum(price.values()), "observers": observers, **by_part}
 
 
 def of_programs(price: Mapping[str, float]) -> dict[str, float]:
@@ -66,9 +67,9 @@ def of_programs(price: Mapping[str, float]) -> dict[str, float]:
 
 
 def seconds(pid: int) -> float:
-    """Return what a process has used, with those of its children that it has seen end."""
+    """Return the processor time of a process, including its children that it has reaped."""
     try:
-        # The name, in brackets, may itself hold brackets and spaces.
+        # The name, in parentheses, may contain parentheses and spaces.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0.0

@@ -1,7 +1,7 @@
 """The system as `make up` starts it: the same servers, supervisor, programs and observers.
 
-The mail server alone is another one: it takes mails in this process and forgets them, as what
-the one of `make up` does with them is no part of the system.
+Only the mail server differs: it runs in this process and discards the mails, because the mail
+server of `make up` is not part of the system.
 """
 
 import os
@@ -36,19 +36,19 @@ from testkit.servers.databases import TestDatabase
 from testkit.servers.vhosts import Vhost
 from testkit.servers.workers import own_ports
 
-#: Programs whose time is the servers': it is counted by the name of the executable.
+#: Programs of the servers, whose time is counted by the name of the executable.
 _SERVERS = {"postgres", "rabbitmq", "epmd"}
 
 
 @dataclass(frozen=True)
 class Full:
-    """A local run that is prepared, and runs for as long as it is measured."""
+    """A local system that is prepared, and runs only during measurements."""
 
     run: local.Stack
 
     @contextmanager
     def running(self) -> Iterator[Measured]:
-        """Bring everything up, with stock that never runs out, and down after the block."""
+        """Start the system with inexhaustible stock, and stop it after the block."""
         state = self.run.state
         try:
             with _environment_kept():
@@ -63,11 +63,11 @@ class Full:
     def _measured(self) -> Measured:
         state, ports = self.run.state, self.run.ports
         reports = self.run.supervision.reports()
-        leaders = {name: found.pid for name, found in reports.items() if name not in _SERVERS}
+        leaders = {name: report.pid for name, report in reports.items() if name not in _SERVERS}
         supervisor = int((state.path / "supervisord.pid").read_text())
 
         def pids() -> Mapping[str, set[int]]:
-            # The supervisor's children are the others: its own time is what is not theirs.
+            # The supervisor's children are counted individually, so only its own time is added.
             return {**families(leaders), "supervisord": {supervisor}}
 
         return Measured(
@@ -86,7 +86,7 @@ class Full:
             state=state,
             logs=state.logs,
             pids=pids,
-            # By the first pid of each: the supervisor, asked, would work for the answer.
+            # By pid, because a request would cost the supervisor processor time.
             ended=lambda: ended(leaders),
             sends_mails=True,
         )
@@ -96,7 +96,7 @@ class Full:
 def prepared(directory: Path) -> Iterator[Full]:
     """Prepare a separate system in this directory, and delete it at the end.
 
-    What an earlier, killed run has left there is stopped and deleted first.
+    Processes and files that a killed run has left there are stopped and deleted first.
     """
     state = create_state(directory)
     with only_one(state), MailSink.running() as mailbox:
@@ -108,7 +108,7 @@ def prepared(directory: Path) -> Iterator[Full]:
         run = local.describe(state, ports)
         servers = [process for process in run.infrastructure if process.name != "mail"]
         yield Full(replace(run, infrastructure=servers))
-        # Not after a failure: its logs are here.
+        # Not after a failure, whose logs are here.
         delete_state(directory)
 
 
@@ -139,7 +139,7 @@ def _databases(state: StateDirectory, port: int) -> Mapping[str, TestDatabase]:
 
 @contextmanager
 def _environment_kept() -> Iterator[None]:
-    # `orderctl` runs in this process, and leaves there whose administrator it was.
+    # `orderctl` runs in this process, and sets variables of its administrator.
     before = dict(os.environ)
     try:
         yield

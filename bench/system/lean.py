@@ -1,4 +1,4 @@
-"""The lean system's orders a second, what one costs and leaves on disk, and its latency."""
+"""The lean system: orders per second, and the price, disk space and latency of an order."""
 
 import statistics
 from collections.abc import Callable
@@ -10,18 +10,19 @@ from bench.system.measured import Measured, of
 from bench.system.servers import empty, execute
 from testkit.processes.stack import Stack
 
-#: Orders a second at which the latency is measured: these, and then on until the system is behind.
+#: Orders per second at which the latency is measured: these, and then further ones until the system
+#: falls behind.
 RATES = (20, 50, 100, 150, 200)
 FURTHER_RATES = (250, 300, 350, 400, 450, 500, 600, 700, 800, 1000)
 
-#: Milliseconds. A median beyond it is a queue that grows: more orders come than are decided.
+#: Milliseconds. A median above it indicates a growing queue: more orders arrive than are decided.
 BEHIND = 1000.0
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def measure(stack: Stack, repeat: int, seconds: int, tell: Tell) -> dict[str, Any]:
-    """Return the figures, each the median of the repeats."""
+def measure(stack: Stack, repeat: int, seconds: int, log: Log) -> dict[str, Any]:
+    """Return the figures, each the median of the repetitions."""
     lean = of(stack)
     empty(stack)
     before = storage.used(stack)
@@ -32,10 +33,10 @@ def measure(stack: Stack, repeat: int, seconds: int, tell: Tell) -> dict[str, An
         for number in range(1, repeat + 1):
             runs.append(run := flow.throughput(lean, seconds))
             split = ", ".join(f"{name} {ms:.2f}" for name, ms in cpu.split(run.cpu_ms).items())
-            tell(f"orders {number}/{repeat}: {run.orders_per_s:.0f}/s, ms each: {split}")
+            log(f"orders {number}/{repeat}: {run.orders_per_s:.0f}/s, ms each: {split}")
         ((orders,),) = execute(stack, "order", "SELECT count(*) FROM orders")
         stored = storage.of_an_order(before, storage.used(stack), orders)
-        latencies = _latencies(lean, repeat, seconds, tell)
+        latencies = _latencies(lean, repeat, seconds, log)
     finally:
         stack.stop()
     price = flow.medians([run.cpu_ms for run in runs], digits=2)
@@ -48,12 +49,12 @@ def measure(stack: Stack, repeat: int, seconds: int, tell: Tell) -> dict[str, An
     }
 
 
-def _latencies(lean: Measured, repeat: int, seconds: int, tell: Tell) -> dict[str, Any]:
-    found: dict[str, dict[str, float]] = {}
+def _latencies(lean: Measured, repeat: int, seconds: int, log: Log) -> dict[str, Any]:
+    latencies: dict[str, dict[str, float]] = {}
     for rate in (*RATES, *FURTHER_RATES):
         at = flow.medians([flow.latency(lean, rate, seconds) for _ in range(repeat)])
-        found[str(rate)] = at
-        tell(f"latency at {rate}/s: " + ", ".join(f"{name} {ms}" for name, ms in at.items()))
+        latencies[str(rate)] = at
+        log(f"latency at {rate}/s: " + ", ".join(f"{name} {ms}" for name, ms in at.items()))
         if rate >= RATES[-1] and at["p50"] > BEHIND:
             break
-    return found
+    return latencies

@@ -1,4 +1,4 @@
-"""A system under measurement, whichever it is: where it is, what belongs to it, when it rests."""
+"""A system under measurement: its addresses, its processes, and the conditions of being idle."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from testkit.processes.stack import Stack
 from testkit.servers.databases import TestDatabase
 from testkit.servers.vhosts import Vhost
 
-#: Programs of the flow that the plain build has, too: no more services, no mailer.
+#: Programs of the flow that the plain build also has: without other services and the mailer.
 ALIKE = (
     *("api", "order-worker", "order-relay", "inventory-worker", "inventory-relay"),
     *("notification-worker", "beat"),
@@ -21,34 +21,31 @@ ALIKE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A system that runs; every figure of it is made from this alone."""
+    """A running system; all its figures are derived from these fields alone."""
 
     name: str
     url: str
     api_key: str
-    #: By service: `order`, `inventory` and `notification` at least, with the tables of ours.
+    #: By service: at least `order`, `inventory` and `notification`, with this system's tables.
     databases: Mapping[str, TestDatabase]
     vhost: Vhost
-    #: That of its servers, which belong to it alone while it is measured.
+    #: The state directory of its servers, which no other system uses during the measurement.
     state: StateDirectory
     logs: Path
-    #: Processes by program, the children among them; the servers are not.
+    #: Processes by program, including children, without the servers.
     pids: Callable[[], Mapping[str, Iterable[int]]]
-    #: The programs that have ended, which none should.
+    #: The programs that have exited: none unless one has failed.
     ended: Callable[[], Iterable[str]]
-    #: It rests when these are empty, and the outboxes of these services.
+    #: The system is idle when these queues, and the outboxes of these services, are empty.
     queues: tuple[str, ...] = tuple(service.queue for service in CONSUMERS)
     outboxes: tuple[str, ...] = ("order", "inventory")
-    #: Then its mails must be sent, and their price counts; otherwise those that wait are forgotten.
+    #: Whether mails are sent, and count in the price; otherwise pending mails are discarded.
     sends_mails: bool = False
 
 
 def of(stack: Stack, name: str = "lean", **others: Any) -> Measured:
-    """Return a stack of programs that was started without those who only look.
-
-    `others` are fields that differ.
-    """
-    usual: dict[str, Any] = {
+    """Return a stack whose programs run without observers; `others` are fields that differ."""
+    fields: dict[str, Any] = {
         "url": stack.url,
         "api_key": stack.api_key,
         "databases": stack.databases,
@@ -58,16 +55,16 @@ def of(stack: Stack, name: str = "lean", **others: Any) -> Measured:
         "pids": stack.pids,
         "ended": lambda: [program for program in stack.pids() if not stack.is_running(program)],
     }
-    return Measured(name=name, **(usual | others))
+    return Measured(name=name, **(fields | others))
 
 
 def families(leaders: Mapping[str, int]) -> Mapping[str, set[int]]:
-    """Return each program's processes, its children among them."""
+    """Return each program's processes, including its children."""
     return {name: leftovers.family({pid}) for name, pid in leaders.items()}
 
 
 def ended(leaders: Mapping[str, int]) -> list[str]:
-    """Return the programs whose first process has ended."""
+    """Return the programs whose first process has exited."""
     return [name for name, pid in leaders.items() if not _runs(pid)]
 
 

@@ -1,4 +1,4 @@
-"""The system under measurement: servers of its own, durable as in earnest, and real processes."""
+"""The system under measurement: private servers, durable as in production, and real processes."""
 
 import os
 import signal
@@ -22,14 +22,14 @@ from testkit.servers.databases import Databases, TestDatabase
 from testkit.servers.infrastructure import infrastructure
 from testkit.servers.vhosts import fresh_vhost
 
-#: What is ordered, so much of it that it never runs out.
+#: The ordered SKUs, and a quantity that is never exhausted.
 SKUS = tuple(f"BENCH-{number:02}" for number in range(20))
 PLENTY = 10**9
 
-#: What the bench's own connections to the database are called there.
+#: The application name of the benchmark's own database connections.
 NAME = "bench"
 
-#: Tables that stay when a system is emptied: what `make up` has before the first order.
+#: Tables that remain when a system is emptied: those with rows before the first order.
 _KEPT = ("alembic_version", "api_keys", "stock", "stock_entries", "relay_state", "overflow")
 
 _FILLED = """
@@ -39,16 +39,16 @@ WHERE schemaname = 'public' AND tablename <> ALL (:kept)
 
 
 class Stored(Protocol):
-    """What has databases, by service."""
+    """A system with databases."""
 
     @property
     def databases(self) -> Mapping[str, TestDatabase]:
-        """Each service's own."""
+        """The database of each service."""
 
 
 @contextmanager
 def system(directory: Path) -> Iterator[Stack]:
-    """Run the servers, with an empty system on them whose processes are not started yet."""
+    """Run the servers with an empty system whose processes are not started yet."""
     with (
         infrastructure(directory / "servers", durable=True) as servers,
         MailSink.running() as mailbox,
@@ -61,7 +61,7 @@ def system(directory: Path) -> Iterator[Stack]:
             databases.fresh() as database_of,
             Stack.on(servers, database_of, vhost, mailbox, processes) as stack,
         ):
-            # Their price is that of programs that are executed.
+            # Measure executed programs, as in production.
             stack.forks = False
             stack.stock(**dict.fromkeys(SKUS, PLENTY))
             yield stack
@@ -70,7 +70,7 @@ def system(directory: Path) -> Iterator[Stack]:
 def execute(
     system: Stored, service: str, statement: str, **parameters: object
 ) -> list[tuple[Any, ...]]:
-    """Run a statement in a service's database, committed by itself; returns its rows."""
+    """Run a statement in its own transaction in a service's database, and return its rows."""
     with connection(system, service) as database:
         result = database.execute(text(statement), parameters)
         return [tuple(row) for row in result] if result.returns_rows else []
@@ -78,13 +78,13 @@ def execute(
 
 @contextmanager
 def connection(system: Stored, service: str) -> Iterator[Connection]:
-    """Connect to a service's database, each statement committed by itself; in no order's price."""
+    """Connect to a service's database with autocommit; excluded from the price of an order."""
     with _engine(system.databases[service].url).connect() as connection:
         yield connection
 
 
 def empty(stack: Stack) -> None:
-    """Forget all orders and events, in the databases and in the queues; the stock stays."""
+    """Delete all orders and events from the databases and the queues; the stock remains."""
     for service in CONSUMERS:
         ((tables,),) = execute(stack, service.name, _FILLED, kept=list(_KEPT))
         execute(stack, service.name, f"TRUNCATE {tables} CASCADE")
@@ -94,7 +94,7 @@ def empty(stack: Stack) -> None:
 
 
 def checkpoint(stack: Stack) -> None:
-    """Let the database write now what it would write while something is measured."""
+    """Write the database's dirty pages now rather than during a measurement."""
     execute(stack, "order", "CHECKPOINT")
 
 
@@ -105,7 +105,7 @@ def purge(stack: Stack) -> None:
 
 
 def until(done: Callable[[], bool], what: str, *, within: float, every: float = 0.2) -> None:
-    """Wait until something is so; raises `Problem` saying what is not after `within` seconds."""
+    """Wait until `done` returns true; raises `Problem` with `what` after `within` seconds."""
     deadline = time.monotonic() + within
     while not done():
         if time.monotonic() > deadline:
@@ -115,7 +115,7 @@ def until(done: Callable[[], bool], what: str, *, within: float, every: float = 
 
 @contextmanager
 def process(command: Sequence[str], log: Path, **environment: str) -> Iterator[int]:
-    """Run a process and its children for as long as the block lasts; yields its pid."""
+    """Run a process and its children during the block, and yield its pid."""
     with log.open("w") as output:
         running = subprocess.Popen(
             [
@@ -138,7 +138,7 @@ def process(command: Sequence[str], log: Path, **environment: str) -> Iterator[i
 
 @cache
 def _engine(url: URL) -> Engine:
-    # Not the stack's: the name excludes its cost from every figure.
-    named = {"application_name": NAME}
+    # Not the engine of the stack: the application name excludes its cost from every figure.
+    connect_args = {"application_name": NAME}
     options: dict[str, Any] = {"pool_size": 1, "pool_pre_ping": True}
-    return create_engine(url, **options, isolation_level="AUTOCOMMIT", connect_args=named)
+    return create_engine(url, **options, isolation_level="AUTOCOMMIT", connect_args=connect_args)
