@@ -1,0 +1,168 @@
+"""Containers have least privileges, limits and secrets; the image has only what programs import."""
+
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+
+from console.certificates.certificate_authority import SERVERS
+from deploy.compose import secret_files
+from deploy.local import REPOSITORY
+from deploy.local.ports import Ports
+from deploy.local.servers import credentials
+from order_app.storage import api_keys
+from tests.support.compose import (
+    COMPOSE,
+    ENVIRONMENTS,
+    OURS,
+    SERVICES,
+    every_service,
+)
+
+#: The ports of what a local run does not have.
+ONLY_HERE = {"GRAFANA_PORT": 3000, "JAEGER_PORT": 16686}
+
+
+@every_service
+def test_every_service_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert "/tmp" in service["tmpfs"]
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert not service.get("privileged")
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["user"].split(":")[0] not in ("", "0", "root")
+
+
+@every_service
+def test_every_service_has_limits(name: str) -> None:
+    service = SERVICES[name]
+    assert {"mem_limit", "cpus", "pids_limit", "logging"} <= service.keys()
+    assert {"max-size", "max-file"} <= service["logging"]["options"].keys()
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_servers_memory_belongs_to_its_user(name: str) -> None:
+    # given
+    uid, gid = SERVICES[name]["user"].split(":")
+    over_the_image = [place for place in SERVICES[name]["tmpfs"] if place != "/tmp"]
+
+    # then
+    assert over_the_image
+    assert all(place.endswith(f":uid={uid},gid={gid}") for place in over_the_image)
+
+
+def test_every_published_port_is_on_this_machine_only_and_has_the_default_of_a_local_run() -> None:
+    # given
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert published
+    local = {n.upper(): port for n, port in Ports.model_construct().model_dump().items()}
+    defaults = local | ONLY_HERE
+
+    # then
+    for port in published:
+        parts = re.fullmatch(r"127\.0\.0\.1:\$\{([A-Z_]+):-(\d+)\}:\d+", port)
+        assert parts, port
+        assert defaults[parts[1]] == int(parts[2])
+
+
+def test_flowers_page_is_published_and_the_exporter_which_has_none_is_not() -> None:
+    assert SERVICES["flower"]["ports"] == ["127.0.0.1:${FLOWER_PORT:-5555}:5555"]
+    assert "ports" not in SERVICES["exporter"]
+
+
+@every_service
+def test_every_image_is_a_variable_with_a_default(name: str) -> None:
+    image = SERVICES[name]["image"]
+    assert re.fullmatch(r"\$\{[A-Z]+_IMAGE:-[a-z/]+:[a-z0-9.-]+\}", image)
+    assert not image.endswith(":latest}")
+
+
+def test_the_tests_on_containers_run_on_the_images_of_the_compose_file() -> None:
+    source = (REPOSITORY / "testkit/servers/containers.py").read_text()
+    for name in ("rabbitmq", "postgres"):
+        variable, default = re.findall(r"\{([A-Z_]+):-(.+)\}", SERVICES[name]["image"])[0]
+        assert f'os.environ.get("{variable}", "{default}")' in source
+        assert f'"${{{variable}:-{default}}}"' in (REPOSITORY / ".ci/containers").read_text()
+
+
+def test_secrets_are_files_that_git_and_the_image_do_not_get() -> None:
+    # given
+    directory = secret_files.DIRECTORY.relative_to(REPOSITORY)
+
+    # then
+    assert COMPOSE["secrets"] == {
+        name: {"file": f"{directory}/{name}"} for name in secret_files.names()
+    }
+    assert f"{directory}/" in (REPOSITORY / ".gitignore").read_text().splitlines()
+    # The image gets what is named, and this is not.
+    assert not any(line.startswith("!deploy") for line in _dockerignore())
+
+
+def test_the_deployment_has_every_secret_that_it_makes_known() -> None:
+    # Flower and the console alone ask for their own.
+    asked = {credentials.FLOWER, credentials.CONSOLE}
+    known = {*credentials.names(), secret_files.PROMETHEUS} - asked
+    assert sorted(OURS["deploy"]["secrets"]) == sorted(known)
+
+
+@every_service
+def test_no_environment_variable_is_a_secret(name: str) -> None:
+    for variable in SERVICES[name].get("environment", {}):
+        assert not re.search(r"(PASSWORD|PASS|SECRET|TOKEN|KEY)$", variable)
+
+
+def test_only_the_owner_of_the_directory_reaches_the_secrets(tmp_path: Path) -> None:
+    # when
+    secret_files.write(tmp_path / "secrets")
+    password = credentials.read(tmp_path / "secrets", credentials.DEPLOYER)
+    key = credentials.read(tmp_path / "secrets", secret_files.PROMETHEUS)
+    secret_files.write(tmp_path / "secrets")
+
+    # then every file is there, and a second run changed no password and no key
+    assert credentials.read(tmp_path / "secrets", secret_files.PROMETHEUS) == key
+    assert api_keys.prefix_of(key)
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    assert sorted(p.name for p in (tmp_path / "secrets").iterdir()) == sorted(secret_files.names())
+    configuration = (tmp_path / "secrets" / secret_files.BROKER_CONFIGURATION).read_text()
+    assert f"default_pass = {password}\n" in configuration
+
+
+def test_the_image_gets_the_packages_that_the_programs_consist_of() -> None:
+    # given
+    setup = configparser.ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg")
+    # import-linter proves that no program imports any of these.
+    packages = set(setup["importlinter"]["root_packages"].split()) - {
+        "contracts",
+        "deploy",
+        "bench",
+        "testkit",
+        "tests",
+    }
+
+    # then
+    workers = {package for package in packages if package.endswith("_worker")}
+    assert {line[1:] for line in _dockerignore() if line.startswith("!")} == {
+        *(packages - workers),
+        "*_worker",
+        "requirements/run.txt",
+        "requirements/exporter.txt",
+    }
+
+
+def test_every_environment_of_the_image_is_of_pinned_packages() -> None:
+    # given
+    dockerfile = (REPOSITORY / "deploy/Dockerfile").read_text()
+
+    # then
+    for place, pins in (("/opt/orders", "run"), *((e, "exporter") for e in ENVIRONMENTS.values())):
+        assert f"environment {place} /requirements/{pins}.txt" in dockerfile
+        assert f"COPY --from=build {place} {place}" in dockerfile
+    assert "--require-hashes" in dockerfile
+
+
+def _dockerignore() -> list[str]:
+    return (REPOSITORY / ".dockerignore").read_text().splitlines()

@@ -1,0 +1,102 @@
+"""Prometheus scrapes every program, Jaeger receives its spans, and Grafana has the dashboards."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from deploy.compose import monitoring, secret_files
+from deploy.local import REPOSITORY
+from deploy.local.processes.programs import Health, Program
+from tests.support.compose import OURS, SERVICES, every_program, mounts, own_port
+
+
+def test_what_prometheus_reads_is_what_the_code_makes() -> None:
+    assert monitoring.FILE.read_text() == monitoring.configuration(), "run: make secrets"
+
+
+@every_program
+def test_a_program_shows_its_metrics_where_prometheus_asks(program: Program) -> None:
+    # given
+    environment = OURS[program.name]["environment"]
+    asked = re.findall(r'"([a-z-]+):(\d+)"', monitoring.FILE.read_text())
+
+    # then
+    assert ((program.name, str(monitoring.PORT)) in asked) == bool(program.metrics_variable)
+    if program.health is Health.HEARTBEAT:
+        assert environment["METRICS_PORT"] == str(monitoring.PORT)
+    if program.health is Health.METRICS:
+        assert (program.name, str(own_port(program))) in asked
+    if program.health in (Health.HEARTBEAT, Health.METRICS):
+        assert environment["METRICS_HOST"] == "0.0.0.0"
+
+
+def test_prometheus_shows_its_key_to_the_api_and_to_nobody_else() -> None:
+    # given
+    configured = yaml.safe_load(monitoring.FILE.read_text())["scrape_configs"]
+    with_key = [job for job in configured if "authorization" in job]
+    key = f"/run/secrets/{secret_files.PROMETHEUS}"
+
+    # then
+    (job,) = with_key
+    assert job["authorization"] == {"credentials_file": key}
+    (group,) = job["static_configs"]
+    assert group["targets"] == [f"api:{monitoring.PORT}"]
+    # Alerts and dashboards ask for this job.
+    assert group["labels"]["job"] == "orders"
+    assert secret_files.PROMETHEUS in SERVICES["prometheus"]["secrets"]
+
+
+def test_the_deployment_registers_the_key_of_prometheus() -> None:
+    script = OURS["deploy"]["command"][-1]
+    file = f"/run/secrets/{secret_files.PROMETHEUS}"
+    assert f"orderctl keys register prometheus --scope ops --file {file}" in script
+    assert script.index("orderctl database apply") < script.index("orderctl keys register")
+
+
+def test_prometheus_asks_the_broker_over_tls_and_trusts_only_the_authority() -> None:
+    # given
+    configured = yaml.safe_load(monitoring.FILE.read_text())["scrape_configs"]
+    jobs = [job for job in configured if job["job_name"].startswith("rabbitmq")]
+    names = OURS["certificates"]["environment"]["TLS_NAMES"].split(",")
+
+    # then
+    assert jobs
+    for job in jobs:
+        assert job["scheme"] == "https"
+        assert job["tls_config"]["ca_file"] == str(secret_files.CA_FILE)
+        assert job["tls_config"]["server_name"] in names
+        assert job["static_configs"] == [{"targets": [f"{names[0]}:15692"]}]
+    # Without the file it does not ask at all, so it is there first.
+    assert "trust:/tls/trust:ro" in mounts(SERVICES["prometheus"])
+    assert "certificates" in SERVICES["prometheus"]["depends_on"]
+
+
+def test_the_apis_processes_share_their_counts_in_memory() -> None:
+    directory = OURS["api"]["environment"]["PROMETHEUS_MULTIPROC_DIR"]
+    assert directory in OURS["api"]["tmpfs"]
+
+
+@every_program
+def test_a_program_sends_its_spans_to_jaeger(program: Program) -> None:
+    endpoint = OURS[program.name]["environment"]["OTLP_ENDPOINT"]
+    assert endpoint == "${OTLP_ENDPOINT:-http://jaeger:4318}"
+
+
+def test_grafana_finds_the_dashboards_and_the_prometheus() -> None:
+    # given
+    provisioning = REPOSITORY / "deploy/compose/grafana"
+    (provider,) = yaml.safe_load((provisioning / "dashboards/orders.yml").read_text())["providers"]
+    (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yml").read_text())[
+        "datasources"
+    ]
+    grafana = SERVICES["grafana"]
+
+    # then
+    dashboards = provider["options"]["path"]
+    assert f"./deploy/grafana:{dashboards}:ro" in mounts(grafana)
+    assert "./deploy/compose/grafana:/etc/grafana/provisioning:ro" in mounts(grafana)
+    home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert (REPOSITORY / "deploy/grafana" / home.relative_to(dashboards)).exists()
+    assert source["url"] == "http://prometheus:9090"
+    assert SERVICES["prometheus"]["ports"][0].endswith(":9090")

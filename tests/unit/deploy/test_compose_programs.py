@@ -1,0 +1,163 @@
+"""Containers run the programs of a local run, with their own credentials and in the same order."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from deploy.local import REPOSITORY
+from deploy.local.processes.health import HEARTBEAT
+from deploy.local.processes.programs import PROGRAMS, WITH_DATABASE, Health, Program
+from deploy.local.servers import credentials
+from tests.support.compose import (
+    COMPOSE,
+    ENVIRONMENTS,
+    OURS,
+    PROGRAMS_HERE,
+    REPLACED,
+    SERVICES,
+    every_program,
+    every_service,
+    own_port,
+)
+
+#: Of our image, but no programs: they do something once, and end.
+ONCE = ("certificates", "deploy")
+
+
+def test_the_programs_are_those_of_a_local_run_with_the_same_commands_in_the_same_order() -> None:
+    # given
+    local = [
+        # A container has an address of its own; which of it are published is another matter.
+        (
+            program.name,
+            re.sub(r"127\.0\.0\.1:\$\w+", "0.0.0.0:8000", _in_its_environment(program)).split(),
+        )
+        for program in PROGRAMS_HERE
+    ]
+
+    # then, but for the host's name in that of a worker, of which there may be several here
+    here = [(n, _words(s["command"])) for n, s in OURS.items() if n not in ONCE]
+    assert [(n, [word.removesuffix("-%h") for word in words]) for n, words in here] == local
+
+
+def test_a_program_that_has_no_service_is_replaced_by_another() -> None:
+    assert set(REPLACED) <= {program.name for program in PROGRAMS}
+    assert not set(REPLACED) & SERVICES.keys()
+    assert set(REPLACED.values()) <= SERVICES.keys()
+
+
+def _in_its_environment(program: Program) -> str:
+    if program.venv == ".venv":
+        return program.command
+    return f"{ENVIRONMENTS[program.venv]}/bin/{program.command}"
+
+
+def _words(command: str | list[str]) -> list[str]:
+    return command.split() if isinstance(command, str) else command
+
+
+@every_program
+def test_a_program_gets_its_own_users_secrets_and_no_other(program: Program) -> None:
+    # given
+    service = OURS[program.name]
+    if program.name == "console":
+        # Of the services' passwords none, though it sees them all.
+        files = ["console.broker", credentials.READER, credentials.CONSOLE]
+        assert service["secrets"] == files
+        told = {n: v for n, v in service["environment"].items() if n.endswith("_PASSWORD_FILE")}
+        assert list(told.values()) == [f"/run/secrets/{file}" for file in files]
+        return
+    files = [
+        *([f"{program.user}.broker"] if program.needs_broker else []),
+        *([f"{program.user}.database"] if program.user in WITH_DATABASE else []),
+        *([credentials.FLOWER] if program.name == "flower" else []),
+    ]
+
+    # when
+    told = {n: v for n, v in service["environment"].items() if n.endswith("_PASSWORD_FILE")}
+
+    # then
+    assert service["secrets"] == files
+    assert sorted(told.values()) == [f"/run/secrets/{file}" for file in files]
+    if program.needs_broker:
+        assert service["environment"]["BROKER_USER"] == program.user
+
+
+@every_program
+def test_a_program_waits_for_the_deployment(program: Program) -> None:
+    assert OURS[program.name]["depends_on"] == {
+        "deploy": {"condition": "service_completed_successfully"}
+    }
+
+
+def test_the_deployment_waits_for_healthy_servers_and_they_wait_for_their_certificates() -> None:
+    # given
+    servers = ("postgres", "rabbitmq")
+
+    # then
+    assert OURS["deploy"]["depends_on"] == {s: {"condition": "service_healthy"} for s in servers}
+    for server in servers:
+        assert SERVICES[server]["depends_on"] == {
+            "certificates": {"condition": "service_completed_successfully"}
+        }
+    assert not OURS["certificates"]["depends_on"]
+
+
+@every_service
+def test_every_name_in_a_service_is_declared(name: str) -> None:
+    # given
+    service = SERVICES[name]
+    volumes = [volume.split(":") for volume in service.get("volumes", [])]
+    secrets = [s if isinstance(s, str) else s["source"] for s in service.get("secrets", [])]
+
+    # then
+    assert set(service.get("depends_on", {})) <= SERVICES.keys()
+    assert set(secrets) <= COMPOSE["secrets"].keys()
+    for source, _, *_mode in volumes:
+        if source.startswith("."):
+            assert (REPOSITORY / source).exists(), source
+        else:
+            assert source in COMPOSE["volumes"]
+
+
+@every_service
+def test_every_service_has_a_health_check_or_a_reason(name: str) -> None:
+    assert ("healthcheck" in SERVICES[name]) != bool(SERVICES[name].get("x-no-healthcheck"))
+
+
+@every_program
+def test_a_program_is_healthy_when_it_is_in_a_local_run(program: Program) -> None:
+    # given
+    service = OURS[program.name]
+    test = service.get("healthcheck", {}).get("test", [])
+
+    # then
+    match program.health:
+        case Health.READY:
+            assert "http://127.0.0.1:8000/readyz" in test[-1]
+        case Health.HEARTBEAT:
+            file = service["environment"]["HEALTH_FILE"]
+            assert f"abs(time.time() - os.stat('{file}').st_mtime) > {HEARTBEAT:g})" in test[-1]
+        case Health.METRICS:
+            assert f"http://127.0.0.1:{own_port(program)}/metrics" in test[-1]
+        case Health.RUNS:
+            assert not test
+
+
+def test_docker_compose_understands_the_file() -> None:
+    # given
+    commands = (["docker", "compose"], ["docker-compose"])
+    working = [c for c in commands if shutil.which(c[0]) and _run([*c, "version"]) is None]
+    if not working:
+        pytest.skip("NOT RUN, there is no docker compose here: docker compose config")
+
+    # then
+    for command in working:
+        assert _run([*command, "config", "--quiet"]) is None
+
+
+def _run(command: list[str]) -> str | None:
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else done.stderr or str(done.returncode)

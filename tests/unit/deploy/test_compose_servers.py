@@ -1,0 +1,116 @@
+"""The broker and the database require TLS, and each private key is mounted in one container."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from console.certificates.certificate_authority import SERVERS
+from deploy.compose import secret_files
+from deploy.local import REPOSITORY
+from deploy.local.ports import Ports
+from deploy.local.servers import broker
+from deploy.local.templates import render
+from tests.support.compose import OURS, SERVICES, mounts
+
+
+def test_a_servers_key_is_seen_by_it_only_and_the_authoritys_by_none() -> None:
+    for volume in ("authority", "trust", *(f"{server}-tls" for server in SERVERS)):
+        # when
+        writers = {n for n, s in SERVICES.items() if mounts(s) & {f"{volume}:{_place(volume)}"}}
+        readers = {n for n, s in SERVICES.items() if f"{volume}:{_place(volume)}:ro" in mounts(s)}
+
+        # then
+        assert writers == {"certificates"}, volume
+        if volume == "authority":
+            assert not readers
+        elif volume != "trust":
+            assert readers == {volume.removesuffix("-tls")}
+
+
+def _place(volume: str) -> str:
+    return f"/tls/{volume.removesuffix('-tls')}"
+
+
+@pytest.mark.parametrize("name", [name for name in OURS if name != "certificates"])
+def test_a_client_trusts_the_authority_and_goes_to_a_name_that_is_in_the_certificates(
+    name: str,
+) -> None:
+    # given
+    environment = OURS[name]["environment"]
+    names = OURS["certificates"]["environment"]["TLS_NAMES"].split(",")
+
+    # then
+    assert mounts(OURS[name]) == {"trust:/tls/trust:ro"}
+    for server in ("BROKER", "DATABASE"):
+        if f"{server}_HOST" in environment:
+            assert environment[f"{server}_HOST"] in names
+            assert environment[f"{server}_CA_FILE"] == str(secret_files.CA_FILE)
+    if address := environment.get("BROKER_ADMIN_URL"):
+        assert re.fullmatch(rf"https://({'|'.join(names)}):15671", address)
+
+
+def test_every_server_gets_its_certificate_under_the_number_of_its_own_user() -> None:
+    # given
+    script = OURS["certificates"]["entrypoint"][-1]
+    dockerfile = (REPOSITORY / "deploy/Dockerfile").read_text()
+
+    # then
+    assert f"for server in {' '.join(SERVERS)};" in script
+    assert {SERVICES[s]["user"] for s in (*SERVERS, "certificates")} == {"999:999"}
+    owned = re.findall(r"install -d -o 999 -g 999 -m \d+ (.*?)(?: \\)?$", dockerfile, re.MULTILINE)
+    assert set(" ".join(owned).split()) == {v.split(":")[1] for v in mounts(OURS["certificates"])}
+
+
+def test_the_broker_listens_with_tls_only(tmp_path: Path) -> None:
+    # when
+    secret_files.write(tmp_path)
+    settings = _settings((tmp_path / secret_files.BROKER_CONFIGURATION).read_text())
+
+    # then
+    assert settings["listeners.tcp"] == "none"
+    assert settings["listeners.ssl.default"] == "0.0.0.0:5671"
+    assert not any(name.startswith("management.tcp") for name in settings)
+    # Its metrics would be shown without TLS on the same port otherwise, and the node not start.
+    assert "{rabbitmq_prometheus, [{tcp_config, []}]}" in broker.ADVANCED.read_text()
+    place = f"./{broker.ADVANCED.relative_to(REPOSITORY)}:/etc/rabbitmq/advanced.config:ro"
+    assert place in mounts(SERVICES["rabbitmq"])
+    # A mechanism that a plugin brings is a login that fails without it.
+    place = f"./{broker.PLUGINS.relative_to(REPOSITORY)}:/etc/rabbitmq/enabled_plugins:ro"
+    assert place in mounts(SERVICES["rabbitmq"])
+    assert "rabbitmq_auth_mechanism_ssl" in broker.PLUGINS.read_text()
+    mounted = {f"{volume.split(':')[1]}/" for volume in mounts(SERVICES["rabbitmq"])}
+    for file in ("cacertfile", "certfile", "keyfile"):
+        assert any(settings[f"ssl_options.{file}"].startswith(place) for place in mounted)
+
+
+def test_the_database_is_configured_as_in_a_local_run_but_for_where_things_are() -> None:
+    # given
+    local = _settings(
+        render("postgresql.conf.j2", ports=Ports.model_construct(), durable=True, server_file="")
+    )
+    here = _settings((REPOSITORY / "deploy/compose/postgres/postgresql.conf").read_text())
+
+    # when
+    different = {name for name in local.keys() | here if local.get(name) != here.get(name)}
+
+    # then
+    assert different == {
+        *("listen_addresses", "port", "unix_socket_directories", "hba_file"),
+        *("ssl_cert_file", "ssl_key_file"),
+    }
+
+
+def test_the_database_lets_nobody_in_from_elsewhere_without_tls() -> None:
+    lines = (REPOSITORY / "deploy/compose/postgres/pg_hba.conf").read_text().splitlines()
+    access = [line.split() for line in lines if line and not line.startswith("#")]
+
+    assert {(line[0], line[-1]) for line in access} == {
+        ("local", "scram-sha-256"),
+        ("hostssl", "scram-sha-256"),
+    }
+
+
+def _settings(text: str) -> dict[str, str]:
+    lines = (line for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return {name.strip(): value.strip() for name, _, value in (x.partition("=") for x in lines)}

@@ -1,0 +1,88 @@
+"""Each user of the broker has exactly the permissions that its programs need."""
+
+import re
+from uuid import UUID
+
+import pytest
+
+from common.events import EVENTS as CONTRACTS
+from common.kombu_topology import (
+    ANALYTICS,
+    CONSUMERS,
+    EVENTS,
+    FRAUD,
+    NOTIFICATION,
+    SERVICES,
+    STREAM,
+    TICKS,
+)
+from eventbus.topology.objects import Topology
+from eventbus.topology.users import TASK_EVENTS
+
+
+def allowed(pattern: str, names: set[str]) -> set[str]:
+    # RabbitMQ looks for the pattern anywhere in the name.
+    return {name for name in names if re.search(pattern, name)}
+
+
+def every_name(whole: Topology) -> set[str]:
+    """Return every name that exists, and for each some that nearly do."""
+    names = {thing.name for thing in (*whole.exchanges, *whole.queues, *whole.users)}
+    names |= {*CONTRACTS, ONLOOKER}
+    near = {
+        near
+        for name in names
+        for near in (f"x{name}", f"{name}x", name.replace(".", "x"), name.upper())
+    }
+    foreign = {"amq.default", "amq.topic", "amq.direct", "amq.fanout", "orders", "queue", "#"}
+    return names | (near - names) | foreign
+
+
+#: A queue that Flower or the exporter makes for itself.
+ONLOOKER = f"{TASK_EVENTS.name}.{UUID(int=7)}"
+
+#: User, to what it may write, read, and publish to the exchange of the events.
+RIGHTS = {
+    **{
+        service.name: (
+            ({service.retry_exchange, TASK_EVENTS.name} if service.consumes else set())
+            | ({EVENTS.name} if service.publishes else set()),
+            ({service.queue} if service.consumes else set())
+            | ({STREAM} if service is ANALYTICS else set())
+            | ({STREAM, service.overflow} if service in (NOTIFICATION, FRAUD) else set())
+            | {service.tick_queue(tick) for tick in service.ticks},
+            set(service.published_types),
+        )
+        for service in SERVICES
+    },
+    "scheduler": ({TICKS.name}, set(), set()),
+    "monitor": ({ONLOOKER}, {ONLOOKER, TASK_EVENTS.name}, set()),
+    # RabbitMQ's name for the exchange that has none.
+    "console": ({"amq.default"}, {service.parking_lot for service in CONSUMERS}, set()),
+    "replayer": ({"amq.default"}, {STREAM}, set()),
+}
+
+
+def test_there_are_no_other_users(whole: Topology) -> None:
+    assert {user.name for user in whole.users} == set(RIGHTS)
+
+
+@pytest.mark.parametrize("name", RIGHTS)
+def test_a_user_may_do_exactly_what_it_needs(whole: Topology, name: str) -> None:
+    # given
+    (user,) = (user for user in whole.users if user.name == name)
+    writes, reads, topics = RIGHTS[name]
+    names = every_name(whole)
+
+    # then
+    assert allowed(user.configure, names) == ({ONLOOKER} if name == "monitor" else set())
+    assert allowed(user.write, names) == writes
+    assert allowed(user.read, names) == reads
+    assert allowed(user.topics, names) == topics
+
+
+def test_only_who_looks_has_a_tag_and_nobody_is_an_administrator(whole: Topology) -> None:
+    assert {user.name: user.tags for user in whole.users if user.tags} == {
+        "monitor": ("monitoring",),
+        "console": ("monitoring",),
+    }

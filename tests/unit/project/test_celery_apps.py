@@ -1,0 +1,91 @@
+"""Each Celery app consumes the queues of its service, and runs no other task."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import certifi
+import pytest
+
+from common.kombu_topology import (
+    CONSUMERS,
+    SERVICES,
+)
+from deploy.local.processes.programs import PROGRAMS
+from eventbus.topology.service import Service
+
+REPOSITORY = Path(__file__).parents[3]
+
+#: Prints what the Celery app of each module consumes, runs and sends by the clock.
+DESCRIBE = """
+import importlib, json, sys
+
+def describe(app):
+    app.finalize()
+    return {
+        "queues": [q.name for q in app.conf.task_queues or ()],
+        "tasks": [name for name in app.tasks if not name.startswith("celery.")],
+        "schedule": {
+            name: [entry["task"], s.run_every.total_seconds(), s.nowfun.__name__]
+            for name, entry in app.conf.beat_schedule.items() for s in [entry["schedule"]]
+        },
+    }
+
+print(json.dumps({m: describe(importlib.import_module(m).app) for m in sys.argv[1:]}))
+"""
+
+
+@pytest.fixture(scope="module")
+def processes() -> dict[str, dict[str, Any]]:
+    """What the Celery app of each process does, by its module."""
+    modules = [re.search(r"-A (\S+)", program.command) for program in PROGRAMS]
+    required = ("BROKER_USER", "BROKER_PASSWORD", "DATABASE_NAME", "DATABASE_USER")
+    environment = dict.fromkeys((*required, "DATABASE_PASSWORD"), "some")
+    environment["MAIL_FROM"] = "shop@example.com"
+    environment |= dict.fromkeys(("BROKER_CA_FILE", "DATABASE_CA_FILE"), certifi.where())
+    done = subprocess.run(
+        [sys.executable, "-c", DESCRIBE, *(found[1] for found in modules if found)],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    described: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    return described
+
+
+@pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
+def test_a_services_worker_reads_its_own_queue_and_runs_what_it_consumes(
+    processes: dict[str, dict[str, Any]], service: Service
+) -> None:
+    worker = processes[f"{service.package}.worker"]
+
+    assert worker["queues"] == [service.queue]
+    assert set(worker["tasks"]) >= set(service.consumed_types)
+    assert worker["schedule"] == {}
+
+
+def test_each_tick_has_one_process_that_runs_nothing_else(
+    processes: dict[str, dict[str, Any]],
+) -> None:
+    ticks = {s.tick_queue(tick) for s in SERVICES for tick in s.ticks}
+    tickers = [p for name, p in processes.items() if not name.endswith((".worker", ".beat"))]
+
+    assert sorted(ticker["queues"] for ticker in tickers) == sorted([tick] for tick in ticks)
+    assert all(ticker["tasks"] == ticker["queues"] for ticker in tickers)
+
+
+def test_the_clock_ticks_exactly_what_the_services_wait_for(
+    processes: dict[str, dict[str, Any]],
+) -> None:
+    ticks = {s.tick_queue(tick) for s in SERVICES for tick in s.ticks}
+
+    schedule = processes["scheduler.beat"]["schedule"]
+
+    # then each is sent once a second, by the clock that nothing steps
+    assert schedule == {tick: [tick, 1.0, "uptime"] for tick in ticks}

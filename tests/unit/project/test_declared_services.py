@@ -1,0 +1,58 @@
+"""What each service publishes and consumes is complete, and no service affects another one."""
+
+import importlib
+
+import pytest
+
+from common.events import EVENTS as CONTRACTS
+from common.kombu_topology import (
+    CONSUMERS,
+    SERVICES,
+)
+from eventbus.events.conversion import understood
+from eventbus.events.versions import versions
+from eventbus.topology.service import Service
+
+EVERY_TYPE = sorted(t for t in CONTRACTS if versions(t)[-1] == t)
+
+
+@pytest.mark.parametrize("event_type", EVERY_TYPE)
+def test_an_event_is_published_by_exactly_one_service_and_consumed_by_another(
+    event_type: str,
+) -> None:
+    publishers = {s.name for s in SERVICES if event_type in s.published_types}
+    consumers = {s.name for s in SERVICES if event_type in s.consumed_types}
+
+    assert len(publishers) == 1
+    assert consumers - publishers == consumers != set()
+
+
+def test_an_older_version_is_heard_only_if_it_is_published() -> None:
+    for event_type in CONTRACTS.keys() - set(EVERY_TYPE):
+        publishers = [s.name for s in SERVICES if event_type in s.published_types]
+        assert len(publishers) == 1 or not any(event_type in s.consumed_types for s in SERVICES)
+
+
+def test_services_speak_of_nothing_but_known_events_and_of_each_once() -> None:
+    for service in SERVICES:
+        assert set(service.published_types) | set(service.consumed_types) <= set(CONTRACTS)
+        for types in (service.published_types, service.consumed_types, service.ticks):
+            assert len(set(types)) == len(types)
+
+
+@pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
+def test_a_service_has_a_handler_for_exactly_what_it_consumes(service: Service) -> None:
+    handlers = importlib.import_module(f"{service.package}.handlers").HANDLERS
+
+    taken = [event_type for contract in handlers for event_type in understood(contract)]
+    assert set(taken) >= set(service.consumed_types)
+    assert len(set(taken)) == len(taken)
+    # in the newest version only, and none whose every version is unheard
+    assert all(versions(contract.TYPE)[-1] == contract.TYPE for contract in handlers)
+    assert all(set(understood(contract)) & set(service.consumed_types) for contract in handlers)
+    assert all(CONTRACTS[contract.TYPE] is contract for contract in handlers)
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.name)
+def test_a_service_that_publishes_has_a_relay(service: Service) -> None:
+    assert ("relay" in service.ticks) == bool(service.publishes)

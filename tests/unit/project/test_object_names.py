@@ -1,0 +1,67 @@
+"""The names of exchanges, queues and users are unique, and only the topology contains them."""
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+
+from common.kombu_topology import SERVICES
+from eventbus.topology.objects import Topology
+
+REPOSITORY = Path(__file__).parents[3]
+
+PACKAGES = [service.package for service in SERVICES]
+
+SOURCES = (
+    "eventbus",
+    "common",
+    "celeryconfig",
+    "monitor",
+    "scheduler",
+    "console",
+    "deploy",
+    *PACKAGES,
+)
+
+
+def test_no_two_objects_have_one_name(whole: Topology) -> None:
+    for kind in (whole.exchanges, whole.queues, whole.users):
+        assert max(Counter(thing.name for thing in kind).values()) == 1
+    assert len(set(whole.bindings)) == len(whole.bindings)
+
+
+def test_no_other_module_spells_the_name_of_a_queue_or_an_exchange(whole: Topology) -> None:
+    # given
+    objects = {thing.name for thing in (*whole.exchanges, *whole.queues)}
+    names = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, sorted(objects)))})(?![\w.])")
+    suffixes = re.compile(r"\.(queue|dlq|retry|overflow|spare|relay|mailer|reader)(\.|$)")
+
+    # when
+    spelled = [
+        f"{path.relative_to(REPOSITORY)}: {literal!r}"
+        for package in SOURCES
+        for path in (REPOSITORY / package).rglob("*.py")
+        if path.name != "kombu_topology.py" and path.parent.name != "topology"
+        for literal in literals(path)
+        if names.search(literal) or suffixes.search(literal)
+    ]
+
+    # then
+    assert spelled == []
+
+
+def literals(path: Path) -> list[str]:
+    """Return a module's string literals, without its docstrings and the modules it names."""
+    tree = ast.parse(path.read_text())
+    documentation = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in documentation
+    ]
