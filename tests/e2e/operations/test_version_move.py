@@ -11,12 +11,12 @@ import pytest
 from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION, ORDER, STREAM
 from console.actions import topology
 from console.actions.retirement import uses
-from testkit.data.migrated import MIGRATED, use_services
-from testkit.data.retirement import AdministratorSettings
 from testkit.eventually import eventually
 from testkit.processes.customers import Customers
 from testkit.processes.stack import Stack
 from testkit.servers.bindings import bind, unbind
+from testkit.versions.migrated import MIGRATED, use_services
+from testkit.versions.retirement import AdministratorSettings
 
 V1, V2 = "order.created", "order.created.v2"
 

@@ -21,8 +21,8 @@ from eventbus.consumer.inbox import inbox
 from eventbus.consumer.suspects import suspects
 from eventbus.database import db, migrations
 from eventbus.outbox.table import outbox, relay_state
-from testkit.data.downgrade import downgrade
 from testkit.servers.databases import TestDatabase
+from testkit.versions.downgrade import downgrade
 
 REPOSITORY = Path(__file__).parents[3]
 

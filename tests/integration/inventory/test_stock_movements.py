@@ -18,9 +18,9 @@ from console.settings import DatabaseSettings, load_operator
 from eventbus.database import db, migrations
 from eventbus.database.db import Sessions, transaction
 from inventory_worker import stock_import
-from testkit.data.downgrade import downgrade
 from testkit.data.warehouse import Warehouse
 from testkit.servers.databases import Databases, TestDatabase
+from testkit.versions.downgrade import downgrade
 
 Orderctl = Callable[..., Result]
 

@@ -9,13 +9,13 @@ from click.testing import Result
 from common.kombu_topology import SERVICES
 from console.actions import subscribe, topology
 from eventbus.database.db import Sessions
-from testkit.data.migrated import use_services
-from testkit.data.retirement import AdministratorSettings, MigratedSystem
 from testkit.processes.orderctl import orderctl
 from testkit.servers.databases import TestDatabase
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.management import Management
 from testkit.servers.vhosts import Vhost
+from testkit.versions.migrated import use_services
+from testkit.versions.retirement import AdministratorSettings, MigratedSystem
 
 
 @pytest.fixture

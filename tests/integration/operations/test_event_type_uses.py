@@ -12,9 +12,9 @@ from eventbus.events import codec
 from eventbus.events.envelope import Event
 from eventbus.outbox.table import append
 from testkit.data.outboxes import CREATED, event
-from testkit.data.retirement import V1, MigratedSystem, in_version_2
 from testkit.eventually import eventually
 from testkit.servers.bindings import bind
+from testkit.versions.retirement import V1, MigratedSystem, in_version_2
 
 
 def test_an_unused_type_has_no_uses(

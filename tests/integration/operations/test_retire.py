@@ -14,9 +14,9 @@ from console.actions.retirement import uses
 from console.commands import contracts as command
 from console.orderctl import main
 from eventbus.events import schema
-from testkit.data.migrated import MIGRATED
-from testkit.data.retirement import V1, MigratedSystem
 from testkit.servers.bindings import bind
+from testkit.versions.migrated import MIGRATED
+from testkit.versions.retirement import V1, MigratedSystem
 
 
 @pytest.fixture

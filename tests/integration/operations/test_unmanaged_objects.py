@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from common.kombu_topology import SERVICES
-from testkit.data.migrated import use_services
 from testkit.processes.orderctl import orderctl, topology_differences
 from testkit.servers.management import Management
+from testkit.versions.migrated import use_services
 
 
 @pytest.mark.parametrize("routing_key", ["#", "", "a/b c%d~"])

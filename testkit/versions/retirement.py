@@ -14,9 +14,9 @@ from eventbus.events.conversion import convert
 from eventbus.events.envelope import Event
 from eventbus.messaging.event_message import task_headers
 from eventbus.topology.service import Service
-from testkit.data.migrated import MIGRATED
 from testkit.data.outboxes import CREATED, event
 from testkit.servers.vhosts import Vhost
+from testkit.versions.migrated import MIGRATED
 
 V1, V2 = OrderCreated.TYPE, OrderCreatedV2.TYPE
 

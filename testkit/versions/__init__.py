@@ -1,0 +1,1 @@
+"""Versions of events, and databases of earlier releases."""
