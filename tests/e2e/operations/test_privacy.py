@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from eventbus.consumer.failure import Failure
 from eventbus.events import codec
 from eventbus.events.envelope import Event
 from eventbus.messaging.in_flight import Outgoing
+from testkit.data.orders import stored
 from testkit.eventually import eventually
 from testkit.mail.smtp_server import SmtpServer, serving
 from testkit.processes.publishers import publish_and_settle
@@ -90,7 +92,6 @@ def running(stack: Stack, mail_server: SmtpServer) -> Stack:
         "SMTP_PORT": str(mail_server.port),
         "FRAUD_AMOUNTS": "EUR:1000",
         "OPERATOR_EMAIL": "ops@shop.example",
-        "ORDER_DEADLINE": "20",
     }
     stack.stock(TEA=1_000)
     for service in ("order", "notification", "analytics"):
@@ -110,7 +111,7 @@ def test_an_address_is_only_where_the_document_lists_it(running: Stack) -> None:
         stack.decided(stack.place(("TEA", 1), email=address(name)))
     stack.decided(stack.place(("TEA", 3), email=address("suspicious")))
 
-    # And failed, invalid and undecodable events, the first of which stay PENDING
+    # And failed, invalid and undecodable events
     for name in ("permanent", "quote", "row"):
         stack.place(("TEA", 1), email=address(name))
     _publish_invalid_events(stack)
@@ -212,7 +213,8 @@ def _fail_databases(stack: Stack) -> None:
     quoted = address("constant")
     eventually(logged("order-relay", "retention interrupted"))
     with _refusing(stack, "order", "orders", "UPDATE", quoted):
-        # The deadlines of the failed orders pass.
+        overdue = {"customer_email": address("overdue"), "deadline_at": datetime.now(UTC)}
+        stored(stack.sessions("order"), **overdue)
         eventually(logged("order-relay", "sweep failed"))
     stack.execute("order", "DROP TRIGGER refuse ON outbox")
     with _refusing(stack, "order", "outbox", "UPDATE", quoted):
