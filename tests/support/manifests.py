@@ -18,6 +18,11 @@ Manifest = dict[str, Any]
 PLACE = REPOSITORY / ".venv/kubernetes"
 KUSTOMIZE = PLACE / "kustomize"
 
+#: The folders of deploy/k8s that can be deployed.
+FOLDERS = ("base", "production")
+
+every_folder = pytest.mark.parametrize("folder", FOLDERS)
+
 #: What the manifests are for, and the newest that there is a schema of.
 VERSIONS = ("1.30", "1.37")
 
@@ -48,6 +53,12 @@ def built(name: str) -> list[Manifest]:
     # A deprecation is a warning there.
     assert not done.stderr
     return list(yaml.safe_load_all(done.stdout))
+
+
+def one(folder: str, kind: str, name: str) -> Manifest:
+    """Return the manifest of a kind and a name."""
+    (manifest,) = (m for m in built(folder) if m["kind"] == kind and m["metadata"]["name"] == name)
+    return manifest
 
 
 def objection(manifest: Manifest) -> str | None:

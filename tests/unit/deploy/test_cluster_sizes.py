@@ -18,11 +18,7 @@ from deploy.local.processes.programs import Health, Program
 from eventbus.topology.limits import QUEUE_LIMIT, STREAM_BYTES
 from order_app.settings import ApiSettings
 from tests.support.keda import refusals
-from tests.support.manifests import Manifest, built, pods
-
-FOLDERS = ("base", "production")
-
-every_folder = pytest.mark.parametrize("folder", FOLDERS)
+from tests.support.manifests import Manifest, built, every_folder, one, pods
 
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 
@@ -49,11 +45,6 @@ RESERVED = 3 + 7
 def size(text: str) -> float:
     number, unit = re.fullmatch(r"([\d.]+)([A-Za-z]*)", str(text)).groups()  # type: ignore[union-attr]
     return float(number) * _UNITS.get(unit, 1)
-
-
-def one(folder: str, kind: str, name: str) -> Manifest:
-    (found,) = (m for m in built(folder) if m["kind"] == kind and m["metadata"]["name"] == name)
-    return found
 
 
 # --- The database's connections -----------------------------------------------------------------

@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from common import events
 from common.events import CATALOGUE, EVENTS, OrderConfirmed, OrderCreated, OrderCreatedV2
 from common.kombu_topology import BUS
 from eventbus.consumer.receive import Handlers
@@ -19,21 +17,8 @@ from eventbus.events.versions import from_on, label, up_to, versions
 from eventbus.settings.base import SettingsError, load
 from eventbus.topology.service import Service
 from order_app.settings import PublishedVersions
+from testkit.data.event_strategies import CREATED
 from tests.contract.samples import SAMPLES
-from tests.unit.events.test_codec import COUNTS, NUMBERS, SKUS, TEXTS
-
-LINES = st.lists(
-    st.builds(events.Line, sku=SKUS, quantity=COUNTS, unit_price=NUMBERS), min_size=1, max_size=5
-).map(tuple)
-CREATED = st.builds(
-    OrderCreated,
-    customer_email=TEXTS,
-    currency=TEXTS,
-    total=NUMBERS,
-    lines=LINES,
-    client_ip=st.none() | TEXTS,
-)
-
 
 #: The types of each fact, oldest first.
 FACTS = set(CATALOGUE.facts.values())

@@ -1,3 +1,5 @@
+"""The mails to customers and to the operator: their content, their headers and their encoding."""
+
 import re
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
@@ -6,24 +8,21 @@ from html import unescape
 from typing import Any
 from uuid import UUID
 
-import certifi
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from notification_worker.domain import Kind, kind_of_cancellation, retry_delay
+from notification_worker.domain import Kind
 from notification_worker.mail import address
-from notification_worker.mail.money import amount
 from notification_worker.mail.rendering import Mail, Unrenderable, render
-from notification_worker.settings import MailerSettings
 
 ORDER = UUID("01979c3e-7a10-7d2c-9f0e-5b1d2c3e4f50")
+
 SENDER = address.sender("Bean & Leaf <orders@shop.example>")
+
 SHORTAGES = [
     {"sku": "COFFEE", "requested": 2, "available": 1},
     {"sku": "MUG", "requested": 9, "available": 0},
 ]
+
 EVERY_MAIL = [
     (Kind.RECEIVED, {}),
     (Kind.CONFIRMED, {}),
@@ -34,6 +33,7 @@ EVERY_MAIL = [
     (Kind.CANCELLED, {"reason": "deadline", "shortages": []}),
     (Kind.CANCELLED, {"reason": "a reason of a later release", "shortages": []}),
 ]
+
 #: What the operator gets instead of the lines.
 SUSPICION = {
     "customer_email": "ann@example.com",
@@ -48,7 +48,9 @@ SUSPICION = {
         {"rule": "of_a_later_release", "found": 8, "limit": 7},
     ],
 }
+
 every_mail = pytest.mark.parametrize(("kind", "extra"), [*EVERY_MAIL, (Kind.SUSPECTED, SUSPICION)])
+
 mail_to_a_customer = pytest.mark.parametrize(("kind", "extra"), EVERY_MAIL)
 
 
@@ -208,113 +210,3 @@ def test_a_kind_without_templates_is_unrenderable() -> None:
     unknown: Any = "lost"
     with pytest.raises(Unrenderable, match="lost"):
         render(mail(unknown), sender=SENDER)
-
-
-@pytest.mark.parametrize(
-    ("minor_units", "currency", "expected"),
-    [
-        (0, "EUR", "EUR 0.00"),
-        (5, "USD", "USD 0.05"),
-        (123_456_789, "EUR", "EUR 1,234,567.89"),
-        (-1_050, "EUR", "EUR -10.50"),
-        (1_234, "JPY", "JPY 1,234"),
-        (1_234, "KWD", "KWD 1.234"),
-        (12_345, "CLF", "CLF 1.2345"),
-        (10**18 + 1, "EUR", "EUR 10,000,000,000,000,000.01"),
-    ],
-)
-def test_amounts(minor_units: int, currency: str, expected: str) -> None:
-    assert amount(minor_units, currency) == expected
-
-
-@given(st.integers(), st.sampled_from(["EUR", "JPY", "KWD", "CLF"]))
-def test_an_amount_loses_no_minor_unit(minor_units: int, currency: str) -> None:
-    digits = re.sub(r"[^\d-]", "", amount(minor_units, currency))
-    assert int(digits) == minor_units
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("Ann.O'Hara+shop@Example.com", "Ann.O'Hara+shop@example.com"),
-        ("ann@b\u00fccher.example", "ann@xn--bcher-kva.example"),
-        ("j\u00f6rg@example.com", "j\u00f6rg@example.com"),
-        ("ann@shop.test", "ann@shop.test"),
-    ],
-)
-def test_addresses(given: str, expected: str) -> None:
-    assert address.ascii_domain(given) == expected
-
-
-@pytest.mark.parametrize("text", ["", "ann", "@example.com", "ann@", "a b@c", "a@b,c@d", "a@b\x00"])
-def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(ValueError, match="not a mail address"):
-        address.ascii_domain(text)
-
-
-def test_a_sender_without_a_name_is_called_by_its_domain() -> None:
-    assert address.sender("orders@shop.example").display_name == "shop.example"
-
-
-def test_the_reason_chooses_the_mail_of_a_cancellation() -> None:
-    assert kind_of_cancellation("out_of_stock") is Kind.REJECTED
-    assert kind_of_cancellation("customer") is Kind.CANCELLED
-    assert kind_of_cancellation("deadline") is Kind.CANCELLED
-
-
-def test_waits_double_up_to_a_quarter_of_an_hour() -> None:
-    waits = [retry_delay(failures, jitter=0) for failures in range(1, 13)]
-    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]
-    assert retry_delay(5_000, jitter=0) == 900
-    assert retry_delay(3, jitter=1) == 3
-
-
-def test_the_operator_is_who_sends_the_mails_unless_another_one_is_told() -> None:
-    assert settings().operator == "orders@shop.example"
-    assert settings(operator_email="ops@shop.example").operator == "ops@shop.example"
-
-
-def test_the_default_attempts_take_about_two_days() -> None:
-    attempts = settings().mail_max_attempts
-    days = sum(retry_delay(n, jitter=0.5) for n in range(1, attempts)) / 86_400
-    assert 1.8 < days < 2.2
-
-
-def settings(**changes: Any) -> MailerSettings:
-    values: dict[str, Any] = {
-        "broker_user": "notification",
-        "broker_password": "secret",
-        "database_name": "notification_service",
-        "database_user": "notification_service",
-        "database_password": "secret",
-        "broker_ca_file": certifi.where(),
-        "database_ca_file": certifi.where(),
-        "mail_from": "Shop <orders@shop.example>",
-    }
-    return MailerSettings(**(values | changes))
-
-
-@pytest.mark.parametrize(
-    ("changes", "setting"),
-    [
-        ({"mail_from": "nobody"}, "mail_from"),
-        ({"mail_from": "Shop\r\nBcc: x@y.z <orders@shop.example>"}, "mail_from"),
-        ({"operator_email": "nobody"}, "operator_email"),
-        ({"operator_email": "a@shop.example\r\nBcc: x@y.z"}, "operator_email"),
-        ({"smtp_username": "shop", "smtp_starttls": True}, "smtp_password"),
-        ({"smtp_password": "secret"}, "smtp_password"),
-        ({"smtp_username": "shop", "smtp_password": "secret"}, "smtp_tls"),
-        ({"smtp_starttls": True, "smtp_tls": "none"}, "smtp_tls"),
-        ({"smtp_tls": "sometimes"}, "smtp_tls"),
-        ({"smtp_port": 465}, "smtp_tls"),
-        ({"smtp_port": 465, "smtp_tls": "starttls"}, "smtp_tls"),
-        ({"smtp_ca_file": certifi.where()}, "smtp_ca_file"),
-        ({"smtp_tls": "implicit", "smtp_ca_file": "/nowhere/ca.crt"}, "smtp_ca_file"),
-        ({"smtp_accept_timeout": 0}, "smtp_accept_timeout"),
-        ({"smtp_connections": 0}, "smtp_connections"),
-    ],
-)
-def test_a_wrong_setting_is_named(changes: dict[str, Any], setting: str) -> None:
-    with pytest.raises(ValidationError) as error:
-        settings(**changes)
-    assert [problem["loc"] for problem in error.value.errors()] == [(setting,)]

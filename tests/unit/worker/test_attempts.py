@@ -1,6 +1,6 @@
 """Celery's signals tell of each event as of the run of a task, in a batch and alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -13,26 +13,15 @@ from common.events import StockReserved
 from common.kombu_topology import ORDER
 from eventbus.consumer.attempt import Attempt
 from eventbus.consumer.attempts import attempt_all
-from eventbus.consumer.cause import Cause, Verdict
 from eventbus.consumer.receive import Delivery, Item, Outcome
 from eventbus.errors import InvalidEvent, Permanent, Transient
 from eventbus.events.envelope import Event
 from eventbus.messaging.event_message import task_headers
-from eventbus.worker.micro_batches import Inbound
-from eventbus.worker.observation import Observation
 from testkit.processes.signals import SignalCall, receivers, worker_app
 
 TIERS = (1.0, 5.0)
 
 app = worker_app("stock.reserved", retry_tiers=TIERS)
-
-
-@pytest.fixture
-def heard() -> Iterator[list[SignalCall]]:
-    """What receivers have got."""
-    found: list[SignalCall] = []
-    with receivers(found.append):
-        yield found
 
 
 def item(attempts: int = 1, event_id: str = "", **headers: Any) -> Item:
@@ -56,18 +45,18 @@ def fail(error: Exception) -> None:
     raise error
 
 
-def names(heard: list[SignalCall], item: Item | None = None) -> list[str]:
+def names(calls: list[SignalCall], item: Item | None = None) -> list[str]:
     """The signals of an event, or of all, in the order in which they came."""
-    return [h.name for h in heard if item is None or h.task_id == item.delivery.event_id]
+    return [call.name for call in calls if item is None or call.task_id == item.delivery.event_id]
 
 
-def test_a_run_surrounds_the_handling_of_its_event(heard: list[SignalCall]) -> None:
+def test_a_run_surrounds_the_handling_of_its_event(calls: list[SignalCall]) -> None:
     # given
     one = item()
     during: list[str] = []
 
     def work() -> None:
-        during.extend(names(heard))
+        during.extend(names(calls))
         assert app.tasks["stock.reserved"].request.id == one.delivery.event_id
 
     # when
@@ -75,13 +64,13 @@ def test_a_run_surrounds_the_handling_of_its_event(heard: list[SignalCall]) -> N
 
     # then
     assert during == ["prerun"]
-    assert names(heard) == ["prerun", "success", "postrun"]
-    assert heard[1].arguments["result"] == "handled"
-    assert heard[2].state == "SUCCESS"
+    assert names(calls) == ["prerun", "success", "postrun"]
+    assert calls[1].arguments["result"] == "handled"
+    assert calls[2].state == "SUCCESS"
 
 
 def test_the_request_has_the_headers_of_the_message_and_nothing_of_a_customer(
-    heard: list[SignalCall],
+    calls: list[SignalCall],
 ) -> None:
     # given
     one = item(attempts=2, tenant="north")
@@ -90,7 +79,7 @@ def test_the_request_has_the_headers_of_the_message_and_nothing_of_a_customer(
     attempt([one])
 
     # then
-    request = heard[0].request
+    request = calls[0].request
     assert (request.id, request.task, request.retries) == (
         one.delivery.event_id,
         "stock.reserved",
@@ -102,8 +91,8 @@ def test_the_request_has_the_headers_of_the_message_and_nothing_of_a_customer(
     assert request.delivery_info["routing_key"] == "order.queue"
     assert one.event
     about = {"order": str(one.event.subject), "event": one.delivery.event_id}
-    assert heard[0].arguments["kwargs"] == request.kwargs == about
-    assert heard[0].arguments["task_id"] == one.delivery.event_id
+    assert calls[0].arguments["kwargs"] == request.kwargs == about
+    assert calls[0].arguments["task_id"] == one.delivery.event_id
 
 
 @pytest.mark.parametrize(
@@ -116,28 +105,28 @@ def test_the_request_has_the_headers_of_the_message_and_nothing_of_a_customer(
     ],
 )
 def test_a_failed_run_tells_what_becomes_of_its_event(
-    heard: list[SignalCall], error: Exception, number: int, signal: str, state: str
+    calls: list[SignalCall], error: Exception, number: int, signal: str, state: str
 ) -> None:
     # when
     with pytest.raises(type(error)):
         attempt([item(number)], partial(fail, error))
 
     # then
-    assert names(heard) == ["prerun", signal, "postrun"]
-    assert heard[2].state == state
-    told = heard[1].arguments
+    assert names(calls) == ["prerun", signal, "postrun"]
+    assert calls[2].state == state
+    told = calls[1].arguments
     assert (told["reason"].exc if signal == "retry" else told["exception"]) is error
     assert "test_attempts.py" in told["einfo"].traceback
 
 
-def test_the_texts_of_a_failed_run_are_descriptions(heard: list[SignalCall]) -> None:
+def test_the_texts_of_a_failed_run_are_descriptions(calls: list[SignalCall]) -> None:
     # when a handler fails with an error that quotes an address
     for number in (1, len(TIERS) + 1):
         with pytest.raises(ValueError, match="ada"):
             attempt([item(number)], partial(fail, ValueError("ada@example.com")))
 
     # then the texts that come with the error do not quote the address
-    retried, failed = (h.arguments for h in heard if h.name in ("retry", "failure"))
+    retried, failed = (call.arguments for call in calls if call.name in ("retry", "failure"))
     for arguments in (retried, failed):
         einfo = arguments["einfo"]
         texts = (str(einfo), str(einfo.exception), str(arguments.get("reason")))
@@ -145,18 +134,18 @@ def test_the_texts_of_a_failed_run_are_descriptions(heard: list[SignalCall]) -> 
     assert "ValueError: raised in worker/test_attempts.py" in str(retried["reason"])
 
 
-def test_an_outage_is_a_run_that_counts_for_nothing(heard: list[SignalCall]) -> None:
+def test_an_outage_is_a_run_that_counts_for_nothing(calls: list[SignalCall]) -> None:
     # when
     with pytest.raises(psycopg2.OperationalError):
         attempt([item()], partial(fail, psycopg2.OperationalError("the server is gone")))
 
     # then
-    assert names(heard) == ["prerun", "postrun"]
-    assert heard[1].state == "IGNORED"
+    assert names(calls) == ["prerun", "postrun"]
+    assert calls[1].state == "IGNORED"
 
 
 def test_the_events_of_a_batch_begin_before_it_and_end_after_its_commit(
-    heard: list[SignalCall],
+    calls: list[SignalCall],
 ) -> None:
     # given a batch in which one is no event, and one a duplicate
     items = [item() for _ in range(3)]
@@ -165,19 +154,23 @@ def test_the_events_of_a_batch_begin_before_it_and_end_after_its_commit(
     during: list[str] = []
 
     # when
-    attempt(items, lambda: during.extend(names(heard)))
+    attempt(items, lambda: during.extend(names(calls)))
 
     # then
     assert during == ["prerun"] * 3
-    assert [names(heard, i) for i in items] == [
+    assert [names(calls, i) for i in items] == [
         ["prerun", "success", "postrun"],
         ["prerun", "failure", "postrun"],
         ["prerun", "success", "postrun"],
     ]
-    assert [h.state for h in heard if h.name == "postrun"] == ["SUCCESS", "FAILURE", "SUCCESS"]
+    assert [call.state for call in calls if call.name == "postrun"] == [
+        "SUCCESS",
+        "FAILURE",
+        "SUCCESS",
+    ]
 
 
-def test_a_batch_that_is_rolled_back_counts_for_nothing(heard: list[SignalCall]) -> None:
+def test_a_batch_that_is_rolled_back_counts_for_nothing(calls: list[SignalCall]) -> None:
     # given
     items = [item() for _ in range(3)]
 
@@ -189,13 +182,13 @@ def test_a_batch_that_is_rolled_back_counts_for_nothing(heard: list[SignalCall])
 
     # then each run has an end, and one of each event's counts
     for one in items:
-        assert names(heard, one) == ["prerun", "postrun", "prerun", "success", "postrun"]
-    ended = [h.state for h in heard if h.name == "postrun"]
+        assert names(calls, one) == ["prerun", "postrun", "prerun", "success", "postrun"]
+    ended = [call.state for call in calls if call.name == "postrun"]
     assert ended == ["IGNORED"] * 3 + ["SUCCESS"] * 3
 
 
 def test_two_copies_of_an_event_in_one_batch_run_one_after_the_other(
-    heard: list[SignalCall],
+    calls: list[SignalCall],
 ) -> None:
     # given
     one = item()
@@ -206,8 +199,11 @@ def test_two_copies_of_an_event_in_one_batch_run_one_after_the_other(
     attempt([one, copy])
 
     # then
-    assert names(heard) == ["prerun", "success", "postrun"] * 2
-    assert [h.arguments["result"] for h in heard if h.name == "success"] == ["handled", "duplicate"]
+    assert names(calls) == ["prerun", "success", "postrun"] * 2
+    assert [call.arguments["result"] for call in calls if call.name == "success"] == [
+        "handled",
+        "duplicate",
+    ]
 
 
 def test_what_a_receiver_leaves_for_one_run_is_not_for_another() -> None:
@@ -215,11 +211,11 @@ def test_what_a_receiver_leaves_for_one_run_is_not_for_another() -> None:
     current: ContextVar[str] = ContextVar("current", default="none")
     found: list[tuple[str, str]] = []
 
-    def note(heard: SignalCall) -> None:
-        if heard.name == "prerun":
+    def note(call: SignalCall) -> None:
+        if call.name == "prerun":
             assert current.get() == "none"
-            current.set(heard.task_id)
-        found.append((current.get(), heard.task_id))
+            current.set(call.task_id)
+        found.append((current.get(), call.task_id))
 
     # when
     with receivers(note):
@@ -250,7 +246,7 @@ def test_a_receiver_that_raises_disturbs_nothing(error: BaseException, size: int
     assert worked == [True]
 
 
-def test_headers_cannot_break_what_is_connected(heard: list[SignalCall]) -> None:
+def test_headers_cannot_break_what_is_connected(calls: list[SignalCall]) -> None:
     # given a message whose headers have the names of a request's own methods and fields
     hostile = dict.fromkeys(
         ("get", "update", "clear", "declare", "args", "kwargs", "hostname", "delivery_info"), 7
@@ -260,7 +256,7 @@ def test_headers_cannot_break_what_is_connected(heard: list[SignalCall]) -> None
     attempt([item(**hostile)])
 
     # then
-    request = heard[0].request
+    request = calls[0].request
     assert request.get("hostname") == "order@order"
     assert request.get("declare") is None
     assert (request.args, request.delivery_info["exchange"]) == ((), "")
@@ -278,31 +274,3 @@ def test_without_a_receiver_nothing_is_made() -> None:
 
     # then
     assert worked == [True]
-
-
-@pytest.mark.parametrize(("number", "told"), [(1, ["retry"]), (9, ["failure"])])
-@pytest.mark.parametrize("error", ["WorkerLostError", "TimeLimitExceeded"])
-def test_of_a_run_that_ended_with_its_process_the_main_process_tells(
-    heard: list[SignalCall], number: int, told: list[str], error: str
-) -> None:
-    # given
-    delivery = item(number).delivery._replace(body=b"[]")
-    receipt: Any = None
-    inbound = Inbound(app.tasks[delivery.task], receipt, delivery)
-
-    # when
-    Observation().failed(inbound, Cause(Verdict.RETRY, error, "killed"))
-
-    # then
-    assert names(heard) == told
-    assert heard[0].task_id == delivery.event_id
-
-
-def test_another_failure_is_told_where_it_happened(heard: list[SignalCall]) -> None:
-    delivery = item().delivery
-    receipt: Any = None
-    inbound = Inbound(app.tasks[delivery.task], receipt, delivery)
-
-    Observation().failed(inbound, Cause(Verdict.RETRY, "Transient", "later"))
-
-    assert heard == []

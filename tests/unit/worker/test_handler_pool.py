@@ -5,76 +5,32 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
-from celery import Celery, signals
-from kombu.asynchronous import Hub
+from celery import signals
 
 from eventbus.worker import handler_pool, handler_process
-from eventbus.worker.handler_pool import HandlerPool
 from testkit.eventually import eventually
+from testkit.processes.pool import RunningPool
 
 # A worker forks before it has a thread; the tests' process has some of pytest's.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
-app = Celery("test", set_as_current=False)
-
-
-class Ended(SimpleNamespace):
-    """How a job ended: its `value`, or its `error`."""
-
-
-class Worker:
-    """A pool and the event loop that reads its answers."""
-
-    def __init__(self, processes: int) -> None:
-        self.pool = HandlerPool(processes, app=app, initargs=(app, "worker@test"))
-        self.pool.start()
-        self.hub = Hub()
-        self.pool.register_with_event_loop(self.hub)
-        self.ended: list[Ended] = []
-
-    def call(self, target: Callable[..., Any], *args: Any, **limits: float) -> None:
-        self.pool.apply_async(
-            target,
-            args,
-            callback=lambda value: self.ended.append(Ended(value=value)),
-            error_callback=lambda error: self.ended.append(Ended(error=error)),
-            **limits,
-        )
-
-    def until_ended(self, jobs: int) -> list[Ended]:
-        """Turn the event loop until so many jobs have ended."""
-
-        def turned() -> None:
-            self.hub.run_once()
-            assert len(self.ended) >= jobs
-
-        eventually(turned)
-        return self.ended
-
-    @property
-    def pids(self) -> list[int]:
-        return [process.pid for process in self.pool._processes]
-
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Worker]]:
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], RunningPool]]:
     """Start a worker's pool with so many processes; it is ended with the test."""
     monkeypatch.setattr(handler_pool, "CHECK_INTERVAL", 0.1)
     workers = []
 
-    def started(processes: int) -> Worker:
-        workers.append(Worker(processes))
+    def started(processes: int) -> RunningPool:
+        workers.append(RunningPool(processes))
         return workers[-1]
 
     yield started
     for worker in workers:
-        worker.pool.terminate()
-        worker.hub.close()
+        worker.terminate()
 
 
 def double(number: int) -> int:
@@ -103,7 +59,7 @@ def die(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def test_jobs_end_with_their_value_or_their_error(start: Callable[[int], Worker]) -> None:
+def test_jobs_end_with_their_value_or_their_error(start: Callable[[int], RunningPool]) -> None:
     worker = start(2)
 
     # when there are more jobs than processes
@@ -119,7 +75,7 @@ def test_jobs_end_with_their_value_or_their_error(start: Callable[[int], Worker]
 
 
 def test_a_crash_ends_one_job_and_its_process_is_replaced(
-    start: Callable[[int], Worker], tmp_path: Path
+    start: Callable[[int], RunningPool], tmp_path: Path
 ) -> None:
     # given a job that goes on in one process
     worker = start(2)
@@ -142,7 +98,7 @@ def test_a_crash_ends_one_job_and_its_process_is_replaced(
 
 
 @pytest.mark.parametrize("status", [0, 3])
-def test_a_job_that_exits_is_a_crash(start: Callable[[int], Worker], status: int) -> None:
+def test_a_job_that_exits_is_a_crash(start: Callable[[int], RunningPool], status: int) -> None:
     worker = start(1)
 
     worker.call(os._exit, status)
@@ -151,7 +107,7 @@ def test_a_job_that_exits_is_a_crash(start: Callable[[int], Worker], status: int
     assert f"status {status}" in str(ended.error)
 
 
-def test_an_idle_process_that_is_killed_is_replaced(start: Callable[[int], Worker]) -> None:
+def test_an_idle_process_that_is_killed_is_replaced(start: Callable[[int], RunningPool]) -> None:
     worker = start(1)
     (before,) = worker.pids
 
@@ -162,11 +118,11 @@ def test_an_idle_process_that_is_killed_is_replaced(start: Callable[[int], Worke
     assert worker.until_ended(1)[0].value == 2
 
 
-def _assert_other(worker: Worker, pid: int) -> None:
+def _assert_other(worker: RunningPool, pid: int) -> None:
     assert worker.pids not in ([], [pid])
 
 
-def test_a_job_beyond_its_soft_limit_is_interrupted(start: Callable[[int], Worker]) -> None:
+def test_a_job_beyond_its_soft_limit_is_interrupted(start: Callable[[int], RunningPool]) -> None:
     worker = start(1)
     before = worker.pids
 
@@ -177,7 +133,7 @@ def test_a_job_beyond_its_soft_limit_is_interrupted(start: Callable[[int], Worke
     assert worker.pids == before
 
 
-def test_a_job_beyond_its_hard_limit_is_killed(start: Callable[[int], Worker]) -> None:
+def test_a_job_beyond_its_hard_limit_is_killed(start: Callable[[int], RunningPool]) -> None:
     worker = start(1)
 
     worker.call(hang, soft_timeout=0.1, timeout=0.3)
@@ -188,7 +144,7 @@ def test_a_job_beyond_its_hard_limit_is_killed(start: Callable[[int], Worker]) -
     assert worker.until_ended(2)[1].value == 2
 
 
-def test_a_late_interrupt_hits_no_other_job(start: Callable[[int], Worker]) -> None:
+def test_a_late_interrupt_hits_no_other_job(start: Callable[[int], RunningPool]) -> None:
     worker = start(1)
     (pid,) = worker.pids
     worker.call(double, 1)
@@ -202,7 +158,7 @@ def test_a_late_interrupt_hits_no_other_job(start: Callable[[int], Worker]) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_whole_group_interrupts_no_job(
-    start: Callable[[int], Worker], number: int
+    start: Callable[[int], RunningPool], number: int
 ) -> None:
     worker = start(1)
 
@@ -212,7 +168,7 @@ def test_a_signal_to_the_whole_group_interrupts_no_job(
 
 
 def test_a_process_that_reads_nothing_is_given_up(
-    start: Callable[[int], Worker], monkeypatch: pytest.MonkeyPatch
+    start: Callable[[int], RunningPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given
     monkeypatch.setattr(handler_process, "_PIPE_LIMIT", 1)
@@ -230,7 +186,7 @@ def test_a_process_that_reads_nothing_is_given_up(
     assert worker.until_ended(3)[2].value == 10_000_000
 
 
-def test_large_arguments_and_results_pass(start: Callable[[int], Worker]) -> None:
+def test_large_arguments_and_results_pass(start: Callable[[int], RunningPool]) -> None:
     worker = start(1)
 
     worker.call(bytes, 10_000_000)
@@ -239,7 +195,7 @@ def test_large_arguments_and_results_pass(start: Callable[[int], Worker]) -> Non
 
 
 def test_a_stopped_pool_settles_what_runs_and_begins_nothing(
-    start: Callable[[int], Worker], tmp_path: Path
+    start: Callable[[int], RunningPool], tmp_path: Path
 ) -> None:
     # given a job under way, one that waits, and processes that leave a file when they end
     ends = tmp_path / "ends"
@@ -274,7 +230,7 @@ def test_a_stopped_pool_settles_what_runs_and_begins_nothing(
 
 
 def test_a_pool_that_is_stopped_kills_what_is_beyond_its_limit(
-    start: Callable[[int], Worker],
+    start: Callable[[int], RunningPool],
 ) -> None:
     worker = start(1)
     worker.call(hang, soft_timeout=0.1, timeout=0.3)
@@ -286,7 +242,7 @@ def test_a_pool_that_is_stopped_kills_what_is_beyond_its_limit(
 
 
 def test_answers_are_read_by_the_event_loop_of_the_next_connection(
-    start: Callable[[int], Worker],
+    start: Callable[[int], RunningPool],
 ) -> None:
     # given jobs under way while the connection is lost: Celery resets its event loop
     worker = start(2)

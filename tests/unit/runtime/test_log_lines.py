@@ -47,7 +47,7 @@ def test_a_line_has_the_trace_of_what_was_raised() -> None:
         said = line("failed", exc_info=sys.exc_info())
 
     # The line of code and not the key, which may be a customer's.
-    assert re.search(r"KeyError: raised in runtime/test_telemetry.py:\d+, test_", said["exc_info"])
+    assert re.search(r"KeyError: raised in runtime/test_log_lines.py:\d+, test_", said["exc_info"])
     assert said["exc_info"].startswith("Traceback (most recent call last):")
 
 

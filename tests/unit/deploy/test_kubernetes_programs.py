@@ -1,0 +1,160 @@
+"""The manifests run the programs of the compose file, with the same settings and secrets."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+import yaml
+from celery.utils.nodenames import host_format
+
+from console.settings import ConsoleSettings, OperatorSettings
+from deploy.compose import secret_files
+from deploy.k8s import programs
+from deploy.k8s.environment import BROKER, DATABASE
+from deploy.local import REPOSITORY
+from deploy.local.processes.programs import Health, Program
+from eventbus.settings.broker import BrokerSettings
+from eventbus.settings.service import ServiceSettings
+from monitor.settings import ExporterSettings, FlowerSettings
+from notification_worker.settings import MailerSettings
+from order_app.settings import ApiSettings
+from tests.support.manifests import (
+    FOLDERS,
+    Manifest,
+    built,
+    every_folder,
+    path_of,
+    pods,
+    settings_of,
+)
+
+every_program = pytest.mark.parametrize("program", programs.HERE, ids=lambda p: p.name)
+
+
+COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
+
+#: What each program reads, by its name; a service's own is what the others read.
+SETTINGS = {
+    "api": ApiSettings,
+    "notification-mailer": MailerSettings,
+    "flower": FlowerSettings,
+    "exporter": ExporterSettings,
+    "console": ConsoleSettings,
+    "beat": BrokerSettings,
+    "deploy": OperatorSettings,
+}
+
+
+def test_the_committed_programs_are_those_that_the_code_makes() -> None:
+    assert programs.FILE.read_text() == programs.manifests(), "run: .venv/bin/python -m deploy.k8s"
+
+
+def test_every_file_is_a_part_of_its_folder() -> None:
+    for folder in FOLDERS:
+        kustomization = yaml.safe_load((path_of(folder) / "kustomization.yaml").read_text())
+        named = {
+            *kustomization["resources"],
+            *(p["path"] for p in kustomization.get("patches", []) if "path" in p),
+            "kustomization.yaml",
+        }
+        assert {path.name for path in path_of(folder).iterdir()} == named - {"../base"}
+
+
+@every_program
+def test_a_programs_command_is_that_of_its_container(program: Program) -> None:
+    command = COMPOSE[program.name]["command"]
+    words = command.split() if isinstance(command, str) else command
+
+    told = [word.replace("$(HTTP_BIND)", "0.0.0.0") for word in programs.command(program)]
+    assert told == words
+
+
+@every_folder
+def test_every_variable_is_a_setting_of_who_is_told(folder: str) -> None:
+    # given
+    maps = _settings_maps(folder)
+
+    for owner, template in pods(built(folder)):
+        # when
+        (container,) = template["spec"]["containers"]
+        told = {*settings_of(container), *(n for ref in container["envFrom"] for n in maps(ref))}
+        known = SETTINGS.get(owner["metadata"]["name"], ServiceSettings).model_fields
+        # Those of programs that show metrics, and of a command, are in the map of every program.
+        names = {name.upper() for name in known} | {"PROMETHEUS_MULTIPROC_DIR"}
+        names |= {"METRICS_HOST", "HTTP_BIND"}
+
+        # then
+        assert {name.removesuffix("_FILE") if name not in names else name for name in told} <= names
+
+
+def _settings_maps(folder: str) -> Callable[[Manifest], dict[str, str]]:
+    maps = {m["metadata"]["name"]: m["data"] for m in built(folder) if m["kind"] == "ConfigMap"}
+    return lambda reference: maps[reference["configMapRef"]["name"]]
+
+
+@every_program
+def test_a_program_sees_the_secrets_that_its_container_sees(program: Program) -> None:
+    assert sorted(_secrets_of(program.name)) == sorted(COMPOSE[program.name]["secrets"])
+
+
+def test_the_deployment_does_and_sees_what_it_does_in_containers() -> None:
+    # given
+    (job,) = (manifest for manifest in built("base") if manifest["kind"] == "Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+
+    # then
+    assert container["command"] == COMPOSE["deploy"]["command"]
+    assert sorted(_secrets_of("deploy")) == sorted(COMPOSE["deploy"]["secrets"])
+    assert settings_of(container).keys() == COMPOSE["deploy"]["environment"].keys()
+
+
+def _secrets_of(name: str) -> list[str]:
+    """The files that a pod finds in its directory of secrets."""
+    (pod,) = (t["spec"] for m, t in pods(built("base")) if m["metadata"]["name"] == name)
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    found = []
+    for source in volumes["secrets"]["projected"]["sources"]:
+        secret = source["secret"]
+        found += [i["path"] for i in secret["items"]] if "items" in secret else [secret["name"]]
+    return found
+
+
+@every_folder
+def test_no_secret_is_in_a_manifest_and_each_that_is_referred_to_is_one_we_know(
+    folder: str,
+) -> None:
+    # given
+    ours = set(secret_files.names())
+    operators = {"authority", "rabbitmq-default-user", "rabbitmq-tls"}
+    operators |= {"postgres-superuser", "postgres-tls"}
+
+    # when
+    text = yaml.safe_dump_all(built(folder))
+    named = set(re.findall(r"secret:\s+(?:items:(?:\s+- .*|\s+path: .*)+\s+)?name: (\S+)", text))
+    named |= set(re.findall(r"(?:secretName|caSecretName|serverCASecret|TLSSecret): (\S+)", text))
+
+    # then
+    assert "Secret" not in {manifest["kind"] for manifest in built(folder)}
+    assert not re.search(r"(?i)password: \S", text)
+    assert named <= ours | operators
+    assert "order.broker" in named
+
+
+def test_where_programs_go_is_what_the_operators_call_it() -> None:
+    # given
+    named = {m["kind"]: m["metadata"]["name"] for m in built("base")}
+
+    # then
+    assert named["RabbitmqCluster"] == BROKER
+    assert f"{named['Cluster']}-rw" == DATABASE
+
+
+heartbeats = [p for p in programs.HERE if p.health is Health.HEARTBEAT]
+
+
+@pytest.mark.parametrize("program", heartbeats, ids=lambda p: p.name)
+def test_two_pods_of_a_program_have_two_names(program: Program) -> None:
+    words = programs.command(program)
+    name = words[words.index("-n") + 1]
+
+    assert host_format(name, host="pod-1") != host_format(name, host="pod-2")

@@ -1,0 +1,150 @@
+"""The lists of settings, ports, log messages and decisions are complete."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from analytics_worker.retention import ReaderSettings
+from console.settings import ConsoleSettings, OperatorSettings
+from deploy.local import REPOSITORY
+from deploy.local.ports import Ports
+from eventbus.settings.service import ServiceSettings
+from fraud_worker.settings import RelaySettings as FraudRelaySettings
+from fraud_worker.settings import WorkerSettings as FraudWorkerSettings
+from monitor.settings import ExporterSettings, FlowerSettings
+from notification_worker.settings import MailerSettings
+from order_app.retention import RelaySettings
+from order_app.settings import ApiSettings
+from span_store.settings import SpanStoreSettings
+from tests.support.documents import quoted, rows, section, text
+
+SOURCES = (
+    "common",
+    "eventbus",
+    "celeryconfig",
+    "order_app",
+    "inventory_worker",
+    "notification_worker",
+    "fraud_worker",
+    "analytics_worker",
+    "span_store",
+    "monitor",
+    "scheduler",
+    "console",
+    "contracts",
+    "deploy",
+)
+
+#: What is read from the environment, by all processes and by operators.
+SETTINGS: tuple[type[BaseSettings], ...] = (
+    ServiceSettings,
+    ApiSettings,
+    RelaySettings,
+    MailerSettings,
+    FraudWorkerSettings,
+    FraudRelaySettings,
+    ReaderSettings,
+    SpanStoreSettings,
+    FlowerSettings,
+    ExporterSettings,
+    OperatorSettings,
+    ConsoleSettings,
+)
+
+
+def sources() -> list[Path]:
+    return [path for package in SOURCES for path in sorted((REPOSITORY / package).rglob("*.py"))]
+
+
+def strings(path: Path) -> set[str]:
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+
+
+def test_operations_lists_exactly_the_settings_that_there_are() -> None:
+    # given
+    settings = {name.upper() for reader in SETTINGS for name in reader.model_fields}
+
+    # when
+    listed = set(re.findall(r"`([A-Z][A-Z_]+)`", text("docs/operations/settings.md")))
+
+    # then
+    levels = {"DEBUG", "INFO", "WARNING", "ERROR", "NAME", "NAME_FILE"}
+    files = {name for name in listed if name.endswith("_FILE") and name[:-5] in settings}
+    assert listed - levels - files - {"ORDERS_ENV_FILE"} == {
+        name for name in settings if not (name.endswith("_FILE") and name[:-5] in settings)
+    }
+
+
+def test_operations_tells_the_default_of_each_setting() -> None:
+    # given
+    fields = {n.upper(): f for reader in SETTINGS for n, f in reader.model_fields.items()}
+
+    for row in rows(text("docs/operations/settings.md")):
+        for name in quoted(row[0]):
+            if name in fields:
+                assert row[1].strip("`") == _default(fields[name]), name
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    match default := field.default:
+        case None | "" | ():
+            return "none"
+        case bool():
+            return str(default).lower()
+        case tuple():
+            return ",".join(f"{item:g}" if isinstance(item, float) else item for item in default)
+        case float():
+            return f"{default:g}"
+    return str(default)
+
+
+def test_operations_lists_every_port_with_its_default() -> None:
+    # given
+    listed = {
+        variable: int(port)
+        for ports, variables, *_ in rows(section("docs/operations/sizes-and-ports.md", "## Ports"))
+        for port, variable in zip(ports.split(", "), quoted(variables), strict=False)
+    }
+
+    # then
+    assert listed == {
+        name.upper(): port for name, port in Ports.model_construct().model_dump().items()
+    }
+
+
+def test_operations_lists_every_log_message_and_no_other() -> None:
+    # given
+    listed = {m for row in rows(text("docs/operations/logs.md")) for m in quoted(row[0])}
+    assert listed
+
+    # then
+    assert listed <= {string for path in sources() for string in strings(path)}
+    assert {message for path in sources() for message in _log_messages(path)} <= listed
+
+
+def _log_messages(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name(id="log"), attr=level),
+                args=[ast.Constant(value=str(message))],
+            ) if level in {"info", "warning", "error", "exception"}:
+                # One with a placeholder cannot be listed as it is.
+                yield from () if "%" in message else (message,)
+
+
+def test_every_decision_has_its_parts_and_is_listed() -> None:
+    decisions = sorted((REPOSITORY / "docs/adr").glob("[0-9]*.md"))
+    assert decisions
+
+    for path in decisions:
+        headings = re.findall(r"^## (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert headings == ["Context", "Decision", "Consequences", "Revisit when"], path.name
+        assert f"]({path.name})" in text("docs/adr/README.md"), path.name

@@ -1,0 +1,164 @@
+"""Each attempt to handle an event is a span with the outcome, in the trace of its message."""
+
+from collections.abc import Sequence
+
+import psycopg2
+import pytest
+from celery import Celery, signals
+from celery.app.trace import build_tracer
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import Span, SpanKind, get_current_span
+
+from eventbus.consumer.receive import Delivery, Item
+from eventbus.consumer.task_run import is_heard
+from eventbus.errors import Permanent, Transient
+from eventbus.telemetry import tracing
+from eventbus.telemetry.span_export import _SentSpans
+from testkit.processes.attempt_spans import (
+    ENVELOPE_TRACEPARENT,
+    TRACEPARENT,
+    attempt_spans,
+    first_receiver,
+    stock_reserved,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "number", "outcome"),
+    [
+        (Transient("later"), 1, "retry"),
+        (ZeroDivisionError("bug"), 2, "retry"),
+        (Transient("never"), 3, "parked"),
+        (Permanent("no"), 1, "parked"),
+        (psycopg2.OperationalError("gone"), 1, "paused"),
+    ],
+)
+def test_a_failed_attempt_is_an_error_that_tells_what_becomes_of_it(
+    recording: None, error: Exception, number: int, outcome: str
+) -> None:
+    # when
+    (span,) = attempt_spans([stock_reserved(TRACEPARENT, number)], error)
+
+    # then
+    assert span.attributes["outcome"] == outcome
+    assert span.status.status_code.name == "ERROR"
+    assert span.events == ()
+
+
+def test_the_span_of_an_attempt_tells_what_was_attempted(recording: None) -> None:
+    # given
+    item = stock_reserved(TRACEPARENT, attempts=2)
+
+    # when
+    (span,) = attempt_spans([item])
+
+    # then it has the name and the attributes by which it is found
+    assert (span.name, span.kind, span.end_time is not None) == (
+        "process stock.reserved",
+        SpanKind.CONSUMER,
+        True,
+    )
+    assert item.event
+    expected = {
+        "messaging.system": "rabbitmq",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": "inventory.queue",
+        "messaging.message.id": str(item.event.id),
+        "event.id": str(item.event.id),
+        "event.type": "stock.reserved",
+        "order.id": str(item.event.subject),
+        "attempt": 2,
+        "outcome": "handled",
+    }
+    assert expected.items() <= dict(span.attributes).items()
+    # And what its handler caused goes on from it
+    assert item.traceparent == tracing.traceparent(span)
+    assert tracing.traceparent() is None
+
+
+def test_the_header_is_the_parent_before_the_envelope(recording: None) -> None:
+    # given messages of one batch, of which two have no valid header
+    items = [stock_reserved(header) for header in (TRACEPARENT, "x", None)]
+
+    # when
+    spans = attempt_spans(items)
+
+    # then
+    envelope = ENVELOPE_TRACEPARENT
+    parents = [f"{span.parent.span_id:016x}" for span in spans]
+    assert parents == [p.split("-")[2] for p in (TRACEPARENT, envelope, envelope)]
+    traces = [tracing.trace_id(tracing.traceparent(span)) for span in spans]
+    assert traces == [tracing.trace_id(t) for t in (TRACEPARENT, envelope, envelope)]
+    assert all(span.attributes["messaging.batch.message_count"] == 3 for span in spans)
+
+
+def test_an_attempt_without_an_event_names_no_order(recording: None) -> None:
+    (span,) = attempt_spans(
+        [Item(Delivery("order.created", b"", 1, None, "1", headers={"id": "1"}))]
+    )
+    assert "order.id" not in span.attributes
+
+
+def test_nothing_is_sent_of_a_batch_that_was_rolled_back(recording: None) -> None:
+    # given
+    sent: list[ReadableSpan] = []
+
+    class Exporter(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            sent.extend(spans)
+            return SpanExportResult.SUCCESS
+
+    processor = _SentSpans(Exporter())
+
+    # when a batch fails, and one of its events is handled alone
+    items = [stock_reserved(), stock_reserved()]
+    spans = [*attempt_spans(items, Transient("later")), *attempt_spans(items[:1])]
+    for span in spans:
+        processor.on_end(span)
+    processor.shutdown()
+
+    # then
+    assert sent == spans[2:]
+
+
+def test_headers_cannot_leave_a_span_open(recording: None) -> None:
+    # given
+    hostile = {"declare": 1, "get": 1, "tracestate": 7, "baggage": [3], "priority": {"a": 1}}
+
+    # when
+    spans = attempt_spans([stock_reserved(TRACEPARENT, **hostile), stock_reserved(b"x", **hostile)])
+
+    # then
+    assert all(span.end_time for span in spans)
+    assert tracing.traceparent() is None
+
+
+def test_a_tick_is_a_span_as_the_instrumentation_makes_it(recording: None) -> None:
+    # given
+    found: list[Span] = []
+
+    def note(**_: object) -> None:
+        found.append(get_current_span())
+
+    # when Celery itself runs the task of a tick
+    ticks = Celery("ticks", set_as_current=False)
+
+    @ticks.task(name="inventory.relay", lazy=False, shared=False)
+    def tick() -> None:
+        pass
+
+    with first_receiver(signals.task_postrun, note):
+        build_tracer(tick.name, tick, app=ticks)("1", (), {}, {"id": "1"})
+
+    # then
+    assert [span.name for span in found] == ["run/inventory.relay"]
+    assert found[0].end_time
+
+
+def test_a_process_that_records_no_more_has_no_receiver(recording: None) -> None:
+    assert signals.task_prerun.receivers
+
+    tracing.stop()
+
+    assert not is_heard()
