@@ -188,8 +188,8 @@ def test_history_sends_no_mail(stack: Stack, orderctl: Callable[..., str]) -> No
 
     # Then each mail is recorded, to customers and the operator, and held
     statuses = "SELECT DISTINCT status FROM notifications"
-    recorded = "SELECT count(*) FROM notifications"
-    eventually(lambda: _equal(stack.execute("notification", recorded), [3 * len(first)]))
+    count = "SELECT count(*) FROM notifications"
+    eventually(lambda: _equal(stack.execute("notification", count), [3 * len(first)]))
     assert stack.execute("notification", statuses) == ["HELD"]
 
     # And the mails of a new order are sent: the held mails would have been sent before them
