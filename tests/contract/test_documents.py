@@ -102,7 +102,7 @@ def test_the_official_parser_accepts_the_asyncapi_document() -> None:
 def test_the_official_parser_refuses_a_broken_one(
     path: tuple[str, ...], broken: object, told: str
 ) -> None:
-    # given
+    # Given the document with one wrong value
     document = read(ASYNCAPI)
     place: Any = document
     for step in path[:-1]:
@@ -110,7 +110,7 @@ def test_the_official_parser_refuses_a_broken_one(
     assert path[-1] in place
     place[path[-1]] = broken
 
-    # then
+    # Then the parser reports it
     assert any(told in problem for problem in problems(document))
 
 
@@ -124,11 +124,11 @@ def in_asyncapi(schema: dict[str, Any]) -> jsonschema_rs.Draft7Validator:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_what_was_sent_once_is_valid_by_the_schemas(name: str) -> None:
-    # given
+    # Given an envelope and the schemas
     envelope = read(GOLDEN / f"{name}.json")
     schemas = REPOSITORY / "contracts/schemas"
 
-    # then
+    # Then both parts are valid
     for schema, instance in (
         ("envelope", envelope),
         (envelope["type"], envelope["data"]),
@@ -141,18 +141,18 @@ def test_what_was_sent_once_is_valid_by_the_schemas(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_message_is_as_the_asyncapi_document_says(name: str) -> None:
-    # given
+    # Given a message and its description
     event = SAMPLES[name]
     message = read(ASYNCAPI)["components"]["messages"][event.type]
     body = json.loads(codec.wrap(codec.encode(event)))
     headers = task_headers(str(event.id), event.type, event.traceparent)
 
-    # then
+    # Then the message and the examples are valid
     in_asyncapi(message["payload"]).validate(body)
     in_asyncapi(message["headers"]).validate(headers)
     for example in message["examples"]:
         in_asyncapi(message["payload"]).validate(example["payload"])
-    # and each header is described
+    # And each header is described
     described = read(ASYNCAPI)["components"]["schemas"]["CeleryHeaders"]["properties"]
     assert headers.keys() <= described.keys()
 
@@ -162,20 +162,20 @@ def test_a_message_is_as_the_asyncapi_document_says(name: str) -> None:
     [("type", "order.lost"), ("dataschema", "urn:lost"), ("data", {}), ("sequence", 0)],
 )
 def test_the_asyncapi_document_does_not_take_every_envelope(step: str, wrong: object) -> None:
-    # given
+    # Given a message whose envelope has one wrong value
     envelope = read(GOLDEN / "order.created.v1.json") | {step: wrong}
     message = read(ASYNCAPI)["components"]["messages"]["order.created"]
     body = [[], {"event": envelope}, {}]
 
-    # then
+    # Then it is not valid
     assert not in_asyncapi(message["payload"]).is_valid(body)
 
 
 def test_each_service_has_an_operation_for_all_that_it_says_and_hears() -> None:
-    # when
+    # When the document is generated
     operations = asyncapi(newest_samples())["operations"].values()
 
-    # then
+    # Then its operations are those of the services
     written = {
         (it["tags"][0]["name"], it["action"], it["channel"]["$ref"].rpartition("/")[2])
         for it in operations

@@ -58,17 +58,17 @@ def test_an_event_is_encoded_as_its_newest_golden_file(event_type: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_publisher_may_add_fields(name: str) -> None:
-    # given an envelope in which every object has a field that nobody knows
+    # Given an envelope in which every object has a field that nobody knows
     envelope = golden(name)
     added = {"added_later": {"anything": [1, None]}}
     data = envelope["data"]
     for field in ("lines", "shortages", "reasons"):
         data[field] = [item | added for item in data.get(field, [])]
 
-    # when
+    # When it is decoded
     event = codec.decode(envelope | added | {"data": data | added})
 
-    # then
+    # Then the unknown fields are ignored
     assert event == SAMPLES[name]
 
 
@@ -96,33 +96,33 @@ def test_a_publisher_may_add_fields(name: str) -> None:
     ],
 )
 def test_a_wrong_type_names_its_path(path: tuple[str | int, ...], wrong: object, told: str) -> None:
-    # given
+    # Given an envelope with a value of the wrong type
     envelope = golden("order.created.v1")
     place: Any = envelope
     for step in path[:-1]:
         place = place[step]
     place[path[-1]] = wrong
 
-    # when
+    # When it is decoded
     with pytest.raises(InvalidEvent) as error:
         codec.decode(envelope)
 
-    # then
+    # Then the error names the path
     assert f"at `{told}`" in str(error.value)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_missing_field_is_named(name: str) -> None:
     for field in golden(name)["data"].keys() - {"shortages", "client_ip"}:
-        # given
+        # Given an envelope without a required field
         envelope = golden(name)
         del envelope["data"][field]
 
-        # when
+        # When it is decoded
         with pytest.raises(InvalidEvent) as error:
             codec.decode(envelope)
 
-        # then
+        # Then the error names the field
         assert f"missing required field `{field}`" in str(error.value)
 
 
@@ -131,14 +131,14 @@ def test_an_order_from_before_addresses_were_told_has_none() -> None:
 
 
 def test_a_cancellation_without_shortages_has_none() -> None:
-    # given
+    # Given a cancellation without shortages
     envelope = golden("order.cancelled.v1")
     del envelope["data"]["shortages"]
 
-    # when
+    # When it is decoded
     event = codec.decode(envelope)
 
-    # then
+    # Then it has no shortages
     assert event.data.shortages == ()  # type: ignore[union-attr]
 
 
@@ -158,24 +158,24 @@ def test_an_envelope_of_another_kind_is_refused(attribute: str, wrong: object) -
     ],
 )
 def test_a_line_that_makes_no_sense_is_refused(field: str, wrong: object, told: str) -> None:
-    # given
+    # Given an order with an invalid line
     envelope = golden("order.created.v1")
     envelope["data"]["lines"][1][field] = wrong
 
-    # when
+    # When it is decoded
     with pytest.raises(InvalidEvent, match=told) as error:
         codec.decode(envelope)
 
-    # then
+    # Then the error names the line
     assert f"at `$.data.lines[1].{field}`" in str(error.value)
 
 
 def test_an_order_without_lines_is_refused() -> None:
-    # given
+    # Given an order without lines
     envelope = golden("order.created.v1")
     envelope["data"]["lines"] = []
 
-    # then
+    # Then it is rejected
     with pytest.raises(InvalidEvent, match=r"length >= 1 - at `\$.data.lines`"):
         codec.decode(envelope)
 
@@ -194,13 +194,13 @@ def test_an_order_without_lines_is_refused() -> None:
 def test_a_publisher_cannot_make_what_no_consumer_would_take(
     make: type[Any], wrong: dict[str, Any], told: str
 ) -> None:
-    # given
+    # Given valid data
     right: dict[str, Any] = {"sku": "CHAIR-1", "quantity": 1}
     if make is Line:
         right |= {"unit_price": 1}
     if make is OrderCreated:
         right = {"customer_email": "ada@example.com", "currency": "EUR", "total": 0}
 
-    # then
+    # Then the constructor rejects invalid data
     with pytest.raises(InvalidEvent, match=told):
         make(**(right | wrong))

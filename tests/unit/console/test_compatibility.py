@@ -169,15 +169,15 @@ def test_a_change_is_found_below_one_that_allows_null() -> None:
 
 
 def test_a_type_that_holds_itself_is_compared_once() -> None:
-    # given
+    # Given a schema that refers to itself
     def tree(size: dict[str, str]) -> dict[str, Any]:
         node = {"type": "object", "properties": {"size": size, "next": {"$ref": "#/$defs/Node"}}}
         return {"$ref": "#/$defs/Node", "$defs": {"Node": node}}
 
-    # when
+    # When two versions of it are compared
     found = changes({"a.b": tree({"type": "string"})}, {"a.b": tree({"type": "integer"})})
 
-    # then
+    # Then the change is reported once
     assert [change.path for change in found] == ["$.data.size"]
 
 

@@ -49,12 +49,12 @@ def test_the_icon_is_an_image() -> None:
 def test_a_question_that_nobody_answers_in_time_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # given
+    # Given one query that does not end and one that has ended
     monkeypatch.setattr(questions, "PATIENCE", 0.01)
     slow, quick = Future[int](), Future[int]()
     quick.set_result(7)
 
-    # then
+    # Then the first is cancelled and reported
     assert answers([slow, quick]) == [
         Answer(problem="no response within 0.01 seconds"),
         Answer(7),
@@ -65,11 +65,11 @@ def test_a_question_that_nobody_answers_in_time_is_given_up(
 def test_what_nobody_expects_is_no_more_than_a_name_on_the_page(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # given
+    # Given a query that failed with an unexpected error
     broken = Future[Waiting]()
     broken.set_exception(ValueError("a secret"))
 
-    # then
+    # Then the page shows its class, and the log has its text
     assert answers([broken]) == [Answer(problem="ValueError; see the console's log")]
     assert "a secret" in caplog.text
 

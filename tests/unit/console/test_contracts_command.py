@@ -45,13 +45,13 @@ def test_what_was_just_released_has_no_changes_and_is_not_released_again(release
 
 
 def test_a_compatible_change_is_told_and_can_be_released(released: Path) -> None:
-    # given a type that the last release did not have
+    # Given a type that the last release did not have
     (released / "stock.released.json").unlink()
 
-    # when
+    # When the contracts are checked and released
     checked, recorded = orderctl("check", released), orderctl("release", released)
 
-    # then
+    # Then the type is reported and recorded
     assert checked.exit_code == 0
     assert checked.output.startswith("compatible: stock.released $.data: event type added: ")
     assert (recorded.exit_code, recorded.output) == (0, "released stock.released\n")
@@ -59,14 +59,14 @@ def test_a_compatible_change_is_told_and_can_be_released(released: Path) -> None
 
 
 def test_a_breaking_change_is_told_and_nothing_is_released(released: Path) -> None:
-    # given
+    # Given a breaking change and a compatible one
     edit(released, "order.created", "total", type="string")
     (released / "stock.released.json").unlink()
 
-    # when
+    # When the contracts are checked and released
     checked, refused = orderctl("check", released), orderctl("release", released)
 
-    # then
+    # Then both commands report the changes, and nothing is recorded
     told = "breaking: order.created $.data.total: type changed from string to integer: "
     for result in (checked, refused):
         assert result.exit_code == 2
@@ -76,13 +76,13 @@ def test_a_breaking_change_is_told_and_nothing_is_released(released: Path) -> No
 
 
 def test_the_same_is_told_as_json(released: Path) -> None:
-    # given
+    # Given a breaking change
     edit(released, "order.created", "total", minimum=-1)
 
-    # when
+    # When the contracts are checked
     result = orderctl("check", released, "--json")
 
-    # then
+    # Then the report has the same content
     assert result.exit_code == 2
     assert json.loads(result.output) == {
         "compatible": False,
@@ -99,19 +99,19 @@ def test_the_same_is_told_as_json(released: Path) -> None:
 
 
 def test_a_release_records_what_only_readers_see(released: Path) -> None:
-    # given
+    # Given a change of a description
     edit(released, "order.created", "total", description="In other words.")
 
-    # then
+    # Then the new description is recorded
     assert orderctl("release", released).output == "released order.created\n"
 
 
 def test_a_folder_that_is_not_there_and_a_broken_file_are_named(released: Path) -> None:
-    # given
+    # Given a missing folder and a folder with a broken file
     missing, broken = released / "nowhere", released / "order.created.json"
     broken.write_text("{", encoding="utf-8")
 
-    # then
+    # Then each is named in one line
     for folder, named in ((missing, missing), (released, broken)):
         result = orderctl("check", folder)
         assert result.exit_code == 1

@@ -86,7 +86,7 @@ def test_the_latest_value_is_the_last_that_is_known_but_none_from_long_ago() -> 
 
 
 def test_a_trace_is_drawn_within_its_own_time() -> None:
-    # given
+    # Given a trace with an orphan
     start = datetime(2026, 11, 22, tzinfo=UTC)
     spans = [
         span("a", None, start, 10_000),
@@ -94,10 +94,10 @@ def test_a_trace_is_drawn_within_its_own_time() -> None:
         span("c", "unknown", start + timedelta(milliseconds=20), 0),
     ]
 
-    # when
+    # When it is drawn
     (trace,) = traces(spans)
 
-    # then
+    # Then each bar has its place in the duration of the trace
     assert trace.milliseconds == 20.0
     assert [(bar.left, bar.width) for bar in trace.bars] == [(0, 50), (25, 75), (100, 0.6)]
     assert [bar.fall.is_orphan for bar in trace.bars] == [False, False, True]

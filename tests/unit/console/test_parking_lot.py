@@ -63,13 +63,13 @@ class Queue:
 def test_no_message_is_lost_where_one_consumer_ends_and_the_next_begins(
     kept: Callable[[int], bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given a queue with more messages than three consumers hold, some of which are settled
+    # Given a queue with more messages than three consumers hold, some of which are settled
     monkeypatch.setattr(parking_lot, "HOLD_LIMIT", 20)
     monkeypatch.setattr(parking_lot, "_SETTLED_TOGETHER", 3)
     queue = Queue(100)
     seen: list[int] = []
 
-    # when one consumer after the other passes on what it can hold
+    # When one consumer after the other passes on what it can hold
     for _ in range(100):
         holder = _Holder(queue, "inventory.dlq", 100)  # type: ignore[arg-type]
         while message := holder.next():
@@ -78,5 +78,5 @@ def test_no_message_is_lost_where_one_consumer_ends_and_the_next_begins(
                 holder.settle(message)
         holder.cancel()
 
-    # then each message was passed on once
+    # Then each message was passed on once
     assert sorted(seen) == list(range(100))

@@ -42,7 +42,7 @@ def test_an_alert_does_not_fire_while_all_is_well(alert: str, tmp_path: Path) ->
 
 
 def test_the_time_since_a_parking_lot_was_empty_is_recorded(tmp_path: Path) -> None:
-    # given one that was empty for the last time 10 minutes ago, and one that is empty now
+    # Given one that was empty for the last time 10 minutes ago, and one that is empty now
     name, depth = "orders_parked_lasting_seconds", "rabbitmq_detailed_queue_messages"
     series = {f'{depth}{{queue="order.dlq"}}': "5 0 1 1x20", f'{depth}{{queue="x.dlq"}}': "1 0x20"}
     samples = [
@@ -51,21 +51,21 @@ def test_the_time_since_a_parking_lot_was_empty_is_recorded(tmp_path: Path) -> N
     ]
     expected = {"expr": name, "eval_time": "11m", "exp_samples": samples}
 
-    # then
+    # Then both values are recorded
     assert mismatch(series, {"promql_expr_test": [expected]}, tmp_path) == ""
 
 
 def test_every_alert_says_what_is_wrong_and_names_its_runbook() -> None:
-    # given
+    # Given the runbooks and the rules
     runbooks = (REPOSITORY / "docs/operations/alerts.md").read_text()
     headings = re.findall(r"^### (\w+)$", runbooks, re.MULTILINE)
     rules = re.split(r"- alert: ", RULES.read_text())[1:]
     assert sorted(headings) == sorted(ALERTS)
 
     for alert, rule in zip(ALERTS, rules, strict=True):
-        # when
+        # When a rule is read
         (runbook,) = re.findall(r"^ +runbook: (.+)$", rule, flags=re.MULTILINE)
 
-        # then
+        # Then it links its runbook and has a summary
         assert runbook == f"docs/operations/alerts.md#{alert.lower()}"
         assert re.search(r"^ +summary: \S", rule, flags=re.MULTILINE), alert

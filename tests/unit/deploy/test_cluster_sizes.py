@@ -74,10 +74,10 @@ def most_pods(folder: str, program: Program) -> int:
 
 @every_folder
 def test_the_database_has_a_connection_for_every_process(folder: str) -> None:
-    # given as many pods as KEDA may start
+    # Given as many pods as KEDA may start
     needed = sum(most_pods(folder, p) * connections(p) for p in programs.HERE)
 
-    # then
+    # Then the database has room for their connections
     parameters = one(folder, "Cluster", "postgres")["spec"]["postgresql"]["parameters"]
     assert needed + OPERATORS + RESERVED <= int(parameters["max_connections"])
 
@@ -98,13 +98,13 @@ def test_one_machine_has_a_connection_for_every_process(file: str) -> None:
 
 @every_folder
 def test_the_brokers_disk_holds_the_stream_and_full_queues(folder: str) -> None:
-    # given a node with a replica of everything, and every queue at its limit
+    # Given a node with a replica of everything, and every queue at its limit
     spec = one(folder, "RabbitmqCluster", "rabbitmq")["spec"]
     events = STREAM_BYTES + len(CONSUMERS) * QUEUE_LIMIT * EVENT
     text = spec["rabbitmq"]["additionalConfig"]
     (limit,) = re.findall(r"disk_free_limit.absolute = (\S+)", text)
 
-    # then a fifth is left for retries, parking lots and the broker's own
+    # Then a fifth is left for retries, parking lots and the broker's own
     assert (events + size(limit)) * 1.2 <= size(spec["persistence"]["storage"])
 
 
@@ -181,13 +181,13 @@ OPERATORS_POD = {
 
 @every_folder
 def test_the_namespace_takes_every_pod(folder: str) -> None:
-    # given the level that the namespace enforces
+    # Given the level that the namespace enforces
     labels = one(folder, "Namespace", "orders")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     override = one(folder, "RabbitmqCluster", "rabbitmq")["spec"]["override"]
     broker = _patched(OPERATORS_POD, override["statefulSet"]["spec"]["template"]["spec"])
 
-    # then
+    # Then every pod satisfies that level
     found = {owner["metadata"]["name"]: template["spec"] for owner, template in pods(built(folder))}
     for name, pod in (found | {"rabbitmq": broker}).items():
         assert _unrestricted(pod) == [], name

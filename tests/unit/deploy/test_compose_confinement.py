@@ -45,23 +45,23 @@ def test_every_service_has_limits(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_servers_memory_belongs_to_its_user(name: str) -> None:
-    # given
+    # Given the user of the server, and its temporary file systems
     uid, gid = SERVICES[name]["user"].split(":")
     over_the_image = [place for place in SERVICES[name]["tmpfs"] if place != "/tmp"]
 
-    # then
+    # Then each belongs to that user
     assert over_the_image
     assert all(place.endswith(f":uid={uid},gid={gid}") for place in over_the_image)
 
 
 def test_every_published_port_is_on_this_machine_only_and_has_the_default_of_a_local_run() -> None:
-    # given
+    # Given the published ports, and the defaults of a local run
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert published
     local = {n.upper(): port for n, port in Ports.model_construct().model_dump().items()}
     defaults = local | ONLY_HERE
 
-    # then
+    # Then each is bound to the loopback address
     for port in published:
         parts = re.fullmatch(r"127\.0\.0\.1:\$\{([A-Z_]+):-(\d+)\}:\d+", port)
         assert parts, port
@@ -89,10 +89,10 @@ def test_the_tests_on_containers_run_on_the_images_of_the_compose_file() -> None
 
 
 def test_secrets_are_files_that_git_and_the_image_do_not_get() -> None:
-    # given
+    # Given the directory of the secrets
     directory = secret_files.DIRECTORY.relative_to(REPOSITORY)
 
-    # then
+    # Then every secret is a file there, and the directory is ignored
     assert COMPOSE["secrets"] == {
         name: {"file": f"{directory}/{name}"} for name in secret_files.names()
     }
@@ -115,13 +115,13 @@ def test_no_environment_variable_is_a_secret(name: str) -> None:
 
 
 def test_only_the_owner_of_the_directory_reaches_the_secrets(tmp_path: Path) -> None:
-    # when
+    # When the secrets are written twice
     secret_files.write(tmp_path / "secrets")
     password = credentials.read(tmp_path / "secrets", credentials.DEPLOYER)
     key = credentials.read(tmp_path / "secrets", secret_files.PROMETHEUS)
     secret_files.write(tmp_path / "secrets")
 
-    # then every file is there, and a second run changed no password and no key
+    # Then every file is there, and a second run changed no password and no key
     assert credentials.read(tmp_path / "secrets", secret_files.PROMETHEUS) == key
     assert api_keys.prefix_of(key)
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
@@ -131,7 +131,7 @@ def test_only_the_owner_of_the_directory_reaches_the_secrets(tmp_path: Path) -> 
 
 
 def test_the_image_gets_the_packages_that_the_programs_consist_of() -> None:
-    # given
+    # Given the packages of the project that programs import
     setup = configparser.ConfigParser()
     setup.read(REPOSITORY / "setup.cfg")
     # import-linter proves that no program imports any of these.
@@ -143,7 +143,7 @@ def test_the_image_gets_the_packages_that_the_programs_consist_of() -> None:
         "tests",
     }
 
-    # then
+    # Then the image contains them and their requirements, and nothing else
     workers = {package for package in packages if package.endswith("_worker")}
     assert {line[1:] for line in _dockerignore() if line.startswith("!")} == {
         *(packages - workers),
@@ -154,10 +154,10 @@ def test_the_image_gets_the_packages_that_the_programs_consist_of() -> None:
 
 
 def test_every_environment_of_the_image_is_of_pinned_packages() -> None:
-    # given
+    # Given the Dockerfile
     dockerfile = (REPOSITORY / "deploy/Dockerfile").read_text()
 
-    # then
+    # Then every environment is installed from a list with hashes
     for place, pins in (("/opt/orders", "run"), *((e, "exporter") for e in ENVIRONMENTS.values())):
         assert f"environment {place} /requirements/{pins}.txt" in dockerfile
         assert f"COPY --from=build {place} {place}" in dockerfile

@@ -17,11 +17,11 @@ def test_what_prometheus_reads_is_what_the_code_makes() -> None:
 
 @every_program
 def test_a_program_shows_its_metrics_where_prometheus_asks(program: Program) -> None:
-    # given
+    # Given the targets that are scraped
     environment = OURS[program.name]["environment"]
     asked = re.findall(r'"([a-z-]+):(\d+)"', monitoring.FILE.read_text())
 
-    # then
+    # Then the program is one of them if it has metrics
     assert ((program.name, str(monitoring.PORT)) in asked) == bool(program.metrics_variable)
     if program.health is Health.HEARTBEAT:
         assert environment["METRICS_PORT"] == str(monitoring.PORT)
@@ -32,12 +32,12 @@ def test_a_program_shows_its_metrics_where_prometheus_asks(program: Program) -> 
 
 
 def test_prometheus_shows_its_key_to_the_api_and_to_nobody_else() -> None:
-    # given
+    # Given the jobs with credentials
     configured = yaml.safe_load(monitoring.FILE.read_text())["scrape_configs"]
     with_key = [job for job in configured if "authorization" in job]
     key = f"/run/secrets/{secret_files.PROMETHEUS}"
 
-    # then
+    # Then only the API is scraped with the key
     (job,) = with_key
     assert job["authorization"] == {"credentials_file": key}
     (group,) = job["static_configs"]
@@ -55,12 +55,12 @@ def test_the_deployment_registers_the_key_of_prometheus() -> None:
 
 
 def test_prometheus_asks_the_broker_over_tls_and_trusts_only_the_authority() -> None:
-    # given
+    # Given the jobs that scrape the broker
     configured = yaml.safe_load(monitoring.FILE.read_text())["scrape_configs"]
     jobs = [job for job in configured if job["job_name"].startswith("rabbitmq")]
     names = OURS["certificates"]["environment"]["TLS_NAMES"].split(",")
 
-    # then
+    # Then each verifies the certificate by the authority
     assert jobs
     for job in jobs:
         assert job["scheme"] == "https"
@@ -84,7 +84,7 @@ def test_a_program_sends_its_spans_to_jaeger(program: Program) -> None:
 
 
 def test_grafana_finds_the_dashboards_and_the_prometheus() -> None:
-    # given
+    # Given Grafana's provisioning
     provisioning = REPOSITORY / "deploy/compose/grafana"
     (provider,) = yaml.safe_load((provisioning / "dashboards/orders.yml").read_text())["providers"]
     (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yml").read_text())[
@@ -92,7 +92,7 @@ def test_grafana_finds_the_dashboards_and_the_prometheus() -> None:
     ]
     grafana = SERVICES["grafana"]
 
-    # then
+    # Then its paths and its address exist
     dashboards = provider["options"]["path"]
     assert f"./deploy/grafana:{dashboards}:ro" in mounts(grafana)
     assert "./deploy/compose/grafana:/etc/grafana/provisioning:ro" in mounts(grafana)

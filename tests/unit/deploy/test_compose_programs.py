@@ -27,7 +27,7 @@ ONCE = ("certificates", "deploy")
 
 
 def test_the_programs_are_those_of_a_local_run_with_the_same_commands_in_the_same_order() -> None:
-    # given
+    # Given the programs of a local run
     local = [
         # A container has an address of its own; which of it are published is another matter.
         (
@@ -37,7 +37,7 @@ def test_the_programs_are_those_of_a_local_run_with_the_same_commands_in_the_sam
         for program in PROGRAMS_HERE
     ]
 
-    # then, but for the host's name in that of a worker, of which there may be several here
+    # Then, but for the host's name in that of a worker, of which there may be several here
     here = [(n, _words(s["command"])) for n, s in OURS.items() if n not in ONCE]
     assert [(n, [word.removesuffix("-%h") for word in words]) for n, words in here] == local
 
@@ -60,7 +60,7 @@ def _words(command: str | list[str]) -> list[str]:
 
 @every_program
 def test_a_program_gets_its_own_users_secrets_and_no_other(program: Program) -> None:
-    # given
+    # Given the service of the program
     service = OURS[program.name]
     if program.name == "console":
         # Of the services' passwords none, though it sees them all.
@@ -75,10 +75,10 @@ def test_a_program_gets_its_own_users_secrets_and_no_other(program: Program) -> 
         *([credentials.FLOWER] if program.name == "flower" else []),
     ]
 
-    # when
+    # When its environment is searched for password files
     told = {n: v for n, v in service["environment"].items() if n.endswith("_PASSWORD_FILE")}
 
-    # then
+    # Then it has its own secrets and no other
     assert service["secrets"] == files
     assert sorted(told.values()) == [f"/run/secrets/{file}" for file in files]
     if program.needs_broker:
@@ -93,10 +93,10 @@ def test_a_program_waits_for_the_deployment(program: Program) -> None:
 
 
 def test_the_deployment_waits_for_healthy_servers_and_they_wait_for_their_certificates() -> None:
-    # given
+    # Given the servers
     servers = ("postgres", "rabbitmq")
 
-    # then
+    # Then the deployment depends on them, and they depend on the certificates
     assert OURS["deploy"]["depends_on"] == {s: {"condition": "service_healthy"} for s in servers}
     for server in servers:
         assert SERVICES[server]["depends_on"] == {
@@ -107,12 +107,12 @@ def test_the_deployment_waits_for_healthy_servers_and_they_wait_for_their_certif
 
 @every_service
 def test_every_name_in_a_service_is_declared(name: str) -> None:
-    # given
+    # Given the volumes and secrets of the service
     service = SERVICES[name]
     volumes = [volume.split(":") for volume in service.get("volumes", [])]
     secrets = [s if isinstance(s, str) else s["source"] for s in service.get("secrets", [])]
 
-    # then
+    # Then each of them exists
     assert set(service.get("depends_on", {})) <= SERVICES.keys()
     assert set(secrets) <= COMPOSE["secrets"].keys()
     for source, _, *_mode in volumes:
@@ -129,11 +129,11 @@ def test_every_service_has_a_health_check_or_a_reason(name: str) -> None:
 
 @every_program
 def test_a_program_is_healthy_when_it_is_in_a_local_run(program: Program) -> None:
-    # given
+    # Given the health check of the service
     service = OURS[program.name]
     test = service.get("healthcheck", {}).get("test", [])
 
-    # then
+    # Then it tests what a local run tests
     match program.health:
         case Health.READY:
             assert "http://127.0.0.1:8000/readyz" in test[-1]
@@ -147,13 +147,13 @@ def test_a_program_is_healthy_when_it_is_in_a_local_run(program: Program) -> Non
 
 
 def test_docker_compose_understands_the_file() -> None:
-    # given
+    # Given the Compose commands that work here
     commands = (["docker", "compose"], ["docker-compose"])
     working = [c for c in commands if shutil.which(c[0]) and _run([*c, "version"]) is None]
     if not working:
         pytest.skip("NOT RUN, there is no docker compose here: docker compose config")
 
-    # then
+    # Then each accepts the file
     for command in working:
         assert _run([*command, "config", "--quiet"]) is None
 

@@ -16,11 +16,11 @@ from tests.support.compose import OURS, SERVICES, mounts
 
 def test_a_servers_key_is_seen_by_it_only_and_the_authoritys_by_none() -> None:
     for volume in ("authority", "trust", *(f"{server}-tls" for server in SERVERS)):
-        # when
+        # When the mounts of each volume are listed
         writers = {n for n, s in SERVICES.items() if mounts(s) & {f"{volume}:{_place(volume)}"}}
         readers = {n for n, s in SERVICES.items() if f"{volume}:{_place(volume)}:ro" in mounts(s)}
 
-        # then
+        # Then one service writes the volume, and only its server reads it
         assert writers == {"certificates"}, volume
         if volume == "authority":
             assert not readers
@@ -36,11 +36,11 @@ def _place(volume: str) -> str:
 def test_a_client_trusts_the_authority_and_goes_to_a_name_that_is_in_the_certificates(
     name: str,
 ) -> None:
-    # given
+    # Given the settings of the client and the names in the certificates
     environment = OURS[name]["environment"]
     names = OURS["certificates"]["environment"]["TLS_NAMES"].split(",")
 
-    # then
+    # Then it verifies the servers by the authority, under one of these names
     assert mounts(OURS[name]) == {"trust:/tls/trust:ro"}
     for server in ("BROKER", "DATABASE"):
         if f"{server}_HOST" in environment:
@@ -51,11 +51,11 @@ def test_a_client_trusts_the_authority_and_goes_to_a_name_that_is_in_the_certifi
 
 
 def test_every_server_gets_its_certificate_under_the_number_of_its_own_user() -> None:
-    # given
+    # Given the script and the Dockerfile
     script = OURS["certificates"]["entrypoint"][-1]
     dockerfile = (REPOSITORY / "deploy/Dockerfile").read_text()
 
-    # then
+    # Then the script and the image use the user id of the servers
     assert f"for server in {' '.join(SERVERS)};" in script
     assert {SERVICES[s]["user"] for s in (*SERVERS, "certificates")} == {"999:999"}
     owned = re.findall(r"install -d -o 999 -g 999 -m \d+ (.*?)(?: \\)?$", dockerfile, re.MULTILINE)
@@ -63,11 +63,11 @@ def test_every_server_gets_its_certificate_under_the_number_of_its_own_user() ->
 
 
 def test_the_broker_listens_with_tls_only(tmp_path: Path) -> None:
-    # when
+    # When the configuration is written
     secret_files.write(tmp_path)
     settings = _settings((tmp_path / secret_files.BROKER_CONFIGURATION).read_text())
 
-    # then
+    # Then there is no listener without TLS
     assert settings["listeners.tcp"] == "none"
     assert settings["listeners.ssl.default"] == "0.0.0.0:5671"
     assert not any(name.startswith("management.tcp") for name in settings)
@@ -85,16 +85,16 @@ def test_the_broker_listens_with_tls_only(tmp_path: Path) -> None:
 
 
 def test_the_database_is_configured_as_in_a_local_run_but_for_where_things_are() -> None:
-    # given
+    # Given the settings of both
     local = _settings(
         render("postgresql.conf.j2", ports=Ports.model_construct(), durable=True, server_file="")
     )
     here = _settings((REPOSITORY / "deploy/compose/postgres/postgresql.conf").read_text())
 
-    # when
+    # When they are compared
     different = {name for name in local.keys() | here if local.get(name) != here.get(name)}
 
-    # then
+    # Then they differ in addresses and paths only
     assert different == {
         *("listen_addresses", "port", "unix_socket_directories", "hba_file"),
         *("ssl_cert_file", "ssl_key_file"),

@@ -81,7 +81,7 @@ def test_nothing_goes_in_or_out_but_what_a_policy_says() -> None:
 
 @pytest.mark.parametrize("target", ["broker", "management", "database"])
 def test_who_is_told_of_a_server_may_reach_it_and_nobody_else(target: str) -> None:
-    # given
+    # Given the setting that makes a program a client of the server
     setting = {
         "broker": "BROKER_USER",
         "management": "BROKER_ADMIN_URL",
@@ -89,7 +89,7 @@ def test_who_is_told_of_a_server_may_reach_it_and_nobody_else(target: str) -> No
     }
     policy = one("base", "NetworkPolicy", f"to-{target}")["spec"]
 
-    # then
+    # Then exactly the clients match the policy
     assert policy["podSelector"] == {"matchLabels": {f"orders/{target}": "reached"}}
     for owner, template in pods(built("base")):
         (container,) = template["spec"]["containers"]
@@ -118,14 +118,14 @@ def test_what_is_about_a_program_finds_it(kind: str) -> None:
 
 
 def test_metrics_are_asked_for_where_programs_show_them() -> None:
-    # given
+    # Given the ports of all pods
     ports: dict[str, list[Any]] = {"metrics": [], "http": []}
     for _, template in pods(built("base")):
         (container,) = template["spec"]["containers"]
         for port in container.get("ports", []):
             ports[port["name"]].append((container["name"], port["containerPort"]))
 
-    # then
+    # Then these ports are scraped, the API with the key
     heartbeats = {(p.name, PORT) for p in programs.HERE if p.health is Health.HEARTBEAT}
     assert set(ports["metrics"]) == heartbeats
     monitors = {
@@ -155,20 +155,20 @@ heartbeats = [p for p in programs.HERE if p.health is Health.HEARTBEAT]
 def test_liveness_is_the_loop_and_readiness_the_connection(
     program: Program, text: str | None, age: int, alive: bool, ready: bool, tmp_path: Path
 ) -> None:
-    # given
+    # Given a health file of this text and age
     (container,) = one("base", "Deployment", program.name)["spec"]["template"]["spec"]["containers"]
     file = tmp_path / "health"
     if text is not None:
         file.write_text(text)
         os.utime(file, (time.time() - age,) * 2)
 
-    # when
+    # When the probes run
     found = {
         kind: _passes(container[f"{kind}Probe"]["exec"]["command"], file)
         for kind in ("startup", "liveness", "readiness")
     }
 
-    # then
+    # Then each probe has the expected result
     assert found == {"startup": alive, "liveness": alive, "readiness": ready}
 
 

@@ -71,11 +71,11 @@ def test_a_programs_command_is_that_of_its_container(program: Program) -> None:
 
 @every_folder
 def test_every_variable_is_a_setting_of_who_is_told(folder: str) -> None:
-    # given
+    # Given the config maps of the folder
     maps = _settings_maps(folder)
 
     for owner, template in pods(built(folder)):
-        # when
+        # When a container gets its variables
         (container,) = template["spec"]["containers"]
         told = {*settings_of(container), *(n for ref in container["envFrom"] for n in maps(ref))}
         known = SETTINGS.get(owner["metadata"]["name"], ServiceSettings).model_fields
@@ -83,7 +83,7 @@ def test_every_variable_is_a_setting_of_who_is_told(folder: str) -> None:
         names = {name.upper() for name in known} | {"PROMETHEUS_MULTIPROC_DIR"}
         names |= {"METRICS_HOST", "HTTP_BIND"}
 
-        # then
+        # Then each of them is a setting of its program
         assert {name.removesuffix("_FILE") if name not in names else name for name in told} <= names
 
 
@@ -98,11 +98,11 @@ def test_a_program_sees_the_secrets_that_its_container_sees(program: Program) ->
 
 
 def test_the_deployment_does_and_sees_what_it_does_in_containers() -> None:
-    # given
+    # Given the container of the job
     (job,) = (manifest for manifest in built("base") if manifest["kind"] == "Job")
     (container,) = job["spec"]["template"]["spec"]["containers"]
 
-    # then
+    # Then it equals that of the compose file
     assert container["command"] == COMPOSE["deploy"]["command"]
     assert sorted(_secrets_of("deploy")) == sorted(COMPOSE["deploy"]["secrets"])
     assert settings_of(container).keys() == COMPOSE["deploy"]["environment"].keys()
@@ -123,17 +123,17 @@ def _secrets_of(name: str) -> list[str]:
 def test_no_secret_is_in_a_manifest_and_each_that_is_referred_to_is_one_we_know(
     folder: str,
 ) -> None:
-    # given
+    # Given the secrets of this project and of the operators
     ours = set(secret_files.names())
     operators = {"authority", "rabbitmq-default-user", "rabbitmq-tls"}
     operators |= {"postgres-superuser", "postgres-tls"}
 
-    # when
+    # When the manifests are searched for references
     text = yaml.safe_dump_all(built(folder))
     named = set(re.findall(r"secret:\s+(?:items:(?:\s+- .*|\s+path: .*)+\s+)?name: (\S+)", text))
     named |= set(re.findall(r"(?:secretName|caSecretName|serverCASecret|TLSSecret): (\S+)", text))
 
-    # then
+    # Then no manifest is or contains a secret, and every reference is known
     assert "Secret" not in {manifest["kind"] for manifest in built(folder)}
     assert not re.search(r"(?i)password: \S", text)
     assert named <= ours | operators
@@ -141,10 +141,10 @@ def test_no_secret_is_in_a_manifest_and_each_that_is_referred_to_is_one_we_know(
 
 
 def test_where_programs_go_is_what_the_operators_call_it() -> None:
-    # given
+    # Given the names of the servers' resources
     named = {m["kind"]: m["metadata"]["name"] for m in built("base")}
 
-    # then
+    # Then programs connect to the services that the operators create for them
     assert named["RabbitmqCluster"] == BROKER
     assert f"{named['Cluster']}-rw" == DATABASE
 

@@ -72,14 +72,14 @@ def _missing(manifest: Manifest) -> None:
     ids=lambda p: p if isinstance(p, str) else p.__name__.strip("_"),
 )
 def test_a_broken_manifest_is_refused(kind: str, break_it: Callable[[Manifest], None]) -> None:
-    # given
+    # Given a valid manifest
     sound = next(manifest for manifest in built("base") if manifest["kind"] == kind)
     broken = copy.deepcopy(sound)
 
-    # when
+    # When it gets a mistake
     break_it(broken)
 
-    # then
+    # Then only the copy is rejected
     assert broken != sound
     assert objection(sound) is None
     assert objection(broken)

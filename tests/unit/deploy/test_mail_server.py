@@ -50,14 +50,14 @@ def _assert_answers(url: str) -> None:
 def test_mail_is_taken_and_shown(server: tuple[int, str]) -> None:
     port, url = server
 
-    # when two mails come over one connection
+    # When two mails come over one connection
     with smtplib.SMTP("127.0.0.1", port, timeout=30) as smtp:
         smtp.ehlo()
         assert smtp.has_extn("pipelining")
         smtp.send_message(letter("Älteste <Bestellung>"))
         smtp.send_message(letter("Second"))
 
-    # then the page lists them, the newest first, and shows each
+    # Then the page lists them, the newest first, and shows each
     page = httpx.get(url).text
     assert page.index("Second") < page.index("Älteste &lt;Bestellung&gt;")
     assert "ada@x.test" in page

@@ -8,12 +8,12 @@ from deploy.local.state import StateDirectory
 
 
 def test_what_starts_before_the_broker_is_not_told_where_it_is(tmp_path: Path) -> None:
-    # when
+    # When the environments of all programs are built
     told = {
         process.name: any(name.startswith("BROKER_") for name in process.environment)
         for process in processes(StateDirectory(tmp_path), Ports())
     }
 
-    # then
+    # Then these programs have no address of the broker
     assert {name for name, broker in told.items() if not broker} == WITHOUT_BROKER
     assert {"api", "spans"} == WITHOUT_BROKER

@@ -12,10 +12,10 @@ PARENT = "sh -c 'while :; do :; done' & wait"
 
 
 def test_a_process_counts_with_its_children() -> None:
-    # given a process that waits, and its child, which does not
+    # Given a process that waits, and its child, which does not
     with subprocess.Popen(["/bin/sh", "-c", PARENT], start_new_session=True) as parent:
         try:
-            # when, then
+            # Then both of them count
             def child_counts() -> None:
                 assert len(family({parent.pid})) == 2
                 assert usage(parent.pid).cpu >= 0.1
@@ -27,10 +27,10 @@ def test_a_process_counts_with_its_children() -> None:
 
 
 def test_a_process_that_has_ended_uses_nothing() -> None:
-    # given
+    # Given a process that has ended
     with subprocess.Popen(["/bin/true"]) as ended:
         ended.wait()
 
-    # then
+    # Then its usage is zero
     assert usage(ended.pid).cpu == 0
     assert usage(ended.pid).memory == 0

@@ -59,27 +59,27 @@ def test_what_is_no_event_is_refused_and_nothing_else_happens(envelope: dict[str
 
 @given(st.data())
 def test_an_event_with_any_one_value_replaced_is_decoded_or_refused(data: st.DataObject) -> None:
-    # given
+    # Given an event with one value replaced
     envelope = json.loads(codec.encode(data.draw(st.sampled_from(list(SAMPLES.values())))))
     holder, key = data.draw(st.sampled_from(list(_places(envelope))))
     holder[key] = data.draw(ANY_JSON)
 
-    # when
+    # When it is decoded
     try:
         event = codec.decode(envelope)
     except InvalidEvent:
         return
 
-    # then
+    # Then it is a known event
     assert event.type in EVENTS
 
 
 def test_a_number_too_large_for_any_column_is_no_reason_to_fail_otherwise() -> None:
-    # given
+    # Given an event whose total is beyond any column
     envelope = json.loads(codec.encode(SAMPLES["order.created.v1"]))
     envelope["data"]["total"] = 10**40
 
-    # then
+    # Then it is decoded as it is
     event = codec.decode(envelope)
     assert event.data.total == 10**40  # type: ignore[union-attr]
 

@@ -55,10 +55,10 @@ def test_an_event_is_published_by_the_frames_that_py_amqp_writes(
     event = '{"id": "ä' + characters * "x" + '"}'
     for event_id in (uuid4(), UUID(int=0), UUID(int=2**128 - 1)):
         for event_type in ("order.created", "stock.reserved"):
-            # when
+            # When a message is written from the prepared copy
             frames = MESSAGES.frames(
                 event_id, event_type, event, traceparent, channel=CHANNEL, frame_max=frame_max
             )
 
-            # then
+            # Then its bytes are those of py-amqp
             assert frames == by_py_amqp(event_id, event_type, event, traceparent, frame_max)

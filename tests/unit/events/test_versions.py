@@ -91,13 +91,13 @@ def test_the_golden_files_of_two_versions_tell_the_same_event() -> None:
 
 
 def test_two_versions_of_an_event_differ_in_type_schema_and_data_only() -> None:
-    # when
+    # When an event is encoded in two versions
     old = sample("order.created.v2")
     first, second = (
         json.loads(codec.encode(each)) for each in (old, convert(old, "order.created.v2"))
     )
 
-    # then
+    # Then only type, schema and data differ
     assert {name for name in first if first[name] != second[name]} == {
         "type",
         "dataschema",

@@ -18,18 +18,18 @@ def test_the_limit_doubles_up_to_what_any_queue_may_hold() -> None:
 
 
 def test_a_drop_halves_what_the_limit_grows_to() -> None:
-    # given a queue for 10 messages, which 16 were put on
+    # Given a queue for 10 messages, which 16 were put on
     limit = FillLimit()
     limit.filled()
     limit.filled()
 
-    # when
+    # When the queue drops messages, and the copies after it succeed
     limit.dropped(10)
     slow = limit.messages
     for _ in range(10):
         limit.filled()
 
-    # then
+    # Then the limit grows to half of the old one
     assert (slow, limit.messages) == (4, 8)
 
 
@@ -61,7 +61,7 @@ def test_a_drop_always_leaves_room_for_one_message() -> None:
 
 
 def test_copies_that_go_well_raise_what_a_drop_has_limited() -> None:
-    # given a queue that took 10 messages, and takes any number now
+    # Given a queue that took 10 messages, and takes any number now
     limit = FillLimit()
     limit.dropped(10)
 
@@ -72,11 +72,11 @@ def test_copies_that_go_well_raise_what_a_drop_has_limited() -> None:
 
 
 def test_small_queue_is_tried_less_and_less_often() -> None:
-    # given a queue that takes no more than 10 messages
+    # Given a queue that takes no more than 10 messages
     limit, drops = FillLimit(), []
     limit.dropped(10)
 
-    # when copies are put on it for a long time
+    # When copies are put on it for a long time
     for number in range(5_000):
         if limit.messages > 10:
             drops.append(number)
@@ -84,6 +84,6 @@ def test_small_queue_is_tried_less_and_less_often() -> None:
         else:
             limit.filled()
 
-    # then the pauses between two drops double
+    # Then the pauses between two drops double
     assert 3 < len(drops) < 10
     assert drops[-1] - drops[-2] > 10 * (drops[1] - drops[0])

@@ -82,31 +82,31 @@ def test_the_first_delay_is_about_a_second_and_varies() -> None:
 
 
 def test_a_million_waiting_events_are_under_way_within_seconds_of_recovery() -> None:
-    # given
+    # Given a lane that has just opened
     opened = Lanes()
     opened.fail([TYPE], 0.0)
     lane = opened.next()
     assert lane is not None
 
-    # when each batch is confirmed
+    # When each batch is confirmed
     for _ in range(350):
         opened.confirm(lane, lane.window, 1.0)
 
-    # then
+    # Then its window is a whole batch
     assert lane.window >= 500
 
 
 def test_recovery_of_one_lane_tries_the_others_at_once() -> None:
-    # given
+    # Given two lanes
     opened = Lanes()
     opened.fail(["order.created", "order.confirmed"], 100.0)
     first = opened.next()
     assert first is not None
 
-    # when
+    # When one of them recovers
     opened.confirm(first, 1, 100.0)
 
-    # then
+    # Then the other one is due at once
     first.due = 200.0
     other = opened.next()
     assert other is not None

@@ -32,17 +32,17 @@ def test_reading_waits_until_what_was_dropped_is_in_the_stream(dropped: Overflow
 
 
 def test_drops_that_do_not_end_put_reading_off_for_a_limited_time(dropped: Overflow) -> None:
-    # given a drop after the other
+    # Given a drop after the other
     now = NOW
     while now + SETTLED / 2 < NOW + LATEST:
         now += SETTLED / 2
         dropped.request(now)
         assert not dropped.is_ready(now)
 
-    # then
+    # Then reading starts at the latest time
     assert dropped.is_ready(NOW + LATEST)
 
-    # and what was dropped last, which may not be in the stream, is read for once more
+    # And what was dropped last, which may not be in the stream, is read for once more
     dropped.begin(END, NOW + LATEST)
     dropped.advance(END, 1, NOW + LATEST)
     assert dropped.requested_at is not None
@@ -58,18 +58,18 @@ def test_reading_goes_to_the_end_that_the_stream_had_and_no_further(reading: Ove
 
 
 def test_a_drop_during_a_reading_is_read_for_once_more(reading: Overflow) -> None:
-    # given
+    # Given a second drop while the stream is read
     again = NOW + LATEST
     reading.request(again)
 
-    # when the reading ends
+    # When the reading ends
     reading.advance(END, 1, again)
 
-    # then another one is to begin
+    # Then another one is to begin
     assert (reading.position, reading.requested_at) == (None, NOW)
     assert reading.is_ready(again + SETTLED)
 
-    # and nothing is missing after it
+    # And nothing is missing after it
     reading.begin(2 * END, again + SETTLED)
     reading.advance(2 * END, 1, again + SETTLED)
     assert reading.requested_at is None

@@ -24,15 +24,15 @@ LITTLE |= {"latency": {"p50": 1.0}, "price": {"application": 2.0}}
 
 
 def test_a_part_that_is_measured_again_leaves_the_others_as_they_were(tmp_path: Path) -> None:
-    # given
+    # Given results of two parts
     path = tmp_path / "results.json"
     results.record("relay", {"relay_ratio": 2.0}, {"repeat": 3}, path)
     earlier = results.record("intake", {"intake_ratio": 3.0}, {"repeat": 3}, path)
 
-    # when
+    # When one of them is measured again
     results.record("relay", {"relay_ratio": 4.0}, {"repeat": 1}, path)
 
-    # then
+    # Then the other one is unchanged
     found = json.loads(path.read_text())
     assert (found["relay_ratio"], found["intake_ratio"]) == (4.0, 3.0)
     assert found["parts"]["intake"] == earlier["parts"]["intake"]
@@ -42,21 +42,21 @@ def test_a_part_that_is_measured_again_leaves_the_others_as_they_were(tmp_path: 
 
 
 def test_a_file_that_is_no_results_is_refused_by_its_name(tmp_path: Path) -> None:
-    # given
+    # Given a file with a merge conflict
     path = tmp_path / "results.json"
     path.write_text("<<<<<<< ours")
 
-    # then
+    # Then it is rejected and left as it is
     with pytest.raises(Problem, match=r"results\.json"):
         results.record("relay", {"relay_ratio": 2.0}, {}, path)
     assert path.read_text() == "<<<<<<< ours"
 
 
 def test_the_committed_results_have_every_key_that_is_promised() -> None:
-    # given
+    # Given the committed results
     found = results.read()
 
-    # then
+    # Then they contain every key
     for name in ("relay_ratio", "inventory_ratio", "intake_ratio", "orders_per_s", "growth_ratio"):
         assert found[name] > 0, name
     for rate in ("20", "50", "100", "200"):
@@ -70,33 +70,33 @@ def test_the_committed_results_have_every_key_that_is_promised() -> None:
 
 
 def test_the_growth_ratio_is_that_of_the_part_that_suffers_most() -> None:
-    # given
+    # Given results of a large database
     much = LITTLE | {"inventory": 25.0, "relay": 90.0, "intake": 11.0}
 
-    # when
+    # When they are compared with those of a small one
     found = growth.summary(LITTLE, much)
 
-    # then
+    # Then the ratio is the smallest one
     assert found["growth_ratio"] == found["growth"]["inventory"]["ratio"] == 0.5
     assert found["growth"]["relay"]["ratio"] == 0.9
     assert found["growth"]["intake"]["ratio"] == 1.1
 
 
 def test_the_price_of_an_order_is_split_by_who_was_paid() -> None:
-    # given
+    # Given processor times before and after a run
     before = {"api": 1.0, "postgresql": 10.0, "rabbitmq": 5.0}
     after = {"api": 2.0, "order-worker": 0.5, "postgresql": 12.0, "rabbitmq": 5.5}
 
-    # when
+    # When the price of an order is computed
     price = cpu.price(before, after, 1000)
 
-    # then
+    # Then it is split by program and by server
     assert cpu.split(price) == {"application": 1.5, "postgresql": 2.0, "rabbitmq": 0.5}
     assert cpu.of_programs(price) == {"api": 1.0, "order-worker": 0.5}
 
 
 def test_the_time_of_a_child_that_has_ended_counts() -> None:
-    # given a process whose child works for a while, and ends
+    # Given a process whose child works for a while, and ends
     work = "import time\nwhile time.process_time() < 0.3: pass"
     parent = f"""
 import subprocess, sys
@@ -110,7 +110,7 @@ sys.stdin.read()
         assert process.stdout
         process.stdout.readline()
 
-        # then
+        # Then its time includes that of its child
         assert cpu.seconds(process.pid) >= 0.3
         process.communicate()
 
@@ -130,18 +130,18 @@ def test_percentiles_are_those_of_the_orders() -> None:
 def test_a_disk_without_room_is_refused_before_anything_is_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    # given
+    # Given a disk with 20 GB free
     usage = SimpleNamespace(free=20_000_000_000)
     monkeypatch.setattr(seeding.shutil, "disk_usage", lambda _: usage)
 
-    # then
+    # Then a small seed is accepted and a large one is rejected
     seeding.require_space(tmp_path, 1_000_000)
     with pytest.raises(Problem, match=r"20 GB free.*10,000,000 rows.*--rows"):
         seeding.require_space(tmp_path, 10_000_000)
 
 
 def test_the_top_functions_are_those_with_the_most_time_of_their_own() -> None:
-    # given main, which calls encode and, seldom, decode
+    # Given main, which calls encode and, seldom, decode
     frames = [
         {"name": "main", "file": "app.py"},
         {"name": "encode", "file": "/x/site-packages/json/encoder.py"},
@@ -153,10 +153,10 @@ def test_the_top_functions_are_those_with_the_most_time_of_their_own() -> None:
         {"samples": [[0, 2], [], [3]], "weights": [0.05, 1.0, 2.0]},
     ]
 
-    # when
+    # When the two functions with the most time are computed
     found = profiling.top({"shared": {"frames": frames}, "profiles": profiles}, shown=2)
 
-    # then
+    # Then the time of their callees is not included
     assert found == [("decode (json/decoder.py)", 50.0), ("encode (json/encoder.py)", 40.0)]
 
 
@@ -169,11 +169,11 @@ def test_the_figures_in_the_document_are_those_of_the_results() -> None:
 
 
 def test_the_document_follows_the_results() -> None:
-    # given
+    # Given other results than those in the document
     document = report.DOCUMENT.read_text()
     found = results.read() | {"relay_ratio": 98765.43}
 
-    # then
+    # Then the document gets their figures
     assert "98765.43" in report.updated(document, found)
 
 
@@ -188,16 +188,16 @@ def test_before_the_first_measurement_every_table_says_so() -> None:
 
 def test_the_plot_of_the_same_figures_is_the_same_file(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="make bench installs it")
-    # given
+    # Given latencies at two rates
     latency = {"20": {"p50": 30.0, "p95": 50.0, "p99": 60.0}}
     latency |= {"100": {"p50": 40.0, "p95": 90.0, "p99": 200.0}}
     one, other = tmp_path / "one.svg", tmp_path / "other.svg"
 
-    # when
+    # When they are plotted twice
     plot.draw(latency, one)
     plot.draw(latency, other)
 
-    # then
+    # Then both files are equal and contain the labels
     assert one.read_bytes() == other.read_bytes()
     for word in ("p50", "p95", "p99", "20", "100", "orders a second"):
         assert f">{word}<" in one.read_text(), word

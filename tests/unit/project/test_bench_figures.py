@@ -47,13 +47,13 @@ def test_repeats_become_their_median_and_from_where_to_where_they_went() -> None
 
 
 def test_each_figure_of_a_group_has_a_spread_of_its_own() -> None:
-    # given a program that one of the repeats has not seen
+    # Given a program that one of the repeats has not seen
     repeats = [{"rate": 5.0, "cpu_ms": {"api": 1.0, "beat": 0.5}}, {"cpu_ms": {"api": 3.0}}]
 
-    # when
+    # When they are merged
     found = merged(repeats)
 
-    # then
+    # Then each figure has a median and its range
     assert found["cpu_ms"]["api"] == {"median": 2.0, "min": 1.0, "max": 3.0}
     assert found["cpu_ms"]["beat"] == {"median": 0.25, "min": 0.0, "max": 0.5}
     assert found["rate"]["max"] == 5.0
@@ -68,10 +68,10 @@ def test_a_spread_is_shown_only_where_the_repeats_differ() -> None:
 
 
 def test_a_price_tells_the_work_from_those_who_look_on() -> None:
-    # given
+    # Given the price of an order by program
     price = {"api": 2.0, "spans": 1.0, "flower": 0.5, "postgresql": 3.0, "rabbitmq": 1.5}
 
-    # then
+    # Then it is summed by group
     assert cpu.parts(price) == {
         "total": 8.0,
         "observers": 1.5,
@@ -82,14 +82,14 @@ def test_a_price_tells_the_work_from_those_who_look_on() -> None:
 
 
 def test_a_program_that_has_ended_is_named() -> None:
-    # given one that lives, and one that is a zombie
+    # Given one that lives, and one that is a zombie
     alive = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     dead = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
     assert dead.stdout
     dead.stdout.read()
     leaders = {"alive": alive.pid, "dead": dead.pid}
     try:
-        # then
+        # Then only the second one has ended
         while measured.ended(leaders) != ["dead"]:
             pass
         assert alive.pid in measured.families(leaders)["alive"]
@@ -112,7 +112,7 @@ def test_a_curve_has_the_fixed_rates_up_to_the_limit_and_its_parts() -> None:
 def test_the_load_is_shortened_so_that_the_last_decision_ends_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # given a system that decides a third as fast as it takes orders
+    # Given a system that decides a third as fast as it takes orders
     loads: list[int] = []
 
     def throughput(_: object, seconds: int, **options: object) -> flow.Throughput:
@@ -121,10 +121,10 @@ def test_the_load_is_shortened_so_that_the_last_decision_ends_the_run(
 
     monkeypatch.setattr(flow, "throughput", throughput)
 
-    # when
+    # When the limit is measured
     flow.limit(None, 60)  # type: ignore[arg-type]
 
-    # then
+    # Then the load lasts a third of the time
     assert loads == [3, 20]
 
 
@@ -132,14 +132,14 @@ def test_the_load_is_shortened_so_that_the_last_decision_ends_the_run(
 
 
 def test_ratios_are_those_of_each_turn() -> None:
-    # given a machine that is half as fast in the second turn
+    # Given a machine that is half as fast in the second turn
     ours = [{"limit": limit(n, 2.0), "rates": {"20": at(20, 8.0, 30.0)}} for n in (400.0, 200.0)]
     plain = [{"limit": limit(n, 40.0), "rates": {"20": at(20, 32.0, 90.0)}} for n in (40.0, 20.0)]
 
-    # when
+    # When the results are compared
     found = baseline.summary({"ours": ours, "full": ours, "plain": plain})
 
-    # then
+    # Then the ratios are those of each turn
     assert found["orders_ratio"] == 10.0
     assert found["cpu_ratio"] == 0.05
     assert found["latency_ratio"] == 0.333
@@ -150,7 +150,7 @@ def test_ratios_are_those_of_each_turn() -> None:
 
 
 def test_a_rate_that_one_of_them_has_left_out_is_not_compared() -> None:
-    # given
+    # Given a plain build that was not measured at one rate
     both = {"20": at(20, 8.0, 30.0), "50": at(50, 8.0, 30.0)}
     ours = [{"limit": limit(400, 2.0), "rates": both}] * 2
     plain = [
@@ -158,23 +158,23 @@ def test_a_rate_that_one_of_them_has_left_out_is_not_compared() -> None:
         {"limit": limit(50, 40.0), "rates": {"20": at(20, 8.0, 30.0)}},
     ]
 
-    # when
+    # When they are compared
     found = baseline.summary({"ours": ours, "full": ours, "plain": plain})
 
-    # then
+    # Then that rate is left out
     assert list(found["baseline"]["ratios"]["ours"]["cpu"]) == ["limit", "20"]
     assert list(found["baseline"]["plain"]["rates"]) == ["20"]
     assert list(found["baseline"]["ours"]["rates"]) == ["20", "50"]
 
 
 def test_a_plain_build_that_no_rate_suits_is_compared_at_the_limit_alone() -> None:
-    # given
+    # Given systems that were measured at the limit only
     none = [{"limit": limit(10, 40.0), "rates": {}}]
 
-    # when
+    # When they are compared
     found = baseline.summary({"ours": none, "full": none, "plain": none})
 
-    # then
+    # Then there is no ratio of latencies
     assert (found["orders_ratio"], found["latency_ratio"]) == (1.0, None)
 
 
@@ -206,17 +206,17 @@ def test_the_plain_build_hears_nothing_that_ours_does_not() -> None:
 
 
 def test_the_curve_is_shown_by_rising_rates_with_its_calibration() -> None:
-    # given
+    # Given results of a curve
     system = {
         "limit": merged([limit(104.0, 19.0), limit(110.0, 18.0)]),
         "curve": {"50": merged([at(50, 30.0, 371.0)]), "25%": merged([at(27.0, 31.0, 90.0)])},
     }
     found = {"full": system, "parts": {"full": {"date": "2026-11-28", "seconds": 60}}}
 
-    # when
+    # When they are formatted
     text = full(found)
 
-    # then
+    # Then the table is sorted by rate and has the calibration
     assert "**107 (104 to 110) orders a second**" in text
     assert text.index("| 27 (25%) |") < text.index("| 50 |")
     assert "| 20,000 | 900 | 800 |" in text
@@ -224,14 +224,14 @@ def test_the_curve_is_shown_by_rising_rates_with_its_calibration() -> None:
 
 
 def test_the_comparison_is_shown_with_what_is_behind_it() -> None:
-    # given
+    # Given results of one turn
     turn = [{"limit": limit(52.0, 39.0), "rates": {"20": at(20, 40.0, 97.0)}}]
     found = baseline.summary({"ours": turn, "full": turn, "plain": turn})
     found["parts"] = {"baseline": {"date": "2026-11-28", "seconds": 60}}
 
-    # when
+    # When they are formatted
     text = curve_report.baseline(found)
 
-    # then
+    # Then the tables have the ratios and the figures behind them
     assert "| ours, the same services | orders a second | limit | 1 |" in text
     assert "| plain | 20 | 40.0 | 97.0 | 291.0 |" in text

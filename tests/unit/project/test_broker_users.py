@@ -69,12 +69,12 @@ def test_there_are_no_other_users(whole: Topology) -> None:
 
 @pytest.mark.parametrize("name", RIGHTS)
 def test_a_user_may_do_exactly_what_it_needs(whole: Topology, name: str) -> None:
-    # given
+    # Given the user, and names that exist or nearly exist
     (user,) = (user for user in whole.users if user.name == name)
     writes, reads, topics = RIGHTS[name]
     names = every_name(whole)
 
-    # then
+    # Then its patterns match exactly these names
     assert allowed(user.configure, names) == ({ONLOOKER} if name == "monitor" else set())
     assert allowed(user.write, names) == writes
     assert allowed(user.read, names) == reads

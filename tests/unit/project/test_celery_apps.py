@@ -87,5 +87,5 @@ def test_the_clock_ticks_exactly_what_the_services_wait_for(
 
     schedule = processes["scheduler.beat"]["schedule"]
 
-    # then each is sent once a second, by the clock that nothing steps
+    # Then each is sent once a second, by the clock that nothing steps
     assert schedule == {tick: [tick, 1.0, "uptime"] for tick in ticks}

@@ -22,11 +22,11 @@ def anchors(document: Path) -> set[str]:
 
 @pytest.mark.parametrize("document", documents(), ids=str)
 def test_every_relative_link_leads_somewhere(document: Path) -> None:
-    # given
+    # Given the relative links of the document
     targets = re.findall(r"\]\(([^)\s]+)\)", prose(document))
     local = [target for target in targets if not re.match(r"[a-z]+:", target)]
 
-    # then
+    # Then each target exists
     for target in local:
         name, _, anchor = target.partition("#")
         path = (REPOSITORY / document).parent / name if name else REPOSITORY / document
@@ -37,10 +37,10 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
 
 def test_every_document_that_another_file_names_exists() -> None:
     for file in files(*NAMING):
-        # when
+        # When the file is searched for names of documents
         named = re.findall(r"\bdocs/([\w/-]+\.md)(?:#([\w-]+))?", text(file))
 
-        # then
+        # Then each document and each anchor exists
         for name, anchor in named:
             document = Path("docs") / name
             assert (REPOSITORY / document).exists(), f"{file}: {document}"
@@ -49,20 +49,20 @@ def test_every_document_that_another_file_names_exists() -> None:
 
 @pytest.mark.parametrize("document", documents(), ids=str)
 def test_every_make_target_that_a_document_names_exists(document: Path) -> None:
-    # given
+    # Given the targets of the Makefile, and the code in the document
     targets = set(re.findall(r"^([a-z-]+):", text("Makefile"), flags=re.MULTILINE))
     in_code = re.findall(r"`[^`\n]*`|^```.*?^```$", text(document), re.MULTILINE | re.DOTALL)
 
-    # when
+    # When the code is searched for make
     named = {name for code in in_code for name in re.findall(r"\bmake (?:-s )?([a-z-]+)", code)}
 
-    # then
+    # Then each named target exists
     assert named <= targets
 
 
 @pytest.mark.parametrize("document", documents(), ids=str)
 def test_every_file_that_a_document_names_exists(document: Path) -> None:
-    # given
+    # Given the paths in the document
     top_level = {path.name for path in REPOSITORY.iterdir() if path.name[0] != "."}
     words = [word for code in quoted(prose(document)) for word in code.split()]
     # What is ignored by its path is written by a command, and need not be there.
@@ -75,7 +75,7 @@ def test_every_file_that_a_document_names_exists(document: Path) -> None:
         and not any(f"{word}/".startswith(directory) for directory in written)
     ]
 
-    # then
+    # Then each of them exists
     for path in paths:
         assert (REPOSITORY / path).exists() or (REPOSITORY / document.parent / path).exists(), path
 
@@ -83,12 +83,12 @@ def test_every_file_that_a_document_names_exists(document: Path) -> None:
 @pytest.mark.parametrize("document", documents(), ids=str)
 def test_every_orderctl_command_that_a_document_names_exists(document: Path) -> None:
     for line in re.findall(r"\borderctl ([a-z][^`\n]*)", text(document)):
-        # given a command, up to its comment or the end of its sentence
+        # Given a command, up to its comment or the end of its sentence
         words = re.match(r"(?:[a-z-]+(?: |$|(?=[;:,.)])))+", line)
         assert words, line
         command: click.Command = orderctl
 
-        # when it is followed through the groups
+        # When it is followed through the groups
         for word in words[0].split():
             if not isinstance(command, click.Group):
                 break
@@ -96,7 +96,7 @@ def test_every_orderctl_command_that_a_document_names_exists(document: Path) -> 
             assert found is not None, f"orderctl {line}"
             command = found
 
-        # then it and its options are there
+        # Then it and its options are there
         options = {name for parameter in command.params for name in parameter.opts}
         assert set(re.findall(r"--[a-z-]+", line.split("#")[0])) <= options | {"--help"}, line
 
@@ -126,11 +126,11 @@ def _definitions(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("document", documents(), ids=str)
 def test_every_code_block_is_closed_and_every_diagram_has_a_kind(document: Path) -> None:
-    # given
+    # Given the code blocks of the document
     fences = re.findall(r"^```(\w*)$", text(document), flags=re.MULTILINE)
     diagrams = re.findall(r"^```mermaid\n(\w+)", text(document), flags=re.MULTILINE)
 
-    # then
+    # Then each is closed, and each diagram has a supported kind
     assert len(fences) % 2 == 0
     assert not any(fences[1::2]), "a block begins inside another"
     assert len(diagrams) == fences.count("mermaid")

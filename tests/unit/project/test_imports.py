@@ -94,10 +94,10 @@ def module_name(path: Path) -> str:
 
 
 def test_every_module_can_be_imported_first_and_alone_and_opens_nothing() -> None:
-    # given
+    # Given all modules that are meant to be imported
     modules = [module_name(path) for path in FILES if path.name not in RUN]
 
-    # when each is imported without any environment
+    # When each is imported without any environment
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM, json.dumps(PACKAGES), json.dumps(modules)],
         cwd=REPOSITORY,
@@ -107,7 +107,7 @@ def test_every_module_can_be_imported_first_and_alone_and_opens_nothing() -> Non
         check=False,
     )
 
-    # then
+    # Then no import fails, or opens or starts anything
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert set(told) == set(modules)
@@ -116,10 +116,10 @@ def test_every_module_can_be_imported_first_and_alone_and_opens_nothing() -> Non
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_only_the_settings_read_the_environment(path: Path) -> None:
-    # given
+    # Given the source of the module
     tree = ast.parse(path.read_text())
 
-    # when
+    # When it is searched for names of the environment
     attributes = [
         n.attr
         for n in ast.walk(tree)
@@ -132,7 +132,7 @@ def test_only_the_settings_read_the_environment(path: Path) -> None:
         for alias in node.names
     ]
 
-    # then
+    # Then only the listed modules use one
     readers = {"environ", "environb", "getenv", "getenvb"}
     if str(path.relative_to(REPOSITORY)) not in READERS:
         assert not readers & {*attributes, *imported}
@@ -141,10 +141,10 @@ def test_only_the_settings_read_the_environment(path: Path) -> None:
 def test_the_api_can_be_imported_before_the_directory_of_its_counts_is_there(
     tmp_path: Path,
 ) -> None:
-    # given
+    # Given a directory that does not exist
     directory = tmp_path / "not-there-yet"
 
-    # when
+    # When the API is imported
     done = subprocess.run(
         [sys.executable, "-c", "import order_app.app"],
         cwd=REPOSITORY,
@@ -154,6 +154,6 @@ def test_the_api_can_be_imported_before_the_directory_of_its_counts_is_there(
         check=False,
     )
 
-    # then
+    # Then the import succeeds and creates no directory
     assert done.returncode == 0, done.stderr
     assert not directory.exists()

@@ -39,16 +39,16 @@ def test_program_that_is_killed_is_reported_with_the_signal(tmp_path: Path) -> N
 def test_number_that_another_program_has_had_is_not_taken_for_its_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # given a launcher, and what its process reports of two programs with one number
+    # Given a launcher, and what its process reports of two programs with one number
     own = Launcher.__new__(Launcher)
     own._started, own._ended, own._read = [], {}, b""
     lines = [b'{"pid": 7, "status": null}\n{"pid": 7, "status": 0}\n{"pid": 7, "status": null}\n']
     own._socket = type("Socket", (), {"settimeout": None, "recv": lambda *_: lines.pop()})()  # type: ignore[assignment]
     monkeypatch.setattr(own._socket, "settimeout", lambda _: None, raising=False)
 
-    # when they are read
+    # When they are read
     own._receive(0.0)
 
-    # then the second one runs
+    # Then the second one runs
     assert own._started == [7, 7]
     assert own._ended == {}

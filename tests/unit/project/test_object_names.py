@@ -31,12 +31,12 @@ def test_no_two_objects_have_one_name(whole: Topology) -> None:
 
 
 def test_no_other_module_spells_the_name_of_a_queue_or_an_exchange(whole: Topology) -> None:
-    # given
+    # Given the names of all objects
     objects = {thing.name for thing in (*whole.exchanges, *whole.queues)}
     names = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, sorted(objects)))})(?![\w.])")
     suffixes = re.compile(r"\.(queue|dlq|retry|overflow|spare|relay|mailer|reader)(\.|$)")
 
-    # when
+    # When the sources are searched for them
     spelled = [
         f"{path.relative_to(REPOSITORY)}: {literal!r}"
         for package in SOURCES
@@ -46,7 +46,7 @@ def test_no_other_module_spells_the_name_of_a_queue_or_an_exchange(whole: Topolo
         if names.search(literal) or suffixes.search(literal)
     ]
 
-    # then
+    # Then only the topology contains one
     assert spelled == []
 
 

@@ -66,13 +66,13 @@ def strings(path: Path) -> set[str]:
 
 
 def test_operations_lists_exactly_the_settings_that_there_are() -> None:
-    # given
+    # Given the names of all settings
     settings = {name.upper() for reader in SETTINGS for name in reader.model_fields}
 
-    # when
+    # When the names in the document are collected
     listed = set(re.findall(r"`([A-Z][A-Z_]+)`", text("docs/operations/settings.md")))
 
-    # then
+    # Then they are the same
     levels = {"DEBUG", "INFO", "WARNING", "ERROR", "NAME", "NAME_FILE"}
     files = {name for name in listed if name.endswith("_FILE") and name[:-5] in settings}
     assert listed - levels - files - {"ORDERS_ENV_FILE"} == {
@@ -81,7 +81,7 @@ def test_operations_lists_exactly_the_settings_that_there_are() -> None:
 
 
 def test_operations_tells_the_default_of_each_setting() -> None:
-    # given
+    # Given the fields of all settings
     fields = {n.upper(): f for reader in SETTINGS for n, f in reader.model_fields.items()}
 
     for row in rows(text("docs/operations/settings.md")):
@@ -106,25 +106,25 @@ def _default(field: FieldInfo) -> str:
 
 
 def test_operations_lists_every_port_with_its_default() -> None:
-    # given
+    # Given the ports in the document
     listed = {
         variable: int(port)
         for ports, variables, *_ in rows(section("docs/operations/sizes-and-ports.md", "## Ports"))
         for port, variable in zip(ports.split(", "), quoted(variables), strict=False)
     }
 
-    # then
+    # Then they are those of the code
     assert listed == {
         name.upper(): port for name, port in Ports.model_construct().model_dump().items()
     }
 
 
 def test_operations_lists_every_log_message_and_no_other() -> None:
-    # given
+    # Given the messages in the document
     listed = {m for row in rows(text("docs/operations/logs.md")) for m in quoted(row[0])}
     assert listed
 
-    # then
+    # Then they are those of the code
     assert listed <= {string for path in sources() for string in strings(path)}
     assert {message for path in sources() for message in _log_messages(path)} <= listed
 

@@ -13,7 +13,7 @@ def test_the_committed_table_is_what_the_code_makes() -> None:
 
 
 def test_a_need_grows_with_the_rate_and_with_the_price() -> None:
-    # given
+    # Given measured figures
     found = {
         "cpu_ms_per_order": {"application": 3.0, "postgresql": 1.2, "rabbitmq": 0.6},
         "cpu_ms_per_order_by_program": {"api": 2.0, "order-relay": 0.1},
@@ -21,10 +21,10 @@ def test_a_need_grows_with_the_rate_and_with_the_price() -> None:
         "bytes_per_order": {"order": 3_000, "inventory": 2_000, "stream": 1_500},
     }
 
-    # when
+    # When the needs of two rates are computed
     need, ten_times = sizing.needs(found, 600), sizing.needs(found, 6_000)
 
-    # then 600 orders of 2 ms are 1.2 processors, of which 0.6 is used
+    # Then 600 orders of 2 ms are 1.2 processors, of which 0.6 is used
     assert need.processors["api"] == pytest.approx(2.0)
     assert need.processors["postgresql"] == pytest.approx(1.2)
     assert ten_times.processors["api"] == pytest.approx(20.0)

@@ -89,12 +89,12 @@ GIFTS = Service(name="gifts", package="gifts_worker", bus=BUS, consumes=("order.
 
 @pytest.mark.parametrize("service", [NOTIFICATION, FRAUD, GIFTS], ids=lambda s: s.name)
 def test_the_queue_of_any_other_service_refuses_nothing(service: Service) -> None:
-    # given
+    # Given the topology with a service that is added later
     whole = topology((*SERVICES, GIFTS))
     arguments = queue(whole, service.queue)
     (exchange,) = (e for e in whole.exchanges if e.name == service.overflow)
 
-    # then it drops its oldest message, and a marker records it
+    # Then it drops its oldest message, and a marker records it
     assert arguments["x-overflow"] == "drop-head"
     assert "x-dead-letter-strategy" not in arguments
     assert arguments["x-dead-letter-exchange"] == service.overflow
@@ -112,7 +112,7 @@ def test_the_queue_of_any_other_service_refuses_nothing(service: Service) -> Non
         "x-max-length": 1,
         "x-delivery-limit": UNLIMITED,
     }
-    # and everything else goes to the parking lot, as from every other queue
+    # And everything else goes to the parking lot, as from every other queue
     assert exchange.arguments == {"alternate-exchange": DEAD_LETTERS.name}
     assert (DEAD_LETTERS.name, service.name) in bindings_of(whole, service.parking_lot)
 
@@ -155,11 +155,11 @@ def test_a_parking_lot_keeps_everything_for_ever(whole: Topology, service: Servi
 def test_each_retry_tier_leads_back_to_its_own_service_only(
     service: Service, tiers: tuple[float, ...]
 ) -> None:
-    # given
+    # Given the topology with these tiers
     whole = topology(retry_tiers=tiers)
     names = {f"{service.retry_exchange}.{seconds:g}s": seconds for seconds in tiers}
 
-    # then
+    # Then each tier has one queue, which leads back to the service
     assert names.keys() == {
         q.name for q in whole.queues if q.name.startswith(f"{service.retry_exchange}.")
     }
@@ -193,10 +193,10 @@ def test_ticks_that_wait_become_one(whole: Topology) -> None:
 
 
 def test_a_new_subscriber_changes_nothing_for_the_others(whole: Topology) -> None:
-    # when
+    # When a service is added
     grown = topology((*SERVICES, GIFTS))
 
-    # then what is new is all its own
+    # Then what is new is all its own
     def names(found: Topology) -> set[Any]:
         queues: set[Any] = {(q.name, str(q.queue_arguments)) for q in found.queues}
         return queues | set(found.bindings) | set(found.users) | {e.name for e in found.exchanges}
@@ -236,15 +236,15 @@ def test_the_stream_keeps_exactly_what_some_service_consumes(whole: Topology) ->
 
 
 def test_a_type_that_nobody_consumes_has_no_queue_at_all_so_that_the_broker_returns_it() -> None:
-    # given
+    # Given a service that publishes a type without consumers
     feed = Service(
         name="feed", package="feed", bus=BUS, publishes=("price.changed",), ticks=("relay",)
     )
 
-    # when
+    # When it is added
     grown = topology((*SERVICES, feed))
 
-    # then
+    # Then no binding matches the type
     keys = {b.routing_key for b in grown.bindings if b.exchange == EVENTS.name}
     assert keys
     assert not any(re.search("[#*]", key) for key in keys)

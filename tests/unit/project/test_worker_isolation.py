@@ -48,11 +48,11 @@ def test_a_worker_does_not_choose_a_port_soon_again(monkeypatch: pytest.MonkeyPa
 def test_the_seed_of_a_run_does_not_choose_its_ports() -> None:
     found = []
     for _ in range(2):
-        # when: each test begins so
+        # When: each test begins so
         random.seed(1)
         found.append(free_ports())
 
-    # then
+    # Then the ports differ
     assert found[0] != found[1]
 
 
@@ -69,18 +69,18 @@ def test_each_worker_has_a_directory_of_its_own(
 
 
 def test_what_a_killed_run_has_left_is_ended_and_deleted(root: Path) -> None:
-    # given a server of a worker that a smaller run would not have
+    # Given a server of a worker that a smaller run would not have
     state = create_state(root / "gw7")
     marked = os.environ | {MARK: str(state.path)}
     with subprocess.Popen(["/bin/sleep", "600"], env=marked) as server:
         try:
-            # and its environment can be read, which is a moment after it was started
+            # And its environment can be read, which is a moment after it was started
             eventually(lambda: _assert_found(server.pid, state))
 
-            # when
+            # When the next run starts
             clear(root)
 
-            # then
+            # Then the server and the directory are gone
             assert server.wait(timeout=10) != 0
             assert not root.exists()
         finally:
@@ -92,15 +92,15 @@ def _assert_found(pid: int, state: StateDirectory) -> None:
 
 
 def test_a_run_at_work_and_what_is_nobodys_stay(root: Path) -> None:
-    # given
+    # Given the directory of a running worker, and an unrelated one
     state = create_state(root / "gw0")
     other = root / "other"
     other.mkdir()
 
-    # when
+    # When another run starts
     with only_one(state):
         clear(root)
 
-    # then
+    # Then both are left as they are
     assert state.secrets.is_dir()
     assert other.is_dir()

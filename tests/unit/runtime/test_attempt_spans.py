@@ -37,23 +37,23 @@ from testkit.processes.attempt_spans import (
 def test_a_failed_attempt_is_an_error_that_tells_what_becomes_of_it(
     recording: None, error: Exception, number: int, outcome: str
 ) -> None:
-    # when
+    # When an attempt fails
     (span,) = attempt_spans([stock_reserved(TRACEPARENT, number)], error)
 
-    # then
+    # Then its span has the outcome and the status of an error
     assert span.attributes["outcome"] == outcome
     assert span.status.status_code.name == "ERROR"
     assert span.events == ()
 
 
 def test_the_span_of_an_attempt_tells_what_was_attempted(recording: None) -> None:
-    # given
+    # Given a second delivery
     item = stock_reserved(TRACEPARENT, attempts=2)
 
-    # when
+    # When it is handled
     (span,) = attempt_spans([item])
 
-    # then it has the name and the attributes by which it is found
+    # Then it has the name and the attributes by which it is found
     assert (span.name, span.kind, span.end_time is not None) == (
         "process stock.reserved",
         SpanKind.CONSUMER,
@@ -78,13 +78,13 @@ def test_the_span_of_an_attempt_tells_what_was_attempted(recording: None) -> Non
 
 
 def test_the_header_is_the_parent_before_the_envelope(recording: None) -> None:
-    # given messages of one batch, of which two have no valid header
+    # Given messages of one batch, of which two have no valid header
     items = [stock_reserved(header) for header in (TRACEPARENT, "x", None)]
 
-    # when
+    # When they are handled
     spans = attempt_spans(items)
 
-    # then
+    # Then the envelope is the parent of these two
     envelope = ENVELOPE_TRACEPARENT
     parents = [f"{span.parent.span_id:016x}" for span in spans]
     assert parents == [p.split("-")[2] for p in (TRACEPARENT, envelope, envelope)]
@@ -101,7 +101,7 @@ def test_an_attempt_without_an_event_names_no_order(recording: None) -> None:
 
 
 def test_nothing_is_sent_of_a_batch_that_was_rolled_back(recording: None) -> None:
-    # given
+    # Given an exporter that keeps what it gets
     sent: list[ReadableSpan] = []
 
     class Exporter(SpanExporter):
@@ -111,37 +111,37 @@ def test_nothing_is_sent_of_a_batch_that_was_rolled_back(recording: None) -> Non
 
     processor = _SentSpans(Exporter())
 
-    # when a batch fails, and one of its events is handled alone
+    # When a batch fails, and one of its events is handled alone
     items = [stock_reserved(), stock_reserved()]
     spans = [*attempt_spans(items, Transient("later")), *attempt_spans(items[:1])]
     for span in spans:
         processor.on_end(span)
     processor.shutdown()
 
-    # then
+    # Then only the span of the single attempt is sent
     assert sent == spans[2:]
 
 
 def test_headers_cannot_leave_a_span_open(recording: None) -> None:
-    # given
+    # Given headers with the names of OpenTelemetry and Celery
     hostile = {"declare": 1, "get": 1, "tracestate": 7, "baggage": [3], "priority": {"a": 1}}
 
-    # when
+    # When messages with these headers are attempted
     spans = attempt_spans([stock_reserved(TRACEPARENT, **hostile), stock_reserved(b"x", **hostile)])
 
-    # then
+    # Then all spans have ended
     assert all(span.end_time for span in spans)
     assert tracing.traceparent() is None
 
 
 def test_a_tick_is_a_span_as_the_instrumentation_makes_it(recording: None) -> None:
-    # given
+    # Given a receiver that records the current span
     found: list[Span] = []
 
     def note(**_: object) -> None:
         found.append(get_current_span())
 
-    # when Celery itself runs the task of a tick
+    # When Celery itself runs the task of a tick
     ticks = Celery("ticks", set_as_current=False)
 
     @ticks.task(name="inventory.relay", lazy=False, shared=False)
@@ -151,7 +151,7 @@ def test_a_tick_is_a_span_as_the_instrumentation_makes_it(recording: None) -> No
     with first_receiver(signals.task_postrun, note):
         build_tracer(tick.name, tick, app=ticks)("1", (), {}, {"id": "1"})
 
-    # then
+    # Then the tick has one span, which has ended
     assert [span.name for span in found] == ["run/inventory.relay"]
     assert found[0].end_time
 

@@ -84,21 +84,21 @@ def test_a_window_that_is_too_short_is_refused_and_both_settings_are_named(
 
 @readers
 def test_the_retry_tiers_count(reader: type[Settings]) -> None:
-    # given two days in all
+    # Given two days in all
     tiers = (86_400.0, 86_400.0)
     assert sum(RETRY_TIERS) < 86_400
 
-    # then
+    # Then the window must include them
     assert read(reader, inbox_retention_days=23, retry_tiers=tiers)
     assert "must be at least 23" in refusal(reader, inbox_retention_days=22, retry_tiers=tiers)
 
 
 @readers
 def test_the_streams_age_counts(reader: type[Settings]) -> None:
-    # given sources that remember for less time than the stream
+    # Given sources that remember for less time than the stream
     short = {"parked_redrive_days": 1, "outbox_retention_days": 1}
 
-    # then
+    # Then the window must include the stream's age
     assert read(reader, inbox_retention_days=22, **short)
     assert refusal(reader, inbox_retention_days=21, **short) == (
         "setting INBOX_RETENTION_DAYS: Value error, must be at least 22: the stream keeps events"
@@ -121,14 +121,14 @@ def test_a_wrong_setting_is_one_line_and_not_two() -> None:
 def test_the_process_that_removes_a_services_rows_does_not_start_with_a_short_window(
     service: Any,
 ) -> None:
-    # given
+    # Given the program of the service, and a window that is too short
     (program,) = (
         p for p in PROGRAMS if f"-A {service.package}." in p.command and ".worker " not in p.command
     )
     environment = {name.upper(): str(value) for name, value in REQUIRED.items()}
     environment |= {"INBOX_RETENTION_DAYS": "14", "PATH": ""}
 
-    # when
+    # When it is started
     done = subprocess.run(
         [sys.executable, "-m", *program.command.split()],
         cwd=REPOSITORY,
@@ -139,7 +139,7 @@ def test_the_process_that_removes_a_services_rows_does_not_start_with_a_short_wi
         timeout=60,
     )
 
-    # then
+    # Then it ends with one line that names both settings
     assert done.returncode != 0
     assert re.fullmatch(
         "setting INBOX_RETENTION_DAYS: .* PARKED_REDRIVE_DAYS is 14 days, .*\n", done.stderr

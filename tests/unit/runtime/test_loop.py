@@ -55,30 +55,30 @@ def test_a_step_gets_the_interval_as_its_time(running: Callable[[Loop], Loop]) -
 
 
 def test_waking_a_loop_starts_the_next_step_at_once(running: Callable[[Loop], Loop]) -> None:
-    # given a loop that waits for a long time
+    # Given a loop that waits for a long time
     steps: list[float] = []
     loop = running(Loop("work", steps.append, interval=3_600))
     eventually(lambda: _more_than(0, steps))
 
-    # when
+    # When it is woken
     loop.wake()
 
-    # then
+    # Then the next step starts
     eventually(lambda: _more_than(1, steps))
 
 
 def test_a_wall_clock_that_steps_back_stops_no_loop(
     running: Callable[[Loop], Loop], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given a wall clock that is one more hour behind at each look
+    # Given a wall clock that is one more hour behind at each look
     right, behind = time.time, count(3_600, 3_600)
     monkeypatch.setattr(time, "time", lambda: right() - next(behind))
     steps: list[float] = []
 
-    # when
+    # When a loop runs by this clock
     loop = running(Loop("work", steps.append, interval=0.01))
 
-    # then
+    # Then it repeats its step, and is not stalled
     eventually(lambda: _more_than(3, steps))
     assert 0 <= loop.stands_still_for() < 60
 
@@ -86,7 +86,7 @@ def test_a_wall_clock_that_steps_back_stops_no_loop(
 def test_a_step_that_raises_is_logged_once_and_repeated(
     running: Callable[[Loop], Loop], caplog: pytest.LogCaptureFixture
 ) -> None:
-    # given a step that fails three times
+    # Given a step that fails three times
     caplog.set_level(logging.INFO, "eventbus.loop")
     steps: list[float] = []
 
@@ -95,10 +95,10 @@ def test_a_step_that_raises_is_logged_once_and_repeated(
         if len(steps) <= 3:
             raise RuntimeError("a surprise")
 
-    # when
+    # When a loop runs it
     loop = running(Loop("work", step, interval=0.01))
 
-    # then
+    # Then the failure and the recovery are logged once each
     eventually(lambda: _more_than(4, steps))
     assert caplog.messages.count("loop step failed") == 1
     assert caplog.messages.count("loop recovered") == 1
@@ -108,7 +108,7 @@ def test_a_step_that_raises_is_logged_once_and_repeated(
 def test_a_loop_that_hangs_and_one_that_fails_stand_still(
     running: Callable[[Loop], Loop],
 ) -> None:
-    # given
+    # Given a loop that hangs, one that fails and one that waits
     held = Event()
 
     def fail(_until: float) -> None:
@@ -118,11 +118,11 @@ def test_a_loop_that_hangs_and_one_that_fails_stand_still(
     failing = Loop("failing", fail, interval=0.01)
     waiting = Loop("waiting", lambda _: None, interval=3_600)
 
-    # when
+    # When all of them run
     for each in (hanging, failing, waiting):
         running(each)
 
-    # then
+    # Then the first two are stalled, and the last one is not
     def stand_still() -> None:
         assert hanging.stands_still_for() > 0.2
         assert failing.stands_still_for() > 0.2
@@ -135,20 +135,20 @@ def test_a_loop_that_hangs_and_one_that_fails_stand_still(
 def test_the_health_file_is_touched_while_all_loops_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given
+    # Given a loop with a health file
     monkeypatch.setattr(loops_module, "WATCH_INTERVAL", 0.01)
     file = tmp_path / "health" / "process"
     loops = Loops([Loop("work", lambda _: None, interval=0.01)], health_file=file)
 
-    # when
+    # When it runs
     loops.start()
 
-    # then
+    # Then the file is touched again and again
     eventually(lambda: _exists(file))
     first = file.stat().st_mtime_ns
     eventually(lambda: _newer(file, first))
 
-    # and it goes with the loops
+    # And it goes with the loops
     loops.stop()
     loops.join()
     assert not file.exists()
@@ -169,7 +169,7 @@ def test_a_health_file_that_cannot_be_written_stops_no_work(tmp_path: Path) -> N
 
 
 def test_stopping_waits_for_the_step_under_way() -> None:
-    # given
+    # Given a loop whose step is under way
     begun, held, ended = Event(), Event(), []
 
     def step(_until: float) -> None:
@@ -181,12 +181,12 @@ def test_stopping_waits_for_the_step_under_way() -> None:
     loops.start()
     assert begun.wait(60)
 
-    # when
+    # When it is stopped, and the step may go on
     loops.stop()
     held.set()
     loops.join()
 
-    # then
+    # Then the step has ended
     assert ended == [True]
 
 
@@ -200,7 +200,7 @@ FATAL = {
 
 @pytest.mark.parametrize("fault", FATAL)
 def test_a_process_ends_visibly_when_a_loop_no_longer_turns(fault: str) -> None:
-    # given a process whose main thread waits for something else
+    # Given a process whose main thread waits for something else
     step, said = FATAL[fault]
     program = f"""
         import logging, time
@@ -216,7 +216,7 @@ def test_a_process_ends_visibly_when_a_loop_no_longer_turns(fault: str) -> None:
         time.sleep(3_600)
     """
 
-    # when
+    # When a loop of the process fails
     ended = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)],
         check=False,
@@ -225,7 +225,7 @@ def test_a_process_ends_visibly_when_a_loop_no_longer_turns(fault: str) -> None:
         timeout=60,
     )
 
-    # then
+    # Then the process exits with an error
     assert ended.returncode == 70
     assert said in ended.stderr
 

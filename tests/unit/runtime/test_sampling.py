@@ -21,20 +21,20 @@ from testkit.processes.attempt_spans import (
 
 
 def test_of_ticks_one_a_minute_is_recorded() -> None:
-    # given
+    # Given a sampler with a clock of its own
     now = [0.0]
     sampler = PassedOn(["inventory.relay"], clock=lambda: now[0])
 
     def recorded(name: str) -> bool:
         return sampler.should_sample(None, 1, name, SpanKind.CONSUMER).decision.is_sampled()
 
-    # when a tick comes every second, and an event with each
+    # When a tick comes every second, and an event with each
     ticks, events = [], []
     for now[0] in (float(second) for second in range(int(2 * TICK_INTERVAL))):
         ticks.append(recorded("run/inventory.relay"))
         events.append(recorded("run/order.created"))
 
-    # then
+    # Then each minute has one sampled tick, and every event is sampled
     assert sum(ticks) == 2
     assert all(events)
 
@@ -60,15 +60,15 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ReadableSpan]]:
 def test_trace_that_is_not_sampled_is_passed_on_and_only_its_failures_are_sent(
     sent: list[ReadableSpan],
 ) -> None:
-    # given an event of a trace that is not sampled
+    # Given an event of a trace that is not sampled
     fine, failed = stock_reserved(UNSAMPLED), stock_reserved(UNSAMPLED)
 
-    # when one attempt succeeds and one fails
+    # When one attempt succeeds and one fails
     attempt_spans([fine])
     attempt_spans([failed], Permanent("no"))
     tracing.stop()
 
-    # then only the failure is sent, as that of a sampled trace is
+    # Then only the failure is sent, as that of a sampled trace is
     (span,) = sent
     assert span.name == f"process {failed.delivery.task}"
     assert span.attributes
@@ -76,7 +76,7 @@ def test_trace_that_is_not_sampled_is_passed_on_and_only_its_failures_are_sent(
     assert span.attributes["outcome"] == "parked"
     assert (span.status.status_code, span.parent.trace_id) == (StatusCode.ERROR, int(TRACE, 16))
     assert 0 < span.end_time - span.start_time < 60e9
-    # and what follows is not sampled either
+    # And what follows is not sampled either
     assert tracing.trace_id(fine.traceparent) == TRACE
     assert fine.traceparent
     assert fine.traceparent.endswith("-00")

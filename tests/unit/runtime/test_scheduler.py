@@ -31,37 +31,37 @@ def scheduler(kind: type[Scheduler]) -> Scheduler:
 def test_beat_sleeps_for_as_long_as_nothing_is_due(
     clock: dict[str, float], milliseconds: int
 ) -> None:
-    # given
+    # Given a tick that is due soon
     beat = scheduler(PunctualScheduler)
     due_in = timedelta(milliseconds=milliseconds).total_seconds()
     clock["now"] += 1 - due_in
 
-    # when, then
+    # Then beat sleeps until then
     assert beat.tick() == pytest.approx(due_in, abs=1e-4)
 
 
 def test_celerys_own_scheduler_still_spins(clock: dict[str, float]) -> None:
-    # given
+    # Given a tick that is due in five milliseconds
     beat = scheduler(Scheduler)
     clock["now"] += 0.995
 
-    # when, then: without it, ours may go
+    # When, then: without it, ours may go
     assert beat.tick() <= 0
 
 
 def test_a_tick_is_sent_once_a_second(
     clock: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given
+    # Given a scheduler that records what it sends
     beat = scheduler(PunctualScheduler)
     sent: list[float] = []
     monkeypatch.setattr(beat, "apply_entry", lambda *_, **__: sent.append(clock["now"]))
 
-    # when beat sleeps for as long as it is due to, and once for much longer
+    # When beat sleeps for as long as it is due to, and once for much longer
     for late in (0, 0, 30, 0, 0):
         while (pause := beat.tick()) == 0:
             pass
         clock["now"] += pause + late
 
-    # then no tick is doubled, and none is made up for
+    # Then no tick is doubled, and none is made up for
     assert sent == pytest.approx([1_001, 1_002, 1_033, 1_034], abs=0.1)

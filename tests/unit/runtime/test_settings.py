@@ -52,15 +52,15 @@ def test_the_required_settings_are_enough(environment: pytest.MonkeyPatch) -> No
 
 
 def test_every_missing_setting_is_named_at_once(environment: pytest.MonkeyPatch) -> None:
-    # given
+    # Given two settings are missing
     environment.delenv("BROKER_USER")
     environment.delenv("DATABASE_PASSWORD")
 
-    # when
+    # When the settings are loaded
     with pytest.raises(SettingsError) as error:
         load(ServiceSettings)
 
-    # then
+    # Then each has a line
     lines = str(error.value).splitlines()
     assert lines == [
         "setting DATABASE_PASSWORD: Field required",
@@ -93,14 +93,14 @@ def test_every_missing_setting_is_named_at_once(environment: pytest.MonkeyPatch)
 def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
     environment: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    # given
+    # Given a setting with an invalid value
     environment.setenv(name, value)
 
-    # when
+    # When the settings are loaded
     with pytest.raises(SettingsError) as error:
         load(ServiceSettings)
 
-    # then
+    # Then the error names the setting and not the value
     assert str(error.value).startswith(f"setting {name}: ")
     assert SECRET not in str(error.value)
     # Not as the cause either: nothing prints a trace of it.
@@ -111,19 +111,19 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
 def test_several_brokers_are_tried_in_turn_under_one_name(
     environment: pytest.MonkeyPatch,
 ) -> None:
-    # given
+    # Given three brokers
     environment.setenv("BROKER_HOST", "one, two:5672,three")
 
-    # then the name that their certificates share must be said
+    # Then the name that their certificates share must be said
     with pytest.raises(SettingsError, match="BROKER_SERVER_HOSTNAME: "):
         load(ServiceSettings)
 
-    # when
+    # When that name is set
     environment.setenv("BROKER_SERVER_HOSTNAME", "rabbitmq")
     settings = load(ServiceSettings)
     connection = Connection(broker_url(settings))
 
-    # then
+    # Then connections try one broker after another under that name
     assert tls.broker_options(settings)["server_hostname"] == "rabbitmq"
     found = []
     for _ in range(4):
@@ -136,14 +136,14 @@ def test_several_brokers_are_tried_in_turn_under_one_name(
 def test_of_several_databases_each_connection_finds_the_one_that_takes_writes(
     environment: pytest.MonkeyPatch,
 ) -> None:
-    # given
+    # Given two databases
     environment.setenv("DATABASE_HOST", "one,two:5433")
 
-    # when
+    # When an engine connects
     url = db.url(load(ServiceSettings))
     _, options = PGDialect_psycopg2().create_connect_args(url)
 
-    # then
+    # Then libpq tries both, and accepts only one that takes writes
     assert (options["host"], options["port"]) == ("one,two", "5432,5433")
     assert options["target_session_attrs"] == "read-write"
     assert options["sslmode"] == "verify-full"
@@ -154,28 +154,28 @@ def test_a_wrong_setting_ends_the_process(environment: pytest.MonkeyPatch) -> No
 
 
 def test_a_secret_may_come_from_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    # given
+    # Given a password in a file
     file = tmp_path / "password"
     file.write_text(" from a file \n")
     environment.delenv("BROKER_PASSWORD")
     environment.setenv("BROKER_PASSWORD_FILE", str(file))
 
-    # when
+    # When the settings are loaded
     settings = load(ServiceSettings)
 
-    # then only the newline at its end is not part of it
+    # Then only the newline at its end is not part of it
     assert settings.broker_password.get_secret_value() == " from a file "
 
 
 def test_the_environment_wins_over_a_file_and_an_argument_over_both(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    # given
+    # Given a password in the environment and in a file
     file = tmp_path / "password"
     file.write_text("from a file")
     environment.setenv("BROKER_PASSWORD_FILE", str(file))
 
-    # then
+    # Then the environment wins, and an argument wins over both
     assert load(ServiceSettings).broker_password.get_secret_value() == SECRET
     overridden = load(ServiceSettings, broker_password="argument")
     assert overridden.broker_password.get_secret_value() == "argument"
@@ -193,12 +193,12 @@ def test_a_file_that_cannot_be_read_is_named(
 def test_a_file_that_is_no_text_ends_the_process_in_one_line(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    # given
+    # Given a file that is not valid UTF-8
     file = tmp_path / "password"
     file.write_bytes(b"\xff\xfe\x00s3cr3t")
     environment.setenv("BROKER_PASSWORD_FILE", str(file))
 
-    # then
+    # Then the error does not quote the file
     with pytest.raises(SettingsError) as error:
         load(ServiceSettings)
     assert "s3cr3t" not in str(error.value)
@@ -219,11 +219,11 @@ def test_retry_tiers_are_seconds_with_commas(environment: pytest.MonkeyPatch) ->
 
 
 def test_a_process_asks_only_for_what_it_uses(environment: pytest.MonkeyPatch) -> None:
-    # given
+    # Given an environment without the required settings
     for name in REQUIRED:
         environment.delenv(name)
 
-    # then
+    # Then settings that do not need them load, and errors name only their own settings
     assert load(Settings).release == "dev"
     with pytest.raises(SettingsError) as error:
         load(BrokerSettings)

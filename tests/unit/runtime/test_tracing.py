@@ -43,7 +43,7 @@ print(json.dumps([
 
 
 def test_without_an_endpoint_nothing_runs_and_the_trace_is_passed_on_as_it_is() -> None:
-    # given a process without OTLP_ENDPOINT
+    # Given a process without OTLP_ENDPOINT
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, TRACEPARENT],
         cwd=Path(__file__).parents[3],
@@ -53,7 +53,7 @@ def test_without_an_endpoint_nothing_runs_and_the_trace_is_passed_on_as_it_is() 
         check=False,
     )
 
-    # then it has one thread, has loaded no exporter, and its span is its parent
+    # Then it has one thread, has loaded no exporter, and its span is its parent
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [TRACEPARENT, 1, []]
 
@@ -68,16 +68,16 @@ def test_a_recorded_span_stays_in_the_trace_under_a_name_of_its_own(recording: N
 
 
 def test_the_thread_that_sends_spans_ends_with_the_recording() -> None:
-    # given
+    # Given a process that records spans
     before = threading.active_count()
     tracing.start("test", NOWHERE)
     tracing.start("test", NOWHERE)
     assert threading.active_count() == before + 1
 
-    # when
+    # When recording stops
     tracing.stop()
 
-    # then
+    # Then the thread has ended
     assert threading.active_count() == before
     assert not tracing.recording()
 
@@ -104,7 +104,7 @@ def test_a_trace_that_nobody_began_begins_with_the_request() -> None:
 def test_lost_spans_are_told_once_and_so_is_the_end_of_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # given
+    # Given an exporter that fails twice
     lost, taken = SpanExportResult.FAILURE, SpanExportResult.SUCCESS
     results = [taken, lost, lost, taken, taken]
 
@@ -112,24 +112,24 @@ def test_lost_spans_are_told_once_and_so_is_the_end_of_it(
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
             return results.pop(0)
 
-    # when
+    # When spans are exported five times
     exporter = _OneLineExporter(Exporter())
     with caplog.at_level(logging.INFO):
         assert [exporter.export([]) for _ in range(5)] == [taken, lost, lost, taken, taken]
 
-    # then
+    # Then the outage and its end are logged once each
     assert caplog.messages == ["span export failed", "span export resumed"]
 
 
 def test_a_log_line_names_the_trace_that_is_being_worked_on() -> None:
-    # given
+    # Given two log records
     line, other = (logging.LogRecord("x", logging.INFO, "", 1, "text", None, None) for _ in "ab")
 
-    # when
+    # When one of them is written inside a span
     with tracing.span("work", SpanKind.CONSUMER, TRACEPARENT, {}):
         _WithTraceId().filter(line)
     _WithTraceId().filter(other)
 
-    # then
+    # Then it alone has a trace id
     assert line.trace_id == TRACE
     assert not hasattr(other, "trace_id")

@@ -34,7 +34,7 @@ def test_a_process_ends_when_its_loop_hangs_and_not_before() -> None:
 
 
 def test_the_health_file_tells_what_keeps_a_worker_from_working(tmp_path: Path) -> None:
-    # given a watchdog that shows its state and, as it is not started, ends nothing
+    # Given a watchdog that shows its state and, as it is not started, ends nothing
     file, state = tmp_path / "health" / "worker", ["ready"]
     watchdog = Watchdog(file, state=lambda: state[0])
 
@@ -45,8 +45,8 @@ def test_the_health_file_tells_what_keeps_a_worker_from_working(tmp_path: Path) 
 
     eventually(assert_shown)
 
-    # when
+    # When the worker pauses
     state[0] = "paused: the database takes no writes"
 
-    # then
+    # Then the file has the reason
     eventually(assert_shown)

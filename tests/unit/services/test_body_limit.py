@@ -32,7 +32,7 @@ def test_worker_accepts_bodies_of_the_same_size() -> None:
 
 
 def test_worker_refuses_a_body_beyond_that_size() -> None:
-    # given a broker whose limit is another one
+    # Given a broker whose limit is another one
     worker: Any = SimpleNamespace(app=SimpleNamespace(tasks={"order.created"}))
     message: Any = SimpleNamespace(
         errors=[],
@@ -43,9 +43,9 @@ def test_worker_refuses_a_body_beyond_that_size() -> None:
     )
     SafeConsumer.check(worker, message)
 
-    # when
+    # When the body has one byte more
     message.body += b" "
 
-    # then
+    # Then the worker rejects it
     with pytest.raises(InvalidEvent, match="body has 262145 bytes"):
         SafeConsumer.check(worker, message)

@@ -87,7 +87,7 @@ def test_many_requests_at_the_start_read_the_keys_once(table: Table) -> None:
 
 
 def test_unknown_keys_wait_for_no_read_of_another(table: Table) -> None:
-    # given a read for an unknown key that takes long
+    # Given a read for an unknown key that takes long
     cache = KeyCache(table.read, lifetime=300)
     assert cache.find(table.texts[0])
     time.sleep(2 * key_cache._UNKNOWN_INTERVAL)
@@ -95,12 +95,12 @@ def test_unknown_keys_wait_for_no_read_of_another(table: Table) -> None:
     with ThreadPoolExecutor(MANY) as pool:
         asked = [pool.submit(cache.find, api_keys.generate()) for _ in range(MANY)]
 
-        # then most unknown keys are refused meanwhile, and a known one is found
+        # Then most unknown keys are refused meanwhile, and a known one is found
         eventually(lambda: _assert_done(asked, MANY - 1 - key_cache._MOST_WAITING))
         assert cache.find(table.texts[0])
         table.may_go_on.set()
 
-    # and the keys were read once more
+    # And the keys were read once more
     assert [a.result() for a in asked] == [None] * MANY
     assert table.reads == 2
 
@@ -117,18 +117,18 @@ def test_a_new_key_works_at_once(table: Table) -> None:
 
 
 def test_known_keys_are_found_while_they_are_read_anew(table: Table) -> None:
-    # given keys that are nearly as old as they may become
+    # Given keys that are nearly as old as they may become
     cache = KeyCache(table.read, lifetime=300)
     assert cache.find(table.texts[0])
     cache._snapshot = replace(cache._snapshot, read_at=time.monotonic() - 290)
     table.may_go_on.clear()
 
-    # when one request reads them anew
+    # When one request reads them anew
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(cache.find, table.texts[0])
         eventually(lambda: _assert_reads(table, 2))
 
-        # then the others do not wait for it
+        # Then the others do not wait for it
         assert cache.find(table.texts[0])
         assert not first.done()
         table.may_go_on.set()

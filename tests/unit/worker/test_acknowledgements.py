@@ -41,14 +41,14 @@ def received(channel: Channel) -> tuple[Acknowledgements, dict[int, Any]]:
 
 
 def test_a_run_takes_one_frame() -> None:
-    # given
+    # Given a hundred deliveries
     channel = Channel(100)
     acknowledgements, messages = received(channel)
 
-    # when all but the last are done
+    # When all but the last are done
     acknowledgements.acknowledge([messages[tag] for tag in range(1, 100)])
 
-    # then
+    # Then one frame has acknowledged them
     assert (channel.waiting, channel.frames) == ({100}, 1)
 
 
@@ -63,7 +63,7 @@ def test_what_is_done_behind_one_that_is_not_is_acknowledged_alone() -> None:
 
 @pytest.mark.parametrize("settle", ["a run", "single ones", "a rejection"])
 def test_a_delivery_whose_settlement_was_not_sent_is_still_held(settle: str) -> None:
-    # given a channel that fails while a settlement is sent
+    # Given a channel that fails while a settlement is sent
     channel = Channel(3)
     acknowledgements, messages = received(channel)
 
@@ -78,7 +78,7 @@ def test_a_delivery_whose_settlement_was_not_sent_is_still_held(settle: str) -> 
         settle_some()
     assert all(acknowledgements.holds(message) for message in messages.values())
 
-    # when it is settled once more, then the broker is told
+    # When it is settled once more, then the broker is told
     settle_some()
     left = {"a run": {3}, "single ones": {1, 3}, "a rejection": {2, 3}}
     assert channel.waiting == left[settle]
@@ -86,7 +86,7 @@ def test_a_delivery_whose_settlement_was_not_sent_is_still_held(settle: str) -> 
 
 @given(st.data())
 def test_the_broker_waits_for_what_is_not_settled_and_for_nothing_else(data: Any) -> None:
-    # given deliveries that end in any order, in batches of any size, some of them rejected
+    # Given deliveries that end in any order, in batches of any size, some of them rejected
     channel = Channel(data.draw(st.integers(1, 30)))
     acknowledgements, messages = received(channel)
     left = set(messages)
@@ -94,12 +94,12 @@ def test_the_broker_waits_for_what_is_not_settled_and_for_nothing_else(data: Any
         batch = data.draw(st.sets(st.sampled_from(sorted(left)), min_size=1))
         left -= batch
 
-        # when
+        # When a batch is settled
         if data.draw(st.booleans()):
             acknowledgements.acknowledge([messages[tag] for tag in batch])
         else:
             for tag in batch:
                 acknowledgements.reject(messages[tag])
 
-        # then
+        # Then the broker waits for the rest
         assert channel.waiting == left

@@ -51,7 +51,7 @@ def names(calls: list[SignalCall], item: Item | None = None) -> list[str]:
 
 
 def test_a_run_surrounds_the_handling_of_its_event(calls: list[SignalCall]) -> None:
-    # given
+    # Given an event, and work that reads the current request
     one = item()
     during: list[str] = []
 
@@ -59,10 +59,10 @@ def test_a_run_surrounds_the_handling_of_its_event(calls: list[SignalCall]) -> N
         during.extend(names(calls))
         assert app.tasks["stock.reserved"].request.id == one.delivery.event_id
 
-    # when
+    # When it is attempted
     attempt([one], work)
 
-    # then
+    # Then the work ran between the first and the last signal
     assert during == ["prerun"]
     assert names(calls) == ["prerun", "success", "postrun"]
     assert calls[1].arguments["result"] == "handled"
@@ -72,13 +72,13 @@ def test_a_run_surrounds_the_handling_of_its_event(calls: list[SignalCall]) -> N
 def test_the_request_has_the_headers_of_the_message_and_nothing_of_a_customer(
     calls: list[SignalCall],
 ) -> None:
-    # given
+    # Given a second delivery with a header of its own
     one = item(attempts=2, tenant="north")
 
-    # when
+    # When it is attempted
     attempt([one])
 
-    # then
+    # Then the request has the headers, and its arguments are ids
     request = calls[0].request
     assert (request.id, request.task, request.retries) == (
         one.delivery.event_id,
@@ -107,11 +107,11 @@ def test_the_request_has_the_headers_of_the_message_and_nothing_of_a_customer(
 def test_a_failed_run_tells_what_becomes_of_its_event(
     calls: list[SignalCall], error: Exception, number: int, signal: str, state: str
 ) -> None:
-    # when
+    # When the handling fails
     with pytest.raises(type(error)):
         attempt([item(number)], partial(fail, error))
 
-    # then
+    # Then the signals have the outcome and the original error
     assert names(calls) == ["prerun", signal, "postrun"]
     assert calls[2].state == state
     told = calls[1].arguments
@@ -120,12 +120,12 @@ def test_a_failed_run_tells_what_becomes_of_its_event(
 
 
 def test_the_texts_of_a_failed_run_are_descriptions(calls: list[SignalCall]) -> None:
-    # when a handler fails with an error that quotes an address
+    # When a handler fails with an error that quotes an address
     for number in (1, len(TIERS) + 1):
         with pytest.raises(ValueError, match="ada"):
             attempt([item(number)], partial(fail, ValueError("ada@example.com")))
 
-    # then the texts that come with the error do not quote the address
+    # Then the texts that come with the error do not quote the address
     retried, failed = (call.arguments for call in calls if call.name in ("retry", "failure"))
     for arguments in (retried, failed):
         einfo = arguments["einfo"]
@@ -135,11 +135,11 @@ def test_the_texts_of_a_failed_run_are_descriptions(calls: list[SignalCall]) -> 
 
 
 def test_an_outage_is_a_run_that_counts_for_nothing(calls: list[SignalCall]) -> None:
-    # when
+    # When the database fails
     with pytest.raises(psycopg2.OperationalError):
         attempt([item()], partial(fail, psycopg2.OperationalError("the server is gone")))
 
-    # then
+    # Then the run ends without a result
     assert names(calls) == ["prerun", "postrun"]
     assert calls[1].state == "IGNORED"
 
@@ -147,16 +147,16 @@ def test_an_outage_is_a_run_that_counts_for_nothing(calls: list[SignalCall]) -> 
 def test_the_events_of_a_batch_begin_before_it_and_end_after_its_commit(
     calls: list[SignalCall],
 ) -> None:
-    # given a batch in which one is no event, and one a duplicate
+    # Given a batch in which one is no event, and one a duplicate
     items = [item() for _ in range(3)]
     items[1].error, items[1].event = InvalidEvent("no event"), None
     items[2].outcome = Outcome.DUPLICATE
     during: list[str] = []
 
-    # when
+    # When the batch is attempted
     attempt(items, lambda: during.extend(names(calls)))
 
-    # then
+    # Then all runs start first, and each has its own end
     assert during == ["prerun"] * 3
     assert [names(calls, i) for i in items] == [
         ["prerun", "success", "postrun"],
@@ -171,16 +171,16 @@ def test_the_events_of_a_batch_begin_before_it_and_end_after_its_commit(
 
 
 def test_a_batch_that_is_rolled_back_counts_for_nothing(calls: list[SignalCall]) -> None:
-    # given
+    # Given a batch of three events
     items = [item() for _ in range(3)]
 
-    # when it fails, and its events are handled alone
+    # When it fails, and its events are handled alone
     with pytest.raises(Transient):
         attempt(items, partial(fail, Transient("later")))
     for one in items:
         attempt([one])
 
-    # then each run has an end, and one of each event's counts
+    # Then each run has an end, and one of each event's counts
     for one in items:
         assert names(calls, one) == ["prerun", "postrun", "prerun", "success", "postrun"]
     ended = [call.state for call in calls if call.name == "postrun"]
@@ -190,15 +190,15 @@ def test_a_batch_that_is_rolled_back_counts_for_nothing(calls: list[SignalCall])
 def test_two_copies_of_an_event_in_one_batch_run_one_after_the_other(
     calls: list[SignalCall],
 ) -> None:
-    # given
+    # Given an event and its duplicate
     one = item()
     copy = item(event_id=one.delivery.event_id)
     copy.outcome = Outcome.DUPLICATE
 
-    # when
+    # When they are attempted together
     attempt([one, copy])
 
-    # then
+    # Then each has a whole run
     assert names(calls) == ["prerun", "success", "postrun"] * 2
     assert [call.arguments["result"] for call in calls if call.name == "success"] == [
         "handled",
@@ -207,7 +207,7 @@ def test_two_copies_of_an_event_in_one_batch_run_one_after_the_other(
 
 
 def test_what_a_receiver_leaves_for_one_run_is_not_for_another() -> None:
-    # given a receiver that keeps the event in a context variable, and others that note it
+    # Given a receiver that keeps the event in a context variable, and others that note it
     current: ContextVar[str] = ContextVar("current", default="none")
     found: list[tuple[str, str]] = []
 
@@ -217,11 +217,11 @@ def test_what_a_receiver_leaves_for_one_run_is_not_for_another() -> None:
             current.set(call.task_id)
         found.append((current.get(), call.task_id))
 
-    # when
+    # When a batch is attempted
     with receivers(note):
         attempt([item() for _ in range(3)])
 
-    # then
+    # Then each run has its own context
     assert len(found) == 9
     assert all(kept == own for kept, own in found)
     assert current.get() == "none"
@@ -230,32 +230,32 @@ def test_what_a_receiver_leaves_for_one_run_is_not_for_another() -> None:
 @pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(1)])
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_receiver_that_raises_disturbs_nothing(error: BaseException, size: int) -> None:
-    # given
+    # Given a receiver that raises
     def broken(_: SignalCall) -> None:
         raise error
 
     worked: list[bool] = []
     with receivers(broken):
-        # when a batch succeeds
+        # When a batch succeeds
         attempt([item() for _ in range(size)], lambda: worked.append(True))
-        # and another fails
+        # And another fails
         with pytest.raises(Transient):
             attempt([item() for _ in range(size)], partial(fail, Transient("later")))
 
-    # then the work was done, and its own error was raised
+    # Then the work was done, and its own error was raised
     assert worked == [True]
 
 
 def test_headers_cannot_break_what_is_connected(calls: list[SignalCall]) -> None:
-    # given a message whose headers have the names of a request's own methods and fields
+    # Given a message whose headers have the names of a request's own methods and fields
     hostile = dict.fromkeys(
         ("get", "update", "clear", "declare", "args", "kwargs", "hostname", "delivery_info"), 7
     )
 
-    # when
+    # When the message is attempted
     attempt([item(**hostile)])
 
-    # then
+    # Then the request has its own fields
     request = calls[0].request
     assert request.get("hostname") == "order@order"
     assert request.get("declare") is None
@@ -263,14 +263,14 @@ def test_headers_cannot_break_what_is_connected(calls: list[SignalCall]) -> None
 
 
 def test_without_a_receiver_nothing_is_made() -> None:
-    # given
+    # Given a factory of attempts that fails
     def make(_: Item) -> Attempt:
         raise AssertionError("an attempt was made")
 
     worked: list[bool] = []
 
-    # when
+    # When a batch is attempted without receivers
     attempt_all([item(), item()], make, lambda: worked.append(True))
 
-    # then
+    # Then the work was done
     assert worked == [True]

@@ -20,7 +20,7 @@ def ids(first: int, last: int) -> list[str]:
 
 
 def test_a_batch_that_outlives_its_connection_settles_nothing_on_the_next() -> None:
-    # given a batch that runs while its connection is lost, and the same messages on the next one
+    # Given a batch that runs while its connection is lost, and the same messages on the next one
     loop = EventLoop()
     loop.deliver(*ids(1, 100))
     loop.turn()
@@ -29,12 +29,12 @@ def test_a_batch_that_outlives_its_connection_settles_nothing_on_the_next() -> N
     loop.turn()
     old, first, second = loop.jobs
 
-    # when the old batch ends, and of the new ones the second before the first
+    # When the old batch ends, and of the new ones the second before the first
     old.finish()
     second.finish()
     loop.turn()
 
-    # then the broker still waits for all that is not committed on the new connection
+    # Then the broker still waits for all that is not committed on the new connection
     assert new.waiting == set(range(1, 101)) | set(range(201, 301))
     first.finish()
     loop.turn()
@@ -42,7 +42,7 @@ def test_a_batch_that_outlives_its_connection_settles_nothing_on_the_next() -> N
 
 
 def test_every_delivery_is_acknowledged_after_a_reconnect() -> None:
-    # given as many deliveries as the broker sends, and all of them again on another connection
+    # Given as many deliveries as the broker sends, and all of them again on another connection
     loop = EventLoop()
     loop.deliver(*ids(1, 400))
     loop.turn()
@@ -50,33 +50,33 @@ def test_every_delivery_is_acknowledged_after_a_reconnect() -> None:
     loop.deliver(*ids(1, 400))
     loop.turn()
 
-    # when all that is in the pool ends
+    # When all that is in the pool ends
     while loop.jobs:
         loop.jobs.pop(0).finish()
         loop.turn()
 
-    # then nothing is left that the broker would wait for
+    # Then nothing is left that the broker would wait for
     assert new.waiting == set()
 
 
 def test_what_waited_on_a_lost_connection_is_not_handled() -> None:
-    # given more than the children can take
+    # Given more than the children can take
     loop = EventLoop()
     loop.deliver(*ids(1, 400))
     loop.turn()
     loop.reconnect()
 
-    # when the running batches end
+    # When the running batches end
     for job in list(loop.jobs):
         job.finish()
         loop.turn()
 
-    # then no other one of that connection has begun
+    # Then no other one of that connection has begun
     assert [len(job.deliveries) for job in loop.jobs] == [BATCH_LIMIT, BATCH_LIMIT]
 
 
 def test_a_failure_on_a_lost_connection_is_neither_retried_nor_parked() -> None:
-    # given an event that fails after its connection was lost, and one whose copy is on its way
+    # Given an event that fails after its connection was lost, and one whose copy is on its way
     loop = EventLoop()
     loop.deliver("copied")
     loop.turn()
@@ -87,73 +87,73 @@ def test_a_failure_on_a_lost_connection_is_neither_retried_nor_parked() -> None:
     new = loop.reconnect()
     loop.deliver("copied", "late")
 
-    # when
+    # When it fails, and the broker confirms the copy
     loop.jobs.pop().fail(ValueError("broken"))
     loop.turn()
     loop.confirm()
 
-    # then
+    # Then no further copy is published, and both events are still unacknowledged
     assert loop.copies == []
     assert new.waiting == {1, 2}
 
 
 def test_nothing_is_sent_by_a_life_that_has_ended() -> None:
-    # given a batch that runs while its life ends, on a channel that would still take frames
+    # Given a batch that runs while its life ends, on a channel that would still take frames
     loop = EventLoop()
     loop.deliver(*ids(1, 3))
     loop.turn()
     loop.life.close()
 
-    # when
+    # When the batch ends
     loop.jobs.pop().finish()
     loop.turn()
 
-    # then
+    # Then no frame is sent
     assert (loop.channel.frames, loop.channel.waiting) == (0, {1, 2, 3})
 
 
 def test_a_failure_is_not_copied_if_its_connection_ends_before_the_next_turn() -> None:
-    # given a failure that is to be settled at the event loop's next turn
+    # Given a failure that is to be settled at the event loop's next turn
     loop = EventLoop()
     loop.deliver("event-1")
     loop.turn()
     loop.jobs.pop().fail(ValueError("broken"))
 
-    # when
+    # When the connection is lost
     loop.reconnect()
     loop.turn()
 
-    # then
+    # Then no copy is published
     assert loop.copies == []
 
 
 def test_what_arrived_just_before_the_loss_is_not_handled() -> None:
-    # given messages that are to be sent to a child at the event loop's next turn
+    # Given messages that are to be sent to a child at the event loop's next turn
     loop = EventLoop()
     loop.deliver(*ids(1, 3))
 
-    # when
+    # When the connection is lost
     loop.reconnect()
     loop.turn()
 
-    # then
+    # Then no job has started
     assert loop.jobs == []
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), outage()], ids=["failure", "outage"])
 def test_a_batch_that_fails_after_its_connection_is_not_handled_again(error: Exception) -> None:
-    # given
+    # Given a batch whose connection is lost
     loop = EventLoop()
     loop.deliver(*ids(1, 3))
     loop.turn()
     loop.reconnect()
 
-    # when
+    # When it fails
     loop.jobs.pop().fail(error)
     loop.turn()
     loop.wait(LONGEST_WAIT)
 
-    # then
+    # Then it is not handled again
     assert loop.jobs == []
 
 
@@ -192,7 +192,7 @@ def test_nothing_is_acknowledged_before_its_own_commit(data: Any) -> None:
 
 
 def _run_any_life(data: Any) -> None:
-    # given connections that are lost at any moment, and batches that end in any order
+    # Given connections that are lost at any moment, and batches that end in any order
     loop, committed = EventLoop(data.draw(st.integers(1, 3))), set[str]()
     delivered: dict[int, str] = {}
     number = 0
@@ -225,11 +225,11 @@ def _run_any_life(data: Any) -> None:
         }
         loop.confirm()
 
-        # then the broker waits for each that is not committed
+        # Then the broker waits for each that is not committed
         settled = {e for tag, e in delivered.items() if tag not in loop.channel.waiting}
         assert settled <= committed
 
-    # and when all has ended, for none
+    # And when all has ended, for none
     while loop.jobs:
         loop.jobs.pop().finish()
         loop.wait(1)

@@ -35,15 +35,15 @@ def test_the_first_failure_tells_what_failed_and_when() -> None:
 
 
 def test_a_later_failure_counts_on_and_keeps_the_time_of_the_first() -> None:
-    # given a message that failed long ago
+    # Given a message that failed long ago
     first = fail(Transient("no route"), HEADERS)
     first["x-failure-first-at"] = first["x-failure-last-at"] = "2025-01-01T00:00:00.000+00:00"
 
-    # when it fails twice more, the last time in another release
+    # When it fails twice more, the last time in another release
     second = fail(Transient("no route"), first)
     third = fail(Permanent("no such order"), second, release="r2")
 
-    # then
+    # Then the failure has three attempts and the first time
     failure = Failure.from_headers(third)
     assert failure is not None
     assert failure.attempts == 3

@@ -62,12 +62,12 @@ def die(number: int) -> None:
 def test_jobs_end_with_their_value_or_their_error(start: Callable[[int], RunningPool]) -> None:
     worker = start(2)
 
-    # when there are more jobs than processes
+    # When there are more jobs than processes
     for number in range(10):
         worker.call(double, number)
     worker.call(fail)
 
-    # then
+    # Then each job has ended in its own way
     ended = worker.until_ended(11)
     (failed,) = [job for job in ended if hasattr(job, "error")]
     assert sorted(job.value for job in ended if job is not failed) == list(range(0, 20, 2))
@@ -77,17 +77,17 @@ def test_jobs_end_with_their_value_or_their_error(start: Callable[[int], Running
 def test_a_crash_ends_one_job_and_its_process_is_replaced(
     start: Callable[[int], RunningPool], tmp_path: Path
 ) -> None:
-    # given a job that goes on in one process
+    # Given a job that goes on in one process
     worker = start(2)
     before = worker.pids
     go_on = tmp_path / "go on"
     worker.call(wait_for, str(go_on))
 
-    # when the other one is killed by its job
+    # When the other one is killed by its job
     worker.call(die, signal.SIGKILL)
     (crashed,) = worker.until_ended(1)
 
-    # then
+    # Then its job has failed, and a new process takes the next one
     assert isinstance(crashed.error, WorkerLostError)
     assert "SIGKILL" in str(crashed.error)
     worker.call(double, 21)
@@ -170,17 +170,17 @@ def test_a_signal_to_the_whole_group_interrupts_no_job(
 def test_a_process_that_reads_nothing_is_given_up(
     start: Callable[[int], RunningPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given
+    # Given a process that is stopped
     monkeypatch.setattr(handler_process, "_PIPE_LIMIT", 1)
     worker = start(1)
     worker.call(double, 1)
     worker.until_ended(1)
     os.kill(worker.pids[0], signal.SIGSTOP)
 
-    # when it gets more than its socket holds
+    # When it gets more than its socket holds
     worker.call(len, b"." * 10_000_000)
 
-    # then
+    # Then the process is replaced
     assert isinstance(worker.until_ended(2)[1].error, WorkerLostError)
     worker.call(len, b"." * 10_000_000)
     assert worker.until_ended(3)[2].value == 10_000_000
@@ -197,7 +197,7 @@ def test_large_arguments_and_results_pass(start: Callable[[int], RunningPool]) -
 def test_a_stopped_pool_settles_what_runs_and_begins_nothing(
     start: Callable[[int], RunningPool], tmp_path: Path
 ) -> None:
-    # given a job under way, one that waits, and processes that leave a file when they end
+    # Given a job under way, one that waits, and processes that leave a file when they end
     ends = tmp_path / "ends"
     ends.mkdir()
 
@@ -214,15 +214,15 @@ def test_a_stopped_pool_settles_what_runs_and_begins_nothing(
     worker.call(time.sleep, 0.4, timeout=30)
     worker.call(double, 1)
 
-    # when
+    # When the pool is closed and stopped
     worker.pool.close()
     worker.pool.stop()
 
-    # then
+    # Then the jobs under way have ended, and no other has run
     assert [job.value for job in worker.ended] == [None, None]
     worker.call(double, 1)
     assert len(worker.ended) == 2
-    # and each process has ended by itself
+    # And each process has ended by itself
     assert sorted(int(path.name) for path in ends.iterdir()) == sorted(pids)
     for pid in pids:
         with pytest.raises(ProcessLookupError):
@@ -244,15 +244,15 @@ def test_a_pool_that_is_stopped_kills_what_is_beyond_its_limit(
 def test_answers_are_read_by_the_event_loop_of_the_next_connection(
     start: Callable[[int], RunningPool],
 ) -> None:
-    # given jobs under way while the connection is lost: Celery resets its event loop
+    # Given jobs under way while the connection is lost: Celery resets its event loop
     worker = start(2)
     worker.call(double, 1)
     worker.call(double, 2)
     worker.hub.reset()
 
-    # when
+    # When the pool is registered with the new event loop
     worker.pool.register_with_event_loop(worker.hub)
     worker.call(double, 3)
 
-    # then
+    # Then the results of all jobs arrive
     assert {job.value for job in worker.until_ended(3)} == {2, 4, 6}

@@ -73,19 +73,19 @@ def test_the_messages_of_a_failed_batch_are_handled_one_by_one(loop: EventLoop) 
 def test_an_observer_that_fails_keeps_no_message_from_its_ack(
     loop: EventLoop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # given metrics that raise, whatever they are told
+    # Given metrics that raise, whatever they are told
     def broken(*_: object) -> None:
         raise ValueError("no such bucket")
 
     monkeypatch.setattr("eventbus.worker.observation.metrics.observe_handler", broken)
     assert observe_handler is not broken
 
-    # when a batch ends, and another one arrives behind it
+    # When a batch ends, and another one arrives behind it
     arrive(loop, 3)
     arrive(loop, 2)
     loop.jobs[0].finish()
 
-    # then it is acknowledged, and the next one has begun
+    # Then it is acknowledged, and the next one has begun
     assert loop.channel.waiting == {4, 5}
     assert sizes(loop) == [3, 2]
     assert "observation failed" in caplog.messages
@@ -94,14 +94,14 @@ def test_an_observer_that_fails_keeps_no_message_from_its_ack(
 def test_a_child_gets_the_headers_of_a_message_unless_it_can_make_them_itself(
     loop: EventLoop,
 ) -> None:
-    # given messages as a relay publishes them, first and again, and one with a team's own header
+    # Given messages as a relay publishes them, first and again, and one with a team's own header
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     loop.deliver("first", **task_headers("first", "order.created", trace))
     loop.deliver("again", **task_headers("again", "order.created", None, retries=2))
     loop.deliver("own", **task_headers("own", "order.created", trace), tenant="north")
     loop.turn()
 
-    # then each request has the headers of its message
+    # Then each request has the headers of its message
     first, again, own = loop.jobs[0].deliveries
     assert (first.headers, again.headers) == (None, None)
     assert own.headers["tenant"] == "north"
@@ -112,7 +112,7 @@ def test_a_child_gets_the_headers_of_a_message_unless_it_can_make_them_itself(
 
 
 def test_a_suspect_is_handled_alone_and_marked(loop: EventLoop) -> None:
-    # given two messages that came back with their connection several times, among others
+    # Given two messages that came back with their connection several times, among others
     loop.deliver("event-1", "event-2")
     loop.deliver("suspect-1", "suspect-2", **{"x-delivery-count": 2})
     loop.deliver("once", **{"x-delivery-count": 1})
@@ -120,23 +120,23 @@ def test_a_suspect_is_handled_alone_and_marked(loop: EventLoop) -> None:
     loop.jobs[0].finish()
     loop.jobs[1].finish()
 
-    # then each suspect is a batch by itself
+    # Then each suspect is a batch by itself
     batches = [(sorted(job.event_ids), job.deliveries[0].is_suspect) for job in loop.jobs]
     assert sorted(batches[:2]) == [(["suspect-1"], True), (["suspect-2"], True)]
     assert batches[2] == (["event-1", "event-2", "once"], False)
 
 
 def test_messages_of_a_service_that_no_order_waits_for_gather_for_an_interval() -> None:
-    # given a batch that has just begun, and ended
+    # Given a batch that has just begun, and ended
     loop = EventLoop(batch_interval=60.0)
     arrive(loop, 1)
     loop.jobs[0].finish()
 
-    # when more arrive within the interval
+    # When more arrive within the interval
     arrive(loop, 2)
     arrive(loop, 3)
 
-    # then they wait, although a child is idle, and are one batch when it has passed
+    # Then they wait, although a child is idle, and are one batch when it has passed
     assert sizes(loop) == [1]
     loop.life.batches._next = 0.0
     loop.wait(60.0)

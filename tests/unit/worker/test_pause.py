@@ -70,17 +70,17 @@ def test_no_canary_is_sent_before_its_time(loop: EventLoop) -> None:
 def test_a_canary_that_is_handled_resumes_everything(
     loop: EventLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # given
+    # Given a paused worker whose canary is under way
     caplog.set_level(logging.INFO)
     paused(loop)
     loop.wait(LONGEST_WAIT)
 
-    # when
+    # When all messages are handled
     while loop.jobs:
         loop.jobs.pop(0).finish()
         loop.wait(1)
 
-    # then each message is handled, once
+    # Then each message is handled, once
     assert loop.channel.waiting == set()
     assert caplog.messages == ["consumption paused", "consumption resumed"]
     assert _shown() == []
@@ -101,25 +101,25 @@ def test_a_canary_that_fails_by_itself_resumes_everything(loop: EventLoop) -> No
 
 
 def test_messages_that_are_slow_one_after_the_other_pause(loop: EventLoop) -> None:
-    # given a batch that is too slow, whose messages are handled alone
+    # Given a batch that is too slow, whose messages are handled alone
     loop.jobs.pop().fail(slow())
     loop.jobs.pop().fail(slow())
     loop.turn()
 
-    # when all of them are too slow
+    # When all of them are too slow
     for _ in range(10):
         loop.wait(LONGEST_WAIT)
         while loop.jobs:
             loop.jobs.pop(0).fail(slow())
             loop.turn()
 
-    # then only the first few were charged for it, until it was clear
+    # Then only the first few were charged for it, until it was clear
     assert len(loop.copies) < SLOW_IN_A_ROW
     assert loop.pause.reason == "handlers are too slow: OperationalError"
 
 
 def test_a_message_that_is_slow_by_itself_is_retried(loop: EventLoop) -> None:
-    # given one slow message among good ones, again and again
+    # Given one slow message among good ones, again and again
     for n in range(10):
         while loop.jobs:
             loop.jobs.pop(0).finish()
@@ -138,7 +138,7 @@ def test_a_message_that_is_slow_by_itself_is_retried(loop: EventLoop) -> None:
 
 
 def test_the_next_canary_is_not_one_that_was_slow(loop: EventLoop) -> None:
-    # given a pause because of slowness
+    # Given a pause because of slowness
     loop.jobs.pop().fail(slow())
     loop.jobs.pop().fail(slow())
     loop.turn()
@@ -172,7 +172,7 @@ def test_messages_that_are_held_too_long_go_back_to_their_queue(loop: EventLoop)
     with pytest.raises(ConnectionResetError):
         loop.wait(HOLD_LIMIT)
 
-    # and again, after as long a time
+    # And again, after as long a time
     loop.reconnect()
     loop.deliver(*EVENTS)
     loop.turn()

@@ -41,12 +41,12 @@ def telling() -> Telling:
 
 
 def test_events_leave_in_one_message(telling: Telling) -> None:
-    # when
+    # When three events are sent
     telling.events.send("worker-heartbeat", active=1, retry=True)
     telling.events.send("task-received", uuid="1", name="order.created")
     telling.events.send("task-started", uuid="1")
 
-    # then
+    # Then one message contains all of them
     kinds = [(event["type"], event["hostname"]) for event in telling.told()]
     assert kinds == [
         (t, "order@order") for t in ("worker-heartbeat", "task-received", "task-started")
@@ -61,15 +61,15 @@ def test_nothing_leaves_when_nothing_happened(telling: Telling) -> None:
 
 
 def test_an_error_is_told_by_its_class_alone(telling: Telling) -> None:
-    # given an error whose text and trace quote a customer
+    # Given an error whose text and trace quote a customer
     secret = "ada@example.com"
     telling.events.send("task-received", uuid="1", name="order.created", root_id=secret)
 
-    # when
+    # When the task fails
     error = {"exception": f"IntegrityError('Key (email)=({secret})')", "traceback": secret}
     telling.events.send("task-failed", uuid="1", **error)
 
-    # then
+    # Then only the class of the error has left
     told = telling.told()
     assert told[-1]["exception"] == "IntegrityError()"
     assert secret not in json.dumps(told)
@@ -78,25 +78,25 @@ def test_an_error_is_told_by_its_class_alone(telling: Telling) -> None:
 def test_of_too_many_tasks_some_are_told_whole_and_others_not_at_all(
     telling: Telling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given tasks that all come in one second
+    # Given tasks that all come in one second
     monkeypatch.setattr(task_events.time, "monotonic", lambda: 1000.0)
     tasks = [str(number) for number in range(TASKS_PER_SECOND + 10)]
 
-    # when
+    # When each of them starts and succeeds
     for kind in ("task-received", "task-started", "task-succeeded"):
         for task in tasks:
             telling.events.send(kind, uuid=task)
 
-    # then
+    # Then all events of the first tasks have left, and none of the others
     told = [event["uuid"] for event in telling.told()]
     assert sorted(told) == sorted(3 * [own(task) for task in tasks[:TASKS_PER_SECOND]])
 
-    # when a second has passed
+    # When a second has passed
     telling.messages.clear()
     monkeypatch.setattr(task_events.time, "monotonic", lambda: 1001.0)
     telling.events.send("task-received", uuid="later")
 
-    # then
+    # Then new tasks are reported
     assert [event["uuid"] for event in telling.told()] == [own("later")]
 
 
