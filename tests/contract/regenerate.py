@@ -1,6 +1,6 @@
-"""Writes the golden file of each sample that has none; `make docs` runs it.
+"""Writes missing golden files of samples; `make docs` runs it.
 
-It never changes a golden file: what was sent once must decode for ever.
+Existing golden files never change, because published events must be decodable in every release.
 """
 
 import json

@@ -1,8 +1,7 @@
-"""One known event for each golden sample: what it says, written down apart from how it is sent.
+"""One event for each golden file, written independently of its encoding.
 
-A contract that gets a new field gets a new sample, here and with the next version number, in which
-the field has a value; `make docs` writes its golden file. The samples
-of earlier versions stay as they are.
+A contract with a new field needs a new sample with the next version number, in which the field has
+a value. `make docs` writes its golden file. Earlier samples do not change.
 """
 
 from collections.abc import Mapping
@@ -64,7 +63,7 @@ def _id(number: int) -> UUID:
 
 #: By the name of its golden file: the event's type and the version of its contract.
 SAMPLES: Mapping[str, Event] = {
-    # An order has no cause and, without tracing, no trace: these attributes are left out.
+    # An order has no cause and, without tracing, no trace: both attributes are omitted.
     "order.created.v1": Event(
         id=_id(1),
         source="order",
@@ -87,7 +86,7 @@ SAMPLES: Mapping[str, Event] = {
             client_ip="192.0.2.7",
         ),
     ),
-    # The same order as another contract tells it: with the same id, where both are sent.
+    # The same order in the next version of the contract. Both have the same id.
     "order.created.v2.v1": _event(
         7,
         "order",
@@ -109,7 +108,7 @@ SAMPLES: Mapping[str, Event] = {
         OrderConfirmed(customer_email="ada@example.com", currency="EUR", total=19800, lines=_LINES),
         causation=4,
     ),
-    # A person shipped it, so that no event is its cause.
+    # An operator shipped the order, so no event is the cause.
     "order.shipped.v1": _event(
         9,
         "order",

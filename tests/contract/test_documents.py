@@ -1,4 +1,4 @@
-"""The documents that are made from the contracts are of today, valid, and true."""
+"""The documents that are generated from the contracts are current, valid and correct."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def problems(document: dict[str, Any]) -> list[str]:
-    """What the official parser says against a document."""
+    """Return the errors that the official parser finds in a document."""
     done = subprocess.run(
         ["node", REPOSITORY / "contracts/validation/validate.js"],
         input=json.dumps(document),
@@ -49,21 +49,21 @@ def problems(document: dict[str, Any]) -> list[str]:
     return done.stdout.splitlines()
 
 
-# --- Of today -----------------------------------------------------------------------------------
+# --- Current ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", documents())
-def test_a_committed_document_is_what_the_code_makes(name: str) -> None:
+def test_committed_documents_match_the_code(name: str) -> None:
     committed = (REPOSITORY / name).read_text(encoding="utf-8")
 
     assert committed == documents()[name], "run: make docs"
 
 
-def test_no_schema_is_left_of_an_event_type_that_is_gone() -> None:
+def test_a_removed_event_type_has_no_schema() -> None:
     assert stale() == [], "run: make docs"
 
 
-def test_no_contract_has_changed_in_a_breaking_way_since_the_last_release() -> None:
+def test_no_contract_has_a_breaking_change_since_the_last_release() -> None:
     changes = contracts.check(REPOSITORY / "contracts/released")
 
     assert [str(change) for change in changes if change.breaking] == []
@@ -99,7 +99,7 @@ def test_the_official_parser_accepts_the_asyncapi_document() -> None:
         ),
     ],
 )
-def test_the_official_parser_refuses_a_broken_one(
+def test_the_official_parser_rejects_a_wrong_value(
     path: tuple[str, ...], broken: object, told: str
 ) -> None:
     # Given the document with one wrong value
@@ -114,7 +114,7 @@ def test_the_official_parser_refuses_a_broken_one(
     assert any(told in problem for problem in problems(document))
 
 
-# --- True ---------------------------------------------------------------------------------------
+# --- Correct ------------------------------------------------------------------------------------
 
 
 def in_asyncapi(schema: dict[str, Any]) -> jsonschema_rs.Draft7Validator:
@@ -123,7 +123,7 @@ def in_asyncapi(schema: dict[str, Any]) -> jsonschema_rs.Draft7Validator:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_what_was_sent_once_is_valid_by_the_schemas(name: str) -> None:
+def test_golden_events_are_valid_by_the_schemas(name: str) -> None:
     # Given an envelope and the schemas
     envelope = read(GOLDEN / f"{name}.json")
     schemas = REPOSITORY / "contracts/schemas"
@@ -140,7 +140,7 @@ def test_what_was_sent_once_is_valid_by_the_schemas(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_message_is_as_the_asyncapi_document_says(name: str) -> None:
+def test_a_message_matches_the_asyncapi_document(name: str) -> None:
     # Given a message and its description
     event = SAMPLES[name]
     message = read(ASYNCAPI)["components"]["messages"][event.type]
@@ -161,7 +161,7 @@ def test_a_message_is_as_the_asyncapi_document_says(name: str) -> None:
     ("step", "wrong"),
     [("type", "order.lost"), ("dataschema", "urn:lost"), ("data", {}), ("sequence", 0)],
 )
-def test_the_asyncapi_document_does_not_take_every_envelope(step: str, wrong: object) -> None:
+def test_the_asyncapi_document_rejects_a_wrong_envelope(step: str, wrong: object) -> None:
     # Given a message whose envelope has one wrong value
     envelope = read(GOLDEN / "order.created.v1.json") | {step: wrong}
     message = read(ASYNCAPI)["components"]["messages"]["order.created"]
@@ -171,7 +171,7 @@ def test_the_asyncapi_document_does_not_take_every_envelope(step: str, wrong: ob
     assert not in_asyncapi(message["payload"]).is_valid(body)
 
 
-def test_each_service_has_an_operation_for_all_that_it_says_and_hears() -> None:
+def test_each_published_and_consumed_type_has_an_operation() -> None:
     # When the document is generated
     operations = asyncapi(newest_samples())["operations"].values()
 

@@ -1,7 +1,7 @@
-"""The contracts between the services: what was sent once is understood for ever.
+"""The contracts between the services: every published event can still be decoded.
 
-If a test here fails after a change of `common/events.py`: a field was renamed, removed or
-retyped, which no service may do; or a field was added, which needs a default, a sample in
+A failure after a change of `common/events.py` has one of two causes. A field was renamed, removed
+or retyped, which is not allowed. Or a field was added: it needs a default, a sample in
 `tests/contract/samples.py` and `make docs`.
 """
 
@@ -29,7 +29,7 @@ def golden(name: str) -> dict[str, Any]:
     return read(GOLDEN / f"{name}.json")
 
 
-def test_every_golden_file_has_a_sample_and_every_event_type_has_both() -> None:
+def test_every_event_type_has_a_sample_and_a_golden_file() -> None:
     names = {path.stem for path in GOLDEN.iterdir()}
 
     assert names == set(SAMPLES), REGENERATE
@@ -37,7 +37,7 @@ def test_every_golden_file_has_a_sample_and_every_event_type_has_both() -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_what_was_sent_once_decodes_for_ever(name: str) -> None:
+def test_every_golden_event_can_still_be_decoded(name: str) -> None:
     event = codec.decode(golden(name))
 
     assert event == SAMPLES[name]
@@ -46,7 +46,7 @@ def test_what_was_sent_once_decodes_for_ever(name: str) -> None:
 
 
 @pytest.mark.parametrize("event_type", EVENTS)
-def test_an_event_is_encoded_as_its_newest_golden_file(event_type: str) -> None:
+def test_an_event_is_encoded_like_its_newest_golden_file(event_type: str) -> None:
     name = newest(event_type)
 
     encoded = json.loads(codec.encode(SAMPLES[name]))
@@ -57,8 +57,8 @@ def test_an_event_is_encoded_as_its_newest_golden_file(event_type: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_publisher_may_add_fields(name: str) -> None:
-    # Given an envelope in which every object has a field that nobody knows
+def test_unknown_fields_are_ignored(name: str) -> None:
+    # Given an envelope in which every object has an unknown field
     envelope = golden(name)
     added = {"added_later": {"anything": [1, None]}}
     data = envelope["data"]
@@ -95,7 +95,9 @@ def test_a_publisher_may_add_fields(name: str) -> None:
         (("data", "lines", 0, "sku"), 7, "$.data.lines[0].sku"),
     ],
 )
-def test_a_wrong_type_names_its_path(path: tuple[str | int, ...], wrong: object, told: str) -> None:
+def test_an_error_names_the_path_of_a_wrong_type(
+    path: tuple[str | int, ...], wrong: object, told: str
+) -> None:
     # Given an envelope with a value of the wrong type
     envelope = golden("order.created.v1")
     place: Any = envelope
@@ -112,7 +114,7 @@ def test_a_wrong_type_names_its_path(path: tuple[str | int, ...], wrong: object,
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_missing_field_is_named(name: str) -> None:
+def test_an_error_names_a_missing_field(name: str) -> None:
     for field in golden(name)["data"].keys() - {"shortages", "client_ip"}:
         # Given an envelope without a required field
         envelope = golden(name)
@@ -126,11 +128,11 @@ def test_a_missing_field_is_named(name: str) -> None:
         assert f"missing required field `{field}`" in str(error.value)
 
 
-def test_an_order_from_before_addresses_were_told_has_none() -> None:
+def test_an_order_of_an_old_release_has_no_client_address() -> None:
     assert codec.decode(golden("order.created.v1")).data.client_ip is None  # type: ignore[union-attr]
 
 
-def test_a_cancellation_without_shortages_has_none() -> None:
+def test_missing_shortages_default_to_an_empty_list() -> None:
     # Given a cancellation without shortages
     envelope = golden("order.cancelled.v1")
     del envelope["data"]["shortages"]
@@ -144,7 +146,7 @@ def test_a_cancellation_without_shortages_has_none() -> None:
 
 @pytest.mark.parametrize("attribute", ["specversion", "type"])
 @pytest.mark.parametrize("wrong", ["0.3", None, [], {"a": 1}])
-def test_an_envelope_of_another_kind_is_refused(attribute: str, wrong: object) -> None:
+def test_an_envelope_of_another_kind_is_rejected(attribute: str, wrong: object) -> None:
     with pytest.raises(InvalidEvent, match=attribute):
         codec.decode(golden("order.created.v1") | {attribute: wrong})
 
@@ -157,7 +159,7 @@ def test_an_envelope_of_another_kind_is_refused(attribute: str, wrong: object) -
         ("unit_price", -1, "`int` >= 0"),
     ],
 )
-def test_a_line_that_makes_no_sense_is_refused(field: str, wrong: object, told: str) -> None:
+def test_an_invalid_line_is_rejected(field: str, wrong: object, told: str) -> None:
     # Given an order with an invalid line
     envelope = golden("order.created.v1")
     envelope["data"]["lines"][1][field] = wrong
@@ -170,7 +172,7 @@ def test_a_line_that_makes_no_sense_is_refused(field: str, wrong: object, told: 
     assert f"at `$.data.lines[1].{field}`" in str(error.value)
 
 
-def test_an_order_without_lines_is_refused() -> None:
+def test_an_order_without_lines_is_rejected() -> None:
     # Given an order without lines
     envelope = golden("order.created.v1")
     envelope["data"]["lines"] = []
@@ -191,7 +193,7 @@ def test_an_order_without_lines_is_refused() -> None:
         (OrderCreated, {"lines": ()}, "lines is empty"),
     ],
 )
-def test_a_publisher_cannot_make_what_no_consumer_would_take(
+def test_invalid_data_cannot_be_published(
     make: type[Any], wrong: dict[str, Any], told: str
 ) -> None:
     # Given valid data

@@ -30,7 +30,7 @@ class Renamed:
 
 
 def contract(**fields: Any) -> dict[str, Any]:
-    """A schema with these fields: a type, or a type and its default."""
+    """Return a schema with these fields: a type, or a type and its default."""
     defined = [(n, *(f if isinstance(f, tuple) else (f,))) for n, f in fields.items()]
     schema: dict[str, Any] = msgspec.json.schema(msgspec.defstruct("Contract", defined))
     return schema
@@ -110,7 +110,7 @@ def compared(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
         ({"a": Inner}, {"a": Inner | None}, ".a", "null allowed", RUNNING),
     ],
 )
-def test_a_breaking_change_has_a_place_and_a_reason(
+def test_a_breaking_change_has_a_path_and_a_reason(
     old: dict[str, Any], new: dict[str, Any], path: str, change: str, reason: str
 ) -> None:
     (found,) = compared(old, new)
@@ -149,17 +149,19 @@ def test_an_optional_field_may_be_added_at_any_depth(
         ({"description": int}, {"description": Annotated[int, Meta(description="How many.")]}),
     ],
 )
-def test_what_is_only_for_readers_is_no_change(old: dict[str, Any], new: dict[str, Any]) -> None:
+def test_documentation_is_not_a_change_of_the_contract(
+    old: dict[str, Any], new: dict[str, Any]
+) -> None:
     assert compared(old, new) == []
 
 
-def test_a_field_may_have_a_keywords_name() -> None:
+def test_a_field_can_have_the_name_of_a_keyword() -> None:
     (found,) = compared({"description": int}, {"description": str})
 
     assert found.path == "$.data.description"
 
 
-def test_a_change_is_found_below_one_that_allows_null() -> None:
+def test_a_change_below_an_optional_object_is_found() -> None:
     found = compared({"a": Wider}, {"a": Inner | None})
 
     assert [(c.path, c.change) for c in found] == [
@@ -168,7 +170,7 @@ def test_a_change_is_found_below_one_that_allows_null() -> None:
     ]
 
 
-def test_a_type_that_holds_itself_is_compared_once() -> None:
+def test_a_recursive_type_is_compared_once() -> None:
     # Given a schema that refers to itself
     def tree(size: dict[str, str]) -> dict[str, Any]:
         node = {"type": "object", "properties": {"size": size, "next": {"$ref": "#/$defs/Node"}}}
@@ -181,7 +183,7 @@ def test_a_type_that_holds_itself_is_compared_once() -> None:
     assert [change.path for change in found] == ["$.data.size"]
 
 
-def test_a_new_event_type_is_compatible_and_a_missing_one_is_breaking() -> None:
+def test_adding_an_event_type_is_compatible_and_removing_it_is_not() -> None:
     found = changes({"order.created": contract()}, {"order.created.v2": contract()})
 
     assert [(c.contract, c.change, c.breaking) for c in found] == [
@@ -190,7 +192,7 @@ def test_a_new_event_type_is_compatible_and_a_missing_one_is_breaking() -> None:
     ]
 
 
-def test_the_envelope_has_paths_of_its_own() -> None:
+def test_a_path_in_the_envelope_starts_at_its_root() -> None:
     (found,) = changes({"envelope": contract()}, {"envelope": contract(a=int)})
 
     assert found.path == "$.a"

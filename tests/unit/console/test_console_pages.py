@@ -19,7 +19,7 @@ from console.web.app import create_app
 PASSWORD = "a password of the tests"
 
 SETTINGS: dict[str, Any] = {
-    # Nobody listens there.
+    # Nothing listens on this port.
     "broker_admin_url": "https://127.0.0.1:9",
     "broker_port": 9,
     "broker_ca_file": certifi.where(),
@@ -34,19 +34,19 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture
 def page() -> FlaskClient:
-    """The page, over servers that are all down."""
+    """A client of the web console while all servers are down."""
     return create_app(ConsoleSettings(**SETTINGS)).test_client()
 
 
 LOGIN = ("operator", PASSWORD)
 
 
-def test_the_icon_is_an_image() -> None:
+def test_the_icon_is_an_svg_image() -> None:
     file = Path(questions.__file__).parent / "static/icon.svg"
     assert ElementTree.fromstring(file.read_text()).tag.endswith("svg")
 
 
-def test_a_question_that_nobody_answers_in_time_is_given_up(
+def test_a_query_without_a_response_in_time_is_cancelled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given one query that does not end and one that has ended
@@ -62,7 +62,7 @@ def test_a_question_that_nobody_answers_in_time_is_given_up(
     assert slow.cancelled()
 
 
-def test_what_nobody_expects_is_no_more_than_a_name_on_the_page(
+def test_a_page_shows_only_the_class_of_an_unexpected_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     # Given a query that failed with an unexpected error
@@ -75,7 +75,7 @@ def test_what_nobody_expects_is_no_more_than_a_name_on_the_page(
 
 
 @pytest.mark.parametrize("path", ["/overview", "/parked", "/orders", "/stock", "/no/such/page"])
-def test_a_page_comes_also_when_every_server_is_down(page: FlaskClient, path: str) -> None:
+def test_every_page_works_when_all_servers_are_down(page: FlaskClient, path: str) -> None:
     answer = page.get(path, auth=LOGIN)
 
     expected = {"/stock": 503, "/no/such/page": 404}.get(path, 200)
@@ -84,7 +84,7 @@ def test_a_page_comes_also_when_every_server_is_down(page: FlaskClient, path: st
     assert "unknown" not in answer.text
 
 
-def test_the_overview_says_what_it_cannot_see(page: FlaskClient) -> None:
+def test_the_overview_names_the_servers_that_are_unavailable(page: FlaskClient) -> None:
     text = page.get("/overview", auth=LOGIN).text
 
     assert "<h1>Some data is unavailable</h1>" in text
@@ -100,7 +100,7 @@ def test_the_overview_says_what_it_cannot_see(page: FlaskClient) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/overview", "/orders", "/parked", "/stock", "/static/console.css", "/nowhere"]
 )
-def test_nobody_sees_anything_without_the_password(
+def test_every_page_requires_the_password(
     page: FlaskClient, login: tuple[str, str] | None, path: str
 ) -> None:
     answer = page.get(path, auth=login)
@@ -110,23 +110,23 @@ def test_nobody_sees_anything_without_the_password(
     assert answer.text == "log in\n"
 
 
-def test_other_forms_of_login_are_refused(page: FlaskClient) -> None:
+def test_other_authentication_schemes_are_rejected(page: FlaskClient) -> None:
     for value in (f"Bearer {PASSWORD}", "Basic", "Basic %%%", "Digest username=operator"):
         assert page.get("/overview", headers={"Authorization": value}).status_code == 401
 
 
-def test_the_health_endpoint_asks_nobody_and_tells_nothing(page: FlaskClient) -> None:
+def test_the_readiness_probe_needs_no_password(page: FlaskClient) -> None:
     answer = page.get("/readyz")
     assert (answer.status_code, answer.text) == (200, "ready\n")
 
 
-def test_a_password_that_somebody_could_guess_is_no_setting() -> None:
+def test_a_short_password_is_rejected() -> None:
     with pytest.raises(ValidationError, match="console_password"):
         ConsoleSettings(**SETTINGS | {"console_password": "secret"})
 
 
 @pytest.mark.parametrize("path", ["/overview", "/readyz", "/nowhere", "/static/refresh.js"])
-def test_every_answer_has_a_strict_policy(page: FlaskClient, path: str) -> None:
+def test_every_response_has_a_strict_content_security_policy(page: FlaskClient, path: str) -> None:
     with page.get(path, auth=LOGIN) as answer:
         headers = answer.headers
 
@@ -138,8 +138,8 @@ def test_every_answer_has_a_strict_policy(page: FlaskClient, path: str) -> None:
     assert headers["Cache-Control"] == "no-store"
 
 
-def test_no_page_has_a_script_or_a_style_of_its_own() -> None:
-    # The policy would stop it, and the page be broken without a word.
+def test_no_template_has_an_inline_script_or_style() -> None:
+    # The browser would block it by the policy, without an error on the page.
     for template in (Path(questions.__file__).parent / "templates").glob("*.html"):
         text = template.read_text()
         assert " style=" not in text, template
@@ -150,7 +150,7 @@ def test_no_page_has_a_script_or_a_style_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong", "é"])
-def test_a_form_without_the_token_is_refused(page: FlaskClient, token: str | None) -> None:
+def test_a_form_without_the_csrf_token_is_rejected(page: FlaskClient, token: str | None) -> None:
     form = {"every": "yes"} | ({} if token is None else {"token": token})
 
     answer = page.post("/parked/inventory/redrive", auth=LOGIN, data=form)
@@ -158,7 +158,7 @@ def test_a_form_without_the_token_is_refused(page: FlaskClient, token: str | Non
     assert answer.status_code == 403
 
 
-def test_a_form_from_another_site_is_refused_even_with_the_token(page: FlaskClient) -> None:
+def test_a_form_from_another_site_is_rejected_despite_its_token(page: FlaskClient) -> None:
     token = page.application.jinja_env.globals["token"]
     form = {"every": "yes", "token": token}
 
@@ -169,25 +169,25 @@ def test_a_form_from_another_site_is_refused_even_with_the_token(page: FlaskClie
 
 
 @pytest.mark.parametrize("site", [{}, {"Sec-Fetch-Site": "same-origin"}])
-def test_a_form_passes_a_proxy_that_rewrites_the_host(
+def test_a_form_works_behind_a_proxy_that_rewrites_the_host(
     page: FlaskClient, site: dict[str, str]
 ) -> None:
     token = page.application.jinja_env.globals["token"]
     headers = {"Origin": "https://console.example.com", "Host": "console:8000"} | site
 
-    # An empty form, which the action itself refuses.
+    # The action itself rejects an empty form.
     form = {"token": token}
     answer = page.post("/parked/inventory/redrive", auth=LOGIN, data=form, headers=headers)
 
     assert answer.status_code == 400
 
 
-def test_the_token_is_asked_for_after_the_password(page: FlaskClient) -> None:
+def test_the_password_is_checked_before_the_csrf_token(page: FlaskClient) -> None:
     assert page.post("/parked/inventory/redrive", data={"every": "yes"}).status_code == 401
 
 
 @pytest.mark.parametrize("form", [{}, {"every": "yes", "id": "e-1"}, {"every": "no"}])
-def test_a_redrive_must_say_what(page: FlaskClient, form: dict[str, str]) -> None:
+def test_a_redrive_without_a_selection_is_rejected(page: FlaskClient, form: dict[str, str]) -> None:
     token = page.application.jinja_env.globals["token"]
 
     answer = page.post("/parked/inventory/redrive", auth=LOGIN, data=form | {"token": token})
@@ -195,7 +195,7 @@ def test_a_redrive_must_say_what(page: FlaskClient, form: dict[str, str]) -> Non
     assert answer.status_code == 400
 
 
-def test_a_discard_must_say_what(page: FlaskClient) -> None:
+def test_a_discard_without_an_id_is_rejected(page: FlaskClient) -> None:
     token = page.application.jinja_env.globals["token"]
 
     for form in ({}, {"id": ""}, {"every": "yes"}):
@@ -212,7 +212,7 @@ def test_a_service_without_a_parking_lot_has_no_page(page: FlaskClient) -> None:
         assert page.get(path, auth=LOGIN).status_code == 404
 
 
-def test_what_is_no_order_id_is_told_and_escaped(page: FlaskClient) -> None:
+def test_an_invalid_order_id_is_reported_and_escaped(page: FlaskClient) -> None:
     answer = page.get("/orders", query_string={"id": '"><script>'}, auth=LOGIN)
 
     assert answer.status_code == 400

@@ -1,4 +1,4 @@
-"""`orderctl contracts`: what it prints, records, refuses, and exits with."""
+"""`orderctl contracts`: output, recorded releases, rejected changes and exit codes."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from eventbus.events import schema
 
 @pytest.fixture
 def released(tmp_path: Path) -> Path:
-    """A folder of the contracts as they are now."""
+    """A folder with the current contracts."""
     assert orderctl("release", tmp_path).exit_code == 0
     return tmp_path
 
@@ -24,7 +24,7 @@ def orderctl(command: str, folder: Path, *options: str) -> Result:
 
 
 def edit(folder: Path, name: str, field: str, **keywords: Any) -> None:
-    """Let the released contract have been another in one field of its data."""
+    """Change one field in the data of a released contract."""
     path = folder / f"{name}.json"
     schema = json.loads(path.read_text(encoding="utf-8"))
     shape = schema["$defs"][schema["$ref"].rpartition("/")[2]]
@@ -32,7 +32,7 @@ def edit(folder: Path, name: str, field: str, **keywords: Any) -> None:
     path.write_text(json.dumps(schema), encoding="utf-8")
 
 
-def test_what_was_just_released_has_no_changes_and_is_not_released_again(released: Path) -> None:
+def test_a_new_release_has_no_changes(released: Path) -> None:
     assert {path.stem for path in released.iterdir()} == schema.schemas().keys()
 
     checked, again = orderctl("check", released), orderctl("release", released)
@@ -44,8 +44,8 @@ def test_what_was_just_released_has_no_changes_and_is_not_released_again(release
     assert (again.exit_code, again.output) == (0, "contracts: nothing to release\n")
 
 
-def test_a_compatible_change_is_told_and_can_be_released(released: Path) -> None:
-    # Given a type that the last release did not have
+def test_a_compatible_change_is_reported_and_released(released: Path) -> None:
+    # Given a type that the last release does not have
     (released / "stock.released.json").unlink()
 
     # When the contracts are checked and released
@@ -58,7 +58,7 @@ def test_a_compatible_change_is_told_and_can_be_released(released: Path) -> None
     assert (released / "stock.released.json").exists()
 
 
-def test_a_breaking_change_is_told_and_nothing_is_released(released: Path) -> None:
+def test_a_breaking_change_is_reported_and_nothing_is_released(released: Path) -> None:
     # Given a breaking change and a compatible one
     edit(released, "order.created", "total", type="string")
     (released / "stock.released.json").unlink()
@@ -75,7 +75,7 @@ def test_a_breaking_change_is_told_and_nothing_is_released(released: Path) -> No
     assert not (released / "stock.released.json").exists()
 
 
-def test_the_same_is_told_as_json(released: Path) -> None:
+def test_changes_can_be_printed_as_json(released: Path) -> None:
     # Given a breaking change
     edit(released, "order.created", "total", minimum=-1)
 
@@ -98,7 +98,7 @@ def test_the_same_is_told_as_json(released: Path) -> None:
     }
 
 
-def test_a_release_records_what_only_readers_see(released: Path) -> None:
+def test_a_release_records_changes_of_descriptions(released: Path) -> None:
     # Given a change of a description
     edit(released, "order.created", "total", description="In other words.")
 
@@ -106,7 +106,7 @@ def test_a_release_records_what_only_readers_see(released: Path) -> None:
     assert orderctl("release", released).output == "released order.created\n"
 
 
-def test_a_folder_that_is_not_there_and_a_broken_file_are_named(released: Path) -> None:
+def test_a_missing_folder_and_a_broken_file_are_named(released: Path) -> None:
     # Given a missing folder and a folder with a broken file
     missing, broken = released / "nowhere", released / "order.created.json"
     broken.write_text("{", encoding="utf-8")

@@ -24,7 +24,7 @@ from span_store.models import SpanRow
         (90_061, "1 d 1 h"),
     ],
 )
-def test_an_age_is_written_with_its_two_largest_units(seconds: float | None, written: str) -> None:
+def test_an_age_has_its_two_largest_units(seconds: float | None, written: str) -> None:
     assert age(seconds) == written
 
 
@@ -36,7 +36,7 @@ def test_a_measure_has_its_unit(value: float | None, unit: str, written: str) ->
     assert measure(value, unit) == written
 
 
-def test_what_is_not_known_is_told_apart_from_zero() -> None:
+def test_an_unknown_count_differs_from_zero() -> None:
     assert (count(None), count(0), count(12_345)) == (
         NOTHING,
         "0",
@@ -44,7 +44,7 @@ def test_what_is_not_known_is_told_apart_from_zero() -> None:
     )
 
 
-def test_a_moment_is_in_utc_and_what_is_none_is_shown_as_it_is() -> None:
+def test_a_time_is_shown_in_utc_and_other_text_unchanged() -> None:
     assert moment("2026-11-22T18:00:00+01:00") == "2026-11-22 17:00:00"
     assert moment("yesterday, <b>") == "yesterday, <b>"
     assert moment(None) == NOTHING
@@ -55,7 +55,7 @@ def figure(*values: Values) -> Figure:
     return Figure(title="a", text="", unit="s", lines=lines)
 
 
-def test_a_line_goes_from_edge_to_edge_with_its_top_at_the_top() -> None:
+def test_a_line_fills_the_drawing() -> None:
     drawing = draw(figure([0.0, 2.0, 1.0]))
 
     ((piece,),) = drawing.pieces
@@ -65,7 +65,7 @@ def test_a_line_goes_from_edge_to_edge_with_its_top_at_the_top() -> None:
     assert [y for _, y in points] == [HEIGHT - EDGE, EDGE, HEIGHT / 2]
 
 
-def test_where_nothing_was_known_is_a_gap_and_a_lone_value_is_a_dot() -> None:
+def test_a_missing_value_is_a_gap_and_a_single_value_a_dot() -> None:
     drawing = draw(figure([1.0, 1.0, None, 1.0, None]))
 
     ((line, dot),) = drawing.pieces
@@ -74,18 +74,18 @@ def test_where_nothing_was_known_is_a_gap_and_a_lone_value_is_a_dot() -> None:
     assert first == second
 
 
-def test_a_figure_without_values_is_empty_and_one_of_zeros_is_not() -> None:
+def test_a_figure_is_empty_only_without_values() -> None:
     assert draw(figure([None, None], [])).is_empty
     assert not draw(figure([0.0, 0.0])).is_empty
 
 
-def test_the_latest_value_is_the_last_that_is_known_but_none_from_long_ago() -> None:
+def test_the_latest_value_is_the_last_known_unless_it_is_old() -> None:
     assert latest(Line(name="", values=[1.0, 2.0, None])) == 2.0
     assert latest(Line(name="", values=[1.0, None, None, None])) is None
     assert latest(Line(name="", values=[None])) is None
 
 
-def test_a_trace_is_drawn_within_its_own_time() -> None:
+def test_a_trace_is_drawn_within_its_duration() -> None:
     # Given a trace with an orphan
     start = datetime(2026, 11, 22, tzinfo=UTC)
     spans = [
@@ -104,7 +104,7 @@ def test_a_trace_is_drawn_within_its_own_time() -> None:
     assert trace.bars[0].outcome == "attempt 2, retry, no way"
 
 
-def test_the_trace_that_began_first_comes_first() -> None:
+def test_traces_are_sorted_by_their_start() -> None:
     start = datetime(2026, 11, 22, tzinfo=UTC)
     spans = [span(n, None, start, 1, trace_id=t) for n, t in (("1", "b"), ("2", "a"), ("3", "b"))]
 

@@ -1,7 +1,7 @@
-"""A consumer of a parking lot passes on every message that the broker has given to it.
+"""A consumer of a parking lot returns every message that the broker has delivered to it.
 
-Whether a message is still on its way when the consumer is cancelled is the broker's choice, so that
-a test's channel stands in for it.
+The broker decides whether a message is in transit when the consumer is cancelled. A fake channel
+makes this deterministic.
 """
 
 from collections import deque
@@ -16,7 +16,7 @@ from console.broker.parking_lot import _Holder
 
 
 class Queue:
-    """The broker's side of a channel with one consumer: each message arrives as late as it can."""
+    """A channel with one consumer. The broker delivers each message as late as possible."""
 
     def __init__(self, count: int) -> None:
         self.waiting = deque(SimpleNamespace(delivery_tag=n, channel=self) for n in range(count))
@@ -30,7 +30,7 @@ class Queue:
 
     def basic_consume(self, _queue: str, callback: Callable[[Any], None]) -> str:
         self._callback = callback
-        # The limit is a consumer's: the one before keeps what it holds.
+        # The limit applies to a consumer. The previous one keeps its deliveries.
         self._unacknowledged = set()
         return "tag"
 
@@ -43,7 +43,7 @@ class Queue:
         self._unacknowledged.discard(tag)
 
     def basic_get(self, _queue: str) -> Any:
-        # No prefetch counts it.
+        # The prefetch count does not apply.
         return self.waiting.popleft() if self.waiting else None
 
     def drain_events(self, timeout: float) -> None:
@@ -60,7 +60,7 @@ class Queue:
 
 
 @pytest.mark.parametrize("kept", [lambda n: n % 2, lambda n: n % 3, lambda _: True])
-def test_no_message_is_lost_where_one_consumer_ends_and_the_next_begins(
+def test_no_message_is_lost_between_two_consumers(
     kept: Callable[[int], bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a queue with more messages than three consumers hold, some of which are settled
@@ -69,7 +69,7 @@ def test_no_message_is_lost_where_one_consumer_ends_and_the_next_begins(
     queue = Queue(100)
     seen: list[int] = []
 
-    # When one consumer after the other passes on what it can hold
+    # When one consumer after the other returns the messages that it can hold
     for _ in range(100):
         holder = _Holder(queue, "inventory.dlq", 100)  # type: ignore[arg-type]
         while message := holder.next():
@@ -78,5 +78,5 @@ def test_no_message_is_lost_where_one_consumer_ends_and_the_next_begins(
                 holder.settle(message)
         holder.cancel()
 
-    # Then each message was passed on once
+    # Then each message was returned once
     assert sorted(seen) == list(range(100))

@@ -1,4 +1,4 @@
-"""A queue that was declared before the cluster grew is named, with the command that mends it."""
+"""A queue with too few replicas is reported, with the command that adds one."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def nodes(*names: str) -> list[dict[str, Any]]:
     return [{"name": name} for name in names]
 
 
-def test_a_stream_with_one_replica_is_named_with_its_command() -> None:
+def test_a_stream_with_too_few_replicas_is_reported_with_a_fix() -> None:
     found = [*replicas.differences(TOPOLOGY, state(orders_stream=["a"]), nodes("c", "a", "b", "d"))]
 
     assert [(d.name, d.problem, d.remedy) for d in found] == [
@@ -36,7 +36,7 @@ def test_a_stream_with_one_replica_is_named_with_its_command() -> None:
     ]
 
 
-def test_a_quorum_queue_on_a_cluster_of_two_needs_both() -> None:
+def test_a_quorum_queue_on_two_nodes_needs_both() -> None:
     found = [*replicas.differences(TOPOLOGY, state(order_queue=["a"]), nodes("a", "b"))]
 
     assert [(d.name, d.problem, d.remedy) for d in found] == [
@@ -52,7 +52,7 @@ def test_a_quorum_queue_on_a_cluster_of_two_needs_both() -> None:
     ("members", "names"),
     [(["a"], ["a"]), (["a", "b", "c"], ["a", "b", "c", "d", "e"]), (None, ["a", "b", "c"])],
 )
-def test_enough_replicas_and_unknown_ones_are_no_difference(
+def test_enough_or_unknown_replicas_are_not_a_difference(
     members: list[str] | None, names: list[str]
 ) -> None:
     assert [*replicas.differences(TOPOLOGY, state(order_queue=members), nodes(*names))] == []

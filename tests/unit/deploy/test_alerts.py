@@ -1,4 +1,4 @@
-"""Each alert fires when it should and only then, and leads to a runbook."""
+"""Each alert fires exactly on its condition, and links its runbook."""
 
 import re
 from pathlib import Path
@@ -16,13 +16,13 @@ CASES = BROKER_ALERTS | SERVICE_ALERTS
 ALERTS = re.findall(r"- alert: (\w+)", RULES.read_text())
 
 
-def test_half_of_a_queue_is_half_of_its_limit() -> None:
+def test_the_alert_on_half_full_queues_follows_their_limit() -> None:
     (half,) = re.findall(r"queue_messages\{.*\}\) >= (\d+)", RULES.read_text())
 
     assert int(half) * 2 == QUEUE_LIMIT
 
 
-def test_there_is_a_case_for_every_alert() -> None:
+def test_every_alert_has_a_case() -> None:
     assert ALERTS
     assert set(CASES) == set(ALERTS)
 
@@ -36,13 +36,13 @@ def test_an_alert_fires(alert: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_an_alert_does_not_fire_while_all_is_well(alert: str, tmp_path: Path) -> None:
+def test_an_alert_does_not_fire_without_a_problem(alert: str, tmp_path: Path) -> None:
     case = CASES[alert]
     assert firing(alert, case.good, case.at, tmp_path) == []
 
 
-def test_the_time_since_a_parking_lot_was_empty_is_recorded(tmp_path: Path) -> None:
-    # Given one that was empty for the last time 10 minutes ago, and one that is empty now
+def test_the_age_of_the_backlog_of_a_parking_lot_is_recorded(tmp_path: Path) -> None:
+    # Given a parking lot that was last empty 10 minutes ago, and one that is empty now
     name, depth = "orders_parked_lasting_seconds", "rabbitmq_detailed_queue_messages"
     series = {f'{depth}{{queue="order.dlq"}}': "5 0 1 1x20", f'{depth}{{queue="x.dlq"}}': "1 0x20"}
     samples = [
@@ -55,7 +55,7 @@ def test_the_time_since_a_parking_lot_was_empty_is_recorded(tmp_path: Path) -> N
     assert mismatch(series, {"promql_expr_test": [expected]}, tmp_path) == ""
 
 
-def test_every_alert_says_what_is_wrong_and_names_its_runbook() -> None:
+def test_every_alert_has_a_summary_and_a_runbook() -> None:
     # Given the runbooks and the rules
     runbooks = (REPOSITORY / "docs/operations/alerts.md").read_text()
     headings = re.findall(r"^### (\w+)$", runbooks, re.MULTILINE)

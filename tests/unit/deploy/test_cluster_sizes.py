@@ -1,6 +1,6 @@
-"""What runs in a cluster fits: connections into the database, events onto the broker's disk.
+"""A cluster has enough database connections and disk space, and its admission checks pass.
 
-Also what operators' webhooks and the namespace's security level would refuse at the door.
+The admission checks are KEDA's webhook and the security level of the namespace.
 """
 
 import copy
@@ -22,23 +22,22 @@ from tests.support.manifests import Manifest, built, every_folder, one, pods
 
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 
-#: Bytes of an event of some lines in a queue, with its headers and what a quorum queue adds.
+#: Bytes of an event with several lines, including its headers and the overhead of a quorum queue.
 EVENT = 2_000
 
-#: Connections of a relay, mailer or reader: its work, its deadline's sweep, its retention, its
-#: metrics, and one to spare.
+#: Connections of a relay, mailer or reader: work, deadline sweep, retention, metrics, and a spare.
 TICKER = 5
 
-#: Of a worker, besides one for each child: its metrics, and one to spare.
+#: Connections of a worker in addition to one for each child: metrics, and a spare.
 WORKER = 2
 
-#: Of the console: questions that it asks side by side, and one for each request's thread.
+#: Connections of the console: concurrent queries, and one for each request thread.
 CONSOLE = 10 + 8
 
-#: `orderctl database apply`, and a person with psql.
+#: Connections of `orderctl database apply` and of operators with psql.
 OPERATORS = 5
 
-#: Of `max_connections`: the superuser's, and CloudNativePG's own.
+#: Connections that are reserved for superusers and for CloudNativePG.
 RESERVED = 3 + 7
 
 
@@ -51,9 +50,9 @@ def size(text: str) -> float:
 
 
 def connections(program: Program) -> int:
-    """How many connections one pod of a program may have."""
+    """Return the most connections of one pod of a program."""
     if program.name == "api":
-        # Two processes; in each, orders are placed by a pool of their own.
+        # Two processes; each has a separate pool for placing orders.
         return 2 * 2 * int(ApiSettings.model_fields["api_pool_size"].default)
     if program.name == "console":
         return CONSOLE
@@ -65,7 +64,7 @@ def connections(program: Program) -> int:
 
 
 def most_pods(folder: str, program: Program) -> int:
-    """How many pods of a program there may be, with the one that a rollout adds."""
+    """Return the most pods of a program, including the one that a rollout adds."""
     for manifest in built(folder):
         if manifest["kind"] == "ScaledObject" and manifest["metadata"]["name"] == program.name:
             return int(manifest["spec"]["maxReplicaCount"]) + 1
@@ -74,7 +73,7 @@ def most_pods(folder: str, program: Program) -> int:
 
 @every_folder
 def test_the_database_has_a_connection_for_every_process(folder: str) -> None:
-    # Given as many pods as KEDA may start
+    # Given as many pods as KEDA starts at most
     needed = sum(most_pods(folder, p) * connections(p) for p in programs.HERE)
 
     # Then the database has room for their connections
@@ -86,7 +85,7 @@ def test_the_database_has_a_connection_for_every_process(folder: str) -> None:
     "file",
     ["deploy/compose/postgres/postgresql.conf", "deploy/local/templates/postgresql.conf.j2"],
 )
-def test_one_machine_has_a_connection_for_every_process(file: str) -> None:
+def test_a_local_database_has_a_connection_for_every_process(file: str) -> None:
     needed = sum(connections(program) for program in programs.HERE)
 
     (limit,) = re.findall(r"max_connections = (\d+)", (REPOSITORY / file).read_text())
@@ -97,14 +96,14 @@ def test_one_machine_has_a_connection_for_every_process(file: str) -> None:
 
 
 @every_folder
-def test_the_brokers_disk_holds_the_stream_and_full_queues(folder: str) -> None:
+def test_the_disk_of_the_broker_fits_the_stream_and_full_queues(folder: str) -> None:
     # Given a node with a replica of everything, and every queue at its limit
     spec = one(folder, "RabbitmqCluster", "rabbitmq")["spec"]
     events = STREAM_BYTES + len(CONSUMERS) * QUEUE_LIMIT * EVENT
     text = spec["rabbitmq"]["additionalConfig"]
     (limit,) = re.findall(r"disk_free_limit.absolute = (\S+)", text)
 
-    # Then a fifth is left for retries, parking lots and the broker's own
+    # Then a fifth is free for retries, parking lots and the broker's own data
     assert (events + size(limit)) * 1.2 <= size(spec["persistence"]["storage"])
 
 
@@ -120,7 +119,7 @@ def test_every_queue_has_a_limit_or_a_reason(folder: str) -> None:
 
 
 @every_folder
-def test_a_cluster_declares_nothing_before_all_its_nodes_run(folder: str) -> None:
+def test_the_topology_is_declared_only_when_all_nodes_run(folder: str) -> None:
     (job,) = (m for m in built(folder) if m["kind"] == "Job")
     (container,) = job["spec"]["template"]["spec"]["containers"]
     told = {e["name"]: e["value"] for e in container["env"] if "value" in e}
@@ -129,11 +128,11 @@ def test_a_cluster_declares_nothing_before_all_its_nodes_run(folder: str) -> Non
     assert told["BROKER_NODES"] == str(replicas)
 
 
-# --- What is refused at the door ----------------------------------------------------------------
+# --- Admission ----------------------------------------------------------------------------------
 
 
 @every_folder
-def test_kedas_webhook_takes_every_scaled_object(folder: str) -> None:
+def test_the_webhook_of_keda_accepts_every_scaled_object(folder: str) -> None:
     manifests = built(folder)
     scaled = [m for m in manifests if m["kind"] == "ScaledObject"]
 
@@ -164,14 +163,14 @@ def _of_another_type(spec: Manifest) -> None:
         ("order-worker", _of_another_type),
     ],
 )
-def test_kedas_webhook_refuses_what_it_refused_before(name: str, break_it: Any) -> None:
+def test_the_webhook_of_keda_rejects_earlier_mistakes(name: str, break_it: Any) -> None:
     broken = copy.deepcopy(one("base", "ScaledObject", name))
     break_it(broken["spec"])
 
     assert refusals(broken, built("base"))
 
 
-#: The operator's own pod, from its `internal/resource/statefulset.go`.
+#: The pod as the operator creates it, from its `internal/resource/statefulset.go`.
 OPERATORS_POD = {
     "securityContext": {"fsGroup": 0, "runAsUser": 999},
     "containers": [{"name": "rabbitmq"}],
@@ -180,7 +179,7 @@ OPERATORS_POD = {
 
 
 @every_folder
-def test_the_namespace_takes_every_pod(folder: str) -> None:
+def test_every_pod_satisfies_the_security_level_of_its_namespace(folder: str) -> None:
     # Given the level that the namespace enforces
     labels = one(folder, "Namespace", "orders")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -195,7 +194,7 @@ def test_the_namespace_takes_every_pod(folder: str) -> None:
 
 
 def _patched(pod: Manifest, patch: Manifest) -> Manifest:
-    """Merge as Kubernetes does: containers by their names."""
+    """Merge a patch like Kubernetes: containers by their names."""
     merged = {**pod, "securityContext": pod["securityContext"] | patch["securityContext"]}
     for kind in ("containers", "initContainers"):
         patches = {container["name"]: container for container in patch[kind]}
@@ -205,7 +204,7 @@ def _patched(pod: Manifest, patch: Manifest) -> Manifest:
 
 
 def _unrestricted(pod: Manifest) -> list[str]:
-    """What the Pod Security Standards' level `restricted` objects to."""
+    """Return the violations of the level `restricted` of the Pod Security Standards."""
     own = pod["securityContext"]
     objections = []
     if own.get("runAsNonRoot") is not True or own.get("runAsUser") == 0:
@@ -221,18 +220,18 @@ def _unrestricted(pod: Manifest) -> list[str]:
     return objections
 
 
-def test_an_ingress_is_a_proxy_that_the_api_trusts() -> None:
-    """Show that the client's address is not the ingress controller's, for every customer."""
+def test_the_api_trusts_one_proxy_for_the_ingress() -> None:
+    # Otherwise every customer would have the address of the ingress controller.
     (container,) = one("base", "Deployment", "api")["spec"]["template"]["spec"]["containers"]
     told = {entry["name"]: entry["value"] for entry in container["env"]}
 
     assert told["API_TRUSTED_PROXIES"] == "1"
 
 
-# --- Which version it is ------------------------------------------------------------------------
+# --- Versions -----------------------------------------------------------------------------------
 
 
-def test_every_server_image_is_of_one_minor_version_and_one_debian() -> None:
+def test_every_server_image_is_pinned_to_a_minor_version() -> None:
     compose = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
     images = {
         "rabbitmq": compose["rabbitmq"]["image"],
@@ -242,7 +241,7 @@ def test_every_server_image_is_of_one_minor_version_and_one_debian() -> None:
     }
     for name, image in images.items():
         tag = image.rstrip("}").rpartition(":")[2]
-        # RabbitMQ's official image is on Ubuntu, and has no collation that anything depends on.
+        # RabbitMQ's official image is on Ubuntu. RabbitMQ does not depend on a collation.
         wanted = r"\d+\.\d+(-standard)?-bookworm" if "postgres" in name else r"\d+\.\d+\.\d+-.+"
         assert re.fullmatch(wanted, tag), (name, image)
     assert images["rabbitmq"].rstrip("}").endswith(images["k8s rabbitmq"])

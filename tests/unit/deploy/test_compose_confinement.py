@@ -20,7 +20,7 @@ from tests.support.compose import (
     every_service,
 )
 
-#: The ports of what a local run does not have.
+#: The ports of programs that a local run does not have.
 ONLY_HERE = {"GRAFANA_PORT": 3000, "JAEGER_PORT": 16686}
 
 
@@ -44,7 +44,7 @@ def test_every_service_has_limits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_servers_memory_belongs_to_its_user(name: str) -> None:
+def test_temporary_file_systems_belong_to_the_user_of_a_server(name: str) -> None:
     # Given the user of the server, and its temporary file systems
     uid, gid = SERVICES[name]["user"].split(":")
     over_the_image = [place for place in SERVICES[name]["tmpfs"] if place != "/tmp"]
@@ -54,7 +54,7 @@ def test_a_servers_memory_belongs_to_its_user(name: str) -> None:
     assert all(place.endswith(f":uid={uid},gid={gid}") for place in over_the_image)
 
 
-def test_every_published_port_is_on_this_machine_only_and_has_the_default_of_a_local_run() -> None:
+def test_ports_are_published_on_the_loopback_interface_only() -> None:
     # Given the published ports, and the defaults of a local run
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert published
@@ -68,19 +68,19 @@ def test_every_published_port_is_on_this_machine_only_and_has_the_default_of_a_l
         assert defaults[parts[1]] == int(parts[2])
 
 
-def test_flowers_page_is_published_and_the_exporter_which_has_none_is_not() -> None:
+def test_only_flower_of_the_monitoring_programs_has_a_port() -> None:
     assert SERVICES["flower"]["ports"] == ["127.0.0.1:${FLOWER_PORT:-5555}:5555"]
     assert "ports" not in SERVICES["exporter"]
 
 
 @every_service
-def test_every_image_is_a_variable_with_a_default(name: str) -> None:
+def test_every_image_is_a_variable_with_a_pinned_default(name: str) -> None:
     image = SERVICES[name]["image"]
     assert re.fullmatch(r"\$\{[A-Z]+_IMAGE:-[a-z/]+:[a-z0-9.-]+\}", image)
     assert not image.endswith(":latest}")
 
 
-def test_the_tests_on_containers_run_on_the_images_of_the_compose_file() -> None:
+def test_tests_in_containers_use_the_images_of_the_compose_file() -> None:
     source = (REPOSITORY / "testkit/servers/containers.py").read_text()
     for name in ("rabbitmq", "postgres"):
         variable, default = re.findall(r"\{([A-Z_]+):-(.+)\}", SERVICES[name]["image"])[0]
@@ -88,7 +88,7 @@ def test_the_tests_on_containers_run_on_the_images_of_the_compose_file() -> None
         assert f'"${{{variable}:-{default}}}"' in (REPOSITORY / ".ci/containers").read_text()
 
 
-def test_secrets_are_files_that_git_and_the_image_do_not_get() -> None:
+def test_secrets_are_files_outside_of_git_and_the_image() -> None:
     # Given the directory of the secrets
     directory = secret_files.DIRECTORY.relative_to(REPOSITORY)
 
@@ -97,12 +97,12 @@ def test_secrets_are_files_that_git_and_the_image_do_not_get() -> None:
         name: {"file": f"{directory}/{name}"} for name in secret_files.names()
     }
     assert f"{directory}/" in (REPOSITORY / ".gitignore").read_text().splitlines()
-    # The image gets what is named, and this is not.
+    # The image contains only files that are named, and these are not.
     assert not any(line.startswith("!deploy") for line in _dockerignore())
 
 
-def test_the_deployment_has_every_secret_that_it_makes_known() -> None:
-    # Flower and the console alone ask for their own.
+def test_the_deployment_gets_every_secret_that_it_registers() -> None:
+    # Only Flower and the console need these two.
     asked = {credentials.FLOWER, credentials.CONSOLE}
     known = {*credentials.names(), secret_files.PROMETHEUS} - asked
     assert sorted(OURS["deploy"]["secrets"]) == sorted(known)
@@ -114,14 +114,14 @@ def test_no_environment_variable_is_a_secret(name: str) -> None:
         assert not re.search(r"(PASSWORD|PASS|SECRET|TOKEN|KEY)$", variable)
 
 
-def test_only_the_owner_of_the_directory_reaches_the_secrets(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_directory_of_the_secrets(tmp_path: Path) -> None:
     # When the secrets are written twice
     secret_files.write(tmp_path / "secrets")
     password = credentials.read(tmp_path / "secrets", credentials.DEPLOYER)
     key = credentials.read(tmp_path / "secrets", secret_files.PROMETHEUS)
     secret_files.write(tmp_path / "secrets")
 
-    # Then every file is there, and a second run changed no password and no key
+    # Then every file exists, and the second run changed no password and no key
     assert credentials.read(tmp_path / "secrets", secret_files.PROMETHEUS) == key
     assert api_keys.prefix_of(key)
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
@@ -130,11 +130,11 @@ def test_only_the_owner_of_the_directory_reaches_the_secrets(tmp_path: Path) -> 
     assert f"default_pass = {password}\n" in configuration
 
 
-def test_the_image_gets_the_packages_that_the_programs_consist_of() -> None:
+def test_the_image_contains_only_what_programs_import() -> None:
     # Given the packages of the project that programs import
     setup = configparser.ConfigParser()
     setup.read(REPOSITORY / "setup.cfg")
-    # import-linter proves that no program imports any of these.
+    # import-linter proves that no program imports these.
     packages = set(setup["importlinter"]["root_packages"].split()) - {
         "contracts",
         "deploy",
@@ -153,7 +153,7 @@ def test_the_image_gets_the_packages_that_the_programs_consist_of() -> None:
     }
 
 
-def test_every_environment_of_the_image_is_of_pinned_packages() -> None:
+def test_the_image_installs_only_packages_with_pinned_hashes() -> None:
     # Given the Dockerfile
     dockerfile = (REPOSITORY / "deploy/Dockerfile").read_text()
 

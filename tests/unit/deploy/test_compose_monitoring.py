@@ -11,12 +11,12 @@ from deploy.local.processes.programs import Health, Program
 from tests.support.compose import OURS, SERVICES, every_program, mounts, own_port
 
 
-def test_what_prometheus_reads_is_what_the_code_makes() -> None:
+def test_the_committed_prometheus_configuration_matches_the_code() -> None:
     assert monitoring.FILE.read_text() == monitoring.configuration(), "run: make secrets"
 
 
 @every_program
-def test_a_program_shows_its_metrics_where_prometheus_asks(program: Program) -> None:
+def test_the_metrics_of_a_program_are_scraped_at_its_port(program: Program) -> None:
     # Given the targets that are scraped
     environment = OURS[program.name]["environment"]
     asked = re.findall(r'"([a-z-]+):(\d+)"', monitoring.FILE.read_text())
@@ -31,7 +31,7 @@ def test_a_program_shows_its_metrics_where_prometheus_asks(program: Program) -> 
         assert environment["METRICS_HOST"] == "0.0.0.0"
 
 
-def test_prometheus_shows_its_key_to_the_api_and_to_nobody_else() -> None:
+def test_prometheus_sends_its_key_to_the_api_only() -> None:
     # Given the jobs with credentials
     configured = yaml.safe_load(monitoring.FILE.read_text())["scrape_configs"]
     with_key = [job for job in configured if "authorization" in job]
@@ -42,7 +42,7 @@ def test_prometheus_shows_its_key_to_the_api_and_to_nobody_else() -> None:
     assert job["authorization"] == {"credentials_file": key}
     (group,) = job["static_configs"]
     assert group["targets"] == [f"api:{monitoring.PORT}"]
-    # Alerts and dashboards ask for this job.
+    # Alerts and dashboards select this job.
     assert group["labels"]["job"] == "orders"
     assert secret_files.PROMETHEUS in SERVICES["prometheus"]["secrets"]
 
@@ -54,7 +54,7 @@ def test_the_deployment_registers_the_key_of_prometheus() -> None:
     assert script.index("orderctl database apply") < script.index("orderctl keys register")
 
 
-def test_prometheus_asks_the_broker_over_tls_and_trusts_only_the_authority() -> None:
+def test_prometheus_scrapes_the_broker_over_verified_tls() -> None:
     # Given the jobs that scrape the broker
     configured = yaml.safe_load(monitoring.FILE.read_text())["scrape_configs"]
     jobs = [job for job in configured if job["job_name"].startswith("rabbitmq")]
@@ -67,12 +67,12 @@ def test_prometheus_asks_the_broker_over_tls_and_trusts_only_the_authority() -> 
         assert job["tls_config"]["ca_file"] == str(secret_files.CA_FILE)
         assert job["tls_config"]["server_name"] in names
         assert job["static_configs"] == [{"targets": [f"{names[0]}:15692"]}]
-    # Without the file it does not ask at all, so it is there first.
+    # Prometheus does not scrape without the file, so the file must exist first.
     assert "trust:/tls/trust:ro" in mounts(SERVICES["prometheus"])
     assert "certificates" in SERVICES["prometheus"]["depends_on"]
 
 
-def test_the_apis_processes_share_their_counts_in_memory() -> None:
+def test_the_processes_of_the_api_share_metrics_in_memory() -> None:
     directory = OURS["api"]["environment"]["PROMETHEUS_MULTIPROC_DIR"]
     assert directory in OURS["api"]["tmpfs"]
 
@@ -83,7 +83,7 @@ def test_a_program_sends_its_spans_to_jaeger(program: Program) -> None:
     assert endpoint == "${OTLP_ENDPOINT:-http://jaeger:4318}"
 
 
-def test_grafana_finds_the_dashboards_and_the_prometheus() -> None:
+def test_grafana_is_provisioned_with_dashboards_and_prometheus() -> None:
     # Given Grafana's provisioning
     provisioning = REPOSITORY / "deploy/compose/grafana"
     (provider,) = yaml.safe_load((provisioning / "dashboards/orders.yml").read_text())["providers"]

@@ -22,14 +22,14 @@ from tests.support.compose import (
     own_port,
 )
 
-#: Of our image, but no programs: they do something once, and end.
+#: Services of our image that run once and exit.
 ONCE = ("certificates", "deploy")
 
 
-def test_the_programs_are_those_of_a_local_run_with_the_same_commands_in_the_same_order() -> None:
+def test_containers_run_the_commands_of_a_local_run() -> None:
     # Given the programs of a local run
     local = [
-        # A container has an address of its own; which of it are published is another matter.
+        # A container listens on all of its addresses; published ports are restricted elsewhere.
         (
             program.name,
             re.sub(r"127\.0\.0\.1:\$\w+", "0.0.0.0:8000", _in_its_environment(program)).split(),
@@ -37,12 +37,12 @@ def test_the_programs_are_those_of_a_local_run_with_the_same_commands_in_the_sam
         for program in PROGRAMS_HERE
     ]
 
-    # Then, but for the host's name in that of a worker, of which there may be several here
+    # Then containers run the same, except that the name of a worker includes its host
     here = [(n, _words(s["command"])) for n, s in OURS.items() if n not in ONCE]
     assert [(n, [word.removesuffix("-%h") for word in words]) for n, words in here] == local
 
 
-def test_a_program_that_has_no_service_is_replaced_by_another() -> None:
+def test_a_program_without_a_service_is_replaced_by_another() -> None:
     assert set(REPLACED) <= {program.name for program in PROGRAMS}
     assert not set(REPLACED) & SERVICES.keys()
     assert set(REPLACED.values()) <= SERVICES.keys()
@@ -59,11 +59,11 @@ def _words(command: str | list[str]) -> list[str]:
 
 
 @every_program
-def test_a_program_gets_its_own_users_secrets_and_no_other(program: Program) -> None:
+def test_a_program_gets_only_the_secrets_of_its_user(program: Program) -> None:
     # Given the service of the program
     service = OURS[program.name]
     if program.name == "console":
-        # Of the services' passwords none, though it sees them all.
+        # The console reads all databases without the passwords of the services.
         files = ["console.broker", credentials.READER, credentials.CONSOLE]
         assert service["secrets"] == files
         told = {n: v for n, v in service["environment"].items() if n.endswith("_PASSWORD_FILE")}
@@ -92,7 +92,7 @@ def test_a_program_waits_for_the_deployment(program: Program) -> None:
     }
 
 
-def test_the_deployment_waits_for_healthy_servers_and_they_wait_for_their_certificates() -> None:
+def test_servers_start_after_certificates_and_before_deployment() -> None:
     # Given the servers
     servers = ("postgres", "rabbitmq")
 
@@ -106,7 +106,7 @@ def test_the_deployment_waits_for_healthy_servers_and_they_wait_for_their_certif
 
 
 @every_service
-def test_every_name_in_a_service_is_declared(name: str) -> None:
+def test_every_referenced_volume_and_secret_is_declared(name: str) -> None:
     # Given the volumes and secrets of the service
     service = SERVICES[name]
     volumes = [volume.split(":") for volume in service.get("volumes", [])]
@@ -123,12 +123,12 @@ def test_every_name_in_a_service_is_declared(name: str) -> None:
 
 
 @every_service
-def test_every_service_has_a_health_check_or_a_reason(name: str) -> None:
+def test_every_service_has_a_health_check_or_a_reason_for_none(name: str) -> None:
     assert ("healthcheck" in SERVICES[name]) != bool(SERVICES[name].get("x-no-healthcheck"))
 
 
 @every_program
-def test_a_program_is_healthy_when_it_is_in_a_local_run(program: Program) -> None:
+def test_a_health_check_tests_what_a_local_run_tests(program: Program) -> None:
     # Given the health check of the service
     service = OURS[program.name]
     test = service.get("healthcheck", {}).get("test", [])
@@ -146,7 +146,7 @@ def test_a_program_is_healthy_when_it_is_in_a_local_run(program: Program) -> Non
             assert not test
 
 
-def test_docker_compose_understands_the_file() -> None:
+def test_docker_compose_accepts_the_file() -> None:
     # Given the Compose commands that work here
     commands = (["docker", "compose"], ["docker-compose"])
     working = [c for c in commands if shutil.which(c[0]) and _run([*c, "version"]) is None]

@@ -14,7 +14,7 @@ from deploy.local.templates import render
 from tests.support.compose import OURS, SERVICES, mounts
 
 
-def test_a_servers_key_is_seen_by_it_only_and_the_authoritys_by_none() -> None:
+def test_a_private_key_is_mounted_only_in_its_server() -> None:
     for volume in ("authority", "trust", *(f"{server}-tls" for server in SERVERS)):
         # When the mounts of each volume are listed
         writers = {n for n, s in SERVICES.items() if mounts(s) & {f"{volume}:{_place(volume)}"}}
@@ -33,7 +33,7 @@ def _place(volume: str) -> str:
 
 
 @pytest.mark.parametrize("name", [name for name in OURS if name != "certificates"])
-def test_a_client_trusts_the_authority_and_goes_to_a_name_that_is_in_the_certificates(
+def test_a_client_verifies_the_names_of_servers(
     name: str,
 ) -> None:
     # Given the settings of the client and the names in the certificates
@@ -50,7 +50,7 @@ def test_a_client_trusts_the_authority_and_goes_to_a_name_that_is_in_the_certifi
         assert re.fullmatch(rf"https://({'|'.join(names)}):15671", address)
 
 
-def test_every_server_gets_its_certificate_under_the_number_of_its_own_user() -> None:
+def test_a_certificate_belongs_to_the_user_of_its_server() -> None:
     # Given the script and the Dockerfile
     script = OURS["certificates"]["entrypoint"][-1]
     dockerfile = (REPOSITORY / "deploy/Dockerfile").read_text()
@@ -62,7 +62,7 @@ def test_every_server_gets_its_certificate_under_the_number_of_its_own_user() ->
     assert set(" ".join(owned).split()) == {v.split(":")[1] for v in mounts(OURS["certificates"])}
 
 
-def test_the_broker_listens_with_tls_only(tmp_path: Path) -> None:
+def test_the_broker_accepts_only_tls(tmp_path: Path) -> None:
     # When the configuration is written
     secret_files.write(tmp_path)
     settings = _settings((tmp_path / secret_files.BROKER_CONFIGURATION).read_text())
@@ -71,11 +71,11 @@ def test_the_broker_listens_with_tls_only(tmp_path: Path) -> None:
     assert settings["listeners.tcp"] == "none"
     assert settings["listeners.ssl.default"] == "0.0.0.0:5671"
     assert not any(name.startswith("management.tcp") for name in settings)
-    # Its metrics would be shown without TLS on the same port otherwise, and the node not start.
+    # Otherwise a second listener for metrics would use the same port, and the node would not start.
     assert "{rabbitmq_prometheus, [{tcp_config, []}]}" in broker.ADVANCED.read_text()
     place = f"./{broker.ADVANCED.relative_to(REPOSITORY)}:/etc/rabbitmq/advanced.config:ro"
     assert place in mounts(SERVICES["rabbitmq"])
-    # A mechanism that a plugin brings is a login that fails without it.
+    # The authentication mechanism is part of a plugin; without the plugin every login fails.
     place = f"./{broker.PLUGINS.relative_to(REPOSITORY)}:/etc/rabbitmq/enabled_plugins:ro"
     assert place in mounts(SERVICES["rabbitmq"])
     assert "rabbitmq_auth_mechanism_ssl" in broker.PLUGINS.read_text()
@@ -84,7 +84,7 @@ def test_the_broker_listens_with_tls_only(tmp_path: Path) -> None:
         assert any(settings[f"ssl_options.{file}"].startswith(place) for place in mounted)
 
 
-def test_the_database_is_configured_as_in_a_local_run_but_for_where_things_are() -> None:
+def test_the_database_has_the_settings_of_a_local_run() -> None:
     # Given the settings of both
     local = _settings(
         render("postgresql.conf.j2", ports=Ports.model_construct(), durable=True, server_file="")
@@ -101,7 +101,7 @@ def test_the_database_is_configured_as_in_a_local_run_but_for_where_things_are()
     }
 
 
-def test_the_database_lets_nobody_in_from_elsewhere_without_tls() -> None:
+def test_the_database_accepts_remote_clients_only_with_tls() -> None:
     lines = (REPOSITORY / "deploy/compose/postgres/pg_hba.conf").read_text().splitlines()
     access = [line.split() for line in lines if line and not line.startswith("#")]
 

@@ -1,4 +1,4 @@
-"""The dashboards that are committed are those that the code makes."""
+"""The committed dashboards match the code that generates them."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ DIRECTORY = Path(__file__).parents[3] / "deploy/grafana"
 
 
 @pytest.mark.parametrize("page", DASHBOARDS, ids=lambda page: page.name)
-def test_the_committed_dashboard_is_what_the_code_makes(page: Dashboard) -> None:
+def test_a_committed_dashboard_matches_the_code(page: Dashboard) -> None:
     committed = (DIRECTORY / f"{page.name}.json").read_text()
 
     assert committed == to_json(page), "run: .venv/bin/python -m deploy.grafana"
@@ -22,7 +22,7 @@ def test_no_other_dashboard_is_committed() -> None:
 
 
 @pytest.mark.parametrize("page", DASHBOARDS, ids=lambda page: page.name)
-def test_no_two_panels_of_a_dashboard_have_the_same_title(page: Dashboard) -> None:
+def test_the_titles_of_a_dashboards_panels_are_unique(page: Dashboard) -> None:
     titles = [panel.title for panel in page.panels]
 
     assert len(set(titles)) == len(titles)

@@ -1,4 +1,4 @@
-"""What is installed already is left alone."""
+"""An installation does not repeat steps that are done."""
 
 import subprocess
 
@@ -10,8 +10,8 @@ PARTS = ("python", "broker", "database")
 
 
 @pytest.mark.skipif((REPOSITORY / ".venv").is_symlink(), reason="it is another checkout's")
-def test_a_second_installation_runs_no_installer() -> None:
-    # Given an installation: this test runs in it
+def test_a_second_installation_changes_nothing() -> None:
+    # Given an installation, in which this test runs
     stamp = REPOSITORY / ".venv/.installed"
     before = stamp.stat().st_mtime_ns
 
@@ -23,6 +23,6 @@ def test_a_second_installation_runs_no_installer() -> None:
         check=False,
     )
 
-    # Then each thing that it does would have a line
+    # Then it prints no line, as it would for each step
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert stamp.stat().st_mtime_ns == before

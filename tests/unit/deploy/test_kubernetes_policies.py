@@ -26,7 +26,7 @@ from tests.support.manifests import (
 every_program = pytest.mark.parametrize("program", programs.HERE, ids=lambda p: p.name)
 
 
-def test_a_pod_has_time_to_end_what_it_began() -> None:
+def test_a_pod_has_time_to_finish_its_work() -> None:
     assert worker.task_time_limit is not None
     for _, template in pods(built("base")):
         pod = template["spec"]
@@ -46,7 +46,7 @@ def _serves(container: Manifest) -> bool:
 
 
 @every_program
-def test_a_rollout_takes_no_program_away_before_the_next_one_works(program: Program) -> None:
+def test_a_rollout_keeps_the_old_pod_until_the_new_one_is_ready(program: Program) -> None:
     deployment = one("base", "Deployment", program.name)
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
 
@@ -62,7 +62,7 @@ def test_every_pod_is_confined(folder: str) -> None:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
-        # Or the Service `flower` would set FLOWER_PORT.
+        # Otherwise the Service `flower` would set FLOWER_PORT.
         assert pod["enableServiceLinks"] is False
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
@@ -73,14 +73,14 @@ def test_every_pod_is_confined(folder: str) -> None:
         assert "hostPath" not in str(pod["volumes"])
 
 
-def test_nothing_goes_in_or_out_but_what_a_policy_says() -> None:
+def test_network_traffic_is_denied_by_default() -> None:
     nothing = one("base", "NetworkPolicy", "nothing")["spec"]
 
     assert nothing == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
 @pytest.mark.parametrize("target", ["broker", "management", "database"])
-def test_who_is_told_of_a_server_may_reach_it_and_nobody_else(target: str) -> None:
+def test_only_clients_of_a_server_can_connect_to_it(target: str) -> None:
     # Given the setting that makes a program a client of the server
     setting = {
         "broker": "BROKER_USER",
@@ -98,7 +98,7 @@ def test_who_is_told_of_a_server_may_reach_it_and_nobody_else(target: str) -> No
 
 
 @pytest.mark.parametrize("kind", ["PodDisruptionBudget", "ScaledObject", "Service"])
-def test_what_is_about_a_program_finds_it(kind: str) -> None:
+def test_services_budgets_and_scalers_match_their_program(kind: str) -> None:
     deployments = {m["metadata"]["name"]: m for m in built("base") if m["kind"] == "Deployment"}
     for manifest in (m for m in built("base") if m["kind"] == kind):
         name, spec = manifest["metadata"]["name"], manifest["spec"]
@@ -106,7 +106,7 @@ def test_what_is_about_a_program_finds_it(kind: str) -> None:
             continue
         if kind == "ScaledObject":
             assert spec["scaleTargetRef"]["name"] == name
-            # Who scales it says how many there are.
+            # The ScaledObject sets the number of replicas.
             assert "replicas" not in deployments[name]["spec"]
             continue
         selector = spec["selector"].get("matchLabels", spec["selector"])
@@ -117,7 +117,7 @@ def test_what_is_about_a_program_finds_it(kind: str) -> None:
         assert budgets == {*deployments, "rabbitmq"}
 
 
-def test_metrics_are_asked_for_where_programs_show_them() -> None:
+def test_every_metrics_port_is_scraped() -> None:
     # Given the ports of all pods
     ports: dict[str, list[Any]] = {"metrics": [], "http": []}
     for _, template in pods(built("base")):
@@ -144,7 +144,7 @@ heartbeats = [p for p in programs.HERE if p.health is Health.HEARTBEAT]
     ("text", "age", "alive", "ready"),
     [
         ("ready\n", 0, True, True),
-        # A process that tells nothing but that it lives.
+        # A process without readiness writes an empty file.
         ("", 0, True, True),
         ("not connected to the broker\n", 0, True, False),
         ("paused: the database takes no writes\n", 0, True, False),
@@ -152,7 +152,7 @@ heartbeats = [p for p in programs.HERE if p.health is Health.HEARTBEAT]
         (None, 0, False, False),
     ],
 )
-def test_liveness_is_the_loop_and_readiness_the_connection(
+def test_liveness_follows_the_loop_and_readiness_the_connection(
     program: Program, text: str | None, age: int, alive: bool, ready: bool, tmp_path: Path
 ) -> None:
     # Given a health file of this text and age

@@ -33,7 +33,7 @@ every_program = pytest.mark.parametrize("program", programs.HERE, ids=lambda p: 
 
 COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
 
-#: What each program reads, by its name; a service's own is what the others read.
+#: The settings of each program by its name. All others read `ServiceSettings`.
 SETTINGS = {
     "api": ApiSettings,
     "notification-mailer": MailerSettings,
@@ -45,11 +45,11 @@ SETTINGS = {
 }
 
 
-def test_the_committed_programs_are_those_that_the_code_makes() -> None:
+def test_the_committed_manifests_match_the_code() -> None:
     assert programs.FILE.read_text() == programs.manifests(), "run: .venv/bin/python -m deploy.k8s"
 
 
-def test_every_file_is_a_part_of_its_folder() -> None:
+def test_every_file_is_listed_in_its_kustomization() -> None:
     for folder in FOLDERS:
         kustomization = yaml.safe_load((path_of(folder) / "kustomization.yaml").read_text())
         named = {
@@ -61,7 +61,7 @@ def test_every_file_is_a_part_of_its_folder() -> None:
 
 
 @every_program
-def test_a_programs_command_is_that_of_its_container(program: Program) -> None:
+def test_a_program_has_the_command_of_its_container(program: Program) -> None:
     command = COMPOSE[program.name]["command"]
     words = command.split() if isinstance(command, str) else command
 
@@ -70,7 +70,7 @@ def test_a_programs_command_is_that_of_its_container(program: Program) -> None:
 
 
 @every_folder
-def test_every_variable_is_a_setting_of_who_is_told(folder: str) -> None:
+def test_every_variable_is_a_setting_of_its_program(folder: str) -> None:
     # Given the config maps of the folder
     maps = _settings_maps(folder)
 
@@ -79,7 +79,7 @@ def test_every_variable_is_a_setting_of_who_is_told(folder: str) -> None:
         (container,) = template["spec"]["containers"]
         told = {*settings_of(container), *(n for ref in container["envFrom"] for n in maps(ref))}
         known = SETTINGS.get(owner["metadata"]["name"], ServiceSettings).model_fields
-        # Those of programs that show metrics, and of a command, are in the map of every program.
+        # The map of every program includes settings of metrics and of a command.
         names = {name.upper() for name in known} | {"PROMETHEUS_MULTIPROC_DIR"}
         names |= {"METRICS_HOST", "HTTP_BIND"}
 
@@ -93,11 +93,11 @@ def _settings_maps(folder: str) -> Callable[[Manifest], dict[str, str]]:
 
 
 @every_program
-def test_a_program_sees_the_secrets_that_its_container_sees(program: Program) -> None:
+def test_a_program_has_the_secrets_of_its_container(program: Program) -> None:
     assert sorted(_secrets_of(program.name)) == sorted(COMPOSE[program.name]["secrets"])
 
 
-def test_the_deployment_does_and_sees_what_it_does_in_containers() -> None:
+def test_the_deployment_equals_that_of_the_compose_file() -> None:
     # Given the container of the job
     (job,) = (manifest for manifest in built("base") if manifest["kind"] == "Job")
     (container,) = job["spec"]["template"]["spec"]["containers"]
@@ -109,7 +109,7 @@ def test_the_deployment_does_and_sees_what_it_does_in_containers() -> None:
 
 
 def _secrets_of(name: str) -> list[str]:
-    """The files that a pod finds in its directory of secrets."""
+    """Return the files in the secrets directory of a pod."""
     (pod,) = (t["spec"] for m, t in pods(built("base")) if m["metadata"]["name"] == name)
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     found = []
@@ -120,7 +120,7 @@ def _secrets_of(name: str) -> list[str]:
 
 
 @every_folder
-def test_no_secret_is_in_a_manifest_and_each_that_is_referred_to_is_one_we_know(
+def test_manifests_refer_to_known_secrets_and_contain_none(
     folder: str,
 ) -> None:
     # Given the secrets of this project and of the operators
@@ -140,7 +140,7 @@ def test_no_secret_is_in_a_manifest_and_each_that_is_referred_to_is_one_we_know(
     assert "order.broker" in named
 
 
-def test_where_programs_go_is_what_the_operators_call_it() -> None:
+def test_servers_have_the_names_that_operators_give_them() -> None:
     # Given the names of the servers' resources
     named = {m["kind"]: m["metadata"]["name"] for m in built("base")}
 
@@ -153,7 +153,7 @@ heartbeats = [p for p in programs.HERE if p.health is Health.HEARTBEAT]
 
 
 @pytest.mark.parametrize("program", heartbeats, ids=lambda p: p.name)
-def test_two_pods_of_a_program_have_two_names(program: Program) -> None:
+def test_two_pods_of_a_program_have_different_celery_names(program: Program) -> None:
     words = programs.command(program)
     name = words[words.index("-n") + 1]
 

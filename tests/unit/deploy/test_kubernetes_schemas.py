@@ -15,7 +15,7 @@ from tests.support.manifests import (
 
 
 @every_folder
-def test_a_cluster_takes_every_manifest(folder: str) -> None:
+def test_every_manifest_is_valid(folder: str) -> None:
     objections = {
         f"{manifest['kind']} {manifest['metadata']['name']}": objection(manifest)
         for manifest in built(folder)
@@ -71,7 +71,7 @@ def _missing(manifest: Manifest) -> None:
     ],
     ids=lambda p: p if isinstance(p, str) else p.__name__.strip("_"),
 )
-def test_a_broken_manifest_is_refused(kind: str, break_it: Callable[[Manifest], None]) -> None:
+def test_a_broken_manifest_is_rejected(kind: str, break_it: Callable[[Manifest], None]) -> None:
     # Given a valid manifest
     sound = next(manifest for manifest in built("base") if manifest["kind"] == kind)
     broken = copy.deepcopy(sound)

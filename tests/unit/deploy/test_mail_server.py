@@ -1,4 +1,4 @@
-"""The local mail server takes every mail, and shows the newest ones on its page."""
+"""The local mail server accepts every mail, and its page shows the newest ones."""
 
 import smtplib
 import subprocess
@@ -27,7 +27,7 @@ def letter(subject: str = "Your order") -> EmailMessage:
 
 @pytest.fixture
 def server() -> Iterator[tuple[int, str]]:
-    """The running program: its SMTP port, and the address of its page."""
+    """A running mail server: its SMTP port, and the address of its page."""
     ports = own_ports()
     url = f"http://127.0.0.1:{ports.mail_ui_port}"
     options = ["--smtp", str(ports.smtp_port), "--web", str(ports.mail_ui_port)]
@@ -47,7 +47,7 @@ def _assert_answers(url: str) -> None:
         raise AssertionError from error
 
 
-def test_mail_is_taken_and_shown(server: tuple[int, str]) -> None:
+def test_mail_is_accepted_and_shown(server: tuple[int, str]) -> None:
     port, url = server
 
     # When two mails come over one connection
@@ -68,7 +68,7 @@ def test_mail_is_taken_and_shown(server: tuple[int, str]) -> None:
     assert httpx.get(f"{url}/mails/3").status_code == httpx.codes.NOT_FOUND
 
 
-def test_commands_may_be_sent_together(server: tuple[int, str]) -> None:
+def test_commands_can_be_pipelined(server: tuple[int, str]) -> None:
     port, url = server
 
     with smtplib.SMTP("127.0.0.1", port, timeout=30) as smtp:
@@ -81,7 +81,7 @@ def test_commands_may_be_sent_together(server: tuple[int, str]) -> None:
     assert "together" in httpx.get(url).text
 
 
-def test_content_is_kept_as_it_was_sent(server: tuple[int, str]) -> None:
+def test_content_is_stored_unchanged(server: tuple[int, str]) -> None:
     port, url = server
     lines = ["", ".", "..", ".dot", "end"]
 
@@ -94,7 +94,7 @@ def test_content_is_kept_as_it_was_sent(server: tuple[int, str]) -> None:
     assert httpx.get(f"{url}/mails/2").status_code == httpx.codes.OK
 
 
-def test_wrong_commands_are_refused(server: tuple[int, str]) -> None:
+def test_invalid_commands_are_rejected(server: tuple[int, str]) -> None:
     with smtplib.SMTP("127.0.0.1", server[0], timeout=30) as smtp:
         assert smtp.docmd("RCPT", "TO:<ada@x.test>")[0] == 503
         smtp.mail("shop@x.test")
@@ -104,7 +104,7 @@ def test_wrong_commands_are_refused(server: tuple[int, str]) -> None:
         assert smtp.docmd("X" * 1_000_000)[0] == 552
 
 
-def test_html_of_a_mail_runs_nothing() -> None:
+def test_html_of_a_mail_cannot_run_scripts() -> None:
     mailbox = Mailbox()
     mailbox.add("shop@x.test", ("ada@x.test",), letter().as_bytes())
 
@@ -114,7 +114,7 @@ def test_html_of_a_mail_runs_nothing() -> None:
     assert answer.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
 
 
-def test_mail_without_text_or_subject_is_shown() -> None:
+def test_a_mail_without_text_or_subject_is_shown() -> None:
     mailbox = Mailbox()
     mailbox.add("", ("ada@x.test",), b"\xff\xfe no mail at all")
 
@@ -123,7 +123,7 @@ def test_mail_without_text_or_subject_is_shown() -> None:
     assert client.get("/").status_code == client.get("/mails/1").status_code == 200
 
 
-def test_oldest_mails_leave_when_there_are_too_many() -> None:
+def test_the_oldest_mails_are_dropped_beyond_the_limit() -> None:
     mailbox = Mailbox()
     for number in range(KEPT + 1):
         mailbox.add("", (), f"Subject: {number}\r\n\r\n".encode())
@@ -133,7 +133,7 @@ def test_oldest_mails_leave_when_there_are_too_many() -> None:
     assert mailbox.count == KEPT + 1
 
 
-def test_port_that_is_taken_is_named() -> None:
+def test_a_port_that_is_in_use_is_named() -> None:
     ports = own_ports()
     options = ["--smtp", str(ports.smtp_port), "--web", str(ports.smtp_port)]
 

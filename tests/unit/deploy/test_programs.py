@@ -1,4 +1,4 @@
-"""What each program of a local run is told."""
+"""The environments of the programs of a local run."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from deploy.local.processes.programs import WITHOUT_BROKER, processes
 from deploy.local.state import StateDirectory
 
 
-def test_what_starts_before_the_broker_is_not_told_where_it_is(tmp_path: Path) -> None:
+def test_programs_that_start_before_the_broker_get_no_address(tmp_path: Path) -> None:
     # When the environments of all programs are built
     told = {
         process.name: any(name.startswith("BROKER_") for name in process.environment)

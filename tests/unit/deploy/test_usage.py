@@ -1,4 +1,4 @@
-"""What a process uses is counted with all that it has started."""
+"""The usage of a process includes that of its children."""
 
 import os
 import subprocess
@@ -7,12 +7,12 @@ from deploy.local.processes.leftovers import family
 from deploy.local.processes.usage import usage
 from testkit.eventually import eventually
 
-#: Starts another shell, and waits for it.
+#: Starts another shell and waits for it.
 PARENT = "sh -c 'while :; do :; done' & wait"
 
 
-def test_a_process_counts_with_its_children() -> None:
-    # Given a process that waits, and its child, which does not
+def test_the_usage_of_a_process_includes_its_children() -> None:
+    # Given a process that waits for a busy child
     with subprocess.Popen(["/bin/sh", "-c", PARENT], start_new_session=True) as parent:
         try:
             # Then both of them count
@@ -26,7 +26,7 @@ def test_a_process_counts_with_its_children() -> None:
             os.killpg(parent.pid, 9)
 
 
-def test_a_process_that_has_ended_uses_nothing() -> None:
+def test_the_usage_of_an_ended_process_is_zero() -> None:
     # Given a process that has ended
     with subprocess.Popen(["/bin/true"]) as ended:
         ended.wait()

@@ -1,4 +1,4 @@
-"""An event's message: what is put into coded copies is, byte for byte, what py-amqp would write."""
+"""The prepared frames of an event equal those of py-amqp, byte for byte."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 MESSAGES = EventMessages("order", "order-user", EVENTS.name)
 NOW = 1_764_196_000
 
-#: Of the channel, and of its frames in bytes: as RabbitMQ's are, and so small that a body has many.
+#: The channel, and frame sizes in bytes: RabbitMQ's default, and one that splits a body.
 CHANNEL, LARGE, SMALL = 3, 131_072, 4_096
 
 
@@ -48,7 +48,7 @@ def by_py_amqp(
 @pytest.mark.parametrize("frame_max", [LARGE, SMALL])
 @pytest.mark.parametrize("characters", [0, 700, SMALL - 100, SMALL - 8, 10_000, 200_000])
 @pytest.mark.parametrize("traceparent", [None, TRACEPARENT])
-def test_an_event_is_published_by_the_frames_that_py_amqp_writes(
+def test_the_frames_of_an_event_are_those_of_py_amqp(
     traceparent: str | None, characters: int, frame_max: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("eventbus.messaging.event_message.time.time", lambda: NOW + 0.9)

@@ -1,4 +1,4 @@
-"""The versions of a fact: what each is called, and how one becomes another."""
+"""The versions of a fact: their names, and the conversion between them."""
 
 import json
 from itertools import pairwise
@@ -31,26 +31,26 @@ def sample(name: str) -> Any:
 # --- Names --------------------------------------------------------------------------------------
 
 
-def test_a_version_is_the_one_before_it_with_the_next_number() -> None:
+def test_versions_of_a_fact_are_numbered_without_gaps() -> None:
     for types in FACTS:
         first = types[0]
         later = [f"{first}.v{number}" for number in range(2, len(types) + 1)]
         assert types == (first, *later)
 
 
-def test_a_contract_named_as_a_version_is_one() -> None:
+def test_a_contract_with_a_numbered_name_is_a_version() -> None:
     numbered = {t for t in EVENTS if t.rpartition(".v")[2].isdecimal()}
 
     assert numbered == {t for types in FACTS for t in types[1:]}
 
 
-def test_a_fact_without_versions_is_its_own_first_one() -> None:
+def test_a_fact_without_versions_is_its_first_version() -> None:
     assert versions("order.confirmed") == from_on("order.confirmed") == ("order.confirmed",)
     assert label("order.confirmed") == "v1"
     assert label("order.created.v2") == "v2"
 
 
-def test_who_hears_a_version_hears_the_newer_ones_and_not_the_older() -> None:
+def test_a_consumer_of_a_version_also_consumes_newer_ones() -> None:
     old = Service(name="old", package="old", bus=BUS, consumes=("order.created", "order.confirmed"))
     new = Service(name="new", package="new", bus=BUS, consumes=("order.created.v2",))
 
@@ -58,7 +58,7 @@ def test_who_hears_a_version_hears_the_newer_ones_and_not_the_older() -> None:
     assert new.consumed_types == ("order.created.v2",)
 
 
-def test_who_may_publish_a_version_may_publish_the_newer_ones_and_not_the_older() -> None:
+def test_a_publisher_of_a_version_may_also_publish_newer_ones() -> None:
     old = Service(name="old", package="old", bus=BUS, publishes=("order.created",))
     new = Service(name="new", package="new", bus=BUS, publishes=("order.created.v2",))
 
@@ -66,10 +66,10 @@ def test_who_may_publish_a_version_may_publish_the_newer_ones_and_not_the_older(
     assert new.published_types == ("order.created.v2",)
 
 
-# --- Forms --------------------------------------------------------------------------------------
+# --- Conversion ---------------------------------------------------------------------------------
 
 
-def test_there_is_a_way_from_each_version_to_the_next_and_back() -> None:
+def test_neighbouring_versions_can_be_converted_both_ways() -> None:
     pairs = {(EVENTS[old], EVENTS[new]) for types in FACTS for old, new in pairwise(types)}
 
     assert {old for old, _ in pairs} == set(CATALOGUE.upcasts)
@@ -77,20 +77,20 @@ def test_there_is_a_way_from_each_version_to_the_next_and_back() -> None:
 
 
 @given(CREATED)
-def test_what_is_upcast_and_downcast_again_is_unchanged(data: OrderCreated) -> None:
+def test_data_is_unchanged_after_an_upcast_and_a_downcast(data: OrderCreated) -> None:
     newer = CATALOGUE.upcasts[OrderCreated](data)
 
     assert CATALOGUE.downcasts[OrderCreatedV2](newer) == data
     assert CATALOGUE.upcasts[OrderCreated](CATALOGUE.downcasts[OrderCreatedV2](newer)) == newer
 
 
-def test_the_golden_files_of_two_versions_tell_the_same_event() -> None:
-    # The numbers are written down twice, apart from the code that makes one of the other.
+def test_golden_files_of_two_versions_contain_the_same_event() -> None:
+    # Both samples are written by hand, independently of the conversion.
     assert convert(sample("order.created.v2"), "order.created.v2") == sample("order.created.v2.v1")
     assert convert(sample("order.created.v2.v1"), "order.created") == sample("order.created.v2")
 
 
-def test_two_versions_of_an_event_differ_in_type_schema_and_data_only() -> None:
+def test_versions_of_an_event_differ_in_type_schema_and_data_only() -> None:
     # When an event is encoded in two versions
     old = sample("order.created.v2")
     first, second = (
@@ -106,7 +106,7 @@ def test_two_versions_of_an_event_differ_in_type_schema_and_data_only() -> None:
     assert first["id"] == second["id"]
 
 
-def test_an_event_is_upcast_to_the_first_version_that_is_wanted() -> None:
+def test_an_event_is_upcast_to_the_first_version_with_a_handler() -> None:
     old = sample("order.created.v1")
 
     assert upcast(old, {OrderCreated, OrderCreatedV2}) is old
@@ -124,7 +124,7 @@ def test_an_event_has_no_version_of_another_fact() -> None:
         convert(sample("order.confirmed.v1"), "order.created")
 
 
-def test_a_handler_takes_its_own_version_and_the_older_ones() -> None:
+def test_a_handler_accepts_its_version_and_older_ones() -> None:
     handlers: Handlers = {OrderCreatedV2: lambda *_: None}
 
     assert [understood(contract) for contract in handlers] == [
@@ -133,7 +133,7 @@ def test_a_handler_takes_its_own_version_and_the_older_ones() -> None:
     assert understood(OrderCreated) == up_to("order.created") == ("order.created",)
 
 
-# --- What is published --------------------------------------------------------------------------
+# --- Publishing ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_handler_takes_its_own_version_and_the_older_ones() -> None:
         ("v2", ("order.created.v2",)),
     ],
 )
-def test_a_setting_names_the_versions_that_are_published(
+def test_a_setting_selects_the_published_versions(
     monkeypatch: pytest.MonkeyPatch, setting: str | None, types: tuple[str, ...]
 ) -> None:
     if setting:
@@ -156,7 +156,7 @@ def test_a_setting_names_the_versions_that_are_published(
 
 
 @pytest.mark.parametrize("wrong", ["v3", "v1,v3", "2", "order.created", ""])
-def test_a_version_that_the_service_does_not_say_is_refused(
+def test_a_version_that_the_service_cannot_publish_is_rejected(
     monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
     monkeypatch.setenv("ORDER_CREATED_VERSIONS", wrong)

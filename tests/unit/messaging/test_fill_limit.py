@@ -1,4 +1,4 @@
-"""How far a process fills a queue whose own limit it cannot ask for."""
+"""How far a process fills a queue whose limit it cannot query."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from eventbus.catch_up.copies import DEPTH_LIMIT
 from eventbus.catch_up.fill_limit import FillLimit
 
 
-def test_the_limit_doubles_up_to_what_any_queue_may_hold() -> None:
+def test_the_limit_doubles_up_to_the_largest_depth() -> None:
     limit = FillLimit()
     seen = [limit.messages]
     for _ in range(20):
@@ -17,8 +17,8 @@ def test_the_limit_doubles_up_to_what_any_queue_may_hold() -> None:
     assert seen[-1] == DEPTH_LIMIT
 
 
-def test_a_drop_halves_what_the_limit_grows_to() -> None:
-    # Given a queue for 10 messages, which 16 were put on
+def test_a_drop_halves_the_largest_limit() -> None:
+    # Given a queue for 10 messages that received 16
     limit = FillLimit()
     limit.filled()
     limit.filled()
@@ -43,7 +43,7 @@ def test_a_drop_from_a_large_queue_does_not_limit_small_batches() -> None:
 
 
 @pytest.mark.parametrize(("depth", "grows"), [(10, False), (9, True)])
-def test_waiting_raises_the_limit_only_while_the_queue_is_consumed(depth: int, grows: bool) -> None:
+def test_a_full_queue_raises_the_limit_only_while_it_is_consumed(depth: int, grows: bool) -> None:
     limit = FillLimit()
     limit.dropped(10)
     for _ in range(30):
@@ -60,8 +60,8 @@ def test_a_drop_always_leaves_room_for_one_message() -> None:
     assert limit.messages == 1
 
 
-def test_copies_that_go_well_raise_what_a_drop_has_limited() -> None:
-    # Given a queue that took 10 messages, and takes any number now
+def test_successful_copies_raise_a_reduced_limit() -> None:
+    # Given a queue that accepted 10 messages before, and accepts any number now
     limit = FillLimit()
     limit.dropped(10)
 
@@ -71,12 +71,12 @@ def test_copies_that_go_well_raise_what_a_drop_has_limited() -> None:
     assert limit.messages == DEPTH_LIMIT
 
 
-def test_small_queue_is_tried_less_and_less_often() -> None:
-    # Given a queue that takes no more than 10 messages
+def test_a_small_queue_is_probed_less_and_less_often() -> None:
+    # Given a queue that accepts 10 messages
     limit, drops = FillLimit(), []
     limit.dropped(10)
 
-    # When copies are put on it for a long time
+    # When copies are published to it for a long time
     for number in range(5_000):
         if limit.messages > 10:
             drops.append(number)

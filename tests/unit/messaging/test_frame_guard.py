@@ -1,4 +1,4 @@
-"""The guard below py-amqp's parser: each message arrives, and no one ends the connection."""
+"""The guard below py-amqp's parser: every message arrives, and none ends the connection."""
 
 import struct
 from collections.abc import Callable
@@ -41,7 +41,7 @@ DELIVER = (
     + short_string(b"order.created")
 )
 
-#: Properties that py-amqp cannot parse, or nothing behind it can use, and what stays of them.
+#: Properties that py-amqp or its callers cannot read, and the readable part of each.
 UNREADABLE: dict[str, tuple[bytes, dict[str, Any]]] = {
     "a time in milliseconds": (
         properties(headers=table([TASK, (b"at", timestamp(1_795_000_000_000))]), message_id=ID),
@@ -104,7 +104,7 @@ UNREADABLE: dict[str, tuple[bytes, dict[str, Any]]] = {
 
 
 class Receiver:
-    """What is behind the guard: py-amqp's own handler of frames, and a callback."""
+    """The code behind the guard: py-amqp's frame handler, and a callback."""
 
     def __init__(self, on_method: Callable[..., Any] = lambda *_: None) -> None:
         self.received: list[tuple[tuple[int, int], bytes, Message]] = []
@@ -144,7 +144,7 @@ unreadable = pytest.mark.parametrize("name", UNREADABLE)
 
 @unreadable
 @pytest.mark.parametrize("body", [b"body", b""])
-def test_message_with_unreadable_properties_arrives_without_them(name: str, body: bytes) -> None:
+def test_a_message_arrives_without_its_unreadable_properties(name: str, body: bytes) -> None:
     sent, expected = UNREADABLE[name]
     receiver = Receiver()
 
@@ -161,7 +161,7 @@ def test_message_with_unreadable_properties_arrives_without_them(name: str, body
 
 
 @unreadable
-def test_message_with_unreadable_properties_has_errors(name: str) -> None:
+def test_a_message_with_unreadable_properties_has_errors(name: str) -> None:
     message = received(UNREADABLE[name][0])
 
     ((_, error, _),) = message.errors
@@ -170,7 +170,7 @@ def test_message_with_unreadable_properties_has_errors(name: str) -> None:
 
 
 @unreadable
-def test_next_message_arrives_whole(name: str) -> None:
+def test_the_next_message_arrives_complete(name: str) -> None:
     receiver = Receiver()
     receiver.get(UNREADABLE[name][0])
 
@@ -182,7 +182,7 @@ def test_next_message_arrives_whole(name: str) -> None:
     }
 
 
-def test_problem_names_the_header_and_the_reason() -> None:
+def test_the_problem_names_the_header_and_the_reason() -> None:
     sent, _ = UNREADABLE["a time in milliseconds"]
 
     problem = Receiver().get(sent).headers[PROBLEM]
@@ -190,7 +190,7 @@ def test_problem_names_the_header_and_the_reason() -> None:
     assert problem.startswith("header at: ValueError: year")
 
 
-def test_message_with_a_large_good_header_has_no_errors() -> None:
+def test_a_message_with_a_large_valid_header_has_no_errors() -> None:
     large = table([TASK, (b"padding", long_string(b"x" * 100_000))])
 
     message = received(properties(headers=large))
@@ -199,7 +199,7 @@ def test_message_with_a_large_good_header_has_no_errors() -> None:
     assert message.headers["task"] == "order.created"
 
 
-def test_body_is_neither_decoded_nor_decompressed() -> None:
+def test_the_body_is_neither_decoded_nor_decompressed() -> None:
     compressed = table([TASK, (b"compression", long_string(b"bzip2"))])
     sent = properties(content_encoding=short_string(b"punycode"), headers=compressed)
 
@@ -216,7 +216,7 @@ def test_body_is_neither_decoded_nor_decompressed() -> None:
         (spec.Basic.Return, pack(">H", 312) + short_string(b"NO_ROUTE")),
     ],
 )
-def test_routing_key_that_is_not_utf8_is_replaced(
+def test_a_routing_key_that_is_not_utf8_is_replaced(
     method: tuple[int, int], arguments: bytes
 ) -> None:
     def parse(_channel: int, method: tuple[int, int], payload: bytes, _content: Any) -> None:
@@ -232,7 +232,7 @@ def test_routing_key_that_is_not_utf8_is_replaced(
 
 
 @pytest.mark.parametrize("body", [b"body", b""])
-def test_error_of_the_callback_is_raised_once(body: bytes) -> None:
+def test_an_error_of_the_callback_is_raised_once(body: bytes) -> None:
     calls = []
 
     def fail(*_: object) -> None:
@@ -246,7 +246,7 @@ def test_error_of_the_callback_is_raised_once(body: bytes) -> None:
     assert len(calls) == 1
 
 
-def test_each_connection_of_the_product_is_guarded() -> None:
+def test_every_connection_of_the_services_is_guarded() -> None:
     modules = [
         path.relative_to(REPOSITORY)
         for package in PRODUCT
@@ -265,7 +265,7 @@ def test_each_connection_of_the_product_is_guarded() -> None:
 
 
 @unreadable
-def test_parser_without_guard_raises(name: str) -> None:
+def test_the_parser_of_py_amqp_raises_without_the_guard(name: str) -> None:
     connection = SimpleNamespace(bytes_recv=0)
     handle = frame_handler(connection, lambda *_: None)
     handle((1, 1, DELIVER))

@@ -1,4 +1,4 @@
-"""What lanes cost the healthy queues: simulated, second by second, against queues of any speed."""
+"""The cost of lanes for healthy queues, simulated with full queues of different speeds."""
 
 import random
 
@@ -7,10 +7,10 @@ import pytest
 from eventbus.outbox import lanes
 from eventbus.outbox.lanes import REPAIR, Lane, Lanes, delay
 
-#: Events a second of one type, and seconds.
+#: Events of one type a second, and the duration in seconds.
 ARRIVALS, DURATION = 50, 600
 
-#: Seconds that a batch takes, as the simulation has it.
+#: Seconds that a batch takes in the simulation.
 ROUND_TRIP = 0.01
 
 TYPE = "order.created"
@@ -22,7 +22,7 @@ def same_jitter() -> None:
 
 
 class Queue:
-    """A full queue whose consumer makes room for so many messages a second."""
+    """A full queue whose consumer takes `rate` messages a second."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -37,7 +37,7 @@ class Queue:
 
 
 def copies_and_events(rate: float) -> tuple[int, int]:
-    """Return the messages that healthy queues got, and the events that arrived."""
+    """Return the number of messages that healthy queues received, and of events that arrived."""
     queue, opened = Queue(rate), Lanes()
     opened.fail([TYPE], 0.0)
     now, sent, copies = 0.0, 0, 1
@@ -55,18 +55,18 @@ def copies_and_events(rate: float) -> tuple[int, int]:
             if accepted < batch:
                 opened.fail([TYPE], now)
         now += ROUND_TRIP
-    # Each event that is still waiting is to be sent once more.
+    # Each waiting event will be published once more.
     return copies + int(ARRIVALS * DURATION) - sent, ARRIVALS * DURATION
 
 
 @pytest.mark.parametrize("rate", [0, 0.1, 1, 5, 20, 45, 49, 50, 51, 200, 5_000])
-def test_healthy_queues_get_at_most_a_tenth_more_messages_than_events(rate: float) -> None:
+def test_a_full_queue_costs_healthy_queues_a_tenth_at_most(rate: float) -> None:
     copies, events = copies_and_events(rate)
 
     assert events <= copies <= 1.1 * events
 
 
-def test_a_waiting_event_is_tried_within_a_minute_at_most() -> None:
+def test_a_waiting_event_is_retried_within_a_minute() -> None:
     lane = Lane(TYPE, due=0.0)
     for attempt in range(30):
         lane.fail(float(attempt))
@@ -81,7 +81,7 @@ def test_the_first_delay_is_about_a_second_and_varies() -> None:
     assert all(0.5 <= seconds <= 1.0 for seconds in found)
 
 
-def test_a_million_waiting_events_are_under_way_within_seconds_of_recovery() -> None:
+def test_a_lane_sends_full_batches_soon_after_recovery() -> None:
     # Given a lane that has just opened
     opened = Lanes()
     opened.fail([TYPE], 0.0)
@@ -96,7 +96,7 @@ def test_a_million_waiting_events_are_under_way_within_seconds_of_recovery() -> 
     assert lane.window >= 500
 
 
-def test_recovery_of_one_lane_tries_the_others_at_once() -> None:
+def test_a_recovered_lane_makes_the_others_due_at_once() -> None:
     # Given two lanes
     opened = Lanes()
     opened.fail(["order.created", "order.confirmed"], 100.0)
@@ -114,12 +114,12 @@ def test_recovery_of_one_lane_tries_the_others_at_once() -> None:
     assert other.due == 100.0
 
 
-def test_events_of_the_repair_lane_go_one_at_a_time_always() -> None:
+def test_the_repair_lane_sends_one_event_at_a_time() -> None:
     lane = Lane(REPAIR, due=0.0, confirmed=10_000)
 
     assert lane.window == 1
 
 
-def test_names_of_lanes_are_no_event_types() -> None:
+def test_the_names_of_special_lanes_are_not_event_types() -> None:
     assert REPAIR.startswith("(")
     assert lanes.BEHIND.startswith("(")

@@ -1,4 +1,4 @@
-"""The record of what a queue has dropped: when the stream is read again, and how far."""
+"""The record of dropped events: when the stream is read again, and up to which position."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -26,13 +26,13 @@ def reading(dropped: Overflow) -> Overflow:
     return dropped
 
 
-def test_reading_waits_until_what_was_dropped_is_in_the_stream(dropped: Overflow) -> None:
+def test_reading_starts_when_dropped_events_are_in_the_stream(dropped: Overflow) -> None:
     assert not dropped.is_ready(NOW + SETTLED - MOMENT)
     assert dropped.is_ready(NOW + SETTLED)
 
 
-def test_drops_that_do_not_end_put_reading_off_for_a_limited_time(dropped: Overflow) -> None:
-    # Given a drop after the other
+def test_continuous_drops_delay_reading_for_a_limited_time(dropped: Overflow) -> None:
+    # Given one drop after another
     now = NOW
     while now + SETTLED / 2 < NOW + LATEST:
         now += SETTLED / 2
@@ -42,13 +42,13 @@ def test_drops_that_do_not_end_put_reading_off_for_a_limited_time(dropped: Overf
     # Then reading starts at the latest time
     assert dropped.is_ready(NOW + LATEST)
 
-    # And what was dropped last, which may not be in the stream, is read for once more
+    # And the stream is read again for the last drop, which may not be in the stream yet
     dropped.begin(END, NOW + LATEST)
     dropped.advance(END, 1, NOW + LATEST)
     assert dropped.requested_at is not None
 
 
-def test_reading_goes_to_the_end_that_the_stream_had_and_no_further(reading: Overflow) -> None:
+def test_reading_ends_where_the_stream_ended_at_its_start(reading: Overflow) -> None:
     reading.advance(END - 1, 10, NOW + LATEST)
     assert (reading.position, reading.requested_at) == (END - 1, NOW)
 
@@ -57,7 +57,7 @@ def test_reading_goes_to_the_end_that_the_stream_had_and_no_further(reading: Ove
     assert (reading.finished_at, reading.copied) == (NOW + LATEST, 11)
 
 
-def test_a_drop_during_a_reading_is_read_for_once_more(reading: Overflow) -> None:
+def test_a_drop_while_reading_starts_another_reading(reading: Overflow) -> None:
     # Given a second drop while the stream is read
     again = NOW + LATEST
     reading.request(again)
@@ -65,7 +65,7 @@ def test_a_drop_during_a_reading_is_read_for_once_more(reading: Overflow) -> Non
     # When the reading ends
     reading.advance(END, 1, again)
 
-    # Then another one is to begin
+    # Then another reading is due
     assert (reading.position, reading.requested_at) == (None, NOW)
     assert reading.is_ready(again + SETTLED)
 

@@ -1,4 +1,4 @@
-"""The readable part of properties: whatever the bytes are, the parser takes what is left."""
+"""The readable part of properties: the parser accepts what remains of any bytes."""
 
 from struct import pack
 
@@ -24,7 +24,7 @@ def content_header(properties: bytes) -> bytes:
     return pack(">HHQ", 60, 0, 4) + properties
 
 
-def test_good_header_is_returned_as_the_same_bytes() -> None:
+def test_a_valid_header_is_returned_unchanged() -> None:
     good = content_header(properties(headers=table([TASK, (b"deep", nested(DEPTH_LIMIT))])))
 
     assert readable(good) is good
@@ -38,7 +38,7 @@ def test_any_bytes_become_readable(data: bytes, flags: int) -> None:
 
 
 @given(st.data())
-def test_changed_bytes_of_a_good_header_become_readable(data: st.DataObject) -> None:
+def test_a_valid_header_with_changed_bytes_becomes_readable(data: st.DataObject) -> None:
     good = properties(
         content_type=short_string(b"application/json"),
         headers=table(
@@ -55,5 +55,5 @@ def test_changed_bytes_of_a_good_header_become_readable(data: st.DataObject) -> 
     found = readable(header)
 
     assert is_readable(found)
-    # What the parser takes stays as it is, but for a value that is cut.
+    # A header that the parser accepts is unchanged, except for a truncated value.
     assert found == header or not is_readable(header) or b"truncated" in found

@@ -1,4 +1,4 @@
-"""Values that a stranger may have written: each can be printed, stored, compared and sent again."""
+"""Untrusted values can be printed, stored, compared and published again."""
 
 import dataclasses
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from eventbus.messaging.untrusted import BODY_LIMIT, decoded, envelope, storable
 
 DEEP = b"[" * 100_000
 
-#: What the headers of a message may hold, by py-amqp.
+#: Values that py-amqp can return in the headers of a message.
 VALUES: list[Any] = [
     None,
     True,
@@ -48,7 +48,7 @@ def in_stream(body: bytes, **properties: Any) -> Entry:
 
 
 @given(st.one_of(st.text(), st.binary(), st.integers(), st.lists(st.text())), st.integers(1, 300))
-def test_text_of_any_value_is_printable_and_short(value: object, limit: int) -> None:
+def test_the_text_of_any_value_is_printable_and_short(value: object, limit: int) -> None:
     found = text(value, limit)
 
     assert len(found) <= limit
@@ -57,17 +57,17 @@ def test_text_of_any_value_is_printable_and_short(value: object, limit: int) -> 
 
 
 @pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
-def test_text_of_a_header_is_stable(value: Any) -> None:
+def test_the_text_of_a_header_is_stable(value: Any) -> None:
     assert text(value) == text(text(value))
 
 
-def test_text_of_a_deep_list_is_its_type() -> None:
+def test_the_text_of_a_deep_list_is_its_type() -> None:
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
 
     assert text(deep) == "<list>"
-    # Python frees it level by level as well.
+    # Python would free a deep list recursively.
     while deep:
         deep = deep.pop()
 
@@ -77,13 +77,13 @@ def test_storable_text_has_neither_nul_nor_surrogates() -> None:
 
 
 @pytest.mark.parametrize("body", [DEEP, b"\xff", b"", b"{", b" " * (BODY_LIMIT + 1), "\ud800"])
-def test_body_that_says_nothing_is_none(body: bytes | str) -> None:
+def test_an_invalid_body_has_no_envelope(body: bytes | str) -> None:
     assert decoded(body) is None
     assert envelope(body) == {}
 
 
 @pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
-def test_parked_message_is_read_whatever_its_headers_are(value: Any) -> None:
+def test_a_parked_message_is_read_with_any_headers(value: Any) -> None:
     names = ("task", "id", "retries", "x-death", *Failure.__dataclass_fields__)
     headers = dict.fromkeys(names, value) | {
         f"x-failure-{name.replace('_', '-')}": value for name in Failure.__dataclass_fields__
@@ -97,7 +97,7 @@ def test_parked_message_is_read_whatever_its_headers_are(value: Any) -> None:
     assert all(len(str(field)) < 3_000 for field in dataclasses.astuple(found))
 
 
-def test_forged_failure_can_be_sent_again() -> None:
+def test_a_message_with_a_forged_failure_can_be_republished() -> None:
     forged = Failure.of(Cause.of(ValueError()), service="s", release="r", headers={}).to_headers()
 
     failure = Failure.of(
@@ -111,14 +111,14 @@ def test_forged_failure_can_be_sent_again() -> None:
     assert copy_of(b"", {}, failure.to_headers()) is not None
 
 
-def test_message_without_id_is_named_by_its_body() -> None:
+def test_a_message_without_an_id_is_named_by_its_body() -> None:
     one, again, other = (AmqpMessage(body) for body in (b"one", b"one", b"other"))
 
     assert event_id(one) == event_id(again) != event_id(other)
 
 
 @pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
-def test_copy_is_made_or_is_none(value: Any) -> None:
+def test_a_message_with_any_header_is_copied_or_skipped(value: Any) -> None:
     headers = own_headers({"x-death": 1, "kept": value, b"\xff": value})
 
     copy = copy_of(b"body", {"user_id": "somebody", "app_id": "x"}, headers, expiration=None)
@@ -138,12 +138,14 @@ def test_copy_is_made_or_is_none(value: Any) -> None:
         (b"", {"x": object()}),
     ],
 )
-def test_copy_that_the_broker_would_not_take_is_none(body: bytes, headers: dict[str, Any]) -> None:
+def test_a_message_that_the_broker_would_reject_is_not_copied(
+    body: bytes, headers: dict[str, Any]
+) -> None:
     assert copy_of(body, {}, headers) is None
 
 
 @pytest.mark.parametrize("seconds", [None, 0, 1_795_000_000_000, 2**64 - 1])
-def test_message_without_a_usable_time_has_none(seconds: int | None) -> None:
+def test_a_message_without_a_valid_time_has_none(seconds: int | None) -> None:
     assert published_at(in_stream(b"", timestamp=seconds).message) is None
 
 
@@ -154,7 +156,7 @@ def test_message_without_a_usable_time_has_none(seconds: int | None) -> None:
         *([], {}, "2026-11-22T17:37:02"),
     ],
 )
-def test_past_event_without_a_usable_time_is_copied(time: Any) -> None:
+def test_a_past_event_without_a_valid_time_is_copied(time: Any) -> None:
     body = msgspec.json.encode([[], {"event": {"time": time}}, {}])
     headers = {"id": ["x"], "task": b"\xff", "traceparent": {"a": 1}}
 
@@ -165,14 +167,14 @@ def test_past_event_without_a_usable_time_is_copied(time: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [DEEP, b"\xff", b"[]", b'[0,{"event":1},0]'])
-def test_past_message_that_is_no_event_is_copied_as_it_is(body: bytes) -> None:
+def test_a_past_message_that_is_not_an_event_is_copied_unchanged(body: bytes) -> None:
     copy = PastEvent.of(in_stream(body, headers={"id": "x" * 100_000})).copy(replayed=True)
 
     assert copy.body == body
     assert len(copy._serialize_properties()) < PROPERTIES_LIMIT
 
 
-def test_time_of_a_past_event_is_read_as_its_service_reads_it() -> None:
+def test_the_time_of_a_past_event_is_parsed_like_its_service_does() -> None:
     body = msgspec.json.encode([[], {"event": {"time": "2026-11-22t17:37:02z"}}, {}])
 
     found = PastEvent.of(in_stream(body)).time
@@ -180,5 +182,5 @@ def test_time_of_a_past_event_is_read_as_its_service_reads_it() -> None:
     assert found == datetime(2026, 11, 22, 17, 37, 2, tzinfo=UTC)
 
 
-def test_moment_that_is_no_moment_of_utc_is_shown_as_it_is() -> None:
+def test_a_time_out_of_range_in_utc_is_shown_unchanged() -> None:
     assert moment("0001-01-01T00:00:00+23:59") == "0001-01-01T00:00:00+23:59"

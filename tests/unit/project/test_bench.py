@@ -1,4 +1,4 @@
-"""What `make bench` does with what it has measured; measuring itself is not tested here."""
+"""The results, figures and document of `make bench`; measuring is not tested here."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ LITTLE |= {"latency": {"p50": 1.0}, "price": {"application": 2.0}}
 # --- Results ------------------------------------------------------------------------------------
 
 
-def test_a_part_that_is_measured_again_leaves_the_others_as_they_were(tmp_path: Path) -> None:
+def test_a_new_measurement_keeps_the_results_of_other_parts(tmp_path: Path) -> None:
     # Given results of two parts
     path = tmp_path / "results.json"
     results.record("relay", {"relay_ratio": 2.0}, {"repeat": 3}, path)
@@ -41,7 +41,7 @@ def test_a_part_that_is_measured_again_leaves_the_others_as_they_were(tmp_path: 
     assert {"machine", "versions"} <= set(found)
 
 
-def test_a_file_that_is_no_results_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_a_broken_results_file_is_rejected_by_name(tmp_path: Path) -> None:
     # Given a file with a merge conflict
     path = tmp_path / "results.json"
     path.write_text("<<<<<<< ours")
@@ -52,7 +52,7 @@ def test_a_file_that_is_no_results_is_refused_by_its_name(tmp_path: Path) -> Non
     assert path.read_text() == "<<<<<<< ours"
 
 
-def test_the_committed_results_have_every_key_that_is_promised() -> None:
+def test_the_committed_results_have_every_documented_key() -> None:
     # Given the committed results
     found = results.read()
 
@@ -69,7 +69,7 @@ def test_the_committed_results_have_every_key_that_is_promised() -> None:
 # --- Figures ------------------------------------------------------------------------------------
 
 
-def test_the_growth_ratio_is_that_of_the_part_that_suffers_most() -> None:
+def test_the_growth_ratio_is_the_smallest_of_all_parts() -> None:
     # Given results of a large database
     much = LITTLE | {"inventory": 25.0, "relay": 90.0, "intake": 11.0}
 
@@ -82,7 +82,7 @@ def test_the_growth_ratio_is_that_of_the_part_that_suffers_most() -> None:
     assert found["growth"]["intake"]["ratio"] == 1.1
 
 
-def test_the_price_of_an_order_is_split_by_who_was_paid() -> None:
+def test_the_price_of_an_order_is_split_by_program() -> None:
     # Given processor times before and after a run
     before = {"api": 1.0, "postgresql": 10.0, "rabbitmq": 5.0}
     after = {"api": 2.0, "order-worker": 0.5, "postgresql": 12.0, "rabbitmq": 5.5}
@@ -95,8 +95,8 @@ def test_the_price_of_an_order_is_split_by_who_was_paid() -> None:
     assert cpu.of_programs(price) == {"api": 1.0, "order-worker": 0.5}
 
 
-def test_the_time_of_a_child_that_has_ended_counts() -> None:
-    # Given a process whose child works for a while, and ends
+def test_processor_time_includes_ended_children() -> None:
+    # Given a process whose child works for a while and exits
     work = "import time\nwhile time.process_time() < 0.3: pass"
     parent = f"""
 import subprocess, sys
@@ -115,19 +115,19 @@ sys.stdin.read()
         process.communicate()
 
 
-def test_a_process_that_is_gone_has_used_nothing() -> None:
+def test_the_processor_time_of_an_ended_process_is_zero() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
         assert cpu.seconds(process.pid) == 0.0
 
 
-def test_percentiles_are_those_of_the_orders() -> None:
+def test_percentiles_are_interpolated() -> None:
     assert flow.percentiles([float(ms) for ms in range(1, 1001)]) == pytest.approx(
         {"p50": 500.5, "p95": 950.95, "p99": 990.99}
     )
 
 
-def test_a_disk_without_room_is_refused_before_anything_is_written(
+def test_a_seed_that_does_not_fit_on_the_disk_is_rejected(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # Given a disk with 20 GB free
@@ -140,7 +140,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
         seeding.require_space(tmp_path, 10_000_000)
 
 
-def test_the_top_functions_are_those_with_the_most_time_of_their_own() -> None:
+def test_the_top_functions_have_the_most_own_time() -> None:
     # Given main, which calls encode and, seldom, decode
     frames = [
         {"name": "main", "file": "app.py"},
@@ -163,7 +163,7 @@ def test_the_top_functions_are_those_with_the_most_time_of_their_own() -> None:
 # --- Documents ----------------------------------------------------------------------------------
 
 
-def test_the_figures_in_the_document_are_those_of_the_results() -> None:
+def test_the_document_has_the_figures_of_the_results() -> None:
     document = report.DOCUMENT.read_text()
     assert report.updated(document, results.read()) == document
 
@@ -177,16 +177,16 @@ def test_the_document_follows_the_results() -> None:
     assert "98765.43" in report.updated(document, found)
 
 
-def test_a_document_without_a_marker_is_refused() -> None:
+def test_a_document_without_a_marker_is_rejected() -> None:
     with pytest.raises(Problem, match="<!-- machine -->"):
         report.updated("# Performance", {})
 
 
-def test_before_the_first_measurement_every_table_says_so() -> None:
+def test_a_table_without_a_measurement_states_so() -> None:
     assert report.text({}).count("Not measured yet") == len(report.BLOCKS)
 
 
-def test_the_plot_of_the_same_figures_is_the_same_file(tmp_path: Path) -> None:
+def test_the_plot_of_the_same_figures_is_identical(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="make bench installs it")
     # Given latencies at two rates
     latency = {"20": {"p50": 30.0, "p95": 50.0, "p99": 60.0}}

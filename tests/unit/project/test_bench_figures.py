@@ -18,7 +18,7 @@ CALIBRATION = {"python_per_s": 20_000.0, "commits_per_s": 900.0, "confirms_per_s
 
 
 def limit(orders_per_s: float, price: float) -> dict[str, Any]:
-    """One run at the limit."""
+    """Return the result of a run at the limit."""
     return {
         "orders_per_s": orders_per_s,
         "price_ms": cpu.parts({"api": price}),
@@ -28,7 +28,7 @@ def limit(orders_per_s: float, price: float) -> dict[str, Any]:
 
 
 def at(rate: float, price: float, p50: float) -> dict[str, Any]:
-    """One run at a steady rate."""
+    """Return the result of a run at a constant rate."""
     return {
         "rate": rate,
         "price_ms": cpu.parts({"api": price}),
@@ -42,12 +42,12 @@ def at(rate: float, price: float, p50: float) -> dict[str, Any]:
 # --- Repeats ------------------------------------------------------------------------------------
 
 
-def test_repeats_become_their_median_and_from_where_to_where_they_went() -> None:
+def test_repeats_are_reduced_to_median_and_range() -> None:
     assert spread([3.0, 1.0, 8.0]) == {"median": 3.0, "min": 1.0, "max": 8.0}
 
 
-def test_each_figure_of_a_group_has_a_spread_of_its_own() -> None:
-    # Given a program that one of the repeats has not seen
+def test_each_figure_of_a_group_has_its_own_spread() -> None:
+    # Given a program that is missing in one of the repeats
     repeats = [{"rate": 5.0, "cpu_ms": {"api": 1.0, "beat": 0.5}}, {"cpu_ms": {"api": 3.0}}]
 
     # When they are merged
@@ -59,7 +59,7 @@ def test_each_figure_of_a_group_has_a_spread_of_its_own() -> None:
     assert found["rate"]["max"] == 5.0
 
 
-def test_a_spread_is_shown_only_where_the_repeats_differ() -> None:
+def test_a_spread_is_shown_only_if_the_repeats_differ() -> None:
     assert shown(spread([2.0])) == "2.0"
     assert shown(spread([1.0, 2.0, 4.0])) == "2.0 (1.0 to 4.0)"
 
@@ -67,7 +67,7 @@ def test_a_spread_is_shown_only_where_the_repeats_differ() -> None:
 # --- Prices -------------------------------------------------------------------------------------
 
 
-def test_a_price_tells_the_work_from_those_who_look_on() -> None:
+def test_a_price_separates_work_from_monitoring() -> None:
     # Given the price of an order by program
     price = {"api": 2.0, "spans": 1.0, "flower": 0.5, "postgresql": 3.0, "rabbitmq": 1.5}
 
@@ -82,7 +82,7 @@ def test_a_price_tells_the_work_from_those_who_look_on() -> None:
 
 
 def test_a_program_that_has_ended_is_named() -> None:
-    # Given one that lives, and one that is a zombie
+    # Given a running program and a zombie
     alive = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     dead = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
     assert dead.stdout
@@ -102,17 +102,17 @@ def test_a_program_that_has_ended_is_named() -> None:
 # --- Rates --------------------------------------------------------------------------------------
 
 
-def test_a_curve_has_the_fixed_rates_up_to_the_limit_and_its_parts() -> None:
+def test_a_curve_has_fixed_rates_and_fractions_of_the_limit() -> None:
     assert curve.rates(120.0) == {
         **{"5": 5, "20": 20, "50": 50, "100": 100},
         **{"25%": 30.0, "50%": 60.0, "70%": 84.0, "90%": 108.0, "100%": 120.0},
     }
 
 
-def test_the_load_is_shortened_so_that_the_last_decision_ends_the_run(
+def test_the_load_is_shortened_if_decisions_lag_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Given a system that decides a third as fast as it takes orders
+    # Given a system that decides orders at a third of the rate at which it accepts them
     loads: list[int] = []
 
     def throughput(_: object, seconds: int, **options: object) -> flow.Throughput:
@@ -131,7 +131,7 @@ def test_the_load_is_shortened_so_that_the_last_decision_ends_the_run(
 # --- Ratios -------------------------------------------------------------------------------------
 
 
-def test_ratios_are_those_of_each_turn() -> None:
+def test_ratios_are_computed_for_each_turn() -> None:
     # Given a machine that is half as fast in the second turn
     ours = [{"limit": limit(n, 2.0), "rates": {"20": at(20, 8.0, 30.0)}} for n in (400.0, 200.0)]
     plain = [{"limit": limit(n, 40.0), "rates": {"20": at(20, 32.0, 90.0)}} for n in (40.0, 20.0)]
@@ -149,7 +149,7 @@ def test_ratios_are_those_of_each_turn() -> None:
     assert found["baseline"]["plain"]["limit"]["orders_per_s"]["median"] == 30.0
 
 
-def test_a_rate_that_one_of_them_has_left_out_is_not_compared() -> None:
+def test_a_rate_that_one_system_skipped_is_not_compared() -> None:
     # Given a plain build that was not measured at one rate
     both = {"20": at(20, 8.0, 30.0), "50": at(50, 8.0, 30.0)}
     ours = [{"limit": limit(400, 2.0), "rates": both}] * 2
@@ -167,7 +167,7 @@ def test_a_rate_that_one_of_them_has_left_out_is_not_compared() -> None:
     assert list(found["baseline"]["ours"]["rates"]) == ["20", "50"]
 
 
-def test_a_plain_build_that_no_rate_suits_is_compared_at_the_limit_alone() -> None:
+def test_a_system_without_rates_is_compared_at_the_limit_only() -> None:
     # Given systems that were measured at the limit only
     none = [{"limit": limit(10, 40.0), "rates": {}}]
 
@@ -181,7 +181,7 @@ def test_a_plain_build_that_no_rate_suits_is_compared_at_the_limit_alone() -> No
 # --- The plain build ----------------------------------------------------------------------------
 
 
-def test_the_plain_build_has_a_task_for_every_event_that_it_hears() -> None:
+def test_the_plain_build_has_a_task_for_every_consumed_event() -> None:
     apps = {
         topology.INVENTORY: inventory.app,
         topology.ORDERS: orders.app,
@@ -192,7 +192,7 @@ def test_the_plain_build_has_a_task_for_every_event_that_it_hears() -> None:
         assert own == set(types), queue
 
 
-def test_the_plain_build_hears_nothing_that_ours_does_not() -> None:
+def test_the_plain_build_consumes_no_additional_event() -> None:
     ours = {
         topology.INVENTORY: INVENTORY,
         topology.ORDERS: ORDER,
@@ -205,7 +205,7 @@ def test_the_plain_build_hears_nothing_that_ours_does_not() -> None:
 # --- Documents ----------------------------------------------------------------------------------
 
 
-def test_the_curve_is_shown_by_rising_rates_with_its_calibration() -> None:
+def test_the_curve_is_sorted_by_rate_and_has_its_calibration() -> None:
     # Given results of a curve
     system = {
         "limit": merged([limit(104.0, 19.0), limit(110.0, 18.0)]),
@@ -223,7 +223,7 @@ def test_the_curve_is_shown_by_rising_rates_with_its_calibration() -> None:
     assert "| `api` | 18.50 | 31.00 | 30.00 |" in text
 
 
-def test_the_comparison_is_shown_with_what_is_behind_it() -> None:
+def test_the_comparison_is_shown_with_its_figures() -> None:
     # Given results of one turn
     turn = [{"limit": limit(52.0, 39.0), "rates": {"20": at(20, 40.0, 97.0)}}]
     found = baseline.summary({"ours": turn, "full": turn, "plain": turn})

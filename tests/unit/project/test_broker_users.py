@@ -21,12 +21,12 @@ from eventbus.topology.users import TASK_EVENTS
 
 
 def allowed(pattern: str, names: set[str]) -> set[str]:
-    # RabbitMQ looks for the pattern anywhere in the name.
+    # RabbitMQ searches for the pattern anywhere in the name.
     return {name for name in names if re.search(pattern, name)}
 
 
 def every_name(whole: Topology) -> set[str]:
-    """Return every name that exists, and for each some that nearly do."""
+    """Return all existing names, and similar names that do not exist."""
     names = {thing.name for thing in (*whole.exchanges, *whole.queues, *whole.users)}
     names |= {*CONTRACTS, ONLOOKER}
     near = {
@@ -38,10 +38,11 @@ def every_name(whole: Topology) -> set[str]:
     return names | (near - names) | foreign
 
 
-#: A queue that Flower or the exporter makes for itself.
+#: The name of a queue that Flower or the exporter declares for itself.
 ONLOOKER = f"{TASK_EVENTS.name}.{UUID(int=7)}"
 
-#: User, to what it may write, read, and publish to the exchange of the events.
+#: For each user: the objects that it may write, those that it may read, and the types of events
+#: that it may publish.
 RIGHTS = {
     **{
         service.name: (
@@ -57,18 +58,18 @@ RIGHTS = {
     },
     "scheduler": ({TICKS.name}, set(), set()),
     "monitor": ({ONLOOKER}, {ONLOOKER, TASK_EVENTS.name}, set()),
-    # RabbitMQ's name for the exchange that has none.
+    # RabbitMQ's name of the default exchange.
     "console": ({"amq.default"}, {service.parking_lot for service in CONSUMERS}, set()),
     "replayer": ({"amq.default"}, {STREAM}, set()),
 }
 
 
-def test_there_are_no_other_users(whole: Topology) -> None:
+def test_the_topology_has_no_other_users(whole: Topology) -> None:
     assert {user.name for user in whole.users} == set(RIGHTS)
 
 
 @pytest.mark.parametrize("name", RIGHTS)
-def test_a_user_may_do_exactly_what_it_needs(whole: Topology, name: str) -> None:
+def test_a_user_has_exactly_the_permissions_that_it_needs(whole: Topology, name: str) -> None:
     # Given the user, and names that exist or nearly exist
     (user,) = (user for user in whole.users if user.name == name)
     writes, reads, topics = RIGHTS[name]
@@ -81,7 +82,7 @@ def test_a_user_may_do_exactly_what_it_needs(whole: Topology, name: str) -> None
     assert allowed(user.topics, names) == topics
 
 
-def test_only_who_looks_has_a_tag_and_nobody_is_an_administrator(whole: Topology) -> None:
+def test_only_monitoring_users_have_a_tag(whole: Topology) -> None:
     assert {user.name: user.tags for user in whole.users if user.tags} == {
         "monitor": ("monitoring",),
         "console": ("monitoring",),

@@ -19,7 +19,7 @@ from eventbus.topology.service import Service
 
 REPOSITORY = Path(__file__).parents[3]
 
-#: Prints what the Celery app of each module consumes, runs and sends by the clock.
+#: Prints the queues, tasks and schedule of the Celery app of each module.
 DESCRIBE = """
 import importlib, json, sys
 
@@ -40,7 +40,7 @@ print(json.dumps({m: describe(importlib.import_module(m).app) for m in sys.argv[
 
 @pytest.fixture(scope="module")
 def processes() -> dict[str, dict[str, Any]]:
-    """What the Celery app of each process does, by its module."""
+    """The queues, tasks and schedules of all Celery apps by their modules."""
     modules = [re.search(r"-A (\S+)", program.command) for program in PROGRAMS]
     required = ("BROKER_USER", "BROKER_PASSWORD", "DATABASE_NAME", "DATABASE_USER")
     environment = dict.fromkeys((*required, "DATABASE_PASSWORD"), "some")
@@ -60,7 +60,7 @@ def processes() -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
-def test_a_services_worker_reads_its_own_queue_and_runs_what_it_consumes(
+def test_a_worker_consumes_its_queue_and_runs_its_types(
     processes: dict[str, dict[str, Any]], service: Service
 ) -> None:
     worker = processes[f"{service.package}.worker"]
@@ -70,7 +70,7 @@ def test_a_services_worker_reads_its_own_queue_and_runs_what_it_consumes(
     assert worker["schedule"] == {}
 
 
-def test_each_tick_has_one_process_that_runs_nothing_else(
+def test_each_tick_has_its_own_process(
     processes: dict[str, dict[str, Any]],
 ) -> None:
     ticks = {s.tick_queue(tick) for s in SERVICES for tick in s.ticks}
@@ -80,12 +80,12 @@ def test_each_tick_has_one_process_that_runs_nothing_else(
     assert all(ticker["tasks"] == ticker["queues"] for ticker in tickers)
 
 
-def test_the_clock_ticks_exactly_what_the_services_wait_for(
+def test_the_scheduler_sends_exactly_the_ticks_of_the_services(
     processes: dict[str, dict[str, Any]],
 ) -> None:
     ticks = {s.tick_queue(tick) for s in SERVICES for tick in s.ticks}
 
     schedule = processes["scheduler.beat"]["schedule"]
 
-    # Then each is sent once a second, by the clock that nothing steps
+    # Then each is sent once a second, by a monotonic clock
     assert schedule == {tick: [tick, 1.0, "uptime"] for tick in ticks}

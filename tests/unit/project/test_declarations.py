@@ -1,4 +1,4 @@
-"""A service is one declaration: everything around it is derived."""
+"""A service is one declaration, from which its deployment and its objects are derived."""
 
 import json
 import shutil
@@ -45,7 +45,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def derived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a copy of the tree derives from one folder more, and one line of registration."""
+    """The derived objects of a copy of the tree with one more folder and one more line."""
     tree = tmp_path_factory.mktemp("tree")
     for package in ("eventbus", "common", "celeryconfig", "scheduler", "console", "deploy"):
         shutil.copytree(
@@ -81,7 +81,7 @@ def derived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-def test_a_new_service_has_its_broker_objects_and_user(derived: dict[str, Any]) -> None:
+def test_a_new_service_gets_its_broker_objects_and_user(derived: dict[str, Any]) -> None:
     assert {"loyalty.queue", "loyalty.dlq", "loyalty.overflow", "loyalty.relay"} <= {
         *derived["queues"]
     }
@@ -89,7 +89,7 @@ def test_a_new_service_has_its_broker_objects_and_user(derived: dict[str, Any]) 
     assert r"loyalty\.queue" in read
 
 
-def test_a_new_service_has_its_processes_and_ports(derived: dict[str, Any]) -> None:
+def test_a_new_service_gets_its_processes_and_ports(derived: dict[str, Any]) -> None:
     assert derived["programs"] == {
         "loyalty-worker": "celery -q -A loyalty_worker.worker worker -n loyalty@loyalty",
         "loyalty-relay": "celery -q -A loyalty_worker.relay worker -n loyalty-relay@loyalty",
@@ -97,5 +97,5 @@ def test_a_new_service_has_its_processes_and_ports(derived: dict[str, Any]) -> N
     assert derived["ports"] == ["loyalty_worker_metrics_port", "loyalty_relay_metrics_port"]
 
 
-def test_the_console_reads_the_tables_that_a_new_service_has(derived: dict[str, Any]) -> None:
+def test_the_console_reads_the_tables_of_a_new_service(derived: dict[str, Any]) -> None:
     assert derived["tables"] == ["overflow"]

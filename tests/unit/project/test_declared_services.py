@@ -1,4 +1,4 @@
-"""What each service publishes and consumes is complete, and no service affects another one."""
+"""Each event has a publisher and a consumer, and each consumer has a handler."""
 
 import importlib
 
@@ -17,7 +17,7 @@ EVERY_TYPE = sorted(t for t in CONTRACTS if versions(t)[-1] == t)
 
 
 @pytest.mark.parametrize("event_type", EVERY_TYPE)
-def test_an_event_is_published_by_exactly_one_service_and_consumed_by_another(
+def test_an_event_has_one_publisher_and_other_consumers(
     event_type: str,
 ) -> None:
     publishers = {s.name for s in SERVICES if event_type in s.published_types}
@@ -27,13 +27,13 @@ def test_an_event_is_published_by_exactly_one_service_and_consumed_by_another(
     assert consumers - publishers == consumers != set()
 
 
-def test_an_older_version_is_heard_only_if_it_is_published() -> None:
+def test_an_older_version_is_consumed_only_if_it_is_published() -> None:
     for event_type in CONTRACTS.keys() - set(EVERY_TYPE):
         publishers = [s.name for s in SERVICES if event_type in s.published_types]
         assert len(publishers) == 1 or not any(event_type in s.consumed_types for s in SERVICES)
 
 
-def test_services_speak_of_nothing_but_known_events_and_of_each_once() -> None:
+def test_services_declare_each_known_event_once() -> None:
     for service in SERVICES:
         assert set(service.published_types) | set(service.consumed_types) <= set(CONTRACTS)
         for types in (service.published_types, service.consumed_types, service.ticks):
@@ -41,13 +41,13 @@ def test_services_speak_of_nothing_but_known_events_and_of_each_once() -> None:
 
 
 @pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
-def test_a_service_has_a_handler_for_exactly_what_it_consumes(service: Service) -> None:
+def test_a_service_has_a_handler_for_each_consumed_type(service: Service) -> None:
     handlers = importlib.import_module(f"{service.package}.handlers").HANDLERS
 
     taken = [event_type for contract in handlers for event_type in understood(contract)]
     assert set(taken) >= set(service.consumed_types)
     assert len(set(taken)) == len(taken)
-    # in the newest version only, and none whose every version is unheard
+    # Handlers are for the newest version only, and each has a version that is consumed.
     assert all(versions(contract.TYPE)[-1] == contract.TYPE for contract in handlers)
     assert all(set(understood(contract)) & set(service.consumed_types) for contract in handlers)
     assert all(CONTRACTS[contract.TYPE] is contract for contract in handlers)

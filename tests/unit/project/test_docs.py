@@ -11,7 +11,7 @@ from console.orderctl import main as orderctl
 from deploy.local import REPOSITORY
 from tests.support.documents import documents, files, prose, quoted, rows, section, text
 
-#: Files besides documents that refer to documents.
+#: Suffixes of other files that refer to documents.
 NAMING = (".py", ".yml", ".yaml", ".html", ".sh", ".toml", ".cfg", ".j2")
 
 
@@ -21,7 +21,7 @@ def anchors(document: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("document", documents(), ids=str)
-def test_every_relative_link_leads_somewhere(document: Path) -> None:
+def test_every_relative_link_has_a_target(document: Path) -> None:
     # Given the relative links of the document
     targets = re.findall(r"\]\(([^)\s]+)\)", prose(document))
     local = [target for target in targets if not re.match(r"[a-z]+:", target)]
@@ -65,7 +65,7 @@ def test_every_file_that_a_document_names_exists(document: Path) -> None:
     # Given the paths in the document
     top_level = {path.name for path in REPOSITORY.iterdir() if path.name[0] != "."}
     words = [word for code in quoted(prose(document)) for word in code.split()]
-    # What is ignored by its path is written by a command, and need not be there.
+    # Paths in .gitignore are generated and may be missing.
     written = [line for line in text(".gitignore").splitlines() if "/" in line.rstrip("/")]
     paths = [
         word
@@ -83,7 +83,7 @@ def test_every_file_that_a_document_names_exists(document: Path) -> None:
 @pytest.mark.parametrize("document", documents(), ids=str)
 def test_every_orderctl_command_that_a_document_names_exists(document: Path) -> None:
     for line in re.findall(r"\borderctl ([a-z][^`\n]*)", text(document)):
-        # Given a command, up to its comment or the end of its sentence
+        # Given a command up to its comment or to the end of the sentence
         words = re.match(r"(?:[a-z-]+(?: |$|(?=[;:,.)])))+", line)
         assert words, line
         command: click.Command = orderctl
@@ -96,12 +96,12 @@ def test_every_orderctl_command_that_a_document_names_exists(document: Path) -> 
             assert found is not None, f"orderctl {line}"
             command = found
 
-        # Then it and its options are there
+        # Then the command and its options exist
         options = {name for parameter in command.params for name in parameter.opts}
         assert set(re.findall(r"--[a-z-]+", line.split("#")[0])) <= options | {"--help"}, line
 
 
-def test_the_path_of_one_order_names_functions_that_exist() -> None:
+def test_the_path_of_an_order_names_existing_functions() -> None:
     steps = [row[1:] for row in rows(section("README.md", "## The path of one order"))][1:]
     assert steps
 

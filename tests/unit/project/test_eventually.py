@@ -1,4 +1,4 @@
-"""A wait ends when its condition holds, and reports what was missing when it never does."""
+"""A wait ends when its condition holds, and raises the last error after a timeout."""
 
 import pytest
 from sqlalchemy.exc import NoResultFound
@@ -9,7 +9,7 @@ from testkit.eventually import eventually
 @pytest.mark.parametrize(
     "error", [AssertionError, KeyError, IndexError, StopIteration, NoResultFound]
 )
-def test_a_wait_goes_on_while_what_is_looked_up_does_not_exist(error: type[Exception]) -> None:
+def test_a_wait_continues_while_a_lookup_fails(error: type[Exception]) -> None:
     # Given a claim that fails twice
     failures = [error(), error()]
 
@@ -22,7 +22,7 @@ def test_a_wait_goes_on_while_what_is_looked_up_does_not_exist(error: type[Excep
     assert eventually(claim) == "there"
 
 
-def test_a_wait_for_what_never_holds_raises_the_last_error() -> None:
+def test_a_wait_that_times_out_raises_the_last_error() -> None:
     def claim() -> None:
         raise KeyError("missing")
 

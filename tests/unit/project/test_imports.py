@@ -1,4 +1,4 @@
-"""Importing a module opens nothing, starts nothing and reads no setting."""
+"""Importing a module opens no connection, starts no thread and reads no setting."""
 
 import ast
 import json
@@ -25,18 +25,18 @@ PACKAGES = (
 )
 FILES = [path for package in PACKAGES for path in sorted((REPOSITORY / package).rglob("*.py"))]
 
-#: Alembic runs an env.py, Python a __main__.py: nobody imports them.
+#: Alembic runs env.py and Python runs __main__.py; neither is imported.
 RUN = {"env.py", "__main__.py"}
 
-#: The one module that reads the environment, and `make up`, which hands its own on to a program.
+#: The module that reads settings, and `make up`, which passes its environment on to programs.
 READERS = {
     "eventbus/settings/base.py",
     "deploy/local/sample.py",
     "deploy/local/processes/supervision.py",
 }
 
-#: Imports each module in a fork of its own, which has no other of ours. What is not ours is loaded
-#: once, before: that is most of the work.
+#: Imports each module in its own fork, without any other module of this project. Third-party
+#: modules are loaded once before, because loading them takes most of the time.
 PROGRAM = """
 import importlib, json, os, sys, threading, traceback
 from contextlib import suppress
@@ -81,7 +81,7 @@ def in_a_fork(function, module):
 
 for entry in ("order_app.app", "order_app.worker", "console.orderctl", "deploy.local.stack"):
     for name in in_a_fork(third_party, entry):
-        # Some names that stand in sys.modules cannot be imported.
+        # Some names in sys.modules cannot be imported.
         with suppress(Exception):
             importlib.import_module(name)
 print(json.dumps({module: in_a_fork(problems, module) for module in modules}))
@@ -93,7 +93,7 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def test_every_module_can_be_imported_first_and_alone_and_opens_nothing() -> None:
+def test_importing_a_module_alone_opens_nothing() -> None:
     # Given all modules that are meant to be imported
     modules = [module_name(path) for path in FILES if path.name not in RUN]
 
@@ -115,7 +115,7 @@ def test_every_module_can_be_imported_first_and_alone_and_opens_nothing() -> Non
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
-def test_only_the_settings_read_the_environment(path: Path) -> None:
+def test_only_settings_read_the_environment(path: Path) -> None:
     # Given the source of the module
     tree = ast.parse(path.read_text())
 
@@ -138,7 +138,7 @@ def test_only_the_settings_read_the_environment(path: Path) -> None:
         assert not readers & {*attributes, *imported}
 
 
-def test_the_api_can_be_imported_before_the_directory_of_its_counts_is_there(
+def test_the_api_can_be_imported_without_its_metrics_directory(
     tmp_path: Path,
 ) -> None:
     # Given a directory that does not exist

@@ -1,4 +1,4 @@
-"""The launcher of the tests: each program is a process of its own, and known by its number."""
+"""The launcher of the tests: each program is a process that is identified by its id."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ def started(log: Path, *arguments: str) -> Launched:
     return launcher().start(["python", "-m", *arguments], ENVIRONMENT, log)
 
 
-def test_program_writes_its_log_and_its_status_is_reported(tmp_path: Path) -> None:
+def test_a_program_writes_its_log_and_reports_its_status(tmp_path: Path) -> None:
     log = tmp_path / "log"
 
     fine = started(log, "platform")
@@ -26,7 +26,7 @@ def test_program_writes_its_log_and_its_status_is_reported(tmp_path: Path) -> No
     assert "no.such.module" in log.read_text()
 
 
-def test_program_that_is_killed_is_reported_with_the_signal(tmp_path: Path) -> None:
+def test_a_killed_program_reports_the_signal(tmp_path: Path) -> None:
     log = tmp_path / "log"
     running = started(log, "http.server", "--bind", "127.0.0.1", "0")
     assert running.poll() is None
@@ -36,19 +36,19 @@ def test_program_that_is_killed_is_reported_with_the_signal(tmp_path: Path) -> N
     assert running.wait(60) == -signal.SIGKILL
 
 
-def test_number_that_another_program_has_had_is_not_taken_for_its_end(
+def test_a_reused_process_id_is_not_taken_for_an_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Given a launcher, and what its process reports of two programs with one number
+    # Given a launcher, and the reports of two programs with the same id
     own = Launcher.__new__(Launcher)
     own._started, own._ended, own._read = [], {}, b""
     lines = [b'{"pid": 7, "status": null}\n{"pid": 7, "status": 0}\n{"pid": 7, "status": null}\n']
     own._socket = type("Socket", (), {"settimeout": None, "recv": lambda *_: lines.pop()})()  # type: ignore[assignment]
     monkeypatch.setattr(own._socket, "settimeout", lambda _: None, raising=False)
 
-    # When they are read
+    # When the reports are read
     own._receive(0.0)
 
-    # Then the second one runs
+    # Then the second program is running
     assert own._started == [7, 7]
     assert own._ended == {}

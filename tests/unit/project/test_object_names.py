@@ -24,13 +24,13 @@ SOURCES = (
 )
 
 
-def test_no_two_objects_have_one_name(whole: Topology) -> None:
+def test_the_names_of_objects_are_unique(whole: Topology) -> None:
     for kind in (whole.exchanges, whole.queues, whole.users):
         assert max(Counter(thing.name for thing in kind).values()) == 1
     assert len(set(whole.bindings)) == len(whole.bindings)
 
 
-def test_no_other_module_spells_the_name_of_a_queue_or_an_exchange(whole: Topology) -> None:
+def test_only_the_topology_contains_names_of_objects(whole: Topology) -> None:
     # Given the names of all objects
     objects = {thing.name for thing in (*whole.exchanges, *whole.queues)}
     names = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, sorted(objects)))})(?![\w.])")
@@ -51,7 +51,7 @@ def test_no_other_module_spells_the_name_of_a_queue_or_an_exchange(whole: Topolo
 
 
 def literals(path: Path) -> list[str]:
-    """Return a module's string literals, without its docstrings and the modules it names."""
+    """Return the string literals of a module, without docstrings and imports."""
     tree = ast.parse(path.read_text())
     documentation = {
         id(node.value)

@@ -39,7 +39,7 @@ SOURCES = (
     "deploy",
 )
 
-#: What is read from the environment, by all processes and by operators.
+#: The settings of all processes and of `orderctl`.
 SETTINGS: tuple[type[BaseSettings], ...] = (
     ServiceSettings,
     ApiSettings,
@@ -65,7 +65,7 @@ def strings(path: Path) -> set[str]:
     return {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
 
 
-def test_operations_lists_exactly_the_settings_that_there_are() -> None:
+def test_the_document_of_settings_is_complete() -> None:
     # Given the names of all settings
     settings = {name.upper() for reader in SETTINGS for name in reader.model_fields}
 
@@ -80,7 +80,7 @@ def test_operations_lists_exactly_the_settings_that_there_are() -> None:
     }
 
 
-def test_operations_tells_the_default_of_each_setting() -> None:
+def test_the_document_of_settings_has_each_default() -> None:
     # Given the fields of all settings
     fields = {n.upper(): f for reader in SETTINGS for n, f in reader.model_fields.items()}
 
@@ -105,7 +105,7 @@ def _default(field: FieldInfo) -> str:
     return str(default)
 
 
-def test_operations_lists_every_port_with_its_default() -> None:
+def test_the_document_of_ports_is_complete() -> None:
     # Given the ports in the document
     listed = {
         variable: int(port)
@@ -119,7 +119,7 @@ def test_operations_lists_every_port_with_its_default() -> None:
     }
 
 
-def test_operations_lists_every_log_message_and_no_other() -> None:
+def test_the_document_of_log_messages_is_complete() -> None:
     # Given the messages in the document
     listed = {m for row in rows(text("docs/operations/logs.md")) for m in quoted(row[0])}
     assert listed
@@ -136,7 +136,7 @@ def _log_messages(path: Path) -> Iterator[str]:
                 func=ast.Attribute(value=ast.Name(id="log"), attr=level),
                 args=[ast.Constant(value=str(message))],
             ) if level in {"info", "warning", "error", "exception"}:
-                # One with a placeholder cannot be listed as it is.
+                # A message with a placeholder cannot be listed.
                 yield from () if "%" in message else (message,)
 
 

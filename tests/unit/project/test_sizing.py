@@ -1,11 +1,11 @@
-"""The table of docs/sizing.md is what the code makes of the measured figures."""
+"""The table of docs/sizing.md follows from the measured figures."""
 
 import pytest
 
 from bench import results, sizing
 
 
-def test_the_committed_table_is_what_the_code_makes() -> None:
+def test_the_committed_table_matches_the_code() -> None:
     committed = sizing.DOCUMENT.read_text()
 
     expected = sizing.updated(committed, results.read())
@@ -24,13 +24,13 @@ def test_a_need_grows_with_the_rate_and_with_the_price() -> None:
     # When the needs of two rates are computed
     need, ten_times = sizing.needs(found, 600), sizing.needs(found, 6_000)
 
-    # Then 600 orders of 2 ms are 1.2 processors, of which 0.6 is used
+    # Then 600 orders of 2 ms are 1.2 processors, at a utilization of 0.6
     assert need.processors["api"] == pytest.approx(2.0)
     assert need.processors["postgresql"] == pytest.approx(1.2)
     assert ten_times.processors["api"] == pytest.approx(20.0)
-    # a relay is planned with 3,000 of its 5,000 events, of which an order has two
+    # A relay is planned with 3,000 of its 5,000 events; an order has two events.
     assert (need.relays, ten_times.relays) == (1, 4)
-    # a queue with 6,000 of its 10,000 messages, of which an order has two
+    # A queue is planned with 6,000 of its 10,000 messages; an order has two messages.
     assert (need.shards, ten_times.shards) == (1, 2)
     assert (need.databases, need.nodes) == (1, 3)
     # 51.84 million orders a day

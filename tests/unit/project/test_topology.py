@@ -36,7 +36,7 @@ def bindings_of(whole: Topology, queue: str) -> set[tuple[str, str]]:
     return {(b.exchange, b.routing_key) for b in whole.bindings if b.queue == queue}
 
 
-def test_every_object_survives_a_restart_and_is_declared_by_nobody_else(whole: Topology) -> None:
+def test_every_object_is_durable_and_never_declared_by_a_client(whole: Topology) -> None:
     for thing in (*whole.exchanges, *whole.queues):
         assert thing.durable
         assert not thing.auto_delete
@@ -44,25 +44,23 @@ def test_every_object_survives_a_restart_and_is_declared_by_nobody_else(whole: T
 
 
 def test_every_queue_has_a_type(whole: Topology) -> None:
-    # Celery asks for the right QoS only if it sees that a queue is a quorum queue.
+    # Celery sets the prefetch count of quorum queues only if the argument is present.
     for found in whole.queues:
         expected = "stream" if found.name == STREAM else "quorum"
         assert found.queue_arguments["x-queue-type"] == expected
 
 
-def test_every_binding_joins_what_exists_and_every_queue_has_one(whole: Topology) -> None:
+def test_every_binding_joins_known_objects(whole: Topology) -> None:
     exchanges = {exchange.name for exchange in whole.exchanges}
     queues = {q.name for q in whole.queues}
 
-    # Onlookers bind their own queues.
+    # Monitoring programs bind their own queues.
     assert {b.exchange for b in whole.bindings} == exchanges - {TASK_EVENTS.name}
     assert {b.queue for b in whole.bindings} == queues
 
 
 @pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
-def test_an_event_queue_has_limits_and_nothing_in_it_expires(
-    whole: Topology, service: Service
-) -> None:
+def test_an_event_queue_has_limits_and_no_expiry(whole: Topology, service: Service) -> None:
     arguments = queue(whole, service.queue)
 
     assert arguments["x-queue-type"] == "quorum"
@@ -74,27 +72,29 @@ def test_an_event_queue_has_limits_and_nothing_in_it_expires(
 
 
 @pytest.mark.parametrize("service", [ORDER, INVENTORY], ids=lambda s: s.name)
-def test_the_queue_of_an_essential_service_loses_nothing(whole: Topology, service: Service) -> None:
+def test_the_queue_of_an_essential_service_loses_no_message(
+    whole: Topology, service: Service
+) -> None:
     arguments = queue(whole, service.queue)
 
     assert arguments["x-dead-letter-exchange"] == DEAD_LETTERS.name
-    # At-least-once dead-lettering works with reject-publish only; otherwise it is at most once.
+    # At-least-once dead-lettering requires reject-publish; otherwise it is at most once.
     assert arguments["x-dead-letter-strategy"] == "at-least-once"
     assert arguments["x-overflow"] == "reject-publish"
 
 
-#: One that is added later gets the same without saying so.
+#: A service that is added later. It declares nothing about the limit of its queue.
 GIFTS = Service(name="gifts", package="gifts_worker", bus=BUS, consumes=("order.created",))
 
 
 @pytest.mark.parametrize("service", [NOTIFICATION, FRAUD, GIFTS], ids=lambda s: s.name)
-def test_the_queue_of_any_other_service_refuses_nothing(service: Service) -> None:
+def test_the_queue_of_another_service_drops_its_oldest_message(service: Service) -> None:
     # Given the topology with a service that is added later
     whole = topology((*SERVICES, GIFTS))
     arguments = queue(whole, service.queue)
     (exchange,) = (e for e in whole.exchanges if e.name == service.overflow)
 
-    # Then it drops its oldest message, and a marker records it
+    # Then the queue drops its oldest message, and a marker records the drop
     assert arguments["x-overflow"] == "drop-head"
     assert "x-dead-letter-strategy" not in arguments
     assert arguments["x-dead-letter-exchange"] == service.overflow
@@ -106,21 +106,19 @@ def test_the_queue_of_any_other_service_refuses_nothing(service: Service) -> Non
             headers=(("x-first-death-reason", "maxlen"),),
         )
     ]
-    # RabbitMQ 4 would drop a marker that a killed process took too often
+    # RabbitMQ 4 would drop a marker that was delivered to killed processes too often.
     assert queue(whole, service.overflow) == {
         "x-queue-type": "quorum",
         "x-max-length": 1,
         "x-delivery-limit": UNLIMITED,
     }
-    # And everything else goes to the parking lot, as from every other queue
+    # And all other dead letters go to the parking lot, as from every queue
     assert exchange.arguments == {"alternate-exchange": DEAD_LETTERS.name}
     assert (DEAD_LETTERS.name, service.name) in bindings_of(whole, service.parking_lot)
 
 
 @pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
-def test_an_event_queue_gets_exactly_what_its_service_consumes(
-    whole: Topology, service: Service
-) -> None:
+def test_an_event_queue_gets_exactly_the_consumed_types(whole: Topology, service: Service) -> None:
     copies = set() if service.essential else {(service.retry_exchange, MISSED)}
     assert (
         bindings_of(whole, service.queue)
@@ -129,9 +127,7 @@ def test_an_event_queue_gets_exactly_what_its_service_consumes(
 
 
 @pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
-def test_a_worker_consumes_from_the_queue_that_the_topology_declares(
-    whole: Topology, service: Service
-) -> None:
+def test_a_worker_consumes_from_the_declared_queue(whole: Topology, service: Service) -> None:
     consumed = event_queue(service)
 
     assert consumed.name == service.queue
@@ -139,7 +135,7 @@ def test_a_worker_consumes_from_the_queue_that_the_topology_declares(
 
 
 @pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
-def test_a_parking_lot_keeps_everything_for_ever(whole: Topology, service: Service) -> None:
+def test_a_parking_lot_has_no_limit(whole: Topology, service: Service) -> None:
     assert queue(whole, service.parking_lot) == {
         "x-queue-type": "quorum",
         "x-delivery-limit": UNLIMITED,
@@ -152,7 +148,7 @@ def test_a_parking_lot_keeps_everything_for_ever(whole: Topology, service: Servi
 
 @pytest.mark.parametrize("tiers", [RETRY_TIERS, (0.4, 1.6)])
 @pytest.mark.parametrize("service", CONSUMERS, ids=lambda s: s.name)
-def test_each_retry_tier_leads_back_to_its_own_service_only(
+def test_each_retry_tier_leads_back_to_its_service_only(
     service: Service, tiers: tuple[float, ...]
 ) -> None:
     # Given the topology with these tiers
@@ -164,7 +160,7 @@ def test_each_retry_tier_leads_back_to_its_own_service_only(
         q.name for q in whole.queues if q.name.startswith(f"{service.retry_exchange}.")
     }
     for name, seconds in names.items():
-        # The default exchange: routed by the queue's name, past every binding.
+        # The default exchange routes by the queue's name, without a binding.
         assert queue(whole, name) == {
             "x-queue-type": "quorum",
             "x-message-ttl": seconds * 1000,
@@ -180,7 +176,7 @@ def test_retry_tiers_ascend() -> None:
     assert list(RETRY_TIERS) == sorted(set(RETRY_TIERS))
 
 
-def test_ticks_that_wait_become_one(whole: Topology) -> None:
+def test_a_queue_of_ticks_keeps_only_the_latest(whole: Topology) -> None:
     for service in SERVICES:
         for tick in service.ticks:
             name = service.tick_queue(tick)
@@ -192,11 +188,11 @@ def test_ticks_that_wait_become_one(whole: Topology) -> None:
             assert bindings_of(whole, name) == {(TICKS.name, name)}
 
 
-def test_a_new_subscriber_changes_nothing_for_the_others(whole: Topology) -> None:
+def test_a_new_service_changes_no_other_object(whole: Topology) -> None:
     # When a service is added
     grown = topology((*SERVICES, GIFTS))
 
-    # Then what is new is all its own
+    # Then only objects of the new service are added
     def names(found: Topology) -> set[Any]:
         queues: set[Any] = {(q.name, str(q.queue_arguments)) for q in found.queues}
         return queues | set(found.bindings) | set(found.users) | {e.name for e in found.exchanges}
@@ -214,11 +210,11 @@ def test_a_new_subscriber_changes_nothing_for_the_others(whole: Topology) -> Non
 
 
 def lookers(whole: Topology) -> set[User]:
-    """Return the users who see every parking lot."""
+    """Return the users that can read every parking lot."""
     return {user for user in whole.users if user.name == "console"}
 
 
-def test_a_service_that_only_speaks_has_no_queue_for_events() -> None:
+def test_a_service_that_only_publishes_has_no_event_queue() -> None:
     feed = Service(
         name="feed", package="feed", bus=BUS, publishes=("order.created",), ticks=("relay",)
     )
@@ -229,13 +225,13 @@ def test_a_service_that_only_speaks_has_no_queue_for_events() -> None:
     assert [b.queue for b in alone.bindings] == ["feed.relay"]
 
 
-def test_the_stream_keeps_exactly_what_some_service_consumes(whole: Topology) -> None:
+def test_the_stream_keeps_exactly_the_consumed_types(whole: Topology) -> None:
     consumed = {event_type for service in SERVICES for event_type in service.consumed_types}
 
     assert bindings_of(whole, STREAM) == {(EVENTS.name, t) for t in consumed}
 
 
-def test_a_type_that_nobody_consumes_has_no_queue_at_all_so_that_the_broker_returns_it() -> None:
+def test_a_type_without_consumers_is_unroutable() -> None:
     # Given a service that publishes a type without consumers
     feed = Service(
         name="feed", package="feed", bus=BUS, publishes=("price.changed",), ticks=("relay",)
@@ -251,7 +247,7 @@ def test_a_type_that_nobody_consumes_has_no_queue_at_all_so_that_the_broker_retu
     assert "price.changed" not in keys
 
 
-def test_the_stream_has_a_limit_in_bytes_and_in_age(whole: Topology) -> None:
+def test_the_stream_is_limited_in_bytes_and_in_age(whole: Topology) -> None:
     assert queue(whole, STREAM) == {
         "x-queue-type": "stream",
         "x-max-age": "14D",

@@ -1,4 +1,4 @@
-"""The workers of a test run keep out of each other's way, and leave nothing behind."""
+"""The workers of a test run do not share ports or directories, and leave nothing behind."""
 
 import os
 import random
@@ -23,14 +23,14 @@ def become(monkeypatch: pytest.MonkeyPatch, worker: str, count: int) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
-    """A run's directory; a worker's in it may be a link to elsewhere."""
+    """The directory of a run. A worker's directory in it can be a link."""
     root = tmp_path / "run"
     yield root
     for path in root.glob("gw*"):
         delete_state(path)
 
 
-def test_no_two_workers_choose_the_same_port(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_workers_never_choose_the_same_port(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: dict[int, str] = {}
     for worker in ("gw0", "gw1", "gw2"):
         become(monkeypatch, worker, 3)
@@ -39,16 +39,16 @@ def test_no_two_workers_choose_the_same_port(monkeypatch: pytest.MonkeyPatch) ->
                 assert chosen.setdefault(port, worker) == worker
 
 
-def test_a_worker_does_not_choose_a_port_soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_does_not_reuse_a_port_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     become(monkeypatch, "gw1", 2)
     chosen = [port for _ in range(50) for port in own_ports().model_dump().values()]
     assert len(chosen) == len(set(chosen))
 
 
-def test_the_seed_of_a_run_does_not_choose_its_ports() -> None:
+def test_ports_do_not_depend_on_the_random_seed() -> None:
     found = []
     for _ in range(2):
-        # When: each test begins so
+        # When the seed is reset, as at the start of each test
         random.seed(1)
         found.append(free_ports())
 
@@ -56,9 +56,7 @@ def test_the_seed_of_a_run_does_not_choose_its_ports() -> None:
     assert found[0] != found[1]
 
 
-def test_each_worker_has_a_directory_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_each_worker_has_its_own_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     become(monkeypatch, "gw0", 2)
     first = own_state(tmp_path)
     become(monkeypatch, "gw1", 2)
@@ -68,13 +66,13 @@ def test_each_worker_has_a_directory_of_its_own(
     assert len({first, second, own_state(tmp_path)}) == 3
 
 
-def test_what_a_killed_run_has_left_is_ended_and_deleted(root: Path) -> None:
-    # Given a server of a worker that a smaller run would not have
+def test_leftovers_of_a_killed_run_are_removed(root: Path) -> None:
+    # Given a server of a worker that a smaller run does not have
     state = create_state(root / "gw7")
     marked = os.environ | {MARK: str(state.path)}
     with subprocess.Popen(["/bin/sleep", "600"], env=marked) as server:
         try:
-            # And its environment can be read, which is a moment after it was started
+            # And its environment is readable, which takes a moment after the start
             eventually(lambda: _assert_found(server.pid, state))
 
             # When the next run starts
@@ -91,7 +89,7 @@ def _assert_found(pid: int, state: StateDirectory) -> None:
     assert pid in leftovers.find(state)
 
 
-def test_a_run_at_work_and_what_is_nobodys_stay(root: Path) -> None:
+def test_a_running_worker_and_unrelated_files_are_kept(root: Path) -> None:
     # Given the directory of a running worker, and an unrelated one
     state = create_state(root / "gw0")
     other = root / "other"

@@ -31,7 +31,7 @@ def test_an_address_is_a_host_and_a_port(text: str, found: list[tuple[str, int]]
         *("[1.2.3.4]", "[rabbitmq]", "[::g]", "[1::2::3]", "[:::]"),
     ],
 )
-def test_an_ambiguous_address_is_refused_and_not_shown(text: str) -> None:
+def test_an_ambiguous_address_is_rejected_and_not_shown(text: str) -> None:
     with pytest.raises(ValueError, match=r"^each must be HOST, HOST:PORT or \[IPV6\]:PORT"):
         addresses(text, 5671)
 

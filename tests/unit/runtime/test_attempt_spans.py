@@ -34,7 +34,7 @@ from testkit.processes.attempt_spans import (
         (psycopg2.OperationalError("gone"), 1, "paused"),
     ],
 )
-def test_a_failed_attempt_is_an_error_that_tells_what_becomes_of_it(
+def test_the_span_of_a_failed_attempt_has_its_outcome(
     recording: None, error: Exception, number: int, outcome: str
 ) -> None:
     # When an attempt fails
@@ -46,14 +46,14 @@ def test_a_failed_attempt_is_an_error_that_tells_what_becomes_of_it(
     assert span.events == ()
 
 
-def test_the_span_of_an_attempt_tells_what_was_attempted(recording: None) -> None:
+def test_the_span_of_an_attempt_identifies_its_event(recording: None) -> None:
     # Given a second delivery
     item = stock_reserved(TRACEPARENT, attempts=2)
 
     # When it is handled
     (span,) = attempt_spans([item])
 
-    # Then it has the name and the attributes by which it is found
+    # Then it has the name and the attributes for searching
     assert (span.name, span.kind, span.end_time is not None) == (
         "process stock.reserved",
         SpanKind.CONSUMER,
@@ -72,13 +72,13 @@ def test_the_span_of_an_attempt_tells_what_was_attempted(recording: None) -> Non
         "outcome": "handled",
     }
     assert expected.items() <= dict(span.attributes).items()
-    # And what its handler caused goes on from it
+    # And the events of the handler continue its trace
     assert item.traceparent == tracing.traceparent(span)
     assert tracing.traceparent() is None
 
 
-def test_the_header_is_the_parent_before_the_envelope(recording: None) -> None:
-    # Given messages of one batch, of which two have no valid header
+def test_the_header_precedes_the_envelope_as_the_parent(recording: None) -> None:
+    # Given three messages of one batch, two of them without a valid header
     items = [stock_reserved(header) for header in (TRACEPARENT, "x", None)]
 
     # When they are handled
@@ -93,14 +93,14 @@ def test_the_header_is_the_parent_before_the_envelope(recording: None) -> None:
     assert all(span.attributes["messaging.batch.message_count"] == 3 for span in spans)
 
 
-def test_an_attempt_without_an_event_names_no_order(recording: None) -> None:
+def test_the_span_of_an_invalid_event_has_no_order(recording: None) -> None:
     (span,) = attempt_spans(
         [Item(Delivery("order.created", b"", 1, None, "1", headers={"id": "1"}))]
     )
     assert "order.id" not in span.attributes
 
 
-def test_nothing_is_sent_of_a_batch_that_was_rolled_back(recording: None) -> None:
+def test_no_span_of_a_rolled_back_batch_is_exported(recording: None) -> None:
     # Given an exporter that keeps what it gets
     sent: list[ReadableSpan] = []
 
@@ -111,7 +111,7 @@ def test_nothing_is_sent_of_a_batch_that_was_rolled_back(recording: None) -> Non
 
     processor = _SentSpans(Exporter())
 
-    # When a batch fails, and one of its events is handled alone
+    # When a batch fails, and one of its events is attempted again alone
     items = [stock_reserved(), stock_reserved()]
     spans = [*attempt_spans(items, Transient("later")), *attempt_spans(items[:1])]
     for span in spans:
@@ -122,7 +122,7 @@ def test_nothing_is_sent_of_a_batch_that_was_rolled_back(recording: None) -> Non
     assert sent == spans[2:]
 
 
-def test_headers_cannot_leave_a_span_open(recording: None) -> None:
+def test_hostile_headers_cannot_leave_a_span_open(recording: None) -> None:
     # Given headers with the names of OpenTelemetry and Celery
     hostile = {"declare": 1, "get": 1, "tracestate": 7, "baggage": [3], "priority": {"a": 1}}
 
@@ -134,7 +134,7 @@ def test_headers_cannot_leave_a_span_open(recording: None) -> None:
     assert tracing.traceparent() is None
 
 
-def test_a_tick_is_a_span_as_the_instrumentation_makes_it(recording: None) -> None:
+def test_the_instrumentation_records_the_span_of_a_tick(recording: None) -> None:
     # Given a receiver that records the current span
     found: list[Span] = []
 
@@ -156,7 +156,7 @@ def test_a_tick_is_a_span_as_the_instrumentation_makes_it(recording: None) -> No
     assert found[0].end_time
 
 
-def test_a_process_that_records_no_more_has_no_receiver(recording: None) -> None:
+def test_a_process_that_stops_recording_has_no_receiver(recording: None) -> None:
     assert signals.task_prerun.receivers
 
     tracing.stop()

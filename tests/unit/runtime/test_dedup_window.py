@@ -1,4 +1,4 @@
-"""The dedup window is never shorter than the longest time after which an event can come back."""
+"""The deduplication window covers the longest time after which an event can be redelivered."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ from notification_worker.settings import MailerSettings
 
 REPOSITORY = Path(__file__).parents[3]
 
-#: Everything that removes rows from an inbox, or sends events to one again.
+#: The settings of all programs that delete rows of an inbox or redeliver events.
 READERS = (
     order_app.retention.RelaySettings,
     inventory_worker.retention.RelaySettings,
@@ -62,7 +62,7 @@ def refusal(reader: type[Settings], **settings: Any) -> str:
 
 
 @readers
-def test_the_defaults_are_wide_enough(reader: type[Settings]) -> None:
+def test_the_default_window_is_long_enough(reader: type[Settings]) -> None:
     window = read(reader)
 
     assert window.parked_redrive_days < window.inbox_retention_days
@@ -70,10 +70,10 @@ def test_the_defaults_are_wide_enough(reader: type[Settings]) -> None:
 
 @readers
 @pytest.mark.parametrize("source", ["parked_redrive_days", "outbox_retention_days"])
-def test_a_window_that_is_too_short_is_refused_and_both_settings_are_named(
+def test_the_error_of_a_short_window_names_both_settings(
     reader: type[Settings], source: str
 ) -> None:
-    # 20 days, a week of standstill, and the retry tiers
+    # 20 days, a week of downtime, and the retry tiers
     assert read(reader, inbox_retention_days=28, **{source: 20})
 
     assert refusal(reader, inbox_retention_days=27, **{source: 20}) == (
@@ -83,8 +83,8 @@ def test_a_window_that_is_too_short_is_refused_and_both_settings_are_named(
 
 
 @readers
-def test_the_retry_tiers_count(reader: type[Settings]) -> None:
-    # Given two days in all
+def test_the_window_includes_the_retry_tiers(reader: type[Settings]) -> None:
+    # Given retry tiers of two days in total
     tiers = (86_400.0, 86_400.0)
     assert sum(RETRY_TIERS) < 86_400
 
@@ -94,8 +94,8 @@ def test_the_retry_tiers_count(reader: type[Settings]) -> None:
 
 
 @readers
-def test_the_streams_age_counts(reader: type[Settings]) -> None:
-    # Given sources that remember for less time than the stream
+def test_the_window_includes_the_age_of_the_stream(reader: type[Settings]) -> None:
+    # Given sources that keep events for a shorter time than the stream
     short = {"parked_redrive_days": 1, "outbox_retention_days": 1}
 
     # Then the window must include the stream's age
@@ -106,11 +106,11 @@ def test_the_streams_age_counts(reader: type[Settings]) -> None:
     )
 
 
-def test_a_default_is_checked_against_what_was_set() -> None:
+def test_a_default_window_is_checked_against_other_settings() -> None:
     assert "must be at least 38" in refusal(MailerSettings, parked_redrive_days=30)
 
 
-def test_a_wrong_setting_is_one_line_and_not_two() -> None:
+def test_an_invalid_setting_is_reported_in_one_line() -> None:
     said = refusal(MailerSettings, parked_redrive_days="many")
 
     assert said.count("\n") == 0
@@ -118,7 +118,7 @@ def test_a_wrong_setting_is_one_line_and_not_two() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.name)
-def test_the_process_that_removes_a_services_rows_does_not_start_with_a_short_window(
+def test_a_service_does_not_start_with_a_short_window(
     service: Any,
 ) -> None:
     # Given the program of the service, and a window that is too short

@@ -1,4 +1,4 @@
-"""A health file proves something while it was touched lately, by whichever clock."""
+"""A health file is valid only if it was touched recently, even if the clock has stepped back."""
 
 import os
 import time
@@ -14,7 +14,7 @@ from deploy.local.processes.health import HEARTBEAT, beats
     [(0, True), (HEARTBEAT / 2, True), (2 * HEARTBEAT, False), (-3_600, False)],
     ids=["fresh", "young", "old", "from before the clock stepped back"],
 )
-def test_a_file_is_fresh_when_it_was_touched_lately(
+def test_a_health_file_is_valid_only_if_it_is_recent(
     tmp_path: Path, age: float, healthy: bool
 ) -> None:
     file = tmp_path / "health"

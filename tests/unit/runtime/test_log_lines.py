@@ -1,4 +1,4 @@
-"""A log line: one JSON object, whatever the record holds."""
+"""A log line is one JSON object for any record."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ LOG = logging.getLogger("tests.lines")
 
 
 def line(message: object, *args: object, exc_info: Any = None, **extra: object) -> dict[str, Any]:
-    """What the line of a record says."""
+    """Return the fields of the line of a record."""
     record = LOG.makeRecord(
         LOG.name, logging.INFO, __file__, 1, message, args, exc_info, None, extra
     )
@@ -24,7 +24,7 @@ def line(message: object, *args: object, exc_info: Any = None, **extra: object) 
     return said
 
 
-def test_a_line_says_what_happened_and_what_it_was_told_beside() -> None:
+def test_a_line_has_the_message_and_its_fields() -> None:
     number = UUID("0197f0c4-5d6e-7a8b-9c0d-1e2f3a4b5c6d")
 
     said = line("%s events", 3, order_id=number, seconds=1.5, trace_id=None)
@@ -40,18 +40,18 @@ def test_a_line_says_what_happened_and_what_it_was_told_beside() -> None:
     }
 
 
-def test_a_line_has_the_trace_of_what_was_raised() -> None:
+def test_a_line_has_the_traceback_of_an_error() -> None:
     try:
         {}["tea"]
     except KeyError:
         said = line("failed", exc_info=sys.exc_info())
 
-    # The line of code and not the key, which may be a customer's.
+    # The location and not the key, which can be a customer's.
     assert re.search(r"KeyError: raised in runtime/test_log_lines.py:\d+, test_", said["exc_info"])
     assert said["exc_info"].startswith("Traceback (most recent call last):")
 
 
-def test_a_trace_has_each_cause_and_no_value_of_any() -> None:
+def test_a_traceback_has_each_cause_and_no_value() -> None:
     try:
         try:
             int("ada@example.com")
@@ -67,6 +67,6 @@ def test_a_trace_has_each_cause_and_no_value_of_any() -> None:
     assert said["exc_info"].count("ada@example.com") == 1
 
 
-def test_what_is_no_text_costs_no_line() -> None:
+def test_invalid_text_does_not_lose_a_line() -> None:
     assert line("read %s", "a\udcff")["message"] == "read a\udcff"
     assert line("read", path="a\udcff", keys={(1, 2): 3}.keys())["path"] == "a\udcff"

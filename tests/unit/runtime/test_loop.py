@@ -1,4 +1,4 @@
-"""Loops: they turn by themselves, and a process with one that does not ends."""
+"""Loops repeat their steps, and a process whose loop stalls exits."""
 
 import logging
 import subprocess
@@ -19,7 +19,7 @@ from testkit.eventually import eventually
 
 @pytest.fixture
 def running() -> Iterator[Callable[[Loop], Loop]]:
-    """A way to start a loop, which ends with the test."""
+    """A function that starts a loop, which ends with the test."""
     started: list[Loop] = []
 
     def start(loop: Loop) -> Loop:
@@ -37,7 +37,7 @@ def _more_than(count: int, steps: list[float]) -> None:
     assert len(steps) > count
 
 
-def test_a_loop_repeats_its_step_without_being_woken(running: Callable[[Loop], Loop]) -> None:
+def test_a_loop_repeats_its_step_at_its_interval(running: Callable[[Loop], Loop]) -> None:
     steps: list[float] = []
 
     running(Loop("work", steps.append, interval=0.01))
@@ -45,7 +45,7 @@ def test_a_loop_repeats_its_step_without_being_woken(running: Callable[[Loop], L
     eventually(lambda: _more_than(3, steps))
 
 
-def test_a_step_gets_the_interval_as_its_time(running: Callable[[Loop], Loop]) -> None:
+def test_the_deadline_of_a_step_is_the_interval(running: Callable[[Loop], Loop]) -> None:
     left: list[float] = []
 
     running(Loop("work", lambda until: left.append(until - time.monotonic()), interval=30))
@@ -54,8 +54,8 @@ def test_a_step_gets_the_interval_as_its_time(running: Callable[[Loop], Loop]) -
     assert 0 < left[0] <= 30
 
 
-def test_waking_a_loop_starts_the_next_step_at_once(running: Callable[[Loop], Loop]) -> None:
-    # Given a loop that waits for a long time
+def test_a_loop_that_is_woken_starts_its_next_step_at_once(running: Callable[[Loop], Loop]) -> None:
+    # Given a loop with a long interval
     steps: list[float] = []
     loop = running(Loop("work", steps.append, interval=3_600))
     eventually(lambda: _more_than(0, steps))
@@ -67,10 +67,10 @@ def test_waking_a_loop_starts_the_next_step_at_once(running: Callable[[Loop], Lo
     eventually(lambda: _more_than(1, steps))
 
 
-def test_a_wall_clock_that_steps_back_stops_no_loop(
+def test_a_wall_clock_that_steps_back_does_not_stop_a_loop(
     running: Callable[[Loop], Loop], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a wall clock that is one more hour behind at each look
+    # Given a wall clock that steps back an hour at each reading
     right, behind = time.time, count(3_600, 3_600)
     monkeypatch.setattr(time, "time", lambda: right() - next(behind))
     steps: list[float] = []
@@ -105,7 +105,7 @@ def test_a_step_that_raises_is_logged_once_and_repeated(
     assert loop.stands_still_for() < 10
 
 
-def test_a_loop_that_hangs_and_one_that_fails_stand_still(
+def test_a_loop_that_hangs_or_fails_is_stalled(
     running: Callable[[Loop], Loop],
 ) -> None:
     # Given a loop that hangs, one that fails and one that waits
@@ -132,7 +132,7 @@ def test_a_loop_that_hangs_and_one_that_fails_stand_still(
     held.set()
 
 
-def test_the_health_file_is_touched_while_all_loops_turn(
+def test_the_health_file_is_touched_while_all_loops_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a loop with a health file
@@ -148,13 +148,13 @@ def test_the_health_file_is_touched_while_all_loops_turn(
     first = file.stat().st_mtime_ns
     eventually(lambda: _newer(file, first))
 
-    # And it goes with the loops
+    # And it is deleted when the loops stop
     loops.stop()
     loops.join()
     assert not file.exists()
 
 
-def test_a_health_file_that_cannot_be_written_stops_no_work(tmp_path: Path) -> None:
+def test_an_unwritable_health_file_does_not_stop_a_loop(tmp_path: Path) -> None:
     (tmp_path / "health").write_text("not a directory")
     steps: list[float] = []
     loops = Loops(
@@ -168,7 +168,7 @@ def test_a_health_file_that_cannot_be_written_stops_no_work(tmp_path: Path) -> N
     loops.join()
 
 
-def test_stopping_waits_for_the_step_under_way() -> None:
+def test_stopping_waits_for_the_current_step() -> None:
     # Given a loop whose step is under way
     begun, held, ended = Event(), Event(), []
 
@@ -190,7 +190,7 @@ def test_stopping_waits_for_the_step_under_way() -> None:
     assert ended == [True]
 
 
-#: A loop's step, and what its process says when it ends.
+#: The step of a loop, and the log message with which its process exits.
 FATAL = {
     "hangs": ("time.sleep(3_600)", "loop stalled"),
     "always fails": ("raise RuntimeError('a surprise')", "loop stalled"),
@@ -199,8 +199,8 @@ FATAL = {
 
 
 @pytest.mark.parametrize("fault", FATAL)
-def test_a_process_ends_visibly_when_a_loop_no_longer_turns(fault: str) -> None:
-    # Given a process whose main thread waits for something else
+def test_a_process_exits_with_an_error_when_a_loop_stalls(fault: str) -> None:
+    # Given a process whose main thread is busy
     step, said = FATAL[fault]
     program = f"""
         import logging, time

@@ -1,4 +1,4 @@
-"""An outage is the database's fault; every other error belongs to a statement or the program."""
+"""Errors of the database server are outages; errors of statements and programs are not."""
 
 import psycopg2
 import pytest
@@ -33,7 +33,7 @@ OTHERS = ("22003", "22P05", "23505", "23514", "25P02", "42501", "42P01", "54001"
 
 def of_the_driver(sqlstate: str) -> psycopg2.Error:
     error: psycopg2.Error = errors.lookup(sqlstate)(f"an error {sqlstate}")
-    # As the driver itself does when it restores one.
+    # The driver restores errors in the same way.
     error.__setstate__({"pgcode": sqlstate})
     return error
 
@@ -51,7 +51,7 @@ def test_an_outage_has_a_reason(sqlstate: str, reason: str) -> None:
     assert not outages.contention(error)
 
 
-def test_a_connection_thrown_away_for_an_outage_has_its_reason() -> None:
+def test_an_invalidated_connection_has_the_reason_of_the_outage() -> None:
     error = wrapped(of_the_driver("25006"), invalidated=True)
 
     assert outages.reason(error) == "the database takes no writes"
@@ -108,14 +108,14 @@ def test_an_error_of_the_program_is_not_an_outage(error: Exception) -> None:
     assert outages.reason(error) is None
 
 
-def test_an_error_raised_from_an_outage_counts_as_it() -> None:
+def test_an_error_that_an_outage_caused_is_an_outage() -> None:
     error = Transient("the stock cannot be read")
     error.__cause__ = wrapped(of_the_driver("53100"))
 
     assert outages.reason(error) == "the database is out of resources"
 
 
-def test_a_circular_chain_of_causes_ends() -> None:
+def test_a_circular_chain_of_causes_is_followed_once() -> None:
     first, second = ValueError(), ValueError()
     first.__cause__, second.__cause__ = second, first
 

@@ -20,7 +20,7 @@ from testkit.processes.attempt_spans import (
 )
 
 
-def test_of_ticks_one_a_minute_is_recorded() -> None:
+def test_one_tick_a_minute_is_sampled() -> None:
     # Given a sampler with a clock of its own
     now = [0.0]
     sampler = PassedOn(["inventory.relay"], clock=lambda: now[0])
@@ -28,7 +28,7 @@ def test_of_ticks_one_a_minute_is_recorded() -> None:
     def recorded(name: str) -> bool:
         return sampler.should_sample(None, 1, name, SpanKind.CONSUMER).decision.is_sampled()
 
-    # When a tick comes every second, and an event with each
+    # When a tick and an event arrive every second
     ticks, events = [], []
     for now[0] in (float(second) for second in range(int(2 * TICK_INTERVAL))):
         ticks.append(recorded("run/inventory.relay"))
@@ -44,7 +44,7 @@ UNSAMPLED = TRACEPARENT.removesuffix("01") + "00"
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ReadableSpan]]:
-    """What the exporter is given; complete after `tracing.stop()`."""
+    """The exported spans; complete after `tracing.stop()`."""
     spans: list[ReadableSpan] = []
 
     def export(_: object, batch: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -57,7 +57,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ReadableSpan]]:
     tracing.stop()
 
 
-def test_trace_that_is_not_sampled_is_passed_on_and_only_its_failures_are_sent(
+def test_only_failures_of_an_unsampled_trace_are_exported(
     sent: list[ReadableSpan],
 ) -> None:
     # Given an event of a trace that is not sampled
@@ -68,7 +68,7 @@ def test_trace_that_is_not_sampled_is_passed_on_and_only_its_failures_are_sent(
     attempt_spans([failed], Permanent("no"))
     tracing.stop()
 
-    # Then only the failure is sent, as that of a sampled trace is
+    # Then only the failure is exported, like a failure of a sampled trace
     (span,) = sent
     assert span.name == f"process {failed.delivery.task}"
     assert span.attributes
@@ -76,14 +76,14 @@ def test_trace_that_is_not_sampled_is_passed_on_and_only_its_failures_are_sent(
     assert span.attributes["outcome"] == "parked"
     assert (span.status.status_code, span.parent.trace_id) == (StatusCode.ERROR, int(TRACE, 16))
     assert 0 < span.end_time - span.start_time < 60e9
-    # And what follows is not sampled either
+    # And spans that follow are not sampled
     assert tracing.trace_id(fine.traceparent) == TRACE
     assert fine.traceparent
     assert fine.traceparent.endswith("-00")
 
 
 @pytest.mark.parametrize("reason", ["another attempt", "a late event"])
-def test_late_event_and_a_further_attempt_are_sampled_with_what_follows(
+def test_late_events_and_further_attempts_are_sampled(
     sent: list[ReadableSpan], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if reason == "a late event":
@@ -98,7 +98,7 @@ def test_late_event_and_a_further_attempt_are_sampled_with_what_follows(
     assert item.traceparent.endswith("-01")
 
 
-def test_budget_grants_so_many_of_each_name_in_a_second() -> None:
+def test_the_budget_limits_traces_by_name_and_second() -> None:
     now = [0.0]
     budget = TraceBudget(2, clock=lambda: now[0])
 

@@ -1,4 +1,4 @@
-"""Settings come from the environment or from secret files, and a wrong one is named, not shown."""
+"""Settings come from the environment or from files. Errors name a setting, never its value."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ REQUIRED = {
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """An environment with what is required, and nothing else of ours."""
+    """An environment with only the required settings."""
     authority = Authority(tmp_path / "tls")
     list(authority.init())
     for name in ServiceSettings.model_fields:
@@ -90,7 +90,7 @@ def test_every_missing_setting_is_named_at_once(environment: pytest.MonkeyPatch)
         ("RETRY_TIERS", "nan"),
     ],
 )
-def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
+def test_an_invalid_setting_is_named_and_its_value_is_not_shown(
     environment: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     # Given a setting with an invalid value
@@ -103,18 +103,18 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
     # Then the error names the setting and not the value
     assert str(error.value).startswith(f"setting {name}: ")
     assert SECRET not in str(error.value)
-    # Not as the cause either: nothing prints a trace of it.
+    # The value is not in the cause either, so no traceback can print it.
     assert error.value.__cause__ is None
     assert error.value.__suppress_context__
 
 
-def test_several_brokers_are_tried_in_turn_under_one_name(
+def test_brokers_are_tried_in_turn_under_one_name(
     environment: pytest.MonkeyPatch,
 ) -> None:
     # Given three brokers
     environment.setenv("BROKER_HOST", "one, two:5672,three")
 
-    # Then the name that their certificates share must be said
+    # Then the common name of their certificates is required
     with pytest.raises(SettingsError, match="BROKER_SERVER_HOSTNAME: "):
         load(ServiceSettings)
 
@@ -133,7 +133,7 @@ def test_several_brokers_are_tried_in_turn_under_one_name(
     assert found == [(host, port, "order") for host, port in expected]
 
 
-def test_of_several_databases_each_connection_finds_the_one_that_takes_writes(
+def test_a_connection_selects_the_database_that_accepts_writes(
     environment: pytest.MonkeyPatch,
 ) -> None:
     # Given two databases
@@ -149,11 +149,7 @@ def test_of_several_databases_each_connection_finds_the_one_that_takes_writes(
     assert options["sslmode"] == "verify-full"
 
 
-def test_a_wrong_setting_ends_the_process(environment: pytest.MonkeyPatch) -> None:
-    assert issubclass(SettingsError, SystemExit)
-
-
-def test_a_secret_may_come_from_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_secret_can_be_read_from_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # Given a password in a file
     file = tmp_path / "password"
     file.write_text(" from a file \n")
@@ -163,11 +159,11 @@ def test_a_secret_may_come_from_a_file(environment: pytest.MonkeyPatch, tmp_path
     # When the settings are loaded
     settings = load(ServiceSettings)
 
-    # Then only the newline at its end is not part of it
+    # Then only the final newline is removed
     assert settings.broker_password.get_secret_value() == " from a file "
 
 
-def test_the_environment_wins_over_a_file_and_an_argument_over_both(
+def test_an_argument_overrides_the_environment_and_a_file(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # Given a password in the environment and in a file
@@ -181,7 +177,7 @@ def test_the_environment_wins_over_a_file_and_an_argument_over_both(
     assert overridden.broker_password.get_secret_value() == "argument"
 
 
-def test_a_file_that_cannot_be_read_is_named(
+def test_an_unreadable_secret_file_is_named(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     environment.setenv("BROKER_PASSWORD_FILE", str(tmp_path / "missing"))
@@ -190,7 +186,7 @@ def test_a_file_that_cannot_be_read_is_named(
         load(ServiceSettings)
 
 
-def test_a_file_that_is_no_text_ends_the_process_in_one_line(
+def test_a_binary_secret_file_is_rejected_and_not_shown(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # Given a file that is not valid UTF-8
@@ -204,7 +200,7 @@ def test_a_file_that_is_no_text_ends_the_process_in_one_line(
     assert "s3cr3t" not in str(error.value)
 
 
-def test_a_secret_is_not_shown_by_its_settings(environment: pytest.MonkeyPatch) -> None:
+def test_settings_do_not_show_their_secrets(environment: pytest.MonkeyPatch) -> None:
     settings = load(ServiceSettings)
 
     assert SECRET not in repr(settings)
@@ -212,13 +208,13 @@ def test_a_secret_is_not_shown_by_its_settings(environment: pytest.MonkeyPatch) 
     assert SECRET not in settings.model_dump_json()
 
 
-def test_retry_tiers_are_seconds_with_commas(environment: pytest.MonkeyPatch) -> None:
+def test_retry_tiers_are_seconds_separated_by_commas(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("RETRY_TIERS", "0.5,1,30")
 
     assert load(ServiceSettings).retry_tiers == (0.5, 1.0, 30.0)
 
 
-def test_a_process_asks_only_for_what_it_uses(environment: pytest.MonkeyPatch) -> None:
+def test_a_process_requires_only_the_settings_that_it_uses(environment: pytest.MonkeyPatch) -> None:
     # Given an environment without the required settings
     for name in REQUIRED:
         environment.delenv(name)
@@ -230,14 +226,14 @@ def test_a_process_asks_only_for_what_it_uses(environment: pytest.MonkeyPatch) -
     assert "DATABASE" not in str(error.value)
 
 
-def test_settings_do_not_change_while_the_process_runs(environment: pytest.MonkeyPatch) -> None:
+def test_settings_are_immutable(environment: pytest.MonkeyPatch) -> None:
     settings = load(ServiceSettings)
 
     with pytest.raises(ValidationError, match="frozen"):
         settings.broker_user = "guest"
 
 
-def test_an_unknown_variable_is_nobodys_business(environment: pytest.MonkeyPatch) -> None:
+def test_an_unknown_variable_is_ignored(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("BROKER_COLOUR", "green")
 
     load(ServiceSettings)

@@ -42,7 +42,7 @@ print(json.dumps([
 """
 
 
-def test_without_an_endpoint_nothing_runs_and_the_trace_is_passed_on_as_it_is() -> None:
+def test_without_an_endpoint_a_trace_is_only_propagated() -> None:
     # Given a process without OTLP_ENDPOINT
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, TRACEPARENT],
@@ -53,12 +53,12 @@ def test_without_an_endpoint_nothing_runs_and_the_trace_is_passed_on_as_it_is() 
         check=False,
     )
 
-    # Then it has one thread, has loaded no exporter, and its span is its parent
+    # Then it has one thread and no exporter, and passes the parent on
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [TRACEPARENT, 1, []]
 
 
-def test_a_recorded_span_stays_in_the_trace_under_a_name_of_its_own(recording: None) -> None:
+def test_a_recorded_span_continues_the_trace_with_its_own_id(recording: None) -> None:
     with tracing.span("work", SpanKind.CONSUMER, TRACEPARENT, {}):
         inner = tracing.traceparent()
 
@@ -67,7 +67,7 @@ def test_a_recorded_span_stays_in_the_trace_under_a_name_of_its_own(recording: N
     assert tracing.traceparent() is None
 
 
-def test_the_thread_that_sends_spans_ends_with_the_recording() -> None:
+def test_the_export_thread_ends_with_the_recording() -> None:
     # Given a process that records spans
     before = threading.active_count()
     tracing.start("test", NOWHERE)
@@ -85,7 +85,7 @@ def test_the_thread_that_sends_spans_ends_with_the_recording() -> None:
 @pytest.mark.parametrize(
     "parent", [None, "", 7, b"x", [TRACEPARENT], TRACEPARENT.upper(), "00-1-2-01"]
 )
-def test_what_is_no_traceparent_is_no_parent(recording: None, parent: object) -> None:
+def test_an_invalid_traceparent_is_not_a_parent(recording: None, parent: object) -> None:
     with tracing.span("work", SpanKind.CONSUMER, parent, {}):
         found = tracing.traceparent()
 
@@ -93,7 +93,7 @@ def test_what_is_no_traceparent_is_no_parent(recording: None, parent: object) ->
     assert tracing.trace_id(found) not in (None, TRACE)
 
 
-def test_a_trace_that_nobody_began_begins_with_the_request() -> None:
+def test_a_request_without_a_trace_starts_one() -> None:
     first, second = (tracing.traceparent(tracing.unrecorded(None)) for _ in range(2))
 
     assert tracing.trace_id(first) is not None
@@ -101,7 +101,7 @@ def test_a_trace_that_nobody_began_begins_with_the_request() -> None:
     assert tracing.traceparent(tracing.unrecorded(TRACEPARENT)) == TRACEPARENT
 
 
-def test_lost_spans_are_told_once_and_so_is_the_end_of_it(
+def test_lost_spans_and_the_recovery_are_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     # Given an exporter that fails twice
@@ -121,7 +121,7 @@ def test_lost_spans_are_told_once_and_so_is_the_end_of_it(
     assert caplog.messages == ["span export failed", "span export resumed"]
 
 
-def test_a_log_line_names_the_trace_that_is_being_worked_on() -> None:
+def test_a_log_line_has_the_id_of_the_current_trace() -> None:
     # Given two log records
     line, other = (logging.LogRecord("x", logging.INFO, "", 1, "text", None, None) for _ in "ab")
 

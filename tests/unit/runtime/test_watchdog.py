@@ -1,4 +1,4 @@
-"""The watchdog: the health file shows that a loop turns, and a loop that hangs ends its process."""
+"""The watchdog touches the health file while the loop runs, and ends a process that hangs."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ time.sleep(60)
 """
 
 
-def test_a_process_ends_when_its_loop_hangs_and_not_before() -> None:
+def test_a_process_is_terminated_only_when_its_loop_hangs() -> None:
     process = subprocess.run(
         [sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=60, check=False
     )
@@ -33,8 +33,8 @@ def test_a_process_ends_when_its_loop_hangs_and_not_before() -> None:
     assert "event loop stalled, process terminated" in process.stderr
 
 
-def test_the_health_file_tells_what_keeps_a_worker_from_working(tmp_path: Path) -> None:
-    # Given a watchdog that shows its state and, as it is not started, ends nothing
+def test_the_health_file_contains_the_state_of_the_worker(tmp_path: Path) -> None:
+    # Given a watchdog with a state; it terminates nothing because it is not started
     file, state = tmp_path / "health" / "worker", ["ready"]
     watchdog = Watchdog(file, state=lambda: state[0])
 

@@ -1,4 +1,4 @@
-"""The largest body: one number, for the broker of every deployment and for every service."""
+"""The limit of a body is the same in every deployment of the broker and in every service."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -9,30 +9,25 @@ import pytest
 from deploy.local import REPOSITORY
 from eventbus.errors import InvalidEvent
 from eventbus.messaging import untrusted
-from eventbus.worker import safe_consumer
 from eventbus.worker.safe_consumer import SafeConsumer
 
 SETTING = f"max_message_size = {untrusted.BODY_LIMIT}\n"
 
 
-def test_broker_on_kubernetes_accepts_what_a_service_accepts() -> None:
+def test_the_broker_on_kubernetes_has_the_limit_of_the_services() -> None:
     manifest = (REPOSITORY / "deploy/k8s/base/rabbitmq.yaml").read_text()
 
     assert SETTING in manifest
 
 
-def test_broker_elsewhere_is_told_the_same_number() -> None:
+def test_the_broker_elsewhere_has_the_limit_of_the_services() -> None:
     template = (REPOSITORY / "deploy/local/templates/rabbitmq.conf.j2").read_text()
 
     assert "max_message_size = {{ body_limit }}\n" in template
 
 
-def test_worker_accepts_bodies_of_the_same_size() -> None:
-    assert safe_consumer.BODY_LIMIT == untrusted.BODY_LIMIT
-
-
-def test_worker_refuses_a_body_beyond_that_size() -> None:
-    # Given a broker whose limit is another one
+def test_a_worker_rejects_only_a_larger_body() -> None:
+    # Given a message of the maximal size, which is accepted
     worker: Any = SimpleNamespace(app=SimpleNamespace(tasks={"order.created"}))
     message: Any = SimpleNamespace(
         errors=[],

@@ -1,4 +1,4 @@
-"""Which orders look like fraud, by rules on plain values; and the settings that feed them."""
+"""The rules by which an order is suspicious, and their settings."""
 
 from datetime import timedelta
 from typing import Any
@@ -66,24 +66,24 @@ def test_an_order_at_every_limit_breaks_no_rule() -> None:
         (Rule.SKUS, "skus", 20),
     ],
 )
-def test_each_rule_is_broken_by_one_above_its_limit(rule: Rule, fact: str, limit: int) -> None:
+def test_a_value_above_its_limit_breaks_its_rule(rule: Rule, fact: str, limit: int) -> None:
     facts = Facts(**(USUAL | {fact: limit + 1}))
 
     assert signs(facts, LIMITS) == (Sign(rule=rule, found=limit + 1, limit=limit),)
 
 
-def test_a_total_is_judged_in_its_own_currency() -> None:
+def test_a_total_is_compared_in_its_currency() -> None:
     assert signs(Facts(**(USUAL | {"currency": "JPY", "total": 150_000})), LIMITS) == ()
     assert signs(Facts(**(USUAL | {"currency": "XAU", "total": 10**12})), LIMITS) == ()
 
 
-def test_a_score_is_the_sum_of_what_is_broken() -> None:
+def test_the_score_is_the_sum_of_the_broken_rules() -> None:
     broken = signs(Facts(**(USUAL | {"ip_orders": 21, "skus": 21})), LIMITS)
 
     assert score(broken) == POINTS[Rule.IP_ORDERS] + POINTS[Rule.SKUS]
 
 
-def test_one_weak_sign_is_not_enough_and_two_are() -> None:
+def test_two_weak_signs_make_an_order_suspicious() -> None:
     weak = {rule: points for rule, points in POINTS.items() if points < LIMITS.score}
 
     assert set(weak) == {Rule.IP_ORDERS, Rule.PIECES, Rule.SKUS}
@@ -100,22 +100,22 @@ def test_one_weak_sign_is_not_enough_and_two_are() -> None:
         ("nowhere", None),
     ],
 )
-def test_an_address_counts_for_who_has_it(ip: str | None, network: str | None) -> None:
+def test_an_ipv6_address_is_counted_by_its_network(ip: str | None, network: str | None) -> None:
     assert network_of(ip) == network
 
 
-def test_a_customer_is_the_same_in_capitals() -> None:
+def test_a_customer_is_identified_regardless_of_case() -> None:
     assert customer_of("Ada@Example.com") == customer_of("ada@example.com")
 
 
-def test_the_settings_are_the_limits() -> None:
+def test_the_limits_are_settings() -> None:
     limits = settings(fraud_window="60", fraud_amounts="EUR:5, JPY:700").limits
 
     assert limits.window == timedelta(minutes=1)
     assert limits.amounts == {"EUR": 5, "JPY": 700}
 
 
-def test_every_currency_of_the_shop_has_a_usual_total() -> None:
+def test_every_currency_of_the_shop_has_a_limit() -> None:
     from order_app.settings import ApiSettings
 
     currencies = ApiSettings.model_fields["order_currencies"].default
@@ -123,6 +123,6 @@ def test_every_currency_of_the_shop_has_a_usual_total() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["EUR", "EUR:", "EUR:-1", "euro:5", "EUR:5;JPY:7", ""])
-def test_totals_that_make_no_sense_are_refused_by_the_settings_name(wrong: str) -> None:
+def test_an_error_in_the_amounts_names_the_setting(wrong: str) -> None:
     with pytest.raises(SettingsError, match="setting FRAUD_AMOUNTS: "):
         settings(fraud_amounts=wrong)

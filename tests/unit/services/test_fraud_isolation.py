@@ -1,7 +1,8 @@
-"""The fraud check was added beside the other services: none of them imports it or knows its name.
+"""No other service imports or names the fraud check, although it consumes their events.
 
-Who does name it: the contracts and the topology, as data; the notification service, which hears its
-event; the deployment, which starts it; and the console, which shows whether its events leave.
+Only these name it: the contracts and the topology, as data; the notification service, which
+consumes its event; the deployment, which starts it; and the console, which shows whether its events
+are sent.
 """
 
 import ast
@@ -13,14 +14,14 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 
-#: Everything that is installed, and the bench.
+#: All packages of the project except tests and the fraud check.
 PACKAGES = sorted(
     path.parent.name
     for path in ROOT.glob("*/__init__.py")
     if path.parent.name not in ("tests", "testkit", "fraud_worker")
 )
 
-#: Where its name may stand: a package, or one file.
+#: Packages and files that may name it.
 MAY_NAME_IT = {
     "common/events.py",
     "common/kombu_topology.py",
@@ -28,18 +29,18 @@ MAY_NAME_IT = {
     "console/web/overview.py",
     "deploy",
     "bench/system/servers.py",
-    # What each program was measured to take.
+    # The measured processor time of each program.
     "bench/results.json",
-    # Made from the contracts and the topology.
+    # Generated from the contracts and the topology.
     "contracts",
 }
 
-#: All that the notification service may know of it: one event.
+#: The names of its event, which the notification service consumes.
 ITS_EVENT = re.compile(r"FraudSuspected|on_fraud_suspected|fraud\.suspected|looks? like fraud")
 
 
 def files(package: str) -> Iterator[Path]:
-    """Every text of a package: code, templates, configuration."""
+    """Yield the files of a package: code, templates and configuration."""
     for path in sorted((ROOT / package).rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts and "node_modules" not in path.parts:
             yield path
@@ -53,17 +54,17 @@ def imported(path: Path) -> Iterator[str]:
             case ast.ImportFrom(module=str(module)):
                 yield module
             case ast.Call(args=[ast.Constant(value=str(name)), *_]):
-                # What may be an import by name.
+                # The call may be an import by name.
                 yield name
 
 
-def test_the_packages_are_found() -> None:
+def test_the_packages_of_the_project_are_found() -> None:
     services = {"order_app", "inventory_worker", "notification_worker", "span_store"}
     assert services | {"common", "console", "monitor", "scheduler"} <= set(PACKAGES)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_nobody_imports_it(package: str) -> None:
+def test_no_other_package_imports_the_fraud_check(package: str) -> None:
     for path in files(package):
         if path.suffix == ".py":
             found = [name for name in imported(path) if name.split(".")[0] == "fraud_worker"]
@@ -71,7 +72,7 @@ def test_nobody_imports_it(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", [p for p in PACKAGES if p != "notification_worker"])
-def test_nobody_names_it_who_need_not(package: str) -> None:
+def test_only_listed_files_name_the_fraud_check(package: str) -> None:
     for path in files(package):
         name = path.relative_to(ROOT).as_posix()
         if not {package, name} & MAY_NAME_IT:
@@ -79,13 +80,13 @@ def test_nobody_names_it_who_need_not(package: str) -> None:
             assert "fraud" not in f"{name} {text}".lower(), name
 
 
-def test_the_notification_service_knows_its_event_and_nothing_else() -> None:
+def test_the_notification_service_names_only_its_event() -> None:
     for path in files("notification_worker"):
         rest = ITS_EVENT.sub("", path.read_bytes().decode(errors="replace"))
         assert "fraud" not in f"{path.name} {rest}".lower(), path
 
 
-def test_it_imports_no_other_service() -> None:
+def test_the_fraud_check_imports_no_other_service() -> None:
     allowed = {"eventbus", "common", "fraud_worker", "celeryconfig"}
     for path in files("fraud_worker"):
         if path.suffix == ".py":

@@ -1,4 +1,4 @@
-"""A claim's fingerprint stays that of its request, whatever later releases add to an order."""
+"""The fingerprint of a request is the same in later releases, which may add fields to an order."""
 
 from dataclasses import asdict, dataclass, replace
 
@@ -13,14 +13,14 @@ PLACEMENT = Placement(
 )
 
 
-def test_the_fingerprint_is_that_of_every_release() -> None:
-    # Stored for a month: a change of this value makes each repeated request a 422.
+def test_the_fingerprint_is_the_same_in_every_release() -> None:
+    # Fingerprints are stored for a month. A change would reject each repeated request with a 422.
     stored = "c1354a4193a2425dca9b789eb7c955bfbfb818ea4d7b3875d248170a31d08760"
 
     assert fingerprint(PLACEMENT) == stored
 
 
-def test_a_new_field_that_is_not_given_changes_nothing() -> None:
+def test_a_new_field_without_a_value_keeps_the_fingerprint() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Later(Placement):
         voucher: str | None = None
@@ -31,7 +31,7 @@ def test_a_new_field_that_is_not_given_changes_nothing() -> None:
     assert fingerprint(Later(**given, voucher="TEN")) != fingerprint(PLACEMENT)
 
 
-def test_a_new_field_of_a_line_that_is_not_given_changes_nothing() -> None:
+def test_a_new_field_of_a_line_keeps_the_fingerprint() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Later(Line):
         gift: bool = False

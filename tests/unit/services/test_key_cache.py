@@ -1,4 +1,4 @@
-"""The keys of one API process are read seldom, whatever requests bring."""
+"""An API process rarely reads the keys from the database, regardless of its requests."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ MANY = 50
 
 
 class Table:
-    """The stored keys, and how often they were read."""
+    """The stored keys, with a count of reads."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -66,7 +66,7 @@ def table() -> Table:
 
 
 def at_once(call: Callable[[int], object], number: int = MANY) -> list[object]:
-    """What as many threads get that begin at the same moment."""
+    """Return the results of calls in threads that start at the same time."""
     barrier = Barrier(number)
 
     def begin(n: int) -> object:
@@ -77,7 +77,7 @@ def at_once(call: Callable[[int], object], number: int = MANY) -> list[object]:
         return list(pool.map(begin, range(number)))
 
 
-def test_many_requests_at_the_start_read_the_keys_once(table: Table) -> None:
+def test_many_first_requests_read_the_keys_once(table: Table) -> None:
     cache = KeyCache(table.read, lifetime=300)
 
     found = at_once(lambda _: cache.find(table.texts[0]))
@@ -86,8 +86,8 @@ def test_many_requests_at_the_start_read_the_keys_once(table: Table) -> None:
     assert table.reads == 1
 
 
-def test_unknown_keys_wait_for_no_read_of_another(table: Table) -> None:
-    # Given a read for an unknown key that takes long
+def test_an_unknown_key_does_not_wait_for_another_read(table: Table) -> None:
+    # Given a slow read for an unknown key
     cache = KeyCache(table.read, lifetime=300)
     assert cache.find(table.texts[0])
     time.sleep(2 * key_cache._UNKNOWN_INTERVAL)
@@ -95,7 +95,7 @@ def test_unknown_keys_wait_for_no_read_of_another(table: Table) -> None:
     with ThreadPoolExecutor(MANY) as pool:
         asked = [pool.submit(cache.find, api_keys.generate()) for _ in range(MANY)]
 
-        # Then most unknown keys are refused meanwhile, and a known one is found
+        # Then most unknown keys are rejected meanwhile, and a known one is found
         eventually(lambda: _assert_done(asked, MANY - 1 - key_cache._MOST_WAITING))
         assert cache.find(table.texts[0])
         table.may_go_on.set()
@@ -116,14 +116,14 @@ def test_a_new_key_works_at_once(table: Table) -> None:
     assert found == [key(new)] * key_cache._MOST_WAITING
 
 
-def test_known_keys_are_found_while_they_are_read_anew(table: Table) -> None:
-    # Given keys that are nearly as old as they may become
+def test_known_keys_are_found_while_they_are_reloaded(table: Table) -> None:
+    # Given keys that are about to expire
     cache = KeyCache(table.read, lifetime=300)
     assert cache.find(table.texts[0])
     cache._snapshot = replace(cache._snapshot, read_at=time.monotonic() - 290)
     table.may_go_on.clear()
 
-    # When one request reads them anew
+    # When one request reloads them
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(cache.find, table.texts[0])
         eventually(lambda: _assert_reads(table, 2))
@@ -134,7 +134,7 @@ def test_known_keys_are_found_while_they_are_read_anew(table: Table) -> None:
         table.may_go_on.set()
 
 
-def test_a_read_that_fails_fails_for_those_that_wait(table: Table) -> None:
+def test_a_failed_read_fails_all_waiting_requests(table: Table) -> None:
     table.failure = OSError("no database")
     table.may_go_on.clear()
     cache = KeyCache(table.read, lifetime=300)
@@ -145,12 +145,12 @@ def test_a_read_that_fails_fails_for_those_that_wait(table: Table) -> None:
 
     errors = {type(a.exception()) for a in asked}
     assert errors == {OSError, KeysUnavailable}
-    # And the next one tries again.
+    # The next request reads again.
     table.failure = None
     assert cache.find(table.texts[0])
 
 
-def test_a_stored_hash_of_another_form_opens_nothing(table: Table) -> None:
+def test_a_stored_hash_of_another_form_matches_no_key(table: Table) -> None:
     text = table.texts[0]
     odd = replace(key(text), hash="argon2:é")
     cache = KeyCache(lambda: [odd], lifetime=300)

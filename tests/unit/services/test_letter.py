@@ -1,3 +1,5 @@
+"""A letter is read by a mail program as it was written, and takes no injected header."""
+
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.headerregistry import Address
@@ -40,7 +42,7 @@ def one_kind_of_line_break(text: str) -> str:
 
 
 @given(texts, texts)
-def test_what_is_written_is_read(text: str, html: str) -> None:
+def test_both_parts_are_read_as_they_were_written(text: str, html: str) -> None:
     letter = a_letter(text=text, html=html)
     for part, said in zip(read(letter).iter_parts(), (text, html), strict=True):
         content = part.get_payload(decode=True)
@@ -48,7 +50,7 @@ def test_what_is_written_is_read(text: str, html: str) -> None:
         assert one_kind_of_line_break(content.decode()) == one_kind_of_line_break(said)
 
 
-def test_a_text_that_looks_like_the_end_of_its_part_is_not_its_end() -> None:
+def test_a_text_that_contains_the_boundary_is_kept() -> None:
     boundary = read(a_letter()).get_boundary()
     text = f"Hello\n--{boundary}--\n"
     parts = list(read(a_letter(text=text)).iter_parts())
@@ -57,7 +59,7 @@ def test_a_text_that_looks_like_the_end_of_its_part_is_not_its_end() -> None:
 
 
 @given(texts)
-def test_lines_are_short_in_ascii_and_end_in_one_way(text: str) -> None:
+def test_lines_are_short_ascii_with_uniform_endings(text: str) -> None:
     content = a_letter(text=text, html=text).as_bytes()
     assert content.isascii()
     lines = content.split(b"\r\n")
@@ -83,32 +85,32 @@ def test_any_sender_is_read_as_it_was_written(name: str) -> None:
 @pytest.mark.parametrize(
     "recipient", ["ann@example.com", "o'hara+shop@example.com", '"a, b"@example.com']
 )
-def test_any_recipient_is_one_recipient(recipient: str) -> None:
+def test_a_recipient_is_read_as_it_was_written(recipient: str) -> None:
     letter = a_letter(recipient=recipient)
     assert [each.addr_spec for each in read(letter)["To"].addresses] == [recipient]
     assert letter.recipient == recipient
 
 
-def test_two_recipients_are_none() -> None:
+def test_two_recipients_are_rejected() -> None:
     with pytest.raises(ValueError, match="Invalid addr_spec"):
         a_letter(recipient="ann@example.com, all@example.com")
 
 
-def test_an_address_beyond_ascii_stays_itself() -> None:
+def test_a_non_ascii_address_is_kept() -> None:
     letter = a_letter(recipient="j\u00f6rg@example.com")
     assert "To: j\u00f6rg@example.com\r\n".encode() in letter.as_bytes()
 
 
 @pytest.mark.parametrize("line_break", LINE_BREAKS)
 @pytest.mark.parametrize("field", ["recipient", "subject", "message_id"])
-def test_no_header_takes_a_line_break(field: str, line_break: str) -> None:
+def test_a_header_with_a_line_break_is_rejected(field: str, line_break: str) -> None:
     with pytest.raises(ValueError, match=r"CR or LF|linefeed or carriage return"):
         a_letter(**{field: f"ann@example.com{line_break}Bcc: all@example.com"})
 
 
 @pytest.mark.parametrize("line_break", LINE_BREAKS)
 @pytest.mark.parametrize("at", [0, 1])
-def test_no_envelope_takes_a_line_break(at: int, line_break: str) -> None:
+def test_an_envelope_with_a_line_break_is_rejected(at: int, line_break: str) -> None:
     addresses = ["orders@shop.example", "ann@example.com"]
     addresses[at] += f"{line_break}RCPT TO:<all@example.com>"
     with pytest.raises(ValueError, match="line break"):

@@ -34,7 +34,7 @@ EVERY_MAIL = [
     (Kind.CANCELLED, {"reason": "a reason of a later release", "shortages": []}),
 ]
 
-#: What the operator gets instead of the lines.
+#: The content of a mail to the operator, which has no lines.
 SUSPICION = {
     "customer_email": "ann@example.com",
     "client_ip": "192.0.2.7",
@@ -69,7 +69,7 @@ def mail(kind: Kind = Kind.RECEIVED, *, recipient: str = "ann@example.com", **co
 
 
 def rendered(kind: Kind = Kind.RECEIVED, **context: Any) -> EmailMessage:
-    """What the customer's mail program reads."""
+    """Return a mail as a mail program parses it."""
     message = message_from_bytes(
         render(mail(kind, **context), sender=SENDER).as_bytes(), policy=policy.default
     )
@@ -95,18 +95,18 @@ def words(text: str) -> list[str]:
 
 def words_of_html(html: str) -> list[str]:
     visible = re.sub(r"(?s)<head>.*</head>|<[^>]*>", " ", html)
-    # The text part, which is plain enough for every terminal, has a letter for the sign.
+    # The text part has an ASCII letter instead of the multiplication sign.
     return words(unescape(visible).replace("\u00d7", "x"))
 
 
 @every_mail
-def test_both_parts_say_the_same(kind: Kind, extra: dict[str, Any]) -> None:
+def test_both_parts_have_the_same_words(kind: Kind, extra: dict[str, Any]) -> None:
     message = rendered(kind, **extra)
     assert sorted(words(text_of(message))) == sorted(words_of_html(html_of(message)))
 
 
 @mail_to_a_customer
-def test_every_mail_names_the_order_its_lines_and_the_total(
+def test_every_mail_has_the_order_its_lines_and_the_total(
     kind: Kind, extra: dict[str, Any]
 ) -> None:
     message = rendered(kind, **extra)
@@ -116,7 +116,7 @@ def test_every_mail_names_the_order_its_lines_and_the_total(
             assert fact in part
 
 
-def test_a_suspicion_names_the_order_who_ordered_and_every_reason() -> None:
+def test_a_suspicion_has_the_order_the_customer_and_every_reason() -> None:
     message = rendered(Kind.SUSPECTED, **SUSPICION)
     assert str(message["Subject"]) == f"Order {ORDER} looks like fraud"
     for part in (text_of(message), unescape(html_of(message))):
@@ -134,12 +134,12 @@ def test_a_suspicion_names_the_order_who_ordered_and_every_reason() -> None:
         assert "when you contact us" not in part
 
 
-def test_a_suspicion_of_an_order_from_nowhere_says_so() -> None:
+def test_a_suspicion_without_a_client_address_states_so() -> None:
     text = text_of(rendered(Kind.SUSPECTED, **(SUSPICION | {"client_ip": None})))
     assert "IP address: unknown\n" in text
 
 
-def test_a_rejection_names_what_is_short() -> None:
+def test_a_rejection_lists_the_shortages() -> None:
     text = text_of(rendered(Kind.REJECTED, shortages=SHORTAGES))
     assert "COFFEE: you ordered 2, we have 1\n" in text
     assert "MUG: you ordered 9, we have none\n" in text
@@ -148,11 +148,11 @@ def test_a_rejection_names_what_is_short() -> None:
 @pytest.mark.parametrize(
     ("reason", "says"), [("customer", "As you asked"), ("deadline", "in time")]
 )
-def test_a_cancellation_says_why(reason: str, says: str) -> None:
+def test_a_cancellation_has_its_reason(reason: str, says: str) -> None:
     assert says in text_of(rendered(Kind.CANCELLED, reason=reason, shortages=[]))
 
 
-def test_headers() -> None:
+def test_the_headers_of_a_mail_are_complete() -> None:
     message = rendered(Kind.CONFIRMED)
     assert dict(message.items()) == {
         "From": "Bean & Leaf <orders@shop.example>",
@@ -167,7 +167,7 @@ def test_headers() -> None:
     assert message.get_content_type() == "multipart/alternative"
 
 
-def test_the_bytes_are_ascii_with_short_lines() -> None:
+def test_a_mail_is_ascii_with_short_lines() -> None:
     sku = "\u00c4" + "x" * 3_000
     sent = render(
         mail(lines=[{"sku": sku, "quantity": 1, "unit_price": 1}]), sender=SENDER
@@ -177,7 +177,7 @@ def test_the_bytes_are_ascii_with_short_lines() -> None:
     assert b"\n" not in sent.replace(b"\r\n", b"")
 
 
-def test_html_in_a_sku_stays_text() -> None:
+def test_html_in_a_sku_is_escaped() -> None:
     sku = "<img src=x onerror=alert(1)>"
     message = rendered(
         Kind.REJECTED,
@@ -190,7 +190,7 @@ def test_html_in_a_sku_stays_text() -> None:
 
 
 @pytest.mark.parametrize("line_break", ["\n", "\r", "\r\n"])
-def test_no_header_takes_a_line_break(line_break: str) -> None:
+def test_an_address_with_a_line_break_is_rejected(line_break: str) -> None:
     injected = f"ann@example.com{line_break}Bcc: all@example.com"
     with pytest.raises(Unrenderable):
         render(mail(recipient=injected), sender=SENDER)
@@ -201,7 +201,7 @@ def test_no_header_takes_a_line_break(line_break: str) -> None:
         message["Subject"] = f"Hello{line_break}Bcc: all@example.com"
 
 
-def test_a_value_that_a_template_misses_is_an_error_not_a_gap() -> None:
+def test_a_missing_value_of_a_template_is_an_error() -> None:
     with pytest.raises(Unrenderable, match=r"UndefinedError: raised in templates/rejected\.txt:5"):
         render(mail(Kind.REJECTED), sender=SENDER)
 

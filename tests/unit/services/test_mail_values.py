@@ -24,7 +24,9 @@ from notification_worker.mail.money import amount
         (10**18 + 1, "EUR", "EUR 10,000,000,000,000,000.01"),
     ],
 )
-def test_amounts(minor_units: int, currency: str, expected: str) -> None:
+def test_an_amount_is_formatted_by_its_currency(
+    minor_units: int, currency: str, expected: str
+) -> None:
     assert amount(minor_units, currency) == expected
 
 
@@ -43,17 +45,17 @@ def test_an_amount_loses_no_minor_unit(minor_units: int, currency: str) -> None:
         ("ann@shop.test", "ann@shop.test"),
     ],
 )
-def test_addresses(given: str, expected: str) -> None:
+def test_the_domain_of_an_address_becomes_ascii(given: str, expected: str) -> None:
     assert address.ascii_domain(given) == expected
 
 
 @pytest.mark.parametrize("text", ["", "ann", "@example.com", "ann@", "a b@c", "a@b,c@d", "a@b\x00"])
-def test_what_is_no_address(text: str) -> None:
+def test_an_invalid_address_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="not a mail address"):
         address.ascii_domain(text)
 
 
-def test_a_sender_without_a_name_is_called_by_its_domain() -> None:
+def test_a_sender_without_a_name_shows_its_domain() -> None:
     assert address.sender("orders@shop.example").display_name == "shop.example"
 
 
@@ -63,7 +65,7 @@ def test_the_reason_chooses_the_mail_of_a_cancellation() -> None:
     assert kind_of_cancellation("deadline") is Kind.CANCELLED
 
 
-def test_waits_double_up_to_a_quarter_of_an_hour() -> None:
+def test_delays_double_up_to_fifteen_minutes() -> None:
     waits = [retry_delay(failures, jitter=0) for failures in range(1, 13)]
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]
     assert retry_delay(5_000, jitter=0) == 900

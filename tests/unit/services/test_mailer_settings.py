@@ -10,7 +10,7 @@ from notification_worker.domain import retry_delay
 from notification_worker.settings import MailerSettings
 
 
-def test_the_operator_is_who_sends_the_mails_unless_another_one_is_told() -> None:
+def test_the_operator_is_the_sender_by_default() -> None:
     assert settings().operator == "orders@shop.example"
     assert settings(operator_email="ops@shop.example").operator == "ops@shop.example"
 
@@ -55,7 +55,7 @@ def settings(**changes: Any) -> MailerSettings:
         ({"smtp_connections": 0}, "smtp_connections"),
     ],
 )
-def test_a_wrong_setting_is_named(changes: dict[str, Any], setting: str) -> None:
+def test_an_invalid_setting_is_named(changes: dict[str, Any], setting: str) -> None:
     with pytest.raises(ValidationError) as error:
         settings(**changes)
     assert [problem["loc"] for problem in error.value.errors()] == [(setting,)]

@@ -1,4 +1,4 @@
-"""The order's rules, as values in and values out."""
+"""The transitions of an order, as pure functions."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -69,7 +69,7 @@ def test_the_customer_can_cancel_a_confirmed_order() -> None:
 
 
 @pytest.mark.parametrize("reason", [Reason.OUT_OF_STOCK, Reason.DEADLINE])
-def test_nothing_else_cancels_a_confirmed_order(reason: Reason) -> None:
+def test_only_the_customer_can_cancel_a_confirmed_order(reason: Reason) -> None:
     order = confirmed()
 
     assert domain.cancel(order, reason, now=LATER) is order
@@ -98,12 +98,12 @@ def test_a_confirmed_order_can_be_shipped() -> None:
 
 
 @pytest.mark.parametrize("order", [an_order(), *map(cancelled, Reason)], ids=lambda o: o.status)
-def test_no_other_order_can_be_shipped(order: Order) -> None:
+def test_an_unconfirmed_order_cannot_be_shipped(order: Order) -> None:
     assert domain.ship(order, now=LATER) is order
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_nothing_changes_a_shipped_order(reason: Reason) -> None:
+def test_a_shipped_order_does_not_change(reason: Reason) -> None:
     order = domain.ship(confirmed(), now=NOW)
 
     assert domain.ship(order, now=LATER) is order
@@ -111,14 +111,14 @@ def test_nothing_changes_a_shipped_order(reason: Reason) -> None:
     assert domain.confirm(order, now=LATER) is order
 
 
-def test_to_confirm_twice_changes_nothing() -> None:
+def test_a_second_confirmation_changes_nothing() -> None:
     order = confirmed()
 
     assert domain.confirm(order, now=LATER) is order
 
 
 @given(st.lists(st.sampled_from(["confirm", "ship", *Reason]), max_size=8))
-def test_whatever_happens_an_order_takes_one_of_five_ways(happenings: list[str]) -> None:
+def test_any_sequence_of_events_ends_on_one_of_five_paths(happenings: list[str]) -> None:
     order, way = an_order(), [Status.PENDING]
 
     for happening in happenings:

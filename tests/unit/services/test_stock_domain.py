@@ -1,4 +1,4 @@
-"""An order gets everything it asks for, or nothing."""
+"""An order reserves all of its lines, or none of them."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,7 +36,7 @@ def test_one_short_line_rejects_the_whole_order() -> None:
     assert outcome == Rejected((Shortage("B", requested=2, available=1),))
 
 
-def test_lines_of_one_sku_count_together() -> None:
+def test_lines_of_one_sku_are_added_up() -> None:
     outcome = reserve({"A": 5}, [Wanted("A", 3), Wanted("A", 3)])
 
     assert outcome == Rejected((Shortage("A", requested=6, available=5),))
@@ -49,7 +49,7 @@ def test_an_unknown_sku_is_short_with_nothing_available() -> None:
 
 
 @given(STOCK, LINES)
-def test_an_order_is_reserved_exactly_when_all_of_it_is_there(
+def test_an_order_is_reserved_only_if_all_lines_are_available(
     stock: dict[str, int], lines: list[Wanted]
 ) -> None:
     outcome = reserve(stock, lines)
@@ -65,9 +65,7 @@ def test_an_order_is_reserved_exactly_when_all_of_it_is_there(
 
 
 @given(STOCK, st.lists(LINES, max_size=10))
-def test_any_sequence_of_orders_leaves_nothing_below_zero(
-    stock: dict[str, int], orders: list[list[Wanted]]
-) -> None:
+def test_stock_never_becomes_negative(stock: dict[str, int], orders: list[list[Wanted]]) -> None:
     for lines in orders:
         outcome = reserve(stock, lines)
         if isinstance(outcome, Reserved):
@@ -77,8 +75,8 @@ def test_any_sequence_of_orders_leaves_nothing_below_zero(
     assert all(available >= 0 for available in stock.values())
 
 
-def test_less_than_nothing_is_nothing() -> None:
-    """A count may find less than is reserved."""
+def test_negative_stock_is_reported_as_zero() -> None:
+    # A stock count can be below the reserved quantity.
     outcome = reserve({"A": -3}, [Wanted("A", 1)])
 
     assert outcome == Rejected((Shortage("A", requested=1, available=0),))
@@ -98,7 +96,7 @@ def test_a_shipped_order_takes_what_it_holds() -> None:
     assert list(changes(HELD, shipped)) == [Change("A", on_hand=-2, reserved=-2)]
 
 
-def test_goods_that_were_not_held_leave_too() -> None:
+def test_a_shipment_without_a_reservation_reduces_stock() -> None:
     for before in (None, Reservation(status=Status.REJECTED), cancel(None), cancel(HELD)):
         shipped = ship(before, WANTED)
 
@@ -106,7 +104,7 @@ def test_goods_that_were_not_held_leave_too() -> None:
         assert list(changes(before, shipped)) == [Change("A", on_hand=-2, reserved=0)]
 
 
-def test_a_shipped_order_changes_no_more() -> None:
+def test_a_shipped_order_changes_no_stock_again() -> None:
     shipped = ship(HELD, WANTED)
 
     for again in (cancel(shipped), ship(shipped, WANTED)):
@@ -118,7 +116,7 @@ HAPPENINGS = st.lists(st.sampled_from(["create", "cancel", "ship"]), max_size=6)
 
 
 @given(HAPPENINGS)
-def test_in_whatever_order_it_is_heard_the_level_is_the_same(happenings: list[str]) -> None:
+def test_the_stock_level_does_not_depend_on_the_order_of_events(happenings: list[str]) -> None:
     reservation, on_hand, reserved = None, 10, 0
     for happening in happenings:
         before = reservation

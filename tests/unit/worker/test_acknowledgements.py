@@ -1,4 +1,4 @@
-"""A run of deliveries is acknowledged at once, and never one that is not done."""
+"""Consecutive deliveries are acknowledged together, and only when all of them are settled."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +12,7 @@ from eventbus.worker.acknowledgements import Acknowledgements
 
 
 class Channel:
-    """The broker's side of a channel: which deliveries it waits for."""
+    """The deliveries that the broker waits for on a channel."""
 
     connection = True
 
@@ -30,7 +30,7 @@ class Channel:
 
 
 def received(channel: Channel) -> tuple[Acknowledgements, dict[int, Any]]:
-    """All the channel's deliveries, expected."""
+    """Return the acknowledgements and the messages of all deliveries of a channel."""
     acknowledgements = Acknowledgements(errors=(ConnectionError,))
     messages = {
         tag: SimpleNamespace(delivery_tag=tag, channel=channel) for tag in sorted(channel.waiting)
@@ -40,19 +40,19 @@ def received(channel: Channel) -> tuple[Acknowledgements, dict[int, Any]]:
     return acknowledgements, messages
 
 
-def test_a_run_takes_one_frame() -> None:
+def test_consecutive_deliveries_take_one_frame() -> None:
     # Given a hundred deliveries
     channel = Channel(100)
     acknowledgements, messages = received(channel)
 
-    # When all but the last are done
+    # When all but the last are acknowledged
     acknowledgements.acknowledge([messages[tag] for tag in range(1, 100)])
 
     # Then one frame has acknowledged them
     assert (channel.waiting, channel.frames) == ({100}, 1)
 
 
-def test_what_is_done_behind_one_that_is_not_is_acknowledged_alone() -> None:
+def test_a_delivery_after_a_gap_is_acknowledged_alone() -> None:
     channel = Channel(4)
     acknowledgements, messages = received(channel)
 
@@ -62,7 +62,7 @@ def test_what_is_done_behind_one_that_is_not_is_acknowledged_alone() -> None:
 
 
 @pytest.mark.parametrize("settle", ["a run", "single ones", "a rejection"])
-def test_a_delivery_whose_settlement_was_not_sent_is_still_held(settle: str) -> None:
+def test_a_delivery_is_held_until_its_settlement_is_sent(settle: str) -> None:
     # Given a channel that fails while a settlement is sent
     channel = Channel(3)
     acknowledgements, messages = received(channel)
@@ -78,14 +78,14 @@ def test_a_delivery_whose_settlement_was_not_sent_is_still_held(settle: str) -> 
         settle_some()
     assert all(acknowledgements.holds(message) for message in messages.values())
 
-    # When it is settled once more, then the broker is told
+    # When it is settled again, then the broker gets the settlement
     settle_some()
     left = {"a run": {3}, "single ones": {1, 3}, "a rejection": {2, 3}}
     assert channel.waiting == left[settle]
 
 
 @given(st.data())
-def test_the_broker_waits_for_what_is_not_settled_and_for_nothing_else(data: Any) -> None:
+def test_exactly_the_settled_deliveries_are_acknowledged(data: Any) -> None:
     # Given deliveries that end in any order, in batches of any size, some of them rejected
     channel = Channel(data.draw(st.integers(1, 30)))
     acknowledgements, messages = received(channel)

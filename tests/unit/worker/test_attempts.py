@@ -1,4 +1,4 @@
-"""Celery's signals tell of each event as of the run of a task, in a batch and alone."""
+"""Celery's signals report each event as the run of a task, in a batch and alone."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -25,7 +25,7 @@ app = worker_app("stock.reserved", retry_tiers=TIERS)
 
 
 def item(attempts: int = 1, event_id: str = "", **headers: Any) -> Item:
-    """Return a delivery of `stock.reserved` that is handled, unless a test says otherwise."""
+    """Return a delivery of `stock.reserved` with the outcome `HANDLED`."""
     event = Event(source="inventory", subject=uuid4(), sequence=1, data=StockReserved(lines=()))
     name = event_id or str(event.id)
     told = task_headers(name, event.type, None, retries=attempts - 1) | headers if headers else None
@@ -46,11 +46,11 @@ def fail(error: Exception) -> None:
 
 
 def names(calls: list[SignalCall], item: Item | None = None) -> list[str]:
-    """The signals of an event, or of all, in the order in which they came."""
+    """Return the signals of one event, or of all events, in the order of their calls."""
     return [call.name for call in calls if item is None or call.task_id == item.delivery.event_id]
 
 
-def test_a_run_surrounds_the_handling_of_its_event(calls: list[SignalCall]) -> None:
+def test_the_signals_of_a_run_surround_its_work(calls: list[SignalCall]) -> None:
     # Given an event, and work that reads the current request
     one = item()
     during: list[str] = []
@@ -69,7 +69,7 @@ def test_a_run_surrounds_the_handling_of_its_event(calls: list[SignalCall]) -> N
     assert calls[2].state == "SUCCESS"
 
 
-def test_the_request_has_the_headers_of_the_message_and_nothing_of_a_customer(
+def test_a_request_has_headers_and_no_customer_data(
     calls: list[SignalCall],
 ) -> None:
     # Given a second delivery with a header of its own
@@ -104,7 +104,7 @@ def test_the_request_has_the_headers_of_the_message_and_nothing_of_a_customer(
         (Permanent("no"), 1, "failure", "FAILURE"),
     ],
 )
-def test_a_failed_run_tells_what_becomes_of_its_event(
+def test_the_signals_of_a_failed_run_have_its_outcome(
     calls: list[SignalCall], error: Exception, number: int, signal: str, state: str
 ) -> None:
     # When the handling fails
@@ -134,7 +134,7 @@ def test_the_texts_of_a_failed_run_are_descriptions(calls: list[SignalCall]) -> 
     assert "ValueError: raised in worker/test_attempts.py" in str(retried["reason"])
 
 
-def test_an_outage_is_a_run_that_counts_for_nothing(calls: list[SignalCall]) -> None:
+def test_an_outage_ends_a_run_without_a_result(calls: list[SignalCall]) -> None:
     # When the database fails
     with pytest.raises(psycopg2.OperationalError):
         attempt([item()], partial(fail, psycopg2.OperationalError("the server is gone")))
@@ -144,10 +144,10 @@ def test_an_outage_is_a_run_that_counts_for_nothing(calls: list[SignalCall]) -> 
     assert calls[1].state == "IGNORED"
 
 
-def test_the_events_of_a_batch_begin_before_it_and_end_after_its_commit(
+def test_the_runs_of_a_batch_end_after_its_commit(
     calls: list[SignalCall],
 ) -> None:
-    # Given a batch in which one is no event, and one a duplicate
+    # Given a batch with an invalid event and a duplicate
     items = [item() for _ in range(3)]
     items[1].error, items[1].event = InvalidEvent("no event"), None
     items[2].outcome = Outcome.DUPLICATE
@@ -170,24 +170,24 @@ def test_the_events_of_a_batch_begin_before_it_and_end_after_its_commit(
     ]
 
 
-def test_a_batch_that_is_rolled_back_counts_for_nothing(calls: list[SignalCall]) -> None:
+def test_a_rolled_back_batch_ends_its_runs_without_a_result(calls: list[SignalCall]) -> None:
     # Given a batch of three events
     items = [item() for _ in range(3)]
 
-    # When it fails, and its events are handled alone
+    # When the batch fails, and its events are attempted alone
     with pytest.raises(Transient):
         attempt(items, partial(fail, Transient("later")))
     for one in items:
         attempt([one])
 
-    # Then each run has an end, and one of each event's counts
+    # Then each run ends, and one run of each event has a result
     for one in items:
         assert names(calls, one) == ["prerun", "postrun", "prerun", "success", "postrun"]
     ended = [call.state for call in calls if call.name == "postrun"]
     assert ended == ["IGNORED"] * 3 + ["SUCCESS"] * 3
 
 
-def test_two_copies_of_an_event_in_one_batch_run_one_after_the_other(
+def test_two_copies_of_an_event_run_one_after_the_other(
     calls: list[SignalCall],
 ) -> None:
     # Given an event and its duplicate
@@ -206,8 +206,8 @@ def test_two_copies_of_an_event_in_one_batch_run_one_after_the_other(
     ]
 
 
-def test_what_a_receiver_leaves_for_one_run_is_not_for_another() -> None:
-    # Given a receiver that keeps the event in a context variable, and others that note it
+def test_context_variables_of_one_run_are_not_seen_by_another() -> None:
+    # Given a receiver that sets a context variable, and receivers that read it
     current: ContextVar[str] = ContextVar("current", default="none")
     found: list[tuple[str, str]] = []
 
@@ -229,7 +229,7 @@ def test_what_a_receiver_leaves_for_one_run_is_not_for_another() -> None:
 
 @pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(1)])
 @pytest.mark.parametrize("size", [1, 3])
-def test_a_receiver_that_raises_disturbs_nothing(error: BaseException, size: int) -> None:
+def test_a_receiver_that_raises_does_not_affect_the_work(error: BaseException, size: int) -> None:
     # Given a receiver that raises
     def broken(_: SignalCall) -> None:
         raise error
@@ -246,8 +246,8 @@ def test_a_receiver_that_raises_disturbs_nothing(error: BaseException, size: int
     assert worked == [True]
 
 
-def test_headers_cannot_break_what_is_connected(calls: list[SignalCall]) -> None:
-    # Given a message whose headers have the names of a request's own methods and fields
+def test_hostile_headers_cannot_override_a_request(calls: list[SignalCall]) -> None:
+    # Given a message whose headers have the names of methods and fields of a request
     hostile = dict.fromkeys(
         ("get", "update", "clear", "declare", "args", "kwargs", "hostname", "delivery_info"), 7
     )
@@ -262,7 +262,7 @@ def test_headers_cannot_break_what_is_connected(calls: list[SignalCall]) -> None
     assert (request.args, request.delivery_info["exchange"]) == ((), "")
 
 
-def test_without_a_receiver_nothing_is_made() -> None:
+def test_no_attempt_is_created_without_a_receiver() -> None:
     # Given a factory of attempts that fails
     def make(_: Item) -> Attempt:
         raise AssertionError("an attempt was made")

@@ -1,4 +1,4 @@
-"""The event loop's own steps, on a real hub."""
+"""The steps of the event loop, on a real hub."""
 
 import os
 from threading import Timer
@@ -9,8 +9,8 @@ from kombu.asynchronous import Hub
 from eventbus.worker.bootsteps import WakeEventLoopStep
 
 
-def test_a_callback_that_asks_for_another_one_does_not_wait_for_the_network() -> None:
-    # Given a loop that has nothing to read until somebody writes, later
+def test_a_callback_from_a_callback_does_not_wait_for_the_network() -> None:
+    # Given a loop with nothing to read for half a second
     hub = Hub()
     read_end, write_end = os.pipe()
     ran: list[str] = []
@@ -21,13 +21,13 @@ def test_a_callback_that_asks_for_another_one_does_not_wait_for_the_network() ->
     writer = Timer(0.5, os.write, (write_end, b"x"))
     writer.start()
 
-    # When a callback asks for another one
+    # When a callback schedules another one
     hub.call_soon(lambda: hub.call_soon(ran.append, "called"))
     loop = hub.create_loop()
     while len(ran) < 2:
         next(loop)
 
-    # Then that one runs before the loop waits
+    # Then the other one runs before the loop waits
     assert ran == ["called", "read 1"]
     writer.join()
     step.stop(SimpleNamespace())

@@ -1,4 +1,4 @@
-"""A connection's life: what it has delivered is settled on it, and ends with it."""
+"""Messages are settled only on the connection that delivered them."""
 
 from typing import Any
 from unittest.mock import patch
@@ -19,7 +19,7 @@ def ids(first: int, last: int) -> list[str]:
     return [f"event-{n}" for n in range(first, last + 1)]
 
 
-def test_a_batch_that_outlives_its_connection_settles_nothing_on_the_next() -> None:
+def test_a_batch_settles_nothing_on_a_later_connection() -> None:
     # Given a batch that runs while its connection is lost, and the same messages on the next one
     loop = EventLoop()
     loop.deliver(*ids(1, 100))
@@ -29,12 +29,12 @@ def test_a_batch_that_outlives_its_connection_settles_nothing_on_the_next() -> N
     loop.turn()
     old, first, second = loop.jobs
 
-    # When the old batch ends, and of the new ones the second before the first
+    # When the old batch ends, then the second and the first of the new ones
     old.finish()
     second.finish()
     loop.turn()
 
-    # Then the broker still waits for all that is not committed on the new connection
+    # Then the broker still waits for all uncommitted deliveries of the new connection
     assert new.waiting == set(range(1, 101)) | set(range(201, 301))
     first.finish()
     loop.turn()
@@ -42,7 +42,7 @@ def test_a_batch_that_outlives_its_connection_settles_nothing_on_the_next() -> N
 
 
 def test_every_delivery_is_acknowledged_after_a_reconnect() -> None:
-    # Given as many deliveries as the broker sends, and all of them again on another connection
+    # Given as many deliveries as the broker sends, and the same ones on another connection
     loop = EventLoop()
     loop.deliver(*ids(1, 400))
     loop.turn()
@@ -50,17 +50,17 @@ def test_every_delivery_is_acknowledged_after_a_reconnect() -> None:
     loop.deliver(*ids(1, 400))
     loop.turn()
 
-    # When all that is in the pool ends
+    # When all batches in the pool end
     while loop.jobs:
         loop.jobs.pop(0).finish()
         loop.turn()
 
-    # Then nothing is left that the broker would wait for
+    # Then the broker waits for no delivery
     assert new.waiting == set()
 
 
-def test_what_waited_on_a_lost_connection_is_not_handled() -> None:
-    # Given more than the children can take
+def test_waiting_messages_of_a_lost_connection_are_not_handled() -> None:
+    # Given more messages than the children can take
     loop = EventLoop()
     loop.deliver(*ids(1, 400))
     loop.turn()
@@ -71,12 +71,12 @@ def test_what_waited_on_a_lost_connection_is_not_handled() -> None:
         job.finish()
         loop.turn()
 
-    # Then no other one of that connection has begun
+    # Then no other batch of that connection has started
     assert [len(job.deliveries) for job in loop.jobs] == [BATCH_LIMIT, BATCH_LIMIT]
 
 
 def test_a_failure_on_a_lost_connection_is_neither_retried_nor_parked() -> None:
-    # Given an event that fails after its connection was lost, and one whose copy is on its way
+    # Given an event that fails after its connection is lost, and one whose copy is unconfirmed
     loop = EventLoop()
     loop.deliver("copied")
     loop.turn()
@@ -97,8 +97,8 @@ def test_a_failure_on_a_lost_connection_is_neither_retried_nor_parked() -> None:
     assert new.waiting == {1, 2}
 
 
-def test_nothing_is_sent_by_a_life_that_has_ended() -> None:
-    # Given a batch that runs while its life ends, on a channel that would still take frames
+def test_a_closed_consumer_sends_no_frame() -> None:
+    # Given a batch that runs while its consumer closes, on a channel that still accepts frames
     loop = EventLoop()
     loop.deliver(*ids(1, 3))
     loop.turn()
@@ -112,8 +112,8 @@ def test_nothing_is_sent_by_a_life_that_has_ended() -> None:
     assert (loop.channel.frames, loop.channel.waiting) == (0, {1, 2, 3})
 
 
-def test_a_failure_is_not_copied_if_its_connection_ends_before_the_next_turn() -> None:
-    # Given a failure that is to be settled at the event loop's next turn
+def test_a_failure_is_not_copied_after_its_connection_is_lost() -> None:
+    # Given a failure that the event loop will settle in its next turn
     loop = EventLoop()
     loop.deliver("event-1")
     loop.turn()
@@ -127,8 +127,8 @@ def test_a_failure_is_not_copied_if_its_connection_ends_before_the_next_turn() -
     assert loop.copies == []
 
 
-def test_what_arrived_just_before_the_loss_is_not_handled() -> None:
-    # Given messages that are to be sent to a child at the event loop's next turn
+def test_messages_that_arrive_just_before_the_loss_are_not_handled() -> None:
+    # Given messages that the event loop will send to a child in its next turn
     loop = EventLoop()
     loop.deliver(*ids(1, 3))
 
@@ -141,7 +141,7 @@ def test_what_arrived_just_before_the_loss_is_not_handled() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), outage()], ids=["failure", "outage"])
-def test_a_batch_that_fails_after_its_connection_is_not_handled_again(error: Exception) -> None:
+def test_a_failed_batch_of_a_lost_connection_is_not_handled_again(error: Exception) -> None:
     # Given a batch whose connection is lost
     loop = EventLoop()
     loop.deliver(*ids(1, 3))
@@ -157,7 +157,7 @@ def test_a_batch_that_fails_after_its_connection_is_not_handled_again(error: Exc
     assert loop.jobs == []
 
 
-def test_children_that_are_killed_by_a_stopping_worker_charge_nothing() -> None:
+def test_children_killed_by_a_stopping_worker_charge_no_attempt() -> None:
     loop = EventLoop()
     loop.deliver("event-1")
     loop.turn()
@@ -169,7 +169,7 @@ def test_children_that_are_killed_by_a_stopping_worker_charge_nothing() -> None:
     assert (loop.copies, loop.channel.waiting) == ([], {1})
 
 
-def test_a_crash_of_a_child_sends_its_message_through_the_tiers() -> None:
+def test_the_message_of_a_crashed_child_is_retried() -> None:
     loop = EventLoop()
     loop.deliver("event-1")
     loop.turn()
@@ -185,14 +185,14 @@ def test_a_crash_of_a_child_sends_its_message_through_the_tiers() -> None:
 
 
 @given(st.data())
-def test_nothing_is_acknowledged_before_its_own_commit(data: Any) -> None:
-    # What is dispatched must not depend on the time that an example takes.
+def test_no_message_is_acknowledged_before_its_commit(data: Any) -> None:
+    # Dispatching must not depend on the duration of an example.
     with patch.object(micro_batches, "PATIENCE", -1.0):
         _run_any_life(data)
 
 
 def _run_any_life(data: Any) -> None:
-    # Given connections that are lost at any moment, and batches that end in any order
+    # Given connections that are lost at any time, and batches that end in any order
     loop, committed = EventLoop(data.draw(st.integers(1, 3))), set[str]()
     delivered: dict[int, str] = {}
     number = 0
@@ -204,7 +204,7 @@ def _run_any_life(data: Any) -> None:
                 delivered[loop.channel.delivered + 1] = f"event-{number}"
                 loop.deliver(f"event-{number}")
         elif step == "reconnect":
-            # the broker delivers again what it was not told of, with new tags
+            # The broker redelivers unacknowledged messages with new tags.
             again = [delivered[tag] for tag in sorted(loop.channel.waiting)]
             loop.reconnect()
             delivered = dict(enumerate(again, start=1))
@@ -217,7 +217,7 @@ def _run_any_life(data: Any) -> None:
             else:
                 job.fail(WorkerLostError("killed") if step == "crash" else ValueError("broken"))
         loop.turn()
-        # a confirmed copy stands for its original
+        # A confirmed copy replaces its original.
         committed |= {
             delivered[copy.done.args[0].message.delivery_tag]  # type: ignore[attr-defined]
             for copy in loop.copies
@@ -225,11 +225,11 @@ def _run_any_life(data: Any) -> None:
         }
         loop.confirm()
 
-        # Then the broker waits for each that is not committed
+        # Then the broker waits for each uncommitted delivery
         settled = {e for tag, e in delivered.items() if tag not in loop.channel.waiting}
         assert settled <= committed
 
-    # And when all has ended, for none
+    # And for none after all batches have ended
     while loop.jobs:
         loop.jobs.pop().finish()
         loop.wait(1)

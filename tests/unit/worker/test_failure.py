@@ -1,4 +1,4 @@
-"""A message tells why it failed, from attempt to attempt, until somebody takes it out."""
+"""The headers of a message contain its last failure and the number of attempts."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,7 @@ def fail(error: BaseException, headers: dict[str, Any], release: str = "r1") -> 
     return headers | failure.to_headers()
 
 
-def test_the_first_failure_tells_what_failed_and_when() -> None:
+def test_the_first_failure_has_the_error_and_the_time() -> None:
     before = datetime.now(UTC)
 
     failure = Failure.of(
@@ -30,11 +30,11 @@ def test_the_first_failure_tells_what_failed_and_when() -> None:
     assert (failure.exception, failure.text) == ("Transient", "no route")
     assert failure.attempts == 1
     assert failure.first_at == failure.last_at
-    # Milliseconds are cut off, not rounded.
+    # Microseconds are truncated, not rounded.
     assert abs((datetime.fromisoformat(failure.first_at) - before).total_seconds()) < 5
 
 
-def test_a_later_failure_counts_on_and_keeps_the_time_of_the_first() -> None:
+def test_a_later_failure_keeps_the_time_of_the_first() -> None:
     # Given a message that failed long ago
     first = fail(Transient("no route"), HEADERS)
     first["x-failure-first-at"] = first["x-failure-last-at"] = "2025-01-01T00:00:00.000+00:00"
@@ -56,7 +56,7 @@ def test_a_later_failure_counts_on_and_keeps_the_time_of_the_first() -> None:
     assert failure.last_at > failure.first_at
 
 
-def test_a_long_text_is_cut() -> None:
+def test_a_long_text_is_truncated() -> None:
     failure = Failure.of(Cause.of(Transient("é" * 9000)), service="order", release="r", headers={})
 
     assert failure.text == "é" * TEXT_LIMIT
@@ -67,7 +67,7 @@ def test_a_message_that_never_failed_has_no_failure() -> None:
 
 
 @pytest.mark.parametrize("name", ["x-failure-attempts", "x-failure-service", "x-failure-first-at"])
-def test_half_a_failure_is_none(name: str) -> None:
+def test_incomplete_headers_are_not_a_failure(name: str) -> None:
     headers = fail(Transient(), HEADERS)
     del headers[name]
 
@@ -75,14 +75,14 @@ def test_half_a_failure_is_none(name: str) -> None:
 
 
 @pytest.mark.parametrize("attempts", ["3", None, 2.0, [1]])
-def test_attempts_that_are_no_number_start_anew(attempts: object) -> None:
+def test_an_invalid_number_of_attempts_restarts_at_one(attempts: object) -> None:
     headers = fail(Transient(), HEADERS) | {"x-failure-attempts": attempts}
 
     assert fail(Transient(), headers)["x-failure-attempts"] == 1
 
 
 @given(st.text(max_size=50), st.text(max_size=50), st.text(max_size=50))
-def test_a_failure_survives_its_headers(text: str, service: str, release: str) -> None:
+def test_a_failure_is_unchanged_after_its_headers(text: str, service: str, release: str) -> None:
     failure = Failure.of(Cause.of(Transient(text)), service=service, release=release, headers={})
 
     assert Failure.from_headers(failure.to_headers()) == failure

@@ -1,4 +1,4 @@
-"""The pool of a worker: each job ends in one call, whatever happens to its process."""
+"""The pool of a worker: each job ends with one callback, even if its process crashes."""
 
 import os
 import signal
@@ -14,13 +14,13 @@ from eventbus.worker import handler_pool, handler_process
 from testkit.eventually import eventually
 from testkit.processes.pool import RunningPool
 
-# A worker forks before it has a thread; the tests' process has some of pytest's.
+# A worker forks before it starts a thread; the process of the tests has threads of pytest.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], RunningPool]]:
-    """Start a worker's pool with so many processes; it is ended with the test."""
+    """A function that starts a pool of this number of processes, which ends with the test."""
     monkeypatch.setattr(handler_pool, "CHECK_INTERVAL", 0.1)
     workers = []
 
@@ -47,7 +47,7 @@ def wait_for(path: str) -> None:
 
 
 def hang() -> None:
-    """Take no notice of the soft limit."""
+    """Ignore the soft limit."""
     while True:
         try:
             time.sleep(60)
@@ -77,13 +77,13 @@ def test_jobs_end_with_their_value_or_their_error(start: Callable[[int], Running
 def test_a_crash_ends_one_job_and_its_process_is_replaced(
     start: Callable[[int], RunningPool], tmp_path: Path
 ) -> None:
-    # Given a job that goes on in one process
+    # Given a job that is running in one process
     worker = start(2)
     before = worker.pids
     go_on = tmp_path / "go on"
     worker.call(wait_for, str(go_on))
 
-    # When the other one is killed by its job
+    # When a job kills the other process
     worker.call(die, signal.SIGKILL)
     (crashed,) = worker.until_ended(1)
 
@@ -144,7 +144,7 @@ def test_a_job_beyond_its_hard_limit_is_killed(start: Callable[[int], RunningPoo
     assert worker.until_ended(2)[1].value == 2
 
 
-def test_a_late_interrupt_hits_no_other_job(start: Callable[[int], RunningPool]) -> None:
+def test_a_late_interrupt_does_not_hit_the_next_job(start: Callable[[int], RunningPool]) -> None:
     worker = start(1)
     (pid,) = worker.pids
     worker.call(double, 1)
@@ -157,7 +157,7 @@ def test_a_late_interrupt_hits_no_other_job(start: Callable[[int], RunningPool])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_the_whole_group_interrupts_no_job(
+def test_a_signal_to_the_process_group_does_not_interrupt_a_job(
     start: Callable[[int], RunningPool], number: int
 ) -> None:
     worker = start(1)
@@ -167,7 +167,7 @@ def test_a_signal_to_the_whole_group_interrupts_no_job(
     assert worker.until_ended(1)[0].value is None
 
 
-def test_a_process_that_reads_nothing_is_given_up(
+def test_a_process_that_stops_reading_is_replaced(
     start: Callable[[int], RunningPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a process that is stopped
@@ -177,7 +177,7 @@ def test_a_process_that_reads_nothing_is_given_up(
     worker.until_ended(1)
     os.kill(worker.pids[0], signal.SIGSTOP)
 
-    # When it gets more than its socket holds
+    # When it gets more data than its socket can buffer
     worker.call(len, b"." * 10_000_000)
 
     # Then the process is replaced
@@ -186,7 +186,7 @@ def test_a_process_that_reads_nothing_is_given_up(
     assert worker.until_ended(3)[2].value == 10_000_000
 
 
-def test_large_arguments_and_results_pass(start: Callable[[int], RunningPool]) -> None:
+def test_large_arguments_and_results_are_transferred(start: Callable[[int], RunningPool]) -> None:
     worker = start(1)
 
     worker.call(bytes, 10_000_000)
@@ -194,10 +194,10 @@ def test_large_arguments_and_results_pass(start: Callable[[int], RunningPool]) -
     assert len(worker.until_ended(1)[0].value) == 10_000_000
 
 
-def test_a_stopped_pool_settles_what_runs_and_begins_nothing(
+def test_a_stopped_pool_finishes_running_jobs_only(
     start: Callable[[int], RunningPool], tmp_path: Path
 ) -> None:
-    # Given a job under way, one that waits, and processes that leave a file when they end
+    # Given running jobs, a waiting job, and processes that create a file when they exit
     ends = tmp_path / "ends"
     ends.mkdir()
 
@@ -222,14 +222,14 @@ def test_a_stopped_pool_settles_what_runs_and_begins_nothing(
     assert [job.value for job in worker.ended] == [None, None]
     worker.call(double, 1)
     assert len(worker.ended) == 2
-    # And each process has ended by itself
+    # And each process has exited by itself
     assert sorted(int(path.name) for path in ends.iterdir()) == sorted(pids)
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
 
 
-def test_a_pool_that_is_stopped_kills_what_is_beyond_its_limit(
+def test_a_stopped_pool_kills_jobs_beyond_their_limit(
     start: Callable[[int], RunningPool],
 ) -> None:
     worker = start(1)
@@ -241,10 +241,10 @@ def test_a_pool_that_is_stopped_kills_what_is_beyond_its_limit(
     assert isinstance(worker.ended[0].error, TimeLimitExceeded)
 
 
-def test_answers_are_read_by_the_event_loop_of_the_next_connection(
+def test_results_are_read_by_the_next_event_loop(
     start: Callable[[int], RunningPool],
 ) -> None:
-    # Given jobs under way while the connection is lost: Celery resets its event loop
+    # Given running jobs while the connection is lost, and Celery resets its event loop
     worker = start(2)
     worker.call(double, 1)
     worker.call(double, 2)

@@ -1,4 +1,4 @@
-"""Batches: one child gets all that arrived, another one what is too much for it or too slow."""
+"""Batches: a child gets all waiting messages, and another child those beyond the limit."""
 
 import pytest
 
@@ -18,17 +18,17 @@ def loop() -> EventLoop:
 
 
 def arrive(loop: EventLoop, count: int) -> None:
-    """Let so many messages arrive, and the event loop turn once."""
+    """Deliver a number of messages, and run the event loop once."""
     loop.deliver(*(f"event-{loop.channel.delivered + n}" for n in range(count)))
     loop.turn()
 
 
 def sizes(loop: EventLoop) -> list[int]:
-    """How many messages each batch had."""
+    """Return the number of messages of each batch."""
     return [len(job.deliveries) for job in loop.jobs]
 
 
-def test_messages_that_arrive_while_a_batch_runs_are_the_next_batch(loop: EventLoop) -> None:
+def test_messages_that_arrive_during_a_batch_form_the_next_one(loop: EventLoop) -> None:
     arrive(loop, 1)
     arrive(loop, 3)
     arrive(loop, 4)
@@ -39,7 +39,7 @@ def test_messages_that_arrive_while_a_batch_runs_are_the_next_batch(loop: EventL
     assert sizes(loop) == [1, 7]
 
 
-def test_more_than_a_batch_is_work_for_two(loop: EventLoop) -> None:
+def test_more_messages_than_a_batch_go_to_two_children(loop: EventLoop) -> None:
     arrive(loop, 1)
 
     arrive(loop, BATCH_LIMIT + 1)
@@ -47,7 +47,7 @@ def test_more_than_a_batch_is_work_for_two(loop: EventLoop) -> None:
     assert sizes(loop) == [1, BATCH_LIMIT]
 
 
-def test_a_slow_batch_keeps_nothing_to_itself(
+def test_messages_behind_a_slow_batch_go_to_another_child(
     loop: EventLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arrive(loop, 1)
@@ -70,31 +70,31 @@ def test_the_messages_of_a_failed_batch_are_handled_one_by_one(loop: EventLoop) 
     assert loop.channel.waiting == set()
 
 
-def test_an_observer_that_fails_keeps_no_message_from_its_ack(
+def test_a_failed_observation_does_not_delay_acknowledgements(
     loop: EventLoop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Given metrics that raise, whatever they are told
+    # Given metrics that always raise
     def broken(*_: object) -> None:
         raise ValueError("no such bucket")
 
     monkeypatch.setattr("eventbus.worker.observation.metrics.observe_handler", broken)
     assert observe_handler is not broken
 
-    # When a batch ends, and another one arrives behind it
+    # When a batch ends, and more messages are waiting
     arrive(loop, 3)
     arrive(loop, 2)
     loop.jobs[0].finish()
 
-    # Then it is acknowledged, and the next one has begun
+    # Then it is acknowledged, and the next batch has started
     assert loop.channel.waiting == {4, 5}
     assert sizes(loop) == [3, 2]
     assert "observation failed" in caplog.messages
 
 
-def test_a_child_gets_the_headers_of_a_message_unless_it_can_make_them_itself(
+def test_a_child_gets_only_headers_that_it_cannot_derive(
     loop: EventLoop,
 ) -> None:
-    # Given messages as a relay publishes them, first and again, and one with a team's own header
+    # Given a first and a repeated message of a relay, and one with a custom header
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     loop.deliver("first", **task_headers("first", "order.created", trace))
     loop.deliver("again", **task_headers("again", "order.created", None, retries=2))
@@ -112,7 +112,7 @@ def test_a_child_gets_the_headers_of_a_message_unless_it_can_make_them_itself(
 
 
 def test_a_suspect_is_handled_alone_and_marked(loop: EventLoop) -> None:
-    # Given two messages that came back with their connection several times, among others
+    # Given two messages that were redelivered several times, among others
     loop.deliver("event-1", "event-2")
     loop.deliver("suspect-1", "suspect-2", **{"x-delivery-count": 2})
     loop.deliver("once", **{"x-delivery-count": 1})
@@ -126,8 +126,8 @@ def test_a_suspect_is_handled_alone_and_marked(loop: EventLoop) -> None:
     assert batches[2] == (["event-1", "event-2", "once"], False)
 
 
-def test_messages_of_a_service_that_no_order_waits_for_gather_for_an_interval() -> None:
-    # Given a batch that has just begun, and ended
+def test_messages_gather_for_the_batch_interval() -> None:
+    # Given a batch that has just started and ended
     loop = EventLoop(batch_interval=60.0)
     arrive(loop, 1)
     loop.jobs[0].finish()
@@ -136,14 +136,14 @@ def test_messages_of_a_service_that_no_order_waits_for_gather_for_an_interval() 
     arrive(loop, 2)
     arrive(loop, 3)
 
-    # Then they wait, although a child is idle, and are one batch when it has passed
+    # Then they wait, although a child is idle, and form one batch after the interval
     assert sizes(loop) == [1]
     loop.life.batches._next = 0.0
     loop.wait(60.0)
     assert sizes(loop) == [1, 5]
 
 
-def test_full_batch_waits_for_no_interval() -> None:
+def test_a_full_batch_does_not_wait_for_the_interval() -> None:
     loop = EventLoop(batch_interval=60.0)
     arrive(loop, 1)
     loop.jobs[0].finish()
@@ -153,7 +153,7 @@ def test_full_batch_waits_for_no_interval() -> None:
     assert sizes(loop) == [1, BATCH_LIMIT]
 
 
-def test_message_that_arrives_alone_waits_for_no_interval() -> None:
+def test_a_single_message_does_not_wait_for_the_interval() -> None:
     loop = EventLoop(batch_interval=0.001)
     arrive(loop, 1)
     loop.jobs[0].finish()

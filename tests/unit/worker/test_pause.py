@@ -1,4 +1,4 @@
-"""The pause: an outage charges no message, is probed by one, and ends by itself."""
+"""The pause: an outage charges no attempt, one message probes it, and it ends automatically."""
 
 import logging
 
@@ -23,7 +23,7 @@ def loop() -> EventLoop:
 
 
 def paused(loop: EventLoop) -> EventLoop:
-    """The same after an outage in every batch that ran."""
+    """Fail every running batch with an outage."""
     while loop.jobs:
         loop.jobs.pop().fail(outage())
         loop.turn()
@@ -35,14 +35,14 @@ def test_an_outage_pauses_without_a_copy_of_any_message(
 ) -> None:
     paused(loop)
 
-    # one line for both batches, and nothing that would be an attempt
+    # One log line for both batches, and no attempt.
     assert caplog.messages == ["consumption paused"]
     assert (loop.copies, loop.jobs) == ([], [])
     assert loop.channel.waiting == set(range(1, 251))
     assert _shown() == [("the database cannot be reached", 1.0)]
 
 
-def test_one_message_at_a_time_probes_a_paused_infrastructure(loop: EventLoop) -> None:
+def test_one_message_at_a_time_probes_an_outage(loop: EventLoop) -> None:
     paused(loop)
 
     probes = 0
@@ -59,7 +59,7 @@ def test_one_message_at_a_time_probes_a_paused_infrastructure(loop: EventLoop) -
     assert loop.copies == []
 
 
-def test_no_canary_is_sent_before_its_time(loop: EventLoop) -> None:
+def test_no_canary_runs_before_its_time(loop: EventLoop) -> None:
     paused(loop)
 
     loop.wait(0.1)
@@ -67,7 +67,7 @@ def test_no_canary_is_sent_before_its_time(loop: EventLoop) -> None:
     assert loop.jobs == []
 
 
-def test_a_canary_that_is_handled_resumes_everything(
+def test_a_successful_canary_resumes_consumption(
     loop: EventLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given a paused worker whose canary is under way
@@ -86,7 +86,7 @@ def test_a_canary_that_is_handled_resumes_everything(
     assert _shown() == []
 
 
-def test_a_canary_that_fails_by_itself_resumes_everything(loop: EventLoop) -> None:
+def test_a_canary_with_its_own_error_resumes_consumption(loop: EventLoop) -> None:
     paused(loop)
     loop.wait(LONGEST_WAIT)
 
@@ -100,8 +100,8 @@ def test_a_canary_that_fails_by_itself_resumes_everything(loop: EventLoop) -> No
     assert len(loop.jobs) == 2
 
 
-def test_messages_that_are_slow_one_after_the_other_pause(loop: EventLoop) -> None:
-    # Given a batch that is too slow, whose messages are handled alone
+def test_consecutive_slow_messages_pause_consumption(loop: EventLoop) -> None:
+    # Given a batch that is too slow, so its messages are handled alone
     loop.jobs.pop().fail(slow())
     loop.jobs.pop().fail(slow())
     loop.turn()
@@ -113,13 +113,13 @@ def test_messages_that_are_slow_one_after_the_other_pause(loop: EventLoop) -> No
             loop.jobs.pop(0).fail(slow())
             loop.turn()
 
-    # Then only the first few were charged for it, until it was clear
+    # Then only the first few were charged with an attempt
     assert len(loop.copies) < SLOW_IN_A_ROW
     assert loop.pause.reason == "handlers are too slow: OperationalError"
 
 
-def test_a_message_that_is_slow_by_itself_is_retried(loop: EventLoop) -> None:
-    # Given one slow message among good ones, again and again
+def test_a_single_slow_message_is_retried(loop: EventLoop) -> None:
+    # Given repeatedly one slow message among fast ones
     for n in range(10):
         while loop.jobs:
             loop.jobs.pop(0).finish()
@@ -137,8 +137,8 @@ def test_a_message_that_is_slow_by_itself_is_retried(loop: EventLoop) -> None:
     assert len(loop.copies) == 10
 
 
-def test_the_next_canary_is_not_one_that_was_slow(loop: EventLoop) -> None:
-    # Given a pause because of slowness
+def test_a_message_that_was_slow_is_not_the_next_canary(loop: EventLoop) -> None:
+    # Given a pause because of slow messages
     loop.jobs.pop().fail(slow())
     loop.jobs.pop().fail(slow())
     loop.turn()
@@ -166,13 +166,13 @@ def test_a_pause_outlives_its_connection(loop: EventLoop) -> None:
     assert [len(job.deliveries) for job in loop.jobs] == [1]
 
 
-def test_messages_that_are_held_too_long_go_back_to_their_queue(loop: EventLoop) -> None:
+def test_messages_held_too_long_return_to_their_queue(loop: EventLoop) -> None:
     paused(loop)
 
     with pytest.raises(ConnectionResetError):
         loop.wait(HOLD_LIMIT)
 
-    # And again, after as long a time
+    # And again after the same time
     loop.reconnect()
     loop.deliver(*EVENTS)
     loop.turn()
@@ -185,7 +185,7 @@ def test_messages_that_are_held_too_long_go_back_to_their_queue(loop: EventLoop)
 
 
 @given(st.lists(st.sampled_from(["outage", "slow"]), min_size=1, max_size=30))
-def test_no_sequence_of_outages_charges_more_than_a_few_attempts(failures: list[str]) -> None:
+def test_a_series_of_outages_charges_only_a_few_attempts(failures: list[str]) -> None:
     loop = EventLoop()
     loop.deliver(*EVENTS)
     loop.turn()

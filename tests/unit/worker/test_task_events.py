@@ -1,4 +1,4 @@
-"""What onlookers are told of a worker's tasks, and what they are not."""
+"""The task events of a worker: their content, and their rate."""
 
 import json
 from typing import Any, cast
@@ -13,7 +13,7 @@ from eventbus.worker.task_events import TASKS_PER_SECOND, TaskEvents
 
 
 class Telling:
-    """The events of a worker, and what has left."""
+    """The events of a worker, and the messages that it has published."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[Message, str]] = []
@@ -25,13 +25,13 @@ class Telling:
         self.messages.append((message, exchange))
 
     def told(self) -> list[dict[str, Any]]:
-        """Flush; returns the events of the messages that have left."""
+        """Flush, and return the events of all published messages."""
         self.events.flush()
         return [event for message, _ in self.messages for event in json.loads(message.body)]
 
 
 def own(event_id: str) -> str:
-    """The order service's own id of an event's task."""
+    """Return the id of the task of an event in the order service."""
     return str(uuid5(NAMESPACE_URL, f"order:{event_id}"))
 
 
@@ -40,7 +40,7 @@ def telling() -> Telling:
     return Telling()
 
 
-def test_events_leave_in_one_message(telling: Telling) -> None:
+def test_events_are_published_in_one_message(telling: Telling) -> None:
     # When three events are sent
     telling.events.send("worker-heartbeat", active=1, retry=True)
     telling.events.send("task-received", uuid="1", name="order.created")
@@ -55,12 +55,12 @@ def test_events_leave_in_one_message(telling: Telling) -> None:
     assert exchange == "celeryev"
 
 
-def test_nothing_leaves_when_nothing_happened(telling: Telling) -> None:
+def test_no_message_is_published_without_an_event(telling: Telling) -> None:
     assert telling.told() == []
     assert telling.messages == []
 
 
-def test_an_error_is_told_by_its_class_alone(telling: Telling) -> None:
+def test_an_error_is_reported_by_its_class_only(telling: Telling) -> None:
     # Given an error whose text and trace quote a customer
     secret = "ada@example.com"
     telling.events.send("task-received", uuid="1", name="order.created", root_id=secret)
@@ -75,10 +75,10 @@ def test_an_error_is_told_by_its_class_alone(telling: Telling) -> None:
     assert secret not in json.dumps(told)
 
 
-def test_of_too_many_tasks_some_are_told_whole_and_others_not_at_all(
+def test_each_task_is_reported_completely_or_not_at_all(
     telling: Telling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given tasks that all come in one second
+    # Given tasks that all arrive in one second
     monkeypatch.setattr(task_events.time, "monotonic", lambda: 1000.0)
     tasks = [str(number) for number in range(TASKS_PER_SECOND + 10)]
 
@@ -100,7 +100,7 @@ def test_of_too_many_tasks_some_are_told_whole_and_others_not_at_all(
     assert [event["uuid"] for event in telling.told()] == [own("later")]
 
 
-def test_nothing_is_kept_of_a_task_that_has_ended(telling: Telling) -> None:
+def test_an_ended_task_is_forgotten(telling: Telling) -> None:
     for last in ("task-succeeded", "task-failed", "task-retried", "task-rejected"):
         telling.events.send("task-received", uuid=last)
         telling.events.send(last, uuid=last)
