@@ -84,7 +84,7 @@ def test_the_official_parser_accepts_the_asyncapi_document() -> None:
 
 @needs_the_parser
 @pytest.mark.parametrize(
-    ("path", "broken", "told"),
+    ("path", "broken", "error"),
     [
         (("operations", "order.send.order.created", "action"), "say", '"send", "receive"'),
         (
@@ -100,7 +100,7 @@ def test_the_official_parser_accepts_the_asyncapi_document() -> None:
     ],
 )
 def test_the_official_parser_rejects_a_wrong_value(
-    path: tuple[str, ...], broken: object, told: str
+    path: tuple[str, ...], broken: object, error: str
 ) -> None:
     # Given the document with one wrong value
     document = read(ASYNCAPI)
@@ -111,7 +111,7 @@ def test_the_official_parser_rejects_a_wrong_value(
     place[path[-1]] = broken
 
     # Then the parser reports it
-    assert any(told in problem for problem in problems(document))
+    assert any(error in problem for problem in problems(document))
 
 
 # --- Correct ------------------------------------------------------------------------------------

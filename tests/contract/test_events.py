@@ -73,7 +73,7 @@ def test_unknown_fields_are_ignored(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "wrong", "told"),
+    ("path", "wrong", "message"),
     [
         (("id",), "one", "$.id"),
         (("subject",), None, "$.subject"),
@@ -96,7 +96,7 @@ def test_unknown_fields_are_ignored(name: str) -> None:
     ],
 )
 def test_an_error_names_the_path_of_a_wrong_type(
-    path: tuple[str | int, ...], wrong: object, told: str
+    path: tuple[str | int, ...], wrong: object, message: str
 ) -> None:
     # Given an envelope with a value of the wrong type
     envelope = golden("order.created.v1")
@@ -110,7 +110,7 @@ def test_an_error_names_the_path_of_a_wrong_type(
         codec.decode(envelope)
 
     # Then the error names the path
-    assert f"at `{told}`" in str(error.value)
+    assert f"at `{message}`" in str(error.value)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -152,20 +152,20 @@ def test_an_envelope_of_another_kind_is_rejected(attribute: str, wrong: object) 
 
 
 @pytest.mark.parametrize(
-    ("field", "wrong", "told"),
+    ("field", "wrong", "message"),
     [
         ("sku", "", "length >= 1"),
         ("quantity", 0, "`int` >= 1"),
         ("unit_price", -1, "`int` >= 0"),
     ],
 )
-def test_an_invalid_line_is_rejected(field: str, wrong: object, told: str) -> None:
+def test_an_invalid_line_is_rejected(field: str, wrong: object, message: str) -> None:
     # Given an order with an invalid line
     envelope = golden("order.created.v1")
     envelope["data"]["lines"][1][field] = wrong
 
     # When it is decoded
-    with pytest.raises(InvalidEvent, match=told) as error:
+    with pytest.raises(InvalidEvent, match=message) as error:
         codec.decode(envelope)
 
     # Then the error names the line
@@ -183,7 +183,7 @@ def test_an_order_without_lines_is_rejected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "wrong", "told"),
+    ("make", "wrong", "message"),
     [
         (Line, {"sku": ""}, "sku is empty"),
         (Line, {"quantity": 0}, "quantity is below 1"),
@@ -194,7 +194,7 @@ def test_an_order_without_lines_is_rejected() -> None:
     ],
 )
 def test_invalid_data_cannot_be_published(
-    make: type[Any], wrong: dict[str, Any], told: str
+    make: type[Any], wrong: dict[str, Any], message: str
 ) -> None:
     # Given valid data
     right: dict[str, Any] = {"sku": "CHAIR-1", "quantity": 1}
@@ -204,5 +204,5 @@ def test_invalid_data_cannot_be_published(
         right = {"customer_email": "ada@example.com", "currency": "EUR", "total": 0}
 
     # Then the constructor rejects invalid data
-    with pytest.raises(InvalidEvent, match=told):
+    with pytest.raises(InvalidEvent, match=message):
         make(**(right | wrong))

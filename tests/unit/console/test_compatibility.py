@@ -113,12 +113,12 @@ def compared(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
 def test_a_breaking_change_has_a_path_and_a_reason(
     old: dict[str, Any], new: dict[str, Any], path: str, change: str, reason: str
 ) -> None:
-    (found,) = compared(old, new)
+    (difference,) = compared(old, new)
 
-    assert found.breaking
-    assert (found.contract, found.path) == ("order.created", f"$.data{path}")
-    assert found.change.startswith(change)
-    assert reason in found.reason
+    assert difference.breaking
+    assert (difference.contract, difference.path) == ("order.created", f"$.data{path}")
+    assert difference.change.startswith(change)
+    assert reason in difference.reason
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,10 @@ def test_a_breaking_change_has_a_path_and_a_reason(
 def test_an_optional_field_may_be_added_at_any_depth(
     old: dict[str, Any], new: dict[str, Any], path: str
 ) -> None:
-    (found,) = compared(old, new)
+    (difference,) = compared(old, new)
 
-    assert not found.breaking
-    assert (found.path, found.change) == (f"$.data{path}", "optional field added")
+    assert not difference.breaking
+    assert (difference.path, difference.change) == (f"$.data{path}", "optional field added")
 
 
 @pytest.mark.parametrize(
@@ -156,15 +156,15 @@ def test_documentation_is_not_a_change_of_the_contract(
 
 
 def test_a_field_can_have_the_name_of_a_keyword() -> None:
-    (found,) = compared({"description": int}, {"description": str})
+    (difference,) = compared({"description": int}, {"description": str})
 
-    assert found.path == "$.data.description"
+    assert difference.path == "$.data.description"
 
 
 def test_a_change_below_an_optional_object_is_found() -> None:
-    found = compared({"a": Wider}, {"a": Inner | None})
+    differences = compared({"a": Wider}, {"a": Inner | None})
 
-    assert [(c.path, c.change) for c in found] == [
+    assert [(c.path, c.change) for c in differences] == [
         ("$.data.a", "null allowed"),
         ("$.data.a.note", "optional field removed"),
     ]
@@ -177,22 +177,22 @@ def test_a_recursive_type_is_compared_once() -> None:
         return {"$ref": "#/$defs/Node", "$defs": {"Node": node}}
 
     # When two versions of it are compared
-    found = changes({"a.b": tree({"type": "string"})}, {"a.b": tree({"type": "integer"})})
+    differences = changes({"a.b": tree({"type": "string"})}, {"a.b": tree({"type": "integer"})})
 
     # Then the change is reported once
-    assert [change.path for change in found] == ["$.data.size"]
+    assert [change.path for change in differences] == ["$.data.size"]
 
 
 def test_adding_an_event_type_is_compatible_and_removing_it_is_not() -> None:
-    found = changes({"order.created": contract()}, {"order.created.v2": contract()})
+    differences = changes({"order.created": contract()}, {"order.created.v2": contract()})
 
-    assert [(c.contract, c.change, c.breaking) for c in found] == [
+    assert [(c.contract, c.change, c.breaking) for c in differences] == [
         ("order.created", "event type removed", True),
         ("order.created.v2", "event type added", False),
     ]
 
 
 def test_a_path_in_the_envelope_starts_at_its_root() -> None:
-    (found,) = changes({"envelope": contract()}, {"envelope": contract(a=int)})
+    (difference,) = changes({"envelope": contract()}, {"envelope": contract(a=int)})
 
-    assert found.path == "$.a"
+    assert difference.path == "$.a"

@@ -59,9 +59,9 @@ class Queue:
         return True
 
 
-@pytest.mark.parametrize("kept", [lambda n: n % 2, lambda n: n % 3, lambda _: True])
+@pytest.mark.parametrize("is_kept", [lambda n: n % 2, lambda n: n % 3, lambda _: True])
 def test_no_message_is_lost_between_two_consumers(
-    kept: Callable[[int], bool], monkeypatch: pytest.MonkeyPatch
+    is_kept: Callable[[int], bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a queue with more messages than three consumers hold, some of which are settled
     monkeypatch.setattr(parking_lot, "HOLD_LIMIT", 20)
@@ -74,7 +74,7 @@ def test_no_message_is_lost_between_two_consumers(
         holder = _Holder(queue, "inventory.dlq", 100)  # type: ignore[arg-type]
         while message := holder.next():
             seen.append(message.delivery_tag)
-            if not kept(message.delivery_tag):
+            if not is_kept(message.delivery_tag):
                 holder.settle(message)
         holder.cancel()
 

@@ -13,8 +13,8 @@ TOPOLOGY = topology()
 
 def state(**members: list[str] | None) -> BrokerState:
     queues: dict[str, Any] = {
-        name.replace("_", "."): {"members": found} if found else {}
-        for name, found in members.items()
+        name.replace("_", "."): {"members": nodes} if nodes else {}
+        for name, nodes in members.items()
     }
     return BrokerState(vhost="orders", exchanges={}, queues=queues, bindings=())
 
@@ -24,9 +24,11 @@ def nodes(*names: str) -> list[dict[str, Any]]:
 
 
 def test_a_stream_with_too_few_replicas_is_reported_with_a_fix() -> None:
-    found = [*replicas.differences(TOPOLOGY, state(orders_stream=["a"]), nodes("c", "a", "b", "d"))]
+    differences = [
+        *replicas.differences(TOPOLOGY, state(orders_stream=["a"]), nodes("c", "a", "b", "d"))
+    ]
 
-    assert [(d.name, d.problem, d.remedy) for d in found] == [
+    assert [(d.name, d.problem, d.remedy) for d in differences] == [
         (
             "orders.stream",
             "1 of 3",
@@ -37,9 +39,9 @@ def test_a_stream_with_too_few_replicas_is_reported_with_a_fix() -> None:
 
 
 def test_a_quorum_queue_on_two_nodes_needs_both() -> None:
-    found = [*replicas.differences(TOPOLOGY, state(order_queue=["a"]), nodes("a", "b"))]
+    differences = [*replicas.differences(TOPOLOGY, state(order_queue=["a"]), nodes("a", "b"))]
 
-    assert [(d.name, d.problem, d.remedy) for d in found] == [
+    assert [(d.name, d.problem, d.remedy) for d in differences] == [
         (
             "order.queue",
             "1 of 2",

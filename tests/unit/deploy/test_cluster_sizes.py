@@ -122,10 +122,10 @@ def test_every_queue_has_a_limit_or_a_reason(folder: str) -> None:
 def test_the_topology_is_declared_only_when_all_nodes_run(folder: str) -> None:
     (job,) = (m for m in built(folder) if m["kind"] == "Job")
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    told = {e["name"]: e["value"] for e in container["env"] if "value" in e}
+    environment = {e["name"]: e["value"] for e in container["env"] if "value" in e}
 
     replicas = one(folder, "RabbitmqCluster", "rabbitmq")["spec"]["replicas"]
-    assert told["BROKER_NODES"] == str(replicas)
+    assert environment["BROKER_NODES"] == str(replicas)
 
 
 # --- Admission ----------------------------------------------------------------------------------
@@ -187,8 +187,8 @@ def test_every_pod_satisfies_the_security_level_of_its_namespace(folder: str) ->
     broker = _patched(OPERATORS_POD, override["statefulSet"]["spec"]["template"]["spec"])
 
     # Then every pod satisfies that level
-    found = {owner["metadata"]["name"]: template["spec"] for owner, template in pods(built(folder))}
-    for name, pod in (found | {"rabbitmq": broker}).items():
+    specs = {owner["metadata"]["name"]: template["spec"] for owner, template in pods(built(folder))}
+    for name, pod in (specs | {"rabbitmq": broker}).items():
         assert _unrestricted(pod) == [], name
     assert _unrestricted(OPERATORS_POD)
 
@@ -223,9 +223,9 @@ def _unrestricted(pod: Manifest) -> list[str]:
 def test_the_api_trusts_one_proxy_for_the_ingress() -> None:
     # Otherwise every customer would have the address of the ingress controller.
     (container,) = one("base", "Deployment", "api")["spec"]["template"]["spec"]["containers"]
-    told = {entry["name"]: entry["value"] for entry in container["env"]}
+    environment = {entry["name"]: entry["value"] for entry in container["env"]}
 
-    assert told["API_TRUSTED_PROXIES"] == "1"
+    assert environment["API_TRUSTED_PROXIES"] == "1"
 
 
 # --- Versions -----------------------------------------------------------------------------------

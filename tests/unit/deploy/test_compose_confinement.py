@@ -103,8 +103,8 @@ def test_secrets_are_files_outside_of_git_and_the_image() -> None:
 
 def test_the_deployment_gets_every_secret_that_it_registers() -> None:
     # Only Flower and the console need these two.
-    asked = {credentials.FLOWER, credentials.CONSOLE}
-    known = {*credentials.names(), secret_files.PROMETHEUS} - asked
+    others = {credentials.FLOWER, credentials.CONSOLE}
+    known = {*credentials.names(), secret_files.PROMETHEUS} - others
     assert sorted(OURS["deploy"]["secrets"]) == sorted(known)
 
 

@@ -19,14 +19,14 @@ def test_the_committed_prometheus_configuration_matches_the_code() -> None:
 def test_the_metrics_of_a_program_are_scraped_at_its_port(program: Program) -> None:
     # Given the targets that are scraped
     environment = OURS[program.name]["environment"]
-    asked = re.findall(r'"([a-z-]+):(\d+)"', monitoring.FILE.read_text())
+    targets = re.findall(r'"([a-z-]+):(\d+)"', monitoring.FILE.read_text())
 
     # Then the program is one of them if it has metrics
-    assert ((program.name, str(monitoring.PORT)) in asked) == bool(program.metrics_variable)
+    assert ((program.name, str(monitoring.PORT)) in targets) == bool(program.metrics_variable)
     if program.health is Health.HEARTBEAT:
         assert environment["METRICS_PORT"] == str(monitoring.PORT)
     if program.health is Health.METRICS:
-        assert (program.name, str(own_port(program))) in asked
+        assert (program.name, str(own_port(program))) in targets
     if program.health in (Health.HEARTBEAT, Health.METRICS):
         assert environment["METRICS_HOST"] == "0.0.0.0"
 

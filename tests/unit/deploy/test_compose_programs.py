@@ -66,8 +66,10 @@ def test_a_program_gets_only_the_secrets_of_its_user(program: Program) -> None:
         # The console reads all databases without the passwords of the services.
         files = ["console.broker", credentials.READER, credentials.CONSOLE]
         assert service["secrets"] == files
-        told = {n: v for n, v in service["environment"].items() if n.endswith("_PASSWORD_FILE")}
-        assert list(told.values()) == [f"/run/secrets/{file}" for file in files]
+        variables = {
+            n: v for n, v in service["environment"].items() if n.endswith("_PASSWORD_FILE")
+        }
+        assert list(variables.values()) == [f"/run/secrets/{file}" for file in files]
         return
     files = [
         *([f"{program.user}.broker"] if program.needs_broker else []),
@@ -76,11 +78,11 @@ def test_a_program_gets_only_the_secrets_of_its_user(program: Program) -> None:
     ]
 
     # When its environment is searched for password files
-    told = {n: v for n, v in service["environment"].items() if n.endswith("_PASSWORD_FILE")}
+    variables = {n: v for n, v in service["environment"].items() if n.endswith("_PASSWORD_FILE")}
 
     # Then it has its own secrets and no other
     assert service["secrets"] == files
-    assert sorted(told.values()) == [f"/run/secrets/{file}" for file in files]
+    assert sorted(variables.values()) == [f"/run/secrets/{file}" for file in files]
     if program.needs_broker:
         assert service["environment"]["BROKER_USER"] == program.user
 

@@ -163,13 +163,13 @@ def test_liveness_follows_the_loop_and_readiness_the_connection(
         os.utime(file, (time.time() - age,) * 2)
 
     # When the probes run
-    found = {
+    results = {
         kind: _passes(container[f"{kind}Probe"]["exec"]["command"], file)
         for kind in ("startup", "liveness", "readiness")
     }
 
     # Then each probe has the expected result
-    assert found == {"startup": alive, "liveness": alive, "readiness": ready}
+    assert results == {"startup": alive, "liveness": alive, "readiness": ready}
 
 
 def _passes(command: list[str], file: Path) -> bool:

@@ -65,8 +65,8 @@ def test_a_program_has_the_command_of_its_container(program: Program) -> None:
     command = COMPOSE[program.name]["command"]
     words = command.split() if isinstance(command, str) else command
 
-    told = [word.replace("$(HTTP_BIND)", "0.0.0.0") for word in programs.command(program)]
-    assert told == words
+    command_here = [word.replace("$(HTTP_BIND)", "0.0.0.0") for word in programs.command(program)]
+    assert command_here == words
 
 
 @every_folder
@@ -77,14 +77,19 @@ def test_every_variable_is_a_setting_of_its_program(folder: str) -> None:
     for owner, template in pods(built(folder)):
         # When a container gets its variables
         (container,) = template["spec"]["containers"]
-        told = {*settings_of(container), *(n for ref in container["envFrom"] for n in maps(ref))}
+        variables = {
+            *settings_of(container),
+            *(n for ref in container["envFrom"] for n in maps(ref)),
+        }
         known = SETTINGS.get(owner["metadata"]["name"], ServiceSettings).model_fields
         # The map of every program includes settings of metrics and of a command.
         names = {name.upper() for name in known} | {"PROMETHEUS_MULTIPROC_DIR"}
         names |= {"METRICS_HOST", "HTTP_BIND"}
 
         # Then each of them is a setting of its program
-        assert {name.removesuffix("_FILE") if name not in names else name for name in told} <= names
+        assert {
+            name.removesuffix("_FILE") if name not in names else name for name in variables
+        } <= names
 
 
 def _settings_maps(folder: str) -> Callable[[Manifest], dict[str, str]]:
@@ -112,11 +117,11 @@ def _secrets_of(name: str) -> list[str]:
     """Return the files in the secrets directory of a pod."""
     (pod,) = (t["spec"] for m, t in pods(built("base")) if m["metadata"]["name"] == name)
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
-    found = []
+    files = []
     for source in volumes["secrets"]["projected"]["sources"]:
         secret = source["secret"]
-        found += [i["path"] for i in secret["items"]] if "items" in secret else [secret["name"]]
-    return found
+        files += [i["path"] for i in secret["items"]] if "items" in secret else [secret["name"]]
+    return files
 
 
 @every_folder
@@ -124,7 +129,7 @@ def test_manifests_refer_to_known_secrets_and_contain_none(
     folder: str,
 ) -> None:
     # Given the secrets of this project and of the operators
-    ours = set(secret_files.names())
+    secrets = set(secret_files.names())
     operators = {"authority", "rabbitmq-default-user", "rabbitmq-tls"}
     operators |= {"postgres-superuser", "postgres-tls"}
 
@@ -136,7 +141,7 @@ def test_manifests_refer_to_known_secrets_and_contain_none(
     # Then no manifest is or contains a secret, and every reference is known
     assert "Secret" not in {manifest["kind"] for manifest in built(folder)}
     assert not re.search(r"(?i)password: \S", text)
-    assert named <= ours | operators
+    assert named <= secrets | operators
     assert "order.broker" in named
 
 

@@ -22,7 +22,7 @@ def test_every_manifest_is_valid(folder: str) -> None:
         if has_schema(manifest["kind"])
     }
 
-    assert {name: said for name, said in objections.items() if said} == {}
+    assert {name: message for name, message in objections.items() if message} == {}
 
 
 def _unknown_field(manifest: Manifest) -> None:

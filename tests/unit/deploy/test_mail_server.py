@@ -61,9 +61,9 @@ def test_mail_is_accepted_and_shown(server: tuple[int, str]) -> None:
     page = httpx.get(url).text
     assert page.index("Second") < page.index("Älteste &lt;Bestellung&gt;")
     assert "ada@x.test" in page
-    shown = httpx.get(f"{url}/mails/1").text
-    assert "Hello Ada" in shown
-    assert LETTER not in shown
+    page_of_mail = httpx.get(f"{url}/mails/1").text
+    assert "Hello Ada" in page_of_mail
+    assert LETTER not in page_of_mail
     assert "Subject: Second" in httpx.get(f"{url}/mails/2/source").text
     assert httpx.get(f"{url}/mails/3").status_code == httpx.codes.NOT_FOUND
 

@@ -86,8 +86,8 @@ def test_a_number_beyond_any_column_is_decoded() -> None:
 
 def test_the_schema_of_an_event_type_describes_its_fields() -> None:
     for event_type, contract in EVENTS.items():
-        found = schema.schemas()[event_type]
-        described = found["$defs"][contract.__name__]["properties"]
+        document = schema.schemas()[event_type]
+        described = document["$defs"][contract.__name__]["properties"]
         assert set(described) == {field.name for field in fields(contract)}
 
 

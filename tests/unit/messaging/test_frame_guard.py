@@ -135,8 +135,8 @@ def received(properties: bytes, body: bytes = b"body") -> GuardedMessage:
 
 
 def arguments_of(method: tuple[int, int], payload: bytes) -> list[Any]:
-    found, _ = loads(Channel._METHODS[method].args, payload, 4)
-    return list(found)
+    values, _ = loads(Channel._METHODS[method].args, payload, 4)
+    return list(values)
 
 
 unreadable = pytest.mark.parametrize("name", UNREADABLE)
@@ -150,13 +150,13 @@ def test_a_message_arrives_without_its_unreadable_properties(name: str, body: by
 
     message = receiver.get(sent, body)
 
-    found = dict(message.properties)
-    headers = dict(found.pop("application_headers"))
+    values = dict(message.properties)
+    headers = dict(values.pop("application_headers"))
     assert (message.body or b"") == body
     assert headers.pop(PROBLEM)
     original = headers.pop(ORIGINAL)
     assert (original.encode() if isinstance(original, str) else original) == sent
-    assert {"application_headers": headers} | found == expected
+    assert {"application_headers": headers} | values == expected
     assert message.frame_args == DELIVER
 
 

@@ -75,10 +75,10 @@ def test_a_waiting_event_is_retried_within_a_minute() -> None:
 
 
 def test_the_first_delay_is_about_a_second_and_varies() -> None:
-    found = {delay(1) for _ in range(100)}
+    delays = {delay(1) for _ in range(100)}
 
-    assert len(found) > 90
-    assert all(0.5 <= seconds <= 1.0 for seconds in found)
+    assert len(delays) > 90
+    assert all(0.5 <= seconds <= 1.0 for seconds in delays)
 
 
 def test_a_lane_sends_full_batches_soon_after_recovery() -> None:

@@ -52,8 +52,8 @@ def test_a_valid_header_with_changed_bytes_becomes_readable(data: st.DataObject)
         changed[at] = data.draw(st.integers(0, 255))
     header = content_header(bytes(changed))
 
-    found = readable(header)
+    result = readable(header)
 
-    assert is_readable(found)
+    assert is_readable(result)
     # A header that the parser accepts is unchanged, except for a truncated value.
-    assert found == header or not is_readable(header) or b"truncated" in found
+    assert result == header or not is_readable(header) or b"truncated" in result

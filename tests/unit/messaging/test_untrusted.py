@@ -49,11 +49,11 @@ def in_stream(body: bytes, **properties: Any) -> Entry:
 
 @given(st.one_of(st.text(), st.binary(), st.integers(), st.lists(st.text())), st.integers(1, 300))
 def test_the_text_of_any_value_is_printable_and_short(value: object, limit: int) -> None:
-    found = text(value, limit)
+    result = text(value, limit)
 
-    assert len(found) <= limit
-    assert found.replace("\n", "").isprintable()
-    found.encode()
+    assert len(result) <= limit
+    assert result.replace("\n", "").isprintable()
+    result.encode()
 
 
 @pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
@@ -90,11 +90,11 @@ def test_a_parked_message_is_read_with_any_headers(value: Any) -> None:
     }
     message = AmqpMessage(DEEP, application_headers=headers | {b"\xff": value})
 
-    found = Parked.of(INVENTORY, message)
+    result = Parked.of(INVENTORY, message)
 
-    assert found.id
+    assert result.id
     assert event_time(message) is None
-    assert all(len(str(field)) < 3_000 for field in dataclasses.astuple(found))
+    assert all(len(str(field)) < 3_000 for field in dataclasses.astuple(result))
 
 
 def test_a_message_with_a_forged_failure_can_be_republished() -> None:
@@ -177,9 +177,9 @@ def test_a_past_message_that_is_not_an_event_is_copied_unchanged(body: bytes) ->
 def test_the_time_of_a_past_event_is_parsed_like_its_service_does() -> None:
     body = msgspec.json.encode([[], {"event": {"time": "2026-11-22t17:37:02z"}}, {}])
 
-    found = PastEvent.of(in_stream(body)).time
+    result = PastEvent.of(in_stream(body)).time
 
-    assert found == datetime(2026, 11, 22, 17, 37, 2, tzinfo=UTC)
+    assert result == datetime(2026, 11, 22, 17, 37, 2, tzinfo=UTC)
 
 
 def test_a_time_out_of_range_in_utc_is_shown_unchanged() -> None:

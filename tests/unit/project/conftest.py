@@ -7,6 +7,6 @@ from eventbus.topology.objects import Topology
 
 
 @pytest.fixture(scope="session")
-def whole() -> Topology:
+def shop() -> Topology:
     """The topology of all services."""
     return topology()

@@ -33,12 +33,12 @@ def test_a_new_measurement_keeps_the_results_of_other_parts(tmp_path: Path) -> N
     results.record("relay", {"relay_ratio": 4.0}, {"repeat": 1}, path)
 
     # Then the other one is unchanged
-    found = json.loads(path.read_text())
-    assert (found["relay_ratio"], found["intake_ratio"]) == (4.0, 3.0)
-    assert found["parts"]["intake"] == earlier["parts"]["intake"]
-    assert found["parts"]["relay"]["repeat"] == 1
-    assert found["date"] == found["parts"]["relay"]["date"]
-    assert {"machine", "versions"} <= set(found)
+    figures = json.loads(path.read_text())
+    assert (figures["relay_ratio"], figures["intake_ratio"]) == (4.0, 3.0)
+    assert figures["parts"]["intake"] == earlier["parts"]["intake"]
+    assert figures["parts"]["relay"]["repeat"] == 1
+    assert figures["date"] == figures["parts"]["relay"]["date"]
+    assert {"machine", "versions"} <= set(figures)
 
 
 def test_a_broken_results_file_is_rejected_by_name(tmp_path: Path) -> None:
@@ -54,16 +54,16 @@ def test_a_broken_results_file_is_rejected_by_name(tmp_path: Path) -> None:
 
 def test_the_committed_results_have_every_documented_key() -> None:
     # Given the committed results
-    found = results.read()
+    figures = results.read()
 
     # Then they contain every key
     for name in ("relay_ratio", "inventory_ratio", "intake_ratio", "orders_per_s", "growth_ratio"):
-        assert found[name] > 0, name
+        assert figures[name] > 0, name
     for rate in ("20", "50", "100", "200"):
-        assert list(found["latency_ms"][rate]) == ["p50", "p95", "p99"], rate
-    assert list(found["cpu_ms_per_order"]) == ["application", "postgresql", "rabbitmq"]
-    assert {"machine", "versions", "date"} <= set(found)
-    assert set(found["growth"]) == set(growth.PARTS)
+        assert list(figures["latency_ms"][rate]) == ["p50", "p95", "p99"], rate
+    assert list(figures["cpu_ms_per_order"]) == ["application", "postgresql", "rabbitmq"]
+    assert {"machine", "versions", "date"} <= set(figures)
+    assert set(figures["growth"]) == set(growth.PARTS)
 
 
 # --- Figures ------------------------------------------------------------------------------------
@@ -74,12 +74,12 @@ def test_the_growth_ratio_is_the_smallest_of_all_parts() -> None:
     much = LITTLE | {"inventory": 25.0, "relay": 90.0, "intake": 11.0}
 
     # When they are compared with those of a small one
-    found = growth.summary(LITTLE, much)
+    figures = growth.summary(LITTLE, much)
 
     # Then the ratio is the smallest one
-    assert found["growth_ratio"] == found["growth"]["inventory"]["ratio"] == 0.5
-    assert found["growth"]["relay"]["ratio"] == 0.9
-    assert found["growth"]["intake"]["ratio"] == 1.1
+    assert figures["growth_ratio"] == figures["growth"]["inventory"]["ratio"] == 0.5
+    assert figures["growth"]["relay"]["ratio"] == 0.9
+    assert figures["growth"]["intake"]["ratio"] == 1.1
 
 
 def test_the_price_of_an_order_is_split_by_program() -> None:
@@ -154,10 +154,10 @@ def test_the_top_functions_have_the_most_own_time() -> None:
     ]
 
     # When the two functions with the most time are computed
-    found = profiling.top({"shared": {"frames": frames}, "profiles": profiles}, shown=2)
+    functions = profiling.top({"shared": {"frames": frames}, "profiles": profiles}, shown=2)
 
     # Then the time of their callees is not included
-    assert found == [("decode (json/decoder.py)", 50.0), ("encode (json/encoder.py)", 40.0)]
+    assert functions == [("decode (json/decoder.py)", 50.0), ("encode (json/encoder.py)", 40.0)]
 
 
 # --- Documents ----------------------------------------------------------------------------------
@@ -171,10 +171,10 @@ def test_the_document_has_the_figures_of_the_results() -> None:
 def test_the_document_follows_the_results() -> None:
     # Given other results than those in the document
     document = report.DOCUMENT.read_text()
-    found = results.read() | {"relay_ratio": 98765.43}
+    figures = results.read() | {"relay_ratio": 98765.43}
 
     # Then the document gets their figures
-    assert "98765.43" in report.updated(document, found)
+    assert "98765.43" in report.updated(document, figures)
 
 
 def test_a_document_without_a_marker_is_rejected() -> None:

@@ -51,12 +51,12 @@ def test_each_figure_of_a_group_has_its_own_spread() -> None:
     repeats = [{"rate": 5.0, "cpu_ms": {"api": 1.0, "beat": 0.5}}, {"cpu_ms": {"api": 3.0}}]
 
     # When they are merged
-    found = merged(repeats)
+    summary = merged(repeats)
 
     # Then each figure has a median and its range
-    assert found["cpu_ms"]["api"] == {"median": 2.0, "min": 1.0, "max": 3.0}
-    assert found["cpu_ms"]["beat"] == {"median": 0.25, "min": 0.0, "max": 0.5}
-    assert found["rate"]["max"] == 5.0
+    assert summary["cpu_ms"]["api"] == {"median": 2.0, "min": 1.0, "max": 3.0}
+    assert summary["cpu_ms"]["beat"] == {"median": 0.25, "min": 0.0, "max": 0.5}
+    assert summary["rate"]["max"] == 5.0
 
 
 def test_a_spread_is_shown_only_if_the_repeats_differ() -> None:
@@ -137,16 +137,16 @@ def test_ratios_are_computed_for_each_turn() -> None:
     plain = [{"limit": limit(n, 40.0), "rates": {"20": at(20, 32.0, 90.0)}} for n in (40.0, 20.0)]
 
     # When the results are compared
-    found = baseline.summary({"ours": ours, "full": ours, "plain": plain})
+    summary = baseline.summary({"ours": ours, "full": ours, "plain": plain})
 
     # Then the ratios are those of each turn
-    assert found["orders_ratio"] == 10.0
-    assert found["cpu_ratio"] == 0.05
-    assert found["latency_ratio"] == 0.333
-    compared = found["baseline"]["ratios"]["ours"]
+    assert summary["orders_ratio"] == 10.0
+    assert summary["cpu_ratio"] == 0.05
+    assert summary["latency_ratio"] == 0.333
+    compared = summary["baseline"]["ratios"]["ours"]
     assert compared["orders"] == {"median": 10.0, "min": 10.0, "max": 10.0}
     assert compared["cpu"]["20"]["median"] == 0.25
-    assert found["baseline"]["plain"]["limit"]["orders_per_s"]["median"] == 30.0
+    assert summary["baseline"]["plain"]["limit"]["orders_per_s"]["median"] == 30.0
 
 
 def test_a_rate_that_one_system_skipped_is_not_compared() -> None:
@@ -159,12 +159,12 @@ def test_a_rate_that_one_system_skipped_is_not_compared() -> None:
     ]
 
     # When they are compared
-    found = baseline.summary({"ours": ours, "full": ours, "plain": plain})
+    summary = baseline.summary({"ours": ours, "full": ours, "plain": plain})
 
     # Then that rate is left out
-    assert list(found["baseline"]["ratios"]["ours"]["cpu"]) == ["limit", "20"]
-    assert list(found["baseline"]["plain"]["rates"]) == ["20"]
-    assert list(found["baseline"]["ours"]["rates"]) == ["20", "50"]
+    assert list(summary["baseline"]["ratios"]["ours"]["cpu"]) == ["limit", "20"]
+    assert list(summary["baseline"]["plain"]["rates"]) == ["20"]
+    assert list(summary["baseline"]["ours"]["rates"]) == ["20", "50"]
 
 
 def test_a_system_without_rates_is_compared_at_the_limit_only() -> None:
@@ -172,10 +172,10 @@ def test_a_system_without_rates_is_compared_at_the_limit_only() -> None:
     none = [{"limit": limit(10, 40.0), "rates": {}}]
 
     # When they are compared
-    found = baseline.summary({"ours": none, "full": none, "plain": none})
+    summary = baseline.summary({"ours": none, "full": none, "plain": none})
 
     # Then there is no ratio of latencies
-    assert (found["orders_ratio"], found["latency_ratio"]) == (1.0, None)
+    assert (summary["orders_ratio"], summary["latency_ratio"]) == (1.0, None)
 
 
 # --- The plain build ----------------------------------------------------------------------------
@@ -211,10 +211,10 @@ def test_the_curve_is_sorted_by_rate_and_has_its_calibration() -> None:
         "limit": merged([limit(104.0, 19.0), limit(110.0, 18.0)]),
         "curve": {"50": merged([at(50, 30.0, 371.0)]), "25%": merged([at(27.0, 31.0, 90.0)])},
     }
-    found = {"full": system, "parts": {"full": {"date": "2026-11-28", "seconds": 60}}}
+    summary = {"full": system, "parts": {"full": {"date": "2026-11-28", "seconds": 60}}}
 
     # When they are formatted
-    text = full(found)
+    text = full(summary)
 
     # Then the table is sorted by rate and has the calibration
     assert "**107 (104 to 110) orders a second**" in text
@@ -226,11 +226,11 @@ def test_the_curve_is_sorted_by_rate_and_has_its_calibration() -> None:
 def test_the_comparison_is_shown_with_its_figures() -> None:
     # Given results of one turn
     turn = [{"limit": limit(52.0, 39.0), "rates": {"20": at(20, 40.0, 97.0)}}]
-    found = baseline.summary({"ours": turn, "full": turn, "plain": turn})
-    found["parts"] = {"baseline": {"date": "2026-11-28", "seconds": 60}}
+    summary = baseline.summary({"ours": turn, "full": turn, "plain": turn})
+    summary["parts"] = {"baseline": {"date": "2026-11-28", "seconds": 60}}
 
     # When they are formatted
-    text = curve_report.baseline(found)
+    text = curve_report.baseline(summary)
 
     # Then the tables have the ratios and the figures behind them
     assert "| ours, the same services | orders a second | limit | 1 |" in text

@@ -25,10 +25,10 @@ def allowed(pattern: str, names: set[str]) -> set[str]:
     return {name for name in names if re.search(pattern, name)}
 
 
-def every_name(whole: Topology) -> set[str]:
+def every_name(shop: Topology) -> set[str]:
     """Return all existing names, and similar names that do not exist."""
-    names = {thing.name for thing in (*whole.exchanges, *whole.queues, *whole.users)}
-    names |= {*CONTRACTS, ONLOOKER}
+    names = {thing.name for thing in (*shop.exchanges, *shop.queues, *shop.users)}
+    names |= {*CONTRACTS, MONITOR_QUEUE}
     near = {
         near
         for name in names
@@ -39,11 +39,11 @@ def every_name(whole: Topology) -> set[str]:
 
 
 #: The name of a queue that Flower or the exporter declares for itself.
-ONLOOKER = f"{TASK_EVENTS.name}.{UUID(int=7)}"
+MONITOR_QUEUE = f"{TASK_EVENTS.name}.{UUID(int=7)}"
 
 #: For each user: the objects that it may write, those that it may read, and the types of events
 #: that it may publish.
-RIGHTS = {
+PERMISSIONS = {
     **{
         service.name: (
             ({service.retry_exchange, TASK_EVENTS.name} if service.consumes else set())
@@ -57,33 +57,33 @@ RIGHTS = {
         for service in SERVICES
     },
     "scheduler": ({TICKS.name}, set(), set()),
-    "monitor": ({ONLOOKER}, {ONLOOKER, TASK_EVENTS.name}, set()),
+    "monitor": ({MONITOR_QUEUE}, {MONITOR_QUEUE, TASK_EVENTS.name}, set()),
     # RabbitMQ's name of the default exchange.
     "console": ({"amq.default"}, {service.parking_lot for service in CONSUMERS}, set()),
     "replayer": ({"amq.default"}, {STREAM}, set()),
 }
 
 
-def test_the_topology_has_no_other_users(whole: Topology) -> None:
-    assert {user.name for user in whole.users} == set(RIGHTS)
+def test_the_topology_has_no_other_users(shop: Topology) -> None:
+    assert {user.name for user in shop.users} == set(PERMISSIONS)
 
 
-@pytest.mark.parametrize("name", RIGHTS)
-def test_a_user_has_exactly_the_permissions_that_it_needs(whole: Topology, name: str) -> None:
+@pytest.mark.parametrize("name", PERMISSIONS)
+def test_a_user_has_exactly_the_permissions_that_it_needs(shop: Topology, name: str) -> None:
     # Given the user, and names that exist or nearly exist
-    (user,) = (user for user in whole.users if user.name == name)
-    writes, reads, topics = RIGHTS[name]
-    names = every_name(whole)
+    (user,) = (user for user in shop.users if user.name == name)
+    writes, reads, topics = PERMISSIONS[name]
+    names = every_name(shop)
 
     # Then its patterns match exactly these names
-    assert allowed(user.configure, names) == ({ONLOOKER} if name == "monitor" else set())
+    assert allowed(user.configure, names) == ({MONITOR_QUEUE} if name == "monitor" else set())
     assert allowed(user.write, names) == writes
     assert allowed(user.read, names) == reads
     assert allowed(user.topics, names) == topics
 
 
-def test_only_monitoring_users_have_a_tag(whole: Topology) -> None:
-    assert {user.name: user.tags for user in whole.users if user.tags} == {
+def test_only_monitoring_users_have_a_tag(shop: Topology) -> None:
+    assert {user.name: user.tags for user in shop.users if user.tags} == {
         "monitor": ("monitoring",),
         "console": ("monitoring",),
     }

@@ -47,7 +47,7 @@ def processes() -> dict[str, dict[str, Any]]:
     environment["MAIL_FROM"] = "shop@example.com"
     environment |= dict.fromkeys(("BROKER_CA_FILE", "DATABASE_CA_FILE"), certifi.where())
     done = subprocess.run(
-        [sys.executable, "-c", DESCRIBE, *(found[1] for found in modules if found)],
+        [sys.executable, "-c", DESCRIBE, *(match[1] for match in modules if match)],
         cwd=REPOSITORY,
         env=environment,
         capture_output=True,

@@ -32,10 +32,10 @@ from console.databases.reader_role import TABLES
 from deploy.local.ports import Ports
 from deploy.local.processes.programs import PROGRAMS
 
-whole = topology()
+shop = topology()
 print(json.dumps({
-    "queues": [q.name for q in whole.queues if q.name.startswith("loyalty.")],
-    "user": [u.read for u in whole.users if u.name == "loyalty"],
+    "queues": [q.name for q in shop.queues if q.name.startswith("loyalty.")],
+    "user": [u.read for u in shop.users if u.name == "loyalty"],
     "programs": {p.name: p.command for p in PROGRAMS if p.user == "loyalty"},
     "ports": [name for name in Ports.model_fields if name.startswith("loyalty")],
     "tables": TABLES["loyalty"],
@@ -77,8 +77,8 @@ def derived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    objects: dict[str, Any] = json.loads(done.stdout)
+    return objects
 
 
 def test_a_new_service_gets_its_broker_objects_and_user(derived: dict[str, Any]) -> None:

@@ -44,9 +44,9 @@ def test_services_declare_each_known_event_once() -> None:
 def test_a_service_has_a_handler_for_each_consumed_type(service: Service) -> None:
     handlers = importlib.import_module(f"{service.package}.handlers").HANDLERS
 
-    taken = [event_type for contract in handlers for event_type in understood(contract)]
-    assert set(taken) >= set(service.consumed_types)
-    assert len(set(taken)) == len(taken)
+    handled = [event_type for contract in handlers for event_type in understood(contract)]
+    assert set(handled) >= set(service.consumed_types)
+    assert len(set(handled)) == len(handled)
     # Handlers are for the newest version only, and each has a version that is consumed.
     assert all(versions(contract.TYPE)[-1] == contract.TYPE for contract in handlers)
     assert all(set(understood(contract)) & set(service.consumed_types) for contract in handlers)

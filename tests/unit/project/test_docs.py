@@ -92,9 +92,9 @@ def test_every_orderctl_command_that_a_document_names_exists(document: Path) -> 
         for word in words[0].split():
             if not isinstance(command, click.Group):
                 break
-            found = command.commands.get(word)
-            assert found is not None, f"orderctl {line}"
-            command = found
+            subcommand = command.commands.get(word)
+            assert subcommand is not None, f"orderctl {line}"
+            command = subcommand
 
         # Then the command and its options exist
         options = {name for parameter in command.params for name in parameter.opts}

@@ -75,9 +75,9 @@ def in_a_fork(function, module):
         os._exit(0)
     os.close(write)
     with os.fdopen(read) as answer:
-        told = json.load(answer)
+        result = json.load(answer)
     os.wait()
-    return told
+    return result
 
 for entry in ("order_app.app", "order_app.worker", "console.orderctl", "deploy.local.stack"):
     for name in in_a_fork(third_party, entry):
@@ -109,9 +109,9 @@ def test_importing_a_module_alone_opens_nothing() -> None:
 
     # Then no import fails, or opens or starts anything
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert set(told) == set(modules)
-    assert {module: problem for module, problem in told.items() if problem} == {}
+    problems_by_module = json.loads(done.stdout)
+    assert set(problems_by_module) == set(modules)
+    assert {module: problem for module, problem in problems_by_module.items() if problem} == {}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))

@@ -24,20 +24,20 @@ SOURCES = (
 )
 
 
-def test_the_names_of_objects_are_unique(whole: Topology) -> None:
-    for kind in (whole.exchanges, whole.queues, whole.users):
+def test_the_names_of_objects_are_unique(shop: Topology) -> None:
+    for kind in (shop.exchanges, shop.queues, shop.users):
         assert max(Counter(thing.name for thing in kind).values()) == 1
-    assert len(set(whole.bindings)) == len(whole.bindings)
+    assert len(set(shop.bindings)) == len(shop.bindings)
 
 
-def test_only_the_topology_contains_names_of_objects(whole: Topology) -> None:
+def test_only_the_topology_contains_names_of_objects(shop: Topology) -> None:
     # Given the names of all objects
-    objects = {thing.name for thing in (*whole.exchanges, *whole.queues)}
+    objects = {thing.name for thing in (*shop.exchanges, *shop.queues)}
     names = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, sorted(objects)))})(?![\w.])")
     suffixes = re.compile(r"\.(queue|dlq|retry|overflow|spare|relay|mailer|reader)(\.|$)")
 
     # When the sources are searched for them
-    spelled = [
+    occurrences = [
         f"{path.relative_to(REPOSITORY)}: {literal!r}"
         for package in SOURCES
         for path in (REPOSITORY / package).rglob("*.py")
@@ -47,7 +47,7 @@ def test_only_the_topology_contains_names_of_objects(whole: Topology) -> None:
     ]
 
     # Then only the topology contains one
-    assert spelled == []
+    assert occurrences == []
 
 
 def literals(path: Path) -> list[str]:

@@ -14,7 +14,7 @@ def test_the_committed_table_matches_the_code() -> None:
 
 def test_a_need_grows_with_the_rate_and_with_the_price() -> None:
     # Given measured figures
-    found = {
+    figures = {
         "cpu_ms_per_order": {"application": 3.0, "postgresql": 1.2, "rabbitmq": 0.6},
         "cpu_ms_per_order_by_program": {"api": 2.0, "order-relay": 0.1},
         "relay_per_s": {"ours": 5_000.0},
@@ -22,7 +22,7 @@ def test_a_need_grows_with_the_rate_and_with_the_price() -> None:
     }
 
     # When the needs of two rates are computed
-    need, ten_times = sizing.needs(found, 600), sizing.needs(found, 6_000)
+    need, ten_times = sizing.needs(figures, 600), sizing.needs(figures, 6_000)
 
     # Then 600 orders of 2 ms are 1.2 processors, at a utilization of 0.6
     assert need.processors["api"] == pytest.approx(2.0)

@@ -46,14 +46,14 @@ def test_a_worker_does_not_reuse_a_port_soon(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_ports_do_not_depend_on_the_random_seed() -> None:
-    found = []
+    ports = []
     for _ in range(2):
         # When the seed is reset, as at the start of each test
         random.seed(1)
-        found.append(free_ports())
+        ports.append(free_ports())
 
     # Then the ports differ
-    assert found[0] != found[1]
+    assert ports[0] != ports[1]
 
 
 def test_each_worker_has_its_own_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -136,10 +136,10 @@ def test_hostile_headers_cannot_leave_a_span_open(recording: None) -> None:
 
 def test_the_instrumentation_records_the_span_of_a_tick(recording: None) -> None:
     # Given a receiver that records the current span
-    found: list[Span] = []
+    spans: list[Span] = []
 
     def note(**_: object) -> None:
-        found.append(get_current_span())
+        spans.append(get_current_span())
 
     # When Celery itself runs the task of a tick
     ticks = Celery("ticks", set_as_current=False)
@@ -152,8 +152,8 @@ def test_the_instrumentation_records_the_span_of_a_tick(recording: None) -> None
         build_tracer(tick.name, tick, app=ticks)("1", (), {}, {"id": "1"})
 
     # Then the tick has one span, which has ended
-    assert [span.name for span in found] == ["run/inventory.relay"]
-    assert found[0].end_time
+    assert [span.name for span in spans] == ["run/inventory.relay"]
+    assert spans[0].end_time
 
 
 def test_a_process_that_stops_recording_has_no_receiver(recording: None) -> None:

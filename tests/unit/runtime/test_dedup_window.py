@@ -111,10 +111,10 @@ def test_a_default_window_is_checked_against_other_settings() -> None:
 
 
 def test_an_invalid_setting_is_reported_in_one_line() -> None:
-    said = refusal(MailerSettings, parked_redrive_days="many")
+    message = refusal(MailerSettings, parked_redrive_days="many")
 
-    assert said.count("\n") == 0
-    assert said.startswith("setting PARKED_REDRIVE_DAYS: ")
+    assert message.count("\n") == 0
+    assert message.startswith("setting PARKED_REDRIVE_DAYS: ")
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.name)

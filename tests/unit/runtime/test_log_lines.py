@@ -20,17 +20,17 @@ def line(message: object, *args: object, exc_info: Any = None, **extra: object) 
     )
     text = JsonLine().format(record)
     assert "\n" not in text
-    said: dict[str, Any] = json.loads(text)
-    return said
+    fields: dict[str, Any] = json.loads(text)
+    return fields
 
 
 def test_a_line_has_the_message_and_its_fields() -> None:
     number = UUID("0197f0c4-5d6e-7a8b-9c0d-1e2f3a4b5c6d")
 
-    said = line("%s events", 3, order_id=number, seconds=1.5, trace_id=None)
+    fields = line("%s events", 3, order_id=number, seconds=1.5, trace_id=None)
 
-    assert said.pop("time").endswith("Z")
-    assert said == {
+    assert fields.pop("time").endswith("Z")
+    assert fields == {
         "level": "INFO",
         "logger": "tests.lines",
         "message": "3 events",
@@ -44,11 +44,13 @@ def test_a_line_has_the_traceback_of_an_error() -> None:
     try:
         {}["tea"]
     except KeyError:
-        said = line("failed", exc_info=sys.exc_info())
+        fields = line("failed", exc_info=sys.exc_info())
 
     # The location and not the key, which can be a customer's.
-    assert re.search(r"KeyError: raised in runtime/test_log_lines.py:\d+, test_", said["exc_info"])
-    assert said["exc_info"].startswith("Traceback (most recent call last):")
+    assert re.search(
+        r"KeyError: raised in runtime/test_log_lines.py:\d+, test_", fields["exc_info"]
+    )
+    assert fields["exc_info"].startswith("Traceback (most recent call last):")
 
 
 def test_a_traceback_has_each_cause_and_no_value() -> None:
@@ -58,13 +60,13 @@ def test_a_traceback_has_each_cause_and_no_value() -> None:
         except ValueError as error:
             raise Transient("the shelf is locked") from error
     except Transient:
-        said = line("failed", exc_info=sys.exc_info())
+        fields = line("failed", exc_info=sys.exc_info())
 
-    first, _, second = said["exc_info"].partition("\n\n")
+    first, _, second = fields["exc_info"].partition("\n\n")
     assert "\nValueError: raised in runtime/" in first
     assert second.endswith("\nTransient: the shelf is locked")
     assert '"ada@example.com"' in first, "the source is shown, the value is not"
-    assert said["exc_info"].count("ada@example.com") == 1
+    assert fields["exc_info"].count("ada@example.com") == 1
 
 
 def test_invalid_text_does_not_lose_a_line() -> None:

@@ -201,7 +201,7 @@ FATAL = {
 @pytest.mark.parametrize("fault", FATAL)
 def test_a_process_exits_with_an_error_when_a_loop_stalls(fault: str) -> None:
     # Given a process whose main thread is busy
-    step, said = FATAL[fault]
+    step, message = FATAL[fault]
     program = f"""
         import logging, time
         from eventbus import loop
@@ -227,7 +227,7 @@ def test_a_process_exits_with_an_error_when_a_loop_stalls(fault: str) -> None:
 
     # Then the process exits with an error
     assert ended.returncode == 70
-    assert said in ended.stderr
+    assert message in ended.stderr
 
 
 def _exists(file: Path) -> None:

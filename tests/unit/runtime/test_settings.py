@@ -125,12 +125,12 @@ def test_brokers_are_tried_in_turn_under_one_name(
 
     # Then connections try one broker after another under that name
     assert tls.broker_options(settings)["server_hostname"] == "rabbitmq"
-    found = []
+    servers = []
     for _ in range(4):
-        found.append((connection.hostname, connection.port, connection.userid))
+        servers.append((connection.hostname, connection.port, connection.userid))
         connection.maybe_switch_next()
     expected = [("one", 5671), ("two", 5672), ("three", 5671), ("one", 5671)]
-    assert found == [(host, port, "order") for host, port in expected]
+    assert servers == [(host, port, "order") for host, port in expected]
 
 
 def test_a_connection_selects_the_database_that_accepts_writes(

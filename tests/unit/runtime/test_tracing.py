@@ -87,10 +87,10 @@ def test_the_export_thread_ends_with_the_recording() -> None:
 )
 def test_an_invalid_traceparent_is_not_a_parent(recording: None, parent: object) -> None:
     with tracing.span("work", SpanKind.CONSUMER, parent, {}):
-        found = tracing.traceparent()
+        current = tracing.traceparent()
 
     assert tracing.trace_id(parent) is None
-    assert tracing.trace_id(found) not in (None, TRACE)
+    assert tracing.trace_id(current) not in (None, TRACE)
 
 
 def test_a_request_without_a_trace_starts_one() -> None:
@@ -105,8 +105,8 @@ def test_lost_spans_and_the_recovery_are_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     # Given an exporter that fails twice
-    lost, taken = SpanExportResult.FAILURE, SpanExportResult.SUCCESS
-    results = [taken, lost, lost, taken, taken]
+    failed, sent = SpanExportResult.FAILURE, SpanExportResult.SUCCESS
+    results = [sent, failed, failed, sent, sent]
 
     class Exporter(SpanExporter):
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -115,7 +115,7 @@ def test_lost_spans_and_the_recovery_are_logged_once(
     # When spans are exported five times
     exporter = _OneLineExporter(Exporter())
     with caplog.at_level(logging.INFO):
-        assert [exporter.export([]) for _ in range(5)] == [taken, lost, lost, taken, taken]
+        assert [exporter.export([]) for _ in range(5)] == [sent, failed, failed, sent, sent]
 
     # Then the outage and its end are logged once each
     assert caplog.messages == ["span export failed", "span export resumed"]

@@ -16,16 +16,16 @@ DOMAINS = PARTS | st.sampled_from(["example.com", "EXAMPLE.com", "münchen.de", 
 ADDRESSES = st.tuples(PARTS | LONG, DOMAINS | LONG).map("@".join) | st.emails() | st.text()
 
 
-def closely(address: str) -> str | None:
+def by_library(address: str) -> str | None:
     """Return an address as the library normalizes it, or None if it is invalid."""
     try:
-        found = validate_email(address, check_deliverability=False, test_environment=True)
+        validated = validate_email(address, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
         return None
-    return found.normalized if len(found.normalized) <= EMAIL_LIMIT else None
+    return validated.normalized if len(validated.normalized) <= EMAIL_LIMIT else None
 
 
-def taken(address: str) -> str | None:
+def by_api(address: str) -> str | None:
     try:
         return Customer(email=address).email
     except ValidationError:
@@ -34,4 +34,4 @@ def taken(address: str) -> str | None:
 
 @given(ADDRESSES.filter(lambda address: len(address) <= EMAIL_LIMIT))
 def test_an_address_is_validated_like_the_library_does(address: str) -> None:
-    assert taken(address) == closely(address)
+    assert by_api(address) == by_library(address)

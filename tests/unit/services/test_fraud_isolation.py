@@ -67,8 +67,8 @@ def test_the_packages_of_the_project_are_found() -> None:
 def test_no_other_package_imports_the_fraud_check(package: str) -> None:
     for path in files(package):
         if path.suffix == ".py":
-            found = [name for name in imported(path) if name.split(".")[0] == "fraud_worker"]
-            assert not found, path
+            names = [name for name in imported(path) if name.split(".")[0] == "fraud_worker"]
+            assert not names, path
 
 
 @pytest.mark.parametrize("package", [p for p in PACKAGES if p != "notification_worker"])
@@ -90,5 +90,5 @@ def test_the_fraud_check_imports_no_other_service() -> None:
     allowed = {"eventbus", "common", "fraud_worker", "celeryconfig"}
     for path in files("fraud_worker"):
         if path.suffix == ".py":
-            ours = {name.split(".")[0] for name in imported(path)} & {*PACKAGES, "fraud_worker"}
-            assert ours <= allowed, path
+            imports = {name.split(".")[0] for name in imported(path)} & {*PACKAGES, "fraud_worker"}
+            assert imports <= allowed, path

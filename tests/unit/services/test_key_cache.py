@@ -65,7 +65,7 @@ def table() -> Table:
     return table
 
 
-def at_once(call: Callable[[int], object], number: int = MANY) -> list[object]:
+def concurrently(call: Callable[[int], object], number: int = MANY) -> list[object]:
     """Return the results of calls in threads that start at the same time."""
     barrier = Barrier(number)
 
@@ -80,9 +80,9 @@ def at_once(call: Callable[[int], object], number: int = MANY) -> list[object]:
 def test_many_first_requests_read_the_keys_once(table: Table) -> None:
     cache = KeyCache(table.read, lifetime=300)
 
-    found = at_once(lambda _: cache.find(table.texts[0]))
+    keys = concurrently(lambda _: cache.find(table.texts[0]))
 
-    assert found == [key(table.texts[0])] * MANY
+    assert keys == [key(table.texts[0])] * MANY
     assert table.reads == 1
 
 
@@ -93,15 +93,15 @@ def test_an_unknown_key_does_not_wait_for_another_read(table: Table) -> None:
     time.sleep(2 * key_cache._UNKNOWN_INTERVAL)
     table.may_go_on.clear()
     with ThreadPoolExecutor(MANY) as pool:
-        asked = [pool.submit(cache.find, api_keys.generate()) for _ in range(MANY)]
+        requests = [pool.submit(cache.find, api_keys.generate()) for _ in range(MANY)]
 
         # Then most unknown keys are rejected meanwhile, and a known one is found
-        eventually(lambda: _assert_done(asked, MANY - 1 - key_cache._MOST_WAITING))
+        eventually(lambda: _assert_done(requests, MANY - 1 - key_cache._MOST_WAITING))
         assert cache.find(table.texts[0])
         table.may_go_on.set()
 
     # And the keys were read once more
-    assert [a.result() for a in asked] == [None] * MANY
+    assert [a.result() for a in requests] == [None] * MANY
     assert table.reads == 2
 
 
@@ -111,9 +111,9 @@ def test_a_new_key_works_at_once(table: Table) -> None:
     new = table.add()
     time.sleep(2 * key_cache._UNKNOWN_INTERVAL)
 
-    found = at_once(lambda _: cache.find(new), key_cache._MOST_WAITING)
+    keys = concurrently(lambda _: cache.find(new), key_cache._MOST_WAITING)
 
-    assert found == [key(new)] * key_cache._MOST_WAITING
+    assert keys == [key(new)] * key_cache._MOST_WAITING
 
 
 def test_known_keys_are_found_while_they_are_reloaded(table: Table) -> None:
@@ -139,11 +139,11 @@ def test_a_failed_read_fails_all_waiting_requests(table: Table) -> None:
     table.may_go_on.clear()
     cache = KeyCache(table.read, lifetime=300)
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(cache.find, table.texts[0]) for _ in range(2)]
+        requests = [pool.submit(cache.find, table.texts[0]) for _ in range(2)]
         eventually(lambda: _assert_waiting(cache))
         table.may_go_on.set()
 
-    errors = {type(a.exception()) for a in asked}
+    errors = {type(a.exception()) for a in requests}
     assert errors == {OSError, KeysUnavailable}
     # The next request reads again.
     table.failure = None
@@ -158,8 +158,8 @@ def test_a_stored_hash_of_another_form_matches_no_key(table: Table) -> None:
     assert cache.find(text) is None
 
 
-def _assert_done(asked: list[object], number: int) -> None:
-    assert sum(a.done() for a in asked) >= number  # type: ignore[attr-defined]
+def _assert_done(requests: list[object], number: int) -> None:
+    assert sum(a.done() for a in requests) >= number  # type: ignore[attr-defined]
 
 
 def _assert_reads(table: Table, number: int) -> None:

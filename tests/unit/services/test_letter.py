@@ -18,7 +18,7 @@ texts = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_f
 
 
 def a_letter(**changes: Any) -> Letter:
-    said: dict[str, Any] = {
+    values: dict[str, Any] = {
         "sender": SENDER,
         "recipient": "ann@example.com",
         "subject": "Hello",
@@ -27,7 +27,7 @@ def a_letter(**changes: Any) -> Letter:
         "text": "Hello\n",
         "html": "<p>Hello\n",
     }
-    return write(**(said | changes))
+    return write(**(values | changes))
 
 
 def read(letter: Letter) -> EmailMessage:
@@ -44,10 +44,10 @@ def one_kind_of_line_break(text: str) -> str:
 @given(texts, texts)
 def test_both_parts_are_read_as_they_were_written(text: str, html: str) -> None:
     letter = a_letter(text=text, html=html)
-    for part, said in zip(read(letter).iter_parts(), (text, html), strict=True):
+    for part, written in zip(read(letter).iter_parts(), (text, html), strict=True):
         content = part.get_payload(decode=True)
         assert isinstance(content, bytes)
-        assert one_kind_of_line_break(content.decode()) == one_kind_of_line_break(said)
+        assert one_kind_of_line_break(content.decode()) == one_kind_of_line_break(written)
 
 
 def test_a_text_that_contains_the_boundary_is_kept() -> None:

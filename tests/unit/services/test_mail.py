@@ -146,10 +146,10 @@ def test_a_rejection_lists_the_shortages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "says"), [("customer", "As you asked"), ("deadline", "in time")]
+    ("reason", "phrase"), [("customer", "As you asked"), ("deadline", "in time")]
 )
-def test_a_cancellation_has_its_reason(reason: str, says: str) -> None:
-    assert says in text_of(rendered(Kind.CANCELLED, reason=reason, shortages=[]))
+def test_a_cancellation_has_its_reason(reason: str, phrase: str) -> None:
+    assert phrase in text_of(rendered(Kind.CANCELLED, reason=reason, shortages=[]))
 
 
 def test_the_headers_of_a_mail_are_complete() -> None:

@@ -118,17 +118,17 @@ def test_a_second_confirmation_changes_nothing() -> None:
 
 
 @given(st.lists(st.sampled_from(["confirm", "ship", *Reason]), max_size=8))
-def test_any_sequence_of_events_ends_on_one_of_five_paths(happenings: list[str]) -> None:
+def test_any_sequence_of_events_ends_on_one_of_five_paths(events: list[str]) -> None:
     order, way = an_order(), [Status.PENDING]
 
-    for happening in happenings:
+    for event in events:
         before = order
-        if happening == "confirm":
+        if event == "confirm":
             order = domain.confirm(order, now=LATER)
-        elif happening == "ship":
+        elif event == "ship":
             order = domain.ship(order, now=LATER)
         else:
-            order = domain.cancel(order, Reason(happening), now=LATER)
+            order = domain.cancel(order, Reason(event), now=LATER)
         if order is not before:
             way.append(order.status)
 

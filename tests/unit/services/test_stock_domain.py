@@ -116,17 +116,17 @@ HAPPENINGS = st.lists(st.sampled_from(["create", "cancel", "ship"]), max_size=6)
 
 
 @given(HAPPENINGS)
-def test_the_stock_level_does_not_depend_on_the_order_of_events(happenings: list[str]) -> None:
+def test_the_stock_level_does_not_depend_on_the_order_of_events(events: list[str]) -> None:
     reservation, on_hand, reserved = None, 10, 0
-    for happening in happenings:
+    for event in events:
         before = reservation
-        if happening == "create":
+        if event == "create":
             reservation = before or HELD
         else:
-            reservation = cancel(before) if happening == "cancel" else ship(before, WANTED)
+            reservation = cancel(before) if event == "cancel" else ship(before, WANTED)
         for change in changes(before, reservation):
             on_hand, reserved = on_hand + change.on_hand, reserved + change.reserved
 
-    left = 2 if "ship" in happenings else 0
-    held = 2 if happenings and set(happenings) == {"create"} else 0
+    left = 2 if "ship" in events else 0
+    held = 2 if events and set(events) == {"create"} else 0
     assert (on_hand, reserved) == (10 - left, held)

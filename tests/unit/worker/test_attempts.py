@@ -28,8 +28,10 @@ def item(attempts: int = 1, event_id: str = "", **headers: Any) -> Item:
     """Return a delivery of `stock.reserved` with the outcome `HANDLED`."""
     event = Event(source="inventory", subject=uuid4(), sequence=1, data=StockReserved(lines=()))
     name = event_id or str(event.id)
-    told = task_headers(name, event.type, None, retries=attempts - 1) | headers if headers else None
-    delivery = Delivery(event.type, b"", attempts, None, name, headers=told)
+    all_headers = task_headers(name, event.type, None, retries=attempts - 1) | headers
+    delivery = Delivery(
+        event.type, b"", attempts, None, name, headers=all_headers if headers else None
+    )
     return Item(delivery, event, event, Outcome.HANDLED)
 
 
@@ -90,8 +92,8 @@ def test_a_request_has_headers_and_no_customer_data(
     assert request.hostname == "order@order"
     assert request.delivery_info["routing_key"] == "order.queue"
     assert one.event
-    about = {"order": str(one.event.subject), "event": one.delivery.event_id}
-    assert calls[0].arguments["kwargs"] == request.kwargs == about
+    ids = {"order": str(one.event.subject), "event": one.delivery.event_id}
+    assert calls[0].arguments["kwargs"] == request.kwargs == ids
     assert calls[0].arguments["task_id"] == one.delivery.event_id
 
 
@@ -114,9 +116,9 @@ def test_the_signals_of_a_failed_run_have_its_outcome(
     # Then the signals have the outcome and the original error
     assert names(calls) == ["prerun", signal, "postrun"]
     assert calls[2].state == state
-    told = calls[1].arguments
-    assert (told["reason"].exc if signal == "retry" else told["exception"]) is error
-    assert "test_attempts.py" in told["einfo"].traceback
+    arguments = calls[1].arguments
+    assert (arguments["reason"].exc if signal == "retry" else arguments["exception"]) is error
+    assert "test_attempts.py" in arguments["einfo"].traceback
 
 
 def test_the_texts_of_a_failed_run_are_descriptions(calls: list[SignalCall]) -> None:
@@ -209,21 +211,21 @@ def test_two_copies_of_an_event_run_one_after_the_other(
 def test_context_variables_of_one_run_are_not_seen_by_another() -> None:
     # Given a receiver that sets a context variable, and receivers that read it
     current: ContextVar[str] = ContextVar("current", default="none")
-    found: list[tuple[str, str]] = []
+    seen: list[tuple[str, str]] = []
 
     def note(call: SignalCall) -> None:
         if call.name == "prerun":
             assert current.get() == "none"
             current.set(call.task_id)
-        found.append((current.get(), call.task_id))
+        seen.append((current.get(), call.task_id))
 
     # When a batch is attempted
     with receivers(note):
         attempt([item() for _ in range(3)])
 
     # Then each run has its own context
-    assert len(found) == 9
-    assert all(kept == own for kept, own in found)
+    assert len(seen) == 9
+    assert all(current_id == task_id for current_id, task_id in seen)
     assert current.get() == "none"
 
 

@@ -12,7 +12,7 @@ from eventbus.worker import task_events
 from eventbus.worker.task_events import TASKS_PER_SECOND, TaskEvents
 
 
-class Telling:
+class Reporter:
     """The events of a worker, and the messages that it has published."""
 
     def __init__(self) -> None:
@@ -24,59 +24,59 @@ class Telling:
     def publish(self, message: Message, *, exchange: str, routing_key: str) -> None:
         self.messages.append((message, exchange))
 
-    def told(self) -> list[dict[str, Any]]:
+    def published(self) -> list[dict[str, Any]]:
         """Flush, and return the events of all published messages."""
         self.events.flush()
         return [event for message, _ in self.messages for event in json.loads(message.body)]
 
 
-def own(event_id: str) -> str:
+def task_id_of(event_id: str) -> str:
     """Return the id of the task of an event in the order service."""
     return str(uuid5(NAMESPACE_URL, f"order:{event_id}"))
 
 
 @pytest.fixture
-def telling() -> Telling:
-    return Telling()
+def reporter() -> Reporter:
+    return Reporter()
 
 
-def test_events_are_published_in_one_message(telling: Telling) -> None:
+def test_events_are_published_in_one_message(reporter: Reporter) -> None:
     # When three events are sent
-    telling.events.send("worker-heartbeat", active=1, retry=True)
-    telling.events.send("task-received", uuid="1", name="order.created")
-    telling.events.send("task-started", uuid="1")
+    reporter.events.send("worker-heartbeat", active=1, retry=True)
+    reporter.events.send("task-received", uuid="1", name="order.created")
+    reporter.events.send("task-started", uuid="1")
 
     # Then one message contains all of them
-    kinds = [(event["type"], event["hostname"]) for event in telling.told()]
+    kinds = [(event["type"], event["hostname"]) for event in reporter.published()]
     assert kinds == [
         (t, "order@order") for t in ("worker-heartbeat", "task-received", "task-started")
     ]
-    ((_, exchange),) = telling.messages
+    ((_, exchange),) = reporter.messages
     assert exchange == "celeryev"
 
 
-def test_no_message_is_published_without_an_event(telling: Telling) -> None:
-    assert telling.told() == []
-    assert telling.messages == []
+def test_no_message_is_published_without_an_event(reporter: Reporter) -> None:
+    assert reporter.published() == []
+    assert reporter.messages == []
 
 
-def test_an_error_is_reported_by_its_class_only(telling: Telling) -> None:
+def test_an_error_is_reported_by_its_class_only(reporter: Reporter) -> None:
     # Given an error whose text and trace quote a customer
     secret = "ada@example.com"
-    telling.events.send("task-received", uuid="1", name="order.created", root_id=secret)
+    reporter.events.send("task-received", uuid="1", name="order.created", root_id=secret)
 
     # When the task fails
     error = {"exception": f"IntegrityError('Key (email)=({secret})')", "traceback": secret}
-    telling.events.send("task-failed", uuid="1", **error)
+    reporter.events.send("task-failed", uuid="1", **error)
 
     # Then only the class of the error has left
-    told = telling.told()
-    assert told[-1]["exception"] == "IntegrityError()"
-    assert secret not in json.dumps(told)
+    events = reporter.published()
+    assert events[-1]["exception"] == "IntegrityError()"
+    assert secret not in json.dumps(events)
 
 
 def test_each_task_is_reported_completely_or_not_at_all(
-    telling: Telling, monkeypatch: pytest.MonkeyPatch
+    reporter: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given tasks that all arrive in one second
     monkeypatch.setattr(task_events.time, "monotonic", lambda: 1000.0)
@@ -85,24 +85,24 @@ def test_each_task_is_reported_completely_or_not_at_all(
     # When each of them starts and succeeds
     for kind in ("task-received", "task-started", "task-succeeded"):
         for task in tasks:
-            telling.events.send(kind, uuid=task)
+            reporter.events.send(kind, uuid=task)
 
     # Then all events of the first tasks have left, and none of the others
-    told = [event["uuid"] for event in telling.told()]
-    assert sorted(told) == sorted(3 * [own(task) for task in tasks[:TASKS_PER_SECOND]])
+    events = [event["uuid"] for event in reporter.published()]
+    assert sorted(events) == sorted(3 * [task_id_of(task) for task in tasks[:TASKS_PER_SECOND]])
 
     # When a second has passed
-    telling.messages.clear()
+    reporter.messages.clear()
     monkeypatch.setattr(task_events.time, "monotonic", lambda: 1001.0)
-    telling.events.send("task-received", uuid="later")
+    reporter.events.send("task-received", uuid="later")
 
     # Then new tasks are reported
-    assert [event["uuid"] for event in telling.told()] == [own("later")]
+    assert [event["uuid"] for event in reporter.published()] == [task_id_of("later")]
 
 
-def test_an_ended_task_is_forgotten(telling: Telling) -> None:
+def test_an_ended_task_is_forgotten(reporter: Reporter) -> None:
     for last in ("task-succeeded", "task-failed", "task-retried", "task-rejected"):
-        telling.events.send("task-received", uuid=last)
-        telling.events.send(last, uuid=last)
+        reporter.events.send("task-received", uuid=last)
+        reporter.events.send(last, uuid=last)
 
-    assert telling.events._reported == set()
+    assert reporter.events._reported == set()
