@@ -10,7 +10,6 @@ from sqlalchemy import func, select
 
 from common.events import Line, OrderCancelled, OrderCreated, OrderCreatedV2, OrderShipped
 from eventbus.consumer.receive import receive
-from eventbus.database import migrations
 from eventbus.database.db import Sessions, transaction
 from eventbus.events import codec
 from eventbus.events.conversion import convert
@@ -74,14 +73,6 @@ def shipped(order_id: UUID, **lines: int) -> Event:
 
 def deliver(sessions: Sessions, event: Event) -> None:
     receive(sessions, HANDLERS, codec.wrap(codec.encode(event)), task=event.type, attempts=1)
-
-
-def test_the_migrations_match_the_models(inventory_database: Sessions) -> None:
-    with inventory_database() as session:
-        url = session.get_bind().engine.url
-
-    assert migrations.pending("inventory_worker", url) == []
-    assert migrations.check("inventory_worker", url) == []
 
 
 def test_an_order_in_stock_is_reserved(inventory_database: Sessions) -> None:

@@ -20,7 +20,6 @@ from order_app import use_cases
 from order_app.domain import Order, Reason, Status
 from order_app.events import Cause
 from order_app.handlers import HANDLERS
-from order_app.use_cases import UnknownOrder
 from testkit.data.order_service import (
     REJECTED,
     RELEASED,
@@ -135,11 +134,6 @@ def test_a_customer_can_cancel_a_confirmed_order(order_database: Sessions) -> No
     assert [e.sequence for e in events] == [1, 2, 3]
     assert isinstance(events[-1].data, OrderCancelled)
     assert events[-1].data.reason == "customer"
-
-
-def test_an_unknown_order_cannot_be_cancelled(order_database: Sessions) -> None:
-    with pytest.raises(UnknownOrder):
-        cancel(order_database, uuid4())
 
 
 def test_concurrent_confirmation_and_cancellation_are_consistent(

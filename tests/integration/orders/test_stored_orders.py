@@ -1,8 +1,8 @@
-"""Orders as the use cases store and find them: idempotency keys, pages and timelines."""
+"""Orders as the use cases store and find them: idempotency keys, listings and timelines."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from sqlalchemy import func, select
@@ -14,10 +14,8 @@ from eventbus.database.db import Sessions, transaction
 from eventbus.outbox.table import outbox
 from order_app import use_cases
 from order_app.domain import Status
-from order_app.storage.idempotency import KeyReused
 from order_app.storage.models import OrderRow
 from order_app.storage.timeline import timeline
-from order_app.use_cases import Placement, UnknownOrder
 from testkit.data.order_service import (
     PLACEMENT,
     RESERVED,
@@ -67,14 +65,6 @@ def test_an_idempotency_key_identifies_one_order(order_database: Sessions) -> No
     assert len(outbox_events(order_database, first.id)) == 1
 
 
-def test_an_idempotency_key_is_rejected_for_another_request(order_database: Sessions) -> None:
-    place(order_database, key="k")
-    other = Placement(customer_email="bob@example.com", currency="EUR", lines=PLACEMENT.lines)
-
-    with transaction(order_database) as session, pytest.raises(KeyReused):
-        place_in(session, other, key="k")
-
-
 def test_the_idempotency_key_of_a_failed_request_can_be_reused(order_database: Sessions) -> None:
     with order_database() as session:
         place_in(session, PLACEMENT, key="k")
@@ -92,21 +82,6 @@ def test_concurrent_requests_with_one_key_place_one_order(order_database: Sessio
     assert len({order.id for order in orders}) == 1
     with transaction(order_database) as session:
         assert session.scalar(select(func.count()).select_from(OrderRow)) == 1
-
-
-def test_pages_contain_every_order_once_newest_first(order_database: Sessions) -> None:
-    placed = [place(order_database).id for _ in range(7)]
-
-    listed, after = [], None
-    while True:
-        with transaction(order_database) as session:
-            page = use_cases.list_page(session, limit=3, after=after)
-        listed += [order.id for order in page.orders]
-        after = page.next
-        if after is None:
-            break
-
-    assert listed == placed[::-1]
 
 
 def test_a_full_last_page_has_no_next_page(order_database: Sessions) -> None:
@@ -156,8 +131,3 @@ def test_the_timeline_shows_the_handlers_of_each_event(
     assert entries[0].recorded_at is not None
     assert entries[0].published_at is None
     assert entries[1].handled_at is not None
-
-
-def test_an_unknown_order_has_no_timeline(order_database: Sessions) -> None:
-    with transaction(order_database) as session, pytest.raises(UnknownOrder):
-        timeline(session, uuid4())
