@@ -1,7 +1,7 @@
-"""What KEDA's admission webhook refuses: its rules, as its source has them.
+"""The rules of KEDA's admission webhook, from its source.
 
-`apis/keda/v1alpha1/scaledobject_webhook.go` and `scaledobject_types.go` of version 2.16, whose
-rules are the stricter ones: from 2.18 on, one of the right type is enough for a fallback.
+The source is `apis/keda/v1alpha1/scaledobject_webhook.go` and `scaledobject_types.go` of version
+2.16, which is stricter: since 2.18, one trigger of the right type is enough for a fallback.
 """
 
 from collections import Counter
@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 
 from tests.support.manifests import Manifest
 
-#: Triggers that KEDA leaves to Kubernetes.
+#: Triggers that KEDA delegates to Kubernetes.
 _RESOURCES = ("cpu", "memory")
 
 
 def refusals(scaled: Manifest, manifests: Sequence[Manifest]) -> list[str]:
-    """Return why the webhook would refuse a ScaledObject among the other manifests."""
+    """Return the reasons for which the webhook would reject a ScaledObject."""
     return [
         *_fallback(scaled["spec"]),
         *_replicas(scaled["spec"]),

@@ -1,4 +1,4 @@
-"""Kubernetes manifests: as kustomize builds them, and what a cluster would object to."""
+"""Kubernetes manifests as kustomize builds them, and their validation."""
 
 import subprocess
 from collections.abc import Iterator
@@ -23,10 +23,10 @@ FOLDERS = ("base", "production")
 
 every_folder = pytest.mark.parametrize("folder", FOLDERS)
 
-#: What the manifests are for, and the newest that there is a schema of.
+#: The oldest supported version of Kubernetes, and the newest version with a schema.
 VERSIONS = ("1.30", "1.37")
 
-#: Where each kind that is not Kubernetes' own is defined.
+#: The files that define the kinds of operators.
 KINDS = {
     "Cluster": "postgresql.cnpg.io_clusters.yaml",
     "ScaledObject": "keda.sh_scaledobjects.yaml",
@@ -37,7 +37,7 @@ KINDS = {
 
 @cache
 def built(name: str) -> list[Manifest]:
-    """Return what kustomize makes of a folder of deploy/k8s; skips the test where it is not."""
+    """Return the manifests of a folder of deploy/k8s; skips the test if kustomize is missing."""
     if not KUSTOMIZE.exists():
         pytest.skip(
             "NOT RUN, there is no kustomize here: deploy/local/install.sh golang kubernetes"
@@ -50,7 +50,7 @@ def built(name: str) -> list[Manifest]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    # A deprecation is a warning there.
+    # kustomize prints deprecations as warnings.
     assert not done.stderr
     return list(yaml.safe_load_all(done.stdout))
 
@@ -62,7 +62,7 @@ def one(folder: str, kind: str, name: str) -> Manifest:
 
 
 def objection(manifest: Manifest) -> str | None:
-    """Return what a cluster would refuse the manifest for, an unknown field too, or None."""
+    """Return why a cluster would reject the manifest, including unknown fields, or None."""
     if manifest["kind"] in KINDS:
         found = next(_validator(manifest["kind"]).iter_errors(manifest), None)
         return found and f"{'/'.join(map(str, found.instance_path))}: {found.message}"
@@ -75,7 +75,7 @@ def objection(manifest: Manifest) -> str | None:
 
 
 def has_schema(kind: str) -> bool:
-    """Tell whether there is a definition of the kind here."""
+    """Return whether the definition of the kind is installed."""
     return kind not in KINDS or (PLACE / "kinds" / KINDS[kind]).exists()
 
 
@@ -87,13 +87,13 @@ def _validator(kind: str) -> jsonschema_rs.Validator:
         for version in definition["spec"]["versions"]
         if version["storage"]
     )
-    # A cluster knows what each object's `metadata` may be: a Kubernetes' own kind's.
+    # The `metadata` of all kinds is defined by Kubernetes.
     schema["properties"]["metadata"] = {}
     return jsonschema_rs.Draft7Validator(_strict(schema))
 
 
 def _strict(schema: Any) -> Any:
-    """Return a structural schema as one that refuses what a cluster would drop."""
+    """Return a structural schema that rejects fields which a cluster would drop."""
     if isinstance(schema, list):
         return [_strict(part) for part in schema]
     if not isinstance(schema, dict):
@@ -106,14 +106,14 @@ def _strict(schema: Any) -> Any:
 
 
 def pods(manifests: list[Manifest]) -> Iterator[tuple[Manifest, Manifest]]:
-    """Return each manifest of ours that has pods, with its pod's template."""
+    """Yield each Deployment and Job with the template of its pods."""
     for manifest in manifests:
         if manifest["kind"] in ("Deployment", "Job"):
             yield manifest, manifest["spec"]["template"]
 
 
 def settings_of(container: Manifest) -> dict[str, str]:
-    """Return the settings that a container is told directly."""
+    """Return the settings in the environment of a container."""
     return {variable["name"]: variable["value"] for variable in container["env"]}
 
 

@@ -1,4 +1,4 @@
-"""Which tests one worker of a run gets together."""
+"""Scheduling of tests that share processes on one worker."""
 
 from functools import cache
 
@@ -6,12 +6,12 @@ from xdist.scheduler import LoadScopeScheduling
 
 from deploy.local import REPOSITORY
 
-#: What a module has in it whose tests share something that takes seconds to set up.
+#: Marks of modules whose tests share a fixture that takes seconds to set up.
 _SHARES = ("shared_stack", 'scope="module"')
 
 
 class Together(LoadScopeScheduling):
-    """Gives a worker one test at a time, but all of a module whose tests share processes.
+    """Gives a worker one test at a time, or all tests of a module that shares a fixture.
 
     The groups of xdist's own `loadgroup` have no effect with pytest 9.
     """
