@@ -25,10 +25,11 @@ PACKAGES = sorted(
 MAY_NAME_IT = {
     "common/events.py",
     "common/kombu_topology.py",
-    "console/databases/reader_role.py",
-    "console/web/overview.py",
-    "deploy",
-    "bench/system/servers.py",
+    # The secrets of every service.
+    "deploy/k8s/base/deploy.yaml",
+    # Generated from the services.
+    "deploy/k8s/base/programs.yaml",
+    "deploy/compose/prometheus.yml",
     # The measured processor time of each program.
     "bench/results.json",
     # Generated from the contracts and the topology.
