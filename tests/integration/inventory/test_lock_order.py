@@ -19,13 +19,7 @@ from eventbus.settings.service import ServiceSettings
 from inventory_worker import stock_import
 from inventory_worker.movements import Note
 from testkit.data.orders import stored
-from testkit.data.warehouse import (
-    Warehouse,
-    handle,
-    order_cancelled,
-    order_created,
-    order_shipped,
-)
+from testkit.data.warehouse import Warehouse, handle, order_cancelled, order_created, order_shipped
 from testkit.eventually import eventually
 from testkit.servers.databases import Databases, TestDatabase
 

@@ -9,14 +9,7 @@ from eventbus.database.db import Sessions
 from notification_worker.mail.letter import Letter
 from notification_worker.smtp.transport import Transport
 from testkit.mail.mailbox import Mailbox
-from testkit.mail.mailing import (
-    deliver_all,
-    delivery,
-    make_due,
-    record,
-    rows,
-    statuses,
-)
+from testkit.mail.mailing import deliver_all, delivery, make_due, record, rows, statuses
 
 
 def test_a_failed_mail_does_not_delay_later_mails(

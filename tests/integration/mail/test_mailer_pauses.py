@@ -21,15 +21,7 @@ from notification_worker.smtp.failures import Unreachable
 from notification_worker.smtp.transport import Transport
 from testkit.eventually import eventually
 from testkit.mail.mailbox import Mailbox
-from testkit.mail.mailing import (
-    deliver_all,
-    delivery,
-    make_due,
-    record,
-    rows,
-    settings,
-    statuses,
-)
+from testkit.mail.mailing import deliver_all, delivery, make_due, record, rows, settings, statuses
 from testkit.servers.databases import TestDatabase
 
 

@@ -9,12 +9,7 @@ from eventbus.database.db import Sessions, transaction
 from notification_worker import mail_queue as backlog_module
 from testkit.eventually import eventually
 from testkit.mail.mailers import SENDERS, a_mailer, all_sent, content_count, first_content, mailing
-from testkit.mail.mailing import (
-    expire_claims,
-    record,
-    rows,
-    statuses,
-)
+from testkit.mail.mailing import expire_claims, record, rows, statuses
 from testkit.mail.smtp_server import HANG, Slow, serving
 
 

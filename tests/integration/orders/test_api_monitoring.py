@@ -12,11 +12,7 @@ from eventbus.database.db import Sessions, transaction
 from eventbus.outbox.table import outbox, relay_state
 from eventbus.settings.base import Settings
 from eventbus.telemetry import tracing
-from testkit.processes.order_requests import (
-    UNKNOWN_ORDER,
-    another_api,
-    place,
-)
+from testkit.processes.order_requests import UNKNOWN_ORDER, another_api, place
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"

@@ -8,11 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from common.events import (
-    Data,
-    OrderCancelled,
-    OrderConfirmed,
-)
+from common.events import Data, OrderCancelled, OrderConfirmed
 from common.kombu_topology import ORDER
 from eventbus.database.db import Sessions, transaction
 from eventbus.errors import Permanent

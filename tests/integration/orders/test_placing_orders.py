@@ -8,13 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from testkit.processes.order_requests import (
-    a_line,
-    an_order,
-    place,
-    problem,
-    wrong_fields,
-)
+from testkit.processes.order_requests import a_line, an_order, place, problem, wrong_fields
 
 
 def post(api: FlaskClient, body: bytes, content_type: str = "application/json") -> TestResponse:

@@ -7,9 +7,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select
 
-from common.events import (
-    OrderCreated,
-)
+from common.events import OrderCreated
 from eventbus.database.db import Sessions, transaction
 from eventbus.outbox.table import outbox
 from order_app import use_cases

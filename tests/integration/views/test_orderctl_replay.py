@@ -9,13 +9,7 @@ from analytics_worker.stream_reader import Reader
 from console.orderctl import main
 from console.settings import ReplaySettings, load_operator
 from eventbus.database import db
-from testkit.data.projections import (
-    CONFIRMED,
-    count,
-    order,
-    publish,
-    read_until,
-)
+from testkit.data.projections import CONFIRMED, count, order, publish, read_until
 from testkit.servers.vhosts import Vhost
 
 
