@@ -108,17 +108,17 @@ python() {
     echo "$wanted" >$stamp
 }
 
-# python_packages ENVIRONMENT FILE: install what a lock file pins. uv takes an eighth of pip's time.
-# It does not read pip's configuration, so where it reaches no index, pip does the work.
+# python_packages ENVIRONMENT FILE: install the packages that a lock file pins. uv takes an eighth of
+# pip's time. It does not read pip's configuration, which may name another index; where uv fails, pip
+# does the work.
 python_packages() {
-    local uv=.venv/bin/uv place=$1 file=$2
-    local pip=("$place/bin/python" -m pip install --no-input --disable-pip-version-check
-        --require-hashes -r)
-    [ -x $uv ] || .venv/bin/python -m pip install --no-input --disable-pip-version-check \
-        --require-hashes -r requirements/installer.txt || true
-    UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}} UV_INDEX_URL=${UV_INDEX_URL:-${PIP_INDEX_URL:-}} \
-        UV_HTTP_TIMEOUT=60 $uv pip install --system-certs --link-mode copy --require-hashes \
-        --python "$place/bin/python" -r "$file" || "${pip[@]}" "$file"
+    local place=$1 file=$2 index
+    local pip=(-m pip --no-input --disable-pip-version-check install --require-hashes -r)
+    [ -x .venv/bin/uv ] || .venv/bin/python "${pip[@]}" requirements/installer.txt || true
+    index=${PIP_INDEX_URL:-$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)}
+    UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}} UV_INDEX_URL=${UV_INDEX_URL:-$index} \
+        .venv/bin/uv pip install --system-certs --link-mode copy --require-hashes \
+        --python "$place/bin/python" -r "$file" || "$place/bin/python" "${pip[@]}" "$file"
 }
 
 # Like `pip install -e .`, but without its build tools, which a lock file cannot pin.
