@@ -121,9 +121,10 @@ def _copy(
 ) -> None:
     """Copy the events that the service consumes; mark those below the offset `history`."""
     oldest = datetime.now(UTC) - STREAM_AGE
+    consumed = service.consumed_types
     messages = []
     for entry in entries:
-        if entry.message.headers.get("task") not in service.consumed_types:
+        if entry.message.headers.get("task") not in consumed:
             continue
         past = PastEvent.of(entry)
         if past.time and past.time < oldest:

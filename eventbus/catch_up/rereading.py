@@ -76,10 +76,11 @@ class Rereading:
 
     def _missing(self, session: Session, entries: Sequence[Entry]) -> list[_Missed]:
         oldest = datetime.now(UTC) - STREAM_AGE
+        consumed = self._service.consumed_types
         events = [
             event
             for entry in entries
-            if entry.message.headers.get("task") in self._service.consumed_types
+            if entry.message.headers.get("task") in consumed
             and ((event := PastEvent.of(entry)).time is None or event.time > oldest)
         ]
         ids = [event.id for event in events if event.id]

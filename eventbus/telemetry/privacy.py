@@ -27,10 +27,9 @@ MASK = "***"
 #: Characters of a mail server's reply that are repeated.
 REPLY_LIMIT = 1_000
 
-#: An address with a quoted local part, or any token: it is an address if it contains an `_AT`.
+#: An address with a quoted local part, or any token: it is an address if it contains an `@`,
+#: which is `%40` in a URL.
 _TOKEN = re.compile(r'"[^"\n]*"@[^\s<>]+|[^\s<>()\[\],;:"]+')
-#: The sign in the middle of an address, plain and in a URL.
-_AT = ("@", "%40")
 
 #: Errors whose text names code, hosts or files, never the input of a customer.
 _SAFE = (
@@ -82,7 +81,8 @@ def masked(text: str, address: str = "") -> str:
 
     The local part and the domain of `address` are also replaced where they stand alone.
     """
-    text = _TOKEN.sub(lambda token: MASK if _is_address(token[0]) else token[0], text)
+    if _has_address(text):
+        text = _TOKEN.sub(lambda token: MASK if _has_address(token[0]) else token[0], text)
     local, _, domain = address.rpartition("@")
     if words := "|".join(re.escape(word) for word in (local, domain) if word):
         # Not inside a longer word or host name.
@@ -91,8 +91,8 @@ def masked(text: str, address: str = "") -> str:
     return text
 
 
-def _is_address(token: str) -> bool:
-    return any(sign in token for sign in _AT)
+def _has_address(text: str) -> bool:
+    return "@" in text or "%40" in text
 
 
 def _details(error: BaseException) -> str:
