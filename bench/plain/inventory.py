@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session
 from bench.plain.application import application, sessions
 from bench.plain.topology import INVENTORY
 from common.events import OrderCreated, Quantity, Shortage, StockRejected, StockReserved
-from eventbus.consumer.inbox import first_delivery
 from eventbus.database.db import transaction
 from eventbus.events import codec
 from eventbus.events.envelope import Event
 from eventbus.outbox.table import append
 from inventory_worker.models import Reservation, ReservationLine, Status, Stock
+from testkit.data.inboxes import first_delivery
 
 app = application("plain-inventory", INVENTORY)
 

@@ -10,12 +10,12 @@ import msgspec
 from bench.plain.application import application, sessions
 from bench.plain.topology import NOTIFICATION
 from common.events import OrderCancelled, OrderConfirmed, OrderCreated
-from eventbus.consumer.inbox import first_delivery
 from eventbus.database.db import transaction
 from eventbus.events import codec
 from eventbus.events.envelope import Event
 from notification_worker.domain import Kind, kind_of_cancellation
 from notification_worker.models import Notification
+from testkit.data.inboxes import first_delivery
 
 app = application("plain-notification", NOTIFICATION)
 

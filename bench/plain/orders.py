@@ -7,12 +7,12 @@ from typing import Any
 from bench.plain.application import application, sessions
 from bench.plain.topology import ORDERS
 from common.events import Shortage, StockRejected
-from eventbus.consumer.inbox import first_delivery
 from eventbus.database.db import transaction
 from eventbus.events import codec
 from eventbus.events.envelope import Event
 from order_app import domain, events
 from order_app.storage.models import OrderRow
+from testkit.data.inboxes import first_delivery
 
 app = application("plain-orders", ORDERS)
 

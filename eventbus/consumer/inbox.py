@@ -56,18 +56,11 @@ _RECORD = Statement(
 )
 
 
-def first_delivery(session: Session, event: Event, *, attempts: int) -> bool:
-    """Record an event in the caller's transaction; return False if it was recorded before.
-
-    If two workers hold the same event, the second waits here for the commit of the first.
-    """
-    return event.id in first_deliveries(session, [(event, attempts)])
-
-
 def first_deliveries(session: Session, deliveries: Iterable[tuple[Event, int]]) -> set[UUID]:
     """Record events, each with its attempt number; return the ids that were not recorded before.
 
-    This is one statement. An event that occurs twice gets one row.
+    This is one statement. An event that occurs twice gets one row. If two workers hold the same
+    event, the second waits here for the commit of the first.
     """
     # The insert is ordered by id: overlapping batches wait, but cannot deadlock.
     rows: dict[UUID, dict[str, Any]] = {}

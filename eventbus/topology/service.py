@@ -55,8 +55,8 @@ class Service:
     bus: Bus
     publishes: tuple[str, ...] = ()
     consumes: tuple[str, ...] = ()
-    #: The kinds of its ticks, which beat sends every second: `relay` drains the outbox, `mailer`
-    #: sends due mails, `reader` reads new events from the stream.
+    #: The kinds of its ticks, which beat sends every second: one for each process that runs loops,
+    #: such as `relay`. Each kind is a module of the package.
     ticks: tuple[str, ...] = ()
     reads_stream: bool = False
     #: Whether the core flow of the system requires it. The queue of an essential service rejects

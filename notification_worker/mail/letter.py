@@ -43,6 +43,7 @@ class Letter:
 
     sender: str
     recipient: str
+    #: Lines that end with CRLF, in ASCII unless an address is not.
     content: bytes
 
     def __post_init__(self) -> None:
@@ -54,10 +55,6 @@ class Letter:
     def is_plain(self) -> bool:
         """Whether its addresses are ASCII, which every mail server supports."""
         return (self.sender + self.recipient).isascii()
-
-    def as_bytes(self) -> bytes:
-        """Return its content: lines that end with CRLF, ASCII unless an address is not."""
-        return self.content
 
 
 def write(

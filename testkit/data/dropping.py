@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from common.events import Line, OrderCreated
 from eventbus.catch_up.catch_up import CatchUp
-from eventbus.consumer.inbox import first_delivery, inbox
+from eventbus.consumer.inbox import inbox
 from eventbus.database.db import Sessions, transaction
 from eventbus.events import codec
 from eventbus.events.envelope import Event
@@ -20,6 +20,7 @@ from eventbus.messaging.in_flight import Outgoing
 from eventbus.messaging.publisher import ConfirmingPublisher
 from eventbus.settings.service import ServiceSettings
 from eventbus.topology.service import Service
+from testkit.data.inboxes import first_delivery
 from testkit.processes.publishers import publish_and_settle
 from testkit.servers.databases import TestDatabase
 from testkit.servers.infrastructure import Infrastructure

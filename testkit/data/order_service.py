@@ -6,7 +6,6 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from common.events import Data, Quantity, Shortage, StockRejected, StockReleased, StockReserved
-from eventbus.consumer.inbox import first_delivery
 from eventbus.database.db import Sessions, transaction
 from eventbus.events.envelope import Event
 from order_app import use_cases
@@ -15,6 +14,7 @@ from order_app.events import Cause
 from order_app.handlers import HANDLERS
 from order_app.storage import intake
 from order_app.use_cases import Placement
+from testkit.data.inboxes import first_delivery
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

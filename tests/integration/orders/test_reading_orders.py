@@ -7,7 +7,6 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
 from common.events import Quantity, StockReserved
-from eventbus.consumer.inbox import first_delivery
 from eventbus.database.db import Sessions, transaction
 from eventbus.events.envelope import Event
 from eventbus.outbox.table import outbox
@@ -15,6 +14,7 @@ from order_app.domain import Reason
 from order_app.events import Cause
 from order_app.handlers import HANDLERS
 from order_app.use_cases import cancel
+from testkit.data.inboxes import first_delivery
 from testkit.processes.order_requests import (
     UNKNOWN_ID,
     UNKNOWN_ORDER,

@@ -13,12 +13,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from common.events import Quantity, StockReserved
-from eventbus.consumer.inbox import first_delivery, inbox
+from eventbus.consumer.inbox import inbox
 from eventbus.consumer.receive import Outcome, receive
 from eventbus.database.db import Sessions, transaction
 from eventbus.events import codec
 from eventbus.events.envelope import Event
 from eventbus.outbox.table import append, outbox
+from testkit.data.inboxes import first_delivery
 from testkit.eventually import eventually
 
 

@@ -71,7 +71,7 @@ def mail(kind: Kind = Kind.RECEIVED, *, recipient: str = "ann@example.com", **co
 def rendered(kind: Kind = Kind.RECEIVED, **context: Any) -> EmailMessage:
     """Return a mail as a mail program parses it."""
     message = message_from_bytes(
-        render(mail(kind, **context), sender=SENDER).as_bytes(), policy=policy.default
+        render(mail(kind, **context), sender=SENDER).content, policy=policy.default
     )
     assert isinstance(message, EmailMessage)
     return message
@@ -169,9 +169,7 @@ def test_the_headers_of_a_mail_are_complete() -> None:
 
 def test_a_mail_is_ascii_with_short_lines() -> None:
     sku = "\u00c4" + "x" * 3_000
-    sent = render(
-        mail(lines=[{"sku": sku, "quantity": 1, "unit_price": 1}]), sender=SENDER
-    ).as_bytes()
+    sent = render(mail(lines=[{"sku": sku, "quantity": 1, "unit_price": 1}]), sender=SENDER).content
     assert sent.isascii()
     assert max(len(line) for line in sent.split(b"\r\n")) <= 998
     assert b"\n" not in sent.replace(b"\r\n", b"")
