@@ -15,9 +15,28 @@ MANAGEMENT = f"https://{BROKER}:15671"
 
 PROMETHEUS = "http://prometheus-operated.monitoring:9090"
 
-CA_FILE = "/tls/trust/ca.crt"
+#: The directory of the authority's certificate.
+TRUST = "/tls/trust"
+CA_FILE = f"{TRUST}/ca.crt"
 HEALTH_FILE = "/tmp/health"  # noqa: S108, the pod's own volume
 METRICS = "/run/metrics"
+
+#: The security context of every pod, and of every container.
+POD_SECURITY = {
+    "runAsNonRoot": True,
+    "runAsUser": 10001,
+    "runAsGroup": 10001,
+    "fsGroup": 10001,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+CONTAINER_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+#: Measured while idle: 53 to 156 MB, see docs/operations/sizes-and-ports.md#sizes.
+RESOURCES = {"requests": {"cpu": "100m", "memory": "192Mi"}, "limits": {"memory": "512Mi"}}
 
 _BROKER = {"BROKER_HOST": BROKER, "BROKER_VHOST": "orders", "BROKER_CA_FILE": CA_FILE}
 _DATABASE = {"DATABASE_HOST": DATABASE, "DATABASE_CA_FILE": CA_FILE}

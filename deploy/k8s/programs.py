@@ -125,13 +125,7 @@ def _pod(program: Program) -> Manifest:
         # Service links would override settings: the service `flower` would set FLOWER_PORT.
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": _GRACE,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 10001,
-            "runAsGroup": 10001,
-            "fsGroup": 10001,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": environment.POD_SECURITY,
         "topologySpreadConstraints": [
             {
                 "maxSkew": 1,
@@ -145,7 +139,7 @@ def _pod(program: Program) -> Manifest:
             | {
                 "volumeMounts": [
                     {"name": "secrets", "mountPath": "/run/secrets", "readOnly": True},
-                    {"name": "trust", "mountPath": "/tls/trust", "readOnly": True},
+                    {"name": "trust", "mountPath": environment.TRUST, "readOnly": True},
                     *({"name": n, "mountPath": d} for n, d in zip(names, directories, strict=True)),
                 ]
             }
@@ -171,16 +165,8 @@ def _container(program: Program) -> Manifest:
         "command": command(program),
         "env": [{"name": name, "value": value} for name, value in settings.items()],
         "envFrom": [{"configMapRef": {"name": name}} for name in maps],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        # Measured while idle: 53 to 156 MB, see docs/operations/sizes-and-ports.md#sizes.
-        "resources": {
-            "requests": {"cpu": "100m", "memory": "192Mi"},
-            "limits": {"memory": "512Mi"},
-        },
+        "securityContext": environment.CONTAINER_SECURITY,
+        "resources": environment.RESOURCES,
     }
     if port := _port(program):
         name = "metrics" if program.health is Health.HEARTBEAT else "http"

@@ -9,7 +9,7 @@ from celery.utils.nodenames import host_format
 
 from console.settings import ConsoleSettings, OperatorSettings
 from deploy.compose import secret_files
-from deploy.k8s import programs
+from deploy.k8s import programs, release
 from deploy.k8s.environment import BROKER, DATABASE
 from deploy.local import REPOSITORY
 from deploy.local.processes.programs import Health, Program
@@ -46,7 +46,11 @@ SETTINGS = {
 
 
 def test_the_committed_manifests_match_the_code() -> None:
-    assert programs.FILE.read_text() == programs.manifests(), "run: .venv/bin/python -m deploy.k8s"
+    for file, text in (
+        (programs.FILE, programs.manifests()),
+        (release.FILE, release.manifest()),
+    ):
+        assert file.read_text() == text, f"{file.name}; run: .venv/bin/python -m deploy.k8s"
 
 
 def test_every_file_is_listed_in_its_kustomization() -> None:

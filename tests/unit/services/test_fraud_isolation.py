@@ -25,9 +25,8 @@ PACKAGES = sorted(
 MAY_NAME_IT = {
     "common/events.py",
     "common/kombu_topology.py",
-    # The secrets of every service.
-    "deploy/k8s/base/deploy.yaml",
     # Generated from the services.
+    "deploy/k8s/base/deploy.yaml",
     "deploy/k8s/base/programs.yaml",
     "deploy/compose/prometheus.yml",
     # The measured processor time of each program.
