@@ -53,7 +53,8 @@ def manifest() -> str:
             "template": {"metadata": {"labels": _LABELS}, "spec": _pod()},
         },
     }
-    return _HEADER + yaml.dump(job, Dumper=_Dumper, sort_keys=False, width=100)
+    text: str = yaml.dump(job, Dumper=_Dumper, sort_keys=False, width=100)
+    return _HEADER + text
 
 
 def secrets() -> list[str]:
