@@ -28,7 +28,7 @@ class Position(NamedTuple):
 def read(session: Session, *, lock: bool = False) -> Position | None:
     """Return the position of the last message read, or None at the start.
 
-    With `lock`, no other reader continues before the end of the transaction.
+    With `lock`, the row is locked until the transaction ends.
     """
     row = session.get(PositionRow, 1, with_for_update=lock, populate_existing=True)
     return Position(row.stream_offset, row.message_id) if row else None
@@ -59,4 +59,4 @@ def hold(session: Session) -> bool:
 
 def release(session: Session) -> None:
     """Allow other readers."""
-    session.execute(text("SELECT pg_advisory_unlock_all()"))
+    session.execute(text("SELECT pg_advisory_unlock(hashtext('stream_position'))"))

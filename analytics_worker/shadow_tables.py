@@ -13,7 +13,7 @@ from eventbus.errors import ExpectedError
 BESIDE = "replay"
 
 _HOLD = "SELECT pg_try_advisory_lock(hashtext('replay'))"
-_RELEASE = "SELECT pg_advisory_unlock_all()"
+_RELEASE = "SELECT pg_advisory_unlock(hashtext('replay'))"
 _DROP = "DROP SCHEMA IF EXISTS replay CASCADE"
 _MAKE = """
 CREATE SCHEMA replay;

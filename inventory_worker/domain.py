@@ -77,8 +77,8 @@ class Rejected:
 def reserve(available: Mapping[str, int], lines: Iterable[Wanted]) -> Reserved | Rejected:
     """Return the decision on an order, given the available quantity of each SKU.
 
-    Lines with the same SKU are added up. Nothing is available of an unknown SKU, or of a SKU of
-    which more is reserved than a count has found.
+    Lines with the same SKU are added up. An unknown SKU, or one with more reserved than on hand,
+    has 0 available.
     """
     wanted = totals(lines)
     shortages = tuple(

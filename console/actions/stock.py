@@ -34,7 +34,7 @@ def show(settings: DatabaseServer, sku: str | None = None) -> list[Level]:
     with transaction(settings, INVENTORY) as session:
         levels = stock.levels(session, sku)
     if sku is not None and not levels:
-        raise ActionError(f"SKU {sku!r} is not in stock")
+        raise ActionError(f"SKU {sku!r} does not exist")
     return levels
 
 
@@ -56,7 +56,7 @@ def moved(settings: DatabaseServer, sku: str, limit: int) -> Sequence[Movement]:
     """Return the newest movements of a SKU. Raises `ActionError` for an unknown one."""
     with transaction(settings, INVENTORY) as session:
         if not stock.levels(session, sku):
-            raise ActionError(f"SKU {sku!r} is not in stock")
+            raise ActionError(f"SKU {sku!r} does not exist")
         return movements.newest(session, sku, limit)
 
 

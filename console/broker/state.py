@@ -15,8 +15,8 @@ _TOTALS = "?disable_stats=true&enable_queue_totals=true"
 def figure(described: Object | None, name: str) -> int | None:
     """Return a figure of a queue or a node, or None if the broker does not report it.
 
-    A broker does not report it without statistics, after a restart, or for a queue that is down:
-    the figure is then unknown, and never 0.
+    The broker omits it without statistics, after a restart, and for a queue that is down. An
+    omitted figure is unknown, not 0.
     """
     value = described.get(name) if described is not None else None
     return value if isinstance(value, int) else None

@@ -42,13 +42,19 @@ def analytics() -> None:
 
 
 @analytics.command(epilog="Example: orderctl analytics replay --from 2026-11-24T18:00")
-@click.option("--from", "start", type=_Start(), required=True, help="Where to start; times in UTC.")
+@click.option(
+    "--from",
+    "start",
+    type=_Start(),
+    required=True,
+    help="First message to read; times in UTC by default.",
+)
 @click.option(
     "--within",
     type=click.FloatRange(min=1),
     default=3600.0,
     show_default=True,
-    help="Seconds after which to give up.",
+    help="Maximum duration in seconds.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def replay(start: Start, *, within: float, as_json: bool) -> None:

@@ -85,7 +85,7 @@ def release(ctx: click.Context, folder: Path) -> None:
     type=click.FloatRange(0, min_open=True),
     default=24.0,
     show_default=True,
-    help="Hours during which a consumer that has handled the type counts as a use.",
+    help="A consumer counts as a use if it handled the type within this many hours.",
 )
 @_released
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

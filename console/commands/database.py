@@ -17,7 +17,7 @@ def database() -> None:
 @database.command(epilog="Example: orderctl database plan")
 @click.pass_context
 def plan(ctx: click.Context) -> None:
-    """Print what apply would change or leave to you; exit with status 2 if there is anything.
+    """Print the changes that apply would make, and manual work; exit with status 2 if any.
 
     Changes nothing.
     """

@@ -13,7 +13,7 @@ from console.settings import BrokerAdminSettings, load_operator
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def health(ctx: click.Context, *, as_json: bool) -> None:
-    """Print a line for each problem that stops events; exit with status 1 if there is any.
+    """Print a line for each problem of the broker; exit with status 1 if there is any.
 
     Problems are an unreachable broker, memory and disk alarms, nodes that are down, missing
     exchanges, queues and bindings, and queues that are half full, have dropped events, or have no

@@ -28,7 +28,7 @@ _scopes = click.option(
     type=click.Choice([str(scope) for scope in Scope]),
     multiple=True,
     required=True,
-    help="Can be repeated.",
+    help="Scope to grant; can be repeated.",
 )
 
 
@@ -38,7 +38,7 @@ _scopes = click.option(
 @click.option(
     "--file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the key to this new file, which only its owner can read, instead of the screen.",
+    help="Write the key to this new file, readable only by its owner, instead of printing it.",
 )
 def create(name: str, scopes: tuple[str, ...], *, file: Path | None) -> None:
     """Create a key for NAME and print it once: only its hash is stored."""

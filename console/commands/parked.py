@@ -24,7 +24,13 @@ def parked() -> None:
 
 @parked.command("list", epilog="Example: orderctl parked list inventory --json")
 @click.argument("service", type=_service, required=False)
-@click.option("--limit", type=click.IntRange(1), default=100, help="Maximum for each service.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Maximum for each service.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_parked(service: str | None, *, limit: int, as_json: bool) -> None:
     """List the oldest parked messages of one service or of all, with the reasons."""
@@ -43,13 +49,19 @@ def list_parked(service: str | None, *, limit: int, as_json: bool) -> None:
 
 @parked.command(epilog="Example: orderctl parked redrive inventory --all")
 @click.argument("service", type=_service)
-@click.option("--id", "event_ids", metavar="EVENT_ID", multiple=True, help="Can be repeated.")
+@click.option(
+    "--id",
+    "event_ids",
+    metavar="EVENT_ID",
+    multiple=True,
+    help="Event to redrive; can be repeated.",
+)
 @click.option("--all", "every", is_flag=True, help="All messages that are parked now.")
 def redrive(service: str, event_ids: tuple[str, ...], *, every: bool) -> None:
     """Move parked messages back to the service's queue, with no attempts counted.
 
-    Messages of events older than PARKED_REDRIVE_DAYS stay parked: the service may no longer know
-    that it has handled them.
+    Messages of events older than PARKED_REDRIVE_DAYS stay parked: the inbox rows that mark
+    them as handled may have been deleted.
     """
     if every == bool(event_ids):
         raise click.UsageError("specify either --id or --all")
@@ -73,10 +85,15 @@ def redrive(service: str, event_ids: tuple[str, ...], *, every: bool) -> None:
 @parked.command(epilog="Example: orderctl parked discard inventory --id 01a2… --json > file")
 @click.argument("service", type=_service)
 @click.option(
-    "--id", "event_ids", metavar="EVENT_ID", multiple=True, required=True, help="Can be repeated."
+    "--id",
+    "event_ids",
+    metavar="EVENT_ID",
+    multiple=True,
+    required=True,
+    help="Event to discard; can be repeated.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--json", "as_json", is_flag=True, help="Print their full content.")
+@click.option("--json", "as_json", is_flag=True, help="Print the full messages as JSON.")
 def discard(service: str, event_ids: tuple[str, ...], *, yes: bool, as_json: bool) -> None:
     """Delete parked messages permanently, and print them.
 

@@ -41,7 +41,7 @@ def _note_options(default: str | None) -> Callable[[Any], Any]:
         reference = click.option(
             "--reference",
             metavar="DOCUMENT",
-            help="Document of the change. A second entry for this SKU has no effect.",
+            help="Document number. Repeating it for the same SKU has no effect.",
         )
         return reason(reference(command))
 
@@ -58,7 +58,7 @@ def stock() -> None:
 @click.argument("pieces", metavar="QTY", type=_some_pieces)
 @_note_options("goods received")
 def receive_goods(sku: str, pieces: int, reason: str, reference: str | None) -> None:
-    """Add QTY received pieces to the stock on hand of a SKU, new or known."""
+    """Add QTY received pieces to the stock on hand of a new or existing SKU."""
     _change(receive, sku, pieces, reason, reference)
 
 
@@ -69,7 +69,7 @@ def receive_goods(sku: str, pieces: int, reason: str, reference: str | None) -> 
 def count_goods(sku: str, pieces: int, reason: str, reference: str | None) -> None:
     """Set the stock on hand of a SKU to QTY counted pieces, whatever is reserved.
 
-    Orders that it cannot fulfil are listed, the newest first. Ship all orders that have left before
+    Lists the orders that can no longer be fulfilled, newest first. Ship all orders that have left before
     you count.
     """
     _change(count, sku, pieces, reason, reference)
@@ -92,7 +92,7 @@ def correct_level(sku: str, pieces: int, reason: str, reference: str | None) -> 
 @click.argument("sku")
 @click.argument("pieces", metavar="N", type=_pieces)
 def set_on_hand(sku: str, pieces: int) -> None:
-    """Set the stock on hand of a SKU, new or known, to N: a count without a reason."""
+    """Set the stock on hand of a new or existing SKU to N: a count without a reason."""
     _change(count, sku, pieces, "set", None)
 
 
@@ -100,7 +100,7 @@ def set_on_hand(sku: str, pieces: int) -> None:
 @click.argument("sku")
 @click.argument("pieces", metavar="N", type=_some_pieces)
 def add(sku: str, pieces: int) -> None:
-    """Add N pieces to the stock on hand of a SKU, new or known: goods without a document."""
+    """Add N pieces to the stock on hand of a new or existing SKU: goods without a document."""
     _change(receive, sku, pieces, "added", None)
 
 
@@ -119,7 +119,11 @@ def show(sku: str | None, *, as_json: bool) -> None:
 @stock.command("movements", epilog="Example: orderctl stock movements SKU-1 --limit 100")
 @click.argument("sku")
 @click.option(
-    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Maximum."
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=50,
+    show_default=True,
+    help="Maximum number of movements.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show_movements(sku: str, limit: int, *, as_json: bool) -> None:
@@ -151,7 +155,7 @@ def check() -> None:
 @click.option(
     "--reference",
     metavar="DOCUMENT",
-    help="Document of the count. A failed import continues under its reference.",
+    help="Document of the count. To resume a failed import, repeat it with the same reference.",
 )
 def import_file(file: Path, reason: str, reference: str | None) -> None:
     """Set the stock on hand from a CSV file with the columns sku,on_hand.

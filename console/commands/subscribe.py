@@ -56,8 +56,8 @@ def subscribe(service: str, start: Start) -> None:
     """Bind a service's queue, then deliver history to it, up to the present.
 
     Applies the topology first. Events keep arriving meanwhile: the service handles each of them
-    once, whether it arrives live, from history or both. History causes no mails. After an
-    interruption, run the command again: it does the rest.
+    once, whether it arrives live, from history or both. Replayed events send no mail. After an
+    interruption, run the command again with the offset that it printed.
     """
     settings = load_operator(TopologySettings)
     started = time.monotonic()

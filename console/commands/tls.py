@@ -16,7 +16,9 @@ def tls() -> None:
 
 
 @tls.command(epilog="Example: orderctl tls init")
-@click.option("--clients", is_flag=True, help="Also create one for each broker user, as its login.")
+@click.option(
+    "--clients", is_flag=True, help="Also create a client certificate for each broker user."
+)
 def init(*, clients: bool) -> None:
     """Create the authority and the servers' certificates in TLS_DIR, if they are missing.
 

@@ -37,10 +37,10 @@ def plan(ctx: click.Context, *, as_json: bool) -> None:
 @click.option("--prune", is_flag=True, help="Also delete bindings that are not in the code.")
 @click.pass_context
 def apply(ctx: click.Context, *, prune: bool) -> None:
-    """Make the broker match the code; exit with status 2 if something is left to you.
+    """Make the broker match the code; exit with status 2 if manual work remains.
 
-    Prints a line for each change. Running the command again changes nothing. The user guest is
-    deleted, but never a queue or an exchange. A service's queue with other arguments is replaced,
+    Prints a line for each change. Running the command again changes nothing. It deletes the
+    user guest, but no queue or exchange. A service's queue with other arguments is replaced,
     and its messages are kept. A binding that is not in the code may belong to a newer release:
     without --prune it stays, and does not affect the exit status.
     """

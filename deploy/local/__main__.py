@@ -153,6 +153,7 @@ def env() -> None:
         "ORDERS_CONSOLE_URL": programs.console_url(ports).replace(
             "//", f"//operator:{credentials.read(state.secrets, credentials.CONSOLE)}@"
         ),
+        "ORDERS_DATABASE_PORT": str(ports.postgres_port),
         "ORDERS_CA_FILE": str(certificates.ca_file(state)),
         "ORDERS_MAIL_URL": mail_server.url(ports),
         "ORDERS_PROMETHEUS_URL": prometheus.url(ports),

@@ -186,7 +186,7 @@ class CatchUp:
         oldest, end = self._broker.oldest(), self._broker.end()
         if end < offset:
             # The broker's data was lost.
-            log.error("stream replaced", extra={"offset": offset})
+            log.error("catch-up stream replaced", extra={"offset": offset})
             state.position, state.end_offset = 0, end
         elif oldest is not None and 0 < offset < oldest:
             fields = {"first_offset": offset, "last_offset": oldest - 1}

@@ -7,8 +7,8 @@ task_acks_late = True
 # By default a failed or timed-out task is acknowledged, and so lost. Here it is parked.
 task_acks_on_failure = False
 task_acks_on_timeout = False
-# The message of a lost child process (killed, out of memory) is redelivered; the queue's delivery
-# limit parks a message that kills every child.
+# The message of a lost child process (killed, out of memory) must not be acknowledged: it goes
+# through the retry tiers, and is parked after the last one.
 task_reject_on_worker_lost = True
 # Celery would republish the message to its exchange, and so to all services.
 task_retry_on_worker_lost = False

@@ -5,8 +5,9 @@ from eventbus.celeryconfig.base import *
 # Child processes: the death of a child affects only its message, rather than the connection with
 # all prefetched messages.
 worker_pool = "eventbus.worker.handler_pool:HandlerPool"
-# A crash of the whole worker counts as a delivery of every prefetched message; a crash of a child,
-# which is what a bad message can cause, as a delivery of that message only.
+# A crash of the whole worker counts as a delivery of every prefetched message. A crash of a child,
+# which a bad message can cause, counts as none: it costs that message one attempt.
+# Concurrency and prefetch are a system's capacity: see its own module of Celery settings.
 # The reduction after a reconnect counts Celery's own acknowledgements; here it would never end.
 worker_enable_prefetch_count_reduction = False
 # A batch that is running when the connection is lost may commit: its events are redelivered, and

@@ -34,7 +34,7 @@ class Database(Collector):
                 metrics = list(self._read(session))
             is_up = True
         except SQLAlchemyError as error:
-            # A database that responds too late is up; the metrics that were not read are missing.
+            # A database that responds too late counts as up; its metrics are omitted.
             metrics, is_up = [], outages.contention(error)
         yield gauge("orders_database_up", "1 if the database responds.", int(is_up))
         yield from metrics

@@ -100,7 +100,7 @@ class Lanes:
         """Close a lane, so later events of its type are published directly."""
         if self._lanes.pop(name, None):
             metrics.LANE_OPEN.labels(name).set(0)
-            log.info("publishing resumed", extra={"type": name})
+            log.info("lane closed", extra={"type": name})
 
     def extend(self, names: Iterable[str], now: float) -> None:
         """Record new events in these lanes; lanes that have recovered continue immediately."""

@@ -2,7 +2,7 @@
 
 A drain runs until its deadline, and several relays may run. A drain polls while events arrive, and
 otherwise sleeps until the wake-up of the outbox. Events that the broker rejects wait in lanes, and
-are retried next to the other events.
+are retried alongside other events.
 """
 
 import logging

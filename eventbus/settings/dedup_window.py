@@ -1,7 +1,7 @@
-"""The dedup window: how long a service recognizes an event, and how long an event can return.
+"""The dedup window: how long a service recognizes an event, and how long it can be redelivered.
 
-The settings must be the same for all services and for `orderctl`: one recognizes the events that
-another sends again.
+The settings must be the same for all services and for `orderctl`, because one process drops the
+events that another sends again.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from eventbus.settings.base import Settings
 from eventbus.topology.limits import STREAM_AGE
 
 #: How long a service, its relay or the broker may be down while a second copy of an event waits.
-#: Neither a queue nor an outbox limits that wait. A week is longer than a holiday.
+#: Neither a queue nor an outbox limits that wait. A week covers an outage over a long weekend.
 STANDSTILL = timedelta(days=7)
 
 _DAY = timedelta(days=1)
@@ -39,7 +39,8 @@ class DedupWindow(Settings):
     @field_validator("inbox_retention_days")
     @classmethod
     def _covers_every_source(cls, days: int, info: ValidationInfo) -> int:
-        # Within it no event has a second effect. An invalid tier or source has its own error.
+        # Within this window no event has a second effect. Invalid tiers and ages are reported by
+        # their own validators.
         delay = STANDSTILL + timedelta(seconds=sum(info.data.get("retry_tiers", ())))
         for source, age in _sources(info.data):
             shortest = ceil((age + delay) / _DAY)
@@ -52,7 +53,7 @@ class DedupWindow(Settings):
 
 
 def _sources(settings: Mapping[str, Any]) -> Iterator[tuple[str, timedelta]]:
-    """Yield the sources of old events, as the start of a sentence, with the age of those events."""
+    """Yield the text that names each source of old events, and their maximum age."""
     for name in ("parked_redrive_days", "outbox_retention_days"):
         if name in settings:
             yield f"{name.upper()} is", timedelta(days=settings[name])

@@ -101,8 +101,8 @@ def overflow_queue(service: Service) -> Queue:
 def tick_queue(service: Service, tick: str) -> Queue:
     """Return the queue of one kind of tick, with one message: further waiting ticks add nothing.
 
-    A tick may be lost, but the queue may not: without it nothing leaves an outbox. A classic queue
-    would be unavailable while its node is down.
+    A tick may be lost, but the queue must exist: without it its process cannot consume. A classic
+    queue would be unavailable while its node is down.
     """
     return _quorum(service, service.tick_queue(tick), {"x-max-length": 1, "x-message-ttl": 10_000})
 

@@ -172,7 +172,7 @@ class Sender:
             return failure
         except Exception as error:
             # If raised, the error would block all other mails.
-            log.exception("mail failed", extra={"order_id": str(mail.order_id)})
+            log.exception("mail attempt raised an error", extra={"order_id": str(mail.order_id)})
             return Transient(described(error))
         return None
 

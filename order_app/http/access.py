@@ -99,7 +99,7 @@ def _admit(scope: Scope) -> Response | None:
     if key is None:
         return _unauthorized()
     g.api_key = key
-    wait = rate_limit.wait(key.prefix)
+    wait = rate_limit.count(key.prefix)
     if wait is not None:
         return problem(
             HTTPStatus.TOO_MANY_REQUESTS,

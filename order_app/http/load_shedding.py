@@ -16,7 +16,7 @@ from order_app.settings import ApiSettings
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-#: Seconds after which a client may retry: the queue is processed in less.
+#: Seconds after which a client may retry: the queue is processed in less time.
 RETRY_AFTER = 1
 
 #: The maximum number of concurrent rejections in one process; further requests wait, at no cost.
@@ -51,7 +51,7 @@ class _Slots:
 
 
 def threads(settings: ApiSettings) -> int:
-    """Return the number of threads that a process needs, so that every request waits in the app."""
+    """Return the number of threads per process: one for each admitted request and each rejection."""
     return settings.api_queue_limit + settings.api_read_limit + _REJECTIONS
 
 

@@ -6,7 +6,7 @@ from throttled import MemoryStore, RateLimiterType, Throttled, rate_limiter
 
 
 class RateLimit:
-    """A limit on the requests of each key per minute, evenly spread or in one burst."""
+    """A limit on each key's requests per minute; a burst may use the whole quota."""
 
     def __init__(self, requests_per_minute: int) -> None:
         self._limiter = Throttled(
@@ -16,7 +16,7 @@ class RateLimit:
             store=MemoryStore(),
         )
 
-    def wait(self, key: str) -> int | None:
+    def count(self, key: str) -> int | None:
         """Count a request; return None if it is within the limit, else the seconds to wait."""
         result = self._limiter.limit(key)
         return max(1, math.ceil(result.state.retry_after)) if result.limited else None

@@ -42,8 +42,20 @@ BROKER_ALERTS = {
             # These queues never have a consumer.
             'rabbitmq_detailed_queue_consumers{queue="inventory.retry.1s"}': "0x20",
             'rabbitmq_detailed_queue_consumers{queue="inventory.dlq"}': "0x20",
+            # A process continues without ticks.
+            'rabbitmq_detailed_queue_consumers{queue="inventory.relay"}': "0x20",
         },
         labels=({"queue": "inventory.queue"},),
+    ),
+    "TickQueueWithoutConsumer": Case(
+        at="5m",
+        bad={'rabbitmq_detailed_queue_consumers{queue="order.relay"}': "1 0x20"},
+        good={
+            'rabbitmq_detailed_queue_consumers{queue="order.relay"}': "1 0 1x20",
+            # QueueWithoutConsumer reports it.
+            'rabbitmq_detailed_queue_consumers{queue="order.queue"}': "0x20",
+        },
+        labels=({"queue": "order.relay"},),
     ),
     "MessageParked": Case(
         at="5m",
