@@ -69,8 +69,8 @@ def receive_goods(sku: str, pieces: int, reason: str, reference: str | None) -> 
 def count_goods(sku: str, pieces: int, reason: str, reference: str | None) -> None:
     """Set the stock on hand of a SKU to QTY counted pieces, whatever is reserved.
 
-    Lists the orders that can no longer be fulfilled, newest first. Ship all orders that have left before
-    you count.
+    Lists the orders that can no longer be fulfilled, newest first. Ship all orders that have left
+    before you count.
     """
     _change(count, sku, pieces, reason, reference)
 

@@ -51,7 +51,7 @@ class _Slots:
 
 
 def threads(settings: ApiSettings) -> int:
-    """Return the number of threads per process: one for each admitted request and each rejection."""
+    """Return the number of threads per process: one per admitted request and per rejection."""
     return settings.api_queue_limit + settings.api_read_limit + _REJECTIONS
 
 
