@@ -19,7 +19,7 @@ from eventbus.topology.service import Service
 
 #: The reasons why the broker itself parks a message, by their names in the broker.
 _BROKER_REASONS = {
-    "delivery_limit": f"exceeded the delivery limit: {DELIVERY_LIMIT + 1} deliveries without an ack",
+    "delivery_limit": f"exceeded the delivery limit: {DELIVERY_LIMIT + 1} deliveries",
     "rejected": "rejected by its worker, without a reason",
     "maxlen": "its queue was full",
     "expired": "expired in its queue",
