@@ -16,7 +16,8 @@ from eventbus.database import db
 from eventbus.database.db import Sessions, transaction
 from eventbus.events.envelope import Event
 from order_app import use_cases
-from order_app.handlers import on_answers
+from order_app.handlers import HANDLERS
+from testkit.data.deliveries import deliver
 from testkit.data.orders import stored
 from testkit.data.outbox_events import outbox_events
 
@@ -102,8 +103,8 @@ def test_late_answers_and_sweeps_leave_a_shipped_order_unchanged(
         )
     ]
 
+    deliver(sessions, HANDLERS, *answers)
     with transaction(sessions) as session:
-        on_answers(session, answers)
         use_cases.sweep_deadlines(session, timedelta(days=-365), 10)
 
     assert [event.type for event in outbox_events(sessions, order_id)] == ["order.shipped"]
