@@ -20,6 +20,7 @@ from order_app.handlers import HANDLERS
 from testkit.data.deliveries import deliver
 from testkit.data.orders import stored
 from testkit.data.outbox_events import outbox_events
+from testkit.servers.databases import service_url
 
 NOW = datetime.now(UTC)
 CONFIRMED = {"status": "CONFIRMED", "decided_at": NOW, "sequence": 2}
@@ -142,7 +143,7 @@ def orders(
     """Sessions on the database that `orderctl` changes."""
     for name, value in operator_env.items():
         monkeypatch.setenv(name, value)
-    engine = create_engine(load_operator(DatabaseSettings).service_url("order"))
+    engine = create_engine(service_url(load_operator(DatabaseSettings), "order"))
     yield db.sessions(engine)
     engine.dispose()
 
