@@ -5,7 +5,7 @@ import pytest
 from common.events import OrderCreatedV2
 from common.kombu_topology import EVENTS, INVENTORY, NOTIFICATION, SERVICES
 from console.actions.retirement import Findings
-from console.broker.queue_inspection import LOOKS
+from console.broker.queue_inspection import RENEWED_FROM
 from eventbus.consumer.receive import Handlers
 from eventbus.database.db import Sessions, transaction
 from eventbus.outbox.table import append
@@ -146,7 +146,7 @@ def test_repeated_inspections_do_not_park_messages(
     migrated.put(INVENTORY.queue, *events)
 
     # When the queue is inspected more often than its delivery limit
-    for _ in range(2 * LOOKS + 6):
+    for _ in range(2 * RENEWED_FROM + 6):
         assert migrated.uses() == [("queue", INVENTORY.queue, 3)]
         eventually(lambda: depth_is(migrated, INVENTORY.queue, 3))
 
