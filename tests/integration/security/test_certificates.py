@@ -22,7 +22,7 @@ from eventbus.telemetry.certificate_expiry import (
     Server,
     sources,
 )
-from testkit.eventually import eventually
+from testkit.eventually import becomes, eventually
 from testkit.network.impostor import Impostor
 from testkit.servers.databases import Databases
 from testkit.servers.infrastructure import Infrastructure
@@ -108,7 +108,7 @@ def test_the_metric_shows_the_certificates_that_servers_use(
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_reload_conf()"))
     fresh = sources(settings_of(servers))
-    eventually(lambda: _equal(shown(Certificates(fresh)), on_disk(servers)))
+    becomes(lambda: shown(Certificates(fresh)), on_disk(servers))
 
     # Then the process shows the old ones for an hour, and then the new ones
     clock.now = TTL - 1
@@ -210,7 +210,3 @@ def server(port: int, authority: Authority, *, hostname: str = "127.0.0.1") -> S
     return Server(
         host="127.0.0.1", port=port, hostname=hostname, ca_file=authority.certificate_file
     )
-
-
-def _equal(value: object, expected: object) -> None:
-    assert value == expected
