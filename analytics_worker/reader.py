@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from analytics_worker.declaration import ANALYTICS
 from analytics_worker.metrics import read_projections
-from analytics_worker.retention import KEPT, ReaderSettings, retention
+from analytics_worker.retention import RULES, ReaderSettings, retention
 from analytics_worker.stream_reader import Reader
 from eventbus.consumer.retention import read_ages
 from eventbus.database import db
@@ -29,7 +29,7 @@ def start(settings: ReaderSettings) -> Sequence[Loop]:
 
 def _read(session: Session) -> Iterator[Metric]:
     yield from read_projections(session)
-    yield from read_ages(session, KEPT)
+    yield from read_ages(session, RULES)
 
 
 app = make_ticker(

@@ -3,17 +3,17 @@
 from pydantic import Field
 
 from analytics_worker.models import SkippedRow
-from eventbus.consumer.retention import INBOX, Kept, Retention
+from eventbus.consumer.retention import INBOX, Retention, RetentionRule
 from eventbus.database.db import engine, sessions
 from eventbus.settings.dedup_window import DedupWindow
 from eventbus.settings.service import ServiceSettings
 
-SKIPPED = Kept(
+SKIPPED = RetentionRule(
     table=SkippedRow.metadata.tables[SkippedRow.__tablename__],
     since=SkippedRow.skipped_at.expression,
 )
 
-KEPT = (INBOX, SKIPPED)
+RULES = (INBOX, SKIPPED)
 
 
 class ReaderSettings(DedupWindow, ServiceSettings):

@@ -126,10 +126,6 @@ class DatabaseServer(PasswordFiles):
         """Return the role and the password for a service's database."""
         raise NotImplementedError
 
-    def _url(self, user: str, password: str, *, database: str) -> URL:
-        server = db.server_url(self.database_host, self.database_port, self.database_ca_file)
-        return server.set(username=user, password=password, database=database)
-
 
 class DatabaseSettings(DatabaseServer, SecretsSettings):
     """The database server, accessed with each service's own role."""
@@ -137,11 +133,6 @@ class DatabaseSettings(DatabaseServer, SecretsSettings):
     def login(self, service: str) -> tuple[str, SecretStr]:
         """Return the service's own role and its password."""
         return role_name(service), SecretStr(self.database_password(service))
-
-    def service_url(self, service: str) -> URL:
-        """Return the address of a service's database, with the service's own credentials."""
-        role, password = self.login(service)
-        return self._url(role, password.get_secret_value(), database=self.database_name(service))
 
 
 class DatabaseAdminSettings(DatabaseSettings):
@@ -153,8 +144,9 @@ class DatabaseAdminSettings(DatabaseSettings):
 
     def admin_url_of(self, database: str) -> URL:
         """Return the address of a database, with the administrator's credentials."""
+        server = db.server_url(self.database_host, self.database_port, self.database_ca_file)
         password = self.database_admin_password.get_secret_value()
-        return self._url(self.database_admin_user, password, database=database)
+        return server.set(username=self.database_admin_user, password=password, database=database)
 
 
 class BrokerAdminSettings(PasswordFiles):
@@ -210,10 +202,6 @@ class TlsSettings(Settings):
     tls_dir: Path
     #: Host names and addresses, separated by commas, in addition to localhost and 127.0.0.1.
     tls_names: Annotated[tuple[ServerName, ...], NoDecode, BeforeValidator(_split)] = ()
-
-
-class OperatorSettings(RedriveSettings, TopologySettings, DatabaseAdminSettings, TlsSettings):
-    """All settings of `orderctl`."""
 
 
 class ConsoleSettings(RedriveSettings, DatabaseServer):

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from common import events
 from common.events import FraudSuspected, OrderCreatedV2
-from eventbus.consumer.receive import BatchHandlers, Handlers
+from eventbus.consumer.receive import BatchHandler, Handlers
 from eventbus.events.envelope import Event
 from eventbus.outbox.table import append
 from eventbus.settings.base import load
@@ -23,10 +23,6 @@ class Judge:
 
     def __init__(self, limits: Callable[[], Limits]) -> None:
         self._limits = limits
-
-    def on_order_created(self, session: Session, event: Event) -> None:
-        """Judge an order, and the orders whose counts it changes."""
-        self.on_orders_created(session, [event])
 
     def on_orders_created(self, session: Session, created: Sequence[Event]) -> None:
         """Judge many orders, and those whose counts they change; each is suspected at most once."""
@@ -74,6 +70,4 @@ def _limits() -> Limits:
 
 _judge = Judge(_limits)
 
-HANDLERS: Handlers = {OrderCreatedV2: _judge.on_order_created}
-
-BATCH_HANDLERS: BatchHandlers = {OrderCreatedV2: _judge.on_orders_created}
+HANDLERS: Handlers = {OrderCreatedV2: BatchHandler(_judge.on_orders_created)}

@@ -13,7 +13,7 @@ from eventbus.outbox.lag import read_outbox
 from eventbus.outbox.relay import Relay
 from eventbus.worker.ticker import make_ticker
 from fraud_worker.declaration import FRAUD
-from fraud_worker.retention import KEPT, retention
+from fraud_worker.retention import RULES, retention
 from fraud_worker.settings import RelaySettings
 
 
@@ -27,7 +27,7 @@ def start(settings: RelaySettings) -> Sequence[Loop]:
 def _read(session: Session) -> Iterator[Metric]:
     yield from read_outbox(session)
     yield from read_overflow(session)
-    yield from read_ages(session, KEPT)
+    yield from read_ages(session, RULES)
 
 
 app = make_ticker(FRAUD, "relay", start, RelaySettings, config="celeryconfig.ticker", read=_read)

@@ -1,16 +1,16 @@
 """The retention of the fraud check's tables."""
 
-from eventbus.consumer.retention import INBOX, OUTBOX, Kept, Retention
+from eventbus.consumer.retention import INBOX, OUTBOX, Retention, RetentionRule
 from eventbus.database.db import engine, sessions
 from fraud_worker.models import Judgement
 from fraud_worker.settings import RelaySettings
 
-JUDGEMENTS = Kept(
+JUDGEMENTS = RetentionRule(
     table=Judgement.metadata.tables[Judgement.__tablename__],
     since=Judgement.judged_at.expression,
 )
 
-KEPT = (OUTBOX, INBOX, JUDGEMENTS)
+RULES = (OUTBOX, INBOX, JUDGEMENTS)
 
 
 def retention(settings: RelaySettings) -> Retention:

@@ -2,7 +2,7 @@
 
 from eventbus.worker.events import make_worker
 from fraud_worker.declaration import FRAUD
-from fraud_worker.handlers import BATCH_HANDLERS, HANDLERS
+from fraud_worker.handlers import HANDLERS
 from fraud_worker.settings import WorkerSettings
 
 app = make_worker(
@@ -10,7 +10,6 @@ app = make_worker(
     HANDLERS,
     WorkerSettings,
     config="celeryconfig.worker",
-    batch_handlers=BATCH_HANDLERS,
     # An order may be confirmed meanwhile: a later suspicion is as useful.
     batch_interval=0.25,
 )

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from common.events import OrderCancelled, OrderCreatedV2, OrderShipped
-from eventbus.consumer.receive import BatchHandlers, Handlers
+from eventbus.consumer.receive import BatchHandler, Handlers
 from eventbus.errors import Transient
 from eventbus.events.envelope import Event
 from eventbus.outbox.table import append
@@ -17,11 +17,6 @@ from inventory_worker.reservations import add_stock, held_skus, lock, lock_stock
 #: Attempts for a batch while other transactions reply to its orders. After their commit, the next
 #: attempt reads those reservations.
 _ATTEMPTS = 3
-
-
-def on_order(session: Session, event: Event) -> None:
-    """Reserve, release or ship the stock of one order."""
-    on_orders(session, [event])
 
 
 def on_orders(session: Session, batch: Sequence[Event]) -> None:
@@ -84,11 +79,7 @@ def _locked(
     return available, lock(session, settling) if settling else {}
 
 
-HANDLERS: Handlers = {
-    OrderCreatedV2: on_order,
-    OrderCancelled: on_order,
-    OrderShipped: on_order,
-}
-
 # One handler for all types: a batch locks all its rows at once and in one order.
-BATCH_HANDLERS: BatchHandlers = dict.fromkeys(HANDLERS, on_orders)
+HANDLERS: Handlers = dict.fromkeys(
+    (OrderCreatedV2, OrderCancelled, OrderShipped), BatchHandler(on_orders)
+)

@@ -11,7 +11,7 @@ from eventbus.outbox.lag import read_outbox
 from eventbus.outbox.relay import Relay
 from eventbus.worker.ticker import make_ticker
 from inventory_worker.declaration import INVENTORY
-from inventory_worker.retention import KEPT, RelaySettings, retention
+from inventory_worker.retention import RULES, RelaySettings, retention
 
 
 def start(settings: RelaySettings) -> Sequence[Loop]:
@@ -22,7 +22,7 @@ def start(settings: RelaySettings) -> Sequence[Loop]:
 
 def _read(session: Session) -> Iterator[Metric]:
     yield from read_outbox(session)
-    yield from read_ages(session, KEPT)
+    yield from read_ages(session, RULES)
 
 
 app = make_ticker(

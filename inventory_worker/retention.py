@@ -5,7 +5,7 @@ from eventbus.database.db import engine, sessions
 from eventbus.settings.dedup_window import DedupWindow
 from eventbus.settings.service import ServiceSettings
 
-KEPT = (OUTBOX, INBOX)
+RULES = (OUTBOX, INBOX)
 
 
 class RelaySettings(DedupWindow, ServiceSettings):

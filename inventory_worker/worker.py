@@ -3,12 +3,6 @@
 from eventbus.settings.service import ServiceSettings
 from eventbus.worker.events import make_worker
 from inventory_worker.declaration import INVENTORY
-from inventory_worker.handlers import BATCH_HANDLERS, HANDLERS
+from inventory_worker.handlers import HANDLERS
 
-app = make_worker(
-    INVENTORY,
-    HANDLERS,
-    ServiceSettings,
-    config="celeryconfig.worker",
-    batch_handlers=BATCH_HANDLERS,
-)
+app = make_worker(INVENTORY, HANDLERS, ServiceSettings, config="celeryconfig.worker")

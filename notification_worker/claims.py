@@ -155,7 +155,7 @@ class Mark(NamedTuple):
         return (self.id, owner, self.status.value, *counts, self.message_id, error, delay)
 
 
-class Look(NamedTuple):
+class Scan(NamedTuple):
     """The result of a claim, with the database's time."""
 
     at: datetime
@@ -166,7 +166,7 @@ class Look(NamedTuple):
 
 def claim(
     connection: Connection, *, again: bool, values: tuple[object, ...], mark: tuple[object, ...]
-) -> Look:
+) -> Scan:
     """Record a mark, if there is one, and claim a mail, in one round trip and one commit.
 
     With `again`, mails that are due again come before mails without an attempt; else after them.
@@ -177,7 +177,7 @@ def claim(
     if mark:
         statement = f"{_MARK}; {statement}"
     row = connection.exec_driver_sql(statement, (*mark, *values)).one()
-    return Look(row[0], row[1], Claimed(*row[2:]) if row[2] is not None else None)
+    return Scan(row[0], row[1], Claimed(*row[2:]) if row[2] is not None else None)
 
 
 def record(connection: Connection, mark: tuple[object, ...]) -> None:

@@ -4,7 +4,7 @@ The mailer sends the mails. So a slow or unavailable mail server delays no event
 leads to one mail, however often it is delivered.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from common.events import (
     OrderCreatedV2,
     OrderShipped,
 )
+from eventbus.consumer.receive import BatchHandler, Handlers
 from eventbus.database.statement import Statement, packed
 from eventbus.errors import Permanent
 from eventbus.events.envelope import Event
@@ -39,11 +40,6 @@ _RECORD = Statement(
     """,
     "json",
 )
-
-
-def on_event(session: Session, event: Event) -> None:
-    """Record the mail for one event."""
-    on_events(session, [event])
 
 
 def on_events(session: Session, events: Sequence[Event]) -> None:
@@ -125,14 +121,7 @@ def _recipient(customer_email: str) -> str:
         raise Permanent("customer_email is not a mail address") from None
 
 
-HANDLERS: Mapping[type, Callable[[Session, Event], None]] = {
-    OrderCreatedV2: on_event,
-    OrderConfirmed: on_event,
-    OrderShipped: on_event,
-    OrderCancelled: on_event,
-    FraudSuspected: on_event,
-}
-
-BATCH_HANDLERS: Mapping[type, Callable[[Session, Sequence[Event]], None]] = dict.fromkeys(
-    HANDLERS, on_events
+HANDLERS: Handlers = dict.fromkeys(
+    (OrderCreatedV2, OrderConfirmed, OrderShipped, OrderCancelled, FraudSuspected),
+    BatchHandler(on_events),
 )

@@ -17,16 +17,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from eventbus.database.db import Sessions
 from eventbus.database.wakeup import Wakeup
 from notification_worker import claims
-from notification_worker.claims import FRESH, LEASE, SHORTLY, Claimed, Look, Mark
+from notification_worker.claims import FRESH, LEASE, SHORTLY, Claimed, Mark, Scan
 from notification_worker.models import Notification
 
 #: A scan starts this number of mails, or this time, before the last mail found: transactions do not
 #: commit in the order of their rows. The next full scan finds older mails.
-LOOK_BACK = 1_000
-LOOK_BACK_TIME = timedelta(seconds=5)
+OVERLAP = 1_000
+OVERLAP_TIME = timedelta(seconds=5)
 
 #: Seconds between two full scans, which start at the first entry.
-FULL_LOOK = 30.0
+FULL_SCAN = 30.0
 
 #: Seconds after which a claim is renewed, so a lease covers several failed renewals.
 RENEWAL = LEASE / 4
@@ -35,7 +35,7 @@ _EPOCH = "epoch"
 
 #: The query for the seconds until the first mail is due, from a position on. Mails that are being
 #: sent are not due.
-LOOK = f"""
+NEXT_DUE = f"""
 SELECT least((
     SELECT 0.0 FROM notifications
     WHERE status = 'PENDING' AND {FRESH.format("%s")}
@@ -65,18 +65,18 @@ class Position:
 
     def rewind_if_due(self) -> None:
         """Start the next scan at the first entry if a full scan is due."""
-        if time.monotonic() - self._full_at >= FULL_LOOK:
+        if time.monotonic() - self._full_at >= FULL_SCAN:
             self.rewind()
 
-    def advance(self, look: Look) -> None:
+    def advance(self, scan: Scan) -> None:
         """Start the next scan shortly before the mail of this one, or at the end if it has none."""
-        if look.mail is None:
-            self.fresh = max(self.fresh, (look.newest or 0) - LOOK_BACK)
-            self.again = look.at - LOOK_BACK_TIME
-        elif look.mail.fresh:
-            self.fresh = look.mail.id - LOOK_BACK
+        if scan.mail is None:
+            self.fresh = max(self.fresh, (scan.newest or 0) - OVERLAP)
+            self.again = scan.at - OVERLAP_TIME
+        elif scan.mail.fresh:
+            self.fresh = scan.mail.id - OVERLAP
         else:
-            self.again = look.mail.due_at - LOOK_BACK_TIME
+            self.again = scan.mail.due_at - OVERLAP_TIME
 
     @property
     def values(self) -> tuple[int, datetime | str]:
@@ -96,7 +96,7 @@ class Backlog:
         engine: Engine = sessions.kw["bind"]
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._position = position
-        self._wakeup = Wakeup(Notification.__tablename__, next_due=LOOK)
+        self._wakeup = Wakeup(Notification.__tablename__, next_due=NEXT_DUE)
         self._asleep = Lock()
         self._owner = str(uuid4())
         # One statement at a time: otherwise a thread could claim a mail that the pending reply to
@@ -118,13 +118,13 @@ class Backlog:
             self._again = not (self._again or probing)
             values = (*self._position.values, list(self._claimed), self._owner, SHORTLY)
             marked = mark.values(self._owner) if mark else ()
-            look = claims.claim(connection, again=self._again, values=values, mark=marked)
-            self._position.advance(look)
+            scan = claims.claim(connection, again=self._again, values=values, mark=marked)
+            self._position.advance(scan)
             if mark:
                 del self._claimed[mark.id]
-            if look.mail and not look.mail.put_off:
-                self._claimed[look.mail.id] = time.monotonic()
-        return look.mail
+            if scan.mail and not scan.mail.put_off:
+                self._claimed[scan.mail.id] = time.monotonic()
+        return scan.mail
 
     def record(self, mark: Mark) -> None:
         """Record the outcome of a claimed mail."""
@@ -144,7 +144,7 @@ class Backlog:
     def anything_due(self) -> bool:
         """Return whether there may be a mail to send now."""
         with self._connected() as connection:
-            due = connection.exec_driver_sql(LOOK, self._position.values).scalar()
+            due = connection.exec_driver_sql(NEXT_DUE, self._position.values).scalar()
         return due is not None and due <= 0
 
     def wait(self, seconds: float) -> bool:

@@ -21,7 +21,7 @@ from notification_worker.mail import address
 from notification_worker.mail_queue import Position
 from notification_worker.metrics import read_mails
 from notification_worker.outage import Outage
-from notification_worker.retention import KEPT, retention
+from notification_worker.retention import RULES, retention
 from notification_worker.settings import MailerSettings
 from notification_worker.smtp.transport import Transport
 
@@ -57,7 +57,7 @@ def start(settings: MailerSettings) -> Sequence[Loop]:
 def _read(session: Session) -> Iterator[Metric]:
     yield from read_mails(session, _position, _outage)
     yield from read_overflow(session)
-    yield from read_ages(session, KEPT)
+    yield from read_ages(session, RULES)
 
 
 app = make_ticker(

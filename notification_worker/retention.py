@@ -1,19 +1,19 @@
 """The retention of the notification service's tables."""
 
-from eventbus.consumer.retention import INBOX, Kept, Retention
+from eventbus.consumer.retention import INBOX, Retention, RetentionRule
 from eventbus.database.db import engine, sessions
 from notification_worker.domain import Status
 from notification_worker.models import Notification
 from notification_worker.settings import MailerSettings
 
 #: A pending mail is never deleted.
-NOTIFICATIONS = Kept(
+NOTIFICATIONS = RetentionRule(
     table=Notification.metadata.tables[Notification.__tablename__],
     since=Notification.created_at.expression,
     where=Notification.status != Status.PENDING,
 )
 
-KEPT = (INBOX, NOTIFICATIONS)
+RULES = (INBOX, NOTIFICATIONS)
 
 
 def retention(settings: MailerSettings) -> Retention:

@@ -3,14 +3,13 @@
 from eventbus.settings.service import ServiceSettings
 from eventbus.worker.events import make_worker
 from notification_worker.declaration import NOTIFICATION
-from notification_worker.handlers import BATCH_HANDLERS, HANDLERS
+from notification_worker.handlers import HANDLERS
 
 app = make_worker(
     NOTIFICATION,
     HANDLERS,
     ServiceSettings,
     config="celeryconfig.worker",
-    batch_handlers=BATCH_HANDLERS,
     # Negligible: a mail server takes seconds to deliver a mail.
     batch_interval=0.25,
 )

@@ -12,7 +12,7 @@ from eventbus.outbox.lag import read_outbox
 from eventbus.outbox.relay import Relay
 from eventbus.worker.ticker import make_ticker
 from order_app.declaration import ORDER
-from order_app.retention import KEPT, RelaySettings, retention
+from order_app.retention import RULES, RelaySettings, retention
 from order_app.sweep import Sweep
 
 
@@ -29,7 +29,7 @@ def start(settings: RelaySettings) -> Sequence[Loop]:
 
 def _read(session: Session) -> Iterator[Metric]:
     yield from read_outbox(session)
-    yield from read_ages(session, KEPT)
+    yield from read_ages(session, RULES)
 
 
 app = make_ticker(ORDER, "relay", start, RelaySettings, config="celeryconfig.ticker", read=_read)

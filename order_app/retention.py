@@ -2,19 +2,19 @@
 
 from pydantic import Field
 
-from eventbus.consumer.retention import INBOX, OUTBOX, Kept, Retention
+from eventbus.consumer.retention import INBOX, OUTBOX, Retention, RetentionRule
 from eventbus.database.db import engine, sessions
 from eventbus.settings.dedup_window import DedupWindow
 from eventbus.settings.service import ServiceSettings
 from order_app.settings import PublishedVersions
 from order_app.storage.models import IdempotencyKey
 
-IDEMPOTENCY_KEYS = Kept(
+IDEMPOTENCY_KEYS = RetentionRule(
     table=IdempotencyKey.metadata.tables[IdempotencyKey.__tablename__],
     since=IdempotencyKey.created_at.expression,
 )
 
-KEPT = (OUTBOX, INBOX, IDEMPOTENCY_KEYS)
+RULES = (OUTBOX, INBOX, IDEMPOTENCY_KEYS)
 
 
 class RelaySettings(PublishedVersions, DedupWindow, ServiceSettings):

@@ -10,8 +10,8 @@ from datetime import timedelta
 
 from sqlalchemy.exc import DBAPIError
 
+from eventbus.database.bounded_scan import BoundedScan
 from eventbus.database.db import Sessions, transaction
-from eventbus.database.looks import Looks
 from eventbus.telemetry.privacy import described
 from order_app.storage.orders import moment
 from order_app.use_cases import sweep_deadlines
@@ -47,7 +47,7 @@ class Sweep:
         #: `time.monotonic()` of the last success, and of the first success after an outage.
         self._last_success: float | None = None
         self._back_since = 0.0
-        self._looks = Looks()
+        self._scan = BoundedScan()
         #: `time.monotonic()` from which the next sweep starts with the earliest deadline.
         self._next_full = 0.0
 
@@ -82,15 +82,15 @@ class Sweep:
     def _sweep(self, until: float) -> int:
         swept, last = 0, BATCH
         if is_full := time.monotonic() >= self._next_full:
-            self._looks = Looks()
+            self._scan = BoundedScan()
         while last == BATCH and time.monotonic() < until:
             with transaction(self._sessions) as session:
-                since = self._looks.begin(session)
+                since = self._scan.begin(session)
                 now = moment(session)
                 last = sweep_deadlines(session, GRACE, BATCH, since=since)
             swept += last
         if last < BATCH:
-            self._looks.end(session, None, now)
+            self._scan.end(session, None, now)
             if is_full:
                 self._next_full = time.monotonic() + FULL_INTERVAL
         return swept

@@ -3,8 +3,6 @@
 from eventbus.settings.service import ServiceSettings
 from eventbus.worker.events import make_worker
 from order_app.declaration import ORDER
-from order_app.handlers import BATCH_HANDLERS, HANDLERS
+from order_app.handlers import HANDLERS
 
-app = make_worker(
-    ORDER, HANDLERS, ServiceSettings, config="celeryconfig.worker", batch_handlers=BATCH_HANDLERS
-)
+app = make_worker(ORDER, HANDLERS, ServiceSettings, config="celeryconfig.worker")

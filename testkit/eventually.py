@@ -43,6 +43,15 @@ def eventually(
         time.sleep(0.05)
 
 
+def becomes(value: Callable[[], object], expected: object) -> None:
+    """Call `value` until it returns what is expected, as `eventually` does."""
+
+    def equal() -> None:
+        assert value() == expected
+
+    eventually(equal)
+
+
 def never(claim: Callable[[], object], *, during: float) -> None:
     """Call `claim` repeatedly for `during` seconds; it must never raise an exception."""
     deadline = time.monotonic() + during

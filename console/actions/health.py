@@ -55,7 +55,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class BrokerHealth:
     """The state and the problems of a broker that responds."""
 
     findings: tuple[Finding, ...]
@@ -77,14 +77,14 @@ class Checked:
 def check(settings: BrokerAdminSettings) -> Checked:
     """Return the problems of the broker; an unreachable broker is one finding."""
     try:
-        result = look(settings)
+        result = inspect(settings)
     except ActionError as error:
         name = ", ".join(str(url) for url in settings.broker_admin_url)
         return Checked(findings=(Finding(kind=Kind.UNREACHABLE, name=name, text=str(error)),))
     return Checked(findings=result.findings, unknown=result.unknown)
 
 
-def look(settings: BrokerAdminSettings) -> Look:
+def inspect(settings: BrokerAdminSettings) -> BrokerHealth:
     """Return the state and the problems of the broker, as a user with the tag `monitoring`.
 
     Raises `ActionError` if the broker cannot be queried.
@@ -103,7 +103,7 @@ def look(settings: BrokerAdminSettings) -> Look:
     )
     differences = topology_diff.differences(wanted, state)
     drift = tuple(difference for difference in differences if difference.problem != MISSING)
-    return Look(findings=findings, unknown=uncounted(state), drift=drift, state=state)
+    return BrokerHealth(findings=findings, unknown=uncounted(state), drift=drift, state=state)
 
 
 def _with_consumers(settings: BrokerAdminSettings, state: BrokerState) -> BrokerState:

@@ -16,7 +16,7 @@ class Missed:
     gaps: int
 
 
-def look(settings: DatabaseServer, service: Service) -> Missed:
+def read(settings: DatabaseServer, service: Service) -> Missed:
     """Return the missing events, as recorded in the service's database."""
     with transaction(settings, service) as session:
         state, now = overflow.read(session)

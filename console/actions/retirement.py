@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from common.kombu_topology import EVENTS, SERVICES
 from console.broker.connection import connected
 from console.broker.management import Management
-from console.broker.queue_inspection import Look, look_at_queue, look_at_stream
+from console.broker.queue_inspection import Content, inspect_queue, inspect_stream
 from console.broker.state import BrokerState, Object, figure
 from console.databases.service_database import transaction
 from console.settings import RetirementSettings
@@ -76,12 +76,12 @@ def uses(
                 continue
             is_stream = queue["type"] == "stream"
             now = datetime.now(UTC)
-            look = (
-                look_at_stream(connection, name, now=now)
+            content = (
+                inspect_stream(connection, name, now=now)
                 if is_stream
-                else look_at_queue(connection, name, limited=_is_limited(queue))
+                else inspect_queue(connection, name, limited=_is_limited(queue))
             )
-            found += _messages(event_type, name, look, is_stream=is_stream)
+            found += _messages(event_type, name, content, is_stream=is_stream)
             if not is_stream and (held := figure(queue, "messages_unacknowledged")) != 0:
                 count = "an unknown number of" if held is None else f"about {held}"
                 unseen.append(f"{name}: {count} messages held by a consumer")
@@ -135,19 +135,19 @@ def _is_limited(queue: Object) -> bool:
     return bool(queue["arguments"].get("x-delivery-limit") != UNLIMITED)
 
 
-def _messages(event_type: str, name: str, look: Look, *, is_stream: bool) -> Iterator[Use]:
+def _messages(event_type: str, name: str, content: Content, *, is_stream: bool) -> Iterator[Use]:
     kind = "stream" if is_stream else "queue"
-    if count := look.types[event_type]:
-        since = look.oldest.get(event_type)
+    if count := content.types[event_type]:
+        since = content.oldest.get(event_type)
         text = f"{count} messages" + (
             f", the oldest from {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
         )
         yield Use(kind=kind, place=name, text=text, count=count)
-    if look.unseen:
-        inspected = look.types.total()
+    if content.unseen:
+        inspected = content.types.total()
         text = (
-            f"{look.unseen} or more messages could not be inspected, after {inspected}: they may be"
-            " of this type"
+            f"{content.unseen} or more messages could not be inspected, after {inspected}: they may"
+            " be of this type"
         )
         yield Use(kind=kind, place=name, text=text)
 

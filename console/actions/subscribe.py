@@ -55,12 +55,12 @@ class Progress:
     too_old: int = 0
 
 
-Tell = Callable[[Progress], None]
+Report = Callable[[Progress], None]
 Changed = Callable[[Difference], None]
 
 
 def subscribe(
-    settings: TopologySettings, service: Service, start: Start, *, tell: Tell, changed: Changed
+    settings: TopologySettings, service: Service, start: Start, *, report: Report, changed: Changed
 ) -> Progress:
     """Bind the service's queue, and copy the stream to it from `start` to the present.
 
@@ -84,7 +84,7 @@ def subscribe(
             # New events arrive meanwhile: the end is known only once the binding has settled.
             while time.monotonic() < settled:
                 _copy(stream.read(BATCH, _READ_TIMEOUT), copies, service, progress, history)
-                tell(progress)
+                report(progress)
             progress.end = _watermark(writing)
             read_at = time.monotonic()
             while stream.position < progress.end:
@@ -96,7 +96,7 @@ def subscribe(
                         f"the stream stalled at offset {stream.position}, before {progress.end}"
                     )
                 _copy(entries, copies, service, progress, history)
-                tell(progress)
+                report(progress)
     return progress
 
 

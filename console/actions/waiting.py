@@ -20,7 +20,7 @@ class Waiting:
     orders: Pending | None = None
 
 
-def look(settings: DatabaseServer, service: Service) -> Waiting:
+def read(settings: DatabaseServer, service: Service) -> Waiting:
     """Return the waiting work of a service that has an outbox."""
     with transaction(settings, service) as session:
         return Waiting(

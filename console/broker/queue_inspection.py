@@ -26,7 +26,7 @@ LIMIT = 10_000
 
 #: Earlier deliveries from which on a message is returned as a copy, to the end of its queue. A
 #: worker handles a message that was delivered so often alone, see `eventbus.consumer.suspects`.
-LOOKS = SUSPECT_FROM + 1
+RENEWED_FROM = SUSPECT_FROM + 1
 
 #: The broker's own counts.
 _COUNT = "x-delivery-count"
@@ -42,7 +42,7 @@ _STREAM_PREFETCH = 1_000
 
 
 @dataclass(kw_only=True)
-class Look:
+class Content:
     """The number of messages of each event type; `unseen` more could not be inspected."""
 
     types: Counter[str] = field(default_factory=Counter)
@@ -58,21 +58,21 @@ class Look:
             self.oldest.setdefault(event_type, moment)
 
 
-def look_at_queue(connection: Connection, queue: str, *, limited: bool = True) -> Look:
+def inspect_queue(connection: Connection, queue: str, *, limited: bool = True) -> Content:
     """Inspect the ready messages of a queue, the oldest first, at most `LIMIT`.
 
     Without a delivery limit, no count has to be reset.
     """
     channel = connection.channel()
     depth = ready(channel, queue)
-    look, held = Look(unseen=depth), 0
+    content, held = Content(unseen=depth), 0
     for message in _take(channel, queue, min(depth, LIMIT)):
-        look.unseen -= 1
-        look.note(message)
-        is_copied = limited and _deliveries(message) >= LOOKS
+        content.unseen -= 1
+        content.note(message)
+        is_copied = limited and _deliveries(message) >= RENEWED_FROM
         held += not (is_copied and _reset_count(channel, queue, message))
     give_back(connection, queue, channel, held)
-    return look
+    return content
 
 
 def _deliveries(message: Message) -> int:
@@ -97,12 +97,12 @@ def renewed(message: Message) -> Message | None:
     return copy_of(message.body, message.properties, uncounted)
 
 
-def look_at_stream(connection: Connection, stream: str, *, now: datetime) -> Look:
+def inspect_stream(connection: Connection, stream: str, *, now: datetime) -> Content:
     """Read a stream from its oldest message up to `now`, at most `STREAM_LIMIT` messages.
 
     If the limit is reached, `unseen` is 1: more messages may follow.
     """
-    look, arrived = Look(), deque[Message]()
+    content, arrived = Content(), deque[Message]()
     with connection.channel() as channel:
         channel.basic_qos(0, _STREAM_PREFETCH, False)
         # A stream requires acknowledgements, which remove nothing from it.
@@ -110,15 +110,15 @@ def look_at_stream(connection: Connection, stream: str, *, now: datetime) -> Loo
         channel.basic_consume(stream, callback=arrived.append, arguments=first)
         for _ in range(STREAM_LIMIT):
             if not _arrives(channel, arrived):
-                return look
+                return content
             message = arrived.popleft()
-            look.note(message)
+            content.note(message)
             if _published_after(message, now):
-                return look
+                return content
             if not arrived:
                 channel.basic_ack(message.delivery_tag, multiple=True)
-    look.unseen = 1
-    return look
+    content.unseen = 1
+    return content
 
 
 def _take(channel: Channel, queue: str, count: int) -> Iterator[Message]:

@@ -68,7 +68,7 @@ def subscribe(service: str, start: Start) -> None:
                 settings,
                 CONSUMERS[service],
                 start,
-                tell=display,
+                report=display,
                 changed=lambda difference: click.echo(line(difference), err=True),
             )
     except BaseException:

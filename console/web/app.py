@@ -10,12 +10,12 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from common.http import edge
 from console.settings import ConsoleSettings
-from console.web import forgery, login, readable, secure_headers
+from console.web import csrf, login, readable, secure_headers
 from console.web.analytics import analytics
-from console.web.answers import Questions, problem
 from console.web.orders import orders
 from console.web.overview import overview
 from console.web.parked import parked
+from console.web.queries import Queries, problem
 from console.web.stock import stock
 from eventbus.errors import ExpectedError
 from eventbus.settings.base import load
@@ -35,18 +35,18 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     app.config |= {
         "MAX_CONTENT_LENGTH": FORM_LIMIT,
         # A cookie carries an action's result to the next page.
-        "SECRET_KEY": forgery.key(settings, "cookie"),
+        "SECRET_KEY": csrf.key(settings, "cookie"),
         "SESSION_COOKIE_NAME": "orders_console",
         "SESSION_COOKIE_SAMESITE": "Strict",
     }
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.extensions["settings"] = settings
-    app.extensions["questions"] = Questions()
+    app.extensions["queries"] = Queries()
     app.jinja_env.globals["release"] = settings.release
     # In this order: nothing is disclosed before the login.
     login.install(app, settings)
     edge.install(app, admits=partial(login.admits, settings))
-    forgery.install(app, settings)
+    csrf.install(app, settings)
     secure_headers.install(app)
     readable.install(app)
     for pages in (overview, orders, parked, stock, analytics):

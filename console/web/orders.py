@@ -15,7 +15,7 @@ from console.actions.order import Story
 from console.errors import ActionError
 from console.monitoring.waterfall import Fall, waterfall
 from console.settings import ConsoleSettings
-from console.web.answers import Questions, answers
+from console.web.queries import Queries, results
 from order_app.use_cases import UnknownOrder
 from span_store.models import SpanRow
 
@@ -52,17 +52,17 @@ def show() -> tuple[str, int]:
     if not wanted:
         return render_template("order.html", wanted=""), 200
     settings: ConsoleSettings = current_app.extensions["settings"]
-    questions: Questions = current_app.extensions["questions"]
+    queries: Queries = current_app.extensions["queries"]
     try:
         order_id = UUID(wanted)
     except ValueError:
         text = "An order id has 32 digits from 0 to f, as returned by the API."
         return render_template("order.html", wanted=wanted, order_problem=text), 400
     futures: list[Future[Any]] = [
-        questions.ask(partial(_story, settings, order_id)),
-        questions.ask(partial(_spans, settings, order_id)),
+        queries.start(partial(_story, settings, order_id)),
+        queries.start(partial(_spans, settings, order_id)),
     ]
-    story, spans = answers(futures)
+    story, spans = results(futures)
     page = render_template(
         "order.html",
         wanted=str(order_id),

@@ -10,13 +10,13 @@ from flask import Blueprint, current_app, render_template
 from common.kombu_topology import CONSUMERS, ORDER, SERVICES
 from console.actions import figures, health, missed, waiting
 from console.actions.figures import Lately
-from console.actions.health import Look
+from console.actions.health import BrokerHealth
 from console.actions.missed import Missed
 from console.actions.waiting import Waiting
 from console.broker.state import figure
 from console.settings import ConsoleSettings
 from console.web import sparkline
-from console.web.answers import Answer, Questions, answers
+from console.web.queries import Queries, Result, results
 from eventbus.topology.service import Service
 
 overview = Blueprint("overview", __name__)
@@ -46,21 +46,21 @@ class Row:
 def show() -> str:
     """Show the state of every source that responds."""
     settings: ConsoleSettings = current_app.extensions["settings"]
-    questions: Questions = current_app.extensions["questions"]
+    queries: Queries = current_app.extensions["queries"]
     futures: list[Future[Any]] = [
-        questions.ask(partial(health.look, settings)),
-        questions.ask(partial(figures.lately, settings)),
-        *(questions.ask(partial(waiting.look, settings, service)) for service in _SENDERS),
-        *(questions.ask(partial(missed.look, settings, service)) for service in _SUBSCRIBERS),
+        queries.start(partial(health.inspect, settings)),
+        queries.start(partial(figures.lately, settings)),
+        *(queries.start(partial(waiting.read, settings, service)) for service in _SENDERS),
+        *(queries.start(partial(missed.read, settings, service)) for service in _SUBSCRIBERS),
     ]
-    broker: Answer[Look]
-    lately: Answer[Lately]
-    databases: list[Answer[Any]]
-    broker, lately, *databases = answers(futures)
-    outboxes: list[Answer[Waiting]] = databases[: len(_SENDERS)]
-    overflows: list[Answer[Missed]] = databases[len(_SENDERS) :]
+    broker: Result[BrokerHealth]
+    lately: Result[Lately]
+    databases: list[Result[Any]]
+    broker, lately, *databases = results(futures)
+    outboxes: list[Result[Waiting]] = databases[: len(_SENDERS)]
+    overflows: list[Result[Missed]] = databases[len(_SENDERS) :]
     missed_by = {s.name: overflow for s, overflow in zip(_SUBSCRIBERS, overflows, strict=True)}
-    missed_answers: list[tuple[str, Answer[Any]]] = list(missed_by.items())
+    missed_results: list[tuple[str, Result[Any]]] = list(missed_by.items())
     waiting_by = {s.name: outbox for s, outbox in zip(_SENDERS, outboxes, strict=True)}
     orders = waiting_by[ORDER.name].value
     unseen = {
@@ -68,8 +68,8 @@ def show() -> str:
         "The number of consumers": _uncounted(broker.value),
         "Prometheus": lately.problem,
     } | {
-        f"The database of the {name} service": answer.problem
-        for name, answer in (*missed_answers, *waiting_by.items())
+        f"The database of the {name} service": result.problem
+        for name, result in (*missed_results, *waiting_by.items())
     }
     return render_template(
         "overview.html",
@@ -99,18 +99,18 @@ def show() -> str:
 
 def _row(
     service: Service,
-    look: Look | None,
+    broker: BrokerHealth | None,
     lately: Lately | None,
-    outbox: Answer[Waiting] | None,
-    overflow: Answer[Missed] | None,
+    outbox: Result[Waiting] | None,
+    overflow: Result[Missed] | None,
 ) -> Row:
-    queue = look.state.queues.get(service.queue) if look else None
-    parking_lot = look.state.queues.get(service.parking_lot) if look else None
+    queue = broker.state.queues.get(service.queue) if broker else None
+    parking_lot = broker.state.queues.get(service.parking_lot) if broker else None
     return Row(
         service=service,
         depth=figure(queue, "messages"),
         consumers=figure(queue, "consumers"),
-        retrying=_retrying(service, look) if look else None,
+        retrying=_retrying(service, broker) if broker else None,
         parked=figure(parking_lot, "messages"),
         parked_seconds=lately.parked.get(service.parking_lot) if lately else None,
         waiting=outbox.value if outbox else None,
@@ -118,14 +118,14 @@ def _row(
     )
 
 
-def _uncounted(look: Look | None) -> str | None:
-    if look is None or not look.unknown:
+def _uncounted(broker: BrokerHealth | None) -> str | None:
+    if broker is None or not broker.unknown:
         return None
-    return f"RabbitMQ reports no statistics of {', '.join(look.unknown)}."
+    return f"RabbitMQ reports no statistics of {', '.join(broker.unknown)}."
 
 
-def _retrying(service: Service, look: Look) -> int | None:
-    tiers = [queue for name, queue in look.state.queues.items() if _is_tier(service, name)]
+def _retrying(service: Service, broker: BrokerHealth) -> int | None:
+    tiers = [queue for name, queue in broker.state.queues.items() if _is_tier(service, name)]
     counts = [figure(queue, "messages") for queue in tiers]
     known = [count for count in counts if count is not None]
     # A sum with an unknown part is unknown.

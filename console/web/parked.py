@@ -11,7 +11,7 @@ from console.actions import parked as actions
 from console.actions import parked_detail
 from console.actions.parked import CONSUMERS
 from console.settings import ConsoleSettings
-from console.web.answers import Questions, answers
+from console.web.queries import Queries, results
 from eventbus.errors import ExpectedError
 from eventbus.topology.service import Service
 
@@ -27,13 +27,13 @@ LIMIT = 100
 def show() -> str:
     """List the oldest parked messages of each service."""
     settings: ConsoleSettings = current_app.extensions["settings"]
-    questions: Questions = current_app.extensions["questions"]
+    queries: Queries = current_app.extensions["queries"]
     futures = [
-        questions.ask(partial(actions.show, settings, service, limit=LIMIT))
+        queries.start(partial(actions.show, settings, service, limit=LIMIT))
         for service in CONSUMERS.values()
     ]
     return render_template(
-        "parked.html", listings=dict(zip(CONSUMERS, answers(futures), strict=True)), limit=LIMIT
+        "parked.html", listings=dict(zip(CONSUMERS, results(futures), strict=True)), limit=LIMIT
     )
 
 

@@ -35,7 +35,7 @@ def configuration() -> str:
             for program in PROGRAMS
             if program.metrics_variable
         ],
-        onlookers={"flower": "flower:5555", "exporter": "exporter:9808"},
+        monitors={"flower": "flower:5555", "exporter": "exporter:9808"},
         ca_file=secret_files.CA_FILE,
         broker_host="rabbitmq",
         broker_port=Ports.model_construct().rabbitmq_metrics_port,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from eventbus.consumer.attempt import Attempt
 from eventbus.consumer.receive import Item
-from eventbus.consumer.task_run import is_heard
+from eventbus.consumer.task_run import has_receivers
 
 #: A function that creates the attempt of an item.
 Make = Callable[[Item], Attempt]
@@ -17,7 +17,7 @@ def attempt_all(items: list[Item], make: Make, work: Callable[[], None]) -> None
     single item has failed. Several items are reported as rolled back, because each is then handled
     alone.
     """
-    if not is_heard():
+    if not has_receivers():
         work()
         return
     first_items, copies = _split_copies(items)

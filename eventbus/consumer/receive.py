@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import groupby
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
@@ -24,14 +23,22 @@ from eventbus.telemetry import tracing
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[Session, Event], None]
-Handlers = Mapping[type[EventData], Handler]
 
-#: A handler of many events at once, with the same effect as their handlers one after another. Types
-#: with the same batch handler are handled together.
-BatchHandler = Callable[[Session, Sequence[Event]], None]
-BatchHandlers = Mapping[type[EventData], BatchHandler]
-NO_BATCH_HANDLERS: BatchHandlers = MappingProxyType({})
+@dataclass(frozen=True)
+class BatchHandler:
+    """A handler of many events at once, with the same effect as one call for each event.
+
+    Events of all types with the same function are passed to it together, in the order of arrival.
+    """
+
+    handle: Callable[[Session, Sequence[Event]], None]
+
+
+#: A handler of one event, or of many at once.
+Handler = Callable[[Session, Event], None] | BatchHandler
+
+#: The handlers of a service, each for events of a contract and, converted, its older versions.
+Handlers = Mapping[type[EventData], Handler]
 
 
 class Outcome(StrEnum):
@@ -104,32 +111,11 @@ class Item:
         return Result(self.outcome, self.error, lateness)
 
 
-def receive(
-    sessions: Sessions,
-    handlers: Handlers,
-    body: bytes | str,
-    *,
-    task: str,
-    attempts: int,
-    batch_handlers: BatchHandlers = NO_BATCH_HANDLERS,
-) -> Outcome:
-    """Handle one event once: its effect and its dedup key are committed together or not at all.
-
-    `attempts` includes this one. Raise `InvalidEvent` if the body is not an event of the type that
-    `task` names, and any exception of the handler or the database.
-    """
-    item = Item.of(Delivery(task, body, attempts), handlers)
-    receive_one(sessions, handlers, batch_handlers, item)
-    return item.outcome
-
-
-def receive_one(
-    sessions: Sessions, handlers: Handlers, batch_handlers: BatchHandlers, item: Item
-) -> None:
-    """Handle one event once; raise its error, even if it is permanent."""
+def receive_one(sessions: Sessions, handlers: Handlers, item: Item) -> None:
+    """Handle one event as `receive_batch` does, but raise its error, even if it is permanent."""
     item.traceparent = item.traceparent or tracing.traceparent()
     try:
-        receive_batch(sessions, handlers, batch_handlers, [item])
+        receive_batch(sessions, handlers, [item])
     except (Transient, Permanent):
         raise
     except Exception as error:
@@ -139,13 +125,12 @@ def receive_one(
         raise item.error
 
 
-def receive_batch(
-    sessions: Sessions, handlers: Handlers, batch_handlers: BatchHandlers, items: Sequence[Item]
-) -> None:
-    """Handle many events in one transaction, each as `receive` would, and set their outcomes.
+def receive_batch(sessions: Sessions, handlers: Handlers, items: Sequence[Item]) -> None:
+    """Handle each event once, all in one transaction, and set their outcomes.
 
-    An invalid event fails alone. Raise any exception of a handler or the database; the transaction
-    is then rolled back, and the caller handles each event separately.
+    Effects and dedup keys are committed together or not at all. An invalid event fails alone. Raise
+    any exception of a handler or the database; the transaction is then rolled back, and the caller
+    handles each event separately.
     """
     with transaction(sessions) as session:
         new_ids = first_deliveries(session, ((i.event, i.delivery.attempts) for i in _valid(items)))
@@ -158,26 +143,22 @@ def receive_batch(
             if is_new:
                 new_events.append(_with_traceparent(item.newest, item.traceparent))
         with one_statement(session):
-            _handle(session, handlers, batch_handlers, new_events)
+            _handle(session, handlers, new_events)
     for item in _valid(items):
         fields = _log_fields(item.event, item.delivery.attempts, item.outcome)
         log.info("event received", extra=fields)
 
 
-def _handle(
-    session: Session, handlers: Handlers, batch_handlers: BatchHandlers, events: Iterable[Event]
-) -> None:
-    # Only adjacent events with the same batch handler are grouped, so an order's events keep their
-    # order. A batch handler of several types gets their events together, so it can lock the rows of
-    # the whole batch in one order.
-    for handle_batch, run in groupby(
-        events, key=lambda event: batch_handlers.get(type(event.data))
-    ):
-        if handle_batch:
-            handle_batch(session, list(run))
+def _handle(session: Session, handlers: Handlers, events: Iterable[Event]) -> None:
+    # Only adjacent events with the same handler are grouped, so an order's events keep their order.
+    # A batch handler of several types gets their events together, so it can lock the rows of the
+    # whole batch in one order.
+    for handler, run in groupby(events, key=lambda event: handlers[type(event.data)]):
+        if isinstance(handler, BatchHandler):
+            handler.handle(session, list(run))
         else:
             for event in run:
-                handlers[type(event.data)](session, event)
+                handler(session, event)
 
 
 def _valid(items: Iterable[Item]) -> Iterable[Any]:

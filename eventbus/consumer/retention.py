@@ -26,8 +26,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningDelete
 
 from eventbus.consumer.inbox import inbox
+from eventbus.database.bounded_scan import BoundedScan
 from eventbus.database.db import Sessions, transaction
-from eventbus.database.looks import Looks
 from eventbus.loop import Loop
 from eventbus.outbox.lag import age
 from eventbus.outbox.table import outbox
@@ -52,7 +52,7 @@ LIMIT = 3 * INTERVAL
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Kept:
+class RetentionRule:
     """A retention rule: a table whose rows are kept for a limited time.
 
     The age of a row counts from `since`, which must be indexed. Rows for which `since` is null or
@@ -63,12 +63,12 @@ class Kept:
     since: ColumnElement[datetime]
     where: ColumnElement[bool] = field(default_factory=true)
     #: Bounds the cost of finding the oldest row.
-    looks: Looks = field(default_factory=Looks)
+    scan: BoundedScan = field(default_factory=BoundedScan)
 
 
 #: An unsent event has no `sent_at`, so it is never deleted.
-OUTBOX = Kept(table=outbox, since=outbox.c.sent_at)
-INBOX = Kept(table=inbox, since=inbox.c.handled_at)
+OUTBOX = RetentionRule(table=outbox, since=outbox.c.sent_at)
+INBOX = RetentionRule(table=inbox, since=inbox.c.handled_at)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class Removed:
 class Retention:
     """The deletion of old rows from one service's database."""
 
-    def __init__(self, sessions: Sessions, days: Mapping[Kept, int]) -> None:
+    def __init__(self, sessions: Sessions, days: Mapping[RetentionRule, int]) -> None:
         self._sessions = sessions
         self._max_ages = {rule: timedelta(days=n) for rule, n in days.items()}
         for rule, max_age in self._max_ages.items():
@@ -101,7 +101,7 @@ class Retention:
         removed: Counter[str] = Counter()
         # The first scan of a pass starts at the first row, and each later one where the previous
         # one ended, because entries of deleted rows stay in the index until a vacuum.
-        pending = deque[tuple[Kept, timedelta, datetime | None]](
+        pending = deque[tuple[RetentionRule, timedelta, datetime | None]](
             (rule, max_age, None) for rule, max_age in self._max_ages.items()
         )
         try:
@@ -124,7 +124,7 @@ class Retention:
         self.remove(time.monotonic() + LONGEST_PASS)
 
 
-def read_ages(session: Session, rules: Iterable[Kept]) -> Iterator[Metric]:
+def read_ages(session: Session, rules: Iterable[RetentionRule]) -> Iterator[Metric]:
     """Return the metric with the age of the oldest row that each rule will delete."""
     ages = GaugeMetricFamily(
         "orders_oldest_row_seconds",
@@ -136,29 +136,29 @@ def read_ages(session: Session, rules: Iterable[Kept]) -> Iterator[Metric]:
     yield ages
 
 
-def _age_of_oldest(session: Session, rule: Kept) -> float:
+def _age_of_oldest(session: Session, rule: RetentionRule) -> float:
     first = (
         select(rule.since.label("since"))
-        .where(rule.since >= rule.looks.begin(session), rule.where)
+        .where(rule.since >= rule.scan.begin(session), rule.where)
         .order_by(rule.since)
         .limit(1)
         .subquery()
     )
     since = func.min(first.c.since)
     row = session.execute(select(age(since), since, func.now()).select_from(first)).one()
-    rule.looks.end(session, row[1], row[2])
+    rule.scan.end(session, row[1], row[2])
     return float(row[0])
 
 
 def _remove_some(
-    session: Session, rule: Kept, max_age: timedelta, start: datetime | None = None
+    session: Session, rule: RetentionRule, max_age: timedelta, start: datetime | None = None
 ) -> Removed:
     removed = session.execute(_removal(rule, max_age, start)).scalars().all()
     return Removed(rows=len(removed), last=max(removed, default=start))
 
 
 def _removal(
-    rule: Kept, max_age: timedelta, start: datetime | None = None
+    rule: RetentionRule, max_age: timedelta, start: datetime | None = None
 ) -> ReturningDelete[datetime]:
     row: ColumnElement[Any] = column("ctid")
     expired = (
@@ -174,5 +174,5 @@ def _removal(
     return delete(rule.table).where(row == func.any(ctids)).returning(rule.since)
 
 
-def _not_before(rule: Kept, start: datetime | None) -> ColumnElement[bool]:
+def _not_before(rule: RetentionRule, start: datetime | None) -> ColumnElement[bool]:
     return true() if start is None else rule.since >= start

@@ -29,7 +29,7 @@ BEGIN_LIMIT = 10
 
 #: Age at which the row of an event that was not redelivered is deleted. There are few rows, so the
 #: table needs no index.
-KEPT = timedelta(days=30)
+MAX_AGE = timedelta(days=30)
 
 suspects = Table(
     "suspects",
@@ -63,5 +63,5 @@ def _begin(sessions: Sessions, event_id: UUID) -> int:
         set_={"begun": suspects.c.begun + 1, "begun_at": func.now()},
     )
     with transaction(sessions) as session:
-        session.execute(delete(suspects).where(suspects.c.begun_at < func.now() - KEPT))
+        session.execute(delete(suspects).where(suspects.c.begun_at < func.now() - MAX_AGE))
         return session.scalar(upsert.returning(suspects.c.begun)) or 0

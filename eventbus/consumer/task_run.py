@@ -45,7 +45,7 @@ _CELERY_HEADERS = frozenset(
 )
 
 
-def is_heard() -> bool:
+def has_receivers() -> bool:
     """Return whether a receiver is connected to any signal of a run; if not, skip the run."""
     return any(signal.receivers for signal in _SIGNALS)
 

@@ -64,7 +64,7 @@ class Aside:
         return rows
 
     def _claim_repair(self, claims: Claims, lane: Lane, now: float) -> Rows:
-        rows = claims.look_for_due(REPAIR, self._scanned_to, _REPAIR_SCAN)
+        rows = claims.find_due(REPAIR, self._scanned_to, _REPAIR_SCAN)
         due_id = next((row.id for row in rows if row.is_due), None)
         is_end = due_id is None and len(rows) < _REPAIR_SCAN
         if not rows and self._scanned_to == 0:

@@ -218,7 +218,7 @@ class Claims:
         """Return up to `limit` events of a lane, oldest first."""
         return self._run(_CLAIM_LANE, LARGEST_EVENT, lane, limit).all()
 
-    def look_for_due(self, lane: str, after: int, limit: int) -> Rows:
+    def find_due(self, lane: str, after: int, limit: int) -> Rows:
         """Return `id` and `is_due` of up to `limit` events of a lane with ids above `after`."""
         return self._run(_SCAN_FOR_DUE, lanes.LONGEST_DELAY, lane, after, limit).all()
 

@@ -8,19 +8,19 @@ from prometheus_client.core import Metric
 from sqlalchemy import ColumnElement, Float, func, select
 from sqlalchemy.orm import Session
 
-from eventbus.database import looks
-from eventbus.database.looks import Looks
+from eventbus.database import bounded_scan
+from eventbus.database.bounded_scan import BoundedScan
 from eventbus.outbox.table import outbox, relay_state
 from eventbus.telemetry.metrics import gauge
 
-_looks = Looks()
+_scan = BoundedScan()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxLag:
     """The unsent events: their number, the oldest's age in seconds (or 0), and those returned.
 
-    If there are more than `looks.MOST` events, only the first `looks.MOST + 1` are counted.
+    At most `bounded_scan.MAX_ROWS + 1` events are counted.
     """
 
     unsent: int
@@ -40,9 +40,9 @@ def outbox_lag(session: Session) -> OutboxLag:
     """Return the present lag of the outbox, at a cost that does not grow with it."""
     first = (
         select(outbox.c.created_at, outbox.c.unroutable_reason, outbox.c.next_attempt_at)
-        .where(outbox.c.sent_at.is_(None), outbox.c.next_attempt_at >= _looks.begin(session))
+        .where(outbox.c.sent_at.is_(None), outbox.c.next_attempt_at >= _scan.begin(session))
         .order_by(outbox.c.next_attempt_at, outbox.c.id)
-        .limit(looks.MOST + 1)
+        .limit(bounded_scan.MAX_ROWS + 1)
         .subquery()
     )
     row = session.execute(
@@ -54,7 +54,7 @@ def outbox_lag(session: Session) -> OutboxLag:
             func.now(),
         ).select_from(first)
     ).one()
-    _looks.end(session, row[3], row[4])
+    _scan.end(session, row[3], row[4])
     return OutboxLag(unsent=row[0], oldest_unsent_seconds=row[1], unroutable=row[2])
 
 
@@ -74,7 +74,8 @@ def read_outbox(session: Session) -> Iterator[Metric]:
     lag, last_pass = outbox_lag(session), relay_pass(session)
     yield gauge(
         "orders_outbox_unsent",
-        f"Events that the broker has not confirmed; {looks.MOST + 1} means more than {looks.MOST}.",
+        f"Events that the broker has not confirmed; {bounded_scan.MAX_ROWS + 1} means more than"
+        f" {bounded_scan.MAX_ROWS}.",
         lag.unsent,
     )
     yield gauge(

@@ -26,10 +26,10 @@ from eventbus.settings.database import DatabaseSettings
 TIMEOUT = 2.0
 
 #: Seconds for which an expiry is cached: certificates expire slowly, and people renew them.
-KEPT = 3600.0
+TTL = 3600.0
 
 #: Seconds before a server that did not answer is tried again, so not every scrape waits for it.
-FAILURE_KEPT = 60.0
+FAILURE_TTL = 60.0
 
 #: OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Python has no constant.
 _NO_CHECK_TIME = 0x200000
@@ -175,7 +175,7 @@ class _Cached:
             except OSError:
                 # `orders_database_up` and `orders_broker_connected` show that a server is down.
                 self._value = None
-            self._until = now + (FAILURE_KEPT if self._value is None else KEPT)
+            self._until = now + (FAILURE_TTL if self._value is None else TTL)
         return self._value
 
 

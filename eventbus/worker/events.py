@@ -16,15 +16,7 @@ from eventbus.consumer import suspects
 from eventbus.consumer.attempt import Attempt
 from eventbus.consumer.attempts import attempt_all
 from eventbus.consumer.cause import Cause, Failed
-from eventbus.consumer.receive import (
-    BatchHandlers,
-    Delivery,
-    Handlers,
-    Item,
-    Result,
-    receive_batch,
-    receive_one,
-)
+from eventbus.consumer.receive import Delivery, Handlers, Item, Result, receive_batch, receive_one
 from eventbus.errors import Permanent
 from eventbus.events.conversion import understood
 from eventbus.settings.service import ServiceSettings
@@ -52,14 +44,7 @@ class EventApp(ServiceApp):
 
     service: Service
 
-    def __init__(
-        self,
-        *,
-        handlers: Handlers,
-        batch_handlers: BatchHandlers,
-        batch_interval: float,
-        **options: Any,
-    ) -> None:
+    def __init__(self, *, handlers: Handlers, batch_interval: float, **options: Any) -> None:
         super().__init__(
             f"{options['service'].name}-worker",
             queue=event_queue(options["service"]),
@@ -68,7 +53,6 @@ class EventApp(ServiceApp):
             **options,
         )
         self._handlers = handlers
-        self._batch_handlers = batch_handlers
         #: Minimum seconds from the start of one batch to the start of the next, unless that is
         #: full.
         self.batch_interval = batch_interval
@@ -117,10 +101,10 @@ class EventApp(ServiceApp):
 
     def _handle(self, items: Sequence[Item]) -> None:
         if len(items) > 1:
-            receive_batch(self.sessions, self._handlers, self._batch_handlers, items)
+            receive_batch(self.sessions, self._handlers, items)
             return
         with self._suspicion(items[0].delivery):
-            receive_one(self.sessions, self._handlers, self._batch_handlers, items[0])
+            receive_one(self.sessions, self._handlers, items[0])
 
     def _attempt(self, item: Item) -> Attempt:
         return Attempt(
@@ -150,22 +134,18 @@ def make_worker(
     settings: type[ServiceSettings],
     *,
     config: str = "eventbus.celeryconfig.worker",
-    batch_handlers: BatchHandlers | None = None,
     batch_interval: float = 0.0,
 ) -> EventApp:
     """Return the Celery app of a service's worker, with a task for each event it handles.
 
-    The handler of a contract also receives events of older versions, converted to that contract.
-    `batch_handlers` are for types of which many events are handled at once. `config` names a module
-    of Celery settings. `batch_interval` is the minimum number of seconds from the start of one
-    batch to the start of the next, unless that is full. It is for services on which no order waits:
-    messages that arrive meanwhile share a transaction and its cost. Nothing is read or opened
-    before the worker starts.
+    `config` names a module of Celery settings. `batch_interval` is the minimum number of seconds
+    from the start of one batch to the start of the next, unless that is full. It is for services on
+    which no order waits: messages that arrive meanwhile share a transaction and its cost. Nothing
+    is read or opened before the worker starts.
     """
     app = EventApp(
         service=service,
         handlers=handlers,
-        batch_handlers=batch_handlers or {},
         batch_interval=batch_interval,
         settings=settings,
         config=config,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 
 from eventbus.consumer.cause import Cause
-from eventbus.consumer.task_run import Run, is_heard, request_of
+from eventbus.consumer.task_run import Run, has_receivers, request_of
 from eventbus.events import codec
 from eventbus.events.catalogue import current
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 _ERRORS = {kind.__name__: kind for kind in (TimeLimitExceeded, WorkerLostError)}
 
 
-def tell(inbound: "Inbound", cause: Cause) -> None:
+def report(inbound: "Inbound", cause: Cause) -> None:
     """Report the failed attempt. The child reported its start; its end is never reported."""
-    if not is_heard():
+    if not has_receivers():
         return
     delivery, tiers = inbound.delivery, inbound.task.app.settings.retry_tiers
     arguments = {current().subject: codec.subject(delivery.body), "event": delivery.event_id}

@@ -67,7 +67,7 @@ class Observation:
         seconds = time.monotonic() - inbound.started
         metrics.observe_handler(inbound.task.name, Outcome.FAILED, seconds)
         if cause.is_crash:
-            lost_run.tell(inbound, cause)
+            lost_run.report(inbound, cause)
         kind = "task-failed" if cause.verdict is Verdict.PARK else "task-retried"
         self._send(inbound, kind, exception=f"{cause.exception}()")
 

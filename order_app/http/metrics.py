@@ -8,7 +8,7 @@ from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from sqlalchemy.orm import Session
 
-from eventbus.database import looks
+from eventbus.database import bounded_scan
 from eventbus.database.db import sessions
 from eventbus.database.metrics import Database
 from eventbus.outbox.lag import read_outbox
@@ -68,7 +68,8 @@ def _read(session: Session) -> Iterator[Metric]:
     orders = pending(session)
     yield gauge(
         "orders_pending",
-        f"Orders that are PENDING; {looks.MOST + 1} means more than {looks.MOST}.",
+        f"Orders that are PENDING; {bounded_scan.MAX_ROWS + 1} means more than"
+        f" {bounded_scan.MAX_ROWS}.",
         orders.pending,
     )
     yield gauge(

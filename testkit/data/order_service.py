@@ -14,7 +14,7 @@ from order_app.events import Cause
 from order_app.handlers import HANDLERS
 from order_app.storage import intake
 from order_app.use_cases import Placement
-from testkit.data.inboxes import first_delivery
+from testkit.data.deliveries import deliver
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -76,8 +76,5 @@ def answer(order_id: UUID, data: Data, *, causation: UUID | None = None) -> Even
 
 
 def handle(sessions: Sessions, *events: Event) -> None:
-    """Handle events in one transaction, as the consumer runtime does."""
-    with transaction(sessions) as session:
-        for event in events:
-            if first_delivery(session, event, attempts=1):
-                HANDLERS[type(event.data)](session, event)
+    """Handle events in one batch, as the worker does."""
+    deliver(sessions, HANDLERS, *events)

@@ -1,7 +1,6 @@
 """The inventory in a test: handled events of orders, and the resulting levels and movements."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -9,16 +8,16 @@ from sqlalchemy import select, text
 from uuid_utils.compat import uuid7
 
 from common.events import Line, OrderCancelled, OrderCreated, OrderShipped
-from eventbus.consumer.receive import BatchHandlers, Delivery, Handlers, Item, receive_batch
 from eventbus.database.db import Sessions, transaction
 from eventbus.errors import Transient
 from eventbus.events import codec
 from eventbus.events.envelope import Event
 from eventbus.outbox.table import outbox
 from inventory_worker import movements, stock
-from inventory_worker.handlers import BATCH_HANDLERS, HANDLERS
+from inventory_worker.handlers import HANDLERS
 from inventory_worker.models import Reservation
 from inventory_worker.movements import Difference, Movement, Note
+from testkit.data.deliveries import deliver
 
 NOTE = Note(reason="a test", entered_by="tests")
 
@@ -58,7 +57,7 @@ class Warehouse:
 
     def handle(self, *events: Event) -> None:
         """Handle events in one batch, as a worker does."""
-        handle(self.sessions, HANDLERS, BATCH_HANDLERS, events)
+        deliver(self.sessions, HANDLERS, *events)
 
     def handle_or_each(self, *events: Event) -> None:
         """Handle events in one batch, or each alone after a transient error, as a worker does."""
@@ -101,18 +100,6 @@ class Warehouse:
         """Run a statement."""
         with transaction(self.sessions) as session:
             session.execute(text(statement))
-
-
-def handle(
-    sessions: Sessions, handlers: Handlers, batch_handlers: BatchHandlers, events: Sequence[Event]
-) -> None:
-    """Handle events in one batch, as a service's worker does; none may fail."""
-    items = [
-        Item.of(Delivery(event.type, codec.wrap(codec.encode(event)), 1), handlers)
-        for event in events
-    ]
-    receive_batch(sessions, handlers, batch_handlers, items)
-    assert [item.error for item in items if item.error] == []
 
 
 def order_created(lines: dict[str, int], order_id: UUID | None = None) -> Event:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local import REPOSITORY
+from testkit.processes.call_record import CallRecord
 
 #: The imports of the programs, except those whose state forks must not share, as `uuid_utils`.
 _LIBRARIES = (
@@ -129,6 +130,8 @@ def _run(request: Request) -> None:
     os.chdir(REPOSITORY)
     os.environ.clear()
     os.environ.update(request["environment"])
+    if record := CallRecord.of(os.environ):
+        record.begin()
     script, *arguments = request["command"]
     if script == "celery":
         from celery.__main__ import main as celery

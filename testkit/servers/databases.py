@@ -11,9 +11,9 @@ from sqlalchemy import URL, create_engine, pool, text
 
 from common.kombu_topology import DATABASES
 from console.actions import database as actions
-from console.settings import DatabaseAdminSettings, owner_name
+from console.settings import DatabaseAdminSettings, DatabaseSettings, owner_name
 from eventbus import tls
-from eventbus.database import migrations
+from eventbus.database import db, migrations
 from eventbus.settings.service import ServiceSettings
 from testkit.servers.infrastructure import Infrastructure
 
@@ -146,3 +146,16 @@ class Databases:
         engine = create_engine(self.server, poolclass=pool.NullPool, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.execute(text(statement))
+
+
+def service_url(settings: DatabaseSettings, service: str) -> URL:
+    """Return the address of a service's database, with the service's own credentials."""
+    role, password = settings.login(service)
+    server = db.server_url(
+        settings.database_host, settings.database_port, settings.database_ca_file
+    )
+    return server.set(
+        username=role,
+        password=password.get_secret_value(),
+        database=settings.database_name(service),
+    )

@@ -43,7 +43,7 @@ class Prometheus:
         text = prometheus.configuration(
             targets,
             broker_port=stack.servers.broker_metrics_port,
-            onlookers=prometheus.onlookers(stack.ports),
+            monitors=prometheus.monitors(stack.ports),
             ca_file=ca_file or stack.servers.ca_file,
             interval=1,
         )

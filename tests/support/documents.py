@@ -53,6 +53,12 @@ def rows(table: str) -> Iterator[list[str]]:
                 yield cells
 
 
+def path_of_an_order() -> list[tuple[str, str]]:
+    """Return the file and the function of each step in the table of the README."""
+    _, *steps = rows(section("README.md", "## The path of one order"))
+    return [(quoted(file)[0], quoted(function)[0]) for _, file, function in steps]
+
+
 def quoted(cell: str) -> list[str]:
     """Return the words of a cell that are marked as code."""
     return re.findall(r"`([^`]+)`", cell)

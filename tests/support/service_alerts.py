@@ -76,7 +76,7 @@ SERVICE_ALERTS = {
         good={'up{job="orders",process="order-worker"}': "1 0 1x20"},
         labels=({"job": "orders", "process": "order-worker"},),
     ),
-    "OnlookerDown": Case(
+    "MonitorDown": Case(
         at="10m",
         bad={'up{job="flower"}': "1 0x20", 'up{job="exporter"}': "1 0x20"},
         # Flower was restarted. Other jobs have their own alert.

@@ -9,7 +9,7 @@ from functools import cached_property
 from threading import Lock
 
 #: Mails that are kept: those of a few minutes under load, which are a few megabytes.
-KEPT = 1_000
+LIMIT = 1_000
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Mail:
 
 
 class Mailbox:
-    """The last `KEPT` mails; any thread may use it."""
+    """The last `LIMIT` mails; any thread may use it."""
 
     def __init__(self) -> None:
-        self._mails: deque[Mail] = deque(maxlen=KEPT)
+        self._mails: deque[Mail] = deque(maxlen=LIMIT)
         self._lock = Lock()
         #: The number of mails received.
         self.count = 0

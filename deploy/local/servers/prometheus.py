@@ -45,7 +45,7 @@ def targets(ports: Ports) -> list[Target]:
     ]
 
 
-def onlookers(ports: Ports) -> dict[str, str]:
+def monitors(ports: Ports) -> dict[str, str]:
     """Return the addresses of the programs with metrics from the workers' task events."""
     installed = [p for p in PROGRAMS if p.health is Health.METRICS and p.is_installed]
     return {program.name: f"127.0.0.1:{ports.of(program.port)}" for program in installed}
@@ -55,7 +55,7 @@ def configuration(
     targets: Iterable[Target],
     *,
     broker_port: int,
-    onlookers: Mapping[str, str],
+    monitors: Mapping[str, str],
     ca_file: Path,
     broker_host: str = "127.0.0.1",
     interval: int = INTERVAL,
@@ -64,14 +64,14 @@ def configuration(
     """Return Prometheus's configuration: its targets, its interval in seconds, and its alerts.
 
     `broker_host` and `broker_port` are those of RabbitMQ's own metrics, whose certificate `ca_file`
-    has signed; `onlookers` are addresses by the program's name.
+    has signed; `monitors` are addresses by the program's name.
     """
     return render(
         "prometheus.yml.j2",
         targets=targets,
         broker=f"{broker_host}:{broker_port}",
         broker_host=broker_host,
-        onlookers=onlookers,
+        monitors=monitors,
         ca_file=ca_file,
         interval=interval,
         rules=rules,
@@ -124,6 +124,6 @@ def _configuration(state: StateDirectory, ports: Ports) -> str:
     return configuration(
         targets(ports),
         broker_port=ports.rabbitmq_metrics_port,
-        onlookers=onlookers(ports),
+        monitors=monitors(ports),
         ca_file=certificates.ca_file(state),
     )

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from common.events import OrderCancelled, OrderConfirmed, OrderCreated
 from common.kombu_topology import NOTIFICATION
+from eventbus.consumer.receive import BatchHandler
 from eventbus.database.statement import packed
 from eventbus.events.envelope import Event
 from eventbus.settings.service import ServiceSettings
@@ -38,8 +39,8 @@ app = make_worker(
     NOTIFICATION,
     {
         OrderCreated: on_order_created,
-        OrderConfirmed: handlers.on_event,
-        OrderCancelled: handlers.on_event,
+        OrderConfirmed: BatchHandler(handlers.on_events),
+        OrderCancelled: BatchHandler(handlers.on_events),
     },
     ServiceSettings,
     config="celeryconfig.worker",

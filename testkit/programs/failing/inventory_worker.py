@@ -45,7 +45,7 @@ def on_order_created(session: Session, event: Event) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "kill-all":
             os.killpg(0, signal.SIGKILL)
-    handlers.on_order(session, event)
+    handlers.on_orders(session, [event])
 
 
 def _record(event: Event) -> int:

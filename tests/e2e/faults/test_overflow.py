@@ -8,7 +8,7 @@ from common.kombu_topology import FRAUD, NOTIFICATION, STREAM
 from eventbus.messaging import stream
 from eventbus.topology.service import Service
 from testkit.data.dropping import limit
-from testkit.eventually import eventually
+from testkit.eventually import becomes, eventually
 from testkit.processes.stack import Stack
 
 ORDERS = 30
@@ -43,7 +43,7 @@ def test_a_service_catches_up_after_an_overflow(
     # Then each order is decided, and each event was published once
     for order in orders:
         assert stack.decided(order) == ("CONFIRMED", None)
-    eventually(lambda: _assert_equal(_in_stream(stack), ORDERS * EVENTS))
+    becomes(lambda: _in_stream(stack), ORDERS * EVENTS)
     assert stack.vhost.depth(service.queue) == 10
 
     # And when its second process is killed, and both are restarted
@@ -53,7 +53,7 @@ def test_a_service_catches_up_after_an_overflow(
 
     # Then each missed event has one effect
     query = EFFECTS[service.name]
-    eventually(lambda: _assert_equal(len(stack.execute(service.name, query)), effects))
+    becomes(lambda: len(stack.execute(service.name, query)), effects)
     assert set(Counter(stack.execute(service.name, query)).values()) == {1}
     eventually(lambda: _assert_caught_up(stack, service))
     assert stack.vhost.depth(service.parking_lot) == 0
@@ -65,10 +65,6 @@ def test_a_service_catches_up_after_an_overflow(
 def _in_stream(stack: Stack) -> int:
     with stack.vhost.connect() as connection:
         return stream.end(connection, STREAM)
-
-
-def _assert_equal(actual: object, expected: object) -> None:
-    assert actual == expected
 
 
 def _assert_requested(stack: Stack, service: Service) -> None:

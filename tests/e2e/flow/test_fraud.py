@@ -1,6 +1,6 @@
 """A suspected order is handled like any other, and the operator gets a mail about it."""
 
-from testkit.eventually import eventually
+from testkit.eventually import becomes
 from testkit.processes.stack import Stack
 
 
@@ -16,18 +16,14 @@ def test_the_operator_gets_a_mail_about_a_suspected_order(stack: Stack) -> None:
 
     # Then the operator gets one mail, about the second order
     subjects = [f"Order {unusual} looks like fraud"]
-    eventually(lambda: _equal(stack.mails("ops@shop.example"), subjects))
+    becomes(lambda: stack.mails("ops@shop.example"), subjects)
 
     # And both orders are confirmed, and the customers get the usual mails only
     for order_id, email in ((usual, "ada@example.com"), (unusual, "eve@example.com")):
         assert stack.decided(order_id) == ("CONFIRMED", None)
         mails = [f"We have received your order {order_id}", f"Your order {order_id} is confirmed"]
-        eventually(lambda e=email, m=mails: _equal(stack.mails(e), m))
+        becomes(lambda e=email: stack.mails(e), mails)
 
     # And the fraud check has the address of the connection
     address = "SELECT client_ip FROM judgements WHERE suspected"
     assert stack.execute("fraud", address) == ["127.0.0.1"]
-
-
-def _equal(actual: object, expected: object) -> None:
-    assert actual == expected

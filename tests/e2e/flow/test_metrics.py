@@ -11,7 +11,7 @@ import pytest
 from console.certificates.certificate_authority import Authority
 from deploy.grafana.dashboards import DASHBOARDS
 from deploy.local.processes.programs import PROGRAMS, Health
-from testkit.eventually import eventually
+from testkit.eventually import becomes, eventually
 from testkit.processes.stack import Stack
 from testkit.servers.prometheus import Prometheus
 from testkit.servers.workers import own_ports
@@ -132,7 +132,7 @@ def test_the_metrics_count_events_and_mails(running: Stack) -> None:
 def test_unsent_events_are_counted_during_a_broker_outage(counting: Stack) -> None:
     # Given a relay that has read its outbox once, and a broker that is down
     counting.start("api", "order-relay", "beat")
-    eventually(lambda: _equal(metrics_of(counting, "order-relay")["orders_broker_connected"], 1))
+    becomes(lambda: metrics_of(counting, "order-relay")["orders_broker_connected"], 1)
     eventually(lambda: _has_metric(counting, "order-relay", "orders_relay_pass_age_seconds"))
     counting.servers.stop_broker()
     try:
@@ -162,7 +162,7 @@ def test_prometheus_scrapes_only_a_broker_that_it_trusts(stack: Stack, tmp_path:
             # Then it scrapes both endpoints of the broker only if it trusts the broker
             for job in ("rabbitmq", "rabbitmq-queues"):
                 query = f'up{{job="{job}"}}'
-                eventually(lambda q=query, s=server, n=up: _equal(s.values(q), [n]))
+                becomes(lambda q=query, s=server: s.values(q), [up])
 
 
 def test_a_metrics_port_in_use_is_reported(counting: Stack) -> None:
@@ -181,7 +181,3 @@ def _some(prometheus: Prometheus, expr: str) -> None:
 
 def _has_metric(stack: Stack, process: str, metric: str) -> None:
     assert metric in metrics_of(stack, process)
-
-
-def _equal(actual: object, expected: object) -> None:
-    assert actual == expected

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from console.certificates.certificate_authority import Authority
 from console.orderctl import main
 from deploy.local.processes.programs import PROGRAMS, Health
-from testkit.eventually import eventually
+from testkit.eventually import becomes, eventually
 from testkit.processes.stack import Stack
 from testkit.servers.infrastructure import Infrastructure
 
@@ -40,7 +40,7 @@ def test_every_process_authenticates_by_its_certificate(
 
     # Then every process has done its work
     assert stack.decided(order_id) == ("CONFIRMED", None)
-    eventually(lambda: _equal(len(stack.mails()), 2))
+    becomes(lambda: len(stack.mails()), 2)
 
     # And each has authenticated by its certificate
     def authenticated() -> None:
@@ -55,7 +55,3 @@ def test_every_process_authenticates_by_its_certificate(
     for program in BY_CERTIFICATE:
         log = stack.log(program.name)
         assert not re.search(r"Traceback|ERROR|interrupted", log), log
-
-
-def _equal(actual: object, expected: object) -> None:
-    assert actual == expected

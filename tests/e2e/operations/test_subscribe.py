@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from common.kombu_topology import FRAUD, NOTIFICATION
 from console.orderctl import main
 from eventbus.topology.service import Service
-from testkit.eventually import eventually
+from testkit.eventually import becomes, eventually
 from testkit.processes.stack import RETRY_TIERS, Stack
 
 #: The programs that run before the fraud check joins.
@@ -180,22 +180,22 @@ def test_history_sends_no_mail(stack: Stack, orderctl: Callable[..., str]) -> No
     for service, table in ((NOTIFICATION, "notifications"), (FRAUD, "judgements, outbox")):
         stack.execute(service.name, f"TRUNCATE inbox, {table}")
     orderctl("subscribe", "fraud", "--from", "first")
-    eventually(lambda: _equal(handled(stack, FRAUD), recorded(stack)))
+    becomes(lambda: handled(stack, FRAUD), recorded(stack))
     relayed = "SELECT count(*) FROM outbox WHERE sent_at IS NOT NULL"
-    eventually(lambda: _equal(stack.execute("fraud", relayed), [len(first)]))
+    becomes(lambda: stack.execute("fraud", relayed), [len(first)])
     orderctl("subscribe", "notification", "--from", "first")
     drained(stack, NOTIFICATION)
 
     # Then each mail is recorded, to customers and the operator, and held
     statuses = "SELECT DISTINCT status FROM notifications"
     count = "SELECT count(*) FROM notifications"
-    eventually(lambda: _equal(stack.execute("notification", count), [3 * len(first)]))
+    becomes(lambda: stack.execute("notification", count), [3 * len(first)])
     assert stack.execute("notification", statuses) == ["HELD"]
 
     # And the mails of a new order are sent: the held mails would have been sent before them
     latest = stack.place(("TEA", 1), email="latest@example.com")
     confirmed = [f"We have received your order {latest}", f"Your order {latest} is confirmed"]
-    eventually(lambda: _equal(stack.mails("latest@example.com"), confirmed))
+    becomes(lambda: stack.mails("latest@example.com"), confirmed)
     suspected = f"Order {latest} looks like fraud"
     eventually(lambda: _contains(stack.mails("ops@shop.example"), suspected))
     assert len(stack.mailbox.messages) == 3 * len(first) + 3
@@ -208,10 +208,6 @@ def _outcomes(log: str) -> dict[str, int]:
             outcome = json.loads(text)["outcome"]
             outcomes[outcome] = outcomes.get(outcome, 0) + 1
     return outcomes
-
-
-def _equal(actual: object, expected: object) -> None:
-    assert actual == expected
 
 
 def _contains(texts: list[str], expected: str) -> None:

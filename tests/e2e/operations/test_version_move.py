@@ -11,7 +11,7 @@ import pytest
 from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION, ORDER, STREAM
 from console.actions import topology
 from console.actions.retirement import uses
-from testkit.eventually import eventually
+from testkit.eventually import becomes, eventually
 from testkit.processes.customers import Customers
 from testkit.processes.stack import Stack
 from testkit.servers.bindings import bind, unbind
@@ -113,10 +113,10 @@ def test_services_move_to_a_new_version_while_orders_flow(
         assert handled_as(stack, "notification", orders) == {V2}
 
         # Then only history uses it, and after the deletion of the stream nothing
-        eventually(lambda: assert_equal(users(stack), {("stream", STREAM)}))
+        becomes(lambda: users(stack), {("stream", STREAM)})
         stack.vhost.request("DELETE", f"/queues/{stack.vhost.name}/{STREAM}")
         list(topology.apply(stack.broker_admin))
-        eventually(lambda: assert_equal(users(stack), set()))
+        becomes(lambda: users(stack), set())
         customers.place_more(ORDERS)
 
     assert customers.failures == []
@@ -146,7 +146,7 @@ def assert_each_order_had_one_effect(stack: Stack, placed: list[str]) -> None:
     eventually(all_decided)
     assert set(handled_as(stack, "notification", placed)) == {V1, V2}
     mails = "SELECT order_id::text FROM notifications WHERE kind = 'received'"
-    eventually(lambda: assert_equal(sorted(stack.execute("notification", mails)), sorted(placed)))
+    becomes(lambda: sorted(stack.execute("notification", mails)), sorted(placed))
     # duplicated,
     assert stack.reserved("TEA") == len(placed)
     for service in ("inventory", "notification"):
@@ -164,7 +164,3 @@ def assert_each_order_had_one_effect(stack: Stack, placed: list[str]) -> None:
 
 def assert_unconsumed_logged(stack: Stack) -> None:
     assert UNCONSUMED in stack.log("order-relay")
-
-
-def assert_equal(actual: object, expected: object) -> None:
-    assert actual == expected

@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 
 from eventbus.consumer.retention import INBOX, OUTBOX, _remove_some, read_ages
 from eventbus.database import db
+from eventbus.database.bounded_scan import MAX_ROWS
 from eventbus.database.db import Sessions, takes_writes, transaction
-from eventbus.database.looks import MOST
 from eventbus.outbox.lag import outbox_lag, relay_pass
 from order_app.retention import IDEMPOTENCY_KEYS
 from order_app.storage import api_keys, models
@@ -28,10 +28,10 @@ from order_app.storage.pending import pending
 from testkit.servers.databases import TestDatabase
 
 #: Rows that are deleted or done but still have index entries, and rows that wait.
-DEAD, WAITING = 30_000, 3 * MOST
+DEAD, WAITING = 30_000, 3 * MAX_ROWS
 
 #: Pages of one query: a page for each counted row at worst, and some more.
-PAGES = MOST + 1_000
+PAGES = MAX_ROWS + 1_000
 FEW = 200
 
 _NO_VACUUM = "ALTER TABLE {} SET (autovacuum_enabled = false)"
@@ -140,7 +140,7 @@ def test_counts_stop_above_their_limit(sessions: Sessions) -> None:
     with transaction(sessions) as session:
         waiting, orders = outbox_lag(session), pending(session)
 
-    assert (waiting.unsent, orders.pending) == (MOST + 1, MOST + 1)
+    assert (waiting.unsent, orders.pending) == (MAX_ROWS + 1, MAX_ROWS + 1)
     assert waiting.oldest_unsent_seconds == pytest.approx(3600, abs=300)
     assert orders.oldest_pending_seconds == pytest.approx(3600, abs=300)
 

@@ -15,7 +15,7 @@ from console.orderctl import main
 from console.settings import DatabaseAdminSettings, load_operator, owner_name, role_name
 from eventbus.database import migrations
 from testkit.eventually import eventually
-from testkit.servers.databases import Databases
+from testkit.servers.databases import Databases, service_url
 
 _OWNERS = text(
     "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class"
@@ -48,7 +48,7 @@ def owned_by_its_role(settings: DatabaseAdminSettings, collation: str = "C") -> 
                 f" LC_CTYPE '{collation}'"
             )
             connection.exec_driver_sql(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
-        migrations.upgrade(service.package, settings.service_url(service.name))
+        migrations.upgrade(service.package, service_url(settings, service.name))
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_an_old_installation_is_migrated_once(old: DatabaseAdminSettings) -> Non
     for service in DATABASES:
         owner = owner_name(service.name)
         assert owners(old, service.name) == ({owner}, owner)
-        with connected(old.service_url(service.name)) as connection:
+        with connected(service_url(old, service.name)) as connection:
             connection.execute(text("SELECT FROM alembic_version"))
             with pytest.raises(DBAPIError, match="permission denied"):
                 connection.exec_driver_sql("CREATE TABLE mine (id int)")
@@ -98,7 +98,7 @@ def test_a_process_continues_while_its_tables_change_owner(old: DatabaseAdminSet
     def write() -> None:
         while not stop.is_set():
             try:
-                with connected(old.service_url(INVENTORY.name)) as connection:
+                with connected(service_url(old, INVENTORY.name)) as connection:
                     sku = uuid4().hex
                     statement = text("INSERT INTO stock (sku, on_hand, reserved) VALUES (:s, 1, 0)")
                     connection.execute(statement, {"s": sku})
@@ -139,7 +139,7 @@ def test_another_installation_on_the_server_keeps_its_databases(
 
         # Then the second one still runs, and is migrated later
         assert owners(other, "order") == ({"order_service"}, "order_service")
-        with connected(other.service_url("order")) as connection:
+        with connected(service_url(other, "order")) as connection:
             connection.execute(text("SELECT FROM orders"))
         monkeypatch.setenv("DATABASE_SUFFIX", suffix)
         assert run("apply")[0] == 0

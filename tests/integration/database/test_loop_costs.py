@@ -150,7 +150,7 @@ def steady(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     Occasionally a relay and a mailer scan from the first entry, which takes a share of their time.
     """
     monkeypatch.setattr("eventbus.outbox.claim_start._LOOK_INTERVAL", inf)
-    monkeypatch.setattr("notification_worker.mail_queue.FULL_LOOK", inf)
+    monkeypatch.setattr("notification_worker.mail_queue.FULL_SCAN", inf)
     monkeypatch.setattr("notification_worker.outage.LONGEST_PAUSE", 0.3)
     monkeypatch.setattr("order_app.sweep.RETURN", -inf)
 
@@ -159,8 +159,8 @@ def steady(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lower the limits of queries, because fewer rows then show whether they are bounded."""
     monkeypatch.setattr("eventbus.outbox.claim_start._BACK", 100)
-    monkeypatch.setattr("notification_worker.mail_queue.LOOK_BACK", 100)
-    monkeypatch.setattr("eventbus.database.looks.MOST", 1_000)
+    monkeypatch.setattr("notification_worker.mail_queue.OVERLAP", 100)
+    monkeypatch.setattr("eventbus.database.bounded_scan.MAX_ROWS", 1_000)
     monkeypatch.setattr("notification_worker.metrics.COUNT_LIMIT", 1_000)
 
 

@@ -21,7 +21,7 @@ import order_app.relay
 import order_app.retention
 from eventbus.consumer import retention
 from eventbus.consumer.inbox import inbox
-from eventbus.consumer.retention import INBOX, OUTBOX, Kept, Retention
+from eventbus.consumer.retention import INBOX, OUTBOX, Retention, RetentionRule
 from eventbus.database import db
 from eventbus.database.db import Sessions, transaction
 from eventbus.messaging.in_flight import InFlight, Outgoing, Report
@@ -78,9 +78,9 @@ def test_a_pass_alternates_tables_until_no_old_row_is_left(
     turns: list[str] = []
     remove_some = retention._remove_some
 
-    def recorded(session: Any, kept: Kept, *rest: Any) -> retention.Removed:
-        turns.append(kept.table.name)
-        return remove_some(session, kept, *rest)
+    def recorded(session: Any, rule: RetentionRule, *rest: Any) -> retention.Removed:
+        turns.append(rule.table.name)
+        return remove_some(session, rule, *rest)
 
     monkeypatch.setattr(retention, "_remove_some", recorded)
 
@@ -151,7 +151,7 @@ def test_the_relay_publishes_during_a_removal(order_database: Sessions) -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "kept", "index"),
+    ("service", "rule", "index"),
     [
         ("order", OUTBOX, "ix_outbox_sent_at"),
         ("order", INBOX, "ix_inbox_handled_at"),
@@ -167,10 +167,10 @@ def test_the_relay_publishes_during_a_removal(order_database: Sessions) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_old_rows_are_found_by_an_index(
-    database_of: Callable[[str], TestDatabase], service: str, kept: Kept, index: str
+    database_of: Callable[[str], TestDatabase], service: str, rule: RetentionRule, index: str
 ) -> None:
     engine = db.engine(database_of(service).service_settings)
-    statement = retention._removal(kept, timedelta(days=LIMIT)).compile(
+    statement = retention._removal(rule, timedelta(days=LIMIT)).compile(
         dialect=postgresql.psycopg2.dialect(), compile_kwargs={"literal_binds": True}
     )
     with engine.begin() as connection:

@@ -49,26 +49,26 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 #: By service: the module of its process, the settings class, and the tables with retention.
 PROCESSES: dict[str, tuple[Any, type[Any], Any]] = {
-    "order": (order_app.relay, order_app.retention.RelaySettings, order_app.retention.KEPT),
+    "order": (order_app.relay, order_app.retention.RelaySettings, order_app.retention.RULES),
     "inventory": (
         inventory_worker.relay,
         inventory_worker.retention.RelaySettings,
-        inventory_worker.retention.KEPT,
+        inventory_worker.retention.RULES,
     ),
     "notification": (
         notification_worker.mailer,
         MailerSettings,
-        notification_worker.retention.KEPT,
+        notification_worker.retention.RULES,
     ),
     "fraud": (
         fraud_worker.relay,
         fraud_worker.settings.RelaySettings,
-        fraud_worker.retention.KEPT,
+        fraud_worker.retention.RULES,
     ),
     "analytics": (
         analytics_worker.reader,
         analytics_worker.retention.ReaderSettings,
-        analytics_worker.retention.KEPT,
+        analytics_worker.retention.RULES,
     ),
 }
 

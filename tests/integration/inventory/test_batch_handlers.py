@@ -1,4 +1,4 @@
-"""Batch handlers have the same effect as single-event handlers, for random events."""
+"""A batch of random events has the same effect as its events one after another."""
 
 import json
 import random
@@ -19,18 +19,10 @@ import notification_worker.handlers
 import order_app.handlers
 from common import events
 from eventbus.consumer.inbox import inbox
-from eventbus.consumer.receive import (
-    BatchHandlers,
-    Delivery,
-    Handlers,
-    Item,
-    receive,
-    receive_batch,
-)
+from eventbus.consumer.receive import BatchHandler, Handlers
 from eventbus.database import db
 from eventbus.database.db import Sessions, transaction
 from eventbus.errors import Transient
-from eventbus.events import codec
 from eventbus.events.envelope import Event
 from eventbus.outbox.table import outbox
 from inventory_worker import stock
@@ -43,35 +35,27 @@ from order_app.events import created as created_event
 from order_app.storage import intake
 from order_app.storage.models import OrderRow
 from order_app.use_cases import UnknownOrder
+from testkit.data.deliveries import deliver
 from testkit.servers.databases import TestDatabase
 
 SKUS = ("TEA", "CUP", "POT", "NONE")
 DatabaseOf = Callable[[str], TestDatabase]
 
 
-def body(event: Event) -> bytes:
-    return codec.wrap(codec.encode(event))
-
-
 def one_after_the_other(sessions: Sessions, handlers: Handlers, deliveries: list[Event]) -> None:
     for event in deliveries:
-        receive(sessions, handlers, body(event), task=event.type, attempts=1)
+        deliver(sessions, handlers, event)
 
 
 def together(
-    sessions: Sessions,
-    handlers: Handlers,
-    batch_handlers: BatchHandlers,
-    deliveries: list[Event],
-    rng: random.Random,
+    sessions: Sessions, handlers: Handlers, deliveries: list[Event], rng: random.Random
 ) -> None:
     rest = deliveries
     while rest:
         size = rng.randint(1, 12)
         batch, rest = rest[:size], rest[size:]
-        items = [Item.of(Delivery(event.type, body(event), 1), handlers) for event in batch]
         try:
-            receive_batch(sessions, handlers, batch_handlers, items)
+            deliver(sessions, handlers, *batch)
         except Transient:
             # The runtime falls back to single events, as here.
             one_after_the_other(sessions, handlers, batch)
@@ -125,11 +109,11 @@ def as_shipped(first: Event) -> events.Data:
 
 
 class Twins:
-    """Two databases of one service, one for each form of its handlers."""
+    """Two databases of one service: one for single events, one for batches."""
 
-    def __init__(self, one: Sessions, many: Sessions, handlers: Any) -> None:
+    def __init__(self, one: Sessions, many: Sessions, handlers: Handlers) -> None:
         self.one, self.many = one, many
-        self._module = handlers
+        self._handlers = handlers
 
     def prepare(self, work: Callable[[Session], object]) -> None:
         """Do the same work in both databases."""
@@ -139,8 +123,8 @@ class Twins:
 
     def handle(self, deliveries: list[Event], rng: random.Random) -> None:
         """Handle the events one by one in the first, and in batches in the second."""
-        one_after_the_other(self.one, self._module.HANDLERS, deliveries)
-        together(self.many, self._module.HANDLERS, self._module.BATCH_HANDLERS, deliveries, rng)
+        one_after_the_other(self.one, self._handlers, deliveries)
+        together(self.many, self._handlers, deliveries, rng)
 
     def same(self, query: Any, *but: str) -> list[dict[str, Any]]:
         """Return the rows of both databases, which must be equal except for these columns."""
@@ -149,12 +133,15 @@ class Twins:
         return one
 
 
+MakeTwins = Callable[[str, Handlers], Twins]
+
+
 @pytest.fixture
-def twins(database_of: DatabaseOf) -> Iterator[Callable[[str, Any], Twins]]:
+def twins(database_of: DatabaseOf) -> Iterator[MakeTwins]:
     """A function that creates twins."""
     engines: list[Engine] = []
 
-    def make(service: str, handlers: Any) -> Twins:
+    def make(service: str, handlers: Handlers) -> Twins:
         for _ in range(2):
             engines.append(db.engine(database_of(service).service_settings))
         one, many = (db.sessions(engine) for engine in engines)
@@ -180,12 +167,10 @@ _TIMES = (
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_inventory_reserves_the_same_stock_in_batches(
-    twins: Callable[[str, Any], Twins], seed: int
-) -> None:
+def test_the_inventory_reserves_the_same_stock_in_batches(twins: MakeTwins, seed: int) -> None:
     # Given orders, some cancelled or repeated, for stock that is sometimes short
     rng = random.Random(seed)
-    both = twins("inventory", inventory_worker.handlers)
+    both = twins("inventory", inventory_worker.handlers.HANDLERS)
     note = Note(reason="counted", entered_by="tests")
     for sku, pieces in {"TEA": 40, "CUP": 25, "POT": 60}.items():
         both.prepare(partial(stock.count, sku=sku, pieces=pieces, note=note))
@@ -200,7 +185,7 @@ def test_the_inventory_reserves_the_same_stock_in_batches(
         if rng.random() < 0.2:
             deliveries.append(decided(order_id, as_shipped(first)))
 
-    # When both forms handle them
+    # When they are handled one by one and in batches
     both.handle(repeated(deliveries, rng), rng)
 
     # Then both databases are equal
@@ -213,12 +198,10 @@ def test_the_inventory_reserves_the_same_stock_in_batches(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_order_service_decides_the_same_in_batches(
-    twins: Callable[[str, Any], Twins], seed: int
-) -> None:
+def test_the_order_service_decides_the_same_in_batches(twins: MakeTwins, seed: int) -> None:
     # Given pending orders, some of them cancelled
     rng = random.Random(seed)
-    both = twins("order", order_app.handlers)
+    both = twins("order", order_app.handlers.HANDLERS)
     orders = [uuid7() for _ in range(40)]
 
     def place(session: Session) -> None:
@@ -239,7 +222,7 @@ def test_the_order_service_decides_the_same_in_batches(
     deliveries = [decided(order_id, rng.choice((reserved, rejected))) for order_id in orders]
     deliveries += [decided(order_id, reserved) for order_id in orders if rng.random() < 0.2]
 
-    # When both forms handle the answers of the inventory
+    # When the answers of the inventory are handled one by one and in batches
     both.handle(repeated(deliveries, rng), rng)
 
     # Then both databases are equal
@@ -249,12 +232,10 @@ def test_the_order_service_decides_the_same_in_batches(
     both.same(select(outbox), *_TIMES, "event_id")
 
 
-def test_the_notification_service_records_the_same_in_batches(
-    twins: Callable[[str, Any], Twins],
-) -> None:
+def test_the_notification_service_records_the_same_in_batches(twins: MakeTwins) -> None:
     # Given the events of orders, some of them repeated
     rng = random.Random(0)
-    both = twins("notification", notification_worker.handlers)
+    both = twins("notification", notification_worker.handlers.HANDLERS)
     deliveries = []
     for order_id in (uuid7() for _ in range(40)):
         first = created(order_id, rng)
@@ -264,7 +245,7 @@ def test_the_notification_service_records_the_same_in_batches(
         if rng.random() < 0.3:
             deliveries.append(decided(order_id, cancelled()))
 
-    # When both forms handle them
+    # When they are handled one by one and in batches
     both.handle(repeated(deliveries, rng), rng)
 
     # Then the same mails are pending
@@ -272,16 +253,33 @@ def test_the_notification_service_records_the_same_in_batches(
     both.same(select(inbox), *_TIMES)
 
 
-def test_an_unknown_order_fails_its_batch(twins: Callable[[str, Any], Twins]) -> None:
-    both = twins("order", order_app.handlers)
+def test_adjacent_events_with_one_batch_handler_are_handled_together(
+    order_database: Sessions,
+) -> None:
+    # Given a batch handler of two types, and a handler of single events
+    calls: list[list[str]] = []
+    together = BatchHandler(lambda _, batch: calls.append([event.type for event in batch]))
+    handlers: Handlers = {
+        events.OrderCreatedV2: together,
+        events.OrderCancelled: BatchHandler(together.handle),
+        events.StockReserved: lambda _, event: calls.append([event.type]),
+    }
+    first, reserved = created(uuid7(), random.Random(0)), events.StockReserved(lines=())
+    end = decided(first.subject, cancelled())
+    answers = [decided(uuid7(), reserved) for _ in range(2)]
+
+    # When one batch contains both
+    deliver(order_database, handlers, first, end, *answers, created(uuid7(), random.Random(0)))
+
+    # Then the order of arrival is kept
+    one, other = "order.created.v2", "stock.reserved"
+    assert calls == [[one, "order.cancelled"], [other], [other], [one]]
+
+
+def test_an_unknown_order_fails_its_batch(order_database: Sessions) -> None:
     reserved = events.StockReserved(lines=(events.Quantity(sku="TEA", quantity=1),))
+    unknown = [decided(uuid7(), reserved) for _ in range(2)]
 
     with pytest.raises(UnknownOrder):
-        together(
-            both.many,
-            order_app.handlers.HANDLERS,
-            order_app.handlers.BATCH_HANDLERS,
-            [decided(uuid7(), reserved)],
-            random.Random(0),
-        )
-    assert both.same(select(inbox)) == []
+        deliver(order_database, order_app.handlers.HANDLERS, *unknown)
+    assert rows(order_database, select(inbox), ()) == []

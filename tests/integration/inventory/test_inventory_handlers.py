@@ -8,17 +8,15 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select
 
-from common.events import Line, OrderCancelled, OrderCreated, OrderCreatedV2, OrderShipped
-from eventbus.consumer.receive import receive
+from common.events import Line, OrderCancelled, OrderCreated, OrderShipped
 from eventbus.database.db import Sessions, transaction
-from eventbus.events import codec
-from eventbus.events.conversion import convert
 from eventbus.events.envelope import Event
 from eventbus.outbox.table import outbox
 from inventory_worker import stock
 from inventory_worker.handlers import HANDLERS
 from inventory_worker.models import Reservation, ReservationLine, Status, Stock
 from inventory_worker.movements import Note, differences
+from testkit.data.deliveries import deliver
 from testkit.data.outbox_events import outbox_events
 
 COUNTED = Note(reason="counted", entered_by="tests")
@@ -50,10 +48,6 @@ def created(order_id: UUID, **lines: int) -> Event:
     return Event(source="order", subject=order_id, sequence=1, traceparent="00-1-2-01", data=data)
 
 
-def in_version_2(event: Event) -> Event:
-    return convert(event, OrderCreatedV2.TYPE)
-
-
 def cancelled(order_id: UUID) -> Event:
     data = OrderCancelled(
         reason="customer", customer_email="ada@example.org", currency="EUR", total=100, lines=()
@@ -71,8 +65,8 @@ def shipped(order_id: UUID, **lines: int) -> Event:
     return Event(source="order", subject=order_id, sequence=3, data=data)
 
 
-def deliver(sessions: Sessions, event: Event) -> None:
-    receive(sessions, HANDLERS, codec.wrap(codec.encode(event)), task=event.type, attempts=1)
+def handle(sessions: Sessions, *events: Event) -> None:
+    deliver(sessions, HANDLERS, *events)
 
 
 def test_an_order_in_stock_is_reserved(inventory_database: Sessions) -> None:
@@ -80,7 +74,7 @@ def test_an_order_in_stock_is_reserved(inventory_database: Sessions) -> None:
     order = uuid4()
     event = created(order, B=1, A=5)
 
-    deliver(inventory_database, event)
+    handle(inventory_database, event)
 
     assert reserved(inventory_database) == {"A": 5, "B": 1}
     assert status(inventory_database, order) == Status.RESERVED
@@ -97,7 +91,7 @@ def test_a_short_order_reserves_nothing_and_lists_its_shortages(
     put(inventory_database, A=5, B=1)
     order = uuid4()
 
-    deliver(inventory_database, created(order, A=1, B=2, NOPE=1))
+    handle(inventory_database, created(order, A=1, B=2, NOPE=1))
 
     assert reserved(inventory_database) == {"A": 0, "B": 0}
     assert status(inventory_database, order) == Status.REJECTED
@@ -113,7 +107,7 @@ def test_a_quantity_too_large_for_the_column_is_rejected(inventory_database: Ses
     put(inventory_database, A=5)
     order = uuid4()
 
-    deliver(inventory_database, created(order, A=2**70))
+    handle(inventory_database, created(order, A=2**70))
 
     assert status(inventory_database, order) == Status.REJECTED
 
@@ -121,10 +115,10 @@ def test_a_quantity_too_large_for_the_column_is_rejected(inventory_database: Ses
 def test_a_cancelled_order_releases_its_stock(inventory_database: Sessions) -> None:
     put(inventory_database, A=5, B=5)
     order = uuid4()
-    deliver(inventory_database, created(order, A=3, B=2))
+    handle(inventory_database, created(order, A=3, B=2))
 
-    deliver(inventory_database, cancelled(order))
-    deliver(inventory_database, cancelled(order))
+    handle(inventory_database, cancelled(order))
+    handle(inventory_database, cancelled(order))
 
     assert reserved(inventory_database) == {"A": 0, "B": 0}
     assert status(inventory_database, order) == Status.RELEASED
@@ -138,9 +132,9 @@ def test_a_cancelled_order_without_stock_releases_nothing(
 ) -> None:
     put(inventory_database, A=1)
     order = uuid4()
-    deliver(inventory_database, created(order, A=2))
+    handle(inventory_database, created(order, A=2))
 
-    deliver(inventory_database, cancelled(order))
+    handle(inventory_database, cancelled(order))
 
     assert status(inventory_database, order) == Status.REJECTED
     assert [answer.type for answer in outbox_events(inventory_database, order)] == [
@@ -154,8 +148,8 @@ def test_an_order_cancelled_before_it_was_created_reserves_nothing(
     put(inventory_database, A=5)
     order = uuid4()
 
-    deliver(inventory_database, cancelled(order))
-    deliver(inventory_database, created(order, A=1))
+    handle(inventory_database, cancelled(order))
+    handle(inventory_database, created(order, A=1))
 
     assert status(inventory_database, order) == Status.CANCELLED
     assert reserved(inventory_database) == {"A": 0}
@@ -168,23 +162,21 @@ def test_an_order_created_by_two_events_is_reserved_once(
     put(inventory_database, A=5)
     order = uuid4()
 
-    deliver(inventory_database, created(order, A=2))
-    deliver(inventory_database, created(order, A=2))
+    handle(inventory_database, created(order, A=2))
+    handle(inventory_database, created(order, A=2))
 
     assert reserved(inventory_database) == {"A": 2}
     assert len(outbox_events(inventory_database, order)) == 1
 
 
-def test_orders_in_one_transaction_see_each_others_reservations(
+def test_orders_in_one_batch_see_each_others_reservations(
     inventory_database: Sessions,
 ) -> None:
     put(inventory_database, A=5)
     orders = [uuid4(), uuid4(), uuid4()]
 
-    with transaction(inventory_database) as session:
-        for order in orders:
-            HANDLERS[OrderCreatedV2](session, in_version_2(created(order, A=2)))
-        HANDLERS[OrderCancelled](session, cancelled(orders[0]))
+    placed = [created(order, A=2) for order in orders]
+    handle(inventory_database, *placed, cancelled(orders[0]))
 
     assert [status(inventory_database, order) for order in orders] == [
         Status.RELEASED,
@@ -217,7 +209,7 @@ def test_concurrent_orders_neither_deadlock_nor_oversell(
 
     with ThreadPoolExecutor(8) as workers:
         # A deadlock or a negative level raises an exception here.
-        list(workers.map(lambda event: deliver(inventory_database, event), events))
+        list(workers.map(lambda event: handle(inventory_database, event), events))
 
     assert_consistent(inventory_database)
 

@@ -18,8 +18,9 @@ from eventbus.events.envelope import Event
 from eventbus.settings.service import ServiceSettings
 from inventory_worker import stock_import
 from inventory_worker.movements import Note
+from testkit.data.deliveries import deliver
 from testkit.data.orders import stored
-from testkit.data.warehouse import Warehouse, handle, order_cancelled, order_created, order_shipped
+from testkit.data.warehouse import Warehouse, order_cancelled, order_created, order_shipped
 from testkit.eventually import eventually
 from testkit.servers.databases import Databases, TestDatabase
 
@@ -177,8 +178,7 @@ def test_answers_about_the_same_orders_do_not_deadlock(
     ids = [stored(sessions) for _ in range(30)]
 
     def answer(seed: int) -> None:
-        shuffled = answers(ids, random.Random(seed))
-        handle(sessions, order_app.handlers.HANDLERS, order_app.handlers.BATCH_HANDLERS, shuffled)
+        deliver(sessions, order_app.handlers.HANDLERS, *answers(ids, random.Random(seed)))
 
     at_once(*(lambda seed=seed: answer(seed) for seed in range(6)))
 
@@ -198,11 +198,8 @@ def test_mails_about_the_same_orders_do_not_deadlock(
         batches = ([first, between[0], last], [last, between[1], first])
         # With new event ids: the inbox would skip copies.
         copies = [[order_created({"TEA": 1}, e.subject) for e in batch] for batch in batches]
-        handlers, batch_handlers = (
-            notification_worker.handlers.HANDLERS,
-            notification_worker.handlers.BATCH_HANDLERS,
-        )
-        work = [pool.submit(handle, sessions, handlers, batch_handlers, copy) for copy in copies]
+        handlers = notification_worker.handlers.HANDLERS
+        work = [pool.submit(deliver, sessions, handlers, *copy) for copy in copies]
         eventually(lambda: assert_waiting(sessions, 2))
         blocker.rollback()
         for future in work:

@@ -12,6 +12,7 @@ from console.errors import ActionError
 from console.orderctl import main
 from console.settings import DatabaseSettings, load_operator
 from console.stock import csv_file
+from testkit.servers.databases import service_url
 
 
 def orderctl(env: dict[str, str], *arguments: str) -> Result:
@@ -28,7 +29,7 @@ def applied(migrated_env: dict[str, str]) -> dict[str, str]:
 def inventory_url(applied: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> URL:
     for name, value in applied.items():
         monkeypatch.setenv(name, value)
-    return load_operator(DatabaseSettings).service_url("inventory")
+    return service_url(load_operator(DatabaseSettings), "inventory")
 
 
 def execute(url: URL, statement: str) -> None:
@@ -61,7 +62,7 @@ def test_a_database_is_closed_to_other_services(
     applied: dict[str, str], inventory_url: URL
 ) -> None:
     assert orderctl(applied, "database", "apply").exit_code == 0
-    order_url = load_operator(DatabaseSettings).service_url("order")
+    order_url = service_url(load_operator(DatabaseSettings), "order")
 
     with pytest.raises(OperationalError, match="permission denied"):
         execute(order_url.set(database=inventory_url.database), "SELECT 1")

@@ -19,7 +19,7 @@ from eventbus.database import db, migrations
 from eventbus.database.db import Sessions, transaction
 from inventory_worker import stock_import
 from testkit.data.warehouse import Warehouse
-from testkit.servers.databases import Databases, TestDatabase
+from testkit.servers.databases import Databases, TestDatabase, service_url
 from testkit.versions.downgrade import downgrade
 
 Orderctl = Callable[..., Result]
@@ -42,7 +42,7 @@ def warehouse(
     """The inventory that `orderctl` changes."""
     for name, value in operator_env.items():
         monkeypatch.setenv(name, value)
-    url = load_operator(DatabaseSettings).service_url("inventory")
+    url = service_url(load_operator(DatabaseSettings), "inventory")
     engine = create_engine(url)
     yield Warehouse(db.sessions(engine))
     engine.dispose()

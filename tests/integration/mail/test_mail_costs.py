@@ -79,7 +79,7 @@ def test_claims_and_polls_skip_sent_mails_only_once(
     # Then no claim and no poll reads the entries of sent mails again
     assert max(pages_of_claims(crowded, position)) < FEW
     with crowded.kw["bind"].connect() as connection:
-        assert pages(connection, mail_queue.LOOK, position.values) < FEW
+        assert pages(connection, mail_queue.NEXT_DUE, position.values) < FEW
     mail = mails.claim()
     assert mail
 

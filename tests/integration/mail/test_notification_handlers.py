@@ -15,13 +15,13 @@ from common.events import (
     Shortage,
     Suspicion,
 )
-from eventbus.consumer.receive import Outcome, receive
+from eventbus.consumer.receive import Outcome
 from eventbus.database.db import Sessions, transaction
 from eventbus.errors import Permanent
-from eventbus.events.codec import encode, wrap
 from eventbus.events.envelope import Event
 from notification_worker.handlers import HANDLERS
 from notification_worker.models import Notification
+from testkit.data.deliveries import deliver
 
 CONTEXT = {
     "currency": "EUR",
@@ -41,7 +41,8 @@ def an_event(data: Data, *, order_id: UUID | None = None, sequence: int = 1) -> 
 
 
 def handle(sessions: Sessions, event: Event) -> Outcome:
-    return receive(sessions, HANDLERS, wrap(encode(event)), task=event.type, attempts=1)
+    (outcome,) = deliver(sessions, HANDLERS, event)
+    return outcome
 
 
 def notifications(sessions: Sessions) -> list[Notification]:

@@ -13,7 +13,7 @@ from eventbus.database.db import Sessions, engine, sessions, transaction
 from eventbus.settings.database import DatabaseSettings
 from notification_worker.domain import MAX_UNSURE, unsure_delay
 from notification_worker.smtp.transport import Transport
-from testkit.eventually import eventually
+from testkit.eventually import becomes, eventually
 from testkit.mail.mailers import a_mailer, all_sent, content_count, first_content, mailing
 from testkit.mail.mailing import (
     delivery,
@@ -90,7 +90,7 @@ def test_an_unsure_mail_does_not_delay_later_mails_of_its_order(
         serving(first_content(DROP)) as server,
         mailing(a_mailer(notification_database, server)),
     ):
-        eventually(lambda: _assert_equal(statuses(notification_database), ["PENDING", "SENT"]))
+        becomes(lambda: statuses(notification_database), ["PENDING", "SENT"])
 
 
 def test_a_rejected_mark_is_retried_and_the_mail_sent_once(
@@ -146,7 +146,7 @@ def test_a_mail_of_two_killed_mailers_is_deferred(
             _kill_while_it_waits(notification_database, server, "CONTENT")
             expire_claims(notification_database)
         with mailing(a_mailer(notification_database, server)):
-            eventually(lambda: _assert_equal(rows(notification_database)[0].claimed_by, None))
+            becomes(lambda: rows(notification_database)[0].claimed_by, None)
         [row] = rows(notification_database)
         assert (row.status, row.unsure) == ("PENDING", 2)
         assert list(server.copies.values()) == [2]
@@ -169,7 +169,3 @@ def _kill_while_it_waits(sessions: Sessions, server: SmtpServer, step: str) -> N
     os.kill(process.pid, signal.SIGKILL)
     process.join(timeout=30)
     process.close()
-
-
-def _assert_equal(found: object, expected: object) -> None:
-    assert found == expected

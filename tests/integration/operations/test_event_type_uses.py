@@ -5,16 +5,17 @@ import pytest
 from common.events import OrderCreatedV2
 from common.kombu_topology import EVENTS, INVENTORY, NOTIFICATION, SERVICES
 from console.actions.retirement import Findings
-from console.broker.queue_inspection import LOOKS
-from eventbus.consumer.receive import Handlers, receive
+from console.broker.queue_inspection import RENEWED_FROM
+from eventbus.consumer.receive import Handlers
 from eventbus.database.db import Sessions, transaction
-from eventbus.events import codec
-from eventbus.events.envelope import Event
 from eventbus.outbox.table import append
+from testkit.data.deliveries import deliver
 from testkit.data.outboxes import CREATED, event
 from testkit.eventually import eventually
 from testkit.servers.bindings import bind
 from testkit.versions.retirement import V1, MigratedSystem, in_version_2
+
+HANDLERS: Handlers = {OrderCreatedV2: lambda *_: None}
 
 
 def test_an_unused_type_has_no_uses(
@@ -25,7 +26,7 @@ def test_an_unused_type_has_no_uses(
     migrated.put(INVENTORY.parking_lot, in_version_2())
     with transaction(sessions_of["order"]) as session:
         append(session, in_version_2())
-    handle(sessions_of["inventory"], in_version_2())
+    deliver(sessions_of["inventory"], HANDLERS, in_version_2())
 
     # Then there is no use of the first
     assert migrated.inspect() == Findings(uses=(), unseen=())
@@ -114,7 +115,7 @@ def test_a_consumer_that_handled_the_type_recently_is_a_use(
 ) -> None:
     # Given an event that was handled now, and one that was handled two hours ago
     for _ in range(2):
-        handle(sessions_of["notification"], event(CREATED))
+        deliver(sessions_of["notification"], HANDLERS, event(CREATED))
     with transaction(sessions_of["notification"]) as session:
         session.connection().exec_driver_sql(
             "UPDATE inbox SET handled_at = now() - interval '2 hours'"
@@ -122,13 +123,6 @@ def test_a_consumer_that_handled_the_type_recently_is_a_use(
         )
 
     assert migrated.uses() == [("consumer", "notification", 1)]
-
-
-def handle(sessions: Sessions, received: Event) -> None:
-    """Handle an event in its version."""
-    handlers: Handlers = {OrderCreatedV2: lambda *_: None}
-    body = codec.wrap(codec.encode(received))
-    receive(sessions, handlers, body, task=received.type, attempts=1)
 
 
 def test_an_inspection_keeps_the_messages_and_their_order(migrated: MigratedSystem) -> None:
@@ -152,7 +146,7 @@ def test_repeated_inspections_do_not_park_messages(
     migrated.put(INVENTORY.queue, *events)
 
     # When the queue is inspected more often than its delivery limit
-    for _ in range(2 * LOOKS + 6):
+    for _ in range(2 * RENEWED_FROM + 6):
         assert migrated.uses() == [("queue", INVENTORY.queue, 3)]
         eventually(lambda: depth_is(migrated, INVENTORY.queue, 3))
 

@@ -49,15 +49,15 @@ def test_an_unknown_binding_between_exchanges_is_pruned(
 def test_monitoring_queues_and_their_exchange_bind_only_each_other(
     management: Management, applied: dict[str, str]
 ) -> None:
-    onlooker = "celeryev.01a20451-7749-7471-af99-c1c3cacdb60a"
-    for queue in (onlooker, "somebodys.tap"):
+    monitor = "celeryev.01a20451-7749-7471-af99-c1c3cacdb60a"
+    for queue in (monitor, "somebodys.tap"):
         management.send("PUT", "queues", queue, durable=True)
         management.send("POST", "bindings", "e", "celeryev", "q", queue, routing_key="#")
-    management.send("POST", "bindings", "e", "orders.topic", "q", onlooker, routing_key="#")
+    management.send("POST", "bindings", "e", "orders.topic", "q", monitor, routing_key="#")
 
     assert topology_differences(applied) == [
         "binding celeryev -[#]-> somebodys.tap: not in the code",
-        f"binding orders.topic -[#]-> {onlooker}: not in the code",
+        f"binding orders.topic -[#]-> {monitor}: not in the code",
     ]
 
 

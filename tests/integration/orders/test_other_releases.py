@@ -16,6 +16,7 @@ from order_app.handlers import HANDLERS
 from order_app.storage import api_keys
 from order_app.storage.api_keys import Scope
 from order_app.use_cases import sweep_deadlines
+from testkit.data.deliveries import deliver
 from testkit.eventually import eventually
 from testkit.processes.api_client import with_key
 from testkit.processes.order_requests import an_order, place, problem
@@ -97,8 +98,7 @@ def test_an_order_with_an_unknown_status_never_changes(
     ):
         subject = UUID(order["id"])
         event = Event(source="inventory", subject=subject, sequence=1, data=data)
-        with transaction(sessions) as session:
-            HANDLERS[type(data)](session, event)
+        deliver(sessions, HANDLERS, event)
     with transaction(sessions) as session:
         assert sweep_deadlines(session, timedelta(days=-365), 10) == 0
 

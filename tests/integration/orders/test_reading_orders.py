@@ -14,7 +14,7 @@ from order_app.domain import Reason
 from order_app.events import Cause
 from order_app.handlers import HANDLERS
 from order_app.use_cases import cancel
-from testkit.data.inboxes import first_delivery
+from testkit.data.deliveries import deliver
 from testkit.processes.order_requests import (
     UNKNOWN_ID,
     UNKNOWN_ORDER,
@@ -130,16 +130,15 @@ def test_the_timeline_lists_sent_and_handled_events(
     with transaction(sessions) as session:
         session.execute(update(outbox).values(unroutable_reason="NO_ROUTE"))
         created = session.scalar(select(outbox.c.event_id))
-        reserved = Event(
-            source="inventory",
-            subject=UUID(order_id),
-            sequence=1,
-            traceparent=TRACEPARENT,
-            causationid=created,
-            data=StockReserved(lines=(Quantity(sku="TEA", quantity=2),)),
-        )
-        first_delivery(session, reserved, attempts=3)
-        HANDLERS[StockReserved](session, reserved)
+    reserved = Event(
+        source="inventory",
+        subject=UUID(order_id),
+        sequence=1,
+        traceparent=TRACEPARENT,
+        causationid=created,
+        data=StockReserved(lines=(Quantity(sku="TEA", quantity=2),)),
+    )
+    deliver(sessions, HANDLERS, reserved, attempts=3)
 
     timeline = order_api.get(f"/orders/{order_id}/timeline").get_json()
 

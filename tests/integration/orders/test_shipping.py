@@ -16,9 +16,11 @@ from eventbus.database import db
 from eventbus.database.db import Sessions, transaction
 from eventbus.events.envelope import Event
 from order_app import use_cases
-from order_app.handlers import on_answers
+from order_app.handlers import HANDLERS
+from testkit.data.deliveries import deliver
 from testkit.data.orders import stored
 from testkit.data.outbox_events import outbox_events
+from testkit.servers.databases import service_url
 
 NOW = datetime.now(UTC)
 CONFIRMED = {"status": "CONFIRMED", "decided_at": NOW, "sequence": 2}
@@ -102,8 +104,8 @@ def test_late_answers_and_sweeps_leave_a_shipped_order_unchanged(
         )
     ]
 
+    deliver(sessions, HANDLERS, *answers)
     with transaction(sessions) as session:
-        on_answers(session, answers)
         use_cases.sweep_deadlines(session, timedelta(days=-365), 10)
 
     assert [event.type for event in outbox_events(sessions, order_id)] == ["order.shipped"]
@@ -141,7 +143,7 @@ def orders(
     """Sessions on the database that `orderctl` changes."""
     for name, value in operator_env.items():
         monkeypatch.setenv(name, value)
-    engine = create_engine(load_operator(DatabaseSettings).service_url("order"))
+    engine = create_engine(service_url(load_operator(DatabaseSettings), "order"))
     yield db.sessions(engine)
     engine.dispose()
 

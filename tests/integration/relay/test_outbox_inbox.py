@@ -14,11 +14,12 @@ from sqlalchemy.orm import Session
 
 from common.events import Quantity, StockReserved
 from eventbus.consumer.inbox import inbox
-from eventbus.consumer.receive import Outcome, receive
+from eventbus.consumer.receive import Handlers, Outcome
 from eventbus.database.db import Sessions, transaction
 from eventbus.events import codec
 from eventbus.events.envelope import Event
 from eventbus.outbox.table import append, outbox
+from testkit.data.deliveries import deliver
 from testkit.data.inboxes import first_delivery
 from testkit.eventually import eventually
 
@@ -225,24 +226,16 @@ def handler(fails: bool) -> Callable[[Session, Event], None]:
 
 
 def test_a_handlers_effect_and_its_dedup_key_commit_together(order_database: Sessions) -> None:
-    # Given a delivery
-    body = codec.wrap(codec.encode(reserved()))
-
-    def deliver(*, fails: bool = False) -> Outcome:
-        return receive(
-            order_database,
-            {StockReserved: handler(fails)},
-            body,
-            task="stock.reserved",
-            attempts=1,
-        )
+    # Given an event
+    event = reserved()
 
     # When the handler fails, Then neither is recorded
     with pytest.raises(Stop):
-        deliver(fails=True)
+        deliver(order_database, {StockReserved: handler(fails=True)}, event)
     assert (handled(order_database), recorded(order_database)) == ([], [])
 
     # When the handler succeeds, Then both are recorded once
-    outcomes = [deliver(), deliver(), deliver()]
-    assert outcomes == [Outcome.HANDLED, Outcome.DUPLICATE, Outcome.DUPLICATE]
+    succeeding: Handlers = {StockReserved: handler(fails=False)}
+    outcomes = [deliver(order_database, succeeding, event) for _ in range(3)]
+    assert outcomes == [[Outcome.HANDLED], [Outcome.DUPLICATE], [Outcome.DUPLICATE]]
     assert len(handled(order_database)) == len(recorded(order_database)) == 1

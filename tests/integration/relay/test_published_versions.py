@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from common.events import OrderCreated, OrderCreatedV2
 from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION, STREAM
 from eventbus.consumer.inbox import inbox
-from eventbus.consumer.receive import Delivery, Handlers, Item, Outcome, receive, receive_batch
+from eventbus.consumer.receive import Handlers, Outcome
 from eventbus.database.db import Sessions, transaction
 from eventbus.errors import Transient
 from eventbus.events import codec
@@ -18,6 +18,7 @@ from eventbus.events.conversion import convert
 from eventbus.events.envelope import Event
 from eventbus.outbox.relay import Relay
 from eventbus.outbox.table import append, outbox
+from testkit.data.deliveries import deliver
 from testkit.data.messages import take
 from testkit.data.outboxes import CREATED, drain_all, event, record, row_of, sent
 from testkit.processes.publishers import PublisherOf
@@ -168,13 +169,9 @@ def handlers(seen: list[Event]) -> Handlers:
     return {OrderCreatedV2: on_order_created}
 
 
-def delivery(received: Event, *, attempts: int = 1) -> Delivery:
-    return Delivery(received.type, codec.wrap(codec.encode(received)), attempts)
-
-
 def handle(sessions: Sessions, handlers: Handlers, received: Event) -> Outcome:
-    task, body, attempts, *_ = delivery(received)
-    return receive(sessions, handlers, body, task=task, attempts=attempts)
+    (outcome,) = deliver(sessions, handlers, received)
+    return outcome
 
 
 def effects(sessions: Sessions) -> int:
@@ -212,15 +209,13 @@ def test_two_versions_in_one_batch_have_one_effect(
 ) -> None:
     # Given an event in both versions, and another in one
     created, other = event(CREATED), event(CREATED)
-    items = [Item.of(delivery(convert(created, each)), handlers) for each in order]
-    items.append(Item.of(delivery(convert(other, order[1])), handlers))
+    batch = [*(convert(created, each) for each in order), convert(other, order[1])]
 
     # When all are handled in one batch
-    receive_batch(order_database, handlers, {}, items)
+    outcomes = deliver(order_database, handlers, *batch)
 
     # Then one of the two versions is a duplicate
-    expected = [Outcome.HANDLED, Outcome.DUPLICATE, Outcome.HANDLED]
-    assert [item.outcome for item in items] == expected
+    assert outcomes == [Outcome.HANDLED, Outcome.DUPLICATE, Outcome.HANDLED]
     assert seen == [convert(created, V2), convert(other, V2)]
     assert set(recorded(order_database)) == {(created.id, order[0]), (other.id, order[1])}
 

@@ -101,7 +101,7 @@ def test_an_insert_wakes_a_sleeping_process(
 
 def test_a_mail_wakes_the_mailer(notification_database: Sessions) -> None:
     # Given a wake-up of the mailer
-    wakeup = Wakeup("notifications", next_due=mail_queue.LOOK)
+    wakeup = Wakeup("notifications", next_due=mail_queue.NEXT_DUE)
 
     # When a mail is inserted during the sleep
     with asleep(

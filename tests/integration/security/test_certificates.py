@@ -16,13 +16,13 @@ from console.certificates.certificate_authority import Authority
 from console.orderctl import main
 from eventbus.settings.service import ServiceSettings
 from eventbus.telemetry.certificate_expiry import (
-    FAILURE_KEPT,
-    KEPT,
+    FAILURE_TTL,
+    TTL,
     Certificates,
     Server,
     sources,
 )
-from testkit.eventually import eventually
+from testkit.eventually import becomes, eventually
 from testkit.network.impostor import Impostor
 from testkit.servers.databases import Databases
 from testkit.servers.infrastructure import Infrastructure
@@ -108,12 +108,12 @@ def test_the_metric_shows_the_certificates_that_servers_use(
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_reload_conf()"))
     fresh = sources(settings_of(servers))
-    eventually(lambda: _equal(shown(Certificates(fresh)), on_disk(servers)))
+    becomes(lambda: shown(Certificates(fresh)), on_disk(servers))
 
     # Then the process shows the old ones for an hour, and then the new ones
-    clock.now = KEPT - 1
+    clock.now = TTL - 1
     assert shown(certificates) == before
-    clock.now = KEPT
+    clock.now = TTL
     assert shown(certificates) == on_disk(servers)
 
 
@@ -159,7 +159,7 @@ def test_a_process_shows_its_own_certificate(
 
     # And while its file is invalid, the others are shown
     own.file.write_text("broken")
-    clock.now = KEPT
+    clock.now = TTL
     assert shown(Certificates(sources(settings), clock)).keys() == on_disk(servers).keys()
 
 
@@ -178,11 +178,11 @@ def test_an_unreachable_server_is_contacted_again_after_a_minute(
     certificates = Certificates({"broker": contact}, clock)
 
     # When the metric is scraped for more than a minute
-    for clock.now in (0.0, 5.0, FAILURE_KEPT - 1, FAILURE_KEPT, FAILURE_KEPT + 1):
+    for clock.now in (0.0, 5.0, FAILURE_TTL - 1, FAILURE_TTL, FAILURE_TTL + 1):
         assert shown(certificates) == {}
 
     # Then the server was contacted twice
-    assert contacts == [0.0, FAILURE_KEPT]
+    assert contacts == [0.0, FAILURE_TTL]
 
 
 def test_reading_from_a_silent_server_times_out(authority: Authority, clock: Clock) -> None:
@@ -210,7 +210,3 @@ def server(port: int, authority: Authority, *, hostname: str = "127.0.0.1") -> S
     return Server(
         host="127.0.0.1", port=port, hostname=hostname, ca_file=authority.certificate_file
     )
-
-
-def _equal(value: object, expected: object) -> None:
-    assert value == expected

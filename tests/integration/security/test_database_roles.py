@@ -23,6 +23,7 @@ from console.settings import (
     owner_name,
     role_name,
 )
+from testkit.servers.databases import service_url
 
 NAMES = [service.name for service in DATABASES]
 
@@ -155,7 +156,7 @@ def test_a_service_role_changes_rows_but_not_definitions(
     installation: DatabaseAdminSettings, service: str
 ) -> None:
     # Given the role of a service
-    url, role = installation.service_url(service), role_name(service)
+    url, role = service_url(installation, service), role_name(service)
 
     # When every operation is tried on every table
     can = {
@@ -175,7 +176,7 @@ def test_a_service_role_changes_rows_but_not_definitions(
 def test_a_service_role_can_only_read_views(
     installation: DatabaseAdminSettings, service: str
 ) -> None:
-    url = installation.service_url(service)
+    url = service_url(installation, service)
 
     for view, column in tables(installation, service, "VIEW"):
         # A view of several tables cannot be changed anyway, so the rights are compared.
@@ -197,7 +198,7 @@ def test_a_service_role_has_no_administrative_rights(
     for statement in ADMINISTRATION:
         # When run outside of a transaction, in which no database can be created anyway
         error = refusal(
-            installation.service_url(service), statement.format(**names), autocommit=True
+            service_url(installation, service), statement.format(**names), autocommit=True
         )
 
         # Then it is refused
@@ -208,7 +209,7 @@ def test_a_role_can_connect_only_to_its_own_database(installation: DatabaseAdmin
     # When every role tries every database
     refusals = {
         (role, database): refusal(
-            installation.service_url(role).set(database=installation.database_name(database)),
+            service_url(installation, role).set(database=installation.database_name(database)),
             "SELECT count(*) FROM alembic_version",
         )
         for role in NAMES
@@ -224,7 +225,7 @@ def test_a_role_can_connect_only_to_its_own_database(installation: DatabaseAdmin
 @pytest.mark.parametrize("service", NAMES)
 def test_an_owner_cannot_log_in(installation: DatabaseAdminSettings, service: str) -> None:
     # Given a password that would be right for any role without one
-    url = installation.service_url(service).set(username=owner_name(service))
+    url = service_url(installation, service).set(username=owner_name(service))
 
     error = refusal(url, "SELECT 1")
 
@@ -239,7 +240,7 @@ def test_a_new_table_has_the_default_privileges(installation: DatabaseAdminSetti
         connection.exec_driver_sql(f"SET ROLE {owner}; CREATE TABLE later (id serial, n int)")
 
     # Then the service can change its rows only
-    service = installation.service_url("inventory")
+    service = service_url(installation, "inventory")
     assert refusal(service, "INSERT INTO later (n) VALUES (1)") == ""
     assert "permission denied" in refusal(service, "TRUNCATE later")
 
@@ -262,7 +263,7 @@ def test_the_console_can_read_only_the_listed_tables(
         readable = {
             table
             for table, _ in relations
-            if not refusal(console.service_url(service), f"SELECT FROM {table}")
+            if not refusal(service_url(console, service), f"SELECT FROM {table}")
         }
 
         # Then only the listed ones are readable

@@ -15,6 +15,7 @@ from console.databases.service_database import transaction
 from console.settings import DatabaseSettings
 from inventory_worker.movements import Note
 from testkit.processes.web_console import HOSTILE, get, place
+from testkit.servers.databases import service_url
 
 
 def test_an_order_is_shown_with_its_events(
@@ -42,7 +43,7 @@ def test_the_trace_of_an_order_is_drawn(
     # Given an order with two spans, of which one failed
     settings = installation()
     order_id = place(settings)
-    engine = create_engine(settings.service_url("trace"), poolclass=pool.NullPool)
+    engine = create_engine(service_url(settings, "trace"), poolclass=pool.NullPool)
     with engine.begin() as connection:
         for span_id, parent, reason in (("a", None, None), ("b", "a", HOSTILE)):
             connection.execute(

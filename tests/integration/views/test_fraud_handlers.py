@@ -11,21 +11,14 @@ import pytest
 from sqlalchemy import func, select
 
 from common.events import FraudSuspected, Line, OrderCreated, OrderCreatedV2
-from eventbus.consumer.receive import (
-    BatchHandlers,
-    Delivery,
-    Handlers,
-    Item,
-    receive,
-    receive_batch,
-)
+from eventbus.consumer.receive import BatchHandler, Handlers
 from eventbus.database import db
 from eventbus.database.db import BY_KEY, Sessions, transaction
-from eventbus.events import codec
 from eventbus.events.envelope import Event
 from fraud_worker.domain import Limits
 from fraud_worker.handlers import Judge
 from fraud_worker.models import Judgement
+from testkit.data.deliveries import deliver
 from testkit.data.outbox_events import outbox_events
 from testkit.servers.databases import TestDatabase
 
@@ -36,9 +29,7 @@ LIMITS = Limits(
 #: A fixed time in the past: no test depends on the current time.
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
-judge = Judge(lambda: LIMITS)
-HANDLERS: Handlers = {OrderCreatedV2: judge.on_order_created}
-BATCH_HANDLERS: BatchHandlers = {OrderCreatedV2: judge.on_orders_created}
+HANDLERS: Handlers = {OrderCreatedV2: BatchHandler(Judge(lambda: LIMITS).on_orders_created)}
 
 
 @pytest.fixture
@@ -73,18 +64,9 @@ def an_order(
     )
 
 
-def body(event: Event) -> bytes:
-    return codec.wrap(codec.encode(event))
-
-
 def handle(sessions: Sessions, *orders: Event) -> None:
     for order in orders:
-        receive(sessions, HANDLERS, body(order), task=order.type, attempts=1)
-
-
-def handle_batch(sessions: Sessions, orders: Sequence[Event]) -> None:
-    items = [Item.of(Delivery(order.type, body(order), 1), HANDLERS) for order in orders]
-    receive_batch(sessions, HANDLERS, BATCH_HANDLERS, items)
+        deliver(sessions, HANDLERS, order)
 
 
 def suspected(sessions: Sessions) -> set[UUID]:
@@ -221,7 +203,7 @@ def test_the_suspicions_do_not_depend_on_order_and_batches(sessions: Sessions, s
     while deliveries:
         size = rng.choice((1, 2, 7, 40))
         batch, deliveries = deliveries[:size], deliveries[size:]
-        handle_batch(sessions, batch)
+        deliver(sessions, HANDLERS, *batch)
 
     # Then the suspected orders are those of the plain rule
     expected = by_the_rule(orders)
@@ -236,7 +218,7 @@ def test_concurrent_batches_count_each_others_orders(sessions: Sessions) -> None
 
     # When several threads handle them at once
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda batch: handle_batch(sessions, batch), batches))
+        list(pool.map(lambda batch: deliver(sessions, HANDLERS, *batch), batches))
 
     # Then each order after the limit is suspected
     assert suspected(sessions) == {order.subject for order in orders[3:]}

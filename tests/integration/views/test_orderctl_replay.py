@@ -10,6 +10,7 @@ from console.orderctl import main
 from console.settings import ReplaySettings, load_operator
 from eventbus.database import db
 from testkit.data.projections import CONFIRMED, count, order, publish, read_until
+from testkit.servers.databases import service_url
 from testkit.servers.vhosts import Vhost
 
 
@@ -23,7 +24,7 @@ def test_orderctl_replays_the_stream_and_reports_the_result(
     for name, value in migrated_env.items():
         monkeypatch.setenv(name, value)
     settings = load_operator(ReplaySettings)
-    engine = db.create_engine(settings.service_url("analytics"))
+    engine = db.create_engine(service_url(settings, "analytics"))
     reader = Reader(db.sessions(engine), broker.connect)
     publish(broker, *order(CONFIRMED))
     read_until(reader, lambda: count(db.sessions(engine), "inbox") == 2)

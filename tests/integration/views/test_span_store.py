@@ -20,7 +20,7 @@ from eventbus.database.db import Sessions, transaction
 from span_store import otlp, store
 from span_store.app import PROTOBUF, create_app
 from span_store.settings import SpanStoreSettings
-from testkit.servers.databases import TestDatabase
+from testkit.servers.databases import TestDatabase, service_url
 
 TRACE = bytes(range(16))
 ORDER = "9f0c8a52-6f0b-4d7e-9a43-2b7f5f0f1c6d"
@@ -191,7 +191,7 @@ def operated(migrated_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> d
     for name, value in migrated_env.items():
         monkeypatch.setenv(name, value)
     operator = load_operator(DatabaseSettings)
-    store = TestDatabase(operator.service_url("trace"), operator.database_ca_file)
+    store = TestDatabase(service_url(operator, "trace"), operator.database_ca_file)
     receiver = create_app(SpanStoreSettings(**store.settings)).test_client()
     failed = span(3, parent=9, status=Status(code=Status.STATUS_CODE_ERROR, message="[no] shelf"))
     assert send(receiver, body(span(1), span(2, parent=1), failed)) == 200

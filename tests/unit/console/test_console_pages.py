@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from console.actions.waiting import Waiting
 from console.settings import ConsoleSettings
-from console.web import answers as questions
-from console.web.answers import Answer, answers
+from console.web import queries
 from console.web.app import create_app
+from console.web.queries import Result, results
 
 PASSWORD = "a password of the tests"
 
@@ -42,7 +42,7 @@ LOGIN = ("operator", PASSWORD)
 
 
 def test_the_icon_is_an_svg_image() -> None:
-    file = Path(questions.__file__).parent / "static/icon.svg"
+    file = Path(queries.__file__).parent / "static/icon.svg"
     assert ElementTree.fromstring(file.read_text()).tag.endswith("svg")
 
 
@@ -50,14 +50,14 @@ def test_a_query_without_a_response_in_time_is_cancelled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given one query that does not end and one that has ended
-    monkeypatch.setattr(questions, "PATIENCE", 0.01)
+    monkeypatch.setattr(queries, "PATIENCE", 0.01)
     slow, quick = Future[int](), Future[int]()
     quick.set_result(7)
 
     # Then the first is cancelled and reported
-    assert answers([slow, quick]) == [
-        Answer(problem="no response within 0.01 seconds"),
-        Answer(7),
+    assert results([slow, quick]) == [
+        Result(problem="no response within 0.01 seconds"),
+        Result(7),
     ]
     assert slow.cancelled()
 
@@ -70,18 +70,18 @@ def test_a_page_shows_only_the_class_of_an_unexpected_error(
     broken.set_exception(ValueError("a secret"))
 
     # Then the page shows its class, and the log has its text
-    assert answers([broken]) == [Answer(problem="ValueError; see the console's log")]
+    assert results([broken]) == [Result(problem="ValueError; see the console's log")]
     assert "a secret" in caplog.text
 
 
 @pytest.mark.parametrize("path", ["/overview", "/parked", "/orders", "/stock", "/no/such/page"])
 def test_every_page_works_when_all_servers_are_down(page: FlaskClient, path: str) -> None:
-    answer = page.get(path, auth=LOGIN)
+    response = page.get(path, auth=LOGIN)
 
     expected = {"/stock": 503, "/no/such/page": 404}.get(path, 200)
-    assert answer.status_code == expected
-    assert "<h1>" in answer.text
-    assert "unknown" not in answer.text
+    assert response.status_code == expected
+    assert "<h1>" in response.text
+    assert "unknown" not in response.text
 
 
 def test_the_overview_names_the_servers_that_are_unavailable(page: FlaskClient) -> None:
@@ -103,11 +103,11 @@ def test_the_overview_names_the_servers_that_are_unavailable(page: FlaskClient) 
 def test_every_page_requires_the_password(
     page: FlaskClient, login: tuple[str, str] | None, path: str
 ) -> None:
-    answer = page.get(path, auth=login)
+    response = page.get(path, auth=login)
 
-    assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"].startswith("Basic ")
-    assert answer.text == "log in\n"
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Basic ")
+    assert response.text == "log in\n"
 
 
 def test_other_authentication_schemes_are_rejected(page: FlaskClient) -> None:
@@ -116,8 +116,8 @@ def test_other_authentication_schemes_are_rejected(page: FlaskClient) -> None:
 
 
 def test_the_readiness_probe_needs_no_password(page: FlaskClient) -> None:
-    answer = page.get("/readyz")
-    assert (answer.status_code, answer.text) == (200, "ready\n")
+    response = page.get("/readyz")
+    assert (response.status_code, response.text) == (200, "ready\n")
 
 
 def test_a_short_password_is_rejected() -> None:
@@ -127,8 +127,8 @@ def test_a_short_password_is_rejected() -> None:
 
 @pytest.mark.parametrize("path", ["/overview", "/readyz", "/nowhere", "/static/refresh.js"])
 def test_every_response_has_a_strict_content_security_policy(page: FlaskClient, path: str) -> None:
-    with page.get(path, auth=LOGIN) as answer:
-        headers = answer.headers
+    with page.get(path, auth=LOGIN) as response:
+        headers = response.headers
 
     policy = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
     assert policy["default-src"] == "'none'"
@@ -140,7 +140,7 @@ def test_every_response_has_a_strict_content_security_policy(page: FlaskClient, 
 
 def test_no_template_has_an_inline_script_or_style() -> None:
     # The browser would block it by the policy, without an error on the page.
-    for template in (Path(questions.__file__).parent / "templates").glob("*.html"):
+    for template in (Path(queries.__file__).parent / "templates").glob("*.html"):
         text = template.read_text()
         assert " style=" not in text, template
         assert "<style" not in text, template
@@ -153,9 +153,9 @@ def test_no_template_has_an_inline_script_or_style() -> None:
 def test_a_form_without_the_csrf_token_is_rejected(page: FlaskClient, token: str | None) -> None:
     form = {"every": "yes"} | ({} if token is None else {"token": token})
 
-    answer = page.post("/parked/inventory/redrive", auth=LOGIN, data=form)
+    response = page.post("/parked/inventory/redrive", auth=LOGIN, data=form)
 
-    assert answer.status_code == 403
+    assert response.status_code == 403
 
 
 def test_a_form_from_another_site_is_rejected_despite_its_token(page: FlaskClient) -> None:
@@ -164,8 +164,8 @@ def test_a_form_from_another_site_is_rejected_despite_its_token(page: FlaskClien
 
     for site in ("cross-site", "same-site"):
         headers = {"Sec-Fetch-Site": site}
-        answer = page.post("/parked/inventory/redrive", auth=LOGIN, data=form, headers=headers)
-        assert answer.status_code == 403
+        response = page.post("/parked/inventory/redrive", auth=LOGIN, data=form, headers=headers)
+        assert response.status_code == 403
 
 
 @pytest.mark.parametrize("site", [{}, {"Sec-Fetch-Site": "same-origin"}])
@@ -177,9 +177,9 @@ def test_a_form_works_behind_a_proxy_that_rewrites_the_host(
 
     # The action itself rejects an empty form.
     form = {"token": token}
-    answer = page.post("/parked/inventory/redrive", auth=LOGIN, data=form, headers=headers)
+    response = page.post("/parked/inventory/redrive", auth=LOGIN, data=form, headers=headers)
 
-    assert answer.status_code == 400
+    assert response.status_code == 400
 
 
 def test_the_password_is_checked_before_the_csrf_token(page: FlaskClient) -> None:
@@ -190,17 +190,17 @@ def test_the_password_is_checked_before_the_csrf_token(page: FlaskClient) -> Non
 def test_a_redrive_without_a_selection_is_rejected(page: FlaskClient, form: dict[str, str]) -> None:
     token = page.application.jinja_env.globals["token"]
 
-    answer = page.post("/parked/inventory/redrive", auth=LOGIN, data=form | {"token": token})
+    response = page.post("/parked/inventory/redrive", auth=LOGIN, data=form | {"token": token})
 
-    assert answer.status_code == 400
+    assert response.status_code == 400
 
 
 def test_a_discard_without_an_id_is_rejected(page: FlaskClient) -> None:
     token = page.application.jinja_env.globals["token"]
 
     for form in ({}, {"id": ""}, {"every": "yes"}):
-        answer = page.post("/parked/inventory/discard", auth=LOGIN, data=form | {"token": token})
-        assert answer.status_code == 400, form
+        response = page.post("/parked/inventory/discard", auth=LOGIN, data=form | {"token": token})
+        assert response.status_code == 400, form
 
 
 def test_a_service_without_a_parking_lot_has_no_page(page: FlaskClient) -> None:
@@ -213,8 +213,8 @@ def test_a_service_without_a_parking_lot_has_no_page(page: FlaskClient) -> None:
 
 
 def test_an_invalid_order_id_is_reported_and_escaped(page: FlaskClient) -> None:
-    answer = page.get("/orders", query_string={"id": '"><script>'}, auth=LOGIN)
+    response = page.get("/orders", query_string={"id": '"><script>'}, auth=LOGIN)
 
-    assert answer.status_code == 400
-    assert '"><script>' not in answer.text
-    assert "An order id has 32 digits" in answer.text
+    assert response.status_code == 400
+    assert '"><script>' not in response.text
+    assert "An order id has 32 digits" in response.text

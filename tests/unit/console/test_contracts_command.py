@@ -67,10 +67,10 @@ def test_a_breaking_change_is_reported_and_nothing_is_released(released: Path) -
     checked, refused = orderctl("check", released), orderctl("release", released)
 
     # Then both commands report the changes, and nothing is recorded
-    told = "breaking: order.created $.data.total: type changed from string to integer: "
+    change = "breaking: order.created $.data.total: type changed from string to integer: "
     for result in (checked, refused):
         assert result.exit_code == 2
-        assert result.output.startswith(told)
+        assert result.output.startswith(change)
         assert result.output.endswith("1 compatible, 1 breaking changes since the last release\n")
     assert not (released / "stock.released.json").exists()
 

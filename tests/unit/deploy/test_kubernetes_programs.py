@@ -7,7 +7,7 @@ import pytest
 import yaml
 from celery.utils.nodenames import host_format
 
-from console.settings import ConsoleSettings, OperatorSettings
+from console.settings import ConsoleSettings
 from deploy.compose import secret_files
 from deploy.k8s import programs, release
 from deploy.k8s.environment import BROKER, DATABASE
@@ -27,6 +27,7 @@ from tests.support.manifests import (
     pods,
     settings_of,
 )
+from tests.support.operator_settings import OperatorSettings
 
 every_program = pytest.mark.parametrize("program", programs.HERE, ids=lambda p: p.name)
 

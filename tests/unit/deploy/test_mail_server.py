@@ -9,7 +9,7 @@ from email.message import EmailMessage
 import httpx
 import pytest
 
-from deploy.local.mail_server.mailbox import KEPT, Mailbox
+from deploy.local.mail_server.mailbox import LIMIT, Mailbox
 from deploy.local.mail_server.page import create_app
 from testkit.eventually import eventually
 from testkit.servers.workers import own_ports
@@ -125,12 +125,12 @@ def test_a_mail_without_text_or_subject_is_shown() -> None:
 
 def test_the_oldest_mails_are_dropped_beyond_the_limit() -> None:
     mailbox = Mailbox()
-    for number in range(KEPT + 1):
+    for number in range(LIMIT + 1):
         mailbox.add("", (), f"Subject: {number}\r\n\r\n".encode())
 
     assert mailbox.get(1) is None
-    assert [mail.subject for mail in mailbox.newest(2)] == [str(KEPT), str(KEPT - 1)]
-    assert mailbox.count == KEPT + 1
+    assert [mail.subject for mail in mailbox.newest(2)] == [str(LIMIT), str(LIMIT - 1)]
+    assert mailbox.count == LIMIT + 1
 
 
 def test_a_port_that_is_in_use_is_named() -> None:

@@ -9,11 +9,11 @@ from deploy.local.state import StateDirectory
 
 def test_programs_that_start_before_the_broker_get_no_address(tmp_path: Path) -> None:
     # When the environments of all programs are built
-    told = {
+    has_address = {
         process.name: any(name.startswith("BROKER_") for name in process.environment)
         for process in processes(StateDirectory(tmp_path), Ports())
     }
 
     # Then these programs have no address of the broker
-    assert {name for name, broker in told.items() if not broker} == WITHOUT_BROKER
+    assert {name for name, broker in has_address.items() if not broker} == WITHOUT_BROKER
     assert {"api", "spans"} == WITHOUT_BROKER

@@ -9,7 +9,7 @@ import pytest
 
 from console.orderctl import main as orderctl
 from deploy.local import REPOSITORY
-from tests.support.documents import documents, files, prose, quoted, rows, section, text
+from tests.support.documents import documents, files, path_of_an_order, prose, quoted, text
 
 #: Suffixes of other files that refer to documents.
 NAMING = (".py", ".yml", ".yaml", ".html", ".sh", ".toml", ".cfg", ".j2")
@@ -102,11 +102,10 @@ def test_every_orderctl_command_that_a_document_names_exists(document: Path) -> 
 
 
 def test_the_path_of_an_order_names_existing_functions() -> None:
-    steps = [row[1:] for row in rows(section("README.md", "## The path of one order"))][1:]
+    steps = path_of_an_order()
     assert steps
 
-    for file, function in steps:
-        (path,), (name,) = quoted(file), quoted(function)
+    for path, name in steps:
         assert name in _definitions(REPOSITORY / path), f"{path} has no {name}"
 
 

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from analytics_worker.retention import ReaderSettings
-from console.settings import ConsoleSettings, OperatorSettings
+from console.settings import ConsoleSettings
 from deploy.local import REPOSITORY
 from deploy.local.ports import Ports
 from eventbus.settings.service import ServiceSettings
@@ -21,6 +21,7 @@ from order_app.retention import RelaySettings
 from order_app.settings import ApiSettings
 from span_store.settings import SpanStoreSettings
 from tests.support.documents import quoted, rows, section, text
+from tests.support.operator_settings import OperatorSettings
 
 SOURCES = (
     "common",

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Span, SpanKind, get_current_span
 
 from eventbus.consumer.receive import Delivery, Item
-from eventbus.consumer.task_run import is_heard
+from eventbus.consumer.task_run import has_receivers
 from eventbus.errors import Permanent, Transient
 from eventbus.telemetry import tracing
 from eventbus.telemetry.span_export import _SentSpans
@@ -161,4 +161,4 @@ def test_a_process_that_stops_recording_has_no_receiver(recording: None) -> None
 
     tracing.stop()
 
-    assert not is_heard()
+    assert not has_receivers()

@@ -23,33 +23,33 @@ _THREADS = 10
 
 
 @dataclass(frozen=True)
-class Answer(Generic[T]):
+class Result(Generic[T]):
     """The result of a query, or its problem in one line."""
 
     value: T | None = None
     problem: str = ""
 
 
-class Questions:
+class Queries:
     """Threads that run queries for as long as the process lives."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="question")
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="query")
 
-    def ask(self, question: Callable[[], T]) -> "Future[T]":
+    def start(self, query: Callable[[], T]) -> "Future[T]":
         """Start a query."""
-        return self._threads.submit(question)
+        return self._threads.submit(query)
 
 
-def answers(futures: "list[Future[T]]") -> "list[Answer[T]]":
+def results(futures: "list[Future[T]]") -> "list[Result[T]]":
     """Return the results of queries, waiting at most `PATIENCE` seconds."""
     done, late = wait(futures, timeout=PATIENCE)
     for future in late:
         future.cancel()
     return [
-        _answer(future)
+        _result(future)
         if future in done
-        else Answer(problem=f"no response within {PATIENCE:g} seconds")
+        else Result(problem=f"no response within {PATIENCE:g} seconds")
         for future in futures
     ]
 
@@ -65,6 +65,6 @@ def problem(error: BaseException) -> str:
     return f"{type(error).__name__}; see the console's log"
 
 
-def _answer(future: "Future[T]") -> Answer[T]:
+def _result(future: "Future[T]") -> Result[T]:
     error = future.exception()
-    return Answer(problem=problem(error)) if error else Answer(future.result())
+    return Result(problem=problem(error)) if error else Result(future.result())

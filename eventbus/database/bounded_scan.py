@@ -1,7 +1,7 @@
 """Index scans of bounded cost, regardless of the number of rows that a table has or had.
 
-Entries of deleted rows stay in an index until a vacuum. A scan (a "look") therefore starts where
-the previous one of this process found its first row, and ends after a limited number of rows.
+Entries of deleted rows stay in an index until a vacuum. A scan therefore starts where the previous
+one of this process found its first row, and ends after a limited number of rows.
 """
 
 from datetime import datetime, timedelta
@@ -10,10 +10,10 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import ColumnElement, DateTime, Engine, cast, func, literal, text
 from sqlalchemy.orm import Session
 
-#: The maximum number of rows that a look counts; a count of one more means "more than this".
-MOST = 10_000
+#: The maximum number of rows that a scan counts; a count of one more means "more than this".
+MAX_ROWS = 10_000
 
-#: A look starts this long before the row that the previous one found, and at least this long before
+#: A scan starts this long before the row that the previous one found, and at least this long before
 #: now, because a row may be committed this long after its own timestamp.
 SLACK = timedelta(minutes=5)
 
@@ -25,14 +25,14 @@ _BY_INDEX = text(
 )
 
 
-class Looks:
-    """The start of the next look at one index, for each database of this process."""
+class BoundedScan:
+    """A repeated scan of one index, with its next start in each database of this process."""
 
     def __init__(self) -> None:
         self._starts: WeakKeyDictionary[Engine, datetime] = WeakKeyDictionary()
 
     def begin(self, session: Session) -> ColumnElement[datetime]:
-        """Return the time from which to look; the rest of the transaction scans indexes only."""
+        """Return the time to scan from; the rest of the transaction scans indexes only."""
         session.execute(_BY_INDEX)
         # In PostgreSQL this is earlier than any other time.
         start = self._starts.get(session.get_bind().engine) or "-infinity"

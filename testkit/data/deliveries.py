@@ -1,0 +1,34 @@
+"""Deliveries of events to a service, handled in the process of a test."""
+
+from eventbus.consumer.receive import (
+    Delivery,
+    Handlers,
+    Item,
+    Outcome,
+    receive_batch,
+    receive_one,
+)
+from eventbus.database.db import Sessions
+from eventbus.events import codec
+from eventbus.events.envelope import Event
+
+
+def delivery(event: Event, *, attempts: int = 1) -> Delivery:
+    """Return the delivery of an event; `attempts` includes this one."""
+    return Delivery(event.type, codec.wrap(codec.encode(event)), attempts)
+
+
+def deliver(
+    sessions: Sessions, handlers: Handlers, *events: Event, attempts: int = 1
+) -> list[Outcome]:
+    """Handle events in one batch, as a service's worker does, and return their outcomes.
+
+    None of them may be invalid. Raises the errors of the handlers and the database.
+    """
+    items = [Item.of(delivery(event, attempts=attempts), handlers) for event in events]
+    if len(items) == 1:
+        receive_one(sessions, handlers, items[0])
+    else:
+        receive_batch(sessions, handlers, items)
+        assert [item.error for item in items if item.error] == []
+    return [item.outcome for item in items]
