@@ -17,15 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from eventbus.database.db import Sessions, metadata, transaction
 from eventbus.errors import CrashedTooOften
-
-#: Deliveries that ended with a lost connection, after which an event is handled as a suspect. A
-#: single one results from a lost connection or a restart of the worker.
-SUSPECT_FROM = 2
-
-#: Number of times that the handling of an event may start without ending before the event is
-#: parked. It is higher than an operator or a node short of memory causes; each time restarts the
-#: worker.
-BEGIN_LIMIT = 10
+from eventbus.topology.limits import BEGIN_LIMIT
 
 #: Age at which the row of an event that was not redelivered is deleted. There are few rows, so the
 #: table needs no index.

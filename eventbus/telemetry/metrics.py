@@ -2,7 +2,8 @@
 
 A worker counts only in its main process, which receives every outcome and every settlement: its
 children have nothing to share. No metric has a label for the service: Prometheus adds `service` and
-`process` to everything that it scrapes.
+`process` to everything that it scrapes. Metrics of tables are defined beside the tables;
+docs/operations/metrics.md lists all metrics.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Limits of queues and of the stream, and the retry schedule."""
+"""The retry schedule, and the limits of poison messages, queues and the stream."""
 
 from datetime import timedelta
 
@@ -11,6 +11,15 @@ RETRY_TIERS = (1.0, 5.0, 30.0, 120.0, 600.0)
 #: that no worker survives receiving. `eventbus.consumer.suspects` finds a message whose handler
 #: crashes.
 DELIVERY_LIMIT = 1_000
+
+#: Deliveries that ended with a lost connection, after which an event is handled as a suspect. A
+#: single one results from a lost connection or a restart of the worker.
+SUSPECT_FROM = 2
+
+#: Number of times that the handling of an event may start without ending before the event is
+#: parked. It is higher than an operator or a node short of memory causes; each time restarts the
+#: worker.
+BEGIN_LIMIT = 10
 
 #: RabbitMQ 4 drops a message after 20 deliveries unless its queue has another limit.
 UNLIMITED = 2**31 - 1

@@ -44,10 +44,7 @@ def test_a_parked_message_shows_that_it_crashed_workers(
 
     (message,) = eventually(lambda: some(parked(applied)))
 
-    assert (
-        message["text"]
-        == f"exceeded the delivery limit: {DELIVERY_LIMIT + 1} deliveries"
-    )
+    assert message["text"] == f"exceeded the delivery limit: {DELIVERY_LIMIT + 1} deliveries"
     assert message["id"].startswith("unnamed-")
     assert (message["exception"], message["order_id"]) == (None, None)
 
