@@ -61,8 +61,10 @@ def _mail(event: Event) -> dict[str, Any]:
             return _row(event, Kind.SHIPPED)
         case OrderCancelled(reason=reason):
             return _row(event, kind_of_cancellation(reason))
-        case _:
+        case FraudSuspected():
             return _suspicion(event)
+        case _:
+            raise NotImplementedError(f"there is no mail for {event.type}")
 
 
 def _suspicion(event: Event) -> dict[str, Any]:
