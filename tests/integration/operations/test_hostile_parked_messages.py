@@ -13,7 +13,7 @@ from common.kombu_topology import INVENTORY, STREAM
 from console.actions.parked import show
 from console.broker import parking_lot
 from console.broker.connection import connected
-from console.broker.queue_inspection import look_at_queue, look_at_stream
+from console.broker.queue_inspection import inspect_queue, inspect_stream
 from console.orderctl import main
 from console.settings import BrokerAdminSettings, ConsoleSettings
 from console.web.app import create_app
@@ -180,8 +180,8 @@ def test_queue_and_stream_are_inspected_past_every_message(
         publisher.settle()
 
     with connected(BrokerAdminSettings(**vhost.administrator), confirm_publish=True) as connection:
-        queue = look_at_queue(connection, INVENTORY.parking_lot, limited=False)
-        stream = look_at_stream(connection, STREAM, now=datetime.now(UTC))
+        queue = inspect_queue(connection, INVENTORY.parking_lot, limited=False)
+        stream = inspect_stream(connection, STREAM, now=datetime.now(UTC))
 
     assert queue.types.total() == poisoned
     assert queue.unseen == 0
