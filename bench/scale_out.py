@@ -26,13 +26,13 @@ _BEGIN, _END = "<!-- scale-out -->", "<!-- /scale-out -->"
 def relay_limit(figures: Results, relay: str) -> float:
     """Return the orders per second of one relay: alone, or under contention if that is less."""
     alone = figures["relay_per_s"]["ours"] / sizing.EVENTS[relay]
-    return USED * min(alone, 1000 / figures["cpu_ms_per_order_by_program"][relay])
+    return float(USED * min(alone, 1000 / figures["cpu_ms_per_order_by_program"][relay]))
 
 
 def part_limit(figures: Results, service: str) -> float:
     """Return the orders per second of one part of a queue: of its worker, or of the queue."""
     worker = CHILDREN * 1000 / figures["cpu_ms_per_order_by_program"][f"{service}-worker"]
-    return USED * min(worker, QUEUE / ARRIVING[service])
+    return float(USED * min(worker, QUEUE / ARRIVING[service]))
 
 
 def machines(figures: Results, rate: float) -> int:
