@@ -23,6 +23,10 @@ from eventbus.database.statement import Statement
 #: would return at once. Also the lock timeout: a short insert or another sleeper may hold the lock.
 _NAP = 0.025
 
+#: Maximum seconds to sleep while another process holds the lock: the naps of an idle process double
+#: up to this limit.
+_LONGEST_NAP = 0.2
+
 #: The SQL by which a migration adds wake-ups to a table. It must not change: existing migrations
 #: run it.
 DEFINITION = """
@@ -49,6 +53,7 @@ class Wakeup:
         sleep: they do not wait for each other's lock, because a timeout is an error in the log.
         """
         self._is_shared = is_shared
+        self._nap = _NAP
         key = f"hashtext('doorbell'), hashtext('{table}')"
         self._listen, self._unlisten = f"LISTEN {table}", f"UNLISTEN {table}"
         self._next_due = next_due
@@ -90,7 +95,8 @@ class Wakeup:
         driver.notifies.clear()
         if self._is_shared and not connection.exec_driver_sql(self._try).scalar():
             # Inserts notify while the other process sleeps, which may end at any moment.
-            _await_notification(driver, min(_NAP, seconds))
+            _await_notification(driver, min(self._nap, seconds))
+            self._nap = min(2 * self._nap, _LONGEST_NAP)
             return False
         lock = "" if self._is_shared else self._lock
         try:
@@ -107,6 +113,10 @@ class Wakeup:
         elif naps:
             time.sleep(min(_NAP, seconds))
         return True
+
+    def found(self) -> None:
+        """Record that rows were found: the next naps are short again."""
+        self._nap = _NAP
 
     def wait(self, sessions: Sessions, seconds: float, *values: object) -> None:
         """Sleep as `sleep` does, over a connection from the pool."""

@@ -143,6 +143,8 @@ class Claims:
         values = LARGEST_EVENT, self._start.id, list(but), limit
         rows = self._run(self._queries.claim, *values, *self._of_slots(limit)).all()
         self._start.found(rows, began)
+        if rows:
+            self._wakeup.found()
         free = [row for row in rows if not row.is_behind]
         held = [row for row in free if row.type in aside] if aside else []
         if held:
