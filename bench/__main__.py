@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 from rich.markdown import Markdown
 
-from bench import report, results, sizing
+from bench import report, results, scale_out, sizing
 from bench.figures import plot
 from bench.load import seeding
 from bench.plan import Parts
@@ -61,6 +61,7 @@ def main(only: tuple[str, ...], profile: bool, repeat: int, seconds: int, rows: 
     figures = results.read()
     report.write(figures)
     sizing.write(figures)
+    scale_out.write(figures)
     if "orders" in chosen:
         plot.draw(figures["latency_ms"])
     console.print(Markdown(report.text(figures)))

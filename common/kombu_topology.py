@@ -5,8 +5,10 @@ consumes: see `eventbus.topology`. `orderctl topology apply` declares it; the se
 nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
+from types import MappingProxyType
 
 from kombu.entity import Queue
 
@@ -58,10 +60,20 @@ FRAUD, ANALYTICS, SPAN_STORE = service("fraud"), service("analytics"), service("
 
 
 def topology(
-    services: Sequence[Service] = SERVICES, retry_tiers: Sequence[float] = RETRY_TIERS
+    services: Sequence[Service] = SERVICES,
+    retry_tiers: Sequence[float] = RETRY_TIERS,
+    parts: Mapping[str, int] = MappingProxyType({}),
 ) -> Topology:
-    """Return the topology of these services, with these retry tiers (seconds)."""
-    return objects.topology(BUS, services, retry_tiers)
+    """Return the topology of these services, with these retry tiers (seconds).
+
+    `parts` are the numbers of parts of their queues, by service; the default is one.
+    """
+    return objects.topology(BUS, divided(services, parts), retry_tiers)
+
+
+def divided(services: Sequence[Service], parts: Mapping[str, int]) -> tuple[Service, ...]:
+    """Return the services with these numbers of parts of their queues; the default is one."""
+    return tuple(replace(each, parts=parts.get(each.name, 1)) for each in services)
 
 
 def stream() -> Queue:

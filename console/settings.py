@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_settings import NoDecode
 from sqlalchemy import URL
 
+from common.queue_parts import Parts
 from console.errors import ActionError
 from eventbus.database import db
 from eventbus.settings.addresses import Hosts
@@ -170,6 +171,9 @@ class BrokerAdminSettings(PasswordFiles):
     broker_nodes: int = Field(1, ge=1, le=100)
     #: Seconds, ascending; the same for every service.
     retry_tiers: RetryTiers = RETRY_TIERS
+    #: Parts of the queues that are divided, such as `inventory=4,order=2`. By default none is: one
+    #: worker of each service consumes several thousand events per second.
+    parts: Parts = Field("", validate_default=True)
 
 
 class RetirementSettings(BrokerAdminSettings, DatabaseSettings):
@@ -178,6 +182,10 @@ class RetirementSettings(BrokerAdminSettings, DatabaseSettings):
 
 class TopologySettings(BrokerAdminSettings, SecretsSettings):
     """Settings for comparing and applying the topology: the broker, and its users' passwords."""
+
+
+class ScaleSettings(TopologySettings, DatabaseSettings):
+    """Settings for changing the number of parts of a queue: the broker, and the outboxes."""
 
 
 class RedriveSettings(DedupWindow, BrokerAdminSettings):

@@ -42,6 +42,6 @@ def declare(connection: Connection, topology: Topology) -> None:
         for queue in topology.queues:
             queue(channel).queue_declare()
         for binding in topology.bindings:
-            channel.queue_bind(
-                binding.queue, binding.exchange, binding.routing_key, arguments=binding.arguments
-            )
+            bind = channel.exchange_bind if binding.target_exchange else channel.queue_bind
+            target = binding.target_exchange or binding.queue
+            bind(target, binding.exchange, binding.routing_key, arguments=binding.arguments)

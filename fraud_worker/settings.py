@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 from pydantic_settings import NoDecode
 
 from eventbus.settings.dedup_window import DedupWindow
+from eventbus.settings.outbox import OutboxSettings
 from eventbus.settings.service import ServiceSettings
 from fraud_worker.domain import Limits
 
@@ -67,7 +68,7 @@ class WorkerSettings(ServiceSettings):
         )
 
 
-class RelaySettings(DedupWindow, ServiceSettings):
+class RelaySettings(DedupWindow, OutboxSettings):
     """The settings of the relay, which publishes the outbox and deletes old rows."""
 
     #: Days after an order was judged. As long as the inbox, and longer than any window. A row

@@ -3,12 +3,12 @@
 from eventbus.consumer.retention import INBOX, OUTBOX, Retention
 from eventbus.database.db import engine, sessions
 from eventbus.settings.dedup_window import DedupWindow
-from eventbus.settings.service import ServiceSettings
+from eventbus.settings.outbox import OutboxSettings
 
 RULES = (OUTBOX, INBOX)
 
 
-class RelaySettings(DedupWindow, ServiceSettings):
+class RelaySettings(DedupWindow, OutboxSettings):
     """The settings of the process that publishes the outbox and deletes old rows."""
 
 

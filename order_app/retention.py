@@ -5,7 +5,7 @@ from pydantic import Field
 from eventbus.consumer.retention import INBOX, OUTBOX, Retention, RetentionRule
 from eventbus.database.db import engine, sessions
 from eventbus.settings.dedup_window import DedupWindow
-from eventbus.settings.service import ServiceSettings
+from eventbus.settings.outbox import OutboxSettings
 from order_app.settings import PublishedVersions
 from order_app.storage.models import IdempotencyKey
 
@@ -17,7 +17,7 @@ IDEMPOTENCY_KEYS = RetentionRule(
 RULES = (OUTBOX, INBOX, IDEMPOTENCY_KEYS)
 
 
-class RelaySettings(PublishedVersions, DedupWindow, ServiceSettings):
+class RelaySettings(PublishedVersions, DedupWindow, OutboxSettings):
     """The settings of the order relay, which also deletes old rows."""
 
     #: Days. A client that repeats a request after this time places a second order; clients do not

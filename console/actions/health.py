@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from common.kombu_topology import SERVICES, topology
-from console.broker import queue_counts, replicas, topology_diff
+from common.kombu_topology import SERVICES, divided, topology
+from console.broker import division, queue_counts, replicas, topology_diff
 from console.broker.management import Management
 from console.broker.state import BrokerState, Object, figure
 from console.broker.topology_diff import MISSING, Difference
@@ -63,6 +63,8 @@ class BrokerHealth:
     unknown: tuple[str, ...]
     #: Other differences from the code, harmless so far; users and permissions are not compared.
     drift: tuple[Difference, ...]
+    #: The services, with the numbers of parts of their queues on the broker.
+    services: tuple[Service, ...]
     state: BrokerState
 
 
@@ -89,37 +91,47 @@ def inspect(settings: BrokerAdminSettings) -> BrokerHealth:
 
     Raises `ActionError` if the broker cannot be queried.
     """
-    wanted = topology(retry_tiers=settings.retry_tiers)
     with Management(settings) as broker:
         nodes = broker.get("nodes")
         alarms = broker.alarms()
         state = BrokerState.read(broker, with_users=False)
-    state = _with_consumers(settings, state)
+    numbers = division.actual(state, settings.parts)
+    services = divided(SERVICES, numbers)
+    wanted = topology(retry_tiers=settings.retry_tiers, parts=numbers)
+    state = _with_consumers(settings, state, services)
     findings = (
         *ailing_nodes(nodes, alarms, settings.broker_nodes),
         *missing(wanted, state),
-        *broken_queues(state),
+        *broken_queues(state, services),
         *few_replicas(wanted, state, nodes),
     )
-    differences = topology_diff.differences(wanted, state)
+    differences = (
+        *topology_diff.differences(wanted, state),
+        *division.differences(state, settings.parts),
+    )
     drift = tuple(difference for difference in differences if difference.problem != MISSING)
-    return BrokerHealth(findings=findings, unknown=uncounted(state), drift=drift, state=state)
+    unknown = uncounted(state, services)
+    return BrokerHealth(
+        findings=findings, unknown=unknown, drift=drift, services=services, state=state
+    )
 
 
-def _with_consumers(settings: BrokerAdminSettings, state: BrokerState) -> BrokerState:
+def _with_consumers(
+    settings: BrokerAdminSettings, state: BrokerState, services: Sequence[Service]
+) -> BrokerState:
     """Return the state; where the API does not report consumers, they are counted over AMQP."""
-    if not (unknown := uncounted(state)):
+    if not (unknown := uncounted(state, services)):
         return state
     counts = queue_counts.consumers(settings, unknown)
     counted = {name: {**state.queues[name], "consumers": count} for name, count in counts.items()}
     return replace(state, queues={**state.queues, **counted})
 
 
-def uncounted(state: BrokerState) -> tuple[str, ...]:
+def uncounted(state: BrokerState, services: Sequence[Service] = SERVICES) -> tuple[str, ...]:
     """Return the queues that must have a consumer but whose number of consumers is unknown."""
     return tuple(
         name
-        for service in SERVICES
+        for service in services
         for name, _ in _consumed(service)
         if name in state.queues and figure(state.queues[name], "consumers") is None
     )
@@ -201,8 +213,8 @@ def _overflowed(service: Service, state: BrokerState) -> Iterator[Finding]:
 
 
 def _consumed(service: Service) -> Iterator[tuple[str, str]]:
-    if service.consumes:
-        yield service.queue, f"{service.name}-worker"
+    for part, queue in enumerate(service.queues if service.consumes else ()):
+        yield queue, f"{service.name}-worker" + f" with WORKER_PART={part}" * (service.parts > 1)
     for tick in service.ticks:
         yield service.tick_queue(tick), f"{service.name}-{tick}"
 

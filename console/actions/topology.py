@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from common.kombu_topology import CONSUMERS, topology
-from console.broker import permissions_diff, replicas, topology_diff
+from console.broker import division, permissions_diff, replicas, topology_diff
 from console.broker.management import Management
 from console.broker.queue_replacement import replace
 from console.broker.state import BrokerState
@@ -68,7 +68,8 @@ def apply(settings: TopologySettings, *, prune: bool = False) -> Iterator[Differ
 def _replace(
     settings: TopologySettings, broker: Management, service: Service, difference: Difference
 ) -> Difference:
-    wanted = topology(retry_tiers=settings.retry_tiers)
+    numbers = division.actual(BrokerState.read(broker), settings.parts)
+    wanted = topology(retry_tiers=settings.retry_tiers, parts=numbers)
     (queue,) = (queue for queue in wanted.queues if queue.name == service.queue)
     bindings = [binding for binding in wanted.bindings if binding.queue == service.queue]
     replace(settings, broker, service, queue, bindings)
@@ -93,13 +94,16 @@ def _require_nodes(settings: TopologySettings, broker: Management) -> None:
 
 def _plan(settings: TopologySettings, broker: Management, *, prune: bool = False) -> Plan:
     state = BrokerState.read(broker)
-    wanted = topology(retry_tiers=settings.retry_tiers)
+    # Another number of parts is a difference of its own, which `scale` removes.
+    numbers = division.actual(state, settings.parts)
+    wanted = topology(retry_tiers=settings.retry_tiers, parts=numbers)
     passwords = {user.name: settings.broker_password(user.name) for user in wanted.users}
     # Permissions first: without its own, the deployer cannot declare anything in a new vhost.
     differences = [
         *permissions_diff.differences(wanted, state, deployer=broker.user, passwords=passwords.get),
         *topology_diff.differences(wanted, state, prune=prune),
         *replicas.differences(wanted, state, broker.get("nodes")),
+        *division.differences(state, settings.parts),
     ]
     return Plan(
         differences=tuple(differences),

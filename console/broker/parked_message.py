@@ -52,7 +52,7 @@ class Parked:
         """Return a message as a parked one; its content may be anything."""
         headers = message.headers or {}
         failure = Failure.from_headers(headers)
-        death = next(_deaths(headers, service.queue), None)
+        death = next(_deaths(headers, service), None)
         return cls(
             service=service.name,
             id=event_id(message),
@@ -105,11 +105,11 @@ def _reason(failure: Failure | None, death: Mapping[str, Any] | None, problem: o
     return f"{reason}; unreadable: {untrusted.text(problem, 500)}" if problem else reason
 
 
-def _deaths(headers: Mapping[str, Any], queue: str) -> Iterator[Mapping[str, Any]]:
+def _deaths(headers: Mapping[str, Any], service: Service) -> Iterator[Mapping[str, Any]]:
     # Newest first. A message that expired in a retry tier returned from it: that is not a reason.
     deaths = headers.get("x-death")
     for death in deaths if isinstance(deaths, list) else ():
-        if isinstance(death, dict) and death.get("queue") == queue:
+        if isinstance(death, dict) and service.is_part_queue(str(death.get("queue"))):
             yield death
 
 

@@ -185,36 +185,37 @@ def _bindings(
         # Monitoring processes come and go, with their bindings.
         and not (b["source"] == TASK_EVENTS.name and re.fullmatch(MONITOR_QUEUE, b["destination"]))
     ]
-    actual = {plain for b in managed if (plain := _plain(b))}
+    actual = {found for b in managed if (found := plain(b))}
     # Missing bindings first: replacing a binding then leaves no gap in which events are lost.
     for binding in topology.bindings:
-        # A queue that is replaced is bound during its replacement.
+        # A queue that is replaced is bound during its replacement; a target exchange never is one.
         can_be_bound = binding.exchange not in unusable and binding.queue not in replaced
         if binding not in actual and can_be_bound:
             yield _missing_binding(binding, state.vhost)
     for extra in managed:
-        if _plain(extra) not in topology.bindings:
-            yield _extra_binding(extra, state.vhost, prune=prune)
+        if plain(extra) not in topology.bindings:
+            yield extra_binding(extra, state.vhost, prune=prune)
 
 
-def _plain(binding: Object) -> Binding | None:
-    if binding["destination_type"] != "queue":
-        return None
+def plain(binding: Object) -> Binding | None:
+    """Return a binding of the broker in the form of the topology, or None if it has other kinds."""
     headers = {name: value for name, value in binding["arguments"].items() if name != "x-match"}
-    plain = Binding(
+    target = "queue" if binding["destination_type"] == "queue" else "target_exchange"
+    found = Binding(
         exchange=binding["source"],
-        queue=binding["destination"],
         routing_key=binding["routing_key"],
         headers=tuple(sorted(headers.items())),
+        **{target: binding["destination"]},
     )
-    return plain if plain.arguments == binding["arguments"] else None
+    return found if found.arguments == binding["arguments"] else None
 
 
 def _missing_binding(binding: Binding, vhost: str) -> Difference:
-    path = ("bindings", vhost, "e", binding.exchange, "q", binding.queue)
+    kind, target = "q" if binding.queue else "e", binding.queue or binding.target_exchange
+    path = ("bindings", vhost, "e", binding.exchange, kind, target)
     return Difference(
         kind="binding",
-        name=_arrow(binding.exchange, _key(binding), binding.queue),
+        name=_arrow(binding.exchange, _key(binding), target),
         problem=MISSING,
         request=Request(
             method="POST",
@@ -224,7 +225,8 @@ def _missing_binding(binding: Binding, vhost: str) -> Difference:
     )
 
 
-def _extra_binding(binding: Object, vhost: str, *, prune: bool) -> Difference:
+def extra_binding(binding: Object, vhost: str, *, prune: bool) -> Difference:
+    """Return a binding that is not in the code; `prune` removes it."""
     source, destination = binding["source"], binding["destination"]
     kind = "q" if binding["destination_type"] == "queue" else "e"
     path = ("bindings", vhost, "e", source, kind, destination, binding["properties_key"])

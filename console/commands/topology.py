@@ -5,10 +5,14 @@ from typing import Any
 
 import click
 
+from common.kombu_topology import service as find
+from common.queue_parts import DIVISIBLE
 from console.actions import topology as actions
 from console.actions.topology import Plan
 from console.broker.topology_diff import Difference
-from console.settings import TopologySettings, load_operator
+from console.scaling.scale import scale as change
+from console.settings import ScaleSettings, TopologySettings, load_operator
+from eventbus.topology.limits import PARTS_LIMIT
 
 #: Exit status when the broker differs from the code.
 DRIFT = 2
@@ -53,6 +57,27 @@ def apply(ctx: click.Context, *, prune: bool) -> None:
         click.echo("topology: nothing to change")
     if left:
         ctx.exit(DRIFT)
+
+
+@topology.command(epilog="Example: orderctl topology scale inventory 4")
+@click.argument("service", type=click.Choice(DIVISIBLE))
+@click.argument("parts", type=click.IntRange(1, PARTS_LIMIT))
+def scale(service: str, parts: int) -> None:
+    """Divide the queue of SERVICE into PARTS while orders flow.
+
+    Orders are accepted meanwhile: their events wait in the outboxes for some ten seconds, until the
+    present parts are empty. Each part requires a worker: start those of new parts before, and stop
+    those of removed parts afterwards. If a step fails, the previous parts are restored.
+    """
+    before = change(
+        load_operator(ScaleSettings),
+        find(service),
+        parts,
+        begun=click.echo,
+        changed=lambda difference: click.echo(line(difference)),
+    )
+    click.echo(f"{service}: {parts} parts, before {before}")
+    click.echo(f"set {service}={parts} in PARTS, for orderctl and the console")
 
 
 def line(found: Difference) -> str:

@@ -1,5 +1,6 @@
 """The overview page: whether the system is healthy, and where work is stuck."""
 
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -104,12 +105,14 @@ def _row(
     outbox: Result[Waiting] | None,
     overflow: Result[Missed] | None,
 ) -> Row:
-    queue = broker.state.queues.get(service.queue) if broker else None
+    divided = {s.name: s for s in broker.services} if broker else {}
+    names = divided.get(service.name, service).queues
+    queues = [broker.state.queues.get(name) for name in names] if broker else []
     parking_lot = broker.state.queues.get(service.parking_lot) if broker else None
     return Row(
         service=service,
-        depth=figure(queue, "messages"),
-        consumers=figure(queue, "consumers"),
+        depth=_total(figure(queue, "messages") for queue in queues) if broker else None,
+        consumers=_least(figure(queue, "consumers") for queue in queues),
         retrying=_retrying(service, broker) if broker else None,
         parked=figure(parking_lot, "messages"),
         parked_seconds=lately.parked.get(service.parking_lot) if lately else None,
@@ -126,10 +129,24 @@ def _uncounted(broker: BrokerHealth | None) -> str | None:
 
 def _retrying(service: Service, broker: BrokerHealth) -> int | None:
     tiers = [queue for name, queue in broker.state.queues.items() if _is_tier(service, name)]
-    counts = [figure(queue, "messages") for queue in tiers]
-    known = [count for count in counts if count is not None]
+    return _total(figure(queue, "messages") for queue in tiers)
+
+
+def _total(figures: Iterable[int | None]) -> int | None:
     # A sum with an unknown part is unknown.
-    return sum(known) if len(known) == len(counts) else None
+    known = _known(figures)
+    return None if known is None else sum(known)
+
+
+def _least(figures: Iterable[int | None]) -> int | None:
+    # A part without a consumer stands still, whatever the other parts have.
+    return min(_known(figures) or [], default=None)
+
+
+def _known(figures: Iterable[int | None]) -> list[int] | None:
+    every = list(figures)
+    known = [each for each in every if each is not None]
+    return known if len(known) == len(every) else None
 
 
 def _is_tier(service: Service, queue: str) -> bool:

@@ -9,7 +9,7 @@ RUN printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin
     && rm -rf /var/lib/apt/lists/* /var/lib/rabbitmq/* /var/lib/rabbitmq/.erlang.cookie \
     && mkdir -p /etc/rabbitmq/conf.d \
     && printf 'log.console = true\nlog.file = false\n' >/etc/rabbitmq/conf.d/10-defaults.conf \
-    && echo '[rabbitmq_management,rabbitmq_prometheus,rabbitmq_auth_mechanism_ssl].' >/etc/rabbitmq/enabled_plugins
+    && echo '[rabbitmq_management,rabbitmq_prometheus,rabbitmq_auth_mechanism_ssl,rabbitmq_consistent_hash_exchange].' >/etc/rabbitmq/enabled_plugins
 # Before Debian's wrappers in /usr/sbin, which redirect the log.
 ENV PATH=/usr/lib/rabbitmq/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/var/lib/rabbitmq LANG=C.UTF-8
 VOLUME /var/lib/rabbitmq

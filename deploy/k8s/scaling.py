@@ -24,7 +24,8 @@ _MOST = 6
 def scaled_object(program: Program) -> dict[str, Any] | None:
     """Return how KEDA scales a program, or None if more replicas do no more work.
 
-    One relay at a time drains an outbox; beat, the console and monitoring need no second replica.
+    One relay drains an outbox, or each part of it; beat, the console and monitoring need no second
+    replica.
     """
     triggers = _triggers(program)
     if not triggers:

@@ -14,6 +14,7 @@ from deploy.local import REPOSITORY, mail_server, sample, stack
 from deploy.local.ports import Ports, configured_ports
 from deploy.local.problem import Problem, interruptible
 from deploy.local.processes import programs
+from deploy.local.processes.parts import configured_division
 from deploy.local.processes.supervision import Report
 from deploy.local.processes.usage import Usage, usage
 from deploy.local.processes.watch import ailment
@@ -34,10 +35,11 @@ def main() -> None:
 def up() -> None:
     """Start everything that is not running and wait until all of it is healthy."""
     ports = configured_ports(ENV_FILE)
+    division = configured_division(ENV_FILE)
     state = create_state(STATE)
     advice = "make up continues from here, make down stops what has started"
     with interruptible(advice), only_one(state):
-        stack.prepare(state, ports)
+        stack.prepare(state, ports, division)
         run = stack.describe(state, ports)
         stack.up(run)
         new_key = sample.make_api_key(state)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from deploy.local import mail_server, sample
 from deploy.local.ports import Ports, require_free
 from deploy.local.processes import leftovers, programs
+from deploy.local.processes.parts import Division, divided, stored_division
 from deploy.local.processes.process import Process
 from deploy.local.processes.supervision import Supervision
 from deploy.local.processes.watch import Watch, ailment
@@ -40,8 +41,13 @@ class Stack:
         return Supervision(self.state)
 
 
-def prepare(state: StateDirectory, ports: Ports) -> None:
-    """Write every secret, configuration and data directory of a run; start nothing."""
+def prepare(state: StateDirectory, ports: Ports, division: Division | None = None) -> None:
+    """Write every secret, configuration and data directory of a run; start nothing.
+
+    `division` are its numbers of relays and of parts of queues; by default one of each.
+    """
+    division = division or Division(_env_file=None)
+    invoking().file(state.division, division.model_dump_json())
     credentials.generate(state.secrets)
     certificates.prepare(state)
     invoking().file(state.ports, ports.model_dump_json())
@@ -62,7 +68,7 @@ def describe(state: StateDirectory, ports: Ports) -> Stack:
             mail_server.process(ports),
             prometheus.process(state, ports),
         ),
-        application=programs.processes(state, ports),
+        application=programs.processes(state, ports, divided(stored_division(state))),
     )
 
 
@@ -109,6 +115,7 @@ def write_operator_environment(state: StateDirectory, ports: Ports) -> None:
         "DATABASE_CA_FILE": certificates.ca_file(state),
         "SECRETS_DIR": state.secrets,
         "TLS_DIR": state.tls,
+        "PARTS": stored_division(state).text(),
     }
     lines = (f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())
     invoking().file(state.operator_environment, "".join(lines))

@@ -71,6 +71,11 @@ class StateDirectory:
         return self.path / "ports.json"
 
     @property
+    def division(self) -> Path:
+        """The numbers of relays and of parts of queues of the last `make up`."""
+        return self.path / "division.json"
+
+    @property
     def complete(self) -> Path:
         """A file that exists once `make up` has completed, until a process is started again."""
         return self.path / "complete"

@@ -1,14 +1,17 @@
 """The broker operations of catch-up: on a service's queue, its marker, and the stream."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 from amqp import Channel, Message
+from amqp.exceptions import NotFound
 
 from eventbus.catch_up.copies import Copies
 from eventbus.catch_up.rereading import Rereading
 from eventbus.messaging import stream
 from eventbus.messaging.amqps import Connection
+from eventbus.topology.limits import PARTS_LIMIT
 from eventbus.topology.service import MISSED, Service
 
 #: Returns an unopened connection for a purpose, which is `reader` or `publisher`.
@@ -69,13 +72,25 @@ class CatchUpBroker:
         return int(declared.message_count)
 
     def is_empty(self) -> bool:
-        """Return whether a worker consumes from the service's queue and no message is ready in it.
+        """Return whether workers consume from all parts of the service's queue, which are empty.
 
         RabbitMQ also reports no messages and no consumers for a quorum queue whose leader does not
         answer within 250 ms: without a consumer, a count of 0 proves nothing.
         """
-        declared = self._reader().queue_declare(self._service.queue, passive=True)
-        return bool(declared.consumer_count > 0 and declared.message_count == 0)
+        return all(
+            part.consumer_count > 0 and part.message_count == 0 for part in self._declared_parts()
+        )
+
+    def _declared_parts(self) -> Iterator[Any]:
+        # The broker has the number of parts. A part that is added later has no earlier events.
+        for part in range(PARTS_LIMIT):
+            with self._open("reader").channel() as channel:
+                try:
+                    yield channel.queue_declare(self._service.part_queue(part), passive=True)
+                except NotFound:
+                    if part == 0:
+                        raise
+                    return
 
     def marker(self) -> Message | None:
         """Return the marker, unacknowledged; None if the queue has dropped no message."""

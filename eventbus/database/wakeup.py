@@ -23,6 +23,10 @@ from eventbus.database.statement import Statement
 #: would return at once. Also the lock timeout: a short insert or another sleeper may hold the lock.
 _NAP = 0.025
 
+#: Maximum seconds to sleep while another process holds the lock: the naps of an idle process double
+#: up to this limit.
+_LONGEST_NAP = 0.2
+
 #: The SQL by which a migration adds wake-ups to a table. It must not change: existing migrations
 #: run it.
 DEFINITION = """
@@ -41,18 +45,22 @@ FOR EACH STATEMENT EXECUTE FUNCTION ring_doorbell()
 class Wakeup:
     """The wake-up of a process by inserts into one table."""
 
-    def __init__(self, table: str, *, next_due: Statement | str) -> None:
+    def __init__(self, table: str, *, next_due: Statement | str, is_shared: bool = False) -> None:
         """Name the table and the query for its first due row.
 
         `next_due` selects the seconds until the first row is due, or null if no row is pending. The
-        values of its parameters are passed to `sleep`.
+        values of its parameters are passed to `sleep`. `is_shared` means that several processes may
+        sleep: they do not wait for each other's lock, because a timeout is an error in the log.
         """
+        self._is_shared = is_shared
+        self._nap = _NAP
         key = f"hashtext('doorbell'), hashtext('{table}')"
         self._listen, self._unlisten = f"LISTEN {table}", f"UNLISTEN {table}"
         self._next_due = next_due
         self._lock = (
             f"SET LOCAL lock_timeout = {int(_NAP * 1000)}; SELECT pg_advisory_lock({key}); "
         )
+        self._try = f"SELECT pg_try_advisory_lock({key})"
         #: The statement that a connection runs after it has slept. Until then each insert notifies.
         self.unlock = f"SELECT pg_advisory_unlock({key})"
 
@@ -85,10 +93,16 @@ class Wakeup:
         """
         driver: Any = connection.connection.driver_connection
         driver.notifies.clear()
+        if self._is_shared and not connection.exec_driver_sql(self._try).scalar():
+            # Inserts notify while the other process sleeps, which may end at any moment.
+            _await_notification(driver, min(self._nap, seconds))
+            self._nap = min(2 * self._nap, _LONGEST_NAP)
+            return False
+        lock = "" if self._is_shared else self._lock
         try:
             query = self._next_due
             next_due = query if isinstance(query, str) else query.prepared(connection)
-            text, parameters = first[0] + self._lock + next_due, (*first[1], *values)
+            text, parameters = first[0] + lock + next_due, (*first[1], *values)
             due = connection.exec_driver_sql(text, parameters).scalar()
         except OperationalError as error:
             if not isinstance(error.orig, LockNotAvailable):
@@ -99,6 +113,10 @@ class Wakeup:
         elif naps:
             time.sleep(min(_NAP, seconds))
         return True
+
+    def found(self) -> None:
+        """Record that rows were found: the next naps are short again."""
+        self._nap = _NAP
 
     def wait(self, sessions: Sessions, seconds: float, *values: object) -> None:
         """Sleep as `sleep` does, over a connection from the pool."""

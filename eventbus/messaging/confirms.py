@@ -74,6 +74,7 @@ class ConfirmChannel:
                 outgoing.type,
                 outgoing.event,
                 in_flight.spans.begin(outgoing),
+                subject=outgoing.subject,
                 channel=self._id,
                 frame_max=self._frame_max,
             )

@@ -22,6 +22,7 @@ LARGEST_EVENT = 15_000_000
 
 #: Placeholders of the values that differ: no event has any of these values.
 _ID = "\0" * len(str(UUID(int=0)))
+_SUBJECT = "\2" * len(_ID)
 _TRACEPARENT = "\1" * len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 _TIMESTAMP = 0x0202_0202_0202_0202
 
@@ -56,6 +57,7 @@ class EventMessages:
         event: str,
         traceparent: str | None,
         *,
+        subject: UUID,
         channel: int,
         frame_max: int,
     ) -> bytes:
@@ -70,6 +72,7 @@ class EventMessages:
         properties = (
             self._properties(event_type, traceparent is not None)
             .replace(_ID.encode(), str(event_id).encode())
+            .replace(_SUBJECT.encode(), str(subject).encode())
             .replace(_SECONDS.pack(_TIMESTAMP), _SECONDS.pack(int(time.time())))
             .replace(_TRACEPARENT.encode(), (traceparent or "").encode())
         )
@@ -91,7 +94,8 @@ class EventMessages:
             content_encoding="utf-8",
             delivery_mode=2,
             message_id=_ID,
-            correlation_id=_ID,
+            # The exchange of a queue in parts hashes it.
+            correlation_id=_SUBJECT,
             type=event_type,
             app_id=self._service,
             user_id=self._user,

@@ -1,9 +1,10 @@
-"""The unsent events of an outbox, for the one relay that may claim them.
+"""The unsent events of an outbox, or of some of its slots, for the relay that may claim them.
 
 Each statement commits by itself: no operation needs two of them, and each round trip delays all
 later events. A statement whose result is not needed is sent together with the next one.
 """
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,97 +16,34 @@ from eventbus.database.db import Sessions
 from eventbus.database.statement import Statement
 from eventbus.database.wakeup import Wakeup
 from eventbus.messaging.event_message import LARGEST_EVENT
-from eventbus.outbox import lanes
+from eventbus.outbox import lanes, queries, slots
 from eventbus.outbox.claim_start import Start
 from eventbus.outbox.lanes import Lanes
+from eventbus.outbox.slots import SLOT, Part
 from eventbus.outbox.table import outbox
 
 Rows = Sequence[Row[tuple[Any, ...]]]
 
 NO_LANES = Lanes()
 
-#: Returns 0 if an event waits for its turn, else null; reads one index entry.
-DUE = Statement(
-    "due_in_outbox",
-    """
-    SELECT 0.0 FROM outbox WHERE sent_at IS NULL AND waits_for IS NULL AND id >= $1
-    ORDER BY waits_for, id LIMIT 1
-    """,
-    "bigint",
-)
-
 #: Maximum length of a stored reason, in characters.
 _REASON_LIMIT = 500
 
-# One relay at a time: its connection holds the lock, which ends with the connection.
-_LOCK = "SELECT pg_try_advisory_lock(hashtext('outbox'))"
 _UNLOCK = "SELECT pg_advisory_unlock_all()"
 
-# An event waits for the earlier events of its order, which may be unroutable or refused. They must
-# be looked up among the few events of that order, whatever the planner's statistics: if no event
-# was unsent at the last ANALYZE, the planner would scan all unsent events for each row. Therefore
-# the subquery matches neither the index of unsent events nor the primary key, and OFFSET keeps it
-# separate. Waiting events count as read, so a claim reads at most its limit of rows. No clock is
-# involved: an event that never failed is due.
-CLAIM = Statement(
-    "claim_in_outbox",
-    """
-    SELECT id, event_id, type, subject, attempts,
-        CASE WHEN octet_length(event) <= $1 THEN event END AS event,
-        extract(epoch FROM clock_timestamp() - created_at)::float AS age,
-        EXISTS (
-            SELECT FROM outbox AS earlier
-            WHERE earlier.subject = outbox.subject AND earlier.id + 0 < outbox.id
-                AND coalesce(earlier.sent_at, 'infinity') = 'infinity'
-            OFFSET 0
-        ) AS is_behind
-    FROM outbox
-    WHERE sent_at IS NULL AND waits_for IS NULL AND id >= $2 AND id <> ALL ($3)
-    ORDER BY waits_for, id LIMIT $4
-    """,
-    "int",
-    "bigint",
-    "bigint[]",
-    "int",
-)
-_CLAIM_LANE = """
-SELECT id, event_id, type, subject, attempts,
-    CASE WHEN octet_length(event) <= %s THEN event END AS event,
-    extract(epoch FROM clock_timestamp() - created_at)::float AS age
-FROM outbox WHERE sent_at IS NULL AND waits_for = %s ORDER BY waits_for, id LIMIT %s
-"""
-
-#: A time further ahead than the longest delay was written by a different clock.
-_SCAN_FOR_DUE = """
-SELECT id, next_attempt_at NOT BETWEEN now() AND now() + %s * interval '1 second' AS is_due
+# A time further ahead than the longest delay was written by a different clock. The events of other
+# relays are read as well, and are never due.
+_SCAN_FOR_DUE = f"""
+SELECT id, {SLOT} = ANY (%s)
+    AND next_attempt_at NOT BETWEEN now() AND now() + %s * interval '1 second' AS is_due
 FROM outbox
 WHERE sent_at IS NULL AND waits_for = %s AND id > %s ORDER BY waits_for, id LIMIT %s
-"""
+"""  # noqa: S608, a constant of another module
 _CLAIM_ONE = """
 SELECT id, event_id, type, subject, attempts,
     CASE WHEN octet_length(event) <= %s THEN event END AS event,
     extract(epoch FROM clock_timestamp() - created_at)::float AS age
 FROM outbox WHERE sent_at IS NULL AND id = %s
-"""
-
-# Skips from each lane to the next: one index lookup per lane.
-_LANES = """
-WITH RECURSIVE lane AS (
-    (
-        SELECT waits_for, next_attempt_at FROM outbox
-        WHERE sent_at IS NULL AND waits_for IS NOT NULL ORDER BY waits_for, id LIMIT 1
-    )
-    UNION ALL
-    SELECT following.* FROM lane CROSS JOIN LATERAL (
-        SELECT waits_for, next_attempt_at FROM outbox
-        WHERE sent_at IS NULL AND outbox.waits_for > lane.waits_for ORDER BY waits_for, id LIMIT 1
-    ) AS following
-)
-SELECT waits_for, CASE
-    WHEN next_attempt_at NOT BETWEEN now() AND now() + %s * interval '1 second' THEN 0
-    ELSE extract(epoch FROM next_attempt_at - clock_timestamp())
-END::float AS seconds
-FROM lane
 """
 
 _MARK = Statement(
@@ -156,20 +94,27 @@ class Claim(NamedTuple):
 class Claims:
     """The unsent events, over a dedicated connection; `hold` must succeed before any claim."""
 
-    def __init__(self, connection: Connection, start: Start) -> None:
+    def __init__(self, connection: Connection, start: Start, part: Part) -> None:
         self._connection = connection
-        self._wakeup = Wakeup(outbox.name, next_due=DUE)
+        self._part = part
+        self._queries = queries.WHOLE if part.is_whole else queries.OF_SLOTS
+        due = self._queries.due
+        self._wakeup = Wakeup(outbox.name, next_due=due, is_shared=not part.is_whole)
         self._start = start
+        #: The slots that other relays are excluded from.
+        self.slots: Sequence[int] = ()
         #: Statements to send together with the next one.
         self._pending: Statements = []
 
     @classmethod
     @contextmanager
-    def of(cls, sessions: Sessions, start: Start | None = None) -> "Iterator[Claims]":
+    def of(
+        cls, sessions: Sessions, start: Start | None = None, part: Part = slots.WHOLE
+    ) -> "Iterator[Claims]":
         """Connect for the block, and run pending statements at its end."""
         with sessions.kw["bind"].connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
-            claims = cls(connection, start or Start())
+            claims = cls(connection, start or Start(), part)
             try:
                 with claims._wakeup.listening(connection):
                     yield claims
@@ -180,8 +125,12 @@ class Claims:
                     claims._run(_UNLOCK)
 
     def hold(self) -> bool:
-        """Exclude other relays until the block ends; return False if another relay does so."""
-        return bool(self._run(_LOCK).scalar())
+        """Exclude other relays from this part until the block ends; return False if they hold it.
+
+        If they hold some of its slots, the claims of this block omit these.
+        """
+        self.slots = self._part.lock(self._connection)
+        return bool(self.slots)
 
     def claim(self, limit: int, *, but: Iterable[int] = (), aside: Lanes = NO_LANES) -> Claim:
         """Read up to `limit` events that have never failed, oldest first; return those to send.
@@ -191,8 +140,11 @@ class Claims:
         events are put aside if it is in a lane.
         """
         began = time.monotonic()
-        rows = self._run(CLAIM, LARGEST_EVENT, self._start.id, list(but), limit).all()
+        values = LARGEST_EVENT, self._start.id, list(but), limit
+        rows = self._run(self._queries.claim, *values, *self._of_slots(limit)).all()
         self._start.found(rows, began)
+        if rows:
+            self._wakeup.found()
         free = [row for row in rows if not row.is_behind]
         held = [row for row in free if row.type in aside] if aside else []
         if held:
@@ -211,16 +163,18 @@ class Claims:
         if not self._start.is_due():
             return {}
         self._start.reset()
-        rows = self._run(_LANES, lanes.LONGEST_DELAY).all()
+        rows = self._run(self._queries.lanes, lanes.LONGEST_DELAY, *self._of_slots()).all()
         return {row.waits_for: row.seconds for row in rows if row.waits_for != lanes.BEHIND}
 
     def claim_lane(self, lane: str, limit: int) -> Rows:
         """Return up to `limit` events of a lane, oldest first."""
-        return self._run(_CLAIM_LANE, LARGEST_EVENT, lane, limit).all()
+        values = LARGEST_EVENT, lane, limit
+        return self._run(self._queries.lane, *values, *self._of_slots(limit)).all()
 
     def find_due(self, lane: str, after: int, limit: int) -> Rows:
         """Return `id` and `is_due` of up to `limit` events of a lane with ids above `after`."""
-        return self._run(_SCAN_FOR_DUE, lanes.LONGEST_DELAY, lane, after, limit).all()
+        values = list(self.slots), lanes.LONGEST_DELAY, lane, after, limit
+        return self._run(_SCAN_FOR_DUE, *values).all()
 
     def claim_one(self, row_id: int) -> Rows:
         """Return this event, unless it has been sent."""
@@ -246,9 +200,11 @@ class Claims:
 
         `naps` means that a claim has just found no event that can be sent.
         """
+        if not self._part.is_whole:
+            self.write()
         pending, self._pending = self._pending, []
-        start, first = self._start.id, self._joined(pending)
-        if self._wakeup.sleep(self._connection, seconds, start, first=first, naps=naps):
+        values, first = (self._start.id, *self._of_slots()), self._joined(pending)
+        if self._wakeup.sleep(self._connection, seconds, *values, first=first, naps=naps):
             self._pending.append((self._wakeup.unlock, []))
         else:
             # An insert is in progress, and the statements had no effect.
@@ -258,6 +214,13 @@ class Claims:
         """Run the pending statements now."""
         if self._pending:
             self._run("SELECT")
+
+    def _of_slots(self, limit: int | None = None) -> tuple[object, ...]:
+        """Return the further parameters of a query of slots: the slots, and the limit of each."""
+        if self._part.is_whole:
+            return ()
+        own = list(self.slots)
+        return (own,) if limit is None else (own, math.ceil(limit / len(own)))
 
     def _run(self, statement: str | Statement, *parameters: object) -> CursorResult[Any]:
         statements, self._pending = [*self._pending, (statement, parameters)], []

@@ -30,7 +30,10 @@ class OutboxLag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayPass:
-    """The relay's last pass over the outbox: the seconds since then, and the error, if any."""
+    """The relay's last pass over the outbox: the seconds since then, and the error, if any.
+
+    If the outbox has parts, it is the earliest of their last passes, and the error of any of them.
+    """
 
     seconds_ago: float
     broker_error: str | None
@@ -62,11 +65,12 @@ def relay_pass(session: Session) -> RelayPass | None:
     """Return the relay's last pass over the outbox, or None if it has not started yet."""
     row = session.execute(
         select(
-            age(relay_state.c.passed_at),
-            relay_state.c.broker_error,
-        )
-    ).first()
-    return RelayPass(seconds_ago=row[0], broker_error=row[1]) if row else None
+            func.count(),
+            age(func.min(relay_state.c.passed_at)),
+            func.min(relay_state.c.broker_error),
+        ).select_from(relay_state)
+    ).one()
+    return RelayPass(seconds_ago=row[1], broker_error=row[2]) if row[0] else None
 
 
 def read_outbox(session: Session) -> Iterator[Metric]:

@@ -1,8 +1,8 @@
 """The relay: publishes the events of an outbox, each at least once, in sequence within each order.
 
-A drain runs until its deadline, and several relays may run. A drain polls while events arrive, and
-otherwise sleeps until the wake-up of the outbox. Events that the broker rejects wait in lanes, and
-are retried alongside other events.
+A drain runs until its deadline, and several relays may run: one of them publishes the outbox, or
+each of them a part. A drain polls while events arrive, and otherwise sleeps until the wake-up of
+the outbox. Events that the broker rejects wait in lanes, and are retried alongside other events.
 """
 
 import logging
@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from types import MappingProxyType
 
-from sqlalchemy import func
+from sqlalchemy import delete, func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
@@ -24,9 +24,10 @@ from eventbus.outbox.claim_start import Start
 from eventbus.outbox.claims import Claim, Claims
 from eventbus.outbox.lanes import Lanes
 from eventbus.outbox.outcomes import Outcomes
+from eventbus.outbox.slots import WHOLE, Part
 from eventbus.outbox.table import relay_state
 from eventbus.settings.broker import broker_url
-from eventbus.settings.service import ServiceSettings
+from eventbus.settings.outbox import OutboxSettings
 from eventbus.telemetry.privacy import described
 from eventbus.topology.service import Service
 
@@ -72,11 +73,17 @@ class Relay:
     """Drains the outbox of one service."""
 
     def __init__(
-        self, sessions: Sessions, publisher: Publisher, *, sent_as: Sequence[str] = ()
+        self,
+        sessions: Sessions,
+        publisher: Publisher,
+        *,
+        sent_as: Sequence[str] = (),
+        part: Part = WHOLE,
     ) -> None:
         """`sent_as` lists the versions in which a fact is published; default: the stored one."""
         self._sessions = sessions
         self._publisher = publisher
+        self._part = part
         self._batches = Batches(publisher, sent_as)
         #: Maximum number of events in the next batch.
         self._limit = BATCH
@@ -86,10 +93,12 @@ class Relay:
         self._outcomes = Outcomes(self._lanes)
         self._aside = Aside(self._batches, self._lanes, self._outcomes)
         self._start = Start()
+        #: The slots of the last drain.
+        self._slots: Sequence[int] = ()
 
     @classmethod
     def from_settings(
-        cls, service: Service, settings: ServiceSettings, *, sent_as: Sequence[str] = ()
+        cls, service: Service, settings: OutboxSettings, *, sent_as: Sequence[str] = ()
     ) -> "Relay":
         """Return the relay of a process; it connects at its first drain."""
         publisher = ConfirmingPublisher(
@@ -100,7 +109,9 @@ class Relay:
             exchange=service.bus.events.name,
             heartbeat=settings.broker_heartbeat,
         )
-        return cls(db.sessions(db.engine(settings, session=SESSION)), publisher, sent_as=sent_as)
+        sessions = db.sessions(db.engine(settings, session=SESSION))
+        part = Part(settings.relay_part, settings.relay_parts)
+        return cls(sessions, publisher, sent_as=sent_as, part=part)
 
     def drain(self, until: float) -> None:
         """Publish the present and new events of the outbox until `time.monotonic()` is `until`."""
@@ -109,7 +120,7 @@ class Relay:
             self._record_state()
             # Back off without the lock: another relay may reach the broker.
             time.sleep(max(0.0, min(self._outcomes.wait, until - time.monotonic())))
-            with Claims.of(self._sessions, self._start) as claims:
+            with Claims.of(self._sessions, self._start, self._part) as claims:
                 while time.monotonic() < until and not claims.hold():
                     time.sleep(HELD_DELAY)
                 if time.monotonic() < until:
@@ -120,6 +131,10 @@ class Relay:
             self._start.reset()
 
     def _drain(self, claims: Claims, until: float) -> None:
+        if claims.slots != self._slots:
+            # Other relays have published the further slots, from other starts.
+            self._slots = claims.slots
+            self._start.reset()
         now = time.monotonic()
         for name, seconds in claims.lanes().items():
             self._lanes.open(name, now + seconds)
@@ -195,5 +210,7 @@ class Relay:
             "broker_error": self._outcomes.broker_error,
         }
         with transaction(self._sessions) as session:
-            row = insert(relay_state).values(id=1, **state)
+            row = insert(relay_state).values(id=self._part.number + 1, **state)
             session.execute(row.on_conflict_do_update(index_elements=["id"], set_=state))
+            # Of relays that no longer exist since the outbox has fewer parts.
+            session.execute(delete(relay_state).where(relay_state.c.id > self._part.parts))

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 from sqlalchemy import (
     BigInteger,
-    CheckConstraint,
     Column,
     DateTime,
     Identity,
@@ -23,6 +22,7 @@ from eventbus.database.db import metadata
 from eventbus.database.statement import Statement, packed
 from eventbus.events import codec
 from eventbus.events.envelope import Event
+from eventbus.outbox.slots import SLOT
 
 outbox = Table(
     "outbox",
@@ -60,6 +60,14 @@ outbox = Table(
     ),
     # Sorted by lane first: new events are one range of the index, whatever else waits.
     Index("ix_outbox_lane", "waits_for", "id", postgresql_where=text("sent_at IS NULL")),
+    # The same for each slot, in an order that keeps its queries from the index above.
+    Index(
+        "ix_outbox_slot",
+        text(SLOT),
+        text("waits_for DESC"),
+        "id",
+        postgresql_where=text("sent_at IS NULL"),
+    ),
     # Used by the relay of the previous release.
     Index("ix_outbox_unsent", "next_attempt_at", "id", postgresql_where=text("sent_at IS NULL")),
     # For the earlier events of an order, and for its timeline.
@@ -81,17 +89,12 @@ _APPEND = Statement(
 #: The key in `Session.info` of the events that are written together.
 _GATHERED = "gathered events"
 
-#: A single row: the relay's last pass, from which the API reports without calling the broker.
+#: A row for each part of the outbox: the last pass of its relay, from which the API reports without
+#: calling the broker. The id is the part's number, from 1.
 relay_state = Table(
     "relay_state",
     metadata,
-    Column(
-        "id",
-        SmallInteger,
-        CheckConstraint("id = 1", name="single"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
     Column(
         "passed_at",
         DateTime(timezone=True),

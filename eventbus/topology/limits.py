@@ -29,6 +29,10 @@ UNLIMITED = 2**31 - 1
 #: takes from the stream later: see `eventbus.catch_up`.
 QUEUE_LIMIT = 1_000_000
 
+#: Parts of one service's queue. Each is a process of RabbitMQ and has at least one worker; 64 of
+#: them take more messages than one PostgreSQL primary can handle.
+PARTS_LIMIT = 64
+
 #: How long the stream keeps an event. Two weeks, like an outbox: a replay does not repair an older
 #: fault. The broker deletes whole segments, so some events stay longer.
 STREAM_AGE = timedelta(days=14)

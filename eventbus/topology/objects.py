@@ -1,6 +1,6 @@
 """The broker objects of a system, derived from its services: exchanges, queues and bindings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kombu.entity import Exchange, Queue
@@ -22,11 +22,13 @@ from eventbus.topology.users import TASK_EVENTS, User, users
 class Binding:
     """A route of messages with this routing key from `exchange` to `queue`.
 
-    A headers exchange routes messages with all of `headers`, whatever their routing key.
+    A headers exchange routes messages with all of `headers`, whatever their routing key. A route to
+    another exchange has a `target_exchange` and no queue.
     """
 
     exchange: str
-    queue: str
+    queue: str = ""
+    target_exchange: str = ""
     routing_key: str = ""
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -58,6 +60,7 @@ def topology(
             TASK_EVENTS,
             *(_retry_exchange(s) for s in services if s.consumes),
             *(_overflow_exchange(s) for s in services if s.can_overflow),
+            *(_part_exchange(s) for s in services if s.parts > 1),
         ),
         queues=(*(q for s in services for q in _queues(s, retry_tiers)), stream(bus)),
         bindings=(
@@ -68,8 +71,8 @@ def topology(
     )
 
 
-def event_queue(service: Service) -> Queue:
-    """Return the queue that a service consumes its events from.
+def event_queue(service: Service, part: int = 0) -> Queue:
+    """Return the queue that a service, or the worker of one part, consumes its events from.
 
     A message that is rejected, or exceeds the delivery limit, goes to the parking lot. The queue of
     an essential service dead-letters it at least once: the broker keeps the message until the
@@ -85,7 +88,7 @@ def event_queue(service: Service) -> Queue:
     else:
         arguments = _dead_letter_to(service.bus.dead_letters.name, service.name)
     limits = {"x-delivery-limit": DELIVERY_LIMIT, "x-max-length": QUEUE_LIMIT}
-    return _quorum(service, service.queue, arguments | limits)
+    return _quorum(service, service.part_queue(part), arguments | limits)
 
 
 def overflow_queue(service: Service) -> Queue:
@@ -121,7 +124,8 @@ def stream(bus: Bus) -> Queue:
 def _queues(service: Service, retry_tiers: Sequence[float]) -> list[Queue]:
     # A parking lot has no TTL and no length limit: to drop a message from it is to lose an event.
     parking_lot = _quorum(service, service.parking_lot, {"x-delivery-limit": UNLIMITED})
-    events = [event_queue(service), parking_lot] if service.consumes else []
+    parts = [event_queue(service, part) for part in range(service.parts)]
+    events = [*parts, parking_lot] if service.consumes else []
     tiers = retry_tiers if service.consumes else ()
     return [
         *events,
@@ -139,6 +143,18 @@ def _retry_queue(service: Service, seconds: float) -> Queue:
 
 def _retry_exchange(service: Service) -> Exchange:
     return Exchange(service.retry_exchange, "direct", durable=True, no_declare=True)
+
+
+def _part_exchange(service: Service) -> Exchange:
+    # The subject of an event is its message's correlation id. Not a header: that would be a second
+    # copy of the id in each message.
+    return Exchange(
+        service.part_exchange,
+        "x-consistent-hash",
+        durable=True,
+        no_declare=True,
+        arguments={"hash-property": "correlation_id"},
+    )
 
 
 def _overflow_exchange(service: Service) -> Exchange:
@@ -173,10 +189,6 @@ def _bindings(service: Service, retry_tiers: Sequence[float]) -> list[Binding]:
         (service.bus.ticks.name, service.tick_queue(t), service.tick_queue(t))
         for t in service.ticks
     ]
-    events = [
-        (service.bus.events.name, service.queue, event_type)
-        for event_type in service.consumed_types
-    ]
     failures = [
         (service.bus.dead_letters.name, service.parking_lot, service.name),
         (service.retry_exchange, service.parking_lot, PARKED),
@@ -187,12 +199,26 @@ def _bindings(service: Service, retry_tiers: Sequence[float]) -> list[Binding]:
         Binding(exchange=exchange, queue=queue, routing_key=key)
         for exchange, queue, key in (
             *ticks,
-            *events,
             *(failures if service.consumes else ()),
             *(missed if service.can_overflow else ()),
         )
     ]
-    return [*plain, *([_overflow_binding(service)] if service.can_overflow else [])]
+    overflow = [_overflow_binding(service)] if service.can_overflow else []
+    return [*_event_bindings(service), *plain, *overflow]
+
+
+def _event_bindings(service: Service) -> Iterator[Binding]:
+    source = service.bus.events.name
+    if service.parts == 1:
+        for key in service.consumed_types:
+            yield Binding(exchange=source, queue=service.queue, routing_key=key)
+        return
+    # Parts first: the exchange would drop an event without them.
+    for queue in service.queues:
+        # A consistent-hash exchange interprets the routing key as a weight.
+        yield Binding(exchange=service.part_exchange, queue=queue, routing_key="1")
+    for key in service.consumed_types:
+        yield Binding(exchange=source, target_exchange=service.part_exchange, routing_key=key)
 
 
 def _overflow_binding(service: Service) -> Binding:

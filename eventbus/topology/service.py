@@ -1,5 +1,6 @@
 """A service as data: what it publishes and consumes, and the names of its broker objects."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,6 +63,8 @@ class Service:
     #: Whether the core flow of the system requires it. The queue of an essential service rejects
     #: events beyond its limit, which holds back their publisher; other queues never do.
     essential: bool = False
+    #: Parts of its queue, each with its own worker; the events of one subject are in the same part.
+    parts: int = 1
     #: Tables of its own that monitoring may read; the library's are in `readable_tables`.
     monitored_tables: tuple[str, ...] = ()
 
@@ -94,6 +97,16 @@ class Service:
         return f"{self.name}.queue"
 
     @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues of the events it consumes, one for each part."""
+        return tuple(self.part_queue(part) for part in range(self.parts))
+
+    @property
+    def part_exchange(self) -> str:
+        """The exchange that distributes its events among the parts of its queue."""
+        return f"{self.name}.parts"
+
+    @property
     def spare_queue(self) -> str:
         """The queue that receives its events while its queue is replaced."""
         return f"{self.queue}.spare"
@@ -117,6 +130,14 @@ class Service:
     def can_overflow(self) -> bool:
         """Whether its queue drops events beyond its limit."""
         return bool(self.consumes) and not self.essential
+
+    def part_queue(self, part: int) -> str:
+        """Return the queue of one part. Failed messages return to the first."""
+        return f"{self.queue}.{part}" if part else self.queue
+
+    def is_part_queue(self, name: str) -> bool:
+        """Return whether this is the name of one of its queues, whatever the number of parts."""
+        return re.fullmatch(rf"{re.escape(self.queue)}(\.[1-9][0-9]*)?", name) is not None
 
     def retry_queue(self, seconds: float) -> str:
         """Return the queue in which a failed message waits for a retry tier's seconds."""

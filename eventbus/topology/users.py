@@ -35,7 +35,7 @@ def users(bus: Bus, services: Sequence[Service]) -> tuple[User, ...]:
 def _service_user(service: Service) -> User:
     writes = [service.bus.events.name] * bool(service.publishes)
     writes += [service.retry_exchange, TASK_EVENTS.name] * bool(service.consumes)
-    reads = [service.queue] * bool(service.consumes)
+    reads = list(service.queues) * bool(service.consumes)
     reads += [service.bus.stream] * (service.reads_stream or service.can_overflow)
     reads += [service.overflow] * service.can_overflow
     reads += [service.tick_queue(tick) for tick in service.ticks]

@@ -68,6 +68,10 @@ class ServiceApp(Celery):
     def turned(self) -> None:
         """Record that the main thread is running, even while it waits for the broker."""
 
+    def consumed_queue(self) -> Queue | None:
+        """Return the queue that the process consumes, if it consumes one."""
+        return self._queue
+
     def collectors(self) -> Iterator[Collector]:
         """Return the collectors of the metrics page, besides the process's counters."""
         yield metrics.Release(self.settings.release)
@@ -87,7 +91,7 @@ class ServiceApp(Celery):
             "broker_transport_options": {"client_properties": {"connection_name": self.main}},
             "worker_consumer": self._consumer,
         }
-        if self._queue:
+        if queue := self.consumed_queue():
             # Celery would declare a missing default queue, without the queue's arguments.
-            defaults |= {"task_queues": [self._queue], "task_default_queue": self._queue.name}
+            defaults |= {"task_queues": [queue], "task_default_queue": queue.name}
         return defaults

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 from celery import Task, signals
+from kombu.entity import Queue
 from kombu.serialization import register
 from kombu.utils.json import dumps
 
@@ -47,7 +48,6 @@ class EventApp(ServiceApp):
     def __init__(self, *, handlers: Handlers, batch_interval: float, **options: Any) -> None:
         super().__init__(
             f"{options['service'].name}-worker",
-            queue=event_queue(options["service"]),
             consumer="eventbus.worker.safe_consumer:EventConsumer",
             task_cls=EventTask,
             **options,
@@ -64,6 +64,10 @@ class EventApp(ServiceApp):
         for event_type in (t for contract in handlers for t in understood(contract)):
             # Not shared: another app in this process, as in tests, must not get this handler.
             self.task(self._call(event_type), name=event_type, shared=False)
+
+    def consumed_queue(self) -> Queue:
+        """Return the queue of the part that this worker consumes."""
+        return event_queue(self.service, self.settings.worker_part)
 
     @cached_property
     def watchdog(self) -> Watchdog:

@@ -31,7 +31,7 @@ def draining(*relays: Relay) -> Iterator[None]:
 
 def relay_once(relay: Relay) -> int:
     """Publish one batch of an outbox as a drain does, and return the number of confirmed events."""
-    with Claims.of(relay._sessions) as claims:
+    with Claims.of(relay._sessions, part=relay._part) as claims:
         if claims.hold():
             relay._send(claims)
         return relay._settle(claims, max_in_flight=0)

@@ -44,9 +44,9 @@ class ProcessControl(Installation):
         for program in programs:
             self.wait_until_healthy(alias or program.name)
 
-    def launch(self, name: str, module: str | None = None) -> None:
+    def launch(self, name: str, module: str | None = None, *, alias: str | None = None) -> None:
         """Start a program, or a module instead of it, without waiting for its health."""
-        self._launch(_PROGRAMS[name], module, name)
+        self._launch(_PROGRAMS[name], module, alias or name)
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a process, but not to its children."""

@@ -15,6 +15,7 @@ from eventbus.outbox.lag import read_outbox
 from eventbus.outbox.relay import Relay
 from eventbus.outbox.table import append
 from eventbus.settings.base import load
+from eventbus.settings.outbox import OutboxSettings
 from eventbus.settings.service import ServiceSettings
 from eventbus.topology.service import Bus, Service
 from eventbus.worker.events import make_worker
@@ -53,7 +54,7 @@ def on_loans_counted(session: Session, event: Event) -> None:
     session.execute(note, {"reader": event.data.reader, "loans": event.data.loans})
 def relay(service: Service):
     def start(settings): return [Loop("drain", Relay.from_settings(service, settings).drain)]
-    return make_ticker(service, "relay", start, ServiceSettings, read=read_outbox)
+    return make_ticker(service, "relay", start, OutboxSettings, read=read_outbox)
 
 desk = make_worker(DESK, {LoansCounted: on_loans_counted}, ServiceSettings)
 registry = make_worker(REGISTRY, {BookLent: on_book_lent}, ServiceSettings)

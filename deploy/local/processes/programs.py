@@ -1,6 +1,6 @@
 """The application's processes: one table, from which every deployment is derived."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -43,6 +43,11 @@ class Program:
     port: str = ""
     venv: str = ".venv"
     needs_broker: bool = True
+    #: Its number among the programs that share its work, and further variables.
+    part: int = 0
+    settings: tuple[tuple[str, str], ...] = ()
+    #: The distance of its metrics port from the API's, if the port has no variable of its own.
+    distance: int = 0
 
     @property
     def is_installed(self) -> bool:
@@ -52,10 +57,17 @@ class Program:
     @property
     def metrics_variable(self) -> str | None:
         """The variable with the port of its metrics, if it serves any."""
+        if self.distance:
+            return "API_PORT"
         if self.health is Health.HEARTBEAT:
             return f"{self.name.upper().replace('-', '_')}_METRICS_PORT"
         # The API serves them beside its routes; the span store has none.
         return "API_PORT" if self.name == "api" else None
+
+    def metrics_port(self, ports: Ports) -> int | None:
+        """Return the port of its metrics, if it serves any."""
+        variable = self.metrics_variable
+        return ports.of(variable) + self.distance if variable else None
 
 
 def _of(service: Service) -> Iterator[Program]:
@@ -118,9 +130,11 @@ WITHOUT_BROKER = frozenset(program.name for program in PROGRAMS if not program.n
 WITH_DATABASE = frozenset(owner.name for owner in DATABASES)
 
 
-def processes(state: StateDirectory, ports: Ports) -> tuple[Process, ...]:
+def processes(
+    state: StateDirectory, ports: Ports, programs: Sequence[Program] = PROGRAMS
+) -> tuple[Process, ...]:
     """Return every installed program as a supervised process."""
-    return tuple(_process(program, state, ports) for program in PROGRAMS if program.is_installed)
+    return tuple(_process(program, state, ports) for program in programs if program.is_installed)
 
 
 def api_url(ports: Ports) -> str:
@@ -149,7 +163,7 @@ def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
         Health.READY: {"PROMETHEUS_MULTIPROC_DIR": str(metrics)},
         Health.HEARTBEAT: {
             "HEALTH_FILE": str(health_file),
-            "METRICS_PORT": str(ports.of(variable)) if variable else "",
+            "METRICS_PORT": str(program.metrics_port(ports) or ""),
         },
         Health.RUNS: {},
         Health.METRICS: {program.port.upper(): str(serves)},
@@ -162,10 +176,16 @@ def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
             str(REPOSITORY / program.venv / "bin" / executable),
             *(filled(argument, ports) for argument in arguments),
         ),
-        environment=_environment(program, state, ports) | by_health[program.health],
+        environment=_environment(program, state, ports)
+        | by_health[program.health]
+        | dict(program.settings),
         transient=(metrics, health_file),
         check=_check(program.health, health_file, serves),
-        ports={name: ports.of(name) for name in {variable, program.port.upper()} if name},
+        ports={
+            name: ports.of(name) + program.distance
+            for name in {variable, program.port.upper()}
+            if name
+        },
         url={
             "api": api_url(ports),
             "console": console_url(ports),

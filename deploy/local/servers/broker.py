@@ -95,7 +95,7 @@ def _rabbitmq(user: Account, state: StateDirectory, ports: Ports) -> Process:
     home = _home(state)
     listening = f"{management_url(ports)}/api/health/checks/port-listener/{ports.amqp_port}"
     password = credentials.read(state.secrets, credentials.DEPLOYER)
-    configured = _configuration(state, ports) + _advanced()
+    configured = _configuration(state, ports) + _advanced() + PLUGINS.read_text()
     digest = sha256(configured.encode()).hexdigest()
     return Process(
         name="rabbitmq",

@@ -1,6 +1,6 @@
 """Prometheus: the metrics of all processes and the broker, kept for two days, and its alerts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -8,8 +8,9 @@ from pathlib import Path
 from deploy.local import REPOSITORY
 from deploy.local.ports import Ports
 from deploy.local.processes.health import answers
+from deploy.local.processes.parts import divided, stored_division
 from deploy.local.processes.process import Process
-from deploy.local.processes.programs import PROGRAMS, Health
+from deploy.local.processes.programs import PROGRAMS, Health, Program
 from deploy.local.servers import certificates
 from deploy.local.servers.account import invoking
 from deploy.local.state import StateDirectory
@@ -36,12 +37,12 @@ class Target:
     key_file: Path | None = None
 
 
-def targets(ports: Ports) -> list[Target]:
+def targets(ports: Ports, programs: Sequence[Program] = PROGRAMS) -> list[Target]:
     """Return every process of the application that serves metrics."""
     return [
-        Target(ports.of(program.metrics_variable), program.user, program.name)
-        for program in PROGRAMS
-        if program.metrics_variable
+        Target(port, program.user, program.name)
+        for program in programs
+        if (port := program.metrics_port(ports))
     ]
 
 
@@ -122,7 +123,7 @@ def _home(state: StateDirectory) -> Path:
 
 def _configuration(state: StateDirectory, ports: Ports) -> str:
     return configuration(
-        targets(ports),
+        targets(ports, divided(stored_division(state))),
         broker_port=ports.rabbitmq_metrics_port,
         monitors=monitors(ports),
         ca_file=certificates.ca_file(state),

@@ -9,6 +9,7 @@ from eventbus.catch_up import overflow
 from eventbus.catch_up.catch_up import CatchUp
 from testkit.data.catching_up import ROOM, catch_up, in_stream, record
 from testkit.data.dropping import Subscriber, created, publish
+from testkit.eventually import eventually
 from testkit.processes.publishers import PublisherOf
 
 
@@ -144,3 +145,28 @@ def _settle_at(fraud: Subscriber, offset: int) -> None:
         _, state, now = changed
         state.settled_offset = state.emptied_offset = offset
         state.emptied_at = now
+
+
+def test_the_queue_is_observed_empty_in_all_its_parts(fraud: Subscriber, process: CatchUp) -> None:
+    # Given a second part that has a message
+    part = f"/queues/{fraud.broker.name}/{FRAUD.part_queue(1)}"
+    arguments = {"x-queue-type": "quorum"}
+    fraud.broker.request("PUT", part, json={"durable": True, "arguments": arguments})
+    fraud.broker.publish(b"[]", exchange="", routing_key=FRAUD.part_queue(1), headers={})
+
+    with fraud.worker():
+        # When the first part is empty, then no observation is recorded
+        process.step()
+        assert record(fraud).emptied_at is None
+
+        # When both parts are empty and have a worker, then it is
+        with fraud.broker.connect() as connection:
+            channel = connection.channel()
+            channel.basic_consume(FRAUD.part_queue(1), no_ack=True)
+            eventually(lambda: _require_empty(fraud))
+            process.step()
+            assert record(fraud).emptied_at is not None
+
+
+def _require_empty(fraud: Subscriber) -> None:
+    assert fraud.broker.depth(FRAUD.part_queue(1)) == 0

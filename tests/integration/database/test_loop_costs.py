@@ -72,6 +72,12 @@ def _tickers() -> dict[str, Ticker]:
 
 TICKERS = _tickers()
 
+#: Programs, and settings with which they run other statements, by the name of the case.
+CASES: dict[str, tuple[str, dict[str, int]]] = {
+    **{name: (name, {}) for name in TICKERS},
+    "order-relay of a part": ("order-relay", {"relay_part": 1, "relay_parts": 4}),
+}
+
 
 def test_every_ticker_is_among_the_programs() -> None:
     sources = [p for p in REPOSITORY.glob("*/*.py") if "= make_ticker(" in p.read_text()]
@@ -89,9 +95,10 @@ def test_a_table_without_a_history_is_an_error(database_of: DatabaseOf) -> None:
         Histories(engine, "order", "order.created")
 
 
-@pytest.mark.parametrize("program", TICKERS)
+@pytest.mark.parametrize(("program", "special"), CASES.values(), ids=CASES)
 def test_a_step_is_bounded_with_a_history_and_in_an_outage(
     program: str,
+    special: dict[str, int],
     database_of: DatabaseOf,
     servers: Infrastructure,
     broker: Vhost,
@@ -117,6 +124,7 @@ def test_a_step_is_bounded_with_a_history_and_in_an_outage(
         "broker_ca_file": broker.ca_file,
         "mail_from": "Shop <orders@shop.example>",
         "smtp_port": mailbox.port,
+        **special,
     }
     with engine.connect() as observer:
         observer.exec_driver_sql("SELECT pg_current_xact_id()")

@@ -10,7 +10,7 @@ from eventbus.database.db import Sessions, transaction
 from eventbus.messaging.event_message import LARGEST_EVENT
 from eventbus.outbox import claim_start
 from eventbus.outbox.claim_start import Start
-from eventbus.outbox.claims import CLAIM, Claims
+from eventbus.outbox.claims import Claims
 from eventbus.outbox.table import append, outbox
 from testkit.data.outboxes import CREATED, event, record
 
@@ -146,7 +146,7 @@ def claimed(claims: Claims) -> list[UUID]:
 
 
 def _pages_of_a_claim(claims: Claims, limit: int) -> int:
-    claim = CLAIM.prepared(claims._connection)
+    claim = claims._queries.claim.prepared(claims._connection)
     explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claim}"
     explained = claims._run(explain, LARGEST_EVENT, claims._start.id, [], limit).scalar()
     plan = (json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"]

@@ -75,7 +75,8 @@ def test_an_event_is_a_persistent_message_and_a_celery_task(
     (message,) = take(broker, INVENTORY.queue)
     properties = message.properties
     event_id = str(created.id)
-    assert properties["message_id"] == properties["correlation_id"] == event_id
+    assert properties["message_id"] == event_id
+    assert properties["correlation_id"] == str(created.subject)
     assert properties["type"] == "order.created"
     assert properties["app_id"] == properties["user_id"] == "order"
     assert properties["delivery_mode"] == 2

@@ -22,7 +22,12 @@ CHANNEL, LARGE, SMALL = 3, 131_072, 4_096
 
 
 def by_py_amqp(
-    event_id: UUID, event_type: str, event: str, traceparent: str | None, frame_max: int
+    event_id: UUID,
+    event_type: str,
+    event: str,
+    traceparent: str | None,
+    subject: UUID,
+    frame_max: int,
 ) -> bytes:
     message = Message(
         codec.wrap(event.encode()),
@@ -30,7 +35,7 @@ def by_py_amqp(
         content_encoding="utf-8",
         delivery_mode=2,
         message_id=str(event_id),
-        correlation_id=str(event_id),
+        correlation_id=str(subject),
         type=event_type,
         app_id="order",
         user_id="order-user",
@@ -56,9 +61,17 @@ def test_the_frames_of_an_event_are_those_of_py_amqp(
     for event_id in (uuid4(), UUID(int=0), UUID(int=2**128 - 1)):
         for event_type in ("order.created", "stock.reserved"):
             # When a message is written from the prepared copy
+            subject = uuid4()
             frames = MESSAGES.frames(
-                event_id, event_type, event, traceparent, channel=CHANNEL, frame_max=frame_max
+                event_id,
+                event_type,
+                event,
+                traceparent,
+                subject=subject,
+                channel=CHANNEL,
+                frame_max=frame_max,
             )
 
             # Then its bytes are those of py-amqp
-            assert frames == by_py_amqp(event_id, event_type, event, traceparent, frame_max)
+            expected = by_py_amqp(event_id, event_type, event, traceparent, subject, frame_max)
+            assert frames == expected

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench import results, sizing
+from bench import results, scale_out, sizing
 
 
 def test_the_committed_table_matches_the_code() -> None:
@@ -10,6 +10,33 @@ def test_the_committed_table_matches_the_code() -> None:
 
     expected = sizing.updated(committed, results.read())
     assert committed == expected, "run: .venv/bin/python -m bench.sizing"
+
+
+def test_the_committed_table_of_parts_matches_the_code() -> None:
+    committed = scale_out.DOCUMENT.read_text()
+
+    expected = scale_out.updated(committed, results.read())
+    assert committed == expected, "run: .venv/bin/python -m bench.scale_out"
+
+
+def test_parts_are_limited_by_the_slower_of_two() -> None:
+    # Given figures of which one relay is limited by its price, and one alone
+    figures = {
+        "cpu_ms_per_order_by_program": {
+            "order-relay": 0.5,
+            "inventory-relay": 0.05,
+            "inventory-worker": 0.5,
+            "order-worker": 0.1,
+        },
+        "relay_per_s": {"ours": 10_000.0},
+    }
+
+    # Then a relay takes the smaller number, at a utilization of 0.6
+    assert scale_out.relay_limit(figures, "order-relay") == pytest.approx(1_200)
+    assert scale_out.relay_limit(figures, "inventory-relay") == pytest.approx(6_000)
+    # And a part what its two children or its queue take
+    assert scale_out.part_limit(figures, "inventory") == pytest.approx(2_400)
+    assert scale_out.part_limit(figures, "order") == pytest.approx(6_000)
 
 
 def test_a_need_grows_with_the_rate_and_with_the_price() -> None:

@@ -12,6 +12,7 @@ from eventbus import tls
 from eventbus.database import db
 from eventbus.settings.base import Settings, SettingsError, load
 from eventbus.settings.broker import BrokerSettings, broker_url
+from eventbus.settings.outbox import OutboxSettings
 from eventbus.settings.service import ServiceSettings
 from eventbus.topology.limits import RETRY_TIERS
 
@@ -106,6 +107,28 @@ def test_an_invalid_setting_is_named_and_its_value_is_not_shown(
     # The value is not in the cause either, so no traceback can print it.
     assert error.value.__cause__ is None
     assert error.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("part", "parts", "error"),
+    [
+        ("0", "0", "setting RELAY_PARTS: "),
+        ("0", "65", "setting RELAY_PARTS: "),
+        ("-1", "2", "setting RELAY_PART: "),
+        ("2", "2", "setting RELAY_PART: Value error, must be less than RELAY_PARTS=2"),
+        ("1", "1", "setting RELAY_PART: "),
+    ],
+)
+def test_a_relay_must_be_one_of_its_parts(
+    environment: pytest.MonkeyPatch, part: str, parts: str, error: str
+) -> None:
+    environment.setenv("RELAY_PART", part)
+    environment.setenv("RELAY_PARTS", parts)
+
+    with pytest.raises(SettingsError) as raised:
+        load(OutboxSettings)
+
+    assert str(raised.value).startswith(error)
 
 
 def test_brokers_are_tried_in_turn_under_one_name(

@@ -1,0 +1,1 @@
+"""Changes of the number of parts of a queue."""

@@ -1,0 +1,127 @@
+"""Gives a service's queue another number of parts, while its publishers and its queues are idle.
+
+New routes are made before old ones are removed. An event that arrives in between, against
+expectation, is therefore delivered twice rather than lost, and the inbox drops the duplicate.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from common.kombu_topology import EVENTS
+from console.broker import permissions_diff, topology_diff
+from console.broker.connection import connected
+from console.broker.management import Management
+from console.broker.settled_counts import ready
+from console.broker.state import BrokerState, figure
+from console.broker.topology_diff import Difference, Request
+from console.errors import ActionError
+from console.settings import BrokerAdminSettings
+from eventbus.topology.objects import Topology
+from eventbus.topology.service import Service
+
+#: Seconds for which queues may have messages. Their events wait in the outbox meanwhile.
+PATIENCE = 120.0
+
+#: The broker's counts are up to 5 seconds old, so they must be 0 for longer.
+SETTLED = 7.0
+
+#: Seconds between two counts.
+_PAUSE = 0.5
+
+Changed = Callable[[Difference], None]
+
+
+class Scaling:
+    """The change of the number of parts of one service's queue."""
+
+    def __init__(
+        self, settings: BrokerAdminSettings, broker: Management, service: Service, changed: Changed
+    ) -> None:
+        """`changed` is called after each change."""
+        self._settings = settings
+        self._broker = broker
+        self._service = service
+        self._changed = changed
+
+    def await_empty(self, queues: Sequence[str]) -> None:
+        """Wait until no message is in the queues or held by their consumers.
+
+        Raises `ActionError` after `PATIENCE` seconds.
+        """
+        started = busy_at = time.monotonic()
+        while (now := time.monotonic()) - busy_at <= SETTLED:
+            # A missing count is not 0.
+            busy = [name for name in queues if self._messages(name) != 0]
+            if busy:
+                busy_at = now
+            if now - started > PATIENCE:
+                raise ActionError(
+                    f"{', '.join(busy or queues)}: not empty for {SETTLED:.0f} of"
+                    f" {PATIENCE:.0f} seconds; are the workers running?"
+                )
+            time.sleep(_PAUSE)
+
+    def make(self, wanted: Topology) -> None:
+        """Make the service's queues, routes and permissions those of the topology.
+
+        Raises `ActionError`; a queue with messages is never deleted.
+        """
+        state = BrokerState.read(self._broker)
+        for difference in self._missing(wanted, state):
+            self._apply(difference)
+        for difference in self._obsolete(wanted, state):
+            self._apply(difference)
+
+    def _missing(self, wanted: Topology, state: BrokerState) -> Iterator[Difference]:
+        permissions = permissions_diff.differences(
+            wanted, state, deployer=self._broker.user, passwords=lambda _: None
+        )
+        for difference in permissions:
+            if (difference.kind, difference.name) == ("permission", self._service.name):
+                yield difference
+        for difference in topology_diff.differences(wanted, state):
+            if difference.problem == topology_diff.MISSING:
+                yield difference
+
+    def _obsolete(self, wanted: Topology, state: BrokerState) -> Iterator[Difference]:
+        service, vhost = self._service, state.vhost
+        own = {service.queue, service.part_exchange}
+        for binding in state.bindings:
+            source, key = binding["source"], binding["routing_key"]
+            # A binding of another type may belong to a newer release.
+            is_event = (
+                source == EVENTS.name
+                and binding["destination"] in own
+                and key in service.consumed_types
+            )
+            if not (is_event or source == service.part_exchange):
+                continue
+            if topology_diff.plain(binding) not in wanted.bindings:
+                yield topology_diff.extra_binding(binding, vhost, prune=True)
+        kept = {queue.name for queue in wanted.queues}
+        for name in sorted(state.queues):
+            if service.is_part_queue(name) and name not in kept:
+                self._require_empty(name)
+                yield _gone("queue", Request(method="DELETE", path=("queues", vhost, name)))
+        exchanges = {exchange.name for exchange in wanted.exchanges}
+        if service.part_exchange in state.exchanges and service.part_exchange not in exchanges:
+            path = ("exchanges", vhost, service.part_exchange)
+            yield _gone("exchange", Request(method="DELETE", path=path))
+
+    def _apply(self, difference: Difference) -> None:
+        if request := difference.request:
+            self._broker.send(request.method, *request.path, body=request.body)
+            self._changed(difference)
+
+    def _messages(self, name: str) -> int | None:
+        return figure(self._broker.get("queues", self._broker.vhost, name), "messages")
+
+    def _require_empty(self, name: str) -> None:
+        # Over AMQP: this count is current. Nothing is routed to the queue any more.
+        with connected(self._settings) as connection:
+            if count := ready(connection.channel(), name):
+                raise ActionError(f"{name} has {count} messages and is not deleted")
+
+
+def _gone(kind: str, request: Request) -> Difference:
+    return Difference(kind=kind, name=request.path[-1], problem="not in use", request=request)
