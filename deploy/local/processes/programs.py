@@ -54,8 +54,8 @@ class Program:
         """The variable with the port of its metrics, if it serves any."""
         if self.health is Health.HEARTBEAT:
             return f"{self.name.upper().replace('-', '_')}_METRICS_PORT"
-        # The API serves them beside its routes; the span store has none.
-        return "API_PORT" if self.name == "api" else None
+        # The API and the console serve them beside their routes; the span store has none.
+        return self.port.upper() if self.name in ("api", "console") else None
 
 
 def _of(service: Service) -> Iterator[Program]:
