@@ -14,6 +14,7 @@ from console.commands.health import health
 from console.commands.keys import keys
 from console.commands.orders import orders
 from console.commands.parked import parked
+from console.commands.reconcile import reconcile
 from console.commands.stock import stock
 from console.commands.subscribe import subscribe
 from console.commands.tls import tls
@@ -79,6 +80,7 @@ main.add_command(tls)
 main.add_command(trace)
 main.add_command(keys)
 main.add_command(health)
+main.add_command(reconcile)
 main.add_command(contracts)
 main.add_command(analytics)
 main.add_command(subscribe)

@@ -200,6 +200,13 @@ class RedriveSettings(DedupWindow, BrokerAdminSettings):
         return timedelta(days=self.parked_redrive_days)
 
 
+class LedgerSettings(RedriveSettings, DatabaseSettings):
+    """Settings for accounting for every event: the broker, and every service's tables."""
+
+    #: Days, as for the mailer: older orders have no mails to compare with.
+    notification_retention_days: int = Field(90, ge=1, le=3650)
+
+
 class ReplaySettings(BrokerAdminSettings, DatabaseAdminSettings):
     """Settings for rebuilding the analytics: the stream, and permission to create tables."""
 

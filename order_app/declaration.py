@@ -12,5 +12,5 @@ ORDER = SERVICE = Service(
     ticks=("relay",),
     essential=True,
     # API keys are not included, not even their hashes.
-    monitored_tables=("orders", "order_lines", "inbox"),
+    monitored_tables=("orders", "order_lines"),
 )

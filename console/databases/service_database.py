@@ -3,12 +3,19 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from console.settings import DatabaseServer
 from eventbus.database import db
 from eventbus.settings.database import DatabaseSettings as ServiceDatabase
 from eventbus.topology.service import Service
+
+#: For one transaction: it changes nothing, and reads by index whatever the planner's statistics.
+_READ_ONLY = text(
+    "SELECT set_config('transaction_read_only', 'on', true),"
+    " set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)"
+)
 
 
 @contextmanager
@@ -36,3 +43,11 @@ def sessions(settings: DatabaseServer, service: Service) -> Iterator[db.Sessions
         yield db.sessions(engine)
     finally:
         engine.dispose()
+
+
+@contextmanager
+def reading(sessions: db.Sessions) -> Iterator[Session]:
+    """Run the block in one read-only transaction that reads tables by their indexes."""
+    with db.transaction(sessions) as session:
+        session.execute(_READ_ONLY)
+        yield session

@@ -11,7 +11,9 @@ from werkzeug.wrappers import Response as AnyResponse
 from common.http import edge
 from console.settings import ConsoleSettings
 from console.web import csrf, login, readable, secure_headers
+from console.web import metrics as metrics_page
 from console.web.analytics import analytics
+from console.web.metrics import metrics
 from console.web.orders import orders
 from console.web.overview import overview
 from console.web.parked import parked
@@ -42,6 +44,7 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.extensions["settings"] = settings
     app.extensions["queries"] = Queries()
+    app.extensions["metrics"] = metrics_page.registry(settings)
     app.jinja_env.globals["release"] = settings.release
     # In this order: nothing is disclosed before the login.
     login.install(app, settings)
@@ -49,7 +52,7 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     csrf.install(app, settings)
     secure_headers.install(app)
     readable.install(app)
-    for pages in (overview, orders, parked, stock, analytics):
+    for pages in (overview, orders, parked, stock, analytics, metrics):
         app.register_blueprint(pages)
     _serve(app)
     return app

@@ -9,12 +9,12 @@ from werkzeug.datastructures import Authorization
 
 from console.settings import ConsoleSettings
 
-#: The endpoint of load balancers and supervisors, which have no password.
-_OPEN = {"ready"}
+#: The endpoints of load balancers, supervisors and Prometheus, which have no password.
+_OPEN = {"ready", "metrics.page"}
 
 
 def install(app: Flask, settings: ConsoleSettings) -> None:
-    """Require the password for everything but the health endpoint."""
+    """Require the password for everything but the health and the metrics endpoint."""
 
     @app.before_request
     def authenticate() -> Response | None:

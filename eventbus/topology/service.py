@@ -78,8 +78,9 @@ class Service:
     def readable_tables(self) -> tuple[str, ...]:
         """The tables in its database that monitoring may read."""
         outbox = ("outbox", "relay_state") if self.publishes else ()
+        inbox = ("inbox",) if self.consumes or self.reads_stream else ()
         overflow = ("overflow",) if self.can_overflow else ()
-        return (*self.monitored_tables, *outbox, *overflow)
+        return (*self.monitored_tables, *outbox, *inbox, *overflow)
 
     @property
     def published_types(self) -> tuple[str, ...]:

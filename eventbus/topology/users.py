@@ -48,19 +48,25 @@ def _service_user(service: Service) -> User:
 
 
 def _operators(bus: Bus, services: Sequence[Service]) -> tuple[User, ...]:
-    parking_lots = [s.parking_lot for s in services if s.consumes]
     return (
         User(name="scheduler", write=_any_of([bus.ticks.name])),
         _monitor(),
-        # Reads parked messages, and publishes them to their queue through the default exchange.
-        User(
-            name="console",
-            tags=("monitoring",),
-            write=_any_of(["amq.default"]),
-            read=_any_of(parking_lots),
-        ),
+        _console([s for s in services if s.consumes]),
         # Reads past events, and publishes them to the queue of a service that subscribes.
         User(name="replayer", write=_any_of(["amq.default"]), read=_any_of([bus.stream])),
+    )
+
+
+def _console(consumers: Sequence[Service]) -> User:
+    # Reads parked messages, and publishes them to their queue through the default exchange. Its
+    # ledger looks for events in the retry tiers, whose names depend on a setting.
+    parking_lots = _any_of([s.parking_lot for s in consumers])
+    tiers = _any_of([s.retry_exchange for s in consumers]).replace("$", r"\.[0-9.]+s$")
+    return User(
+        name="console",
+        tags=("monitoring",),
+        write=_any_of(["amq.default"]),
+        read=f"{parking_lots}|{tiers}" if consumers else "^$",
     )
 
 

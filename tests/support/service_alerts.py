@@ -45,6 +45,17 @@ SERVICE_ALERTS = {
         good={'orders_overflow_gaps{service="fraud",process="fraud-relay"}': "0x20"},
         labels=({"service": "fraud"},),
     ),
+    "EventMissing": Case(
+        at="5m",
+        bad={'orders_ledger_missing{service="console",consumer="fraud"}': "0 1x20"},
+        good={'orders_ledger_missing{service="console",consumer="fraud"}': "0x20"},
+        labels=({"consumer": "fraud"},),
+    ),
+    "LedgerBehind": Case(
+        at="15m",
+        bad={'orders_ledger_pass_age_seconds{service="console"}': "0+60x20"},
+        good={'orders_ledger_pass_age_seconds{service="console"}': "0 60 120 0x20"},
+    ),
     "AnalyticsBehind": Case(
         at="10m",
         bad={'orders_analytics_behind_seconds{process="analytics-reader"}': "0+60x20"},

@@ -61,8 +61,8 @@ class Program:
             return "API_PORT"
         if self.health is Health.HEARTBEAT:
             return f"{self.name.upper().replace('-', '_')}_METRICS_PORT"
-        # The API serves them beside its routes; the span store has none.
-        return "API_PORT" if self.name == "api" else None
+        # The API and the console serve them beside their routes; the span store has none.
+        return self.port.upper() if self.name in ("api", "console") else None
 
     def metrics_port(self, ports: Ports) -> int | None:
         """Return the port of its metrics, if it serves any."""

@@ -32,12 +32,12 @@ READABLE = {
     "order": ("orders", "order_lines", "outbox", "inbox", "relay_state"),
     "inventory": (
         *("stock", "stock_entries", "stock_movements", "reservations", "reservation_lines"),
-        *("outbox", "relay_state"),
+        *("outbox", "relay_state", "inbox"),
     ),
-    "fraud": ("outbox", "relay_state", "overflow"),
-    "notification": ("overflow",),
+    "fraud": ("outbox", "relay_state", "inbox", "overflow"),
+    "notification": ("inbox", "overflow"),
     "trace": ("spans",),
-    "analytics": ("minutes", "sku_minutes", "stream_position", "skipped_events"),
+    "analytics": ("minutes", "sku_minutes", "stream_position", "skipped_events", "inbox"),
 }
 
 #: Statements that a service may run.

@@ -21,6 +21,7 @@ from kombu.connection import Connection
 
 from common.kombu_topology import SERVICES, STREAM, TICKS, topology
 from eventbus import tls
+from eventbus.topology.limits import RETRY_TIERS
 from eventbus.topology.objects import Topology
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost, fresh_vhost
@@ -84,9 +85,16 @@ def allowed() -> dict[str, set[Operation]]:
         "scheduler": {("publish to", TICKS.name)},
         # Consumes the workers' task events, and no other message.
         "monitor": {("declare queue", MONITORING_QUEUE), ("bind monitoring queue", "celeryev")},
-        # Reads parked messages, and puts them back on their queue.
+        # Reads parked messages, and puts them back on their queue; reads the retry tiers.
         "console": {
             *(o for s in SERVICES if s.consumes for o in read(f"{s.name}.dlq")),
+            *(
+                o
+                for s in SERVICES
+                if s.consumes
+                for seconds in RETRY_TIERS
+                for o in read(s.retry_queue(seconds))
+            ),
             ("publish to", ""),
         },
         # Reads the stream, and puts past events on the queue of a subscribing service.

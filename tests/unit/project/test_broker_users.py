@@ -16,6 +16,7 @@ from common.kombu_topology import (
     STREAM,
     TICKS,
 )
+from eventbus.topology.limits import RETRY_TIERS
 from eventbus.topology.objects import Topology
 from eventbus.topology.users import TASK_EVENTS
 
@@ -59,7 +60,15 @@ PERMISSIONS = {
     "scheduler": ({TICKS.name}, set(), set()),
     "monitor": ({MONITOR_QUEUE}, {MONITOR_QUEUE, TASK_EVENTS.name}, set()),
     # RabbitMQ's name of the default exchange.
-    "console": ({"amq.default"}, {service.parking_lot for service in CONSUMERS}, set()),
+    "console": (
+        {"amq.default"},
+        {
+            queue
+            for service in CONSUMERS
+            for queue in (service.parking_lot, *map(service.retry_queue, RETRY_TIERS))
+        },
+        set(),
+    ),
     "replayer": ({"amq.default"}, {STREAM}, set()),
 }
 

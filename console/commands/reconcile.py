@@ -1,0 +1,163 @@
+"""`orderctl reconcile`: accounts for every event, and names those that are missing."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import click
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.exc import DBAPIError
+
+from console.errors import ActionError, first_line
+from console.ledger import agreement, reconciliation
+from console.ledger import repair as repairs
+from console.ledger.account import Place
+from console.ledger.books import Books
+from console.ledger.reconciliation import PAUSE, SEARCH, Effort
+from console.ledger.report import Report
+from console.settings import LedgerSettings, load_operator
+
+#: Seconds between two lines of progress.
+_INTERVAL = 5.0
+
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+#: Places that are shown also if no event is in them.
+_ALWAYS = (Place.HANDLED, Place.IN_FLIGHT, Place.PARKED, Place.MISSING)
+
+
+class Age(click.ParamType[timedelta]):
+    """A duration such as `90s`, `30m`, `12h` or `14d`."""
+
+    name = "AGE"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Return the duration."""
+        if isinstance(value, timedelta):
+            return value
+        match = re.fullmatch(r"([1-9]\d{0,8})([smhd])", str(value))
+        if not match:
+            self.fail(f"{value!r} is not an age such as 30m, 12h or 14d", param, ctx)
+        return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+
+@click.command(epilog="Example: orderctl reconcile --since 1h --json")
+@click.option("--since", type=Age(), help="Maximum age of the events; default: all that are kept.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(20, 600),
+    default=SEARCH,
+    show_default=True,
+    help="Seconds to search the queues for events that are not handled.",
+)
+@click.option(
+    "--pause",
+    type=click.FloatRange(0, 10),
+    default=PAUSE,
+    show_default=True,
+    help="Seconds between two pages of 1,000 events.",
+)
+@click.option("--repair", is_flag=True, help="Publish missing events again, to that queue only.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def reconcile(
+    ctx: click.Context,
+    *,
+    since: timedelta | None,
+    wait: float,
+    pause: float,
+    repair: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Determine where each event is; exit with status 1 if one is missing, or if facts disagree.
+
+    Each event of each outbox is looked up for each service that consumes it: in its inbox, its
+    queues, its parking lot and the stream. An event is missing only if it is proven to be in none
+    of them. Retries of a service with unaccounted events wait for up to --wait seconds.
+
+    Exit status 2: the broker or a database could not be reached.
+    """
+    settings = load_operator(LedgerSettings)
+    start = datetime.now(UTC) - since if since else None
+    with _reached(), Books.opened(settings) as books:
+        accounts = reconciliation.reconcile(
+            settings,
+            books,
+            since=start,
+            effort=Effort(pause=pause, search=wait),
+            tell=_Progress(),
+        )
+        disagreements = agreement.compare(settings, books, since=start, pause=pause)
+        report = Report(accounts=accounts, disagreements=disagreements)
+        if repair and report.missing:
+            _confirm(report, yes=yes)
+            for published in repairs.republish(settings, books, accounts):
+                report.repaired.append(published)
+                event = published.event
+                click.echo(f"{published.service}: {event.type} {event.id} published", err=True)
+    if as_json:
+        click.echo(json.dumps(report.document(), indent=2))
+    else:
+        _print(report)
+    if not report.is_clear:
+        ctx.exit(1)
+
+
+class Unreachable(click.ClickException):
+    """A server could not be reached, so nothing is known: not the status of a finding."""
+
+    exit_code = 2
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    try:
+        yield
+    except ActionError as error:
+        raise Unreachable(str(error)) from None
+    except DBAPIError as error:
+        raise Unreachable(f"PostgreSQL: {first_line(error.orig or error)}") from None
+
+
+def _confirm(report: Report, *, yes: bool) -> None:
+    if not yes:
+        question = f"publish {report.missing} missing events again?"
+        click.confirm(question, abort=True, err=True)
+
+
+class _Progress:
+    """Prints the number of events read, at intervals."""
+
+    def __init__(self) -> None:
+        self._printed = time.monotonic()
+
+    def __call__(self, read: int) -> None:
+        now = time.monotonic()
+        if now - self._printed > _INTERVAL:
+            self._printed = now
+            click.echo(f"{read} events read", err=True)
+
+
+def _print(report: Report) -> None:
+    counts = [account.counts for account in report.accounts]
+    shown = [place for place in Place if place in _ALWAYS or any(c[place] for c in counts)]
+    table = Table("service", box=None, pad_edge=False)
+    for place in shown:
+        table.add_column(place.value, justify="right")
+    for account in report.accounts:
+        table.add_row(account.service.name, *(str(account.counts[place]) for place in shown))
+    terminal = Console()
+    # A pipe receives whole lines.
+    Console(width=None if terminal.is_terminal else 200, highlight=False).print(table)
+    for line in report.lines():
+        click.echo(line)
+    if report.is_clear and not report.repaired:
+        click.echo(f"all events are accounted for; {report.disagreements.orders} orders agree")

@@ -1,0 +1,131 @@
+"""The databases that the ledger reads: outboxes and inboxes, in small read-only transactions."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import func, select
+
+from analytics_worker.models import SkippedRow
+from common.kombu_topology import SERVICES
+from console.databases.service_database import reading, sessions
+from console.ledger.account import OutboxEvent
+from console.settings import DatabaseServer
+from eventbus.catch_up import overflow
+from eventbus.catch_up.overflow import Overflow
+from eventbus.consumer.inbox import inbox
+from eventbus.database.db import Sessions
+from eventbus.messaging import untrusted
+from eventbus.outbox.table import outbox
+from eventbus.topology.service import Service
+
+#: Rows of a page: one transaction, which takes a few milliseconds.
+PAGE = 1_000
+
+#: The services that have an outbox.
+SENDERS = tuple(service for service in SERVICES if service.publishes)
+
+#: The services that have an inbox.
+RECEIVERS = tuple(service for service in SERVICES if service.consumes or service.reads_stream)
+
+
+class Row(NamedTuple):
+    """An event of an outbox, its position there, and the start of its transaction."""
+
+    position: int
+    created_at: datetime
+    event: OutboxEvent
+
+
+class Books:
+    """The outboxes and inboxes of all services; each method is one transaction."""
+
+    def __init__(self, databases: Mapping[str, Sessions]) -> None:
+        #: By the service's name.
+        self.databases = databases
+
+    @classmethod
+    @contextmanager
+    def opened(cls, settings: DatabaseServer) -> "Iterator[Books]":
+        """Open the databases of all services; they are connected at the first query."""
+        with ExitStack() as stack:
+            opened = {s.name: stack.enter_context(sessions(settings, s)) for s in SERVICES}
+            yield cls(opened)
+
+    def page(self, sender: Service, after: UUID) -> list[OutboxEvent]:
+        """Return the events of an outbox whose ids follow `after`, in order, at most `PAGE`."""
+        query = (
+            select(outbox.c.event_id, outbox.c.type, outbox.c.sent_at)
+            .where(outbox.c.event_id > after)
+            .order_by(outbox.c.event_id)
+            .limit(PAGE)
+        )
+        with reading(self.databases[sender.name]) as session:
+            return [OutboxEvent(*row) for row in session.execute(query)]
+
+    def find(self, sender: str, ids: Sequence[UUID]) -> list[OutboxEvent]:
+        """Return those of these events that an outbox contains; at most `PAGE` ids."""
+        query = select(outbox.c.event_id, outbox.c.type, outbox.c.sent_at)
+        with reading(self.databases[sender]) as session:
+            rows = session.execute(query.where(outbox.c.event_id.in_(ids)))
+            return [OutboxEvent(*row) for row in rows]
+
+    def last(self, sender: Service) -> int:
+        """Return the highest position in an outbox, 0 if it is empty."""
+        with reading(self.databases[sender.name]) as session:
+            return session.scalar(select(func.max(outbox.c.id))) or 0
+
+    def appended(self, sender: Service, position: int) -> list[Row]:
+        """Return the rows that were appended to an outbox after a position, at most `PAGE`."""
+        columns = (outbox.c.id, outbox.c.created_at, outbox.c.event_id, outbox.c.type)
+        query = (
+            select(*columns, outbox.c.sent_at)
+            .where(outbox.c.id > position)
+            .order_by(outbox.c.id)
+            .limit(PAGE)
+        )
+        with reading(self.databases[sender.name]) as session:
+            rows = session.execute(query)
+            return [Row(at, created_at, OutboxEvent(*event)) for at, created_at, *event in rows]
+
+    def handled(self, receiver: Service, ids: Sequence[UUID]) -> set[UUID]:
+        """Return those of these events that a service has handled; at most `PAGE` ids."""
+        if not ids:
+            return set()
+        query = select(inbox.c.event_id).where(inbox.c.event_id.in_(ids))
+        with reading(self.databases[receiver.name]) as session:
+            return set(session.scalars(query))
+
+    def skipped(self, receiver: Service) -> set[UUID]:
+        """Return the events that a reader of the stream has set aside lately, at most `PAGE`."""
+        query = select(SkippedRow.body).order_by(SkippedRow.id.desc()).limit(PAGE)
+        with reading(self.databases[receiver.name]) as session:
+            bodies = session.scalars(query).all()
+        return set(uuids(untrusted.envelope(body).get("id") for body in bodies))
+
+    def first(self, receiver: Service) -> UUID | None:
+        """Return the lowest id in a service's inbox, or None."""
+        query = select(inbox.c.event_id).order_by(inbox.c.event_id).limit(1)
+        with reading(self.databases[receiver.name]) as session:
+            return session.scalar(query)
+
+    def overflow(self, receiver: Service) -> Overflow | None:
+        """Return a service's record of dropped events; None if its queue drops none."""
+        if not receiver.can_overflow:
+            return None
+        with reading(self.databases[receiver.name]) as session:
+            return overflow.read(session)[0]
+
+
+def lowest_id(moment: datetime) -> UUID:
+    """Return an id below those of all events that were appended since a moment (UUIDv7)."""
+    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
+
+
+def uuids(values: Iterable[object]) -> Iterator[UUID]:
+    """Yield the values that are ids; other messages are not events of an outbox."""
+    for value in values:
+        with suppress(ValueError):
+            yield UUID(str(value))

@@ -1,0 +1,54 @@
+"""The retry tiers of a service, held: what is in them stays there, and what arrives is counted."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from amqp import Channel, Message
+
+from console.broker.parked_message import event_id
+from console.broker.state import Object, figure
+from eventbus.messaging.amqps import Connection
+
+#: Messages of one tier that can be held.
+HOLD_LIMIT = 10_000
+
+
+class HeldTiers:
+    """Consumers that acknowledge nothing: messages that they hold do not expire into the queue.
+
+    The messages return to their places with `release`, or with the connection.
+    """
+
+    def __init__(self, connection: Connection, queues: Sequence[str]) -> None:
+        #: The ids of the events in the tiers, as far as they have arrived.
+        self.ids: set[str] = set()
+        self._held: Counter[str] = Counter()
+        self._queues = queues
+        self._channels = [self._consume(connection, queue) for queue in queues]
+
+    def covers(self, totals: Mapping[str, Object]) -> bool:
+        """Return whether all messages of the tiers are held, according to the broker's counts."""
+        counts = {queue: figure(totals.get(queue), "messages") for queue in self._queues}
+        return all(
+            count is not None and count <= self._held[queue] < HOLD_LIMIT
+            for queue, count in counts.items()
+        )
+
+    def release(self) -> None:
+        """Return the messages to their tiers; those that are due go on to the queue."""
+        for channel in self._channels:
+            channel.close()
+        self._channels.clear()
+
+    def _consume(self, connection: Connection, queue: str) -> Channel:
+        channel: Channel = connection.channel()
+        channel.basic_qos(0, HOLD_LIMIT, False)
+        channel.basic_consume(queue, callback=self._counted(queue))
+        return channel
+
+    def _counted(self, queue: str) -> Callable[[Message], None]:
+        def arrive(message: Message) -> None:
+            self.ids.add(event_id(message))
+            self._held[queue] += 1
+
+        return arrive

@@ -1,0 +1,188 @@
+"""The search for open events in the queues of their services.
+
+An event that was sent before the search began, and is not found by it, is missing. The proof is a
+moment at which the event can be in none of the places through which messages move:
+
+- The retry tiers are held first. From then on no message leaves a tier, and each message that
+  enters one is seen.
+- The service's queue is then empty, including the messages that its workers hold. A message leaves
+  a queue only after its effect is committed, or after its copy is in a tier or in the parking lot.
+- It is empty a second time: a message that the broker itself was moving from a tier or to the
+  parking lot at the first moment has arrived since.
+- The parking lot is read after that. A message leaves it only by an operator's command.
+- The inbox is read last.
+
+The broker's counts are up to five seconds old, so a count is used only if it was requested `FRESH`
+seconds after the state that it has to confirm. No time of any clock is compared.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from amqp import Channel
+from amqp.exceptions import AccessRefused
+
+from console.broker import state
+from console.broker.connection import connected
+from console.broker.management import Management
+from console.broker.parked_message import event_id
+from console.broker.parking_lot import parking_lot
+from console.broker.settled_counts import ready
+from console.broker.state import Object, figure
+from console.ledger.account import Account
+from console.ledger.held_tiers import HeldTiers
+from console.settings import BrokerAdminSettings
+from eventbus.messaging.amqps import Connection
+from eventbus.topology.service import Service
+
+#: Seconds after which a count of the broker is newer than the state before it.
+FRESH = 7.0
+
+#: Seconds between two requests for the counts.
+POLL = 1.0
+
+#: Messages of a parking lot that are read; one is in memory at a time.
+PARKED_LIMIT = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The result of a search, with ids as the messages contain them.
+
+    `unproven` is the reason why events that were not found may still be in a queue; it is empty if
+    they are in none.
+    """
+
+    retrying: frozenset[str]
+    parked: frozenset[str]
+    unproven: str
+
+
+def search(
+    settings: BrokerAdminSettings, accounts: Sequence[Account], *, seconds: float
+) -> Mapping[str, Found]:
+    """Search the queues of these services, for at most `seconds`; return the result by service.
+
+    Raises `ActionError` if the broker cannot be reached.
+    """
+    if not accounts:
+        return {}
+    with connected(settings) as connection, Management(settings) as broker:
+        totals = state.totals(broker)
+        searches = [_Search(connection, account, totals) for account in accounts]
+        _run(connection, searches, lambda: state.totals(broker), time.monotonic() + seconds)
+    return {each.service.name: each.conclude(settings) for each in searches}
+
+
+def parked_ids(settings: BrokerAdminSettings, service: Service) -> tuple[frozenset[str], int]:
+    """Return the ids of the events in a parking lot, and the number of messages read."""
+    with parking_lot(settings, service) as lot:
+        ids = [event_id(message) for message in lot.messages(PARKED_LIMIT)]
+    return frozenset(ids), len(ids)
+
+
+def _run(
+    connection: Connection,
+    searches: Sequence["_Search"],
+    counted: Callable[[], Mapping[str, Object]],
+    until: float,
+) -> None:
+    while (active := [each for each in searches if not each.is_over]) and time.monotonic() < until:
+        _receive(connection, POLL)
+        requested_at = time.monotonic()
+        totals = counted()
+        for each in active:
+            each.observe(totals, requested_at)
+            if each.is_over:
+                each.release()
+    for each in searches:
+        each.release()
+
+
+def _receive(connection: Connection, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    with suppress(TimeoutError):
+        while (left := deadline - time.monotonic()) > 0:
+            connection.drain_events(timeout=left)
+
+
+class _Search:
+    """The search in the queues of one service."""
+
+    def __init__(
+        self, connection: Connection, account: Account, totals: Mapping[str, Object]
+    ) -> None:
+        self.service = account.service
+        self._open = {str(event_id) for event_id in account.open}
+        self._channel: Channel = connection.channel()
+        self._tiers = HeldTiers(connection, list(_tiers(self.service, totals)))
+        #: Since when the tiers have been held, and when the queue was first found empty.
+        self._held_at = time.monotonic()
+        self._empty_at: float | None = None
+        self._problem = f"{self.service.queue} was not empty at any moment of the search"
+        #: Messages of the parking lot at the proof; None if the broker does not report it.
+        self._parked_total: int | None = None
+        self._is_proven = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every event was found, or all others are in no queue."""
+        return self._is_proven or self._open <= self._tiers.ids
+
+    def observe(self, totals: Mapping[str, Object], requested_at: float) -> None:
+        """Take note of the broker's counts, and of when they were requested (monotonic)."""
+        since = self._held_at if self._empty_at is None else self._empty_at
+        if requested_at - since < FRESH:
+            return
+        if self.service.spare_queue in totals:
+            self._problem = f"{self.service.queue} is being replaced"
+        elif self.service.queue not in totals:
+            self._problem = f"{self.service.queue} does not exist; see orderctl topology plan"
+        elif self._is_empty(totals):
+            if self._empty_at is not None:
+                self._conclude(totals)
+            self._empty_at = time.monotonic()
+
+    def release(self) -> None:
+        """Return the messages to the tiers."""
+        self._tiers.release()
+
+    def conclude(self, settings: BrokerAdminSettings) -> Found:
+        """Read the parking lot, and return what was found."""
+        ids, read = parked_ids(settings, self.service)
+        problem = "" if self._is_proven else self._problem
+        total = self._parked_total
+        if not problem and (total is None or read < min(total, PARKED_LIMIT + 1)):
+            problem = f"{self.service.parking_lot} could not be read completely"
+        return Found(retrying=frozenset(self._tiers.ids), parked=ids, unproven=problem)
+
+    def _is_empty(self, totals: Mapping[str, Object]) -> bool:
+        queues = [self.service.queue]
+        queues += [self.service.overflow] * self.service.can_overflow
+        if any(figure(totals.get(queue), "messages") != 0 for queue in queues):
+            return False
+        declared = self._channel.queue_declare(self.service.queue, passive=True)
+        if declared.message_count or declared.consumer_count:
+            return not declared.message_count
+        # A queue whose leader does not answer is reported in the same way; this waits for it. Only
+        # an operator may do so: the console's user must not read events.
+        try:
+            return ready(self._channel, self.service.queue) == 0
+        except AccessRefused:
+            self._problem = f"{self.service.queue} has no consumer"
+            return False
+
+    def _conclude(self, totals: Mapping[str, Object]) -> None:
+        self._parked_total = figure(totals.get(self.service.parking_lot), "messages")
+        if self._tiers.covers(totals):
+            self._is_proven = True
+        else:
+            self._problem = f"the retry tiers of {self.service.name} could not be read completely"
+
+
+def _tiers(service: Service, totals: Mapping[str, Object]) -> Iterator[str]:
+    # All that exist, whatever `RETRY_TIERS` is now.
+    prefix = f"{service.retry_exchange}."
+    yield from (name for name in totals if name.startswith(prefix))
