@@ -159,19 +159,23 @@ class _Search:
         return Found(retrying=frozenset(self._tiers.ids), parked=ids, unproven=problem)
 
     def _is_empty(self, totals: Mapping[str, Object]) -> bool:
-        queues = [self.service.queue]
-        queues += [self.service.overflow] * self.service.can_overflow
+        # All parts that exist, whatever `PARTS` is now.
+        parts = [name for name in totals if self.service.is_part_queue(name)]
+        queues = [*parts, *[self.service.overflow] * self.service.can_overflow]
         if any(figure(totals.get(queue), "messages") != 0 for queue in queues):
             return False
-        declared = self._channel.queue_declare(self.service.queue, passive=True)
+        return all(self._is_part_empty(part) for part in parts)
+
+    def _is_part_empty(self, queue: str) -> bool:
+        declared = self._channel.queue_declare(queue, passive=True)
         if declared.message_count or declared.consumer_count:
             return not declared.message_count
         # A queue whose leader does not answer is reported in the same way; this waits for it. Only
         # an operator may do so: the console's user must not read events.
         try:
-            return ready(self._channel, self.service.queue) == 0
+            return ready(self._channel, queue) == 0
         except AccessRefused:
-            self._problem = f"{self.service.queue} has no consumer"
+            self._problem = f"{queue} has no consumer"
             return False
 
     def _conclude(self, totals: Mapping[str, Object]) -> None:

@@ -137,7 +137,8 @@ def _is_suspicious(account: Account, totals: Mapping[str, Object]) -> bool:
     mine = [
         figure(queue, "messages")
         for name, queue in totals.items()
-        if name in (service.queue, service.parking_lot)
+        if service.is_part_queue(name)
+        or name == service.parking_lot
         or name.startswith(f"{service.retry_exchange}.")
     ]
     counts = [count for count in mine if count is not None]
