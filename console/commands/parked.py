@@ -7,14 +7,15 @@ from collections.abc import Iterable
 import click
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from console.actions import parked as actions
 from console.actions.parked import CONSUMERS, Listing
 from console.broker.parked_message import Parked
+from console.commands.table import print_table, printable
 from console.settings import BrokerAdminSettings, RedriveSettings, load_operator
 
-_service = click.Choice(list(CONSUMERS))
+#: The type of an argument that names a service with a parking lot.
+SERVICE = click.Choice(list(CONSUMERS))
 
 
 @click.group()
@@ -23,7 +24,7 @@ def parked() -> None:
 
 
 @parked.command("list", epilog="Example: orderctl parked list inventory --json")
-@click.argument("service", type=_service, required=False)
+@click.argument("service", type=SERVICE, required=False)
 @click.option(
     "--limit",
     type=click.IntRange(1),
@@ -48,7 +49,7 @@ def list_parked(service: str | None, *, limit: int, as_json: bool) -> None:
 
 
 @parked.command(epilog="Example: orderctl parked redrive inventory --all")
-@click.argument("service", type=_service)
+@click.argument("service", type=SERVICE)
 @click.option(
     "--id",
     "event_ids",
@@ -83,7 +84,7 @@ def redrive(service: str, event_ids: tuple[str, ...], *, every: bool) -> None:
 
 
 @parked.command(epilog="Example: orderctl parked discard inventory --id 01a2… --json > file")
-@click.argument("service", type=_service)
+@click.argument("service", type=SERVICE)
 @click.option(
     "--id",
     "event_ids",
@@ -103,7 +104,7 @@ def discard(service: str, event_ids: tuple[str, ...], *, yes: bool, as_json: boo
     settings = load_operator(BrokerAdminSettings)
     if not yes:
         question = f"{service}: delete {', '.join(event_ids)} permanently?"
-        click.confirm(_printable(question), abort=True, err=True)
+        click.confirm(printable(question), abort=True, err=True)
     discarded = actions.discard(settings, CONSUMERS[service], event_ids)
     if as_json:
         rows = [dataclasses.asdict(one.parked) | {"body": one.body} for one in discarded]
@@ -123,17 +124,10 @@ def _print(listings: list[Listing]) -> None:
 
 def _print_table(rows: Iterable[Parked]) -> None:
     columns = ("Service", "Event", "Type", "Order", "Attempts", "Last failure", "Reason")
-    table = Table(*columns, box=None)
-    for row in rows:
-        reason = f"{row.exception}: {row.text}" if row.exception else row.text
-        known = (row.service, row.id, row.type, row.order_id, row.attempts, row.last_failed_at)
-        cells = (*known, reason)
-        table.add_row(*("-" if cell is None else _printable(str(cell)) for cell in cells))
-    console = Console()
-    # A pipe receives whole lines, a terminal receives lines that fit.
-    Console(width=None if console.is_terminal else 10_000, markup=False).print(table)
+    print_table(columns, map(_cells, rows))
 
 
-def _printable(text: str) -> str:
-    # The text may come from a foreign publisher, and must not control the terminal.
-    return "".join(character if character.isprintable() else " " for character in text)
+def _cells(row: Parked) -> tuple[object, ...]:
+    reason = f"{row.exception}: {row.text}" if row.exception else row.text
+    known = (row.service, row.id, row.type, row.order_id, row.attempts, row.last_failed_at)
+    return (*known, reason)

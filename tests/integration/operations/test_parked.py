@@ -30,6 +30,7 @@ def test_a_parked_message_shows_its_failure(channel: Channel, applied: dict[str,
         "first_failed_at": "",
         "last_failed_at": "",
         "release": "r1",
+        "frame": None,
     }
     assert "ValueError: no way" in orderctl(applied, "parked", "list").stdout
 
