@@ -11,7 +11,7 @@ from rich.progress import Progress
 from console.actions import parked as actions
 from console.actions.parked import CONSUMERS, Listing
 from console.broker.parked_message import Parked
-from console.commands.table import print_table, printable
+from console.commands.table import print_table
 from console.settings import BrokerAdminSettings, RedriveSettings, load_operator
 
 #: The type of an argument that names a service with a parking lot.
@@ -20,7 +20,7 @@ SERVICE = click.Choice(list(CONSUMERS))
 
 @click.group()
 def parked() -> None:
-    """List, redrive and discard messages that a service could not handle."""
+    """Group, list, redrive, discard and restore messages that a service could not handle."""
 
 
 @parked.command("list", epilog="Example: orderctl parked list inventory --json")
@@ -83,46 +83,16 @@ def redrive(service: str, event_ids: tuple[str, ...], *, every: bool) -> None:
     click.echo(f"{service}: {done} redriven to {consumer.queue}")
 
 
-@parked.command(epilog="Example: orderctl parked discard inventory --id 01a2… --json > file")
-@click.argument("service", type=SERVICE)
-@click.option(
-    "--id",
-    "event_ids",
-    metavar="EVENT_ID",
-    multiple=True,
-    required=True,
-    help="Event to discard; can be repeated.",
-)
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--json", "as_json", is_flag=True, help="Print the full messages as JSON.")
-def discard(service: str, event_ids: tuple[str, ...], *, yes: bool, as_json: bool) -> None:
-    """Delete parked messages permanently, and print them.
-
-    Their service never handles these events. If one of them is not parked, nothing is deleted. With
-    --json, the printed content includes customers' data.
-    """
-    settings = load_operator(BrokerAdminSettings)
-    if not yes:
-        question = f"{service}: delete {', '.join(event_ids)} permanently?"
-        click.confirm(printable(question), abort=True, err=True)
-    discarded = actions.discard(settings, CONSUMERS[service], event_ids)
-    if as_json:
-        rows = [dataclasses.asdict(one.parked) | {"body": one.body} for one in discarded]
-        click.echo(json.dumps(rows, indent=2))
-    else:
-        _print_table([one.parked for one in discarded])
-    click.echo(f"{service}: {len(discarded)} deleted permanently", err=True)
-
-
 def _print(listings: list[Listing]) -> None:
     rows = [message for listing in listings for message in listing.messages]
     if not rows:
         click.echo("no messages are parked")
         return
-    _print_table(rows)
+    print_parked(rows)
 
 
-def _print_table(rows: Iterable[Parked]) -> None:
+def print_parked(rows: Iterable[Parked]) -> None:
+    """Print a table of parked messages."""
     columns = ("Service", "Event", "Type", "Order", "Attempts", "Last failure", "Reason")
     print_table(columns, map(_cells, rows))
 
