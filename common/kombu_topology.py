@@ -44,7 +44,7 @@ SERVICES = tuple(map(_declared, _PACKAGES))
 CONSUMERS = tuple(each for each in SERVICES if each.consumes)
 
 #: The services that have a database.
-DATABASES = (*SERVICES, _declared("span_store"))
+DATABASES = (*SERVICES, _declared("span_store"), _declared("console"))
 
 
 def service(name: str) -> Service:
@@ -57,6 +57,7 @@ def service(name: str) -> Service:
 
 ORDER, INVENTORY, NOTIFICATION = service("order"), service("inventory"), service("notification")
 FRAUD, ANALYTICS, SPAN_STORE = service("fraud"), service("analytics"), service("trace")
+CONSOLE = service("console")
 
 
 def topology(

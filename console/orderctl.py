@@ -7,6 +7,9 @@ from typing import Any
 import click
 from sqlalchemy.exc import DBAPIError
 
+from console.commands import discards as discards
+from console.commands import parked_groups as parked_groups
+from console.commands import redrive_plans as redrive_plans
 from console.commands.analytics import analytics
 from console.commands.contracts import contracts
 from console.commands.database import database

@@ -31,7 +31,7 @@ from eventbus.topology.limits import RETRY_TIERS
 #: Written by `make up`.
 _DEFAULT_ENV_FILE = Path(".run/operator.env")
 
-#: The console's database role, and its broker user.
+#: The console's broker user, its role in the services' databases, and the name of its own database.
 READER = "console"
 
 S = TypeVar("S", bound=Settings)
@@ -207,6 +207,18 @@ class LedgerSettings(RedriveSettings, DatabaseSettings):
     notification_retention_days: int = Field(90, ge=1, le=3650)
 
 
+class DiscardSettings(BrokerAdminSettings, DatabaseServer):
+    """Settings for discarding and restoring messages: the broker, and the console's database."""
+
+    #: Days. A wrong discard is noticed when a customer asks, within a month; longer than that,
+    #: customers' data should not be kept for it.
+    discarded_retention_days: int = Field(30, ge=1, le=3650)
+
+
+class RepairSettings(RedriveSettings, DatabaseSettings, DiscardSettings):
+    """Settings for repairing parked messages: also the services' inboxes and the orders."""
+
+
 class ReplaySettings(BrokerAdminSettings, DatabaseAdminSettings):
     """Settings for rebuilding the analytics: the stream, and permission to create tables."""
 
@@ -219,7 +231,7 @@ class TlsSettings(Settings):
     tls_names: Annotated[tuple[ServerName, ...], NoDecode, BeforeValidator(_split)] = ()
 
 
-class ConsoleSettings(RedriveSettings, DatabaseServer):
+class ConsoleSettings(RedriveSettings, DiscardSettings):
     """Settings of the web console, whose permissions are fewer than an operator's."""
 
     #: The login, by HTTP basic authentication.
@@ -230,9 +242,13 @@ class ConsoleSettings(RedriveSettings, DatabaseServer):
     #: Prometheus's HTTP API; without it the console shows no rates, durations and alerts.
     prometheus_url: HttpUrl | None = None
 
-    def login(self, _service: str) -> tuple[str, SecretStr]:
-        """Return the console's own role, which is the same in every database."""
-        return READER, self.console_database_password
+    def login(self, service: str) -> tuple[str, SecretStr]:
+        """Return the role that reads a service's database or, in the console's own, its role.
+
+        Both have the same password.
+        """
+        role = role_name(service) if service == READER else READER
+        return role, self.console_database_password
 
 
 def role_name(service: str) -> str:

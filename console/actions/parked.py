@@ -1,4 +1,4 @@
-"""Shows parked messages with the reason, redrives them, or deletes them."""
+"""Shows parked messages with the reason, and redrives them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from amqp import Message
 
 from common import kombu_topology
-from console.broker.parked_message import Parked, body_text, event_id, event_time
+from console.broker.parked_message import Parked, event_id, event_time
 from console.broker.parking_lot import ParkingLot, parking_lot
 from console.errors import ActionError
 from console.settings import BrokerAdminSettings, RedriveSettings
@@ -15,9 +15,6 @@ from eventbus.topology.service import Service
 
 #: The services that have a parking lot, by name.
 CONSUMERS = {service.name: service for service in kombu_topology.CONSUMERS}
-
-#: Messages that are deleted at once; all are in memory. One event may be parked several times.
-DISCARD_LIMIT = 1_000
 
 #: Events that an error message lists.
 _LISTED = 10
@@ -30,14 +27,6 @@ class Listing:
     service: Service
     messages: tuple[Parked, ...]
     depth: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Discarded:
-    """A deleted message: the reason why it was parked, and its body."""
-
-    parked: Parked
-    body: str
 
 
 def show(settings: BrokerAdminSettings, service: Service, *, limit: int) -> Listing:
@@ -89,30 +78,6 @@ def redrive(settings: RedriveSettings, service: Service, event_ids: Sequence[str
     return redriven.done
 
 
-def discard(
-    settings: BrokerAdminSettings, service: Service, event_ids: Sequence[str]
-) -> tuple[Discarded, ...]:
-    """Delete the messages of these events permanently; return them, at most `DISCARD_LIMIT`.
-
-    Raises `ActionError` naming the events that are not parked; nothing is deleted then.
-    """
-    requested, discarded = set(event_ids), list[Message]()
-    missing = set(requested)
-    with parking_lot(settings, service) as lot:
-        for message in lot.messages():
-            if (parked_id := event_id(message)) in requested and len(discarded) < DISCARD_LIMIT:
-                missing.discard(parked_id)
-                discarded.append(message)
-        if missing:
-            raise ActionError(_not_parked(service, missing))
-        for message in discarded:
-            lot.discard(message)
-    return tuple(
-        Discarded(parked=Parked.of(service, message), body=body_text(message))
-        for message in discarded
-    )
-
-
 class _Redriven:
     """The number of redriven messages, and the events that stay parked."""
 
@@ -124,7 +89,7 @@ class _Redriven:
 
     def put_back(self, lot: ParkingLot, message: Message) -> None:
         """Redrive a message, unless its event is too old or it cannot be copied."""
-        if _is_too_old(message, self._settings):
+        if is_too_old(message, self._settings):
             self._too_old.append(event_id(message))
         elif lot.put_back(message):
             self.done += 1
@@ -140,7 +105,8 @@ class _Redriven:
         ]
 
 
-def _is_too_old(message: Message, settings: RedriveSettings) -> bool:
+def is_too_old(message: Message, settings: RedriveSettings) -> bool:
+    """Return whether a service may no longer know that it has handled a message's event."""
     # A message without a time is not an event for its service either, and has no effect.
     time = event_time(message)
     return time is not None and datetime.now(UTC) - time > settings.redrive_limit

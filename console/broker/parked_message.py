@@ -46,6 +46,23 @@ class Parked:
     first_failed_at: str | None
     last_failed_at: str | None
     release: str | None
+    #: The function that failed, such as `inventory_worker/reservations.py:lock_stock`.
+    frame: str | None
+
+    @property
+    def first_failure(self) -> datetime | None:
+        """The time of the first failure, or None if the message contains no valid one."""
+        return _moment(self.first_failed_at)
+
+    @property
+    def last_failure(self) -> datetime | None:
+        """The time of the last failure, or None if the message contains no valid one."""
+        return _moment(self.last_failed_at)
+
+    @property
+    def failure(self) -> str:
+        """The class of the exception or, if the broker parked the message, its reason."""
+        return self.exception or self.text.partition(";")[0]
 
     @classmethod
     def of(cls, service: Service, message: Message) -> "Parked":
@@ -65,6 +82,7 @@ class Parked:
             first_failed_at=_text(failure.first_at) if failure else _time(death),
             last_failed_at=_time(death) or (_text(failure.last_at) if failure else None),
             release=_text(failure.release) if failure else None,
+            frame=_text(failure.frame) if failure and not death else None,
         )
 
 
@@ -74,12 +92,17 @@ def event_id(message: Message) -> str:
     A message without one is named after its body, and can be shown, redriven and discarded as well.
     """
     name = _text(message.properties.get("message_id") or (message.headers or {}).get("id"))
-    return name or f"unnamed-{sha256(_bytes(message.body)).hexdigest()[:16]}"
+    return name or f"unnamed-{digest(message)[:16]}"
 
 
 def body_text(message: Message) -> str:
     """Return the body of a message; bytes that are not text are escaped."""
-    return _bytes(message.body).decode(errors="backslashreplace")
+    return body_bytes(message).decode(errors="backslashreplace")
+
+
+def digest(message: Message) -> str:
+    """Return the SHA-256 of a message's body, which tells two messages of one event id apart."""
+    return sha256(body_bytes(message)).hexdigest()
 
 
 def event_time(message: Message) -> datetime | None:
@@ -90,8 +113,10 @@ def event_time(message: Message) -> datetime | None:
     return None
 
 
-def _bytes(body: bytes | str) -> bytes:
-    return body if isinstance(body, bytes) else body.encode(errors="surrogatepass")
+def body_bytes(message: Message) -> bytes:
+    """Return the body of a message."""
+    body = message.body
+    return body if isinstance(body, bytes) else str(body).encode(errors="surrogatepass")
 
 
 def _reason(failure: Failure | None, death: Mapping[str, Any] | None, problem: object) -> str:
@@ -117,6 +142,14 @@ def _time(death: Mapping[str, Any] | None) -> str | None:
     moment = death.get("time") if death else None
     # AMQP's timestamps have no zone and are in UTC.
     return moment.replace(tzinfo=UTC).isoformat() if isinstance(moment, datetime) else None
+
+
+def _moment(value: str | None) -> datetime | None:
+    # A publisher may have set the header: any text.
+    with suppress(ValueError, OverflowError):
+        at = datetime.fromisoformat(value or "")
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    return None
 
 
 def _text(value: object) -> str | None:

@@ -21,6 +21,10 @@ from eventbus.messaging.amqps import Connection
 from eventbus.messaging.message_copy import copy_of, own_headers
 from eventbus.topology.service import Service
 
+#: The header with the number of the plan by which a message was redriven, and a mark of the stage.
+#: It stays with the message when that is parked again.
+PLAN = "redrive-plan"
+
 #: Messages that one consumer holds. A connection has 2,047 channels, with one consumer each.
 HOLD_LIMIT = 2_000
 
@@ -58,14 +62,19 @@ class ParkingLot:
             if left == before:
                 return
 
-    def put_back(self, message: Message) -> bool:
-        """Move a message to the end of the service's queue, with no attempts counted.
+    def put_back(self, message: Message, *, retries: int = 0, mark: str = "") -> bool:
+        """Move a message to the end of the service's queue, with `retries` attempts counted.
+
+        `mark` becomes the header `PLAN`.
 
         It leaves the parking lot once the broker has confirmed the copy: after a crash in between,
         it is in both, and the service handles it once. Returns False if no copy can be made: it
         stays. Raises `ActionError` if the queue rejects the copy.
         """
-        headers = own_headers(message.headers or {}) | {"retries": 0}
+        headers = own_headers(message.headers or {}) | {"retries": retries}
+        headers.pop(PLAN, None)
+        if mark:
+            headers[PLAN] = mark
         # With an expiration, the queue would drop the copy.
         copy = copy_of(message.body, message.properties, headers, expiration=None)
         if copy is None:

@@ -7,23 +7,24 @@ from collections.abc import Iterable
 import click
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from console.actions import parked as actions
 from console.actions.parked import CONSUMERS, Listing
 from console.broker.parked_message import Parked
+from console.commands.table import print_table
 from console.settings import BrokerAdminSettings, RedriveSettings, load_operator
 
-_service = click.Choice(list(CONSUMERS))
+#: The type of an argument that names a service with a parking lot.
+SERVICE = click.Choice(list(CONSUMERS))
 
 
 @click.group()
 def parked() -> None:
-    """List, redrive and discard messages that a service could not handle."""
+    """Group, list, redrive, discard and restore messages that a service could not handle."""
 
 
 @parked.command("list", epilog="Example: orderctl parked list inventory --json")
-@click.argument("service", type=_service, required=False)
+@click.argument("service", type=SERVICE, required=False)
 @click.option(
     "--limit",
     type=click.IntRange(1),
@@ -48,7 +49,7 @@ def list_parked(service: str | None, *, limit: int, as_json: bool) -> None:
 
 
 @parked.command(epilog="Example: orderctl parked redrive inventory --all")
-@click.argument("service", type=_service)
+@click.argument("service", type=SERVICE)
 @click.option(
     "--id",
     "event_ids",
@@ -82,58 +83,21 @@ def redrive(service: str, event_ids: tuple[str, ...], *, every: bool) -> None:
     click.echo(f"{service}: {done} redriven to {consumer.queue}")
 
 
-@parked.command(epilog="Example: orderctl parked discard inventory --id 01a2… --json > file")
-@click.argument("service", type=_service)
-@click.option(
-    "--id",
-    "event_ids",
-    metavar="EVENT_ID",
-    multiple=True,
-    required=True,
-    help="Event to discard; can be repeated.",
-)
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--json", "as_json", is_flag=True, help="Print the full messages as JSON.")
-def discard(service: str, event_ids: tuple[str, ...], *, yes: bool, as_json: bool) -> None:
-    """Delete parked messages permanently, and print them.
-
-    Their service never handles these events. If one of them is not parked, nothing is deleted. With
-    --json, the printed content includes customers' data.
-    """
-    settings = load_operator(BrokerAdminSettings)
-    if not yes:
-        question = f"{service}: delete {', '.join(event_ids)} permanently?"
-        click.confirm(_printable(question), abort=True, err=True)
-    discarded = actions.discard(settings, CONSUMERS[service], event_ids)
-    if as_json:
-        rows = [dataclasses.asdict(one.parked) | {"body": one.body} for one in discarded]
-        click.echo(json.dumps(rows, indent=2))
-    else:
-        _print_table([one.parked for one in discarded])
-    click.echo(f"{service}: {len(discarded)} deleted permanently", err=True)
-
-
 def _print(listings: list[Listing]) -> None:
     rows = [message for listing in listings for message in listing.messages]
     if not rows:
         click.echo("no messages are parked")
         return
-    _print_table(rows)
+    print_parked(rows)
 
 
-def _print_table(rows: Iterable[Parked]) -> None:
+def print_parked(rows: Iterable[Parked]) -> None:
+    """Print a table of parked messages."""
     columns = ("Service", "Event", "Type", "Order", "Attempts", "Last failure", "Reason")
-    table = Table(*columns, box=None)
-    for row in rows:
-        reason = f"{row.exception}: {row.text}" if row.exception else row.text
-        known = (row.service, row.id, row.type, row.order_id, row.attempts, row.last_failed_at)
-        cells = (*known, reason)
-        table.add_row(*("-" if cell is None else _printable(str(cell)) for cell in cells))
-    console = Console()
-    # A pipe receives whole lines, a terminal receives lines that fit.
-    Console(width=None if console.is_terminal else 10_000, markup=False).print(table)
+    print_table(columns, map(_cells, rows))
 
 
-def _printable(text: str) -> str:
-    # The text may come from a foreign publisher, and must not control the terminal.
-    return "".join(character if character.isprintable() else " " for character in text)
+def _cells(row: Parked) -> tuple[object, ...]:
+    reason = f"{row.exception}: {row.text}" if row.exception else row.text
+    known = (row.service, row.id, row.type, row.order_id, row.attempts, row.last_failed_at)
+    return (*known, reason)

@@ -1,6 +1,5 @@
 """`orderctl stock`: the stock in the warehouse."""
 
-import getpass
 import json
 import os
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from rich.progress import Progress
 from console.actions import stock as actions
 from console.actions import stock_import
 from console.actions.stock import Change
+from console.commands.operator import operator_name
 from console.settings import DatabaseSettings, load_operator
 from console.stock import csv_file, report
 from inventory_worker.movements import Note
@@ -184,12 +184,4 @@ def _change(kind: Change, sku: str, pieces: int, reason: str, reference: str | N
 
 
 def _note(reason: str, reference: str | None) -> Note:
-    return Note(reason=reason, reference=reference, entered_by=_operator())
-
-
-def _operator() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # In a container, a user may have a number and no name.
-        return f"uid {os.getuid()}"
+    return Note(reason=reason, reference=reference, entered_by=operator_name())

@@ -1,8 +1,10 @@
-"""The pages of parked messages, which can be redriven or discarded there."""
+"""The pages of parked messages: groups, plans, and messages to redrive or to discard."""
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
+from typing import Any
 
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -10,9 +12,11 @@ from werkzeug.wrappers import Response
 from console.actions import parked as actions
 from console.actions import parked_detail
 from console.actions.parked import CONSUMERS
+from console.parking import discards, groups, plans
 from console.settings import ConsoleSettings
 from console.web.queries import Queries, results
 from eventbus.errors import ExpectedError
+from eventbus.messaging.untrusted import storable
 from eventbus.topology.service import Service
 
 log = logging.getLogger(__name__)
@@ -21,6 +25,9 @@ parked = Blueprint("parked", __name__)
 
 #: Messages of each service that are listed.
 LIMIT = 100
+
+#: Characters of the reason of a discard.
+REASON_LIMIT = 500
 
 
 @parked.get("/parked")
@@ -34,6 +41,26 @@ def show() -> str:
     ]
     return render_template(
         "parked.html", listings=dict(zip(CONSUMERS, results(futures), strict=True)), limit=LIMIT
+    )
+
+
+@parked.get("/parked/groups")
+def show_groups() -> str:
+    """Show the groups of all parked messages, the plans, and the discarded messages."""
+    settings: ConsoleSettings = current_app.extensions["settings"]
+    queries: Queries = current_app.extensions["queries"]
+    # One wait for all of them.
+    futures: list[Future[Any]] = [
+        *(queries.start(partial(groups.groups, settings, each)) for each in CONSUMERS.values()),
+        queries.start(partial(plans.newest, settings)),
+        queries.start(partial(discards.newest, settings)),
+    ]
+    *by_service, of_plans, of_discards = results(futures)
+    return render_template(
+        "groups.html",
+        groups=dict(zip(CONSUMERS, by_service, strict=True)),
+        plans=of_plans,
+        discarded=of_discards,
     )
 
 
@@ -74,25 +101,35 @@ def redrive(service: str) -> Response:
 
 @parked.get("/parked/<service>/discard")
 def confirm_discard(service: str) -> str:
-    """Ask for confirmation to delete one event's message, and show it for the last time."""
+    """Ask for the reason to discard one event's message, and show the message."""
     settings: ConsoleSettings = current_app.extensions["settings"]
     detail = parked_detail.show(settings, _known(service), request.args.get("id", ""))
-    return render_template("discard.html", detail=detail)
+    return render_template("discard.html", detail=detail, limit=REASON_LIMIT, settings=settings)
 
 
 @parked.post("/parked/<service>/discard")
 def discard(service: str) -> Response:
-    """Delete one message permanently, and show the result on the list."""
+    """Discard one event's messages, and show the result on the list."""
     settings: ConsoleSettings = current_app.extensions["settings"]
     consumer, event_id = _known(service), request.form.get("id", "")
+    reason = request.form.get("reason", "").strip()
     if not event_id:
         abort(400, "Specify one event.")
+    if not 0 < len(reason) <= REASON_LIMIT:
+        abort(400, f"Specify a reason of at most {REASON_LIMIT} characters.")
 
-    def delete() -> str:
-        discarded = actions.discard(settings, consumer, [event_id])
-        return f"{len(discarded)} deleted permanently, of event {event_id}"
+    def take_out() -> str:
+        done = discards.discard(
+            settings,
+            consumer,
+            [event_id],
+            reason=storable(reason),
+            discarded_by=settings.console_user,
+        )
+        numbers = ", ".join(str(one.id) for one in done)
+        return f"{len(done)} discarded, of event {event_id}, kept as {numbers}"
 
-    return _act("discard requested", consumer, event_id, delete)
+    return _act("discard requested", consumer, event_id, take_out)
 
 
 def _act(message: str, service: Service, event_id: str, action: Callable[[], str]) -> Response:

@@ -31,11 +31,13 @@ class Verdict(StrEnum):
 
 
 class Cause(NamedTuple):
-    """The class of an exception, and a description without any customer's data."""
+    """The class of an exception, a description, and the frame, without any customer's data."""
 
     verdict: Verdict
     exception: str
     text: str
+    #: As `privacy.frame_of`.
+    frame: str = ""
 
     @classmethod
     def of(
@@ -48,7 +50,7 @@ class Cause(NamedTuple):
             return cls(Verdict.PAUSE, Outage.__name__, outage)
         name = type(error).__name__
         text = privacy.described(error).removeprefix(f"{name}: ")[:TEXT_LIMIT]
-        return cls(_verdict(error, permanent), name, text)
+        return cls(_verdict(error, permanent), name, text, privacy.frame_of(error))
 
     @property
     def is_crash(self) -> bool:

@@ -25,6 +25,8 @@ class Failure:
     first_at: str
     last_at: str
     release: str
+    #: The function that raised the last one, as `privacy.frame_of`. Earlier releases sent none.
+    frame: str = ""
 
     @classmethod
     def of(
@@ -41,12 +43,14 @@ class Failure:
             first_at=earlier.first_at if earlier else now,
             last_at=now,
             release=release,
+            frame=cause.frame,
         )
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, Any]) -> "Failure | None":
         """Return the failure in a message's headers, or None if there is none."""
         values = {name: headers.get(_header(name)) for name in cls.__dataclass_fields__}
+        values["frame"] = values["frame"] or ""
         attempts = values.pop("attempts")
         # A publisher may have set these headers: accept any value, and return only sendable ones.
         if type(attempts) is not int or not 0 < attempts < ATTEMPTS_LIMIT:

@@ -5,7 +5,9 @@ Python quotes keys: these texts are never repeated. Mail servers quote addresses
 """
 
 import re
+import sysconfig
 import traceback
+from pathlib import Path
 from smtplib import SMTPRecipientsRefused, SMTPResponseException
 
 import psycopg2
@@ -20,6 +22,17 @@ from eventbus.errors import ExpectedError
 _CONSTANT_CLASSES = ("08", "25", "40", "53", "55", "57", "58")
 #: Further SQLSTATEs of this kind: missing permission, table, column.
 _CONSTANT_STATES = ("42501", "42P01", "42703")
+
+#: Directories of code that is not the service's own: Python, installed packages, this library.
+_FOREIGN = tuple(
+    {
+        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+        str(Path(__file__).parents[1]),
+    }
+)
+
+#: Maximum number of characters in a frame: a file in its directory, and a function.
+FRAME_LIMIT = 200
 
 #: The replacement of a mail address.
 MASK = "***"
@@ -68,6 +81,21 @@ def trace_of(error: BaseException) -> str:
     lines += ["Traceback (most recent call last):"] if error.__traceback__ else []
     frames = "".join(traceback.format_tb(error.__traceback__)).rstrip("\n")
     return "\n".join([*lines, *([frames] if frames else []), described(error)])
+
+
+def frame_of(error: BaseException) -> str:
+    """Return the function of the service's own code that an error came through last.
+
+    It has the form `inventory_worker/reservations.py:lock_stock`, and contains only names of code.
+    It is the last function of any code if no own function is in the traceback, and empty without a
+    traceback.
+    """
+    # Without the line, which differs between releases: one bug must remain one group.
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = [code for code in codes if not code.co_filename.startswith(_FOREIGN)]
+    return "".join(f"{_module(code.co_filename)}:{code.co_name}" for code in (own or codes)[-1:])[
+        :FRAME_LIMIT
+    ]
 
 
 def reply(code: int, text: bytes | str, recipient: str = "") -> str:

@@ -1,6 +1,7 @@
 """Parked messages of the inventory."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from amqp import Channel, Message
@@ -10,14 +11,25 @@ from eventbus.consumer.failure import Failure
 from testkit.processes.orderctl import orderctl
 
 
-def park(channel: Channel, event_id: str, *, time: str | None = None, **properties: Any) -> None:
-    """Park a message as the consumer runtime does; `time` is that of its event, in ISO 8601."""
-    failure = Failure.of(
-        Cause(Verdict.RETRY, "ValueError", "no\nway"), service="inventory", release="r1", headers={}
-    )
+def park(
+    channel: Channel,
+    event_id: str,
+    *,
+    time: str | None = None,
+    exception: str = "ValueError",
+    frame: str = "",
+    event: Mapping[str, object] | None = None,
+    **properties: Any,
+) -> None:
+    """Park a message as the consumer runtime does; `time` is that of its event, in ISO 8601.
+
+    `event` adds attributes of the envelope.
+    """
+    cause = Cause(Verdict.RETRY, exception, "no\nway", frame)
+    failure = Failure.of(cause, service="inventory", release="r1", headers={})
     headers = {"task": "order.created", "id": event_id, "retries": 5} | failure.to_headers()
-    event = {"subject": "an-order"} | ({"time": time} if time else {})
-    body = json.dumps([[], {"event": event}, {}]).encode()
+    envelope = {"subject": "an-order"} | ({"time": time} if time else {}) | dict(event or {})
+    body = json.dumps([[], {"event": envelope}, {}]).encode()
     message = Message(body, application_headers=headers, message_id=event_id, **properties)
     channel.basic_publish(message, exchange="inventory.retry", routing_key="parked")
 

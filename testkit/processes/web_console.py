@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,6 +24,8 @@ from testkit.servers.infrastructure import Infrastructure
 
 PASSWORD = "a password of the tests"
 
+_NO_FIELDS: Mapping[str, str] = MappingProxyType({})
+
 #: Markup that an attacker may have written into a reason.
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -36,18 +40,23 @@ def redrive(console: FlaskClient, service: str, **form: str) -> TestResponse:
     return confirm(console, f"/parked/{service}/redrive", **form)
 
 
-def discard(console: FlaskClient, service: str, event_id: str) -> TestResponse:
-    """Confirm a discard on the page that shows the message for the last time."""
-    return confirm(console, f"/parked/{service}/discard", id=event_id)
+def discard(
+    console: FlaskClient, service: str, event_id: str, reason: str = "a test"
+) -> TestResponse:
+    """Confirm a discard on the page that shows the message, with a reason."""
+    path = f"/parked/{service}/discard"
+    return confirm(console, path, fields={"reason": reason}, id=event_id)
 
 
-def confirm(console: FlaskClient, path: str, **form: str) -> TestResponse:
-    """Send the form of a page that asks for confirmation."""
+def confirm(
+    console: FlaskClient, path: str, *, fields: Mapping[str, str] = _NO_FIELDS, **form: str
+) -> TestResponse:
+    """Send the form of a page that asks for confirmation, with these fields filled in."""
     confirmation = get(console, path, **form)
-    fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', confirmation.text))
+    hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', confirmation.text))
     return console.post(
         path,
-        data=fields,
+        data={**hidden, **fields},
         auth=("operator", PASSWORD),
         headers={"Origin": "http://localhost"},
     )

@@ -18,7 +18,7 @@ SUPERUSER = "postgres.database"
 FLOWER = "operator.flower"
 CONSOLE = "operator.console"
 
-#: The console's role in the databases.
+#: The console's roles: in its own database, and the one that reads the others.
 READER = "console.database"
 
 
@@ -29,7 +29,6 @@ def names() -> list[str]:
         *(f"{service.name}.database" for service in DATABASES),
         DEPLOYER,
         SUPERUSER,
-        READER,
         FLOWER,
         CONSOLE,
     ]

@@ -82,6 +82,7 @@ def test_a_bug_is_retried_and_parked_with_its_class(failing: Stack) -> None:
     assert failure.exception == "ZeroDivisionError"
     # Not the text of the exception, which may quote a customer's data, but its location
     assert failure.text.startswith("raised in failing/inventory_worker.py:")
+    assert failure.frame == "failing/inventory_worker.py:on_order_created"
     lines = [line for line in failing.log("inventory-worker").splitlines() if order_id in line]
     assert any("Traceback" in line for line in lines)
 

@@ -37,16 +37,18 @@ CREATED: dict[str, tuple[str, dict[str, Any]]] = {
     )
 }
 
+DISCARD = ("parked", "discard", "inventory", "--yes", "--reason", "a test")
+
 LOGIN = ("operator", "a password of the tests")
 
 
 @pytest.fixture
-def env(operator_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def env(migrated_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The environment of `orderctl`, with the topology applied."""
-    for name, value in operator_env.items():
+    for name, value in migrated_env.items():
         monkeypatch.setenv(name, value)
     assert orderctl("topology", "apply").exit_code == 0
-    return operator_env
+    return migrated_env
 
 
 @pytest.fixture
@@ -133,13 +135,28 @@ def test_every_parked_message_has_a_page(poisoned: int, page: FlaskClient) -> No
 def test_every_parked_message_is_discarded_by_its_name(poisoned: int, vhost: Vhost) -> None:
     ids = {row["id"] for row in listed()}
 
-    result = orderctl(
-        "parked", "discard", "inventory", "--yes", "--json", *(f"--id={name}" for name in ids)
-    )
+    result = orderctl(*DISCARD, "--json", *(f"--id={name}" for name in ids))
 
     assert result.exit_code == 0, result.output
-    assert len(json.loads(result.stdout)) == poisoned
+    discarded = json.loads(result.stdout)
+    assert len(discarded) == poisoned
     assert vhost.depth("inventory.dlq") == 0
+
+    # When all are restored, except those that cannot be sent
+    numbers = [str(message["discarded_id"]) for message in discarded]
+    restored = [orderctl("parked", "restore", number) for number in numbers]
+
+    # Then they are parked under the same names, and the others are still stored
+    back = sum(one.exit_code == 0 for one in restored)
+    assert all("cannot be restored" in one.stderr for one in restored if one.exit_code)
+    assert back > poisoned * 3 / 4
+    eventually(lambda: _has_names(ids, back))
+
+
+def _has_names(ids: set[str], count: int) -> None:
+    rows = listed()
+    assert len(rows) == count
+    assert {row["id"] for row in rows} <= ids
 
 
 def test_redrive_moves_copyable_messages_and_names_the_rest(poisoned: int, vhost: Vhost) -> None:
@@ -200,8 +217,8 @@ def test_a_message_far_down_is_found_and_the_others_keep_order(
 
     # When one is redriven, one is discarded, and one that is missing is discarded
     redriven = orderctl("parked", "redrive", "inventory", "--id", "e-140")
-    discarded = orderctl("parked", "discard", "inventory", "--yes", "--id", "e-90")
-    missing = orderctl("parked", "discard", "inventory", "--yes", "--id", "e-900")
+    discarded = orderctl(*DISCARD, "--id", "e-90")
+    missing = orderctl(*DISCARD, "--id", "e-900")
 
     # Then both are gone, and the others keep their order
     assert redriven.exit_code == discarded.exit_code == 0, redriven.output + discarded.output
@@ -249,7 +266,7 @@ def test_a_message_without_an_id_is_named_by_its_body(vhost: Vhost, env: dict[st
         publisher.settle()
     ids = [row["id"] for row in listed()]
 
-    result = orderctl("parked", "discard", "inventory", "--yes", "--id", ids[1])
+    result = orderctl(*DISCARD, "--id", ids[1])
 
     assert all(name.startswith("unnamed-") for name in ids)
     assert (len(set(ids)), ids[1]) == (3, ids[3])

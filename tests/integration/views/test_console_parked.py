@@ -1,5 +1,6 @@
 """Parked messages in the web console: listed, shown, redriven and discarded."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,7 +8,9 @@ from amqp import Channel, Message
 from flask.testing import FlaskClient
 
 from common.kombu_topology import CONSUMERS
+from console.settings import DatabaseSettings
 from testkit.eventually import eventually
+from testkit.processes.orderctl import orderctl
 from testkit.processes.web_console import PASSWORD, discard, get, ids, park, parked_ids, redrive
 
 
@@ -120,9 +123,10 @@ def test_a_redrive_is_logged(
 
 
 def test_a_message_is_shown_in_full_before_it_is_discarded(
-    console: FlaskClient, channel: Channel
+    console: FlaskClient, channel: Channel, installation: Callable[[], DatabaseSettings]
 ) -> None:
     # Given three parked messages
+    installation()
     for event_id in ("e-1", "e-2", "e-3"):
         park(channel, event_id, colour=event_id)
 
@@ -133,12 +137,15 @@ def test_a_message_is_shown_in_full_before_it_is_discarded(
 
     # Then its page links to the confirmation, which names the event and shows it
     assert 'href="/parked/inventory/discard?id=e-2"' in message
-    assert "Discard order.created of inventory permanently?" in confirmation
+    assert "Discard order.created of inventory?" in confirmation
     assert "The message of event <code>e-2</code>" in confirmation
     assert "&#34;colour&#34;: &#34;e-2&#34;" in confirmation
-    # And only that message is deleted
+    # And only that message is discarded, and listed with the reason
     assert (response.status_code, response.location) == (303, "/parked")
-    assert "inventory: 1 deleted permanently, of event e-2" in get(console, "/parked").text
+    assert "inventory: 1 discarded, of event e-2, kept as" in get(console, "/parked").text
+    groups = get(console, "/parked/groups").text
+    assert "e-2</small>" in groups
+    assert "a test</td>" in groups
     assert ids(channel, "inventory.queue") == []
     assert eventually(lambda: parked_ids(channel)) == ["e-1", "e-3"]
 
@@ -152,7 +159,7 @@ def test_a_redriven_message_cannot_be_discarded(console: FlaskClient, channel: C
     token = console.application.jinja_env.globals["token"]
 
     # When the discard is confirmed
-    form = {"token": token, "id": "e-1"}
+    form = {"token": token, "id": "e-1", "reason": "a test"}
     console.post("/parked/inventory/discard", data=form, auth=("operator", PASSWORD))
 
     # Then it is rejected, and the redriven message is kept
@@ -163,8 +170,12 @@ def test_a_redriven_message_cannot_be_discarded(console: FlaskClient, channel: C
 
 
 def test_a_discard_is_logged(
-    console: FlaskClient, channel: Channel, caplog: pytest.LogCaptureFixture
+    console: FlaskClient,
+    channel: Channel,
+    installation: Callable[[], DatabaseSettings],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    installation()
     park(channel, "e-1")
 
     with caplog.at_level("INFO"):
@@ -173,4 +184,37 @@ def test_a_discard_is_logged(
     (record,) = [r for r in caplog.records if r.message == "discard requested"]
     assert vars(record)["service"] == "inventory"
     assert vars(record)["event_id"] == "e-1"
-    assert vars(record)["result"] == "1 deleted permanently, of event e-1"
+    assert vars(record)["result"].startswith("1 discarded, of event e-1, kept as ")
+
+
+def test_parked_messages_are_shown_by_cause_with_plans(
+    console: FlaskClient, channel: Channel, installation: Callable[[], DatabaseSettings]
+) -> None:
+    # Given two messages of one cause, and a plan
+    settings = installation()
+    for event_id in ("e-1", "e-2"):
+        park(channel, event_id)
+    environment = {"DATABASE_SUFFIX": settings.database_suffix}
+    planned = orderctl(environment, "parked", "plan", "inventory")
+    assert planned.exit_code == 0, planned.output
+
+    # When the page is loaded
+    html = get(console, "/parked/groups").text
+
+    # Then it has one group with the newest message, and the plan
+    assert "<strong>ValueError</strong>" in html
+    assert 'data-label="messages" class="number">2</td>' in html
+    assert "/parked/inventory/message?id=e-2" in html
+    assert "2 skipped" in html
+    assert eventually(lambda: parked_ids(channel)) == ["e-1", "e-2"]
+
+
+def test_the_page_of_causes_works_without_the_console_database(
+    console: FlaskClient, channel: Channel
+) -> None:
+    park(channel, "e-1")
+
+    html = get(console, "/parked/groups").text
+
+    assert "<strong>ValueError</strong>" in html
+    assert "The plans are unavailable." in html

@@ -74,7 +74,9 @@ def test_a_page_shows_only_the_class_of_an_unexpected_error(
     assert "a secret" in caplog.text
 
 
-@pytest.mark.parametrize("path", ["/overview", "/parked", "/orders", "/stock", "/no/such/page"])
+@pytest.mark.parametrize(
+    "path", ["/overview", "/parked", "/parked/groups", "/orders", "/stock", "/no/such/page"]
+)
 def test_every_page_works_when_all_servers_are_down(page: FlaskClient, path: str) -> None:
     response = page.get(path, auth=LOGIN)
 
@@ -201,6 +203,16 @@ def test_a_discard_without_an_id_is_rejected(page: FlaskClient) -> None:
     for form in ({}, {"id": ""}, {"every": "yes"}):
         response = page.post("/parked/inventory/discard", auth=LOGIN, data=form | {"token": token})
         assert response.status_code == 400, form
+
+
+@pytest.mark.parametrize("reason", [None, "", "  ", "x" * 501])
+def test_a_discard_without_a_reason_is_rejected(page: FlaskClient, reason: str | None) -> None:
+    token = page.application.jinja_env.globals["token"]
+    form = {"id": "e-1", "token": token} | ({} if reason is None else {"reason": reason})
+
+    answer = page.post("/parked/inventory/discard", auth=LOGIN, data=form)
+
+    assert answer.status_code == 400
 
 
 def test_a_service_without_a_parking_lot_has_no_page(page: FlaskClient) -> None:

@@ -53,7 +53,7 @@ def derived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         )
     for declaration in ROOT.glob("*/declaration.py"):
         package = tree / declaration.parent.name
-        package.mkdir()
+        package.mkdir(exist_ok=True)
         shutil.copytree(
             declaration.parent,
             package,

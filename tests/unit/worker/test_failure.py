@@ -1,5 +1,7 @@
 """The headers of a message contain its last failure and the number of attempts."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -72,6 +74,35 @@ def test_incomplete_headers_are_not_a_failure(name: str) -> None:
     del headers[name]
 
     assert Failure.from_headers(headers) is None
+
+
+def test_a_failure_of_an_earlier_release_has_no_frame() -> None:
+    headers = fail(Transient(), HEADERS)
+    del headers["x-failure-frame"]
+
+    failure = Failure.from_headers(headers)
+
+    assert failure is not None
+    assert failure.frame == ""
+
+
+def test_the_frame_is_the_last_function_of_own_code() -> None:
+    def on_event() -> None:
+        json.loads("a secret value")
+
+    with pytest.raises(ValueError, match="Expecting") as raised:
+        on_event()
+
+    assert fail(raised.value, HEADERS)["x-failure-frame"] == "worker/test_failure.py:on_event"
+
+
+def test_the_frame_without_own_code_is_the_last_one() -> None:
+    with ThreadPoolExecutor(1) as threads:
+        error = threads.submit(json.loads, "a secret value").exception()
+
+    assert error is not None
+    assert Cause.of(error).frame == "json/decoder.py:raw_decode"
+    assert Cause.of(Permanent("never raised")).frame == ""
 
 
 @pytest.mark.parametrize("attempts", ["3", None, 2.0, [1]])

@@ -1,0 +1,13 @@
+"""The person that runs a command, for records of who changed something."""
+
+import getpass
+import os
+
+
+def operator_name() -> str:
+    """Return the name of the operating system's user or, if it has none, the user's number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # In a container, a user may have a number and no name.
+        return f"uid {os.getuid()}"

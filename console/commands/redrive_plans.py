@@ -1,0 +1,202 @@
+"""`orderctl parked plan`, `run` and `plans`: a staged redrive of chosen messages."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from console.actions.parked import CONSUMERS
+from console.commands.operator import operator_name
+from console.commands.parked import SERVICE, parked
+from console.commands.table import print_table, printable
+from console.models import ItemRow, PlanState
+from console.parking import plans
+from console.parking.criteria import Criteria
+from console.parking.plans import Plan
+from console.parking.run import DEFAULT_MAX_FAILING, DEFAULT_RATE, run
+from console.parking.stage import Outcome
+from console.settings import DatabaseSettings, RepairSettings, load_operator
+
+#: Messages of a plan that are listed; `--json` contains all.
+ITEMS_LISTED = 1_000
+
+_UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
+
+
+class _Age(click.ParamType[timedelta]):
+    """A duration such as `90min`, `2h` or `3d`."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> timedelta:
+        """Return the duration."""
+        parts = re.fullmatch(r"(\d{1,6})(s|min|h|d)", value)
+        if not parts:
+            self.fail(f"{value!r} is not a number followed by s, min, h or d", param, ctx)
+        return timedelta(**{_UNITS[parts[2]]: int(parts[1])})
+
+
+def _repeated(option: str, name: str, help_: str) -> Callable[[Any], Any]:
+    return click.option(option, name, multiple=True, help=f"{help_}; can be repeated.")
+
+
+_plan_id = click.argument("plan_id", metavar="PLAN", type=click.IntRange(1))
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+_rate = click.option(
+    "--rate",
+    type=click.FloatRange(0.1, 10_000),
+    default=DEFAULT_RATE,
+    show_default=True,
+    help="Maximum messages per second.",
+)
+_max_failing = click.option(
+    "--max-failing",
+    type=click.FloatRange(0, 100),
+    default=DEFAULT_MAX_FAILING * 100,
+    show_default=True,
+    help="Percentage of a stage that may fail again.",
+)
+
+
+@parked.command("plan", epilog="Example: orderctl parked plan inventory --exception KeyError")
+@click.argument("service", type=SERVICE)
+@_repeated("--type", "types", "Event type")
+@_repeated("--exception", "failures", "Failure, as groups shows it")
+@_repeated("--frame", "frames", "Function, as groups shows it")
+@_repeated("--id", "event_ids", "Event")
+@click.option("--older-than", type=_Age(), help="Minimum time since the last failure: 2h, 3d.")
+@_as_json
+def make_plan(service: str, *, as_json: bool, **criteria: Any) -> None:
+    """Choose parked messages and store them as a plan, with the effect of each redrive.
+
+    Messages must meet all criteria; without any, all messages are chosen. All stay in place.
+    """
+    settings = load_operator(RepairSettings)
+    chosen = Criteria(**criteria)
+    plan = plans.create(settings, CONSUMERS[service], chosen, created_by=operator_name())
+    if as_json:
+        _print_json(settings, plan)
+        return
+    click.echo(f"plan {plan.id}: {sum(plan.effects.values())} messages of {service}")
+    for effect, count in plan.effects.items():
+        click.echo(f"  {effect}: {count}")
+    click.echo(f"run it with: orderctl parked run {plan.id}")
+
+
+@parked.command("run", epilog="Example: orderctl parked run 7 --rate 20")
+@_plan_id
+@_rate
+@_max_failing
+def run_plan(plan_id: int, rate: float, max_failing: float) -> None:
+    """Redrive the messages of a plan: 1, then 5, then 50, then at a limited rate.
+
+    After each stage, the outcomes are awaited. A redriven message has one attempt. The run stops if
+    too many messages of a stage fail again; running the plan again continues it.
+    """
+    _run(load_operator(RepairSettings), plan_id, rate, max_failing)
+
+
+@parked.command(epilog="Example: orderctl parked pause 7")
+@_plan_id
+def pause(plan_id: int) -> None:
+    """End the run of a plan after its current message; resume continues it."""
+    plans.pause(load_operator(DatabaseSettings), plan_id)
+    click.echo(f"plan {plan_id}: paused")
+
+
+@parked.command(epilog="Example: orderctl parked resume 7")
+@_plan_id
+@_rate
+@_max_failing
+def resume(plan_id: int, rate: float, max_failing: float) -> None:
+    """Continue a paused plan, as run does."""
+    settings = load_operator(RepairSettings)
+    plans.resume(settings, plan_id)
+    _run(settings, plan_id, rate, max_failing)
+
+
+@parked.command(epilog="Example: orderctl parked abort 7")
+@_plan_id
+def abort(plan_id: int) -> None:
+    """End a plan; messages that were not redriven stay parked."""
+    plans.abort(load_operator(DatabaseSettings), plan_id)
+    click.echo(f"plan {plan_id}: aborted")
+
+
+@parked.command("plans", epilog="Example: orderctl parked plans 7")
+@click.argument("plan_id", metavar="[PLAN]", type=click.IntRange(1), required=False)
+@_as_json
+def show_plans(plan_id: int | None, *, as_json: bool) -> None:
+    """List the newest plans or, with a number, the messages of one plan."""
+    settings = load_operator(DatabaseSettings)
+    if plan_id is not None:
+        plan = plans.show(settings, plan_id)
+        if as_json:
+            _print_json(settings, plan)
+        else:
+            _print_plans([plan])
+            _print_items(plans.items(settings, plan_id, limit=ITEMS_LISTED))
+        return
+    found = plans.newest(settings)
+    if as_json:
+        click.echo(json.dumps(list(map(_document, found)), indent=2))
+    elif found:
+        _print_plans(found)
+    else:
+        click.echo("no plans")
+
+
+def _run(settings: RepairSettings, plan_id: int, rate: float, max_failing: float) -> None:
+    plan = run(settings, plan_id, rate=rate, max_failing=max_failing / 100, report=_report)
+    click.echo(f"plan {plan.id}: {plan.state}; {_counts(plan.states)}")
+    if plan.state is not PlanState.DONE:
+        raise SystemExit(1)
+
+
+def _report(outcome: Outcome) -> None:
+    counts = {str(state): count for state, count in outcome.counts.items()}
+    if outcome.unknown:
+        counts["unknown"] = outcome.unknown
+    click.echo(printable(f"stage of {outcome.size}: {_counts(counts)}"))
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _print_plans(found: list[Plan]) -> None:
+    columns = ("Plan", "Service", "State", "Messages", "Made", "By", "Reason")
+    rows = (
+        (
+            plan.id,
+            plan.service,
+            plan.state,
+            _counts(plan.states),
+            plan.created_at.strftime("%Y-%m-%d %H:%M"),
+            plan.created_by,
+            plan.reason,
+        )
+        for plan in found
+    )
+    print_table(columns, rows)
+
+
+def _print_items(items: list[ItemRow]) -> None:
+    columns = ("Event", "Type", "Order", "Effect", "State", "Note")
+    rows = ((i.event_id, i.type, i.order_id, i.effect, i.state, i.note) for i in items)
+    print_table(columns, rows)
+
+
+def _print_json(settings: DatabaseSettings, plan: Plan) -> None:
+    columns = ("event_id", "type", "order_id", "effect", "state", "note")
+    rows = plans.items(settings, plan.id)
+    messages = [{column: getattr(row, column) for column in columns} for row in rows]
+    click.echo(json.dumps(_document(plan) | {"messages": messages}, indent=2))
+
+
+def _document(plan: Plan) -> dict[str, Any]:
+    return dataclasses.asdict(plan) | {"created_at": plan.created_at.isoformat()}

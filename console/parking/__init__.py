@@ -1,0 +1,1 @@
+"""Repair of parked messages: groups, redrive plans and discards."""

@@ -1,0 +1,181 @@
+"""Discarded messages, which are kept for a while and can be restored."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from amqp import Message
+from amqp.exceptions import MessageNacked
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from common import kombu_topology
+from common.kombu_topology import CONSOLE
+from console.broker.connection import ANSWER_TIMEOUT, connected
+from console.broker.parked_message import Parked, body_bytes, body_text, event_id
+from console.broker.parking_lot import parking_lot
+from console.databases.service_database import transaction
+from console.errors import ActionError
+from console.models import DiscardRow
+from console.settings import BrokerAdminSettings, DiscardSettings
+from eventbus.messaging.message_copy import copy_of
+from eventbus.topology.service import Service
+
+#: Messages that are discarded at once; all are in memory. One event may be parked several times.
+LIMIT = 1_000
+
+#: Discarded messages that are listed, the newest ones.
+LISTED = 100
+
+#: Old rows that are deleted at once: a short transaction, which the next command repeats.
+_DELETED_TOGETHER = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discarded:
+    """A message that was discarded: its number, the reason why it was parked, and its body."""
+
+    id: int
+    parked: Parked
+    body: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A discarded message in the list, without its content."""
+
+    id: int
+    service: str
+    event_id: str
+    type: str | None
+    failure: str
+    reason: str
+    discarded_by: str
+    discarded_at: datetime
+
+
+def discard(
+    settings: DiscardSettings,
+    service: Service,
+    event_ids: Sequence[str],
+    *,
+    reason: str,
+    discarded_by: str,
+) -> tuple[Discarded, ...]:
+    """Take the messages of these events out of the parking lot, and return them, at most `LIMIT`.
+
+    They are stored first, for `discarded_retention_days`: after a crash in between, a message is in
+    both places. Raises `ActionError` naming the events that are not parked; nothing changes then.
+    """
+    requested, chosen = set(event_ids), list[Message]()
+    missing = set(requested)
+    with parking_lot(settings, service) as lot:
+        for message in lot.messages():
+            if (name := event_id(message)) in requested and len(chosen) < LIMIT:
+                missing.discard(name)
+                chosen.append(message)
+        if missing:
+            raise ActionError(f"not parked by {service.name}: {', '.join(sorted(missing))}")
+        parked = [Parked.of(service, message) for message in chosen]
+        with transaction(settings, CONSOLE) as session:
+            _forget(session, timedelta(days=settings.discarded_retention_days))
+            rows = [
+                _row(one, message, reason, discarded_by)
+                for one, message in zip(parked, chosen, strict=True)
+            ]
+            session.add_all(rows)
+            session.flush()
+            ids = [row.id for row in rows]
+        for message in chosen:
+            lot.discard(message)
+    return tuple(
+        Discarded(id=id_, parked=one, body=body_text(message))
+        for id_, one, message in zip(ids, parked, chosen, strict=True)
+    )
+
+
+def restore(settings: DiscardSettings, discard_id: int) -> Entry:
+    """Return a discarded message to its parking lot; it is no longer listed as discarded.
+
+    The row is deleted once the broker has confirmed the message: after a crash in between, the
+    message is in both places. Raises `ActionError` if there is no such message, or if it cannot be
+    sent.
+    """
+    with transaction(settings, CONSOLE) as session:
+        _forget(session, timedelta(days=settings.discarded_retention_days))
+        rows = select(DiscardRow).where(DiscardRow.id == discard_id)
+        row = session.scalars(rows.with_for_update(skip_locked=True)).one_or_none()
+        if row is None:
+            raise ActionError(
+                f"discarded message {discard_id} does not exist, or is being restored;"
+                " see: orderctl parked discarded"
+            )
+        if row.properties is None:
+            raise ActionError(
+                f"discarded message {discard_id} cannot be restored: its properties cannot be sent"
+            )
+        _publish(settings, kombu_topology.service(row.service), row.properties, row.body)
+        entry = _entry(row)
+        session.delete(row)
+    return entry
+
+
+def newest(settings: DiscardSettings, service: Service | None = None) -> list[Entry]:
+    """Return the newest discarded messages of a service or of all, at most `LISTED`."""
+    with transaction(settings, CONSOLE) as session:
+        _forget(session, timedelta(days=settings.discarded_retention_days))
+        rows = select(DiscardRow).order_by(DiscardRow.id.desc()).limit(LISTED)
+        if service:
+            rows = rows.where(DiscardRow.service == service.name)
+        return [_entry(row) for row in session.scalars(rows)]
+
+
+def _row(parked: Parked, message: Message, reason: str, discarded_by: str) -> DiscardRow:
+    # With all headers, which contain the failures.
+    copy = copy_of(message.body, message.properties, message.headers or {})
+    return DiscardRow(
+        service=parked.service,
+        event_id=parked.id,
+        type=parked.type,
+        failure=parked.failure,
+        reason=reason,
+        discarded_by=discarded_by,
+        properties=copy._serialize_properties() if copy else None,
+        body=body_bytes(message),
+    )
+
+
+def _entry(row: DiscardRow) -> Entry:
+    return Entry(
+        id=row.id,
+        service=row.service,
+        event_id=row.event_id,
+        type=row.type,
+        failure=row.failure,
+        reason=row.reason,
+        discarded_by=row.discarded_by,
+        discarded_at=row.discarded_at,
+    )
+
+
+def _publish(
+    settings: BrokerAdminSettings, service: Service, properties: bytes, body: bytes
+) -> None:
+    message = Message(body)
+    message._load_properties(Message.CLASS_ID, properties, 0)
+    with connected(settings, confirm_publish=True) as connection:
+        try:
+            connection.channel().basic_publish(
+                message,
+                routing_key=service.parking_lot,
+                mandatory=True,
+                confirm_timeout=ANSWER_TIMEOUT,
+            )
+        except MessageNacked:
+            raise ActionError(f"{service.parking_lot} rejects the message") from None
+
+
+def _forget(session: Session, age: timedelta) -> None:
+    old = select(DiscardRow.id).where(DiscardRow.discarded_at < func.now() - age)
+    old = old.order_by(DiscardRow.discarded_at).limit(_DELETED_TOGETHER)
+    session.execute(delete(DiscardRow).where(DiscardRow.id.in_(old)))

@@ -1,0 +1,78 @@
+"""Groups parked messages by their cause."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from console.broker.parked_message import Parked
+from console.broker.parking_lot import parking_lot
+from console.settings import BrokerAdminSettings
+from eventbus.topology.service import Service
+
+#: Groups of one service, which are in memory. Messages of a foreign publisher may have any number
+#: of types and reasons; beyond this number they share one group.
+GROUP_LIMIT = 500
+
+#: Releases that a group lists, by their first appearance.
+RELEASE_LIMIT = 10
+
+#: The type and the failure of the group that all groups beyond the limit share.
+OTHERS = "(others)"
+
+
+@dataclass(kw_only=True)
+class Group:
+    """Parked messages of one service with the same event type, failure and function.
+
+    The times are those of the earliest and the latest failure, None if no message has a valid one.
+    """
+
+    service: str
+    type: str | None
+    #: The class of the exception, or the reason of the broker.
+    failure: str
+    #: The function that failed, None if it is not in the messages.
+    frame: str | None
+    count: int = 0
+    first_seen: datetime | None = None
+    last_seen: datetime | None = None
+    #: The releases in which the messages failed last, at most `RELEASE_LIMIT`.
+    releases: list[str] = field(default_factory=list)
+    #: The event id and the reason of the newest message.
+    example: str = ""
+    text: str = ""
+
+    def add(self, parked: Parked) -> None:
+        """Count a message."""
+        self.count += 1
+        self.example, self.text = parked.id, parked.text
+        moments = [m for m in (parked.first_failure, self.first_seen) if m]
+        self.first_seen = min(moments, default=None)
+        moments = [m for m in (parked.last_failure, self.last_seen) if m]
+        self.last_seen = max(moments, default=None)
+        release = parked.release
+        if release and release not in self.releases and len(self.releases) < RELEASE_LIMIT:
+            self.releases.append(release)
+
+
+def groups(settings: BrokerAdminSettings, service: Service) -> list[Group]:
+    """Return the groups of a service's parked messages, the largest first; all stay in place.
+
+    The whole parking lot is read, with one message and at most `GROUP_LIMIT` groups in memory.
+    """
+    with parking_lot(settings, service) as lot:
+        return grouped(Parked.of(service, message) for message in lot.messages())
+
+
+def grouped(messages: Iterable[Parked]) -> list[Group]:
+    """Return the groups of these messages, the largest first."""
+    found: dict[tuple[str | None, str, str | None], Group] = {}
+    for parked in messages:
+        key = (parked.type, parked.failure, parked.frame)
+        if key not in found and len(found) >= GROUP_LIMIT:
+            key = (OTHERS, OTHERS, None)
+        type_, failure, frame = key
+        if key not in found:
+            found[key] = Group(service=parked.service, type=type_, failure=failure, frame=frame)
+        found[key].add(parked)
+    return sorted(found.values(), key=lambda group: -group.count)

@@ -1,0 +1,40 @@
+"""The lease that admits one plan or run to a service's parking lot at a time.
+
+A run holds the messages that it passes over: a plan would miss them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import text
+from sqlalchemy.orm import sessionmaker
+
+from common.kombu_topology import CONSOLE
+from console.databases.service_database import sessions
+from console.errors import ActionError
+from console.settings import DatabaseServer
+from eventbus.database.db import Sessions
+
+#: The first key of the advisory locks; the second is the hash of the service's name.
+_LOCK = 1_331_000_050
+
+_ACQUIRE = text("SELECT pg_try_advisory_lock(:key, hashtext(:service))")
+
+
+@contextmanager
+def lease(settings: DatabaseServer, service: str) -> Iterator[Sessions]:
+    """Yield sessions on the console's database that hold the lease of a service.
+
+    All of them use the connection that holds it: without the lease, none can write. The server
+    releases it when the connection ends, also if the process is killed. Raises `ActionError` if
+    another process holds it.
+    """
+    with sessions(settings, CONSOLE) as own, own.kw["bind"].connect() as connection:
+        held = connection.scalar(_ACQUIRE, {"key": _LOCK, "service": service})
+        # The lock belongs to the session, not to the transaction.
+        connection.commit()
+        if not held:
+            raise ActionError(
+                f"another command plans or redrives messages of {service}: wait until it ends"
+            )
+        yield sessionmaker(connection, expire_on_commit=False)

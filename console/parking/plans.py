@@ -1,0 +1,224 @@
+"""Redrive plans: parked messages that are chosen once, and the effect of each redrive."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from common.kombu_topology import CONSOLE
+from console.broker.parked_message import Parked
+from console.broker.parking_lot import ParkingLot, parking_lot
+from console.databases.service_database import transaction
+from console.errors import ActionError
+from console.models import ItemRow, ItemState, PlanRow, PlanState
+from console.parking.criteria import Criteria
+from console.parking.effects import BATCH, Candidate, Effect, Effects, effects
+from console.parking.lease import lease
+from console.settings import DatabaseServer, RepairSettings
+from eventbus.database import db
+from eventbus.topology.service import Service
+
+#: Age at which a plan is deleted, when another one is made. Its messages may by then be too old.
+KEPT = timedelta(days=90)
+
+#: Plans that are deleted at once, with all their messages.
+_DELETED_TOGETHER = 10
+
+#: Plans that are listed, the newest ones.
+LISTED = 50
+
+#: Messages with an effect are redriven first: they show whether the cause is fixed.
+_RANKS = (Effect.HANDLE, Effect.DECIDED, Effect.HANDLED, Effect.TOO_OLD, Effect.INVALID)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A plan with the numbers of its messages, by state and by expected effect."""
+
+    id: int
+    service: str
+    state: PlanState
+    reason: str | None
+    created_by: str
+    created_at: datetime
+    states: dict[str, int] = field(default_factory=dict)
+    effects: dict[str, int] = field(default_factory=dict)
+
+
+def create(
+    settings: RepairSettings, service: Service, criteria: Criteria, *, created_by: str
+) -> Plan:
+    """Choose parked messages and return the plan; all stay in place.
+
+    The whole parking lot is read, with at most `BATCH` messages in memory. Of several messages of
+    one event, the oldest is planned. Raises `ActionError` if no message meets the criteria, or if
+    another plan of the service is being made or run.
+    """
+    with (
+        lease(settings, service.name) as own,
+        effects(settings, service) as expected,
+        parking_lot(settings, service) as lot,
+    ):
+        with db.transaction(own) as session:
+            _forget(session)
+            plan_id = _insert(session, service, criteria, created_by)
+        position = 0
+        for batch in _batches(_candidates(settings, service, lot, criteria)):
+            with db.transaction(own) as session:
+                rows = _rows(plan_id, position, batch, expected)
+                session.execute(insert(ItemRow).on_conflict_do_nothing(), rows)
+            position += len(batch)
+        with db.transaction(own) as session:
+            if position:
+                set_state(session, plan_id, PlanState.READY)
+                return find(session, plan_id)
+            session.execute(delete(PlanRow).where(PlanRow.id == plan_id))
+    raise ActionError(f"no parked message of {service.name} meets the criteria")
+
+
+def show(settings: DatabaseServer, plan_id: int) -> Plan:
+    """Return a plan. Raises `ActionError` if it does not exist."""
+    with transaction(settings, CONSOLE) as session:
+        return find(session, plan_id)
+
+
+def newest(settings: DatabaseServer) -> list[Plan]:
+    """Return the newest plans, at most `LISTED`, the newest first."""
+    with transaction(settings, CONSOLE) as session:
+        ids = session.scalars(select(PlanRow.id).order_by(PlanRow.id.desc()).limit(LISTED))
+        return [find(session, plan_id) for plan_id in ids.all()]
+
+
+def items(settings: DatabaseServer, plan_id: int, *, limit: int | None = None) -> list[ItemRow]:
+    """Return the messages of a plan in the order of their redrive, at most `limit`."""
+    with transaction(settings, CONSOLE) as session:
+        find(session, plan_id)
+        rows = select(ItemRow).where(ItemRow.plan_id == plan_id)
+        rows = rows.order_by(ItemRow.rank, ItemRow.position).limit(limit)
+        return list(session.scalars(rows))
+
+
+def find(session: Session, plan_id: int) -> Plan:
+    """Return a plan. Raises `ActionError` if it does not exist."""
+    row = session.get(PlanRow, plan_id)
+    if row is None:
+        raise ActionError(f"plan {plan_id} does not exist; see: orderctl parked plans")
+    return Plan(
+        id=row.id,
+        service=row.service,
+        state=PlanState(row.state),
+        reason=row.reason,
+        created_by=row.created_by,
+        created_at=row.created_at,
+        states=_counted(session, plan_id, ItemRow.state),
+        effects=_counted(session, plan_id, ItemRow.effect),
+    )
+
+
+def state_of(session: Session, plan_id: int) -> PlanState:
+    """Return the state of an existing plan, locked until the end of the transaction."""
+    row = select(PlanRow.state).where(PlanRow.id == plan_id).with_for_update()
+    return PlanState(session.scalars(row).one())
+
+
+def set_state(session: Session, plan_id: int, state: PlanState, reason: str | None = None) -> None:
+    """Change the state of a plan, with the reason why its run ended early."""
+    row = update(PlanRow).where(PlanRow.id == plan_id)
+    session.execute(row.values(state=state, reason=reason, updated_at=func.now()))
+
+
+def pause(settings: DatabaseServer, plan_id: int) -> Plan:
+    """Make the run of a plan end after the current message. Raises `ActionError`."""
+    return _change(settings, plan_id, (PlanState.READY,), PlanState.PAUSED)
+
+
+def resume(settings: DatabaseServer, plan_id: int) -> Plan:
+    """Allow a paused plan to run again. Raises `ActionError`."""
+    return _change(settings, plan_id, (PlanState.PAUSED,), PlanState.READY)
+
+
+def abort(settings: DatabaseServer, plan_id: int) -> Plan:
+    """End a plan; messages that were not redriven stay parked. Raises `ActionError`."""
+    allowed = (PlanState.READY, PlanState.PAUSED, PlanState.INCOMPLETE)
+    return _change(settings, plan_id, allowed, PlanState.ABORTED)
+
+
+def _change(
+    settings: DatabaseServer, plan_id: int, allowed: Sequence[PlanState], state: PlanState
+) -> Plan:
+    with transaction(settings, CONSOLE) as session:
+        find(session, plan_id)
+        if (current := state_of(session, plan_id)) not in allowed:
+            raise ActionError(f"plan {plan_id} is {current}")
+        set_state(session, plan_id, state)
+        return find(session, plan_id)
+
+
+def _counted(session: Session, plan_id: int, column: InstrumentedAttribute[str]) -> dict[str, int]:
+    rows = select(column, func.count()).where(ItemRow.plan_id == plan_id)
+    counted = session.execute(rows.group_by(column).order_by(column))
+    return {name: count for name, count in counted}  # noqa: C416 - a row is no pair to mypy
+
+
+def _insert(session: Session, service: Service, criteria: Criteria, created_by: str) -> int:
+    row = PlanRow(
+        service=service.name,
+        criteria=criteria.document(),
+        state=PlanState.INCOMPLETE,
+        created_by=created_by,
+    )
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def _forget(session: Session) -> None:
+    old = select(PlanRow.id).where(PlanRow.created_at < func.now() - KEPT)
+    old = old.order_by(PlanRow.created_at).limit(_DELETED_TOGETHER)
+    session.execute(delete(PlanRow).where(PlanRow.id.in_(old)))
+
+
+def _candidates(
+    settings: RepairSettings, service: Service, lot: ParkingLot, criteria: Criteria
+) -> Iterator[Candidate]:
+    for message in lot.messages():
+        parked = Parked.of(service, message)
+        if criteria.matches(parked):
+            yield Candidate.of(settings, parked, message)
+
+
+def _batches(candidates: Iterable[Candidate]) -> Iterator[list[Candidate]]:
+    batch: list[Candidate] = []
+    for candidate in candidates:
+        batch.append(candidate)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _rows(
+    plan_id: int, position: int, batch: Sequence[Candidate], expected: Effects
+) -> list[dict[str, object]]:
+    return [
+        {
+            "plan_id": plan_id,
+            "position": number,
+            "event_id": candidate.parked.id,
+            "digest": candidate.digest,
+            "inbox_id": candidate.inbox_id,
+            "type": candidate.parked.type,
+            "order_id": candidate.parked.order_id,
+            "effect": effect,
+            "rank": _RANKS.index(effect),
+            "state": ItemState.PLANNED if effect.is_redriven else ItemState.SKIPPED,
+            "note": None if effect.is_redriven else effect,
+        }
+        for number, (candidate, effect) in enumerate(
+            zip(batch, expected.of(batch), strict=True), start=position + 1
+        )
+    ]

@@ -1,0 +1,89 @@
+"""The progress of a plan: the states of its messages, which survive the process that runs it."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Select, func, select, update
+
+from console.models import ItemRow, ItemState, PlanState
+from console.parking import plans
+from eventbus.database.db import Sessions, transaction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A message of a plan: its place, its event's name and dedup key, and the hash of its body."""
+
+    position: int
+    event_id: str
+    digest: str
+    inbox_id: UUID | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The stored states of one plan."""
+
+    plan_id: int
+    _sessions: Sessions
+
+    def begin(self, count: int) -> list[Item]:
+        """Return the next planned messages, at most `count`, recorded as being redriven.
+
+        They are recorded before the first one is published, so after a crash only these have to be
+        searched for.
+        """
+        with transaction(self._sessions) as session:
+            planned = self._items(ItemState.PLANNED).limit(count)
+            items = [_item(row) for row in session.scalars(planned)]
+        self.record([item.position for item in items], ItemState.SENT)
+        return items
+
+    def unfinished(self) -> list[Item]:
+        """Return the messages whose redrive has begun and whose outcome is not known."""
+        with transaction(self._sessions) as session:
+            return [_item(row) for row in session.scalars(self._items(ItemState.SENT))]
+
+    def record(
+        self, positions: Collection[int], state: ItemState, notes: Mapping[int, str] | None = None
+    ) -> None:
+        """Store the state of these messages, and why they have it."""
+        if not positions:
+            return
+        with transaction(self._sessions) as session:
+            rows = update(ItemRow).where(ItemRow.plan_id == self.plan_id)
+            values = {"state": state, "note": None, "updated_at": func.now()}
+            session.execute(rows.where(ItemRow.position.in_(positions)).values(values))
+            for position, note in (notes or {}).items():
+                session.execute(rows.where(ItemRow.position == position).values(note=note))
+
+    def retry_failed(self) -> None:
+        """Plan the messages that failed again or were not found once more: they come first."""
+        with transaction(self._sessions) as session:
+            failed = (ItemState.PARKED, ItemState.GONE)
+            rows = update(ItemRow).where(ItemRow.plan_id == self.plan_id)
+            session.execute(
+                rows.where(ItemRow.state.in_(failed)).values(state=ItemState.PLANNED, note=None)
+            )
+
+    def state(self) -> PlanState:
+        """Return the state of the plan, which another process may have changed."""
+        with transaction(self._sessions) as session:
+            return plans.state_of(session, self.plan_id)
+
+    def end(self, state: PlanState, reason: str | None = None) -> None:
+        """Store the state of the plan, unless an operator has changed it in the meantime."""
+        with transaction(self._sessions) as session:
+            if plans.state_of(session, self.plan_id) is PlanState.READY:
+                plans.set_state(session, self.plan_id, state, reason)
+
+    def _items(self, state: ItemState) -> Select[ItemRow]:
+        rows = select(ItemRow).where(ItemRow.plan_id == self.plan_id, ItemRow.state == state)
+        return rows.order_by(ItemRow.rank, ItemRow.position)
+
+
+def _item(row: ItemRow) -> Item:
+    return Item(
+        position=row.position, event_id=row.event_id, digest=row.digest, inbox_id=row.inbox_id
+    )

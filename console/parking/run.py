@@ -1,0 +1,132 @@
+"""The run of a redrive plan: in growing stages, until one of them fails."""
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import chain, repeat
+
+from common import kombu_topology
+from console.errors import ActionError
+from console.models import ItemState, PlanState
+from console.parking import plans
+from console.parking.effects import effects
+from console.parking.lease import lease
+from console.parking.plans import Plan
+from console.parking.progress import Progress
+from console.parking.stage import OUTCOME_LIMIT, Outcome, Stage
+from console.settings import RepairSettings
+
+#: Messages of the first stages: a handler that still fails receives one, one that fails for some
+#: messages at most six.
+FIRST_STAGES = (1, 5, 50)
+
+#: Seconds of each later stage. If the failure returns, so many seconds of the rate fail.
+STAGE_SECONDS = 10.0
+
+#: Messages per second. A worker handles several hundred, and orders continue to arrive.
+DEFAULT_RATE = 50.0
+
+#: The largest accepted share of a stage that fails again.
+DEFAULT_MAX_FAILING = 0.1
+
+#: Seconds between two queries whether an operator has paused or aborted the plan.
+_INTERRUPTION_POLL = 1.0
+
+#: Called after each stage.
+Report = Callable[[Outcome], object]
+
+
+def run(
+    settings: RepairSettings,
+    plan_id: int,
+    *,
+    rate: float = DEFAULT_RATE,
+    max_failing: float = DEFAULT_MAX_FAILING,
+    report: Report = lambda _outcome: None,
+) -> Plan:
+    """Redrive the messages of a plan in stages, at most `rate` per second, and return the plan.
+
+    A run that was interrupted or has stopped continues: messages that failed again are redriven
+    first. The run ends early if an operator pauses or aborts the plan. Raises `ActionError` if the
+    plan cannot run, if another run redrives messages of the service, if more than `max_failing` (a
+    fraction) of a stage fail again, or if a message has no outcome within `OUTCOME_LIMIT` seconds.
+    """
+    plan = plans.show(settings, plan_id)
+    service = kombu_topology.service(plan.service)
+    with lease(settings, plan.service) as own, effects(settings, service) as expected:
+        progress = Progress(plan_id, own)
+        if (state := progress.state()) is not PlanState.READY:
+            raise ActionError(f"plan {plan_id} is {state}{_HINTS.get(state, '')}")
+        interruption = _Interruption(progress)
+        pace = _Pace(rate)
+        stage = Stage(settings, service, progress, expected, interruption)
+        if begun := progress.unfinished():
+            _check(progress, stage.recover(begun), interruption, 1.0)
+        progress.retry_failed()
+        for size in _sizes(rate):
+            if interruption() or not (items := progress.begin(size)):
+                break
+            outcome = stage.run(items, pace)
+            report(outcome)
+            _check(progress, outcome, interruption, max_failing)
+        if not interruption():
+            progress.end(PlanState.DONE)
+    return plans.show(settings, plan_id)
+
+
+_HINTS = {
+    PlanState.PAUSED: "; see: orderctl parked resume",
+    PlanState.INCOMPLETE: ": its command was interrupted; make another plan",
+}
+
+
+def _sizes(rate: float) -> Iterator[int]:
+    return chain(FIRST_STAGES, repeat(max(FIRST_STAGES[-1], int(rate * STAGE_SECONDS))))
+
+
+def _check(
+    progress: Progress, outcome: Outcome, interruption: "_Interruption", max_failing: float
+) -> None:
+    """Store the reason and raise `ActionError` if the run must not continue."""
+    reason = ""
+    if outcome.failing > max_failing:
+        reason = (
+            f"{outcome.counts[ItemState.PARKED]} of {outcome.size} failed again, more than"
+            f" {max_failing:.0%}: {outcome.failure}"
+        )
+    elif outcome.unknown and not interruption():
+        reason = (
+            f"{outcome.unknown} of {outcome.size} neither handled nor parked within"
+            f" {OUTCOME_LIMIT:g} seconds: does the worker run?"
+        )
+    if reason:
+        progress.end(PlanState.READY, reason)
+        raise ActionError(f"plan {progress.plan_id} stopped: {reason}")
+
+
+class _Interruption:
+    """Whether an operator has paused or aborted the plan, as of at most a second ago."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._next_query = 0.0
+        self._is_interrupted = False
+
+    def __call__(self) -> bool:
+        if not self._is_interrupted and time.monotonic() >= self._next_query:
+            self._is_interrupted = self._progress.state() is not PlanState.READY
+            self._next_query = time.monotonic() + _INTERRUPTION_POLL
+        return self._is_interrupted
+
+
+class _Pace:
+    """Waits so that calls return at most `rate` times a second."""
+
+    def __init__(self, rate: float) -> None:
+        self._interval = 1 / rate
+        self._next = 0.0
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if self._next > now:
+            time.sleep(self._next - now)
+        self._next = max(now, self._next) + self._interval

@@ -1,0 +1,189 @@
+"""A stage of a run: a few messages are redriven, and their outcomes are awaited."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from amqp import Message
+
+from console.actions.parked import is_too_old
+from console.broker.parked_message import Parked, digest, event_id
+from console.broker.parking_lot import PLAN, ParkingLot, parking_lot
+from console.models import ItemState
+from console.parking.effects import Effect, Effects
+from console.parking.progress import Item, Progress
+from console.settings import RepairSettings
+from eventbus.topology.service import Service
+
+#: Seconds to wait for the outcomes of a stage. A worker that restarts, or pauses for a failover of
+#: its database, continues within a minute or two.
+OUTCOME_LIMIT = 300.0
+
+#: Characters of a failure's reason that are stored.
+REASON_LIMIT = 500
+
+#: Seconds between two queries of the inbox, and before the parking lot is read for the first time.
+_POLL, _FIRST_READING = 0.25, 0.5
+
+#: The parking lot is read at most for this share of the time, and at least every ten seconds or so:
+#: its messages are not available to other readers meanwhile.
+_READING_SHARE, _LONGEST_PAUSE = 0.1, 10.0
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """The numbers of a stage's messages by their state, and the first failure."""
+
+    size: int
+    counts: dict[ItemState, int] = field(default_factory=dict)
+    failure: str | None = None
+
+    @property
+    def failing(self) -> float:
+        """The share of redriven messages that failed again."""
+        redriven = self.counts.get(ItemState.HANDLED, 0) + self.counts.get(ItemState.PARKED, 0)
+        return self.counts.get(ItemState.PARKED, 0) / redriven if redriven else 0.0
+
+    @property
+    def unknown(self) -> int:
+        """The number of messages without an outcome."""
+        return self.size - sum(self.counts.values())
+
+
+class Stage:
+    """The messages of one stage, from their redrive to their outcomes."""
+
+    def __init__(
+        self,
+        settings: RepairSettings,
+        service: Service,
+        progress: Progress,
+        effects: Effects,
+        is_interrupted: Callable[[], bool],
+    ) -> None:
+        """`is_interrupted` returns whether the run must end; it is called often."""
+        self._settings = settings
+        self._service = service
+        self._progress = progress
+        self._effects = effects
+        self._is_interrupted = is_interrupted
+        #: Tells the messages of this stage from copies that a killed run has left.
+        self._mark = f"{progress.plan_id}/{uuid4().hex[:12]}"
+
+    def run(self, items: Sequence[Item], wait: Callable[[], object]) -> Outcome:
+        """Redrive messages, calling `wait` before each, and return their outcomes.
+
+        Messages without an outcome remain recorded as being redriven: the run was interrupted, or
+        `OUTCOME_LIMIT` has passed.
+        """
+        outcome = Outcome(size=len(items))
+        sent = self._send(items, outcome, wait)
+        self._await(_by_position(sent), outcome, ItemState.PARKED)
+        return outcome
+
+    def recover(self, items: Sequence[Item]) -> Outcome:
+        """Return the outcomes of messages whose redrive a killed or interrupted run has begun.
+
+        A message that is in the parking lot is planned again, whether it was not published yet or
+        has failed again.
+        """
+        outcome, waiting = Outcome(size=len(items)), _by_position(items)
+        # The parking lot before the inbox: a message that a killed run did not remove is in both.
+        self._read_parked(waiting, outcome, ItemState.PLANNED)
+        self._await(waiting, outcome, ItemState.PLANNED)
+        return outcome
+
+    def _send(
+        self, items: Sequence[Item], outcome: Outcome, wait: Callable[[], object]
+    ) -> list[Item]:
+        """Redrive the messages; return those that were found, even if not all of them were."""
+        left = {item.event_id: item for item in items}
+        sent = list[Item]()
+        with parking_lot(self._settings, self._service) as lot:
+            for message in lot.messages():
+                item = left.get(event_id(message))
+                if item is None or digest(message) != item.digest:
+                    continue
+                wait()
+                if self._is_interrupted():
+                    return sent
+                del left[item.event_id]
+                if problem := self._put_back(lot, message):
+                    self._record([item], ItemState.SKIPPED, outcome, problem)
+                else:
+                    sent.append(item)
+                if not left:
+                    return sent
+        handled = self._effects.handled([i.inbox_id for i in left.values() if i.inbox_id])
+        known = [item for item in left.values() if item.inbox_id in handled]
+        gone = [item for item in left.values() if item.inbox_id not in handled]
+        self._record(known, ItemState.HANDLED, outcome)
+        self._record(gone, ItemState.GONE, outcome, "not in the parking lot")
+        return sent
+
+    def _put_back(self, lot: ParkingLot, message: Message) -> str | None:
+        """Redrive a message; return why it stays parked, or None."""
+        # The plan may be weeks old.
+        if is_too_old(message, self._settings):
+            return Effect.TOO_OLD
+        # With all attempts counted but the last: a failure parks the message at once, rather than
+        # after all retry tiers, so the outcome is known within seconds.
+        attempts = len(self._settings.retry_tiers)
+        if lot.put_back(message, retries=attempts, mark=self._mark):
+            return None
+        return "has properties that cannot be copied"
+
+    def _await(self, waiting: dict[int, Item], outcome: Outcome, if_parked: ItemState) -> None:
+        deadline = time.monotonic() + OUTCOME_LIMIT
+        next_reading = time.monotonic() + _FIRST_READING
+        while True:
+            self._read_inbox(waiting, outcome)
+            now = time.monotonic()
+            if not waiting or now > deadline or self._is_interrupted():
+                return
+            if now >= next_reading:
+                self._read_parked(waiting, outcome, if_parked)
+                cost = time.monotonic() - now
+                next_reading = now + cost + min(cost / _READING_SHARE, _LONGEST_PAUSE)
+            time.sleep(_POLL)
+
+    def _read_inbox(self, waiting: dict[int, Item], outcome: Outcome) -> None:
+        """Record the messages whose events are handled."""
+        handled = self._effects.handled([i.inbox_id for i in waiting.values() if i.inbox_id])
+        items = [item for item in waiting.values() if item.inbox_id in handled]
+        for item in items:
+            del waiting[item.position]
+        self._record(items, ItemState.HANDLED, outcome)
+
+    def _read_parked(self, waiting: dict[int, Item], outcome: Outcome, state: ItemState) -> None:
+        """Record the messages that are in the parking lot."""
+        by_name = {item.event_id: item for item in waiting.values()}
+        with parking_lot(self._settings, self._service) as lot:
+            for message in lot.messages():
+                item = by_name.get(event_id(message))
+                if item is None or digest(message) != item.digest:
+                    continue
+                if state is ItemState.PARKED and (message.headers or {}).get(PLAN) != self._mark:
+                    # Another message of the same event, which was parked before.
+                    continue
+                del by_name[item.event_id], waiting[item.position]
+                parked = Parked.of(self._service, message)
+                reason = " ".join(f"{parked.failure}: {parked.text}".split())
+                self._record([item], state, outcome, reason[:REASON_LIMIT])
+                if not by_name:
+                    return
+
+    def _record(
+        self, items: Sequence[Item], state: ItemState, outcome: Outcome, note: str | None = None
+    ) -> None:
+        positions = [item.position for item in items]
+        self._progress.record(positions, state, dict.fromkeys(positions, note) if note else None)
+        if items:
+            outcome.counts[state] = outcome.counts.get(state, 0) + len(items)
+        if state is ItemState.PARKED:
+            outcome.failure = outcome.failure or note
+
+
+def _by_position(items: Sequence[Item]) -> dict[int, Item]:
+    return {item.position: item for item in items}

@@ -1,0 +1,1 @@
+"""Workers with a bug that a test mends."""

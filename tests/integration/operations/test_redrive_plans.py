@@ -1,0 +1,242 @@
+"""`orderctl parked plan`, `run` and others on a real broker and databases, without workers."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from amqp import Channel
+from sqlalchemy import create_engine, insert, pool, text
+
+from common.kombu_topology import INVENTORY, ORDER
+from console.databases.service_database import transaction
+from console.parking import stage
+from console.parking.lease import lease
+from console.settings import OperatorSettings, load_operator
+from eventbus.consumer.inbox import inbox
+from eventbus.database import migrations
+from order_app.storage.models import OrderRow
+from testkit.data.parked import drained, park, parked
+from testkit.processes.orderctl import orderctl
+from testkit.servers.databases import TestDatabase
+
+Environment = dict[str, str]
+
+
+@pytest.fixture
+def env(applied: Environment, migrated_env: Environment) -> Environment:
+    """The environment of `orderctl` for a broker and databases that match the code."""
+    assert applied == migrated_env
+    return applied
+
+
+@pytest.fixture
+def settings(env: Environment, monkeypatch: pytest.MonkeyPatch) -> OperatorSettings:
+    """The settings of `orderctl`."""
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    return load_operator(OperatorSettings)
+
+
+def run(env: Environment, *arguments: str, status: int = 0) -> str:
+    result = orderctl(env, "parked", *arguments)
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def planned(env: Environment, *arguments: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(run(env, "plan", "inventory", "--json", *arguments))
+    return document
+
+
+def park_event(channel: Channel, order_id: UUID | None = None, **more: Any) -> str:
+    """Park an `order.created` of an order, and return the event's id."""
+    event_id = str(uuid4())
+    event = {"id": event_id, "subject": str(order_id or uuid4())}
+    park(channel, event_id, event=event, type="order.created", **more)
+    return event_id
+
+
+def handle(settings: OperatorSettings, event_id: str) -> None:
+    """Record an event as handled by the inventory."""
+    row = {"event_id": UUID(event_id), "type": "order.created", "source": "order"}
+    more = {"subject": uuid4(), "attempts": 1, "occurred_at": datetime.now(UTC)}
+    with transaction(settings, INVENTORY) as session:
+        session.execute(insert(inbox), row | more)
+
+
+def cancelled_order(settings: OperatorSettings) -> UUID:
+    """Store a cancelled order, and return its id."""
+    now, order_id = datetime.now(UTC), uuid4()
+    with transaction(settings, ORDER) as session:
+        session.add(
+            OrderRow(
+                id=order_id,
+                customer_email="ada@example.com",
+                currency="EUR",
+                status="CANCELLED",
+                reason="deadline",
+                total=1000,
+                created_at=now,
+                decided_at=now,
+                deadline_at=now,
+                sequence=2,
+                lines=[],
+            )
+        )
+    return order_id
+
+
+def test_a_plan_lists_the_effect_of_each_redrive(
+    channel: Channel, env: Environment, settings: OperatorSettings
+) -> None:
+    # Given parked messages that were handled, are too old, are no events, or of decided orders
+    ids = {"handle": park_event(channel), "already handled": park_event(channel)}
+    handle(settings, ids["already handled"])
+    old = (datetime.now(UTC) - timedelta(days=15)).isoformat()
+    ids["too old"] = park_event(channel, time=old)
+    ids["order already decided"] = park_event(channel, cancelled_order(settings))
+    park(channel, "no-event")
+    ids["not an event"] = "no-event"
+
+    # When they are planned
+    plan = planned(env)
+
+    # Then each has its effect, those with an effect come first, and all stay in place
+    effects = {message["effect"]: message["event_id"] for message in plan["messages"]}
+    assert effects == ids
+    assert list(effects) == [
+        *("handle", "order already decided", "already handled", "too old", "not an event"),
+    ]
+    assert plan["states"] == {"planned": 3, "skipped": 2}
+    assert len(parked(env)) == 5
+
+
+def test_messages_are_chosen_by_all_criteria(channel: Channel, env: Environment) -> None:
+    # Given messages with different causes
+    frame = "inventory_worker/reservations.py:lock_stock"
+    ids = [park_event(channel, exception="KeyError", frame=frame) for _ in range(3)]
+    park_event(channel, exception="KeyError")
+    park_event(channel, frame=frame)
+
+    # When they are planned by two criteria, and by an id as well
+    plan = planned(env, "--exception", "KeyError", "--frame", frame)
+    one = planned(env, "--exception", "KeyError", "--frame", frame, "--id", ids[1])
+    young = run(env, "plan", "inventory", "--older-than", "2h", status=1)
+
+    # Then only the messages that meet all of them are planned
+    assert [message["event_id"] for message in plan["messages"]] == ids
+    assert [message["event_id"] for message in one["messages"]] == [ids[1]]
+    assert "no parked message of inventory meets the criteria" in young
+    assert "'soon' is not a number followed by" in run(
+        env, "plan", "inventory", "--older-than", "soon", status=64
+    )
+
+
+def test_a_plan_is_frozen(channel: Channel, env: Environment) -> None:
+    # Given a plan, and a message that is parked later
+    first = park_event(channel)
+    plan = planned(env)
+    later = park_event(channel)
+
+    # When a message of the plan is discarded, and the plan runs
+    run(env, "discard", "inventory", "--id", first, "--yes", "--reason", "a test")
+    output = run(env, "run", str(plan["id"]))
+
+    # Then the plan contains neither more nor other messages
+    assert "1 gone" in output
+    assert [message["id"] for message in parked(env)] == [later]
+    assert drained(channel, "inventory.queue") == []
+
+
+def test_a_message_without_an_outcome_stops_the_run(
+    channel: Channel,
+    env: Environment,
+    settings: OperatorSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given ten parked messages, and no worker
+    monkeypatch.setattr(stage, "OUTCOME_LIMIT", 1.0)
+    ids = [park_event(channel) for _ in range(10)]
+    plan = str(planned(env)["id"])
+
+    # When the plan runs
+    output = run(env, "run", plan, status=1)
+
+    # Then one message was redriven, with its last attempt, and the plan can run again
+    (message,) = drained(channel, "inventory.queue")
+    assert message.headers["id"] == ids[0]
+    assert message.headers["retries"] == len(settings.retry_tiers)
+    assert "1 of 1 neither handled nor parked" in output
+    assert [m["id"] for m in parked(env)] == ids[1:]
+
+    # When the message was handled, and the plan runs again
+    handle(settings, ids[0])
+    run(env, "run", plan, status=1)
+
+    # Then the next message is redriven
+    assert [m.headers["id"] for m in drained(channel, "inventory.queue")] == [ids[1]]
+
+
+def test_a_paused_plan_runs_after_it_is_resumed(channel: Channel, env: Environment) -> None:
+    # Given a paused plan of a message that is gone
+    event_id = park_event(channel)
+    plan = str(planned(env)["id"])
+    run(env, "discard", "inventory", "--id", event_id, "--yes", "--reason", "a test")
+    run(env, "pause", plan)
+
+    # Then it does not run before it is resumed
+    assert f"plan {plan} is paused; see: orderctl parked resume" in run(env, "run", plan, status=1)
+    assert f"plan {plan}: done" in run(env, "resume", plan)
+    assert f"plan {plan} is done" in run(env, "abort", plan, status=1)
+
+
+def test_an_aborted_plan_never_runs_again(channel: Channel, env: Environment) -> None:
+    # Given an aborted plan
+    event_id = park_event(channel)
+    plan = str(planned(env)["id"])
+    run(env, "abort", plan)
+
+    # Then it is listed, and cannot run
+    assert "aborted" in run(env, "plans")
+    assert event_id in run(env, "plans", plan)
+    assert f"plan {plan} is aborted" in run(env, "run", plan, status=1)
+    assert f"plan {plan} is aborted" in run(env, "resume", plan, status=1)
+    assert [message["id"] for message in parked(env)] == [event_id]
+
+
+def test_a_second_run_for_a_service_is_refused(
+    channel: Channel, env: Environment, settings: OperatorSettings
+) -> None:
+    # Given a run for the service
+    event_id = park_event(channel)
+    plan = str(planned(env)["id"])
+    with lease(settings, "inventory"):
+        # When a second one starts
+        output = run(env, "run", plan, status=1)
+        planned_now = run(env, "plan", "inventory", status=1)
+
+    # Then it is refused, as is a new plan, and nothing was redriven
+    assert "another command plans or redrives messages of inventory: wait" in output
+    assert "another command plans or redrives messages of inventory: wait" in planned_now
+    assert [message["id"] for message in parked(env)] == [event_id]
+    with lease(settings, "inventory"), lease(settings, "order"):
+        pass
+
+
+def test_an_unknown_plan_is_named(env: Environment) -> None:
+    assert "plan 99 does not exist" in run(env, "run", "99", status=1)
+    assert run(env, "plans") == "no plans\n"
+
+
+def test_the_tables_are_those_of_the_models(
+    database_of: Callable[[str], TestDatabase],
+) -> None:
+    database = database_of("console")
+
+    assert migrations.check("console", database.url) == []
+    engine = create_engine(database.url, poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM redrive_plans")) == 0
