@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from testkit.protocol.rules import Broken, Rule
 from testkit.protocol.state import Batch, Event, Flight, Row, Scenario, State, Step, Steps
 
-UNSENT = (Row.NEW, Row.IN_LANE, Row.BEHIND)
+UNSENT = (Row.NEW, Row.IN_LANE, Row.HOLDING, Row.BEHIND)
 
 
 def publishing(scenario: Scenario, broken: Broken, state: State) -> Steps:
@@ -19,13 +19,23 @@ def publishing(scenario: Scenario, broken: Broken, state: State) -> Steps:
             yield from _claims(scenario, broken, state, number)
     for event, row in enumerate(state.outbox):
         if row is Row.NEW and any(state.outbox[e] is Row.IN_LANE for e in scenario.earlier[event]):
-            held = _with_rows(state, [event], Row.BEHIND)
-            yield Step(f"{scenario.name_of(event)} is put behind its order's earlier event", held)
+            if Rule.HOLD_EXCLUDES_RELEASE in broken:
+                label = f"a relay finds that {scenario.name_of(event)} must wait"
+                yield Step(label, _with_rows(state, [event], Row.HOLDING))
+            else:
+                yield _held(scenario, state, event)
+        if row is Row.HOLDING:
+            yield _held(scenario, state, event)
         if scenario.retention and (
             row is Row.SENT or (row in UNSENT and Rule.KEEP_UNSENT in broken)
         ):
             label = f"retention deletes {scenario.name_of(event)} from the outbox"
             yield Step(label, _with_rows(state, [event], Row.DELETED), is_optional=True)
+
+
+def _held(scenario: Scenario, state: State, event: Event) -> Step:
+    label = f"{scenario.name_of(event)} is put behind its order's earlier event"
+    return Step(label, _with_rows(state, [event], Row.BEHIND))
 
 
 def _claims(scenario: Scenario, broken: Broken, state: State, number: int) -> Steps:

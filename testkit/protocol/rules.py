@@ -11,6 +11,7 @@ class Rule(Enum):
     MANDATORY = "the broker returns an event that no queue receives"
     ONE_PER_ORDER = "an event is claimed only if the earlier events of its order are sent"
     RELEASE_WITH_MARK = "the events behind an event are released in the statement that marks it"
+    HOLD_EXCLUDES_RELEASE = "no release commits while an event is being put behind another"
     KEEP_UNSENT = "retention deletes no unsent event"
     DEDUP = "an event in the inbox has no effect"
     EFFECT_WITH_INBOX_ROW = "no effect is committed after its inbox row"

@@ -22,10 +22,12 @@ class Row(IntEnum):
     NEW = 0
     #: The broker has rejected it; it is tried again.
     IN_LANE = 1
+    #: A relay has decided to put it behind, but not written that yet; only if a rule is broken.
+    HOLDING = 2
     #: It waits until an earlier event of its order, which is in a lane, is sent.
-    BEHIND = 2
-    SENT = 3
-    DELETED = 4
+    BEHIND = 3
+    SENT = 4
+    DELETED = 5
 
 
 class Flight(IntEnum):
