@@ -59,7 +59,7 @@ def explore(scenario: Scenario, broken: Broken = NONE_BROKEN) -> Exploration:
 
 
 def _violation_at_rest(scenario: Scenario, state: State) -> str:
-    """Return what is wrong when no further step must follow: an event is lost or stuck."""
+    """Return the violation if an event is lost or stuck although no further step must follow."""
     for copy, effects in zip(scenario.copies, state.effects, strict=True):
         is_complete = effects == 1 or copy in state.parked
         if not (is_complete if scenario.workers else copy in state.reached):

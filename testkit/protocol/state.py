@@ -43,7 +43,7 @@ class Flight(IntEnum):
 
 
 class Phase(IntEnum):
-    """What a worker has done with the message that it holds."""
+    """The progress of a worker with the message that it holds."""
 
     RECEIVED = 0
     #: Only one of effect and inbox row is committed; only if a rule is broken.
@@ -151,7 +151,7 @@ class Scenario:
 
 
 class Step(NamedTuple):
-    """A transition: what happens, and the state after it."""
+    """A transition: its description, and the state after it."""
 
     label: str
     state: State

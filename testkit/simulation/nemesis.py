@@ -23,7 +23,7 @@ _AFTER_JUMP = 100.0
 
 
 class Nemesis:
-    """Injects faults until it is told to heal."""
+    """Injects faults until `heal` is called."""
 
     def __init__(
         self, broker: SimulatedBroker, scheduler: Scheduler, rng: Random, jumps: int
@@ -62,7 +62,7 @@ class Nemesis:
         self._rng.choice(actions)()
 
     def heal(self) -> None:
-        """End all faults; what they have caused remains."""
+        """End all faults; their consequences remain."""
         self._is_active = False
         self._broker.is_blocked = False
         self._broker.unbound.clear()

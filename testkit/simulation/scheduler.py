@@ -72,7 +72,7 @@ class Actor(Thread):
 
 
 class Scheduler:
-    """Chooses who runs next; equal seeds make equal choices."""
+    """Chooses the next participant; equal seeds make equal choices."""
 
     def __init__(self, clock: VirtualClock, rng: Random) -> None:
         self.clock = clock

@@ -1,4 +1,4 @@
-"""The verdict on a run: what the databases and the broker contain after everything is drained."""
+"""The verdict on a run, from the contents of databases and broker after everything is drained."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ def check(
     databases: Mapping[str, SimulatedDatabase],
     broker: SimulatedBroker,
 ) -> None:
-    """Check each invariant, and record what is violated."""
+    """Check each invariant, and record violations."""
     _check_effects(verdict, databases, broker)
     _check_order(verdict, broker)
     if broker.leaked:

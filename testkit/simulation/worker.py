@@ -150,7 +150,7 @@ class SimulatedWorker:
         )
 
     def _turn(self) -> None:
-        # The order in which an event loop meets its work is arbitrary.
+        # An event loop may process its pending work in any order.
         kinds: list[Callable[[], None]] = [
             partial(_run_first, calls)
             for calls in (self._ended, self._outcomes, self._soon)
