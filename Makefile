@@ -5,7 +5,7 @@ export PYTHON
 local = .venv/bin/python -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset env test test-containers bench docs secrets lint lock
+.PHONY: help up down status logs reset env test test-containers chaos bench docs secrets lint lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,11 @@ test: ## run the tests in parallel; T="tests/unit -k outbox" for some, N=0 for o
 test-containers: ## run tests on a broker and a database in containers; requires Docker
 	@deploy/local/install.sh python
 	@.venv/bin/pytest --infrastructure=containers $(or $(T),tests/containers)
+
+chaos: ## run seeds of the step simulator, with faults at every point; RUNS=500 SEED=1
+	@deploy/local/install.sh python broker database
+	@.venv/bin/pytest -n 0 -q --timeout 0 tests/faults/simulation/test_simulation.py \
+		-k invariant --seeds $(or $(RUNS),500) --seed $(or $(SEED),1)
 
 bench: ## measure the system's throughput; B="--only relay" for a part
 	@deploy/local/install.sh python broker database monitoring exporter load

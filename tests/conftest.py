@@ -54,6 +54,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--hostile-seed", type=int, default=1, help="what the hostile messages are made from"
     )
     parser.addoption(
+        "--seeds",
+        type=int,
+        default=25,
+        help="runs of the step simulator; 10000 is the long run",
+    )
+    parser.addoption("--seed", type=int, default=1, help="the first seed of the step simulator")
+    parser.addoption(
         "--leak-orders",
         type=int,
         default=1_000,

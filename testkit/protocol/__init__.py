@@ -1,0 +1,1 @@
+"""The protocol between outbox, broker and inbox as a small model, explored exhaustively."""

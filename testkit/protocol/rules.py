@@ -1,0 +1,30 @@
+"""The rules of the protocol: each can be broken, and then the model has a counterexample."""
+
+from enum import Enum
+
+
+class Rule(Enum):
+    """A rule, with the sentence that it promises."""
+
+    MARK_AFTER_CONFIRM = "an event is marked sent only after the broker's confirm"
+    MARK_CONFIRMED_ONLY = "of a batch, only the confirmed events are marked sent"
+    MANDATORY = "the broker returns an event that no queue receives"
+    ONE_PER_ORDER = "an event is claimed only if the earlier events of its order are sent"
+    RELEASE_WITH_MARK = "the events behind an event are released in the statement that marks it"
+    HOLD_EXCLUDES_RELEASE = "no release commits while an event is being put behind another"
+    KEEP_UNSENT = "retention deletes no unsent event"
+    DEDUP = "an event in the inbox has no effect"
+    EFFECT_WITH_INBOX_ROW = "no effect is committed after its inbox row"
+    INBOX_ROW_WITH_EFFECT = "no inbox row is committed after its effect"
+    ACK_AFTER_COMMIT = "a message is acknowledged only after the commit of its effect"
+    ACK_AFTER_COPY = "a failed message is acknowledged only after the confirm of its copy"
+    RETRY_TO_OWN_QUEUE = "a retry returns to the queue of the service that failed"
+    PARK_AFTER_LAST_ATTEMPT = "a message that fails at its last attempt is parked"
+    REDRIVE_ACK_AFTER_CONFIRM = "a parked message is removed only after the confirm of its copy"
+    WINDOW_COVERS_COPIES = "an inbox row is kept while a copy of its event exists"
+
+
+#: The broken rules of a run of the model.
+Broken = frozenset[Rule]
+
+NONE_BROKEN: Broken = frozenset()

@@ -1,0 +1,162 @@
+"""The states of the model, and the scenario that bounds them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from typing import NamedTuple
+
+#: The number of an event in the outbox.
+Event = int
+
+#: A message in the queue of a service: the service, the event, and the attempt, counted from 1.
+Message = tuple[int, Event, int]
+
+#: An event for one service.
+Copy = tuple[int, Event]
+
+
+class Row(IntEnum):
+    """The state of an outbox row."""
+
+    NEW = 0
+    #: The broker has rejected it; it is tried again.
+    IN_LANE = 1
+    #: A relay has decided to put it behind, but not written that yet; only if a rule is broken.
+    HOLDING = 2
+    #: It waits until an earlier event of its order, which is in a lane, is sent.
+    BEHIND = 3
+    SENT = 4
+    DELETED = 5
+
+
+class Flight(IntEnum):
+    """The state of an event in a relay's batch."""
+
+    ON_THE_WIRE = 0
+    #: The broker has stored it and confirms it.
+    CONFIRMED = 1
+    #: The broker has returned or refused it.
+    REJECTED = 2
+    #: Marked, while the events behind it are not released yet; only if that rule is broken.
+    MARKED = 3
+
+
+class Phase(IntEnum):
+    """The progress of a worker with the message that it holds."""
+
+    RECEIVED = 0
+    #: Only one of effect and inbox row is committed; only if a rule is broken.
+    HALF_COMMITTED = 1
+    COMMITTED = 2
+    FAILED = 3
+    COPIED = 4
+    #: Acknowledged before the copy is published; only if a rule is broken.
+    ACKNOWLEDGED = 5
+
+
+Batch = tuple[tuple[Event, Flight], ...]
+Held = tuple[Message, Phase]
+
+
+class Budget(NamedTuple):
+    """The faults that may still happen."""
+
+    #: Ends of a process or of its connection.
+    crashes: int = 0
+    #: Events that the broker returns or refuses.
+    rejections: int = 0
+    #: Attempts of handlers that fail.
+    failures: int = 0
+    #: Parked messages that the operator redrives.
+    redrives: int = 0
+
+
+class State(NamedTuple):
+    """The whole system; equal states are explored once, so the order of equal actors is fixed."""
+
+    outbox: tuple[Row, ...]
+    relays: tuple[Batch, ...]
+    #: The services' queues and retry tiers together.
+    queued: tuple[Message, ...]
+    workers: tuple[Held | None, ...]
+    inbox: frozenset[Copy]
+    #: The number of effects of each copy, in the order of `Scenario.copies`.
+    effects: tuple[int, ...]
+    parked: tuple[Copy, ...]
+    #: The parked message that is being redriven, and whether it is copied.
+    redriven: tuple[Copy, bool] | None
+    #: The copies that have reached their queue at least once.
+    reached: frozenset[Copy]
+    #: A violated invariant, if the step itself shows one.
+    violation: str
+    budget: Budget
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """The size of the model: it is explored exhaustively within these bounds."""
+
+    name: str
+    #: The number of events of each order.
+    orders: tuple[int, ...]
+    budget: Budget
+    services: int = 1
+    relays: int = 2
+    #: 0: the queues are only observed.
+    workers: int = 2
+    #: Whether a relay waits while another one has a batch. The protocol does not depend on it.
+    exclusive: bool = False
+    retention: bool = False
+    #: The last attempt of an event.
+    attempts: int = 2
+
+    @cached_property
+    def order_of(self) -> tuple[int, ...]:
+        """The order of each event."""
+        return tuple(order for order, count in enumerate(self.orders) for _ in range(count))
+
+    @cached_property
+    def copies(self) -> tuple[Copy, ...]:
+        """Each event for each service."""
+        return tuple((s, e) for s in range(self.services) for e in range(len(self.order_of)))
+
+    @cached_property
+    def earlier(self) -> tuple[tuple[Event, ...], ...]:
+        """The earlier events of each event's order."""
+        return tuple(
+            tuple(e for e in range(event) if self.order_of[e] == order)
+            for event, order in enumerate(self.order_of)
+        )
+
+    def name_of(self, event: Event) -> str:
+        """Return the name of an event: its order's letter and its sequence."""
+        return f"{chr(ord('A') + self.order_of[event])}{len(self.earlier[event]) + 1}"
+
+    def start(self) -> State:
+        """Return the state in which all events are in the outbox."""
+        return State(
+            outbox=(Row.NEW,) * len(self.order_of),
+            relays=((),) * self.relays,
+            queued=(),
+            workers=(None,) * self.workers,
+            inbox=frozenset(),
+            effects=(0,) * len(self.copies),
+            parked=(),
+            redriven=None,
+            reached=frozenset(),
+            violation="",
+            budget=self.budget,
+        )
+
+
+class Step(NamedTuple):
+    """A transition: its description, and the state after it."""
+
+    label: str
+    state: State
+    #: Whether it may also never happen: a fault, or an operator's or retention's decision.
+    is_optional: bool = False
+
+
+Steps = Iterator[Step]

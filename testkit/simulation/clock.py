@@ -1,0 +1,64 @@
+"""Virtual time, for the code under simulation and for its databases."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from eventbus.consumer import retention
+from eventbus.database import wakeup
+from eventbus.outbox import aside, claim_start, claims, lanes, outcomes, relay
+from eventbus.worker import micro_batches, observation
+
+#: The modules whose time is virtual.
+_MODULES = (
+    aside,
+    claim_start,
+    claims,
+    lanes,
+    micro_batches,
+    observation,
+    outcomes,
+    relay,
+    retention,
+    wakeup,
+)
+
+
+class VirtualClock:
+    """Seconds since the start of a run; they pass only when every actor waits."""
+
+    def __init__(self, wait: Callable[[float], None] | None = None) -> None:
+        self.now = 0.0
+        self._listeners: list[Callable[[float], None]] = []
+        self.wait = wait
+
+    def on_advance(self, listener: Callable[[float], None]) -> None:
+        """Call a function with each new time."""
+        self._listeners.append(listener)
+
+    def advance_to(self, now: float) -> None:
+        """Let time pass."""
+        self.now = max(self.now, now)
+        for listener in self._listeners:
+            listener(self.now)
+
+    def monotonic(self) -> float:
+        """Return the present time, in place of `time.monotonic`."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, in place of `time.sleep`."""
+        if self.wait:
+            self.wait(self.now + seconds)
+
+
+@contextmanager
+def virtual_time(clock: VirtualClock, await_notification: Callable[..., None]) -> Iterator[None]:
+    """Let the code under simulation use this clock during the block."""
+    with ExitStack() as patches:
+        for module in _MODULES:
+            patched: Any = patch.object(module, "time", clock)
+            patches.enter_context(patched)
+        patches.enter_context(patch.object(wakeup, "_await_notification", await_notification))
+        yield
