@@ -16,8 +16,8 @@ CORES = 8
 #: Children of a worker, each on its own processor: `celeryconfig/worker.py`.
 CHILDREN = 2
 
-#: Events of a confirmed order in each queue whose parts share its work. The fraud check handles one
-#: batch at a time, in any number of parts.
+#: Events of a confirmed order in each queue whose parts share its work. A service that handles one
+#: batch at a time is not in the table: parts do not help it.
 ARRIVING = {"order": 1, "inventory": 1, "notification": 2}
 
 _BEGIN, _END = "<!-- scale-out -->", "<!-- /scale-out -->"

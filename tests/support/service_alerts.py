@@ -159,7 +159,6 @@ SERVICE_ALERTS = {
             _attempts("order", "handled"): "0+1000x20",
             _attempts("order", "failed"): "0+10x20",
             _attempts("inventory", "failed"): "0 1x20",
-            _attempts("fraud", "paused"): "0+100x20",
             _attempts("fraud", "duplicate"): "0+100x20",
         },
         labels=({"service": "inventory"}, {"service": "order"}),
