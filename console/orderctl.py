@@ -7,16 +7,13 @@ from typing import Any
 import click
 from sqlalchemy.exc import DBAPIError
 
-from console.commands import discards as discards
-from console.commands import parked_groups as parked_groups
-from console.commands import redrive_plans as redrive_plans
 from console.commands.analytics import analytics
 from console.commands.contracts import contracts
 from console.commands.database import database
 from console.commands.health import health
 from console.commands.keys import keys
 from console.commands.orders import orders
-from console.commands.parked import parked
+from console.commands.parking.parked import parked
 from console.commands.reconcile import reconcile
 from console.commands.stock import stock
 from console.commands.subscribe import subscribe

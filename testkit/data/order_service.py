@@ -14,7 +14,7 @@ from order_app.events import Cause
 from order_app.handlers import HANDLERS
 from order_app.storage import intake
 from order_app.use_cases import Placement
-from testkit.data.deliveries import deliver
+from testkit.events.deliveries import deliver
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

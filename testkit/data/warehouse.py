@@ -17,7 +17,7 @@ from inventory_worker import movements, stock
 from inventory_worker.handlers import HANDLERS
 from inventory_worker.models import Reservation
 from inventory_worker.movements import Difference, Movement, Note
-from testkit.data.deliveries import deliver
+from testkit.events.deliveries import deliver
 
 NOTE = Note(reason="a test", entered_by="tests")
 

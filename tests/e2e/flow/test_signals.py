@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from testkit.data.messages import in_queue
+from testkit.events.messages import in_queue
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
 

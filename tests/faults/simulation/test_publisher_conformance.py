@@ -11,7 +11,7 @@ import pytest
 from common.kombu_topology import NOTIFICATION
 from eventbus.messaging.in_flight import Outgoing, Report
 from eventbus.messaging.publisher import Publisher
-from testkit.data.messages import ids, take
+from testkit.events.messages import ids, take
 from testkit.eventually import eventually
 from testkit.processes.publishers import PublisherOf, publishers
 from testkit.servers.bindings import full_queue, unbind_everywhere

@@ -6,7 +6,7 @@ from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION
 from eventbus.topology.service import Service
 from testkit.data.catching_up import ROOM, in_stream
 from testkit.data.dropping import Subscriber, created, limit, outgoing, publish
-from testkit.data.messages import in_queue
+from testkit.events.messages import in_queue
 from testkit.eventually import eventually
 from testkit.processes.publishers import PublisherOf, publish_and_settle
 from testkit.servers.vhosts import Vhost

@@ -35,7 +35,7 @@ from order_app.events import created as created_event
 from order_app.storage import intake
 from order_app.storage.models import OrderRow
 from order_app.use_cases import UnknownOrder
-from testkit.data.deliveries import deliver
+from testkit.events.deliveries import deliver
 from testkit.servers.databases import TestDatabase
 
 SKUS = ("TEA", "CUP", "POT", "NONE")

@@ -16,8 +16,8 @@ from inventory_worker import stock
 from inventory_worker.handlers import HANDLERS
 from inventory_worker.models import Reservation, ReservationLine, Status, Stock
 from inventory_worker.movements import Note, differences
-from testkit.data.deliveries import deliver
 from testkit.data.outbox_events import outbox_events
+from testkit.events.deliveries import deliver
 
 COUNTED = Note(reason="counted", entered_by="tests")
 

@@ -18,9 +18,9 @@ from eventbus.events.envelope import Event
 from eventbus.settings.service import ServiceSettings
 from inventory_worker import stock_import
 from inventory_worker.movements import Note
-from testkit.data.deliveries import deliver
 from testkit.data.orders import stored
 from testkit.data.warehouse import Warehouse, order_cancelled, order_created, order_shipped
+from testkit.events.deliveries import deliver
 from testkit.eventually import eventually
 from testkit.servers.databases import Databases, TestDatabase
 

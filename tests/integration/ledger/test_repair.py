@@ -8,7 +8,7 @@ from common.kombu_topology import FRAUD, INVENTORY, NOTIFICATION
 from console.ledger.books import Books
 from console.ledger.repair import republish
 from testkit.data.accounted import AccountedSystem
-from testkit.data.messages import ids
+from testkit.events.messages import ids
 from testkit.processes.orderctl import orderctl
 
 SEARCH = ("reconcile", "--wait", "60", "--pause", "0")

@@ -21,7 +21,7 @@ from eventbus.errors import Permanent
 from eventbus.events.envelope import Event
 from notification_worker.handlers import HANDLERS
 from notification_worker.models import Notification
-from testkit.data.deliveries import deliver
+from testkit.events.deliveries import deliver
 
 CONTEXT = {
     "currency": "EUR",

@@ -9,8 +9,8 @@ from console.broker.queue_inspection import RENEWED_FROM
 from eventbus.consumer.receive import Handlers
 from eventbus.database.db import Sessions, transaction
 from eventbus.outbox.table import append
-from testkit.data.deliveries import deliver
 from testkit.data.outboxes import CREATED, event
+from testkit.events.deliveries import deliver
 from testkit.eventually import eventually
 from testkit.servers.bindings import bind
 from testkit.versions.retirement import V1, MigratedSystem, in_version_2

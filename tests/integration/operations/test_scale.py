@@ -24,13 +24,13 @@ from eventbus.outbox.relay import Relay
 from eventbus.outbox.slots import Part
 from testkit.data.outboxes import CREATED, event, record, rows, sent
 from testkit.eventually import eventually
-from testkit.processes.part_consumers import PartConsumers
 from testkit.processes.publishers import PublisherOf, publishers
 from testkit.processes.relays import draining
 from testkit.servers.databases import TestDatabase
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.scaling import AdministratorSettings, scale_settings
 from testkit.servers.vhosts import Vhost
+from testkit.system.part_consumers import PartConsumers
 
 PARTS = replace(INVENTORY, parts=4).queues
 

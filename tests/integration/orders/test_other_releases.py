@@ -16,7 +16,7 @@ from order_app.handlers import HANDLERS
 from order_app.storage import api_keys
 from order_app.storage.api_keys import Scope
 from order_app.use_cases import sweep_deadlines
-from testkit.data.deliveries import deliver
+from testkit.events.deliveries import deliver
 from testkit.eventually import eventually
 from testkit.processes.api_client import with_key
 from testkit.processes.order_requests import an_order, place, problem

@@ -14,7 +14,7 @@ from order_app.domain import Reason
 from order_app.events import Cause
 from order_app.handlers import HANDLERS
 from order_app.use_cases import cancel
-from testkit.data.deliveries import deliver
+from testkit.events.deliveries import deliver
 from testkit.processes.order_requests import (
     UNKNOWN_ID,
     UNKNOWN_ORDER,

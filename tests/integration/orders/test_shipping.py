@@ -17,9 +17,9 @@ from eventbus.database.db import Sessions, transaction
 from eventbus.events.envelope import Event
 from order_app import use_cases
 from order_app.handlers import HANDLERS
-from testkit.data.deliveries import deliver
 from testkit.data.orders import stored
 from testkit.data.outbox_events import outbox_events
+from testkit.events.deliveries import deliver
 from testkit.servers.databases import service_url
 
 NOW = datetime.now(UTC)

@@ -19,8 +19,8 @@ from eventbus.database.db import Sessions, transaction
 from eventbus.events import codec
 from eventbus.events.envelope import Event
 from eventbus.outbox.table import append, outbox
-from testkit.data.deliveries import deliver
 from testkit.data.inboxes import first_delivery
+from testkit.events.deliveries import deliver
 from testkit.eventually import eventually
 
 

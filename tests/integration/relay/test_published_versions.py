@@ -18,9 +18,9 @@ from eventbus.events.conversion import convert
 from eventbus.events.envelope import Event
 from eventbus.outbox.relay import Relay
 from eventbus.outbox.table import append, outbox
-from testkit.data.deliveries import deliver
-from testkit.data.messages import take
 from testkit.data.outboxes import CREATED, drain_all, event, record, row_of, sent
+from testkit.events.deliveries import deliver
+from testkit.events.messages import take
 from testkit.processes.publishers import PublisherOf
 from testkit.processes.relays import relay_once
 from testkit.servers.bindings import full_queue, unbind

@@ -13,7 +13,6 @@ from eventbus.database.db import Sessions
 from eventbus.events import codec
 from eventbus.outbox.relay import Relay
 from eventbus.topology.service import Service
-from testkit.data.messages import event_in, ids, take
 from testkit.data.outboxes import (
     CREATED,
     DATA,
@@ -25,6 +24,7 @@ from testkit.data.outboxes import (
     sent,
     state,
 )
+from testkit.events.messages import event_in, ids, take
 from testkit.eventually import eventually
 from testkit.network.proxy import Proxy
 from testkit.processes.publishers import PublisherOf

@@ -12,7 +12,6 @@ from common.kombu_topology import INVENTORY, NOTIFICATION
 from eventbus.database.db import Sessions, transaction
 from eventbus.messaging import publisher
 from eventbus.outbox.relay import Relay
-from testkit.data.messages import event_in, ids, in_queue, sequences, take
 from testkit.data.outboxes import (
     CANCELLED,
     CONFIRMED,
@@ -25,6 +24,7 @@ from testkit.data.outboxes import (
     sent,
     state,
 )
+from testkit.events.messages import event_in, ids, in_queue, sequences, take
 from testkit.eventually import eventually, never
 from testkit.network.proxy import Proxy
 from testkit.processes.publishers import PublisherOf

@@ -20,8 +20,8 @@ from eventbus.messaging.in_flight import InFlight, Outgoing, Report
 from eventbus.messaging.publisher import Publisher
 from eventbus.outbox import relay
 from eventbus.outbox.relay import Relay
-from testkit.data.messages import ids, in_queue, sequences, take
 from testkit.data.outboxes import CONFIRMED, CREATED, drain_all, event, record, rows, sent
+from testkit.events.messages import ids, in_queue, sequences, take
 from testkit.eventually import eventually
 from testkit.network.proxy import Proxy
 from testkit.processes.publishers import PublisherOf

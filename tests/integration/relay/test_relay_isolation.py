@@ -15,8 +15,8 @@ from eventbus.events.codec import encode
 from eventbus.messaging import event_message
 from eventbus.outbox import batches, claims, lanes
 from eventbus.outbox.relay import Relay
-from testkit.data.messages import ids, take
 from testkit.data.outboxes import CREATED, DATA, drain_all, event, record, row_of, sent
+from testkit.events.messages import ids, take
 from testkit.eventually import eventually
 from testkit.processes.publishers import PublisherOf
 from testkit.processes.relays import relay_once

@@ -12,7 +12,6 @@ from eventbus.database.db import Sessions, transaction
 from eventbus.messaging import publisher
 from eventbus.outbox import lanes
 from eventbus.outbox.relay import Relay
-from testkit.data.messages import ids, sequences, take
 from testkit.data.outboxes import (
     CANCELLED,
     CONFIRMED,
@@ -24,6 +23,7 @@ from testkit.data.outboxes import (
     rows,
     sent,
 )
+from testkit.events.messages import ids, sequences, take
 from testkit.eventually import eventually
 from testkit.processes.publishers import PublisherOf
 from testkit.processes.relays import draining, relay_once

@@ -11,8 +11,8 @@ from sqlalchemy import text
 from common.kombu_topology import INVENTORY
 from eventbus.database.db import Sessions, transaction
 from eventbus.outbox.relay import Relay
-from testkit.data.messages import ids, take
 from testkit.data.outboxes import CREATED, drain_all, event, record, sent, state
+from testkit.events.messages import ids, take
 from testkit.eventually import eventually
 from testkit.processes.publishers import PublisherOf
 from testkit.processes.relays import draining

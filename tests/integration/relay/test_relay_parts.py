@@ -22,8 +22,8 @@ from eventbus.outbox.relay import Relay
 from eventbus.outbox.slots import SLOT, WHOLE, Part
 from eventbus.outbox.table import relay_state
 from eventbus.settings.outbox import SLOTS
-from testkit.data.messages import ids, sequences, take
 from testkit.data.outboxes import CANCELLED, CREATED, event, record, rows, sent
+from testkit.events.messages import ids, sequences, take
 from testkit.eventually import eventually
 from testkit.processes.publishers import PublisherOf
 from testkit.processes.relays import draining

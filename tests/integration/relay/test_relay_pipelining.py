@@ -14,8 +14,8 @@ from eventbus.messaging.in_flight import InFlight, Outgoing, Report
 from eventbus.messaging.publisher import Publisher
 from eventbus.outbox import relay
 from eventbus.outbox.relay import Relay
-from testkit.data.messages import ids, take
 from testkit.data.outboxes import CREATED, DATA, event, record, row_of, sent
+from testkit.events.messages import ids, take
 from testkit.eventually import eventually
 from testkit.processes.publishers import PublisherOf, publish_and_settle
 from testkit.servers.bindings import full_queue

@@ -18,8 +18,8 @@ from eventbus.events.envelope import Event
 from fraud_worker.domain import Limits
 from fraud_worker.handlers import Judge
 from fraud_worker.models import Judgement
-from testkit.data.deliveries import deliver
 from testkit.data.outbox_events import outbox_events
+from testkit.events.deliveries import deliver
 from testkit.servers.databases import TestDatabase
 
 HOUR = timedelta(hours=1)

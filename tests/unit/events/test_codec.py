@@ -12,7 +12,7 @@ from common.events import EVENTS
 from eventbus.errors import InvalidEvent
 from eventbus.events import codec, schema
 from eventbus.events.envelope import Event
-from testkit.data.event_strategies import ANY_EVENT
+from testkit.events.event_strategies import ANY_EVENT
 from tests.contract.samples import SAMPLES
 
 ANY_JSON = st.recursive(

@@ -17,7 +17,7 @@ from eventbus.events.versions import from_on, label, up_to, versions
 from eventbus.settings.base import SettingsError, load
 from eventbus.topology.service import Service
 from order_app.settings import PublishedVersions
-from testkit.data.event_strategies import CREATED
+from testkit.events.event_strategies import CREATED
 from tests.contract.samples import SAMPLES
 
 #: The types of each fact, oldest first.

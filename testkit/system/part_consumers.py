@@ -12,7 +12,7 @@ from amqp import Channel
 from amqp.exceptions import AMQPError
 from kombu.message import Message
 
-from testkit.data.messages import event_in
+from testkit.events.messages import event_in
 from testkit.servers.vhosts import Vhost
 
 #: Seconds for which a consumer handles a message: longer than a relay needs to publish one.

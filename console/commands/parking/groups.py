@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from console.actions.parked import CONSUMERS
-from console.commands.parked import SERVICE, parked
+from console.commands.parking.parked import SERVICE, parked
 from console.commands.table import print_table
 from console.parking.groups import Group, groups
 from console.settings import BrokerAdminSettings, load_operator

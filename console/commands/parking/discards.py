@@ -7,7 +7,7 @@ import click
 
 from console.actions.parked import CONSUMERS
 from console.commands.operator import operator_name
-from console.commands.parked import SERVICE, parked, print_parked
+from console.commands.parking.parked import SERVICE, parked, print_parked
 from console.commands.table import print_table, printable
 from console.parking import discards
 from console.settings import RepairSettings, load_operator

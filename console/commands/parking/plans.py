@@ -11,7 +11,7 @@ import click
 
 from console.actions.parked import CONSUMERS
 from console.commands.operator import operator_name
-from console.commands.parked import SERVICE, parked
+from console.commands.parking.parked import SERVICE, parked
 from console.commands.table import print_table, printable
 from console.models import ItemRow, PlanState
 from console.parking import plans

@@ -1,0 +1,1 @@
+"""`orderctl parked`: groups, plans, redrives and discards of parked messages."""
