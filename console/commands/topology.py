@@ -77,7 +77,7 @@ def scale(service: str, parts: int) -> None:
         changed=lambda difference: click.echo(line(difference)),
     )
     click.echo(f"{service}: the number of parts is {parts}, before {before}")
-    click.echo(f"set {service}={parts} in PARTS, for orderctl and the console")
+    click.echo(f"set {service}={parts} in PARTS")
 
 
 def line(found: Difference) -> str:
