@@ -66,7 +66,7 @@ def scale(service: str, parts: int) -> None:
     """Divide the queue of SERVICE into PARTS while orders flow.
 
     Orders are accepted meanwhile: their events wait in the outboxes for some ten seconds, until the
-    present parts are empty. Each part requires a worker: start those of new parts before, and stop
+    present parts are empty. Each part requires a worker: start those of new parts at once, and stop
     those of removed parts afterwards. If a step fails, the previous parts are restored.
     """
     before = change(
@@ -76,8 +76,8 @@ def scale(service: str, parts: int) -> None:
         begun=click.echo,
         changed=lambda difference: click.echo(line(difference)),
     )
-    click.echo(f"{service}: {parts} parts, before {before}")
-    click.echo(f"set {service}={parts} in PARTS, for orderctl and the console")
+    click.echo(f"{service}: the number of parts is {parts}, before {before}")
+    click.echo(f"set {service}={parts} in PARTS")
 
 
 def line(found: Difference) -> str:
