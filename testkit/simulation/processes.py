@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Protocol
 
-from eventbus.consumer.receive import BatchHandlers, Handlers
+from eventbus.consumer.receive import Handlers
 from eventbus.consumer.retention import INBOX, OUTBOX, Retention
 from eventbus.outbox import relay
 from eventbus.outbox.relay import Relay
@@ -115,7 +115,7 @@ class WorkerProcess:
         broker: SimulatedBroker,
         scheduler: Scheduler,
         rng: Random,
-        handlers: tuple[Handlers, BatchHandlers],
+        handlers: Handlers,
         fault: Fault,
     ) -> None:
         self.name = name
@@ -125,8 +125,7 @@ class WorkerProcess:
         self._make: Callable[[], SimulatedWorker] = lambda: SimulatedWorker(
             service, broker, scheduler, rng
         )
-        self._handlers = handlers[0]
-        self._batch_handlers = recording(handlers[1], fault)
+        self._handlers = recording(handlers, fault)
         self.worker: SimulatedWorker
         self._loop: Actor
         self._child: Actor
@@ -166,7 +165,7 @@ class WorkerProcess:
         sessions, worker = self._database.sessions(self.name), self.worker
 
         def run() -> None:
-            worker.run_child(sessions, self._handlers, self._batch_handlers)
+            worker.run_child(sessions, self._handlers)
 
         self._child = self._scheduler.start(f"{self.name} child", run)
 

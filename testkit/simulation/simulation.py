@@ -83,7 +83,6 @@ class Simulation:
         code: dict[str, Any] = {"order": order_handlers, "inventory": inventory_handlers}
         for service in (ORDER, INVENTORY):
             database, module = self._databases[service.name], code[service.name]
-            both = module.HANDLERS, module.BATCH_HANDLERS
             world = self._broker, self._scheduler, self._rng
             for number in (1, 2):
                 versions = sent_as if service is ORDER else ()
@@ -94,7 +93,7 @@ class Simulation:
                         service,
                         database,
                         *world,
-                        both,
+                        module.HANDLERS,
                         self._nemesis.handler_fault,
                     ),
                 ]

@@ -18,7 +18,6 @@ from eventbus.consumer import suspects
 from eventbus.consumer.cause import Cause, Failed
 from eventbus.consumer.receive import (
     BatchHandler,
-    BatchHandlers,
     Delivery,
     Handlers,
     Item,
@@ -98,7 +97,7 @@ class SimulatedWorker:
             self._scheduler.wait(due, self._has_work)
             self._turn()
 
-    def run_child(self, sessions: Sessions, handlers: Handlers, batches: BatchHandlers) -> None:
+    def run_child(self, sessions: Sessions, handlers: Handlers) -> None:
         """Handle the batches, one at a time."""
         while True:
             self._scheduler.wait(inf, lambda: bool(self._jobs))
@@ -106,7 +105,7 @@ class SimulatedWorker:
                 continue
             job = self._running = self._jobs.popleft()
             try:
-                results = self._handled(sessions, handlers, batches, job.deliveries)
+                results = self._handled(sessions, handlers, job.deliveries)
             except Exception as error:
                 failed = Failed(Cause.of(error))
                 self._broker.seen["batch isolated"] += len(job.deliveries) > 1
@@ -210,22 +209,18 @@ class SimulatedWorker:
         self._broker.copies.append(PendingCopy(copy, report))
 
     def _handled(
-        self,
-        sessions: Sessions,
-        handlers: Handlers,
-        batch_handlers: BatchHandlers,
-        deliveries: list[Delivery],
+        self, sessions: Sessions, handlers: Handlers, deliveries: list[Delivery]
     ) -> list[Result]:
         # As `EventApp.handle_deliveries` does, without spans.
         items = [Item.of(delivery, handlers) for delivery in deliveries]
         if len(items) > 1:
-            receive_batch(sessions, handlers, batch_handlers, items)
+            receive_batch(sessions, handlers, items)
         else:
             first = items[0].delivery
             is_suspect = first.is_suspect
             suspicion = suspects.handling(sessions, UUID(first.event_id))
             with suspicion if is_suspect else nullcontext():
-                receive_one(sessions, handlers, batch_handlers, items[0])
+                receive_one(sessions, handlers, items[0])
         results = [item.result for item in items]
         self._broker.seen["duplicate dropped"] += sum(
             result.outcome is Outcome.DUPLICATE for result in results
@@ -233,19 +228,23 @@ class SimulatedWorker:
         return results
 
 
-def recording(handlers: BatchHandlers, fault: Fault) -> BatchHandlers:
-    """Return the batch handlers of a service; each also records its effects, and may fail."""
-    recorded: dict[BatchHandler, BatchHandler] = {}
+def recording(handlers: Handlers, fault: Fault) -> Handlers:
+    """Return the handlers of a service, all of batches; each also records its effects.
+
+    Each may fail after that.
+    """
+    recorded: dict[Handler, BatchHandler] = {}
     for handler in set(handlers.values()):
+        assert isinstance(handler, BatchHandler)
 
         def handle(
             session: Session, events: Sequence[Event], *, handler: BatchHandler = handler
         ) -> None:
-            handler(session, events)
+            handler.handle(session, events)
             record_effects(session, [event.id for event in events])
             fault()
 
-        recorded[handler] = handle
+        recorded[handler] = BatchHandler(handle)
     return {contract: recorded[handler] for contract, handler in handlers.items()}
 
 

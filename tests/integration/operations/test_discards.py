@@ -12,10 +12,11 @@ from common.kombu_topology import CONSOLE
 from console.broker.parking_lot import ParkingLot
 from console.databases.service_database import transaction
 from console.models import DiscardRow
-from console.settings import OperatorSettings, load_operator
+from console.settings import load_operator
 from testkit.data.parked import drained, park, parked
 from testkit.eventually import eventually
 from testkit.processes.orderctl import orderctl
+from tests.support.operator_settings import OperatorSettings
 
 Environment = dict[str, str]
 

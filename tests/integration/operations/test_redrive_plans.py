@@ -14,13 +14,14 @@ from common.kombu_topology import INVENTORY, ORDER
 from console.databases.service_database import transaction
 from console.parking import stage
 from console.parking.lease import lease
-from console.settings import OperatorSettings, load_operator
+from console.settings import load_operator
 from eventbus.consumer.inbox import inbox
 from eventbus.database import migrations
 from order_app.storage.models import OrderRow
 from testkit.data.parked import drained, park, parked
 from testkit.processes.orderctl import orderctl
 from testkit.servers.databases import TestDatabase
+from tests.support.operator_settings import OperatorSettings
 
 Environment = dict[str, str]
 
