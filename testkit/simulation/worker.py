@@ -233,7 +233,7 @@ def recording(handlers: Handlers, fault: Fault) -> Handlers:
 
     Each may fail after that.
     """
-    recorded: dict[Handler, BatchHandler] = {}
+    recorded: dict[object, BatchHandler] = {}
     for handler in set(handlers.values()):
         assert isinstance(handler, BatchHandler)
 
