@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
@@ -15,7 +16,7 @@ from eventbus.consumer.inbox import first_deliveries
 from eventbus.events.envelope import Event
 from eventbus.messaging.copy_channel import Copy
 from eventbus.messaging.in_flight import InFlight, Report
-from eventbus.outbox import claims
+from eventbus.outbox import queries
 from eventbus.outbox.claims import Claim, Claims, Rows
 from eventbus.outbox.outcomes import Outcomes
 from eventbus.outbox.relay import Relay
@@ -136,13 +137,13 @@ def returns_ignored() -> AbstractContextManager[object]:
 
 def later_events_not_held() -> AbstractContextManager[object]:
     """Claim an event although an earlier one of its order is unsent."""
-    bug = copy(claims.CLAIM)
+    bug = copy(queries.WHOLE.claim)
     bug._name = "claim_any_in_outbox"
     for name in ("_prepare", "_execute"):
         text = getattr(bug, name).replace("claim_in_outbox", bug._name)
         never = text.replace("earlier.id + 0 < outbox.id", "false")
         setattr(bug, name, never)
-    return patch.object(claims, "CLAIM", bug)
+    return patch.object(queries, "WHOLE", replace(queries.WHOLE, claim=bug))
 
 
 def later_events_not_released() -> AbstractContextManager[object]:

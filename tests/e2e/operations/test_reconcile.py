@@ -16,7 +16,7 @@ from console.ledger.reconciliation import Effort
 from console.ledger.repair import republish
 from console.settings import LedgerSettings
 from testkit.eventually import eventually
-from testkit.processes.stack import Stack
+from testkit.processes.stack import ORDER_FLOW, Stack
 
 PIECES = 100_000
 
@@ -105,8 +105,9 @@ def test_nothing_is_missing_under_load_with_retries(stack: Stack, settings: Ledg
 
 
 def test_a_purge_is_named_and_repaired(stack: Stack, settings: LedgerSettings) -> None:
-    # Given orders whose events were purged from two queues while the workers were down
-    stack.start()
+    # Given orders whose events were purged from two queues while the workers were down, and no
+    # fraud check, whose events would have been in one of them
+    stack.start(*ORDER_FLOW, "notification-worker", "notification-mailer", "analytics-reader")
     stack.stock(TEA=PIECES)
     before = stack.place(("TEA", 1))
     assert stack.decided(before)[0] == "CONFIRMED"
