@@ -130,6 +130,7 @@ class DiscardRow(Base):
     __table_args__ = (
         Index("ix_discarded_messages_discarded_at", "discarded_at"),
         Index("ix_discarded_messages_service", "service", "id"),
+        Index("ix_discarded_messages_event_id", "event_id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

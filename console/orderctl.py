@@ -13,6 +13,9 @@ from console.commands.database import database
 from console.commands.health import health
 from console.commands.keys import keys
 from console.commands.orders import orders
+from console.commands.parking import discards as discards
+from console.commands.parking import groups as groups
+from console.commands.parking import plans as plans
 from console.commands.parking.parked import parked
 from console.commands.reconcile import reconcile
 from console.commands.stock import stock

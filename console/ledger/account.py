@@ -27,6 +27,8 @@ class Place(StrEnum):
     RETRYING = "retrying"
     #: In the parking lot, or among the messages of the stream that the service has skipped.
     PARKED = "parked"
+    #: Discarded by an operator, who can restore it for a while.
+    DISCARDED = "discarded"
     #: In the stream, from which the service has yet to read it.
     IN_STREAM = "in the stream"
     #: In the service's inbox.

@@ -9,9 +9,10 @@ from uuid import UUID
 from sqlalchemy import func, select
 
 from analytics_worker.models import SkippedRow
-from common.kombu_topology import SERVICES
+from common.kombu_topology import CONSOLE, SERVICES
 from console.databases.service_database import reading, sessions
 from console.ledger.account import OutboxEvent
+from console.models import DiscardRow
 from console.settings import DatabaseServer
 from eventbus.catch_up import overflow
 from eventbus.catch_up.overflow import Overflow
@@ -40,7 +41,10 @@ class Row(NamedTuple):
 
 
 class Books:
-    """The outboxes and inboxes of all services; each method is one transaction."""
+    """The outboxes and inboxes of all services, and the discarded messages.
+
+    Each method is one transaction.
+    """
 
     def __init__(self, databases: Mapping[str, Sessions]) -> None:
         #: By the service's name.
@@ -51,7 +55,9 @@ class Books:
     def opened(cls, settings: DatabaseServer) -> "Iterator[Books]":
         """Open the databases of all services; they are connected at the first query."""
         with ExitStack() as stack:
-            opened = {s.name: stack.enter_context(sessions(settings, s)) for s in SERVICES}
+            opened = {
+                s.name: stack.enter_context(sessions(settings, s)) for s in (*SERVICES, CONSOLE)
+            }
             yield cls(opened)
 
     def page(self, sender: Service, after: UUID) -> list[OutboxEvent]:
@@ -104,6 +110,15 @@ class Books:
         with reading(self.databases[receiver.name]) as session:
             bodies = session.scalars(query).all()
         return set(uuids(untrusted.envelope(body).get("id") for body in bodies))
+
+    def discarded(self, receiver: Service, ids: Sequence[UUID]) -> set[UUID]:
+        """Return those of these events that were discarded for a service; at most `PAGE` ids."""
+        query = select(DiscardRow.event_id).where(
+            DiscardRow.event_id.in_([str(event_id) for event_id in ids]),
+            DiscardRow.service == receiver.name,
+        )
+        with reading(self.databases[CONSOLE.name]) as session:
+            return set(uuids(session.scalars(query)))
 
     def first(self, receiver: Service) -> UUID | None:
         """Return the lowest id in a service's inbox, or None."""

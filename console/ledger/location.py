@@ -73,6 +73,10 @@ def _located(books: Books, account: Account, found: Found, before: Overflow | No
     _add(located, account.open.keys() & parked, Place.PARKED)
     _add(located, _handled(books, account, account.open), Place.HANDLED)
     rest = [event_id for event_id in account.open if event_id not in located.places]
+    # A message is recorded as discarded before it leaves the parking lot.
+    for page in pages(rest):
+        _add(located, books.discarded(account.service, page), Place.DISCARDED)
+    rest = [event_id for event_id in rest if event_id not in located.places]
     if after and after.requested_at:
         # Its process reads them from the stream as soon as the queue has room.
         _add(located, rest, Place.IN_STREAM)

@@ -112,7 +112,7 @@ class Watch:
 
     def _take(self, account: Account, located: Located) -> None:
         # Events in other places stay open: they may be handled, or lost, later.
-        for place in (Place.HANDLED, Place.MISSING):
+        for place in (Place.HANDLED, Place.MISSING, Place.DISCARDED):
             account.settle([i for i, found in located.places.items() if found is place], place)
 
     def _forget(self, account: Account) -> None:

@@ -29,6 +29,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_discarded_messages_discarded_at", "discarded_messages", ["discarded_at"])
     op.create_index("ix_discarded_messages_service", "discarded_messages", ["service", "id"])
+    op.create_index("ix_discarded_messages_event_id", "discarded_messages", ["event_id"])
 
 
 def downgrade() -> None:

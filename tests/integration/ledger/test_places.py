@@ -3,10 +3,12 @@
 import threading
 
 import pytest
+from click.testing import CliRunner
 
 from common.kombu_topology import ANALYTICS, FRAUD, INVENTORY, NOTIFICATION, ORDER
 from console.ledger import reconciliation
 from console.ledger.account import Place
+from console.orderctl import main
 from eventbus.catch_up import overflow
 from testkit.data.accounted import AccountedSystem, brief, missing, patient, places
 from testkit.data.outboxes import CREATED, event, record
@@ -33,6 +35,24 @@ def test_an_event_that_is_not_published_is_unsent(system: AccountedSystem) -> No
     accounts = system.accounts(brief())
 
     assert places(accounts[INVENTORY.name]) == {Place.HANDLED: 1, Place.UNSENT: 1}
+
+
+def test_a_discarded_event_is_not_missing(system: AccountedSystem) -> None:
+    # Given a parked event that an operator discards
+    (event_id,) = system.publish(1)
+    system.park(INVENTORY, 1)
+    system.handle_all()
+    arguments = ["parked", "discard", INVENTORY.name, "--id", str(event_id), "--yes"]
+    result = CliRunner().invoke(
+        main, [*arguments, "--reason", "a test order"], env=dict(system.environment)
+    )
+    assert result.exit_code == 0, result.output
+
+    # When the ledger is read
+    account = system.accounts()[INVENTORY.name]
+
+    # Then the event is accounted for
+    assert places(account) == {Place.HANDLED: 1, Place.DISCARDED: 1}
 
 
 def test_waiting_messages_are_in_flight(system: AccountedSystem) -> None:
