@@ -1,0 +1,38 @@
+"""Changes of the number of parts of the inventory's queue, and their effect on the broker."""
+
+from dataclasses import replace
+
+from common.kombu_topology import EVENTS, INVENTORY
+from console.scaling.scale import scale
+from eventbus.database.db import Sessions
+from testkit.data.outboxes import rows, sent
+from testkit.servers.scaling import AdministratorSettings
+from testkit.servers.vhosts import Vhost
+
+PARTS = replace(INVENTORY, parts=4).queues
+
+
+def divide(settings: AdministratorSettings, parts: int) -> int:
+    """Change the number of parts, and return the previous number."""
+    return scale(settings, INVENTORY, parts, begun=lambda _: None, changed=lambda _: None)
+
+
+def require_all_sent(outbox: Sessions) -> None:
+    """Require that every event of an outbox is sent."""
+    assert len(sent(outbox)) == len(rows(outbox))
+
+
+def inventory_objects(broker: Vhost) -> set[tuple[str, ...]]:
+    """Return the inventory's queues, routes and permissions."""
+    routes = broker.request("GET", f"/bindings/{broker.name}").json()
+    queues = broker.request("GET", f"/queues/{broker.name}").json()
+    permission = broker.request("GET", f"/permissions/{broker.name}/inventory").json()
+    return {
+        *(("queue", queue["name"]) for queue in queues),
+        *(
+            ("route", route["source"], route["destination"], route["routing_key"])
+            for route in routes
+            if route["source"] in (EVENTS.name, INVENTORY.part_exchange)
+        ),
+        ("reads", permission["read"]),
+    }
