@@ -57,6 +57,9 @@ class PartConsumers:
             self._ended.wait(_RETRY)
 
     def _handle(self, queue: str, channel: Channel, message: Message) -> None:
+        if self._ended.is_set():
+            # Delivered while the connection closes, which could not acknowledge it.
+            return
         time.sleep(_WORK)
         event = event_in(message)
         self.arrived.append((queue, event.subject, event.sequence, event.id))
