@@ -77,14 +77,14 @@ def _texts(books: Books, events: Sequence[OpenEvent]) -> dict[UUID, str]:
 
 def _message(service: Service, event: OpenEvent, text: str) -> Message:
     event_type, text = _consumed_version(service, event, text)
-    event_id = str(event.id)
+    event_id, body = str(event.id), codec.wrap(text.encode())
     return Message(
-        codec.wrap(text.encode()),
+        body,
         content_type="application/json",
         content_encoding="utf-8",
         delivery_mode=2,
         message_id=event_id,
-        correlation_id=event_id,
+        correlation_id=codec.subject(body),
         type=event_type,
         app_id=event.outbox,
         application_headers=task_headers(event_id, event_type, codec.traceparent(text)),

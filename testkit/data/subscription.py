@@ -49,7 +49,7 @@ def publish(
             routing_key=routing_key or event.type,
             headers=dict(task_headers(str(event.id), event.type, traceparent)),
             message_id=str(event.id),
-            correlation_id=str(event.id),
+            correlation_id=str(event.subject),
             type=event.type,
             app_id="order",
             timestamp=int(event.time.timestamp()),

@@ -162,7 +162,7 @@ def test_the_queue_is_observed_empty_in_all_its_parts(fraud: Subscriber, process
         # When both parts are empty and have a worker, then it is
         with fraud.broker.connect() as connection:
             channel = connection.channel()
-            channel.basic_consume(FRAUD.part_queue(1), no_ack=True)
+            channel.basic_consume(FRAUD.part_queue(1), callback=lambda _: None, no_ack=True)
             eventually(lambda: _require_empty(fraud))
             process.step()
             assert record(fraud).emptied_at is not None

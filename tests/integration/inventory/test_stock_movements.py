@@ -272,7 +272,7 @@ def test_a_migrated_stock_level_gets_an_opening_movement(databases: Databases) -
                 )
 
         # When it is upgraded
-        assert migrations.upgrade("inventory_worker", database.url) == ["0006", "0007"]
+        assert migrations.upgrade("inventory_worker", database.url)[:2] == ["0006", "0007"]
 
         # Then the level has an opening movement, and all sums agree
         warehouse = Warehouse(db.sessions(engine))
