@@ -17,7 +17,7 @@ def on_order_created(session: Session, event: Event) -> None:
     """Handle the event as the inventory does, unless there is a bug."""
     if Path(os.environ["BUG"]).exists():
         raise KeyError("a line without a shelf")
-    handlers.on_order(session, event)
+    handlers.on_orders(session, [event])
 
 
 app = make_worker(
