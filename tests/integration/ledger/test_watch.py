@@ -184,13 +184,13 @@ def test_the_analytics_lack_an_event_if_they_have_a_later_one(
 ) -> None:
     # Given an event that the analytics have not read at the first pass
     (lost,) = system.publish(1)
-    system.handle(INVENTORY)
+    system.handle_queues()
     ledger.run()
     assert ledger.open("analytics") == {lost}
 
     # When they have read a later one
     system.publish(1)
-    system.read_stream()
+    system.handle_all()
     system.forget(ANALYTICS, [lost])
     ledger.run()
 
