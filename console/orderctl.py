@@ -71,6 +71,7 @@ def main() -> None:
     Settings are read from the environment, and from the dotenv file that ORDERS_ENV_FILE names
     (.run/operator.env by default). Exit status: 0 success, 1 failure, 2 a check found differences
     (such as drift, a breaking change of a contract, or an event type in use), 64 invalid arguments.
+    health and reconcile exit with 1 if they find a problem.
     """
 
 

@@ -63,7 +63,9 @@ class Age(click.ParamType[timedelta]):
     show_default=True,
     help="Seconds between two pages of 1,000 events.",
 )
-@click.option("--repair", is_flag=True, help="Publish missing events again, to that queue only.")
+@click.option(
+    "--repair", is_flag=True, help="Publish missing events again, to the service that lacks them."
+)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
@@ -77,13 +79,13 @@ def reconcile(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Determine where each event is; exit with status 1 if one is missing, or if facts disagree.
+    """Determine where each event is; exit with status 1 if one is missing or services disagree.
 
     Each event of each outbox is looked up for each service that consumes it: in its inbox, its
     queues, its parking lot and the stream. An event is missing only if it is proven to be in none
-    of them. Retries of a service with unaccounted events wait for up to --wait seconds.
+    of them. Retries of a service with open events wait for up to --wait seconds.
 
-    Exit status 2: the broker or a database could not be reached.
+    Exit status 2: the broker or a database could not be reached, or a repair was interrupted.
     """
     settings = load_operator(LedgerSettings)
     start = datetime.now(UTC) - since if since else None
@@ -160,4 +162,7 @@ def _print(report: Report) -> None:
     for line in report.lines():
         click.echo(line)
     if report.is_clear and not report.repaired:
-        click.echo(f"all events are accounted for; {report.disagreements.orders} orders agree")
+        result = "all events are accounted for"
+        if not report.is_conclusive:
+            result = "no event is proven to be missing; run again to examine the others"
+        click.echo(f"{result}; {report.disagreements.orders} orders agree")

@@ -63,11 +63,11 @@ def apply(ctx: click.Context, *, prune: bool) -> None:
 @click.argument("service", type=click.Choice(DIVISIBLE))
 @click.argument("parts", type=click.IntRange(1, PARTS_LIMIT))
 def scale(service: str, parts: int) -> None:
-    """Divide the queue of SERVICE into PARTS while orders flow.
+    """Change the number of parts of SERVICE's queue to PARTS while orders flow.
 
-    Orders are accepted meanwhile: their events wait in the outboxes for some ten seconds, until the
-    present parts are empty. Each part requires a worker: start those of new parts at once, and stop
-    those of removed parts afterwards. If a step fails, the previous parts are restored.
+    Orders are accepted meanwhile: their events wait in the outboxes until the current parts are
+    empty, at least seven seconds. Each part requires a worker: start those of new parts at once,
+    and stop those of removed parts afterwards. If a step fails, the previous parts are restored.
     """
     before = change(
         load_operator(ScaleSettings),
@@ -76,7 +76,7 @@ def scale(service: str, parts: int) -> None:
         begun=click.echo,
         changed=lambda difference: click.echo(line(difference)),
     )
-    click.echo(f"{service}: the number of parts is {parts}, before {before}")
+    click.echo(f"{service}: {parts} parts, previously {before}")
     click.echo(f"set {service}={parts} in PARTS")
 
 

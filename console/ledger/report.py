@@ -32,11 +32,16 @@ class Report:
         """Whether no event is missing that was not published again, and no facts disagree."""
         return self.missing == len(self.repaired) and not self.disagreements.count
 
+    @property
+    def is_conclusive(self) -> bool:
+        """Whether the places of all events are known."""
+        return not any(account.unproven or account.unexamined for account in self.accounts)
+
     def document(self) -> dict[str, Any]:
         """Return the report as a JSON document; ages are in seconds."""
         now = datetime.now(UTC)
         return {
-            "accounted": self.is_clear,
+            "accounted": self.is_clear and self.is_conclusive,
             "services": [_account(account, now) for account in self.accounts],
             "repaired": [
                 {"service": name, "id": str(event.id), "type": event.type}
@@ -73,7 +78,7 @@ class Report:
         for found in self.disagreements.listed[:LISTED]:
             yield f"order {found.order_id}: {found.text}"
         if (more := self.disagreements.count - LISTED) > 0:
-            yield f"{more} more orders disagree"
+            yield f"{more} more disagreements"
 
 
 def _account(account: Account, now: datetime) -> dict[str, Any]:

@@ -13,7 +13,8 @@ moment at which the event can be in none of the places through which messages mo
 - The inbox is read last.
 
 The broker's counts are up to five seconds old, so a count is used only if it was requested `FRESH`
-seconds after the state that it has to confirm. No time of any clock is compared.
+seconds after the state that it has to confirm. Times are compared only within this process, by its
+monotonic clock.
 """
 
 import time
@@ -128,11 +129,11 @@ class _Search:
 
     @property
     def is_over(self) -> bool:
-        """Whether every event was found, or all others are in no queue."""
+        """Whether each open event was found, or proven to be in no queue."""
         return self._is_proven or self._open <= self._tiers.ids
 
     def observe(self, totals: Mapping[str, Object], requested_at: float) -> None:
-        """Take note of the broker's counts, and of when they were requested (monotonic)."""
+        """Record the broker's counts, which were requested at a (monotonic) time."""
         since = self._held_at if self._empty_at is None else self._empty_at
         if requested_at - since < FRESH:
             return

@@ -15,11 +15,11 @@ from console.parking.progress import Progress
 from console.parking.stage import OUTCOME_LIMIT, Outcome, Stage
 from console.settings import RepairSettings
 
-#: Messages of the first stages: a handler that still fails receives one, one that fails for some
-#: messages at most six.
+#: Messages of the first stages: a handler that fails for all messages receives one, one that
+#: fails for some at most six.
 FIRST_STAGES = (1, 5, 50)
 
-#: Seconds of each later stage. If the failure returns, so many seconds of the rate fail.
+#: Seconds of each later stage, which has at least as many messages as the third.
 STAGE_SECONDS = 10.0
 
 #: Messages per second. A worker handles several hundred, and orders continue to arrive.
@@ -28,7 +28,7 @@ DEFAULT_RATE = 50.0
 #: The largest accepted share of a stage that fails again.
 DEFAULT_MAX_FAILING = 0.1
 
-#: Seconds between two queries whether an operator has paused or aborted the plan.
+#: Seconds between two checks of whether an operator has paused or aborted the plan.
 _INTERRUPTION_POLL = 1.0
 
 #: Called after each stage.
@@ -96,7 +96,7 @@ def _check(
     elif outcome.unknown and not interruption():
         reason = (
             f"{outcome.unknown} of {outcome.size} neither handled nor parked within"
-            f" {OUTCOME_LIMIT:g} seconds: does the worker run?"
+            f" {OUTCOME_LIMIT:g} seconds: is the worker running?"
         )
     if reason:
         progress.end(PlanState.READY, reason)

@@ -68,7 +68,7 @@ class Stage:
         self._progress = progress
         self._effects = effects
         self._is_interrupted = is_interrupted
-        #: Tells the messages of this stage from copies that a killed run has left.
+        #: Distinguishes the messages of this stage from copies that a killed run has left.
         self._mark = f"{progress.plan_id}/{uuid4().hex[:12]}"
 
     def run(self, items: Sequence[Item], wait: Callable[[], object]) -> Outcome:

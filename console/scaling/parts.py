@@ -56,8 +56,8 @@ class Scaling:
                 busy_at = now
             if now - started > PATIENCE:
                 raise ActionError(
-                    f"{', '.join(busy or queues)}: not empty for {SETTLED:.0f} of"
-                    f" {PATIENCE:.0f} seconds; are the workers running?"
+                    f"{', '.join(busy or queues)}: never empty for {SETTLED:.0f} seconds in a row"
+                    f" within {PATIENCE:.0f} seconds; are the workers running?"
                 )
             time.sleep(_PAUSE)
 

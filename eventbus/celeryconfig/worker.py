@@ -7,7 +7,7 @@ from eventbus.celeryconfig.base import *
 worker_pool = "eventbus.worker.handler_pool:HandlerPool"
 # A crash of the whole worker counts as a delivery of every prefetched message. A crash of a child,
 # which a bad message can cause, counts as none: it costs that message one attempt.
-# Concurrency and prefetch are a system's capacity: see its own module of Celery settings.
+# Concurrency and prefetch are a system's capacity: in this shop, `celeryconfig/worker.py`.
 # The reduction after a reconnect counts Celery's own acknowledgements; here it would never end.
 worker_enable_prefetch_count_reduction = False
 # A batch that is running when the connection is lost may commit: its events are redelivered, and

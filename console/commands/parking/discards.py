@@ -29,7 +29,7 @@ from console.settings import RepairSettings, load_operator
 def discard(
     service: str, event_ids: tuple[str, ...], *, reason: str, yes: bool, as_json: bool
 ) -> None:
-    """Take messages out of the parking lot; restore returns them.
+    """Remove messages from the parking lot and keep them; restore returns them.
 
     Their service does not handle these events. The messages are kept for DISCARDED_RETENTION_DAYS.
     If one of the events is not parked, nothing is discarded. With --json, the printed content

@@ -103,7 +103,7 @@ def run_plan(plan_id: int, rate: float, max_failing: float) -> None:
 @parked.command(epilog="Example: orderctl parked pause 7")
 @_plan_id
 def pause(plan_id: int) -> None:
-    """End the run of a plan after its current message; resume continues it."""
+    """End the run of a plan within a second; resume continues it."""
     plans.pause(load_operator(DatabaseSettings), plan_id)
     click.echo(f"plan {plan_id}: paused")
 

@@ -36,7 +36,7 @@ def test_a_queue_that_does_not_run_empty_stops_the_change(
         monkeypatch.setattr(scaling, "PATIENCE", 8.0)
 
         # When it is to be divided
-        with pytest.raises(ActionError, match=r"^inventory\.queue: not empty .* workers running"):
+        with pytest.raises(ActionError, match=r"^inventory\.queue: never empty .* workers running"):
             divide(settings, 4)
 
         # Then nothing has changed, and the relay continues
