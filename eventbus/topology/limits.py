@@ -16,9 +16,9 @@ DELIVERY_LIMIT = 1_000
 #: single one results from a lost connection or a restart of the worker.
 SUSPECT_FROM = 2
 
-#: The poison limit: the number of times that the handling of an event may start without ending before the event is
-#: parked. It is higher than an operator or a node short of memory causes; each time restarts the
-#: worker.
+#: The poison limit: the number of times that the handling of an event may start without ending
+#: before the event is parked. It is higher than an operator or a node short of memory causes; each
+#: time restarts the worker.
 BEGIN_LIMIT = 10
 
 #: RabbitMQ 4 drops a message after 20 deliveries unless its queue has another limit.
