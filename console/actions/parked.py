@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from amqp import Message
 
 from common import kombu_topology
-from console.broker.parked_message import Parked, event_id, event_time
+from console.broker.parked_message import Parked, event_id
 from console.broker.parking_lot import ParkingLot, parking_lot
 from console.errors import ActionError
+from console.parking.age_limit import is_too_old
 from console.settings import BrokerAdminSettings, RedriveSettings
 from eventbus.topology.service import Service
 
@@ -103,13 +103,6 @@ class _Redriven:
             *_left_parked(self._too_old, days),
             *_left_parked(self._not_copied, "with properties that cannot be copied"),
         ]
-
-
-def is_too_old(message: Message, settings: RedriveSettings) -> bool:
-    """Return whether a service may no longer know that it has handled a message's event."""
-    # A message without a time is not an event for its service either, and has no effect.
-    time = event_time(message)
-    return time is not None and datetime.now(UTC) - time > settings.redrive_limit
 
 
 def _not_parked(service: Service, event_ids: set[str]) -> str:

@@ -1,7 +1,6 @@
 """`orderctl reconcile`: accounts for every event, and names those that are missing."""
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
+from console.commands.age import Age
 from console.errors import ActionError, first_line
 from console.ledger import agreement, reconciliation
 from console.ledger import repair as repairs
@@ -24,27 +24,8 @@ from console.settings import LedgerSettings, load_operator
 #: Seconds between two lines of progress.
 _INTERVAL = 5.0
 
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-
 #: Places that are shown also if no event is in them.
 _ALWAYS = (Place.HANDLED, Place.IN_FLIGHT, Place.PARKED, Place.MISSING)
-
-
-class Age(click.ParamType[timedelta]):
-    """A duration such as `90s`, `30m`, `12h` or `14d`."""
-
-    name = "AGE"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> timedelta:
-        """Return the duration."""
-        if isinstance(value, timedelta):
-            return value
-        match = re.fullmatch(r"([1-9]\d{0,8})([smhd])", str(value))
-        if not match:
-            self.fail(f"{value!r} is not an age such as 30m, 12h or 14d", param, ctx)
-        return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
 @click.command(epilog="Example: orderctl reconcile --since 1h --json")

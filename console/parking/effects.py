@@ -10,9 +10,9 @@ from amqp import Message
 from sqlalchemy import select
 
 from common.kombu_topology import INVENTORY, ORDER
-from console.actions.parked import is_too_old
 from console.broker.parked_message import Parked, digest
 from console.databases.service_database import sessions
+from console.parking.age_limit import is_too_old
 from console.settings import RepairSettings
 from eventbus.consumer.inbox import inbox
 from eventbus.database.db import Sessions, transaction

@@ -7,10 +7,10 @@ from uuid import uuid4
 
 from amqp import Message
 
-from console.actions.parked import is_too_old
 from console.broker.parked_message import Parked, digest, event_id
 from console.broker.parking_lot import PLAN, ParkingLot, parking_lot
 from console.models import ItemState
+from console.parking.age_limit import is_too_old
 from console.parking.effects import Effect, Effects
 from console.parking.progress import Item, Progress
 from console.settings import RepairSettings

@@ -2,14 +2,13 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Any
 
 import click
 
 from console.actions.parked import CONSUMERS
+from console.commands.age import Age
 from console.commands.operator import operator_name
 from console.commands.parking.parked import SERVICE, parked
 from console.commands.table import print_table, printable
@@ -23,21 +22,6 @@ from console.settings import DatabaseSettings, RepairSettings, load_operator
 
 #: Messages of a plan that are listed; `--json` contains all.
 ITEMS_LISTED = 1_000
-
-_UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
-
-
-class _Age(click.ParamType[timedelta]):
-    """A duration such as `90min`, `2h` or `3d`."""
-
-    name = "age"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> timedelta:
-        """Return the duration."""
-        parts = re.fullmatch(r"(\d{1,6})(s|min|h|d)", value)
-        if not parts:
-            self.fail(f"{value!r} is not a number followed by s, min, h or d", param, ctx)
-        return timedelta(**{_UNITS[parts[2]]: int(parts[1])})
 
 
 def _repeated(option: str, name: str, help_: str) -> Callable[[Any], Any]:
@@ -68,7 +52,7 @@ _max_failing = click.option(
 @_repeated("--exception", "failures", "Failure, as groups shows it")
 @_repeated("--frame", "frames", "Function, as groups shows it")
 @_repeated("--id", "event_ids", "Event")
-@click.option("--older-than", type=_Age(), help="Minimum time since the last failure: 2h, 3d.")
+@click.option("--older-than", type=Age(), help="Minimum time since the last failure: 2h, 3d.")
 @_as_json
 def make_plan(service: str, *, as_json: bool, **criteria: Any) -> None:
     """Choose parked messages and store them as a plan, with the effect of each redrive.

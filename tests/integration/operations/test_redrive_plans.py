@@ -131,7 +131,7 @@ def test_messages_are_chosen_by_all_criteria(channel: Channel, env: Environment)
     assert [message["event_id"] for message in plan["messages"]] == ids
     assert [message["event_id"] for message in one["messages"]] == [ids[1]]
     assert "no parked message of inventory meets the criteria" in young
-    assert "'soon' is not a number followed by" in run(
+    assert "'soon' is not an age such as 30m" in run(
         env, "plan", "inventory", "--older-than", "soon", status=64
     )
 
