@@ -17,8 +17,8 @@ from analytics_worker.domain import minute
 from analytics_worker.projection import Unprojectable, is_passing, project, skip
 from analytics_worker.shadow_tables import put_in_place, tables
 from common.bus import STREAM
+from eventbus.database.db import engine_of, transaction
 from eventbus.database.db import sessions as sessions_of
-from eventbus.database.db import transaction
 from eventbus.errors import ExpectedError
 from eventbus.messaging.amqps import Connection
 from eventbus.messaging.stream import Entry, Start, Stream
@@ -83,7 +83,7 @@ class Replay:
         Earlier minutes stay unchanged, because the stream does not contain all their events.
         """
         began = time.monotonic()
-        with tables(self._live.kw["bind"]):
+        with tables(engine_of(self._live)):
             at = _moment(start)
             # Earlier than requested, because all events of the first minute must be read.
             self._stream = Stream(self._connection, STREAM, at - 2 * SKEW if at else start)

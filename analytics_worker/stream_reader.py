@@ -17,7 +17,7 @@ from analytics_worker.position import Position
 from analytics_worker.projection import REASON_LIMIT, Unprojectable, is_passing, project, skip
 from common.bus import STREAM
 from eventbus import tls
-from eventbus.database.db import Sessions
+from eventbus.database.db import Sessions, engine_of
 from eventbus.messaging.amqps import Connection
 from eventbus.messaging.stream import Entry, Stream, oldest
 from eventbus.settings.broker import broker_url
@@ -78,7 +78,7 @@ class Reader:
         """Read present and new messages until `time.monotonic()` is `until`."""
         try:
             # A single connection, because the lock ends with it.
-            with self._sessions.kw["bind"].connect() as connection:
+            with engine_of(self._sessions).connect() as connection:
                 session = Session(connection, expire_on_commit=False)
                 try:
                     self._read(session, until)

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from threading import Lock
 from uuid import uuid4
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from eventbus.database.db import Sessions
+from eventbus.database.db import Sessions, engine_of
 from eventbus.database.wakeup import Wakeup
 from notification_worker import claims
 from notification_worker.claims import FRESH, LEASE, SHORTLY, Claimed, Mark, Scan
@@ -93,7 +93,7 @@ class Backlog:
 
     def __init__(self, sessions: Sessions, position: Position) -> None:
         self._sessions = sessions
-        engine: Engine = sessions.kw["bind"]
+        engine = engine_of(sessions)
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._position = position
         self._wakeup = Wakeup(Notification.__tablename__, next_due=NEXT_DUE)

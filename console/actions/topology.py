@@ -94,7 +94,7 @@ def _require_nodes(settings: TopologySettings, broker: Management) -> None:
 
 def _plan(settings: TopologySettings, broker: Management, *, prune: bool = False) -> Plan:
     state = BrokerState.read(broker)
-    # Another number of parts is a difference of its own, which `scale` removes.
+    # A different number of parts is reported separately, and only `scale` changes it.
     numbers = division.actual(state, settings.parts)
     wanted = topology(retry_tiers=settings.retry_tiers, parts=numbers)
     passwords = {user.name: settings.broker_password(user.name) for user in wanted.users}

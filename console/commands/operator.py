@@ -1,4 +1,4 @@
-"""The person that runs a command, for records of who changed something."""
+"""The operating system's user that runs a command, which is recorded with a change."""
 
 import getpass
 import os

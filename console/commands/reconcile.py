@@ -76,7 +76,7 @@ def reconcile(
             books,
             since=start,
             effort=Effort(pause=pause, search=wait),
-            tell=_Progress(),
+            report=_Progress(),
         )
         disagreements = agreement.compare(settings, books, since=start, pause=pause)
         report = Report(accounts=accounts, disagreements=disagreements)

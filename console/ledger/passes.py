@@ -61,7 +61,7 @@ class Passes(Collector):
         )
 
     def describe(self) -> Iterator[Metric]:
-        """Return nothing, so that registration does not start the passes."""
+        """Return no metrics, because registration must not start the passes."""
         yield from ()
 
     def _start(self) -> None:

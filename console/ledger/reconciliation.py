@@ -12,7 +12,7 @@ from console.ledger.location import Located, locate, locate_in_stream, pages
 from console.settings import LedgerSettings, RedriveSettings
 from eventbus.topology.service import Service
 
-#: Seconds between two pages, so that most of the databases' time is left to other work.
+#: Seconds between two pages. The databases have most of their time for other work.
 PAUSE = 0.02
 
 #: Seconds in which events in flight may be handled before queues are searched.
@@ -26,7 +26,7 @@ SEARCH = 30.0
 _SLACK = timedelta(hours=1)
 
 #: Called after each page with the number of events read so far.
-Tell = Callable[[int], object]
+Report = Callable[[int], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ def reconcile(
     *,
     since: datetime | None = None,
     effort: Effort | None = None,
-    tell: Tell = lambda _read: None,
+    report: Report = lambda _read: None,
 ) -> tuple[Account, ...]:
     """Return the accounts of all services, from the events that were appended after `since`.
 
@@ -53,7 +53,7 @@ def reconcile(
     """
     effort = effort or Effort()
     accounts = tuple(Account(service=s, first=books.first(s)) for s in RECEIVERS)
-    _scan(settings, books, accounts, since, effort.pause, tell)
+    _scan(settings, books, accounts, since, effort.pause, report)
     positions = {sender.name: books.last(sender) for sender in SENDERS}
     _settle(books, accounts, effort.settling)
     searched = [a for a in accounts if a.open and a.service.consumes]
@@ -94,7 +94,7 @@ def _scan(
     accounts: Sequence[Account],
     since: datetime | None,
     pause: float,
-    tell: Tell,
+    report: Report,
 ) -> None:
     read = 0
     for sender in SENDERS:
@@ -104,7 +104,7 @@ def _scan(
                 enter(settings, books, account, sender, events)
             after = events[-1].id
             read += len(events)
-            tell(read)
+            report(read)
             if len(events) < PAGE:
                 break
             time.sleep(pause)

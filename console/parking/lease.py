@@ -13,7 +13,7 @@ from common.kombu_topology import CONSOLE
 from console.databases.service_database import sessions
 from console.errors import ActionError
 from console.settings import DatabaseServer
-from eventbus.database.db import Sessions
+from eventbus.database.db import Sessions, engine_of
 
 #: The first key of the advisory locks; the second is the hash of the service's name.
 _LOCK = 1_331_000_050
@@ -29,7 +29,7 @@ def lease(settings: DatabaseServer, service: str) -> Iterator[Sessions]:
     releases it when the connection ends, also if the process is killed. Raises `ActionError` if
     another process holds it.
     """
-    with sessions(settings, CONSOLE) as own, own.kw["bind"].connect() as connection:
+    with sessions(settings, CONSOLE) as own, engine_of(own).connect() as connection:
         held = connection.scalar(_ACQUIRE, {"key": _LOCK, "service": service})
         # The lock belongs to the session, not to the transaction.
         connection.commit()

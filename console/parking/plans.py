@@ -1,6 +1,7 @@
 """Redrive plans: parked messages that are chosen once, and the effect of each redrive."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -88,8 +89,8 @@ def show(settings: DatabaseServer, plan_id: int) -> Plan:
 def newest(settings: DatabaseServer) -> list[Plan]:
     """Return the newest plans, at most `LISTED`, the newest first."""
     with transaction(settings, CONSOLE) as session:
-        ids = session.scalars(select(PlanRow.id).order_by(PlanRow.id.desc()).limit(LISTED))
-        return [find(session, plan_id) for plan_id in ids.all()]
+        rows = select(PlanRow).order_by(PlanRow.id.desc()).limit(LISTED)
+        return _counted(session, session.scalars(rows).all())
 
 
 def items(settings: DatabaseServer, plan_id: int, *, limit: int | None = None) -> list[ItemRow]:
@@ -106,16 +107,8 @@ def find(session: Session, plan_id: int) -> Plan:
     row = session.get(PlanRow, plan_id)
     if row is None:
         raise ActionError(f"plan {plan_id} does not exist; see: orderctl parked plans")
-    return Plan(
-        id=row.id,
-        service=row.service,
-        state=PlanState(row.state),
-        reason=row.reason,
-        created_by=row.created_by,
-        created_at=row.created_at,
-        states=_counted(session, plan_id, ItemRow.state),
-        effects=_counted(session, plan_id, ItemRow.effect),
-    )
+    (plan,) = _counted(session, [row])
+    return plan
 
 
 def state_of(session: Session, plan_id: int) -> PlanState:
@@ -157,10 +150,35 @@ def _change(
         return find(session, plan_id)
 
 
-def _counted(session: Session, plan_id: int, column: InstrumentedAttribute[str]) -> dict[str, int]:
-    rows = select(column, func.count()).where(ItemRow.plan_id == plan_id)
-    counted = session.execute(rows.group_by(column).order_by(column))
-    return {name: count for name, count in counted}  # noqa: C416 - a row is no pair to mypy
+def _counted(session: Session, rows: Sequence[PlanRow]) -> list[Plan]:
+    ids = [row.id for row in rows]
+    states, effects = _counts(session, ids, ItemRow.state), _counts(session, ids, ItemRow.effect)
+    return [
+        Plan(
+            id=row.id,
+            service=row.service,
+            state=PlanState(row.state),
+            reason=row.reason,
+            created_by=row.created_by,
+            created_at=row.created_at,
+            states=states[row.id],
+            effects=effects[row.id],
+        )
+        for row in rows
+    ]
+
+
+def _counts(
+    session: Session, ids: Sequence[int], column: InstrumentedAttribute[str]
+) -> Mapping[int, dict[str, int]]:
+    """Return the numbers of messages of these plans, by the value of a column."""
+    query = select(ItemRow.plan_id, column, func.count()).where(ItemRow.plan_id.in_(ids))
+    counts: defaultdict[int, dict[str, int]] = defaultdict(dict)
+    for plan_id, value, count in session.execute(
+        query.group_by(ItemRow.plan_id, column).order_by(column)
+    ):
+        counts[plan_id][value] = count
+    return counts
 
 
 def _insert(session: Session, service: Service, criteria: Criteria, created_by: str) -> int:

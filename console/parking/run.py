@@ -119,7 +119,7 @@ class _Interruption:
 
 
 class _Pace:
-    """Waits so that calls return at most `rate` times a second."""
+    """Limits calls to `rate` per second, by waiting."""
 
     def __init__(self, rate: float) -> None:
         self._interval = 1 / rate

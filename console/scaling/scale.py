@@ -21,6 +21,7 @@ from console.databases.service_database import sessions
 from console.errors import ActionError
 from console.scaling.parts import Changed, Scaling
 from console.settings import DatabaseSettings, ScaleSettings
+from eventbus.database.db import engine_of
 from eventbus.outbox import slots
 from eventbus.topology.objects import Topology
 from eventbus.topology.service import Service
@@ -103,7 +104,7 @@ def _publishers(service: Service) -> Iterator[Service]:
 @contextmanager
 def _held(settings: DatabaseSettings, publisher: Service) -> Iterator[Connection]:
     """Keep the relays of a service from publishing during the block."""
-    with sessions(settings, publisher) as database, database.kw["bind"].connect() as connection:
+    with sessions(settings, publisher) as database, engine_of(database).connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT")
         try:
             slots.hold_outbox(connection, HOLD_PATIENCE)

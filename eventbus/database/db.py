@@ -158,6 +158,12 @@ def sessions(engine: Engine) -> Sessions:
     return sessionmaker(engine, expire_on_commit=False)
 
 
+def engine_of(sessions: Sessions) -> Engine:
+    """Return the engine of a session factory, for work on a connection of its own."""
+    bound: Engine = sessions.kw["bind"]
+    return bound
+
+
 @contextmanager
 def transaction(sessions: Sessions) -> Iterator[Session]:
     """Run the block in one transaction: commit at its end, roll back on any exception."""

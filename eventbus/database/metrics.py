@@ -24,7 +24,7 @@ class Database(Collector):
         self._read = read
 
     def describe(self) -> Iterator[Metric]:
-        """Return nothing, so that registration does not query the database."""
+        """Return no metrics, because registration must not query the database."""
         yield from ()
 
     def collect(self) -> Iterator[Metric]:

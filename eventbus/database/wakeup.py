@@ -16,7 +16,7 @@ from psycopg2.errors import LockNotAvailable
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from eventbus.database.db import Sessions
+from eventbus.database.db import Sessions, engine_of
 from eventbus.database.statement import Statement
 
 #: Seconds to sleep if a row is due that the caller could not process, because otherwise the caller
@@ -120,7 +120,7 @@ class Wakeup:
 
     def wait(self, sessions: Sessions, seconds: float, *values: object) -> None:
         """Sleep as `sleep` does, over a connection from the pool."""
-        with sessions.kw["bind"].connect() as connection:
+        with engine_of(sessions).connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
             with self.listening(connection):
                 if self.sleep(connection, seconds, *values):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, CursorResult, Row
 
-from eventbus.database.db import Sessions
+from eventbus.database.db import Sessions, engine_of
 from eventbus.database.statement import Statement
 from eventbus.database.wakeup import Wakeup
 from eventbus.messaging.event_message import LARGEST_EVENT
@@ -112,7 +112,7 @@ class Claims:
         cls, sessions: Sessions, start: Start | None = None, part: Part = slots.WHOLE
     ) -> "Iterator[Claims]":
         """Connect for the block, and run pending statements at its end."""
-        with sessions.kw["bind"].connect() as connection:
+        with engine_of(sessions).connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
             claims = cls(connection, start or Start(), part)
             try:

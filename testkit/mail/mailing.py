@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import certifi
 from sqlalchemy import func, select, update
 
-from eventbus.database.db import Sessions, transaction
+from eventbus.database.db import Sessions, engine_of, transaction
 from notification_worker.delivery import Delivery
 from notification_worker.mail import address
 from notification_worker.mail_queue import Backlog, Position
@@ -117,7 +117,7 @@ def expire_claims(sessions: Sessions) -> None:
 
 def of_database(sessions: Sessions) -> dict[str, Any]:
     """Return the settings with which another process connects to the same database."""
-    url = sessions.kw["bind"].url
+    url = engine_of(sessions).url
     return {
         "database_host": url.host,
         "database_port": url.port,

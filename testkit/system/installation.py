@@ -12,7 +12,7 @@ from console.settings import TopologySettings
 from deploy.local.ports import Ports
 from eventbus import tls
 from eventbus.database import db
-from eventbus.database.db import Sessions, transaction
+from eventbus.database.db import Sessions, engine_of, transaction
 from eventbus.messaging.publisher import ConfirmingPublisher
 from eventbus.settings.broker import BrokerSettings, broker_url
 from order_app.storage import api_keys
@@ -98,4 +98,4 @@ class Installation:
     def close(self) -> None:
         """Close the connections to the databases."""
         for sessions in self._sessions.values():
-            sessions.kw["bind"].dispose()
+            engine_of(sessions).dispose()

@@ -46,7 +46,7 @@ class Program:
     #: Its number among the programs that share its work, and further variables.
     part: int = 0
     settings: tuple[tuple[str, str], ...] = ()
-    #: The distance of its metrics port from the API's, if the port has no variable of its own.
+    #: The offset of its metrics port from the API's port, unless a variable sets the port.
     distance: int = 0
 
     @property

@@ -4,6 +4,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import httpx
 
+from eventbus.database.db import engine_of
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
 
@@ -19,7 +20,7 @@ def test_the_api_refuses_requests_beyond_its_limit(stack: Stack) -> None:
     stack.extra["DATABASE_STATEMENT_TIMEOUT"] = stack.extra["DATABASE_LOCK_TIMEOUT"] = "60"
     stack.start("api")
     stack.stock(TEA=1_000)
-    with stack.sessions("order").kw["bind"].connect() as connection:
+    with engine_of(stack.sessions("order")).connect() as connection:
         connection.exec_driver_sql("LOCK TABLE orders IN EXCLUSIVE MODE")
 
         # When more requests arrive than both processes accept

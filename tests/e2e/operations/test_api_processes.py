@@ -5,6 +5,7 @@ import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
+from eventbus.database.db import engine_of
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
 
@@ -12,7 +13,7 @@ from testkit.processes.stack import Stack
 def test_the_api_responds_to_pending_requests_at_shutdown(stack: Stack) -> None:
     # Given an order that waits for the database
     stack.start("api")
-    with stack.sessions("order").kw["bind"].connect() as connection:
+    with engine_of(stack.sessions("order")).connect() as connection:
         connection.exec_driver_sql("LOCK TABLE orders IN EXCLUSIVE MODE")
         with ThreadPoolExecutor(1) as pool:
             response = pool.submit(stack.post_order, ("TEA", 1))

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from eventbus.consumer.retention import INBOX, OUTBOX, _remove_some, read_ages
 from eventbus.database import db
 from eventbus.database.bounded_scan import MAX_ROWS
-from eventbus.database.db import Sessions, takes_writes, transaction
+from eventbus.database.db import Sessions, engine_of, takes_writes, transaction
 from eventbus.outbox.lag import outbox_lag, relay_pass
 from order_app.retention import IDEMPOTENCY_KEYS
 from order_app.storage import api_keys, models
@@ -67,7 +67,7 @@ _SETUP = (
 @pytest.fixture
 def sessions(order_database: Sessions) -> Sessions:
     """A database after a long outage of the broker."""
-    _let_an_outage_pass(order_database.kw["bind"])
+    _let_an_outage_pass(engine_of(order_database))
     return order_database
 
 
@@ -164,7 +164,7 @@ def test_a_row_dated_in_the_past_is_counted(sessions: Sessions) -> None:
 @contextmanager
 def counted(sessions: Sessions) -> Iterator[list[int]]:
     """Count the pages that each statement in the block reads, by running it a second time."""
-    engine: Engine = sessions.kw["bind"]
+    engine = engine_of(sessions)
     pages: list[int] = []
 
     def explain(_c: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:

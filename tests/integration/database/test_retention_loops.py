@@ -24,7 +24,7 @@ from eventbus.consumer import retention
 from eventbus.consumer.inbox import inbox
 from eventbus.consumer.retention import OUTBOX, Retention, read_ages
 from eventbus.database import db
-from eventbus.database.db import Sessions, transaction
+from eventbus.database.db import Sessions, engine_of, transaction
 from eventbus.outbox.table import outbox
 from notification_worker.settings import MailerSettings
 from testkit.data.old_rows import (
@@ -101,7 +101,7 @@ def test_each_process_deletes_old_rows(
     eventually(only_the_young_row)
     loops["retention"].stop()
     loops["retention"].join(30)
-    sessions.kw["bind"].dispose()
+    engine_of(sessions).dispose()
 
 
 @pytest.mark.parametrize("service", [service.name for service in SERVICES])
@@ -122,7 +122,7 @@ def test_each_process_exports_the_age_of_its_oldest_rows(
     assert ages.keys() == {table.table.name for table in kept}
     assert ages.pop("inbox") == pytest.approx(2 * 86_400, abs=60)
     assert set(ages.values()) <= {0.0}
-    sessions.kw["bind"].dispose()
+    engine_of(sessions).dispose()
 
 
 def test_an_unsent_event_is_not_the_oldest_row(order_database: Sessions) -> None:

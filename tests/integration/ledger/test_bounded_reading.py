@@ -12,6 +12,7 @@ from common.kombu_topology import INVENTORY, ORDER
 from console.databases.service_database import reading
 from console.ledger.account import OutboxEvent, Place
 from console.ledger.books import PAGE, Books
+from eventbus.database.db import engine_of
 from testkit.data.accounted import AccountedSystem, brief, places
 from testkit.data.meter import Meter
 
@@ -58,7 +59,7 @@ def test_the_memory_does_not_grow_with_the_outbox(system: AccountedSystem) -> No
 def test_a_page_reads_by_the_index(system: AccountedSystem) -> None:
     # Given tables that the planner believes to be empty
     system.run("order", _FILL, count=50_000)
-    engine = create_engine(system.databases["order"].kw["bind"].url, poolclass=NullPool)
+    engine = create_engine(engine_of(system.databases["order"]).url, poolclass=NullPool)
     events: list[OutboxEvent] = []
 
     # When one page is read in the middle

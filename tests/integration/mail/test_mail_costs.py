@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, text
 
-from eventbus.database.db import BY_KEY, Sessions, engine, sessions
+from eventbus.database.db import BY_KEY, Sessions, engine, engine_of, sessions
 from notification_worker import claims, mail_queue, metrics
 from notification_worker.claims import SHORTLY, Mark
 from notification_worker.domain import Status
@@ -54,7 +54,7 @@ def pages(connection: Connection, statement: str, values: object) -> int:
 
 
 def pages_of_claims(sessions: Sessions, position: Position) -> list[int]:
-    with sessions.kw["bind"].connect() as connection:
+    with engine_of(sessions).connect() as connection:
         claims._prepare(connection)
         values = (*position.values, [], str(uuid4()), SHORTLY)
         names = ("claim_fresh", "claim_again")
@@ -78,14 +78,14 @@ def test_claims_and_polls_skip_sent_mails_only_once(
 
     # Then no claim and no poll reads the entries of sent mails again
     assert max(pages_of_claims(crowded, position)) < FEW
-    with crowded.kw["bind"].connect() as connection:
+    with engine_of(crowded).connect() as connection:
         assert pages(connection, mail_queue.NEXT_DUE, position.values) < FEW
     mail = mails.claim()
     assert mail
 
     # And neither does its mark
     mark = Mark(mail.id, Status.SENT, "<1@shop.example>")
-    with crowded.kw["bind"].connect() as connection:
+    with engine_of(crowded).connect() as connection:
         claims._prepare(connection)
         execute = "EXECUTE mark_mail (%s, %s, %s, %s, %s, %s, %s, %s)"
         assert pages(connection, execute, mark.values(mails._owner)) < FEW
@@ -100,7 +100,7 @@ def test_claims_and_scrapes_have_a_bounded_cost_under_a_backlog(
     mails = Backlog(crowded, position)
     mails.claim()
     mails.release()
-    with crowded.kw["bind"].connect().execution_options(isolation_level="AUTOCOMMIT") as run:
+    with engine_of(crowded).connect().execution_options(isolation_level="AUTOCOMMIT") as run:
         run.exec_driver_sql(_INSERT, ("PENDING", due))
     if due != "2026-01-01":
         # Mails deferred to before the last poll are left to the next full poll.
@@ -116,7 +116,7 @@ def test_claims_and_scrapes_have_a_bounded_cost_under_a_backlog(
 
 
 def test_a_scrape_counts_waiting_and_failed_mails_up_to_a_limit(crowded: Sessions) -> None:
-    with crowded.kw["bind"].connect().execution_options(isolation_level="AUTOCOMMIT") as run:
+    with engine_of(crowded).connect().execution_options(isolation_level="AUTOCOMMIT") as run:
         run.exec_driver_sql(_INSERT, ("PENDING", "epoch"))
     with crowded() as session:
         samples = {
@@ -137,7 +137,7 @@ def updates(connection: Connection) -> tuple[int, int]:
 
 def test_a_claim_writes_to_no_index(crowded: Sessions) -> None:
     record(crowded, "received")
-    with crowded.kw["bind"].connect() as connection:
+    with engine_of(crowded).connect() as connection:
         # The statistics may still include earlier transactions of this connection.
         before = updates(connection)
         claims._prepare(connection)

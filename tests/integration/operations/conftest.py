@@ -8,7 +8,7 @@ from click.testing import Result
 
 from common.kombu_topology import SERVICES
 from console.actions import subscribe, topology
-from eventbus.database.db import Sessions
+from eventbus.database.db import Sessions, engine_of
 from testkit.processes.orderctl import orderctl
 from testkit.servers.databases import TestDatabase
 from testkit.servers.infrastructure import Infrastructure
@@ -80,7 +80,7 @@ def migrated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> MigratedSystem:
     """A broker and databases after the move to the second version, without events."""
-    names = {name: str(s.kw["bind"].url.database) for name, s in sessions_of.items()}
+    names = {name: str(engine_of(s).url.database) for name, s in sessions_of.items()}
     for service in SERVICES:
         if service.name not in names:
             names[service.name] = str(database_of(service.name).url.database)

@@ -7,7 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import event, select
 
-from eventbus.database.db import Sessions, transaction
+from eventbus.database.db import Sessions, engine_of, transaction
 from order_app.storage import api_keys
 from order_app.storage.api_keys import Scope
 from order_app.storage.models import ApiKeyRow
@@ -136,7 +136,7 @@ def test_a_cached_key_needs_no_database_query(order_api: FlaskClient, sessions: 
     # Given an API that has cached the key
     order_api.get("/orders")
     statements: list[str] = []
-    engine = sessions.kw["bind"]
+    engine = engine_of(sessions)
     event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
 
     # When requests use the key

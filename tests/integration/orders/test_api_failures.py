@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
-from eventbus.database.db import Sessions
+from eventbus.database.db import Sessions, engine_of
 from order_app.storage import models
 from testkit.eventually import eventually
 from testkit.processes.order_requests import UNKNOWN_ORDER, another_api, close, place, problem
@@ -73,7 +73,7 @@ def assert_shed(response: TestResponse) -> None:
 @contextmanager
 def blocked(sessions: Sessions, mode: str, request: Callable[[], object]) -> Iterator[None]:
     """Run the block while a request waits for a lock on the orders."""
-    with sessions.kw["bind"].connect() as connection, ThreadPoolExecutor(1) as pool:
+    with engine_of(sessions).connect() as connection, ThreadPoolExecutor(1) as pool:
         connection.exec_driver_sql(f"LOCK TABLE orders IN {mode} MODE")
         pool.submit(request)
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, text, update
 
-from eventbus.database.db import Sessions, transaction
+from eventbus.database.db import Sessions, engine_of, transaction
 from eventbus.messaging.event_message import LARGEST_EVENT
 from eventbus.outbox import claim_start
 from eventbus.outbox.claim_start import Start
@@ -51,7 +51,7 @@ def test_a_claim_uses_the_index_with_outdated_statistics(
     order_database: Sessions,
 ) -> None:
     # Given a table that was analyzed while all events were sent, and 1,000 later events
-    run = order_database.kw["bind"].connect().execution_options(isolation_level="AUTOCOMMIT")
+    run = engine_of(order_database).connect().execution_options(isolation_level="AUTOCOMMIT")
     run.exec_driver_sql("ALTER TABLE outbox SET (autovacuum_enabled = false)")
     run.exec_driver_sql(_MANY)
     run.exec_driver_sql("UPDATE outbox SET sent_at = now()")

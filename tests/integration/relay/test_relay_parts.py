@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from common.kombu_topology import INVENTORY
 from eventbus.database import db
-from eventbus.database.db import Sessions, transaction
+from eventbus.database.db import Sessions, engine_of, transaction
 from eventbus.messaging.event_message import LARGEST_EVENT
 from eventbus.outbox import relay as relays
 from eventbus.outbox.claims import Claims
@@ -176,7 +176,7 @@ def test_a_claim_of_a_part_does_not_scan_the_events_of_others(
     order_database: Sessions, lane: str | None
 ) -> None:
     # Given a table that was analyzed while it was empty, and many events of other slots
-    run = order_database.kw["bind"].connect().execution_options(isolation_level="AUTOCOMMIT")
+    run = engine_of(order_database).connect().execution_options(isolation_level="AUTOCOMMIT")
     run.exec_driver_sql("ALTER TABLE outbox SET (autovacuum_enabled = false)")
     run.exec_driver_sql("ANALYZE outbox")
     run.execute(text(_OTHERS))

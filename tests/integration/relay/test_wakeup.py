@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from eventbus.database import db
-from eventbus.database.db import Sessions, transaction
+from eventbus.database.db import Sessions, engine_of, transaction
 from eventbus.database.wakeup import Wakeup
 from eventbus.messaging.in_flight import InFlight, Outgoing
 from eventbus.outbox.relay import Relay
@@ -160,7 +160,7 @@ def test_a_second_sleep_waits_for_a_new_insert(order_database: Sessions) -> None
 
 def test_an_insert_sends_no_notification_without_a_sleeper(order_database: Sessions) -> None:
     # Given a listener, and no sleeping process
-    with order_database.kw["bind"].connect() as listener:
+    with engine_of(order_database).connect() as listener:
         listener.execution_options(isolation_level="AUTOCOMMIT").execute(text("LISTEN outbox"))
 
         # When a row is inserted

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from analytics_worker import figures, projection, stream_reader
 from analytics_worker.stream_reader import Reader
 from common.events import Data
-from eventbus.database.db import Sessions, transaction
+from eventbus.database.db import Sessions, engine_of, transaction
 from testkit.data.projections import (
     AT,
     CONFIRMED,
@@ -173,7 +173,7 @@ def test_a_second_reader_waits_for_the_first(
 ) -> None:
     # Given a reader that holds the lock
     publish(broker, *order())
-    with analytics_database.kw["bind"].connect() as other:
+    with engine_of(analytics_database).connect() as other:
         other.execute(text("SELECT pg_advisory_lock(hashtext('stream_position'))"))
 
         # When a second reader tries to read

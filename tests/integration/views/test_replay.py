@@ -14,7 +14,7 @@ from analytics_worker.replay import Rebuilt, Replay, ReplayError
 from analytics_worker.shadow_tables import BESIDE, ReplayRunsError, tables
 from analytics_worker.stream_reader import Reader
 from eventbus.database import db
-from eventbus.database.db import Sessions, transaction
+from eventbus.database.db import Sessions, engine_of, transaction
 from eventbus.messaging.stream import Start
 from testkit.data.projections import (
     AT,
@@ -38,7 +38,7 @@ def replay(
     broker: Vhost, database_of: Callable[[str], TestDatabase], analytics_database: Sessions
 ) -> Iterator[Callable[..., Rebuilt]]:
     """A function that replays the stream into the test's database."""
-    live = analytics_database.kw["bind"]
+    live = engine_of(analytics_database)
     beside = db.create_engine(
         live.url,
         connect_args={"options": f"-c search_path={BESIDE},public"},
@@ -256,5 +256,5 @@ def test_a_failed_replay_has_no_effect(
 def test_only_one_replay_runs_at_a_time(
     analytics_database: Sessions, replay: Callable[..., Rebuilt]
 ) -> None:
-    with tables(analytics_database.kw["bind"]), pytest.raises(ReplayRunsError):
+    with tables(engine_of(analytics_database)), pytest.raises(ReplayRunsError):
         replay("first")
