@@ -1,4 +1,4 @@
-"""The retry tiers of a service, held: what is in them stays there, and what arrives is counted."""
+"""Holds the messages of a service's retry tiers, and records those that arrive."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

@@ -116,7 +116,7 @@ class Watch:
             account.settle([i for i, found in located.places.items() if found is place], place)
 
     def _forget(self, account: Account) -> None:
-        """Leave out missing events that are repaired, and events that the outboxes delete."""
+        """Drop missing events that were handled, and events that the outboxes delete."""
         handled: set[UUID] = set()
         for page in pages(event.id for event in account.missing):
             handled |= self.books.handled(account.service, page)

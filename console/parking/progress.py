@@ -59,7 +59,7 @@ class Progress:
                 session.execute(rows.where(ItemRow.position == position).values(note=note))
 
     def retry_failed(self) -> None:
-        """Plan the messages that failed again or were not found once more: they come first."""
+        """Plan again the messages that failed again or were not found; they come first."""
         with transaction(self._sessions) as session:
             failed = (ItemState.PARKED, ItemState.GONE)
             rows = update(ItemRow).where(ItemRow.plan_id == self.plan_id)

@@ -125,9 +125,10 @@ class Claims:
                     claims._run(_UNLOCK)
 
     def hold(self) -> bool:
-        """Exclude other relays from this part until the block ends; return False if they hold it.
+        """Exclude other relays from this part until the block ends.
 
-        If they hold some of its slots, the claims of this block omit these.
+        Returns False if other relays hold all slots of the part. Claims omit slots that other
+        relays hold.
         """
         self.slots = self._part.lock(self._connection)
         return bool(self.slots)
