@@ -52,7 +52,10 @@ class Watchdog:
             return
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._file.write_text(f"{self._state()}\n")
+            # A probe must not read an empty file, which would count as ready.
+            written = self._file.with_name(f"{self._file.name}.new")
+            written.write_text(f"{self._state()}\n")
+            written.replace(self._file)
         except OSError as error:
             # A full disk does not stop the work; a supervisor detects that the file is stale.
             log.error("health file not written", extra={"reason": str(error)})

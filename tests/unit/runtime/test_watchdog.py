@@ -45,8 +45,12 @@ def test_the_health_file_contains_the_state_of_the_worker(tmp_path: Path) -> Non
 
     eventually(assert_shown)
 
-    # When the worker pauses
-    state[0] = "paused: the database takes no writes"
+    with file.open() as probe:
+        # When the worker pauses
+        state[0] = "paused: the database takes no writes"
 
-    # Then the file has the reason
-    eventually(assert_shown)
+        # Then the file has the reason
+        eventually(assert_shown)
+
+        # And a probe that opened it before reads the whole earlier state, never an empty file
+        assert probe.read() == "ready\n"
