@@ -1,6 +1,7 @@
 """The ledger names the place of each event, and a missing event only if it is in no place."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -10,6 +11,7 @@ from console.ledger import reconciliation
 from console.ledger.account import Place
 from console.orderctl import main
 from eventbus.catch_up import overflow
+from eventbus.messaging.message_copy import copy_of, own_headers
 from testkit.data.accounted import AccountedSystem, brief, missing, patient, places
 from testkit.data.outboxes import CREATED, event, record
 from testkit.servers.bindings import unbind
@@ -78,6 +80,27 @@ def test_messages_that_a_worker_holds_are_in_flight(system: AccountedSystem) -> 
 
         # When the search is long enough for a proof
         account = system.accounts(patient(25))[INVENTORY.name]
+
+    # Then none is missing
+    assert places(account) == {Place.HANDLED: 1, Place.IN_FLIGHT: 3}
+
+
+def test_messages_in_a_part_of_a_queue_are_in_flight(system: AccountedSystem) -> None:
+    # Given a queue with two parts, of which the second one has messages
+    second = replace(INVENTORY, parts=2).part_queue(1)
+    path = f"/queues/{system.broker.name}/{second}"
+    system.broker.request(
+        "PUT", path, json={"durable": True, "arguments": {"x-queue-type": "quorum"}}
+    )
+    system.publish(3)
+    with system.broker.connect(confirm_publish=True) as connection:
+        channel = connection.channel()
+        while (message := channel.basic_get(INVENTORY.queue, no_ack=True)) is not None:
+            copy = copy_of(message.body, message.properties, own_headers(message.headers))
+            channel.basic_publish(copy, routing_key=second)
+
+    # When the search is long enough for a proof
+    account = system.accounts(patient(25))[INVENTORY.name]
 
     # Then none is missing
     assert places(account) == {Place.HANDLED: 1, Place.IN_FLIGHT: 3}
