@@ -158,9 +158,14 @@ class _Source:
         #: The position in the database for which this source is valid.
         self.at = instead_of or at
         self._connection = connection
-        # One attempt: `connect()` would sleep for two seconds and retry, past the end of the step.
-        connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
-        self._stream = Stream(connection, STREAM, at.offset if at else "first")
+        try:
+            # One attempt: `connect()` would sleep for two seconds and retry, past the step's end.
+            connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
+            self._stream = Stream(connection, STREAM, at.offset if at else "first")
+        except BaseException:
+            # Otherwise each attempt to open a stream that is away would leave a connection.
+            self.close()
+            raise
         self._opened = time.monotonic()
         #: Whether it has been verified as the stream that was read before.
         self.is_known = at is None

@@ -15,7 +15,7 @@ from fraud_worker import judgements
 from fraud_worker.declaration import FRAUD
 from fraud_worker.domain import Limits, Sign, score, signs
 from fraud_worker.judgements import Candidate
-from fraud_worker.settings import WorkerSettings
+from fraud_worker.settings import LimitSettings
 
 
 class Judge:
@@ -65,7 +65,7 @@ def _suspicion(candidate: Candidate, broken: Sequence[Sign]) -> Event:
 @cache
 def _limits() -> Limits:
     # The worker has validated them at its start.
-    return load(WorkerSettings).limits
+    return load(LimitSettings).limits
 
 
 _judge = Judge(_limits)

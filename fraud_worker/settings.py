@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, StringConstraints
 from pydantic_settings import NoDecode
 
+from eventbus.settings.base import Settings
 from eventbus.settings.dedup_window import DedupWindow
 from eventbus.settings.outbox import OutboxSettings
 from eventbus.settings.service import ServiceSettings
@@ -28,8 +29,8 @@ def _amounts(value: object) -> object:
     return dict(pairs)
 
 
-class WorkerSettings(ServiceSettings):
-    """The settings of the worker, which judges orders."""
+class LimitSettings(Settings):
+    """The limits. None of them comes from a file, which may change after the worker's start."""
 
     #: Seconds before an order in which orders of the same customer or address count. An hour is
     #: enough to detect tests of one card after another, and does not suspect a customer who forgot
@@ -66,6 +67,10 @@ class WorkerSettings(ServiceSettings):
             skus=self.fraud_skus,
             score=self.fraud_score,
         )
+
+
+class WorkerSettings(LimitSettings, ServiceSettings):
+    """The settings of the worker, which judges orders."""
 
 
 class RelaySettings(DedupWindow, OutboxSettings):

@@ -123,8 +123,13 @@ class Wakeup:
         with engine_of(sessions).connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
             with self.listening(connection):
-                if self.sleep(connection, seconds, *values):
-                    connection.exec_driver_sql(self.unlock)
+                try:
+                    if self.sleep(connection, seconds, *values):
+                        connection.exec_driver_sql(self.unlock)
+                except BaseException:
+                    # The lock outlives a statement that fails after it was acquired.
+                    connection.invalidate()
+                    raise
 
 
 def _await_notification(driver: Any, seconds: float) -> None:

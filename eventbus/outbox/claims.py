@@ -69,6 +69,22 @@ UPDATE outbox SET waits_for = %s WHERE id = ANY (%s) AND EXISTS (
     OFFSET 0
 )
 """
+# Another relay may have sent the event that these wait for, without its lane.
+_RELEASE_FREE = f"""
+WITH examined AS MATERIALIZED (
+    SELECT id FROM outbox
+    WHERE sent_at IS NULL AND waits_for = %s AND id > %s ORDER BY waits_for, id LIMIT %s
+), released AS (
+    UPDATE outbox SET waits_for = NULL
+    WHERE id = ANY (ARRAY(SELECT id FROM examined)) AND {SLOT} = ANY (%s) AND NOT EXISTS (
+        SELECT FROM outbox AS earlier
+        WHERE earlier.subject = outbox.subject AND earlier.id + 0 < outbox.id
+            AND coalesce(earlier.sent_at, 'infinity') = 'infinity' AND earlier.waits_for <> %s
+        OFFSET 0
+    )
+)
+SELECT CASE WHEN count(*) = %s THEN max(id) ELSE 0 END FROM examined
+"""  # noqa: S608, a constant of another module
 _POSTPONE = """
 UPDATE outbox
 SET waits_for = %s, unroutable_reason = %s, attempts = least(attempts + 1, 30000),
@@ -165,7 +181,16 @@ class Claims:
             return {}
         self._start.reset()
         rows = self._run(self._queries.lanes, lanes.LONGEST_DELAY, *self._of_slots()).all()
-        return {row.waits_for: row.seconds for row in rows if row.waits_for != lanes.BEHIND}
+        return {row.waits_for: row.seconds for row in rows}
+
+    def release_free(self, after: int, limit: int) -> int:
+        """Release events of the lane `BEHIND` whose order has no earlier event in another lane.
+
+        Examine up to `limit` events with ids above `after`; return the last id, or 0 after the last
+        event. The next claim must start at the first row.
+        """
+        values = lanes.BEHIND, after, limit, list(self.slots), lanes.BEHIND, limit
+        return int(self._run(_RELEASE_FREE, *values).scalar_one())
 
     def claim_lane(self, lane: str, limit: int) -> Rows:
         """Return up to `limit` events of a lane, oldest first."""

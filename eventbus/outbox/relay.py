@@ -22,7 +22,7 @@ from eventbus.outbox.aside import Aside
 from eventbus.outbox.batches import Batch, Batches
 from eventbus.outbox.claim_start import Start
 from eventbus.outbox.claims import Claim, Claims
-from eventbus.outbox.lanes import Lanes
+from eventbus.outbox.lanes import BEHIND, Lanes
 from eventbus.outbox.outcomes import Outcomes
 from eventbus.outbox.slots import WHOLE, Part
 from eventbus.outbox.table import relay_state
@@ -47,6 +47,9 @@ HELD_DELAY = 0.025
 
 #: Seconds to wait for the confirms of events in lanes while there is no other work.
 ASIDE_WAIT = 0.02
+
+#: Events of the lane `BEHIND` that a drain examines, each by a lookup of its order's events.
+BEHIND_SCAN = 500
 
 #: Seconds for which a drain that ends waits for the confirms of events in lanes.
 LAST_WAIT = 0.1
@@ -93,6 +96,8 @@ class Relay:
         self._outcomes = Outcomes(self._lanes)
         self._aside = Aside(self._batches, self._lanes, self._outcomes)
         self._start = Start()
+        #: Id of the last event of the lane `BEHIND` that was examined.
+        self._examined_to = 0
         #: The slots of the last drain.
         self._slots: Sequence[int] = ()
 
@@ -136,7 +141,10 @@ class Relay:
             self._slots = claims.slots
             self._start.reset()
         now = time.monotonic()
-        for name, seconds in claims.lanes().items():
+        waiting = claims.lanes()
+        if waiting.pop(BEHIND, None) is not None:
+            self._examined_to = claims.release_free(self._examined_to, BEHIND_SCAN)
+        for name, seconds in waiting.items():
             self._lanes.open(name, now + seconds)
         while now < until and not self._outcomes.wait and self._is_ready(until):
             self._aside.advance(claims)

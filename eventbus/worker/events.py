@@ -31,6 +31,10 @@ from eventbus.worker.pause import Pause
 from eventbus.worker.task_events import TaskEventsStep
 
 
+class HandlerExit(Exception):
+    """Raised for a handler that raised `SystemExit`, as does a setting that cannot be loaded."""
+
+
 class EventTask(Task):
     """The task that handles events of one type. Every error but a permanent one is retried."""
 
@@ -104,11 +108,15 @@ class EventApp(ServiceApp):
         return [item.result for item in items]
 
     def _handle(self, items: Sequence[Item]) -> None:
-        if len(items) > 1:
-            receive_batch(self.sessions, self._handlers, items)
-            return
-        with self._suspicion(items[0].delivery):
-            receive_one(self.sessions, self._handlers, items[0])
+        try:
+            if len(items) > 1:
+                receive_batch(self.sessions, self._handlers, items)
+                return
+            with self._suspicion(items[0].delivery):
+                receive_one(self.sessions, self._handlers, items[0])
+        except SystemExit as error:
+            # Otherwise it would end the child, as if the message had crashed it.
+            raise HandlerExit(str(error)) from error
 
     def _attempt(self, item: Item) -> Attempt:
         return Attempt(

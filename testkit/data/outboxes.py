@@ -4,7 +4,7 @@ import time
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, select, text
 
 from common.events import (
     Data,
@@ -22,6 +22,7 @@ from common.events import (
 from eventbus.database.db import Sessions, transaction
 from eventbus.events.envelope import Event
 from eventbus.outbox.relay import Relay
+from eventbus.outbox.slots import SLOT, Part
 from eventbus.outbox.table import append, outbox, relay_state
 
 ORDERED: dict[str, Any] = {
@@ -85,6 +86,16 @@ def row_of(sessions: Sessions, event_id: UUID) -> Row[Any]:
 def sent(sessions: Sessions) -> list[UUID]:
     """Return the ids of the events that are marked sent, in their order."""
     return [event_id for event_id, row in rows(sessions).items() if row.sent_at]
+
+
+def orders_of(sessions: Sessions, part: Part, count: int) -> list[UUID]:
+    """Return ids of orders whose slots belong to a part."""
+    query = text(
+        f"SELECT subject FROM (SELECT gen_random_uuid() AS subject FROM generate_series(1, 2000))"
+        f" AS orders WHERE {SLOT} % {part.parts} = {part.number} LIMIT :count"
+    )
+    with transaction(sessions) as session:
+        return list(session.scalars(query, {"count": count}))
 
 
 def drain_all(drained: Relay, sessions: Sessions, *, within: float = 40) -> None:

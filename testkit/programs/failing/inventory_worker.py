@@ -5,6 +5,7 @@ The time of each attempt is appended to the file `$ATTEMPTS/<order id>`.
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import cast
@@ -33,6 +34,8 @@ def on_order_created(session: Session, event: Event) -> None:
             raise Transient("the shelf is locked")
         case "bug":
             raise ZeroDivisionError("no shelf")
+        case "exit":
+            sys.exit("no shelf in sight")
         case "permanent":
             raise Permanent("there is no shelf")
         case "quote":

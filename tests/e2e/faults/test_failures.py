@@ -60,6 +60,20 @@ def test_an_event_that_fails_twice_is_retried_with_backoff(failing: Stack) -> No
     assert failing.deliveries("notification-worker", "order.created", order_id) == 1
 
 
+def test_a_handler_that_exits_does_not_end_its_process(failing: Stack) -> None:
+    # Given the worker's processes
+    before = failing.pids()["inventory-worker"]
+
+    # When the handler exits
+    order_id = failing.place(("TEA", 1), email="exit@example.com")
+
+    # Then the event is parked as after any other error, and every process is still running
+    failure = eventually(lambda: _failure(failing, order_id))
+    assert (failure.exception, failure.text) == ("HandlerExit", "no shelf in sight")
+    assert failure.attempts == len(RETRY_TIERS) + 1
+    assert set(before) <= set(failing.pids()["inventory-worker"])
+
+
 def test_a_permanent_failure_is_parked_at_once(failing: Stack) -> None:
     # When the handler fails permanently
     order_id = failing.place(("TEA", 1), email="permanent@example.com")

@@ -11,13 +11,16 @@ from common.kombu_topology import INVENTORY, NOTIFICATION
 from eventbus.database.db import Sessions, transaction
 from eventbus.messaging import publisher
 from eventbus.outbox import lanes
+from eventbus.outbox import relay as relays
 from eventbus.outbox.relay import Relay
+from eventbus.outbox.slots import WHOLE, Part
 from testkit.data.outboxes import (
     CANCELLED,
     CONFIRMED,
     CREATED,
     drain_all,
     event,
+    orders_of,
     record,
     row_of,
     rows,
@@ -242,3 +245,40 @@ def test_an_unresponsive_queue_does_not_delay_other_types(
     # Then all events are sent on the same connection
     assert set(ids(take(broker, "stuck"))) == set(recorded)
     assert one_connection(broker) == [connection]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("part", [WHOLE, Part(0, 2)], ids=["whole", "part"])
+def test_events_behind_an_event_that_another_relay_has_sent_are_released(
+    broker: Vhost,
+    publisher_of: PublisherOf,
+    order_database: Sessions,
+    monkeypatch: pytest.MonkeyPatch,
+    part: Part,
+) -> None:
+    # Given orders whose first event is refused, and whose later ones wait for it
+    monkeypatch.setattr(relays, "BEHIND_SCAN", 2)
+    full_queue(broker, CREATED.TYPE)
+    orders = orders_of(order_database, part, 5)
+    record(order_database, *(event(CREATED, order, 1) for order in orders))
+    record(order_database, *(event(CANCELLED, order, n) for order in orders for n in (2, 3)))
+    relay = Relay(order_database, publisher_of(), part=part)
+    relay.drain(time.monotonic() + 0.5)
+
+    # When another relay, which knows no lanes, has sent the first event of the last order
+    sent_elsewhere = "UPDATE outbox SET sent_at = now(), waits_for = NULL"
+    with transaction(order_database) as session:
+        session.execute(
+            text(f"{sent_elsewhere} WHERE subject = :order AND type = :type"),
+            {"order": orders[-1], "type": CREATED.TYPE},
+        )
+
+    # Then its later events are sent, and those of the other orders still wait
+    def released() -> None:
+        relay.drain(time.monotonic() + 0.2)
+        found = Counter(row.subject for row in rows(order_database).values() if row.sent_at)
+        assert found == {orders[-1]: 3}
+
+    eventually(released)
+    waiting = Counter(row.waits_for for row in rows(order_database).values() if not row.sent_at)
+    assert waiting == {CREATED.TYPE: 4, lanes.BEHIND: 8}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
@@ -23,7 +23,7 @@ from eventbus.outbox.relay import Relay
 from eventbus.outbox.slots import SLOT, WHOLE, Part
 from eventbus.outbox.table import relay_state
 from eventbus.settings.outbox import SLOTS
-from testkit.data.outboxes import CANCELLED, CREATED, event, record, rows, sent
+from testkit.data.outboxes import CANCELLED, CREATED, event, orders_of, record, rows, sent
 from testkit.events.messages import ids, sequences, take
 from testkit.eventually import PATIENCE, eventually
 from testkit.processes.publishers import PublisherOf
@@ -189,7 +189,7 @@ def test_a_claim_of_a_part_does_not_scan_the_events_of_others(
     run.execute(text(_OTHERS))
     run.execute(text("UPDATE outbox SET waits_for = :lane"), {"lane": lane})
     run.close()
-    own = _orders_of(order_database, Part(1, 2), 3)
+    own = orders_of(order_database, Part(1, 2), 3)
     recorded = record(order_database, *(event(CREATED, order) for order in own))
 
     with Claims.of(order_database, part=Part(1, 2)) as claims:
@@ -219,7 +219,7 @@ def test_an_idle_relay_of_a_part_sleeps_until_its_event(
     with databases(database_of("order"), 3) as (own, *others), ThreadPoolExecutor(2) as threads:
         parts = [Relay(s, publisher_of(), part=Part(n, 2)) for n, s in enumerate(others)]
         drains = [threads.submit(part.drain, time.monotonic() + LONG) for part in parts]
-        orders = [_orders_of(own, Part(n, 2), 5) for n in range(2)]
+        orders = [orders_of(own, Part(n, 2), 5) for n in range(2)]
 
         # When single events of each part arrive
         for order in (order for pair in zip(*orders, strict=True) for order in pair):
@@ -270,16 +270,6 @@ def test_slots_are_disjoint_and_complete(parts: int) -> None:
     assert sorted(owned) == list(range(SLOTS))
 
 
-def _orders_of(sessions: Sessions, part: Part, count: int) -> list[UUID]:
-    """Return ids of orders whose slots belong to a part."""
-    query = text(
-        f"SELECT subject FROM (SELECT gen_random_uuid() AS subject FROM generate_series(1, 2000))"
-        f" AS orders WHERE {SLOT} % {part.parts} = {part.number} LIMIT :count"
-    )
-    with transaction(sessions) as session:
-        return list(session.scalars(query, {"count": count}))
-
-
 def _terminate(sessions: Sessions, pid: int) -> None:
     with transaction(sessions) as session:
         session.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
@@ -288,9 +278,7 @@ def _terminate(sessions: Sessions, pid: int) -> None:
 def _terminate_others(sessions: Sessions) -> None:
     own = "datname = current_database() AND pid <> pg_backend_pid()"
     with transaction(sessions) as session:
-        session.execute(
-            text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {own}")
-        )
+        session.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {own}"))
 
 
 def _require_waiting(sessions: Sessions, count: int) -> None:

@@ -9,6 +9,7 @@ from uuid import uuid4
 import psycopg2.extensions
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from eventbus.database import db
 from eventbus.database.db import Sessions, engine_of, transaction
@@ -185,3 +186,27 @@ def test_a_sleeping_relay_publishes_a_new_event_at_once(order_database: Sessions
         # Then the relay publishes it
         with pytest.raises(PublishCalled):
             drain.result(timeout=LONG / 2)
+
+
+def test_a_failed_check_for_due_rows_releases_the_lock(order_database: Sessions) -> None:
+    # Given a check for due rows that the database cancels after the lock was acquired
+    failing = Wakeup("outbox", next_due="SELECT 1.0 / 0")
+    with pytest.raises(DBAPIError):
+        failing.wait(order_database, LONG)
+
+    # When another process sleeps
+    with asleep(
+        order_database, lambda: Wakeup("outbox", next_due=NEXT_DUE).wait(order_database, LONG)
+    ) as sleep:
+        insert(order_database)
+
+        # Then an insert wakes it
+        sleep.result(timeout=LONG / 2)
+
+    # And no connection holds the lock
+    with transaction(order_database) as session:
+        held = text(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        assert session.execute(held).scalar() == 0

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from analytics_worker import figures, projection, stream_reader
 from analytics_worker.stream_reader import Reader
+from common.bus import STREAM
 from common.events import Data
 from eventbus.database.db import Sessions, engine_of, transaction
 from testkit.data.projections import (
@@ -27,6 +28,7 @@ from testkit.data.projections import (
     read_until,
     skus,
 )
+from testkit.eventually import eventually
 from testkit.servers.vhosts import Vhost
 
 
@@ -184,6 +186,30 @@ def test_a_second_reader_waits_for_the_first(
         other.execute(text("SELECT pg_advisory_unlock_all()"))
 
     read_until(reader, lambda: placed(analytics_database) == 1)
+
+
+def test_a_stream_that_is_away_costs_one_connection_at_a_time(
+    broker: Vhost, analytics_database: Sessions
+) -> None:
+    # Given a broker without the stream
+    broker.request("DELETE", f"/queues/{broker.name}/{STREAM}")
+    opened: list[Connection] = []
+
+    def connect() -> Connection:
+        opened.append(broker.connect())
+        return opened[-1]
+
+    # When a reader tries to open it repeatedly
+    reader = Reader(analytics_database, connect)
+    eventually(lambda: _attempt(reader, opened, 3))
+
+    # Then no connection is left
+    assert not any(connection.connected for connection in opened)
+
+
+def _attempt(reader: Reader, opened: list[Connection], attempts: int) -> None:
+    reader.read(time.monotonic() + 0.1)
+    assert len(opened) >= attempts
 
 
 def test_a_reader_reconnects_after_a_lost_connection(

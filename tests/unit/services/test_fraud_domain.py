@@ -1,6 +1,7 @@
 """The rules by which an order is suspicious, and their settings."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import certifi
@@ -18,7 +19,7 @@ from fraud_worker.domain import (
     score,
     signs,
 )
-from fraud_worker.settings import WorkerSettings
+from fraud_worker.settings import LimitSettings, WorkerSettings
 
 LIMITS = Limits(
     window=timedelta(hours=1),
@@ -126,3 +127,17 @@ def test_every_currency_of_the_shop_has_a_limit() -> None:
 def test_an_error_in_the_amounts_names_the_setting(wrong: str) -> None:
     with pytest.raises(SettingsError, match="setting FRAUD_AMOUNTS: "):
         settings(fraud_amounts=wrong)
+
+
+def test_the_limits_need_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # Given a certificate and a secret that were replaced by an empty file, and by nothing
+    (tmp_path / "ca.crt").touch()
+    monkeypatch.setenv("DATABASE_CA_FILE", str(tmp_path / "ca.crt"))
+    monkeypatch.setenv("DATABASE_PASSWORD_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("FRAUD_SCORE", "77")
+
+    # When a child process of the worker loads the limits for its first order
+    limits = load(LimitSettings).limits
+
+    # Then it has them
+    assert limits.score == 77
