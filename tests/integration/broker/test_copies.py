@@ -20,8 +20,8 @@ MANY = [Message("x" * 1_000, delivery_mode=2) for _ in range(40_000)]
 
 @pytest.fixture
 def connection(broker: Vhost) -> Iterator[Connection]:
-    """A connection on which the broker sends a heartbeat every second."""
-    opened = Connection(broker.amqp_url, ssl=broker.tls, heartbeat=2)
+    """A connection on which the broker sends a heartbeat every five seconds."""
+    opened = Connection(broker.amqp_url, ssl=broker.tls, heartbeat=10)
     yield opened
     opened.collect(socket_timeout=1)
 
@@ -29,10 +29,10 @@ def connection(broker: Vhost) -> Iterator[Connection]:
 def test_copying_stops_during_an_alarm_and_keeps_the_connection(
     servers: Infrastructure, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a broker that does not read from publishing connections
-    monkeypatch.setattr(copies, "_CONFIRM_TIMEOUT", 2.0)
+    # Given a broker that does not read from publishing connections, and a limit that its heartbeats
+    # must not extend
+    monkeypatch.setattr(copies, "_CONFIRM_TIMEOUT", 7.0)
     errors: list[Exception] = []
-    writer = Copies(connection, FRAUD.queue)
 
     def put() -> None:
         try:
@@ -42,11 +42,12 @@ def test_copying_stops_during_an_alarm_and_keeps_the_connection(
 
     with servers.limited("set_vm_memory_high_watermark", "absolute 1MB", "absolute 1GB"):
         # When more copies are sent than the socket takes
+        writer = Copies(connection, FRAUD.queue)
         copying = Thread(target=put, daemon=True)
         copying.start()
 
         # Then the attempt ends with an error
-        eventually(lambda: _assert_ended(copying), within=30)
+        eventually(lambda: _assert_ended(copying))
         assert isinstance(errors[0], BrokerBlocks), repr(errors[0])
         with pytest.raises(BrokerBlocks):
             writer.put(MANY[:1])

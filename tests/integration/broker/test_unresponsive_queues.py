@@ -11,7 +11,9 @@ from console.broker import settled_counts
 from console.broker.settled_counts import ready
 from console.errors import ActionError
 from eventbus.database import db
+from eventbus.messaging import amqps
 from testkit.data.dropping import Subscriber, created, publish
+from testkit.eventually import PATIENCE
 from testkit.processes.publishers import PublisherOf
 from testkit.servers.databases import TestDatabase
 from testkit.servers.infrastructure import Infrastructure
@@ -54,10 +56,14 @@ def test_an_empty_queue_is_observed_only_if_its_leader_responds(
 
 
 def test_a_queue_that_responds_late_is_counted(
-    servers: Infrastructure, broker: Vhost, publisher_of: PublisherOf
+    servers: Infrastructure,
+    broker: Vhost,
+    publisher_of: PublisherOf,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Given five messages
+    # Given five messages, and a limit for the answer that resuming a process does not exceed
     publish(publisher_of(), *(created(n) for n in range(5)))
+    monkeypatch.setattr(amqps, "ANSWER_LIMIT", PATIENCE)
 
     # When the leader responds only after the broker's timeout
     with broker.connect() as connection:
@@ -68,7 +74,7 @@ def test_a_queue_that_responds_late_is_counted(
             counting.start()
             counting.join(0.5)
             assert counts == []
-        counting.join(30)
+        counting.join(PATIENCE)
 
     # Then the count is right
     assert counts == [5]

@@ -203,7 +203,7 @@ def scripted(*, pipelining: bool) -> Iterator[tuple[_ScriptedServer, Transport]]
             with connected(server.server_address[1]) as transport:
                 yield server, transport
         finally:
-            serving.join(timeout=5)
+            serving.join(timeout=60)
 
 
 def test_a_server_with_pipelining_gets_all_commands_at_once() -> None:

@@ -177,7 +177,7 @@ def test_the_second_worker_with_an_event_waits_for_the_first(
             session.commit() if commits else session.rollback()
 
         # Then the second waits, and handles the event only if the first failed
-        assert result.result(timeout=5) is not commits
+        assert result.result(timeout=60) is not commits
     assert handled(order_database) == [event.id]
 
 
@@ -188,7 +188,7 @@ def test_exactly_one_of_many_workers_handles_an_event(order_database: Sessions) 
 
     def deliver(_: int) -> bool:
         with transaction(order_database) as session:
-            barrier.wait(timeout=10)
+            barrier.wait(timeout=60)
             return first_delivery(session, event, attempts=1)
 
     # When all handle it at the same time

@@ -92,7 +92,7 @@ def test_an_event_is_not_marked_before_its_confirm_arrives(
         proxy.release_responses()
 
         # Then it is
-        assert result.result(timeout=10) == 1
+        assert result.result(timeout=60) == 1
     assert waiting in sent(order_database)
 
 

@@ -81,7 +81,7 @@ def test_a_second_relay_publishes_nothing_while_the_first_works(
         # Then nothing more is published
         in_queue(broker, NOTIFICATION.queue, 2)
         proxy.release_responses()
-        assert result.result(timeout=10) == 1
+        assert result.result(timeout=60) == 1
 
 
 @pytest.mark.usefixtures("impatient")
@@ -196,7 +196,7 @@ def test_another_relay_takes_over_from_one_that_hangs(
         eventually(sent)
         resume.set()
         with pytest.raises(DBAPIError):
-            hanging.result(timeout=10)
+            hanging.result(timeout=60)
     engine.dispose()
 
 

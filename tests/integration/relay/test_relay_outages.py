@@ -96,7 +96,7 @@ class Closing:
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=60)
 
     def _serve(self) -> None:
         while True:
@@ -143,7 +143,7 @@ def test_a_relay_without_a_broker_leaves_the_outbox_to_another(
     eventually(lambda: drain_until_sent(other, order_database))
 
     # Then the event is sent once
-    thread.join(timeout=20)
+    thread.join(timeout=60)
     server.close()
     assert ids(take(broker, INVENTORY.queue)) == [event_id]
 

@@ -79,7 +79,7 @@ def test_leftovers_of_a_killed_run_are_removed(root: Path) -> None:
             clear(root)
 
             # Then the server and the directory are gone
-            assert server.wait(timeout=10) != 0
+            assert server.wait(timeout=60) != 0
             assert not root.exists()
         finally:
             server.kill()
