@@ -22,7 +22,7 @@ _ALONE = "alone"
 
 def number_of_workers() -> int:
     """Return the number of workers that keep the processors busy: tests often wait."""
-    return min(len(os.sched_getaffinity(0)) * 3 // 2, MOST)
+    return min(len(os.sched_getaffinity(0)) * 2, MOST)
 
 
 def own_state(root: Path) -> Path:
