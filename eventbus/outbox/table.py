@@ -68,7 +68,7 @@ outbox = Table(
         "id",
         postgresql_where=text("sent_at IS NULL"),
     ),
-    # Used by the relay of the previous release.
+    # For the metrics of the backlog.
     Index("ix_outbox_unsent", "next_attempt_at", "id", postgresql_where=text("sent_at IS NULL")),
     # For the earlier events of an order, and for its timeline.
     Index("ix_outbox_subject", "subject"),
