@@ -1,4 +1,4 @@
-"""Shows the figures of the analytics, and rebuilds them from the stream."""
+"""The figures of the analytics, and their reconstruction from the stream."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ class Report:
     minutes: Sequence[Minute]
     in_all: Sequence[Sales]
     skus: Sequence[SkuSales]
-    #: Seconds since the figures last contained the whole stream; None if they never did.
+    #: Seconds since the figures last contained the whole stream, or None if they never have.
     behind: float | None
     #: Messages of the stream that are not in the figures.
     skipped: int

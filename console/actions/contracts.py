@@ -1,4 +1,4 @@
-"""The released contracts: compares the current ones with them, and records the current ones."""
+"""The released contracts, their comparison with the current contracts, and their update."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from eventbus.events import schema
 
 
 def check(folder: Path) -> list[Change]:
-    """Return the changes of the contracts in the code since the released ones in `folder`."""
+    """Return the changes of the contracts in the code since the release in `folder`."""
     return changes(_released(folder), schema.schemas())
 
 

@@ -1,4 +1,4 @@
-"""Creates what each service needs in PostgreSQL: two roles, a database and its tables."""
+"""The objects of each service in PostgreSQL: two roles, a database and its tables."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ _CONNECT_TIMEOUT, _LOCK_TIMEOUT = 5, 60
 
 
 def apply(settings: DatabaseAdminSettings) -> Iterator[str]:
-    """Create what is missing and migrate; yield a line for each change as it is made.
+    """Create missing objects and migrate; yield a line for each change as it is made.
 
     A second run yields nothing. Raises `ActionError`; earlier changes stay, and the next run
     continues from there.
@@ -36,7 +36,7 @@ def apply(settings: DatabaseAdminSettings) -> Iterator[str]:
 
 
 def plan(settings: DatabaseAdminSettings) -> Iterator[str]:
-    """Yield a line for each change that `apply` would make, and for each left to the operator.
+    """Yield a line for each change that `apply` would make or leave to the operator.
 
     Changes nothing. Raises `ActionError`.
     """

@@ -1,11 +1,11 @@
-"""Queries Prometheus for alerts and recent figures of the orders."""
+"""Alerts and recent figures of the orders, from Prometheus."""
 
 from dataclasses import dataclass
 
 from console.monitoring.prometheus import Alert, Prometheus, Values
 from console.settings import ConsoleSettings
 
-#: Seconds covered by a figure, and between two of its values.
+#: Seconds that a figure covers, and seconds between two of its values.
 SPAN, STEP = 1800, 30
 
 #: Seconds over which orders are counted.

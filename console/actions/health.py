@@ -1,4 +1,4 @@
-"""Checks the broker, and reports problems that stop events."""
+"""A check of the broker for problems that stop events."""
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
@@ -33,9 +33,9 @@ class Kind(StrEnum):
     #: A queue was full and dropped events, and the process that reads them from the stream has not
     #: recorded it yet.
     OVERFLOWED = "overflowed"
-    #: Fewer than a majority of a queue's replicas are available: it accepts and delivers nothing.
+    #: Fewer than a majority of a queue's replicas are available: it neither accepts nor delivers.
     LOST_QUORUM = "lost_quorum"
-    #: A queue or stream has fewer replicas than the cluster has nodes: it is lost with one node.
+    #: A queue or stream has fewer replicas than the cluster allows: the loss of one node loses it.
     FEW_REPLICAS = "few_replicas"
     #: A queue has reached half of its limit; at the limit the broker rejects events.
     HALF_FULL = "half_full"
@@ -142,7 +142,7 @@ def ailing_nodes(
 ) -> Iterator[Finding]:
     """Yield each node that is down, and each alarm of the others.
 
-    `alarms` are those in effect, `wanted` is the number of nodes that the cluster must have.
+    `alarms` are the alarms in effect, `wanted` is the number of nodes that the cluster must have.
     """
     if len(nodes) < wanted:
         text = f"the cluster has {len(nodes)} of BROKER_NODES={wanted} nodes"

@@ -1,4 +1,4 @@
-"""Creates, registers, lists and revokes API keys, with the order service's own permissions."""
+"""The management of API keys, with the order service's own permissions."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from order_app.storage.api_keys import ApiKey, Scope
 
 
 def create(settings: DatabaseSettings, name: str, scopes: Sequence[Scope]) -> str:
-    """Create a key and return it; it cannot be read later. Raises `ActionError` for a bad name."""
+    """Create a key and return it; it cannot be read later. Raises `ActionError` on a bad name."""
     try:
         with transaction(settings, ORDER) as session:
             return api_keys.create(session, name, scopes)
@@ -20,7 +20,7 @@ def create(settings: DatabaseSettings, name: str, scopes: Sequence[Scope]) -> st
 
 
 def register(settings: DatabaseSettings, key: str, name: str, scopes: Sequence[Scope]) -> bool:
-    """Store an existing key; return whether it is new. Raises `ActionError` for an invalid one."""
+    """Store an existing key; return whether it is new. Raises `ActionError` if it is invalid."""
     try:
         with transaction(settings, ORDER) as session:
             return api_keys.register(session, key, name, scopes)

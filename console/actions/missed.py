@@ -1,4 +1,4 @@
-"""Events that a service's queue has dropped, and that were not read from the stream yet."""
+"""Events that a service's queue has dropped, and that are not yet read from the stream."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from eventbus.topology.service import Service
 
 @dataclass(frozen=True, kw_only=True)
 class Missed:
-    """For how long events have been missing, 0 if none are, and how often events were lost."""
+    """The time for which events have been missing, or 0, and the number of losses."""
 
     seconds: float
     gaps: int

@@ -1,4 +1,4 @@
-"""Shows an order with the events that the order service has recorded; ships an order."""
+"""An order with the events that the order service has recorded, and its shipping."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -14,7 +14,7 @@ from order_app.storage.timeline import Entry, timeline
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """An order, and its events in the order of their own times."""
+    """An order, and its events sorted by their times."""
 
     order: Order
     events: tuple[Entry, ...]

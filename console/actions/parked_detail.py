@@ -1,4 +1,4 @@
-"""Shows one parked message in full; it stays in place."""
+"""One parked message in full, which stays in place."""
 
 import json
 from contextlib import suppress

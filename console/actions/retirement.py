@@ -1,4 +1,4 @@
-"""Finds the uses of an event type in the code, the broker and every service's database."""
+"""The uses of an event type in the code, the broker and every service's database."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from eventbus.topology.limits import UNLIMITED
 from eventbus.topology.service import Service
 from eventbus.topology.users import MONITOR_QUEUE
 
-#: Queues outside the topology that hold no events: those of monitoring, and of Celery itself.
+#: Queues outside the topology without events: the queues of monitoring and of Celery itself.
 _FOREIGN = re.compile(rf"{MONITOR_QUEUE}|(.*\.)?celery\.pidbox")
 
 
@@ -44,8 +44,8 @@ class Findings:
     """The remaining uses of a type, and the messages that could not be inspected."""
 
     uses: tuple[Use, ...]
-    #: In words. A message that a worker holds is listed, but does not count as a use: it is handled
-    #: in a moment, and its consumer is then found.
+    #: Descriptions. A message that a worker holds is listed, but does not count as a use: it is
+    #: handled in a moment, and its consumer is then found.
     unseen: tuple[str, ...]
 
 
@@ -56,9 +56,9 @@ def uses(
     within: timedelta,
     services: Sequence[Service] = SERVICES,
 ) -> Findings:
-    """Return every use of a type; messages are inspected, but none is removed.
+    """Return every use of a type; messages are inspected, but never removed.
 
-    A consumer uses the type if it has handled an event of it `within` that time.
+    A consumer uses the type if it has handled an event of the type `within` that time.
     """
     # Sources of new events come first, so that no event arrives after the queues are inspected.
     found = [*_code(event_type, services)]

@@ -1,4 +1,4 @@
-"""Shows and changes stock levels, with the inventory's own permissions."""
+"""Stock levels and their changes, with the inventory's own permissions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Changed:
 
 
 def show(settings: DatabaseServer, sku: str | None = None) -> list[Level]:
-    """Return the level of one SKU or of all. Raises `ActionError` for an unknown one."""
+    """Return the level of one SKU or of all. Raises `ActionError` for an unknown SKU."""
     with transaction(settings, INVENTORY) as session:
         levels = stock.levels(session, sku)
     if sku is not None and not levels:
@@ -53,7 +53,7 @@ def change(settings: DatabaseSettings, kind: Change, sku: str, pieces: int, note
 
 
 def moved(settings: DatabaseServer, sku: str, limit: int) -> Sequence[Movement]:
-    """Return the newest movements of a SKU. Raises `ActionError` for an unknown one."""
+    """Return the newest movements of a SKU. Raises `ActionError` for an unknown SKU."""
     with transaction(settings, INVENTORY) as session:
         if not stock.levels(session, sku):
             raise ActionError(f"SKU {sku!r} does not exist")

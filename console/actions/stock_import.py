@@ -1,4 +1,4 @@
-"""Counts many SKUs in chunks, with the inventory's own permissions."""
+"""A count of many SKUs in chunks, with the inventory's own permissions."""
 
 import hashlib
 import json

@@ -1,8 +1,8 @@
-"""Delivers history to a service: its queue is bound first, then past events are copied to it.
+"""The delivery of history to a service: its queue is bound, then past events are copied to it.
 
 The stream is read by a broker user that has no other task. Events from before the queue was bound
 are history: their copies are marked as replayed, and have no external side effects. Events that
-were in transit at that moment may or may not arrive live: their copies are not marked, and the
+were in transit at that moment may or may not arrive live, so their copies are not marked, and the
 inbox drops duplicates.
 """
 
@@ -45,9 +45,9 @@ _READ_TIMEOUT, _STALL_TIMEOUT = 0.5, 60.0
 class Progress:
     """The progress of a subscription."""
 
-    #: Where to continue if it is interrupted now; None before the first message.
+    #: The offset from which an interrupted run continues; None before the first message.
     offset: int | None = None
-    #: Where it ends, as far as known.
+    #: The offset at which the subscription ends, as far as known.
     end: int = 0
     #: Copies on the queue.
     copied: int = 0
@@ -64,8 +64,8 @@ def subscribe(
 ) -> Progress:
     """Bind the service's queue, and copy the stream to it from `start` to the present.
 
-    On return, every event since `start` is on the queue, or was. Raises `ActionError`; another run,
-    from the same start or from the last offset, does the rest.
+    On return, every event since `start` is or was on the queue. Raises `ActionError`; another run,
+    from the same start or from the last offset, continues.
     """
     password = settings.broker_password(REPLAYER)
     if password is None:
@@ -81,7 +81,7 @@ def subscribe(
         settled = time.monotonic() + SETTLED
         copies = Copies(writing, service.queue)
         with closing(Stream(reading, STREAM, start, prefetch=BATCH)) as stream:
-            # New events arrive meanwhile: the end is known only once the binding has settled.
+            # New events arrive in the meantime: the end is known only once the binding has settled.
             while time.monotonic() < settled:
                 _copy(stream.read(BATCH, _READ_TIMEOUT), copies, service, progress, history)
                 report(progress)
@@ -119,7 +119,7 @@ def _bind(settings: TopologySettings, changed: Changed) -> None:
 def _copy(
     entries: Sequence[Entry], copies: Copies, service: Service, progress: Progress, history: int
 ) -> None:
-    """Copy the events that the service consumes; mark those below the offset `history`."""
+    """Copy the events that the service consumes; mark events below the offset `history`."""
     oldest = datetime.now(UTC) - STREAM_AGE
     consumed = service.consumed_types
     messages = []

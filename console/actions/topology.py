@@ -1,4 +1,4 @@
-"""Compares the broker with the topology in the code, and applies the topology."""
+"""The comparison of the broker with the topology in the code, and its application."""
 
 import re
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ _FOREIGN = re.compile(rf"|amq\..*|{MONITOR_QUEUE}|(.*\.)?celery\.pidbox")
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The differences, in the order of their removal, and what could not be compared."""
+    """The differences, in the sequence of their removal, and the objects not compared."""
 
     differences: tuple[Difference, ...]
     #: Other objects of the vhost, which are not in the code and are never changed.
     unmanaged: tuple[str, ...]
-    #: What could not be compared, with the reason.
+    #: The objects that could not be compared, with the reason.
     unchecked: tuple[str, ...]
 
 
@@ -47,10 +47,10 @@ def plan(settings: TopologySettings) -> Plan:
 def apply(settings: TopologySettings, *, prune: bool = False) -> Iterator[Difference]:
     """Make the broker match the code; yield each difference after its removal.
 
-    Differences with a `remedy` are yielded as well, but left: an object that holds messages is
-    never deleted, nor, without `prune`, a binding that another release may need. A queue is emptied
-    into another one before it is replaced. Raises `ActionError`, also if too few nodes run; earlier
-    changes stay, and the next run continues.
+    Differences with a `remedy` are also yielded, but left: an object that holds messages is never
+    deleted, nor, without `prune`, a binding that another release may need. A queue is emptied into
+    another queue before it is replaced. Raises `ActionError`, for example if too few nodes run;
+    earlier changes stay, and the next run continues.
     """
     with Management(settings) as broker:
         _require_nodes(settings, broker)
@@ -98,7 +98,7 @@ def _plan(settings: TopologySettings, broker: Management, *, prune: bool = False
     numbers = division.actual(state, settings.parts)
     wanted = topology(retry_tiers=settings.retry_tiers, parts=numbers)
     passwords = {user.name: settings.broker_password(user.name) for user in wanted.users}
-    # Permissions first: without its own, the deployer cannot declare anything in a new vhost.
+    # Permissions first: without them, the deployer cannot declare objects in a new vhost.
     differences = [
         *permissions_diff.differences(wanted, state, deployer=broker.user, passwords=passwords.get),
         *topology_diff.differences(wanted, state, prune=prune),

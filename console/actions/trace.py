@@ -1,4 +1,4 @@
-"""Finds the recorded spans of an order, with permission to read the span store."""
+"""The recorded spans of an order, with permission to read the span store."""
 
 from common.kombu_topology import SPAN_STORE
 from console.databases.service_database import transaction
@@ -9,9 +9,9 @@ from span_store.models import SpanRow
 
 
 def find(settings: DatabaseServer, order_or_trace: str) -> list[SpanRow]:
-    """Return the spans of an order's traces, or of one trace, in the order of their start.
+    """Return the spans of an order's traces, or of one trace, sorted by start time.
 
-    Raises `ActionError` if there are none.
+    Raises `ActionError` if no spans are recorded.
     """
     with transaction(settings, SPAN_STORE) as session:
         spans = store.find(session, order_or_trace)

@@ -1,4 +1,4 @@
-"""Counts waiting work in a service's database, with permission to read it."""
+"""The waiting work in a service's database, with permission to read it."""
 
 from dataclasses import dataclass
 

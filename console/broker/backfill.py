@@ -1,4 +1,4 @@
-"""Copies past events to a service's queue when it has room."""
+"""The copying of past events to a service's queue when it has room."""
 
 import time
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Copies(copies.Copies):
     """Puts messages on the queue of one service when it has room."""
 
     def put(self, messages: Sequence[Message]) -> None:
-        """Put messages on the queue when it has room; return when the broker has all of them.
+        """Put messages on the queue when it has room; return when the broker has confirmed all.
 
         Raises `ActionError` if the queue does not get shorter, or rejects a message.
         """

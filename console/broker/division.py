@@ -1,4 +1,4 @@
-"""The division of services' queues into parts, as a broker has it."""
+"""The division of services' queues into parts on a broker."""
 
 from collections.abc import Iterator, Mapping
 
@@ -20,9 +20,10 @@ def actual(state: BrokerState, parts: Mapping[str, int]) -> dict[str, int]:
 
 
 def differences(state: BrokerState, parts: Mapping[str, int]) -> Iterator[Difference]:
-    """Yield each service whose queue has another number of parts on the broker.
+    """Yield each service whose queue has a different number of parts on the broker.
 
-    Only `scale` may change it: with the bindings of two numbers, events would be delivered twice.
+    Only `scale` may change the number: with the bindings of two numbers, events would be delivered
+    twice.
     """
     numbers = actual(state, parts)
     for service in CONSUMERS:

@@ -1,4 +1,4 @@
-"""RabbitMQ's management HTTP API, as far as operators need it."""
+"""The part of RabbitMQ's management HTTP API that operators need."""
 
 import time
 from collections import deque
@@ -16,7 +16,7 @@ from eventbus import tls
 #: Seconds for each request; declaring a quorum queue is the slowest.
 _TIMEOUT = 15.0
 
-#: In the API's error while a process inside the broker restarts, as seen with the one that
+#: In the API's error while a process inside the broker restarts, such as the process that
 #: dead-letters for quorum queues. Every request of this module can be repeated.
 _RESTARTING = "Request to node"
 _RETRIES, _RETRY_DELAY = 5, 1.0

@@ -51,12 +51,12 @@ class Parked:
 
     @property
     def first_failure(self) -> datetime | None:
-        """The time of the first failure, or None if the message contains no valid one."""
+        """The time of the first failure, or None if the message does not contain a valid time."""
         return _moment(self.first_failed_at)
 
     @property
     def last_failure(self) -> datetime | None:
-        """The time of the last failure, or None if the message contains no valid one."""
+        """The time of the last failure, or None if the message does not contain a valid time."""
         return _moment(self.last_failed_at)
 
     @property
@@ -66,7 +66,7 @@ class Parked:
 
     @classmethod
     def of(cls, service: Service, message: Message) -> "Parked":
-        """Return a message as a parked one; its content may be anything."""
+        """Return the parked message for a message with any content."""
         headers = message.headers or {}
         failure = Failure.from_headers(headers)
         death = next(_deaths(headers, service), None)
@@ -89,7 +89,7 @@ class Parked:
 def event_id(message: Message) -> str:
     """Return the id of the event that a message carries, as `untrusted.text`.
 
-    A message without one is named after its body, and can be shown, redriven and discarded as well.
+    A message without an id is named after its body, and can also be shown, redriven and discarded.
     """
     name = _text(message.properties.get("message_id") or (message.headers or {}).get("id"))
     return name or f"unnamed-{digest(message)[:16]}"
@@ -106,8 +106,8 @@ def digest(message: Message) -> str:
 
 
 def event_time(message: Message) -> datetime | None:
-    """Return the time of a message's event, or None if no service could decode it."""
-    # Not the time of its failure: a redriven message loses that, and may be parked again.
+    """Return the time of a message's event, or None if the event cannot be decoded."""
+    # Not the time of its failure: a redriven message loses that time, and may be parked again.
     with suppress(msgspec.ValidationError):
         return msgspec.convert(untrusted.envelope(message.body).get("time"), _Time)
     return None
@@ -131,7 +131,7 @@ def _reason(failure: Failure | None, death: Mapping[str, Any] | None, problem: o
 
 
 def _deaths(headers: Mapping[str, Any], service: Service) -> Iterator[Mapping[str, Any]]:
-    # Newest first. A message that expired in a retry tier returned from it: that is not a reason.
+    # Newest first. A message that expired in a retry tier has only returned: not a reason to park.
     deaths = headers.get("x-death")
     for death in deaths if isinstance(deaths, list) else ():
         if isinstance(death, dict) and service.is_part_queue(str(death.get("queue"))):

@@ -1,8 +1,8 @@
 """A service's parking lot, over AMQP: messages are inspected, redriven or discarded.
 
 A message stays in place until it is settled: the broker holds all messages that were passed over,
-unacknowledged. One consumer holds a limited number; beyond it another one continues. This process
-holds one message at a time.
+unacknowledged. Beyond the limit of one consumer another consumer continues. This process holds one
+message at a time.
 """
 
 from collections import deque
@@ -22,7 +22,7 @@ from eventbus.messaging.message_copy import copy_of, own_headers
 from eventbus.topology.service import Service
 
 #: The header with the number of the plan by which a message was redriven, and a mark of the stage.
-#: It stays with the message when that is parked again.
+#: A message that is parked again keeps the header.
 PLAN = "redrive-plan"
 
 #: Messages that one consumer holds. A connection has 2,047 channels, with one consumer each.
@@ -49,7 +49,7 @@ class ParkingLot:
             self.depth = ready(channel, service.parking_lot)
 
     def messages(self, limit: int | None = None) -> Iterator[Message]:
-        """Yield each message, oldest first; those not put back or discarded stay."""
+        """Yield each message, oldest first; a message that is not put back or discarded stays."""
         left = self.depth if limit is None else min(limit, self.depth)
         while left > 0:
             holder = _Holder(self._reading.channel(), self._service.parking_lot, left)
@@ -67,9 +67,9 @@ class ParkingLot:
 
         `mark` becomes the header `PLAN`.
 
-        It leaves the parking lot once the broker has confirmed the copy: after a crash in between,
-        it is in both, and the service handles it once. Returns False if no copy can be made: it
-        stays. Raises `ActionError` if the queue rejects the copy.
+        The message leaves the parking lot once the broker has confirmed the copy: after a crash in
+        between, it is in both places, and the service handles it once. Returns False if the message
+        cannot be copied and stays. Raises `ActionError` if the queue rejects the copy.
         """
         headers = own_headers(message.headers or {}) | {"retries": retries}
         headers.pop(PLAN, None)
@@ -98,7 +98,7 @@ class ParkingLot:
         self._holders[message.channel].settle(message)
 
     def close(self) -> None:
-        """Return the messages that were passed over, in their order."""
+        """Return passed-over messages to the queue, in their original sequence."""
         for holder in self._holders.values():
             holder.settled()
             holder.cancel()
@@ -112,7 +112,7 @@ class ParkingLot:
 
 
 class _Holder:
-    """A consumer with its own channel: the messages that it holds return to the queue in order."""
+    """A consumer with its own channel, whose messages return to the queue in sequence."""
 
     def __init__(self, channel: Channel, queue: str, count: int) -> None:
         self.channel = channel
@@ -132,7 +132,7 @@ class _Holder:
         self._tag = channel.basic_consume(queue, callback=self._arrive)
 
     def next(self) -> Message | None:
-        """Return the next message; None if the limit is reached, or no message arrives."""
+        """Return the next message, or None if the limit is reached or no message arrives."""
         # This count equals the broker's; otherwise a message could be in transit at the cancel.
         if not self._arrived and self._held >= self._limit:
             return None

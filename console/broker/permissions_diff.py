@@ -24,9 +24,9 @@ Passwords = Callable[[str], str | None]
 def differences(
     topology: Topology, state: BrokerState, *, deployer: str, passwords: Passwords
 ) -> Iterator[Difference]:
-    """Yield differences of users, permissions and topic permissions, in the order of removal.
+    """Yield differences of users, permissions and topic permissions, in the sequence of removal.
 
-    `deployer` is the user that applies them: it needs all permissions in the vhost for the rest.
+    `deployer` is the user that applies the changes, and needs all permissions in the vhost.
     """
     yield from _permission(User(name=deployer, configure=".*", write=".*", read=".*"), state)
     for user in topology.users:
@@ -112,7 +112,7 @@ def _is_password(user: Object, password: str) -> bool:
 
 
 def _password(password: str) -> dict[str, Any]:
-    # The broker receives the hash, so the password appears in no log or HTTP trace.
+    # The broker receives the hash, so logs and HTTP traces do not contain the password.
     return {"password_hash": _hash(password, os.urandom(4)), "hashing_algorithm": _HASHING}
 
 

@@ -21,11 +21,11 @@ from eventbus.messaging.stream import published_at
 from eventbus.messaging.untrusted import text
 from eventbus.topology.limits import SUSPECT_FROM
 
-#: Messages that are consumed at once: all of them are returned together, so their order is kept.
+#: Messages that are consumed at once: they are returned together, so their sequence is kept.
 LIMIT = 10_000
 
-#: Earlier deliveries from which on a message is returned as a copy, to the end of its queue. A
-#: worker handles a message that was delivered so often alone, see `eventbus.consumer.suspects`.
+#: Number of earlier deliveries from which a message is returned as a copy, to the end of its queue.
+#: A worker handles a message that was delivered so often alone, see `eventbus.consumer.suspects`.
 RENEWED_FROM = SUSPECT_FROM + 1
 
 #: The broker's own counts.
@@ -47,7 +47,7 @@ class Content:
 
     types: Counter[str] = field(default_factory=Counter)
     unseen: int = 0
-    #: The publishing time of the oldest message of each type, in whole seconds, if it has one.
+    #: The publishing time of the oldest message of each type, in whole seconds, if known.
     oldest: dict[str, datetime] = field(default_factory=dict)
 
     def note(self, message: Message) -> None:
@@ -81,7 +81,7 @@ def _deliveries(message: Message) -> int:
 
 
 def _reset_count(channel: Channel, queue: str, message: Message) -> bool:
-    # If no copy can be made, or the queue is full, the message is returned like the others.
+    # A message that cannot be copied, or whose queue is full, is returned like the others.
     if copy := renewed(message):
         with suppress(MessageNacked):
             channel.basic_publish(copy, routing_key=queue, mandatory=True, confirm_timeout=15)
@@ -91,7 +91,7 @@ def _reset_count(channel: Channel, queue: str, message: Message) -> bool:
 
 
 def renewed(message: Message) -> Message | None:
-    """Return a copy of a message without the broker's counts; None if no copy can be made."""
+    """Return a copy of a message without the broker's counts, or None if it cannot be copied."""
     headers = message.headers or {}
     uncounted = {name: value for name, value in headers.items() if name not in _COUNTS}
     return copy_of(message.body, message.properties, uncounted)
@@ -105,7 +105,7 @@ def inspect_stream(connection: Connection, stream: str, *, now: datetime) -> Con
     content, arrived = Content(), deque[Message]()
     with connection.channel() as channel:
         channel.basic_qos(0, _STREAM_PREFETCH, False)
-        # A stream requires acknowledgements, which remove nothing from it.
+        # A stream requires acknowledgements, which do not remove messages.
         first = {"x-stream-offset": "first"}
         channel.basic_consume(stream, callback=arrived.append, arguments=first)
         for _ in range(STREAM_LIMIT):
@@ -122,8 +122,8 @@ def inspect_stream(connection: Connection, stream: str, *, now: datetime) -> Con
 
 
 def _take(channel: Channel, queue: str, count: int) -> Iterator[Message]:
-    # A consumer rather than basic.get: the messages that it holds return to the queue in order. It
-    # receives no more than it takes, and workers have priority.
+    # A consumer rather than basic.get: the messages that it holds return to the queue in sequence.
+    # It does not receive more than it takes, and workers have priority.
     arrived = deque[Message]()
     if count:
         channel.basic_qos(0, count, False)

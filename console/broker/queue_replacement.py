@@ -1,9 +1,10 @@
-"""Replaces a service's queue by one with other arguments, while events keep arriving.
+"""The replacement of a service's queue by a queue with other arguments, while events arrive.
 
 RabbitMQ cannot change the arguments of an existing queue. A spare queue therefore receives the
-events meanwhile: it is bound before the old queue is unbound, the old queue's messages are moved to
-it, and from it to the new queue. A message is acknowledged after its copy is confirmed. After an
-interruption, the next run continues: messages in the spare queue belong to the service's queue.
+events in the meantime: it is bound before the old queue is unbound, and the messages of the old
+queue are moved to the spare queue and then to the new queue. A message is acknowledged after its
+copy is confirmed. After an interruption, the next run continues: messages in the spare queue belong
+to the service's queue.
 """
 
 import time
@@ -30,8 +31,8 @@ from eventbus.topology.service import Service
 #: Messages that are moved together.
 BATCH = 500
 
-#: Seconds that consumers may hold messages of the old queue. The broker's figure for these is up to
-#: 5 seconds old, so it must be 0 for longer.
+#: Seconds for which consumers may hold messages of the old queue. The broker's figure for these is
+#: up to 5 seconds old, so it must be 0 for a longer time.
 PATIENCE = 120.0
 SETTLED = 7.0
 
@@ -71,8 +72,8 @@ class Replacement:
     def remove_old(self) -> int:
         """Empty the old queue and delete it; return the number of messages deleted with it.
 
-        These returned from a retry tier at that moment. Raises `ActionError` if consumers do not
-        settle their messages; the previous state is then restored.
+        Such messages returned from a retry tier at that moment. Raises `ActionError` if consumers
+        do not settle their messages; the previous state is then restored.
         """
         if not self._is_settled():
             self._bind(self._service.queue)
@@ -154,7 +155,7 @@ class Replacement:
             if message.delivery_tag in copied_tags:
                 self._channel.basic_ack(message.delivery_tag)
             else:
-                # No copy can be made, so the message is parked unchanged.
+                # The message cannot be copied, so it is parked unchanged.
                 self._channel.basic_reject(message.delivery_tag, requeue=False)
         return len(messages)
 

@@ -8,7 +8,7 @@ from console.broker.state import BrokerState, Object
 from console.broker.topology_diff import Difference
 from eventbus.topology.objects import Topology
 
-#: Replicas of a queue or stream if the cluster has as many nodes: one node may fail.
+#: Replicas of a queue or stream in a cluster of at least as many nodes: one node may fail.
 WANTED = 3
 
 #: RabbitMQ's commands that add a replica, by type of queue; its API cannot do it for a stream.

@@ -1,8 +1,9 @@
 """Reliable counts of a queue, before messages are consumed and after they are returned.
 
-RabbitMQ confirms the closing of a channel before the queues have its messages back. The next count
-or read of a queue would miss these, or find them behind newer messages. RabbitMQ also reports an
-empty queue, without an error, if a quorum queue's leader does not respond within 250 ms.
+RabbitMQ confirms the closing of a channel before its messages are back in the queues. The next
+count or read of a queue would miss these messages, or find them behind newer messages. RabbitMQ
+also reports an empty queue, without an error, if a quorum queue's leader does not respond within
+250 ms.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""The differences between a broker and a topology, and the request that removes each of them."""
+"""The differences between a broker and a topology, each with the request that removes it."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -16,8 +16,8 @@ from eventbus.topology.users import MONITOR_QUEUE, TASK_EVENTS
 #: The problem of an object that does not exist.
 MISSING = "missing"
 
-#: The problem of a binding that this release does not have. A newer release may need it: without it
-#: a service would lose events, so the binding is removed only at an operator's request.
+#: The problem of a binding that this release does not have. A newer release may need the binding to
+#: receive events, so it is removed only at an operator's request.
 UNKNOWN = "not in the code"
 
 _PRUNE = "orderctl topology apply --prune removes it, if no other release needs it"
@@ -39,7 +39,7 @@ class Request:
 class Difference:
     """An object on the broker that differs from the code.
 
-    It has the `request` that removes the difference, the service whose queue is to be replaced, or
+    A difference has the `request` that removes it, the service whose queue is to be replaced, or
     the `remedy` that is left to an operator.
     """
 
@@ -76,7 +76,7 @@ class Difference:
 def differences(
     topology: Topology, state: BrokerState, *, prune: bool = False
 ) -> Iterator[Difference]:
-    """Yield differences of the vhost's exchanges, queues and bindings, in the order of removal.
+    """Yield differences of the vhost's exchanges, queues and bindings, in the sequence of removal.
 
     `prune` removes the bindings that are not in the topology, which otherwise stay.
     """
@@ -93,7 +93,7 @@ def differences(
 
 
 def changes(wanted: Mapping[str, Any], actual: Object) -> str:
-    """Return a description of the values that differ on the broker, empty if none do."""
+    """Return a description of the values that differ on the broker, or an empty string."""
     return ", ".join(
         f"{name} is {actual.get(name)!r}, not {value!r}"
         for name, value in wanted.items()
@@ -188,7 +188,7 @@ def _bindings(
     actual = {found for b in managed if (found := plain(b))}
     # Missing bindings first: replacing a binding then leaves no gap in which events are lost.
     for binding in topology.bindings:
-        # A queue that is replaced is bound during its replacement; a target exchange never is one.
+        # A queue that is replaced is bound during its replacement; an exchange is never replaced.
         can_be_bound = binding.exchange not in unusable and binding.queue not in replaced
         if binding not in actual and can_be_bound:
             yield _missing_binding(binding, state.vhost)
@@ -198,7 +198,7 @@ def _bindings(
 
 
 def plain(binding: Object) -> Binding | None:
-    """Return a binding of the broker in the form of the topology, or None if it has other kinds."""
+    """Return a broker's binding in the form of the topology, or None for other kinds of binding."""
     headers = {name: value for name, value in binding["arguments"].items() if name != "x-match"}
     target = "queue" if binding["destination_type"] == "queue" else "target_exchange"
     found = Binding(

@@ -7,14 +7,14 @@ from sqlalchemy import Connection
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A change that this release requires; without a statement, it is left to the operator."""
+    """A change that this release requires; a change without a statement is left to the operator."""
 
     text: str
     #: One or more statements, which PostgreSQL runs in one transaction.
     statement: str | None = None
 
     def make(self, connection: Connection) -> None:
-        """Run the statement. Raises the database's errors; then nothing is changed."""
+        """Run the statement. If it fails, raise the database's error and change nothing."""
         if self.statement:
-            # Names come from the code and verifiers are base64: nothing here needs quoting.
+            # Names come from the code and verifiers are base64, so quoting is not required.
             connection.exec_driver_sql(self.statement)

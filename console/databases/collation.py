@@ -1,4 +1,4 @@
-"""The collation of a database: by code point, which no upgrade of the system's library changes."""
+"""The collation of a database: by code point, independent of the system's C library."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Collation:
 
     @property
     def is_by_code_point(self) -> bool:
-        """Whether it orders text as Python does, with any version of the server's libraries."""
+        """Whether text is sorted as in Python, with any version of the server's libraries."""
         return self.provider == "b" or (self.provider == "c" and self.name in _CODE_POINTS)
 
 
@@ -49,7 +49,7 @@ def of(connection: Connection, database: str) -> Collation | None:
 
 
 def problems(connection: Connection, database: str) -> Iterator[str]:
-    """Yield the problems of a database's collation; the database works nevertheless."""
+    """Yield the problems of a database's collation, which do not stop the database."""
     found = of(connection, database)
     if found is None or found.is_by_code_point:
         return

@@ -27,7 +27,7 @@ _OWNED = text(
 )
 
 # A server may contain databases of several installations, which share the roles: REASSIGN OWNED
-# would also take theirs, and lock out their processes.
+# would also change the owner of the others, and lock out their processes.
 _REASSIGN = """
 DO $$
 DECLARE
@@ -72,7 +72,8 @@ def ownership(connection: Connection, database: str, *, owner: str, role: str) -
     """Yield the changes that give a database to its owner, and access to the service's role.
 
     `connection` is an administrator's connection to that database. Each change is one transaction,
-    so running processes always have their permissions. New tables receive theirs automatically.
+    so running processes always have their permissions. New tables receive the permissions
+    automatically.
     """
     if connection.scalar(_OWNED, {"role": role}):
         grants = [

@@ -1,4 +1,4 @@
-"""The console's database role: the tables that it can read, and nothing else."""
+"""The console's database role, which can only read the listed tables."""
 
 from collections.abc import Iterator
 

@@ -1,1 +1,1 @@
-"""The ledger: for each event and each service that consumes it, where the event is."""
+"""The ledger: the place of each event, for each service that consumes it."""

@@ -1,4 +1,4 @@
-"""The account of one service: where the events are that it consumes."""
+"""The account of one service: the places of the events that it consumes."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ OPEN_LIMIT = 100_000
 
 
 class Place(StrEnum):
-    """Where an event is, from the point of view of one service that consumes it."""
+    """The place of an event, from the point of view of one service that consumes it."""
 
     #: In the outbox, not published yet.
     UNSENT = "unsent"
@@ -33,7 +33,7 @@ class Place(StrEnum):
     IN_STREAM = "in the stream"
     #: In the service's inbox.
     HANDLED = "handled"
-    #: Nowhere.
+    #: In none of the other places.
     MISSING = "missing"
     #: Sent so long ago that the inbox may have deleted its id.
     EXPIRED = "expired"
@@ -73,7 +73,7 @@ class Account:
     missing: list[OpenEvent] = field(default_factory=list)
     #: Messages of the parking lot whose event is also in the inbox. They are harmless duplicates.
     parked_duplicates: int = 0
-    #: Why open events could not be proven to be missing; empty if they were examined.
+    #: The reason why open events could not be examined; empty if they were.
     unproven: str = ""
     _is_owed: dict[str, bool] = field(default_factory=dict)
 
@@ -91,7 +91,7 @@ class Account:
     def enter(
         self, outbox: str, events: Iterable[OutboxEvent], handled: set[UUID], expiry: datetime
     ) -> None:
-        """Count events of an outbox; those that were sent, and are not in `handled`, are open.
+        """Count events of an outbox; an event that was sent and is not in `handled` is open.
 
         The inbox may have deleted the ids of events that were sent before `expiry`.
         """

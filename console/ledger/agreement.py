@@ -1,8 +1,9 @@
-"""Compares each order with the inventory's reservation, its mails and the analytics.
+"""The comparison of each order with its reservation, its emails and the analytics.
 
 Services agree only at rest. A disagreement is therefore reported only if it cannot be the result of
-an event in flight. The order is read, then its events, all of which the service must have handled;
-then the service's facts are read again, and then the order, which must not have changed.
+an event in flight. The order is read first, then its events, which the service must all have
+handled; then the service's facts are read again, and finally the order, which must not have
+changed.
 """
 
 import time
@@ -24,10 +25,10 @@ from console.settings import LedgerSettings
 from eventbus.outbox.table import outbox
 from order_app.storage.models import OrderRow
 
-#: Orders of a page.
+#: The number of orders in a page.
 PAGE = 500
 
-#: Disagreements that are kept; all are counted.
+#: The number of disagreements that are kept; all disagreements are counted.
 LIMIT = 1_000
 
 
@@ -41,7 +42,7 @@ class Disagreement(NamedTuple):
 
 @dataclass
 class Disagreements:
-    """The disagreements in the order of the orders' ids, at most `LIMIT`, and their number."""
+    """The disagreements, sorted by order id, at most `LIMIT`, and their total number."""
 
     count: int = 0
     listed: list[Disagreement] = field(default_factory=list)
@@ -60,7 +61,7 @@ def compare(
 ) -> Disagreements:
     """Return the disagreements about the orders that were placed after `since`.
 
-    Without `since`, they are the orders whose events the outbox still contains.
+    Without `since`, compare the orders whose events the outbox still contains.
     """
     found, now = Disagreements(), datetime.now(UTC)
     after = lowest_id(since or now - timedelta(days=settings.outbox_retention_days))
@@ -89,7 +90,7 @@ def _compare(
     candidates = _disagreeing(books, comparison, ids, oldest_mail)
     if not candidates:
         return
-    # In this order; see the module.
+    # The sequence matters; see the module.
     before = _orders(books, list(candidates))
     settled = _handled(books, comparison, list(candidates))
     confirmed = _disagreeing(books, comparison, settled, oldest_mail)
@@ -121,7 +122,7 @@ def _orders(books: Books, ids: Sequence[UUID]) -> Mapping[UUID, OrderFacts]:
 
 
 def _handled(books: Books, comparison: Comparison, ids: Sequence[UUID]) -> list[UUID]:
-    """Return the orders of whose events the service has handled all that it consumes."""
+    """Return the orders for which the service has handled every event that it consumes."""
     query = select(outbox.c.subject, outbox.c.event_id, outbox.c.type, outbox.c.sent_at)
     with reading(books.databases[ORDER.name]) as session:
         rows = session.execute(query.where(outbox.c.subject.in_(ids))).all()
@@ -134,5 +135,5 @@ def _handled(books: Books, comparison: Comparison, ids: Sequence[UUID]) -> list[
     handled: set[UUID] = set()
     for start in range(0, len(listed), PAGE):
         handled |= books.handled(comparison.service, listed[start : start + PAGE])
-    # An order without events in the outbox proves nothing.
+    # Without events in the outbox, an order is not compared.
     return [order_id for order_id in ids if owed[order_id] and owed[order_id] <= handled]

@@ -61,7 +61,7 @@ class Books:
             yield cls(opened)
 
     def page(self, sender: Service, after: UUID) -> list[OutboxEvent]:
-        """Return the events of an outbox whose ids follow `after`, in order, at most `PAGE`."""
+        """Return the events of an outbox whose ids follow `after`, sorted, at most `PAGE`."""
         query = (
             select(outbox.c.event_id, outbox.c.type, outbox.c.sent_at)
             .where(outbox.c.event_id > after)
@@ -72,7 +72,7 @@ class Books:
             return [OutboxEvent(*row) for row in session.execute(query)]
 
     def find(self, sender: str, ids: Sequence[UUID]) -> list[OutboxEvent]:
-        """Return those of these events that an outbox contains; at most `PAGE` ids."""
+        """Return the given events that an outbox contains; at most `PAGE` ids."""
         query = select(outbox.c.event_id, outbox.c.type, outbox.c.sent_at)
         with reading(self.databases[sender]) as session:
             rows = session.execute(query.where(outbox.c.event_id.in_(ids)))
@@ -97,7 +97,7 @@ class Books:
             return [Row(at, created_at, OutboxEvent(*event)) for at, created_at, *event in rows]
 
     def handled(self, receiver: Service, ids: Sequence[UUID]) -> set[UUID]:
-        """Return those of these events that a service has handled; at most `PAGE` ids."""
+        """Return the given events that a service has handled; at most `PAGE` ids."""
         if not ids:
             return set()
         query = select(inbox.c.event_id).where(inbox.c.event_id.in_(ids))
@@ -112,7 +112,7 @@ class Books:
         return set(uuids(untrusted.envelope(body).get("id") for body in bodies))
 
     def discarded(self, receiver: Service, ids: Sequence[UUID]) -> set[UUID]:
-        """Return those of these events that were discarded for a service; at most `PAGE` ids."""
+        """Return the given events that were discarded for a service; at most `PAGE` ids."""
         query = select(DiscardRow.event_id).where(
             DiscardRow.event_id.in_([str(event_id) for event_id in ids]),
             DiscardRow.service == receiver.name,
@@ -135,7 +135,7 @@ class Books:
 
 
 def lowest_id(moment: datetime) -> UUID:
-    """Return an id below those of all events that were appended since a moment (UUIDv7)."""
+    """Return a UUIDv7 below the id of every event that was appended since a moment."""
     return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
 
 

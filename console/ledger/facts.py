@@ -21,7 +21,7 @@ from notification_worker.models import Notification
 from order_app.domain import Reason, Status
 from order_app.storage.models import LineRow, OrderRow
 
-#: What a service has recorded about an order; its type depends on the service.
+#: A service's record of an order; its type depends on the service.
 Fact = Any
 
 
@@ -43,7 +43,7 @@ _OUTCOMES: Mapping[str, str] = {
 
 
 class OrderFacts(NamedTuple):
-    """An order as the order service has it, with its total quantity of each SKU."""
+    """An order in the order service, with its total quantity of each SKU."""
 
     id: UUID
     status: str
@@ -59,7 +59,7 @@ class OrderFacts(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison of orders with what one service has recorded about them."""
+    """A comparison of orders with the records of one service."""
 
     service: Service
     #: Returns the facts of these orders, by the order's id.

@@ -1,4 +1,4 @@
-"""Holds the messages of a service's retry tiers, and records those that arrive."""
+"""The messages of a service's retry tiers, held and recorded as they arrive."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ HOLD_LIMIT = 10_000
 
 
 class HeldTiers:
-    """Consumers that acknowledge nothing: messages that they hold do not expire into the queue.
+    """Consumers that never acknowledge: the messages that they hold do not expire into the queue.
 
     The messages return to their places with `release`, or with the connection.
     """
@@ -35,7 +35,7 @@ class HeldTiers:
         )
 
     def release(self) -> None:
-        """Return the messages to their tiers; those that are due go on to the queue."""
+        """Return the messages to their tiers; due messages then expire into the queue."""
         for channel in self._channels:
             channel.close()
         self._channels.clear()

@@ -1,4 +1,4 @@
-"""The location of open events: in the queues of their service, in the stream, or nowhere."""
+"""The location of open events: in the queues of their service, in the stream, or missing."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ class Located:
     """The places of the open events of one service, as far as they are known."""
 
     places: dict[UUID, Place] = field(default_factory=dict)
-    #: Why other open events could not be proven to be missing; empty if there are none.
+    #: The reason why other open events could not be examined; empty if all were.
     unproven: str = ""
     #: Parked events that were also handled.
     parked_duplicates: int = 0
@@ -27,9 +27,9 @@ def locate(
 ) -> dict[str, Located]:
     """Search the queues of these services for their open events, for at most `seconds`.
 
-    An event is missing if it is in no queue, is not to be read from the stream, is not in the
-    inbox after that, and is still marked as sent. Raises `ActionError` if the broker cannot be
-    reached, and the errors of the databases.
+    An event is missing if it is not in a queue, is not to be read from the stream, is then not in
+    the inbox, and is still marked as sent. Raises `ActionError` if the broker cannot be reached,
+    and the errors of the databases.
     """
     before = {a.service.name: books.overflow(a.service) for a in accounts}
     found = search(settings, accounts, seconds=seconds)
@@ -40,12 +40,12 @@ def locate(
 
 
 def locate_in_stream(books: Books, account: Account, positions: Mapping[str, int]) -> Located:
-    """Return where the open events of a reader of the stream are.
+    """Return the places of the open events of a reader of the stream.
 
-    The stream keeps the order of publishing. An event that was appended after another one was sent
-    follows it in the stream. If the reader has the later event, it has read the earlier one, or the
-    earlier one was never there. `positions` are the last positions in the outboxes, read after the
-    open events were found to be sent.
+    The stream keeps the sequence of publishing. An event that was appended after another event was
+    sent follows that event in the stream. If the reader has the later event, it has read the
+    earlier event, or the earlier event was never in the stream. `positions` are the last positions
+    in the outboxes, read after the open events were found to be sent.
     """
     located = Located()
     for sender in SENDERS:
@@ -106,7 +106,7 @@ def _handled(books: Books, account: Account, ids: Iterable[UUID]) -> set[UUID]:
 
 
 def _sent(books: Books, account: Account, ids: Sequence[UUID]) -> set[UUID]:
-    """Return those of these events that are still marked as sent: others are sent again."""
+    """Return the given events that are still marked as sent: the others are sent again."""
     sent: set[UUID] = set()
     for outbox in {account.open[event_id].outbox for event_id in ids}:
         mine = [event_id for event_id in ids if account.open[event_id].outbox == outbox]

@@ -71,7 +71,7 @@ class Passes(Collector):
                 self._thread.start()
 
     def _run(self) -> None:
-        # It ends with the process.
+        # The thread ends with the process.
         with Books.opened(self.settings) as books:
             watch = Watch(self.settings, books)
             while True:
@@ -86,7 +86,7 @@ class Passes(Collector):
         except (ExpectedError, DBAPIError) as error:
             problem = described(error)
         except Exception as error:
-            # Otherwise the thread would end, and with it all later passes.
+            # Otherwise the thread would end, and later passes would not run.
             log.exception("ledger pass failed")
             problem = described(error)
         else:

@@ -1,4 +1,4 @@
-"""The reconciliation: reads all outboxes, and determines where each event is for each consumer."""
+"""The reconciliation: the place of each event of all outboxes, for each consumer."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Publishes missing events again, each to the queue of the one service that lacks it."""
+"""The repair of missing events: each is published again, to the one service that lacks it."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -36,11 +36,11 @@ class Republished(NamedTuple):
 def republish(
     settings: BrokerAdminSettings, books: Books, accounts: Sequence[Account]
 ) -> Iterator[Republished]:
-    """Publish the missing events of these accounts; yield each one that the broker has confirmed.
+    """Publish the missing events of these accounts; yield each event that the broker confirms.
 
     The message has the id, the headers and the body of the relay's message, so the service handles
-    the event at most once. Events that the service has handled meanwhile are left out. Raises
-    `ActionError` if the broker refuses a message: another run does the rest.
+    the event at most once. Events that the service has handled in the meantime are left out. Raises
+    `ActionError` if the broker refuses a message: another run publishes the rest.
     """
     for account in accounts:
         if account.missing:
@@ -63,7 +63,7 @@ def _republish(
 
 
 def _texts(books: Books, events: Sequence[OpenEvent]) -> dict[UUID, str]:
-    """Return the envelopes of these events that the outboxes still contain, as JSON."""
+    """Return the envelopes of the given events that the outboxes still contain, as JSON."""
     by_outbox: defaultdict[str, list[UUID]] = defaultdict(list)
     for event in events:
         by_outbox[event.outbox].append(event.id)

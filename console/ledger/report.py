@@ -15,7 +15,7 @@ LISTED = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Where the events of each service are, and the facts that disagree."""
+    """The places of each service's events, and the facts that disagree."""
 
     accounts: Sequence[Account]
     disagreements: Disagreements
@@ -24,12 +24,12 @@ class Report:
 
     @property
     def missing(self) -> int:
-        """The number of missing events; one that several services lack counts for each."""
+        """The number of missing events; an event counts once for each service that lacks it."""
         return sum(account.counts[Place.MISSING] for account in self.accounts)
 
     @property
     def is_clear(self) -> bool:
-        """Whether no event is missing that was not published again, and no facts disagree."""
+        """Whether all missing events were published again, and all facts agree."""
         return self.missing == len(self.repaired) and not self.disagreements.count
 
     @property
@@ -57,7 +57,7 @@ class Report:
         }
 
     def lines(self) -> Iterator[str]:
-        """Yield a line for each missing event and each disagreement, and for what is unproven."""
+        """Yield a line for each missing event, each disagreement, and each unproven place."""
         now = datetime.now(UTC)
         for account in self.accounts:
             name = account.service.name

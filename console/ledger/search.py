@@ -1,19 +1,19 @@
 """The search for open events in the queues of their services.
 
-An event that was sent before the search began, and is not found by it, is missing. The proof is a
-moment at which the event can be in none of the places through which messages move:
+An event that was sent before the search began, and that the search does not find, is missing. The
+proof is a moment at which the event cannot be in any place through which messages move:
 
-- The retry tiers are held first. From then on no message leaves a tier, and each message that
-  enters one is seen.
+- The retry tiers are held first. From then on messages do not leave a tier, and each message that
+  enters a tier is seen.
 - The service's queue is then empty, including the messages that its workers hold. A message leaves
   a queue only after its effect is committed, or after its copy is in a tier or in the parking lot.
-- It is empty a second time: a message that the broker itself was moving from a tier or to the
-  parking lot at the first moment has arrived since.
-- The parking lot is read after that. A message leaves it only by an operator's command.
+- The queue is empty a second time: a message that the broker itself was moving from a tier or to
+  the parking lot the first time has arrived since.
+- The parking lot is read next. Only an operator's command removes a message from it.
 - The inbox is read last.
 
 The broker's counts are up to five seconds old, so a count is used only if it was requested `FRESH`
-seconds after the state that it has to confirm. Times are compared only within this process, by its
+seconds after the state that it must confirm. Times are compared only within this process, by its
 monotonic clock.
 """
 
@@ -38,13 +38,13 @@ from console.settings import BrokerAdminSettings
 from eventbus.messaging.amqps import Connection
 from eventbus.topology.service import Service
 
-#: Seconds after which a count of the broker is newer than the state before it.
+#: Seconds after a change of state from which the broker's counts include the change.
 FRESH = 7.0
 
 #: Seconds between two requests for the counts.
 POLL = 1.0
 
-#: Messages of a parking lot that are read; one is in memory at a time.
+#: Maximum number of messages read from a parking lot; one at a time is in memory.
 PARKED_LIMIT = 100_000
 
 
@@ -52,8 +52,8 @@ PARKED_LIMIT = 100_000
 class Found:
     """The result of a search, with ids as the messages contain them.
 
-    `unproven` is the reason why events that were not found may still be in a queue; it is empty if
-    they are in none.
+    `unproven` is the reason why events that were not found may still be in a queue, or empty if
+    they cannot be.
     """
 
     retrying: frozenset[str]
@@ -129,7 +129,7 @@ class _Search:
 
     @property
     def is_over(self) -> bool:
-        """Whether each open event was found, or proven to be in no queue."""
+        """Whether each open event was found, or proven to be in none of the queues."""
         return self._is_proven or self._open <= self._tiers.ids
 
     def observe(self, totals: Mapping[str, Object], requested_at: float) -> None:
@@ -151,7 +151,7 @@ class _Search:
         self._tiers.release()
 
     def conclude(self, settings: BrokerAdminSettings) -> Found:
-        """Read the parking lot, and return what was found."""
+        """Read the parking lot, and return the result."""
         ids, read = parked_ids(settings, self.service)
         problem = "" if self._is_proven else self._problem
         total = self._parked_total
@@ -171,8 +171,8 @@ class _Search:
         declared = self._channel.queue_declare(queue, passive=True)
         if declared.message_count or declared.consumer_count:
             return not declared.message_count
-        # A queue whose leader does not answer is reported in the same way; this waits for it. Only
-        # an operator may do so: the console's user must not read events.
+        # A queue whose leader does not answer is reported in the same way; a get waits for the
+        # leader. Only an operator may do so: the console's user must not read events.
         try:
             return ready(self._channel, queue) == 0
         except AccessRefused:

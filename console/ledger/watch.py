@@ -1,6 +1,6 @@
 """The ledger in passes: each reads the events since the last pass, and the events still open.
 
-Events are read in the order in which they were appended, `DELAY` after that: a pass must not
+Events are read in the sequence in which they were appended, `DELAY` seconds later: a pass must not
 overtake a transaction that commits late. After a restart, the first passes read the whole outbox.
 """
 
@@ -38,7 +38,8 @@ class Watch:
     accounts: tuple[Account, ...] = field(
         default_factory=lambda: tuple(Account(service=service) for service in RECEIVERS)
     )
-    #: By outbox: the position up to which events were read, and the last one at the previous pass.
+    #: By outbox: the position up to which events were read, and the last position at the previous
+    #: pass.
     _read: dict[str, int] = field(default_factory=dict)
     _last: dict[str, int] = field(default_factory=dict)
     #: By outbox: events that were not sent when they were read.
@@ -131,7 +132,8 @@ class Watch:
 def _is_suspicious(account: Account, totals: Mapping[str, Object]) -> bool:
     """Return whether the queues have fewer messages than the service has open events.
 
-    Otherwise these may be its messages, and holding the retry tiers would delay retries in vain.
+    Otherwise the open events may be these messages, and holding the retry tiers would delay retries
+    in vain.
     """
     service = account.service
     mine = [

@@ -1,7 +1,7 @@
-"""Gives a service's queue another number of parts, while its publishers and its queues are idle.
+"""The change of a queue's number of parts, while its publishers and its queues are idle.
 
-New routes are made before old ones are removed. An event that arrives in between, against
-expectation, is therefore delivered twice rather than lost, and the inbox drops the duplicate.
+New routes are made before old routes are removed. An event that unexpectedly arrives in between is
+therefore delivered twice rather than lost, and the inbox drops the duplicate.
 """
 
 import time
@@ -19,10 +19,10 @@ from console.settings import BrokerAdminSettings
 from eventbus.topology.objects import Topology
 from eventbus.topology.service import Service
 
-#: Seconds for which queues may have messages. Their events wait in the outbox meanwhile.
+#: Seconds for which queues may have messages. In the meantime new events wait in the outbox.
 PATIENCE = 120.0
 
-#: The broker's counts are up to 5 seconds old, so they must be 0 for longer.
+#: The broker's counts are up to 5 seconds old, so they must be 0 for a longer time.
 SETTLED = 7.0
 
 #: Seconds between two counts.
@@ -44,7 +44,7 @@ class Scaling:
         self._changed = changed
 
     def await_empty(self, queues: Sequence[str]) -> None:
-        """Wait until no message is in the queues or held by their consumers.
+        """Wait until the queues are empty and their consumers do not hold messages.
 
         Raises `ActionError` after `PATIENCE` seconds.
         """
@@ -117,7 +117,7 @@ class Scaling:
         return figure(self._broker.get("queues", self._broker.vhost, name), "messages")
 
     def _require_empty(self, name: str) -> None:
-        # Over AMQP: this count is current. Nothing is routed to the queue any more.
+        # Over AMQP: this count is current. Messages are no longer routed to the queue.
         with connected(self._settings) as connection:
             if count := ready(connection.channel(), name):
                 raise ActionError(f"{name} has {count} messages and is not deleted")

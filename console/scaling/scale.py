@@ -1,8 +1,8 @@
-"""Changes the number of parts of a service's queue while orders flow.
+"""A change of the number of parts of a service's queue while orders flow.
 
-The relays of the services that publish to it are held meanwhile, so its events wait in their
-outboxes. Its queues run empty before the routes change: the events of one order are then in one
-part, before and after. Every exit releases the relays.
+The relays of the services that publish to the queue are held, so events wait in the outboxes. The
+parts are drained before the routes change: at any time, the events of one order are in one part.
+Every exit releases the relays.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,11 +26,11 @@ from eventbus.outbox import slots
 from eventbus.topology.objects import Topology
 from eventbus.topology.service import Service
 
-#: Seconds to wait for the relays of one outbox. A relay releases it every second, and after the
-#: longest wait for the broker's confirms.
+#: Seconds to wait for the relays of one outbox. A relay releases its lock every second, at the
+#: latest after the longest wait for the broker's confirms.
 HOLD_PATIENCE = 60.0
 
-#: Called with the step that begins, in words.
+#: Called with a description of each step when it begins.
 Begun = Callable[[str], None]
 
 
@@ -39,8 +39,9 @@ def scale(
 ) -> int:
     """Give a service's queue this number of parts, and return the previous number.
 
-    Raises `ActionError`: without a change if the relays or the workers do not finish in time, or if
-    the broker differs from the code otherwise; else after the previous parts are restored.
+    Raises `ActionError`. Nothing is changed if the relays or the workers do not finish in time, or
+    if the broker differs from the code in another way. After a later failure the previous parts are
+    restored; if that fails as well, the error states both failures.
     """
     _require_no_drift(settings)
     with Management(settings) as broker, ExitStack() as stack:
@@ -54,7 +55,7 @@ def scale(
         scaling = Scaling(settings, broker, service, changed)
         scaling.await_empty(replace(service, parts=before).queues)
         for connection in held:
-            # A connection that was lost meanwhile has released its relays.
+            # A connection that was lost in the meantime has released its relays.
             connection.exec_driver_sql("SELECT")
         _change(scaling, _wanted(settings, numbers, service, parts), _wanted(settings, numbers))
     return before
