@@ -1,7 +1,7 @@
 """Loops: work that a process repeats, each on its own thread, by a monotonic clock.
 
 A loop requires neither a message nor a connection: a message can only wake it early. A process is
-alive while all of its loops make progress, and exits as soon as one of them stalls.
+alive while all of its loops make progress, and exits as soon as a loop stalls.
 """
 
 import logging
@@ -22,21 +22,21 @@ Step = Callable[[float], object]
 INTERVAL = 1.0
 
 #: Seconds after which a process exits if a step has not ended, or if all steps have failed. Every
-#: wait in a step has its own limit; the sum of several is below this one.
+#: wait in a step has its own limit; the sum of several limits is below this limit.
 LIMIT = 60.0
 
 #: Seconds between two checks of all loops, after each of which the health file is touched.
 WATCH_INTERVAL = 2.0
 
 #: Seconds that an exiting process waits for the current step. Shorter than the grace period of any
-#: supervisor (30 or more), so the process exits by itself.
+#: supervisor (30 or more), so the process exits in time.
 PATIENCE = 20.0
 
 
 class Loop:
     """A step that is repeated until the loop is stopped.
 
-    A step that raises is logged and repeated; the other loops of the process continue meanwhile.
+    A step that raises is logged and repeated; the other loops of the process continue.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class Loop:
         self._thread.start()
 
     def wake(self) -> None:
-        """Start the next step now, or without a pause after the current one."""
+        """Start the next step now, or immediately after the current step."""
         self._wake.set()
 
     def stop(self) -> None:
-        """Start no step after the current one. Does not wait."""
+        """Prevent further steps, without waiting for the current step."""
         self._stopping = True
         self._wake.set()
 
@@ -73,7 +73,7 @@ class Loop:
         self._thread.join(seconds)
 
     def stands_still_for(self) -> float:
-        """Return for how many seconds no step has succeeded, 0 after a step that has succeeded."""
+        """Return the seconds since the last step that succeeded, or 0 if the last step did."""
         starts = [start for start in (self._busy_since, self._failing_since) if start is not None]
         return time.monotonic() - min(starts) if starts else 0.0
 
@@ -128,7 +128,7 @@ class Loops:
         self._loops[0].wake()
 
     def stop(self) -> None:
-        """Start no further step. Does not wait."""
+        """Prevent further steps, without waiting."""
         self._stopped.set()
         for loop in self._loops:
             loop.stop()

@@ -1,7 +1,7 @@
-"""The watchdog of an event loop: a process whose event loop stalls ends itself.
+"""The watchdog of an event loop, which ends the process if the loop stalls.
 
-Nothing else would end it: the supervisor sees a running process, and the broker an open connection
-until its timeout for acknowledgements, half an hour.
+Otherwise the process would hang: for the supervisor it is running, and for the broker its
+connection is open until the timeout for acknowledgements, half an hour.
 """
 
 import logging
@@ -24,7 +24,7 @@ INTERVAL = 2.0
 class Watchdog:
     """A thread that watches one event loop, and a health file that shows the loop's progress.
 
-    The file's age shows whether the process is alive; its text shows what prevents its work.
+    The file's age shows whether the process is alive; its text is the reason why it does not work.
     """
 
     def __init__(self, health_file: Path | None, *, state: Callable[[], str]) -> None:

@@ -1,1 +1,1 @@
-"""Catch-up: a service recovers the events that its queue has dropped from the stream."""
+"""Catch-up: the recovery, from the stream, of the events that a service's queue has dropped."""

@@ -30,9 +30,9 @@ _OLDEST_TIMEOUT = 5.0
 
 
 class CatchUpBroker:
-    """The connections of a process: one that reads, and one that publishes during a reading.
+    """The connections of a process: one that reads, and one that publishes during a pass.
 
-    A broker that accepts no messages would block all other traffic on the publishing connection.
+    A broker that does not accept messages blocks all other traffic on the publishing connection.
     """
 
     def __init__(self, service: Service, connect: Connect) -> None:
@@ -58,7 +58,7 @@ class CatchUpBroker:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the broker currently accepts no copies, for lack of memory or disk."""
+        """Whether the broker currently rejects copies, for lack of memory or disk."""
         return self._copies is not None and self._copies.is_blocked
 
     def depth(self) -> int:
@@ -75,14 +75,14 @@ class CatchUpBroker:
         """Return whether workers consume from all parts of the service's queue, which are empty.
 
         RabbitMQ also reports no messages and no consumers for a quorum queue whose leader does not
-        answer within 250 ms: without a consumer, a count of 0 proves nothing.
+        answer within 250 ms: without a consumer, a count of 0 is not a proof.
         """
         return all(
             part.consumer_count > 0 and part.message_count == 0 for part in self._declared_parts()
         )
 
     def _declared_parts(self) -> Iterator[Any]:
-        # The broker has the number of parts. A part that is added later has no earlier events.
+        # The broker knows the number of parts. A part that is added later has no earlier events.
         for part in range(PARTS_LIMIT):
             with self._open("reader").channel() as channel:
                 try:
@@ -93,7 +93,7 @@ class CatchUpBroker:
                     return
 
     def marker(self) -> Message | None:
-        """Return the marker, unacknowledged; None if the queue has dropped no message."""
+        """Return the marker, unacknowledged, or None if the queue has not dropped a message."""
         marker: Message | None = self._reader().basic_get(self._service.overflow)
         return marker
 

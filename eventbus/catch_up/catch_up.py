@@ -1,4 +1,4 @@
-"""Recovers the events that a service's queue has dropped, once the queue has room again.
+"""The recovery of the events that a service's queue has dropped, once it has room again.
 
 The broker keeps a marker, a copy of the last dropped message, in the queue `<service>.overflow`.
 This process polls that queue, records the drop in the service's database, acknowledges the marker,
@@ -10,16 +10,16 @@ No event is missed, for these reasons:
   first is no longer ready.
 - Every dropped event is at or above `start_offset`. It entered the queue after the observation that
   set `settled_offset`: the queue was empty at that moment, and a message that a worker held at that
-  moment was settled or returned before the next observation. A dropped copy entered the queue from
-  a reading whose `start_offset` is still considered.
+  moment was settled or returned before the next observation. A dropped copy entered the queue in a
+  pass whose `start_offset` is still considered.
 - Every dropped event is below `end_offset`. Reading starts `SETTLED` after the last drop, when the
   stream has confirmed the event or its relay is about to send it again. A later drop leads to
-  another reading.
+  another pass.
 - The position is stored after the confirms. A process that is killed in between publishes some
   copies again, and the inbox drops them.
-- An event that waits in the queue or in a retry tier, or that is parked, gets one more copy from
-  each reading, which the inbox drops as well.
-- A reading that makes the queue overflow is repeated, with fewer copies at a time.
+- For an event that waits in the queue or in a retry tier, or that is parked, each pass publishes
+  one more copy, which the inbox also drops.
+- A pass that makes the queue overflow is repeated, with fewer copies at a time.
 
 A message that returned from a retry tier is parked if it is dropped, because its event may be older
 than any observation.
@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 #: Errors that the loop expects.
 _EXPECTED_ERRORS: tuple[type[Exception], ...] = (CopyRefused, *BROKER_ERRORS)
 
-#: Seconds between two polls of the marker while no event is missing, or none can be copied.
+#: Seconds between two polls of the marker while events are not missing or cannot be copied.
 PAUSE = 2.0
 
 #: Maximum seconds for one step: it waits for confirms, for the stream and for the database, each
@@ -62,7 +62,7 @@ LIMIT = 180.0
 
 
 class CatchUp:
-    """Recovers the events that the queue of one service has dropped."""
+    """The recovery of the events that the queue of one service has dropped."""
 
     def __init__(self, service: Service, sessions: Sessions, connect: Connect) -> None:
         self._service = service
@@ -91,7 +91,7 @@ class CatchUp:
         return cls(service, db.sessions(db.engine(settings, session=db.BY_KEY)), connect)
 
     def loop(self) -> Loop:
-        """Return the loop that polls and copies; neither events nor mails wait for it."""
+        """Return the loop that polls and copies; neither events nor emails wait for it."""
         return Loop("catch-up", self._run_steps, interval=PAUSE, limit=LIMIT)
 
     def _run_steps(self, until: float) -> None:
@@ -140,7 +140,7 @@ class CatchUp:
         self._broker.close()
 
     def _observe(self) -> None:
-        # In this order: messages below the end entered the queue before it is observed empty.
+        # In this sequence: messages below the end entered the queue before it is observed empty.
         end = self._broker.end()
         if self._broker.is_empty():
             with overflow.changed(self._sessions) as record:
@@ -177,7 +177,7 @@ class CatchUp:
         offset = state.position or 0
         reading = self._broker.reading
         if reading is None or reading.position != offset:
-            # At the start, after an error, or if another process has continued meanwhile.
+            # At the start, after an error, or if another process has continued in the meantime.
             self._check_stream(state, offset)
             reading = self._broker.read_from(state.position or 0)
         return reading

@@ -1,6 +1,6 @@
-"""Publishes copies of past events to one service's queue, many before the first confirm.
+"""The publication of copies of past events to one service's queue, with pipelined confirms.
 
-Copies go to that queue only, so other services do not receive them.
+Copies are published only to that queue, so other services do not receive them.
 """
 
 import time
@@ -11,8 +11,8 @@ from amqp import Message
 from eventbus.errors import ExpectedError
 from eventbus.messaging.amqps import Connection
 
-#: The number of messages in the queue, copies or others, above which no copy is added. New events
-#: wait behind them: some seconds of a worker's time.
+#: The number of messages in the queue, copies or others, above which copies are not added. New
+#: events wait behind these messages: some seconds of a worker's time.
 DEPTH_LIMIT = 5_000
 
 #: Seconds to wait for the confirms of a window.
@@ -29,10 +29,10 @@ class CopyRefused(ExpectedError):
 
 
 class BrokerBlocks(CopyRefused):
-    """The broker accepts no messages, for lack of memory or disk; the connection remains usable.
+    """The broker rejects messages, for lack of memory or disk; the connection remains usable.
 
-    Replacing the connection would leave both in the broker, which does not read that the first was
-    closed.
+    Replacing the connection would leave both connections open in the broker, which does not read
+    the close of the first.
     """
 
     def __init__(self) -> None:
@@ -40,10 +40,10 @@ class BrokerBlocks(CopyRefused):
 
 
 class Copies:
-    """Publishes messages to the queue `queue`, by an exchange and a routing key that lead to it.
+    """A publisher to the queue `queue`, by an exchange and a routing key that lead to it.
 
-    `connection` must not be used for anything else. Every method raises the connection's errors,
-    after which a new connection must be opened.
+    `connection` must not have any other use. Every method raises the connection's errors, after
+    which a new connection must be opened.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Copies:
         self._tag = 0
         self._unconfirmed: set[int] = set()
         self._problem: str | None = None
-        #: Whether the broker accepts no messages, according to its last notification read.
+        #: Whether the broker rejects messages, according to its last notification read.
         self.is_blocked = False
         connection.connection.on_blocked = lambda _reason: self._block(True)
         connection.connection.on_unblocked = lambda: self._block(False)

@@ -6,7 +6,7 @@ from eventbus.catch_up.copies import DEPTH_LIMIT
 _START = 4
 
 #: Batches of copies at the ceiling, without a drop, before the ceiling is raised: the queue may
-#: have more room than before. A drop costs another reading, so each drop doubles this number.
+#: have more room than before. A drop costs another pass, so each drop doubles this number.
 _PATIENCE = 10
 
 
@@ -17,7 +17,7 @@ class FillLimit:
         self.messages = _START
         #: The maximum to which the limit grows.
         self._ceiling = DEPTH_LIMIT
-        #: The number of messages in the queue when it last dropped one.
+        #: The number of messages in the queue at its last drop.
         self._full_depth: int | None = None
         self._patience = _PATIENCE
         self._batches_at_ceiling = 0
@@ -25,8 +25,8 @@ class FillLimit:
     def dropped(self, depth: int) -> None:
         """Shrink: the queue, which now has `depth` messages, has dropped some.
 
-        From now on, a full queue is filled to half of its depth. If it was emptied meanwhile, half
-        of the limit that was too high applies instead.
+        From now on, a full queue is filled to half of its depth. If it was emptied in the meantime,
+        half of the limit that was too high applies instead.
         """
         self._full_depth = depth
         self._patience *= 2
@@ -44,7 +44,7 @@ class FillLimit:
         self.messages = min(2 * self.messages, self._ceiling)
 
     def waited(self, depth: int) -> None:
-        """Grow slowly: no copy was added to the queue, because it has `depth` messages.
+        """Grow slowly: copies were not added to the queue, because it has `depth` messages.
 
         The limit does not grow while the queue is as full as at the last drop: its worker does not
         consume.

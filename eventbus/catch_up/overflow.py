@@ -33,8 +33,8 @@ from eventbus.messaging.publisher import CONFIRM_TIMEOUT
 from eventbus.telemetry.metrics import gauge
 
 #: The time for which a worker may hold a message before the broker requeues it: the broker's
-#: `consumer_timeout`. A message that was requeued, and then dropped, had left the queue no longer
-#: ago than this.
+#: `consumer_timeout`. A message that was requeued, and then dropped, left the queue at most this
+#: long before.
 HELD = timedelta(minutes=30)
 
 #: The time after a drop until the dropped event is in the stream, or its relay sends it again.
@@ -81,7 +81,7 @@ overflow = Table(
 
 @dataclass(slots=True)
 class Overflow:
-    """The record, and the rules by which it changes. All times are by the database's clock."""
+    """The record, and the rules of its changes. All times are by the database's clock."""
 
     emptied_offset: int | None = None
     emptied_at: datetime | None = None
@@ -104,12 +104,12 @@ class Overflow:
     def observe_empty(self, end_offset: int, now: datetime) -> None:
         """Record that the queue was empty after the stream ended at this offset.
 
-        The previous observation becomes the reliable one: messages that a worker held at that time
-        have been handled or returned since.
+        The previous observation becomes reliable: messages that a worker held at that time have
+        been handled or returned since.
         """
         is_caught_up = self.requested_at is None and self.finished_at is not None
         if is_caught_up and self.emptied_at and self.finished_at < self.emptied_at:  # type: ignore[operator]
-            # Copies from the last reading have also left the queue.
+            # Copies from the last pass have also left the queue.
             self.start_offset = None
         self.settled_offset = self.emptied_offset
         self.emptied_offset, self.emptied_at = end_offset, now
@@ -117,8 +117,8 @@ class Overflow:
     def request(self, now: datetime) -> None:
         """Record that the queue has dropped at least one message.
 
-        The message may be a copy from the last reading, so the next reading starts no later than
-        the last one did.
+        The message may be a copy from the last pass, so the next pass starts at the same offset or
+        an earlier one.
         """
         settled = self.settled_offset or 0
         self.start_offset = (
@@ -131,7 +131,7 @@ class Overflow:
             self.again = True
 
     def is_ready(self, now: datetime) -> bool:
-        """Return whether to read the stream: it has the dropped events, or reading has started."""
+        """Return whether the stream has the dropped events, or reading has started."""
         if self.requested_at is None or self.dropped_at is None:
             return False
         is_settled = now - self.dropped_at >= SETTLED or now - self.requested_at >= LATEST

@@ -20,7 +20,7 @@ _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 @dataclass(frozen=True, slots=True)
 class PastEvent:
-    """A message of the stream as an event; the service must reject a message that is not one."""
+    """A message of the stream; if it does not contain an event, the service rejects the copy."""
 
     entry: Entry
     body: bytes

@@ -1,4 +1,4 @@
-"""Reads the stream again for one service, and selects the events that its inbox lacks."""
+"""A repeated reading of the stream, which selects the events that a service's inbox lacks."""
 
 import time
 from collections import deque
@@ -31,7 +31,7 @@ class _Missed(NamedTuple):
 
 
 class Rereading:
-    """The stream from one offset on, without the events that the service has handled.
+    """The stream from one offset onwards, without the events that the service has handled.
 
     Events older than the stream's maximum age are left out: the inbox may have deleted their ids.
     Methods raise the connection's errors, after which a new connection must be opened.
@@ -50,7 +50,7 @@ class Rereading:
         return self._missed[0].offset if self._missed else self._read_to
 
     def fill(self, session: Session) -> None:
-        """Read more if no event is left to take; raise `TimeoutError` if the stream is silent."""
+        """Read more if all events are taken; raise `TimeoutError` without a message in time."""
         if self._missed:
             return
         entries = self._stream.read(BATCH, _READ_TIMEOUT)

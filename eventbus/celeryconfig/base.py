@@ -4,13 +4,13 @@
 
 # A message is acknowledged after its work is committed: if the worker dies, it is redelivered.
 task_acks_late = True
-# By default a failed or timed-out task is acknowledged, and so lost. Here it is parked.
+# By default a failed or timed-out task is acknowledged and therefore lost. Here it is parked.
 task_acks_on_failure = False
 task_acks_on_timeout = False
 # The message of a lost child process (killed, out of memory) must not be acknowledged: it goes
 # through the retry tiers, and is parked after the last one.
 task_reject_on_worker_lost = True
-# Celery would republish the message to its exchange, and so to all services.
+# Celery would republish the message to its exchange, and therefore to all services.
 task_retry_on_worker_lost = False
 # After a lost connection the broker redelivers the messages of running tasks: cancel these tasks,
 # or they would run twice.
@@ -37,7 +37,7 @@ broker_connection_timeout = 5
 
 # `orderctl` declares the topology; a declaration by another process could only conflict with it.
 task_create_missing_queues = False
-# Remote control requires queues and permissions, and lets any worker stop any other.
+# Remote control requires queues and permissions, and allows any worker to stop any other.
 worker_enable_remote_control = False
 
 # --- Accepted messages --------------------------------------------------------------------------

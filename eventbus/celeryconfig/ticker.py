@@ -2,11 +2,11 @@
 
 from eventbus.celeryconfig.base import *
 
-# One tick at a time, in one process: a second one would only wait for the lock of the first.
+# One tick at a time, in one process: a second process would only wait for the first one's lock.
 worker_pool = "solo"
 worker_concurrency = 1
 worker_prefetch_multiplier = 1
-# A tick is a hint, not work: it is acknowledged on receipt, and the next one follows in a second.
+# A tick is a hint, not work: it is acknowledged on receipt, and the next tick follows in a second.
 task_acks_late = False
 # The solo pool cannot cancel tasks.
 worker_cancel_long_running_tasks_on_connection_loss = False

@@ -6,7 +6,7 @@ from eventbus.celeryconfig.base import *
 # all prefetched messages.
 worker_pool = "eventbus.worker.handler_pool:HandlerPool"
 # A crash of the whole worker counts as a delivery of every prefetched message. A crash of a child,
-# which a bad message can cause, counts as none: it costs that message one attempt.
+# which a bad message can cause, does not count as a delivery: it costs that message one attempt.
 # Concurrency and prefetch are a system's capacity: in this shop, `celeryconfig/worker.py`.
 # The reduction after a reconnect counts Celery's own acknowledgements; here it would never end.
 worker_enable_prefetch_count_reduction = False

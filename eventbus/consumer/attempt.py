@@ -52,7 +52,7 @@ class Attempt:
         self.inside(self._begin)
 
     def inside(self, work: Callable[[], None]) -> None:
-        """Call `work` within the attempt; raise what it raises."""
+        """Call `work` within the attempt, and propagate its exceptions."""
         self._run.inside(work)
 
     @harmless
@@ -64,8 +64,8 @@ class Attempt:
     def fail(self, error: Exception) -> None:
         """End the attempt with an error of the handler or the database.
 
-        Its outcome is `parked` if the error is permanent or this is the last attempt, else `retry`.
-        An outage (`paused`) does not count as an attempt.
+        The outcome is `parked` if the error is permanent or this is the last attempt, otherwise
+        `retry`. An outage (`paused`) does not count as an attempt.
         """
         self.inside(partial(self._fail, error))
 
@@ -153,7 +153,7 @@ def _request(item: Item, service: Service, hostname: str) -> Context:
         hostname=hostname,
         # As if it was published to the queue directly: the child process does not get the binding.
         delivery_info={"exchange": "", "routing_key": service.queue},
-        # The same as in task events: no other data of an order leaves the process.
+        # As in task events: other data of an order does not leave the process.
         kwargs=subject | {"event": delivery.event_id},
     )
 

@@ -25,7 +25,7 @@ class Failure:
     first_at: str
     last_at: str
     release: str
-    #: The function that raised the last one, as `privacy.frame_of`. Earlier releases sent none.
+    #: The function that raised the last failure, as `privacy.frame_of`; may be missing.
     frame: str = ""
 
     @classmethod
@@ -48,7 +48,7 @@ class Failure:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, Any]) -> "Failure | None":
-        """Return the failure in a message's headers, or None if there is none."""
+        """Return the failure in a message's headers, or None."""
         values = {name: headers.get(_header(name)) for name in cls.__dataclass_fields__}
         values["frame"] = values["frame"] or ""
         attempts = values.pop("attempts")

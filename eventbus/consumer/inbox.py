@@ -62,10 +62,10 @@ def first_deliveries(session: Session, deliveries: Iterable[tuple[Event, int]]) 
     This is one statement. An event that occurs twice gets one row. If two workers hold the same
     event, the second waits here for the commit of the first.
     """
-    # The insert is ordered by id: overlapping batches wait, but cannot deadlock.
+    # The insert is sorted by id: overlapping batches wait, but cannot deadlock.
     rows: dict[UUID, dict[str, Any]] = {}
     for event, attempts in deliveries:
-        # If two versions of an event occur, the first one is handled.
+        # If two versions of an event occur, the first is handled.
         rows.setdefault(event.id, _row(event, attempts))
     if not rows:
         return set()

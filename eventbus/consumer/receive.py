@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 class BatchHandler:
     """A handler of many events at once, with the same effect as one call for each event.
 
-    Events of all types with the same function are passed to it together, in the order of arrival.
+    Events of all types with the same function are passed to it together, in the sequence of
+    arrival.
     """
 
     handle: Callable[[Session, Sequence[Event]], None]
@@ -93,7 +94,7 @@ class Item:
 
     @classmethod
     def of(cls, delivery: Delivery, handlers: Handlers) -> "Item":
-        """Return a delivery with its event, or with the error if it contains none."""
+        """Return a delivery with its event, or with the error if it does not contain an event."""
         item = cls(delivery)
         try:
             event = _decode(delivery)
@@ -150,9 +151,9 @@ def receive_batch(sessions: Sessions, handlers: Handlers, items: Sequence[Item])
 
 
 def _handle(session: Session, handlers: Handlers, events: Iterable[Event]) -> None:
-    # Only adjacent events with the same handler are grouped, so an order's events keep their order.
-    # A batch handler of several types gets their events together, so it can lock the rows of the
-    # whole batch in one order.
+    # Only adjacent events with the same handler are grouped, so an order's events keep their
+    # sequence. A batch handler of several types receives their events together, so it can lock the
+    # rows of the whole batch in one sequence.
     for handler, run in groupby(events, key=lambda event: handlers[type(event.data)]):
         if isinstance(handler, BatchHandler):
             handler.handle(session, list(run))

@@ -1,6 +1,6 @@
-"""Retention: old rows are deleted in small batches.
+"""Retention: the deletion of old rows in small batches.
 
-It skips locked rows, waits for no lock, and reads each table by an index.
+Locked rows are skipped without waiting, and each table is read by an index.
 """
 
 import logging
@@ -89,7 +89,7 @@ class Retention:
             metrics.RETENTION.labels(rule.table.name).set(max_age.total_seconds())
 
     def loop(self) -> Loop:
-        """Return the loop that runs the passes, so neither events nor mails wait for a pass."""
+        """Return the loop that runs the passes, so neither events nor emails wait for a pass."""
         return Loop("retention", self._pass, interval=INTERVAL, limit=LIMIT)
 
     def remove(self, until: float) -> Counter[str]:
@@ -99,8 +99,8 @@ class Retention:
         database error is logged, and the next pass retries.
         """
         removed: Counter[str] = Counter()
-        # The first scan of a pass starts at the first row, and each later one where the previous
-        # one ended, because entries of deleted rows stay in the index until a vacuum.
+        # The first scan of a pass starts at the first row, and each later scan at the end of the
+        # previous scan, because entries of deleted rows stay in the index until a vacuum.
         pending = deque[tuple[RetentionRule, timedelta, datetime | None]](
             (rule, max_age, None) for rule, max_age in self._max_ages.items()
         )

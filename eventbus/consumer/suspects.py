@@ -3,7 +3,7 @@
 A worker that is killed leaves no record of the event that it was handling, and the broker counts
 the death for every message that the worker had received. Therefore a suspect is handled alone, and
 a row first records that its handling has started. Only an event that was being handled at each
-death reaches the limit; the other received events do not.
+death reaches the limit.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ suspects = Table(
 def handling(sessions: Sessions, event_id: UUID) -> Iterator[None]:
     """Record durably that the handling of a suspect starts and, at the block's end, that it ended.
 
-    Raise `CrashedTooOften` if it has started too often without ending.
+    Raise `CrashedTooOften` if the handling has started too often without ending.
     """
     if _begin(sessions, event_id) > BEGIN_LIMIT:
         raise CrashedTooOften(f"its worker died {BEGIN_LIMIT} times while handling this event")

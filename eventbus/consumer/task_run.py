@@ -1,8 +1,8 @@
 """A run of an event's task, reported by Celery's signals.
 
 Celery sends these signals when it calls a task. The workers here do not call tasks: a child process
-handles many events at once. This module sends the signals in Celery's order and with its arguments,
-so receivers observe each event as the run of a task.
+handles many events at once. This module sends the signals in Celery's sequence and with Celery's
+arguments, so receivers observe each event as the run of a task.
 """
 
 import logging
@@ -71,8 +71,8 @@ class Run:
     def __init__(self, task: Task, request: Context) -> None:
         self._task = task
         self._request = request
-        # A separate context, because the runs of a batch are open at the same time: what a receiver
-        # sets in one run, such as the current span, must not appear in the others.
+        # A separate context, because the runs of a batch are open at the same time: state that a
+        # receiver sets in one run, such as the current span, must not appear in the others.
         self._context = copy_context()
         self._start_time = 0.0
         self._state: str = states.IGNORED
@@ -144,7 +144,7 @@ def _info(reported: BaseException, error: BaseException) -> ExceptionInfo:
         with suppress(type(error)):
             raise error
     info = ExceptionInfo((type(reported), reported, error.__traceback__))
-    # Receivers get the error itself, but every text that comes with it is a description.
+    # Receivers get the error itself, but every accompanying text is a description.
     info.traceback = trace_of(error)
     info.exception = ExceptionWithTraceback(reported, info.traceback)
     return info

@@ -1,7 +1,7 @@
 """Index scans of bounded cost, regardless of the number of rows that a table has or had.
 
-Entries of deleted rows stay in an index until a vacuum. A scan therefore starts where the previous
-one of this process found its first row, and ends after a limited number of rows.
+Entries of deleted rows stay in an index until a vacuum. A scan therefore starts at the first row of
+this process's previous scan, and ends after a limited number of rows.
 """
 
 from datetime import datetime, timedelta
@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 #: The maximum number of rows that a scan counts; a count of one more means "more than this".
 MAX_ROWS = 10_000
 
-#: A scan starts this long before the row that the previous one found, and at least this long before
-#: now, because a row may be committed this long after its own timestamp.
+#: A scan starts this long before the row that the previous scan found, and at least this long
+#: before now, because a row may be committed this long after its own timestamp.
 SLACK = timedelta(minutes=5)
 
 #: For one transaction. If the last ANALYZE saw few rows, the planner would read and sort all of

@@ -1,4 +1,4 @@
-"""Database connections that save round trips: two of the six in an event's transaction.
+"""Database connections that save two of the six round trips of an event's transaction.
 
 psycopg2 sends `BEGIN` separately and waits for the response. Here, `BEGIN` is sent with the first
 statement, and a statement whose result is not needed is sent with the next statement or with
@@ -20,16 +20,16 @@ class Cursor(extensions.cursor):
     connection: "Connection"
 
     def execute(self, query: Any, values: Any = None) -> None:
-        """Run a query; if it has several statements, the rows of the last one are the result."""
+        """Run a query; if it has several statements, the rows of the last are the result."""
         if first := self.connection.first():
             query = first + (_bytes(query) if values is None else self.mogrify(query, values))
             values = None
         super().execute(query, values)
 
     def execute_with_next(self, query: str, values: Any) -> None:
-        """Run a statement together with the next one of its transaction, or with its commit.
+        """Run a statement together with the next statement of its transaction, or with its commit.
 
-        An error of this statement is raised by the next one. In autocommit mode the statement runs
+        The next statement raises an error of this statement. In autocommit mode the statement runs
         immediately.
         """
         if self.connection.autocommit:
@@ -69,7 +69,7 @@ class Connection(extensions.connection):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._is_autocommit = False
-        #: Statements that are sent with the next one.
+        #: Statements that are sent with the next statement.
         self.waiting: list[bytes] = []
         extensions.connection.autocommit.__set__(self, True)
         self.cursor_factory = Cursor

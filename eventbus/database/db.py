@@ -34,9 +34,9 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
-#: Parameters of sessions in which every statement reads by a key. PostgreSQL caches plans, and so
-#: do its foreign key checks: a plan made while a table was empty would continue to scan the whole
-#: table once it is full.
+#: Parameters of sessions in which every statement reads by a key. PostgreSQL caches plans,
+#: including those of foreign key checks: a plan made while a table was empty would continue to scan
+#: the whole table once it is full.
 BY_KEY: Mapping[str, object] = MappingProxyType({"enable_seqscan": "off", "jit": "off"})
 
 #: The library's tables in a service's database: `outbox`, `inbox` (and `relay_state`).
@@ -61,7 +61,7 @@ def server_url(hosts: str, port: int, ca_file: Path) -> URL:
     if len(servers) == 1:
         ((host, port),) = servers
         return URL.create("postgresql+psycopg2", host=host, port=port, query=options)
-    # libpq tries the hosts in turn and skips those that are read-only.
+    # libpq tries the hosts in turn and skips read-only hosts.
     options["host"] = ",".join(host for host, _ in servers)
     options["port"] = ",".join(str(port) for _, port in servers)
     options["target_session_attrs"] = "read-write"
@@ -106,7 +106,7 @@ def _discard_read_only_connections(context: ExceptionContext) -> None:
     """Discard the pool's connections when the server is read-only.
 
     After a failover, a connection to the demoted primary stays open and would fail indefinitely.
-    The next connection is a new one, which selects the primary.
+    The next connection is new and selects the primary.
     """
     if outages.takes_no_writes(context.original_exception):
         context.is_disconnect = True
@@ -115,7 +115,7 @@ def _discard_read_only_connections(context: ExceptionContext) -> None:
 def takes_writes(session: Session) -> bool:
     """Return whether the database accepts writes; if it does not, discard the connections.
 
-    The only query reads no table.
+    The only query does not read a table.
     """
     state = text("SELECT current_setting('transaction_read_only') = 'off'")
     writable = bool(session.scalar(state))
@@ -159,7 +159,7 @@ def sessions(engine: Engine) -> Sessions:
 
 
 def engine_of(sessions: Sessions) -> Engine:
-    """Return the engine of a session factory, for work on a connection of its own."""
+    """Return the engine of a session factory, for work on a separate connection."""
     bound: Engine = sessions.kw["bind"]
     return bound
 

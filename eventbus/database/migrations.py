@@ -1,4 +1,4 @@
-"""Alembic migrations, run from code. Each service has its own in `<package>/migrations`."""
+"""Alembic migrations, run from code. Each service has its migrations in `<package>/migrations`."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -36,8 +36,8 @@ def upgrade(package: str, url: str | URL, *, role: str | None = None) -> list[st
 
     `role` owns the objects created, and the user of `url` must be a member of it; None is that user
     itself. Return the revisions applied, oldest first; an empty list if the database was up to
-    date. Concurrent calls are safe: one process migrates, and the others wait, then find nothing to
-    apply. Raise SQLAlchemy's errors, or `TimeoutError`; each revision is applied completely or not
+    date. Concurrent calls are safe: one process migrates, and the others wait, then return an empty
+    list. Raise SQLAlchemy's errors, or `TimeoutError`; each revision is applied completely or not
     at all.
     """
     with _migrating(package, url, role) as (config, connection):

@@ -30,15 +30,15 @@ _REASONS = MappingProxyType(
     }
 )
 
-#: SQLSTATEs of serialization failures, deadlocks, lock timeouts and statement timeouts. Meanwhile
-#: the database serves all other statements, and a retry may succeed.
+#: SQLSTATEs of serialization failures, deadlocks, lock timeouts and statement timeouts. The
+#: database still serves all other statements, and a retry may succeed.
 _CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
 
 #: SQLAlchemy's codes of errors that follow a lost connection.
 _AFTER_LOSS = frozenset({"8s2b"})
 
-#: Driver errors that mean a lost connection if they have no SQLSTATE: a stopped server sends none,
-#: and libpq drops the SQLSTATE of a connection attempt.
+#: Driver errors that mean a lost connection if they have no SQLSTATE: a stopped server does not
+#: send an SQLSTATE, and libpq drops that of a connection attempt.
 _CONNECTION_ERRORS = (psycopg2.OperationalError, psycopg2.InterfaceError)
 
 #: The maximum length of a chain of causes, which may be circular.

@@ -1,6 +1,6 @@
 """Prepared statements for the path of every event: written in SQL, planned once per connection.
 
-Building a statement from Python objects and planning it costs several times as much as running it.
+Building a statement from Python objects and planning it costs several times as much as its run.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,9 +28,10 @@ class Statement:
         return self.run_on(session.connection(), *parameters)
 
     def run_with_next(self, session: Session, *parameters: object) -> None:
-        """Run the statement with the transaction's next one, or with its commit, without a result.
+        """Run the statement with the transaction's next statement or commit, without a result.
 
-        This saves a round trip for the last write. The next statement raises this one's errors.
+        This saves a round trip for the last write. The next statement raises the errors of this
+        statement.
         """
         session.flush()
         connection = session.connection()

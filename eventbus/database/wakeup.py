@@ -3,7 +3,7 @@
 Inserts notify only while a process sleeps, because concurrent transactions that notify wait for
 each other at commit. An insert holds the table's advisory lock in shared mode until its transaction
 ends; a process acquires the lock exclusively before it sleeps. At that moment no insert is in
-progress, and each later insert finds the lock taken and notifies.
+progress; each later insert cannot acquire the lock, and notifies.
 """
 
 import select
@@ -20,15 +20,16 @@ from eventbus.database.db import Sessions, engine_of
 from eventbus.database.statement import Statement
 
 #: Seconds to sleep if a row is due that the caller could not process, because otherwise the caller
-#: would return at once. Also the lock timeout: a short insert or another sleeper may hold the lock.
+#: would return at once. This is also the lock timeout: a short insert or another sleeper may hold
+#: the lock.
 _NAP = 0.025
 
 #: Maximum seconds to sleep while another process holds the lock: the naps of an idle process double
 #: up to this limit.
 _LONGEST_NAP = 0.2
 
-#: The SQL by which a migration adds wake-ups to a table. It must not change: existing migrations
-#: run it.
+#: The SQL by which a migration adds wake-ups to a table. It must not change, because existing
+#: migrations run it.
 DEFINITION = """
 CREATE FUNCTION ring_doorbell() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

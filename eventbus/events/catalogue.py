@@ -54,7 +54,7 @@ class Catalogue:
 
     @cached_property
     def downcasts(self) -> Mapping[type[EventData], Convert]:
-        """Each contract's conversion to the version before it."""
+        """Each contract's conversion to the previous version."""
         return {version.new: version.downcast for version in self.versions}
 
     @cached_property
@@ -94,7 +94,7 @@ _current: list[Catalogue] = []
 def use(catalogue: Catalogue) -> Catalogue:
     """Set the catalogue of this process, and return it.
 
-    Raises `RuntimeError` if the process already has another one.
+    Raises `RuntimeError` if the process already has another catalogue.
     """
     if _current and _current[0] != catalogue:
         raise RuntimeError("this process already has another catalogue")

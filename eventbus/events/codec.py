@@ -120,7 +120,7 @@ def read(body: bytes | str) -> Event:
 
 
 def subject(body: bytes | str) -> str | None:
-    """Return the id of the subject in a message body, or None if the body has none."""
+    """Return the id of the subject in a message body, or None."""
     try:
         return str(_decode_subject(body)[1].event.subject)
     except (msgspec.DecodeError, RecursionError, UnicodeError):

@@ -1,7 +1,7 @@
 """Conversion of an event between the versions of its fact: the id and the envelope stay the same.
 
 A consumer upcasts each event, so its handlers receive only one version. A relay converts the events
-that it publishes, so consumers of other versions receive them as well.
+that it publishes, so consumers of other versions also receive them.
 """
 
 from collections.abc import Container
@@ -14,7 +14,7 @@ from eventbus.events.versions import from_on, up_to, versions
 
 
 def upcast(event: Event, accepted: Container[type[EventData]]) -> Event:
-    """Return an event in the oldest accepted version that is not older than its own.
+    """Return an event in the oldest accepted version that is not older than its own version.
 
     Raises `InvalidEvent` if no such version is accepted.
     """

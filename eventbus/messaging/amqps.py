@@ -1,9 +1,9 @@
-"""AMQP over TLS for every process: each wait has a limit, and no message ends a connection.
+"""AMQP over TLS for every process: waits have limits, and messages cannot end a connection.
 
 Importing this module makes kombu use these connections for each `amqps://` address that it opens
-afterwards, also after a failover to another node. py-amqp limits neither writes (its socket options
-have no effect on Python's TLS) nor waits: its timeout starts again with each frame, including
-heartbeats. Here each write has a limit, and each wait has a limit as a whole.
+afterwards, including after a failover to another node. py-amqp limits neither writes (its socket
+options have no effect on Python's TLS) nor waits: its timeout starts again with each frame,
+including heartbeats. Here each write has a limit, and each wait has a limit as a whole.
 """
 
 import socket
@@ -23,15 +23,15 @@ __all__ = ["ANSWER_LIMIT", "Connection", "LimitedWait"]
 #: while a queue elects its leader. A connection without an answer is no longer usable.
 ANSWER_LIMIT = 15.0
 
-#: Seconds that the broker has to accept a write. A broker that is short of memory or disk reads
-#: nothing from a connection that has published.
+#: Seconds that the broker has to accept a write. A broker that is short of memory or disk does not
+#: read from a connection that has published.
 _WRITE_LIMIT = 10.0
 
 #: Seconds that the broker has to close TLS.
 _END_LIMIT = 1.0
 
-#: Milliseconds until a peer that acknowledges nothing counts as lost. With py-amqp's default of one
-#: second, each stall would cause a reconnect.
+#: Milliseconds until a peer that does not acknowledge data counts as lost. With py-amqp's default
+#: of one second, each stall would cause a reconnect.
 _SOCKET_SETTINGS = {socket.TCP_USER_TIMEOUT: 20_000}
 
 

@@ -23,7 +23,7 @@ PATIENCE = 1.0
 
 
 class BestEffortPublisher:
-    """Publishes over its own connection, opened at first use and reopened after every error."""
+    """A publisher with its own connection, opened at first use and reopened after every error."""
 
     def __init__(
         self,

@@ -19,9 +19,9 @@ _FLUSH_BYTES = 32 * 1024
 
 
 class _Channel(LimitedWait, Channel):
-    """py-amqp's channel, but it stays closed after the broker has closed it.
+    """py-amqp's channel, except that it stays closed after the broker has closed it.
 
-    py-amqp reopens it without confirm mode, and raises the error wherever it is read.
+    py-amqp reopens the channel without confirm mode, and raises the error wherever it is read.
     """
 
     on_objection: Callable[[str], None]
@@ -39,7 +39,7 @@ class _Channel(LimitedWait, Channel):
 
 
 class ConfirmChannel:
-    """Publishes batches, and records the outcome of each message."""
+    """A publisher of batches, which records the outcome of each message."""
 
     def __init__(
         self, connection: Any, messages: EventMessages, has_room: Callable[[], bool]
@@ -55,7 +55,7 @@ class ConfirmChannel:
         self.in_flight: list[InFlight] = []
         #: Whether the broker has refused a message.
         self.has_refused = False
-        #: Why the broker closed the channel; None if it did not.
+        #: The reason why the broker closed the channel, or None.
         self.objection: str | None = None
         self._channel = _Channel(connection)
         self._channel.on_objection = self._on_objection
@@ -89,10 +89,10 @@ class ConfirmChannel:
             self.flush()
 
     def flush(self) -> None:
-        """Write the buffered messages, unless the broker accepts none.
+        """Write the buffered messages, unless the broker rejects messages.
 
-        A batch is not one write: the broker processes the first part while the next is encoded. Nor
-        is each message one write: each write has a cost in TLS and in the kernel.
+        A batch is several writes: the broker processes the first part while the next is encoded. A
+        write has several messages: each write has a cost in TLS and in the kernel.
         """
         if not self._buffer:
             return

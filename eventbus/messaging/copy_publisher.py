@@ -1,8 +1,8 @@
-"""Publishes copies of failed messages, with confirms, from a dedicated thread and connection.
+"""The publisher of copies of failed messages, with confirms, on its own thread and connection.
 
 While memory or disk is short, the broker stops reading from connections that have published. On the
 consuming connection it would no longer read the acknowledgements, and the queue could never drain.
-Therefore nothing is ever published there, and the event loop never waits for this module.
+Therefore that connection never publishes, and the event loop never waits for this module.
 """
 
 import logging
@@ -29,7 +29,7 @@ BATCH_LIMIT = 100
 #: Seconds for which the broker may refuse a copy before it counts as refused.
 REFUSED_LIMIT = 60.0
 
-#: First and longest backoff in seconds while the broker accepts no copies.
+#: First and longest backoff in seconds while the broker rejects copies.
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 
 #: Seconds without a copy after which the connection is closed: most workers never need it.
@@ -39,7 +39,7 @@ _TURN = 1.0
 
 
 class CopyPublisher:
-    """Accepts copies in the event loop, and reports the outcome of each copy there."""
+    """A publisher that accepts copies in the event loop, and reports each outcome there."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class CopyPublisher:
             self._drain(_TURN)
             now = time.monotonic()
             if self._blocked:
-                # A blocked broker confirms nothing, and drops nothing.
+                # A blocked broker neither confirms nor drops messages.
                 deadline = now + CONFIRM_TIMEOUT
             elif now > deadline:
                 raise TimeoutError(f"no confirm within {CONFIRM_TIMEOUT:g} s")

@@ -1,8 +1,8 @@
 """Events encoded as AMQP messages, which are also Celery tasks.
 
 py-amqp encodes each property and each frame again for each message, which is half of a relay's
-work. Here they are encoded once for each type; the values that differ have a fixed length, and are
-replaced in a copy. The frames are those of AMQP 0-9-1, section 4.2.3.
+work. Here properties and frames are encoded once for each type; the values that differ have a fixed
+length, and are replaced in a copy. The frames follow AMQP 0-9-1, section 4.2.3.
 """
 
 import struct
@@ -41,7 +41,7 @@ _CONTENT = struct.Struct(">HHQ")
 
 
 class EventMessages:
-    """Encodes the messages of one service, published by one broker user to one exchange."""
+    """An encoder of one service's messages, for one broker user and one exchange."""
 
     def __init__(self, service: str, user: str, exchange: str) -> None:
         self._service = service

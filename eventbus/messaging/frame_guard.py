@@ -1,4 +1,4 @@
-"""A guard below py-amqp's parser: no message can end the connection that receives it.
+"""A guard below py-amqp's parser: a message cannot end the connection that receives it.
 
 Each connection of `eventbus.messaging.amqps` has this guard. A message whose properties cannot be
 parsed is delivered with the readable properties and with `errors` set, so the consumer's check
@@ -21,8 +21,8 @@ Frame = tuple[int, int, bytes]
 
 _HEADER = 2
 
-#: Size in bytes up to which the nesting of a content header is not checked: it is below 200 levels
-#: in so few bytes. The headers of services' messages are smaller.
+#: Size in bytes up to which the nesting of a content header is not checked: so few bytes contain
+#: fewer than 200 levels. The headers of services' messages are smaller.
 _SMALL = 1024
 
 #: Methods with names chosen by a publisher, and the types of their arguments.

@@ -30,7 +30,7 @@ class Report:
     """The outcomes of a batch, by event id; an event without an outcome must be sent again.
 
     An event in several versions is confirmed when all its versions are confirmed and at least one
-    had a queue: consumers of the other versions also consume that one.
+    had a queue: consumers of the other versions also consume that version.
     """
 
     confirmed: set[UUID] = field(default_factory=set)

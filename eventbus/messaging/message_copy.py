@@ -1,4 +1,4 @@
-"""Copies of received messages, made without raising, whatever the message."""
+"""Copies of received messages, made without raising for any message."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -35,7 +35,7 @@ def copy_of(
 def own_headers(headers: Mapping[Any, Any]) -> dict[Any, Any]:
     """Return the headers that were set by a message's author.
 
-    Other headers start with `x-`: those of the broker, of which `x-death` would affect its cycle
-    detection, and those that describe a failure.
+    Other headers start with `x-`: the broker's headers, of which `x-death` would affect its cycle
+    detection, and the headers that describe a failure.
     """
     return {name: value for name, value in headers.items() if not str(name).startswith("x-")}

@@ -1,4 +1,4 @@
-"""Publishes events with pipelined confirms: hundreds are in flight before the first answer."""
+"""The publisher of events with pipelined confirms: hundreds are in flight at a time."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ CONFIRM_TIMEOUT = 10.0
 
 
 class Publisher(Protocol):
-    """Publishes events to the exchange, and reports the outcome of each."""
+    """A publisher of events to the exchange, which reports the outcome of each event."""
 
     def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
         """Publish in this order, without waiting; never raise for the broker's state.
@@ -46,9 +46,9 @@ class Publisher(Protocol):
 class ConfirmingPublisher:
     """A `Publisher` over one connection, opened at first use and reopened after every error.
 
-    An event that the broker objects to closes only its channel. While the broker accepts no
-    messages, the connection is not replaced: the broker would not read that it was closed, so each
-    replaced connection would remain in the broker.
+    An event that the broker objects to closes only its channel. While the broker rejects messages,
+    the connection is not replaced: the broker would not read the close, so each replaced connection
+    would remain in the broker.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class ConfirmingPublisher:
     def _replace(self, in_flight: InFlight) -> None:
         for aside, channel in list(self._channels.items()):
             if in_flight in channel.in_flight:
-                # Opened before the old channel is closed, to receive confirms meanwhile.
+                # Opened before the old channel is closed, to receive confirms in the meantime.
                 self._channels[aside] = self._new_channel()
                 channel.close()
                 for late in channel.in_flight:

@@ -1,4 +1,4 @@
-"""Reads the stream of past events from any position, in batches, any number of times.
+"""The stream of past events, read from any position, in batches, any number of times.
 
 Each message has an offset. Offsets increase from message to message, with occasional gaps.
 """
@@ -17,7 +17,7 @@ from kombu.message import Message
 
 from eventbus.messaging.amqps import Connection
 
-#: Where to start: at the oldest message, among the last messages, at the end, at an offset, or at a
+#: The start: at the oldest message, among the last messages, at the end, at an offset, or at a
 #: time. The broker starts slightly before a time, at the oldest message if an offset no longer
 #: exists, and at the end if it does not exist yet.
 Start = Literal["first", "last", "next"] | int | datetime
@@ -81,13 +81,13 @@ class Stream:
         return self._entries[0].offset if self._entries else self._received_to
 
     def read(self, limit: int, timeout: float) -> Sequence[Entry]:
-        """Return the next messages that have arrived, in order, at most `limit`.
+        """Return the next messages that have arrived, in sequence, at most `limit`.
 
-        Waits up to `timeout` seconds for the first message; the result is empty if none arrives.
+        Waits up to `timeout` seconds for the first message; if none arrives, the result is empty.
         """
         deadline = time.monotonic() + timeout
         while not self._entries and self._receive(max(0.0, deadline - time.monotonic())):
-            # Messages arrived, but none to return: usually a fence.
+            # Only messages that are not returned have arrived: usually a fence.
             self._request_more()
         entries = [self._entries.popleft() for _ in range(min(limit, len(self._entries)))]
         self._request_more()
@@ -123,7 +123,7 @@ class Stream:
         """Ignore a fence: it concerns only the reader that has set it."""
 
     def _request_more(self) -> None:
-        # Acknowledging removes nothing from a stream. More messages arrive while these are handled.
+        # Acknowledging does not remove messages from a stream. More arrive while these are handled.
         if self._unacknowledged and not self._entries:
             self._channel.basic_ack(self._last_tag, multiple=True)
             self._unacknowledged = 0
@@ -156,7 +156,7 @@ class _Fenced(Stream):
 def watermark(connection: Connection, name: str) -> int:
     """Return an offset above every message that was confirmed to its publisher before the call.
 
-    It leaves a message at the stream's end, which readers skip, and therefore requires permission
+    This leaves a message at the stream's end, which readers skip, and therefore requires permission
     to publish to any queue. Raises `TimeoutError`.
     """
     fenced = _Fenced(connection, name)
@@ -167,9 +167,9 @@ def watermark(connection: Connection, name: str) -> int:
 
 
 def end(connection: Connection, name: str) -> int:
-    """Return an offset above every message in the stream at the call; 0 if it had none.
+    """Return an offset above every message in the stream at the call, or 0 if it is empty.
 
-    Unlike `watermark`, it writes nothing. Messages confirmed a moment ago may be missing. Raises
+    Unlike `watermark`, this does not write. Messages confirmed a moment ago may be missing. Raises
     `TimeoutError` if the broker does not deliver the messages of the stream.
     """
     # Twice: the oldest message may have arrived after the first attempt found the stream empty.
@@ -182,7 +182,7 @@ def end(connection: Connection, name: str) -> int:
 
 
 def _last(connection: Connection, name: str) -> int:
-    """Return the offset after the last messages; 0 if none arrives within `_END_TIMEOUT`."""
+    """Return the offset after the last messages, or 0 if none arrive within `_END_TIMEOUT`."""
     stream = Stream(connection, name, "last")
     try:
         deadline = time.monotonic() + _END_TIMEOUT
@@ -212,7 +212,7 @@ def published_at(message: Any) -> datetime | None:
 
 
 def _is_fence(message: Message) -> bool:
-    # Services cannot publish to the default exchange, so none of their events is skipped.
+    # Services cannot publish to the default exchange, so their events are never skipped.
     is_direct = message.delivery_info.get("exchange") == ""
     return is_direct and message.properties.get("type") == _FENCE
 

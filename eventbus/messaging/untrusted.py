@@ -1,14 +1,14 @@
-"""Values of messages from any author, made safe to print, store and compare."""
+"""Values from messages of any publisher, in a form that is safe to print, store and compare."""
 
 from typing import Any
 
 import msgspec
 
-#: Maximum length of an id or a name in characters: AMQP's short strings have as many bytes.
+#: Maximum number of characters of an id or a name, as many as the bytes of an AMQP short string.
 TEXT_LIMIT = 255
 
-#: Maximum size of a body in bytes. No service accepts a larger body, and the broker is configured
-#: to reject it. The largest event of this system has about 30 kB.
+#: Maximum size of a body in bytes. The broker and all services reject larger bodies. The largest
+#: event of this system has about 30 kB.
 BODY_LIMIT = 256 * 1024
 
 
@@ -27,7 +27,7 @@ def text(value: object, limit: int = TEXT_LIMIT) -> str:
 
 
 def storable(value: str) -> str:
-    """Return a text that PostgreSQL and UTF-8 can store: without NUL and unpaired surrogates."""
+    """Return a text without NUL and unpaired surrogates, which PostgreSQL and UTF-8 reject."""
     return value.replace("\0", "").encode(errors="replace").decode()
 
 
@@ -43,7 +43,7 @@ def decoded(body: bytes | str) -> Any:
 
 
 def envelope(body: bytes | str) -> dict[str, Any]:
-    """Return the envelope in the body of a message; an empty one if there is none."""
+    """Return the envelope in the body of a message, or an empty envelope."""
     try:
         event = decoded(body)[1]["event"]
     except (LookupError, TypeError):

@@ -1,4 +1,4 @@
-"""Publishes the events of the lanes, one batch at a time, next to the events that never failed."""
+"""The retries of events in lanes, one batch at a time, beside the events that never failed."""
 
 import time
 
@@ -13,12 +13,12 @@ _LIMIT = 500
 #: Events of the repair lane that one scan reads to find an event that is due.
 _REPAIR_SCAN = 100
 
-#: Seconds until the next poll of a lane that is empty or in which no event is due.
+#: Seconds until the next poll of a lane without a due event.
 _IDLE = 1.0
 
 
 class Aside:
-    """Retries the events in the lanes without delaying any other event."""
+    """The retries of the events in the lanes, which do not delay other events."""
 
     def __init__(self, batches: Batches, lanes: Lanes, outcomes: Outcomes) -> None:
         self._batches = batches

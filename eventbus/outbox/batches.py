@@ -34,15 +34,15 @@ class Batch:
 
 
 class Batches:
-    """Sends batches and waits for their reports."""
+    """The sender of batches, which waits for their reports."""
 
     def __init__(self, publisher: Publisher, sent_as: Sequence[str]) -> None:
-        """`sent_as` lists the versions in which a fact is published; default: the stored one."""
+        """`sent_as` lists the published versions of a fact; by default the stored version."""
         self._publisher = publisher
         self._sent_as = {version: tuple(sent_as) for t in sent_as for version in versions(t)}
 
     def send(self, rows: Rows, began: float, lane: Lane | None = None) -> Batch:
-        """Publish the events of these rows in this order, without waiting for confirms."""
+        """Publish the events of these rows in this sequence, without waiting for confirms."""
         messages: list[Outgoing] = []
         invalid: dict[UUID, str] = {}
         for row in rows:

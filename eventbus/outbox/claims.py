@@ -1,7 +1,7 @@
 """The unsent events of an outbox, or of some of its slots, for the relay that may claim them.
 
-Each statement commits by itself: no operation needs two of them, and each round trip delays all
-later events. A statement whose result is not needed is sent together with the next one.
+Each statement commits separately: no operation needs two statements, and each round trip delays all
+later events. A statement whose result is not needed is sent together with the next statement.
 """
 
 import math
@@ -32,7 +32,7 @@ _REASON_LIMIT = 500
 _UNLOCK = "SELECT pg_advisory_unlock_all()"
 
 # A time further ahead than the longest delay was written by a different clock. The events of other
-# relays are read as well, and are never due.
+# relays are also read, and are never due.
 _SCAN_FOR_DUE = f"""
 SELECT id, {SLOT} = ANY (%s)
     AND next_attempt_at NOT BETWEEN now() AND now() + %s * interval '1 second' AS is_due
@@ -117,9 +117,9 @@ class Claims:
         due = self._queries.due
         self._wakeup = Wakeup(outbox.name, next_due=due, is_shared=not part.is_whole)
         self._start = start
-        #: The slots that other relays are excluded from.
+        #: The slots from which other relays are excluded.
         self.slots: Sequence[int] = ()
-        #: Statements to send together with the next one.
+        #: Statements to send together with the next statement.
         self._pending: Statements = []
 
     @classmethod
@@ -153,8 +153,8 @@ class Claims:
         """Read up to `limit` events that have never failed, oldest first; return those to send.
 
         Events whose id is in `but`, which are in flight, are left out. Events whose type is in
-        `aside` are moved to those lanes. Only the first event of each order is returned; its later
-        events are put aside if it is in a lane.
+        `aside` are moved to those lanes. Only the first event of each order is returned; the later
+        events are put aside if the first is in a lane.
         """
         began = time.monotonic()
         values = LARGEST_EVENT, self._start.id, list(but), limit

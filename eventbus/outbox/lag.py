@@ -18,7 +18,7 @@ _scan = BoundedScan()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxLag:
-    """The unsent events: their number, the oldest's age in seconds (or 0), and those returned.
+    """The unsent events, the age of the oldest in seconds (or 0), and the returned events.
 
     At most `bounded_scan.MAX_ROWS + 1` events are counted.
     """
@@ -40,7 +40,7 @@ class RelayPass:
 
 
 def outbox_lag(session: Session) -> OutboxLag:
-    """Return the present lag of the outbox, at a cost that does not grow with it."""
+    """Return the present lag of the outbox, at a cost that does not depend on the lag."""
     first = (
         select(outbox.c.created_at, outbox.c.unroutable_reason, outbox.c.next_attempt_at)
         .where(outbox.c.sent_at.is_(None), outbox.c.next_attempt_at >= _scan.begin(session))

@@ -1,4 +1,4 @@
-"""Lanes: events that the broker currently rejects wait aside, and are retried with care.
+"""Lanes: sets of events that the broker currently rejects, retried by limited probes.
 
 A refused message may still have reached the other queues of its type, so each attempt costs every
 healthy consumer a copy. A lane limits the copies: one event probes it at growing intervals, and the
@@ -91,7 +91,7 @@ class Lanes:
         return min(self._lanes.values(), key=lambda lane: lane.due, default=None)
 
     def open(self, name: str, due: float) -> None:
-        """Open a lane for events of this type, if none is open; it is first tried at `due`."""
+        """Open a lane for events of this type, unless it is open; it is first tried at `due`."""
         if name not in self._lanes:
             self._lanes[name] = Lane(name, due, failed_at=time.monotonic())
             metrics.LANE_OPEN.labels(name).set(1)

@@ -22,11 +22,11 @@ BROKER_DELAY = 10.0
 
 
 class Outcomes:
-    """Records the reports of a relay's batches."""
+    """The recorder of the reports of a relay's batches."""
 
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
-        #: Why the broker accepted no events at the last attempt; None if it did.
+        #: The reason why the broker rejected events at the last attempt, or None.
         self.broker_error: str | None = None
         #: Consecutive attempts without a broker, and the earliest time of the next attempt.
         self._failed_attempts, self._next_attempt = 0, 0.0
@@ -35,7 +35,7 @@ class Outcomes:
     def record(self, claims: Claims, batch: Batch, report: Report) -> int:
         """Mark confirmed events, move failed events to lanes, and return the number confirmed.
 
-        Events that the report does not mention stay where they were.
+        Events without an outcome in the report are not changed.
         """
         now = time.monotonic()
         confirmed = [row for row in batch.rows if row.event_id in report.confirmed]

@@ -1,8 +1,8 @@
-"""The relay: publishes the events of an outbox, each at least once, in sequence within each order.
+"""The relay of an outbox: each event is published at least once, in sequence within its order.
 
-A drain runs until its deadline, and several relays may run: one of them publishes the outbox, or
-each of them a part. A drain polls while events arrive, and otherwise sleeps until the wake-up of
-the outbox. Events that the broker rejects wait in lanes, and are retried alongside other events.
+A drain runs until its deadline. Several relays may run: one publishes the outbox, or each publishes
+a part. A drain polls while events arrive, and otherwise sleeps until the wake-up of the outbox.
+Events that the broker rejects wait in lanes, and are retried alongside other events.
 """
 
 import logging
@@ -58,7 +58,7 @@ LAST_WAIT = 0.1
 SESSION = MappingProxyType(
     {
         # Events whose marks a crash of the database undoes are sent again, as after a crash of the
-        # relay: waiting for the disk would gain nothing.
+        # relay: waiting for the disk would have no benefit.
         "synchronous_commit": "off",
         # A relay that hangs, or whose machine is gone, must not hold the lock indefinitely.
         "idle_session_timeout": "60s",
@@ -73,7 +73,7 @@ SESSION = MappingProxyType(
 
 
 class Relay:
-    """Drains the outbox of one service."""
+    """The relay of one service's outbox."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Relay:
         sent_as: Sequence[str] = (),
         part: Part = WHOLE,
     ) -> None:
-        """`sent_as` lists the versions in which a fact is published; default: the stored one."""
+        """`sent_as` lists the published versions of a fact; by default the stored version."""
         self._sessions = sessions
         self._publisher = publisher
         self._part = part
@@ -119,7 +119,7 @@ class Relay:
         return cls(sessions, publisher, sent_as=sent_as, part=part)
 
     def drain(self, until: float) -> None:
-        """Publish the present and new events of the outbox until `time.monotonic()` is `until`."""
+        """Publish present and new events of the outbox until `time.monotonic()` reaches `until`."""
         try:
             self._publisher.heartbeat()
             self._record_state()
@@ -137,7 +137,7 @@ class Relay:
 
     def _drain(self, claims: Claims, until: float) -> None:
         if claims.slots != self._slots:
-            # Other relays have published the further slots, from other starts.
+            # Other relays have published the new slots, from other starts.
             self._slots = claims.slots
             self._start.reset()
         now = time.monotonic()
@@ -190,7 +190,7 @@ class Relay:
                 break
             confirmed += self._outcomes.record(claims, self._in_flight.pop(0), report)
             # The broker does not report which event it objects to, and after an outage it may fail
-            # again: start with a single event, so little is sent twice.
+            # again: start with a single event, so few events are sent twice.
             self._limit = 1 if report.error else min(2 * self._limit, BATCH)
         return confirmed
 
@@ -220,5 +220,5 @@ class Relay:
         with transaction(self._sessions) as session:
             row = insert(relay_state).values(id=self._part.number + 1, **state)
             session.execute(row.on_conflict_do_update(index_elements=["id"], set_=state))
-            # Of relays that no longer exist since the outbox has fewer parts.
+            # The rows of relays that no longer exist, because the outbox has fewer parts.
             session.execute(delete(relay_state).where(relay_state.c.id > self._part.parts))

@@ -2,10 +2,10 @@
 
 Each event belongs to a slot, by the hash of its subject, so the events of one subject have the same
 relay. The relay of a part owns every n-th slot. It publishes a slot only while its connection holds
-the slot's lock: two relays never publish one slot at once, whatever numbers of parts they have.
+the slot's lock: two relays never publish one slot at once, even with different numbers of parts.
 
-A relay of the whole outbox holds one lock exclusively, as in earlier releases; the relays of parts
-hold that lock in shared mode.
+A relay of the whole outbox holds one lock exclusively; the relays of parts hold that lock in shared
+mode.
 """
 
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ def hold_outbox(connection: Connection, seconds: float) -> None:
     """Keep every relay of an outbox from publishing until the connection ends.
 
     Wait for at most `seconds` until the relays have settled their events and released their slots.
-    While this waits, no relay acquires further slots. Raises `TimeoutError`.
+    During the wait, relays cannot acquire further slots. Raises `TimeoutError`.
     """
     try:
         connection.exec_driver_sql(_HOLD.format(milliseconds=int(seconds * 1000)))

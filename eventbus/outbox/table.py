@@ -1,4 +1,4 @@
-"""The outbox: stores events in the transaction of the change that they describe."""
+"""The outbox: the table of events, written in the transaction of the change that they describe."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,7 +60,7 @@ outbox = Table(
     ),
     # Sorted by lane first: new events are one range of the index, whatever else waits.
     Index("ix_outbox_lane", "waits_for", "id", postgresql_where=text("sent_at IS NULL")),
-    # The same for each slot, in an order that keeps its queries from the index above.
+    # The same for each slot, in a sort order that keeps its queries from the index above.
     Index(
         "ix_outbox_slot",
         text(SLOT),
@@ -106,7 +106,7 @@ relay_state = Table(
 
 
 def append(session: Session, event: Event) -> None:
-    """Record an event in the caller's transaction; it is published if and only if that commits."""
+    """Record an event, to be published if and only if the caller's transaction commits."""
     row = {
         "event_id": event.id,
         "type": event.type,

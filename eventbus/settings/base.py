@@ -70,7 +70,8 @@ class Settings(BaseSettings):
     release: str = Field(
         "dev", description="The name of the running code in parked messages and logs."
     )
-    #: Where spans are sent (OTLP/HTTP, without `/v1/traces`); without it no spans are recorded.
+    #: The destination of spans (OTLP/HTTP, without `/v1/traces`), which are not recorded without
+    #: it.
     otlp_endpoint: HttpUrl | None = None
 
     @classmethod

@@ -34,10 +34,10 @@ class BrokerSettings(Settings):
     broker_port: int = Field(5671, ge=1, le=65535)
     broker_vhost: str = "orders"
     broker_user: str
-    #: The process logs in with this certificate, whose common name is its user, and no password.
+    #: The process logs in with this certificate, whose common name is its user, not a password.
     broker_client_certificate_file: ClientCertificateFile | None = None
     broker_password: SecretStr | None = Field(None, validate_default=True)
-    #: The only trusted authority; there is no connection without TLS.
+    #: The only trusted authority; connections always use TLS.
     broker_ca_file: CaFile
     #: The name that must be in the broker's certificate; by default `broker_host`. One name for all
     #: nodes of a cluster.
@@ -65,7 +65,7 @@ class BrokerSettings(Settings):
     @field_validator("broker_client_certificate_file")
     @classmethod
     def _names_the_user(cls, file: Path | None, info: ValidationInfo) -> Path | None:
-        # The broker would log it in as another user, and then reject what it publishes.
+        # The broker would log the process in as another user, and then reject its messages.
         if file and (name := client_certificate.user(file)) != info.data.get("broker_user", name):
             raise ValueError(f"{file}: its common name {name!r} is not BROKER_USER")
         return file

@@ -15,8 +15,8 @@ class DatabaseSettings(Settings):
     database_name: str
     database_user: str
     database_password: SecretStr
-    #: The only trusted authority. There is no connection without TLS, which would expose passwords
-    #: and customers' addresses.
+    #: The only trusted authority. Connections always use TLS, which protects passwords and
+    #: customers' addresses.
     database_ca_file: CaFile
     #: Seconds. A handler takes milliseconds, so ten seconds mean that the database has a problem.
     database_statement_timeout: float = Field(10.0, gt=0)

@@ -1,7 +1,7 @@
-"""The dedup window: how long a service recognizes an event, and how long it can be redelivered.
+"""The dedup window: the time for which a service recognizes an event that may be redelivered.
 
 The settings must be the same for all services and for `orderctl`, because one process drops the
-events that another sends again.
+events that another process sends again.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from eventbus.settings.base import Settings
 from eventbus.topology.limits import STREAM_AGE
 
-#: How long a service, its relay or the broker may be down while a second copy of an event waits.
+#: Maximum downtime of a service, its relay or the broker while a second copy of an event waits.
 #: Neither a queue nor an outbox limits that wait. A week covers an outage over a long weekend.
 STANDSTILL = timedelta(days=7)
 
@@ -22,7 +22,7 @@ _DAY = timedelta(days=1)
 
 
 class DedupWindow(Settings):
-    """How long sent and handled events are remembered.
+    """The retention of sent and handled events.
 
     If a class has this base and the settings with the retry tiers, this base must come first.
     """

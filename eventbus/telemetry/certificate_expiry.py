@@ -1,7 +1,7 @@
 """The expiry of the certificates that a process depends on, as a metric.
 
-It is read from the servers and not from the disk, because clients receive what the server has
-loaded: a renewed file has no effect until then.
+The expiry is read from the servers and not from the disk, because clients receive the certificate
+that the server has loaded: a renewed file has no effect until then.
 """
 
 import socket
@@ -25,7 +25,7 @@ from eventbus.settings.database import DatabaseSettings
 #: Seconds for a server's answer. Prometheus itself waits five.
 TIMEOUT = 2.0
 
-#: Seconds for which an expiry is cached: certificates expire slowly, and people renew them.
+#: Seconds for which an expiry is cached: certificates change rarely.
 TTL = 3600.0
 
 #: Seconds before a server that did not answer is tried again, so not every scrape waits for it.

@@ -1,4 +1,4 @@
-"""Descriptions of errors for logs, message headers, spans and stored reasons: no customer's data.
+"""Descriptions of errors, without customers' data, for logs, headers, spans and stored reasons.
 
 PostgreSQL quotes the offending values in an error's text (`Key (email)=(...) already exists`), and
 Python quotes keys: these texts are never repeated. Mail servers quote addresses, which are masked.
@@ -34,7 +34,7 @@ _FOREIGN = tuple(
 #: Maximum number of characters in a frame: a file in its directory, and a function.
 FRAME_LIMIT = 200
 
-#: The replacement of a mail address.
+#: The replacement of an email address.
 MASK = "***"
 
 #: Characters of a mail server's reply that are repeated.
@@ -65,7 +65,7 @@ def described(error: BaseException) -> str:
 
     A database error is described by its SQLSTATE and the objects it names, an error of this system
     by its message, a mail server's refusal by its reply, and an error with an unsafe text by the
-    line of code that raised it. Mail addresses are masked.
+    line of code that raised it. Email addresses are masked.
     """
     cause = getattr(error, "orig", None)
     if isinstance(error, exc.StatementError) and isinstance(cause, BaseException):
@@ -75,7 +75,7 @@ def described(error: BaseException) -> str:
 
 
 def trace_of(error: BaseException) -> str:
-    """Return the traceback of an error and its causes, each of them as `described`."""
+    """Return the traceback of an error and its causes, each as `described`."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     lines = [trace_of(cause), ""] if cause else []
     lines += ["Traceback (most recent call last):"] if error.__traceback__ else []
@@ -84,7 +84,7 @@ def trace_of(error: BaseException) -> str:
 
 
 def frame_of(error: BaseException) -> str:
-    """Return the function of the service's own code that an error came through last.
+    """Return the last function of the service's own code in an error's traceback.
 
     It has the form `inventory_worker/reservations.py:lock_stock`, and contains only names of code.
     It is the last function of any code if no own function is in the traceback, and empty without a
@@ -99,13 +99,13 @@ def frame_of(error: BaseException) -> str:
 
 
 def reply(code: int, text: bytes | str, recipient: str = "") -> str:
-    """Return a mail server's reply with its codes, masked for a mail to `recipient`."""
+    """Return a mail server's reply with its codes, masked for an email to `recipient`."""
     decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     return f"{code} {masked(decoded, recipient)}"[:REPLY_LIMIT]
 
 
 def masked(text: str, address: str = "") -> str:
-    """Return a text with every mail address replaced by `MASK`.
+    """Return a text with every email address replaced by `MASK`.
 
     The local part and the domain of `address` are also replaced where they stand alone.
     """

@@ -1,8 +1,8 @@
 """The choice of the spans that are sent: sampled traces, every failure, and a few ticks.
 
 The API samples a number of requests per second and route, and passes its decision on in the flag of
-the `traceparent`. Spans of other traces are created, because a failed span is sent in any case.
-Spans of tasks, which are the majority, are not: `eventbus.consumer.attempt` creates a span for a
+the `traceparent`. Spans of other traces are created, because a failed span is always sent. Spans of
+tasks, which are the majority, are not created: `eventbus.consumer.attempt` creates a span for a
 failed attempt.
 """
 

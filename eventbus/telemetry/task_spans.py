@@ -1,7 +1,7 @@
 """Spans of tasks, by OpenTelemetry's instrumentation of Celery; imported only for recording.
 
-`eventbus.consumer.attempt` sets the attributes of an event's span, the instrumentation those of a
-tick's span.
+`eventbus.consumer.attempt` sets the attributes of an event's span, and the instrumentation sets the
+attributes of a tick's span.
 """
 
 from typing import Any

@@ -1,8 +1,8 @@
 """Traces: all work that follows from one request, in every service, as spans with their parents.
 
-A span is a piece of work. A `traceparent` identifies it, in events and message headers. If no
-endpoint is set, nothing is recorded, no thread runs and no header is added. The `traceparent` of
-the request is still passed on, so logs and timelines contain the id of the trace.
+A span is a piece of work, identified by a `traceparent` in events and message headers. Without an
+endpoint, spans are not recorded, no thread runs and headers are not added. The `traceparent` of the
+request is still passed on, so logs and timelines contain the id of the trace.
 """
 
 import secrets
@@ -47,7 +47,7 @@ class _Recording:
     """The tracer of this process, which records nothing without an endpoint."""
 
     tracer: Tracer
-    #: Functions that end the recording, in this order.
+    #: Functions that end the recording, in this sequence.
     shutdowns: list[Callable[[], object]] = field(default_factory=list)
 
 
@@ -128,7 +128,7 @@ def unrecorded(parent: object) -> Span:
 def flagged(parent: object, *, sampled: bool) -> str:
     """Return a `traceparent` with this flag: of the parent's trace, or of a new one.
 
-    If `sampled`, the spans that continue it are recorded and sent; if not, only failed ones are.
+    If `sampled`, the spans that continue it are recorded and sent; otherwise only failed spans are.
     """
     context = get_current_span(_context(parent)).get_span_context()
     if not context.is_valid:
@@ -161,7 +161,7 @@ def fail(span: Span, reason: str) -> None:
 
 
 def traceparent(span: Span | None = None) -> str | None:
-    """Return the `traceparent` of a span, by default the current one; None if there is none."""
+    """Return the `traceparent` of a span, by default the current span, or None."""
     context = (span or get_current_span()).get_span_context()
     if not context.is_valid:
         return None

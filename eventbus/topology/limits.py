@@ -13,12 +13,12 @@ RETRY_TIERS = (1.0, 5.0, 30.0, 120.0, 600.0)
 DELIVERY_LIMIT = 1_000
 
 #: Deliveries that ended with a lost connection, after which an event is handled as a suspect. A
-#: single one results from a lost connection or a restart of the worker.
+#: single lost delivery results from a lost connection or a restart of the worker.
 SUSPECT_FROM = 2
 
 #: The poison limit: the number of times that the handling of an event may start without ending
-#: before the event is parked. It is higher than an operator or a node short of memory causes; each
-#: time restarts the worker.
+#: before the event is parked. The limit exceeds the restarts that an operator or a node short of
+#: memory causes; each start without an end restarts the worker.
 BEGIN_LIMIT = 10
 
 #: RabbitMQ 4 drops a message after 20 deliveries unless its queue has another limit.
@@ -29,12 +29,12 @@ UNLIMITED = 2**31 - 1
 #: takes from the stream later: see `eventbus.catch_up`.
 QUEUE_LIMIT = 1_000_000
 
-#: Parts of one service's queue. Each is a process of RabbitMQ and has at least one worker; 64 of
-#: them take more messages than one PostgreSQL primary can handle.
+#: Parts of one service's queue. Each is a process of RabbitMQ and has at least one worker; 64 parts
+#: take more messages than one PostgreSQL primary can handle.
 PARTS_LIMIT = 64
 
-#: How long the stream keeps an event. Two weeks, like an outbox: a replay does not repair an older
-#: fault. The broker deletes whole segments, so some events stay longer.
+#: The time for which the stream keeps an event. Two weeks, like an outbox: a replay does not repair
+#: an older fault. The broker deletes whole segments, so some events stay longer.
 STREAM_AGE = timedelta(days=14)
 
 #: Bytes of the stream: some three million orders. Beyond the limit the oldest segments are deleted

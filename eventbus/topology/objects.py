@@ -72,12 +72,12 @@ def topology(
 
 
 def event_queue(service: Service, part: int = 0) -> Queue:
-    """Return the queue that a service, or the worker of one part, consumes its events from.
+    """Return the queue from which a service, or the worker of one part, consumes events.
 
     A message that is rejected, or exceeds the delivery limit, goes to the parking lot. The queue of
     an essential service dead-letters it at least once: the broker keeps the message until the
     parking lot has confirmed it, which requires `reject-publish`. A queue that can overflow drops
-    its oldest message and rejects none, so RabbitMQ dead-letters from it at most once.
+    its oldest message instead, so RabbitMQ dead-letters from it at most once.
     """
     if service.can_overflow:
         arguments: dict[str, object] = {
@@ -92,7 +92,7 @@ def event_queue(service: Service, part: int = 0) -> Queue:
 
 
 def overflow_queue(service: Service) -> Queue:
-    """Return the queue that records that a service's queue dropped events: it keeps the newest.
+    """Return the queue of the marker, which keeps the newest event that a service's queue dropped.
 
     It cannot keep the oldest: a quorum queue does not reject messages that are dead-lettered at
     most once, whatever its `x-overflow`. Deliveries are unlimited, because a message that a process
@@ -102,9 +102,9 @@ def overflow_queue(service: Service) -> Queue:
 
 
 def tick_queue(service: Service, tick: str) -> Queue:
-    """Return the queue of one kind of tick, with one message: further waiting ticks add nothing.
+    """Return the queue of one kind of tick, with one message: further ticks would have no effect.
 
-    A tick may be lost, but the queue must exist: without it its process cannot consume. A classic
+    A tick may be lost, but the queue must exist: otherwise its process cannot consume. A classic
     queue would be unavailable while its node is down.
     """
     return _quorum(service, service.tick_queue(tick), {"x-max-length": 1, "x-message-ttl": 10_000})
@@ -158,7 +158,7 @@ def _part_exchange(service: Service) -> Exchange:
 
 
 def _overflow_exchange(service: Service) -> Exchange:
-    # Messages that were not dropped go on to the parking lot, through the binding that exists
+    # Messages that were not dropped are routed to the parking lot, through the binding that exists
     # anyway: a release without this exchange removes the bindings that it does not define.
     return Exchange(
         service.overflow,
@@ -170,7 +170,8 @@ def _overflow_exchange(service: Service) -> Exchange:
 
 
 def _quorum(service: Service, name: str, arguments: dict[str, object]) -> Queue:
-    # Celery reads the type from the Queue object; else it sets a QoS that quorum queues reject.
+    # Celery reads the type from the Queue object; otherwise it sets a QoS that quorum queues
+    # reject.
     arguments = {"x-queue-type": "quorum"} | arguments
     return Queue(name, service.bus.events, queue_arguments=arguments, no_declare=True)
 

@@ -1,4 +1,4 @@
-"""A service as data: what it publishes and consumes, and the names of its broker objects."""
+"""A service as data: its published and consumed types, and the names of its broker objects."""
 
 import re
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Bus:
 
     @cached_property
     def events(self) -> Exchange:
-        """The exchange that every event is published to."""
+        """The exchange to which every event is published."""
         return Exchange(f"{self.name}.topic", "topic", durable=True, no_declare=True)
 
     @cached_property
@@ -44,9 +44,9 @@ class Bus:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A service, by what it publishes and consumes, and the names of its broker objects.
+    """A service: its published and consumed types, and the names of its broker objects.
 
-    A service that publishes or consumes an event type does so in its newer versions as well: see
+    A service that publishes or consumes an event type also does so in newer versions: see
     `published_types` and `consumed_types`.
     """
 
@@ -63,9 +63,10 @@ class Service:
     #: Whether the core flow of the system requires it. The queue of an essential service rejects
     #: events beyond its limit, which holds back their publisher; other queues never do.
     essential: bool = False
-    #: Parts of its queue, each with its own worker; the events of one subject are in the same part.
+    #: The number of parts of its queue, each with its own worker; the events of one subject are in
+    #: the same part.
     parts: int = 1
-    #: Tables of its own that monitoring may read; the library's are in `readable_tables`.
+    #: The service's tables that monitoring may read; the library's are in `readable_tables`.
     monitored_tables: tuple[str, ...] = ()
 
     @property

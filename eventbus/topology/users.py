@@ -28,7 +28,7 @@ class User:
 
 
 def users(bus: Bus, services: Sequence[Service]) -> tuple[User, ...]:
-    """Return the broker users of a system: one for each service, and the ones for operations."""
+    """Return the broker users of a system: one for each service, and users for operations."""
     return (*(_service_user(s) for s in services), *_operators(bus, services))
 
 

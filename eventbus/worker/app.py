@@ -23,7 +23,7 @@ from eventbus.worker.bootsteps import HealthStep, MetricsStep, WakeEventLoopStep
 
 
 class ServiceApp(Celery):
-    """The app of one process: a module has its Celery settings, its own settings the broker."""
+    """The app of one process, with Celery settings from a module and the broker from `settings`."""
 
     log_cls = "eventbus.telemetry.logs:WorkerLogging"
 
@@ -57,7 +57,7 @@ class ServiceApp(Celery):
 
     @cached_property
     def settings(self) -> Any:
-        """The validated settings; the first access ends the process if one is invalid."""
+        """The validated settings; the first access ends the process if a setting is invalid."""
         return load(self._settings)
 
     @cached_property
@@ -69,7 +69,7 @@ class ServiceApp(Celery):
         """Record that the main thread is running, even while it waits for the broker."""
 
     def consumed_queue(self) -> Queue | None:
-        """Return the queue that the process consumes, if it consumes one."""
+        """Return the queue that the process consumes, if any."""
         return self._queue
 
     def collectors(self) -> Iterator[Collector]:

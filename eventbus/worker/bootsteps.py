@@ -12,7 +12,7 @@ HEALTH_INTERVAL = 2.0
 
 
 class HealthStep(bootsteps.StartStopStep):
-    """Touches the health file while the event loop runs and the broker is connected."""
+    """The heartbeat of the health file while the event loop runs and the broker is connected."""
 
     requires = (Tasks,)
 
@@ -36,7 +36,7 @@ class HealthStep(bootsteps.StartStopStep):
 
 
 class WatchdogStep(bootsteps.StartStopStep):
-    """Monitors the event loop of a worker from startup to shutdown."""
+    """The watchdog of a worker's event loop, from startup to shutdown."""
 
     # The children must be forked before the process has a second thread.
     requires = ("celery.worker.components:Pool",)
@@ -47,7 +47,7 @@ class WatchdogStep(bootsteps.StartStopStep):
 
 
 class TurnStep(bootsteps.StartStopStep):
-    """Reports to the watchdog that the event loop runs, and whether it consumes."""
+    """The reports to the watchdog that the event loop runs, and whether it consumes."""
 
     requires = (Tasks,)
 
@@ -67,11 +67,11 @@ class TurnStep(bootsteps.StartStopStep):
 
 
 class WakeEventLoopStep(bootsteps.StartStopStep):
-    """Wakes the event loop if a callback is ready, so no callback waits for the network.
+    """The wake-up of the event loop if a callback is ready, whatever the network does.
 
     kombu's hub polls until its next timer is due, even if a callback that it has just run has
-    scheduled another one, such as an acknowledgement or the next read. With a prefetch of one, or
-    with TLS, whose buffered bytes a poll does not report, the worker would stall for seconds.
+    scheduled another callback, such as an acknowledgement or the next read. With a prefetch of one,
+    or with TLS, whose buffered bytes a poll does not report, the worker would stall for seconds.
     """
 
     requires = (Tasks,)
@@ -92,7 +92,7 @@ class WakeEventLoopStep(bootsteps.StartStopStep):
 
 
 class MetricsStep(bootsteps.StartStopStep):
-    """Serves the metrics of a worker's main process, whether or not the broker is connected."""
+    """The metrics server of a worker's main process, which does not depend on the broker."""
 
     # The children must be forked before the process has a listener and a second thread.
     requires = ("celery.worker.components:Pool",)

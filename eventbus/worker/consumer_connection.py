@@ -1,7 +1,7 @@
 """One connection of a worker: its deliveries, their batches and their settlement.
 
 This state is created with the connection and ends with it. A batch that outlives its connection
-still commits in its child process, but settles nothing: the broker has redelivered its messages on
+still commits in its child process, but does not settle messages: the broker has redelivered them on
 another connection, whose delivery tags start at 1.
 """
 
@@ -56,7 +56,7 @@ class ConsumerConnection:
         self._consumer.call_soon(self._settle, receipt, self._settlement.retry, cause)
 
     def close(self) -> None:
-        """Forget all unsettled deliveries; from now on nothing is sent or started."""
+        """Forget all unsettled deliveries, and do not send or start anything afterwards."""
         self.is_open = False
         self._acknowledgements.close()
         self.batches.close()

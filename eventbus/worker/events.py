@@ -36,7 +36,7 @@ class HandlerExit(Exception):
 
 
 class EventTask(Task):
-    """The task that handles events of one type. Every error but a permanent one is retried."""
+    """The task that handles events of one type. Every error that is not permanent is retried."""
 
     abstract = True
     Strategy = "eventbus.worker.micro_batches:strategy"
@@ -152,8 +152,8 @@ def make_worker(
 
     `config` names a module of Celery settings. `batch_interval` is the minimum number of seconds
     from the start of one batch to the start of the next, unless that is full. It is for services on
-    which no order waits: messages that arrive meanwhile share a transaction and its cost. Nothing
-    is read or opened before the worker starts.
+    which orders do not wait: messages that arrive in the interval share a transaction and its cost.
+    Files and connections are not opened before the worker starts.
     """
     app = EventApp(
         service=service,

@@ -19,7 +19,8 @@ from eventbus.worker.handler_process import END_LIMIT, HandlerProcess, Job
 log = logging.getLogger(__name__)
 
 #: Seconds between two checks of the time limits and of the number of processes. This also limits
-#: how often a process is replaced that ends without a job, for example because it cannot start.
+#: the rate at which processes that end without a job are replaced, for example if they cannot
+#: start.
 CHECK_INTERVAL = 1.0
 
 
@@ -90,7 +91,7 @@ class HandlerPool(BasePool):
             self._replace(process)
             return
         if settle:
-            # Before settling, so the child works meanwhile.
+            # Before settling, so the child works in the meantime.
             self._start_next()
             settle()
 

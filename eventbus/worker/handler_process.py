@@ -92,7 +92,7 @@ class HandlerProcess:
         return lambda: settle(value)
 
     def check_limits(self) -> None:
-        """Interrupt a job past its soft time limit; kill the process past the hard one."""
+        """Interrupt a job past its soft time limit; kill the process past its hard time limit."""
         if self.job is None:
             return
         seconds = time.monotonic() - self._started

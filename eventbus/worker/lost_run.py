@@ -1,4 +1,4 @@
-"""Reports, from the main process as in Celery, of runs whose child process died."""
+"""The reports of runs whose child process died, from the main process as in Celery."""
 
 from functools import partial
 from typing import TYPE_CHECKING

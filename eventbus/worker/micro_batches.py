@@ -2,8 +2,8 @@
 
 A message waits for a batch to fill only if its service sets a batch interval, and then for a
 fraction of a second. A batch that fails or crashes its child has had no effect: each of its
-messages is then handled alone, so only the one at fault is retried or parked. This code runs in the
-worker's main process, the only one with a connection to the broker.
+messages is then handled alone, so only the message at fault is retried or parked. This code runs in
+the worker's main process, the only one with a connection to the broker.
 """
 
 import logging
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Maximum messages in one transaction. Measured: a higher limit gains no speed and holds locks
-#: longer.
+#: Maximum number of messages in one transaction. Measured: a higher limit is not faster, and holds
+#: locks longer.
 BATCH_LIMIT = 100
 
 #: Seconds for which messages that arrive during a batch wait for the same child, even if another
-#: one is idle, because one transaction of ten events costs a fraction of five transactions of two.
-#: A slower handler does not delay other messages longer. Measured at 50 orders/s: 109 ms to a
+#: child is idle, because one transaction of ten events costs a fraction of five transactions of
+#: two. A slower handler does not delay other messages longer. Measured at 50 orders/s: 109 ms to a
 #: decision instead of 162 ms.
 PATIENCE = 0.05
 
@@ -60,7 +60,7 @@ Batch = list[Inbound]
 
 
 class MicroBatches:
-    """Sends the messages of one connection to the pool, and settles them by its results."""
+    """The batches of one connection, which are sent to the pool and settled by its results."""
 
     def __init__(self, connection: "ConsumerConnection", consumer: Any) -> None:
         self._connection = connection
@@ -76,7 +76,7 @@ class MicroBatches:
         #: At most one batch per child.
         self._running: list[Batch] = []
         self._waiting: deque[Inbound] = deque()
-        #: Messages to handle alone: suspects, and those of failed batches.
+        #: Messages to handle alone: suspects, and the messages of failed batches.
         self._alone: deque[Inbound] = deque()
         self._is_dispatch_scheduled = False
         self._is_timer_set = False
@@ -98,7 +98,7 @@ class MicroBatches:
             self._consumer.call_soon(self._dispatch)
 
     def close(self) -> None:
-        """Start no further batch; a running one ends in its child without being settled."""
+        """Start no further batch; a running batch ends in its child without being settled."""
         self._waiting.clear()
         self._alone.clear()
 

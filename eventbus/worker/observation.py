@@ -1,6 +1,6 @@
 """Metrics and task events of a worker's messages, which never delay a commit or its ack.
 
-Each method is called after the fact that it reports, and raises nothing.
+Each method is called after the fact that it reports, and does not raise.
 """
 
 import time
@@ -31,7 +31,7 @@ class Observation:
         """Report a message that has arrived."""
         if self._events is None:
             return
-        # Monitoring tools can find an order's tasks by its id; no other data of it is sent.
+        # Monitoring tools can find an order's tasks by its id; other data of the order is not sent.
         self._send(
             inbound,
             "task-received",

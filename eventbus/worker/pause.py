@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 FIRST_WAIT, LONGEST_WAIT = 1.0, 10.0
 
 #: Number of different messages in a row, each handled alone, that must be too slow before the cause
-#: is attributed to the infrastructure. Each of the earlier ones is charged one attempt.
+#: is attributed to the infrastructure. Each of the earlier messages is charged one attempt.
 SLOW_IN_A_ROW = 3
 
 #: Seconds for which messages are held. Then a reconnect returns them to their queue, because the

@@ -1,7 +1,7 @@
-"""A safe Celery consumer: no message can stop the worker, and no message is lost.
+"""A safe Celery consumer: a message can neither stop the worker nor be lost.
 
 Celery acknowledges messages that it cannot decode, and stops on bodies that are JSON but not a
-task. Here each message is checked before Celery processes it, and invalid ones are rejected.
+task. Here each message is checked before Celery processes it, and an invalid message is rejected.
 """
 
 import logging
@@ -39,7 +39,7 @@ _FORBIDDEN = ("eta", "expires", "stamped_headers", "compression", "shadow", "gro
 
 
 class SafeConsumer(Consumer):
-    """Rejects every message that is not a plain call of one of this worker's tasks."""
+    """A consumer that rejects every message except a plain call of one of this worker's tasks."""
 
     class Blueprint(Consumer.Blueprint):
         """Celery's steps except delayed delivery, which declares objects and widens bindings."""
@@ -120,7 +120,7 @@ class SafeConsumer(Consumer):
 
 
 class ConnectionStep(bootsteps.StartStopStep):
-    """Creates and closes the state of each connection: a `ConsumerConnection`."""
+    """The step that creates and closes the state of each connection: a `ConsumerConnection`."""
 
     requires = (Connection,)
 
@@ -144,7 +144,7 @@ class ConnectionStep(bootsteps.StartStopStep):
 
 
 class EventConsumer(SafeConsumer):
-    """Parks invalid messages with the reason, and settles each message separately."""
+    """A consumer that parks invalid messages with the reason and settles each separately."""
 
     class Blueprint(SafeConsumer.Blueprint):
         """The same steps, and the state of the connection."""

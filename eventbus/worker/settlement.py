@@ -2,7 +2,8 @@
 
 A copy with the reason is published to the service's retry exchange, and the original is
 acknowledged once the broker has confirmed the copy. A crash in between can duplicate the message,
-but never lose it. Nothing here blocks: `eventbus.messaging.copy_publisher` waits in its own thread.
+but never lose it. This module does not block: `eventbus.messaging.copy_publisher` waits in its own
+thread.
 """
 
 import logging
@@ -27,9 +28,9 @@ from eventbus.topology.service import PARKED, Service, tier_key
 
 log = logging.getLogger(__name__)
 
-#: A retry waits for a random fraction of its tier's delay, at least this one, to avoid a thundering
-#: herd of failed messages. (A queue expires messages at its head only, so some wait for the message
-#: ahead of them, but never longer than the tier's delay.)
+#: A retry waits for a random fraction of its tier's delay, at least this fraction, to avoid a
+#: thundering herd of failed messages. (A queue expires messages only at its head, so some wait for
+#: the message ahead of them, but never longer than the tier's delay.)
 JITTER_FLOOR = 0.8
 
 Done = Callable[[], object]
@@ -52,7 +53,7 @@ class Receipt:
 
 
 class Settlement:
-    """Sends the failed messages of one service to its retry tiers and parking lot."""
+    """The settlement of one service's failed messages in its retry tiers and parking lot."""
 
     def __init__(
         self,

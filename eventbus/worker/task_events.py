@@ -1,7 +1,7 @@
 """Task events for monitoring tools, in Celery's format (`task-received`, …).
 
 Celery's sender waits for the broker, and stops the worker's consumer on a broker error. Monitoring
-must do neither.
+must not have either effect.
 """
 
 import os
@@ -28,7 +28,7 @@ FLUSH_INTERVAL = 0.5
 #: and each event costs its readers many times as much as the worker.
 TASKS_PER_SECOND = 10
 
-#: The fields of a task that are sent. No others, because a traceback may contain a customer's data.
+#: The only fields of a task that are sent, because a traceback may contain a customer's data.
 _TASK_FIELDS = ("uuid", "name", "args", "kwargs", "retries", "result", "runtime")
 
 #: The final event of a task in this worker.
@@ -121,7 +121,7 @@ def _value(field: Any) -> Any:
 
 
 class TaskEventsStep(bootsteps.StartStopStep):
-    """Sends task events and heartbeats while the worker consumes."""
+    """The sender of task events and heartbeats while the worker consumes."""
 
     requires = (Tasks,)
 

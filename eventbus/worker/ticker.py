@@ -59,7 +59,7 @@ class Ticker(ServiceApp):
 
 
 class LoopsStep(bootsteps.StartStopStep):
-    """Runs the loops while the worker runs, whether or not the broker is connected."""
+    """The step that runs the loops while the worker runs, with or without the broker."""
 
     # Logging is configured before this step; the consumer, which waits for the broker, follows it.
     requires = ("celery.worker.components:Pool",)
@@ -81,16 +81,16 @@ class LoopsStep(bootsteps.StartStopStep):
 
 
 class ConnectedStep(bootsteps.StartStopStep):
-    """Records whether the process is consuming."""
+    """The step that records whether the process is consuming."""
 
     requires = (Tasks,)
 
     def start(self, consumer: Any) -> None:
-        """Record that it is."""
+        """Record that the process is consuming."""
         consumer.app.connected.set(1)
 
     def stop(self, consumer: Any) -> None:
-        """Record that it is not."""
+        """Record that the process is not consuming."""
         consumer.app.connected.set(0)
 
 
