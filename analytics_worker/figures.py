@@ -28,7 +28,7 @@ class Sales:
 
     @property
     def rejection_rate(self) -> float | None:
-        """The fraction of decided orders that was rejected; None if no order is decided."""
+        """The rejected fraction of decided orders, or None without decided orders."""
         return self.rejected / self.decided if self.decided else None
 
     @property
@@ -108,11 +108,11 @@ def by_sku(session: Session, span: timedelta, limit: int) -> Sequence[SkuSales]:
 
 
 def behind(session: Session) -> float | None:
-    """Return the seconds since the projections were up to date; None if they never were."""
+    """Return the seconds since the projections were up to date, or None if they never were."""
     row = session.execute(select(age(PositionRow.caught_up_at.expression))).first()
     return row[0] if row else None
 
 
 def skipped(session: Session) -> int:
-    """Return the number of stored messages that are in no figure, because of an error."""
+    """Return the number of stored messages that are missing in the figures, because of an error."""
     return session.scalar(select(func.count()).select_from(SkippedRow)) or 0

@@ -1,4 +1,4 @@
-"""The position in the stream, which is written in the transaction of the messages before it."""
+"""The position in the stream, which is written in the transaction of the preceding messages."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Writes the projections: many events in one transaction, each with exactly one effect.
+"""The projections' writer: many events in one transaction, each with exactly one effect.
 
 The names of tables have no schema, so a replay writes to shadow tables with the same names.
 """
@@ -97,7 +97,7 @@ def project(session: Session, entries: Iterable[Entry], *, since: datetime | Non
 
     Messages that cannot be projected are stored with the reason. With `since`, orders that were
     placed before that time, or whose `order.created` was not read, are left unchanged. Raises the
-    errors of the database, after which nothing has changed.
+    errors of the database; the figures are then unchanged.
     """
     events, skipped = _decoded(entries)
     first = first_deliveries(session, ((event, 1) for _, event in events))
@@ -113,7 +113,7 @@ def project(session: Session, entries: Iterable[Entry], *, since: datetime | Non
 
 
 def skip(session: Session, skipped: Iterable[Unprojectable]) -> None:
-    """Store messages that cannot be projected, so reading continues and nothing is lost."""
+    """Store messages that cannot be projected, so reading continues without losing them."""
     rows = [
         {
             "stream_offset": message.entry.offset,

@@ -1,4 +1,4 @@
-"""Process: reads the stream into the projections, and deletes old rows."""
+"""The process that reads the stream into the projections, and deletes old rows."""
 
 from collections.abc import Iterator, Sequence
 from types import MappingProxyType

@@ -1,8 +1,8 @@
-"""Replay: rebuilds the projections from the stream in shadow tables, and swaps them in.
+"""Replay: the reconstruction of the projections from the stream in shadow tables, and the swap.
 
-The live reader continues meanwhile. Before the swap, the replay locks the position, so the live
-reader waits, and reads the messages that the shadow tables lack. Both then cover the stream up to
-the same offset.
+The live reader continues in the meantime. Before the swap, the replay locks the position, so the
+live reader waits, and reads the messages that the shadow tables lack. Both then cover the stream up
+to the same offset.
 """
 
 import time
@@ -154,7 +154,7 @@ class Replay:
         return live.offset
 
     def _next(self, offset: int, *, take: bool = True) -> Entry | None:
-        """Return the next message up to this offset, or None if the next one is beyond it."""
+        """Return the next message up to this offset, or None if the next message is beyond it."""
         deadline = min(time.monotonic() + PATIENCE, self._until)
         while not self._waiting:
             left = deadline - time.monotonic()

@@ -20,7 +20,7 @@ class ReaderSettings(DedupWindow, ServiceSettings):
     """The settings of the process that reads the stream and deletes old rows."""
 
     #: Days after a message was skipped. The stream keeps the event itself for 14 days, in which it
-    #: can be replayed; a row contains the whole message, and so an e-mail address.
+    #: can be replayed; a row contains the whole message, including an email address.
     skipped_event_retention_days: int = Field(30, ge=1, le=3650)
 
 

@@ -69,7 +69,7 @@ def tables(live: Engine) -> Iterator[None]:
 def put_in_place(session: Session, since: datetime | None, first: int, last: int) -> None:
     """Replace the live rows by the rebuilt rows, in the session's transaction.
 
-    `since` is the first rebuilt minute, None for all; `first` and `last` are the offsets read.
+    `since` is the first rebuilt minute, or None for all; `first` and `last` are the offsets read.
     """
     values = {"since": since or "-infinity", "first": first, "last": last}
     session.execute(text(_REPLACE), values)

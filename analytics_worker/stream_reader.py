@@ -1,4 +1,4 @@
-"""Reads the stream into the projections: each batch is committed together with its position.
+"""The reader of the stream into the projections: each batch is committed with its position.
 
 One reader is active at a time; the others wait for its lock.
 """
@@ -36,8 +36,8 @@ INTERVAL = 0.5
 #: Seconds between two attempts to acquire the lock while another reader is active.
 HELD_DELAY = 0.1
 
-#: Seconds without any message, not even the last one that was read, after which the start of the
-#: stream is examined.
+#: Seconds without any message, including the last message read, after which the start of the stream
+#: is examined.
 SILENCE = 5.0
 
 #: Seconds between two attempts to connect to the broker.
@@ -47,7 +47,7 @@ Connect = Callable[[], Connection]
 
 
 class Reader:
-    """Reads from the position of the projections, one step at a time."""
+    """The reader from the position of the projections, one step at a time."""
 
     def __init__(self, sessions: Sessions, connect: Connect) -> None:
         self._sessions = sessions
@@ -75,7 +75,7 @@ class Reader:
         return cls(sessions, connect)
 
     def read(self, until: float) -> None:
-        """Read present and new messages until `time.monotonic()` is `until`."""
+        """Read present and new messages until `time.monotonic()` reaches `until`."""
         try:
             # A single connection, because the lock ends with it.
             with engine_of(self._sessions).connect() as connection:

@@ -1,8 +1,8 @@
 """Every exchange, queue, binding, retry tier, user and permission of this shop, as data.
 
-All of it is derived from `SERVICES`, that is from what each service's `declaration` publishes and
-consumes: see `eventbus.topology`. `orderctl topology apply` declares it; the services declare
-nothing.
+The topology is derived from `SERVICES`, that is from the types that each service's `declaration`
+publishes and consumes: see `eventbus.topology`. Only `orderctl topology apply` declares it, not the
+services.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ DATABASES = (*SERVICES, _declared("span_store"), _declared("console"))
 
 
 def service(name: str) -> Service:
-    """Return a service by its name. Raises `LookupError` if there is none of that name."""
+    """Return a service by its name. Raises `LookupError` for an unknown name."""
     for each in DATABASES:
         if each.name == name:
             return each

@@ -1,1 +1,1 @@
-"""The fraud check: reports suspicious orders, with the reasons. It stops no order."""
+"""The fraud check, which reports suspicious orders with the reasons, and does not stop them."""

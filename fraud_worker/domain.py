@@ -1,7 +1,7 @@
 """The rules of the fraud check: pure functions on plain values, and the points of each rule.
 
-A rule depends on the order and on the number of orders before it, by the time of each order. So the
-judgement of an order does not depend on when its event arrives, or how often.
+A rule depends on the order and on the number of orders before it, by the time of each order. The
+judgement of an order therefore does not depend on the arrival or repetition of its event.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, ip_address, ip_network
 class Rule(StrEnum):
     """A property of an order that may indicate fraud."""
 
-    #: Many orders from one e-mail address in a short time.
+    #: Many orders from one email address in a short time.
     EMAIL_ORDERS = "email_orders"
     #: Many orders from one IP address in a short time.
     IP_ORDERS = "ip_orders"
@@ -26,8 +26,8 @@ class Rule(StrEnum):
     SKUS = "skus"
 
 
-#: The points that each rule adds to the score of an order that breaks it. A high total is enough
-#: alone, and so are many orders of one customer. The other rules require a second sign: an office
+#: The points that each rule adds to the score of an order that breaks it. A high total or many
+#: orders of one customer are sufficient alone. The other rules require a second sign: an office
 #: shares an address, and a café orders many pieces of many SKUs.
 POINTS = {
     Rule.EMAIL_ORDERS: 60,
@@ -77,7 +77,7 @@ class Sign:
 
 
 def signs(facts: Facts, limits: Limits) -> tuple[Sign, ...]:
-    """Return the rules that the order breaks; a total in a currency without a limit breaks none."""
+    """Return the rules that the order breaks; a currency without a limit has no rule for totals."""
     values = {
         Rule.EMAIL_ORDERS: (facts.email_orders, limits.email_orders),
         Rule.IP_ORDERS: (facts.ip_orders, limits.ip_orders),
@@ -98,14 +98,14 @@ def score(broken: Sequence[Sign]) -> int:
 
 
 def customer_of(email: str) -> str:
-    """Return the customer for which orders with this e-mail address count: case is ignored."""
+    """Return the customer for which orders with this email address count: case is ignored."""
     return email.lower()
 
 
 def network_of(ip: str | None) -> str | None:
     """Return the network for which orders from this IP address count.
 
-    For IPv6 this is the /64 network, for IPv4 the address itself. Returns None if there is no valid
+    For IPv6 this is the /64 network, for IPv4 the address itself. Returns None without a valid
     address.
     """
     try:

@@ -1,4 +1,4 @@
-"""The fraud check's handlers: they judge orders, and publish which orders are suspected."""
+"""The fraud check's handlers, which judge orders and publish suspicions."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -19,13 +19,13 @@ from fraud_worker.settings import LimitSettings
 
 
 class Judge:
-    """Judges orders by limits that are loaded with the first order."""
+    """The judge of orders, by limits that are loaded with the first order."""
 
     def __init__(self, limits: Callable[[], Limits]) -> None:
         self._limits = limits
 
     def on_orders_created(self, session: Session, created: Sequence[Event]) -> None:
-        """Judge many orders, and those whose counts they change; each is suspected at most once."""
+        """Judge orders, and orders whose counts they change; each is suspected at most once."""
         limits = self._limits()
         fresh = judgements.record(session, created)
         suspected = []

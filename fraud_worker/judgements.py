@@ -1,7 +1,7 @@
 """Judgements as rows: orders are recorded, then orders whose counts may have changed are counted.
 
 An order that arrives late also counts for the orders placed after it, so these are judged again.
-The set of suspected orders does not depend on the order of arrival.
+The set of suspected orders does not depend on the sequence of arrival.
 """
 
 from collections.abc import Iterable, Sequence
@@ -43,7 +43,7 @@ _RECORD = Statement(
 )
 
 # Counts end at one above the limit, so their cost does not depend on the number of orders in a
-# window. A later order is not counted again if there are as many between it and the new order: it
+# window. A later order is not counted again if as many orders are between it and the new order: it
 # was above the limit before.
 _AFFECTED = Statement(
     "affected_judgements",
@@ -117,14 +117,14 @@ class Candidate:
 
 
 def record(session: Session, created: Iterable[Event]) -> list[UUID]:
-    """Record orders, and return those that are new. Other batches wait until the commit."""
+    """Record orders, and return the new orders. Other batches wait until the commit."""
     _LOCK.run_with_next(session, _LOCK_KEY)
     recorded = _RECORD.run(session, packed(_row(event) for event in created))
     return list(recorded.scalars())
 
 
 def candidates(session: Session, fresh: Sequence[UUID], limits: Limits) -> list[Candidate]:
-    """Return these orders and those for which they count, except orders that are suspected."""
+    """Return these orders and the orders for which they count, except suspected orders."""
     rows = _AFFECTED.run(
         session, _array(fresh), limits.window, limits.email_orders, limits.ip_orders
     )

@@ -1,4 +1,4 @@
-"""Process: publishes the fraud check's outbox, deletes old rows, and runs the catch-up."""
+"""The process that publishes the fraud check's outbox, deletes old rows, and catches up."""
 
 from collections.abc import Iterator, Sequence
 

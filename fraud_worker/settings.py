@@ -33,10 +33,10 @@ class LimitSettings(Settings):
     """The limits. None of them comes from a file, which may change after the worker's start."""
 
     #: Seconds before an order in which orders of the same customer or address count. An hour is
-    #: enough to detect tests of one card after another, and does not suspect a customer who forgot
-    #: the milk, twice.
+    #: long enough to detect tests of one card after another, and short enough for a customer who
+    #: forgot the milk, twice.
     fraud_window: float = Field(3_600.0, gt=0, le=7 * 86_400)
-    #: Orders in the window from one e-mail address: a customer does not forget the milk five times.
+    #: Orders in the window from one email address: a customer does not forget the milk five times.
     fraud_email_orders: int = Field(5, ge=1, le=1_000)
     #: Orders in the window from one IP address: a small office at noon. An IPv6 address counts for
     #: its /64 network.
@@ -77,5 +77,5 @@ class RelaySettings(DedupWindow, OutboxSettings):
     """The settings of the relay, which publishes the outbox and deletes old rows."""
 
     #: Days after an order was judged. As long as the inbox, and longer than any window. A row
-    #: contains an e-mail and an IP address.
+    #: contains an email address and an IP address.
     fraud_retention_days: int = Field(30, ge=8, le=3650)

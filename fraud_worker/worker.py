@@ -1,4 +1,4 @@
-"""Process: judges the orders whose events it consumes."""
+"""The process that judges the orders whose events it consumes."""
 
 from eventbus.worker.events import make_worker
 from fraud_worker.declaration import FRAUD
@@ -10,6 +10,6 @@ app = make_worker(
     HANDLERS,
     WorkerSettings,
     config="celeryconfig.worker",
-    # An order may be confirmed meanwhile: a later suspicion is as useful.
+    # An order may be confirmed in the meantime: a later suspicion is as useful.
     batch_interval=0.25,
 )

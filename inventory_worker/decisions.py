@@ -1,4 +1,4 @@
-"""Decisions on a batch of events, made in memory and in the order of the events."""
+"""Decisions on a batch of events, made in memory and in the sequence of the events."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -25,7 +25,7 @@ class Decisions:
 
     def __init__(self, available: dict[str, int], known: Mapping[UUID, Reservation]) -> None:
         self._available = available
-        #: The reservations as they are after the events so far.
+        #: The reservations after the events so far.
         self.reservations = dict(known)
         #: The events to publish.
         self.answers: list[Event] = []
@@ -72,7 +72,7 @@ class Decisions:
 
 
 def wanted(event: Event) -> list[Wanted]:
-    """Return the lines of an event's order, or nothing if the event has no lines."""
+    """Return the lines of an event's order, empty if the event has no lines."""
     if isinstance(event.data, OrderCreatedV2 | OrderShipped):
         return [Wanted(line.sku, line.quantity) for line in event.data.lines]
     return []

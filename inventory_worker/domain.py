@@ -1,4 +1,4 @@
-"""The rules of the inventory: an order is reserved in full or not at all, and shipped once."""
+"""The rules of the inventory: complete reservation or none, and shipping once."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ class Status(StrEnum):
 
     #: All quantities of the order are held.
     RESERVED = "RESERVED"
-    #: Nothing was ever held, because a SKU was short.
+    #: Quantities were never held, because a SKU was short.
     REJECTED = "REJECTED"
     #: The order was cancelled, and its quantities were released.
     RELEASED = "RELEASED"
@@ -69,7 +69,7 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A SKU is short, so nothing is held. The shortages are sorted by SKU."""
+    """A SKU is short, so the order holds no quantities. The shortages are sorted by SKU."""
 
     shortages: tuple[Shortage, ...]
 
@@ -77,7 +77,7 @@ class Rejected:
 def reserve(available: Mapping[str, int], lines: Iterable[Wanted]) -> Reserved | Rejected:
     """Return the decision on an order, given the available quantity of each SKU.
 
-    Lines with the same SKU are added up. An unknown SKU, or one with more reserved than on hand,
+    Lines with the same SKU are added up. An unknown SKU, or a SKU with more reserved than on hand,
     has 0 available.
     """
     wanted = totals(lines)
@@ -103,9 +103,9 @@ _EFFECTS = {Status.RESERVED: (0, 1), Status.SHIPPED: (-1, 0)}
 
 
 def cancel(reservation: Reservation | None) -> Reservation:
-    """Return the reservation of a cancelled order: the quantities that it holds are released.
+    """Return the reservation of a cancelled order, whose quantities are released.
 
-    The reservation of an unknown order is CANCELLED. A reservation that holds nothing is unchanged.
+    The reservation of an unknown order is CANCELLED. A reservation without quantities is unchanged.
     """
     if reservation is None:
         return Reservation(status=Status.CANCELLED)
@@ -117,7 +117,7 @@ def cancel(reservation: Reservation | None) -> Reservation:
 def ship(reservation: Reservation | None, lines: Iterable[Wanted]) -> Reservation:
     """Return the reservation of a shipped order: SHIPPED, whatever its status was.
 
-    The shipped quantities are those that the order has held, or else those of its lines.
+    The shipped quantities are those that the order has held, or otherwise those of its lines.
     """
     before = reservation or Reservation(status=Status.CANCELLED)
     quantities = before.quantities or totals(lines)

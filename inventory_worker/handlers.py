@@ -1,4 +1,4 @@
-"""The inventory's handlers: they reserve, release and ship stock for a batch of orders."""
+"""The inventory's handlers, which reserve, release and ship stock for a batch of orders."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -20,12 +20,12 @@ _ATTEMPTS = 3
 
 
 def on_orders(session: Session, batch: Sequence[Event]) -> None:
-    """Reserve, release and ship the stock of many orders, under any ordering and delay of events.
+    """Reserve, release and ship the stock of many orders, for any sequence and delay of events.
 
-    The first `order.created` of an order reserves all its lines, or nothing. A cancelled order
-    releases what it holds; if it is unknown, a tombstone prevents a later reservation. A shipped
-    order lowers the stock once, and is final. Raises `Transient` if another transaction has replied
-    to an order of the batch.
+    The first `order.created` of an order reserves all its lines or none. A cancelled order releases
+    its quantities; if it is unknown, a tombstone prevents a later reservation. A shipped order
+    lowers the stock once, and is final. Raises `Transient` if another transaction has replied to an
+    order of the batch.
     """
     settling = {e.subject for e in batch if not isinstance(e.data, OrderCreatedV2)}
     if not settling:
@@ -79,7 +79,7 @@ def _locked(
     return available, lock(session, settling) if settling else {}
 
 
-# One handler for all types: a batch locks all its rows at once and in one order.
+# One handler for all types: a batch locks all its rows at once and in one sequence.
 HANDLERS: Handlers = dict.fromkeys(
     (OrderCreatedV2, OrderCancelled, OrderShipped), BatchHandler(on_orders)
 )

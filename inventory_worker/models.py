@@ -90,7 +90,7 @@ class ReservationLine(Base):
     order_id: Mapped[UUID] = mapped_column(
         ForeignKey("reservations.order_id", ondelete="CASCADE"), primary_key=True
     )
-    # Without a foreign key, whose check costs each line of an order more than an index does. Only
+    # Without a foreign key, whose check costs more for each line of an order than an index. Only
     # SKUs whose level is locked are written, and the database rejects the deletion of a level.
     sku: Mapped[str] = mapped_column(Text, primary_key=True)
     quantity: Mapped[int] = mapped_column(BigInteger)
@@ -146,7 +146,7 @@ class StockEntry(Base):
 
 
 class StockImport(Base):
-    """The progress of a file's import: all SKUs up to `reached`, in the order of code points."""
+    """The progress of a file's import: all SKUs up to `reached`, sorted by code point."""
 
     __tablename__ = "stock_imports"
 

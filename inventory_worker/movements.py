@@ -93,7 +93,7 @@ _DIFFERENCES = Statement(
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """The pieces of one SKU that are on hand, and those reserved for orders."""
+    """The pieces of one SKU that are on hand, and the pieces reserved for orders."""
 
     sku: str
     on_hand: int
@@ -147,7 +147,7 @@ class Difference:
 
 
 def lock_levels(session: Session, skus: Collection[str]) -> dict[str, Level]:
-    """Lock the levels of these SKUs, in the order of all transactions; return those that exist."""
+    """Lock the levels of these SKUs, in every transaction's sequence; return existing levels."""
     return {
         row.sku: Level(sku=row.sku, on_hand=row.on_hand, reserved=row.reserved)
         for row in _LOCK.run(session, list(skus))
@@ -174,7 +174,7 @@ def enter(session: Session, entries: Sequence[Entry], note: Note) -> None:
 def newest(session: Session, sku: str, limit: int) -> list[Movement]:
     """Return the newest movements of a SKU, newest first.
 
-    Movements of orders are limited to those of the newest `LOOKBACK` orders.
+    Movements of orders are limited to the newest `LOOKBACK` orders.
     """
     movements = _NEWEST.run(session, sku, limit, LOOKBACK)
     return [Movement(**row) for row in movements.mappings()]

@@ -1,4 +1,4 @@
-"""Process: publishes the inventory's outbox and deletes old rows."""
+"""The process that publishes the inventory's outbox and deletes old rows."""
 
 from collections.abc import Iterator, Sequence
 

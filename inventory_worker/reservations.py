@@ -1,6 +1,6 @@
 """Reservations as rows: a batch of orders is reserved, released and shipped under locks.
 
-Every transaction locks in the same order: levels by SKU, existing reservations by order id, then
+Every transaction locks in the same sequence: levels by SKU, existing reservations by order id, then
 new reservations by order id. Overlapping transactions wait, but cannot deadlock. SKUs are compared
 by code point, as in Python, because the collation of a database may sort differently. A reservation
 with quantities changes only while its levels are locked.
@@ -51,7 +51,7 @@ _LOCK = Statement(
     "uuid[]",
 )
 
-# An order that already has a row gets no lines and reserves nothing.
+# An order that already has a row gets no lines and no reservation.
 _WRITE = Statement(
     "write_reservations",
     """
@@ -113,12 +113,12 @@ def lock_stock(session: Session, skus: Collection[str]) -> dict[str, int]:
 
 
 def add_stock(session: Session, skus: Collection[str]) -> None:
-    """Add the SKUs that do not exist, with nothing on hand."""
+    """Add the SKUs that do not exist, with 0 on hand."""
     _ADD_STOCK.run(session, list(skus))
 
 
 def held_skus(session: Session, order_ids: Collection[UUID]) -> dict[UUID, set[str]]:
-    """Return the SKUs that each order holds or has held; orders that held none are left out."""
+    """Return the SKUs that each order holds or has held, without orders that never held any."""
     held: defaultdict[UUID, set[str]] = defaultdict(set)
     for row in _HELD_SKUS.run(session, list(order_ids)):
         held[row.order_id].add(row.sku)
@@ -126,7 +126,7 @@ def held_skus(session: Session, order_ids: Collection[UUID]) -> dict[UUID, set[s
 
 
 def lock(session: Session, order_ids: Collection[UUID]) -> dict[UUID, Reservation]:
-    """Lock the reservations of these orders, and return those that exist."""
+    """Lock the reservations of these orders, and return the existing ones."""
     return {
         row.order_id: Reservation(
             status=Status(row.status), sequence=row.sequence, quantities=row.quantities or {}
@@ -139,7 +139,7 @@ def write(session: Session, known: Reservations, now: Reservations) -> set[UUID]
     """Write the reservations `now` and change their levels, which are locked.
 
     `known` are the stored reservations. Returns the orders that have a stored reservation although
-    it is not in `known`: nothing is written for them.
+    it is not in `known`; their reservations are not written.
     """
     new = {
         order_id: _as_first(reservation)

@@ -40,7 +40,7 @@ def levels(
 ) -> list[Level]:
     """Return the level of one SKU, or of all SKUs that contain `part`, sorted by SKU.
 
-    Returns none for an unknown SKU, and at most `limit`.
+    The result has at most `limit` levels, and is empty for an unknown SKU.
     """
     query = select(Stock.sku, Stock.on_hand, Stock.reserved).order_by(Stock.sku).limit(limit)
     if sku is not None:
@@ -62,7 +62,7 @@ def receive(session: Session, sku: str, pieces: int, note: Note) -> bool:
 
 
 def count(session: Session, sku: str, pieces: int, note: Note) -> bool:
-    """Set the level of a new or existing SKU to the counted pieces, even below the reserved ones.
+    """Set the level of a new or existing SKU to the counted pieces, even below the reserved pieces.
 
     Returns False if the note's reference was entered before. Raises `InvalidStock` if the reference
     has a different quantity.

@@ -1,7 +1,7 @@
 """A count of many SKUs from a file, in chunks, each in a short transaction.
 
 Orders that require a SKU wait only for its chunk. The progress of an import is stored under its
-reference: a repeated import continues from there, and counts nothing twice.
+reference: a repeated import continues from there, and does not repeat a count.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ CHUNK = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """A part of a file, in the order in which SKUs are locked: by code point."""
+    """A part of a file, in the sequence in which SKUs are locked: by code point."""
 
     pieces: dict[str, int]
 
@@ -52,7 +52,7 @@ def chunks(pieces: Mapping[str, int]) -> Iterator[Chunk]:
 
 
 def begin(session: Session, reference: str, digest: str) -> str:
-    """Return the last SKU that an import with this reference has counted, "" if it is new.
+    """Return the last SKU that an import with this reference has counted, or "" if it is new.
 
     Raises `InvalidStock` if the reference belongs to another file.
     """

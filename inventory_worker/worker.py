@@ -1,4 +1,4 @@
-"""Process: handles the events that the inventory consumes."""
+"""The process that handles the events that the inventory consumes."""
 
 from eventbus.settings.service import ServiceSettings
 from eventbus.worker.events import make_worker

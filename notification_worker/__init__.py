@@ -1,1 +1,1 @@
-"""The notification service: sends mails to customers about their orders."""
+"""The notification service, which sends emails to customers about their orders."""

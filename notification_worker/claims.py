@@ -1,7 +1,7 @@
-"""The SQL statements of the mailer: they claim due mails and record the outcomes.
+"""The SQL statements of the mailer, which claim due emails and record the outcomes.
 
-Every mail passes through here, so the module is optimized for speed: each connection plans the
-statements once, and one round trip records the outcome of a mail and claims the next one.
+Every email passes through this module, so it is optimized for speed: each connection plans the
+statements once, and one round trip records the outcome of an email and claims the next email.
 """
 
 from datetime import datetime, timedelta
@@ -13,10 +13,10 @@ from sqlalchemy import Connection
 from notification_worker.domain import Status
 
 #: Seconds for which a claim excludes other mailers unless it is renewed. After a mailer is killed,
-#: the mails that it was sending wait for this time.
+#: the emails that it was sending wait for this time.
 LEASE = 60
 
-#: The delay of a mail that waits for another mail that is being sent.
+#: The delay of an email that waits for another email that is being sent.
 SHORTLY = timedelta(milliseconds=250)
 
 #: Characters of an error that are stored.
@@ -25,17 +25,17 @@ ERROR_LIMIT = 1_000
 #: The key in the `info` of a connection that has prepared the statements.
 _PREPARED = "notifications"
 
-# Claimed mails keep their place in the index: there are at most as many as connections to mail
-# servers. The mails that this mailer is sending are excluded by id, because it may be unable to
-# renew its leases for a while. If the reply to a claim of this mailer is lost, the mail is free at
+# Claimed emails keep their place in the index: there are at most as many as connections to mail
+# servers. The emails that this mailer is sending are excluded by id, because it may be unable to
+# renew its leases for a while. If the reply to a claim of this mailer is lost, the email is free at
 # once.
 _FREE = """(claimed_until IS NULL OR claimed_until <= now() OR claimed_by = $4)
         AND id <> ALL ($3)"""
 
-# A new mail is due by its place in the table, not by a clock: after a failover or a clock step, the
-# clock may be behind the clock that recorded the mail. The place is a range of the index: with an
-# equality, the planner uses the primary key, and also reads sent mails.
-#: The condition of mails without an attempt, from an id on.
+# A new email is due by its place in the table, not by a clock: after a failover or a clock step,
+# the clock may be behind the clock that recorded the email. The place is a range of the index: with
+# an equality, the planner uses the primary key, and also reads sent emails. The condition of emails
+# without an attempt, from an id on.
 FRESH = "(next_attempt_at, id) > ('epoch', {}) AND next_attempt_at <= 'epoch'"
 _FRESH = f"""(
     SELECT id FROM notifications
@@ -48,12 +48,12 @@ _AGAIN = f"""(
     ORDER BY next_attempt_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
 )"""  # noqa: S608, constants of this module
 
-# A pending earlier mail of the same order is not a condition of the claim: while a mail server
-# refuses everything for hours, each claim would scan all mails that wait for an earlier one. Such a
-# mail is put off instead. An earlier mail that may have been sent delays no other.
+# A pending earlier email of the same order is not a condition of the claim: while a mail server
+# refuses everything for hours, each claim would scan all emails that wait for an earlier one. Such
+# an email is put off instead. An earlier email that may have been sent does not delay others.
 #
 # The subquery does not test for PENDING: a plan that is made while the table is small would scan
-# the index of all pending mails for each claim, instead of the index of the orders.
+# the index of all pending emails for each claim, instead of the index of the orders.
 _CLAIM = f"""
 WITH claimed AS (
     UPDATE notifications AS mail SET
@@ -87,7 +87,7 @@ FROM (VALUES (1)) AS one LEFT JOIN claimed ON true
 _TYPES = "(bigint, timestamptz, bigint[], uuid, interval)"
 
 # The time of a mark is not now(), the start of the transaction. A claim that was lost to another
-# mailer marks nothing, except that the mail was sent, which only this mailer can report.
+# mailer marks only that the email was sent, which only this mailer can report.
 _PREPARE = f"""
 PREPARE claim_fresh {_TYPES} AS {_CLAIM.format(_FRESH, _AGAIN)};
 PREPARE claim_again {_TYPES} AS {_CLAIM.format(_AGAIN, _FRESH)};
@@ -114,7 +114,7 @@ _MARK = "EXECUTE mark_mail (%s, %s, %s, %s, %s, %s, %s, %s)"
 
 
 class Claimed(NamedTuple):
-    """A mail that no other mailer can claim while this claim is renewed."""
+    """An email that no other mailer can claim while this claim is renewed."""
 
     id: int
     order_id: UUID
@@ -128,14 +128,14 @@ class Claimed(NamedTuple):
     due_at: datetime
     #: Whether there was no attempt yet.
     fresh: bool
-    #: Whether it waits for an earlier mail of its order: then it is put off, and not claimed.
+    #: Whether the email waits for an earlier email of its order: then it is put off, not claimed.
     put_off: bool
     #: Whether another mailer has claimed it and has not recorded an outcome.
     taken_over: bool
 
 
 class Mark(NamedTuple):
-    """The outcome to record for a claimed mail."""
+    """The outcome to record for a claimed email."""
 
     id: int
     status: Status
@@ -143,7 +143,7 @@ class Mark(NamedTuple):
     error: str | None = None
     #: Seconds until the next attempt; None leaves its time unchanged.
     delay: float | None = None
-    #: Whether the attempt is charged to the mail, and whether it may have sent the mail.
+    #: Whether the attempt counts, and whether it may have sent the email.
     charged: bool = True
     unsure: bool = False
 
@@ -159,7 +159,7 @@ class Scan(NamedTuple):
     """The result of a claim, with the database's time."""
 
     at: datetime
-    #: The newest mail, if none is due.
+    #: The newest email, if no email is due.
     newest: int | None
     mail: Claimed | None
 
@@ -167,9 +167,9 @@ class Scan(NamedTuple):
 def claim(
     connection: Connection, *, again: bool, values: tuple[object, ...], mark: tuple[object, ...]
 ) -> Scan:
-    """Record a mark, if there is one, and claim a mail, in one round trip and one commit.
+    """Record a mark, if there is one, and claim an email, in one round trip and one commit.
 
-    With `again`, mails that are due again come before mails without an attempt; else after them.
+    With `again`, emails that are due again come before emails without an attempt, otherwise after.
     """
     _prepare(connection)
     name = "claim_again" if again else "claim_fresh"
@@ -187,7 +187,7 @@ def record(connection: Connection, mark: tuple[object, ...]) -> None:
 
 
 def renew(connection: Connection, ids: list[int], owner: str) -> None:
-    """Extend the claims of these mails."""
+    """Extend the claims of these emails."""
     _prepare(connection)
     connection.exec_driver_sql("EXECUTE renew_claims (%s, %s)", (ids, owner))
 

@@ -1,7 +1,7 @@
-"""Delivery: sends every recorded mail to the mail server, once unless an outcome is unknown.
+"""The delivery of every recorded email to the mail server, once unless an outcome is unknown.
 
-A mail is claimed by a committed lease, sent while no transaction is open, and marked in another
-commit. After a crash or a lost reply, the mail is sent again later, with the same Message-ID.
+An email is claimed by a committed lease, sent while no transaction is open, and marked in another
+commit. After a crash or a lost reply, the email is sent again later, with the same Message-ID.
 """
 
 import logging
@@ -22,18 +22,18 @@ from notification_worker.smtp.transport import Transport
 #: Seconds between two checks of the senders.
 SUPERVISION = 0.25
 
-#: Seconds that one mail may take before another sender starts for the other mails.
+#: Seconds that one email may take before another sender starts for the other emails.
 PATIENCE = 1.0
 
-#: The grace period in seconds for mails that are being sent when the process ends. Shorter than the
-#: grace period of any supervisor (30 or more).
+#: The grace period in seconds for emails that are being sent when the process ends. Shorter than
+#: the grace period of any supervisor (30 or more).
 GRACE = 20.0
 
 log = logging.getLogger(__name__)
 
 
 class Delivery:
-    """Sends due mails; several instances may run concurrently."""
+    """The sending of due emails; several instances may run concurrently."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Delivery:
         position: Position | None = None,
         outage: Outage | None = None,
     ) -> None:
-        """While the server is slow, as many mails are sent at once as there are transports."""
+        """While the server is slow, as many emails are sent at once as there are transports."""
         self._backlog = Backlog(sessions, position or Position())
         self._outage = outage or Outage()
         outcomes = Outcomes(domain=sender.domain, max_attempts=max_attempts)
@@ -60,9 +60,9 @@ class Delivery:
         self._ended = Event()
 
     def deliver(self, until: float) -> None:
-        """Send mails as they become due, until a `time.monotonic()` deadline.
+        """Send emails as they become due, until a `time.monotonic()` deadline.
 
-        Does not wait for the mail server: when this returns, a mail may still be in transmission.
+        Does not wait for the mail server: when this returns, an email may still be in transmission.
         """
         self._until = until
         while (seconds := until - time.monotonic()) > 0:
@@ -73,7 +73,7 @@ class Delivery:
             self._ended.clear()
 
     def finish(self, within: float = GRACE) -> None:
-        """Stop claiming mails, and wait for the mails that are being sent."""
+        """Stop claiming emails, and wait for the emails that are being sent."""
         self._until = 0.0
         deadline = time.monotonic() + within
         for sender in self._senders:
@@ -81,7 +81,7 @@ class Delivery:
         self._backlog.release()
 
     def close(self) -> None:
-        """Wait for the mails that are being sent, and close the connections to the mail server."""
+        """Wait for the emails that are being sent, and close the connections to the mail server."""
         self.finish()
         for sender in self._senders:
             sender.close()
@@ -101,5 +101,5 @@ class Delivery:
         try:
             self._backlog.renew()
         except SQLAlchemyError as error:
-            # Repeated soon. The senders report a lasting outage.
+            # The step is repeated soon. The senders report a lasting outage.
             log.debug("claims not renewed", extra={"reason": type(error).__name__})

@@ -1,10 +1,10 @@
-"""The kind of mail for each event, and the delays between attempts."""
+"""The kind of email for each event, and the delays between attempts."""
 
 from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The subject matter of a mail; the value names its templates."""
+    """The subject matter of an email; the value names its templates."""
 
     RECEIVED = "received"
     CONFIRMED = "confirmed"
@@ -14,18 +14,18 @@ class Kind(StrEnum):
     SUSPECTED = "suspected"
 
 
-#: The recipient of mails to the operator. It is not an address, so it cannot be a customer's; the
+#: The recipient of emails to the operator. It is not an address, so it cannot be a customer's; the
 #: mailer replaces it by the operator's address.
 OPERATOR = "operator"
 
 
 class Status(StrEnum):
-    """The state of a mail: PENDING until it is SENT or permanently FAILED; HELD is never sent."""
+    """The state of an email: PENDING until it is SENT or permanently FAILED; HELD is never sent."""
 
     PENDING = "PENDING"
     SENT = "SENT"
     FAILED = "FAILED"
-    #: Recorded from history: its content is old, and most likely was sent at that time.
+    #: Recorded from history: the content is old, and was most likely sent at that time.
     HELD = "HELD"
 
 
@@ -36,24 +36,24 @@ FIRST_DELAY = 1.0
 #: greylisted, for hours.
 LONGEST_DELAY = 900.0
 
-#: Seconds before a mail that may have been sent is sent again. Each further delay is four times as
-#: long: 1, 4 and 16 hours. The cause of the missing reply may last, and each attempt may deliver
+#: Seconds before an email that may have been sent is sent again. Each further delay is four times
+#: as long: 1, 4 and 16 hours. The cause of the missing reply may last, and each attempt may deliver
 #: another copy to the customer.
 UNSURE_DELAY = 3_600.0
 
-#: Attempts with an unknown outcome after which a mail is given up: it has most likely arrived.
+#: Attempts with an unknown outcome after which an email is given up: it has most likely arrived.
 MAX_UNSURE = 4
 
 
 def kind_of_cancellation(reason: str) -> Kind:
-    """Return the kind of mail for an `order.cancelled`: REJECTED if the order was out of stock."""
+    """Return the kind of email for an `order.cancelled`: REJECTED if the order was out of stock."""
     return Kind.REJECTED if reason == "out_of_stock" else Kind.CANCELLED
 
 
 def retry_delay(failures: int, *, jitter: float, longest: float = LONGEST_DELAY) -> float:
     """Return the delay in seconds after this number of consecutive failures (from 1).
 
-    `jitter`, from 0 to 1, shortens the delay by up to a quarter, so mails that failed at the same
+    `jitter`, from 0 to 1, shortens the delay by up to a quarter, so emails that failed at the same
     time are not retried at the same time.
     """
     # The exponent is limited because 2.0 ** 1024 overflows, long after the delay is at its limit.

@@ -1,7 +1,7 @@
-"""The handlers of the notification service: they record a mail for each event.
+"""The handlers of the notification service, which record an email for each event.
 
-The mailer sends the mails. So a slow or unavailable mail server delays no event, and each event
-leads to one mail, however often it is delivered.
+The mailer sends the emails. Therefore a slow or unavailable mail server does not delay events, and
+each event leads to one email, however often the event is delivered.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ from eventbus.events.envelope import Event
 from notification_worker.domain import OPERATOR, Kind, Status, kind_of_cancellation
 from notification_worker.mail import address
 
-# A second event of the same fact, with a different id, does not lead to a second mail. Rows are
-# inserted in the same order by every batch, so overlapping batches wait but cannot deadlock.
+# A second event of the same fact, with a different id, does not lead to a second email. Rows are
+# inserted in the same sequence by every batch, so overlapping batches wait but cannot deadlock.
 _RECORD = Statement(
     "record_notifications",
     """
@@ -43,10 +43,10 @@ _RECORD = Statement(
 
 
 def on_events(session: Session, events: Sequence[Event]) -> None:
-    """Record the mails for many events.
+    """Record the emails for many events.
 
-    A customer receives a mail when an order is received, confirmed, shipped, or cancelled, with the
-    reason; the operator, when an order is suspected.
+    A customer receives an email when an order is received, confirmed, shipped, or cancelled, with
+    the reason; the operator, when an order is suspected.
     """
     _record(session, [_mail(event) for event in events])
 
@@ -71,7 +71,7 @@ def _suspicion(event: Event) -> dict[str, Any]:
     return {
         "order_id": event.subject,
         "kind": Kind.SUSPECTED,
-        # This mail and the mails to the customer do not wait for each other.
+        # This email and the emails to the customer do not wait for each other.
         "sequence": None,
         "recipient": OPERATOR,
         "context": msgspec.to_builtins(event.data),

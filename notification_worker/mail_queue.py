@@ -1,7 +1,7 @@
-"""The queue of pending mails, as one mailer reads and claims it.
+"""The queue of pending emails, as one mailer reads and claims it.
 
-Entries of sent mails stay in the index until a vacuum, and a scan from the first entry reads all of
-them. So a scan starts shortly before the place where the previous one found a mail.
+Entries of sent emails stay in the index until a vacuum, and a scan from the first entry reads all
+of them. A scan therefore starts shortly before the place where the previous scan found an email.
 """
 
 import time
@@ -20,8 +20,8 @@ from notification_worker import claims
 from notification_worker.claims import FRESH, LEASE, SHORTLY, Claimed, Mark, Scan
 from notification_worker.models import Notification
 
-#: A scan starts this number of mails, or this time, before the last mail found: transactions do not
-#: commit in the order of their rows. The next full scan finds older mails.
+#: A scan starts this number of emails, or this time, before the last email found: transactions do
+#: not commit in the sequence of their rows. The next full scan finds older emails.
 OVERLAP = 1_000
 OVERLAP_TIME = timedelta(seconds=5)
 
@@ -33,7 +33,7 @@ RENEWAL = LEASE / 4
 
 _EPOCH = "epoch"
 
-#: The query for the seconds until the first mail is due, from a position on. Mails that are being
+#: The query for the seconds until the first email is due, from a position on. Emails that are being
 #: sent are not due.
 NEXT_DUE = f"""
 SELECT least((
@@ -51,7 +51,7 @@ SELECT least((
 
 
 class Position:
-    """The start of the next scans: an id among new mails, and a time among the others."""
+    """The start of the next scans: an id among new emails, and a time among the others."""
 
     def __init__(self) -> None:
         self.fresh = 0
@@ -69,7 +69,7 @@ class Position:
             self.rewind()
 
     def advance(self, scan: Scan) -> None:
-        """Start the next scan shortly before the mail of this one, or at the end if it has none."""
+        """Start the next scan shortly before the email of this scan, or at the end without one."""
         if scan.mail is None:
             self.fresh = max(self.fresh, (scan.newest or 0) - OVERLAP)
             self.again = scan.at - OVERLAP_TIME
@@ -85,10 +85,10 @@ class Position:
 
 
 class Backlog:
-    """The mails of one database, and the claims of this mailer.
+    """The emails of one database, and the claims of this mailer.
 
-    It is thread-safe. The threads share one connection, on which no transaction stays open, and
-    another for waiting. A thread that is sending a mail holds neither.
+    The queue is thread-safe. The threads share one connection, on which transactions do not stay
+    open, and another for waiting. A thread that is sending an email holds neither.
     """
 
     def __init__(self, sessions: Sessions, position: Position) -> None:
@@ -99,19 +99,19 @@ class Backlog:
         self._wakeup = Wakeup(Notification.__tablename__, next_due=NEXT_DUE)
         self._asleep = Lock()
         self._owner = str(uuid4())
-        # One statement at a time: otherwise a thread could claim a mail that the pending reply to
+        # One statement at a time: otherwise a thread could claim an email that the pending reply to
         # another thread also contains.
         self._lock = Lock()
         self._connection: Connection | None = None
-        #: The time at which each mail that is being sent was claimed, or its claim renewed.
+        #: The time at which each email that is being sent was claimed, or its claim renewed.
         self._claimed: dict[int, float] = {}
         self._again = False
 
     def claim(self, mark: Mark | None = None, *, probing: bool = False) -> Claimed | None:
-        """Record the outcome of a claimed mail, and claim another due mail; None if none is due.
+        """Record the outcome of a claimed email, and claim another due email, or return None.
 
-        New mails and mails that are due again take turns. A failing server is probed with a new
-        mail, because the others may be the cause of its failures.
+        New emails and emails that are due again take turns. A failing server is probed with a new
+        email, because the others may be the cause of its failures.
         """
         with self._connected() as connection:
             self._position.rewind_if_due()
@@ -127,13 +127,13 @@ class Backlog:
         return scan.mail
 
     def record(self, mark: Mark) -> None:
-        """Record the outcome of a claimed mail."""
+        """Record the outcome of a claimed email."""
         with self._connected() as connection:
             claims.record(connection, mark.values(self._owner))
             del self._claimed[mark.id]
 
     def renew(self) -> None:
-        """Renew the older claims, whose mails are still being sent."""
+        """Renew the older claims, whose emails are still being sent."""
         if not self._expiring():
             return
         with self._connected() as connection:
@@ -142,13 +142,13 @@ class Backlog:
             self._claimed |= dict.fromkeys(expiring, now)
 
     def anything_due(self) -> bool:
-        """Return whether there may be a mail to send now."""
+        """Return whether there may be an email to send now."""
         with self._connected() as connection:
             due = connection.exec_driver_sql(NEXT_DUE, self._position.values).scalar()
         return due is not None and due <= 0
 
     def wait(self, seconds: float) -> bool:
-        """Wait until a mail is recorded or due, at most this number of seconds.
+        """Wait until an email is recorded or due, at most this number of seconds.
 
         Returns False immediately if another thread is already waiting.
         """

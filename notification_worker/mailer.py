@@ -1,4 +1,4 @@
-"""Process: sends the recorded mails, deletes old rows, and runs the catch-up."""
+"""The process that sends the recorded emails, deletes old rows, and catches up."""
 
 import atexit
 import os
@@ -25,12 +25,12 @@ from notification_worker.retention import RULES, retention
 from notification_worker.settings import MailerSettings
 from notification_worker.smtp.transport import Transport
 
-#: Database connections: one to wait for mails, and one for all claims and marks, because none is in
-#: use while a mail is sent.
+#: Database connections: one to wait for emails, and one for all claims and marks, because sending
+#: an email does not use a connection.
 _POOL_SIZE = 2
 
 #: Maximum seconds for one step. Each command to a mail server has its own limit of minutes (RFC
-#: 5321): a slow server must not end the process, which would repeat the mail.
+#: 5321): a slow server must not end the process, which would repeat the email.
 LONGEST_STEP = 900.0
 
 # The metrics report the only delivery of this process.

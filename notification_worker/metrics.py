@@ -1,4 +1,4 @@
-"""The mailer's metrics about mails; the cost of a scrape does not grow with the queue."""
+"""The mailer's metrics about emails; the cost of a scrape does not depend on the queue."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ for _outcome in ("sent", "deferred", "unsure", "given_up"):
     # Initialized to 0, so the first increase is visible.
     MAILS.labels(_outcome)
 
-# From the position of the mailer, like its claims and for the same reason. The first new mail is
+# From the position of the mailer, like its claims and for the same reason. The first new email is
 # the oldest; the others are few, or counted up to the limit.
 _WAITING = text(f"""
 WITH fresh AS (
@@ -51,7 +51,7 @@ SELECT count(*) FROM (
 
 
 def read_mails(session: Session, position: Position, outage: Outage) -> Iterator[Metric]:
-    """Yield the number of pending mails and their age, and the number of failed mails."""
+    """Yield the number of pending emails and their age, and the number of failed emails."""
     fresh, again = position.values
     values = {"fresh": fresh, "again": again, "limit": COUNT_LIMIT}
     waiting, oldest, overdue = session.execute(_WAITING, values).one()

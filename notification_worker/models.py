@@ -1,4 +1,4 @@
-"""The notifications: one row for each mail."""
+"""The notifications: one row for each email."""
 
 from datetime import datetime
 from typing import Any
@@ -31,13 +31,13 @@ class Base(DeclarativeBase):
 
 
 class Notification(Base):
-    """A mail: its recipient, its content, and the state of its delivery."""
+    """An email: its recipient, its content, and the state of its delivery."""
 
     __tablename__ = "notifications"
     __table_args__ = (
         UniqueConstraint("order_id", "kind"),
         CheckConstraint("status IN ('PENDING', 'SENT', 'FAILED', 'HELD')", name="status"),
-        # Unsent rows only, so the cost of a scan does not depend on the number of sent mails. A
+        # Unsent rows only, so the cost of a scan does not depend on the number of sent emails. A
         # claim changes no indexed column, so it writes to no index and leaves no dead entry.
         Index(
             "ix_notifications_due",

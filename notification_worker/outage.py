@@ -20,7 +20,7 @@ class Outage:
         self._lock = Lock()
         self._failures = 0
         self._since: float | None = None
-        #: No mail is attempted before this time, by `time.monotonic()`.
+        #: No email is attempted before this time, by `time.monotonic()`.
         self.resume_at = 0.0
 
     def note(self, event: str, reason: str) -> None:
@@ -34,13 +34,13 @@ class Outage:
             log.error(event, extra={"reason": reason})
 
     def end(self) -> None:
-        """End the pause: mails are accepted, or rejected individually."""
+        """End the pause: emails are accepted, or rejected individually."""
         with self._lock:
             lasted, self._failures, self._since = self._failures, 0, None
         if lasted:
             log.info("mail delivery resumed")
 
     def seconds(self) -> float:
-        """Return the seconds since the start of the pause; 0 if there is none."""
+        """Return the seconds since the start of the pause, or 0 without a pause."""
         since = self._since
         return 0.0 if since is None else time.monotonic() - since

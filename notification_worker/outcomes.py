@@ -1,4 +1,4 @@
-"""Outcomes: the record, the log line and the count of each attempt to send a mail."""
+"""Outcomes: the record, the log line and the count of each attempt to send an email."""
 
 import logging
 import random
@@ -11,8 +11,8 @@ from notification_worker.metrics import MAILS
 from notification_worker.smtp.evidence import Evidence
 from notification_worker.smtp.failures import Interrupted, SenderRefused, Unreachable, Unsure
 
-#: Longest delay in seconds before the next attempt of a mail that may not be the cause of its
-#: failure: short, because the mail may be valid; not 0, because other mails must come first.
+#: Longest delay in seconds before the next attempt of an email that may not be the cause of its
+#: failure: short, because the email may be valid; not 0, because other emails must come first.
 LONGEST_DOUBT = 60.0
 
 #: The failure of an attempt, or None.
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Outcomes:
-    """Judges attempts by their failure and by the evidence of other attempts."""
+    """The judge of attempts, by their failure and by the evidence of other attempts."""
 
     def __init__(self, *, domain: str, max_attempts: int) -> None:
         """`domain` is the domain of the Message-IDs."""
@@ -46,9 +46,9 @@ class Outcomes:
         return self._deferred(mail, failure)
 
     def abandoned(self, mail: Claimed) -> Mark | None:
-        """Return the outcome to record for a mail whose mailer ended while it was sending the mail.
+        """Return the outcome to record for an email whose mailer ended while sending it.
 
-        None if the mail may be sent now, as after the first time: for a single crash, the delay of
+        None if the email may be sent now, as after the first time: for a single crash, the delay of
         the lease is sufficient.
         """
         if not mail.taken_over or mail.unsure <= 1:
@@ -79,7 +79,8 @@ class Outcomes:
             if isinstance(failure, SenderRefused) and failure.permanent:
                 return self._given_up(mail, failure)
             return self._deferred(mail, failure)
-        # Attributed to the server until there is evidence against the mail, so it is not charged.
+        # Attributed to the server until there is evidence against the email: not counted as an
+        # attempt.
         delay = retry_delay(self.evidence.doubtful, jitter=_jitter(), longest=LONGEST_DOUBT)
         fields = self._fields(mail) | {"reason": str(failure), "delay": delay}
         log.info("mail returned to the queue", extra=fields)

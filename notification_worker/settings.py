@@ -19,20 +19,20 @@ class Tls(StrEnum):
     """The encryption of the connection to the mail server."""
 
     NONE = "none"
-    #: In plaintext until the command STARTTLS; a server that lacks it gets no mail.
+    #: In plaintext until the command STARTTLS; a server that lacks it gets no email.
     STARTTLS = "starttls"
     #: From the first byte.
     IMPLICIT = "implicit"
 
 
 class MailerSettings(DedupWindow, ServiceSettings):
-    """The settings of the process that sends the mails."""
+    """The settings of the process that sends the emails."""
 
     smtp_host: str = Field("127.0.0.1", min_length=1)
     smtp_port: int = Field(25, ge=1, le=65535)
-    #: Seconds for each step before the first mail: connection, greeting, TLS, EHLO, login. Servers
-    #: that delay their greeting intentionally take half of it. An outage may take all of it to be
-    #: detected.
+    #: Seconds for each step before the first email: connection, greeting, TLS, EHLO, login. Servers
+    #: that delay their greeting intentionally take half of this time. The detection of an outage
+    #: may take all of it.
     smtp_connect_timeout: float = Field(60.0, gt=0, le=3600)
     #: Seconds for the reply to MAIL and to RCPT, as RFC 5321 (4.5.3.2) recommends: a server may
     #: query other servers about an address. Only the connection waits.
@@ -40,27 +40,27 @@ class MailerSettings(DedupWindow, ServiceSettings):
     smtp_rcpt_timeout: float = Field(300.0, gt=0, le=3600)
     #: Seconds for the reply to DATA (RFC 5321).
     smtp_data_timeout: float = Field(120.0, gt=0, le=3600)
-    #: Seconds to send the content (RFC 5321, for each block: these mails have one).
+    #: Seconds to send the content (RFC 5321, for each block: these emails have one).
     smtp_block_timeout: float = Field(180.0, gt=0, le=3600)
     #: Seconds for the reply to the content (RFC 5321). A client that gives up before the server
-    #: replies sends the mail twice.
+    #: replies sends the email twice.
     smtp_accept_timeout: float = Field(600.0, gt=0, le=3600)
-    #: Maximum connections. One sends the mails; the others are opened while it waits for a slow
+    #: Maximum connections. One sends the emails; the others are opened while it waits for a slow
     #: reply. Fewer than the ten that mail servers commonly allow per client.
     smtp_connections: int = Field(8, ge=1, le=100)
-    #: `Name <name@domain>`: mails are signed with the name, and Message-IDs contain the domain.
+    #: `Name <name@domain>`: emails are signed with the name, and Message-IDs contain the domain.
     mail_from: str
-    #: The address of the operator, for mails about suspected orders. None means `mail_from`, where
+    #: The address of the operator, for emails about suspected orders. None means `mail_from`, where
     #: replies of customers arrive.
     operator_email: str | None = None
     #: Maximum attempts. With the delays of `domain.retry_delay`, the last attempt is about two days
     #: after the first: as long as mail servers retry, and a weekend for a full mailbox.
     mail_max_attempts: int = Field(230, ge=1)
-    #: Added to the process's nice value. A mail may be a second late: on a busy machine, processes
-    #: that decide orders have priority.
+    #: Added to the process's nice value. An email may be a second late: on a busy machine,
+    #: processes that decide orders have priority.
     mailer_niceness: int = Field(10, ge=0, le=19)
-    #: Days after a mail was recorded, unless it is pending. A quarter, in which customers ask about
-    #: their mails; a row contains their address.
+    #: Days after an email was recorded, unless it is pending. A quarter, in which customers ask
+    #: about their emails; a row contains their address.
     notification_retention_days: int = Field(90, ge=1, le=3650)
     #: Only for a mail server that requires a login.
     smtp_username: str | None = None
@@ -123,7 +123,7 @@ class MailerSettings(DedupWindow, ServiceSettings):
 
     @property
     def smtp_limits(self) -> Limits:
-        """Seconds for each step of one mail."""
+        """Seconds for each step of one email."""
         return Limits(
             mail=self.smtp_mail_timeout,
             rcpt=self.smtp_rcpt_timeout,

@@ -1,4 +1,4 @@
-"""Process: records mails for the events that it consumes."""
+"""The process that records emails for the events that it consumes."""
 
 from eventbus.settings.service import ServiceSettings
 from eventbus.worker.events import make_worker
@@ -10,6 +10,6 @@ app = make_worker(
     HANDLERS,
     ServiceSettings,
     config="celeryconfig.worker",
-    # Negligible: a mail server takes seconds to deliver a mail.
+    # Negligible: a mail server takes seconds to deliver an email.
     batch_interval=0.25,
 )

@@ -1,4 +1,4 @@
-"""What the order service publishes, consumes and runs."""
+"""The declaration of the order service."""
 
 from common.bus import BUS
 from eventbus.topology.service import Service
@@ -11,6 +11,6 @@ ORDER = SERVICE = Service(
     consumes=("stock.reserved", "stock.rejected", "stock.released"),
     ticks=("relay",),
     essential=True,
-    # API keys are not included, not even their hashes.
+    # API keys and their hashes are not included.
     monitored_tables=("orders", "order_lines"),
 )

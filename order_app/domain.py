@@ -76,9 +76,9 @@ class Draft:
 class Order(Draft):
     """A stored order.
 
-    `reason` is set exactly if the order is CANCELLED, `decided_at` if it is no longer PENDING, and
-    `shipped_at` if it is SHIPPED. A PENDING order is cancelled at `deadline_at`.
-    A status of a newer release is a string: such an order is shown, but never changed.
+    `reason` is set if and only if the order is CANCELLED, `decided_at` if it is no longer PENDING,
+    and `shipped_at` if it is SHIPPED. A PENDING order is cancelled at `deadline_at`. A status of a
+    newer release is a string: such an order is shown, but never changed.
     """
 
     created_at: datetime

@@ -95,8 +95,8 @@ def decided(
         sequence=sequence,
         traceparent=cause.traceparent,
         causationid=cause.event_id,
-        # The same time as in the order's row, to the microsecond: totals by time are equal whether
-        # they are computed from events or from orders.
+        # The same time as in the order's row, to the microsecond: totals by time from events
+        # equal totals from orders.
         time=order.shipped_at or order.decided_at,
         data=_decision(order, shortages),
     )

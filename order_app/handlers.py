@@ -14,14 +14,14 @@ from order_app.events import Cause
 
 
 def on_answers(session: Session, answers: Sequence[Event]) -> None:
-    """Apply the inventory's replies to many orders, in their order.
+    """Apply the inventory's replies in sequence.
 
     Reserved stock confirms an order, and rejected stock cancels it, unless it is already decided.
-    Released stock changes nothing: the event's inbox row shows it in the order's timeline.
+    Released stock has no effect: the event's inbox row shows it in the order's timeline.
     """
     runs = [(contract, list(run)) for contract, run in groupby(answers, key=lambda e: type(e.data))]
     if len(runs) > 1 or runs[0][0] is StockRejected:
-        # All at once: otherwise they would be locked in the order of arrival, and could deadlock.
+        # All at once: otherwise orders would be locked in arrival sequence, and could deadlock.
         use_cases.hold(session, {event.subject for event in answers})
     for contract, run in runs:
         if contract is StockReserved:

@@ -1,4 +1,4 @@
-"""Process: publishes the outbox, cancels overdue orders, and deletes old rows."""
+"""The process that publishes the outbox, cancels overdue orders, and deletes old rows."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,7 +17,7 @@ from order_app.sweep import Sweep
 
 
 def start(settings: RelaySettings) -> Sequence[Loop]:
-    """Return the loops of the process; the drain and the sweep do not wait for each other."""
+    """Return the loops of the process, which do not wait for each other."""
     relay = Relay.from_settings(ORDER, settings, sent_as=settings.order_created_types)
     sweep = Sweep(sessions(engine(settings)))
     return (

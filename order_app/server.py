@@ -1,4 +1,4 @@
-"""Process: the orders API, `python -m order_app.server`, with an app in each child process."""
+"""The process of the orders API, `python -m order_app.server`, with an app in each child."""
 
 import click
 

@@ -30,10 +30,10 @@ CREATED = tuple(t for t in ORDER.published_types if t in versions.versions("orde
 
 
 class PublishedVersions(Settings):
-    """The versions in which the order service publishes an event that has several."""
+    """The versions in which the order service publishes an event with several versions."""
 
-    #: Of `order.created`: each order's event is published in each of these, with the same id. Only
-    #: the first, until every consumer accepts the second.
+    #: Versions of `order.created`: each order's event is published in each of them, with the same
+    #: id. Only the first, until every consumer accepts the second.
     order_created_versions: Annotated[
         tuple[Annotated[str, AfterValidator(_published_version)], ...],
         NoDecode,

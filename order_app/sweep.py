@@ -1,4 +1,4 @@
-"""The sweep: cancels the orders that are still PENDING after their deadline.
+"""The sweep, which cancels the orders that are still PENDING after their deadline.
 
 It runs in its own loop and does not need the broker: neither a broker outage nor a full outbox
 keeps an order PENDING. Deadlines are compared only with the database's clock.
@@ -22,25 +22,25 @@ log = logging.getLogger(__name__)
 BATCH = 100
 
 #: The grace period after a deadline: after an outage of the broker, an order's event may just have
-#: been published, and its reply be on the way. Together with the loop's interval of a second, it is
-#: well within the five seconds after which no order is PENDING.
+#: been published, and the reply may be in flight. Together with the loop's interval of a second, it
+#: is well within the five seconds after which no order is PENDING.
 GRACE = timedelta(seconds=2)
 
 #: Seconds without a successful sweep after which orders may be overdue only because of an outage of
 #: this process or of the database.
 ABSENCE = 3.0
 
-#: Seconds after such an outage during which the sweep cancels nothing, while relays and workers
-#: resume and decide orders. The limit of five seconds holds for deadlines after that time.
+#: Seconds after such an outage during which the sweep does not cancel orders, while relays and
+#: workers resume and decide them. The limit of five seconds holds for deadlines after that time.
 RETURN = 4.0
 
 #: Seconds between sweeps that start with the earliest deadline. The other sweeps start shortly
-#: before the last sweep that left no overdue order.
+#: before the last sweep after which no order was overdue.
 FULL_INTERVAL = 60.0
 
 
 class Sweep:
-    """Cancels overdue orders, a batch at a time."""
+    """The cancellation of overdue orders, a batch at a time."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -52,9 +52,9 @@ class Sweep:
         self._next_full = 0.0
 
     def step(self, until: float) -> int:
-        """Cancel overdue orders until `time.monotonic()` is `until`, and return their number.
+        """Cancel overdue orders until `time.monotonic()` reaches `until`, and return their number.
 
-        The first call cancels nothing, nor do the calls in the `RETURN` seconds after it. A
+        The first call, and the calls in the following `RETURN` seconds, do not cancel orders. A
         database error is logged, and the next step retries.
         """
         swept = 0
@@ -75,7 +75,7 @@ class Sweep:
                 # An outage ends only when the database replies.
                 session.connection().exec_driver_sql("SELECT")
             self._back_since = time.monotonic()
-            # It may be a different database, with different orders.
+            # The database may be a different one, with different orders.
             self._next_full = 0.0
         return now - self._back_since > RETURN
 

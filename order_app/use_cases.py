@@ -77,13 +77,13 @@ def new_order(
 def placed_before(session: Session, claim: Claim) -> Order:
     """Return the order that an earlier request placed with the same idempotency key.
 
-    Raise `KeyReused` if that request was a different one.
+    Raise `KeyReused` if that request was different.
     """
     return get(session, idempotency.order_of(session, claim))
 
 
 def confirm_all(session: Session, causes: Mapping[UUID, Cause]) -> None:
-    """Confirm the orders that are PENDING. Raise `UnknownOrder` if one does not exist."""
+    """Confirm the orders that are PENDING. Raise `UnknownOrder` if an order does not exist."""
     locked = orders.lock(session, causes)
     if len(locked) < len(causes):
         raise UnknownOrder
@@ -106,7 +106,7 @@ def cancel(
     cause: Cause,
     shortages: tuple[Shortage, ...] = (),
 ) -> Order:
-    """Cancel the order if this reason still can, and return its current state.
+    """Cancel the order if this reason still permits it, and return its current state.
 
     Raise `UnknownOrder`.
     """
@@ -153,7 +153,7 @@ def sweep_deadlines(
 
     Deadlines before `since` are skipped. Return the number of cancelled orders. Deadlines are
     compared with the database's clock. Sweeps can run concurrently: each skips the orders that
-    another has locked.
+    another sweep has locked.
     """
     due = func.now() - grace
     overdue = (

@@ -1,4 +1,4 @@
-"""Process: the worker, which handles the events that the order service consumes."""
+"""The process that handles the events that the order service consumes."""
 
 from eventbus.settings.service import ServiceSettings
 from eventbus.worker.events import make_worker

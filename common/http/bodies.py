@@ -107,7 +107,7 @@ class Bodies:
         """Return True to the first caller only: a body is either received or refused."""
         with self._lock:
             is_first = self._arriving.pop(body, body) is None
-        # The future refers to its callback, and so to this body: neither would ever be freed.
+        # The future refers to its callback and therefore to this body: neither would ever be freed.
         body.future = None
         return is_first
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 Variables = dict[str, Any]
 
 #: Headers with a single value. HTTP allows proxies and servers to join repeated headers by commas:
-#: a comma in one of these is a repetition. Equal values count as one, different ones are refused.
+#: a comma in such a header is a repetition. Equal values count as one; different values are
+#: refused.
 SINGLE = frozenset(
     {
         "authorization",
@@ -91,7 +92,8 @@ def admits(app: Flask, environ: Variables) -> bool:
 def variables(headers: Iterable[tuple[str, str]]) -> Variables:
     """Return the CGI variables of a request's headers, with repeated headers joined.
 
-    A name with an underscore is dropped: its variable would equal that of the hyphenated name.
+    A name with an underscore is dropped, because its variable would equal that of the hyphenated
+    name.
     """
     environ: Variables = {}
     for name, value in headers:

@@ -1,10 +1,11 @@
 """PROCESS: a WSGI app over HTTP, `python -m common.http.server`: granian with the edge's rules.
 
-granian's connections are tasks in Rust: an idle connection, or a request that arrives slowly, costs
-no thread. A request has a thread from its last byte to its response. granian's WSGI interface reads
-bodies in that thread without a limit, exposes the process's environment as headers, and joins
-headers that must remain separate. This server therefore uses the RSGI interface, which passes the
-headers on unchanged, without the event loop that granian puts between a request and its thread.
+granian's connections are tasks in Rust: an idle connection, or a request that arrives slowly, does
+not occupy a thread. A request has a thread from its last byte to its response. granian's WSGI
+interface reads bodies in that thread without a limit, exposes the process's environment as headers,
+and joins headers that must remain separate. This server therefore uses the RSGI interface, which
+passes the headers on unchanged, without the event loop that granian puts between a request and its
+thread.
 """
 
 import ctypes
@@ -66,7 +67,7 @@ _WORKER: Any = RSGIWorker
 @click.option("--threads", default=8, show_default=True, type=click.IntRange(1))
 @click.argument("module")
 def main(bind: str, threads: int, module: str) -> None:
-    """Serve what a module's `create_app` returns, in one process, until a signal ends it."""
+    """Serve the app of a module's `create_app`, in one process, until a signal ends it."""
     configure_logging(load(Settings).log_level)
     # Before the fork, so the process starts with the imported module.
     import_module(module)
@@ -192,7 +193,7 @@ def _stopping(requests: Requests) -> WorkerSignal:
 
 
 def _allow_files() -> None:
-    """Raise the limit of open files to what the connections need, as far as permitted."""
+    """Raise the limit of open files as the connections require, as far as permitted."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     required = _CONNECTIONS + _FILES
     if soft != resource.RLIM_INFINITY and soft < required:

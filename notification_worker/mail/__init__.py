@@ -1,1 +1,1 @@
-"""Mails: from a notification to the bytes that a mail server receives."""
+"""Emails: from a notification to the bytes that a mail server receives."""

@@ -1,4 +1,4 @@
-"""Mail addresses in the form that every mail server accepts."""
+"""Email addresses in the form that every mail server accepts."""
 
 from email.headerregistry import Address
 from email.utils import parseaddr

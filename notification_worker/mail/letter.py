@@ -1,7 +1,7 @@
-"""A letter: a mail as the bytes that a mail server receives, with its envelope.
+"""A letter: an email as the bytes that a mail server receives, with its envelope.
 
 The bytes are composed here because the package `email`, which parses and folds each header and
-encodes text in Python, took most of the CPU time of a mail. It still processes unusual headers.
+encodes text in Python, took most of the CPU time of an email. It still processes unusual headers.
 """
 
 import re
@@ -39,7 +39,7 @@ Content-Transfer-Encoding: quoted-printable
 
 @dataclass(frozen=True)
 class Letter:
-    """The envelope and the content of a mail; its addresses contain no line break."""
+    """The envelope and the content of an email; its addresses contain no line break."""
 
     sender: str
     recipient: str

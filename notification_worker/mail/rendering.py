@@ -28,7 +28,7 @@ class Unrenderable(Transient):
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """The content of a mail about one order; the templates of `kind` show the `context`."""
+    """The content of an email about one order; the templates of `kind` show the `context`."""
 
     order_id: UUID
     kind: str
@@ -43,7 +43,7 @@ def message_id(order_id: UUID, kind: str, domain: str) -> str:
 
 
 def render(mail: Mail, *, sender: Address) -> Letter:
-    """Return the mail as a letter; equal arguments give equal bytes.
+    """Return the email as a letter; equal arguments give equal bytes.
 
     Raises `Unrenderable` if a template is broken or uses a value that the context lacks, or if a
     header would contain a line break.
@@ -79,7 +79,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        # Templates change only with a release, so their files are not checked for each mail.
+        # Templates change only with a release, so their files are not checked for each email.
         auto_reload=False,
     )
     environment.filters["money"] = money.amount

@@ -67,7 +67,7 @@ class Dialogue(smtplib.SMTP):
         self.does_esmtp = False
 
     def introduce(self) -> None:
-        """Send EHLO and read the server's extensions, unless this is done.
+        """Send EHLO and read the server's extensions, unless they were read before.
 
         Raises `smtplib.SMTPException` or `OSError`.
         """

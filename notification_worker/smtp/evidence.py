@@ -1,20 +1,20 @@
-"""Evidence on whether an attempt failed because of its mail or because of the mail server.
+"""Evidence on whether an attempt failed because of its email or because of the mail server.
 
 A rejected sender or a lost connection may have either cause. The server is the cause while no other
-mail succeeds, and the mail once the server has processed others.
+email succeeds, and the email once the server has processed others.
 """
 
 from threading import Lock
 
-#: Consecutive doubtful failures, of any mails, after which the server counts as unavailable.
+#: Consecutive doubtful failures, of any emails, after which the server counts as unavailable.
 DOUBTFUL_LIMIT = 3
 
-#: Consecutive permanent rejections after which a mail is no longer given up for one: the server
-#: rejects every mail, and an operator can correct its configuration.
+#: Consecutive permanent rejections after which a rejection no longer gives up an email: the server
+#: rejects every email, and an operator can correct its configuration.
 REFUSED_LIMIT = 20
 
-#: Maximum mails with a recorded doubtful failure. Each further one drops the oldest, which gets one
-#: more attempt.
+#: Maximum emails with a recorded doubtful failure. Each further email drops the oldest, which gets
+#: one more attempt.
 _REMEMBERED = 1_000
 
 
@@ -23,34 +23,35 @@ class Evidence:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        #: The number of verdicts so far, and that number at a mail's last doubtful failure.
+        #: The number of verdicts so far, and that number at an email's last doubtful failure.
         self._answers = 0
         self._doubted: dict[int, int] = {}
         self._doubtful = 0
         self._refused = 0
 
     def taken(self, mail: int) -> None:
-        """Record that the server has accepted a mail."""
+        """Record that the server has accepted an email."""
         self.answered(mail)
         self._refused = 0
 
     def answered(self, mail: int) -> None:
-        """Record that the server has accepted or rejected an individual mail."""
+        """Record that the server has accepted or rejected an individual email."""
         with self._lock:
             self._answers += 1
             self._doubtful = 0
             self._doubted.pop(mail, None)
 
     def refuses_all(self) -> bool:
-        """Record a permanent rejection; return whether the server rejects every mail."""
+        """Record a permanent rejection; return whether the server rejects every email."""
         with self._lock:
             self._refused += 1
             return self._refused > REFUSED_LIMIT
 
     def against(self, mail: int) -> bool:
-        """Record a doubtful failure of a mail; return whether the mail is the cause.
+        """Record a doubtful failure of an email; return whether the email is the cause.
 
-        It is if the server has processed another mail since the same mail last failed like this.
+        The email is the cause if the server has processed another email since it last failed like
+        this.
         """
         with self._lock:
             before = self._doubted.pop(mail, self._answers)
@@ -62,7 +63,7 @@ class Evidence:
 
     @property
     def doubtful(self) -> int:
-        """The number of doubtful failures since the server last processed a mail."""
+        """The number of doubtful failures since the server last processed an email."""
         return self._doubtful
 
     @property

@@ -1,7 +1,7 @@
-"""The failures of an attempt to send a mail, by what each of them proves.
+"""The failures of an attempt to send an email, by the conclusion that each permits.
 
-`Permanent` and `Transient` are verdicts on one mail. The cause of the others may be the mail or the
-mail server: `notification_worker.smtp.evidence` decides.
+`Permanent` and `Transient` are verdicts on one email. The cause of the others may be the email or
+the mail server: `notification_worker.smtp.evidence` decides.
 """
 
 from eventbus.errors import Transient

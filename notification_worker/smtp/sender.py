@@ -1,4 +1,4 @@
-"""A sender: one connection to the mail server, over which it sends one mail after another."""
+"""A sender: one connection to the mail server, over which it sends one email after another."""
 
 import logging
 import time
@@ -23,20 +23,20 @@ from notification_worker.outcomes import Failure, Outcomes
 from notification_worker.smtp.failures import Unreachable
 from notification_worker.smtp.transport import Transport
 
-#: Seconds for which mails gather after the last due mail was sent. A mail may be late, and each
-#: wake-up costs as much as sending a mail.
+#: Seconds for which emails gather after the last due email was sent. An email may be late, and each
+#: wake-up costs as much as sending an email.
 GATHERING = 0.1
 
-#: A function that returns the seconds for which mails may be claimed; at most 0 if none may.
+#: A function that returns the seconds for which emails may be claimed, at most 0 to stop.
 Left = Callable[[], float]
 
 log = logging.getLogger(__name__)
 
 
 class Sender:
-    """Claims, sends and records mails on its own thread, one at a time.
+    """A sender of emails on its own thread, one at a time.
 
-    While it waits for the mail server, no transaction is open and no row is locked.
+    While it waits for the mail server, transactions are not open and rows are not locked.
     """
 
     def __init__(
@@ -63,17 +63,17 @@ class Sender:
         self._since: float | None = None
 
     def is_held_up(self, patience: float) -> bool:
-        """Return whether one mail has waited for the server for more than `patience` seconds."""
+        """Return whether one email has waited for the server for more than `patience` seconds."""
         since = self._since
         return since is not None and time.monotonic() - since > patience
 
     def start(self, left: Left, ended: Event) -> None:
-        """Send mails as they become due, while `left` returns more than 0 seconds.
+        """Send emails as they become due, while `left` returns more than 0 seconds.
 
         Sets `ended` when it stops.
         """
         self.works = True
-        # A daemon thread, so the process can end. `Delivery.finish` waits for the current mail.
+        # A daemon thread, so the process can end. `Delivery.finish` waits for the current email.
         self._thread = Thread(target=self._run, args=(left, ended), name="sender", daemon=True)
         self._thread.start()
 
@@ -83,7 +83,7 @@ class Sender:
             self._thread.join(seconds)
 
     def close(self) -> None:
-        """Close the connection to the mail server, unless a mail is still being sent."""
+        """Close the connection to the mail server, unless an email is still being sent."""
         if not self.works:
             self._transport.close()
 
@@ -108,13 +108,14 @@ class Sender:
             if self._transport.is_ready():
                 has_due = self._send_due(left)
             elif has_due := self._backlog.anything_due():
-                # Before a mail is claimed, so no mail is charged if the server is down.
+                # Before an email is claimed, so an outage of the server does not count as an
+                # attempt.
                 self._transport.open()
             if has_due:
                 continue
             self._end_outage()
             if not self._backlog.wait(seconds):
-                # Another sender waits for mails. This one was started while that one was delayed.
+                # Another sender waits for emails; it was delayed when this sender was started.
                 return self._transport.close()
         return None
 
@@ -130,7 +131,7 @@ class Sender:
         if self._mark:
             self._record(self._mark)
         if first:
-            # The first mail after a pause was sent without this delay.
+            # The first email after a pause was sent without this delay.
             time.sleep(max(0.0, min(GATHERING, left())))
         return first is not None
 
@@ -145,7 +146,7 @@ class Sender:
         self._mark = None
 
     def _end_outage(self) -> None:
-        # Mails are accepted, or none is pending.
+        # Emails are accepted, or no email is pending.
         if not self._outcomes.evidence.doubtful:
             self._outage.end()
 
@@ -171,7 +172,7 @@ class Sender:
         except (Transient, Permanent) as failure:
             return failure
         except Exception as error:
-            # If raised, the error would block all other mails.
+            # If raised, the error would block all other emails.
             log.exception("mail attempt raised an error", extra={"order_id": str(mail.order_id)})
             return Transient(described(error))
         return None

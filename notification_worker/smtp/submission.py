@@ -1,4 +1,4 @@
-"""A submission: the commands and the content of a mail, and the server's replies, with time limits.
+"""A submission: the commands and content of an email, and the server's replies, within limits.
 
 A server that supports command pipelining (RFC 2920) gets the three commands in one write, which
 takes two round trips instead of four.
@@ -14,7 +14,7 @@ from notification_worker.mail.letter import Letter
 from notification_worker.smtp.dialogue import Dialogue
 from notification_worker.smtp.failures import Interrupted, SenderRefused, Unreachable, Unsure
 
-#: Seconds for the reply to the command that cancels a rejected mail. The rejection is known, so a
+#: Seconds for the reply to the command that cancels a rejected email. The rejection is known, so a
 #: slow reply costs only a new connection.
 CANCEL_LIMIT = 10.0
 
@@ -40,9 +40,10 @@ class Limits(NamedTuple):
 def submit(smtp: Dialogue, letter: Letter, limits: Limits) -> None:
     """Transmit one letter. When this returns, the server has accepted responsibility for it.
 
-    Raises `Permanent` or `Transient` if the server rejects this mail, `SenderRefused` if it rejects
-    the sender, `Unreachable` if it closes the dialogue, `Interrupted` if the dialogue ends before
-    the content is sent, and `Unsure` if it ends after that. Addresses in their messages are masked.
+    Raises `Permanent` or `Transient` if the server rejects this email, `SenderRefused` if it
+    rejects the sender, `Unreachable` if it closes the dialogue, `Interrupted` if the dialogue ends
+    before the content is sent, and `Unsure` if it ends after that. Addresses in their messages are
+    masked.
     """
     commands = _commands(smtp, letter)
     answers = list(_answers(smtp, letter, commands, limits))
@@ -103,7 +104,7 @@ def _refusal(answers: Sequence[Answer], letter: Letter) -> Transient | Permanent
 
 
 def _of_sender(verdict: Transient | Permanent, code: int, letter: Letter) -> Transient | Permanent:
-    # Only the size and, unless the letter is plain, the options depend on the mail.
+    # Only the size and, unless the letter is plain, the options depend on the email.
     if isinstance(verdict, Unreachable) or code == _TOO_BIG or not letter.is_plain:
         return verdict
     return SenderRefused(str(verdict), permanent=isinstance(verdict, Permanent))
@@ -120,11 +121,11 @@ def _verdict(code: int, text: bytes, letter: Letter) -> Transient | Permanent:
 
 
 def _cancel(smtp: Dialogue, *, last: int) -> None:
-    """Cancel a rejected mail, so the next one can follow; if this fails, close the dialogue."""
+    """Cancel a rejected email, so the next email can follow; if this fails, close the dialogue."""
     smtp.limit = CANCEL_LIMIT
     try:
         if last == _START_INPUT:
-            # The server waits for the content of a mail without recipients.
+            # The server waits for the content of an email without recipients.
             smtp.send(b".\r\n")
             smtp.getreply()
         elif last != _SERVICE_NOT_AVAILABLE and not _is_good("RSET", smtp.rset()[0]):

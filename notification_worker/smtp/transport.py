@@ -1,4 +1,4 @@
-"""The connection to the mail server, which transmits mails and returns verdicts."""
+"""The connection to the mail server, which transmits emails and returns verdicts."""
 
 import smtplib
 import socket
@@ -15,7 +15,7 @@ from notification_worker.smtp.failures import Interrupted, Unreachable, Unsure
 from notification_worker.smtp.submission import submit
 
 #: Seconds after which an idle connection is replaced: mail servers close idle connections after
-#: minutes, which would cost a mail an attempt.
+#: minutes, which would cost an email an attempt.
 IDLE_LIMIT = 5.0
 
 #: Seconds for QUIT, and for the diagnosis of a silent server.
@@ -31,7 +31,7 @@ class Transport:
         self._used_at = 0.0
 
     def is_ready(self) -> bool:
-        """Return whether there is a connection that the server has probably not closed."""
+        """Return whether the connection is open, and the server has probably not closed it."""
         return self._smtp is not None and time.monotonic() - self._used_at < IDLE_LIMIT
 
     def open(self) -> None:
@@ -47,9 +47,9 @@ class Transport:
         self._smtp, self._used_at = smtp, time.monotonic()
 
     def send(self, letter: Letter) -> None:
-        """Transmit the mail. When this returns, the server has accepted responsibility for it.
+        """Transmit the email. When this returns, the server has accepted responsibility for it.
 
-        Raises the errors of `submission.submit`; after `Unsure`, the mail may have been sent.
+        Raises the errors of `submission.submit`; after `Unsure`, the email may have been sent.
         """
         if self._smtp is None:
             raise Unreachable("not connected")

@@ -1,1 +1,1 @@
-"""The templates of mails: for each kind a subject, a text and an HTML page."""
+"""The templates of emails: for each kind a subject, a text and an HTML page."""

@@ -1,4 +1,4 @@
-"""Access control: each request needs a key with the scope of its endpoint, within the rate limit.
+"""Access control: a key with the scope of the endpoint for each request, within the rate limit.
 
 The OpenAPI document is generated from the same table of scopes, `REQUIRED_SCOPES`.
 """
@@ -49,7 +49,7 @@ OPEN = frozenset(
     }
 )
 
-#: Endpoints that need no key on the same machine, where Prometheus may run next to the API.
+#: Endpoints without a key on the same machine, where Prometheus may run next to the API.
 OPEN_ON_LOOPBACK = frozenset({"probes.metrics"})
 
 #: Headers that show that a proxy has forwarded a request of another machine.
@@ -84,7 +84,7 @@ def admits(app: Flask, environ: Mapping[str, Any]) -> bool:
 
 
 def _check() -> Response | None:
-    # Without an endpoint the response is 404 or 405, which reveals nothing.
+    # Without an endpoint the response is 404 or 405, which does not reveal data.
     endpoint = request.endpoint
     if endpoint is None or endpoint in OPEN:
         return None
@@ -151,7 +151,7 @@ def _record_use(key_cache: KeyCache, key: ApiKey) -> None:
     today = datetime.now(UTC).date()
     if key.last_used_on == today:
         return
-    # Before it is written, so that concurrent requests do not write it again.
+    # Before the use is written, so that concurrent requests do not write it again.
     key_cache.used(key, today)
     try:
         with db.session.begin():

@@ -16,7 +16,7 @@ def install(app: Flask, *, trusted_proxies: int) -> None:
 
 
 def of(request: Request) -> str | None:
-    """Return the client's address in canonical form, or None if there is none.
+    """Return the client's address in canonical form, or None.
 
     A Unix socket has no address, and a proxy may pass on a value that is not an address.
     """

@@ -38,7 +38,7 @@ def _is_json(content_type: str) -> bool:
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """Return the object in a JSON text. Raise `Refusal` if the text is anything else."""
+    """Return the object in a JSON text. Raise `Refusal` if the text is not a JSON object."""
     try:
         value = json.loads(
             body.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant

@@ -14,7 +14,8 @@ from order_app.storage.api_keys import ApiKey, digest, prefix_of
 #: flood of invalid keys costs ten small queries a second.
 _UNKNOWN_INTERVAL = 0.1
 
-#: The fraction of the lifetime after which one request reads the keys again; others do not wait.
+#: The fraction of the lifetime after which one request reads the keys again; the others do not
+#: wait.
 _EARLY = 0.8
 
 #: The maximum number of requests with unknown keys that wait for a read: enough for the client of a
@@ -93,7 +94,7 @@ class KeyCache:
     def _refresh(self, expired: _Snapshot, *, most_waiting: int | None) -> None:
         """Read the keys, or wait for another request's read unless `most_waiting` already wait.
 
-        `expired` is the snapshot to replace; another request may have replaced it meanwhile.
+        `expired` is the snapshot to replace; another request may have replaced it in the meantime.
         """
         with self._lock:
             if self._snapshot is not expired:
@@ -111,7 +112,8 @@ class KeyCache:
             _follow(read)
 
     def _lead(self, read: _Read) -> None:
-        # The time before the query: a key that is revoked meanwhile must not be cached for longer.
+        # The time before the query: a key that is revoked during the query must not be cached for
+        # longer.
         read_at = time.monotonic()
         try:
             self._snapshot = _Snapshot(read_at, {key.prefix: key for key in self._read()})

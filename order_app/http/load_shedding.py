@@ -1,6 +1,7 @@
-"""Load shedding: a request that cannot be answered soon is rejected at once, with `Retry-After`.
+"""Load shedding: immediate rejection, with `Retry-After`, of requests that cannot be answered soon.
 
-Without it, the waiting time grows until every client has timed out and all work is wasted.
+Without load shedding, the waiting time grows until every client has timed out and all work is
+wasted.
 """
 
 from collections.abc import Iterable
@@ -23,7 +24,7 @@ RETRY_AFTER = 1
 #: With more, clients that retry at once would take processor time from the accepted requests.
 _REJECTIONS = 2
 
-#: Methods of requests that change nothing.
+#: Methods of read-only requests.
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 #: The key in the environ that marks a request to be rejected.
@@ -38,7 +39,7 @@ class _Slots:
         self._lock = Lock()
 
     def acquire(self) -> bool:
-        """Take a slot, and return whether one was free."""
+        """Take a slot, and return whether a slot was free."""
         with self._lock:
             if self._free == 0:
                 return False

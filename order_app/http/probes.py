@@ -1,4 +1,4 @@
-"""Probes and metrics: whether the API is alive and ready, and its metrics for Prometheus."""
+"""Probes of whether the API is alive and ready, and its metrics for Prometheus."""
 
 from http import HTTPStatus
 from typing import Literal
@@ -62,7 +62,7 @@ _METRICS_PAGE = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
 @probes.get("/healthz", responses={200: Alive})
 def healthz() -> Response:
-    """Check that the process is alive; nothing else is checked."""
+    """Check only that the process is alive."""
     return _json(Alive())
 
 

@@ -17,6 +17,6 @@ class RateLimit:
         )
 
     def count(self, key: str) -> int | None:
-        """Count a request; return None if it is within the limit, else the seconds to wait."""
+        """Count a request; return None if it is within the limit, otherwise the seconds to wait."""
         result = self._limiter.limit(key)
         return max(1, math.ceil(result.state.retry_after)) if result.limited else None

@@ -1,4 +1,4 @@
-"""The requests that the API accepts: no unknown fields, and no conversion of values."""
+"""The requests that the API accepts, without unknown fields or type coercion."""
 
 import re
 from functools import cache, lru_cache
@@ -21,7 +21,7 @@ from order_app.domain import Status
 from order_app.http import cursor
 from order_app.use_cases import Placement, Position
 
-#: Characters of an e-mail address, RFC 5321.
+#: Maximum length of an email address, RFC 5321.
 EMAIL_LIMIT = 254
 
 #: The local part of most addresses, which is valid and already normalized.
@@ -32,7 +32,7 @@ _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 def _normalized_email(value: str) -> str:
     local, _, domain = value.rpartition("@")
-    # ASCII parts are validated separately. Customers share few domains, so those are cached.
+    # ASCII parts are validated separately. Customers share few domains, so domains are cached.
     if _PLAIN.fullmatch(local) and domain.isascii():
         normalized = f"{local}@{_normalized_domain(domain)}"
     else:
@@ -84,7 +84,7 @@ Cursor = Annotated[
 
 
 class Strict(BaseModel):
-    """A part of a request body, without unknown fields or conversion of values."""
+    """A part of a request body, without unknown fields or type coercion."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -181,13 +181,13 @@ class PlacingHeaders(Parameters):
 
 
 class OrderPath(BaseModel):
-    """The path of one order."""
+    """The path parameters of an order."""
 
     order_id: Annotated[UUID, BeforeValidator(_hyphenated)]
 
 
 class OrderQuery(Parameters):
-    """The filter and the page of a list of orders."""
+    """The filter and pagination parameters of a list of orders."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""The routes of the orders API: each validates the request, calls a use case and responds."""
+"""The routes of the orders API, each of which validates a request and calls a use case."""
 
 from datetime import timedelta
 from http import HTTPStatus

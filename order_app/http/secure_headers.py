@@ -1,4 +1,4 @@
-"""Security headers: browsers must not sniff types, load content, or cache responses."""
+"""Security headers, by which browsers do not sniff types, load content, or cache responses."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ _HEADERS = (
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
-    # Orders contain e-mail addresses; a response that may be cached sets its own header.
+    # Orders contain email addresses; a response that may be cached sets its own header.
     ("Cache-Control", "no-store"),
 )
 

@@ -2,7 +2,8 @@
 
 A key has the form `ok_<prefix>_<secret>`. The prefix identifies it in lists and logs; only a hash
 of the key is stored. SHA-256 suffices: the secret has 192 random bits, which cannot be guessed at
-any speed. A slow hash is for passwords, which people choose, and would be a cost of each request.
+any speed. A slow hash is necessary only for passwords that people choose, and would be a cost of
+each request.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,63}")
 
 
 class Scope(StrEnum):
-    """What an API key permits."""
+    """A permission of an API key."""
 
     READ = "orders:read"
     WRITE = "orders:write"
@@ -46,7 +47,7 @@ class ApiKey:
     name: str
     hash: str
     scopes: frozenset[Scope]
-    #: Scopes that only another release defines; here they permit nothing.
+    #: Scopes that only another release defines; here they have no effect.
     unknown_scopes: frozenset[str] = frozenset()
     #: The prefixes of all keys with this name, oldest first. All keys of a client have the same
     #: name, so a client with a new key remains the same client.

@@ -1,8 +1,8 @@
 """Group commit: the orders that arrive while a group is being written form the next group.
 
-No order waits for a group to fill: a single order is written at once, by the thread of its own
-request. Meanwhile further orders gather, and then one of their threads writes all of them. A busy
-process therefore needs one commit for many orders, and one connection.
+Orders do not wait for a group to fill: a single order is written at once, by the thread of its own
+request. In the meantime further orders gather, and then one of their threads writes all of them. A
+busy process therefore needs one commit for many orders, and one connection.
 """
 
 from collections.abc import Callable
@@ -30,13 +30,13 @@ class _Member:
         self.error: BaseException | None = None
         #: Whether its thread writes the next group.
         self.leads = False
-        #: Whether its thread writes this order by itself.
+        #: Whether its thread writes this order separately.
         self.alone = False
         self._woken = Lock()
         self._woken.acquire()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for `wake`, and return whether it came in time."""
+        """Wait for `wake`, and return whether it was called in time."""
         return self._woken.acquire(timeout=seconds)
 
     def wake(self) -> None:
@@ -91,7 +91,7 @@ class GroupCommit:
             if member in self._gathered and not member.leads:
                 self._gathered.remove(member)
                 raise PoolTimeout("the group commit of an order did not start in time")
-        # Either it is about to lead, or its group is being written: the outcome is not known yet.
+        # The order is about to lead, or its group is being written: the outcome is not known yet.
         if not member.wait(self._patience):
             raise PoolTimeout("the group commit of an order did not end in time")
 
@@ -117,7 +117,7 @@ class GroupCommit:
                 # After a lost connection the outcome of the commit is unknown: do not retry.
                 if len(group) == 1 or getattr(error, "connection_invalidated", False):
                     raise
-                # Nothing was written. Write each order by itself: only the invalid ones fail.
+                # The group was not written. Write each order separately: only invalid orders fail.
                 for member in group:
                     member.alone = True
                 return

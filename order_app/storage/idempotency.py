@@ -28,7 +28,7 @@ class Claim:
     """The idempotency key of a request; keys of different clients are unrelated."""
 
     #: The prefixes of all API keys that the client has had, oldest first. The claim is stored under
-    #: the oldest. Earlier releases stored it under the API key of the request.
+    #: the oldest, but may also be stored under another.
     api_keys: tuple[str, ...]
     key: str
     fingerprint: str
@@ -59,14 +59,14 @@ def fingerprint(request: Any) -> str:
 def order_of(session: Session, claim: Claim) -> UUID:
     """Return the id of the order that an earlier request with this key placed.
 
-    Raise `KeyReused` if that request was a different one.
+    Raise `KeyReused` if that request was different.
     """
     columns = select(IdempotencyKey.fingerprint, IdempotencyKey.order_id)
     same_key = (IdempotencyKey.api_key.in_(claim.api_keys), IdempotencyKey.key == claim.key)
     earliest = columns.where(*same_key).order_by(IdempotencyKey.created_at)
     stored = session.execute(earliest).first()
     if stored is None:
-        # Retention has just deleted it: the client's next attempt places a new order.
+        # Retention has just deleted the key: the client's next attempt places a new order.
         raise KeyReused("The key has just expired.")
     if not claim.matches(stored.fingerprint):
         raise KeyReused

@@ -1,8 +1,9 @@
-"""The intake: writes new orders with their lines, events and idempotency keys, in one statement.
+"""The intake of new orders with their lines, events and idempotency keys, in one statement.
 
-Every order passes through it, so it is optimized for speed: one round trip to the database for all
-orders of a group, and a statement that each connection plans once. The ORM would cost several times
-as much. The rows are sent as one JSON text: a parameter per column would cost both sides more.
+Every order passes through the intake, so it is optimized for speed: one round trip to the database
+for all orders of a group, and a statement that each connection plans once. The ORM would cost
+several times as much. The rows are sent as one JSON text: a parameter per column would cost both
+sides more.
 """
 
 from collections.abc import Sequence
@@ -31,9 +32,9 @@ BIND = "intake"
 #: It can match only the field in the JSON text, because quotes in strings are escaped.
 #:
 #: `fresh` are the orders without a key, or whose key is not claimed yet under any API key of the
-#: client: earlier releases stored it under the API key of the request. Of two requests with the
-#: same key, the second waits at the key's row for the first to commit, or follows it in the same
-#: group. Groups claim keys in sorted order, so that they cannot deadlock.
+#: client. Of two requests with the same key, the second waits at the key's row for the first to
+#: commit, or follows it in the same group. Groups claim keys in sorted order, so that they cannot
+#: deadlock.
 _PLACE = Statement(
     "place_orders",
     """
@@ -109,8 +110,7 @@ class Placing:
 def engine_options(settings: ApiSettings) -> dict[str, object]:
     """Return the options of the intake's separate connections.
 
-    The statement is its own transaction: with autocommit, no round trip is needed to begin or end
-    one.
+    The statement is its own transaction: autocommit saves the round trips that begin and end one.
     """
     return db.engine_options(settings, pool_size=settings.api_pool_size, session=db.BY_KEY) | {
         "isolation_level": "AUTOCOMMIT",

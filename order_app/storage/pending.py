@@ -26,7 +26,7 @@ class Pending:
 
 
 def pending(session: Session) -> Pending:
-    """Return the PENDING orders, at a cost that does not grow with their number."""
+    """Return the PENDING orders, at a cost that does not depend on their number."""
     first = (
         select(OrderRow.created_at)
         .where(OrderRow.status == Status.PENDING, OrderRow.created_at >= _scan.begin(session))

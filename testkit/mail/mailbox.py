@@ -1,4 +1,4 @@
-"""A real SMTP server that stores mails, or rejects them."""
+"""A real SMTP server that stores emails, or rejects them."""
 
 import logging
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from testkit.servers.workers import own_ports
 
 
 class Mailbox:
-    """The received mails, and the reply to the next one."""
+    """The received emails, and the reply to the next one."""
 
     def __init__(self) -> None:
         self.messages: list[EmailMessage] = []
@@ -40,7 +40,7 @@ class Mailbox:
 
     def start(self) -> None:
         """Listen, on the same port as before."""
-        # It logs five lines for each mail.
+        # It logs five lines for each email.
         logging.getLogger("mail.log").setLevel(logging.WARNING)
         self._controller = Controller(self, hostname=self.host, port=self.port)
         self._controller.start()
@@ -52,15 +52,15 @@ class Mailbox:
             self._controller = None
 
     def refuse(self, code: int, text: str) -> None:
-        """Reply to every mail with this from now on."""
+        """Reply to every email with this from now on."""
         self._reply = f"{code} {text}"
 
     def accept(self) -> None:
-        """Accept every mail from now on."""
+        """Accept every email from now on."""
         self._reply = None
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Store or reject one mail; called by aiosmtpd."""
+        """Store or reject one email; called by aiosmtpd."""
         if self._reply:
             return self._reply
         content: Any = envelope.content

@@ -53,7 +53,7 @@ def first_content(answer: Any) -> Answers:
 
 
 def all_sent(sessions: Sessions, count: int) -> Callable[[], None]:
-    """Return a check that there are `count` mails, and that all are sent."""
+    """Return a check that there are `count` emails, and that all are sent."""
 
     def check() -> None:
         assert statuses(sessions) == ["SENT"] * count

@@ -45,7 +45,7 @@ def settings(port: int, **changes: Any) -> MailerSettings:
 
 
 def delivery(sessions: Sessions, *transports: Transport, max_attempts: int = 230) -> Delivery:
-    """Return the delivery of a database's mails over these connections."""
+    """Return the delivery of a database's emails over these connections."""
     return Delivery(
         sessions,
         transports,
@@ -56,8 +56,8 @@ def delivery(sessions: Sessions, *transports: Transport, max_attempts: int = 230
 
 
 def deliver_all(delivery: Delivery, *, seconds: float = 0.2) -> None:
-    """Send the due mails, and wait until none is being sent."""
-    # On a busy machine a slice may end before the first mail: allow a few more.
+    """Send the due emails, and wait until none is being sent."""
+    # On a busy machine a slice may end before the first email: allow a few more.
     for _ in range(5):
         delivery.deliver(time.monotonic() + seconds)
         delivery.finish(within=60)
@@ -71,7 +71,7 @@ def deliver_all(delivery: Delivery, *, seconds: float = 0.2) -> None:
 
 
 def record(sessions: Sessions, *kinds: str, order_id: UUID | None = None, **values: Any) -> UUID:
-    """Record a mail of each kind about one order, and return the order's id."""
+    """Record an email of each kind about one order, and return the order's id."""
     order_id = order_id or uuid4()
     with transaction(sessions) as session:
         for sequence, kind in enumerate(kinds, start=1):
@@ -88,18 +88,18 @@ def record(sessions: Sessions, *kinds: str, order_id: UUID | None = None, **valu
 
 
 def rows(sessions: Sessions) -> list[Notification]:
-    """Return all mails in the order in which they were recorded."""
+    """Return all emails in the order in which they were recorded."""
     with transaction(sessions) as session:
         return list(session.scalars(select(Notification).order_by(Notification.id)))
 
 
 def statuses(sessions: Sessions) -> list[str]:
-    """Return the status of each mail, the oldest first."""
+    """Return the status of each email, the oldest first."""
     return [row.status for row in rows(sessions)]
 
 
 def make_due(sessions: Sessions) -> None:
-    """Make each mail due now."""
+    """Make each email due now."""
     with transaction(sessions) as session:
         later = Notification.next_attempt_at > func.now()
         session.execute(update(Notification).where(later).values(next_attempt_at=func.now()))
@@ -129,5 +129,5 @@ def of_database(sessions: Sessions) -> dict[str, Any]:
 
 
 def subjects(mailbox: Mailbox) -> list[str]:
-    """Return the subjects of the mails that have arrived."""
+    """Return the subjects of the emails that have arrived."""
     return [str(message["Subject"]) for message in mailbox.messages]

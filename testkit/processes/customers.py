@@ -167,8 +167,8 @@ class Customers:
             assert stack.vhost.depth(f"{service}.dlq") == 0
 
     def _mails(self) -> int:
-        # Not by their headers: this process also receives the mails, and would be busy with parsing
-        # thousands of them repeatedly.
+        # Not by their headers: this process also receives the emails, and would be busy with
+        # parsing thousands of them repeatedly.
         return len(self.stack.mailbox.messages)
 
     def waits(self) -> list[float]:

@@ -19,7 +19,7 @@ from testkit.system.shop import Shop
 
 __all__ = ["ORDER_FLOW", "RETRY_TIERS", "Stack"]
 
-#: The programs that decide an order: no mails, no fraud check, no analytics.
+#: The programs that decide an order: no emails, no fraud check, no analytics.
 ORDER_FLOW = (
     "api",
     "order-worker",

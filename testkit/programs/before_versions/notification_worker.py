@@ -17,7 +17,7 @@ from notification_worker.domain import Kind, Status
 
 
 def on_order_created(session: Session, event: Event) -> None:
-    """Record the mail that confirms the receipt of an order."""
+    """Record the email that confirms the receipt of an order."""
     data = cast(OrderCreated, event.data)
     row = {
         "order_id": event.subject,

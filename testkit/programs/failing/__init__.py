@@ -1,1 +1,1 @@
-"""A real worker whose handlers fail as the order's e-mail address specifies."""
+"""A real worker whose handlers fail as the order's email address specifies."""

@@ -1,4 +1,4 @@
-"""The inventory's worker, whose handler fails as the customer's e-mail address specifies.
+"""The inventory's worker, whose handler fails as the customer's email address specifies.
 
 The time of each attempt is appended to the file `$ATTEMPTS/<order id>`.
 """
