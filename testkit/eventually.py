@@ -26,7 +26,7 @@ def eventually(
     within: float = PATIENCE,
     progress: Callable[[], object] | None = None,
 ) -> T:
-    """Call `claim` until it raises no exception of `NOT_YET`, and return its result.
+    """Call `claim` until it does not raise an exception of `NOT_YET`, and return its result.
 
     Raises its last exception after `within` seconds, or, with `progress`, after `within` seconds
     in which `progress` has returned the same value.
@@ -44,7 +44,7 @@ def eventually(
 
 
 def becomes(value: Callable[[], object], expected: object) -> None:
-    """Call `value` until it returns what is expected, as `eventually` does."""
+    """Call `value` until it returns the expected value, as `eventually` does."""
 
     def equal() -> None:
         assert value() == expected

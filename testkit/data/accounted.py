@@ -134,7 +134,7 @@ def patient(search: float = 60.0) -> Effort:
 
 
 def brief() -> Effort:
-    """Return limits for a search that cannot prove anything."""
+    """Return limits for a search that cannot complete a proof."""
     return patient(3.0)
 
 
@@ -144,5 +144,5 @@ def missing(account: Account) -> set[UUID]:
 
 
 def places(account: Account) -> dict[Place, int]:
-    """Return the number of events in each place that has any."""
+    """Return the number of events in each place that is not empty."""
     return {place: count for place, count in account.counts.items() if count}

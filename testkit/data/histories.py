@@ -228,8 +228,8 @@ class Histories:
     def fill(self, *, kept: int, gone: int) -> None:
         """Add `kept` finished rows to every table, and `gone` rows that are deleted again.
 
-        The statistics are those from before the deletions, without waiting rows, and the indexes
-        still contain the entries of deleted rows, because autovacuum is disabled.
+        The statistics are from before the deletions, without waiting rows, and the indexes still
+        contain the entries of deleted rows, because autovacuum is disabled.
         """
         with self._filling() as connection:
             for table in self._histories:

@@ -30,7 +30,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 
 @dataclass
 class Meter:
-    """Counts the pages, rows and index entries that this process reads, by table."""
+    """The counts of the pages, rows and index entries that this process reads, by table."""
 
     engine: Engine
     #: Earlier backends, whose counts do not change.

@@ -12,7 +12,7 @@ from eventbus.outbox.table import outbox
 
 
 def outbox_events(sessions: Sessions, subject: UUID | None = None) -> list[Event]:
-    """Return the events of an outbox, or those about one subject, the oldest first."""
+    """Return the events of an outbox, or of one subject, the oldest first."""
     query = select(outbox.c.event).order_by(outbox.c.id)
     if subject is not None:
         query = query.where(outbox.c.subject == subject)

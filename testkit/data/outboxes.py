@@ -53,7 +53,7 @@ DATA: dict[str, Data] = {
 def event(
     data: Data, subject: UUID | None = None, sequence: int = 1, source: str = "order"
 ) -> Event:
-    """Return an event of an order, by default of a new one."""
+    """Return an event of an order, by default of a new order."""
     return Event(
         source=source,
         subject=subject or uuid4(),
@@ -72,7 +72,7 @@ def record(sessions: Sessions, *events: Event) -> list[UUID]:
 
 
 def rows(sessions: Sessions) -> dict[UUID, Row[Any]]:
-    """Return the rows of the outbox in their order, by the event's id."""
+    """Return the rows of the outbox in sequence, by the event's id."""
     with transaction(sessions) as session:
         result = session.execute(select(outbox).order_by(outbox.c.id)).all()
     return {row.event_id: row for row in result}
@@ -84,7 +84,7 @@ def row_of(sessions: Sessions, event_id: UUID) -> Row[Any]:
 
 
 def sent(sessions: Sessions) -> list[UUID]:
-    """Return the ids of the events that are marked sent, in their order."""
+    """Return the ids of the events that are marked sent, in sequence."""
     return [event_id for event_id, row in rows(sessions).items() if row.sent_at]
 
 
@@ -99,7 +99,7 @@ def orders_of(sessions: Sessions, part: Part, count: int) -> list[UUID]:
 
 
 def drain_all(drained: Relay, sessions: Sessions, *, within: float = 40) -> None:
-    """Drain repeatedly until no event is unsent."""
+    """Drain repeatedly until all events are sent."""
     deadline = time.monotonic() + within
     while len(sent(sessions)) < len(rows(sessions)):
         assert time.monotonic() < deadline

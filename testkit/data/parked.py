@@ -21,7 +21,7 @@ def park(
     event: Mapping[str, object] | None = None,
     **properties: Any,
 ) -> None:
-    """Park a message as the consumer runtime does; `time` is that of its event, in ISO 8601.
+    """Park a message as the consumer runtime does; `time` is the event's time in ISO 8601.
 
     `event` adds attributes of the envelope.
     """

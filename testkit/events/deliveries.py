@@ -14,7 +14,7 @@ from eventbus.events.envelope import Event
 
 
 def delivery(event: Event, *, attempts: int = 1) -> Delivery:
-    """Return the delivery of an event; `attempts` includes this one."""
+    """Return the delivery of an event; `attempts` includes this delivery."""
     return Delivery(event.type, codec.wrap(codec.encode(event)), attempts)
 
 
@@ -23,7 +23,7 @@ def deliver(
 ) -> list[Outcome]:
     """Handle events in one batch, as a service's worker does, and return their outcomes.
 
-    None of them may be invalid. Raises the errors of the handlers and the database.
+    All events must be valid. Raises the errors of the handlers and the database.
     """
     items = [Item.of(delivery(event, attempts=attempts), handlers) for event in events]
     if len(items) == 1:

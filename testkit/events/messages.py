@@ -25,7 +25,7 @@ def take(broker: Vhost, queue: str) -> list[Message]:
 
 
 def ids(messages: Iterable[Message]) -> list[UUID]:
-    """Return the ids of the messages, which are those of their events."""
+    """Return the ids of the messages, which are their events' ids."""
     return [UUID(message.properties["message_id"]) for message in messages]
 
 
@@ -35,7 +35,7 @@ def event_in(message: Message) -> Event:
 
 
 def sequences(messages: Iterable[Message]) -> dict[UUID, list[int]]:
-    """Return each order's sequence numbers in the order of their first arrival."""
+    """Return each order's sequence numbers, sorted by first arrival."""
     by_order: dict[UUID, list[int]] = defaultdict(list)
     for event in map(event_in, messages):
         if event.sequence not in by_order[event.subject]:

@@ -56,7 +56,7 @@ def delivery(sessions: Sessions, *transports: Transport, max_attempts: int = 230
 
 
 def deliver_all(delivery: Delivery, *, seconds: float = 0.2) -> None:
-    """Send the due emails, and wait until none is being sent."""
+    """Send the due emails, and wait until sending has ended."""
     # On a busy machine a slice may end before the first email: allow a few more.
     for _ in range(5):
         delivery.deliver(time.monotonic() + seconds)
@@ -88,7 +88,7 @@ def record(sessions: Sessions, *kinds: str, order_id: UUID | None = None, **valu
 
 
 def rows(sessions: Sessions) -> list[Notification]:
-    """Return all emails in the order in which they were recorded."""
+    """Return all emails in the sequence in which they were recorded."""
     with transaction(sessions) as session:
         return list(session.scalars(select(Notification).order_by(Notification.id)))
 

@@ -1,4 +1,4 @@
-"""A server that presents a test's certificate and sends nothing else."""
+"""A server that only presents a test's certificate."""
 
 import socket
 import ssl
@@ -45,6 +45,6 @@ class Impostor:
                     client.recv(8)
                     client.sendall(b"S")
                 with self._context.wrap_socket(client, server_side=True) as trusted:
-                    # A client may reject the certificate after the handshake, and send nothing.
+                    # A client may reject the certificate after the handshake, without sending data.
                     if data := trusted.recv(1000):
                         self.received.append(data)

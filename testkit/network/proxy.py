@@ -30,7 +30,7 @@ class Proxy:
         self._requests.clear()
 
     def release_responses(self) -> None:
-        """Forward the held responses, and all further ones."""
+        """Forward the held responses, and all further responses."""
         self._responses.set()
 
     def cut(self) -> None:
@@ -40,7 +40,7 @@ class Proxy:
                 side.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
-        """Break every connection, and accept no more."""
+        """Break every connection, and reject new connections."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

@@ -32,7 +32,7 @@ _APP = worker_app("order.created", "stock.reserved", "inventory.relay", retry_ti
 
 
 def attempt_spans(items: list[Item], error: Exception | None = None) -> list[Span]:
-    """Attempt a batch of deliveries, which fails with the error if there is one.
+    """Attempt a batch of deliveries, which fails with the error, if any.
 
     Returns the spans of the attempts.
     """
@@ -58,7 +58,7 @@ def attempt_spans(items: list[Item], error: Exception | None = None) -> list[Spa
 
 @contextmanager
 def first_receiver(signal: Signal, receiver: Callable[..., None]) -> Iterator[None]:
-    """Call the receiver before all others, and so before the instrumentation ends the span."""
+    """Call the receiver before all others, so before the instrumentation ends the span."""
     others, signal.receivers[:] = list(signal.receivers), []
     signal.connect(receiver, weak=False)
     signal.receivers.extend(others)

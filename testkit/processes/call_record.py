@@ -1,7 +1,7 @@
 """A record of the calls of some functions, by every process of a system in one file.
 
 Each call appends one line before the function runs. Appended lines are atomic, and an event reaches
-another process only after the calls that publish it, so the lines are in the order of the calls.
+another process only after the calls that publish it, so the lines are in the sequence of the calls.
 """
 
 import os
@@ -41,7 +41,7 @@ class CallRecord:
         return cls(Path(environment[_FILE]), tuple(environment[_FUNCTIONS].split(",")))
 
     def begin(self) -> None:
-        """Record this thread's calls from now on, and those of later threads and forks."""
+        """Record the calls of this thread, and of later threads and forks, from now on."""
         wanted = set(self.functions)
         names = {function.rpartition(":")[2].rpartition(".")[2] for function in wanted}
         file = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -69,12 +69,12 @@ class CallRecord:
             threading.settrace(previous)  # type: ignore[arg-type]
 
     def calls(self) -> list[str]:
-        """Return the functions that were called, in the order of the calls."""
+        """Return the functions that were called, in sequence."""
         return self.file.read_text().splitlines()
 
 
 def assert_called_in_order(functions: Iterable[str], calls: Iterable[str]) -> None:
-    """Require that the calls contain these functions in this order, among other calls."""
+    """Require that the calls contain these functions in this sequence, among other calls."""
     later = iter(calls)
     for function in functions:
         assert function in later, f"{function} is not called after the function before it"

@@ -14,8 +14,8 @@ from uuid import uuid4
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
 
-#: Enough that a client is free when an order is due: at 50 orders per second, while responses take
-#: less than half a second.
+#: Enough clients that one is free when an order is due: at 50 orders per second, while responses
+#: take less than half a second.
 _CLIENTS = 24
 
 #: The maximum number of unfinished orders: a machine that is slower than the rate must not be
@@ -148,7 +148,7 @@ class Customers:
             connection.close()
 
     def assert_all_confirmed_once(self) -> None:
-        """Wait until every order is confirmed and mailed, and require that each is so once."""
+        """Wait until every order is confirmed and its emails are sent, each exactly once."""
         stack, orders = self.stack, len(self.placed)
 
         def decided() -> None:

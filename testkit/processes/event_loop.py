@@ -90,7 +90,7 @@ class EventLoop:
         self._soon.append(lambda: call(*args))
 
     def reconnect(self) -> Channel:
-        """Replace the connection by a new one, whose delivery tags start at 1."""
+        """Replace the connection by a new connection, whose delivery tags start at 1."""
         self.channel.connection = None
         self.life.close()
         self.channel, self.life = Channel(), ConsumerConnection(self)
@@ -115,7 +115,7 @@ class EventLoop:
             receive(message)
 
     def turn(self) -> None:
-        """Run the scheduled calls until none is left."""
+        """Run all scheduled calls."""
         while self._soon:
             self._soon.pop(0)()
 

@@ -1,4 +1,4 @@
-"""Starts the system's programs as forks of a process that has loaded their libraries.
+"""The launcher of the system's programs, as forks of a process that has loaded their libraries.
 
 The start of a program takes over a second of processor time, most of it for imports, and a test run
 starts many hundreds of programs. Each fork has its own session, environment and files, as if the
@@ -69,7 +69,7 @@ class Launcher:
         self._read = b""
         self._started: list[int] = []
         self._ended: dict[int, int] = {}
-        # It must not outlive a killed test run, and its children must not outlive it.
+        # The process must not outlive a killed test run, and its children must not outlive it.
         command = [
             "setpriv",
             "--pdeathsig",

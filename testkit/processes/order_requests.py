@@ -32,7 +32,7 @@ def an_order(**changes: Any) -> dict[str, Any]:
 
 
 def place(api: FlaskClient, body: Any = None, **headers: str) -> TestResponse:
-    """Post an order, a valid one by default. An underscore in a header's name is a hyphen."""
+    """Post an order, by default a valid order. An underscore in a header's name is a hyphen."""
     hyphenated = {name.replace("_", "-"): value for name, value in headers.items()}
     return api.post("/orders", json=an_order() if body is None else body, headers=hyphenated)
 

@@ -15,7 +15,7 @@ def orderctl(environment: Mapping[str, str], *arguments: str, answer: str | None
 
 
 def topology_differences(environment: Mapping[str, str]) -> list[str]:
-    """Return what `orderctl topology plan` reports, and check its exit status."""
+    """Return the report of `orderctl topology plan`, and check its exit status."""
     result = orderctl(environment, "topology", "plan", "--json")
     document = json.loads(result.stdout)
     assert result.exit_code == (2 if document["drift"] else 0)

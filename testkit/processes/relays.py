@@ -12,7 +12,7 @@ from eventbus.outbox.relay import Relay
 
 @contextmanager
 def draining(*relays: Relay) -> Iterator[None]:
-    """Let each of these relays drain its outbox during the block."""
+    """Drain the outbox of each of these relays during the block."""
     ended = Event()
 
     def drain(relay: Relay) -> None:

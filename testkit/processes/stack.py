@@ -68,7 +68,7 @@ class Stack(ProcessControl, Shop):
         self.extra["OTLP_ENDPOINT"] = f"http://127.0.0.1:{self.ports.spans_port}"
 
     def deliveries(self, worker: str, event_type: str, order_id: str | None = None) -> int:
-        """Return how many deliveries of a type a worker has logged, of one order or of any."""
+        """Return the number of a type's deliveries in a worker's log, of one or all orders."""
         lines = [json.loads(line) for line in self.log(worker).splitlines() if line.startswith("{")]
         return sum(
             1

@@ -1,4 +1,4 @@
-"""The exhaustive exploration of the model, breadth first, so a counterexample is a shortest one."""
+"""The exhaustive exploration of the model, breadth first, for a shortest counterexample."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True)
 class Exploration:
-    """The result: the number of states, and the shortest counterexample, if there is one."""
+    """The result: the number of states, and the shortest counterexample, if any."""
 
     scenario: Scenario
     states: int
@@ -59,7 +59,7 @@ def explore(scenario: Scenario, broken: Broken = NONE_BROKEN) -> Exploration:
 
 
 def _violation_at_rest(scenario: Scenario, state: State) -> str:
-    """Return the violation if an event is lost or stuck although no further step must follow."""
+    """Return the violation if an event is lost or stuck although no step is pending."""
     for copy, effects in zip(scenario.copies, state.effects, strict=True):
         is_complete = effects == 1 or copy in state.parked
         if not (is_complete if scenario.workers else copy in state.reached):

@@ -53,7 +53,7 @@ def _claims(scenario: Scenario, broken: Broken, state: State, number: int) -> St
 
 
 def _answers(scenario: Scenario, broken: Broken, state: State, number: int, batch: Batch) -> Steps:
-    # The broker handles the messages of one channel in their order.
+    # The broker handles the messages of one channel in sequence.
     waiting = [i for i, (_, flight) in enumerate(batch) if flight is Flight.ON_THE_WIRE]
     if not waiting:
         return
@@ -142,7 +142,7 @@ def _stored(scenario: Scenario, state: State, event: Event, services: Iterable[i
 def _with_rows(state: State, events: Iterable[Event], row: Row) -> State:
     rows = list(state.outbox)
     for event in events:
-        # Another relay may have sent it already.
+        # Another relay may already have sent the event.
         if row in (Row.SENT, Row.DELETED) or rows[event] in UNSENT:
             rows[event] = max(row, rows[event]) if row is Row.SENT else row
     return state._replace(outbox=tuple(rows))

@@ -22,7 +22,8 @@ class Row(IntEnum):
     NEW = 0
     #: The broker has rejected it; it is tried again.
     IN_LANE = 1
-    #: A relay has decided to put it behind, but not written that yet; only if a rule is broken.
+    #: A relay has decided to put it behind, but not yet written the decision; only if a rule is
+    #: broken.
     HOLDING = 2
     #: It waits until an earlier event of its order, which is in a lane, is sent.
     BEHIND = 3
@@ -73,7 +74,7 @@ class Budget(NamedTuple):
 
 
 class State(NamedTuple):
-    """The whole system; equal states are explored once, so the order of equal actors is fixed."""
+    """The whole system; equal states are explored once, so equal actors have a fixed sequence."""
 
     outbox: tuple[Row, ...]
     relays: tuple[Batch, ...]
@@ -81,7 +82,7 @@ class State(NamedTuple):
     queued: tuple[Message, ...]
     workers: tuple[Held | None, ...]
     inbox: frozenset[Copy]
-    #: The number of effects of each copy, in the order of `Scenario.copies`.
+    #: The number of effects of each copy, in the sequence of `Scenario.copies`.
     effects: tuple[int, ...]
     parked: tuple[Copy, ...]
     #: The parked message that is being redriven, and whether it is copied.

@@ -24,7 +24,7 @@ FIRST = "orders@localhost"
 #: Two schedulers for each of three nodes would compete for two cores.
 _FEW_SCHEDULERS = " +S 1:1"
 
-#: A new node joins the first one.
+#: A new node joins the first node.
 _JOIN = f"""
 cluster_formation.peer_discovery_backend = classic_config
 cluster_formation.classic_config.nodes.1 = {FIRST}
@@ -41,7 +41,7 @@ class Cluster:
     _others: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def start_node(self, name: str) -> None:
-        """Start a node that joins the first one, with its own home and ports."""
+        """Start a node that joins the first node, with its own home and ports."""
         first: Any = self.servers._broker
         state = _state_of(first.state, name)
         epmd_port = int(first.process.environment["ERL_EPMD_PORT"])

@@ -27,7 +27,7 @@ from testkit.servers.workers import own_ports
 RABBITMQ_IMAGE = os.environ.get("RABBITMQ_IMAGE", "rabbitmq:4.1.4-management")
 POSTGRES_IMAGE = os.environ.get("POSTGRES_IMAGE", "postgres:17.6-bookworm")
 
-#: PostgreSQL accepts only a key that it owns, and does not own a mounted one. A test's data need
+#: PostgreSQL accepts only a key that it owns, and does not own a mounted key. A test's data need
 #: not survive a crash of the machine.
 _POSTGRES = (
     "install -m 400 /run/postgres.pem /tmp/postgres.pem;"
@@ -140,7 +140,7 @@ def _rabbitmq(state: StateDirectory, ports: Ports) -> Iterator[Container]:
             _readable(state, "rabbitmq"): str(secret_files.BROKER_CERTIFICATE),
         },
     )
-    # A node stores its data under its host name: without a fixed one, a restart would lose them.
+    # A node stores its data under its host name: without a fixed name, a restart would lose them.
     container.with_kwargs(hostname="rabbitmq")
     check = answers(url, broker.DEPLOYER, password, ca_file=certificates.ca_file(state))
     with Container.running(container, check) as running:

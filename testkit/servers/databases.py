@@ -40,7 +40,7 @@ class TestDatabase:
 
     @property
     def service_settings(self) -> ServiceSettings:
-        """The settings with the test's permissions, for code that needs no broker."""
+        """The settings with the test's permissions, for code without a broker."""
         return ServiceSettings(
             broker_user="nobody",
             broker_password="none",
@@ -106,7 +106,7 @@ class Databases:
 
     @contextmanager
     def collated(self, service: str) -> Iterator[TestDatabase]:
-        """Create a service's database whose collation differs from the order of code points.
+        """Create a service's database whose collation does not sort by code point.
 
         It also detects deadlocks quickly.
         """

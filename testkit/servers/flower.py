@@ -14,7 +14,7 @@ def flower_password(stack: Stack) -> str:
 
 
 def flower(stack: Stack, path: str, password: str | None = None) -> httpx.Response:
-    """Request a page of Flower as the operator, with another password if one is given."""
+    """Request a page of Flower as the operator, optionally with another password."""
     url = f"http://127.0.0.1:{stack.ports.flower_port}{path}"
     return httpx.get(url, auth=("operator", password or flower_password(stack)), timeout=10)
 

@@ -58,7 +58,7 @@ class Infrastructure:
 
     @contextmanager
     def limited(self, command: str, limit: str, usual: str) -> Iterator[None]:
-        """Set a limit that the broker exceeds, and restore the usual one after the block."""
+        """Set a limit that the broker exceeds, and restore the usual limit after the block."""
         self._broker.control(command, *limit.split())
         try:
             yield

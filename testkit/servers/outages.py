@@ -18,7 +18,7 @@ def read_only(database: TestDatabase) -> Iterator[None]:
 
 @contextmanager
 def refusing(database: TestDatabase) -> Iterator[None]:
-    """Close every connection to a database and refuse new ones, as a server that is down."""
+    """Close every connection to a database and refuse new connections, as a server that is down."""
     with _altered(database, f"ALTER DATABASE {database.url.database} ALLOW_CONNECTIONS false"):
         yield
 

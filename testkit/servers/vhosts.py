@@ -65,7 +65,7 @@ class Vhost:
             return response
 
     def depth(self, queue: str) -> int:
-        """Return the number of ready messages in a queue, without unacknowledged ones."""
+        """Return the number of ready messages in a queue, without unacknowledged messages."""
         with self.connect() as connection:
             ready = connection.default_channel.queue_declare(queue, passive=True).message_count
         return int(ready)

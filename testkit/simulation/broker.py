@@ -56,14 +56,14 @@ class ConsumerChannel:
 
 @dataclass(eq=False)
 class PendingCopy:
-    """A copy that a worker publishes, and where to report its outcome."""
+    """A copy that a worker publishes, and the receiver of its outcome."""
 
     copy: Copy
     report: Callable[[str | None], None]
 
 
 class SimulatedBroker:
-    """Takes one step at a time, chosen by the seed."""
+    """The broker, which takes one step at a time, chosen by the seed."""
 
     #: The largest number of unacknowledged messages of one consumer.
     PREFETCH = 6
@@ -80,7 +80,7 @@ class SimulatedBroker:
         self.observed: set[str] = set()
         self.consumers: list[ConsumerChannel] = []
         self.copies: list[PendingCopy] = []
-        #: Each queue's messages in the order of their arrival from the topic exchange.
+        #: Each queue's messages, sorted by their arrival from the topic exchange.
         self.arrivals: dict[str, list[Stored]] = defaultdict(list)
         #: Messages that reached a queue as the retry of another service.
         self.leaked: list[str] = []
@@ -90,9 +90,9 @@ class SimulatedBroker:
         self.full: set[str] = set()
 
     def route(self, message: Stored) -> tuple[bool, bool]:
-        """Store a message of the topic exchange; return whether it had a queue, and all took it.
+        """Store a message of the topic exchange; return whether it had a queue, and all stored it.
 
-        A queue that is full does not keep the others from storing it.
+        A queue that is full does not prevent the others from storing the message.
         """
         event_type = str(message.headers["task"])
         bound = [
@@ -137,7 +137,7 @@ class SimulatedBroker:
         self._rng.choice(self._possible())()
 
     def is_empty(self) -> bool:
-        """Return whether no message is anywhere but in a parking lot."""
+        """Return whether all messages are in parking lots."""
         return not (
             any(self.queues.values())
             or self.delayed

@@ -26,7 +26,7 @@ _MODULES = (
 
 
 class VirtualClock:
-    """Seconds since the start of a run; they pass only when every actor waits."""
+    """The seconds since the start of a run, which pass only when every actor waits."""
 
     def __init__(self, wait: Callable[[float], None] | None = None) -> None:
         self.now = 0.0
@@ -38,7 +38,7 @@ class VirtualClock:
         self._listeners.append(listener)
 
     def advance_to(self, now: float) -> None:
-        """Let time pass."""
+        """Advance the time."""
         self.now = max(self.now, now)
         for listener in self._listeners:
             listener(self.now)
@@ -55,7 +55,7 @@ class VirtualClock:
 
 @contextmanager
 def virtual_time(clock: VirtualClock, await_notification: Callable[..., None]) -> Iterator[None]:
-    """Let the code under simulation use this clock during the block."""
+    """Make the code under simulation use this clock during the block."""
     with ExitStack() as patches:
         for module in _MODULES:
             patched: Any = patch.object(module, "time", clock)

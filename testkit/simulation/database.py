@@ -1,4 +1,4 @@
-"""The databases of a simulation: real ones, with a virtual clock and a record of every effect."""
+"""The databases of a simulation: real, with a virtual clock and a record of every effect."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -97,11 +97,11 @@ class SimulatedDatabase:
         return db.sessions(self._engines[actor])
 
     def release(self) -> None:
-        """End the run: from now on, statements are no points."""
+        """End the run: from now on, statements are not points."""
         self._scheduler = None
 
     def kill(self, actor: str) -> None:
-        """End the connections of an actor, and let it open no others."""
+        """End the connections of an actor, which cannot open others."""
         self._doomed.add(actor)
         self.disconnect(actor)
         if engine := self._engines.pop(actor, None):

@@ -18,12 +18,12 @@ _DAY = 86_400.0
 #: the dedup window, and each is about the standstill that the window allows for.
 _JUMPS, _LONGEST_JUMP = 3, 9
 
-#: Seconds after a jump until the copies that waited meanwhile are delivered.
+#: Seconds after a jump until the copies that waited are delivered.
 _AFTER_JUMP = 100.0
 
 
 class Nemesis:
-    """Injects faults until `heal` is called."""
+    """The injection of faults until `heal` is called."""
 
     def __init__(
         self, broker: SimulatedBroker, scheduler: Scheduler, rng: Random, jumps: int

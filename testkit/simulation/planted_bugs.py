@@ -68,7 +68,7 @@ def ack_before_commit() -> AbstractContextManager[object]:
 
 @contextmanager
 def acks_on_a_later_connection() -> Iterator[None]:
-    """Settle the deliveries of an ended connection on the next one."""
+    """Settle the deliveries of an ended connection on the next connection."""
 
     def latest(message: Any) -> Any:
         return message.life._consumer.channel
@@ -136,7 +136,7 @@ def returns_ignored() -> AbstractContextManager[object]:
 
 
 def later_events_not_held() -> AbstractContextManager[object]:
-    """Claim an event although an earlier one of its order is unsent."""
+    """Claim an event although an earlier event of its order is unsent."""
     bug = copy(queries.WHOLE.claim)
     bug._name = "claim_any_in_outbox"
     for name in ("_prepare", "_execute"):
@@ -147,7 +147,7 @@ def later_events_not_held() -> AbstractContextManager[object]:
 
 
 def later_events_not_released() -> AbstractContextManager[object]:
-    """Leave the events behind a sent one where they wait."""
+    """Do not release the events behind a sent event."""
 
     def keep(_claims: Any, _rows: Rows) -> None:
         pass

@@ -1,4 +1,4 @@
-"""The processes of a simulation: each can be crashed at a point, and is then started again."""
+"""The processes of a simulation, each of which can be crashed at a point and is then restarted."""
 
 from collections.abc import Callable, Sequence
 from random import Random
@@ -201,7 +201,7 @@ class RetentionProcess:
         self.start()
 
     def cut(self) -> None:
-        """It has no connection to the broker."""
+        """Do nothing: retention has no connection to the broker."""
 
     def disconnect(self) -> None:
         """End its connections to the database."""

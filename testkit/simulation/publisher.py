@@ -58,7 +58,7 @@ class SimulatedPublisher:
         self.can_connect = True
 
     def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
-        """Publish in this order, without waiting; never raise for the broker's state."""
+        """Publish in this sequence, without waiting; never raise for the broker's state."""
         self._scheduler.point()
         in_flight = InFlight("orders.topic")
         if not self.can_connect:
@@ -98,7 +98,7 @@ class SimulatedPublisher:
         return report
 
     def ready(self, until: float) -> bool:
-        """Wait while the broker accepts no messages; return whether it does at `until`."""
+        """Wait while the broker rejects messages; return whether it accepts them at `until`."""
         while self._broker.is_blocked and self._scheduler.clock.now < until:
             self._scheduler.wait(until, lambda: not self._broker.is_blocked)
         return not self._broker.is_blocked
@@ -134,7 +134,7 @@ class SimulatedPublisher:
         )
 
     def step(self) -> None:
-        """Let the broker take one message, or let one answer arrive."""
+        """Deliver one message to the broker, or one answer to the publisher."""
         steps = [
             (channel, is_answer)
             for channel in self._channels.values()

@@ -16,7 +16,7 @@ _CONTINUES = 0.4
 
 
 class Crashed(BaseException):
-    """Ends an actor at a point, as a kill ends a process."""
+    """The end of an actor at a point, as a kill ends a process."""
 
 
 class Hung(Exception):
@@ -56,7 +56,7 @@ class Actor(Thread):
                 if not self.is_doomed:
                     self._body()
         except BaseException as error:
-            # An error on the way out of a crash is part of the crash.
+            # An error during a crash is part of the crash.
             self.error = None if self.is_doomed else error
         self.has_ended = True
         self._scheduler.give_back()
@@ -67,12 +67,12 @@ class Actor(Thread):
         return is_due or bool(self.condition and self.condition())
 
     def step(self) -> None:
-        """Let the actor run to its next point."""
+        """Run the actor to its next point."""
         self._scheduler.hand_over(self)
 
 
 class Scheduler:
-    """Chooses the next participant; equal seeds make equal choices."""
+    """The choice of the next participant; equal seeds make equal choices."""
 
     def __init__(self, clock: VirtualClock, rng: Random) -> None:
         self.clock = clock
@@ -101,7 +101,7 @@ class Scheduler:
         return actor
 
     def step(self) -> bool:
-        """Let one participant take a step; return False if time had to pass instead."""
+        """Take a step of one participant; return False if time passed instead."""
         self.steps += 1
         ready = [each for each in (*self._actors, *self._sources) if each.is_ready()]
         if not ready:
@@ -147,7 +147,7 @@ class Scheduler:
             raise Crashed
 
     def hand_over(self, actor: Actor) -> None:
-        """Let an actor run, and wait until it is back; raise its error if it failed."""
+        """Run an actor, and wait until it returns the turn; raise its error if it failed."""
         actor.turn.release()
         if not self._back.acquire(timeout=_TURN_LIMIT):
             raise Hung(f"{actor.name} has not reached its next point")

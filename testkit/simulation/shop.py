@@ -1,4 +1,4 @@
-"""The customers and the warehouse of a simulation: they place, cancel and ship orders."""
+"""The customers and the warehouse of a simulation, who place, cancel and ship orders."""
 
 from random import Random
 from uuid import UUID
@@ -21,7 +21,7 @@ ON_HAND = 12
 
 
 class Shop:
-    """Places a number of orders, and cancels and ships some of them."""
+    """The shop, which places a number of orders, and cancels and ships some of them."""
 
     def __init__(self, sessions: Sessions, scheduler: Scheduler, rng: Random, orders: int) -> None:
         self._sessions = sessions
@@ -32,7 +32,7 @@ class Shop:
         self.is_open = True
 
     def run(self) -> None:
-        """Act until all orders are placed, and a little longer."""
+        """Act until shortly after all orders are placed."""
         while self._left or self._rng.random() < 0.7:
             pause = self._rng.choice((0.0, 0.1, 3.0))
             self._scheduler.wait(self._scheduler.clock.now + pause)

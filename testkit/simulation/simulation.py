@@ -1,4 +1,4 @@
-"""One run of the simulator: everything follows from its seed."""
+"""One run of the simulator, which its seed determines completely."""
 
 import logging
 import random
@@ -25,10 +25,11 @@ from testkit.simulation.scheduler import Scheduler
 from testkit.simulation.shop import ON_HAND, SKUS, Shop
 from testkit.simulation.verdict import Verdict, check
 
-#: Steps with faults, the limit of all steps of a run, and how often parked messages are redriven.
+#: Steps with faults, the limit of all steps of a run, and the number of redrives of parked
+#: messages.
 _FAULTY_STEPS, _MOST_STEPS, _REDRIVES = 600, 12_000, 5
 
-#: Seconds between the attempts of a relay to get the lock that another one holds.
+#: Seconds between the attempts of a relay to acquire the lock that another relay holds.
 _HELD_DELAY = 3.0
 
 
@@ -129,7 +130,7 @@ class Simulation:
         return {name: int(each.rows(query)[0][0]) for name, each in self._databases.items()}
 
     def _redrive(self) -> bool:
-        """Move parked messages back to their queues, as an operator does; return if there were."""
+        """Move parked messages back to their queues, as an operator does; return whether any."""
         was_parked = False
         for queue, parked in self._broker.parked.items():
             for message in parked:
@@ -171,7 +172,7 @@ class Simulation:
             logging.disable(logging.NOTSET)
 
     def _await_notification(self, _driver: object, seconds: float) -> None:
-        # Any commit may have inserted a row: a wake-up too many is harmless.
+        # Any commit may have inserted a row: an additional wake-up is harmless.
         databases = self._databases.values()
         before = sum(database.commits for database in databases)
         self._scheduler.wait(

@@ -36,7 +36,7 @@ class Verdict:
     #: 1 if events were still moving or unsent at the limit.
     stuck: int = 0
     problems: list[str] = field(default_factory=list)
-    #: How often each situation occurred.
+    #: The number of occurrences of each situation.
     seen: Counter[str] = field(default_factory=Counter)
 
 

@@ -81,7 +81,7 @@ class SimulatedWorker:
         self.settlement = Settlement(
             self._publish, service=service, retry_tiers=TIERS, release="simulated"
         )
-        #: The batches for the child, and the ends of those it has handled.
+        #: The batches for the child, and the ends of the batches that it has handled.
         self._jobs: deque[Job] = deque()
         self._running: Job | None = None
         self._ended: deque[Callable[[], None]] = deque()
@@ -117,18 +117,18 @@ class SimulatedWorker:
             self._running = None
 
     def lose_child(self) -> None:
-        """Report that the child has died while it handled a batch, or was idle."""
+        """Report that the child has died while it handled a batch or was idle."""
         if job := self._running:
             self._running = None
             self._ended.append(partial(job.failed, WorkerLostError("killed")))
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether all work is done."""
         return not (self._has_work() or self._jobs or self._running)
 
     def cut(self) -> None:
-        """End the connection; the event loop notices it later."""
+        """End the connection; the event loop detects the end later."""
         self._broker.drop(self.channel)
 
     def call_soon(self, call: Callable[..., None], *args: Any) -> None:
@@ -149,7 +149,7 @@ class SimulatedWorker:
         )
 
     def _turn(self) -> None:
-        # An event loop may process its pending work in any order.
+        # An event loop may process its pending work in any sequence.
         kinds: list[Callable[[], None]] = [
             partial(_run_first, calls)
             for calls in (self._ended, self._outcomes, self._soon)
@@ -229,9 +229,9 @@ class SimulatedWorker:
 
 
 def recording(handlers: Handlers, fault: Fault) -> Handlers:
-    """Return the handlers of a service, all of batches; each also records its effects.
+    """Return the batch handlers of a service; each also records its effects.
 
-    Each may fail after that.
+    A handler may fail after the record.
     """
     recorded: dict[object, BatchHandler] = {}
     for handler in set(handlers.values()):

@@ -1,4 +1,4 @@
-"""Consumers of the parts of a queue, which record what arrives."""
+"""Consumers of the parts of a queue, which record the arriving events."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ from kombu.message import Message
 from testkit.events.messages import event_in
 from testkit.servers.vhosts import Vhost
 
-#: Seconds for which a consumer handles a message: longer than a relay needs to publish one.
+#: Seconds for which a consumer handles a message: longer than a relay needs to publish an event.
 _WORK = 0.001
 
 #: Seconds between attempts to consume a queue that does not exist.
@@ -27,7 +27,7 @@ class PartConsumers:
     """One consumer for each queue; a queue may appear and disappear."""
 
     broker: Vhost
-    #: The queue, the subject, the sequence and the id of each event, in the order of arrival.
+    #: The queue, the subject, the sequence and the id of each event, sorted by arrival.
     arrived: list[tuple[str, UUID, int, UUID]] = field(default_factory=list)
     _ended: threading.Event = field(default_factory=threading.Event)
 
@@ -58,7 +58,7 @@ class PartConsumers:
 
     def _handle(self, queue: str, channel: Channel, message: Message) -> None:
         if self._ended.is_set():
-            # Delivered while the connection closes, which could not acknowledge it.
+            # Delivered while the connection closes, so it could not be acknowledged.
             return
         time.sleep(_WORK)
         event = event_in(message)

@@ -27,7 +27,7 @@ _DEFAULT = [p.name for p in PROGRAMS if p.name not in _OPTIONAL and p.health is 
 
 @dataclass
 class ProcessControl(Installation):
-    """An installation and its processes, by the names that they were started with."""
+    """An installation and its processes, by the names under which they were started."""
 
     _running: dict[str, "subprocess.Popen[bytes] | Launched"] = field(default_factory=dict)
 
@@ -85,7 +85,7 @@ class ProcessControl(Installation):
         eventually(healthy)
 
     def close_connections(self, name: str) -> int:
-        """Make the broker close a process's connections, and return their number."""
+        """Close a process's connections at the broker, and return their number."""
         listed = self.vhost.request("GET", f"/vhosts/{self.vhost.name}/connections").json()
         names = [c["name"] for c in listed if c.get("user_provided_name", "").startswith(name)]
         for connection in names:
@@ -106,7 +106,7 @@ class ProcessControl(Installation):
         self.wait_until_dead(name)
 
     def wait_until_dead(self, name: str) -> int:
-        """Wait until a process has exited by itself, and return its exit status."""
+        """Wait until a process has exited, and return its exit status."""
         # Registered until it has exited: `stop` kills a process that does not exit.
         status = self._running[name].wait(timeout=60)
         del self._running[name]

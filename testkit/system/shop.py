@@ -89,5 +89,5 @@ class Shop(Installation):
         return int(count)
 
     def mails(self, email: str = "ada@example.com") -> list[str]:
-        """Return the subjects of a customer's emails, in the order of their arrival."""
+        """Return the subjects of a customer's emails, sorted by arrival."""
         return [str(m["Subject"]) for m in self.mailbox.messages if email in str(m["To"])]

@@ -1,1 +1,1 @@
-"""A system of another domain, which uses the library alone."""
+"""A system of another domain, which uses only the library."""

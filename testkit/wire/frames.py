@@ -9,7 +9,7 @@ END = b"\xce"
 #: Bytes of a frame in addition to its payload.
 OVERHEAD = 8
 
-#: Properties of class basic, in the order on the wire and of their flags.
+#: Properties of class basic, in the sequence on the wire and of their flags.
 PROPERTIES = (
     "content_type",
     "content_encoding",

@@ -179,7 +179,7 @@ def _any_value(rng: random.Random) -> bytes:
         "x": lambda: b"x" + _bytes(rng),
         "A": lambda: array([_any_value(rng) for _ in range(rng.randrange(3))]),
         "F": lambda: b"F" + table({b"x": _any_value(rng)}),
-        # Erlang has no NaN: the broker closes the connection of a publisher of one.
+        # Erlang has no NaN: the broker closes the connection of its publisher.
         "d": lambda: b"d" + pack(">d", rng.uniform(-1e300, 1e300)),
         "f": lambda: b"f" + pack(">f", rng.uniform(-1e30, 1e30)),
     }[kind]()

@@ -10,7 +10,8 @@ from console.parking.progress import Progress
 from console.parking.stage import Stage
 from testkit.programs.crashing import die
 
-#: The steps, each with the method at which it dies, and whether the method still runs.
+#: The steps, each with the method at which the process is killed, and whether the method still
+#: runs.
 STEPS: dict[str, tuple[type, str, bool]] = {
     "recorded as begun, nothing published": (Progress, "begin", True),
     "published, still parked": (ParkingLot, "discard", False),

@@ -1,1 +1,1 @@
-"""Workers with a bug that a test mends."""
+"""Workers with a bug that a test fixes."""
