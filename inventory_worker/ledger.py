@@ -56,8 +56,8 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON reservation_lines
 FOR EACH ROW EXECUTE FUNCTION refuse_change()
 """
 
-# The times are set here, so a worker of the previous release, which does not set them, keeps the
-# ledger correct during a rolling update. An order that held nothing holds from its shipment.
+# The times are set here, so the ledger is correct whatever code changes a reservation. An order
+# that held no stock holds it from its shipment.
 _SETTLE = """
 CREATE FUNCTION settle_reservation() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

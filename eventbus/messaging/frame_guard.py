@@ -41,7 +41,7 @@ class GuardedMessage(pyamqp.Message):
 
     def __init__(self, msg: Any, channel: Any = None, **kwargs: Any) -> None:
         if problem := _problem(msg.headers or {}):
-            # kombu keeps errors that are already set, and then decompresses nothing.
+            # kombu keeps errors that are already set, and then does not decompress.
             self.errors: Any = [(InvalidEvent, InvalidEvent(problem), None)]
         super().__init__(msg, channel=channel, **kwargs)  # type: ignore[no-untyped-call]
 

@@ -44,7 +44,7 @@ _propagator = TraceContextTextMapPropagator()
 
 @dataclass
 class _Recording:
-    """The tracer of this process, which records nothing without an endpoint."""
+    """The tracer of this process, which does not record without an endpoint."""
 
     tracer: Tracer
     #: Functions that end the recording, in this sequence.
@@ -75,7 +75,7 @@ def start(
     """
     if settings.otlp_endpoint is None or recording():
         return
-    # Here, because a process that records nothing must not load the SDK.
+    # Here, because a process that does not record must not load the SDK.
     from eventbus.telemetry.span_export import provider
 
     spans = provider(process, str(settings.otlp_endpoint), release=settings.release, ticks=ticks)

@@ -23,7 +23,7 @@ TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 #: The trace that is named in the envelope of a delivery, not in its headers.
 ENVELOPE_TRACEPARENT = TRACEPARENT.replace("0a", "0b")
 
-#: Settings with an endpoint on port 9, where nothing listens.
+#: Settings with an endpoint on port 9, which has no listener.
 NOWHERE = Settings(otlp_endpoint="http://127.0.0.1:9")
 
 _TIERS = (1.0, 5.0)
