@@ -63,13 +63,17 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
     )
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.config["SQLALCHEMY_DATABASE_URI"] = database.url(settings)
-    options = database.engine_options(settings, pool_size=settings.api_pool_size)
+    options = database.engine_options(settings, pool_size=settings.api_pool_size, is_limited=True)
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
     app.config["SQLALCHEMY_BINDS"] = {
         intake.BIND: {"url": database.url(settings), **intake.engine_options(settings)}
     }
     db.init_app(app)
-    group_commit.install(app, patience=settings.database_statement_timeout)
+    group_commit.install(
+        app,
+        patience=settings.database_statement_timeout,
+        limit=database.response_limit(settings),
+    )
     problems.install(app)
     secure_headers.install(app)
     access_log.install(app, traces_per_second=settings.traces_per_second)

@@ -38,7 +38,7 @@ def create_app(settings: SpanStoreSettings | None = None) -> Flask:
     """Return the receiver, by default with the settings from the environment."""
     settings = settings or load(SpanStoreSettings)
     configure_logging(settings.log_level)
-    sessions = db.sessions(db.engine(settings, pool_size=_POOL_SIZE))
+    sessions = db.sessions(db.engine(settings, pool_size=_POOL_SIZE, is_limited=True))
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = otlp.SIZE_LIMIT
     edge.install(app)

@@ -5,17 +5,21 @@ rules that only a server can apply: it limits the time of a request's body, and 
 names that have the same CGI variable.
 """
 
+import io
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+log = logging.getLogger(__name__)
 
 Variables = dict[str, Any]
 
@@ -39,6 +43,9 @@ OPTIONAL = frozenset({"traceparent"})
 #: Headers whose CGI variables do not start with `HTTP_`.
 _BARE = frozenset({"content-length", "content-type"})
 
+#: Seconds after which a client may repeat a request that was admitted after its body was skipped.
+_RETRY_AFTER = 1
+
 #: The key in the environ under which a request's `Refusal` is passed to the app.
 REFUSAL = "http_edge.refusal"
 
@@ -52,6 +59,8 @@ class Refusal:
     status: HTTPStatus
     detail: str
     field: str | None = None
+    #: Seconds after which the client may repeat the request, if a repetition may succeed.
+    retry_after: int | None = None
 
 
 class Refused(HTTPException):
@@ -61,13 +70,44 @@ class Refused(HTTPException):
         super().__init__(refusal.detail)
         self.code = refusal.status
         self.field = refusal.field
+        self._retry_after = refusal.retry_after
+
+    def get_headers(self, *arguments: Any, **options: Any) -> list[tuple[str, str]]:
+        """Return the headers of the response, with `Retry-After` if the refusal has one."""
+        headers = super().get_headers(*arguments, **options)
+        if self._retry_after is not None:
+            headers.append(("Retry-After", str(self._retry_after)))
+        return headers
+
+
+class _SkippedBody(io.RawIOBase):
+    """The body of a request that was not received, which must not be taken for an empty one."""
+
+    def __init__(self, environ: Variables, reason: str) -> None:
+        self._environ = environ
+        self._reason = reason
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, _buffer: Any) -> Never:
+        """Refuse the request: since it arrived, it has become an admitted one."""
+        refuse(
+            self._environ,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            f"The body was not read, because {self._reason}; send the request again.",
+            retry_after=_RETRY_AFTER,
+        )
+        raise Refused(self._environ[REFUSAL])
 
 
 def install(app: Flask, *, admits: Callable[[Mapping[str, Any]], bool] | None = None) -> None:
     """Apply the rules to every request. Must be called before all other checks of requests.
 
-    `admits` returns whether the body of a request with these headers may be needed. If not, the app
-    answers without the body. It is called without an app context, and may raise.
+    `admits` returns whether the body of a request with these headers may be needed. If not, or if
+    it raises, the app answers without the body; reading the body then is a `Refused` with 503. It
+    is called without an app context, and must not wait for long: before it returns, the request
+    does not count as one in progress.
     """
     app.extensions[_EXTENSION] = admits or (lambda _environ: True)
     inner = app.wsgi_app
@@ -81,12 +121,20 @@ def install(app: Flask, *, admits: Callable[[Mapping[str, Any]], bool] | None = 
 
 
 def admits(app: Flask, environ: Variables) -> bool:
-    """Return whether the app needs the body of a request to answer it. Never raises."""
+    """Return whether the app needs the body of a request to answer it. Never raises.
+
+    Otherwise the app has no body to read: `wsgi.input` refuses the request.
+    """
     try:
-        return bool(app.extensions[_EXTENSION](environ))
-    except Exception:
-        # The same failure occurs when the app answers, which reports it.
-        return False
+        if app.extensions[_EXTENSION](environ):
+            return True
+        reason = "the request was not authorized when it arrived"
+    except Exception as error:
+        # The app checks the request again, and reports an error that persists.
+        log.warning("body skipped", extra={"exception": type(error).__name__})
+        reason = "its authorization could not be checked"
+    environ["wsgi.input"] = _SkippedBody(environ, reason)
+    return False
 
 
 def variables(headers: Iterable[tuple[str, str]]) -> Variables:
@@ -107,9 +155,16 @@ def variables(headers: Iterable[tuple[str, str]]) -> Variables:
     return environ
 
 
-def refuse(environ: Variables, status: HTTPStatus, detail: str, field: str | None = None) -> None:
+def refuse(
+    environ: Variables,
+    status: HTTPStatus,
+    detail: str,
+    field: str | None = None,
+    *,
+    retry_after: int | None = None,
+) -> None:
     """Have the app answer the request with a refusal; the first refusal counts."""
-    environ.setdefault(REFUSAL, Refusal(status, detail, field))
+    environ.setdefault(REFUSAL, Refusal(status, detail, field, retry_after))
 
 
 def _separate(environ: Variables) -> None:

@@ -75,7 +75,8 @@ class Requests(CallbackScheduler):
         if isinstance(body, HTTPStatus):
             edge.refuse(environ, body, _REASONS[body], "body")
             body = b""
-        environ["wsgi.input"] = io.BytesIO(body)
+        # A body that was skipped is not an empty one.
+        environ.setdefault("wsgi.input", io.BytesIO(body))
         response = _Response()
         try:
             chunks = self._app(environ, response)
@@ -118,9 +119,8 @@ def _environ(scope: Any) -> edge.Variables:
     environ |= {
         "REQUEST_METHOD": scope.method,
         "SCRIPT_NAME": "",
-        # WSGI's form: each byte as one character.
-        "PATH_INFO": scope.path.encode().decode("latin-1"),
-        "QUERY_STRING": scope.query_string,
+        "PATH_INFO": _characters(scope.path),
+        "QUERY_STRING": _characters(scope.query_string),
         "SERVER_NAME": server[0],
         "SERVER_PORT": server[2],
         "SERVER_PROTOCOL": "HTTP/1.0" if scope.http_version == "1" else "HTTP/1.1",
@@ -137,6 +137,11 @@ def _environ(scope: Any) -> edge.Variables:
     for name in set(headers.keys()).difference(name for name, _ in headers.items()):
         environ |= edge.variables([(name, "")])
     return environ
+
+
+def _characters(text: str) -> str:
+    """Return text in WSGI's form, in which each character stands for one byte."""
+    return text.encode().decode("latin-1")
 
 
 def _length(environ: edge.Variables) -> int | None:

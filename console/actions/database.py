@@ -12,7 +12,7 @@ from console.databases import collation, permissions, reader_role, roles
 from console.databases.change import Change
 from console.errors import ActionError, first_line
 from console.settings import READER, DatabaseAdminSettings, owner_name, role_name
-from eventbus.database import migrations
+from eventbus.database import db, migrations
 from eventbus.topology.service import Service
 
 #: Key of the advisory lock that lets one process at a time create roles and databases.
@@ -145,6 +145,7 @@ def _connection(settings: DatabaseAdminSettings, database: str) -> Iterator[Conn
         connect_args={
             "connect_timeout": _CONNECT_TIMEOUT,
             "options": f"-c lock_timeout={_LOCK_TIMEOUT}s",
+            **db.LIVENESS,
         },
     )
     with engine.connect() as connection:

@@ -37,7 +37,9 @@ def sessions(settings: DatabaseServer, service: Service) -> Iterator[db.Sessions
             database_user=role,
             database_password=password,
             database_ca_file=settings.database_ca_file,
-        )
+        ),
+        # The console's process has one thread for each request.
+        is_limited=True,
     )
     try:
         yield db.sessions(engine)

@@ -33,7 +33,7 @@ class Cursor(extensions.cursor):
         immediately.
         """
         if self.connection.autocommit:
-            super().execute(query, values)
+            self.execute(query, values)
         else:
             self.connection.waiting.append(self.mogrify(query, values))
 

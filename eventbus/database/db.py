@@ -17,6 +17,7 @@ from sqlalchemy.pool import Pool
 from eventbus import tls
 from eventbus.database import outages
 from eventbus.database.connection import Connection
+from eventbus.database.statement_limit import StatementLimit
 from eventbus.settings.addresses import addresses
 from eventbus.settings.database import DatabaseSettings
 
@@ -38,6 +39,24 @@ NAMING = {
 #: including those of foreign key checks: a plan made while a table was empty would continue to scan
 #: the whole table once it is full.
 BY_KEY: Mapping[str, object] = MappingProxyType({"enable_seqscan": "off", "jit": "off"})
+
+#: Seconds to connect to one server. Name resolution is not included: libpq has no limit for it.
+CONNECT_TIMEOUT = 5
+
+#: Seconds by which a response may be later than `statement_timeout` allows: for the network, and
+#: for a server that is busy.
+_LATENESS = 3.0
+
+#: Parameters of each connection. A server that has disappeared is detected within 45 seconds while
+#: the process waits or sleeps (idle, and then three probes), and within 20 while it sends.
+LIVENESS: Mapping[str, int] = MappingProxyType(
+    {
+        "keepalives_idle": 30,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+    }
+)
 
 #: The library's tables in a service's database: `outbox`, `inbox` (and `relay_state`).
 metadata = MetaData(naming_convention=NAMING)
@@ -73,11 +92,15 @@ def engine_options(
     *,
     pool_size: int,
     session: Mapping[str, object] = MappingProxyType({}),
+    is_limited: bool = False,
 ) -> dict[str, object]:
     """Return the options of an engine in which every wait has a timeout.
 
-    `session` holds further PostgreSQL parameters for the engine's sessions.
+    `session` holds further PostgreSQL parameters for the engine's sessions. With `is_limited`, the
+    process also ends statements that the server does not end (`statement_limit`): for processes
+    that nothing restarts when their threads hang.
     """
+    limit = StatementLimit(statement_limit(settings))
     seconds = {
         "statement_timeout": settings.database_statement_timeout,
         "lock_timeout": settings.database_lock_timeout,
@@ -92,13 +115,23 @@ def engine_options(
         # Parameters contain customers' data, and errors reach logs and parked messages.
         "hide_parameters": True,
         "connect_args": {
-            "connection_factory": Connection,
-            "connect_timeout": 5,
+            "connection_factory": limit.connect if is_limited else Connection,
+            "connect_timeout": CONNECT_TIMEOUT,
             "options": " ".join(f"-c {k}={v}" for k, v in parameters.items()),
-            "keepalives_idle": 30,
-            "tcp_user_timeout": 20_000,
+            **LIVENESS,
         },
     }
+
+
+def statement_limit(settings: DatabaseSettings) -> float:
+    """Return the seconds within which a server that works responds to any statement."""
+    return settings.database_statement_timeout + _LATENESS
+
+
+def response_limit(settings: DatabaseSettings) -> float:
+    """Return the seconds within which a new connection has the response to its first statement."""
+    servers = addresses(settings.database_host, settings.database_port)
+    return CONNECT_TIMEOUT * len(servers) + statement_limit(settings)
 
 
 @listens_for(Engine, "handle_error")
@@ -142,12 +175,14 @@ def engine(
     *,
     pool_size: int = 1,
     session: Mapping[str, object] = MappingProxyType({}),
+    is_limited: bool = False,
 ) -> Engine:
     """Return an engine. It connects at its first use, so never before a fork.
 
-    `session` holds PostgreSQL parameters for its sessions.
+    `session` holds PostgreSQL parameters for its sessions. `is_limited` is that of
+    `engine_options`.
     """
-    options = engine_options(settings, pool_size=pool_size, session=session)
+    options = engine_options(settings, pool_size=pool_size, session=session, is_limited=is_limited)
     new_engine = create_engine(url(settings), **options)
     engines.add(new_engine)
     return new_engine

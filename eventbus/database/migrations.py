@@ -120,7 +120,7 @@ def _connect(url: str | URL, role: str | None = None) -> Iterator[Connection]:
         url,
         poolclass=pool.NullPool,
         hide_parameters=True,
-        connect_args={"connect_timeout": _CONNECT_TIMEOUT, "options": options},
+        connect_args={"connect_timeout": _CONNECT_TIMEOUT, "options": options, **db.LIVENESS},
     )
     try:
         with engine.connect() as connection:

@@ -9,12 +9,15 @@ from types import MappingProxyType
 import psycopg2
 from sqlalchemy import exc
 
+from eventbus.errors import ExpectedError
+
 _NO_WRITES = "the database takes no writes"
 _UNREACHABLE = "the database cannot be reached"
 _SHUTDOWN = "the database is shutting down or starting"
 _RESOURCES = "the database is out of resources"
 _SYSTEM = "the database's system has failed"
 _NO_CONNECTION = "all connections to the database are in use"
+_NO_RESPONSE = "the database does not respond"
 
 #: Outages by the first characters of their SQLSTATE.
 _REASONS = MappingProxyType(
@@ -45,6 +48,10 @@ _CONNECTION_ERRORS = (psycopg2.OperationalError, psycopg2.InterfaceError)
 _DEPTH = 10
 
 
+class NoResponse(ExpectedError):
+    """The database has not responded in time."""
+
+
 def reason(error: BaseException) -> str | None:
     """Return the outage that caused an error, as a constant text, or None.
 
@@ -65,6 +72,8 @@ def contention(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str | None:
+    if isinstance(error, NoResponse):
+        return _NO_RESPONSE
     if isinstance(error, exc.TimeoutError):
         return _NO_CONNECTION
     if isinstance(error, exc.DisconnectionError) or getattr(error, "code", "") in _AFTER_LOSS:

@@ -14,6 +14,7 @@ from typing import Any
 from flask import Flask, Response, current_app, g, request
 from sqlalchemy.exc import SQLAlchemyError
 
+from eventbus.database import db as database
 from eventbus.database import outages
 from order_app.http.key_cache import KeyCache
 from order_app.http.problems import problem
@@ -64,7 +65,11 @@ def install(app: Flask, settings: ApiSettings) -> None:
     if unknown:
         raise RuntimeError(f"order_app/http/access.py declares no scope for {sorted(unknown)}")
     app.extensions[_EXTENSION] = (
-        KeyCache(_read, lifetime=settings.api_key_lifetime),
+        KeyCache(
+            _read,
+            lifetime=settings.api_key_lifetime,
+            limit=database.response_limit(settings),
+        ),
         RateLimit(settings.api_rate_limit),
     )
     app.before_request(_check)

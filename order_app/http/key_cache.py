@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from threading import Event, Lock
 
+from eventbus.database.outages import NoResponse
 from eventbus.errors import ExpectedError
 from order_app.storage.api_keys import ApiKey, digest, prefix_of
 
@@ -22,8 +23,13 @@ _EARLY = 0.8
 #: new key. More would occupy the threads of other requests.
 _MOST_WAITING = 4
 
-#: Seconds for which a request waits for another request's read.
-_PATIENCE = 10.0
+#: Seconds from the start of a read for which other requests wait for it: it takes milliseconds, and
+#: with a new connection on a busy machine perhaps a second. Later requests do not wait: while a
+#: read hangs, waiting requests would occupy all threads, and no probe would be answered.
+_PATIENCE = 2.0
+
+#: Seconds after which another request reads the keys, although the read has not ended.
+_LIMIT = 20.0
 
 
 class KeysUnavailable(ExpectedError):
@@ -34,6 +40,8 @@ class KeysUnavailable(ExpectedError):
 class _Snapshot:
     """All keys, as read at one time."""
 
+    #: The time before the query: a key that is revoked during the query must not be
+    #: cached for longer.
     read_at: float = float("-inf")
     keys: dict[str, ApiKey] = field(default_factory=dict)
 
@@ -42,6 +50,7 @@ class _Read:
     """A read in progress, and the requests that wait for it."""
 
     def __init__(self) -> None:
+        self.began = time.monotonic()
         self.done = Event()
         self.error: BaseException | None = None
         self.waiting = 0
@@ -50,12 +59,15 @@ class _Read:
 class KeyCache:
     """A cache of all keys, at most `lifetime` seconds old; a revoked key is accepted until then.
 
-    At most one request at a time reads the keys.
+    At most one request at a time reads the keys, unless a read takes longer than `limit` seconds.
     """
 
-    def __init__(self, read: Callable[[], Iterable[ApiKey]], *, lifetime: float) -> None:
+    def __init__(
+        self, read: Callable[[], Iterable[ApiKey]], *, lifetime: float, limit: float = _LIMIT
+    ) -> None:
         self._read = read
         self._lifetime = lifetime
+        self._limit = limit
         # Replaced as a whole, so most requests need no lock.
         self._snapshot = _Snapshot()
         self._lock = Lock()
@@ -64,7 +76,8 @@ class KeyCache:
     def find(self, text: str) -> ApiKey | None:
         """Return the key of a client's text, or None if the text is not a valid, unrevoked key.
 
-        Raise the errors of the read, and `KeysUnavailable` if another request's read has failed.
+        Raise the errors of the read, and `KeysUnavailable` if another request's read has failed or
+        takes too long.
         """
         prefix = prefix_of(text)
         if prefix is None:
@@ -99,9 +112,10 @@ class KeyCache:
         with self._lock:
             if self._snapshot is not expired:
                 return
-            read, leads = self._current_read, self._current_read is None
-            if read is None:
-                read = self._current_read = _Read()
+            read, leads = self._current_read, False
+            if read is None or time.monotonic() - read.began >= self._limit:
+                read, leads = _Read(), True
+                self._current_read = read
             elif most_waiting is not None and read.waiting >= most_waiting:
                 return
             else:
@@ -112,22 +126,28 @@ class KeyCache:
             _follow(read)
 
     def _lead(self, read: _Read) -> None:
-        # The time before the query: a key that is revoked during the query must not be cached for
-        # longer.
-        read_at = time.monotonic()
         try:
-            self._snapshot = _Snapshot(read_at, {key.prefix: key for key in self._read()})
+            keys = {key.prefix: key for key in self._read()}
         except BaseException as error:
             read.error = error
             raise
+        else:
+            self._keep(_Snapshot(read.began, keys))
         finally:
             with self._lock:
-                self._current_read = None
+                if self._current_read is read:
+                    self._current_read = None
             read.done.set()
+
+    def _keep(self, snapshot: _Snapshot) -> None:
+        with self._lock:
+            # A read that hung may end after a later one.
+            if snapshot.read_at > self._snapshot.read_at:
+                self._snapshot = snapshot
 
 
 def _follow(read: _Read) -> None:
-    if not read.done.wait(_PATIENCE):
-        raise KeysUnavailable
+    if not read.done.wait(read.began + _PATIENCE - time.monotonic()):
+        raise KeysUnavailable from NoResponse()
     if read.error is not None:
         raise KeysUnavailable from read.error

@@ -24,6 +24,18 @@ RETRY_AFTER = 1
 #: With more, clients that retry at once would take processor time from the accepted requests.
 _REJECTIONS = 2
 
+#: Concurrent probes in one process that query the database, and may wait for it: two clients that
+#: repeat their probe while the previous one waits, such as a load balancer and Prometheus.
+_PROBES = 4
+
+#: Concurrent requests in one process that are in none of these groups: `/healthz`, which must be
+#: answered while all others wait, and a request whose key is being read.
+_OTHERS = 2
+
+#: The probe that is never rejected: it depends on nothing, and a process without an answer to it is
+#: restarted.
+_LIVENESS = "probes.healthz"
+
 #: Methods of read-only requests.
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -52,27 +64,30 @@ class _Slots:
 
 
 def threads(settings: ApiSettings) -> int:
-    """Return the number of threads per process: one per admitted request and per rejection."""
-    return settings.api_queue_limit + settings.api_read_limit + _REJECTIONS
+    """Return the number of threads per process: one for each request that can be in progress."""
+    requests = settings.api_queue_limit + settings.api_read_limit
+    return requests + _REJECTIONS + _PROBES + _OTHERS
 
 
 def install(app: Flask, settings: ApiSettings) -> None:
     """Reject requests while too many of their kind are in progress.
 
-    Reads and writes have separate slots, so a flood of one kind cannot block the other. Must be
-    called after all routes are registered, because probes are never rejected, and before expensive
-    checks of requests are installed.
+    Reads, writes and probes have separate slots, so a flood of one kind cannot block another. Must
+    be called after all routes are registered, because probes are found by their routes, and before
+    expensive checks of requests are installed.
     """
     reads, writes = _Slots(settings.api_read_limit), _Slots(settings.api_queue_limit)
-    rejections = Semaphore(_REJECTIONS)
-    # Monitoring must work under overload.
-    probes = frozenset(r.rule for r in app.url_map.iter_rules() if r.endpoint.startswith("probes."))
+    querying, rejections = _Slots(_PROBES), Semaphore(_REJECTIONS)
+    rules = {rule.rule: rule.endpoint for rule in app.url_map.iter_rules()}
+    probes = {path: endpoint for path, endpoint in rules.items() if endpoint.startswith("probes.")}
     inner = app.wsgi_app
 
     def wsgi_app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        if environ["PATH_INFO"] in probes:
+        probe = probes.get(environ["PATH_INFO"])
+        if probe == _LIVENESS:
             return inner(environ, start_response)
-        slots = reads if environ["REQUEST_METHOD"] in _READS else writes
+        is_read = environ["REQUEST_METHOD"] in _READS
+        slots = querying if probe else reads if is_read else writes
         if not slots.acquire():
             environ[_REJECTED] = True
             with rejections:

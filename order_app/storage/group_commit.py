@@ -5,6 +5,8 @@ request. In the meantime further orders gather, and then one of their threads wr
 busy process therefore needs one commit for many orders, and one connection.
 """
 
+import math
+import time
 from collections.abc import Callable
 from threading import Lock
 
@@ -12,6 +14,7 @@ from flask import Flask
 from sqlalchemy import Connection
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from eventbus.database.outages import NoResponse
 from order_app.domain import Order
 from order_app.storage import intake
 from order_app.storage.intake import Placing
@@ -48,21 +51,27 @@ class GroupCommit:
     """The group commit of one process, which writes at most one group at a time.
 
     Each thread waits for its own order, so a group has at most as many orders as the process has
-    threads.
+    threads. A write that takes longer than its limit no longer counts: the next group is written
+    meanwhile, on another connection.
     """
 
-    def __init__(self, connect: Callable[[], Connection], *, patience: float) -> None:
+    def __init__(self, connect: Callable[[], Connection], *, patience: float, limit: float) -> None:
+        """`patience` and `limit` are the seconds for a group to begin, and for it to be written."""
         self._connect = connect
-        #: The maximum number of seconds for which an order waits for its group.
         self._patience = patience
+        self._limit = limit
         self._lock = Lock()
         self._gathered: list[_Member] = []
-        self._busy = False
+        #: The member whose thread writes the current group, or is about to.
+        self._leader: _Member | None = None
+        #: When the current write is overdue, by the monotonic clock.
+        self._overdue_at = math.inf
 
     def place(self, placing: Placing) -> Order | None:
         """Write and commit a new order; return it, or None if its key was claimed earlier.
 
-        Raise the database's errors, and `PoolTimeout` if its group is not written in time.
+        Raise the database's errors, `PoolTimeout` if its group does not begin in time, and
+        `NoResponse` if its group is not written in time; then the outcome is unknown.
         """
         member = self._join(placing)
         if not member.leads:
@@ -80,31 +89,46 @@ class GroupCommit:
         member = _Member(placing)
         with self._lock:
             self._gathered.append(member)
-            if not self._busy:
-                self._busy = member.leads = True
+            if self._is_free():
+                self._appoint(member)
         return member
 
+    def _is_free(self) -> bool:
+        """Return whether no group is being written, or one that is overdue."""
+        return self._leader is None or time.monotonic() >= self._overdue_at
+
+    def _appoint(self, member: _Member) -> None:
+        self._leader, self._overdue_at = member, math.inf
+        member.leads = True
+
     def _wait(self, member: _Member) -> None:
+        """Wait until the member is written, or leads."""
         if member.wait(self._patience):
             return
         with self._lock:
             if member in self._gathered and not member.leads:
+                if self._is_free():
+                    self._appoint(member)
+                    return
                 self._gathered.remove(member)
                 raise PoolTimeout("the group commit of an order did not start in time")
+            remaining = self._overdue_at - time.monotonic()
         # The order is about to lead, or its group is being written: the outcome is not known yet.
-        if not member.wait(self._patience):
-            raise PoolTimeout("the group commit of an order did not end in time")
+        if not member.wait(min(max(remaining, 0), self._limit)):
+            raise NoResponse
 
     def _lead(self, leader: _Member) -> None:
         with self._lock:
             group, self._gathered = self._gathered, []
+            # Not before: orders that arrive until now are written by this leader.
+            self._overdue_at = time.monotonic() + self._limit
         try:
             self._write(group)
         except BaseException as error:
             for member in group:
                 member.error = error
         finally:
-            self._hand_over()
+            self._hand_over(leader)
             for member in group:
                 if member is not leader:
                     member.wake()
@@ -124,18 +148,21 @@ class GroupCommit:
         for member in group:
             member.placed = placed.get(member.placing.order.id)
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, leader: _Member) -> None:
         with self._lock:
-            self._busy = bool(self._gathered)
-            if self._busy:
+            if self._leader is not leader:
+                # Its write was overdue, and another thread leads.
+                return
+            self._leader = None
+            if self._gathered:
                 first = self._gathered[0]
-                first.leads = True
+                self._appoint(first)
                 first.wake()
 
 
-def install(app: Flask, *, patience: float) -> None:
-    """Add the group commit to the app; it needs an app context."""
-    app.extensions[_EXTENSION] = GroupCommit(_connect, patience=patience)
+def install(app: Flask, *, patience: float, limit: float) -> None:
+    """Add the group commit to the app; it needs an app context. See `GroupCommit`."""
+    app.extensions[_EXTENSION] = GroupCommit(_connect, patience=patience, limit=limit)
 
 
 def of(app: Flask) -> GroupCommit:

@@ -112,10 +112,10 @@ def engine_options(settings: ApiSettings) -> dict[str, object]:
 
     The statement is its own transaction: autocommit saves the round trips that begin and end one.
     """
-    return db.engine_options(settings, pool_size=settings.api_pool_size, session=db.BY_KEY) | {
-        "isolation_level": "AUTOCOMMIT",
-        "pool_reset_on_return": None,
-    }
+    options = db.engine_options(
+        settings, pool_size=settings.api_pool_size, session=db.BY_KEY, is_limited=True
+    )
+    return options | {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
 
 
 def write(connection: Connection, placings: Sequence[Placing]) -> dict[UUID, Order]:

@@ -10,9 +10,12 @@ from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from eventbus.database.db import Sessions, engine_of
+from order_app.http import load_shedding
 from order_app.storage import models
 from testkit.eventually import eventually
+from testkit.network.proxy import Proxy
 from testkit.processes.order_requests import UNKNOWN_ORDER, another_api, close, place, problem
+from testkit.servers.databases import TestDatabase
 
 
 def test_unknown_paths_and_methods_are_problems(order_api: FlaskClient) -> None:
@@ -65,6 +68,40 @@ def test_an_exhausted_pool_answers_503(order_api: FlaskClient) -> None:
     close(api)
 
 
+def test_the_api_recovers_from_a_database_that_stops_responding(
+    order_api: FlaskClient, api_database: TestDatabase
+) -> None:
+    # Given an API whose connections to the database are open
+    port = api_database.url.port
+    assert port
+    proxy = Proxy(port)
+    api = another_api(
+        order_api,
+        database_port=proxy.port,
+        database_statement_timeout=1.0,
+        api_key_lifetime=300,
+    )
+    location = place(api).headers["Location"]
+    assert api.get(location).status_code == 200
+
+    # When the database stops responding, and the connections remain open
+    proxy.hold_responses()
+
+    # Then each request is answered
+    assert_unavailable(place(api))
+    assert_unavailable(api.get(location))
+    assert_unavailable(api.post(f"{location}/cancel"))
+    assert api.get("/readyz").status_code == 503
+
+    # And all requests succeed when the database responds again
+    proxy.release_responses()
+    assert place(api).status_code == 201
+    assert api.post(f"{location}/cancel").status_code == 200
+    assert api.get("/readyz").status_code == 200
+    close(api)
+    proxy.stop()
+
+
 def assert_shed(response: TestResponse) -> None:
     assert problem(response, 503)["detail"] == "Too many requests are in progress; try again soon."
     assert response.headers["Retry-After"] == "1"
@@ -114,6 +151,44 @@ def test_reads_above_the_limit_are_shed_while_writes_are_served(
         assert place(api, {}).status_code == 422
         assert api.get("/readyz").status_code == 200
     close(api)
+
+
+def test_probes_that_wait_for_the_database_leave_threads_to_others(
+    order_api: FlaskClient, sessions: Sessions
+) -> None:
+    # Given as many probes in progress as are accepted
+    api = another_api(order_api, api_pool_size=10)
+    with (
+        engine_of(sessions).connect() as connection,
+        ThreadPoolExecutor(load_shedding._PROBES) as pool,
+    ):
+        connection.exec_driver_sql("LOCK TABLE relay_state IN ACCESS EXCLUSIVE MODE")
+        waiting = [pool.submit(api.get, "/readyz") for _ in range(load_shedding._PROBES)]
+
+        def all_wait() -> None:
+            blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            assert connection.exec_driver_sql(blocked).scalar() == load_shedding._PROBES
+
+        eventually(all_wait)
+
+        # Then the next one is rejected, and all other requests are served
+        assert_shed(api.get("/readyz"))
+        assert_shed(api.get("/metrics"))
+        assert api.get("/healthz").status_code == 200
+        assert api.get("/orders").status_code == 200
+        connection.rollback()
+
+    # And the probes are answered
+    assert {probe.result().status_code for probe in waiting} == {200}
+    close(api)
+
+
+def test_each_request_in_progress_has_a_thread(order_api: FlaskClient) -> None:
+    settings = order_api.application.extensions["order_settings"]
+    limits = settings.api_queue_limit + settings.api_read_limit
+
+    others = load_shedding._PROBES + load_shedding._REJECTIONS
+    assert load_shedding.threads(settings) > limits + others
 
 
 def _assert_placed(api: FlaskClient) -> None:

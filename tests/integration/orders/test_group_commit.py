@@ -1,98 +1,40 @@
 """Group commit: orders that arrive together are written together, and fail alone."""
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
-from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, event, select, text
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from eventbus.database import db
-from eventbus.outbox.table import outbox
 from order_app import use_cases
-from order_app.domain import Line, Order
-from order_app.events import Cause
-from order_app.settings import ApiSettings
+from order_app.domain import Order
 from order_app.storage import intake
 from order_app.storage.group_commit import GroupCommit, _Member
 from order_app.storage.intake import Placing
-from order_app.storage.models import OrderRow
-from order_app.use_cases import Placement
+from testkit.data.order_groups import (
+    LINES,
+    an_order,
+    assert_blocked,
+    assert_gathered,
+    blocked,
+    one_group,
+    stored,
+)
 from testkit.eventually import eventually
-from testkit.servers.databases import TestDatabase
-
-LINES = (Line(sku="TEA", quantity=2, unit_price=1250), Line(sku="CUP", quantity=1, unit_price=5))
-
-
-@pytest.fixture
-def engine(database_of: Callable[[str], TestDatabase]) -> Iterator[Engine]:
-    """An engine with the options of the order intake."""
-    settings = ApiSettings(**database_of("order").settings, api_pool_size=20)
-    engine = create_engine(db.url(settings), **intake.engine_options(settings))
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
 def groups(engine: Engine) -> GroupCommit:
-    return GroupCommit(engine.connect, patience=10)
-
-
-def an_order(key: str | None = None, email: str = "ann@example.com") -> Placing:
-    placement = Placement(customer_email=email, currency="EUR", lines=LINES)
-    return use_cases.new_order(placement, deadline=timedelta(minutes=1), cause=Cause(), key=key)
+    return GroupCommit(engine.connect, patience=10, limit=60)
 
 
 def broken(placing: Placing) -> Placing:
     """Return an order that the database rejects."""
     lines = (replace(LINES[0], quantity=0),)
     return replace(placing, order=replace(placing.order, lines=lines))
-
-
-def stored(engine: Engine) -> set[UUID]:
-    """Return the stored orders, after a check that each has two lines and an event."""
-    with engine.connect() as connection:
-        orders = set(connection.scalars(select(OrderRow.id)))
-        assert set(connection.scalars(select(outbox.c.subject))) == orders
-        (lines,) = connection.execute(text("SELECT count(*) FROM order_lines")).one()
-    assert lines == 2 * len(orders)
-    return orders
-
-
-@contextmanager
-def one_group(
-    groups: GroupCommit, engine: Engine, *placings: Placing
-) -> Iterator[tuple[Future[Order | None], list[Future[Order | None]], Connection]]:
-    """Submit orders during a write that ends with the block, so that they form one group."""
-    with engine.connect() as holder, ThreadPoolExecutor(20) as pool:
-        holder.execution_options(isolation_level="READ COMMITTED")
-        holder.exec_driver_sql("LOCK TABLE orders IN EXCLUSIVE MODE")
-        first = pool.submit(groups.place, an_order())
-        eventually(lambda: _assert_blocked(engine))
-        others = [pool.submit(groups.place, placing) for placing in placings]
-        eventually(lambda: _assert_gathered(groups, len(placings)))
-        yield first, others, holder
-        holder.rollback()
-
-
-def _assert_blocked(engine: Engine) -> None:
-    assert len(_blocked(engine)) == 1
-
-
-def _assert_gathered(groups: GroupCommit, count: int) -> None:
-    assert len(groups._gathered) == count
-
-
-def _blocked(engine: Engine) -> list[int]:
-    waits = "datname = current_database() AND wait_event_type = 'Lock'"
-    with engine.connect() as connection:
-        pids = connection.execute(text(f"SELECT pid FROM pg_stat_activity WHERE {waits}"))
-        return list(pids.scalars())
 
 
 def test_a_single_order_is_written_at_once(groups: GroupCommit, engine: Engine) -> None:
@@ -183,12 +125,12 @@ def test_a_group_is_not_retried_after_a_lost_connection(
 ) -> None:
     # Given a group whose statement is running
     with one_group(groups, engine, an_order(), an_order()) as (first, others, holder):
-        holder.exec_driver_sql(f"SELECT pg_terminate_backend({_blocked(engine)[0]})")
-        eventually(lambda: _assert_gathered(groups, 0))
-        eventually(lambda: _assert_blocked(engine))
+        holder.exec_driver_sql(f"SELECT pg_terminate_backend({blocked(engine)[0]})")
+        eventually(lambda: assert_gathered(groups, 0))
+        eventually(lambda: assert_blocked(engine))
 
         # When its connection is lost, like that of the order before it
-        holder.exec_driver_sql(f"SELECT pg_terminate_backend({_blocked(engine)[0]})")
+        holder.exec_driver_sql(f"SELECT pg_terminate_backend({blocked(engine)[0]})")
         eventually(lambda: _assert_done(first, *others))
 
     # Then every order fails, and none is stored
@@ -207,14 +149,14 @@ def _assert_done(*futures: Future[Order | None]) -> None:
 
 def test_an_order_that_waits_too_long_times_out_and_is_not_placed(engine: Engine) -> None:
     # Given groups with a short time limit
-    groups = GroupCommit(engine.connect, patience=0.05)
+    groups = GroupCommit(engine.connect, patience=0.05, limit=60)
 
     # When an order waits behind a blocked write
     with engine.connect() as holder, ThreadPoolExecutor(2) as pool:
         holder.execution_options(isolation_level="READ COMMITTED")
         holder.exec_driver_sql("LOCK TABLE orders IN EXCLUSIVE MODE")
         first = pool.submit(groups.place, an_order())
-        eventually(lambda: _assert_blocked(engine))
+        eventually(lambda: assert_blocked(engine))
         with pytest.raises(PoolTimeout):
             groups.place(an_order())
         holder.rollback()
@@ -234,7 +176,7 @@ def test_an_order_that_times_out_during_its_write_gets_the_result(
     def end_early(member: _Member, seconds: float) -> bool:
         if member.placing is late and not waited:
             waited.append(seconds)
-            eventually(lambda: _assert_gathered(groups, 0))
+            eventually(lambda: assert_gathered(groups, 0))
             return False
         return wait(member, seconds)
 

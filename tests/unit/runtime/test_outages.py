@@ -89,6 +89,10 @@ def test_a_lost_connection_is_an_outage(error: Exception) -> None:
     assert outages.reason(error) == "the database cannot be reached"
 
 
+def test_a_database_that_does_not_respond_is_an_outage() -> None:
+    assert outages.reason(outages.NoResponse()) == "the database does not respond"
+
+
 def test_an_exhausted_pool_is_an_outage() -> None:
     assert outages.reason(exc.TimeoutError()) == "all connections to the database are in use"
 

@@ -9,6 +9,7 @@ from threading import Barrier, Event, Lock
 
 import pytest
 
+from eventbus.database import outages
 from order_app.http import key_cache
 from order_app.http.key_cache import KeyCache, KeysUnavailable
 from order_app.storage import api_keys
@@ -148,6 +149,111 @@ def test_a_failed_read_fails_all_waiting_requests(table: Table) -> None:
     # The next request reads again.
     table.failure = None
     assert cache.find(table.texts[0])
+
+
+class Hanging:
+    """A table whose first read hangs until `ends` is set."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._hangs = True
+        self.ends = Event()
+
+    def read(self) -> list[ApiKey]:
+        hangs, self._hangs = self._hangs, False
+        keys = self._table.read()
+        if hangs:
+            assert self.ends.wait(60)
+        return keys
+
+
+def test_requests_do_not_wait_for_a_read_that_hangs(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a read that hangs
+    monkeypatch.setattr(key_cache, "_PATIENCE", 0.2)
+    hanging = Hanging(table)
+    cache = KeyCache(hanging.read, lifetime=300)
+    with ThreadPoolExecutor(MANY) as pool:
+        first = pool.submit(cache.find, table.texts[0])
+        eventually(lambda: _assert_reads(table, 1))
+
+        # When other requests arrive meanwhile
+        others = [pool.submit(cache.find, table.texts[0]) for _ in range(MANY - 1)]
+
+        # Then all of them fail while the read hangs, because of an outage
+        eventually(lambda: _assert_done(others, MANY - 1))
+        assert not first.done()
+        errors = [other.exception() for other in others]
+        assert {type(error) for error in errors} == {KeysUnavailable}
+        reasons = {outages.reason(error) for error in errors if error}
+        assert reasons == {"the database does not respond"}
+
+        # And the read finds the key
+        hanging.ends.set()
+        assert first.result() == key(table.texts[0])
+
+
+def test_a_late_request_does_not_wait_at_all(table: Table) -> None:
+    # Given a read that began long ago
+    hanging = Hanging(table)
+    cache = KeyCache(hanging.read, lifetime=300)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(cache.find, table.texts[0])
+        eventually(lambda: _assert_reads(table, 1))
+        read = cache._current_read
+        assert read is not None
+        read.began -= key_cache._PATIENCE
+        done = read.done = Waits()
+
+        # When another request arrives
+        with pytest.raises(KeysUnavailable):
+            cache.find(table.texts[0])
+
+        # Then the limit of its wait has passed
+        assert max(done.limits) <= 0
+        hanging.ends.set()
+
+
+class Waits(Event):
+    """An event that records the limits of the waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.limits.append(timeout)
+        return super().wait(timeout)
+
+
+def test_a_read_that_hangs_is_replaced(table: Table) -> None:
+    # Given a read that takes longer than its limit
+    hanging = Hanging(table)
+    cache = KeyCache(hanging.read, lifetime=300, limit=0.2)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(cache.find, table.texts[0])
+        eventually(lambda: _assert_reads(table, 1))
+        old = cache._current_read
+        assert old is not None
+
+        # When a key is created, and a request uses it
+        new = table.add()
+        eventually(lambda: _assert_overdue(old, 0.2))
+        assert cache.find(new) == key(new)
+
+        # Then the keys were read again, and the first read has no effect when it ends
+        assert table.reads == 2
+        snapshot = cache._snapshot
+        hanging.ends.set()
+        assert first.result() == key(table.texts[0])
+        assert cache._snapshot is snapshot
+        assert cache._current_read is None
+
+
+def _assert_overdue(read: key_cache._Read, limit: float) -> None:
+    assert time.monotonic() - read.began > limit
 
 
 def test_a_stored_hash_of_another_form_matches_no_key(table: Table) -> None:
