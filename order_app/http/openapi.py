@@ -19,9 +19,9 @@ INFO = Info(
     description=(
         "Place, read, ship and cancel orders. Every error is a problem document (RFC 9457) that "
         "names the field. A header that is repeated with different values is rejected with 400, "
-        "and a body must arrive within some seconds. A client that receives no response repeats "
-        "its request with the same `Idempotency-Key`. A request may have a W3C `traceparent` "
-        "header; its trace then includes every event that the request causes."
+        "and a body must arrive within some seconds. A client that receives no response, or 503, "
+        "repeats its request with the same `Idempotency-Key`. A request may have a W3C "
+        "`traceparent` header; its trace then includes every event that the request causes."
     ),
 )
 

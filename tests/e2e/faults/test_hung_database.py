@@ -40,7 +40,7 @@ def clients(stack: Stack) -> Iterator[Counter[int]]:
     ended = Event()
 
     def run(number: int) -> None:
-        with stack.client() as client:
+        with stack.client as client:
             while not ended.wait(PAUSE):
                 method, path = REQUESTS[number % len(REQUESTS)]
                 content = ORDER if method == "POST" else None
