@@ -14,6 +14,7 @@ from order_app.http import load_shedding
 from order_app.storage import models
 from testkit.eventually import eventually
 from testkit.network.proxy import Proxy
+from testkit.processes.api_client import with_key
 from testkit.processes.order_requests import UNKNOWN_ORDER, another_api, close, place, problem
 from testkit.servers.databases import TestDatabase
 
@@ -78,7 +79,7 @@ def test_the_api_recovers_from_a_database_that_stops_responding(
     api = another_api(
         order_api,
         database_port=proxy.port,
-        database_statement_timeout=1.0,
+        database_statement_timeout=2.0,
         api_key_lifetime=300,
     )
     location = place(api).headers["Location"]
@@ -157,17 +158,19 @@ def test_probes_that_wait_for_the_database_leave_threads_to_others(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
     # Given as many probes in progress as are accepted
-    api = another_api(order_api, api_pool_size=10)
+    limits = {"database_lock_timeout": 60.0, "database_statement_timeout": 60.0}
+    api = another_api(order_api, api_pool_size=10, **limits)
+    probes = [with_key(api.application, "") for _ in range(load_shedding._PROBES)]
     with (
         engine_of(sessions).connect() as connection,
-        ThreadPoolExecutor(load_shedding._PROBES) as pool,
+        ThreadPoolExecutor(len(probes)) as pool,
     ):
         connection.exec_driver_sql("LOCK TABLE relay_state IN ACCESS EXCLUSIVE MODE")
-        waiting = [pool.submit(api.get, "/readyz") for _ in range(load_shedding._PROBES)]
+        waiting = [pool.submit(probe.get, "/readyz") for probe in probes]
 
         def all_wait() -> None:
             blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-            assert connection.exec_driver_sql(blocked).scalar() == load_shedding._PROBES
+            assert connection.exec_driver_sql(blocked).scalar() == len(probes)
 
         eventually(all_wait)
 
