@@ -1,9 +1,14 @@
 """A proxy between a process and its broker."""
 
 import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Event as Flag
 from threading import Thread
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Proxy:
@@ -38,6 +43,20 @@ class Proxy:
         for side in self._sockets:
             with suppress(OSError):
                 side.shutdown(socket.SHUT_RDWR)
+
+    def run(self, function: Callable[[], T], *, within: float = 60) -> T:
+        """Return the result of a function that uses connections through the proxy.
+
+        After `within` seconds, break every connection, so that the function ends, and raise
+        `TimeoutError`.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            result = pool.submit(function)
+            try:
+                return result.result(within)
+            except TimeoutError:
+                self.cut()
+                raise
 
     def stop(self) -> None:
         """Break every connection, and reject new connections."""

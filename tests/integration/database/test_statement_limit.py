@@ -52,10 +52,6 @@ def commit(connection: Connection) -> None:
     connection.commit()
 
 
-def roll_back(connection: Connection) -> None:
-    connection.rollback()
-
-
 def write_many(connection: Connection) -> None:
     connection.exec_driver_sql("SELECT %s", [(1,), (2,)])
 
@@ -73,7 +69,7 @@ def test_a_statement_without_a_response_is_an_outage(
 
         # Then the statement ends, and the failure is an outage
         with pytest.raises(OperationalError) as caught:
-            use(connection)
+            proxy.run(lambda: use(connection))
         assert outages.reason(caught.value) == "the database cannot be reached"
         eventually(lambda: _assert_logged(caplog))
     assert statement_limit._watch._deadlines == {}
@@ -90,7 +86,7 @@ def test_a_rollback_without_a_response_ends(engine: Engine, proxy: Proxy) -> Non
         query(connection)
         proxy.hold_responses()
         with pytest.raises(OperationalError):
-            roll_back(connection)
+            proxy.run(connection.rollback)
 
     # Then the pool is not blocked
     proxy.release_responses()

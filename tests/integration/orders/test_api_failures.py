@@ -89,10 +89,10 @@ def test_the_api_recovers_from_a_database_that_stops_responding(
     proxy.hold_responses()
 
     # Then each request is answered
-    assert_unavailable(place(api))
-    assert_unavailable(api.get(location))
-    assert_unavailable(api.post(f"{location}/cancel"))
-    assert api.get("/readyz").status_code == 503
+    assert_unavailable(proxy.run(lambda: place(api)))
+    assert_unavailable(proxy.run(lambda: api.get(location)))
+    assert_unavailable(proxy.run(lambda: api.post(f"{location}/cancel")))
+    assert proxy.run(lambda: api.get("/readyz")).status_code == 503
 
     # And all requests succeed when the database responds again
     proxy.release_responses()
