@@ -81,7 +81,7 @@ class Refused(HTTPException):
 
 
 class _SkippedBody(io.RawIOBase):
-    """The body of a request that was not received, which must not be taken for an empty one."""
+    """A body that was not received, which must not be treated as an empty one."""
 
     def __init__(self, environ: Variables, reason: str) -> None:
         self._environ = environ
@@ -91,7 +91,7 @@ class _SkippedBody(io.RawIOBase):
         return True
 
     def readinto(self, _buffer: Any) -> Never:
-        """Refuse the request: since it arrived, it has become an admitted one."""
+        """Refuse the request, which has become an admitted one since it arrived."""
         refuse(
             self._environ,
             HTTPStatus.SERVICE_UNAVAILABLE,
@@ -123,7 +123,7 @@ def install(app: Flask, *, admits: Callable[[Mapping[str, Any]], bool] | None = 
 def admits(app: Flask, environ: Variables) -> bool:
     """Return whether the app needs the body of a request to answer it. Never raises.
 
-    Otherwise the app has no body to read: `wsgi.input` refuses the request.
+    If not, `wsgi.input` refuses the request when the app reads it.
     """
     try:
         if app.extensions[_EXTENSION](environ):

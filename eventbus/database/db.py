@@ -40,7 +40,7 @@ NAMING = {
 #: the whole table once it is full.
 BY_KEY: Mapping[str, object] = MappingProxyType({"enable_seqscan": "off", "jit": "off"})
 
-#: Seconds to connect to one server. Name resolution is not included: libpq has no limit for it.
+#: Seconds to connect to one server. Name resolution is not included: libpq does not limit it.
 CONNECT_TIMEOUT = 5
 
 #: Seconds by which a response may be later than `statement_timeout` allows: for the network, and
@@ -97,8 +97,8 @@ def engine_options(
     """Return the options of an engine in which every wait has a timeout.
 
     `session` holds further PostgreSQL parameters for the engine's sessions. With `is_limited`, the
-    process also ends statements that the server does not end (`statement_limit`): for processes
-    that nothing restarts when their threads hang.
+    process also ends statements that the server does not end (`eventbus.database.statement_limit`):
+    for processes without a watchdog, in which such statements would occupy the threads.
     """
     limit = StatementLimit(statement_limit(settings))
     seconds = {

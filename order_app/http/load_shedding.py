@@ -28,8 +28,8 @@ _REJECTIONS = 2
 #: repeat their probe while the previous one waits, such as a load balancer and Prometheus.
 _PROBES = 4
 
-#: Concurrent requests in one process that are in none of these groups: `/healthz`, which must be
-#: answered while all others wait, and a request whose key is being read.
+#: Further concurrent requests in one process: `/healthz`, which must be answered while all others
+#: wait, and a request that reads the API keys.
 _OTHERS = 2
 
 #: The probe that is never rejected: it depends on nothing, and a process without an answer to it is

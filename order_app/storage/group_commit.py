@@ -51,8 +51,8 @@ class GroupCommit:
     """The group commit of one process, which writes at most one group at a time.
 
     Each thread waits for its own order, so a group has at most as many orders as the process has
-    threads. A write that takes longer than its limit no longer counts: the next group is written
-    meanwhile, on another connection.
+    threads. After the limit of a write, the next group is written on another connection, although
+    the write has not ended.
     """
 
     def __init__(self, connect: Callable[[], Connection], *, patience: float, limit: float) -> None:
@@ -94,7 +94,7 @@ class GroupCommit:
         return member
 
     def _is_free(self) -> bool:
-        """Return whether no group is being written, or one that is overdue."""
+        """Return whether the next group may be written: the current write is over or overdue."""
         return self._leader is None or time.monotonic() >= self._overdue_at
 
     def _appoint(self, member: _Member) -> None:

@@ -11,7 +11,7 @@ from testkit.processes.stack import Stack
 
 @pytest.fixture(scope="module")
 def api(shared_stack: Stack) -> Stack:
-    """An API of which no test depends on another."""
+    """An API with the default settings."""
     shared_stack.start("api")
     return shared_stack
 
