@@ -1,7 +1,10 @@
 """The `orderctl` command: parses arguments, runs one action and prints its result."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -20,11 +23,14 @@ from console.commands.parking.parked import parked
 from console.commands.reconcile import reconcile
 from console.commands.stock import stock
 from console.commands.subscribe import subscribe
+from console.commands.table import printable
 from console.commands.tls import tls
 from console.commands.topology import topology
 from console.commands.trace import trace
 from console.errors import first_line
 from eventbus.errors import ExpectedError
+
+_Callback = Callable[[click.Context, click.Parameter, Any], Any] | None
 
 
 class WrongArguments(click.UsageError):
@@ -43,11 +49,12 @@ def _errors_in_one_line() -> Iterator[None]:
         hint = f"; see {error.ctx.command_path} --help" if error.ctx else ""
         # click prints each choice on its own line.
         reason = " ".join(error.format_message().split()).rstrip(".")
-        raise WrongArguments(reason + hint) from None
+        raise WrongArguments(printable(reason + hint)) from None
     except ExpectedError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(printable(str(error))) from None
     except DBAPIError as error:
-        raise click.ClickException(f"PostgreSQL: {first_line(error.orig or error)}") from None
+        reason = first_line(error.orig or error)
+        raise click.ClickException(printable(f"PostgreSQL: {reason}")) from None
 
 
 class _Commands(click.Group):
@@ -88,6 +95,37 @@ main.add_command(reconcile)
 main.add_command(contracts)
 main.add_command(analytics)
 main.add_command(subscribe)
+
+
+def _restrict(command: click.Command) -> None:
+    """Make every parameter of a command and its subcommands reject values that nothing can use."""
+    for parameter in command.params:
+        parameter.callback = partial(_usable, then=parameter.callback)
+    if isinstance(command, click.Group):
+        for subcommand in command.commands.values():
+            _restrict(subcommand)
+
+
+def _usable(context: click.Context, parameter: click.Parameter, given: Any, then: _Callback) -> Any:
+    for value in given if isinstance(given, tuple) else (given,):
+        # Neither the databases nor the broker store it, and it cannot be printed.
+        if isinstance(value, str | Path) and not _is_utf8(str(value)):
+            raise click.BadParameter("it is not UTF-8", context, parameter)
+        # It is in every range.
+        if isinstance(value, float) and math.isnan(value):
+            raise click.BadParameter("it is not a number", context, parameter)
+    return then(context, parameter, given) if then else given
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+_restrict(main)
 
 if __name__ == "__main__":
     main()

@@ -17,6 +17,9 @@ from eventbus.errors import ExpectedError
 #: Bytes of a request after decompression: a small request must not exhaust the memory.
 SIZE_LIMIT = 16 * 1024 * 1024
 
+#: Characters of an order's id that are stored for the search; PostgreSQL does not index long texts.
+_ORDER_ID_LIMIT = 100
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Row = dict[str, Any]
@@ -69,14 +72,19 @@ def _row(span: Span, service: str) -> Row:
         "parent_id": span.parent_span_id.hex() or None,
         "service": service,
         "name": _text(span.name),
-        "kind": Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower(),
+        "kind": _name(Span.SpanKind, span.kind).removeprefix("SPAN_KIND_").lower(),
         "started_at": _time(span.start_time_unix_nano),
         "microseconds": max(0, span.end_time_unix_nano - span.start_time_unix_nano) // 1000,
-        "status": Status.StatusCode.Name(span.status.code).removeprefix("STATUS_CODE_").lower(),
+        "status": _name(Status.StatusCode, span.status.code).removeprefix("STATUS_CODE_").lower(),
         "reason": _text(span.status.message) or None,
-        "order_id": str(order_id) if order_id else None,
+        "order_id": str(order_id)[:_ORDER_ID_LIMIT] if order_id else None,
         "attributes": attributes,
     }
+
+
+def _name(kinds: Any, number: int) -> str:
+    """Return the name of a value; a value of a later version of OTLP counts as the default, 0."""
+    return str(kinds.Name(number if number in kinds.values() else 0))
 
 
 def _time(nanoseconds: int) -> datetime:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from amqp import Channel, Message
+from amqp.exceptions import ResourceLocked
 from kombu.entity import Queue
 
 from common.kombu_topology import DEAD_LETTERS
@@ -78,18 +79,23 @@ class Replacement:
         if not self._is_settled():
             self._bind(self._service.queue)
             self._unbind(self._service.spare_queue)
-            self._empty_spare()
+            if lost := self._empty_spare():
+                self.recover(lost)
             raise ActionError(
                 f"consumers hold messages of {self._service.queue}: stop them and apply again"
             )
         return int(self._channel.queue_delete(self._service.queue))
 
-    def finish(self) -> None:
-        """Declare the new queue and move the spare queue's messages to it."""
+    def finish(self) -> int:
+        """Declare the new queue and move the spare queue's messages to it.
+
+        Return the number of messages deleted with the spare queue: those that it received after it
+        was unbound and found to be empty.
+        """
         self._declare(self._service.queue, self._queue.queue_arguments)  # type: ignore[attr-defined]
         self._bind(self._service.queue)
         self._unbind(self._service.spare_queue)
-        self._empty_spare()
+        return self._empty_spare()
 
     def recover(self, lost: int) -> None:
         """Make a service that can overflow read the stream again.
@@ -99,9 +105,8 @@ class Replacement:
         """
         if not self._service.can_overflow:
             raise ActionError(
-                f"{lost} messages returned from a retry tier while {self._service.queue} was"
-                " replaced, and are lost: send the last hour's events again, as after a loss of"
-                " the broker's data"
+                f"{lost} messages arrived while {self._service.queue} was deleted, and are lost:"
+                " send the last hour's events again, as after a loss of the broker's data"
             )
         marker = Message("", message_id="replacement", delivery_mode=2)
         Copies(self._writing, self._service.overflow).put([marker])
@@ -120,10 +125,11 @@ class Replacement:
                 return True
         return False
 
-    def _empty_spare(self) -> None:
+    def _empty_spare(self) -> int:
         while self._move(self._service.spare_queue, self._service.queue):
             pass
-        self._channel.queue_delete(self._service.spare_queue)
+        # RabbitMQ deletes a quorum queue also if it is not empty.
+        return int(self._channel.queue_delete(self._service.spare_queue))
 
     def _move(self, source: str, target: str) -> int:
         copies = Copies(self._writing, target)
@@ -185,19 +191,39 @@ def replace(
 ) -> None:
     """Replace a service's queue by `queue`, with `bindings`, and keep its messages.
 
-    Raises `ActionError`; another run continues.
+    Raises `ActionError`, also if another command replaces it; another run continues.
     """
-    actual = {existing["name"]: existing for existing in broker.get("queues", broker.vhost)}
     wanted = queue.queue_arguments  # type: ignore[attr-defined]
     with connected(settings) as reading, connected(settings) as writing:
+        _lock(reading, service)
+        actual = {existing["name"]: existing for existing in broker.get("queues", broker.vhost)}
         replacement = Replacement(broker, (reading, writing), service, queue, bindings)
         try:
             lost, old = 0, actual.get(service.queue)
             if old is not None and old["arguments"] != wanted:
                 replacement.begin()
                 lost = replacement.remove_old()
-            replacement.finish()
+            elif old is not None and service.spare_queue not in actual:
+                # Another command has replaced it since the differences were read.
+                return
+            lost += replacement.finish()
             if lost:
                 replacement.recover(lost)
         except CopyRefused as error:
             raise ActionError(str(error)) from None
+
+
+def _lock(connection: Connection, service: Service) -> None:
+    """Keep other commands from replacing this queue until the connection ends.
+
+    The broker admits one connection to an exclusive queue, and deletes it with the connection.
+    """
+    try:
+        connection.channel().queue_declare(
+            f"{service.queue}.replacement",
+            exclusive=True,
+            auto_delete=False,
+            arguments={"x-queue-type": "classic"},
+        )
+    except ResourceLocked:
+        raise ActionError(f"another command replaces {service.queue}: wait until it ends") from None

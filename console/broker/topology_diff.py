@@ -7,7 +7,7 @@ from typing import Any
 
 from kombu.entity import Exchange, Queue
 
-from common.kombu_topology import CONSUMERS
+from common.kombu_topology import CONSUMERS, EVENTS
 from console.broker.state import BrokerState, Object
 from eventbus.topology.objects import Binding, Topology
 from eventbus.topology.service import Service
@@ -19,6 +19,9 @@ MISSING = "missing"
 #: The problem of a binding that this release does not have. A newer release may need the binding to
 #: receive events, so it is removed only at an operator's request.
 UNKNOWN = "not in the code"
+
+#: The problem of a binding that routes events directly to a queue beside its parts, or the reverse.
+SECOND_ROUTE = "a second route of its events"
 
 _PRUNE = "orderctl topology apply --prune removes it, if no other release needs it"
 #: The services whose queues can be replaced, by the name of the queue.
@@ -194,7 +197,7 @@ def _bindings(
             yield _missing_binding(binding, state.vhost)
     for extra in managed:
         if plain(extra) not in topology.bindings:
-            yield extra_binding(extra, state.vhost, prune=prune)
+            yield extra_binding(extra, topology, state.vhost, prune=prune)
 
 
 def plain(binding: Object) -> Binding | None:
@@ -225,18 +228,46 @@ def _missing_binding(binding: Binding, vhost: str) -> Difference:
     )
 
 
-def extra_binding(binding: Object, vhost: str, *, prune: bool) -> Difference:
-    """Return a binding that is not in the code; `prune` removes it."""
+def extra_binding(binding: Object, topology: Topology, vhost: str, *, prune: bool) -> Difference:
+    """Return a binding that is not in the topology; `prune` removes it."""
     source, destination = binding["source"], binding["destination"]
     kind = "q" if binding["destination_type"] == "queue" else "e"
     path = ("bindings", vhost, "e", source, kind, destination, binding["properties_key"])
+    problem, remedy = UNKNOWN, _PRUNE
+    if service := _second_route(binding, topology):
+        problem = SECOND_ROUTE
+        remedy = f"orderctl topology scale {service.name} PARTS removes it"
     return Difference(
         kind="binding",
         name=_arrow(source, binding["routing_key"], destination),
-        problem=UNKNOWN,
+        problem=problem,
         request=Request(method="DELETE", path=path) if prune else None,
-        remedy=None if prune else _PRUNE,
+        remedy=None if prune else remedy,
     )
+
+
+def is_route(binding: Object, service: Service) -> bool:
+    """Return whether a binding routes events of this release to a service's queue or its parts."""
+    return (
+        binding["source"] == EVENTS.name
+        and binding["destination"] in (service.queue, service.part_exchange)
+        # A binding of another type may belong to a newer release.
+        and binding["routing_key"] in service.consumed_types
+    )
+
+
+def _second_route(binding: Object, topology: Topology) -> Service | None:
+    """Return the service that receives the same events by another binding as well."""
+    key = binding["routing_key"]
+    routes = {
+        wanted.queue or wanted.target_exchange
+        for wanted in topology.bindings
+        if (wanted.exchange, wanted.routing_key) == (EVENTS.name, key)
+    } - {binding["destination"]}
+    for service in CONSUMERS:
+        if is_route(binding, service) and routes & {service.queue, service.part_exchange}:
+            return service
+    return None
 
 
 def _key(binding: Binding) -> str:

@@ -1,16 +1,15 @@
 """A private certificate authority: a directory with its certificate and those it has signed."""
 
+import fcntl
 import os
-import pwd
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from console.certificates.certificate_file import Certificate, described, read, write
 from console.errors import ActionError
 
 #: The servers that receive a certificate; if root writes it, the user of that name owns it.
@@ -42,24 +42,6 @@ _CLOCK_SKEW = timedelta(days=1)
 
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
-#: A certificate in PEM format: a server's file also contains its key.
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", re.DOTALL)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Certificate:
-    """A certificate in the directory, and its expiry."""
-
-    file: Path
-    subject: str
-    names: tuple[str, ...]
-    not_after: datetime
-
-    @property
-    def left(self) -> timedelta:
-        """The remaining validity; negative after the expiry."""
-        return self.not_after - datetime.now(UTC)
-
 
 class Authority:
     """The authority whose files are in `directory`. Every method raises `ActionError`."""
@@ -68,7 +50,7 @@ class Authority:
         self.certificate_file = directory / "ca.crt"
         self._directory = directory
         self._key_file = directory / "ca.key"
-        self._names = tuple(dict.fromkeys((*_LOCAL_NAMES, *names)))
+        self._names = tuple(dict.fromkeys(_normal(name) for name in (*_LOCAL_NAMES, *names)))
 
     def server_file(self, server: str) -> Path:
         """Return the file with a server's key and certificate.
@@ -83,31 +65,30 @@ class Authority:
         return self._directory / "clients" / f"{user}.pem"
 
     def init(self, clients: Iterable[str] = ()) -> Iterator[Certificate]:
-        """Create certificates that are missing, expire soon or have other names; yield each one.
+        """Create certificates that are missing, expire soon, or have other names or another issuer.
 
-        `clients` are the broker users that must have one. Those of other users are renewed if they
-        exist.
+        Yields each one. `clients` are the broker users that must have one; those of other users are
+        renewed if they exist.
         """
-        files = (self.certificate_file, self._key_file)
-        missing = [file for file in files if not file.exists()]
-        if missing:
-            # The clients of the existing authority would not trust a new one.
-            if len(missing) < len(files) or any(map(Path.exists, self._signed_files())):
-                raise ActionError(f"{missing[0]} is missing; restore it, or delete its directory")
-            yield self._create()
-        for server in SERVERS:
-            if _needs_renewal(self.server_file(server), self._names):
-                yield self.issue(server)
-        for user in sorted({*clients, *self._clients()}):
-            if _needs_renewal(self.client_file(user), ()):
-                yield self.issue_client(user)
+        with self._only_one():
+            if self._is_missing():
+                yield self._create()
+            authority, _ = self._load()
+            for server in SERVERS:
+                if _needs_renewal(self.server_file(server), authority, self._names):
+                    yield self.issue(server)
+            for user in sorted({*clients, *self._clients()}):
+                if _needs_renewal(self.client_file(user), authority):
+                    yield self.issue_client(user)
 
     def renew(self) -> Iterator[Certificate]:
         """Replace every key and certificate except the authority's own, which all clients trust."""
-        for server in SERVERS:
-            yield self.issue(server)
-        for user in self._clients():
-            yield self.issue_client(user)
+        self._load()
+        with self._only_one():
+            for server in SERVERS:
+                yield self.issue(server)
+            for user in self._clients():
+                yield self.issue_client(user)
 
     def issue(self, server: str, *, lifetime: timedelta = LIFETIME) -> Certificate:
         """Replace a server's key and certificate by new ones that are valid for `lifetime`."""
@@ -123,7 +104,7 @@ class Authority:
 
     def show(self) -> list[Certificate]:
         """Return every certificate, the authority's own first."""
-        return [_described(f, _read(f)) for f in (self.certificate_file, *self._signed_files())]
+        return [described(f, read(f)) for f in (self.certificate_file, *self._signed_files())]
 
     def _issue(
         self,
@@ -150,8 +131,8 @@ class Authority:
             names = x509.SubjectAlternativeName(_general_names(self._names))
             builder = builder.add_extension(names, critical=False)
         certificate = builder.sign(authority_key, hashes.SHA256())
-        _write(file, _pem(key) + certificate.public_bytes(Encoding.PEM), owner=owner)
-        return _described(file, certificate)
+        write(file, _pem(key) + certificate.public_bytes(Encoding.PEM), owner=owner)
+        return described(file, certificate)
 
     def _clients(self) -> list[str]:
         return sorted(file.stem for file in self._directory.glob("clients/*.pem"))
@@ -159,6 +140,33 @@ class Authority:
     def _signed_files(self) -> list[Path]:
         servers = [self.server_file(server) for server in SERVERS]
         return [*servers, *(self.client_file(user) for user in self._clients())]
+
+    @contextmanager
+    def _only_one(self) -> Iterator[None]:
+        """Lock the directory, which is created if it is missing, against other commands."""
+        try:
+            self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            descriptor = os.open(self._directory, os.O_RDONLY)
+        except OSError as error:
+            raise ActionError(f"{self._directory} cannot be used: {error.strerror}") from None
+        try:
+            _lock(descriptor, self._directory)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _is_missing(self) -> bool:
+        """Return whether the authority is to be created.
+
+        Raises `ActionError` if one of its files is missing that existing certificates depend on.
+        """
+        files = (self.certificate_file, self._key_file)
+        missing = [file for file in files if not file.exists()]
+        # A key alone has signed nothing: its creation was interrupted. The clients of an existing
+        # authority would not trust a new one.
+        if missing and (missing == [self._key_file] or any(map(Path.exists, self._signed_files()))):
+            raise ActionError(f"{missing[0]} is missing; restore it, or delete its directory")
+        return bool(missing)
 
     def _create(self) -> Certificate:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -169,26 +177,48 @@ class Authority:
             .add_extension(_key_usage(key_cert_sign=True), critical=True)
             .sign(key, hashes.SHA256())
         )
-        _write(self._key_file, _pem(key))
-        _write(self.certificate_file, certificate.public_bytes(Encoding.PEM), mode=0o644)
-        return _described(self.certificate_file, certificate)
+        # The certificate last: without it, another run creates both again.
+        write(self._key_file, _pem(key))
+        write(self.certificate_file, certificate.public_bytes(Encoding.PEM), mode=0o644)
+        return described(self.certificate_file, certificate)
 
     def _load(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-        certificate = _read(self.certificate_file)
+        certificate = read(self.certificate_file)
         try:
             key = load_pem_private_key(self._key_file.read_bytes(), None)
         except (OSError, ValueError, TypeError) as error:
             raise ActionError(f"{self._key_file} cannot be read: {error}") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise ActionError(f"{self._key_file} is not an elliptic curve key")
+        if certificate.public_key() != key.public_key():
+            raise ActionError(
+                f"{self._key_file} is not the key of {self.certificate_file}; restore the right one"
+            )
         return certificate, key
 
 
-def _needs_renewal(file: Path, names: Sequence[str]) -> bool:
+def _lock(descriptor: int, directory: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ActionError(f"another command changes {directory}: wait until it ends") from None
+
+
+def _needs_renewal(file: Path, authority: x509.Certificate, names: Sequence[str] = ()) -> bool:
     if not file.exists():
         return True
-    certificate = _described(file, _read(file))
-    return certificate.left < RENEWAL or set(certificate.names) != set(names)
+    certificate = read(file)
+    current = described(file, certificate)
+    is_expected = current.left >= RENEWAL and set(current.names) == set(names)
+    return not (is_expected and _is_issued_by(authority, certificate))
+
+
+def _is_issued_by(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
 
 
 def _builder(
@@ -220,6 +250,14 @@ def _key_usage(*, digital_signature: bool = False, key_cert_sign: bool = False) 
     )
 
 
+def _normal(name: str) -> str:
+    """Return the form of a name in which certificates are compared with the setting."""
+    try:
+        return str(ip_address(name))
+    except ValueError:
+        return name
+
+
 def _general_names(names: Sequence[str]) -> list[x509.GeneralName]:
     general_names: list[x509.GeneralName] = []
     for name in names:
@@ -232,55 +270,3 @@ def _general_names(names: Sequence[str]) -> list[x509.GeneralName]:
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _read(file: Path) -> x509.Certificate:
-    try:
-        pem = _CERTIFICATE.search(file.read_bytes())
-        if not pem:
-            raise ActionError(f"{file} does not contain a certificate")
-        return x509.load_pem_x509_certificate(pem[0])
-    except FileNotFoundError:
-        raise ActionError(f"{file} does not exist; create it with: orderctl tls init") from None
-    except (OSError, ValueError) as error:
-        raise ActionError(f"{file} cannot be read: {error}") from None
-
-
-def _described(file: Path, certificate: x509.Certificate) -> Certificate:
-    names: tuple[str, ...] = ()
-    with suppress(x509.ExtensionNotFound):
-        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        names = tuple(str(name.value) for name in alternatives.value)
-    return Certificate(
-        file=file,
-        subject=certificate.subject.rfc4514_string(),
-        names=names,
-        not_after=certificate.not_valid_after_utc,
-    )
-
-
-def _write(file: Path, content: bytes, *, owner: str | None = None, mode: int = 0o600) -> None:
-    """Write a file atomically; one of mode 0600 can never be read by another user."""
-    partial = file.with_name(f"{file.name}.partial")
-    try:
-        file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)
-        partial.touch(0o600)
-        partial.write_bytes(content)
-        _set_owner(partial, like=file, owner=owner)
-        partial.chmod(mode)
-        partial.replace(file)
-    except OSError as error:
-        raise ActionError(f"{file} cannot be written: {error.strerror}") from None
-
-
-def _set_owner(partial: Path, *, like: Path, owner: str | None) -> None:
-    # Servers do not run as root, but must read files that root has written.
-    if os.geteuid() != 0:
-        return
-    if like.exists():
-        os.chown(partial, like.stat().st_uid, like.stat().st_gid)
-    elif owner:
-        with suppress(KeyError):
-            user = pwd.getpwnam(owner)
-            os.chown(partial, user.pw_uid, user.pw_gid)

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC
 
 import click
 from rich.console import Console
@@ -12,28 +12,9 @@ from rich.progress import Progress as Bar
 
 from analytics_worker.replay import Progress, Rebuilt
 from console.actions import analytics as actions
+from console.commands.times import StartType
 from console.settings import ReplaySettings, load_operator
 from eventbus.messaging.stream import Start
-
-
-class _Start(click.ParamType[Start]):
-    """The oldest message, an offset, or a time."""
-
-    name = "first|OFFSET|TIME"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Start:
-        """Return the place in the stream."""
-        if value == "first":
-            return "first"
-        if value.isdecimal():
-            return int(value)
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not first, an offset, or a time in ISO 8601")
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @click.group()
@@ -45,13 +26,13 @@ def analytics() -> None:
 @click.option(
     "--from",
     "start",
-    type=_Start(),
+    type=StartType(UTC),
     required=True,
     help="First message to read; times in UTC by default.",
 )
 @click.option(
     "--within",
-    type=click.FloatRange(min=1),
+    type=click.FloatRange(1, 1e9),
     default=3600.0,
     show_default=True,
     help="Maximum duration in seconds.",

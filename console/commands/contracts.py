@@ -10,6 +10,7 @@ import click
 from common.events import EVENTS
 from console.actions import contracts as actions
 from console.actions import retirement
+from console.commands.table import print_line
 from console.contracts.compatibility import Change
 from console.settings import RetirementSettings, load_operator
 
@@ -82,7 +83,7 @@ def release(ctx: click.Context, folder: Path) -> None:
 @click.option(
     "--within",
     "hours",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, 24 * 36_525, min_open=True),
     default=24.0,
     show_default=True,
     help="A consumer counts as a use if it handled the type within this many hours.",
@@ -112,9 +113,9 @@ def retire(
 
 def _print_findings(event_type: str, found: retirement.Findings, day: str | None) -> None:
     for use in found.uses:
-        click.echo(use)
+        print_line(use)
     for place in found.unseen:
-        click.echo(f"not inspected: {place}")
+        print_line(f"not inspected: {place}")
     if found.uses:
         click.echo(f"{event_type} is not retired; remaining uses: {len(found.uses)}")
     elif day is None:

@@ -3,6 +3,7 @@
 import click
 
 from console.actions import database as actions
+from console.commands.table import print_line
 from console.settings import DatabaseAdminSettings, load_operator
 
 #: Exit status when the databases differ from what this release requires.
@@ -23,7 +24,7 @@ def plan(ctx: click.Context) -> None:
     """
     lines = list(actions.plan(load_operator(DatabaseAdminSettings)))
     for line in lines:
-        click.echo(line)
+        print_line(line)
     if lines:
         ctx.exit(DRIFT)
     click.echo("databases: no differences")
@@ -37,7 +38,7 @@ def apply() -> None:
     """
     changed = False
     for line in actions.apply(load_operator(DatabaseAdminSettings)):
-        click.echo(line)
+        print_line(line)
         changed = True
     if not changed:
         click.echo("databases: nothing to change")

@@ -6,6 +6,7 @@ import json
 import click
 
 from console.actions import health as actions
+from console.commands.table import print_line
 from console.settings import BrokerAdminSettings, load_operator
 
 
@@ -31,9 +32,9 @@ def health(ctx: click.Context, *, as_json: bool) -> None:
         click.echo(json.dumps(document, indent=2))
     else:
         for finding in findings:
-            click.echo(finding)
+            print_line(finding)
         if checked.unknown:
-            click.echo(f"unknown: the consumers of {', '.join(checked.unknown)}")
+            print_line(f"unknown: the consumers of {', '.join(checked.unknown)}")
         elif not findings:
             click.echo("broker: healthy")
     if findings:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from console.actions import keys as actions
+from console.commands.table import print_line, print_table
 from console.errors import ActionError
 from console.settings import DatabaseSettings, load_operator
 from order_app.storage.api_keys import ApiKey, Scope
@@ -50,7 +49,7 @@ def create(name: str, scopes: tuple[str, ...], *, file: Path | None) -> None:
         # The file first: a key that cannot be written must not be created.
         with _new_file(file) as output:
             output.write(actions.create(settings, name, granted) + "\n")
-        click.echo(f"key of {name} written to {file}")
+        print_line(f"key of {name} written to {file}")
 
 
 @keys.command(epilog="Example: orderctl keys register prometheus --scope ops --file key")
@@ -74,7 +73,7 @@ def register(name: str, scopes: tuple[str, ...], *, file: Path) -> None:
         new = actions.register(settings, key, name, [Scope(scope) for scope in scopes])
     except ActionError as error:
         raise ActionError(f"{file}: {error}") from None
-    click.echo(f"key of {name} {'registered' if new else 'already registered'}")
+    print_line(f"key of {name} {'registered' if new else 'already registered'}")
 
 
 @keys.command("list", epilog="Example: orderctl keys list --json")
@@ -85,14 +84,8 @@ def list_keys(*, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_document(key) for key in api_keys], indent=2))
         return
-    table = Table("Prefix", "Name", "Scopes", "Created", "Last used", "Revoked", box=None)
-    for key in api_keys:
-        row = _document(key) | {"scopes": _shown_scopes(key)}
-        del row["unknown_scopes"]
-        table.add_row(*(str(cell or "-") for cell in row.values()))
-    console = Console()
-    # A pipe receives whole lines, a terminal receives lines that fit.
-    Console(width=None if console.is_terminal else 10_000, markup=False).print(table)
+    columns = ("Prefix", "Name", "Scopes", "Created", "Last used", "Revoked")
+    print_table(columns, map(_cells, api_keys))
 
 
 @keys.command(epilog="Example: orderctl keys revoke 1f0a9c3e")
@@ -100,7 +93,7 @@ def list_keys(*, as_json: bool) -> None:
 def revoke(prefix: str) -> None:
     """Revoke a key permanently; this takes effect within seconds, see API_KEY_LIFETIME."""
     key = actions.revoke(load_operator(DatabaseSettings), prefix)
-    click.echo(f"{key.prefix}: key of {key.name} revoked")
+    print_line(f"{key.prefix}: key of {key.name} revoked")
 
 
 @contextmanager
@@ -115,6 +108,12 @@ def _new_file(path: Path) -> Iterator[TextIO]:
     except BaseException:
         path.unlink()
         raise
+
+
+def _cells(key: ApiKey) -> list[object]:
+    row = _document(key) | {"scopes": _shown_scopes(key) or None}
+    del row["unknown_scopes"]
+    return list(row.values())
 
 
 def _shown_scopes(key: ApiKey) -> str:

@@ -7,7 +7,8 @@ import os
 def operator_name() -> str:
     """Return the name of the operating system's user or, if it has none, the user's number."""
     try:
-        return getpass.getuser()
+        # The environment may contain another encoding, which the databases do not store.
+        return getpass.getuser().encode(errors="replace").decode()
     except (KeyError, OSError):
         # In a container, a user may have a number and no name.
         return f"uid {os.getuid()}"

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
-from console.commands.age import Age
+from console.commands.table import print_line
+from console.commands.times import Age
 from console.errors import ActionError, first_line
 from console.ledger import agreement, reconciliation
 from console.ledger import repair as repairs
@@ -141,7 +142,7 @@ def _print(report: Report) -> None:
     # A pipe receives whole lines.
     Console(width=None if terminal.is_terminal else 200, highlight=False).print(table)
     for line in report.lines():
-        click.echo(line)
+        print_line(line)
     if report.is_clear and not report.repaired:
         result = "all events are accounted for"
         if not report.is_conclusive:

@@ -9,12 +9,14 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from console.actions import stock as actions
 from console.actions import stock_import
 from console.actions.stock import Change
 from console.commands.operator import operator_name
+from console.commands.table import print_line, print_table, printable
 from console.settings import DatabaseSettings, load_operator
 from console.stock import csv_file, report
 from inventory_worker.movements import Note
@@ -113,7 +115,7 @@ def show(sku: str | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([report.document(level) for level in levels], indent=2))
         return
-    Console(soft_wrap=True).print(report.levels(levels))
+    print_table(report.LEVEL_COLUMNS, report.levels(levels), numbers=report.NUMBERS)
 
 
 @stock.command("movements", epilog="Example: orderctl stock movements SKU-1 --limit 100")
@@ -132,7 +134,7 @@ def show_movements(sku: str, limit: int, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([report.movement(movement) for movement in movements], indent=2))
         return
-    Console(soft_wrap=True).print(report.movements(movements))
+    print_table(report.MOVEMENT_COLUMNS, report.movements(movements), numbers=report.NUMBERS)
 
 
 @stock.command("check", epilog="Example: orderctl stock check")
@@ -143,7 +145,7 @@ def check() -> None:
     """
     differences = actions.differences(load_operator(DatabaseSettings), _DIFFERENCES)
     for difference in differences:
-        click.echo(report.difference(difference))
+        print_line(report.difference(difference))
     if differences:
         raise click.exceptions.Exit(2)
     click.echo("stock: each level is the sum of its movements")
@@ -168,19 +170,21 @@ def import_file(file: Path, reason: str, reference: str | None) -> None:
     note = _note(reason, reference or f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}")
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"Importing as {note.reference}", total=len(pieces))
+        # The description is markup.
+        description = f"Importing as {escape(printable(str(note.reference)))}"
+        task = bar.add_task(description, total=len(pieces))
         done = stock_import.import_pieces(
             settings, pieces, note, progress=lambda done: bar.update(task, completed=done)
         )
     for line in report.imported(done, file, note):
-        click.echo(line)
+        print_line(line)
 
 
 def _change(kind: Change, sku: str, pieces: int, reason: str, reference: str | None) -> None:
     note = _note(reason, reference)
     done = actions.change(load_operator(DatabaseSettings), kind, sku, pieces, note)
     for line in report.changed(done, note):
-        click.echo(line)
+        print_line(line)
 
 
 def _note(reason: str, reference: str | None) -> Note:

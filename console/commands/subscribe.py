@@ -1,8 +1,6 @@
 """`orderctl subscribe`: adds a subscriber, and delivers history to it."""
 
 import time
-from datetime import datetime
-from typing import Any
 
 import click
 from rich.console import Console
@@ -12,35 +10,13 @@ from rich.progress import TextColumn, TimeElapsedColumn
 from console.actions import subscribe as actions
 from console.actions.parked import CONSUMERS
 from console.actions.subscribe import Progress
+from console.commands.table import print_line
+from console.commands.times import StartType
 from console.commands.topology import line
 from console.settings import TopologySettings, load_operator
 from eventbus.messaging.stream import Start
 from eventbus.topology.limits import STREAM_AGE
 from eventbus.topology.service import Service
-
-
-class StartType(click.ParamType[Any]):
-    """`first`, an offset, or a time with its zone."""
-
-    name = "first|TIME|OFFSET"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Start:
-        """Return where to start."""
-        if value == "first":
-            return "first"
-        if str(value).isdecimal():
-            return int(value)
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
-            self.fail(
-                f"{value!r} is not `first`, an offset, or a time such as 2026-11-25T08:00Z",
-                param,
-                ctx,
-            )
-        return moment
 
 
 @click.command(epilog="Example: orderctl subscribe notification --from 2026-11-25T08:00Z")
@@ -69,7 +45,7 @@ def subscribe(service: str, start: Start) -> None:
                 CONSUMERS[service],
                 start,
                 report=display,
-                changed=lambda difference: click.echo(line(difference), err=True),
+                changed=lambda difference: print_line(line(difference), err=True),
             )
     except BaseException:
         if display.offset is not None:

@@ -1,19 +1,30 @@
-"""Tables on a terminal or a pipe, whose cells may come from a foreign publisher."""
+"""Tables and lines on a terminal or a pipe, whose texts may come from a foreign publisher."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
+import click
 from rich.console import Console
 from rich.table import Table
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; a cell that is None is a dash."""
-    table = Table(*columns, box=None)
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Collection[str] = ()
+) -> None:
+    """Print a table; a cell that is None is a dash. The columns `numbers` are aligned right."""
+    table = Table(box=None)
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left")
     for row in rows:
         table.add_row(*("-" if cell is None else printable(str(cell)) for cell in row))
     console = Console()
-    # A pipe receives whole lines, a terminal receives lines that fit.
-    Console(width=None if console.is_terminal else 10_000, markup=False).print(table)
+    # A pipe receives whole lines, a terminal receives lines that fit. No text is taken for markup.
+    width = None if console.is_terminal else 10_000
+    Console(width=width, markup=False, emoji=False).print(table)
+
+
+def print_line(text: object, *, err: bool = False) -> None:
+    """Print one line, on stderr if `err`, without characters that control the terminal."""
+    click.echo(printable(str(text)), err=err)
 
 
 def printable(text: str) -> str:

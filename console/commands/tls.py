@@ -6,7 +6,8 @@ from collections.abc import Iterable
 import click
 
 from common.kombu_topology import topology
-from console.certificates.certificate_authority import Authority, Certificate
+from console.certificates.certificate_authority import Authority
+from console.certificates.certificate_file import Certificate
 from console.settings import TlsSettings, load_operator
 
 
@@ -22,8 +23,8 @@ def tls() -> None:
 def init(*, clients: bool) -> None:
     """Create the authority and the servers' certificates in TLS_DIR, if they are missing.
 
-    A certificate that expires within 30 days, or whose names differ from TLS_NAMES, is renewed.
-    Running the command again changes nothing.
+    A certificate that expires within 30 days, whose names differ from TLS_NAMES, or that another
+    authority has signed, is renewed. Running the command again changes nothing.
     """
     users = [user.name for user in topology().users] if clients else []
     _print(_authority().init(users))

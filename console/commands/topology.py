@@ -10,6 +10,7 @@ from common.queue_parts import DIVISIBLE
 from console.actions import topology as actions
 from console.actions.topology import Plan
 from console.broker.topology_diff import Difference
+from console.commands.table import print_line
 from console.scaling.scale import scale as change
 from console.settings import ScaleSettings, TopologySettings, load_operator
 from eventbus.topology.limits import PARTS_LIMIT
@@ -51,7 +52,7 @@ def apply(ctx: click.Context, *, prune: bool) -> None:
     left = 0
     difference: Difference | None = None
     for difference in actions.apply(load_operator(TopologySettings), prune=prune):
-        click.echo(line(difference))
+        print_line(line(difference))
         left += difference.remedy is not None and not difference.is_harmless
     if difference is None:
         click.echo("topology: nothing to change")
@@ -74,7 +75,7 @@ def scale(service: str, parts: int) -> None:
         find(service),
         parts,
         begun=click.echo,
-        changed=lambda difference: click.echo(line(difference)),
+        changed=lambda difference: print_line(line(difference)),
     )
     click.echo(f"{service}: {parts} parts, previously {before}")
     click.echo(f"set {service}={parts} in PARTS")
@@ -88,11 +89,11 @@ def line(found: Difference) -> str:
 
 def _print(drift: Plan) -> None:
     for difference in drift.differences:
-        click.echo(difference)
+        print_line(difference)
     for name in drift.unmanaged:
-        click.echo(f"{name}: unmanaged")
+        print_line(f"{name}: unmanaged")
     for text in drift.unchecked:
-        click.echo(f"unchecked: {text}")
+        print_line(f"unchecked: {text}")
     count = len(drift.differences)
     click.echo(f"topology: {count or 'no'} {'difference' if count == 1 else 'differences'}")
 

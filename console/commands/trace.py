@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from console.actions import trace as actions
+from console.commands.table import printable
 from console.monitoring.waterfall import Fall, waterfall
 from console.settings import DatabaseSettings, load_operator
 from span_store.models import SpanRow
@@ -52,8 +53,8 @@ def _print(trace_id: str, falls: list[Fall]) -> None:
     for fall in falls:
         span = fall.span
         table.add_row(
-            f"{'  ' * fall.depth}{'… ' if fall.is_orphan else ''}{escape(span.name)}",
-            escape(span.service),
+            Text(f"{'  ' * fall.depth}{'… ' if fall.is_orphan else ''}{printable(span.name)}"),
+            Text(printable(span.service)),
             f"{(span.started_at - start).total_seconds() * 1000:.1f}",
             f"{span.microseconds / 1000:.1f}",
             _outcome(span),
@@ -65,15 +66,15 @@ def _print(trace_id: str, falls: list[Fall]) -> None:
     console.print(table)
 
 
-def _outcome(span: SpanRow) -> str:
+def _outcome(span: SpanRow) -> Text:
     attempt = span.attributes.get("attempt")
     words = [
         f"attempt {attempt}" if attempt else "",
         str(span.attributes.get("outcome") or span.attributes.get("http.response.status_code", "")),
         span.reason or "",
     ]
-    outcome = escape(", ".join(word for word in words if word))
-    return f"[red]{outcome}[/]" if span.status == "error" else outcome
+    outcome = printable(", ".join(word for word in words if word))
+    return Text(outcome, style="red" if span.status == "error" else "")
 
 
 def _document(trace_id: str, falls: list[Fall]) -> dict[str, Any]:

@@ -62,10 +62,15 @@ class Watch:
             self._last[sender.name] = self.books.last(sender)
         self._search(search)
 
+    @property
+    def _is_full(self) -> bool:
+        # Events beyond the limit would not be examined: they wait until others are handled.
+        return any(len(a.open) + len(a.missing) > OPEN_LIMIT - PAGE for a in self.accounts)
+
     def _read_new(self, sender: Service) -> None:
         position = self._read.get(sender.name, 0)
         for _ in range(PAGES):
-            if any(len(a.open) + len(a.missing) > OPEN_LIMIT - PAGE for a in self.accounts):
+            if self._is_full:
                 return
             rows = self.books.appended(sender, position)
             due = datetime.now(UTC) - timedelta(seconds=DELAY)
@@ -86,6 +91,8 @@ class Watch:
     def _check_unsent(self, sender: Service) -> None:
         unsent = self._unsent.get(sender.name, set())
         for page in pages(unsent):
+            if self._is_full:
+                return
             found = self.books.find(sender.name, page)
             sent = [event for event in found if event.sent_at]
             for account in self.accounts:

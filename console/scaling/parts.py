@@ -7,7 +7,6 @@ therefore delivered twice rather than lost, and the inbox drops the duplicate.
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from common.kombu_topology import EVENTS
 from console.broker import permissions_diff, topology_diff
 from console.broker.connection import connected
 from console.broker.management import Management
@@ -80,24 +79,18 @@ class Scaling:
             if (difference.kind, difference.name) == ("permission", self._service.name):
                 yield difference
         for difference in topology_diff.differences(wanted, state):
-            if difference.problem == topology_diff.MISSING:
+            # The other services' objects may be about to change.
+            if difference.problem == topology_diff.MISSING and self._is_own(difference):
                 yield difference
 
     def _obsolete(self, wanted: Topology, state: BrokerState) -> Iterator[Difference]:
         service, vhost = self._service, state.vhost
-        own = {service.queue, service.part_exchange}
         for binding in state.bindings:
-            source, key = binding["source"], binding["routing_key"]
-            # A binding of another type may belong to a newer release.
-            is_event = (
-                source == EVENTS.name
-                and binding["destination"] in own
-                and key in service.consumed_types
-            )
-            if not (is_event or source == service.part_exchange):
+            is_route = topology_diff.is_route(binding, service)
+            if not (is_route or binding["source"] == service.part_exchange):
                 continue
             if topology_diff.plain(binding) not in wanted.bindings:
-                yield topology_diff.extra_binding(binding, vhost, prune=True)
+                yield topology_diff.extra_binding(binding, wanted, vhost, prune=True)
         kept = {queue.name for queue in wanted.queues}
         for name in sorted(state.queues):
             if service.is_part_queue(name) and name not in kept:
@@ -107,6 +100,13 @@ class Scaling:
         if service.part_exchange in state.exchanges and service.part_exchange not in exchanges:
             path = ("exchanges", vhost, service.part_exchange)
             yield _gone("exchange", Request(method="DELETE", path=path))
+
+    def _is_own(self, difference: Difference) -> bool:
+        if difference.request is None:
+            return False
+        # Of a binding, this is the destination.
+        name = difference.request.path[-1]
+        return name == self._service.part_exchange or self._service.is_part_queue(name)
 
     def _apply(self, difference: Difference) -> None:
         if request := difference.request:

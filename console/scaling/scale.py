@@ -2,7 +2,7 @@
 
 The relays of the services that publish to the queue are held, so events wait in the outboxes. The
 parts are drained before the routes change: at any time, the events of one order are in one part.
-Every exit releases the relays.
+Every exit releases the relays. One change runs at a time, whatever the service.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from common.kombu_topology import SERVICES, topology
+from common.kombu_topology import CONSOLE, SERVICES, topology
 from console.actions.topology import plan
 from console.broker import division
 from console.broker.management import Management
 from console.broker.state import BrokerState
-from console.broker.topology_diff import MISSING
+from console.broker.topology_diff import MISSING, SECOND_ROUTE
 from console.databases.service_database import sessions
 from console.errors import ActionError
 from console.scaling.parts import Changed, Scaling
@@ -30,6 +30,8 @@ from eventbus.topology.service import Service
 #: latest after the longest wait for the broker's confirms.
 HOLD_PATIENCE = 60.0
 
+_ACQUIRE = "SELECT pg_try_advisory_lock(hashtext('scale'))"
+
 #: Called with a description of each step when it begins.
 Begun = Callable[[str], None]
 
@@ -39,23 +41,25 @@ def scale(
 ) -> int:
     """Give a service's queue this number of parts, and return the previous number.
 
-    Raises `ActionError`. Nothing is changed if the relays or the workers do not finish in time, or
-    if the broker differs from the code in another way. After a later failure the previous parts are
-    restored; if that fails as well, the error states both failures.
+    Raises `ActionError`. Nothing is changed if another change is under way, if the relays or the
+    workers do not finish in time, or if the broker differs from the code in another way. After a
+    later failure the previous parts are restored; if that fails as well, the error states both
+    failures.
     """
-    _require_no_drift(settings)
     with Management(settings) as broker, ExitStack() as stack:
-        numbers = division.actual(BrokerState.read(broker), settings.parts)
-        before = numbers[service.name]
-        held = []
+        held = [stack.enter_context(_only_change(settings))]
+        _require_no_drift(settings)
         for publisher in _publishers(service):
             begun(f"holding the relays of {publisher.name}")
             held.append(stack.enter_context(_held(settings, publisher)))
+        # After the waits, in which another program may have changed the broker.
+        numbers = division.actual(BrokerState.read(broker), settings.parts)
+        before = numbers[service.name]
         begun(f"waiting until the parts of {service.queue} are empty")
         scaling = Scaling(settings, broker, service, changed)
         scaling.await_empty(replace(service, parts=before).queues)
         for connection in held:
-            # A connection that was lost in the meantime has released its relays.
+            # A connection that was lost in the meantime has released its relays, or the lock.
             connection.exec_driver_sql("SELECT")
         _change(scaling, _wanted(settings, numbers, service, parts), _wanted(settings, numbers))
     return before
@@ -88,8 +92,9 @@ def _wanted(
 
 def _require_no_drift(settings: ScaleSettings) -> None:
     for difference in plan(settings).differences:
-        # Missing objects are created: an earlier run may have been interrupted.
-        is_expected = difference.kind == division.KIND or difference.problem == MISSING
+        # An earlier run may have been interrupted.
+        is_interrupted = difference.problem in (MISSING, SECOND_ROUTE)
+        is_expected = difference.kind == division.KIND or is_interrupted
         if not (is_expected or difference.is_harmless):
             raise ActionError(
                 f"nothing is changed while the broker differs from the code: {difference}"
@@ -100,6 +105,16 @@ def _publishers(service: Service) -> Iterator[Service]:
     for publisher in SERVICES:
         if set(publisher.published_types) & set(service.consumed_types):
             yield publisher
+
+
+@contextmanager
+def _only_change(settings: DatabaseSettings) -> Iterator[Connection]:
+    """Keep other commands from changing numbers of parts during the block."""
+    with sessions(settings, CONSOLE) as database, engine_of(database).connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        if not connection.exec_driver_sql(_ACQUIRE).scalar():
+            raise ActionError("another command changes a number of parts: wait until it ends")
+        yield connection
 
 
 @contextmanager

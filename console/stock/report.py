@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC
 from pathlib import Path
 
-from rich.table import Table
-
 from console.actions.stock import Changed
 from console.actions.stock_import import Imported
 from inventory_worker.movements import Difference, Level, Movement, Note
@@ -15,33 +13,29 @@ from inventory_worker.shortfall import Shortfall
 _ORDERS = 20
 
 
-def levels(stock: Sequence[Level]) -> Table:
-    """Return levels as a table."""
-    table = Table("SKU", box=None)
-    for column in ("on hand", "reserved", "available"):
-        table.add_column(column, justify="right")
+#: The columns of levels and of movements, and those of them that are numbers.
+LEVEL_COLUMNS = ("SKU", "on hand", "reserved", "available")
+MOVEMENT_COLUMNS = ("at", "movement", "on hand", "reserved", "reference", "reason", "by")
+NUMBERS = ("on hand", "reserved", "available")
+
+Cells = tuple[object, ...]
+
+
+def levels(stock: Sequence[Level]) -> Iterator[Cells]:
+    """Yield the row of each level."""
     for level in stock:
-        table.add_row(
-            level.sku, *(str(n) for n in (level.on_hand, level.reserved, level.available))
-        )
-    return table
+        yield level.sku, level.on_hand, level.reserved, level.available
 
 
-def movements(newest: Sequence[Movement]) -> Table:
-    """Return movements as a table."""
-    table = Table("at", "movement", box=None)
-    for column in ("on hand", "reserved"):
-        table.add_column(column, justify="right")
-    for column in ("reference", "reason", "by"):
-        table.add_column(column)
+def movements(newest: Sequence[Movement]) -> Iterator[Cells]:
+    """Yield the row of each movement."""
     for moved in newest:
-        table.add_row(
+        yield (
             f"{moved.moved_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
             moved.kind if moved.counted is None else f"{moved.kind} {moved.counted}",
             *(f"{n:+}" if n else "" for n in (moved.on_hand, moved.reserved)),
             *(text or "" for text in (moved.reference, moved.reason, moved.entered_by)),
         )
-    return table
 
 
 def changed(done: Changed, note: Note) -> Iterator[str]:

@@ -4,18 +4,20 @@ import os
 import shlex
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from datetime import timedelta
 
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from deploy.local import REPOSITORY, mail_server, sample, stack
 from deploy.local.ports import Ports, configured_ports
 from deploy.local.problem import Problem, interruptible
 from deploy.local.processes import programs
 from deploy.local.processes.parts import configured_division
-from deploy.local.processes.supervision import Report
+from deploy.local.processes.supervision import Report, Stopping
 from deploy.local.processes.usage import Usage, usage
 from deploy.local.processes.watch import ailment
 from deploy.local.progress import step
@@ -80,21 +82,33 @@ def down() -> None:
 @main.command()
 def reset() -> None:
     """Stop everything and delete all data, logs and secrets."""
-    if state := open_state(STATE):
-        with only_one(state), step("stopping everything"):
-            stack.down(state)
-    with step("deleting all data"):
-        delete_state(STATE)
+    with ExitStack() as locked:
+        if state := open_state(STATE):
+            locked.enter_context(only_one(state))
+            with step("stopping everything"):
+                stack.down(state)
+        with step("deleting all data"):
+            delete_state(STATE)
 
 
 @main.command()
-@click.option("--over", default=1.0, show_default=True, help="Seconds over which CPU is measured.")
+@click.option(
+    "--over",
+    type=click.FloatRange(0.1, 3600),
+    default=1.0,
+    show_default=True,
+    help="Seconds over which CPU is measured.",
+)
 @click.pass_context
 def status(context: click.Context, over: float) -> None:
     """Show each process; exit with status 1 if one of them is not healthy."""
     state = _existing_state()
     run = stack.describe(state, _chosen_ports(state))
-    reports = run.supervision.reports()
+    try:
+        reports = run.supervision.reports()
+    except Stopping as stopping:
+        click.echo(stopping.format_message())
+        context.exit(1)
     before = _usages(reports)
     time.sleep(over)
     after = _usages(reports)
@@ -112,7 +126,8 @@ def status(context: click.Context, over: float) -> None:
             str(report.pid) if report and report.pid else "-",
             str(timedelta(seconds=report.uptime)) if report and report.runs else "-",
             *_cells([process.name], before, after, over),
-            f"[red]{problem}[/]" if problem else "[green]healthy[/]",
+            # Not markup: a problem may contain brackets.
+            Text(problem, style="red") if problem else Text("healthy", style="green"),
             process.url,
         )
     for title, group in (

@@ -37,21 +37,24 @@ step() {
 
 # ---- Debian packages
 
-policy=/usr/sbin/policy-rc.d
+policy=${POLICY_FILE:-/usr/sbin/policy-rc.d}
 policy_is_ours=
 
 # Packages start their services during the installation, on the ports that this system uses, unless
 # this file of Debian's forbids it. It forbids it only while this script runs, so a file that is left
-# behind has no effect.
+# behind by a killed run has no effect, and the next run replaces it. A file without that line is the
+# machine's own and stays.
 add_policy() {
-    [ ! -e $policy ] || return 0
+    if [ -e "$policy" ] && ! grep -qsE '^kill -0 [0-9]+ 2>/dev/null && exit 101$' "$policy"; then
+        return 0
+    fi
     policy_is_ours=yes
     printf '#!/bin/sh\nkill -0 %s 2>/dev/null && exit 101\nexit 0\n' $$ |
-        "${as_root[@]}" sh -c "cat > $policy && chmod 755 $policy"
+        "${as_root[@]}" sh -c 'cat >"$1" && chmod 755 "$1"' sh "$policy"
 }
 
 remove_policy() {
-    [ -z "$policy_is_ours" ] || "${as_root[@]}" rm -f $policy
+    [ -z "$policy_is_ours" ] || "${as_root[@]}" rm -f "$policy"
     policy_is_ours=
 }
 
@@ -97,15 +100,26 @@ python() {
     "$python" -c 'import ensurepip' 2>/dev/null || packages python3-venv
 
     # A virtual environment does not survive a move: its scripts contain the old path.
-    if ! grep -qsF "$PWD/.venv/bin/python" .venv/bin/pip; then
+    if ! grep -qsF "$PWD/.venv/bin/python" .venv/bin/pip || ! is_current .venv; then
         step "creating .venv" "$python" -m venv --clear .venv
     fi
     local stamp=.venv/.installed wanted
-    wanted="$(sha256sum <requirements/dev.txt) $(sha256sum <deploy/local/install.sh)"
+    wanted="$(version "$python") $(sha256sum <requirements/dev.txt) $(sha256sum <deploy/local/install.sh)"
     [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || return 0
     step "installing Python packages" python_packages .venv requirements/dev.txt
     step "installing the order system" link_project
     echo "$wanted" >$stamp
+}
+
+# is_current ENVIRONMENT: whether its Python runs and has the wanted version. It neither survives the
+# removal of the Python that created it, nor uses another version's packages.
+is_current() {
+    [ "$(version "$1/bin/python")" = "$(version "$python")" ]
+}
+
+# version PROGRAM: print the version of Python whose packages it uses, or nothing if it does not run.
+version() {
+    "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true
 }
 
 # python_packages ENVIRONMENT FILE: install the packages that a lock file pins. uv takes an eighth of
@@ -254,8 +268,8 @@ exporter() {
         return 0
     fi
     local place=.venv/exporter stamp=.venv/exporter/.installed wanted
-    wanted=$(sha256sum <requirements/exporter.txt)
-    [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || return 0
+    wanted="$(version "$python") $(sha256sum <requirements/exporter.txt)"
+    if is_current $place && [ "$(cat $stamp 2>/dev/null)" = "$wanted" ]; then return 0; fi
     step "creating $place" "$python" -m venv --clear $place
     step "installing celery-exporter" python_packages $place requirements/exporter.txt
     echo "$wanted" >$stamp

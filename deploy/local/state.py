@@ -152,17 +152,31 @@ def delete_state(path: Path) -> None:
 def only_one(state: StateDirectory) -> Iterator[None]:
     """Lock the state directory against changes by other commands.
 
-    Raises `Problem` immediately if another command has locked it.
+    Raises `Problem` immediately if another command has locked it, or is deleting it.
     """
-    directory = os.open(state.path, os.O_RDONLY)
+    running = Problem(f"another command is running in {state.path}; wait for it")
+    try:
+        directory = os.open(state.path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise running from None
     try:
         try:
             fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Problem(f"another command is running in {state.path}; wait for it") from None
+            raise running from None
+        # `reset` holds the lock of a directory until it is deleted.
+        if not _is_at(directory, state.path):
+            raise running
         yield
     finally:
         os.close(directory)
+
+
+def _is_at(directory: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(directory), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _make(path: Path) -> StateDirectory:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from common.kombu_topology import EVENTS, INVENTORY
 from console.scaling.scale import scale
 from eventbus.database.db import Sessions
+from eventbus.topology.service import Service
 from testkit.data.outboxes import rows, sent
 from testkit.servers.scaling import AdministratorSettings
 from testkit.servers.vhosts import Vhost
@@ -12,9 +13,9 @@ from testkit.servers.vhosts import Vhost
 PARTS = replace(INVENTORY, parts=4).queues
 
 
-def divide(settings: AdministratorSettings, parts: int) -> int:
+def divide(settings: AdministratorSettings, parts: int, service: Service = INVENTORY) -> int:
     """Change the number of parts, and return the previous number."""
-    return scale(settings, INVENTORY, parts, begun=lambda _: None, changed=lambda _: None)
+    return scale(settings, service, parts, begun=lambda _: None, changed=lambda _: None)
 
 
 def require_all_sent(outbox: Sessions) -> None:

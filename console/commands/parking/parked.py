@@ -27,7 +27,7 @@ def parked() -> None:
 @click.argument("service", type=SERVICE, required=False)
 @click.option(
     "--limit",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10_000_000),
     default=100,
     show_default=True,
     help="Maximum for each service.",

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from console.actions.parked import CONSUMERS
-from console.commands.age import Age
 from console.commands.operator import operator_name
 from console.commands.parking.parked import SERVICE, parked
 from console.commands.table import print_table, printable
+from console.commands.times import Age
 from console.models import ItemRow, PlanState
 from console.parking import plans
 from console.parking.criteria import Criteria

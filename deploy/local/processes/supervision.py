@@ -51,6 +51,13 @@ class Report:
         return self.now - self.started_at if self.runs else 0
 
 
+class Stopping(Problem):
+    """The supervisor is stopping its processes, and accepts no other command meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("the processes are stopping; wait until they have exited, and try again")
+
+
 class Supervision:
     """The supervisor of one state directory."""
 
@@ -69,11 +76,15 @@ class Supervision:
         try:
             proxy = ServerProxy("http://127.0.0.1", transport=transport)
             return getattr(proxy.supervisor, method)(*arguments)
+        except Fault as fault:
+            if fault.faultCode == Faults.SHUTDOWN_STATE:
+                raise Stopping from None
+            raise
         finally:
             transport.close()
 
     def runs(self) -> bool:
-        """Return whether the supervisor responds."""
+        """Return whether the supervisor responds. Raises `Stopping`."""
         try:
             self._call("getState")
         except (OSError, HTTPException):
@@ -163,7 +174,10 @@ class Supervision:
             raise Problem(f"supervisorctl update failed: {done.stdout} {done.stderr}")
 
     def reports(self) -> dict[str, Report]:
-        """Return the supervisor's reports by process name, empty if it does not respond."""
+        """Return the supervisor's reports by process name, empty if it does not respond.
+
+        Raises `Stopping`.
+        """
         try:
             infos = self._call("getAllProcessInfo")
         except (OSError, HTTPException):
@@ -193,10 +207,22 @@ class Supervision:
         self._call("stopProcess", f"{group}:{process.name}")
 
     def stop(self) -> int:
-        """Stop everything, in order, and verify it; return the number of processes."""
+        """Stop everything, in order, and verify it; return the number of processes.
+
+        If the supervisor is stopping already, wait until it has exited.
+        """
         pids = leftovers.find(self._state)
-        if self.runs():
-            self._call("shutdown")
+        if self._shuts_down():
             leftovers.wait_for_end(pids, STOP_PATIENCE)
         # Processes that a killed supervisor has left, or that ignored the signal.
         return max(len(pids), leftovers.stop(self._state))
+
+    def _shuts_down(self) -> bool:
+        """Make the supervisor stop its processes; return False if it does not run."""
+        try:
+            self._call("shutdown")
+        except Stopping:
+            return True
+        except (OSError, HTTPException):
+            return False
+        return True

@@ -9,7 +9,7 @@ from amqp import Channel
 from common.kombu_topology import ANALYTICS, FRAUD, INVENTORY
 from console.broker import state
 from console.broker.management import Management
-from console.ledger import watch
+from console.ledger import account, location, watch
 from console.ledger.account import Account
 from console.ledger.books import Books
 from console.ledger.watch import Watch
@@ -138,6 +138,42 @@ def test_an_event_that_is_sent_late_is_examined_then(
 
     # Then it is missing
     assert ledger.missing("inventory") == {late}
+
+
+def test_events_beyond_the_limit_are_examined_later(
+    system: AccountedSystem, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given five events that are unsent at the first pass, and room for two
+    record(system.databases["order"], *(event(CREATED) for _ in range(5)))
+    ledger.run()
+    for module, limit in ((watch, "OPEN_LIMIT"), (account, "OPEN_LIMIT"), (watch, "PAGE")):
+        monkeypatch.setattr(module, limit, 2)
+    monkeypatch.setattr(location, "PAGE", 2)
+
+    # When they are sent
+    drain_all(system.relay, system.databases["order"])
+    ledger.watch.run(search=0.0)
+
+    # Then two of them are open, and the others wait
+    assert len(ledger.open("inventory")) == 2
+    late = [e for e in system.events()[-5:] if e.id not in ledger.open("inventory")]
+
+    # And when one of the others is lost, and the rest is handled
+    system.purge(INVENTORY)
+    system.handle_all()
+    for handled in system.events():
+        if handled.id != late[0].id:
+            system.deliver(INVENTORY, handled)
+
+    # Then a later pass finds it to be missing
+    def found() -> None:
+        ledger.run()
+        assert ledger.missing("inventory") == {late[0].id}
+
+    with system.broker.connect() as connection:
+        consume(connection.channel())
+        # The broker's counts, which decide on a search, are up to five seconds old.
+        eventually(found)
 
 
 def test_a_pass_reads_no_event_twice(system: AccountedSystem, ledger: Ledger) -> None:

@@ -199,3 +199,52 @@ def test_messages_that_return_during_deletion_request_catch_up(
 
     # Then a marker requests catch-up from the stream
     assert former.depth(FRAUD.overflow) == 1
+
+
+def test_two_commands_do_not_replace_a_queue_at_once(
+    former: Vhost, orderctl: Orderctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a second command that begins during a replacement
+    finish = Replacement.finish
+    others: list[Result] = []
+
+    def other_first(self: Replacement) -> int:
+        if not others:
+            others.append(orderctl("topology", "plan"))
+            others.append(orderctl("topology", "apply"))
+        return finish(self)
+
+    monkeypatch.setattr(Replacement, "finish", other_first)
+
+    # When the queue is replaced
+    applied = orderctl("topology", "apply")
+
+    # Then the second command leaves it alone, and no message is lost
+    plan, second = others
+    assert "queue fraud.queue: messages are in fraud.queue.spare" in plan.stdout
+    assert second.exit_code == 1
+    assert "another command replaces fraud.queue: wait until it ends" in second.stderr
+    assert applied.exit_code == 0, applied.output
+    assert numbers(former) == list(range(1, 701))
+    assert orderctl("topology", "plan").stdout == "topology: no differences\n"
+
+
+def test_messages_that_are_deleted_with_the_spare_queue_request_catch_up(
+    former: Vhost, orderctl: Orderctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a message that arrives in the spare queue after it was emptied
+    move = Replacement._move
+
+    def and_one_more(self: Replacement, source: str, target: str) -> int:
+        moved = move(self, source, target)
+        if source == FRAUD.spare_queue and not moved:
+            former.publish(b"[]", exchange="", routing_key=source, headers={}, message_id="7")
+        return moved
+
+    monkeypatch.setattr(Replacement, "_move", and_one_more)
+
+    # When the queue is replaced
+    assert orderctl("topology", "apply").exit_code == 0
+
+    # Then a marker requests catch-up from the stream
+    assert former.depth(FRAUD.overflow) == 1

@@ -31,10 +31,14 @@ def outbox(order_data: TestDatabase) -> Iterator[Sessions]:
 
 @pytest.fixture
 def settings(
-    servers: Infrastructure, broker: Vhost, order_data: TestDatabase
+    servers: Infrastructure,
+    broker: Vhost,
+    order_data: TestDatabase,
+    database_of: Callable[[str], TestDatabase],
 ) -> AdministratorSettings:
     """The settings of the command."""
-    return scale_settings(servers, broker, {"order": order_data})
+    others = {name: database_of(name) for name in ("inventory", "console")}
+    return scale_settings(servers, broker, {"order": order_data} | others)
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """A change of the number of parts that fails, or is interrupted, loses nothing."""
 
+from collections.abc import Sequence
+
 import pytest
 from sqlalchemy import text
 
-from common.kombu_topology import INVENTORY, ORDER
+from common.kombu_topology import EVENTS, INVENTORY, ORDER
 from console.actions import topology
 from console.broker.management import Management
 from console.errors import ActionError
@@ -156,4 +158,77 @@ def test_an_interrupted_change_is_completed_by_another_run(
 
     # Then the broker matches the code
     now = settings.model_copy(update={"parts": {"inventory": 4}})
+    assert topology.plan(now).differences == ()
+
+
+def test_a_second_command_changes_nothing_meanwhile(
+    settings: AdministratorSettings, orders_divided: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given that a command waits for the queues of the order service to be empty
+    await_empty = scaling.Scaling.await_empty
+    others = iter([(INVENTORY, 4), (ORDER, 4)])
+
+    def others_first(self: scaling.Scaling, queues: Sequence[str]) -> None:
+        for service, parts in others:
+            # When another one is to change a number of parts
+            with pytest.raises(ActionError, match="another command changes a number of parts"):
+                divide(settings, parts, service)
+        await_empty(self, queues)
+
+    monkeypatch.setattr(scaling.Scaling, "await_empty", others_first)
+    assert divide(settings, 2, ORDER) == 1
+
+    # Then only the first has an effect, and the other can follow
+    numbers = {"order": 2}
+    assert topology.plan(settings.model_copy(update={"parts": numbers})).differences == ()
+    assert divide(settings, 4) == 1
+    numbers["inventory"] = 4
+    assert topology.plan(settings.model_copy(update={"parts": numbers})).differences == ()
+
+
+def test_a_change_does_not_touch_the_objects_of_other_services(
+    settings: AdministratorSettings, orders_divided: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given that the inventory's queue is divided while that of the order service is changed, by a
+    # program without the lock
+    await_empty = scaling.Scaling.await_empty
+    others = iter([(INVENTORY, 4)])
+
+    def other_first(self: scaling.Scaling, queues: Sequence[str]) -> None:
+        for service, parts in others:
+            with monkeypatch.context() as patch:
+                patch.setattr(scale_module, "_ACQUIRE", "SELECT true")
+                divide(settings, parts, service)
+        await_empty(self, queues)
+
+    monkeypatch.setattr(scaling.Scaling, "await_empty", other_first)
+
+    # When the change continues
+    divide(settings, 2, ORDER)
+
+    # Then each event has one route
+    now = settings.model_copy(update={"parts": {"inventory": 4, "order": 2}})
+    assert topology.plan(now).differences == ()
+
+
+def test_a_second_route_is_reported_and_removed(
+    broker: Vhost, settings: AdministratorSettings, orders_divided: None
+) -> None:
+    # Given a direct route to a queue beside its parts
+    divide(settings, 2)
+    now = settings.model_copy(update={"parts": {"inventory": 2}})
+    path = f"/bindings/{broker.name}/e/{EVENTS.name}/q/{INVENTORY.queue}"
+    broker.request("POST", path, json={"routing_key": "order.created"})
+
+    # Then the plan reports it, and `apply` leaves it
+    (planned,) = topology.plan(now).differences
+    assert str(planned) == (
+        "binding orders.topic -[order.created]-> inventory.queue: a second route of its events;"
+        " orderctl topology scale inventory PARTS removes it"
+    )
+    assert not planned.is_harmless
+    assert [difference.outcome for difference in topology.apply(now)] == ["left"]
+
+    # And another change of the parts removes it
+    divide(settings, 2)
     assert topology.plan(now).differences == ()

@@ -9,6 +9,7 @@ import pytest
 from click.testing import Result
 
 from common.kombu_topology import topology
+from console.certificates import certificate_authority
 from console.certificates.certificate_authority import SERVERS, Authority
 from testkit.processes.orderctl import empty_environment_file, orderctl
 
@@ -137,6 +138,82 @@ def test_a_missing_authority_is_not_replaced(tls_dir: Path) -> None:
         assert result.exit_code == 1
         assert "ca.key" in result.stderr
         assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["init", "renew"])
+def test_the_key_of_another_authority_signs_nothing(tls_dir: Path, command: str) -> None:
+    # Given the key of another authority
+    orderctl_tls(tls_dir, "init")
+    other = tls_dir.parent / "other"
+    orderctl_tls(other, "init")
+    (tls_dir / "ca.key").write_bytes((other / "ca.key").read_bytes())
+    before = Authority(tls_dir).server_file("rabbitmq").read_bytes()
+
+    # Then the command fails, and no certificate is signed
+    result = orderctl_tls(tls_dir, command)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "ca.key is not the key of" in result.stderr
+    assert Authority(tls_dir).server_file("rabbitmq").read_bytes() == before
+
+
+def test_init_replaces_certificates_of_another_authority(tls_dir: Path) -> None:
+    # Given a server's certificate of another authority
+    orderctl_tls(tls_dir, "init")
+    other = tls_dir.parent / "other"
+    orderctl_tls(other, "init")
+    file = Authority(tls_dir).server_file("rabbitmq")
+    file.write_bytes(Authority(other).server_file("rabbitmq").read_bytes())
+
+    # Then `init` replaces it, and no other
+    assert orderctl_tls(tls_dir, "init").stdout.count("created ") == 1
+    assert orderctl_tls(tls_dir, "init").stdout == "certificates: nothing to change\n"
+
+
+def test_an_interrupted_creation_is_repeated(
+    tls_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a run that was killed after it had written the key
+    write = certificate_authority.write
+
+    def and_die(file: Path, content: bytes, **options: Any) -> None:
+        write(file, content, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(certificate_authority, "write", and_die)
+        assert orderctl_tls(tls_dir, "init").exit_code == 1
+    assert [file.name for file in tls_dir.iterdir()] == ["ca.key"]
+
+    # Then the next run creates everything
+    assert orderctl_tls(tls_dir, "init").exit_code == 0
+    assert set(shown(tls_dir)) == {"ca", *SERVERS}
+
+
+@pytest.mark.parametrize("command", ["init", "renew"])
+def test_two_commands_at_once_do_not_mix(tls_dir: Path, command: str) -> None:
+    # Given a command that has created the authority, and continues
+    first = Authority(tls_dir).init()
+    next(first)
+
+    # When another one begins
+    second = orderctl_tls(tls_dir, command)
+
+    # Then it changes nothing
+    assert (second.exit_code, second.stdout) == (1, "")
+    assert f"another command changes {tls_dir}: wait until it ends" in second.stderr
+    assert len(list(first)) == len(SERVERS)
+    assert orderctl_tls(tls_dir, "init").stdout == "certificates: nothing to change\n"
+
+
+def test_an_address_in_another_form_is_the_same_name(tls_dir: Path) -> None:
+    # Given a certificate for an IPv6 address in capitals, with zeros
+    names = "2001:DB8:0::1,10.0.0.5"
+    orderctl_tls(tls_dir, "init", TLS_NAMES=names)
+
+    # Then `init` does not renew it
+    again = orderctl_tls(tls_dir, "init", TLS_NAMES=names)
+    assert again.stdout == "certificates: nothing to change\n"
+    assert shown(tls_dir)["rabbitmq"]["names"][-2:] == ["2001:db8::1", "10.0.0.5"]
 
 
 @pytest.mark.parametrize("names", ["a b", "-", "ä.example", "a,/etc/passwd"])

@@ -49,4 +49,4 @@ def test_an_invalid_start_is_rejected(start: str, operator_env: dict[str, str]) 
     result = CliRunner().invoke(main, command, env=operator_env)
 
     assert result.exit_code == 64
-    assert "is not first, an offset, or a time" in result.stderr
+    assert "is not `first`, an offset, or a time" in result.stderr

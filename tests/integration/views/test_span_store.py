@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
@@ -127,6 +128,35 @@ def test_a_span_with_hostile_text_is_stored_unchanged(
     first, second = kept(sessions)
     assert (first.reason, first.attributes[hostile]) == (hostile, hostile)
     assert second.name == "step 2"
+
+
+def test_values_of_a_later_version_of_otlp_count_as_the_default(
+    receiver: FlaskClient, sessions: Sessions
+) -> None:
+    # Given a span whose kind and status are unknown
+    later = span(1)
+    later.kind = 77  # type: ignore[assignment]
+    later.status.code = 77  # type: ignore[assignment]
+
+    # When it is sent with another one
+    assert send(receiver, body(later, span(2))) == 200
+
+    # Then both are stored
+    first, second = kept(sessions)
+    assert (first.kind, first.status) == ("unspecified", "unset")
+    assert second.kind == "consumer"
+
+
+def test_a_long_order_id_does_not_prevent_storage(
+    receiver: FlaskClient, sessions: Sessions
+) -> None:
+    # Given a span whose order id is longer than PostgreSQL can index, and does not compress
+    long = span(1)
+    long.attributes[0].value.string_value = random.Random(1).randbytes(10_000).hex()
+
+    # Then it is stored
+    assert send(receiver, body(long, span(2))) == 200
+    assert len(kept(sessions)) == 2
 
 
 @pytest.mark.parametrize(

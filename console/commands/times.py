@@ -1,0 +1,72 @@
+"""Ages, and places in the stream of past events, as arguments of commands."""
+
+import re
+from datetime import datetime, timedelta, tzinfo
+
+import click
+
+from eventbus.messaging.stream import Start
+
+_UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days"}
+
+#: Older than every event.
+_MAX_AGE = timedelta(days=36_525)
+
+#: The broker stores times as seconds since 1970.
+_FIRST_YEAR = 1971
+
+#: An offset has 63 bits.
+_OFFSET = re.compile(r"[0-9]{1,18}")
+
+
+class Age(click.ParamType[timedelta]):
+    """A duration such as `90s`, `30m`, `12h` or `14d`, of at most 100 years; `min` is also `m`."""
+
+    name = "AGE"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Return the duration."""
+        if isinstance(value, timedelta):
+            return value
+        match = re.fullmatch(r"([1-9]\d{0,8})(s|m|min|h|d)", str(value))
+        if not match:
+            self.fail(f"{value!r} is not an age such as 30m, 12h or 14d", param, ctx)
+        age = timedelta(**{_UNITS[match[2]]: int(match[1])})
+        if age > _MAX_AGE:
+            self.fail(f"{value!r} is more than 100 years", param, ctx)
+        return age
+
+
+class StartType(click.ParamType[Start]):
+    """`first`, an offset, or a time since 1971. `zone` is that of a time without one, if any."""
+
+    name = "first|TIME|OFFSET"
+
+    def __init__(self, zone: tzinfo | None = None) -> None:
+        self._zone = zone
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Start:
+        """Return where to start."""
+        if value == "first":
+            return "first"
+        if _OFFSET.fullmatch(value):
+            return int(value)
+        moment = self._moment(value)
+        if moment is None or moment.tzinfo is None or moment.year < _FIRST_YEAR:
+            self.fail(
+                f"{value!r} is not `first`, an offset, or a time such as 2026-11-25T08:00Z",
+                param,
+                ctx,
+            )
+        return moment
+
+    def _moment(self, value: str) -> datetime | None:
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        return moment if moment.tzinfo else moment.replace(tzinfo=self._zone)
