@@ -1,4 +1,4 @@
-"""The console's own tables: redrive plans with their messages, and discarded messages."""
+"""The console's own tables: redrive plans, discarded messages, failure groups, and a journal."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -21,7 +21,7 @@ from sqlalchemy import (
     Uuid,
     func,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from eventbus.database.db import NAMING
@@ -103,6 +103,7 @@ class ItemRow(Base):
             name="state",
         ),
         Index("ix_redrive_items_state", "plan_id", "state", "rank", "position"),
+        Index("ix_redrive_items_event_id", "event_id"),
     )
 
     plan_id: Mapped[int] = mapped_column(
@@ -120,6 +121,8 @@ class ItemRow(Base):
     )
     state: Mapped[str]
     note: Mapped[str | None] = mapped_column(comment="Why it is parked again or skipped.")
+    redriven_at: Mapped[datetime | None] = mapped_column(comment="Last, by this plan.")
+    redriven_by: Mapped[str | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -145,3 +148,57 @@ class DiscardRow(Base):
         LargeBinary, comment="With headers, as in AMQP; null: they cannot be sent."
     )
     body: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class JournalRow(Base):
+    """A change that an operator has made to a parked message or to a failure group: append-only."""
+
+    __tablename__ = "parking_journal"
+    __table_args__ = (
+        CheckConstraint("(event_id IS NULL) <> (group_key IS NULL)", name="subject"),
+        Index("ix_parking_journal_event_id", "service", "event_id", "id"),
+        Index("ix_parking_journal_group_key", "service", "group_key", "id"),
+        Index("ix_parking_journal_recorded_at", "recorded_at"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    service: Mapped[str]
+    event_id: Mapped[str | None] = mapped_column(comment="As `orderctl parked list` shows it.")
+    group_key: Mapped[str | None]
+    change: Mapped[str]
+    text: Mapped[str | None] = mapped_column(comment="The reason, the note or the owner.")
+    details: Mapped[dict[str, Any] | None] = mapped_column(
+        JSONB, comment="Of an edit: the difference. Of a message: the SHA-256 of its bodies."
+    )
+    recorded_by: Mapped[str]
+    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class FailureGroupRow(Base):
+    """A group of parked messages with one cause, also when none of its messages is parked."""
+
+    __tablename__ = "failure_groups"
+    __table_args__ = (Index("ix_failure_groups_last_seen", "service", "last_seen"),)
+
+    service: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(
+        primary_key=True, comment="Hash of the type, the failure and the frame."
+    )
+    type: Mapped[str | None]
+    failure: Mapped[str]
+    frame: Mapped[str | None]
+    count: Mapped[int] = mapped_column(BigInteger, comment="Failures that were seen.")
+    first_seen: Mapped[datetime | None]
+    last_seen: Mapped[datetime | None]
+    releases: Mapped[list[str]] = mapped_column(
+        ARRAY(Text), comment="The newest in which it was seen, in this order."
+    )
+    returned_at: Mapped[datetime | None] = mapped_column(comment="First failure after an absence.")
+    previous_seen: Mapped[datetime | None] = mapped_column(comment="Last failure before it.")
+    previous_release: Mapped[str | None]
+    owner: Mapped[str | None]
+    note: Mapped[str | None] = mapped_column(comment="The newest; the journal has the others.")
+    noted_by: Mapped[str | None]
+    noted_at: Mapped[datetime | None]
+    muted_until: Mapped[datetime | None]
+    muted_by: Mapped[str | None]

@@ -17,8 +17,11 @@ from console.commands.health import health
 from console.commands.keys import keys
 from console.commands.orders import orders
 from console.commands.parking import discards as discards
+from console.commands.parking import edit as edit
 from console.commands.parking import groups as groups
+from console.commands.parking import history as history
 from console.commands.parking import plans as plans
+from console.commands.parking import triage as triage
 from console.commands.parking.parked import parked
 from console.commands.reconcile import reconcile
 from console.commands.stock import stock

@@ -215,8 +215,12 @@ class DiscardSettings(BrokerAdminSettings, DatabaseServer):
     discarded_retention_days: int = Field(30, ge=1, le=3650)
 
 
-class RepairSettings(RedriveSettings, DatabaseSettings, DiscardSettings):
-    """Settings for repairing parked messages: also the services' inboxes and the orders."""
+class ParkingSettings(RedriveSettings, DiscardSettings):
+    """Settings for every action on parked messages: the broker and the databases."""
+
+
+class RepairSettings(ParkingSettings, DatabaseSettings):
+    """Settings for repairing parked messages, with each service's own role in its database."""
 
 
 class ReplaySettings(BrokerAdminSettings, DatabaseAdminSettings):
@@ -231,7 +235,7 @@ class TlsSettings(Settings):
     tls_names: Annotated[tuple[ServerName, ...], NoDecode, BeforeValidator(_split)] = ()
 
 
-class ConsoleSettings(RedriveSettings, DiscardSettings):
+class ConsoleSettings(ParkingSettings):
     """Settings of the web console, whose permissions are fewer than an operator's."""
 
     #: The login, by HTTP basic authentication.

@@ -1,4 +1,4 @@
-"""A service's parking lot, over AMQP: messages are inspected, redriven or discarded.
+"""A service's parking lot, over AMQP: messages are inspected, redriven, replaced or discarded.
 
 A message stays in place until it is settled: the broker holds all messages that were passed over,
 unacknowledged. Beyond the limit of one consumer another consumer continues. This process holds one
@@ -6,9 +6,10 @@ message at a time.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from typing import Any
 
 from amqp import Channel, Message
 from amqp.exceptions import MessageNacked
@@ -49,7 +50,7 @@ class ParkingLot:
             self.depth = ready(channel, service.parking_lot)
 
     def messages(self, limit: int | None = None) -> Iterator[Message]:
-        """Yield each message, oldest first; a message that is not put back or discarded stays."""
+        """Yield each message, oldest first; a message that is not moved or discarded stays."""
         left = self.depth if limit is None else min(limit, self.depth)
         while left > 0:
             holder = _Holder(self._reading.channel(), self._service.parking_lot, left)
@@ -62,36 +63,26 @@ class ParkingLot:
             if left == before:
                 return
 
-    def put_back(self, message: Message, *, retries: int = 0, mark: str = "") -> bool:
+    def put_back(
+        self, message: Message, *, body: bytes | None = None, retries: int = 0, mark: str = ""
+    ) -> bool:
         """Move a message to the end of the service's queue, with `retries` attempts counted.
 
-        `mark` becomes the header `PLAN`.
-
-        The message leaves the parking lot once the broker has confirmed the copy: after a crash in
-        between, it is in both places, and the service handles it once. Returns False if the message
-        cannot be copied and stays. Raises `ActionError` if the queue rejects the copy.
+        `body` replaces its body, and `mark` becomes the header `PLAN`. Returns False if the
+        message cannot be copied and stays. Raises `ActionError` if the queue rejects the copy.
         """
         headers = own_headers(message.headers or {}) | {"retries": retries}
         headers.pop(PLAN, None)
         if mark:
             headers[PLAN] = mark
-        # With an expiration, the queue would drop the copy.
-        copy = copy_of(message.body, message.properties, headers, expiration=None)
-        if copy is None:
-            return False
-        try:
-            # Not on the connection that reads: the wait for the confirm would read all messages
-            # that the broker has sent on it.
-            self._writer.basic_publish(
-                copy,
-                routing_key=self._service.queue,
-                mandatory=True,
-                confirm_timeout=ANSWER_TIMEOUT,
-            )
-        except MessageNacked:
-            raise ActionError(f"{self._service.queue} is full") from None
-        self.discard(message)
-        return True
+        return self._move(message, self._service.queue, headers, body)
+
+    def replace(self, message: Message, body: bytes) -> bool:
+        """Move a message to the end of the parking lot, with another body and the same headers.
+
+        Returns and raises as `put_back`.
+        """
+        return self._move(message, self._service.parking_lot, message.headers or {}, body)
 
     def discard(self, message: Message) -> None:
         """Delete a message permanently."""
@@ -105,6 +96,29 @@ class ParkingLot:
         # One after the other: messages that were delivered first are returned first.
         for channel, holder in self._holders.items():
             give_back(self._reading, self._service.parking_lot, channel, holder.unsettled)
+
+    def _move(
+        self, message: Message, queue: str, headers: Mapping[Any, Any], body: bytes | None
+    ) -> bool:
+        """Publish a copy to a queue, and delete the message once the broker has confirmed the copy.
+
+        After a crash in between, both exist, and the service handles the event once.
+        """
+        body = message.body if body is None else body
+        # With an expiration, the queue would drop the copy.
+        copy = copy_of(body, message.properties, headers, expiration=None)
+        if copy is None:
+            return False
+        try:
+            # Not on the connection that reads: the wait for the confirm would read all messages
+            # that the broker has sent on it.
+            self._writer.basic_publish(
+                copy, routing_key=queue, mandatory=True, confirm_timeout=ANSWER_TIMEOUT
+            )
+        except MessageNacked:
+            raise ActionError(f"{queue} is full") from None
+        self.discard(message)
+        return True
 
     @cached_property
     def _writer(self) -> Channel:

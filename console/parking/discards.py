@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 from amqp import Message
 from amqp.exceptions import MessageNacked
@@ -17,6 +18,8 @@ from console.broker.parking_lot import parking_lot
 from console.databases.service_database import transaction
 from console.errors import ActionError
 from console.models import DiscardRow
+from console.parking import journal
+from console.parking.journal import Change
 from console.settings import BrokerAdminSettings, DiscardSettings
 from eventbus.messaging.message_copy import copy_of
 from eventbus.topology.service import Service
@@ -86,6 +89,8 @@ def discard(
             session.add_all(rows)
             session.flush()
             ids = [row.id for row in rows]
+            entries = [_journaled(row, Change.DISCARDED, discarded_by, reason) for row in rows]
+            journal.record(session, *entries)
         for message in chosen:
             lot.discard(message)
     return tuple(
@@ -94,7 +99,7 @@ def discard(
     )
 
 
-def restore(settings: DiscardSettings, discard_id: int) -> Entry:
+def restore(settings: DiscardSettings, discard_id: int, *, restored_by: str) -> Entry:
     """Return a discarded message to its parking lot; it is no longer listed as discarded.
 
     The row is deleted once the broker has confirmed the message: after a crash in between, the
@@ -115,6 +120,7 @@ def restore(settings: DiscardSettings, discard_id: int) -> Entry:
                 f"discarded message {discard_id} cannot be restored: its properties cannot be sent"
             )
         _publish(settings, kombu_topology.service(row.service), row.properties, row.body)
+        journal.record(session, _journaled(row, Change.RESTORED, restored_by))
         entry = _entry(row)
         session.delete(row)
     return entry
@@ -155,6 +161,19 @@ def _entry(row: DiscardRow) -> Entry:
         reason=row.reason,
         discarded_by=row.discarded_by,
         discarded_at=row.discarded_at,
+    )
+
+
+def _journaled(
+    row: DiscardRow, change: Change, by: str, reason: str | None = None
+) -> journal.Entry:
+    return journal.Entry(
+        service=row.service,
+        change=change,
+        recorded_by=by,
+        event_id=row.event_id,
+        text=reason,
+        details={"before": sha256(row.body).hexdigest()},
     )
 
 

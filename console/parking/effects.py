@@ -13,7 +13,7 @@ from common.kombu_topology import INVENTORY, ORDER
 from console.broker.parked_message import Parked, digest
 from console.databases.service_database import sessions
 from console.parking.age_limit import is_too_old
-from console.settings import RepairSettings
+from console.settings import ParkingSettings
 from eventbus.consumer.inbox import inbox
 from eventbus.database.db import Sessions, transaction
 from eventbus.events.versions import versions
@@ -63,7 +63,7 @@ class Candidate:
     is_too_old: bool
 
     @classmethod
-    def of(cls, settings: RepairSettings, parked: Parked, message: Message) -> "Candidate":
+    def of(cls, settings: ParkingSettings, parked: Parked, message: Message) -> "Candidate":
         """Return a parked message as a candidate."""
         return cls(
             parked=parked,
@@ -121,7 +121,7 @@ class Effects:
 
 
 @contextmanager
-def effects(settings: RepairSettings, service: Service) -> Iterator[Effects]:
+def effects(settings: ParkingSettings, service: Service) -> Iterator[Effects]:
     """Open the databases that determine the effects of a service's messages."""
     with sessions(settings, service) as inboxes, sessions(settings, ORDER) as orders:
         yield Effects(service, inboxes, orders)

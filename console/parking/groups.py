@@ -1,8 +1,12 @@
 """Groups parked messages by their cause."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
+from types import MappingProxyType
+
+import msgspec
 
 from console.broker.parked_message import Parked
 from console.broker.parking_lot import parking_lot
@@ -20,6 +24,12 @@ RELEASE_LIMIT = 10
 OTHERS = "(others)"
 
 
+#: Hexadecimal digits of a key: enough for millions of groups.
+_KEY_DIGITS = 12
+
+_NEVER: Mapping[str, datetime | None] = MappingProxyType({})
+
+
 @dataclass(kw_only=True)
 class Group:
     """Parked messages of one service with the same event type, failure and function.
@@ -34,6 +44,9 @@ class Group:
     #: The function that failed, None if it is not in the messages.
     frame: str | None
     count: int = 0
+    #: Messages that failed after `since`, the time up to which failures were counted before.
+    new: int = 0
+    since: datetime | None = None
     first_seen: datetime | None = None
     last_seen: datetime | None = None
     #: The releases in which the messages failed last, at most `RELEASE_LIMIT`.
@@ -42,9 +55,16 @@ class Group:
     example: str = ""
     text: str = ""
 
+    @property
+    def key(self) -> str:
+        """The name of the group among those of its service: a hash of its cause."""
+        return key_of(self.type, self.failure, self.frame)
+
     def add(self, parked: Parked) -> None:
         """Count a message."""
         self.count += 1
+        if self.since is None or (parked.last_failure and parked.last_failure > self.since):
+            self.new += 1
         self.example, self.text = parked.id, parked.text
         moments = [m for m in (parked.first_failure, self.first_seen) if m]
         self.first_seen = min(moments, default=None)
@@ -55,17 +75,24 @@ class Group:
             self.releases.append(release)
 
 
-def groups(settings: BrokerAdminSettings, service: Service) -> list[Group]:
+def groups(
+    settings: BrokerAdminSettings,
+    service: Service,
+    since: Mapping[str, datetime | None] = _NEVER,
+) -> list[Group]:
     """Return the groups of a service's parked messages, the largest first; all stay in place.
 
     The whole parking lot is read, with one message and at most `GROUP_LIMIT` groups in memory.
+    `since` is by key the time up to which failures were counted before.
     """
     with parking_lot(settings, service) as lot:
-        return grouped(Parked.of(service, message) for message in lot.messages())
+        return grouped((Parked.of(service, message) for message in lot.messages()), since)
 
 
-def grouped(messages: Iterable[Parked]) -> list[Group]:
-    """Return the groups of these messages, the largest first."""
+def grouped(
+    messages: Iterable[Parked], since: Mapping[str, datetime | None] = _NEVER
+) -> list[Group]:
+    """Return the groups of these messages, the largest first; `since` is as in `groups`."""
     found: dict[tuple[str | None, str, str | None], Group] = {}
     for parked in messages:
         key = (parked.type, parked.failure, parked.frame)
@@ -73,6 +100,17 @@ def grouped(messages: Iterable[Parked]) -> list[Group]:
             key = (OTHERS, OTHERS, None)
         type_, failure, frame = key
         if key not in found:
-            found[key] = Group(service=parked.service, type=type_, failure=failure, frame=frame)
+            found[key] = Group(
+                service=parked.service,
+                type=type_,
+                failure=failure,
+                frame=frame,
+                since=since.get(key_of(*key)),
+            )
         found[key].add(parked)
     return sorted(found.values(), key=lambda group: -group.count)
+
+
+def key_of(event_type: str | None, failure: str, frame: str | None) -> str:
+    """Return the key of a cause."""
+    return sha256(msgspec.json.encode([event_type, failure, frame])).hexdigest()[:_KEY_DIGITS]

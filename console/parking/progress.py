@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, func, select, update
@@ -27,6 +28,8 @@ class Progress:
 
     plan_id: int
     _sessions: Sessions
+    #: The operator who runs the plan.
+    run_by: str
 
     def begin(self, count: int) -> list[Item]:
         """Return the next planned messages, at most `count`, recorded as being redriven.
@@ -37,7 +40,8 @@ class Progress:
         with transaction(self._sessions) as session:
             planned = self._items(ItemState.PLANNED).limit(count)
             items = [_item(row) for row in session.scalars(planned)]
-        self.record([item.position for item in items], ItemState.SENT)
+        redriven = {"redriven_at": func.now(), "redriven_by": self.run_by}
+        self.record([item.position for item in items], ItemState.SENT, **redriven)
         return items
 
     def unfinished(self) -> list[Item]:
@@ -46,14 +50,18 @@ class Progress:
             return [_item(row) for row in session.scalars(self._items(ItemState.SENT))]
 
     def record(
-        self, positions: Collection[int], state: ItemState, notes: Mapping[int, str] | None = None
+        self,
+        positions: Collection[int],
+        state: ItemState,
+        notes: Mapping[int, str] | None = None,
+        **columns: Any,
     ) -> None:
-        """Store the state of these messages, and why they have it."""
+        """Store the state of these messages, why they have it, and values of other columns."""
         if not positions:
             return
         with transaction(self._sessions) as session:
             rows = update(ItemRow).where(ItemRow.plan_id == self.plan_id)
-            values = {"state": state, "note": None, "updated_at": func.now()}
+            values = {"state": state, "note": None, "updated_at": func.now()} | columns
             session.execute(rows.where(ItemRow.position.in_(positions)).values(values))
             for position, note in (notes or {}).items():
                 session.execute(rows.where(ItemRow.position == position).values(note=note))

@@ -39,6 +39,7 @@ def run(
     settings: RepairSettings,
     plan_id: int,
     *,
+    run_by: str,
     rate: float = DEFAULT_RATE,
     max_failing: float = DEFAULT_MAX_FAILING,
     report: Report = lambda _outcome: None,
@@ -53,7 +54,7 @@ def run(
     plan = plans.show(settings, plan_id)
     service = kombu_topology.service(plan.service)
     with lease(settings, plan.service) as own, effects(settings, service) as expected:
-        progress = Progress(plan_id, own)
+        progress = Progress(plan_id, own, run_by)
         if (state := progress.state()) is not PlanState.READY:
             raise ActionError(f"plan {plan_id} is {state}{_HINTS.get(state, '')}")
         interruption = _Interruption(progress)

@@ -17,14 +17,17 @@ from console.web.metrics import metrics
 from console.web.orders import orders
 from console.web.overview import overview
 from console.web.parked import parked
+from console.web.parking import edit as edit
+from console.web.parking import groups as groups
+from console.web.parking import history as history
 from console.web.queries import Queries, problem
 from console.web.stock import stock
 from eventbus.errors import ExpectedError
 from eventbus.settings.base import load
 from eventbus.telemetry.logs import configure_logging
 
-#: Bytes of a form: two names and a token.
-FORM_LIMIT = 10_000
+#: Bytes of a form: an edited payload. Without a login no body is read.
+FORM_LIMIT = 400_000
 
 
 def create_app(settings: ConsoleSettings | None = None) -> Flask:

@@ -1,10 +1,8 @@
-"""The pages of parked messages: groups, plans, and messages to redrive or to discard."""
+"""The pages of parked messages, to redrive or to discard; `console.web.parking` has the others."""
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
-from typing import Any
 
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -12,7 +10,7 @@ from werkzeug.wrappers import Response
 from console.actions import parked as actions
 from console.actions import parked_detail
 from console.actions.parked import CONSUMERS
-from console.parking import discards, groups, plans
+from console.parking import discards
 from console.settings import ConsoleSettings
 from console.web.queries import Queries, results
 from eventbus.errors import ExpectedError
@@ -44,38 +42,18 @@ def show() -> str:
     )
 
 
-@parked.get("/parked/groups")
-def show_groups() -> str:
-    """Show the groups of all parked messages, the plans, and the discarded messages."""
-    settings: ConsoleSettings = current_app.extensions["settings"]
-    queries: Queries = current_app.extensions["queries"]
-    # One wait for all of them.
-    futures: list[Future[Any]] = [
-        *(queries.start(partial(groups.groups, settings, each)) for each in CONSUMERS.values()),
-        queries.start(partial(plans.newest, settings)),
-        queries.start(partial(discards.newest, settings)),
-    ]
-    *by_service, of_plans, of_discards = results(futures)
-    return render_template(
-        "groups.html",
-        groups=dict(zip(CONSUMERS, by_service, strict=True)),
-        plans=of_plans,
-        discarded=of_discards,
-    )
-
-
 @parked.get("/parked/<service>/message")
 def message(service: str) -> str:
     """Show one parked message in full."""
     settings: ConsoleSettings = current_app.extensions["settings"]
-    detail = parked_detail.show(settings, _known(service), request.args.get("id", ""))
+    detail = parked_detail.show(settings, consumer_of(service), request.args.get("id", ""))
     return render_template("message.html", detail=detail)
 
 
 @parked.get("/parked/<service>/redrive")
 def confirm(service: str) -> str:
     """Ask for confirmation to redrive one event's message or, without an id, all messages."""
-    consumer = _known(service)
+    consumer = consumer_of(service)
     return render_template("redrive.html", service=consumer, event_id=request.args.get("id", ""))
 
 
@@ -83,7 +61,7 @@ def confirm(service: str) -> str:
 def redrive(service: str) -> Response:
     """Redrive one message or all, and show the result on the list."""
     settings: ConsoleSettings = current_app.extensions["settings"]
-    consumer, event_id = _known(service), request.form.get("id", "")
+    consumer, event_id = consumer_of(service), request.form.get("id", "")
     every = request.form.get("every") == "yes"
     if every == bool(event_id):
         abort(400, "Specify one event, or all of them.")
@@ -96,14 +74,14 @@ def redrive(service: str) -> Response:
         )
         return f"{done} redriven to {consumer.queue}"
 
-    return _act("redrive requested", consumer, event_id or "all", put_back)
+    return act("redrive requested", consumer, event_id or "all", put_back)
 
 
 @parked.get("/parked/<service>/discard")
 def confirm_discard(service: str) -> str:
     """Ask for the reason to discard one event's message, and show the message."""
     settings: ConsoleSettings = current_app.extensions["settings"]
-    detail = parked_detail.show(settings, _known(service), request.args.get("id", ""))
+    detail = parked_detail.show(settings, consumer_of(service), request.args.get("id", ""))
     return render_template("discard.html", detail=detail, limit=REASON_LIMIT, settings=settings)
 
 
@@ -111,7 +89,7 @@ def confirm_discard(service: str) -> str:
 def discard(service: str) -> Response:
     """Discard one event's messages, and show the result on the list."""
     settings: ConsoleSettings = current_app.extensions["settings"]
-    consumer, event_id = _known(service), request.form.get("id", "")
+    consumer, event_id = consumer_of(service), request.form.get("id", "")
     reason = request.form.get("reason", "").strip()
     if not event_id:
         abort(400, "Specify one event.")
@@ -129,11 +107,18 @@ def discard(service: str) -> Response:
         numbers = ", ".join(str(one.id) for one in done)
         return f"{len(done)} discarded, of event {event_id}, kept as {numbers}"
 
-    return _act("discard requested", consumer, event_id, take_out)
+    return act("discard requested", consumer, event_id, take_out)
 
 
-def _act(message: str, service: Service, event_id: str, action: Callable[[], str]) -> Response:
-    """Run an action, show its result on the list, and log the result under `message`."""
+def act(
+    message: str,
+    service: Service,
+    event_id: str,
+    action: Callable[[], str],
+    *,
+    page: str | None = None,
+) -> Response:
+    """Run an action, log its result under `message`, and show it on a page, by default the list."""
     try:
         kind, result = "done", action()
     except ExpectedError as error:
@@ -141,10 +126,11 @@ def _act(message: str, service: Service, event_id: str, action: Callable[[], str
     flash(f"{service.name}: {result}", kind)
     fields = {"service": service.name, "event_id": event_id, "result": result}
     log.info(message, extra=fields)
-    return redirect(url_for("parked.show"), code=303)
+    return redirect(page or url_for("parked.show"), code=303)
 
 
-def _known(service: str) -> Service:
+def consumer_of(service: str) -> Service:
+    """Return the service of this name; without a parking lot, the response is 404."""
     if service not in CONSUMERS:
         abort(404, f"Service {service} has no parking lot.")
     return CONSUMERS[service]

@@ -1,1 +1,1 @@
-"""`orderctl parked`: groups, plans, redrives and discards of parked messages."""
+"""`orderctl parked`: groups, plans, redrives, edits, discards and history of parked messages."""

@@ -81,7 +81,7 @@ def restore(numbers: tuple[int, ...]) -> None:
     """Return discarded messages to their parking lots, by their numbers."""
     settings = load_operator(RepairSettings)
     for number in numbers:
-        entry = discards.restore(settings, number)
+        entry = discards.restore(settings, number, restored_by=operator_name())
         click.echo(printable(f"{entry.service}: {entry.event_id} parked again"))
 
 

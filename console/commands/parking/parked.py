@@ -20,7 +20,7 @@ SERVICE = click.Choice(list(CONSUMERS))
 
 @click.group()
 def parked() -> None:
-    """Group, list, redrive, discard and restore messages that a service could not handle."""
+    """Group, list, edit, redrive, discard and restore messages that a service could not handle."""
 
 
 @parked.command("list", epilog="Example: orderctl parked list inventory --json")

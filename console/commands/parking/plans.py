@@ -135,7 +135,14 @@ def show_plans(plan_id: int | None, *, as_json: bool) -> None:
 
 
 def _run(settings: RepairSettings, plan_id: int, rate: float, max_failing: float) -> None:
-    plan = run(settings, plan_id, rate=rate, max_failing=max_failing / 100, report=_report)
+    plan = run(
+        settings,
+        plan_id,
+        run_by=operator_name(),
+        rate=rate,
+        max_failing=max_failing / 100,
+        report=_report,
+    )
     click.echo(f"plan {plan.id}: {plan.state}; {_counts(plan.states)}")
     if plan.state is not PlanState.DONE:
         raise SystemExit(1)

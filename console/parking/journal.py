@@ -1,0 +1,102 @@
+"""The journal: changes that operators have made to parked messages and to failure groups."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy.orm import Session
+
+from console.models import JournalRow
+
+#: Age at which an entry is deleted, when another one is recorded. The difference of an edit may
+#: contain a customer's address.
+KEPT = timedelta(days=90)
+
+#: Old entries that are deleted at once: a short transaction, which the next entry repeats.
+_DELETED_TOGETHER = 1_000
+
+#: Entries of one message or group that are shown, the newest ones.
+LISTED = 100
+
+
+class Change(StrEnum):
+    """The kind of an entry."""
+
+    #: An edited copy is to replace the message.
+    EDITED = "edited"
+    #: The edited copy was rejected: the message is unchanged.
+    EDIT_FAILED = "edit failed"
+    DISCARDED = "discarded"
+    RESTORED = "restored"
+    NOTED = "noted"
+    ASSIGNED = "assigned"
+    MUTED = "muted"
+    UNMUTED = "unmuted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An entry about a message, by `event_id`, or about a group, by `group_key`.
+
+    `text` is the reason, the note or the owner. `recorded_at` is None before it is recorded.
+    """
+
+    service: str
+    change: Change
+    recorded_by: str
+    event_id: str | None = None
+    group_key: str | None = None
+    text: str | None = None
+    details: dict[str, Any] | None = None
+    recorded_at: datetime | None = None
+
+
+def record(session: Session, *entries: Entry) -> None:
+    """Append entries; entries older than `KEPT` are deleted."""
+    old = select(JournalRow.id).where(JournalRow.recorded_at < func.now() - KEPT)
+    old = old.order_by(JournalRow.recorded_at).limit(_DELETED_TOGETHER)
+    session.execute(delete(JournalRow).where(JournalRow.id.in_(old)))
+    session.add_all(
+        JournalRow(
+            service=entry.service,
+            event_id=entry.event_id,
+            group_key=entry.group_key,
+            change=entry.change,
+            text=entry.text,
+            details=entry.details,
+            recorded_by=entry.recorded_by,
+        )
+        for entry in entries
+    )
+    session.flush()
+
+
+def of_message(session: Session, service: str, event_id: str) -> list[Entry]:
+    """Return the newest entries about a message, at most `LISTED`, the oldest first."""
+    return _newest(session, service, JournalRow.event_id == event_id)
+
+
+def of_group(session: Session, service: str, key: str) -> list[Entry]:
+    """Return the newest entries about a group, at most `LISTED`, the oldest first."""
+    return _newest(session, service, JournalRow.group_key == key)
+
+
+def _newest(session: Session, service: str, subject: ColumnElement[bool]) -> list[Entry]:
+    rows = select(JournalRow).where(JournalRow.service == service, subject)
+    newest = session.scalars(rows.order_by(JournalRow.id.desc()).limit(LISTED)).all()
+    return [_entry(row) for row in reversed(newest)]
+
+
+def _entry(row: JournalRow) -> Entry:
+    return Entry(
+        service=row.service,
+        change=Change(row.change),
+        recorded_by=row.recorded_by,
+        event_id=row.event_id,
+        group_key=row.group_key,
+        text=row.text,
+        details=row.details,
+        recorded_at=row.recorded_at,
+    )

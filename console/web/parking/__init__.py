@@ -1,0 +1,1 @@
+"""Pages of parked messages: groups and their triage, edits, and the history of a message."""

@@ -1,0 +1,103 @@
+"""The pages of an edit: the payload in a form, the difference, and the confirmation."""
+
+import json
+from typing import Any
+
+from flask import abort, current_app, render_template, request
+from werkzeug.wrappers import Response
+
+from console.errors import ActionError
+from console.parking import edit as edits
+from console.parking.edit import Edit, Original
+from console.settings import ConsoleSettings
+from console.web.parked import REASON_LIMIT, act, consumer_of, parked
+from eventbus.messaging.untrusted import storable
+
+
+@parked.get("/parked/<service>/edit")
+def edit(service: str) -> str:
+    """Show the payload of a message in a form."""
+    settings: ConsoleSettings = current_app.extensions["settings"]
+    original = edits.read(settings, consumer_of(service), request.args.get("id", ""))
+    return _form(original, original.text)
+
+
+@parked.post("/parked/<service>/edit/preview")
+def preview_edit(service: str) -> str | tuple[str, int]:
+    """Show the difference that an edit makes, or the form again if it is invalid."""
+    settings: ConsoleSettings = current_app.extensions["settings"]
+    original = edits.read(settings, consumer_of(service), request.form.get("id", ""))
+    payload = request.form.get("payload", "")
+    try:
+        wanted = _edit(original, payload)
+    except ActionError as error:
+        return _form(original, payload, str(error)), 422
+    return render_template(
+        "edit_preview.html",
+        edit=wanted,
+        payload=payload,
+        reason=_reason(),
+        redrive=_redrive(),
+    )
+
+
+@parked.post("/parked/<service>/edit")
+def confirm_edit(service: str) -> Response:
+    """Make an edit that was previewed, and show the result on the list."""
+    settings: ConsoleSettings = current_app.extensions["settings"]
+    consumer, event_id = consumer_of(service), request.form.get("id", "")
+    reason, redrive = _reason(), _redrive()
+
+    def replace() -> str:
+        original = edits.read(settings, consumer, event_id)
+        if original.digest != request.form.get("digest"):
+            raise ActionError(f"{event_id} was changed after the preview")
+        edits.publish(
+            settings,
+            consumer,
+            _edit(original, request.form.get("payload", "")),
+            reason=reason,
+            edited_by=settings.console_user,
+            redrive=redrive,
+        )
+        result = f"redriven to {consumer.queue}" if redrive else "parked again"
+        return f"{event_id} edited and {result}"
+
+    return act("edit requested", consumer, event_id, replace)
+
+
+def _form(original: Original, payload: str, problem: str = "") -> str:
+    return render_template(
+        "edit.html",
+        original=original,
+        payload=payload,
+        problem=problem,
+        reason=request.form.get("reason", ""),
+        redrive=request.form.get("redrive", "yes"),
+        limit=REASON_LIMIT,
+    )
+
+
+def _edit(original: Original, payload: str) -> Edit:
+    return edits.edit(original, _decoded(payload))
+
+
+def _decoded(payload: str) -> Any:
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise ActionError(f"the payload is not JSON: {error}") from None
+
+
+def _reason() -> str:
+    reason = storable(request.form.get("reason", "")).strip()
+    if not 0 < len(reason) <= REASON_LIMIT:
+        abort(400, f"Specify a reason of at most {REASON_LIMIT} characters.")
+    return reason
+
+
+def _redrive() -> bool:
+    value = request.form.get("redrive", "")
+    if value not in ("yes", "no"):
+        abort(400, "Specify whether the message is redriven.")
+    return value == "yes"

@@ -1,0 +1,104 @@
+"""The pages of failure groups: all of them, and one with its note, owner and mute."""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from flask import abort, current_app, flash, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from console.actions.parked import CONSUMERS
+from console.parking import discards, memory, plans, triage
+from console.settings import ConsoleSettings
+from console.web.parked import consumer_of, parked
+from console.web.queries import Queries, results
+from eventbus.errors import ExpectedError
+
+log = logging.getLogger(__name__)
+
+
+@parked.get("/parked/groups")
+def show_groups() -> str:
+    """Show the groups of all parked messages, the plans, and the discarded messages."""
+    settings: ConsoleSettings = current_app.extensions["settings"]
+    queries: Queries = current_app.extensions["queries"]
+    # One wait for all of them.
+    futures: list[Future[Any]] = [
+        *(queries.start(partial(memory.listed, settings, each)) for each in CONSUMERS.values()),
+        queries.start(partial(plans.newest, settings)),
+        queries.start(partial(discards.newest, settings)),
+    ]
+    *by_service, of_plans, of_discards = results(futures)
+    return render_template(
+        "groups.html",
+        groups=dict(zip(CONSUMERS, by_service, strict=True)),
+        plans=of_plans,
+        discarded=of_discards,
+    )
+
+
+@parked.get("/parked/<service>/groups/<key>")
+def show_group(service: str, key: str) -> str:
+    """Show a group with its journal, and the forms to change it."""
+    settings: ConsoleSettings = current_app.extensions["settings"]
+    shown = triage.show(settings, consumer_of(service), key)
+    return render_template("group.html", group=shown.memory, entries=shown.entries, limits=triage)
+
+
+@parked.post("/parked/<service>/groups/<key>/note")
+def note(service: str, key: str) -> Response:
+    """Set the note of a group."""
+
+    def change(settings: ConsoleSettings) -> str:
+        text = request.form.get("text", "")
+        triage.note(settings, consumer_of(service), key, text, by=settings.console_user)
+        return "note stored"
+
+    return _change(service, key, change)
+
+
+@parked.post("/parked/<service>/groups/<key>/assign")
+def assign(service: str, key: str) -> Response:
+    """Set the owner of a group; an empty name removes the owner."""
+
+    def change(settings: ConsoleSettings) -> str:
+        owner = request.form.get("owner", "").strip() or None
+        triage.assign(settings, consumer_of(service), key, owner, by=settings.console_user)
+        return f"assigned to {owner}" if owner else "has no owner"
+
+    return _change(service, key, change)
+
+
+@parked.post("/parked/<service>/groups/<key>/mute")
+def mute(service: str, key: str) -> Response:
+    """Mute a group for a number of days, or end its mute."""
+    days = request.form.get("days", "")
+    if days not in map(str, range(triage.LONGEST_MUTE.days + 1)):
+        abort(400, f"Specify 0 to {triage.LONGEST_MUTE.days} days.")
+
+    def change(settings: ConsoleSettings) -> str:
+        consumer, by = consumer_of(service), settings.console_user
+        if days == "0":
+            triage.unmute(settings, consumer, key, by=by)
+            return "not muted"
+        reason = request.form.get("reason", "").strip()
+        length = timedelta(days=int(days))
+        muted = triage.mute(settings, consumer, key, length, by=by, reason=reason)
+        return f"muted until {muted.muted_until:%Y-%m-%d %H:%M}"
+
+    return _change(service, key, change)
+
+
+def _change(service: str, key: str, change: Callable[[ConsoleSettings], str]) -> Response:
+    """Change a group, show the result on its page, and log it."""
+    settings: ConsoleSettings = current_app.extensions["settings"]
+    try:
+        kind, result = "done", change(settings)
+    except ExpectedError as error:
+        kind, result = "wrong", str(error)
+    flash(f"{service}: {result}", kind)
+    log.info("group changed", extra={"service": service, "group": key, "result": result})
+    return redirect(url_for("parked.show_group", service=service, key=key), code=303)
