@@ -67,7 +67,7 @@ def assign(service: str, key: str) -> Response:
     def change(settings: ConsoleSettings) -> str:
         owner = request.form.get("owner", "").strip() or None
         triage.assign(settings, consumer_of(service), key, owner, by=settings.console_user)
-        return f"assigned to {owner}" if owner else "has no owner"
+        return "owner stored" if owner else "owner removed"
 
     return _change(service, key, change)
 

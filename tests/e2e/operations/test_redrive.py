@@ -92,11 +92,14 @@ def attempts(shop: Stack) -> int:
     return shop.log("inventory-worker").count('"handler failed"')
 
 
-def check_effects(shop: Stack, orders: list[str]) -> None:
-    """Check that each order is confirmed, and each event had one effect."""
+def check_effects(shop: Stack, orders: list[str], pieces: int | None = None) -> None:
+    """Check that each order is confirmed, and each event had one effect.
+
+    `pieces` are the pieces that they hold, by default one for each.
+    """
     for order_id in orders:
         assert shop.decided(order_id, within=120) == ("CONFIRMED", None)
-    assert shop.reserved("TEA") == len(orders)
+    assert shop.reserved("TEA") == (pieces or len(orders))
     events = "SELECT count(*) FROM outbox WHERE type LIKE 'stock.reserved%'"
     assert shop.execute("inventory", events) == [len(orders)]
     inbox = "SELECT count(*) FROM inbox WHERE type LIKE 'order.created%'"
@@ -190,6 +193,41 @@ def test_a_second_operator_is_refused_and_can_pause_the_run(shop: Stack, env: En
     assert (resumed.exit_code, "30 handled" in resumed.output) == (0, True), resumed.output
     parked(shop, 0)
     check_effects(shop, orders)
+
+
+@pytest.mark.timeout(900)
+def test_an_edit_that_is_killed_halfway_has_one_effect(shop: Stack, env: Environment) -> None:
+    # Given a message that a bug, since fixed, has parked
+    (order_id,) = place_and_park(shop, 1)
+    (message,) = json.loads(orderctl(env, "parked", "list", "inventory", "--json").stdout)
+    fix(shop)
+
+    # When its edit is killed after the copy was published, and before the original is removed
+    edit = ("parked", "edit", "inventory", message["id"], "--set", "data.lines[0].quantity=2")
+    more = ("--reason", "a test", "--redrive", "--yes")
+    command = ("published, still parked", "1", *edit, *more)
+    with started(env, "testkit.programs.crashing.orderctl", *command) as killed:
+        output, _ = killed.communicate(timeout=120)
+    assert killed.returncode == -signal.SIGKILL, output
+
+    # Then the edited copy is handled, and the original is still parked
+    assert shop.decided(order_id, within=120) == ("CONFIRMED", None)
+    assert shop.reserved("TEA") == 2
+    eventually(lambda: parked(shop, 1))
+
+    # When the original is redriven
+    redriven = orderctl(env, "parked", "redrive", "inventory", "--all")
+    assert redriven.exit_code == 0, redriven.output
+
+    # Then it is dropped as a duplicate
+    eventually(lambda: settled(shop))
+    check_effects(shop, [order_id], pieces=2)
+    history = orderctl(env, "parked", "history", "inventory", message["id"])
+    assert [word for word in ("edited", "handled") if word not in history.stdout] == []
+
+
+def settled(shop: Stack) -> None:
+    assert shop.log("inventory-worker").count('"duplicate"') == 1
 
 
 def begun(env: Environment, plan_id: str) -> None:

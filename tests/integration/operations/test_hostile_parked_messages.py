@@ -125,11 +125,50 @@ def test_every_parked_message_has_a_page(poisoned: int, page: FlaskClient) -> No
 
     assert listing.status_code == 200
     for row in listed()[:poisoned:3]:
-        for kind in ("message", "redrive", "discard"):
+        for kind in ("message", "redrive", "discard", "history"):
             answer = page.get(
                 f"/parked/inventory/{kind}", query_string={"id": row["id"]}, auth=LOGIN
             )
             assert answer.status_code == 200, (row["id"], answer.text)
+
+
+def test_every_parked_message_can_be_edited_or_the_reason_is_named(poisoned: int) -> None:
+    for row in listed()[:poisoned:5]:
+        arguments = (
+            "parked",
+            "edit",
+            "inventory",
+            "--set",
+            "data=1",
+            "--reason",
+            "a test",
+            "--yes",
+        )
+
+        result = orderctl(*arguments, "--", row["id"])
+
+        assert result.exit_code == 1, (row["id"], result.output)
+        assert isinstance(result.exception, SystemExit), result.exception
+        assert result.stderr.count("\n") == 1
+
+
+def test_every_parked_message_has_a_history(poisoned: int) -> None:
+    for row in listed()[:poisoned:5]:
+        result = orderctl("parked", "history", "inventory", "--", row["id"])
+
+        assert result.exit_code == 0, (row["id"], result.output)
+        assert "\x1b" not in result.stdout
+
+
+def test_the_groups_of_hostile_messages_are_remembered(poisoned: int) -> None:
+    first = orderctl("parked", "groups", "--json")
+    second = orderctl("parked", "groups", "--json")
+
+    for result in (first, second):
+        assert (result.exit_code, result.stderr) == (0, ""), result.output
+    groups = json.loads(second.stdout)
+    assert sum(group["count"] for group in groups) == poisoned
+    assert all(group["remembered"] for group in groups)
 
 
 def test_every_parked_message_is_discarded_by_its_name(poisoned: int, vhost: Vhost) -> None:

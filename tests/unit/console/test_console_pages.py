@@ -75,7 +75,11 @@ def test_a_page_shows_only_the_class_of_an_unexpected_error(
 
 
 @pytest.mark.parametrize(
-    "path", ["/overview", "/parked", "/parked/groups", "/orders", "/stock", "/no/such/page"]
+    "path",
+    [
+        *("/overview", "/parked", "/parked/groups", "/parked/inventory/history?id=e-1"),
+        *("/orders", "/stock", "/no/such/page"),
+    ],
 )
 def test_every_page_works_when_all_servers_are_down(page: FlaskClient, path: str) -> None:
     response = page.get(path, auth=LOGIN)
@@ -220,6 +224,9 @@ def test_a_service_without_a_parking_lot_has_no_page(page: FlaskClient) -> None:
         "/parked/nobody/discard?id=1",
         "/parked/trace/redrive",
         "/parked/nobody/message?id=1",
+        "/parked/nobody/edit?id=1",
+        "/parked/nobody/history?id=1",
+        "/parked/nobody/groups/0123",
     ):
         assert page.get(path, auth=LOGIN).status_code == 404
 

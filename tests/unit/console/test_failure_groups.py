@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from console.broker.parked_message import Parked
-from console.parking.groups import GROUP_LIMIT, OTHERS, RELEASE_LIMIT, grouped
+from console.parking.groups import GROUP_LIMIT, OTHERS, RELEASE_LIMIT, grouped, key_of
 
 PARKED = Parked(
     service="inventory",
@@ -76,3 +76,24 @@ def test_groups_and_releases_are_limited() -> None:
     assert len(found) == GROUP_LIMIT + 1
     assert (found[0].type, found[0].count) == (OTHERS, 200)
     assert len(found[0].releases) == RELEASE_LIMIT
+
+
+def test_the_key_of_a_group_is_that_of_its_cause() -> None:
+    (group,) = grouped([PARKED, replace(PARKED, id="e-2", release="r2", text="another line")])
+    (other,) = grouped([replace(PARKED, frame=None)])
+
+    assert group.key == key_of("order.created.v2", "KeyError", PARKED.frame)
+    assert len(group.key) == len(other.key) == 12
+    assert group.key != other.key
+
+
+def test_failures_after_the_last_count_are_new() -> None:
+    later = replace(PARKED, last_failed_at="2026-11-02T10:12:00.001+00:00")
+    unreadable = replace(PARKED, last_failed_at="soon")
+    since = {grouped([PARKED])[0].key: PARKED.last_failure}
+
+    (group,) = grouped([PARKED, later, unreadable], since)
+    (first,) = grouped([PARKED, later, unreadable])
+
+    assert (group.count, group.new) == (3, 1)
+    assert (first.count, first.new) == (3, 3)

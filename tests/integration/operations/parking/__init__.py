@@ -1,0 +1,1 @@
+"""Edits, failure groups and the history of parked messages."""
