@@ -1,5 +1,7 @@
 """The error of an operator's action, and error texts in one line."""
 
+from sqlalchemy.exc import DBAPIError
+
 from eventbus.errors import ExpectedError
 
 
@@ -11,3 +13,10 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its class if the text is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def problem(error: ExpectedError | DBAPIError) -> str:
+    """Return the problem of an action or of a database in one line."""
+    if isinstance(error, DBAPIError):
+        return f"PostgreSQL: {first_line(error.orig or error)}"
+    return str(error)

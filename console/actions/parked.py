@@ -56,8 +56,14 @@ def redrive_all(
     return redriven.done
 
 
-def redrive(settings: RedriveSettings, service: Service, event_ids: Sequence[str]) -> int:
-    """Redrive the messages of these events; return how many.
+def redrive(
+    settings: RedriveSettings,
+    service: Service,
+    event_ids: Sequence[str],
+    *,
+    report: Callable[[str], object] = lambda _event_id: None,
+) -> int:
+    """Redrive the messages of these events, calling `report` after each; return how many.
 
     Raises `ActionError` naming the events that are not parked, and those that stay parked, after
     redriving the others.
@@ -69,7 +75,8 @@ def redrive(settings: RedriveSettings, service: Service, event_ids: Sequence[str
         for message in lot.messages():
             if (parked_id := event_id(message)) in requested:
                 missing.discard(parked_id)
-                redriven.put_back(lot, message)
+                if redriven.put_back(lot, message):
+                    report(parked_id)
     problems = redriven.problems()
     if missing:
         problems.append(_not_parked(service, missing))
@@ -87,14 +94,16 @@ class _Redriven:
         self._not_copied: list[str] = []
         self.done = 0
 
-    def put_back(self, lot: ParkingLot, message: Message) -> None:
-        """Redrive a message, unless its event is too old or it cannot be copied."""
+    def put_back(self, lot: ParkingLot, message: Message) -> bool:
+        """Redrive a message; return False if its event is too old or it cannot be copied."""
         if is_too_old(message, self._settings):
             self._too_old.append(event_id(message))
-        elif lot.put_back(message):
-            self.done += 1
-        else:
+            return False
+        if not lot.put_back(message):
             self._not_copied.append(event_id(message))
+            return False
+        self.done += 1
+        return True
 
     def problems(self) -> list[str]:
         """Return a line for each reason why events stay parked."""

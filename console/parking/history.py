@@ -58,8 +58,8 @@ class Line:
 def history(settings: ParkingSettings, service: Service, wanted: str) -> list[Line]:
     """Return what is known of a message, the oldest first; it stays where it is.
 
-    Redrives without a plan are not recorded. Entries of operators are kept for `journal.KEPT`,
-    plans for `plans.KEPT`. Raises `ActionError` and the errors of the databases.
+    Redrives of all messages at once are not recorded. Entries of operators are kept for
+    `journal.KEPT`, plans for `plans.KEPT`. Raises `ActionError` and the errors of the databases.
     """
     return in_order(
         attempts(settings, service, wanted),

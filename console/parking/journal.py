@@ -1,14 +1,21 @@
 """The journal: changes that operators have made to parked messages and to failure groups."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from common.kombu_topology import CONSOLE
+from console.databases.service_database import transaction
+from console.errors import ActionError, problem
 from console.models import JournalRow
+from console.settings import DatabaseServer
+from eventbus.topology.service import Service
 
 #: Age at which an entry is deleted, when another one is recorded. The difference of an edit may
 #: contain a customer's address.
@@ -28,6 +35,8 @@ class Change(StrEnum):
     EDITED = "edited"
     #: The edited copy was rejected: the message is unchanged.
     EDIT_FAILED = "edit failed"
+    #: The message was redriven without a plan.
+    REDRIVEN = "redriven"
     DISCARDED = "discarded"
     RESTORED = "restored"
     NOTED = "noted"
@@ -71,6 +80,26 @@ def record(session: Session, *entries: Entry) -> None:
         for entry in entries
     )
     session.flush()
+
+
+def record_redrives(
+    settings: DatabaseServer, service: Service, event_ids: Collection[str], *, by: str
+) -> str:
+    """Append that messages were redriven without a plan; return the problem, if there is one.
+
+    A redrive does not need the database, so it is recorded afterwards.
+    """
+    entries = [
+        Entry(service=service.name, change=Change.REDRIVEN, recorded_by=by, event_id=event_id)
+        for event_id in event_ids
+    ]
+    try:
+        if entries:
+            with transaction(settings, CONSOLE) as session:
+                record(session, *entries)
+    except (ActionError, DBAPIError) as error:
+        return f"the history has no record of it: {problem(error)}"
+    return ""
 
 
 def of_message(session: Session, service: str, event_id: str) -> list[Entry]:

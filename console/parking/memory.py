@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from common.kombu_topology import CONSOLE
 from console.databases.service_database import transaction
-from console.errors import ActionError, first_line
+from console.errors import ActionError, problem
 from console.models import FailureGroupRow
 from console.parking.groups import OTHERS, RELEASE_LIMIT, Group, groups
 from console.settings import DiscardSettings
@@ -115,7 +115,7 @@ def listed(settings: DiscardSettings, service: Service) -> Listing:
             since = _last_seen(session, service)
     except (ActionError, DBAPIError) as error:
         known = tuple(Known(group=group) for group in groups(settings, service))
-        return Listing(service=service, groups=known, problem=_problem(error))
+        return Listing(service=service, groups=known, problem=problem(error))
     found = groups(settings, service, since)
     with transaction(settings, CONSOLE) as session:
         memories = remember(session, service, found)
@@ -219,12 +219,6 @@ def _earlier(session: Session, service: Service, present: Iterable[str]) -> tupl
 
 def _now(session: Session) -> datetime:
     return session.scalars(select(func.now())).one()
-
-
-def _problem(error: ActionError | DBAPIError) -> str:
-    if isinstance(error, DBAPIError):
-        return f"PostgreSQL: {first_line(error.orig or error)}"
-    return str(error)
 
 
 def _span(duration: timedelta) -> str:

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 from console.actions import parked as actions
 from console.actions import parked_detail
 from console.actions.parked import CONSUMERS
-from console.parking import discards
+from console.parking import discards, journal
 from console.settings import ConsoleSettings
 from console.web.queries import Queries, results
 from eventbus.errors import ExpectedError
@@ -67,12 +67,12 @@ def redrive(service: str) -> Response:
         abort(400, "Specify one event, or all of them.")
 
     def put_back() -> str:
-        done = (
-            actions.redrive_all(settings, consumer)
-            if every
-            else actions.redrive(settings, consumer, [event_id])
-        )
-        return f"{done} redriven to {consumer.queue}"
+        if every:
+            return f"{actions.redrive_all(settings, consumer)} redriven to {consumer.queue}"
+        done = actions.redrive(settings, consumer, [event_id])
+        by = settings.console_user
+        problem = journal.record_redrives(settings, consumer, [event_id], by=by)
+        return "; ".join(filter(None, (f"{done} redriven to {consumer.queue}", problem)))
 
     return act("redrive requested", consumer, event_id or "all", put_back)
 

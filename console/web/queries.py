@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from console.errors import first_line
+from console import errors
 from eventbus.errors import ExpectedError
 
 T = TypeVar("T")
@@ -56,11 +56,8 @@ def results(futures: "list[Future[T]]") -> "list[Result[T]]":
 
 def problem(error: BaseException) -> str:
     """Return the problem in one line; an unexpected error is logged."""
-    match error:
-        case ExpectedError():
-            return str(error)
-        case DBAPIError():
-            return f"PostgreSQL: {first_line(error.orig or error)}"
+    if isinstance(error, ExpectedError | DBAPIError):
+        return errors.problem(error)
     log.error("page section failed", exc_info=error)
     return f"{type(error).__name__}; see the console's log"
 

@@ -11,8 +11,11 @@ from rich.progress import Progress
 from console.actions import parked as actions
 from console.actions.parked import CONSUMERS, Listing
 from console.broker.parked_message import Parked
-from console.commands.table import print_table
-from console.settings import BrokerAdminSettings, RedriveSettings, load_operator
+from console.commands.operator import operator_name
+from console.commands.table import print_table, printable
+from console.parking import journal
+from console.settings import BrokerAdminSettings, RedriveSettings, RepairSettings, load_operator
+from eventbus.topology.service import Service
 
 #: The type of an argument that names a service with a parking lot.
 SERVICE = click.Choice(list(CONSUMERS))
@@ -66,21 +69,31 @@ def redrive(service: str, event_ids: tuple[str, ...], *, every: bool) -> None:
     """
     if every == bool(event_ids):
         raise click.UsageError("specify either --id or --all")
-    settings = load_operator(RedriveSettings)
     consumer = CONSUMERS[service]
+    done = _redrive_all(consumer) if every else _redrive(consumer, event_ids)
+    click.echo(f"{service}: {done} redriven to {consumer.queue}")
+
+
+def _redrive(consumer: Service, event_ids: tuple[str, ...]) -> int:
+    settings, redriven = load_operator(RepairSettings), list[str]()
+    try:
+        return actions.redrive(settings, consumer, event_ids, report=redriven.append)
+    finally:
+        problem = journal.record_redrives(settings, consumer, redriven, by=operator_name())
+        if problem:
+            click.echo(printable(f"{consumer.name}: {problem}"), err=True)
+
+
+def _redrive_all(consumer: Service) -> int:
+    settings = load_operator(RedriveSettings)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("Redriving", total=None)
-        done = (
-            actions.redrive_all(
-                settings,
-                consumer,
-                progress=lambda n, depth: bar.update(task, completed=n, total=depth),
-            )
-            if every
-            else actions.redrive(settings, consumer, event_ids)
+        return actions.redrive_all(
+            settings,
+            consumer,
+            progress=lambda n, depth: bar.update(task, completed=n, total=depth),
         )
-    click.echo(f"{service}: {done} redriven to {consumer.queue}")
 
 
 def _print(listings: list[Listing]) -> None:

@@ -109,8 +109,12 @@ def test_a_message_too_old_to_redrive_is_reported(console: FlaskClient, channel:
 
 
 def test_a_redrive_is_logged(
-    console: FlaskClient, channel: Channel, caplog: pytest.LogCaptureFixture
+    console: FlaskClient,
+    channel: Channel,
+    installation: Callable[[], DatabaseSettings],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    installation()
     park(channel, "e-1")
 
     with caplog.at_level("INFO"):

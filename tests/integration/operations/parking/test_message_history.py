@@ -128,6 +128,30 @@ def test_a_message_that_failed_again_shows_the_plan_and_the_failure(
     assert gone["text"] == f"plan {plan}: not in the parking lot"
 
 
+def test_a_redrive_by_its_id_is_in_the_history(channel: Channel, env: Environment) -> None:
+    # Given two messages, one of them redriven by its id
+    event_id, other = park_created(channel), park_created(channel)
+    run(env, "redrive", "inventory", "--id", str(event_id))
+
+    # Then its history has the redrive, and that of the other does not
+    (redriven,) = history(env, event_id)
+    assert (redriven["what"], redriven["by"]) == ("redriven", operator_name())
+    assert [line["what"] for line in history(env, other)] == ["parked"]
+
+
+def test_a_redrive_without_the_database_is_reported(channel: Channel, applied: Environment) -> None:
+    # Given no database of the console
+    event_id = park_created(channel)
+
+    # When a message is redriven
+    result = orderctl(applied, "parked", "redrive", "inventory", "--id", str(event_id))
+
+    # Then it is redriven, and the missing record is reported
+    assert result.exit_code == 0, result.output
+    assert len(drained(channel, "inventory.queue")) == 1
+    assert "the history has no record of it: PostgreSQL: " in result.stderr
+
+
 def test_an_unknown_message_has_no_history(env: Environment) -> None:
     assert history(env, "e-9") == []
     assert run(env, "history", "inventory", "e-9") == "nothing is known of this message\n"
