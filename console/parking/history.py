@@ -94,7 +94,7 @@ def changes(settings: DatabaseServer, service: Service, wanted: str) -> list[Lin
     with transaction(settings, CONSOLE) as session:
         rows = select(ItemRow, PlanRow).join(PlanRow, PlanRow.id == ItemRow.plan_id)
         rows = rows.where(ItemRow.event_id == wanted, PlanRow.service == service.name)
-        for item, plan in session.execute(rows.order_by(PlanRow.id.desc()).limit(LISTED)).tuples():
+        for item, plan in session.execute(rows.order_by(PlanRow.id.desc()).limit(LISTED)):
             lines += _redrives(item, plan)
         lines += map(_change, journal.of_message(session, service.name, wanted))
     return lines

@@ -147,7 +147,7 @@ def remember(session: Session, service: Service, found: Sequence[Group]) -> dict
 def _last_seen(session: Session, service: Service) -> Mapping[str, datetime | None]:
     columns = select(FailureGroupRow.key, FailureGroupRow.last_seen)
     rows = session.execute(columns.where(FailureGroupRow.service == service.name))
-    return dict(rows.tuples().all())
+    return {row.key: row.last_seen for row in rows}
 
 
 def _locked(session: Session, service: Service, keys: Iterable[str]) -> dict[str, FailureGroupRow]:

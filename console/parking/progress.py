@@ -40,8 +40,8 @@ class Progress:
         with transaction(self._sessions) as session:
             planned = self._items(ItemState.PLANNED).limit(count)
             items = [_item(row) for row in session.scalars(planned)]
-        redriven = {"redriven_at": func.now(), "redriven_by": self.run_by}
-        self.record([item.position for item in items], ItemState.SENT, **redriven)
+        positions = [item.position for item in items]
+        self.record(positions, ItemState.SENT, redriven_at=func.now(), redriven_by=self.run_by)
         return items
 
     def unfinished(self) -> list[Item]:

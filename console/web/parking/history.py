@@ -1,5 +1,6 @@
 """The page with the history of one message."""
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -7,9 +8,14 @@ from typing import Any
 from flask import abort, current_app, render_template, request
 
 from console.parking import history
+from console.parking.history import Line
 from console.settings import ConsoleSettings
 from console.web.parked import consumer_of, parked
 from console.web.queries import Queries, results
+from eventbus.topology.service import Service
+
+#: Reads a part of a message's history.
+Source = Callable[[ConsoleSettings, Service, str], list[Line]]
 
 
 @parked.get("/parked/<service>/history")
@@ -20,7 +26,7 @@ def show_history(service: str) -> str:
     consumer, event_id = consumer_of(service), request.args.get("id", "")
     if not event_id:
         abort(400, "Specify one event.")
-    sources = {
+    sources: dict[str, Source] = {
         "The parking lot": history.attempts,
         "The record of plans, edits and discards": history.changes,
         f"The inbox of the {consumer.name} service": history.handling,

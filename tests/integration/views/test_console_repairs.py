@@ -28,7 +28,7 @@ PAYLOAD = (
 
 
 @pytest.fixture
-def databases(installation: Callable[[], DatabaseSettings]) -> DatabaseSettings:
+def installed(installation: Callable[[], DatabaseSettings]) -> DatabaseSettings:
     """The databases, and the settings of `orderctl` for them."""
     return installation()
 
@@ -52,7 +52,7 @@ def confirm(console: FlaskClient, previewed: TestResponse) -> TestResponse:
 
 
 def test_an_edit_is_previewed_confirmed_and_redriven(
-    console: FlaskClient, channel: Channel, databases: DatabaseSettings
+    console: FlaskClient, channel: Channel, installed: DatabaseSettings
 ) -> None:
     # Given the form of a parked message's payload
     event_id = park_created(channel)
@@ -86,7 +86,7 @@ def test_an_edit_is_previewed_confirmed_and_redriven(
 
 
 def test_an_invalid_edit_shows_the_path_and_keeps_the_text(
-    console: FlaskClient, channel: Channel, databases: DatabaseSettings
+    console: FlaskClient, channel: Channel, installed: DatabaseSettings
 ) -> None:
     # Given a parked message
     event_id = park_created(channel)
@@ -105,7 +105,7 @@ def test_an_invalid_edit_shows_the_path_and_keeps_the_text(
 
 
 def test_an_edit_of_a_message_that_has_changed_is_rejected(
-    console: FlaskClient, channel: Channel, databases: DatabaseSettings
+    console: FlaskClient, channel: Channel, installed: DatabaseSettings
 ) -> None:
     # Given a preview of a message, which is edited by someone else
     event_id = park_created(channel)
@@ -125,7 +125,7 @@ def test_an_edit_of_a_message_that_has_changed_is_rejected(
     "fields", [{"reason": ""}, {"reason": "x" * 501}, {"redrive": "maybe"}, {"redrive": ""}]
 )
 def test_an_edit_without_reason_or_choice_is_rejected(
-    console: FlaskClient, channel: Channel, databases: DatabaseSettings, fields: dict[str, str]
+    console: FlaskClient, channel: Channel, installed: DatabaseSettings, fields: dict[str, str]
 ) -> None:
     event_id = park_created(channel)
     form = hidden(preview(console, event_id, PAYLOAD % 2, "yes").text) | fields
@@ -135,7 +135,7 @@ def test_an_edit_without_reason_or_choice_is_rejected(
 
 
 def test_a_forged_edit_changes_nothing(
-    console: FlaskClient, channel: Channel, databases: DatabaseSettings
+    console: FlaskClient, channel: Channel, installed: DatabaseSettings
 ) -> None:
     # Given the confirmation of an edit
     event_id = park_created(channel)
@@ -150,7 +150,7 @@ def test_a_forged_edit_changes_nothing(
 
 
 def test_a_group_is_noted_assigned_and_muted_on_its_page(
-    console: FlaskClient, channel: Channel, databases: DatabaseSettings
+    console: FlaskClient, channel: Channel, installed: DatabaseSettings
 ) -> None:
     # Given a listed group
     park(channel, "e-1")
@@ -190,12 +190,12 @@ def test_a_group_is_noted_assigned_and_muted_on_its_page(
 
 
 def test_a_group_without_messages_is_listed_as_earlier(
-    console: FlaskClient, channel: Channel, databases: DatabaseSettings
+    console: FlaskClient, channel: Channel, installed: DatabaseSettings
 ) -> None:
     # Given a listed group whose message was redriven
     park(channel, "e-1")
     get(console, "/parked/groups")
-    environment = {"DATABASE_SUFFIX": databases.database_suffix}
+    environment = {"DATABASE_SUFFIX": installed.database_suffix}
     assert orderctl(environment, "parked", "redrive", "inventory", "--all").exit_code == 0
 
     # Then the page lists it as an earlier one
@@ -206,7 +206,7 @@ def test_a_group_without_messages_is_listed_as_earlier(
 
 @pytest.mark.parametrize("days", ["", "-1", "91", "1.5", "soon"])
 def test_a_mute_without_a_valid_duration_is_rejected(
-    console: FlaskClient, channel: Channel, databases: DatabaseSettings, days: str
+    console: FlaskClient, channel: Channel, installed: DatabaseSettings, days: str
 ) -> None:
     park(channel, "e-1")
     get(console, "/parked/groups")
@@ -233,7 +233,7 @@ def test_a_history_is_shown_without_the_console_database(
 
 
 def test_hostile_text_is_escaped_on_the_pages_of_repairs(
-    console: FlaskClient, channel: Channel, databases: DatabaseSettings
+    console: FlaskClient, channel: Channel, installed: DatabaseSettings
 ) -> None:
     # Given a parked message and a group full of markup
     hostile_id = f'"{HOSTILE}'
