@@ -5,10 +5,10 @@ from datetime import timedelta
 import click
 
 from console.actions.parked import CONSUMERS
-from console.commands.age import Age
 from console.commands.operator import operator_name
 from console.commands.parking.parked import SERVICE, parked
 from console.commands.table import printable
+from console.commands.times import Age
 from console.parking import triage
 from console.parking.memory import Memory
 from console.settings import DatabaseSettings, load_operator
