@@ -65,7 +65,7 @@ class ItemState(StrEnum):
     HANDLED = "handled"
     #: It failed again, and is parked again.
     PARKED = "parked again"
-    #: It was not in the parking lot when its turn came.
+    #: An operator has discarded it since the plan was made.
     GONE = "gone"
     #: It is not redriven and stays parked.
     SKIPPED = "skipped"

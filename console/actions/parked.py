@@ -1,15 +1,17 @@
 """Shows parked messages with the reason, and redrives them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from amqp import Message
 
 from common import kombu_topology
+from console.broker.other_readers import unread
 from console.broker.parked_message import Parked, event_id
 from console.broker.parking_lot import ParkingLot, parking_lot
 from console.errors import ActionError
 from console.parking.age_limit import is_too_old
+from console.parking.choice import choose
 from console.settings import BrokerAdminSettings, RedriveSettings
 from eventbus.topology.service import Service
 
@@ -22,18 +24,23 @@ _LISTED = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The oldest messages of a parking lot, and their total number."""
+    """The oldest messages of a parking lot, and the number of all that are not held by others.
+
+    `unread` is as `other_readers` returns it.
+    """
 
     service: Service
     messages: tuple[Parked, ...]
     depth: int
+    unread: str
 
 
 def show(settings: BrokerAdminSettings, service: Service, *, limit: int) -> Listing:
     """Return the oldest parked messages of a service, at most `limit`; all stay in place."""
     with parking_lot(settings, service) as lot:
-        messages = tuple(Parked.of(service, message) for message in lot.messages(limit))
-        return Listing(service=service, messages=messages, depth=lot.depth)
+        messages = tuple(Parked.of(service, message) for message in lot.scan(limit))
+        others = unread(settings, service, lot)
+        return Listing(service=service, messages=messages, depth=lot.depth, unread=others)
 
 
 def redrive_all(
@@ -44,14 +51,19 @@ def redrive_all(
 ) -> int:
     """Redrive every message that is parked now, oldest first; return how many.
 
-    Raises `ActionError` naming the events that stay parked, after redriving the others.
+    Raises `ActionError` naming the events that stay parked, or if another reader holds messages,
+    after redriving the others.
     """
     redriven = _Redriven(settings)
     with parking_lot(settings, service) as lot:
         for message in lot.messages():
             redriven.put_back(lot, message)
             progress(redriven.done, lot.depth)
-    if problems := redriven.problems():
+        others = unread(settings, service, lot)
+    problems = redriven.problems()
+    if others:
+        problems.append(f"{others}: redrive again")
+    if problems:
         raise ActionError("; ".join((f"{redriven.done} redriven", *problems)))
     return redriven.done
 
@@ -59,27 +71,28 @@ def redrive_all(
 def redrive(
     settings: RedriveSettings,
     service: Service,
-    event_ids: Sequence[str],
+    event_ids: Iterable[str],
     *,
+    digest: str | None = None,
     report: Callable[[str], object] = lambda _event_id: None,
 ) -> int:
     """Redrive the messages of these events, calling `report` after each; return how many.
 
-    Raises `ActionError` naming the events that are not parked, and those that stay parked, after
-    redriving the others.
+    With `digest`, only those whose body has this SHA-256. Raises `ActionError` if an event is
+    parked with different bodies; nothing changes then. Also raises it naming the events that are
+    not parked, and those that stay parked, after redriving the others.
     """
-    requested, redriven = set(event_ids), _Redriven(settings)
-    missing = set(requested)
+    redriven = _Redriven(settings)
     with parking_lot(settings, service) as lot:
-        # All messages are read, because one event may be parked twice.
-        for message in lot.messages():
-            if (parked_id := event_id(message)) in requested:
-                missing.discard(parked_id)
-                if redriven.put_back(lot, message):
-                    report(parked_id)
+        choice = choose(settings, service, lot, event_ids, digest)
+        for message in choice.messages:
+            if redriven.put_back(lot, message):
+                report(event_id(message))
     problems = redriven.problems()
-    if missing:
-        problems.append(_not_parked(service, missing))
+    if choice.more:
+        problems.append(f"{redriven.done} redriven, and {choice.more} left: redrive them again")
+    if choice.missing:
+        problems.append(choice.missing)
     if problems:
         raise ActionError("; ".join(problems))
     return redriven.done
@@ -112,10 +125,6 @@ class _Redriven:
             *_left_parked(self._too_old, days),
             *_left_parked(self._not_copied, "with properties that cannot be copied"),
         ]
-
-
-def _not_parked(service: Service, event_ids: set[str]) -> str:
-    return f"not parked by {service.name}: {', '.join(sorted(event_ids))}"
 
 
 def _left_parked(event_ids: Sequence[str], reason: str) -> Iterator[str]:

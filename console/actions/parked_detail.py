@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from amqp import Message
 
+from console.broker.other_readers import unread
 from console.broker.parked_message import Parked, body_text, event_id
+from console.broker.parked_message import digest as digest_of
 from console.broker.parking_lot import parking_lot
 from console.errors import ActionError
 from console.settings import BrokerAdminSettings
@@ -30,12 +32,18 @@ class Detail:
     is_cut: bool
 
 
-def show(settings: BrokerAdminSettings, service: Service, wanted: str) -> Detail:
-    """Return the oldest parked message of an event. Raises `ActionError` if there is none."""
+def show(settings: BrokerAdminSettings, service: Service, wanted: str, digest: str = "") -> Detail:
+    """Return the oldest parked message of an event, with this SHA-256 of its body if it is given.
+
+    Raises `ActionError` if there is none.
+    """
     with parking_lot(settings, service) as lot:
-        message = next((parked for parked in lot.messages() if event_id(parked) == wanted), None)
+        named = (one for one in lot.scan() if event_id(one) == wanted)
+        message = next((one for one in named if digest in ("", digest_of(one))), None)
+        others = "" if message else unread(settings, service, lot)
     if message is None:
-        raise ActionError(f"not parked by {service.name}: {text(wanted)}")
+        problem = f"not parked by {service.name}: {text(wanted)}"
+        raise ActionError(f"{problem}; {others}" if others else problem)
     body = _readable(message)
     headers = (message.headers or {}).items()
     return Detail(

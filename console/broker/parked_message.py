@@ -48,6 +48,8 @@ class Parked:
     release: str | None
     #: The function that failed, such as `inventory_worker/reservations.py:lock_stock`.
     frame: str | None
+    #: The SHA-256 of the body: several messages may have the id of one event.
+    digest: str = ""
 
     @property
     def first_failure(self) -> datetime | None:
@@ -83,6 +85,7 @@ class Parked:
             last_failed_at=_time(death) or (_text(failure.last_at) if failure else None),
             release=_text(failure.release) if failure else None,
             frame=_text(failure.frame) if failure and not death else None,
+            digest=digest(message),
         )
 
 

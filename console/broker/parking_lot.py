@@ -15,7 +15,7 @@ from amqp import Channel, Message
 from amqp.exceptions import MessageNacked
 
 from console.broker.connection import ANSWER_TIMEOUT, connected
-from console.broker.settled_counts import give_back, ready
+from console.broker.settled_counts import consumers, give_back, ready
 from console.errors import ActionError
 from console.settings import BrokerAdminSettings
 from eventbus.messaging.amqps import Connection
@@ -28,6 +28,10 @@ PLAN = "redrive-plan"
 
 #: Messages that one consumer holds. A connection has 2,047 channels, with one consumer each.
 HOLD_LIMIT = 2_000
+
+#: The same while messages are settled. The wait for a settlement stores all messages that the
+#: broker has sent until then: 32 MiB, if each has the largest accepted body.
+SETTLING_LIMIT = 128
 
 #: Messages that are settled before the queue must have applied them. A channel of RabbitMQ buffers
 #: commands to a quorum queue beyond 32, and discards them when it is closed.
@@ -46,14 +50,24 @@ class ParkingLot:
         self._service = service
         self._holders: dict[Channel, _Holder] = {}
         with reading.channel() as channel:
-            #: The number of messages.
+            others = consumers(channel, service.parking_lot)
+            #: The number of messages, without those that another reader holds.
             self.depth = ready(channel, service.parking_lot)
+            #: Whether another reader may hold messages.
+            self.is_shared = bool(others or consumers(channel, service.parking_lot))
 
     def messages(self, limit: int | None = None) -> Iterator[Message]:
         """Yield each message, oldest first; a message that is not moved or discarded stays."""
+        return self._take(limit, SETTLING_LIMIT)
+
+    def scan(self, limit: int | None = None) -> Iterator[Message]:
+        """Yield each message as `messages` does, faster: none may be settled before the last."""
+        return self._take(limit, HOLD_LIMIT)
+
+    def _take(self, limit: int | None, held: int) -> Iterator[Message]:
         left = self.depth if limit is None else min(limit, self.depth)
         while left > 0:
-            holder = _Holder(self._reading.channel(), self._service.parking_lot, left)
+            holder = _Holder(self._reading.channel(), self._service.parking_lot, min(left, held))
             self._holders[holder.channel] = holder
             before = left
             while left > 0 and (message := holder.next()):
@@ -61,6 +75,8 @@ class ParkingLot:
                 yield message
             holder.cancel()
             if left == before:
+                # Another reader has taken them since the count.
+                self.is_shared = True
                 return
 
     def put_back(
@@ -128,10 +144,11 @@ class ParkingLot:
 class _Holder:
     """A consumer with its own channel, whose messages return to the queue in sequence."""
 
-    def __init__(self, channel: Channel, queue: str, count: int) -> None:
+    def __init__(self, channel: Channel, queue: str, limit: int) -> None:
+        """`limit` is the number of messages that it holds."""
         self.channel = channel
         self._queue = queue
-        self._limit = min(count, HOLD_LIMIT)
+        self._limit = limit
         #: Messages that the consumer has passed on and that are not settled.
         self._held = 0
         #: Delivery tags of messages that arrived by a get: the limit does not count them.

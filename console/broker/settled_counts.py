@@ -39,6 +39,14 @@ def ready(channel: Channel, queue: str) -> int:
     return count
 
 
+def consumers(channel: Channel, queue: str) -> int:
+    """Return the number of consumers of a quorum queue, including each that still holds messages.
+
+    RabbitMQ also counts a cancelled consumer, and a get, until its last message is settled.
+    """
+    return int(channel.queue_declare(queue, passive=True).consumer_count)
+
+
 def _count(channel: Channel, queue: str) -> int:
     return int(channel.queue_declare(queue, passive=True).message_count)
 

@@ -80,7 +80,7 @@ def search(
 def parked_ids(settings: BrokerAdminSettings, service: Service) -> tuple[frozenset[str], int]:
     """Return the ids of the events in a parking lot, and the number of messages read."""
     with parking_lot(settings, service) as lot:
-        ids = [event_id(message) for message in lot.messages(PARKED_LIMIT)]
+        ids = [event_id(message) for message in lot.scan(PARKED_LIMIT)]
     return frozenset(ids), len(ids)
 
 

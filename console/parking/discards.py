@@ -1,6 +1,6 @@
 """Discarded messages, which are kept for a while and can be restored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -8,24 +8,22 @@ from hashlib import sha256
 from amqp import Message
 from amqp.exceptions import MessageNacked
 from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from common import kombu_topology
 from common.kombu_topology import CONSOLE
 from console.broker.connection import ANSWER_TIMEOUT, connected
-from console.broker.parked_message import Parked, body_bytes, body_text, event_id
+from console.broker.parked_message import Parked, body_bytes, body_text
 from console.broker.parking_lot import parking_lot
 from console.databases.service_database import transaction
 from console.errors import ActionError
 from console.models import DiscardRow
 from console.parking import journal
+from console.parking.choice import choose
 from console.parking.journal import Change
 from console.settings import BrokerAdminSettings, DiscardSettings
 from eventbus.messaging.message_copy import copy_of
 from eventbus.topology.service import Service
-
-#: Messages that are discarded at once; all are in memory. One event may be parked several times.
-LIMIT = 1_000
 
 #: Discarded messages that are listed, the newest ones.
 LISTED = 100
@@ -60,25 +58,25 @@ class Entry:
 def discard(
     settings: DiscardSettings,
     service: Service,
-    event_ids: Sequence[str],
+    event_ids: Iterable[str],
     *,
+    digest: str | None = None,
     reason: str,
     discarded_by: str,
 ) -> tuple[Discarded, ...]:
-    """Take the messages of these events out of the parking lot, and return them, at most `LIMIT`.
+    """Take the messages of these events out of the parking lot, and return them.
 
-    They are stored first, for `discarded_retention_days`: after a crash in between, a message is in
-    both places. Raises `ActionError` naming the events that are not parked; nothing changes then.
+    With `digest`, only those whose body has this SHA-256. They are stored first, for
+    `discarded_retention_days`: after a crash in between, a message is in both places. Raises
+    `ActionError` naming the events that are not parked, or that are parked with different bodies;
+    nothing changes then. Also raises it if more messages are parked than `choose` returns, after
+    discarding those.
     """
-    requested, chosen = set(event_ids), list[Message]()
-    missing = set(requested)
     with parking_lot(settings, service) as lot:
-        for message in lot.messages():
-            if (name := event_id(message)) in requested and len(chosen) < LIMIT:
-                missing.discard(name)
-                chosen.append(message)
-        if missing:
-            raise ActionError(f"not parked by {service.name}: {', '.join(sorted(missing))}")
+        choice = choose(settings, service, lot, event_ids, digest)
+        if choice.missing:
+            raise ActionError(choice.missing)
+        chosen = choice.messages
         parked = [Parked.of(service, message) for message in chosen]
         with transaction(settings, CONSOLE) as session:
             _forget(session, timedelta(days=settings.discarded_retention_days))
@@ -93,6 +91,10 @@ def discard(
             journal.record(session, *entries)
         for message in chosen:
             lot.discard(message)
+    if choice.more:
+        raise ActionError(
+            f"{len(chosen)} discarded, and {choice.more} left parked: discard them again"
+        )
     return tuple(
         Discarded(id=id_, parked=one, body=body_text(message))
         for id_, one, message in zip(ids, parked, chosen, strict=True)
@@ -131,6 +133,7 @@ def newest(settings: DiscardSettings, service: Service | None = None) -> list[En
     with transaction(settings, CONSOLE) as session:
         _forget(session, timedelta(days=settings.discarded_retention_days))
         rows = select(DiscardRow).order_by(DiscardRow.id.desc()).limit(LISTED)
+        rows = rows.options(defer(DiscardRow.body), defer(DiscardRow.properties))
         if service:
             rows = rows.where(DiscardRow.service == service.name)
         return [_entry(row) for row in session.scalars(rows)]

@@ -66,7 +66,7 @@ def read(settings: ParkingSettings, service: Service, wanted: str) -> Original:
     Raises `ActionError` if there is none, or if it contains no event.
     """
     with parking_lot(settings, service) as lot:
-        message = next((one for one in lot.messages() if event_id(one) == wanted), None)
+        message = next((one for one in lot.scan() if event_id(one) == wanted), None)
     if message is None:
         raise ActionError(f"not parked by {service.name}: {untrusted.text(wanted)}")
     parked, envelope = Parked.of(service, message), untrusted.envelope(message.body)

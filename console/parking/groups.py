@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from console.broker.other_readers import unread
 from console.broker.parked_message import Parked
 from console.broker.parking_lot import parking_lot
 from console.settings import BrokerAdminSettings
@@ -75,18 +76,27 @@ class Group:
             self.releases.append(release)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """The groups of a parking lot, the largest first; `unread` is as `other_readers` returns it."""
+
+    groups: list[Group]
+    unread: str
+
+
 def groups(
     settings: BrokerAdminSettings,
     service: Service,
     since: Mapping[str, datetime | None] = _NEVER,
-) -> list[Group]:
-    """Return the groups of a service's parked messages, the largest first; all stay in place.
+) -> Groups:
+    """Return the groups of a service's parked messages; all stay in place.
 
     The whole parking lot is read, with one message and at most `GROUP_LIMIT` groups in memory.
     `since` is by key the time up to which failures were counted before.
     """
     with parking_lot(settings, service) as lot:
-        return grouped((Parked.of(service, message) for message in lot.messages()), since)
+        found = grouped((Parked.of(service, message) for message in lot.scan()), since)
+        return Groups(groups=found, unread=unread(settings, service, lot))
 
 
 def grouped(

@@ -82,7 +82,7 @@ def attempts(settings: BrokerAdminSettings, service: Service, wanted: str) -> li
     """
     lines: list[Line] = []
     with parking_lot(settings, service) as lot:
-        found = (message for message in lot.messages() if event_id(message) == wanted)
+        found = (message for message in lot.scan() if event_id(message) == wanted)
         for message, _ in zip(found, range(LISTED), strict=False):
             lines += _attempts(service, message)
     return lines

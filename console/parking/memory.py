@@ -97,12 +97,16 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The groups of a service: the muted ones last. `problem` is why none is remembered."""
+    """The groups of a service: the muted ones last. `problem` is why none is remembered.
+
+    `unread` is as `other_readers` returns it.
+    """
 
     service: Service
     groups: tuple[Known, ...]
     earlier: tuple[Memory, ...] = ()
     problem: str = ""
+    unread: str = ""
 
 
 def listed(settings: DiscardSettings, service: Service) -> Listing:
@@ -114,15 +118,19 @@ def listed(settings: DiscardSettings, service: Service) -> Listing:
         with transaction(settings, CONSOLE) as session:
             since = _last_seen(session, service)
     except (ActionError, DBAPIError) as error:
-        known = tuple(Known(group=group) for group in groups(settings, service))
-        return Listing(service=service, groups=known, problem=problem(error))
-    found = groups(settings, service, since)
+        read = groups(settings, service)
+        known = tuple(Known(group=group) for group in read.groups)
+        return Listing(service=service, groups=known, problem=problem(error), unread=read.unread)
+    read = groups(settings, service, since)
     with transaction(settings, CONSOLE) as session:
-        memories = remember(session, service, found)
+        memories = remember(session, service, read.groups)
         earlier = _earlier(session, service, memories)
-    known = tuple(Known(group=group, memory=memories.get(group.key)) for group in found)
+    known = tuple(Known(group=group, memory=memories.get(group.key)) for group in read.groups)
     return Listing(
-        service=service, groups=tuple(sorted(known, key=lambda k: k.is_muted)), earlier=earlier
+        service=service,
+        groups=tuple(sorted(known, key=lambda k: k.is_muted)),
+        earlier=earlier,
+        unread=read.unread,
     )
 
 

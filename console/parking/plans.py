@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from common.kombu_topology import CONSOLE
+from console.broker.other_readers import unread
 from console.broker.parked_message import Parked
 from console.broker.parking_lot import ParkingLot, parking_lot
 from console.databases.service_database import transaction
@@ -55,8 +56,9 @@ def create(
     """Choose parked messages and return the plan; all stay in place.
 
     The whole parking lot is read, with at most `BATCH` messages in memory. Of several messages of
-    one event, the oldest is planned. Raises `ActionError` if no message meets the criteria, or if
-    another plan of the service is being made or run.
+    one event, the oldest is planned that can be redriven. Raises `ActionError` if no message meets
+    the criteria, if another plan of the service is being made or run, or if another reader holds
+    messages, which the plan would not contain.
     """
     with (
         lease(settings, service.name) as own,
@@ -69,14 +71,16 @@ def create(
         position = 0
         for batch in _batches(_candidates(settings, service, lot, criteria)):
             with db.transaction(own) as session:
-                rows = _rows(plan_id, position, batch, expected)
-                session.execute(insert(ItemRow).on_conflict_do_nothing(), rows)
+                _store(session, _rows(plan_id, position, batch, expected))
             position += len(batch)
+        others = unread(settings, service, lot)
         with db.transaction(own) as session:
-            if position:
+            if position and not others:
                 set_state(session, plan_id, PlanState.READY)
                 return find(session, plan_id)
             session.execute(delete(PlanRow).where(PlanRow.id == plan_id))
+    if others:
+        raise ActionError(f"no plan was made, because {others}: plan again")
     raise ActionError(f"no parked message of {service.name} meets the criteria")
 
 
@@ -202,7 +206,7 @@ def _forget(session: Session) -> None:
 def _candidates(
     settings: RepairSettings, service: Service, lot: ParkingLot, criteria: Criteria
 ) -> Iterator[Candidate]:
-    for message in lot.messages():
+    for message in lot.scan():
         parked = Parked.of(service, message)
         if criteria.matches(parked):
             yield Candidate.of(settings, parked, message)
@@ -217,6 +221,22 @@ def _batches(candidates: Iterable[Candidate]) -> Iterator[list[Candidate]]:
             batch = []
     if batch:
         yield batch
+
+
+def _store(session: Session, rows: Iterable[dict[str, object]]) -> None:
+    """Insert messages; of several of one event, the first that can be redriven, or the first."""
+    # One statement may change a row only once.
+    by_event: dict[object, dict[str, object]] = {}
+    for row in sorted(rows, key=lambda row: row["state"] != ItemState.PLANNED):
+        by_event.setdefault(row["event_id"], row)
+    statement = insert(ItemRow)
+    new = statement.excluded
+    statement = statement.on_conflict_do_update(
+        index_elements=[ItemRow.plan_id, ItemRow.event_id],
+        set_=dict(new.items()),
+        where=(ItemRow.state == ItemState.SKIPPED) & (new.state == ItemState.PLANNED),
+    )
+    session.execute(statement, list(by_event.values()))
 
 
 def _rows(

@@ -7,9 +7,12 @@ from uuid import UUID
 
 from sqlalchemy import Select, func, select, update
 
-from console.models import ItemRow, ItemState, PlanState
+from console.models import DiscardRow, ItemRow, ItemState, PlanRow, PlanState
 from console.parking import plans
 from eventbus.database.db import Sessions, transaction
+
+#: The rank of messages that a run has not found: they are redriven last.
+_NOT_FOUND = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +69,36 @@ class Progress:
             for position, note in (notes or {}).items():
                 session.execute(rows.where(ItemRow.position == position).values(note=note))
 
+    def defer(self, positions: Collection[int]) -> None:
+        """Plan these messages again, to be redriven after all others."""
+        if not positions:
+            return
+        with transaction(self._sessions) as session:
+            rows = update(ItemRow).where(ItemRow.plan_id == self.plan_id)
+            values = {"state": ItemState.PLANNED, "rank": _NOT_FOUND, "updated_at": func.now()}
+            session.execute(rows.where(ItemRow.position.in_(positions)).values(values))
+
+    def discarded(self, positions: Collection[int]) -> set[int]:
+        """Return which of these messages were discarded since the plan was made."""
+        if not positions:
+            return set()
+        rows = (
+            select(ItemRow.position)
+            .join(PlanRow, PlanRow.id == ItemRow.plan_id)
+            .join(
+                DiscardRow,
+                (DiscardRow.event_id == ItemRow.event_id)
+                & (DiscardRow.service == PlanRow.service)
+                & (DiscardRow.discarded_at > PlanRow.created_at)
+                & (func.encode(func.sha256(DiscardRow.body), "hex") == ItemRow.digest),
+            )
+            .where(ItemRow.plan_id == self.plan_id, ItemRow.position.in_(positions))
+        )
+        with transaction(self._sessions) as session:
+            return set(session.scalars(rows))
+
     def retry_failed(self) -> None:
-        """Plan again the messages that failed again or were not found; they come first."""
+        """Plan again the messages that failed again or were discarded; they come first."""
         with transaction(self._sessions) as session:
             failed = (ItemState.PARKED, ItemState.GONE)
             rows = update(ItemRow).where(ItemRow.plan_id == self.plan_id)

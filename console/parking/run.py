@@ -1,7 +1,7 @@
 """The run of a redrive plan: in growing stages, until one of them fails."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, repeat
 
 from common import kombu_topology
@@ -31,6 +31,9 @@ DEFAULT_MAX_FAILING = 0.1
 #: Seconds between two checks of whether an operator has paused or aborted the plan.
 _INTERRUPTION_POLL = 1.0
 
+#: Events that the reason of a stop names.
+_NAMED = 10
+
 #: Called after each stage.
 Report = Callable[[Outcome], object]
 
@@ -49,7 +52,8 @@ def run(
     A run that was interrupted or has stopped continues: messages that failed again are redriven
     first. The run ends early if an operator pauses or aborts the plan. Raises `ActionError` if the
     plan cannot run, if another run redrives messages of the service, if more than `max_failing` (a
-    fraction) of a stage fail again, or if a message has no outcome within `OUTCOME_LIMIT` seconds.
+    fraction) of a stage fail again, if a message has no outcome within `OUTCOME_LIMIT` seconds, or
+    if a message is not found.
     """
     plan = plans.show(settings, plan_id)
     service = kombu_topology.service(plan.service)
@@ -96,12 +100,22 @@ def _check(
         )
     elif outcome.unknown and not interruption():
         reason = (
-            f"{outcome.unknown} of {outcome.size} neither handled nor parked within"
-            f" {OUTCOME_LIMIT:g} seconds: is the worker running?"
+            f"{len(outcome.unknown)} of {outcome.size} neither handled nor parked within"
+            f" {OUTCOME_LIMIT:g} seconds: is the worker running? {_named(outcome.unknown)}"
+        )
+    elif outcome.missing:
+        reason = (
+            f"{len(outcome.missing)} not found: another command reads the parking lot, or has taken"
+            f" them; run again: {_named(outcome.missing)}"
         )
     if reason:
         progress.end(PlanState.READY, reason)
         raise ActionError(f"plan {progress.plan_id} stopped: {reason}")
+
+
+def _named(event_ids: Sequence[str]) -> str:
+    more = len(event_ids) - _NAMED
+    return ", ".join(event_ids[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 class _Interruption:

@@ -20,6 +20,10 @@ from eventbus.topology.service import Service
 #: its database, continues within a minute or two.
 OUTCOME_LIMIT = 300.0
 
+#: Seconds in which messages are searched for while another command reads the parking lot, and
+#: between two searches.
+SEARCH_LIMIT, _SEARCH_PAUSE = 30.0, 1.0
+
 #: Characters of a failure's reason that are stored.
 REASON_LIMIT = 500
 
@@ -38,17 +42,17 @@ class Outcome:
     size: int
     counts: dict[ItemState, int] = field(default_factory=dict)
     failure: str | None = None
+    #: The events that were redriven, or may have been, and have no outcome.
+    unknown: list[str] = field(default_factory=list)
+    #: The events that were not found: they are not handled, not discarded, and not parked unless
+    #: another command holds them.
+    missing: list[str] = field(default_factory=list)
 
     @property
     def failing(self) -> float:
         """The share of redriven messages that failed again."""
         redriven = self.counts.get(ItemState.HANDLED, 0) + self.counts.get(ItemState.PARKED, 0)
         return self.counts.get(ItemState.PARKED, 0) / redriven if redriven else 0.0
-
-    @property
-    def unknown(self) -> int:
-        """The number of messages without an outcome."""
-        return self.size - sum(self.counts.values())
 
 
 class Stage:
@@ -75,7 +79,7 @@ class Stage:
         """Redrive messages, calling `wait` before each, and return their outcomes.
 
         Messages without an outcome remain recorded as being redriven: the run was interrupted, or
-        `OUTCOME_LIMIT` has passed.
+        `OUTCOME_LIMIT` has passed. Messages that were not found are planned again, to be last.
         """
         outcome = Outcome(size=len(items))
         sent = self._send(items, outcome, wait)
@@ -86,7 +90,7 @@ class Stage:
         """Return the outcomes of messages whose redrive a killed or interrupted run has begun.
 
         A message that is in the parking lot is planned again, whether it was not published yet or
-        has failed again.
+        has failed again. A message that an operator has discarded meanwhile is gone.
         """
         outcome, waiting = Outcome(size=len(items)), _by_position(items)
         # The parking lot before the inbox: a message that a killed run did not remove is in both.
@@ -97,9 +101,28 @@ class Stage:
     def _send(
         self, items: Sequence[Item], outcome: Outcome, wait: Callable[[], object]
     ) -> list[Item]:
-        """Redrive the messages; return those that were found, even if not all of them were."""
+        """Redrive the messages; return those that were redriven, and record the others."""
         left = {item.event_id: item for item in items}
         sent = list[Item]()
+        deadline = time.monotonic() + SEARCH_LIMIT
+        while self._search(left, sent, outcome, wait):
+            if time.monotonic() > deadline or self._is_interrupted():
+                break
+            time.sleep(_SEARCH_PAUSE)
+        self._leave(list(left.values()), outcome)
+        return sent
+
+    def _search(
+        self,
+        left: dict[str, Item],
+        sent: list[Item],
+        outcome: Outcome,
+        wait: Callable[[], object],
+    ) -> bool:
+        """Redrive messages and move them from `left` to `sent`; return whether more may be found.
+
+        Another reader returns the messages that it holds.
+        """
         with parking_lot(self._settings, self._service) as lot:
             for message in lot.messages():
                 item = left.get(event_id(message))
@@ -107,20 +130,28 @@ class Stage:
                     continue
                 wait()
                 if self._is_interrupted():
-                    return sent
+                    return False
                 del left[item.event_id]
                 if problem := self._put_back(lot, message):
                     self._record([item], ItemState.SKIPPED, outcome, problem)
                 else:
                     sent.append(item)
                 if not left:
-                    return sent
-        handled = self._effects.handled([i.inbox_id for i in left.values() if i.inbox_id])
-        known = [item for item in left.values() if item.inbox_id in handled]
-        gone = [item for item in left.values() if item.inbox_id not in handled]
-        self._record(known, ItemState.HANDLED, outcome)
-        self._record(gone, ItemState.GONE, outcome, "not in the parking lot")
-        return sent
+                    return False
+            return lot.is_shared
+
+    def _leave(self, items: Sequence[Item], outcome: Outcome) -> None:
+        """Record messages that were not redriven."""
+        if not items:
+            return
+        if self._is_interrupted():
+            self._record(items, ItemState.PLANNED, outcome)
+            return
+        waiting = _by_position(items)
+        self._read_inbox(waiting, outcome)
+        self._read_discarded(waiting, outcome)
+        self._progress.defer(list(waiting))
+        outcome.missing = [item.event_id for item in waiting.values()]
 
     def _put_back(self, lot: ParkingLot, message: Message) -> str | None:
         """Redrive a message; return why it stays parked, or None."""
@@ -141,9 +172,12 @@ class Stage:
             self._read_inbox(waiting, outcome)
             now = time.monotonic()
             if not waiting or now > deadline or self._is_interrupted():
+                outcome.unknown = [item.event_id for item in waiting.values()]
                 return
             if now >= next_reading:
                 self._read_parked(waiting, outcome, if_parked)
+                if if_parked is ItemState.PLANNED:
+                    self._read_discarded(waiting, outcome)
                 cost = time.monotonic() - now
                 next_reading = now + cost + min(cost / _READING_SHARE, _LONGEST_PAUSE)
             time.sleep(_POLL)
@@ -156,11 +190,17 @@ class Stage:
             del waiting[item.position]
         self._record(items, ItemState.HANDLED, outcome)
 
+    def _read_discarded(self, waiting: dict[int, Item], outcome: Outcome) -> None:
+        """Record the messages that were discarded since the plan was made."""
+        positions = self._progress.discarded(list(waiting))
+        items = [waiting.pop(position) for position in sorted(positions)]
+        self._record(items, ItemState.GONE, outcome, "discarded")
+
     def _read_parked(self, waiting: dict[int, Item], outcome: Outcome, state: ItemState) -> None:
         """Record the messages that are in the parking lot."""
         by_name = {item.event_id: item for item in waiting.values()}
         with parking_lot(self._settings, self._service) as lot:
-            for message in lot.messages():
+            for message in lot.scan():
                 item = by_name.get(event_id(message))
                 if item is None or digest(message) != item.digest:
                     continue

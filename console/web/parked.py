@@ -46,7 +46,9 @@ def show() -> str:
 def message(service: str) -> str:
     """Show one parked message in full."""
     settings: ConsoleSettings = current_app.extensions["settings"]
-    detail = parked_detail.show(settings, consumer_of(service), request.args.get("id", ""))
+    detail = parked_detail.show(
+        settings, consumer_of(service), request.args.get("id", ""), request.args.get("digest", "")
+    )
     return render_template("message.html", detail=detail)
 
 
@@ -54,7 +56,8 @@ def message(service: str) -> str:
 def confirm(service: str) -> str:
     """Ask for confirmation to redrive one event's message or, without an id, all messages."""
     consumer = consumer_of(service)
-    return render_template("redrive.html", service=consumer, event_id=request.args.get("id", ""))
+    event_id, digest = request.args.get("id", ""), request.args.get("digest", "")
+    return render_template("redrive.html", service=consumer, event_id=event_id, digest=digest)
 
 
 @parked.post("/parked/<service>/redrive")
@@ -62,6 +65,7 @@ def redrive(service: str) -> Response:
     """Redrive one message or all, and show the result on the list."""
     settings: ConsoleSettings = current_app.extensions["settings"]
     consumer, event_id = consumer_of(service), request.form.get("id", "")
+    digest = request.form.get("digest") or None
     every = request.form.get("every") == "yes"
     if every == bool(event_id):
         abort(400, "Specify one event, or all of them.")
@@ -69,7 +73,7 @@ def redrive(service: str) -> Response:
     def put_back() -> str:
         if every:
             return f"{actions.redrive_all(settings, consumer)} redriven to {consumer.queue}"
-        done = actions.redrive(settings, consumer, [event_id])
+        done = actions.redrive(settings, consumer, [event_id], digest=digest)
         by = settings.console_user
         problem = journal.record_redrives(settings, consumer, [event_id], by=by)
         return "; ".join(filter(None, (f"{done} redriven to {consumer.queue}", problem)))
@@ -81,18 +85,21 @@ def redrive(service: str) -> Response:
 def confirm_discard(service: str) -> str:
     """Ask for the reason to discard one event's message, and show the message."""
     settings: ConsoleSettings = current_app.extensions["settings"]
-    detail = parked_detail.show(settings, consumer_of(service), request.args.get("id", ""))
+    detail = parked_detail.show(
+        settings, consumer_of(service), request.args.get("id", ""), request.args.get("digest", "")
+    )
     return render_template("discard.html", detail=detail, limit=REASON_LIMIT, settings=settings)
 
 
 @parked.post("/parked/<service>/discard")
 def discard(service: str) -> Response:
-    """Discard one event's messages, and show the result on the list."""
+    """Discard one event's messages with the body that was shown, and show the result."""
     settings: ConsoleSettings = current_app.extensions["settings"]
     consumer, event_id = consumer_of(service), request.form.get("id", "")
     reason = request.form.get("reason", "").strip()
-    if not event_id:
-        abort(400, "Specify one event.")
+    digest = request.form.get("digest", "")
+    if not (event_id and digest):
+        abort(400, "Specify one event, and the digest of its message.")
     if not 0 < len(reason) <= REASON_LIMIT:
         abort(400, f"Specify a reason of at most {REASON_LIMIT} characters.")
 
@@ -101,6 +108,7 @@ def discard(service: str) -> Response:
             settings,
             consumer,
             [event_id],
+            digest=digest,
             reason=storable(reason),
             discarded_by=settings.console_user,
         )

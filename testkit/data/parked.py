@@ -1,7 +1,8 @@
 """Parked messages of the inventory."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from eventbus.consumer.cause import Cause, Verdict
 from eventbus.consumer.failure import Failure
 from eventbus.events import codec
 from eventbus.events.envelope import Event
+from testkit.eventually import becomes
 from testkit.processes.orderctl import orderctl
 
 
@@ -67,3 +69,31 @@ def drained(channel: Channel, queue: str) -> list[Message]:
     while (message := channel.basic_get(queue, no_ack=True)) is not None:
         messages.append(message)
     return messages
+
+
+@contextmanager
+def held(channel: Channel, count: int) -> Iterator[Callable[[], None]]:
+    """Hold all `count` parked messages during the block, as another reader does.
+
+    Yields a function that returns them earlier.
+    """
+
+    def ready() -> int:
+        return int(channel.queue_declare("inventory.dlq", passive=True).message_count)
+
+    becomes(ready, count)
+    holder = channel.connection.channel()
+    arrived: list[Message] = []
+    holder.basic_consume("inventory.dlq", callback=arrived.append)
+    while len(arrived) < count:
+        holder.connection.drain_events(timeout=30)
+
+    def release() -> None:
+        if holder.connection is not None:
+            holder.close()
+            becomes(ready, count)
+
+    try:
+        yield release
+    finally:
+        release()

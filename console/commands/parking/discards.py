@@ -7,7 +7,7 @@ import click
 
 from console.actions.parked import CONSUMERS
 from console.commands.operator import operator_name
-from console.commands.parking.parked import SERVICE, parked, print_parked
+from console.commands.parking.parked import DIGEST, SERVICE, check_digest, parked, print_parked
 from console.commands.table import print_table, printable
 from console.parking import discards
 from console.settings import RepairSettings, load_operator
@@ -23,24 +23,37 @@ from console.settings import RepairSettings, load_operator
     required=True,
     help="Event to discard; can be repeated.",
 )
+@DIGEST
 @click.option("--reason", required=True, help="Reason, which is stored with the messages.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--json", "as_json", is_flag=True, help="Print the full messages as JSON.")
 def discard(
-    service: str, event_ids: tuple[str, ...], *, reason: str, yes: bool, as_json: bool
+    service: str,
+    event_ids: tuple[str, ...],
+    *,
+    digest: str | None,
+    reason: str,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Remove messages from the parking lot and keep them; restore returns them.
 
     Their service does not handle these events. The messages are kept for DISCARDED_RETENTION_DAYS.
-    If one of the events is not parked, nothing is discarded. With --json, the printed content
-    includes customers' data.
+    If one of the events is not parked, or is parked with different bodies, nothing is discarded.
+    With --json, the printed content includes customers' data.
     """
+    check_digest(digest, event_ids)
     settings = load_operator(RepairSettings)
     if not yes:
         question = f"{service}: discard {', '.join(event_ids)}?"
         click.confirm(printable(question), abort=True, err=True)
     done = discards.discard(
-        settings, CONSUMERS[service], event_ids, reason=reason, discarded_by=operator_name()
+        settings,
+        CONSUMERS[service],
+        event_ids,
+        digest=digest,
+        reason=reason,
+        discarded_by=operator_name(),
     )
     if as_json:
         rows = [

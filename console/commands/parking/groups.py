@@ -32,6 +32,9 @@ def show_groups(service: str | None, *, earlier: bool, as_json: bool) -> None:
     listings = [listed(settings, consumer) for consumer in services]
     for problem in sorted({listing.problem for listing in listings if listing.problem}):
         click.echo(f"groups are not remembered: {problem}", err=True)
+    for listing in listings:
+        if listing.unread:
+            click.echo(f"{listing.service.name}: {listing.unread}", err=True)
     if earlier:
         _print_earlier([memory for listing in listings for memory in listing.earlier], as_json)
     else:
@@ -45,7 +48,7 @@ def _print_present(listings: list[Listing], as_json: bool) -> None:
     elif found:
         columns = (*_CAUSE, "Releases", "Example", "Owner", "Notes")
         print_table(columns, map(_row, found))
-    else:
+    elif not any(listing.unread for listing in listings):
         click.echo("no messages are parked")
 
 

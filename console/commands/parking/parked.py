@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 import click
 from rich.console import Console
@@ -19,6 +20,21 @@ from eventbus.topology.service import Service
 
 #: The type of an argument that names a service with a parking lot.
 SERVICE = click.Choice(list(CONSUMERS))
+
+
+def _digest(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise click.BadParameter(f"{value!r} is not a SHA-256 in hexadecimal digits")
+    return value
+
+
+#: An option for one of several bodies that an event is parked with.
+DIGEST = click.option(
+    "--digest",
+    metavar="SHA-256",
+    callback=_digest,
+    help="Only messages with this body, as list --json shows it; requires exactly one --id.",
+)
 
 
 @click.group()
@@ -47,8 +63,11 @@ def list_parked(service: str | None, *, limit: int, as_json: bool) -> None:
     else:
         _print(listings)
     for listing in listings:
-        if more := listing.depth - len(listing.messages):
-            click.echo(f"{listing.service.name}: {more} more, see --limit", err=True)
+        name, more = listing.service.name, listing.depth - len(listing.messages)
+        if len(listing.messages) == limit and more:
+            click.echo(f"{name}: {more} more, see --limit", err=True)
+        if listing.unread:
+            click.echo(f"{name}: {listing.unread}", err=True)
 
 
 @parked.command(epilog="Example: orderctl parked redrive inventory --all")
@@ -61,7 +80,8 @@ def list_parked(service: str | None, *, limit: int, as_json: bool) -> None:
     help="Event to redrive; can be repeated.",
 )
 @click.option("--all", "every", is_flag=True, help="All messages that are parked now.")
-def redrive(service: str, event_ids: tuple[str, ...], *, every: bool) -> None:
+@DIGEST
+def redrive(service: str, event_ids: tuple[str, ...], *, every: bool, digest: str | None) -> None:
     """Move parked messages back to the service's queue, with no attempts counted.
 
     Messages of events older than PARKED_REDRIVE_DAYS stay parked: the inbox rows that mark
@@ -69,15 +89,16 @@ def redrive(service: str, event_ids: tuple[str, ...], *, every: bool) -> None:
     """
     if every == bool(event_ids):
         raise click.UsageError("specify either --id or --all")
+    check_digest(digest, event_ids)
     consumer = CONSUMERS[service]
-    done = _redrive_all(consumer) if every else _redrive(consumer, event_ids)
+    done = _redrive_all(consumer) if every else _redrive(consumer, event_ids, digest)
     click.echo(f"{service}: {done} redriven to {consumer.queue}")
 
 
-def _redrive(consumer: Service, event_ids: tuple[str, ...]) -> int:
+def _redrive(consumer: Service, event_ids: tuple[str, ...], digest: str | None) -> int:
     settings, redriven = load_operator(RepairSettings), list[str]()
     try:
-        return actions.redrive(settings, consumer, event_ids, report=redriven.append)
+        return actions.redrive(settings, consumer, event_ids, digest=digest, report=redriven.append)
     finally:
         problem = journal.record_redrives(settings, consumer, redriven, by=operator_name())
         if problem:
@@ -98,10 +119,16 @@ def _redrive_all(consumer: Service) -> int:
 
 def _print(listings: list[Listing]) -> None:
     rows = [message for listing in listings for message in listing.messages]
-    if not rows:
+    if rows:
+        print_parked(rows)
+    elif not any(listing.unread for listing in listings):
         click.echo("no messages are parked")
-        return
-    print_parked(rows)
+
+
+def check_digest(digest: str | None, event_ids: Sequence[str]) -> None:
+    """Raise `click.UsageError` if a digest is given for another number of events than one."""
+    if digest is not None and len(event_ids) != 1:
+        raise click.UsageError("--digest requires exactly one --id")
 
 
 def print_parked(rows: Iterable[Parked]) -> None:

@@ -151,7 +151,9 @@ def _run(settings: RepairSettings, plan_id: int, rate: float, max_failing: float
 def _report(outcome: Outcome) -> None:
     counts = {str(state): count for state, count in outcome.counts.items()}
     if outcome.unknown:
-        counts["unknown"] = outcome.unknown
+        counts["unknown"] = len(outcome.unknown)
+    if outcome.missing:
+        counts["not found"] = len(outcome.missing)
     click.echo(printable(f"stage of {outcome.size}: {_counts(counts)}"))
 
 

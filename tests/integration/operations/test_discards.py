@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 from amqp import Channel
-from sqlalchemy import func, select, update
+from sqlalchemy import Engine, event, func, select, update
 
 from common.kombu_topology import CONSOLE
 from console.broker.parking_lot import ParkingLot
 from console.databases.service_database import transaction
 from console.models import DiscardRow
+from console.parking import choice, discards
 from console.settings import load_operator
 from testkit.data.parked import drained, park, parked
 from testkit.eventually import eventually
@@ -149,6 +150,65 @@ def test_discard_takes_all_named_messages_or_none(channel: Channel, env: Environ
     assert (result.exit_code, result.stderr) == (1, "Error: not parked by inventory: e-9\n")
     assert ids(env) == ["e-1"]
     assert discarded(env) == []
+
+
+def test_one_of_several_bodies_of_an_event_is_discarded(channel: Channel, env: Environment) -> None:
+    # Given a forged message with the id of a parked event
+    park(channel, "e-1", event={"subject": "forged"})
+    park(channel, "e-1", event={"subject": "real"})
+    digests = {message["order_id"]: message["digest"] for message in parked(env)}
+
+    # When the event is discarded, without and with the digest of a body
+    refused = orderctl(env, *DISCARD, "--id", "e-1", "--yes")
+    taken = orderctl(env, *DISCARD, "--id", "e-1", "--yes", "--digest", digests["forged"])
+
+    # Then the first is refused with both digests, and the second takes one message
+    assert refused.exit_code == 1
+    assert "e-1 is parked with different bodies" in refused.stderr
+    assert all(digest in refused.stderr for digest in digests.values())
+    assert taken.exit_code == 0, taken.output
+    assert [message["order_id"] for message in parked(env)] == ["real"]
+
+
+@pytest.mark.parametrize("limit", ["LIMIT", "BYTES_LIMIT"])
+def test_a_discard_beyond_its_limits_is_reported(
+    channel: Channel, env: Environment, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    # Given an event that is parked more often than a discard has room for
+    monkeypatch.setattr(choice, limit, 1)
+    for _ in range(3):
+        park(channel, "e-1")
+
+    # When it is discarded
+    result = orderctl(env, *DISCARD, "--id", "e-1", "--yes")
+
+    # Then the discarded messages are stored, and the others are reported and stay
+    assert result.exit_code == 1
+    assert "1 discarded, and 2 left parked: discard them again" in result.stderr
+    assert [entry["event_id"] for entry in discarded(env)] == ["e-1"]
+    assert ids(env) == ["e-1", "e-1"]
+
+
+def test_the_list_of_discarded_messages_reads_no_bodies(
+    channel: Channel, env: Environment, settings: OperatorSettings
+) -> None:
+    # Given a discarded message
+    park(channel, "e-1")
+    orderctl(env, *DISCARD, "--id", "e-1", "--yes")
+    statements: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    # When the messages are listed
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert [entry.event_id for entry in discards.newest(settings)] == ["e-1"]
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+    # Then their content stays in the database
+    assert not [statement for statement in statements if "body" in statement]
 
 
 @pytest.mark.parametrize(("answer", "left"), [("n\n", ["e-1"]), ("", ["e-1"]), ("y\n", [])])

@@ -2,10 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from amqp import Channel
 
 from eventbus.settings.base import SettingsError
-from testkit.data.parked import drained, park, parked
+from testkit.data.parked import drained, held, park, parked
 from testkit.processes.orderctl import orderctl
 from testkit.servers.management import Management
 from testkit.servers.vhosts import Vhost
@@ -121,3 +122,55 @@ def test_a_message_whose_queue_is_missing_stays_parked(
 def test_redrive_requires_either_all_or_ids(applied: dict[str, str]) -> None:
     assert orderctl(applied, "parked", "redrive", "inventory").exit_code == 64
     assert orderctl(applied, "parked", "redrive", "inventory", "--all", "--id", "x").exit_code == 64
+
+
+@pytest.mark.parametrize("which", [("--all",), ("--id", "e-1")])
+def test_messages_that_another_reader_holds_are_not_reported_as_redriven(
+    channel: Channel, applied: dict[str, str], which: tuple[str, ...]
+) -> None:
+    # Given a parked message, held by another reader
+    park(channel, "e-1")
+    redrive = ("parked", "redrive", "inventory", *which)
+    with held(channel, 1):
+        # When it is redriven
+        refused = orderctl(applied, *redrive)
+
+    # Then the reader is reported
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "another reader" in refused.stderr
+    assert drained(channel, "inventory.queue") == []
+
+    # When it is released, then it is redriven
+    assert orderctl(applied, *redrive).exit_code == 0
+    assert [m.headers["id"] for m in drained(channel, "inventory.queue")] == ["e-1"]
+
+
+def test_one_of_several_bodies_of_an_event_is_redriven(
+    channel: Channel, applied: dict[str, str]
+) -> None:
+    # Given a forged message with the id of a parked event
+    park(channel, "e-1", event={"subject": "forged"})
+    park(channel, "e-1", event={"subject": "real"})
+    digests = {message["order_id"]: message["digest"] for message in parked(applied)}
+
+    # When the event is redriven, without and with the digest of a body
+    redrive = ("parked", "redrive", "inventory", "--id", "e-1")
+    refused = orderctl(applied, *redrive)
+    redriven = orderctl(applied, *redrive, "--digest", digests["real"])
+
+    # Then the first is refused with both digests, and the second moves one message
+    assert refused.exit_code == 1
+    assert "e-1 is parked with different bodies" in refused.stderr
+    assert all(digest in refused.stderr for digest in digests.values())
+    assert redriven.exit_code == 0, redriven.output
+    assert [message["order_id"] for message in parked(applied)] == ["forged"]
+    assert len(drained(channel, "inventory.queue")) == 1
+
+
+def test_a_digest_belongs_to_one_event(applied: dict[str, str]) -> None:
+    redrive = ("parked", "redrive", "inventory", "--digest")
+
+    assert orderctl(applied, *redrive, "0" * 64, "--all").exit_code == 64
+    assert orderctl(applied, *redrive, "0" * 64, "--id", "x", "--id", "y").exit_code == 64
+    invalid = orderctl(applied, *redrive, "0", "--id", "x")
+    assert (invalid.exit_code, "'0' is not a SHA-256" in invalid.stderr) == (64, True)

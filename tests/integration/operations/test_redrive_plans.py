@@ -1,25 +1,22 @@
 """`orderctl parked plan`, `run` and others on a real broker and databases, without workers."""
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from amqp import Channel
-from sqlalchemy import create_engine, insert, pool, text
+from sqlalchemy import create_engine, pool, text
 
-from common.kombu_topology import INVENTORY, ORDER
+from common.kombu_topology import ORDER
 from console.databases.service_database import transaction
 from console.parking import stage
 from console.parking.lease import lease
 from console.settings import load_operator
-from eventbus.consumer.inbox import inbox
 from eventbus.database import migrations
 from order_app.storage.models import OrderRow
 from testkit.data.parked import drained, park, parked
-from testkit.processes.orderctl import orderctl
+from testkit.data.redrives import discard, handle, park_event, planned, run
 from testkit.servers.databases import TestDatabase
 from tests.support.operator_settings import OperatorSettings
 
@@ -39,33 +36,6 @@ def settings(env: Environment, monkeypatch: pytest.MonkeyPatch) -> OperatorSetti
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     return load_operator(OperatorSettings)
-
-
-def run(env: Environment, *arguments: str, status: int = 0) -> str:
-    result = orderctl(env, "parked", *arguments)
-    assert result.exit_code == status, result.output
-    return result.output
-
-
-def planned(env: Environment, *arguments: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(run(env, "plan", "inventory", "--json", *arguments))
-    return document
-
-
-def park_event(channel: Channel, order_id: UUID | None = None, **more: Any) -> str:
-    """Park an `order.created` of an order, and return the event's id."""
-    event_id = str(uuid4())
-    event = {"id": event_id, "subject": str(order_id or uuid4())}
-    park(channel, event_id, event=event, type="order.created", **more)
-    return event_id
-
-
-def handle(settings: OperatorSettings, event_id: str) -> None:
-    """Record an event as handled by the inventory."""
-    row = {"event_id": UUID(event_id), "type": "order.created", "source": "order"}
-    more = {"subject": uuid4(), "attempts": 1, "occurred_at": datetime.now(UTC)}
-    with transaction(settings, INVENTORY) as session:
-        session.execute(insert(inbox), row | more)
 
 
 def cancelled_order(settings: OperatorSettings) -> UUID:
@@ -143,7 +113,7 @@ def test_a_plan_is_frozen(channel: Channel, env: Environment) -> None:
     later = park_event(channel)
 
     # When a message of the plan is discarded, and the plan runs
-    run(env, "discard", "inventory", "--id", first, "--yes", "--reason", "a test")
+    discard(env, first)
     output = run(env, "run", str(plan["id"]))
 
     # Then the plan contains neither more nor other messages
@@ -171,6 +141,7 @@ def test_a_message_without_an_outcome_stops_the_run(
     assert message.headers["id"] == ids[0]
     assert message.headers["retries"] == len(settings.retry_tiers)
     assert "1 of 1 neither handled nor parked" in output
+    assert f"is the worker running? {ids[0]}\n" in output
     assert [m["id"] for m in parked(env)] == ids[1:]
 
     # When the message was handled, and the plan runs again
@@ -185,7 +156,7 @@ def test_a_paused_plan_runs_after_it_is_resumed(channel: Channel, env: Environme
     # Given a paused plan of a message that is gone
     event_id = park_event(channel)
     plan = str(planned(env)["id"])
-    run(env, "discard", "inventory", "--id", event_id, "--yes", "--reason", "a test")
+    discard(env, event_id)
     run(env, "pause", plan)
 
     # Then it does not run before it is resumed

@@ -1,5 +1,6 @@
 """Parked messages in the web console: listed, shown, redriven and discarded."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -9,9 +10,19 @@ from flask.testing import FlaskClient
 
 from common.kombu_topology import CONSUMERS
 from console.settings import DatabaseSettings
+from testkit.data.parked import drained, held
 from testkit.eventually import eventually
 from testkit.processes.orderctl import orderctl
-from testkit.processes.web_console import PASSWORD, discard, get, ids, park, parked_ids, redrive
+from testkit.processes.web_console import (
+    PASSWORD,
+    confirm,
+    discard,
+    get,
+    ids,
+    park,
+    parked_ids,
+    redrive,
+)
 
 
 def test_parked_messages_are_listed_and_an_empty_list_is_normal(
@@ -154,6 +165,80 @@ def test_a_message_is_shown_in_full_before_it_is_discarded(
     assert eventually(lambda: parked_ids(channel)) == ["e-1", "e-3"]
 
 
+@pytest.mark.parametrize(
+    ("action", "done"), [("discard", "1 discarded, of event e-1"), ("redrive", "1 redriven")]
+)
+def test_only_the_message_that_was_shown_is_changed(
+    console: FlaskClient,
+    channel: Channel,
+    installation: Callable[[], DatabaseSettings],
+    action: str,
+    done: str,
+) -> None:
+    # Given a forged message with the id of a parked event
+    installation()
+    park(channel, "e-1", colour="forged")
+    park(channel, "e-1", colour="real")
+    listed = get(console, "/parked").text
+    digests = list(dict.fromkeys(re.findall("digest=([0-9a-f]{64})", listed)))
+    assert len(digests) == 2
+
+    # When each is shown, and the second is changed
+    shown = [
+        get(console, "/parked/inventory/message", id="e-1", digest=digest).text
+        for digest in digests
+    ]
+    confirm(
+        console,
+        f"/parked/inventory/{action}",
+        fields={"reason": "a test"},
+        id="e-1",
+        digest=digests[1],
+    )
+
+    # Then each has its page, and the other stays parked
+    assert ["forged" in html for html in shown] == [True, False]
+    assert ["real" in html for html in shown] == [False, True]
+    assert f"inventory: {done}" in get(console, "/parked").text
+    left = eventually(lambda: parked_messages(channel))
+    assert ["forged" in str(message.body) for message in left] == [True]
+
+
+def parked_messages(channel: Channel) -> list[Message]:
+    messages = drained(channel, "inventory.dlq")
+    assert messages
+    return messages
+
+
+def test_a_discard_requires_the_digest_of_the_message(
+    console: FlaskClient, channel: Channel
+) -> None:
+    park(channel, "e-1")
+    get(console, "/parked")
+    token = console.application.jinja_env.globals["token"]
+
+    form = {"token": token, "id": "e-1", "reason": "a test"}
+    response = console.post("/parked/inventory/discard", data=form, auth=("operator", PASSWORD))
+
+    assert (response.status_code, "digest" in response.text) == (400, True)
+    assert eventually(lambda: parked_ids(channel)) == ["e-1"]
+
+
+def test_messages_that_another_reader_holds_are_reported(
+    console: FlaskClient, channel: Channel
+) -> None:
+    # Given a parked message, held by another reader
+    park(channel, "e-1")
+    with held(channel, 1):
+        # When the pages are loaded
+        pages = [get(console, path).text for path in ("/parked", "/parked/groups")]
+
+    # Then they report the reader, rather than an empty parking lot
+    for html in pages:
+        assert html.count("No messages are parked. This is normal.") == len(CONSUMERS) - 1
+        assert "nother reader" in html
+
+
 def test_a_redriven_message_cannot_be_discarded(console: FlaskClient, channel: Channel) -> None:
     # Given a confirmation page of a message that has then been redriven
     park(channel, "e-1")
@@ -163,7 +248,7 @@ def test_a_redriven_message_cannot_be_discarded(console: FlaskClient, channel: C
     token = console.application.jinja_env.globals["token"]
 
     # When the discard is confirmed
-    form = {"token": token, "id": "e-1", "reason": "a test"}
+    form = {"token": token, "id": "e-1", "digest": "0" * 64, "reason": "a test"}
     console.post("/parked/inventory/discard", data=form, auth=("operator", PASSWORD))
 
     # Then it is rejected, and the redriven message is kept

@@ -102,7 +102,7 @@ def test_two_commands_that_list_a_group_count_its_failures_once(
 
 
 def _all_read(settings: OperatorSettings, since: dict[str, datetime]) -> list[Group]:
-    found = groups(settings, INVENTORY, since)
+    found = groups(settings, INVENTORY, since).groups
     assert sum(group.count for group in found) == 3
     return found
 
