@@ -118,6 +118,6 @@ def test_few_messages_are_in_memory_while_others_are_settled(
             lot.discard(message)
         stored = max(stored, *(len(holder._arrived) for holder in lot._holders.values()))
 
-    # Then all were read, and few were in memory at any time
+    # Then all were read, and few were in memory at any time: each wait for settlements fetches one
     assert seen == 5_000
-    assert stored <= SETTLING_LIMIT + 1
+    assert stored < 2 * SETTLING_LIMIT
