@@ -42,10 +42,18 @@ test-containers: ## run tests on a broker and a database in containers; requires
 	@deploy/local/install.sh python
 	@.venv/bin/pytest --infrastructure=containers $(or $(T),tests/containers)
 
-chaos: ## run seeds of the step simulator, with faults at every point; RUNS=500 SEED=1
-	@deploy/local/install.sh python broker database
-	@.venv/bin/pytest -n 0 -q --timeout 0 tests/faults/simulation/test_simulation.py \
-		-k invariant --seeds $(or $(RUNS),500) --seed $(or $(SEED),1)
+# Each variable selects a part; without any, the simulator and campaigns run.
+simulated = $(or $(SEEDS),$(if $(RUNS)$(BUGS)$(MATRIX),,500))
+campaigns = $(or $(RUNS),$(if $(SEEDS)$(BUGS)$(MATRIX),,5))
+campaign = .venv/bin/python -m testkit.campaign --seed $(or $(SEED),1) --orders $(or $(ORDERS),250)
+
+chaos: ## run the system with faults: RUNS=5 SEED=1 FAULTS=kill,clock, SEEDS=500, MATRIX=1, BUGS=1
+	@deploy/local/install.sh python broker database compiler
+	@$(if $(simulated),.venv/bin/pytest -n 0 -q --timeout 0 -k invariant \
+		tests/faults/simulation/test_simulation.py --seeds $(simulated) --seed $(or $(SEED),1))
+	@$(if $(MATRIX),.venv/bin/pytest -n 0 -q --timeout 0 tests/faults/matrix --cells all)
+	@$(if $(BUGS),$(campaign) --bugs)
+	@$(if $(campaigns),$(campaign) --runs $(campaigns) --faults "$(FAULTS)")
 
 bench: ## measure the system's throughput; B="--only relay" for a part
 	@deploy/local/install.sh python broker database monitoring exporter load

@@ -1,5 +1,6 @@
 """A real SMTP server that stores emails, or rejects them."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ class Mailbox:
     def __init__(self) -> None:
         self.messages: list[EmailMessage] = []
         self._reply: str | None = None
+        #: Seconds before the reply to each email.
+        self.delay = 0.0
         self.port = own_ports().smtp_port
         self._controller: Controller | None = None
 
@@ -61,6 +64,7 @@ class Mailbox:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Store or reject one email; called by aiosmtpd."""
+        await asyncio.sleep(self.delay)
         if self._reply:
             return self._reply
         content: Any = envelope.content

@@ -38,6 +38,11 @@ class Proxy:
         """Forward the held responses, and all further responses."""
         self._responses.set()
 
+    def release(self) -> None:
+        """Forward everything that is held, and all further data."""
+        self._responses.set()
+        self._requests.set()
+
     def cut(self) -> None:
         """Break every connection."""
         for side in self._sockets:
@@ -63,8 +68,7 @@ class Proxy:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self.release_responses()
-        self._requests.set()
+        self.release()
         for thread in list(self._threads):
             self.cut()
             thread.join(timeout=10)
@@ -75,7 +79,12 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._broker_port))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._broker_port))
+                except OSError:
+                    # The broker is down; it may return.
+                    client.close()
+                    continue
                 self._sockets += [client, server]
                 for thread in (
                     Thread(target=self._copy, args=(client, server, self._requests)),

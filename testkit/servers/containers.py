@@ -1,6 +1,7 @@
 """The tests' broker and database as containers, of any version that has an image."""
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -65,6 +66,10 @@ class Container:
         self.container.get_wrapped_container().start()
         self.wait()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the container's main process."""
+        self.container.get_wrapped_container().kill(number.name)
+
     def control(self, *command: str) -> None:
         """Run a command of `rabbitmqctl` in the container."""
         code, output = self.container.get_wrapped_container().exec_run(["rabbitmqctl", *command])
@@ -104,7 +109,7 @@ def containers(state_dir: Path) -> Iterator[Infrastructure]:
         write_operator_environment(state, ports)
         with ExitStack() as running:
             rabbitmq = running.enter_context(_rabbitmq(state, ports))
-            running.enter_context(_postgres(state, ports))
+            postgres = running.enter_context(_postgres(state, ports))
             yield Infrastructure(
                 amqp_port=ports.amqp_port,
                 management_url=broker.management_url(ports),
@@ -116,6 +121,7 @@ def containers(state_dir: Path) -> Iterator[Infrastructure]:
                 ca_file=certificates.ca_file(state),
                 operator_environment=state.operator_environment,
                 _broker=rabbitmq,
+                _database=postgres,
             )
         delete_state(state_dir)
 

@@ -1,7 +1,9 @@
 """A private broker and database server, independent of other processes on this machine."""
 
+import os
+import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,14 +25,21 @@ from deploy.local.state import (
 from testkit.servers.workers import own_ports
 
 
-class Broker(Protocol):
-    """A broker that a test can kill and restart."""
+class Server(Protocol):
+    """A server that a test can stop and start again."""
 
     def kill(self) -> None:
-        """Kill the broker."""
+        """Stop the server: a broker is killed, a database ends its sessions first."""
 
     def start(self) -> None:
-        """Start the broker again with its data, and wait until it responds."""
+        """Start the server again with its data, and wait until it responds."""
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server's main process."""
+
+
+class Broker(Server, Protocol):
+    """A broker that a test can also configure."""
 
     def control(self, *command: str) -> None:
         """Run a command of `rabbitmqctl`."""
@@ -53,6 +62,7 @@ class Infrastructure:
     #: The environment file of `orderctl`.
     operator_environment: Path
     _broker: Broker
+    _database: Server
     #: The number of restarts of the broker.
     restarts: int = 0
 
@@ -74,9 +84,37 @@ class Infrastructure:
         self.restarts += 1
         self._broker.start()
 
+    @contextmanager
+    def broker_suspended(self) -> Iterator[None]:
+        """Suspend the broker during the block: its connections remain, and nothing responds."""
+        self._broker.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._broker.signal(signal.SIGCONT)
+
+    @contextmanager
+    def broker_shut_down(self) -> Iterator[None]:
+        """Shut the broker down cleanly during the block."""
+        self._broker.control("stop_app")
+        try:
+            yield
+        finally:
+            self.restarts += 1
+            self._broker.control("start_app")
+
+    @contextmanager
+    def database_shut_down(self) -> Iterator[None]:
+        """Shut the database server down during the block."""
+        self._database.kill()
+        try:
+            yield
+        finally:
+            self._database.start()
+
 
 @dataclass(frozen=True)
-class _BrokerProcess:
+class _ServerProcess:
     state: StateDirectory
     supervision: Supervision
     process: Process
@@ -88,6 +126,9 @@ class _BrokerProcess:
         self.supervision.start(INFRASTRUCTURE, [self.process])
         # A new watch: one that counts the restarts of all tests would report the broker as broken.
         Watch(self.state, self.supervision).until_healthy([self.process])
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.supervision.reports()[self.process.name].pid, number)
 
     def control(self, *command: str, program: str = "rabbitmqctl") -> None:
         process = self.process
@@ -149,12 +190,16 @@ def _running(state: StateDirectory, durable: bool) -> Iterator[Infrastructure]:
             secrets_dir=state.secrets,
             ca_file=certificates.ca_file(state),
             operator_environment=state.operator_environment,
-            _broker=_BrokerProcess(
-                state,
-                supervision,
-                next(process for process in processes if process.name == "rabbitmq"),
-            ),
+            _broker=_server(state, supervision, processes, "rabbitmq"),
+            _database=_server(state, supervision, processes, "postgres"),
         )
     finally:
         supervision.stop()
         supervisor.wait()
+
+
+def _server(
+    state: StateDirectory, supervision: Supervision, processes: Iterable[Process], name: str
+) -> _ServerProcess:
+    process = next(process for process in processes if process.name == name)
+    return _ServerProcess(state, supervision, process)

@@ -24,6 +24,13 @@ def refusing(database: TestDatabase) -> Iterator[None]:
 
 
 @contextmanager
+def exhausted(database: TestDatabase) -> Iterator[None]:
+    """Close every connection to a database, and reject new ones as beyond its limit."""
+    with _altered(database, f"ALTER DATABASE {database.url.database} CONNECTION LIMIT 0"):
+        yield
+
+
+@contextmanager
 def _altered(database: TestDatabase, statement: str) -> Iterator[None]:
     name = database.url.database
     _run(database, statement, _END_OTHERS)
@@ -32,7 +39,7 @@ def _altered(database: TestDatabase, statement: str) -> Iterator[None]:
     finally:
         _run(
             database,
-            f"ALTER DATABASE {name} ALLOW_CONNECTIONS true",
+            f"ALTER DATABASE {name} ALLOW_CONNECTIONS true CONNECTION LIMIT -1",
             f"ALTER DATABASE {name} RESET default_transaction_read_only",
             _END_OTHERS,
         )

@@ -13,7 +13,7 @@ def environment(installation: Installation, program: Program, name: str) -> dict
         "PATH": os.environ["PATH"],
         "HEALTH_FILE": str(installation.directory / "health" / name),
         "RETRY_TIERS": ",".join(str(seconds) for seconds in RETRY_TIERS),
-        **_broker(installation, program),
+        **_broker(installation, program, name),
         **_mail(installation),
         **_monitoring(installation),
         **_console(installation),
@@ -25,9 +25,10 @@ def environment(installation: Installation, program: Program, name: str) -> dict
     }
 
 
-def _broker(installation: Installation, program: Program) -> dict[str, str]:
+def _broker(installation: Installation, program: Program, name: str) -> dict[str, str]:
+    port = installation.broker_ports.get(name, installation.vhost.amqp_port)
     return {
-        "BROKER_PORT": str(installation.vhost.amqp_port),
+        "BROKER_PORT": str(port),
         "BROKER_CA_FILE": str(installation.vhost.ca_file),
         "BROKER_VHOST": installation.vhost.name,
         "BROKER_USER": program.user,

@@ -41,6 +41,8 @@ class Installation:
     extra: dict[str, str] = field(default_factory=dict)
     #: The metrics port of each program that is to expose its metrics; the API always does.
     metrics_ports: dict[str, int] = field(default_factory=dict)
+    #: The broker's port of each program that connects through a proxy.
+    broker_ports: dict[str, int] = field(default_factory=dict)
     #: The wall clocks of programs whose clock is shifted.
     clocks: dict[str, Clock] = field(default_factory=dict)
     #: An API key with every scope.

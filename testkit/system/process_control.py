@@ -69,6 +69,11 @@ class ProcessControl(Installation):
                 groups.setdefault(os.getpgid(pid), []).append(pid)
         return {name: groups.get(process.pid, []) for name, process in self._running.items()}
 
+    def children(self, name: str) -> list[int]:
+        """Return the pids of a program's child processes, in ascending order."""
+        main = self._running[name].pid
+        return sorted(pid for pid in self.pids()[name] if pid != main)
+
     def wait_until_healthy(self, name: str) -> None:
         """Wait until a process reports that it is healthy."""
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from pydantic import SecretStr
 
 from common.kombu_topology import INVENTORY, NOTIFICATION
 from console.ledger import agreement, reconciliation
@@ -17,36 +16,15 @@ from console.ledger.repair import republish
 from console.settings import LedgerSettings
 from testkit.eventually import eventually
 from testkit.processes.stack import ORDER_FLOW, Stack
+from testkit.system.ledger_settings import ledger_settings
 
 PIECES = 100_000
-
-
-class Settings(LedgerSettings):
-    """The settings of `orderctl reconcile`, for a test's databases."""
-
-    names: dict[str, str]
-    postgres_password: SecretStr
-
-    def login(self, _service: str) -> tuple[str, SecretStr]:
-        """Return the administrator of the database server."""
-        return "postgres", self.postgres_password
-
-    def database_name(self, service: str) -> str:
-        """Return the name of the test's database of a service."""
-        return self.names[service]
 
 
 @pytest.fixture
 def settings(stack: Stack) -> LedgerSettings:
     """The operator's settings for the running system."""
-    return Settings(
-        **stack.vhost.administrator,
-        secrets_dir=stack.servers.secrets_dir,
-        database_port=stack.servers.postgres_port,
-        database_ca_file=stack.servers.ca_file,
-        names={name: str(each.url.database) for name, each in stack.databases.items()},
-        postgres_password=stack.servers.postgres_password,
-    )
+    return ledger_settings(stack)
 
 
 def read(settings: LedgerSettings, *, search: float) -> tuple[dict[str, Account], Disagreements]:

@@ -1,0 +1,191 @@
+"""A campaign: one seeded run of the real processes with clients, faults and a verdict."""
+
+import time
+import traceback
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from testkit.campaign.clients import Clients
+from testkit.campaign.evidence import Evidence, gather, repair
+from testkit.campaign.faults import FAULTS
+from testkit.campaign.history import Action, History, Outcome
+from testkit.campaign.invariants import Kind, Violation, check
+from testkit.campaign.nemesis import Nemesis
+from testkit.campaign.planted_bugs import modules_of
+from testkit.campaign.rest import PATIENCE, wait_until_at_rest, wait_until_drained
+from testkit.campaign.situations import situations
+from testkit.campaign.system import System
+from testkit.campaign.verdict import Verdict
+from testkit.eventually import eventually
+from testkit.processes.stack import Stack
+
+#: Orders per second.
+_RATE = 10.0
+
+#: Orders that are placed at most, as a multiple of those of the plan: faults may take longer.
+_MOST = 8
+
+#: The number of the order that is placed after all faults.
+_LAST = 1_000_000
+
+#: The least and the most faults of a run.
+_FAULTS = (5, 8)
+
+#: Seconds, one of which is the deadline of all orders of a run.
+_DEADLINES = (15, 900)
+
+#: Pieces that the warehouse receives: KETTLE is short after some orders.
+_STOCK = {"TEA": 100_000, "KETTLE": 20}
+
+#: Seconds between two acts of the nemesis.
+_STEP = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The parameters of a campaign, which decide it as far as real processes permit."""
+
+    seed: int
+    orders: int = 250
+    #: The number of faults; by default the seed chooses it.
+    faults: int | None = None
+    #: The names of the faults to choose from, and of a planted bug.
+    names: Sequence[str] = tuple(FAULTS)
+    bug: str = ""
+
+
+@dataclass
+class Campaign:
+    """A run on a stack whose programs are not started yet."""
+
+    plan: Plan
+    stack: Stack
+    history: History = field(default_factory=History)
+
+    def __post_init__(self) -> None:
+        self._rng = Random(self.plan.seed)
+        self._system = System(self.stack)
+        self._verdict = Verdict(self.plan.seed)
+        #: What the verdict is based on; None before its end, or if it could not be read.
+        self.evidence: Evidence | None = None
+
+    def run(self) -> Verdict:
+        """Run the campaign; an error of the run itself is a violation, too."""
+        nemesis = self._prepare()
+        clients = Clients(self.stack, self.history, self.plan.seed, rate=_RATE)
+        try:
+            self._start()
+            self._run_with_faults(clients, nemesis)
+            is_at_rest = self._settle(clients)
+            self.history.write(self.stack.directory / "history.jsonl")
+            self._conclude(nemesis, is_at_rest=is_at_rest)
+        except Exception:
+            self._violate(Kind.STUCK, f"the run has failed:\n{traceback.format_exc()}")
+        finally:
+            nemesis.heal()
+            clients.close()
+            self._system.close()
+            self.history.write(self.stack.directory / "history.jsonl")
+        verdict = self._verdict
+        verdict.orders = len(self.history.of(Action.PLACE))
+        verdict.faults = [str(injection.fault) for injection in nemesis.injected]
+        return verdict
+
+    def _prepare(self) -> Nemesis:
+        plan = self.plan
+        self._system.modules = modules_of(plan.bug)
+        self.stack.extra |= {
+            "ORDER_DEADLINE": str(self._rng.choice(_DEADLINES)),
+            # The priority of processes is irrelevant here.
+            "MAILER_NICENESS": "0",
+            "PLANTED_BUG": plan.bug,
+        }
+        faults = plan.faults if plan.faults is not None else self._rng.randint(*_FAULTS)
+        nemesis = Nemesis.planned(
+            self._system, self._rng, names=plan.names, faults=faults, orders=plan.orders
+        )
+        nemesis.prepare()
+        return nemesis
+
+    def _start(self) -> None:
+        self._system.start()
+        self.stack.stock(**_STOCK)
+
+    def _run_with_faults(self, clients: Clients, nemesis: Nemesis) -> None:
+        def placed() -> int:
+            return len(self.history.of(Action.PLACE))
+
+        with clients.ordering(_MOST * self.plan.orders):
+            deadline, reached = time.monotonic() + PATIENCE, placed()
+            while not nemesis.is_done or placed() < self.plan.orders:
+                self._system.supervise()
+                nemesis.act(placed())
+                if placed() != reached:
+                    deadline, reached = time.monotonic() + PATIENCE, placed()
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"no request has ended for {PATIENCE:g} s")
+                time.sleep(_STEP)
+
+    def _settle(self, clients: Clients) -> bool:
+        """Wait for the state of rest; return whether it was reached."""
+        try:
+            if self._system.needs_repair:
+                self._place_another(clients, _LAST)
+                wait_until_drained(self._system)
+                repair(self.stack)
+            self._place_another(clients, _LAST + 1)
+            wait_until_at_rest(self._system)
+        except AssertionError as error:
+            self._violate(Kind.STUCK, f"not at rest after {PATIENCE:g} s without progress: {error}")
+            return False
+        return True
+
+    def _place_another(self, clients: Clients, first: int) -> None:
+        """Place an order after the last fault, which must succeed.
+
+        A reader of the stream is known to lack an event only once it has read a later one.
+        """
+        numbers = iter(range(first, first + 10 * _LAST, 2))
+
+        def accepted() -> None:
+            self._system.supervise()
+            assert clients.order(next(numbers)).outcome is Outcome.OK, "no order is accepted"
+
+        eventually(accepted, within=PATIENCE)
+
+    def _conclude(self, nemesis: Nemesis, *, is_at_rest: bool) -> None:
+        evidence = gather(self._system, self.history.requests, nemesis.injected, _STOCK)
+        self.evidence = evidence
+        verdict = self._verdict
+        verdict.violations += check(evidence, is_at_rest=is_at_rest)
+        verdict.seen = situations(self.stack, self.history, nemesis.injected)
+        for name, seconds in _recoveries(evidence):
+            verdict.recoveries[name].append(seconds)
+
+    def _violate(self, kind: Kind, text: str) -> None:
+        self._verdict.violations.append(Violation("I9", kind, text))
+
+
+def _recoveries(evidence: Evidence) -> list[tuple[str, float]]:
+    """Return each fault with the seconds from its end to the next decision, if there is one."""
+    decided = sorted(order.decided_at for order in evidence.orders if order.decided_at)
+    found = []
+    for injection in evidence.injected:
+        position = bisect_right(decided, injection.ended)
+        if injection.ended and position < len(decided):
+            found.append((injection.fault.name, decided[position] - injection.ended))
+    return found
+
+
+def of_names(text: str) -> tuple[str, ...]:
+    """Return the names of faults in a text like `kill,clock`; all of them if it is empty.
+
+    Raises `ValueError` naming the first unknown one.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if name not in FAULTS:
+            raise ValueError(f"{name!r} is not a fault; the faults are: {', '.join(FAULTS)}")
+    return names or tuple(FAULTS)

@@ -1,0 +1,119 @@
+"""Faults of messages: sent again, purged, unroutable, rejected and hostile."""
+
+from contextlib import suppress
+
+import httpx
+
+from common.kombu_topology import NOTIFICATION, ORDER, SERVICES, STREAM, service
+from testkit.campaign.fault import Fault, ProgramFault
+from testkit.campaign.system import BROKER, DATABASE, WORKERS
+from testkit.servers.bindings import bind, full_queue, unbind_everywhere
+from testkit.wire.corpus import messages
+from testkit.wire.publisher import wire_publisher
+
+#: Events of each outbox that are sent again.
+_RESENT = 30
+
+_RESEND = """
+UPDATE outbox SET sent_at = NULL WHERE id IN (
+    SELECT id FROM outbox WHERE sent_at IS NOT NULL ORDER BY md5(id || :seed) LIMIT :limit
+) RETURNING id
+"""
+
+#: Types that only the notification service and the stream receive, and that every order causes.
+_CONFIRMED = "order.confirmed"
+
+#: Hostile messages, and their event: a reply about an order that does not exist has no effect.
+_HOSTILE = 100
+_REJECTED = {"shortages": [{"sku": "TEA", "requested": 2, "available": 1}]}
+
+
+class Resend(Fault):
+    """Events that were sent are sent again, as after a restored backup of an outbox."""
+
+    name = "resend"
+
+    def choose(self) -> None:
+        self.targets = frozenset({DATABASE})
+        self._seed = str(self.rng.random())
+
+    def inject(self) -> None:
+        for sender in SERVICES:
+            if sender.publishes:
+                found = self.stack.execute(sender.name, _RESEND, seed=self._seed, limit=_RESENT)
+                self.system.resent += len(found)
+
+
+class Purge(ProgramFault):
+    """A queue is purged while its worker is down. Only the ledger can restore its events."""
+
+    name = "purge"
+    hold = (2.0, 4.0)
+    candidates = WORKERS
+
+    def choose(self) -> None:
+        super().choose()
+        self.targets |= {BROKER}
+
+    def inject(self) -> None:
+        self.system.kill(self.detail, keep_down=True)
+
+    def heal(self) -> None:
+        queue = service(self.detail.removesuffix("-worker")).queue
+        self.system.needs_repair = True
+        self.stack.vhost.request("DELETE", f"/queues/{self.stack.vhost.name}/{queue}/contents")
+        self.system.release(self.detail)
+
+
+class Unbind(Fault):
+    """An event type is unbound from every queue, so the broker returns its events.
+
+    The bindings are deleted and created one after the other: an event that is published in between
+    reaches some of the queues only. Only the ledger can restore it.
+    """
+
+    name = "unbind"
+
+    def choose(self) -> None:
+        self.targets = frozenset({BROKER})
+
+    def inject(self) -> None:
+        self.system.needs_repair = True
+        unbind_everywhere(self.stack.vhost, _CONFIRMED)
+
+    def heal(self) -> None:
+        for queue in (NOTIFICATION.queue, STREAM):
+            bind(self.stack.vhost, queue, _CONFIRMED)
+
+
+class FullQueue(Fault):
+    """A full queue rejects an event type."""
+
+    name = "full-queue"
+
+    def choose(self) -> None:
+        self.targets = frozenset({BROKER})
+
+    def inject(self) -> None:
+        self._queue = full_queue(self.stack.vhost, _CONFIRMED)
+
+    def heal(self) -> None:
+        with suppress(httpx.HTTPStatusError):
+            self.stack.vhost.request("DELETE", f"/queues/{self.stack.vhost.name}/{self._queue}")
+
+
+class Hostile(Fault):
+    """Hostile messages arrive in the queue of the order service."""
+
+    name = "hostile"
+
+    def choose(self) -> None:
+        self.targets = frozenset({BROKER})
+        self._seed = self.rng.randrange(2**32)
+
+    def inject(self) -> None:
+        replies = {"stock.rejected": ("inventory", _REJECTED)}
+        with wire_publisher(self.stack.vhost) as publisher:
+            for message in messages(self._seed, _HOSTILE, replies, good=10**9):
+                publisher.publish("", ORDER.queue, message.properties, message.body)
+            publisher.settle()

@@ -1,0 +1,74 @@
+"""The history of a campaign: each request of a client, and what the client knows of its effect."""
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class Action(StrEnum):
+    """What a request is to do with an order."""
+
+    PLACE = "place"
+    CANCEL = "cancel"
+    SHIP = "ship"
+
+
+class Outcome(StrEnum):
+    """The effect of a request, as far as its client knows."""
+
+    OK = "ok"
+    #: It had none.
+    FAILED = "failed"
+    #: It may have had one: the response is missing, or reports that the outcome is unknown.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A request with all its attempts; times are seconds since the epoch."""
+
+    action: Action
+    outcome: Outcome
+    #: Unique for each order that is placed.
+    email: str = ""
+    #: Known after a placement that is OK, and before every other request.
+    order_id: str = ""
+    #: The statuses of the responses, in order; 0 for an attempt without a response.
+    statuses: tuple[int, ...] = ()
+    began: float
+    ended: float
+
+
+class History:
+    """The requests, in the order of their ends; several clients append to it at once."""
+
+    def __init__(self) -> None:
+        self._requests: list[Request] = []
+        self._lock = threading.Lock()
+
+    def append(self, request: Request) -> None:
+        """Record a request that has ended."""
+        with self._lock:
+            self._requests.append(request)
+
+    @property
+    def requests(self) -> Sequence[Request]:
+        """The requests so far."""
+        with self._lock:
+            return tuple(self._requests)
+
+    def of(self, action: Action) -> list[Request]:
+        """Return the requests of one action."""
+        return [request for request in self.requests if request.action is action]
+
+    def placed(self) -> list[str]:
+        """Return the ids of the orders that are known to be placed, the oldest first."""
+        return [r.order_id for r in self.of(Action.PLACE) if r.outcome is Outcome.OK]
+
+    def write(self, file: Path) -> None:
+        """Write a line of JSON for each request."""
+        lines = (json.dumps(asdict(request)) + "\n" for request in self.requests)
+        file.write_text("".join(lines))
