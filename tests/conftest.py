@@ -61,6 +61,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--seed", type=int, default=1, help="the first seed of the step simulator")
     parser.addoption(
+        "--cells", default="3", help="cells of the crash matrix; `all` is the long run"
+    )
+    parser.addoption(
         "--leak-orders",
         type=int,
         default=1_000,

@@ -1,0 +1,42 @@
+"""Programs that are interrupted at each point: nothing is lost, and each effect happens once."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from testkit.campaign.system import System
+from testkit.mail.mailbox import Mailbox
+from testkit.matrix.points import CELLS, Cell, sample
+from testkit.matrix.survival import Matrix
+from testkit.processes.stack import Stack
+from testkit.servers.databases import Databases
+from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.vhosts import fresh_vhost
+
+
+@pytest.fixture(scope="module")
+def matrix(
+    servers: Infrastructure, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Matrix]:
+    """A running system for all cells."""
+    with (
+        databases.fresh() as database_of,
+        fresh_vhost(servers) as vhost,
+        Mailbox.running() as mailbox,
+        Stack.on(servers, database_of, vhost, mailbox, tmp_path_factory.mktemp("run")) as stack,
+    ):
+        stack.extra["MAILER_NICENESS"] = "0"
+        ready = Matrix(System(stack))
+        ready.start()
+        yield ready
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "cell" in metafunc.fixturenames:
+        count = metafunc.config.getoption("cells")
+        cells = CELLS if count == "all" else sample(int(count))
+        metafunc.parametrize("cell", cells, ids=str)
+
+
+def test_no_invariant_is_violated_after_an_interruption(matrix: Matrix, cell: Cell) -> None:
+    assert matrix.violations(cell) == []
