@@ -95,7 +95,7 @@ class Campaign:
 
     def _prepare(self) -> Nemesis:
         plan = self.plan
-        self._system.modules = modules_of(plan.bug)
+        self._system.modules |= modules_of(plan.bug)
         self.stack.extra |= {
             "ORDER_DEADLINE": str(self._rng.choice(_DEADLINES)),
             # The priority of processes is irrelevant here.

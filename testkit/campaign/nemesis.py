@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
@@ -98,7 +99,9 @@ class Nemesis:
         """End every fault at once, and inject no more; for a run that has failed."""
         self._waiting.clear()
         for injection in list(self._active):
-            self._heal(injection)
+            # The failure may have been that of this fault.
+            with suppress(Exception):
+                self._heal(injection)
 
     def _heal(self, injection: Injection) -> None:
         self._active.remove(injection)

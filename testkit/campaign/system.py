@@ -4,7 +4,6 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
@@ -43,7 +42,7 @@ class System:
 
     stack: Stack
     #: The modules that replace those of programs, by the program's name.
-    modules: Mapping[str, str] = field(default_factory=dict)
+    modules: dict[str, str] = field(default_factory=dict)
     #: How often each process was started.
     starts: Counter[str] = field(default_factory=Counter)
     #: Events that were sent again on purpose.
@@ -56,6 +55,7 @@ class System:
     _held: set[str] = field(default_factory=set)
     #: The earliest time of a process's next start (`time.monotonic()`).
     _next_start: dict[str, float] = field(default_factory=dict)
+    _proxies: dict[str, Proxy] = field(default_factory=dict)
     _resources: ExitStack = field(default_factory=ExitStack)
 
     def start(self) -> None:
@@ -127,8 +127,9 @@ class System:
         return [name for name in PROGRAMS if not self.is_healthy(name)]
 
     def proxied(self, name: str) -> Proxy:
-        """Return a proxy between a program that is not started yet and the broker."""
-        proxy = Proxy(self.stack.vhost.amqp_port)
-        self._resources.callback(proxy.stop)
-        self.stack.broker_ports[name] = proxy.port
-        return proxy
+        """Return the proxy between a program and the broker; before its start only."""
+        if name not in self._proxies:
+            proxy = self._proxies[name] = Proxy(self.stack.vhost.amqp_port)
+            self._resources.callback(proxy.stop)
+            self.stack.broker_ports[name] = proxy.port
+        return self._proxies[name]

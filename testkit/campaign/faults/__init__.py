@@ -35,5 +35,6 @@ FAULTS: dict[str, type[Fault]] = {
         messages.Unbind,
         messages.FullQueue,
         messages.Hostile,
+        messages.Poison,
     )
 }

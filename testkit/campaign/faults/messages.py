@@ -4,9 +4,10 @@ from contextlib import suppress
 
 import httpx
 
-from common.kombu_topology import NOTIFICATION, ORDER, SERVICES, STREAM, service
+from common.kombu_topology import FRAUD, NOTIFICATION, ORDER, SERVICES, STREAM, service
 from testkit.campaign.fault import Fault, ProgramFault
 from testkit.campaign.system import BROKER, DATABASE, WORKERS
+from testkit.programs.poisoned import POISON
 from testkit.servers.bindings import bind, full_queue, unbind_everywhere
 from testkit.wire.corpus import messages
 from testkit.wire.publisher import wire_publisher
@@ -26,6 +27,10 @@ _CONFIRMED = "order.confirmed"
 #: Hostile messages, and their event: a reply about an order that does not exist has no effect.
 _HOSTILE = 100
 _REJECTED = {"shortages": [{"sku": "TEA", "requested": 2, "available": 1}]}
+
+#: An order that does not exist either, and that is never judged.
+_LINES = [{"sku": "TEA", "quantity": 1, "unit_price": 500}]
+_POISONED = {"customer_email": POISON, "currency": "EUR", "total": 500, "lines": _LINES}
 
 
 class Resend(Fault):
@@ -116,4 +121,24 @@ class Hostile(Fault):
         with wire_publisher(self.stack.vhost) as publisher:
             for message in messages(self._seed, _HOSTILE, replies, good=10**9):
                 publisher.publish("", ORDER.queue, message.properties, message.body)
+            publisher.settle()
+
+
+class Poison(Fault):
+    """An event kills the worker of the fraud check whenever it is handled, until it is parked."""
+
+    name = "poison"
+
+    def choose(self) -> None:
+        self.targets = frozenset({"fraud-worker", BROKER})
+        self._seed = self.rng.randrange(2**32)
+
+    def prepare(self) -> None:
+        self.system.modules["fraud-worker"] = "testkit.programs.poisoned.fraud_worker"
+
+    def inject(self) -> None:
+        created = {"order.created": ("order", _POISONED)}
+        (message,) = messages(self._seed, 1, created, good=1)
+        with wire_publisher(self.stack.vhost) as publisher:
+            publisher.publish("", FRAUD.queue, message.properties, message.body)
             publisher.settle()
