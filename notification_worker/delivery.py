@@ -67,7 +67,7 @@ class Delivery:
         self._until = until
         while (seconds := until - time.monotonic()) > 0:
             if self._left() > 0:
-                self._start_a_sender()
+                self._start_senders()
             self._renew()
             self._ended.wait(min(SUPERVISION, seconds))
             self._ended.clear()
@@ -90,8 +90,12 @@ class Delivery:
         now = time.monotonic()
         return 0.0 if now < self._outage.resume_at else self._until - now
 
-    def _start_a_sender(self) -> None:
-        """Ensure that at least one sender runs that the mail server does not delay."""
+    def _start_senders(self) -> None:
+        """Ensure that outcomes are recorded, and that a sender runs that no server delays."""
+        for sender in self._senders:
+            # Only this sender knows the outcome. Its mail remains claimed until it is recorded.
+            if sender.has_unrecorded_outcome:
+                sender.start(self._left, self._ended)
         if any(sender.works and not sender.is_held_up(PATIENCE) for sender in self._senders):
             return
         if idle := next((sender for sender in self._senders if not sender.works), None):

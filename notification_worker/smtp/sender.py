@@ -67,6 +67,11 @@ class Sender:
         since = self._since
         return since is not None and time.monotonic() - since > patience
 
+    @property
+    def has_unrecorded_outcome(self) -> bool:
+        """Whether it has ended before it could record the outcome of a mail."""
+        return not self.works and self._mark is not None
+
     def start(self, left: Left, ended: Event) -> None:
         """Send emails as they become due, while `left` returns more than 0 seconds.
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import text
 
 from eventbus.database.db import Sessions, engine, sessions, transaction
 from eventbus.settings.database import DatabaseSettings
+from notification_worker.delivery import Delivery
 from notification_worker.domain import MAX_UNSURE, unsure_delay
 from notification_worker.smtp.transport import Transport
 from testkit.eventually import becomes, eventually
@@ -26,6 +28,10 @@ from testkit.mail.mailing import (
     statuses,
 )
 from testkit.mail.smtp_server import DROP, HANG, SmtpServer, serving
+
+#: The database rejects every outcome of a mail, and accepts them again.
+_REJECT = "ALTER TABLE notifications ADD CONSTRAINT no_mark CHECK (status = 'PENDING')"
+_ACCEPT = "ALTER TABLE notifications DROP CONSTRAINT no_mark"
 
 
 @pytest.mark.parametrize("answer", [DROP, HANG, "nonsense", "354 go on"])
@@ -97,16 +103,48 @@ def test_a_rejected_mark_is_retried_and_the_mail_sent_once(
     notification_database: Sessions,
 ) -> None:
     record(notification_database, "received")
-    refuse = "ALTER TABLE notifications ADD CONSTRAINT no_mark CHECK (status = 'PENDING')"
     with transaction(notification_database) as session:
-        session.execute(text(refuse))
+        session.execute(text(_REJECT))
     with serving() as server, mailing(a_mailer(notification_database, server)):
         eventually(content_count(server, 1))
         time.sleep(0.5)
         with transaction(notification_database) as session:
-            session.execute(text("ALTER TABLE notifications DROP CONSTRAINT no_mark"))
+            session.execute(text(_ACCEPT))
         eventually(all_sent(notification_database, 1))
         assert len(server.contents) == 1
+
+
+def test_each_of_several_rejected_marks_is_retried(notification_database: Sessions) -> None:
+    # Given three mails that three senders are sending at once
+    answered = threading.Event()
+
+    def content(_: str) -> str:
+        answered.wait(60)
+        return "250 taken"
+
+    for _ in range(3):
+        record(notification_database, "received")
+    with (
+        serving({"CONTENT": content}) as server,
+        mailing(mailer := a_mailer(notification_database, server)),
+    ):
+        eventually(content_count(server, 3))
+
+        # When the database rejects every outcome for a while
+        with transaction(notification_database) as session:
+            session.execute(text(_REJECT))
+        answered.set()
+        eventually(lambda: _assert_unrecorded(mailer, 3))
+        with transaction(notification_database) as session:
+            session.execute(text(_ACCEPT))
+
+        # Then each outcome is recorded, and no mail is sent again
+        eventually(all_sent(notification_database, 3))
+        assert len(server.contents) == 3
+
+
+def _assert_unrecorded(mailer: Delivery, count: int) -> None:
+    assert sum(sender._mark is not None for sender in mailer._senders) == count
 
 
 def _mail_until_killed(database: dict[str, Any], port: int) -> None:
