@@ -104,7 +104,8 @@ def _run(plans: Iterable[Plan], state: Path) -> Generator[Verdict, None, None]:
     """Yield the verdict on each plan, on servers that no earlier plan has restarted."""
     waiting = list(plans)
     while waiting:
-        with infrastructure(state / "servers") as servers:
+        # A killed database must not lose what it has committed.
+        with infrastructure(state / "servers", durable=True) as servers:
             databases = Databases.prepare(servers)
             while waiting and not servers.restarts:
                 plan = waiting.pop(0)
