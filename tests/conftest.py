@@ -59,7 +59,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=25,
         help="runs of the step simulator; 10000 is the long run",
     )
-    parser.addoption("--seed", type=int, default=1, help="the first seed of the step simulator")
+    parser.addoption(
+        "--seed",
+        type=int,
+        default=1,
+        help="the first seed of the step simulator, and that of the sample of the crash matrix",
+    )
     parser.addoption(
         "--cells", default="3", help="cells of the crash matrix; `all` is the long run"
     )

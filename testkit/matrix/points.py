@@ -90,8 +90,9 @@ CELLS = tuple(
 )
 
 
-def sample(count: int, seed: int = 1) -> Sequence[Cell]:
-    """Return `count` cells that the seed chooses, at most one of each program."""
+def sample(count: int, seed: int) -> Sequence[Cell]:
+    """Return `count` cells that the seed chooses, the first ones of different programs."""
     shuffled = random.Random(seed).sample(CELLS, len(CELLS))
-    by_program = {cell.program: cell for cell in reversed(shuffled)}
-    return list(by_program.values())[:count]
+    firsts = {cell.program: cell for cell in reversed(shuffled)}
+    others = [cell for cell in shuffled if cell is not firsts[cell.program]]
+    return [*firsts.values(), *others][:count]

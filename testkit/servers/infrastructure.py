@@ -149,7 +149,8 @@ def infrastructure(state_dir: Path, *, durable: bool = False) -> Iterator[Infras
     They exit with this process, even when it is killed. Processes and files that a killed run has
     left in `state_dir` are stopped and deleted first, and all files are deleted at the end. Raises
     `deploy.local.problem.Problem` with the name of a process that does not start, or if another
-    run uses the directory. `durable` is for measurements and for kills of the database: otherwise its data does not survive.
+    run uses the directory. `durable` is for measurements and for
+    kills of the database server: the data of other tests need not survive.
     """
     state = create_state(state_dir)
     with only_one(state):

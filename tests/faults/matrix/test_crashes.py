@@ -33,8 +33,8 @@ def matrix(
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" in metafunc.fixturenames:
-        count = metafunc.config.getoption("cells")
-        cells = CELLS if count == "all" else sample(int(count))
+        count, seed = metafunc.config.getoption("cells"), metafunc.config.getoption("seed")
+        cells = CELLS if count == "all" else sample(int(count), seed)
         metafunc.parametrize("cell", cells, ids=str)
 
 
