@@ -27,8 +27,8 @@ _RATE = 10.0
 #: Orders that are placed at most, as a multiple of those of the plan: faults may take longer.
 _MOST = 8
 
-#: The number of the order that is placed after all faults.
-_LAST = 1_000_000
+#: The numbers of the orders that are placed before and after all faults.
+_FIRST, _LAST = 1_000_000, 2_000_000
 
 #: The least and the most faults of a run.
 _FAULTS = (5, 8)
@@ -76,7 +76,7 @@ class Campaign:
         nemesis = self._prepare()
         clients = Clients(self.stack, self.history, self.plan.seed, rate=_RATE)
         try:
-            self._start()
+            self._start(clients)
             self._run_with_faults(clients, nemesis)
             is_at_rest = self._settle(clients)
             self.history.write(self.stack.directory / "history.jsonl")
@@ -109,9 +109,13 @@ class Campaign:
         nemesis.prepare()
         return nemesis
 
-    def _start(self) -> None:
+    def _start(self, clients: Clients) -> None:
         self._system.start()
         self.stack.stock(**_STOCK)
+        # The ledger takes events from before the first one in an inbox for those of an earlier
+        # subscription.
+        self._place_another(clients, _FIRST)
+        wait_until_at_rest(self._system)
 
     def _run_with_faults(self, clients: Clients, nemesis: Nemesis) -> None:
         def placed() -> int:
@@ -143,11 +147,11 @@ class Campaign:
         return True
 
     def _place_another(self, clients: Clients, first: int) -> None:
-        """Place an order after the last fault, which must succeed.
+        """Place an order while there is no fault, which must succeed.
 
         A reader of the stream is known to lack an event only once it has read a later one.
         """
-        numbers = iter(range(first, first + 10 * _LAST, 2))
+        numbers = iter(range(first, 2 * first, 2))
 
         def accepted() -> None:
             self._system.supervise()

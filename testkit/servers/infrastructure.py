@@ -103,6 +103,10 @@ class Infrastructure:
             self.restarts += 1
             self._broker.control("start_app")
 
+    def start_database(self) -> None:
+        """Start the database server if it is down, and wait until it accepts connections."""
+        self._database.start()
+
     @contextmanager
     def database_shut_down(self) -> Iterator[None]:
         """Shut the database server down during the block."""
@@ -110,7 +114,7 @@ class Infrastructure:
         try:
             yield
         finally:
-            self._database.start()
+            self.start_database()
 
 
 @dataclass(frozen=True)

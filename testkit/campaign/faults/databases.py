@@ -33,6 +33,8 @@ class DatabaseKill(Fault):
             connection.invalidate()
 
     def heal(self) -> None:
+        # The recovery takes many seconds on a busy disk.
+        self.stack.servers.start_database()
         self.stack.close()
 
 
