@@ -93,7 +93,7 @@ class Delivery:
     def _start_senders(self) -> None:
         """Ensure that outcomes are recorded, and that a sender runs that no server delays."""
         for sender in self._senders:
-            # Only this sender knows the outcome. Its mail remains claimed until it is recorded.
+            # Only this sender has the outcome; the email remains claimed until it is recorded.
             if sender.has_unrecorded_outcome:
                 sender.start(self._left, self._ended)
         if any(sender.works and not sender.is_held_up(PATIENCE) for sender in self._senders):
