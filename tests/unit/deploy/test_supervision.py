@@ -1,7 +1,7 @@
 """While the supervisor stops, each command reports that it does."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,12 +97,18 @@ def test_a_stopping_run_is_reported(slow: SlowRun, monkeypatch: pytest.MonkeyPat
         stack.up(slow.stack)
 
 
-def test_a_second_stop_waits_for_the_first(slow: SlowRun) -> None:
-    # Given a supervisor that waits for its process to end
+def test_a_second_stop_waits_for_the_first(slow: SlowRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a supervisor that waits for its process, which ends as soon as a command waits
     slow.begin_to_stop()
+    wait = leftovers.wait_for_end
 
-    # When everything is stopped again, and the process ends
-    slow.end()
+    def end_and_wait(pids: Iterable[int], seconds: float) -> bool:
+        slow.end()
+        return wait(pids, seconds)
+
+    monkeypatch.setattr(leftovers, "wait_for_end", end_and_wait)
+
+    # When everything is stopped again
     stopped = stack.down(slow.stack.state)
 
     # Then it was not killed
