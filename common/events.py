@@ -32,7 +32,9 @@ UnitPrice = Annotated[
     int, Meta(ge=0, description="The price of one piece, in minor units of the currency.")
 ]
 #: Not an enumeration: running consumers must not reject a reason that is added later.
-CancelReason = Annotated[str, Meta(description="`out_of_stock`, `customer` or `deadline`.")]
+CancelReason = Annotated[
+    str, Meta(description="`out_of_stock`, `customer`, `deadline` or `operator`.")
+]
 RejectReason = Annotated[str, Meta(description="`out_of_stock`.")]
 SuspicionRule = Annotated[
     str, Meta(description="`email_orders`, `ip_orders`, `amount`, `pieces` or `skus`.")

@@ -15,7 +15,10 @@ from console.commands.contracts import contracts
 from console.commands.database import database
 from console.commands.health import health
 from console.commands.keys import keys
-from console.commands.orders import orders
+from console.commands.orders import listing as listing
+from console.commands.orders import show as show
+from console.commands.orders import stuck as stuck
+from console.commands.orders.orders import orders
 from console.commands.parking import discards as discards
 from console.commands.parking import edit as edit
 from console.commands.parking import groups as groups

@@ -1,7 +1,7 @@
 """The order: its states and the transitions between them, as pure functions on frozen values.
 
-PENDING becomes CONFIRMED or CANCELLED. CONFIRMED becomes CANCELLED at the customer's request, or
-SHIPPED when the goods have left. SHIPPED and CANCELLED are final.
+PENDING becomes CONFIRMED or CANCELLED. CONFIRMED becomes CANCELLED at the request of the customer
+or of an operator, or SHIPPED when the goods have left. SHIPPED and CANCELLED are final.
 Late and duplicate transitions are no-ops: the functions return the order unchanged.
 """
 
@@ -33,6 +33,8 @@ class Reason(StrEnum):
     CUSTOMER = "customer"
     #: The order was still PENDING at its deadline.
     DEADLINE = "deadline"
+    #: An operator cancelled the order; the operator's own words are stored beside it.
+    OPERATOR = "operator"
 
 
 def status_of(stored: str) -> Status | str:
@@ -94,6 +96,7 @@ _CANCELS = {
     Reason.OUT_OF_STOCK: {Status.PENDING},
     Reason.CUSTOMER: {Status.PENDING, Status.CONFIRMED},
     Reason.DEADLINE: {Status.PENDING},
+    Reason.OPERATOR: {Status.PENDING, Status.CONFIRMED},
 }
 
 

@@ -17,7 +17,7 @@ from order_app.events import Cause, created, record
 from order_app.storage import idempotency, orders
 from order_app.storage.idempotency import Claim
 from order_app.storage.intake import Placing
-from order_app.storage.models import OrderRow
+from order_app.storage.models import CancellationRow, OrderRow
 
 
 class UnknownOrder(Permanent):
@@ -113,6 +113,36 @@ def cancel(
     row = _locked(session, order_id)
     order = domain.cancel(row.to_domain(), reason, now=orders.moment(session))
     return _decide(session, row, order, cause, shortages)
+
+
+def cancel_as_operator(session: Session, order_id: UUID, *, reason: str, operator: str) -> Order:
+    """Cancel an order with an operator's reason if it still can be, and return its current state.
+
+    `reason` is stored with the operator's name, and is not part of the event, which continues the
+    trace of the request that placed the order. Cancelling the order again changes nothing. Raise
+    `UnknownOrder`.
+    """
+    row = _locked(session, order_id)
+    now = orders.moment(session)
+    order = domain.cancel(row.to_domain(), Reason.OPERATOR, now=now)
+    if order.status != row.status:
+        cancellation = CancellationRow(
+            order_id=order_id, reason=reason, cancelled_by=operator, cancelled_at=now
+        )
+        session.add(cancellation)
+    return _decide(session, row, order, Cause(traceparent=row.traceparent))
+
+
+def why_not_cancelled(order: Order, reason: Reason) -> str | None:
+    """Return the reason why the order is not cancelled for `reason`, or None if it is."""
+    match order.status:
+        case Status.CANCELLED:
+            is_cancelled = order.reason == reason
+            return None if is_cancelled else f"The order is already cancelled: {order.reason}."
+        case Status.SHIPPED:
+            return "The order is shipped and can no longer be cancelled."
+        case status:
+            return f"The order can no longer be cancelled: {status}."
 
 
 def ship(session: Session, order_id: UUID, *, cause: Cause | None = None) -> Order:

@@ -16,10 +16,17 @@ HOLD_LIMIT = 10_000
 class HeldTiers:
     """Consumers that never acknowledge: the messages that they hold do not expire into the queue.
 
-    The messages return to their places with `release`, or with the connection.
+    The messages return to their places with `release`, or with the connection. `arrived` is called
+    with each message.
     """
 
-    def __init__(self, connection: Connection, queues: Sequence[str]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        queues: Sequence[str],
+        arrived: Callable[[Message], None],
+    ) -> None:
+        self._arrived = arrived
         #: The ids of the events in the tiers, as far as they have arrived.
         self.ids: set[str] = set()
         self._held: Counter[str] = Counter()
@@ -50,5 +57,6 @@ class HeldTiers:
         def arrive(message: Message) -> None:
             self.ids.add(event_id(message))
             self._held[queue] += 1
+            self._arrived(message)
 
         return arrive

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from console.broker.parked_message import Parked
 from console.ledger.account import Account, Place
 from console.ledger.books import PAGE, SENDERS, Books, uuids
 from console.ledger.search import Found, search
@@ -20,6 +21,8 @@ class Located:
     unproven: str = ""
     #: Parked events that were also handled.
     parked_duplicates: int = 0
+    #: The messages of events that are retrying or parked, each with its last failure.
+    messages: dict[UUID, Parked] = field(default_factory=dict)
 
 
 def locate(
@@ -69,6 +72,7 @@ def _located(books: Books, account: Account, found: Found, before: Overflow | No
     parked = set(uuids(found.parked))
     # The inbox is read last: an event that has left a queue since is in it.
     located = Located(parked_duplicates=len(_handled(books, account, parked)))
+    located.messages |= {UUID(name): message for name, message in found.messages.items()}
     _add(located, account.open.keys() & set(uuids(found.retrying)), Place.RETRYING)
     _add(located, account.open.keys() & parked, Place.PARKED)
     _add(located, _handled(books, account, account.open), Place.HANDLED)

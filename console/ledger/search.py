@@ -22,13 +22,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from amqp import Channel
+from amqp import Channel, Message
 from amqp.exceptions import AccessRefused
 
 from console.broker import state
 from console.broker.connection import connected
 from console.broker.management import Management
-from console.broker.parked_message import event_id
+from console.broker.parked_message import Parked, event_id
 from console.broker.parking_lot import parking_lot
 from console.broker.settled_counts import ready
 from console.broker.state import Object, figure
@@ -47,6 +47,9 @@ POLL = 1.0
 #: Maximum number of messages read from a parking lot; one at a time is in memory.
 PARKED_LIMIT = 100_000
 
+#: Messages of open events that a search of one service returns; each has a reason of some lines.
+MESSAGE_LIMIT = 1_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
@@ -59,6 +62,9 @@ class Found:
     retrying: frozenset[str]
     parked: frozenset[str]
     unproven: str
+    #: The messages of open events that were found, each with its last failure; at most
+    #: `MESSAGE_LIMIT`.
+    messages: Mapping[str, Parked]
 
 
 def search(
@@ -75,13 +81,6 @@ def search(
         searches = [_Search(connection, account, totals) for account in accounts]
         _run(connection, searches, lambda: state.totals(broker), time.monotonic() + seconds)
     return {each.service.name: each.conclude(settings) for each in searches}
-
-
-def parked_ids(settings: BrokerAdminSettings, service: Service) -> tuple[frozenset[str], int]:
-    """Return the ids of the events in a parking lot, and the number of messages read."""
-    with parking_lot(settings, service) as lot:
-        ids = [event_id(message) for message in lot.scan(PARKED_LIMIT)]
-    return frozenset(ids), len(ids)
 
 
 def _run(
@@ -118,7 +117,8 @@ class _Search:
         self.service = account.service
         self._open = {str(event_id) for event_id in account.open}
         self._channel: Channel = connection.channel()
-        self._tiers = HeldTiers(connection, list(_tiers(self.service, totals)))
+        self._messages: dict[str, Parked] = {}
+        self._tiers = HeldTiers(connection, list(_tiers(self.service, totals)), self._record)
         #: Since when the tiers have been held, and when the queue was first found empty.
         self._held_at = time.monotonic()
         self._empty_at: float | None = None
@@ -152,12 +152,30 @@ class _Search:
 
     def conclude(self, settings: BrokerAdminSettings) -> Found:
         """Read the parking lot, and return the result."""
-        ids, read = parked_ids(settings, self.service)
+        ids, read = self._read_parking_lot(settings)
         problem = "" if self._is_proven else self._problem
         total = self._parked_total
         if not problem and (total is None or read < min(total, PARKED_LIMIT + 1)):
             problem = f"{self.service.parking_lot} could not be read completely"
-        return Found(retrying=frozenset(self._tiers.ids), parked=ids, unproven=problem)
+        return Found(
+            retrying=frozenset(self._tiers.ids),
+            parked=ids,
+            unproven=problem,
+            messages=self._messages,
+        )
+
+    def _read_parking_lot(self, settings: BrokerAdminSettings) -> tuple[frozenset[str], int]:
+        """Return the ids of the events in the parking lot, and the number of messages read."""
+        ids = []
+        with parking_lot(settings, self.service) as lot:
+            for message in lot.scan(PARKED_LIMIT):
+                ids.append(event_id(message))
+                self._record(message)
+        return frozenset(ids), len(ids)
+
+    def _record(self, message: Message) -> None:
+        if (name := event_id(message)) in self._open and len(self._messages) < MESSAGE_LIMIT:
+            self._messages[name] = Parked.of(self.service, message)
 
     def _is_empty(self, totals: Mapping[str, Object]) -> bool:
         # All parts that exist, whatever `PARTS` is now.

@@ -14,7 +14,7 @@ from console.web import csrf, login, readable, secure_headers
 from console.web import metrics as metrics_page
 from console.web.analytics import analytics
 from console.web.metrics import metrics
-from console.web.orders import orders
+from console.web.orders.pages import orders, recent
 from console.web.overview import overview
 from console.web.parked import parked
 from console.web.parking import edit as edit
@@ -47,6 +47,7 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.extensions["settings"] = settings
     app.extensions["queries"] = Queries()
+    app.extensions["stuck"] = recent()
     app.extensions["metrics"] = metrics_page.registry(settings)
     app.jinja_env.globals["release"] = settings.release
     # In this order: nothing is disclosed before the login.

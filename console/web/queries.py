@@ -1,6 +1,8 @@
 """Runs several queries at once within a time limit: a page shows those that were answered."""
 
 import logging
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -39,6 +41,23 @@ class Queries:
     def start(self, query: Callable[[], T]) -> "Future[T]":
         """Start a query."""
         return self._threads.submit(query)
+
+
+class Latest(Generic[T]):
+    """The latest result of an expensive query, which its viewers share for some seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._value: tuple[float, T] | None = None
+
+    def get(self, query: Callable[[], T]) -> T:
+        """Return the latest result or, if it is too old, that of a new query."""
+        with self._lock:
+            if self._value is None or time.monotonic() - self._value[0] > self._seconds:
+                value = query()
+                self._value = (time.monotonic(), value)
+            return self._value[1]
 
 
 def results(futures: "list[Future[T]]") -> "list[Result[T]]":

@@ -1,9 +1,10 @@
-"""The formats of times, ages and numbers on a page."""
+"""The formats of times, ages, numbers and addresses on a page."""
 
 from datetime import UTC, datetime
 
 from flask import Flask
 
+from console.orders.address import masked
 from notification_worker.mail.money import amount
 
 #: Shown in place of a missing value.
@@ -19,6 +20,7 @@ def install(app: Flask) -> None:
         "age": age,
         "amount": amount,
         "count": count,
+        "masked": masked,
         "measure": measure,
         "moment": moment,
         "percent": percent,

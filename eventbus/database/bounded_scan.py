@@ -25,6 +25,11 @@ _BY_INDEX = text(
 )
 
 
+def by_index(session: Session) -> None:
+    """Let the rest of the transaction read indexes in their order, whatever the planner expects."""
+    session.execute(_BY_INDEX)
+
+
 class BoundedScan:
     """A repeated scan of one index, with its next start in each database of this process."""
 
@@ -33,7 +38,7 @@ class BoundedScan:
 
     def begin(self, session: Session) -> ColumnElement[datetime]:
         """Return the time to scan from; the rest of the transaction scans indexes only."""
-        session.execute(_BY_INDEX)
+        by_index(session)
         # In PostgreSQL this is earlier than any other time.
         start = self._starts.get(session.get_bind().engine) or "-infinity"
         return func.least(

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from werkzeug.datastructures import Headers
 
 from order_app import use_cases
-from order_app.domain import Order, Reason, Status
+from order_app.domain import Order, Reason
 from order_app.events import Cause
 from order_app.http import access, client_address
 from order_app.http.problems import Refusal, responses
@@ -128,7 +128,8 @@ def cancel_order(path: OrderPath) -> Response:
             cause=Cause(traceparent=g.traceparent),
         )
     g.order_id = order.id
-    _check_cancelled_by_customer(order)
+    if problem := use_cases.why_not_cancelled(order, Reason.CUSTOMER):
+        raise Refusal(_S.CONFLICT, problem)
     return _json(OrderResponse.of(order))
 
 
@@ -176,15 +177,6 @@ def _check_currency(currency: str, allowed: tuple[str, ...]) -> None:
             field="currency",
             message=f"must be one of {', '.join(allowed)}",
         )
-
-
-def _check_cancelled_by_customer(order: Order) -> None:
-    if order.status is Status.SHIPPED:
-        raise Refusal(_S.CONFLICT, "The order is shipped and can no longer be cancelled.")
-    if order.status is not Status.CANCELLED:
-        raise Refusal(_S.CONFLICT, f"The order can no longer be cancelled: {order.status}.")
-    if order.reason is not Reason.CUSTOMER:
-        raise Refusal(_S.CONFLICT, f"The order is already cancelled: {order.reason}.")
 
 
 def _refuse_repeated_parameters() -> None:

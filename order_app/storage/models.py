@@ -128,6 +128,18 @@ class LineRow(Model):
         return Line(sku=self.sku, quantity=self.quantity, unit_price=self.unit_price)
 
 
+class CancellationRow(Model):
+    """An operator's cancellation of an order, in the operator's own words. Rows never change."""
+
+    __tablename__ = "cancellations"
+
+    # Without a foreign key, which could not be added without locking the orders.
+    order_id: Mapped[UUID] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    cancelled_by: Mapped[str] = mapped_column(comment="The operator's account name.")
+    cancelled_at: Mapped[datetime]
+
+
 class IdempotencyKey(Model):
     """A client's identifier of a request to place an order; deleted by `retention`."""
 

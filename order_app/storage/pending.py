@@ -1,8 +1,9 @@
 """The orders that are PENDING."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, literal, select, tuple_
 from sqlalchemy.orm import Session
 
 from eventbus.database import bounded_scan
@@ -10,6 +11,7 @@ from eventbus.database.bounded_scan import BoundedScan
 from eventbus.outbox.lag import age
 from order_app.domain import Status
 from order_app.storage.models import OrderRow
+from order_app.storage.search import COLUMNS, Summary, summary
 
 _scan = BoundedScan()
 
@@ -39,3 +41,30 @@ def pending(session: Session) -> Pending:
     row = session.execute(figures).one()
     _scan.end(session, row[2], row[3])
     return Pending(pending=row[0], oldest_pending_seconds=row[1])
+
+
+def undecided(session: Session, *, older_than: timedelta, limit: int) -> list[Summary]:
+    """Return the orders that are PENDING for longer than that or past their deadline, oldest first.
+
+    At most `limit` orders are returned. Ages are compared with the database's clock.
+    """
+    bounded_scan.by_index(session)
+    # One range of an index each, from its start. As in a search, rows are compared: otherwise the
+    # planner may scan all orders by their time.
+    old = (
+        select(*COLUMNS)
+        .where(
+            OrderRow.status >= Status.PENDING,
+            tuple_(OrderRow.status, OrderRow.created_at)
+            < tuple_(literal(Status.PENDING), func.now() - older_than),
+        )
+        .order_by(OrderRow.status, OrderRow.created_at, OrderRow.id)
+    )
+    overdue = (
+        select(*COLUMNS)
+        .where(OrderRow.status == Status.PENDING, OrderRow.deadline_at < func.now())
+        .order_by(OrderRow.deadline_at)
+    )
+    rows = [*session.execute(old.limit(limit)), *session.execute(overdue.limit(limit))]
+    found = {row.id: summary(row) for row in rows}
+    return sorted(found.values(), key=lambda order: (order.created_at, order.id))[:limit]

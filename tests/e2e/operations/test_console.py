@@ -13,7 +13,8 @@ from console.web.app import create_app
 from deploy.local.processes.programs import PROGRAMS, Health
 from deploy.local.servers import credentials
 from testkit.eventually import eventually
-from testkit.processes.stack import Stack
+from testkit.processes.stack import RETRY_TIERS, Stack
+from testkit.processes.web_console import confirm
 from testkit.servers.prometheus import Prometheus
 from testkit.servers.workers import own_ports
 
@@ -36,7 +37,7 @@ def running(stack: Stack) -> Stack:
     return stack
 
 
-def page_over(stack: Stack, prometheus: Prometheus) -> FlaskClient:
+def page_over(stack: Stack, prometheus: Prometheus | None = None) -> FlaskClient:
     class Settings(ConsoleSettings):
         """The settings for a test's databases."""
 
@@ -55,7 +56,7 @@ def page_over(stack: Stack, prometheus: Prometheus) -> FlaskClient:
             database_ca_file=stack.servers.ca_file,
             console_password=PASSWORD,
             console_database_password="not used",
-            prometheus_url=prometheus.url,
+            prometheus_url=prometheus.url if prometheus else None,
         )
     ).test_client()
 
@@ -93,6 +94,55 @@ def test_the_page_shows_health_figures_and_the_trace_of_an_order(
         eventually(traced)
         eventually(counted)
         eventually(drawn)
+
+
+def test_a_stuck_order_is_found_by_its_address_and_repaired(stack: Stack) -> None:
+    # Given an order of a customer, at which the inventory fails
+    bug = stack.directory / "bug"
+    bug.touch()
+    stack.extra["BUG"] = str(bug)
+    stack.stock(TEA=100)
+    stack.trace()
+    stack.start("inventory-worker", module="testkit.programs.mended.inventory_worker")
+    stack.start("api", "order-worker", "order-relay", "inventory-relay", "beat")
+    order_id = stack.place(("TEA", 1), email="Grace@example.com")
+    stack.execute("order", "UPDATE orders SET created_at = created_at - interval '1 minute'")
+    page = page_over(stack)
+
+    def parked() -> str:
+        # When an operator requests the orders
+        html = page.get("/orders", auth=LOGIN).text
+
+        # Then the order is stuck, and its place links to the message
+        assert f'href="/orders?id={order_id}"' in html
+        assert "is parked at inventory" in html
+        (link,) = re.findall(r'href="(/parked/inventory/redrive\?id=[^"]+)"', html)
+        return str(link)
+
+    link = eventually(parked)
+    # And it is found by the address as well, and drawn with its failed attempts
+    found = page.get("/orders", query_string={"find": "grace@example.com"}, auth=LOGIN).text
+    assert f'href="/orders?id={order_id}"' in found
+
+    def drawn() -> None:
+        html = page.get("/orders", query_string={"id": order_id}, auth=LOGIN).text
+        assert html.count('<g class="failed">') == len(RETRY_TIERS) + 1
+        assert "parked at inventory: KeyError" in html
+
+    eventually(drawn)
+
+    # When the cause is fixed, and the message is redriven from the page
+    bug.unlink()
+    path, _, event_id = link.partition("?id=")
+    assert confirm(page, path, id=event_id).status_code == 303
+
+    # Then the order is confirmed, and not stuck
+    assert stack.decided(order_id) == ("CONFIRMED", None)
+
+    def repaired() -> None:
+        assert "Stuck" not in page.get("/orders", auth=LOGIN).text
+
+    eventually(repaired)
 
 
 def test_the_process_requires_a_password_and_shuts_down(stack: Stack) -> None:

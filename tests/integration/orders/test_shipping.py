@@ -1,18 +1,14 @@
 """An order is shipped once, by the API or by `orderctl`, and no later event changes it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from flask.testing import FlaskClient
-from sqlalchemy import create_engine
 
 from common.events import OrderShipped, StockRejected, StockReserved
-from console.orderctl import main
-from console.settings import DatabaseSettings, load_operator
-from eventbus.database import db
 from eventbus.database.db import Sessions, transaction
 from eventbus.events.envelope import Event
 from order_app import use_cases
@@ -20,7 +16,6 @@ from order_app.handlers import HANDLERS
 from testkit.data.orders import stored
 from testkit.data.outbox_events import outbox_events
 from testkit.events.deliveries import deliver
-from testkit.servers.databases import service_url
 
 NOW = datetime.now(UTC)
 CONFIRMED = {"status": "CONFIRMED", "decided_at": NOW, "sequence": 2}
@@ -122,30 +117,6 @@ def test_shipped_orders_are_listed_by_their_status(
 
     assert listed
     assert [order["id"] for order in listed["orders"]] == [str(order_id)]
-
-
-@pytest.fixture
-def orderctl(migrated_env: dict[str, str]) -> Callable[..., Result]:
-    """`orderctl` on migrated databases."""
-
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(main, arguments, env=migrated_env)
-
-    return run
-
-
-@pytest.fixture
-def orders(
-    orderctl: Callable[..., Result],
-    operator_env: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Sessions]:
-    """Sessions on the database that `orderctl` changes."""
-    for name, value in operator_env.items():
-        monkeypatch.setenv(name, value)
-    engine = create_engine(service_url(load_operator(DatabaseSettings), "order"))
-    yield db.sessions(engine)
-    engine.dispose()
 
 
 def test_orderctl_ships_orders(orderctl: Callable[..., Result], orders: Sessions) -> None:

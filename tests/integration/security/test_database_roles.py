@@ -29,7 +29,7 @@ NAMES = [service.name for service in DATABASES]
 
 #: By service, the tables that the console may read; not API keys or mails.
 READABLE = {
-    "order": ("orders", "order_lines", "outbox", "inbox", "relay_state"),
+    "order": ("orders", "order_lines", "cancellations", "outbox", "inbox", "relay_state"),
     "inventory": (
         *("stock", "stock_entries", "stock_movements", "reservations", "reservation_lines"),
         *("outbox", "relay_state", "inbox"),

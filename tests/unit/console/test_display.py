@@ -6,7 +6,7 @@ import pytest
 
 from console.actions.figures import Figure, Line
 from console.monitoring.prometheus import Values
-from console.web.orders import traces
+from console.web.orders.traces import traces
 from console.web.readable import NOTHING, age, count, measure, moment
 from console.web.sparkline import EDGE, HEIGHT, WIDTH, draw, latest
 from span_store.models import SpanRow

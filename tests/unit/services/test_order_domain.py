@@ -61,15 +61,16 @@ def test_a_pending_order_can_be_cancelled_for_every_reason(reason: Reason) -> No
     assert (order.status, order.reason, order.decided_at) == (Status.CANCELLED, reason, LATER)
 
 
-def test_the_customer_can_cancel_a_confirmed_order() -> None:
-    order = domain.cancel(confirmed(), Reason.CUSTOMER, now=LATER)
+@pytest.mark.parametrize("reason", [Reason.CUSTOMER, Reason.OPERATOR])
+def test_a_customer_and_an_operator_can_cancel_a_confirmed_order(reason: Reason) -> None:
+    order = domain.cancel(confirmed(), reason, now=LATER)
 
-    assert (order.status, order.reason) == (Status.CANCELLED, Reason.CUSTOMER)
+    assert (order.status, order.reason) == (Status.CANCELLED, reason)
     assert order.decided_at == LATER
 
 
 @pytest.mark.parametrize("reason", [Reason.OUT_OF_STOCK, Reason.DEADLINE])
-def test_only_the_customer_can_cancel_a_confirmed_order(reason: Reason) -> None:
+def test_no_other_reason_cancels_a_confirmed_order(reason: Reason) -> None:
     order = confirmed()
 
     assert domain.cancel(order, reason, now=LATER) is order

@@ -1,0 +1,1 @@
+"""`orderctl orders`: finds, follows, ships and cancels orders."""

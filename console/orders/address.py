@@ -1,0 +1,25 @@
+"""Customers' addresses: masked in lists, and read from what an operator enters."""
+
+from pydantic import TypeAdapter, ValidationError
+
+from console.errors import ActionError
+from order_app.http.requests import Email
+
+_email: TypeAdapter[str] = TypeAdapter(Email)
+
+
+def masked(address: str) -> str:
+    """Return an address of which only the first letter and the domain can be read."""
+    local, _, domain = address.rpartition("@")
+    return f"{local[:1]}***@{domain}"
+
+
+def entered(text: str) -> str:
+    """Return an address that an operator has entered, in the form in which the API stores it.
+
+    Raises `ActionError` if it is not an address. The error does not repeat it.
+    """
+    try:
+        return _email.validate_python(text.strip())
+    except ValidationError:
+        raise ActionError("the e-mail address is invalid: enter it in full") from None

@@ -1,0 +1,165 @@
+"""The places of orders' events: where each event is for each service that consumes it.
+
+An event that was sent, and that the service has not handled, is searched for as the ledger does,
+but for a second only: that finds a message in a retry tier or a parking lot. A message that is in
+neither is in flight; that it is lost can be proven only by a longer search.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy.exc import DBAPIError
+
+from common.kombu_topology import CONSUMERS
+from console.errors import ActionError, first_line
+from console.ledger.account import Account, OpenEvent, Place
+from console.ledger.books import Books
+from console.ledger.location import Located, locate
+from console.orders import journal
+from console.orders.delivery import Delivery, waiting
+from console.orders.journal import Handled, Inbox, Journal, Sent
+from console.orders.stopped import stopped
+from console.settings import RedriveSettings
+from eventbus.topology.service import Service
+
+#: Seconds for the search of the queues: enough to receive the messages of the retry tiers.
+SEARCH = 1.0
+
+
+@dataclass(kw_only=True)
+class Places:
+    """The deliveries of orders' events, in the order of the events.
+
+    `problem` is why messages could not be searched for; those in question count as in flight.
+    """
+
+    deliveries: list[Delivery] = field(default_factory=list)
+    problem: str = ""
+
+    @property
+    def waiting(self) -> tuple[Delivery, ...]:
+        """The deliveries that wait for their service."""
+        return waiting(self.deliveries)
+
+
+def find(
+    settings: RedriveSettings,
+    books: Books,
+    read: Journal,
+    services: Sequence[Service],
+    *,
+    seconds: float = SEARCH,
+) -> Places:
+    """Return where the events of a journal are for each of these services that consumes them.
+
+    A search of the queues takes at most `seconds`; from 20 on, it can prove that an event is lost.
+    Retries of a service with open events wait for the search.
+    """
+    accounts = {service.name: Account(service=service) for service in services}
+    expiry = datetime.now(UTC) - timedelta(days=settings.inbox_retention_days)
+    for name, inbox in read.inboxes.items():
+        for event in read.events:
+            if accounts[name].owes(event.type) and _is_open(event, inbox.handled, expiry):
+                _open(accounts[name], event)
+    searched = [account for account in accounts.values() if account.open]
+    located, problem = _locate(settings, books, searched, seconds)
+    listed = list(_deliveries(read, accounts, located, expiry))
+    return Places(deliveries=_explained(settings, services, read, listed), problem=problem)
+
+
+def follow(
+    settings: RedriveSettings, books: Books, order_id: UUID, *, seconds: float = SEARCH
+) -> Places:
+    """Return where the events of one order are, for each service with a queue; see `find`."""
+    return find(settings, books, journal.read(books, [order_id]), CONSUMERS, seconds=seconds)
+
+
+def _is_open(event: Sent, handled: Mapping[UUID, Handled], expiry: datetime) -> bool:
+    return event.id not in handled and event.sent_at is not None and event.sent_at >= expiry
+
+
+def _open(account: Account, event: Sent) -> None:
+    assert event.sent_at is not None  # noqa: S101  # only sent events are open
+    account.open[event.id] = OpenEvent(event.id, event.type, event.source, event.sent_at)
+
+
+def _locate(
+    settings: RedriveSettings, books: Books, accounts: Sequence[Account], seconds: float
+) -> tuple[Mapping[str, Located], str]:
+    if not accounts:
+        return {}, ""
+    try:
+        return locate(settings, books, accounts, seconds=seconds), ""
+    except ActionError as error:
+        return {}, str(error)
+    except DBAPIError as error:
+        return {}, f"PostgreSQL: {first_line(error.orig or error)}"
+
+
+def _deliveries(
+    read: Journal,
+    accounts: Mapping[str, Account],
+    located: Mapping[str, Located],
+    expiry: datetime,
+) -> Iterator[Delivery]:
+    for event in read.events:
+        for name, account in accounts.items():
+            if account.owes(event.type):
+                found = located.get(name, Located())
+                yield _delivery(read, account, event, found, expiry)
+
+
+def _delivery(
+    read: Journal, account: Account, event: Sent, found: Located, expiry: datetime
+) -> Delivery:
+    name, inbox = account.service.name, read.inboxes.get(account.service.name)
+    handled = inbox.handled.get(event.id) if inbox else None
+    place = found.places.get(event.id, Place.IN_FLIGHT)
+    if handled:
+        place = Place.HANDLED
+    elif event.sent_at is None:
+        place = Place.UNSENT
+    elif event.sent_at < expiry:
+        place = Place.EXPIRED
+    elif place in {Place.IN_FLIGHT, Place.MISSING} and _is_earlier(account.service, inbox, event):
+        place = Place.EARLIER
+    return Delivery(
+        event=event,
+        service=name,
+        place=place,
+        handled=handled,
+        message=found.messages.get(event.id),
+        problem=event.problem,
+    )
+
+
+def _is_earlier(service: Service, inbox: Inbox | None, event: Sent) -> bool:
+    # An essential service has consumed from the first order on, so its first event may hang.
+    if service.essential or inbox is None or inbox.first is None:
+        return False
+    return event.id < inbox.first
+
+
+def _explained(
+    settings: RedriveSettings,
+    services: Sequence[Service],
+    read: Journal,
+    deliveries: Sequence[Delivery],
+) -> list[Delivery]:
+    """Return the deliveries; those in flight with the reason why their service does not consume."""
+    awaited = {each.service for each in deliveries if each.place is Place.IN_FLIGHT}
+    if not awaited:
+        return list(deliveries)
+    idle = stopped(settings, [service for service in services if service.name in awaited])
+    unavailable = {
+        name: f"its database is unavailable: {problem}" for name, problem in read.unread.items()
+    }
+    problems = {**idle, **unavailable}
+    return [
+        replace(each, problem=problems.get(each.service, ""))
+        if each.place is Place.IN_FLIGHT
+        else each
+        for each in deliveries
+    ]

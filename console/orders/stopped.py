@@ -1,0 +1,40 @@
+"""Services whose worker does not consume: its process is down, or it is paused."""
+
+from collections.abc import Iterable, Mapping
+
+from common.kombu_topology import divided
+from console.broker import queue_counts
+from console.errors import ActionError
+from console.monitoring.prometheus import Prometheus
+from console.settings import BrokerAdminSettings, ConsoleSettings
+from eventbus.topology.service import Service
+
+#: The workers that have reported a pause with their last scrape.
+_PAUSED = "orders_consumption_paused == 1"
+
+
+def stopped(settings: BrokerAdminSettings, services: Iterable[Service]) -> Mapping[str, str]:
+    """Return those of these services whose worker does not consume: the reason by service.
+
+    A pause is known only to the console, and only if Prometheus responds.
+    """
+    divided_services = divided(tuple(services), settings.parts)
+    queues = {queue: service for service in divided_services for queue in service.queues}
+    counts = queue_counts.consumers(settings, queues)
+    idle = {
+        service.name: f"{service.name}-worker does not run"
+        for queue, service in queues.items()
+        if counts.get(queue) == 0
+    }
+    return _paused(settings) | idle
+
+
+def _paused(settings: BrokerAdminSettings) -> dict[str, str]:
+    if not isinstance(settings, ConsoleSettings) or settings.prometheus_url is None:
+        return {}
+    try:
+        with Prometheus(settings.prometheus_url) as prometheus:
+            paused = prometheus.now(_PAUSED, "service")
+    except ActionError:
+        return {}
+    return {name: f"{name}-worker is paused; see its log" for name in paused}

@@ -1,0 +1,94 @@
+"""Stuck orders: PENDING for too long or past their deadline, each with the place where it hangs."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from common.kombu_topology import CONSUMERS, ORDER
+from console.databases.service_database import reading
+from console.ledger.books import Books
+from console.orders import journal, places
+from console.orders.delivery import Delivery, waiting
+from console.orders.places import SEARCH
+from console.settings import RedriveSettings
+from order_app.storage.pending import undecided
+from order_app.storage.search import Summary
+
+#: The age from which an undecided order counts as stuck: a decision takes less than a second.
+OLDER_THAN = timedelta(seconds=30)
+
+#: Orders that are examined, the oldest first.
+LIMIT = 100
+
+#: The services that decide an order. The others cannot delay it.
+_DECIDING = tuple(service for service in CONSUMERS if service.essential)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stuck:
+    """An order that is not decided, and its events that wait for a service that decides it.
+
+    `problem` is why it hangs if no event waits; it is empty otherwise.
+    """
+
+    order: Summary
+    waiting: tuple[Delivery, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The stuck orders, oldest first, at most `LIMIT`; `is_cut` if there are more.
+
+    `problem` is why messages could not be searched for; it is empty if they were.
+    """
+
+    orders: tuple[Stuck, ...]
+    is_cut: bool
+    problem: str
+
+
+def find(
+    settings: RedriveSettings,
+    books: Books,
+    *,
+    older_than: timedelta = OLDER_THAN,
+    seconds: float = SEARCH,
+) -> Report:
+    """Return the orders that are PENDING for longer than `older_than` or past their deadline.
+
+    A search of the queues takes at most `seconds`, for all orders together. Raises the errors of
+    the order service's database; the problems of other servers are in the report.
+    """
+    with reading(books.databases[ORDER.name]) as session:
+        orders = undecided(session, older_than=older_than, limit=LIMIT + 1)
+    listed = orders[:LIMIT]
+    if not listed:
+        return Report(orders=(), is_cut=False, problem="")
+    read = journal.read(books, [order.id for order in listed], services=_DECIDING)
+    found = places.find(settings, books, read, _DECIDING, seconds=seconds)
+    by_order: defaultdict[UUID, list[Delivery]] = defaultdict(list)
+    for delivery in found.deliveries:
+        by_order[delivery.event.order_id].append(delivery)
+    return Report(
+        orders=tuple(_stuck(order, by_order[order.id]) for order in listed),
+        is_cut=len(orders) > LIMIT,
+        problem=found.problem,
+    )
+
+
+def _stuck(order: Summary, deliveries: Sequence[Delivery]) -> Stuck:
+    open_ = waiting(deliveries)
+    return Stuck(order=order, waiting=open_, problem="" if open_ else _why(order, deliveries))
+
+
+def _why(order: Summary, deliveries: Sequence[Delivery]) -> str:
+    if order.deadline_at < datetime.now(UTC):
+        return "order-relay has not cancelled it at its deadline: its sweep does not run"
+    if not deliveries:
+        return "no event of it is stored"
+    if unhandled := next((each for each in deliveries if not each.handled), None):
+        return f"{unhandled.event.type} is {unhandled.where}"
+    return "all its events are handled, and none is a reply of the inventory"
