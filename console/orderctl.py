@@ -10,6 +10,9 @@ from typing import Any
 import click
 from sqlalchemy.exc import DBAPIError
 
+from console.commands.access import recording
+from console.commands.access.audit import audit
+from console.commands.access.people import people
 from console.commands.analytics import analytics
 from console.commands.contracts import contracts
 from console.commands.database import database
@@ -101,6 +104,9 @@ main.add_command(reconcile)
 main.add_command(contracts)
 main.add_command(analytics)
 main.add_command(subscribe)
+main.add_command(people)
+main.add_command(audit)
+recording.install(main)
 
 
 def _restrict(command: click.Command) -> None:

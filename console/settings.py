@@ -227,6 +227,13 @@ class ReplaySettings(BrokerAdminSettings, DatabaseAdminSettings):
     """Settings for rebuilding the analytics: the stream, and permission to create tables."""
 
 
+class AuditSettings(DatabaseAdminSettings):
+    """Settings for deleting old lines of the audit log: permission to assume its owner's role."""
+
+    #: Days. A yearly review covers a whole year, a month after its end.
+    audit_retention_days: int = Field(400, ge=30, le=3650)
+
+
 class TlsSettings(Settings):
     """The directory of the private certificate authority, and the names in its certificates."""
 
@@ -238,9 +245,17 @@ class TlsSettings(Settings):
 class ConsoleSettings(ParkingSettings):
     """Settings of the web console, whose permissions are fewer than an operator's."""
 
-    #: The login, by HTTP basic authentication.
+    #: The login of an administrator that works without the console's database, for emergencies.
     console_user: str = Field("operator", pattern="^[A-Za-z0-9._@-]+$")
     console_password: SecretStr = Field(min_length=16)
+    #: Seconds without a request after which a login in a browser ends: a working day.
+    console_login_idle: int = Field(28_800, ge=60, le=2_592_000)
+    #: Seconds after which a login in a browser ends in any case. A week: a stolen cookie expires,
+    #: and people enter their password once a week.
+    console_login_lifetime: int = Field(604_800, ge=60, le=2_592_000)
+    #: Proxies in front of the console whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
+    #: None, because a client can write anything there.
+    console_trusted_proxies: int = Field(0, ge=0, le=10)
     #: The password of the database role `console`, which can read a few tables.
     console_database_password: SecretStr
     #: Prometheus's HTTP API; without it the console shows no rates, durations and alerts.

@@ -12,8 +12,9 @@ _TABLE, _VIEW, _SEQUENCE = ("DELETE", "INSERT", "SELECT", "UPDATE"), ("SELECT",)
 #: By `pg_class.relkind`.
 _BY_KIND = {"S": _SEQUENCE, "v": _VIEW, "m": _VIEW}
 
-#: Alembic's table: the service's role can read the revision, but not change it.
-_READ_ONLY = {"alembic_version": _VIEW}
+#: Tables of which the service's role has fewer permissions: it can read Alembic's revision, but not
+#: change it, and can add lines to the audit log, but not change or delete them.
+_BY_NAME = {"alembic_version": _VIEW, "audit_log": ("INSERT", "SELECT")}
 
 _OWNED = text(
     """
@@ -106,7 +107,7 @@ def ownership(connection: Connection, database: str, *, owner: str, role: str) -
 def rights(connection: Connection, database: str, *, role: str) -> Iterator[Change]:
     """Yield the changes that give the service's role exactly its permissions on each table."""
     for name, kind, actual in connection.execute(_RIGHTS, {"role": role}).all():
-        wanted = _READ_ONLY.get(name, _BY_KIND.get(kind, _TABLE))
+        wanted = _BY_NAME.get(name, _BY_KIND.get(kind, _TABLE))
         if tuple(actual) != wanted:
             object_type, listed = "SEQUENCE" if kind == "S" else "TABLE", ", ".join(wanted)
             yield Change(

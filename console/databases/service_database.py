@@ -28,6 +28,18 @@ def transaction(settings: DatabaseServer, service: Service) -> Iterator[Session]
 @contextmanager
 def sessions(settings: DatabaseServer, service: Service) -> Iterator[db.Sessions]:
     """Yield sessions on a service's database, for a block of several transactions."""
+    lasting = pooled(settings, service)
+    try:
+        yield lasting
+    finally:
+        db.engine_of(lasting).dispose()
+
+
+def pooled(settings: DatabaseServer, service: Service, *, pool_size: int = 1) -> db.Sessions:
+    """Return sessions on a service's database that keep their connections, at most `pool_size`.
+
+    The first connection is opened by the first transaction.
+    """
     role, password = settings.login(service.name)
     engine = db.engine(
         ServiceDatabase(
@@ -38,13 +50,11 @@ def sessions(settings: DatabaseServer, service: Service) -> Iterator[db.Sessions
             database_password=password,
             database_ca_file=settings.database_ca_file,
         ),
+        pool_size=pool_size,
         # The console's process has one thread for each request.
         is_limited=True,
     )
-    try:
-        yield db.sessions(engine)
-    finally:
-        engine.dispose()
+    return db.sessions(engine)
 
 
 @contextmanager

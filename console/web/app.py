@@ -1,18 +1,20 @@
 """Process: the web console, `python -m common.http.server console.web.app`."""
 
 import logging
-from functools import partial
 
 from flask import Flask, Response, redirect, render_template, url_for
 from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as AnyResponse
 
 from common.http import edge
 from console.settings import ConsoleSettings
-from console.web import csrf, login, readable, secure_headers
+from console.web import csrf, readable, secure_headers
 from console.web import metrics as metrics_page
+from console.web.access import endpoints, login, recording
 from console.web.analytics import analytics
+from console.web.audit import audit
 from console.web.metrics import metrics
 from console.web.orders.pages import orders, recent
 from console.web.overview import overview
@@ -20,6 +22,7 @@ from console.web.parked import parked
 from console.web.parking import edit as edit
 from console.web.parking import groups as groups
 from console.web.parking import history as history
+from console.web.people import people
 from console.web.queries import Queries, problem
 from console.web.stock import stock
 from eventbus.errors import ExpectedError
@@ -52,13 +55,17 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     app.jinja_env.globals["release"] = settings.release
     # In this order: nothing is disclosed before the login.
     login.install(app, settings)
-    edge.install(app, admits=partial(login.admits, settings))
+    edge.install(app, admits=login.admits)
     csrf.install(app, settings)
+    recording.install(app)
     secure_headers.install(app)
     readable.install(app)
-    for pages in (overview, orders, parked, stock, analytics, metrics):
+    for pages in (overview, orders, parked, stock, analytics, people, audit, metrics):
         app.register_blueprint(pages)
     _serve(app)
+    endpoints.check(app)
+    if proxies := settings.console_trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
     return app
 
 

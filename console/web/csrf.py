@@ -1,8 +1,9 @@
-"""CSRF protection: a browser sends the password with requests that another site has forged."""
+"""CSRF protection: a browser sends cookies and passwords with requests that another site forged."""
 
 import hmac
+import secrets
 
-from flask import Flask, abort, request
+from flask import Flask, abort, g, request, session
 
 from console.settings import ConsoleSettings
 
@@ -12,31 +13,46 @@ FIELD = "token"
 #: `Sec-Fetch-Site` for a form of this site, and for an address that was typed.
 _SAME_SITE = frozenset({"same-origin", "none"})
 
-_CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
+#: Methods of requests that change data.
+CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 def install(app: Flask, settings: ConsoleSettings) -> None:
-    """Require the token, which only this site's pages contain, of each request that changes data.
+    """Require the token of the login, which only its pages contain, of a request that changes data.
 
     Another site cannot read a page of this one, so it does not have the token.
     """
-    token = key(settings, "form").hex()
+    form_key = key(settings, "form")
+
+    def token() -> str:
+        return hmac.digest(form_key, _binding().encode(errors="replace"), "sha256").hex()
 
     @app.before_request
     def check() -> None:
-        if request.method not in _CHANGING:
+        if request.method not in CHANGING:
             return
-        submitted = request.form.get(FIELD, "")
-        if not hmac.compare_digest(token.encode(), submitted.encode(errors="replace")):
-            abort(403, "The form is not from this site, or the password has changed: reload it.")
+        submitted = request.form.get(FIELD, "").encode(errors="replace")
+        if not (_binding() and hmac.compare_digest(token().encode(), submitted)):
+            abort(403, "The form is not of this login: reload its page, and send it again.")
         # Not Origin against Host, which a proxy may have rewritten. The browser itself compares.
         if request.headers.get("Sec-Fetch-Site", "same-origin") not in _SAME_SITE:
             abort(403, "The form is from another site.")
 
-    app.jinja_env.globals["token"] = token
+    app.context_processor(lambda: {"token": token()})
+
+
+def bind_form() -> None:
+    """Bind the form of the current page to a cookie: a client that logs in has no login yet."""
+    session.setdefault("form", secrets.token_urlsafe())
 
 
 def key(settings: ConsoleSettings, purpose: str) -> bytes:
     """Return a key for one purpose, which stays the same until the password changes."""
     password = settings.console_password.get_secret_value()
     return hmac.digest(password.encode(), f"orders console {purpose}".encode(), "sha256")
+
+
+def _binding() -> str:
+    """Return what the token is bound to: the login or, on the login page, a cookie."""
+    bound: str = g.get("binding") or session.get("form", "")
+    return bound

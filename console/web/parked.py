@@ -12,6 +12,7 @@ from console.actions import parked_detail
 from console.actions.parked import CONSUMERS
 from console.parking import discards, journal
 from console.settings import ConsoleSettings
+from console.web.access import login
 from console.web.queries import Queries, results
 from eventbus.errors import ExpectedError
 from eventbus.messaging.untrusted import storable
@@ -74,7 +75,7 @@ def redrive(service: str) -> Response:
         if every:
             return f"{actions.redrive_all(settings, consumer)} redriven to {consumer.queue}"
         done = actions.redrive(settings, consumer, [event_id], digest=digest)
-        by = settings.console_user
+        by = login.person().name
         problem = journal.record_redrives(settings, consumer, [event_id], by=by)
         return "; ".join(filter(None, (f"{done} redriven to {consumer.queue}", problem)))
 
@@ -110,7 +111,7 @@ def discard(service: str) -> Response:
             [event_id],
             digest=digest,
             reason=storable(reason),
-            discarded_by=settings.console_user,
+            discarded_by=login.person().name,
         )
         numbers = ", ".join(str(one.id) for one in done)
         return f"{len(done)} discarded, of event {event_id}, kept as {numbers}"

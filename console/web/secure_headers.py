@@ -1,6 +1,7 @@
 """Response headers: a browser loads only this site's files, and stores no page."""
 
-from flask import Flask, Response
+from flask import Flask, Response, request
+from flask.sessions import SecureCookieSessionInterface
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -16,8 +17,14 @@ _HEADERS = {
 }
 
 
+class _Cookies(SecureCookieSessionInterface):
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return request.is_secure
+
+
 def install(app: Flask) -> None:
-    """Add the headers to each response."""
+    """Add the headers to each response. A cookie that is set over HTTPS is sent only over HTTPS."""
+    app.session_interface = _Cookies()
 
     @app.after_request
     def add(response: Response) -> Response:

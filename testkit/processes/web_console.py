@@ -52,14 +52,29 @@ def confirm(
     console: FlaskClient, path: str, *, fields: Mapping[str, str] = _NO_FIELDS, **form: str
 ) -> TestResponse:
     """Send the form of a page that asks for confirmation, with these fields filled in."""
-    confirmation = get(console, path, **form)
-    hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', confirmation.text))
     return console.post(
         path,
-        data={**hidden, **fields},
+        data={**hidden(get(console, path, **form)), **fields},
         auth=("operator", PASSWORD),
         headers={"Origin": "http://localhost"},
     )
+
+
+def token(console: FlaskClient) -> str:
+    """Return the token of the operator's forms."""
+    return hidden(get(console, "/parked/inventory/redrive"))["token"]
+
+
+def hidden(page: TestResponse) -> dict[str, str]:
+    """Return the hidden fields of a page's last form, by name."""
+    form = page.text.rpartition("<form")[2]
+    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
+
+
+def log_in(console: FlaskClient, name: str, password: str, **fields: str) -> TestResponse:
+    """Send the form of the login page, with these fields changed."""
+    form = hidden(console.get("/login")) | {"name": name, "password": password} | fields
+    return console.post("/login", data=form)
 
 
 def cells(html: str, service: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Databases of tests: copies of templates that are migrated once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from console.settings import DatabaseAdminSettings, DatabaseSettings, owner_name
 from eventbus import tls
 from eventbus.database import db, migrations
 from eventbus.settings.service import ServiceSettings
+from eventbus.topology.service import Service
 from testkit.servers.infrastructure import Infrastructure
 
 #: The suffix of the templates' names.
@@ -124,13 +125,13 @@ class Databases:
         finally:
             self._run(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def create_all(self, suffix: str) -> None:
-        """Create the migrated database of every service, with this suffix in its name.
+    def create_all(self, suffix: str, services: Sequence[Service] = DATABASES) -> None:
+        """Create the migrated database of each service, with this suffix in its name.
 
         As `orderctl database apply` creates them, except for the permission to connect: only
         administrators can.
         """
-        for service in DATABASES:
+        for service in services:
             template = self.settings.database_name(service.name)
             self._run(
                 f"CREATE DATABASE {service.name}_service{suffix} TEMPLATE {template}"

@@ -1,7 +1,7 @@
 """All settings of the operators' command line, each command of which reads only a part."""
 
-from console.settings import DatabaseAdminSettings, RepairSettings, TlsSettings, TopologySettings
+from console.settings import AuditSettings, RepairSettings, TlsSettings, TopologySettings
 
 
-class OperatorSettings(RepairSettings, TopologySettings, DatabaseAdminSettings, TlsSettings):
+class OperatorSettings(RepairSettings, TopologySettings, AuditSettings, TlsSettings):
     """All settings of `orderctl`."""

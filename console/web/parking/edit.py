@@ -10,6 +10,7 @@ from console.errors import ActionError
 from console.parking import edit as edits
 from console.parking.edit import Edit, Original
 from console.settings import ConsoleSettings
+from console.web.access import login
 from console.web.parked import REASON_LIMIT, act, consumer_of, parked
 from eventbus.messaging.untrusted import storable
 
@@ -57,7 +58,7 @@ def confirm_edit(service: str) -> Response:
             consumer,
             _edit(original, request.form.get("payload", "")),
             reason=reason,
-            edited_by=settings.console_user,
+            edited_by=login.person().name,
             redrive=redrive,
         )
         result = f"redriven to {consumer.queue}" if redrive else "parked again"

@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 from console.actions.parked import CONSUMERS
 from console.parking import discards, memory, plans, triage
 from console.settings import ConsoleSettings
+from console.web.access import login
 from console.web.parked import consumer_of, parked
 from console.web.queries import Queries, results
 from eventbus.errors import ExpectedError
@@ -54,7 +55,7 @@ def note(service: str, key: str) -> Response:
 
     def change(settings: ConsoleSettings) -> str:
         text = request.form.get("text", "")
-        triage.note(settings, consumer_of(service), key, text, by=settings.console_user)
+        triage.note(settings, consumer_of(service), key, text, by=login.person().name)
         return "note stored"
 
     return _change(service, key, change)
@@ -66,7 +67,7 @@ def assign(service: str, key: str) -> Response:
 
     def change(settings: ConsoleSettings) -> str:
         owner = request.form.get("owner", "").strip() or None
-        triage.assign(settings, consumer_of(service), key, owner, by=settings.console_user)
+        triage.assign(settings, consumer_of(service), key, owner, by=login.person().name)
         return "owner stored" if owner else "owner removed"
 
     return _change(service, key, change)
@@ -80,7 +81,7 @@ def mute(service: str, key: str) -> Response:
         abort(400, f"Specify 0 to {triage.LONGEST_MUTE.days} days.")
 
     def change(settings: ConsoleSettings) -> str:
-        consumer, by = consumer_of(service), settings.console_user
+        consumer, by = consumer_of(service), login.person().name
         if days == "0":
             triage.unmute(settings, consumer, key, by=by)
             return "not muted"

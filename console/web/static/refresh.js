@@ -13,6 +13,8 @@ async function refresh() {
   refreshing = true;
   try {
     const answer = await fetch(location.origin + location.pathname, { signal: AbortSignal.timeout(20000) });
+    // The login has ended: the page itself leads to the login page.
+    if (answer.redirected) return location.reload();
     if (!answer.ok) throw new Error(answer.status);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     live.replaceWith(document.adoptNode(page.getElementById("live")));

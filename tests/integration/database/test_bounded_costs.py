@@ -5,16 +5,12 @@ run against a database with a history, a backlog, and index entries that were no
 pages are counted.
 """
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, text
-from sqlalchemy.event import listen, remove
 from sqlalchemy.orm import Session
 
 from eventbus.consumer.retention import INBOX, OUTBOX, _remove_some, read_ages
@@ -25,6 +21,7 @@ from eventbus.outbox.lag import outbox_lag, relay_pass
 from order_app.retention import IDEMPOTENCY_KEYS
 from order_app.storage import api_keys, models
 from order_app.storage.pending import pending
+from testkit.data.page_reads import counted
 from testkit.servers.databases import TestDatabase
 
 #: Rows that are deleted or done but still have index entries, and rows that wait.
@@ -159,27 +156,3 @@ def test_a_row_dated_in_the_past_is_counted(sessions: Sessions) -> None:
     # Then it is counted
     with transaction(sessions) as session:
         assert outbox_lag(session).unsent == 1
-
-
-@contextmanager
-def counted(sessions: Sessions) -> Iterator[list[int]]:
-    """Count the pages that each statement in the block reads, by running it a second time."""
-    engine = engine_of(sessions)
-    pages: list[int] = []
-
-    def explain(_c: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if not statement.lstrip().upper().startswith(("SELECT", "WITH", "DELETE")):
-            return
-        cursor.execute("SAVEPOINT explained")
-        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters or None)
-        explained = cursor.fetchone()[0]
-        cursor.execute("ROLLBACK TO SAVEPOINT explained")
-        document = explained if isinstance(explained, list) else json.loads(explained)
-        plan = document[0]["Plan"]
-        pages.append(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
-
-    listen(engine, "before_cursor_execute", explain)
-    try:
-        yield pages
-    finally:
-        remove(engine, "before_cursor_execute", explain)

@@ -59,7 +59,9 @@ def test_an_event_that_is_too_old_stays_parked(channel: Channel, applied: dict[s
 
     # Then the old one stays and is named
     assert result.exit_code == 1
-    assert result.stderr.count("\n") == 1
+    # Without the console's database, the command works, and reports that it was not recorded.
+    audited, _error = result.stderr.splitlines()
+    assert audited.startswith("not in the audit log: ")
     assert "1 redriven" in result.stderr
     assert "1 left parked, older than PARKED_REDRIVE_DAYS (14): e-old" in result.stderr
     assert [message["id"] for message in parked(applied)] == ["e-old"]
@@ -115,7 +117,9 @@ def test_a_message_whose_queue_is_missing_stays_parked(
     result = orderctl(applied, "parked", "redrive", "inventory", "--all")
 
     assert result.exit_code == 1
-    assert result.stderr.count("\n") == 1
+    # Without the console's database, the command works, and reports that it was not recorded.
+    audited, _error = result.stderr.splitlines()
+    assert audited.startswith("not in the audit log: ")
     assert [message["id"] for message in parked(applied)] == ["e-1"]
 
 

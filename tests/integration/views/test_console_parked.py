@@ -22,6 +22,7 @@ from testkit.processes.web_console import (
     park,
     parked_ids,
     redrive,
+    token,
 )
 
 
@@ -215,9 +216,7 @@ def test_a_discard_requires_the_digest_of_the_message(
 ) -> None:
     park(channel, "e-1")
     get(console, "/parked")
-    token = console.application.jinja_env.globals["token"]
-
-    form = {"token": token, "id": "e-1", "reason": "a test"}
+    form = {"token": token(console), "id": "e-1", "reason": "a test"}
     response = console.post("/parked/inventory/discard", data=form, auth=("operator", PASSWORD))
 
     assert (response.status_code, "digest" in response.text) == (400, True)
@@ -245,10 +244,10 @@ def test_a_redriven_message_cannot_be_discarded(console: FlaskClient, channel: C
     park(channel, "e-2")
     redrive(console, "inventory", id="e-1")
     get(console, "/parked")
-    token = console.application.jinja_env.globals["token"]
+    csrf = token(console)
 
     # When the discard is confirmed
-    form = {"token": token, "id": "e-1", "digest": "0" * 64, "reason": "a test"}
+    form = {"token": csrf, "id": "e-1", "digest": "0" * 64, "reason": "a test"}
     console.post("/parked/inventory/discard", data=form, auth=("operator", PASSWORD))
 
     # Then it is rejected, and the redriven message is kept

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 
 from testkit.eventually import eventually
 from testkit.processes.web_console import HOSTILE, PASSWORD, get, ids, park, parked_ids, secret
+from testkit.processes.web_console import token as valid_token
 from testkit.servers.infrastructure import Infrastructure
 
 
@@ -75,10 +76,9 @@ def test_a_token_is_useless_without_the_password(
 ) -> None:
     # Given a parked message and a valid token
     park(channel, "e-1")
-    token = console.application.jinja_env.globals["token"]
+    form = {"id": "e-1", "token": valid_token(console)}
 
     # When an action is posted with a wrong password
-    form = {"id": "e-1", "token": token}
     answer = console.post(f"/parked/inventory/{action}", data=form, auth=("operator", "wrong"))
 
     # Then it is rejected

@@ -2,10 +2,8 @@
 
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
-import certifi
 import pytest
 from flask.testing import FlaskClient
 from pydantic import ValidationError
@@ -15,21 +13,9 @@ from console.settings import ConsoleSettings
 from console.web import queries
 from console.web.app import create_app
 from console.web.queries import Result, results
-
-PASSWORD = "a password of the tests"
-
-SETTINGS: dict[str, Any] = {
-    # Nothing listens on this port.
-    "broker_admin_url": "https://127.0.0.1:9",
-    "broker_port": 9,
-    "broker_ca_file": certifi.where(),
-    "broker_admin_user": "console",
-    "broker_admin_password": "unknown",
-    "database_port": 9,
-    "database_ca_file": certifi.where(),
-    "console_database_password": "unknown",
-    "console_password": PASSWORD,
-}
+from testkit.processes.web_console import PASSWORD, log_in
+from testkit.processes.web_console import token as valid_token
+from tests.support.unreachable_servers import SETTINGS
 
 
 @pytest.fixture
@@ -104,7 +90,7 @@ def test_the_overview_names_the_servers_that_are_unavailable(page: FlaskClient) 
     [None, ("operator", "wrong"), ("nobody", PASSWORD), ("operator", ""), ("", "")],
 )
 @pytest.mark.parametrize(
-    "path", ["/", "/overview", "/orders", "/parked", "/stock", "/static/console.css", "/nowhere"]
+    "path", ["/", "/overview", "/orders", "/parked", "/stock", "/audit", "/people", "/nowhere"]
 )
 def test_every_page_requires_the_password(
     page: FlaskClient, login: tuple[str, str] | None, path: str
@@ -113,7 +99,7 @@ def test_every_page_requires_the_password(
 
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"].startswith("Basic ")
-    assert response.text == "log in\n"
+    assert response.text.startswith("log in")
 
 
 def test_other_authentication_schemes_are_rejected(page: FlaskClient) -> None:
@@ -129,6 +115,61 @@ def test_the_readiness_probe_needs_no_password(page: FlaskClient) -> None:
 def test_a_short_password_is_rejected() -> None:
     with pytest.raises(ValidationError, match="console_password"):
         ConsoleSettings(**SETTINGS | {"console_password": "secret"})
+
+
+def test_a_browser_is_sent_to_the_login_page_and_back(page: FlaskClient) -> None:
+    response = page.get("/parked?x=1", headers={"Accept": "text/html,*/*"})
+
+    assert (response.status_code, response.location) == (303, "/login?next=/parked?x%3D1")
+    assert 'name="next" value="/parked?x=1"' in page.get(response.location).text
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "/\\evil.example", "http:evil", "x", "/a\n"])
+def test_the_login_page_leads_only_to_this_site(page: FlaskClient, target: str) -> None:
+    html = page.get("/login", query_string={"next": target}).text
+
+    assert 'name="next" value="/overview"' in html
+
+
+def test_the_login_page_needs_no_login_and_no_script(page: FlaskClient) -> None:
+    html = page.get("/login").text
+
+    for name in ("name", "password"):
+        assert f'<label for="{name}">' in html
+        assert f'id="{name}"' in html
+    assert "<script" not in html
+    with page.get("/static/console.css") as style:
+        assert style.status_code == 200
+
+
+def test_a_browser_is_asked_for_the_fallback_login_during_an_outage(page: FlaskClient) -> None:
+    # When a form is sent while the console's database is down
+    response = log_in(page, "operator", PASSWORD)
+
+    # Then the browser's own prompt appears, whose password needs no database
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Basic ")
+    assert "only CONSOLE_USER can log in" in response.text
+    assert page.get("/overview", auth=LOGIN).status_code == 200
+
+
+def test_an_action_without_the_database_is_logged(
+    page: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a console whose database is down
+    form = {"token": valid_token(page), "every": "yes"}
+
+    # When an action is sent
+    response = page.post("/parked/inventory/redrive", auth=LOGIN, data=form)
+
+    # Then it is run, and its two audit lines are in the log
+    assert response.status_code == 303
+    lines = [vars(r) for r in caplog.records if r.message == "audit line not stored"]
+    assert [line["outcome"] for line in lines] == ["begun", "failed"]
+    assert {(line["person"], line["action"], line["service"]) for line in lines} == {
+        ("operator", "parked.redrive", "inventory")
+    }
+    assert len({line["request_id"] for line in lines}) == 1
 
 
 @pytest.mark.parametrize("path", ["/overview", "/readyz", "/nowhere", "/static/refresh.js"])
@@ -165,7 +206,7 @@ def test_a_form_without_the_csrf_token_is_rejected(page: FlaskClient, token: str
 
 
 def test_a_form_from_another_site_is_rejected_despite_its_token(page: FlaskClient) -> None:
-    token = page.application.jinja_env.globals["token"]
+    token = valid_token(page)
     form = {"every": "yes", "token": token}
 
     for site in ("cross-site", "same-site"):
@@ -178,7 +219,7 @@ def test_a_form_from_another_site_is_rejected_despite_its_token(page: FlaskClien
 def test_a_form_works_behind_a_proxy_that_rewrites_the_host(
     page: FlaskClient, site: dict[str, str]
 ) -> None:
-    token = page.application.jinja_env.globals["token"]
+    token = valid_token(page)
     headers = {"Origin": "https://console.example.com", "Host": "console:8000"} | site
 
     # The action itself rejects an empty form.
@@ -194,7 +235,7 @@ def test_the_password_is_checked_before_the_csrf_token(page: FlaskClient) -> Non
 
 @pytest.mark.parametrize("form", [{}, {"every": "yes", "id": "e-1"}, {"every": "no"}])
 def test_a_redrive_without_a_selection_is_rejected(page: FlaskClient, form: dict[str, str]) -> None:
-    token = page.application.jinja_env.globals["token"]
+    token = valid_token(page)
 
     response = page.post("/parked/inventory/redrive", auth=LOGIN, data=form | {"token": token})
 
@@ -202,7 +243,7 @@ def test_a_redrive_without_a_selection_is_rejected(page: FlaskClient, form: dict
 
 
 def test_a_discard_without_an_id_is_rejected(page: FlaskClient) -> None:
-    token = page.application.jinja_env.globals["token"]
+    token = valid_token(page)
 
     for form in ({}, {"id": ""}, {"every": "yes"}):
         response = page.post("/parked/inventory/discard", auth=LOGIN, data=form | {"token": token})
@@ -211,7 +252,7 @@ def test_a_discard_without_an_id_is_rejected(page: FlaskClient) -> None:
 
 @pytest.mark.parametrize("reason", [None, "", "  ", "x" * 501])
 def test_a_discard_without_a_reason_is_rejected(page: FlaskClient, reason: str | None) -> None:
-    token = page.application.jinja_env.globals["token"]
+    token = valid_token(page)
     form = {"id": "e-1", "token": token} | ({} if reason is None else {"reason": reason})
 
     answer = page.post("/parked/inventory/discard", auth=LOGIN, data=form)

@@ -1,0 +1,35 @@
+"""Passwords, which are generated and stored as scrypt hashes."""
+
+import secrets
+from threading import Lock
+
+from werkzeug.security import check_password_hash, generate_password_hash
+
+#: 144 random bits: no dictionary contains it, and it is entered from a password manager.
+_BYTES = 18
+
+#: OWASP's recommendation: about 32 MB and a twentieth of a second for each check.
+_METHOD = "scrypt:32768:8:1"
+
+#: Compared in place of the hash of an unknown name, in the same time.
+_NO_HASH = f"{_METHOD}$none${'0' * 128}"
+
+#: Without it, each thread of the console could use the memory of a check at the same time.
+_ONE_AT_A_TIME = Lock()
+
+
+def generated() -> str:
+    """Return a new random password of 24 characters."""
+    return secrets.token_urlsafe(_BYTES)
+
+
+def hashed(password: str) -> str:
+    """Return the hash of a password, with its parameters and a new salt."""
+    return generate_password_hash(password, _METHOD)
+
+
+def is_right(password: str, password_hash: str | None) -> bool:
+    """Return whether a password has this hash; without one, return False after the same time."""
+    with _ONE_AT_A_TIME:
+        matches = check_password_hash(password_hash or _NO_HASH, password)
+    return matches and password_hash is not None

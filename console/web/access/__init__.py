@@ -1,0 +1,1 @@
+"""Access to the console: logins, rights, masked addresses, and the recording of actions."""

@@ -1,0 +1,82 @@
+"""The right that each endpoint requires. An endpoint with a side effect must be listed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from flask import Flask, request
+
+from console.access.rights import Person, Right
+from console.web.csrf import CHANGING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """The right that an endpoint requires; None: every person has it.
+
+    `service` is the service on which it acts, by default the one in its address, if any.
+    """
+
+    right: Right | None
+    service: str | None = None
+
+    @property
+    def target(self) -> str | None:
+        """The service on which the current request acts."""
+        return self.service or (request.view_args or {}).get("service")
+
+
+#: By endpoint. Any other endpoint only shows data, to every person.
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "login.enter": Rule(right=None),
+        "login.leave": Rule(right=None),
+        "orders.reveal": Rule(right=Right.REVEAL, service="order"),
+        "parked.confirm": Rule(right=Right.REDRIVE),
+        "parked.redrive": Rule(right=Right.REDRIVE),
+        "parked.confirm_discard": Rule(right=Right.DISCARD),
+        "parked.discard": Rule(right=Right.DISCARD),
+        "parked.edit": Rule(right=Right.EDIT),
+        "parked.preview_edit": Rule(right=Right.EDIT),
+        "parked.confirm_edit": Rule(right=Right.EDIT),
+        "parked.note": Rule(right=Right.TRIAGE),
+        "parked.assign": Rule(right=Right.TRIAGE),
+        "parked.mute": Rule(right=Right.TRIAGE),
+        "people.show": Rule(right=Right.PEOPLE),
+        "people.disable": Rule(right=Right.PEOPLE),
+        "audit.show": Rule(right=Right.AUDIT),
+    }
+)
+
+#: The rule of an endpoint that only shows data.
+_SHOWS = Rule(right=None)
+
+
+def check(app: Flask) -> None:
+    """Raise `RuntimeError` if an endpoint with a side effect has no rule.
+
+    Must be called after all routes are registered.
+    """
+    changing = {
+        rule.endpoint for rule in app.url_map.iter_rules() if CHANGING & set(rule.methods or ())
+    }
+    if unknown := sorted(changing - set(RULES)):
+        raise RuntimeError(f"{__name__} has no rule for {', '.join(unknown)}")
+
+
+def rule() -> Rule:
+    """Return the rule of the current request."""
+    return RULES.get(request.endpoint or "", _SHOWS)
+
+
+def refusal(person: Person) -> str | None:
+    """Return why a person may not make the current request, or None."""
+    required = rule()
+    if required.right is None or person.may(required.right, required.target):
+        return None
+    on_service = f" on the service {required.target}" if required.target else ""
+    services = f", limited to {', '.join(person.services)}" if person.services else ""
+    return (
+        f"This requires the right “{required.right}”{on_service}. {person.name} is logged in as"
+        f" {person.role}{services}. An administrator can change this: orderctl people role."
+    )

@@ -1,0 +1,50 @@
+"""Addresses on pages: masked for a person without the right to read them, else counted."""
+
+import re
+from collections import Counter
+from collections.abc import Set as AbstractSet
+
+from flask import Response
+
+from eventbus.telemetry.privacy import MASK
+
+#: A word of a page, in which an ampersand or an apostrophe is an entity. It is a mail address if it
+#: contains an `@`, which is `%40` in a link.
+_WORD = re.compile(r"""(?:[^\s<>()\[\],;:"'&]|&(?:amp|\#39);)+""")
+
+#: The IP address of a customer in the JSON of an event, on a page.
+_IP = re.compile(r"(&#34;client_ip&#34;:\s*&#34;)[^&]+")
+
+
+def apply(response: Response, *, reveals: bool, names: AbstractSet[str]) -> str | None:
+    """Mask the addresses on a page or, if it reveals them, return how many there are of each kind.
+
+    `names` are names of people, which may have the form of an address. Return None if the page
+    reveals nothing.
+    """
+    if response.mimetype != "text/html":
+        return None
+    found: Counter[str] = Counter()
+
+    def mail(match: re.Match[str]) -> str:
+        word = match[0]
+        # A partly masked address was masked by its page.
+        if not ("@" in word or "%40" in word) or MASK in word or word in names:
+            return word
+        found["e-mail addresses"] += 1
+        return MASK
+
+    def ip(match: re.Match[str]) -> str:
+        found["IP addresses"] += 1
+        return match[1] + MASK
+
+    html = response.get_data(as_text=True)
+    # Most pages contain no address.
+    masked = _WORD.sub(mail, html) if "@" in html or "%40" in html else html
+    masked = _IP.sub(ip, masked)
+    if not found:
+        return None
+    if reveals:
+        return ", ".join(f"{kind}: {found[kind]}" for kind in sorted(found))
+    response.set_data(masked)
+    return None
