@@ -39,6 +39,31 @@ class Age(click.ParamType[timedelta]):
         return age
 
 
+class Moment(click.ParamType[datetime]):
+    """A time in the past, as an age or in ISO 8601, such as `2026-11-29T03:00`; UTC by default."""
+
+    name = "AGE|TIME"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Return the time, with its zone."""
+        if isinstance(value, datetime):
+            return value
+        text = str(value)
+        if re.fullmatch(r"\d+[a-z]+", text):
+            return datetime.now(UTC) - Age().convert(text, param, ctx)
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            self.fail(
+                f"{text!r} is neither an age such as 30m nor a time such as 2026-11-29T03:00",
+                param,
+                ctx,
+            )
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 class StartType(click.ParamType[Start]):
     """`first`, an offset, or a time since 1971. `zone` is that of a time without one, if any."""
 
@@ -70,32 +95,3 @@ class StartType(click.ParamType[Start]):
         except ValueError:
             return None
         return moment if moment.tzinfo else moment.replace(tzinfo=self._zone)
-
-
-class Moment(click.ParamType[datetime]):
-    """A time in the past, as an age or in ISO 8601, such as `2026-11-29T03:00`; UTC by default."""
-
-    name = "AGE|TIME"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        """Return the time, with its zone."""
-        if isinstance(value, datetime):
-            return value
-        text = str(value)
-        if re.fullmatch(r"\d+[a-z]+", text):
-            age = Age().convert(text, param, ctx)
-            try:
-                return datetime.now(UTC) - age
-            except OverflowError:
-                self.fail(f"{text!r} is too long ago", param, ctx)
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            self.fail(
-                f"{text!r} is neither an age such as 30m nor a time such as 2026-11-29T03:00",
-                param,
-                ctx,
-            )
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
