@@ -14,7 +14,8 @@ from order_app.domain import Order
 from order_app.storage import intake
 from order_app.storage.group_commit import GroupCommit, _Member
 from order_app.storage.intake import Placing
-from testkit.data.order_groups import (
+from testkit.eventually import eventually
+from tests.support.order_groups import (
     LINES,
     an_order,
     assert_blocked,
@@ -23,7 +24,6 @@ from testkit.data.order_groups import (
     one_group,
     stored,
 )
-from testkit.eventually import eventually
 
 
 @pytest.fixture

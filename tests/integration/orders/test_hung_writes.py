@@ -10,8 +10,8 @@ from eventbus.database import outages
 from eventbus.database.outages import NoResponse
 from order_app.domain import Order
 from order_app.storage.group_commit import GroupCommit
-from testkit.data.order_groups import an_order, assert_gathered, one_group, stored
 from testkit.eventually import eventually
+from tests.support.order_groups import an_order, assert_gathered, one_group, stored
 
 
 class Hanging:
