@@ -115,8 +115,9 @@ class EventApp(ServiceApp):
             with self._suspicion(items[0].delivery):
                 receive_one(self.sessions, self._handlers, items[0])
         except SystemExit as error:
-            # Otherwise it would end the child, as if the message had crashed it.
-            raise HandlerExit(str(error)) from error
+            # Otherwise it would end the child, as if the message had crashed it. The traceback is
+            # that of the handler.
+            raise HandlerExit(str(error)).with_traceback(error.__traceback__) from None
 
     def _attempt(self, item: Item) -> Attempt:
         return Attempt(
