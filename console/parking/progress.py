@@ -7,8 +7,9 @@ from uuid import UUID
 
 from sqlalchemy import Select, func, select, update
 
-from console.models import DiscardRow, ItemRow, ItemState, PlanRow, PlanState
+from console.models import DiscardRow, ItemRow, ItemState, JournalRow, PlanRow, PlanState
 from console.parking import plans
+from console.parking.journal import Change
 from eventbus.database.db import Sessions, transaction
 
 #: The rank of messages that a run has not found: they are redriven last.
@@ -91,6 +92,25 @@ class Progress:
                 & (DiscardRow.service == PlanRow.service)
                 & (DiscardRow.discarded_at > PlanRow.created_at)
                 & (func.encode(func.sha256(DiscardRow.body), "hex") == ItemRow.digest),
+            )
+            .where(ItemRow.plan_id == self.plan_id, ItemRow.position.in_(positions))
+        )
+        with transaction(self._sessions) as session:
+            return set(session.scalars(rows))
+
+    def edited(self, positions: Collection[int]) -> set[int]:
+        """Return which of these messages were edited since the plan was made."""
+        if not positions:
+            return set()
+        rows = (
+            select(ItemRow.position)
+            .join(PlanRow, PlanRow.id == ItemRow.plan_id)
+            .join(
+                JournalRow,
+                (JournalRow.event_id == ItemRow.event_id)
+                & (JournalRow.service == PlanRow.service)
+                & (JournalRow.change == Change.EDITED)
+                & (JournalRow.recorded_at > PlanRow.created_at),
             )
             .where(ItemRow.plan_id == self.plan_id, ItemRow.position.in_(positions))
         )

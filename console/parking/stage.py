@@ -90,7 +90,8 @@ class Stage:
         """Return the outcomes of messages whose redrive a killed or interrupted run has begun.
 
         A message that is in the parking lot is planned again, whether it was not published yet or
-        has failed again. A message that an operator has discarded meanwhile is gone.
+        has failed again. A message that an operator has discarded or edited meanwhile is
+        gone.
         """
         outcome, waiting = Outcome(size=len(items)), _by_position(items)
         # The parking lot before the inbox: a message that a killed run did not remove is in both.
@@ -149,7 +150,7 @@ class Stage:
             return
         waiting = _by_position(items)
         self._read_inbox(waiting, outcome)
-        self._read_discarded(waiting, outcome)
+        self._read_removed(waiting, outcome)
         self._progress.defer(list(waiting))
         outcome.missing = [item.event_id for item in waiting.values()]
 
@@ -177,7 +178,7 @@ class Stage:
             if now >= next_reading:
                 self._read_parked(waiting, outcome, if_parked)
                 if if_parked is ItemState.PLANNED:
-                    self._read_discarded(waiting, outcome)
+                    self._read_removed(waiting, outcome)
                 cost = time.monotonic() - now
                 next_reading = now + cost + min(cost / _READING_SHARE, _LONGEST_PAUSE)
             time.sleep(_POLL)
@@ -190,11 +191,12 @@ class Stage:
             del waiting[item.position]
         self._record(items, ItemState.HANDLED, outcome)
 
-    def _read_discarded(self, waiting: dict[int, Item], outcome: Outcome) -> None:
-        """Record the messages that were discarded since the plan was made."""
-        positions = self._progress.discarded(list(waiting))
-        items = [waiting.pop(position) for position in sorted(positions)]
-        self._record(items, ItemState.GONE, outcome, "discarded")
+    def _read_removed(self, waiting: dict[int, Item], outcome: Outcome) -> None:
+        """Record the messages that were discarded or edited since the plan was made."""
+        removals = {"discarded": self._progress.discarded, "edited": self._progress.edited}
+        for note, removed in removals.items():
+            items = [waiting.pop(position) for position in sorted(removed(list(waiting)))]
+            self._record(items, ItemState.GONE, outcome, note)
 
     def _read_parked(self, waiting: dict[int, Item], outcome: Outcome, state: ItemState) -> None:
         """Record the messages that are in the parking lot."""

@@ -113,7 +113,7 @@ def _is_parked(env: Environment, event_id: str) -> None:
     assert [row["id"] for row in rows] == [event_id]
 
 
-def test_a_message_that_failed_again_shows_the_plan_and_the_failure(
+def test_a_message_that_is_gone_shows_the_plan_and_the_reason(
     channel: Channel, env: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a plan whose message is gone
@@ -125,7 +125,7 @@ def test_a_message_that_failed_again_shows_the_plan_and_the_failure(
 
     # Then its history says so
     (gone,) = [line for line in history(env, event_id) if line["what"] == "gone"]
-    assert gone["text"] == f"plan {plan}: not in the parking lot"
+    assert gone["text"] == f"plan {plan}: discarded"
 
 
 def test_a_redrive_by_its_id_is_in_the_history(channel: Channel, env: Environment) -> None:
