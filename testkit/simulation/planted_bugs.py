@@ -147,12 +147,15 @@ def later_events_not_held() -> AbstractContextManager[object]:
 
 
 def later_events_not_released() -> AbstractContextManager[object]:
-    """Do not release the events behind a sent event."""
+    """Release no event behind a sent event, neither at once nor in a later drain."""
 
     def keep(_claims: Any, _rows: Rows) -> None:
         pass
 
-    return patch.object(Claims, "release", keep)
+    def examine(_claims: Any, _after: int, _limit: int) -> int:
+        return 0
+
+    return patch.multiple(Claims, release=keep, release_free=examine)
 
 
 def retention_below_the_dedup_window() -> AbstractContextManager[object]:
