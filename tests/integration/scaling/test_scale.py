@@ -19,7 +19,7 @@ from testkit.processes.relays import draining
 from testkit.servers.scaling import AdministratorSettings
 from testkit.servers.vhosts import Vhost
 from testkit.system.part_consumers import PartConsumers
-from testkit.system.scaling import PARTS, divide, require_all_sent
+from testkit.system.scaling import PARTS, divide, require_all_sent, unsent
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def ordering(outbox: Sessions, orders: list[UUID]) -> Iterator[None]:
 
     def go_on() -> None:
         sequence = 0
-        while not ended.wait(0.1):
+        while not ended.wait(0.3):
             sequence += 1
             record(outbox, *(event(CREATED, order, sequence) for order in orders))
 
@@ -91,8 +91,8 @@ def consumers_until_all_arrived(
     """Publish and consume what is left."""
     rest = PartConsumers(broker)
     with rest.consuming(PARTS[:2]), draining(Relay(outbox, publisher_of())):
-        eventually(lambda: require_all_sent(outbox))
-        eventually(lambda: _require_empty(broker, PARTS[:2]))
+        eventually(lambda: require_all_sent(outbox), progress=lambda: unsent(outbox))
+        eventually(lambda: _require_empty(broker, PARTS[:2]), progress=lambda: len(rest.arrived))
         yield rest
 
 
