@@ -32,7 +32,7 @@ from eventbus.worker.task_events import TaskEventsStep
 
 
 class HandlerExit(Exception):
-    """Raised for a handler that raised `SystemExit`, as does a setting that cannot be loaded."""
+    """An exception in place of a handler's `SystemExit`, which an invalid setting also raises."""
 
 
 class EventTask(Task):
