@@ -93,6 +93,9 @@ _ORDER = {
     "api_keys": History(
         {"prefix": _KEY, "name": "'tests'", "hash": "''", "scopes": "'{orders:read}'"}
     ),
+    "cancellations": History(
+        {"order_id": _ID, "reason": "''", "cancelled_by": "'tests'", "cancelled_at": "at"}
+    ),
 }
 
 _INVENTORY = {
