@@ -124,14 +124,15 @@ version() {
 
 # python_packages ENVIRONMENT FILE: install the packages that a lock file pins. uv takes an eighth of
 # pip's time. It does not read pip's configuration, which may name another index; where uv fails, pip
-# does the work.
+# does the work. Both compile the packages: with PYTHONDONTWRITEBYTECODE, each process would compile
+# them again at its start, for two thirds of its time.
 python_packages() {
     local place=$1 file=$2 index
     local pip=(-m pip --no-input --disable-pip-version-check install --require-hashes -r)
     [ -x .venv/bin/uv ] || .venv/bin/python "${pip[@]}" requirements/installer.txt || true
     index=${PIP_INDEX_URL:-$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)}
     UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}} UV_INDEX_URL=${UV_INDEX_URL:-$index} \
-        .venv/bin/uv pip install --system-certs --link-mode copy --require-hashes \
+        .venv/bin/uv pip install --system-certs --link-mode copy --compile-bytecode --require-hashes \
         --python "$place/bin/python" -r "$file" || "$place/bin/python" "${pip[@]}" "$file"
 }
 

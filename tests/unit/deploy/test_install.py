@@ -4,7 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,30 @@ def test_a_second_installation_changes_nothing() -> None:
     # Then it prints no line, as it would for each step
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert stamp.stat().st_mtime_ns == before
+
+
+def test_installed_packages_are_compiled() -> None:
+    # Given the modules that a worker imports
+    code = "import sys, celery.bin.celery, inventory_worker.worker; print(*sys.modules)"
+    settings = {"BROKER_USER": "inventory", "BROKER_PASSWORD": "secret"}
+    imported = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | settings,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+
+    # When their packages are searched for files that each start would compile
+    packages = {name.partition(".")[0] for name in imported}
+    places = [Path(sysconfig.get_path("purelib")) / package for package in packages]
+    sources = [source for place in places for source in place.rglob("*.py")]
+    compiled = [source for source in sources if Path(cache_from_source(source)).exists()]
+
+    # Then there are none
+    assert "sqlalchemy" in packages
+    assert compiled == sources
 
 
 def remove(python: Path) -> None:
