@@ -1,13 +1,17 @@
 """Relays that drain their outboxes repeatedly, as their processes do."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
+from typing import TypeVar
 
 from eventbus.outbox.claims import Claims
 from eventbus.outbox.relay import Relay
+from testkit.eventually import eventually
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -27,6 +31,16 @@ def draining(*relays: Relay) -> Iterator[None]:
             ended.set()
             for drained in drains:
                 drained.result(timeout=60)
+
+
+def drain_until(relay: Relay, claim: Callable[[], T]) -> T:
+    """Drain repeatedly until the claim holds, as `eventually` waits, and return its result."""
+
+    def drained() -> T:
+        relay.drain(time.monotonic() + 0.2)
+        return claim()
+
+    return eventually(drained)
 
 
 def relay_once(relay: Relay) -> int:

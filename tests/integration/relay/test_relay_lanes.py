@@ -29,7 +29,7 @@ from testkit.data.outboxes import (
 from testkit.events.messages import ids, sequences, take
 from testkit.eventually import eventually
 from testkit.processes.publishers import PublisherOf
-from testkit.processes.relays import draining, relay_once
+from testkit.processes.relays import drain_until, draining, relay_once
 from testkit.servers.bindings import bind, full_queue, unbind_everywhere
 from testkit.servers.connections import one_connection
 from testkit.servers.infrastructure import Infrastructure
@@ -84,15 +84,14 @@ def test_a_full_queue_does_not_delay_other_types(
     # When more of that type and events of another are recorded
     record(order_database, *(event(CANCELLED) for _ in range(1_000)))
     others = record(order_database, *(event(CREATED) for _ in range(20)))
-    eventually(lambda: drain_until(others, relay, order_database))
+    drain_until(relay, lambda: require_sent(others, order_database))
 
     # Then the others are sent, and of the refused type one event was tried
     tried = {event_id for event_id, row in rows(order_database).items() if row.attempts}
     assert tried == {refused}
 
 
-def drain_until(events: list[UUID], relay: Relay, sessions: Sessions) -> None:
-    relay.drain(time.monotonic() + 0.2)
+def require_sent(events: list[UUID], sessions: Sessions) -> None:
     assert sent(sessions) == events
 
 
@@ -105,8 +104,11 @@ def test_a_refused_backlog_is_sent_when_its_queue_has_room(
     record(order_database, event(CREATED, order, 1), event(CANCELLED, order, 2))
     recorded = record(order_database, *(event(CANCELLED) for _ in range(1_500)))
     relay = Relay(order_database, publisher_of())
-    relay.drain(time.monotonic() + 1)
-    assert len(sent(order_database)) == 1
+
+    def one_sent() -> None:
+        assert len(sent(order_database)) == 1
+
+    drain_until(relay, one_sent)
 
     # When the queue is deleted
     broker.request("DELETE", f"/queues/{broker.name}/{full}")
@@ -148,9 +150,12 @@ def test_later_events_of_an_order_follow_a_refused_one_in_order(
     record(order_database, *(event(CANCELLED, order, 2) for order in orders))
     record(order_database, *(event(CONFIRMED, order, 3) for order in orders))
     relay = Relay(order_database, publisher_of())
-    relay.drain(time.monotonic() + 0.5)
-    waiting = Counter(row.waits_for for row in rows(order_database).values())
-    assert waiting == {CREATED.TYPE: 20, lanes.BEHIND: 40}
+
+    def all_wait() -> None:
+        waiting = Counter(row.waits_for for row in rows(order_database).values())
+        assert waiting == {CREATED.TYPE: 20, lanes.BEHIND: 40}
+
+    drain_until(relay, all_wait)
 
     # When the queue is deleted
     take(broker, full)
@@ -173,7 +178,11 @@ def test_attempts_are_counted_and_back_off(
     # When the relay tries it four times
     relay_once(relay)
     first = row_of(order_database, event_id)
-    eventually(lambda: drain_for_attempts(relay, order_database, event_id, 4))
+
+    def tried_four_times() -> None:
+        assert row_of(order_database, event_id).attempts >= 4
+
+    drain_until(relay, tried_four_times)
 
     # Then the delays have doubled
     fourth = row_of(order_database, event_id)
@@ -181,11 +190,6 @@ def test_attempts_are_counted_and_back_off(
     wait = (fourth.next_attempt_at - first.created_at).total_seconds()
     assert wait > 0.5 + 1 + 2 + 4
     assert fourth.waits_for == CONFIRMED.TYPE
-
-
-def drain_for_attempts(relay: Relay, sessions: Sessions, event_id: UUID, count: int) -> None:
-    relay.drain(time.monotonic() + 0.5)
-    assert row_of(sessions, event_id).attempts >= count
 
 
 @pytest.mark.parametrize(
@@ -233,11 +237,14 @@ def test_an_unresponsive_queue_does_not_delay_other_types(
 
         # When events of another type are recorded
         others = record(order_database, *(event(CREATED) for _ in range(20)))
-        eventually(lambda: drain_until(others, relay, order_database))
 
         # Then they are sent, and the others wait in a lane
-        waiting = Counter(row.waits_for for row in rows(order_database).values())
-        assert waiting == {None: 20, CANCELLED.TYPE: 10}
+        def others_sent() -> None:
+            assert sent(order_database) == others
+            waiting = Counter(row.waits_for for row in rows(order_database).values())
+            assert waiting == {None: 20, CANCELLED.TYPE: 10}
+
+        drain_until(relay, others_sent)
 
     # When the queue responds again
     drain_all(relay, order_database)
@@ -263,7 +270,12 @@ def test_events_behind_an_event_that_another_relay_has_sent_are_released(
     record(order_database, *(event(CREATED, order, 1) for order in orders))
     record(order_database, *(event(CANCELLED, order, n) for order in orders for n in (2, 3)))
     relay = Relay(order_database, publisher_of(), part=part)
-    relay.drain(time.monotonic() + 0.5)
+
+    def all_wait() -> None:
+        waiting = Counter(row.waits_for for row in rows(order_database).values())
+        assert waiting == {CREATED.TYPE: 5, lanes.BEHIND: 10}
+
+    drain_until(relay, all_wait)
 
     # When another relay, which knows no lanes, has sent the first event of the last order
     sent_elsewhere = "UPDATE outbox SET sent_at = now(), waits_for = NULL"
@@ -275,10 +287,9 @@ def test_events_behind_an_event_that_another_relay_has_sent_are_released(
 
     # Then its later events are sent, and those of the other orders still wait
     def released() -> None:
-        relay.drain(time.monotonic() + 0.2)
         found = Counter(row.subject for row in rows(order_database).values() if row.sent_at)
         assert found == {orders[-1]: 3}
 
-    eventually(released)
+    drain_until(relay, released)
     waiting = Counter(row.waits_for for row in rows(order_database).values() if not row.sent_at)
     assert waiting == {CREATED.TYPE: 4, lanes.BEHIND: 8}

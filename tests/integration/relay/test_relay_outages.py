@@ -15,7 +15,7 @@ from testkit.data.outboxes import CREATED, drain_all, event, record, sent, state
 from testkit.events.messages import ids, take
 from testkit.eventually import eventually
 from testkit.processes.publishers import PublisherOf
-from testkit.processes.relays import draining
+from testkit.processes.relays import drain_until, draining
 from testkit.servers.connections import connections, one_connection
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
@@ -140,14 +140,13 @@ def test_a_relay_without_a_broker_leaves_the_outbox_to_another(
 
     # When another relay, whose broker is not, drains
     other = Relay(order_database, publisher_of())
-    eventually(lambda: drain_until_sent(other, order_database))
+
+    def is_sent() -> None:
+        assert sent(order_database) == [event_id]
+
+    drain_until(other, is_sent)
 
     # Then the event is sent once
     thread.join(timeout=60)
     server.close()
     assert ids(take(broker, INVENTORY.queue)) == [event_id]
-
-
-def drain_until_sent(relay: Relay, sessions: Sessions) -> None:
-    relay.drain(time.monotonic() + 0.5)
-    assert sent(sessions)
