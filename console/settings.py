@@ -203,7 +203,7 @@ class RedriveSettings(DedupWindow, BrokerAdminSettings):
 class LedgerSettings(RedriveSettings, DatabaseSettings):
     """Settings for accounting for every event: the broker, and every service's tables."""
 
-    #: Days, as for the mailer: older orders have no mails to compare with.
+    #: Days, as for the mailer: older orders have no emails to compare with.
     notification_retention_days: int = Field(90, ge=1, le=3650)
 
 

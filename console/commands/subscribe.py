@@ -32,7 +32,7 @@ def subscribe(service: str, start: Start) -> None:
     """Bind a service's queue, then deliver history to it, up to the present.
 
     Applies the topology first. Events keep arriving meanwhile: the service handles each of them
-    once, whether it arrives live, from history or both. Replayed events send no mail. After an
+    once, whether it arrives live, from history or both. Replayed events send no email. After an
     interruption, run the command again with the offset that it printed.
     """
     settings = load_operator(TopologySettings)

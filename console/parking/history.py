@@ -51,7 +51,7 @@ class Line:
     text: str = ""
     by: str | None = None
     version: str | None = None
-    #: The difference of an edit, with the values themselves; `text` contains no mail address.
+    #: The difference of an edit, with the values themselves; `text` contains no email address.
     edited: tuple[Change, ...] = ()
 
 

@@ -13,7 +13,7 @@ _QUEUE = 2_000
 #: retries would be among the twentieth. Events that take longer wait for a worker.
 _AGE = 5
 
-#: Seconds for each mailer by which the oldest mail is overdue.
+#: Seconds for each mailer by which the oldest email is overdue.
 _MAIL_AGE = 30
 
 #: More pods are more sessions in one database, whose limit is computed from this number: see

@@ -243,7 +243,7 @@ def _assert_parked(stack: Stack) -> None:
         for message in stack.vhost.messages("notification.dlq")
         if (failure := Failure.from_headers(message.headers))
     }
-    assert reasons == {"customer_email is not a mail address", "unknown event type ***"}
+    assert reasons == {"customer_email is not an email address", "unknown event type ***"}
 
 
 def _assert_skipped(stack: Stack, reason: str) -> None:

@@ -117,7 +117,7 @@ def test_an_invalid_address_is_a_permanent_failure(
     notification_database: Sessions, email: str
 ) -> None:
     event = an_event(OrderCreated(**(ORDER | {"customer_email": email})))
-    with pytest.raises(Permanent, match="customer_email is not a mail address"):
+    with pytest.raises(Permanent, match="customer_email is not an email address"):
         handle(notification_database, event)
     assert notifications(notification_database) == []
 
