@@ -192,19 +192,19 @@ def each_cause_is_known(evidence: Evidence) -> Iterator[Violation]:
 
 
 def responses_are_polite(evidence: Evidence) -> Iterator[Violation]:
-    """I13: the only server error is 503."""
+    """I10: the only server error is 503."""
     for request in evidence.requests:
         if wrong := [status for status in request.statuses if status >= 500 and status != 503]:
             text = f"{request.action} {request.email or request.order_id}: {wrong}"
-            yield Violation("I13", Kind.WRONG, text)
+            yield Violation("I10", Kind.WRONG, text)
 
 
 def messages_are_bounded(evidence: Evidence) -> Iterator[Violation]:
-    """I14: the number of messages is that of the events, except after faults."""
+    """I11: the number of messages is that of the events, except after faults."""
     limit = _MESSAGES * len(evidence.events) + evidence.resent + _AGAIN * len(evidence.injected)
     if len(evidence.published) > limit:
         text = f"{len(evidence.published)} messages of {len(evidence.events)} events"
-        yield Violation("I14", Kind.DOUBLED, text)
+        yield Violation("I11", Kind.DOUBLED, text)
 
 
 #: Valid at any time.
