@@ -27,7 +27,7 @@ WORKERS = tuple(name for name in PROGRAMS if name.endswith("-worker"))
 
 RELAYS = tuple(name for name in PROGRAMS if name.endswith("-relay"))
 
-#: Servers, beside programs, that a fault may affect.
+#: The servers that a fault may affect, in addition to the programs.
 BROKER, DATABASE, MAIL = "broker", "database", "mail server"
 
 EVERYTHING = frozenset({*PROGRAMS, BROKER, DATABASE, MAIL})
