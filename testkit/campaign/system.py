@@ -90,7 +90,7 @@ class System:
         self._held.discard(name)
 
     def remove(self, name: str) -> None:
-        """Kill a process that was started in addition, and forget it."""
+        """Kill a process that was started in addition, and remove it from the system."""
         self.kill(name, keep_down=True)
         self._held.discard(name)
         self._programs.pop(name, None)

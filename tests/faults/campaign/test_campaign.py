@@ -1,4 +1,4 @@
-"""A short campaign on the real processes, and its checker, which must notice each kind of loss."""
+"""A short campaign on the real processes, and its checker, which must detect each kind of loss."""
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy

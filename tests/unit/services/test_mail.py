@@ -1,4 +1,4 @@
-"""The mails to customers and to the operator: their content, their headers and their encoding."""
+"""The emails to customers and to the operator: their content, their headers and their encoding."""
 
 import re
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ EVERY_MAIL = [
     (Kind.CANCELLED, {"reason": "a reason of a later release", "shortages": []}),
 ]
 
-#: The content of a mail to the operator, which has no lines.
+#: The content of an email to the operator, which has no lines.
 SUSPICION = {
     "customer_email": "ann@example.com",
     "client_ip": "192.0.2.7",
@@ -69,7 +69,7 @@ def mail(kind: Kind = Kind.RECEIVED, *, recipient: str = "ann@example.com", **co
 
 
 def rendered(kind: Kind = Kind.RECEIVED, **context: Any) -> EmailMessage:
-    """Return a mail as a mail program parses it."""
+    """Return an email as a mail program parses it."""
     message = message_from_bytes(
         render(mail(kind, **context), sender=SENDER).content, policy=policy.default
     )

@@ -1,4 +1,4 @@
-"""Amounts, addresses and delays of mails."""
+"""Amounts, addresses and delays of emails."""
 
 import re
 
