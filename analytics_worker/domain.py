@@ -73,7 +73,7 @@ def after(order: Order | None, event: Event) -> Order | None:
         case OrderCreatedV2(total=total) if order is None:
             return Order(placed_at=event.time, currency=total.currency, total=total.amount)
         case OrderConfirmed() if order:
-            # Events arrive in any sequence: a shipped order stays shipped.
+            # Events arrive in any order: a shipped order stays shipped.
             is_shipped = order.outcome is Outcome.SHIPPED
             outcome = Outcome.SHIPPED if is_shipped else Outcome.CONFIRMED
             return replace(order, outcome=outcome, decided_at=event.time)

@@ -45,7 +45,7 @@ class OrderRow(Base):
     total: Mapped[int] = mapped_column(comment="In minor units of the currency.")
     outcome: Mapped[str]
     decided_at: Mapped[datetime | None] = mapped_column(
-        comment="When it was confirmed, or rejected for want of stock."
+        comment="When it was confirmed, or rejected for lack of stock."
     )
 
 
@@ -125,5 +125,5 @@ class GapRow(Base):
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     first_offset: Mapped[int]
-    last_offset: Mapped[int | None] = mapped_column(comment="Null: the stream is another one.")
+    last_offset: Mapped[int | None] = mapped_column(comment="Null: the stream was replaced.")
     noticed_at: Mapped[datetime] = mapped_column(server_default=func.now())

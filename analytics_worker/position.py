@@ -26,7 +26,7 @@ class Position(NamedTuple):
 
 
 def read(session: Session, *, lock: bool = False) -> Position | None:
-    """Return the position of the last message read, or None at the start.
+    """Return the position of the last message read, or None if no message has been read.
 
     With `lock`, the row is locked until the transaction ends.
     """

@@ -59,7 +59,7 @@ class ItemState(StrEnum):
 
     #: It is to be redriven.
     PLANNED = "planned"
-    #: Its redrive has begun; the outcome is not known yet.
+    #: Its redrive has started; the outcome is not known yet.
     SENT = "sent"
     #: Its event is in the service's inbox.
     HANDLED = "handled"
@@ -175,7 +175,7 @@ class JournalRow(Base):
 
 
 class FailureGroupRow(Base):
-    """A group of parked messages with one cause, also when none of its messages is parked."""
+    """A group of parked messages with one cause; it remains when none of them is parked."""
 
     __tablename__ = "failure_groups"
     __table_args__ = (Index("ix_failure_groups_last_seen", "service", "last_seen"),)

@@ -191,7 +191,7 @@ class ScaleSettings(TopologySettings, DatabaseSettings):
 class RedriveSettings(DedupWindow, BrokerAdminSettings):
     """Settings for redriving: the broker, and the age from which an event stays parked.
 
-    A service may no longer know that it has handled an older event.
+    A service may have deleted the record that it has handled an older event.
     """
 
     @property
@@ -203,14 +203,14 @@ class RedriveSettings(DedupWindow, BrokerAdminSettings):
 class LedgerSettings(RedriveSettings, DatabaseSettings):
     """Settings for accounting for every event: the broker, and every service's tables."""
 
-    #: Days, as for the mailer: older orders have no mails to compare with.
+    #: Days, as for the mailer: older orders have no emails to compare with.
     notification_retention_days: int = Field(90, ge=1, le=3650)
 
 
 class DiscardSettings(BrokerAdminSettings, DatabaseServer):
     """Settings for discarding and restoring messages: the broker, and the console's database."""
 
-    #: Days. A wrong discard is noticed when a customer asks, within a month; longer than that,
+    #: Days. A wrong discard is detected when a customer asks, within a month; longer than that,
     #: customers' data should not be kept for it.
     discarded_retention_days: int = Field(30, ge=1, le=3650)
 

@@ -76,7 +76,7 @@ def _rows(prefix: str, shape: Schema, definitions: Mapping[str, Schema]) -> Iter
 
 
 def _resolved(schema: Any, definitions: Mapping[str, Schema]) -> Schema:
-    """Return the target of a reference, also if null is its only alternative."""
+    """Return the target of a reference, even if null is an alternative to it."""
     if not isinstance(schema, Mapping):
         return {}
     others = [other for other in schema.get("anyOf", ()) if other != {"type": "null"}]

@@ -13,7 +13,7 @@ class Transient(ExpectedError):
 
 
 class Permanent(ExpectedError):
-    """The error will not disappear: the message is parked at once."""
+    """The error will not disappear: the message is parked immediately."""
 
 
 class InvalidEvent(Permanent):

@@ -50,7 +50,7 @@ class Judgement(Base):
     event_id: Mapped[UUID] = mapped_column(comment="Of its order.created.")
     traceparent: Mapped[str | None] = mapped_column(comment="Of the handler that judged it.")
     replayed: Mapped[bool] = mapped_column(
-        server_default=false(), comment="Heard of from history: nobody outside is told."
+        server_default=false(), comment="Received from history: no external side effects."
     )
     suspected: Mapped[bool] = mapped_column(server_default=false())
     judged_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -30,13 +30,13 @@ def _amounts(value: object) -> object:
 
 
 class LimitSettings(Settings):
-    """The limits. None of them comes from a file, which may change after the worker's start."""
+    """The limits, which are not read from a file: a file may change after the worker's start."""
 
     #: Seconds before an order in which orders of the same customer or address count. An hour is
     #: long enough to detect tests of one card after another, and short enough for a customer who
-    #: forgot the milk, twice.
+    #: orders forgotten items separately.
     fraud_window: float = Field(3_600.0, gt=0, le=7 * 86_400)
-    #: Orders in the window from one email address: a customer does not forget the milk five times.
+    #: Orders in the window from one email address: more than a customer needs for forgotten items.
     fraud_email_orders: int = Field(5, ge=1, le=1_000)
     #: Orders in the window from one IP address: a small office at noon. An IPv6 address counts for
     #: its /64 network.
@@ -48,11 +48,11 @@ class LimitSettings(Settings):
         "JPY:160000,NOK:1200000,PLN:430000,SEK:1100000,USD:110000",
         validate_default=True,
     )
-    #: Pieces in one order: a household's share of a pallet.
+    #: Pieces in one order: more than a household needs.
     fraud_pieces: int = Field(50, ge=1)
     #: Different SKUs in one order: tests of a card order arbitrary SKUs.
     fraud_skus: int = Field(20, ge=1)
-    #: The score from which an order is suspected, see `domain.POINTS`: one strong sign or two weak.
+    #: The score at which an order is suspected, see `domain.POINTS`: one strong sign or two weak.
     fraud_score: int = Field(60, ge=1, le=1_000)
 
     @property

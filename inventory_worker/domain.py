@@ -15,7 +15,7 @@ class Status(StrEnum):
     REJECTED = "REJECTED"
     #: The order was cancelled, and its quantities were released.
     RELEASED = "RELEASED"
-    #: The goods have left the warehouse. Final, whatever the status was before.
+    #: The goods have left the warehouse. Final, regardless of the previous status.
     SHIPPED = "SHIPPED"
     #: The order was cancelled before its `order.created` arrived: this tombstone prevents a
     #: reservation.
@@ -115,7 +115,7 @@ def cancel(reservation: Reservation | None) -> Reservation:
 
 
 def ship(reservation: Reservation | None, lines: Iterable[Wanted]) -> Reservation:
-    """Return the reservation of a shipped order: SHIPPED, whatever its status was.
+    """Return the reservation of a shipped order: SHIPPED, regardless of its previous status.
 
     The shipped quantities are those that the order has held, or otherwise those of its lines.
     """

@@ -23,7 +23,7 @@ CROSS JOIN LATERAL (
         (
             'release', 0, -line.quantity,
             CASE
-                -- Releases of before have no time of their own.
+                -- Reservations that earlier versions released have no `released_at`.
                 WHEN reservation.status = 'RELEASED'
                 THEN coalesce(reservation.released_at, reservation.updated_at)
                 ELSE reservation.released_at
@@ -56,7 +56,7 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON reservation_lines
 FOR EACH ROW EXECUTE FUNCTION refuse_change()
 """
 
-# The times are set here, so the ledger is correct whatever code changes a reservation. An order
+# The trigger sets the times, so the ledger does not depend on the code of a change. An order
 # that held no stock holds it from its shipment.
 _SETTLE = """
 CREATE FUNCTION settle_reservation() RETURNS trigger LANGUAGE plpgsql AS $$

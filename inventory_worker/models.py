@@ -151,7 +151,7 @@ class StockImport(Base):
     __tablename__ = "stock_imports"
 
     reference: Mapped[str] = mapped_column(Text, primary_key=True)
-    digest: Mapped[str] = mapped_column(Text, comment="SHA-256 of what the file says.")
+    digest: Mapped[str] = mapped_column(Text, comment="SHA-256 of the file's content.")
     reached: Mapped[str] = mapped_column(Text, server_default="", comment="The last SKU done.")
     updated_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.now(), onupdate=func.now()

@@ -64,7 +64,7 @@ def _mail(event: Event) -> dict[str, Any]:
         case FraudSuspected():
             return _suspicion(event)
         case _:
-            raise NotImplementedError(f"there is no mail for {event.type}")
+            raise NotImplementedError(f"there is no email for {event.type}")
 
 
 def _suspicion(event: Event) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _recipient(customer_email: str) -> str:
         return address.ascii_domain(customer_email)
     except ValueError:
         # The validator's message quotes the address.
-        raise Permanent("customer_email is not a mail address") from None
+        raise Permanent("customer_email is not an email address") from None
 
 
 HANDLERS: Handlers = dict.fromkeys(

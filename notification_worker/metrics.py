@@ -15,7 +15,7 @@ from notification_worker.outage import Outage
 #: Maximum rows that a scrape counts. An exact higher number would not change any decision.
 COUNT_LIMIT = 10_000
 
-MAILS = Counter("orders_mails", "Attempts to send a mail, by outcome.", ("outcome",))
+MAILS = Counter("orders_mails", "Attempts to send an email, by outcome.", ("outcome",))
 for _outcome in ("sent", "deferred", "unsure", "given_up"):
     # Initialized to 0, so the first increase is visible.
     MAILS.labels(_outcome)
@@ -57,19 +57,19 @@ def read_mails(session: Session, position: Position, outage: Outage) -> Iterator
     waiting, oldest, overdue = session.execute(_WAITING, values).one()
     yield gauge(
         "orders_mail_waiting",
-        f"Mails that no mail server has accepted yet; counted up to {COUNT_LIMIT}.",
+        f"Emails that no mail server has accepted yet; counted up to {COUNT_LIMIT}.",
         waiting,
     )
-    yield gauge("orders_mail_oldest_waiting_seconds", "Age of the oldest pending mail.", oldest)
+    yield gauge("orders_mail_oldest_waiting_seconds", "Age of the oldest pending email.", oldest)
     yield gauge(
         "orders_mail_overdue_seconds",
-        "Time for which the next mail has been overdue; 0 while each waits for its next attempt.",
+        "Time for which the next email has been overdue; 0 while each waits for its next attempt.",
         overdue,
     )
     failed = session.scalar(_FAILED, {"limit": COUNT_LIMIT}) or 0
-    yield gauge("orders_mail_failed", f"Mails given up; counted up to {COUNT_LIMIT}.", failed)
+    yield gauge("orders_mail_failed", f"Emails given up; counted up to {COUNT_LIMIT}.", failed)
     yield gauge(
         "orders_mail_paused_seconds",
-        "Time for which sending has been paused because no server accepts mails; 0 if it is not.",
+        "Time for which sending has been paused because no server accepts emails; 0 if it is not.",
         outage.seconds(),
     )

@@ -61,7 +61,7 @@ class Notification(Base):
     order_id: Mapped[UUID]
     kind: Mapped[str] = mapped_column(comment="Names the templates.")
     sequence: Mapped[int | None] = mapped_column(
-        comment="The event's; the mails of one order leave in this order. Null waits for none."
+        comment="The event's; an order's emails are sent in this order. Null waits for none."
     )
     recipient: Mapped[str] = mapped_column(comment="An address, or `operator`.")
     context: Mapped[dict[str, Any]] = mapped_column(
@@ -70,10 +70,10 @@ class Notification(Base):
     status: Mapped[str] = mapped_column(server_default=Status.PENDING)
     attempts: Mapped[int] = mapped_column(server_default="0")
     unsure: Mapped[int] = mapped_column(
-        server_default="0", comment="Attempts of which nobody knows whether the mail has left."
+        server_default="0", comment="Attempts after which the email may have been sent."
     )
     next_attempt_at: Mapped[datetime] = mapped_column(
-        server_default="epoch", comment="Not before this; epoch: at once, whatever the clock says."
+        server_default="epoch", comment="Not before this; epoch: immediately, by any clock."
     )
     claimed_by: Mapped[UUID | None] = mapped_column(comment="The mailer that is sending it.")
     claimed_until: Mapped[datetime | None] = mapped_column(

@@ -55,7 +55,7 @@ class Outcomes:
             return None
         # The claim has already counted this attempt.
         before = mail._replace(unsure=mail.unsure - 1)
-        mark = self._unsure(before, Unsure("the mailer ended while it was sending this mail"))
+        mark = self._unsure(before, Unsure("the mailer ended while it was sending this email"))
         return mark._replace(unsure=False)
 
     def _sent(self, mail: Claimed) -> Mark:

@@ -33,7 +33,7 @@ class Reason(StrEnum):
     CUSTOMER = "customer"
     #: The order was still PENDING at its deadline.
     DEADLINE = "deadline"
-    #: An operator cancelled the order; the operator's own words are stored beside it.
+    #: An operator cancelled the order; the operator's own words are stored separately.
     OPERATOR = "operator"
 
 

@@ -1,4 +1,4 @@
-"""What a worker's tests share: a private broker and database server, and on them, each its own."""
+"""Fixtures of all tests: each worker has its own servers, each test its own databases and vhost."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,13 +25,13 @@ from tests.support.together import Together
 
 Environment = dict[str, str]
 
-# How long an example takes says how busy the machine is, and nothing of the code.
+# The duration of an example depends on the load of the machine, not on the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let two runs stand side by side, and on what they are told."""
+    """Add the options that separate parallel runs and set the size of a run."""
     parser.addoption(
         "--state",
         type=Path,
@@ -50,9 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=2_000,
         help="messages of the test that sends hostile ones; 1000000 is the long run",
     )
-    parser.addoption(
-        "--hostile-seed", type=int, default=1, help="what the hostile messages are made from"
-    )
+    parser.addoption("--hostile-seed", type=int, default=1, help="seed of the hostile messages")
     parser.addoption(
         "--seeds",
         type=int,
@@ -63,7 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--seed",
         type=int,
         default=1,
-        help="the first seed of the step simulator, and that of the sample of the crash matrix",
+        help="first seed of the step simulator, and seed of the sample of the crash matrix",
     )
     parser.addoption(
         "--cells", default="3", help="cells of the crash matrix; `all` is the long run"
@@ -72,34 +70,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--leak-orders",
         type=int,
         default=1_000,
-        help="orders of the test that looks for leaks; 10000 finds ten times smaller ones",
+        help="orders of the test for leaks; 10000 finds leaks that are ten times smaller",
     )
     parser.addoption(
         "--infrastructure",
         choices=("processes", "containers"),
         default="processes",
-        help="what the private broker and database are; containers need Docker",
+        help="form of the private broker and database; containers need Docker",
     )
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return what `-n auto` means."""
+    """Return the number of workers for `-n auto`."""
     return number_of_workers()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Let one worker run all tests that share processes, which each worker would start else."""
+    """Run all tests that share processes in one worker, so that the processes are started once."""
     return Together(config, log)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Remove what a killed run has left, whatever its workers were, before any worker starts."""
+    """Remove the remains of a killed run before any worker starts."""
     if not hasattr(session.config, "workerinput"):
         clear(session.config.getoption("state"))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Leave no empty directory."""
+    """Remove the state directory if it is empty."""
     state: Path = session.config.getoption("state")
     if not hasattr(session.config, "workerinput") and state.is_dir() and not any(state.iterdir()):
         state.rmdir()
@@ -107,10 +105,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def servers(pytestconfig: pytest.Config) -> Iterator[Infrastructure]:
-    """The broker and the database server of this worker, beside whatever else runs."""
+    """The private broker and database server of this worker."""
     state = own_state(pytestconfig.getoption("state"))
     if pytestconfig.getoption("infrastructure") == "containers":
-        # Here, because nothing else needs a library for Docker.
+        # Imported here: only this branch needs a library for Docker.
         from testkit.servers.containers import containers
 
         with containers(state) as running:
@@ -182,14 +180,14 @@ def order_api(api_database: TestDatabase) -> Iterator[FlaskClient]:
 
 @pytest.fixture
 def vhost(servers: Infrastructure) -> Iterator[Vhost]:
-    """An empty vhost of the test's own."""
+    """An empty vhost for this test."""
     with fresh_vhost(servers) as fresh:
         yield fresh
 
 
 @pytest.fixture
 def broker(servers: Infrastructure, vhost: Vhost) -> Vhost:
-    """A vhost of the test's own, as the code says it must be."""
+    """A vhost for this test, with the topology applied."""
     settings = TopologySettings(
         **vhost.administrator,
         secrets_dir=servers.secrets_dir,
@@ -202,7 +200,7 @@ def broker(servers: Infrastructure, vhost: Vhost) -> Vhost:
 def operator_env(
     servers: Infrastructure, vhost: Vhost, databases: Databases
 ) -> Iterator[Environment]:
-    """What `orderctl` needs for an empty vhost, and databases that do not exist yet."""
+    """The environment of `orderctl` for an empty vhost, and databases that do not exist yet."""
     suffix = f"_{uuid4().hex[:8]}"
     yield {
         "ORDERS_ENV_FILE": str(servers.operator_environment),
@@ -215,14 +213,14 @@ def operator_env(
 
 @pytest.fixture
 def migrated_env(operator_env: Environment, databases: Databases) -> Environment:
-    """What `orderctl` needs for an empty vhost, and migrated databases."""
+    """The environment of `orderctl` for an empty vhost, and migrated databases."""
     databases.create_all(operator_env["DATABASE_SUFFIX"])
     return operator_env
 
 
 @pytest.fixture
 def mailbox() -> Iterator[Mailbox]:
-    """An SMTP server that keeps what it gets."""
+    """An SMTP server that keeps the received emails."""
     with Mailbox.running() as running:
         yield running
 
@@ -231,9 +229,9 @@ def mailbox() -> Iterator[Mailbox]:
 def shared_stack(
     servers: Infrastructure, databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """The same as `stack`, for tests of one module that hold apart what each has ordered.
+    """A `stack` that the tests of one module share, each of which reads only its own orders.
 
-    Not for one that takes a process or the broker away.
+    Not for tests that stop a process or the broker.
     """
     with (
         databases.fresh() as database_of,
@@ -252,7 +250,7 @@ def stack(
     mailbox: Mailbox,
     tmp_path: Path,
 ) -> Iterator[Stack]:
-    """All processes, none of them started, on a broker and databases of their own."""
+    """All processes, not started, with their own vhost and databases."""
     with Stack.on(servers, database_of, vhost, mailbox, tmp_path) as ready:
         yield ready
 

@@ -1,6 +1,6 @@
-"""A mail server that discards every mail, at almost no cost.
+"""A mail server that discards every email, at almost no cost.
 
-The tests' server stores and parses mails, which takes longer than the system takes for an order.
+The tests' server stores and parses emails, which takes longer than the system takes for an order.
 """
 
 from deploy.local.mail_server.smtp import Server
@@ -19,4 +19,4 @@ class MailSink(Mailbox):
         self._server.stop()
 
     def add(self, sender: str, recipients: tuple[str, ...], content: bytes) -> None:
-        """Discard a mail."""
+        """Discard an email."""

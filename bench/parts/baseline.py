@@ -1,7 +1,7 @@
 """The whole flow against its plain build, alternating on one machine.
 
 `ours` runs the services that the plain build also has, without mailer and observers. `full` runs
-every program, and its price includes the mails, which favours the plain build.
+every program, and its price includes the emails, which favours the plain build.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -81,7 +81,7 @@ def steady(measured: Measured, rate: float, seconds: int) -> Steady:
     start, clock = _now(measured), time.monotonic()
     before = cpu.used(measured)
     due = clients.order(measured, rate, seconds)
-    # Near the limit most orders and all of their mails may still wait.
+    # Near the limit most orders and all of their emails may still wait.
     patience = PATIENCE + 2 * seconds
     decide(measured, start, within=patience)
     settle(measured, within=patience)

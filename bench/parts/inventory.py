@@ -48,7 +48,7 @@ def handled(stack: Stack, events: int) -> float:
     try:
         return _rate(stack, events, start)
     finally:
-        # A clean shutdown returns prefetched messages to the queue at once.
+        # A clean shutdown returns prefetched messages to the queue immediately.
         stack.shut_down("inventory-worker")
 
 

@@ -1,6 +1,6 @@
 """The usual notification service: a task for each event that is mailed to a customer.
 
-It only records the mail: the mailer is not part of the comparison.
+It only records the email: the mailer is not part of the comparison.
 """
 
 from typing import Any
@@ -22,19 +22,19 @@ app = application("plain-notification", NOTIFICATION)
 
 @app.task(name="order.created", shared=False)  # type: ignore[untyped-decorator]
 def order_created(*, event: dict[str, Any]) -> None:
-    """Record the mail about the receipt of an order."""
+    """Record the email about the receipt of an order."""
     _record(codec.decode(event), Kind.RECEIVED)
 
 
 @app.task(name="order.confirmed", shared=False)  # type: ignore[untyped-decorator]
 def order_confirmed(*, event: dict[str, Any]) -> None:
-    """Record the mail about the confirmation of an order."""
+    """Record the email about the confirmation of an order."""
     _record(codec.decode(event), Kind.CONFIRMED)
 
 
 @app.task(name="order.cancelled", shared=False)  # type: ignore[untyped-decorator]
 def order_cancelled(*, event: dict[str, Any]) -> None:
-    """Record the mail about the cancellation of an order."""
+    """Record the email about the cancellation of an order."""
     decoded = codec.decode(event)
     assert isinstance(decoded.data, OrderCancelled)
     _record(decoded, kind_of_cancellation(decoded.data.reason))

@@ -1,6 +1,6 @@
 """The system as `make up` starts it: the same servers, supervisor, programs and observers.
 
-Only the mail server differs: it runs in this process and discards the mails, because the mail
+Only the mail server differs: it runs in this process and discards the emails, because the mail
 server of `make up` is not part of the system.
 """
 

@@ -39,7 +39,7 @@ class Measured:
     #: The system is idle when these queues, and the outboxes of these services, are empty.
     queues: tuple[str, ...] = tuple(service.queue for service in CONSUMERS)
     outboxes: tuple[str, ...] = ("order", "inventory")
-    #: Whether mails are sent, and count in the price; otherwise pending mails are discarded.
+    #: Whether emails are sent, and count in the price; otherwise pending emails are discarded.
     sends_mails: bool = False
 
 

@@ -1,4 +1,4 @@
-"""Waiting until a system is idle: every order decided, every event sent and every mail settled."""
+"""Waiting until a system is idle: every order decided, every event sent and every email settled."""
 
 from bench.system.measured import Measured
 from bench.system.servers import execute, until
@@ -18,7 +18,7 @@ _UNMAILED = "SELECT EXISTS (SELECT FROM notifications WHERE status = 'PENDING')"
 def settle(measured: Measured, *, within: float = PATIENCE) -> None:
     """Wait until no order, event or message is pending.
 
-    Pending mails are awaited if they are part of the measurement, and discarded otherwise.
+    Pending emails are awaited if they are part of the measurement, and discarded otherwise.
     """
     # One connection for all polls: opening one costs the broker as much as several orders.
     with measured.vhost.connect() as connection:

@@ -17,7 +17,7 @@ from eventbus.messaging.untrusted import storable
 from eventbus.settings.base import SettingsError
 from eventbus.telemetry.privacy import described, masked
 
-#: Lines that are listed at once.
+#: Maximum number of lines in a listing.
 LIMIT = 1_000
 
 #: Characters of each text of a line: a request cannot fill the table.

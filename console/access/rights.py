@@ -24,7 +24,7 @@ class Right(StrEnum):
     CANCEL = "cancel"
     #: To read the audit log.
     AUDIT = "audit"
-    #: To see and to disable people.
+    #: To list and to disable people.
     PEOPLE = "people"
 
 

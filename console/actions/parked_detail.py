@@ -33,9 +33,10 @@ class Detail:
 
 
 def show(settings: BrokerAdminSettings, service: Service, wanted: str, digest: str = "") -> Detail:
-    """Return the oldest parked message of an event, with this SHA-256 of its body if it is given.
+    """Return the oldest parked message of an event.
 
-    Raises `ActionError` if there is none.
+    If `digest` is not empty, it is the SHA-256 of the wanted body. Raises `ActionError` if there is
+    no such message.
     """
     with parking_lot(settings, service) as lot:
         named = (one for one in lot.scan() if event_id(one) == wanted)

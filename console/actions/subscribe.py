@@ -51,7 +51,7 @@ class Progress:
     end: int = 0
     #: Copies on the queue.
     copied: int = 0
-    #: Events that are skipped, because the inbox may no longer know that they were handled.
+    #: Events that are skipped, because the inbox may no longer contain the rows of handled events.
     too_old: int = 0
 
 

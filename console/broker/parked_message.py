@@ -104,7 +104,7 @@ def body_text(message: Message) -> str:
 
 
 def digest(message: Message) -> str:
-    """Return the SHA-256 of a message's body, which tells two messages of one event id apart."""
+    """Return the SHA-256 of a message's body, which distinguishes messages of one event id."""
     return sha256(body_bytes(message)).hexdigest()
 
 

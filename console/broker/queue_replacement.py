@@ -128,7 +128,7 @@ class Replacement:
     def _empty_spare(self) -> int:
         while self._move(self._service.spare_queue, self._service.queue):
             pass
-        # RabbitMQ deletes a quorum queue also if it is not empty.
+        # RabbitMQ deletes a quorum queue even if it is not empty.
         return int(self._channel.queue_delete(self._service.spare_queue))
 
     def _move(self, source: str, target: str) -> int:
@@ -191,7 +191,8 @@ def replace(
 ) -> None:
     """Replace a service's queue by `queue`, with `bindings`, and keep its messages.
 
-    Raises `ActionError`, also if another command replaces it; another run continues.
+    Raises `ActionError`, including when another command is replacing the queue; another run
+    continues the replacement.
     """
     wanted = queue.queue_arguments  # type: ignore[attr-defined]
     with connected(settings) as reading, connected(settings) as writing:

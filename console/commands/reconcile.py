@@ -25,7 +25,7 @@ from console.settings import LedgerSettings, load_operator
 #: Seconds between two lines of progress.
 _INTERVAL = 5.0
 
-#: Places that are shown also if no event is in them.
+#: Places that are shown even if no event is in them.
 _ALWAYS = (Place.HANDLED, Place.IN_FLIGHT, Place.PARKED, Place.MISSING)
 
 
@@ -96,7 +96,7 @@ def reconcile(
 
 
 class Unreachable(click.ClickException):
-    """A server could not be reached, so nothing is known: not the status of a finding."""
+    """A server could not be reached; the exit status differs from that of a missing event."""
 
     exit_code = 2
 

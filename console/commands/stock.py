@@ -69,7 +69,7 @@ def receive_goods(sku: str, pieces: int, reason: str, reference: str | None) -> 
 @click.argument("pieces", metavar="QTY", type=_pieces)
 @_note_options("counted")
 def count_goods(sku: str, pieces: int, reason: str, reference: str | None) -> None:
-    """Set the stock on hand of a SKU to QTY counted pieces, whatever is reserved.
+    """Set the stock on hand of a SKU to QTY counted pieces, regardless of reservations.
 
     Lists the orders that can no longer be fulfilled, newest first. Ship all orders that have left
     before you count.

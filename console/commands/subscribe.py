@@ -31,8 +31,8 @@ from eventbus.topology.service import Service
 def subscribe(service: str, start: Start) -> None:
     """Bind a service's queue, then deliver history to it, up to the present.
 
-    Applies the topology first. Events keep arriving meanwhile: the service handles each of them
-    once, whether it arrives live, from history or both. Replayed events send no mail. After an
+    Applies the topology first. Events continue to arrive: the service handles each of them once,
+    whether it arrives live, from history or both. Replayed events send no email. After an
     interruption, run the command again with the offset that it printed.
     """
     settings = load_operator(TopologySettings)

@@ -66,9 +66,10 @@ def apply(ctx: click.Context, *, prune: bool) -> None:
 def scale(service: str, parts: int) -> None:
     """Change the number of parts of SERVICE's queue to PARTS while orders flow.
 
-    Orders are accepted meanwhile: their events wait in the outboxes until the current parts are
-    empty, at least seven seconds. Each part requires a worker: start those of new parts at once,
-    and stop those of removed parts afterwards. If a step fails, the previous parts are restored.
+    Orders are accepted in the meantime: their events wait in the outboxes until the current parts
+    are empty, at least seven seconds. Each part requires a worker: start those of new parts
+    immediately, and stop those of removed parts afterwards. If a step fails, the previous parts are
+    restored.
     """
     before = change(
         load_operator(ScaleSettings),

@@ -11,7 +11,7 @@ from eventbus.database import db
 from eventbus.settings.database import DatabaseSettings as ServiceDatabase
 from eventbus.topology.service import Service
 
-#: For one transaction, which is read-only and uses indexes whatever the planner's statistics.
+#: Makes one transaction read-only, and makes it use indexes regardless of the planner's statistics.
 _READ_ONLY = text(
     "SELECT set_config('transaction_read_only', 'on', true),"
     " set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)"

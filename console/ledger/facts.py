@@ -111,7 +111,7 @@ def _mail_problem(order: OrderFacts, fact: Fact | None) -> str | None:
     if order.status == Status.CANCELLED:
         wanted |= {Kind.REJECTED if order.is_rejected else Kind.CANCELLED}
     missing = sorted(wanted - (fact or set()))
-    return f"{order.status}, but it has no mail {', '.join(missing)}" if missing else None
+    return f"{order.status}, but it has no email {', '.join(missing)}" if missing else None
 
 
 def _outcomes(session: Session, ids: Sequence[UUID]) -> dict[UUID, Fact]:

@@ -4,7 +4,7 @@ An event that was sent before the search began, and that the search does not fin
 proof is a moment at which the event cannot be in any place through which messages move:
 
 - The retry tiers are held first. From then on messages do not leave a tier, and each message that
-  enters a tier is seen.
+  enters a tier is found.
 - The service's queue is then empty, including the messages that its workers hold. A message leaves
   a queue only after its effect is committed, or after its copy is in a tier or in the parking lot.
 - The queue is empty a second time: a message that the broker itself was moving from a tier or to
@@ -178,7 +178,7 @@ class _Search:
             self._messages[name] = Parked.of(self.service, message)
 
     def _is_empty(self, totals: Mapping[str, Object]) -> bool:
-        # All parts that exist, whatever `PARTS` is now.
+        # All parts that exist: `PARTS` may have changed.
         parts = [name for name in totals if self.service.is_part_queue(name)]
         queues = [*parts, *[self.service.overflow] * self.service.can_overflow]
         if any(figure(totals.get(queue), "messages") != 0 for queue in queues):
@@ -206,6 +206,6 @@ class _Search:
 
 
 def _tiers(service: Service, totals: Mapping[str, Object]) -> Iterator[str]:
-    # All that exist, whatever `RETRY_TIERS` is now.
+    # All tiers that exist: `RETRY_TIERS` may have changed.
     prefix = f"{service.retry_exchange}."
     yield from (name for name in totals if name.startswith(prefix))

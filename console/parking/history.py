@@ -31,7 +31,7 @@ LISTED = 100
 #: Values of an edit that a line contains.
 _EDITED_LISTED = 5
 
-#: Digits of the SHA-256 of a body that tell its versions apart.
+#: Digits of the SHA-256 of a body that distinguish its versions.
 _VERSION_DIGITS = 8
 
 #: Lines without a valid time come first.
@@ -51,14 +51,14 @@ class Line:
     text: str = ""
     by: str | None = None
     version: str | None = None
-    #: The difference of an edit, with the values themselves; `text` contains no mail address.
+    #: The difference of an edit, with the values themselves; `text` contains no email address.
     edited: tuple[Change, ...] = ()
 
 
 def history(settings: ParkingSettings, service: Service, wanted: str) -> list[Line]:
-    """Return what is known of a message, the oldest first; it stays where it is.
+    """Return the history of a message, the oldest line first; the message stays in place.
 
-    Redrives of all messages at once are not recorded. Entries of operators are kept for
+    Redrives of all messages together are not recorded. Entries of operators are kept for
     `journal.KEPT`, plans for `plans.KEPT`. Raises `ActionError` and the errors of the databases.
     """
     return in_order(

@@ -26,7 +26,7 @@ def lease(settings: DatabaseServer, service: str) -> Iterator[Sessions]:
     """Yield sessions on the console's database that hold the lease of a service.
 
     All of them use the connection that holds it: without the lease, none can write. The server
-    releases it when the connection ends, also if the process is killed. Raises `ActionError` if
+    releases it when the connection ends, even if the process is killed. Raises `ActionError` if
     another process holds it.
     """
     with sessions(settings, CONSOLE) as own, engine_of(own).connect() as connection:

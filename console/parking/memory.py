@@ -137,7 +137,7 @@ def listed(settings: DiscardSettings, service: Service) -> Listing:
 def remember(session: Session, service: Service, found: Sequence[Group]) -> dict[str, Memory]:
     """Store groups of parked messages, and return their memories by key.
 
-    A failure is counted once, also if two commands list the groups at the same time.
+    A failure is counted once, even if two commands list the groups at the same time.
     """
     seen = {group.key: group for group in found if group.type != OTHERS}
     now = _now(session)
@@ -170,7 +170,7 @@ def _locked(session: Session, service: Service, keys: Iterable[str]) -> dict[str
 def _see(row: FailureGroupRow, group: Group, now: datetime) -> None:
     """Add the failures of a group that are new since the row was read."""
     first, last = _past(group.first_seen, now), _past(group.last_seen, now)
-    # Another command may have counted them meanwhile.
+    # Another command may have counted them in the meantime.
     if last is None or row.last_seen != group.since:
         return
     # All earlier messages of the group are gone, and its failures began again later.

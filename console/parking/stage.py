@@ -31,7 +31,7 @@ REASON_LIMIT = 500
 _POLL, _FIRST_READING = 0.25, 0.5
 
 #: The parking lot is read at most for this share of the time, and at least every ten seconds or so:
-#: its messages are not available to other readers meanwhile.
+#: other readers cannot read its messages at the same time.
 _READING_SHARE, _LONGEST_PAUSE = 0.1, 10.0
 
 
@@ -90,7 +90,7 @@ class Stage:
         """Return the outcomes of messages whose redrive a killed or interrupted run has begun.
 
         A message that is in the parking lot is planned again, whether it was not published yet or
-        has failed again. A message that an operator has discarded or edited meanwhile is
+        has failed again. A message that an operator has since discarded or edited is
         gone.
         """
         outcome, waiting = Outcome(size=len(items)), _by_position(items)
@@ -159,8 +159,8 @@ class Stage:
         # The plan may be weeks old.
         if is_too_old(message, self._settings):
             return Effect.TOO_OLD
-        # With all attempts counted but the last: a failure parks the message at once, rather than
-        # after all retry tiers, so the outcome is known within seconds.
+        # With all attempts counted but the last: a failure parks the message immediately, rather
+        # than after all retry tiers, so the outcome is known within seconds.
         attempts = len(self._settings.retry_tiers)
         if lot.put_back(message, retries=attempts, mark=self._mark):
             return None

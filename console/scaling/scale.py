@@ -2,7 +2,7 @@
 
 The relays of the services that publish to the queue are held, so events wait in the outboxes. The
 parts are drained before the routes change: at any time, the events of one order are in one part.
-Every exit releases the relays. One change runs at a time, whatever the service.
+Every exit releases the relays. One change runs at a time, for all services together.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -139,7 +139,7 @@ def _total(figures: Iterable[int | None]) -> int | None:
 
 
 def _least(figures: Iterable[int | None]) -> int | None:
-    # A part without a consumer stands still, whatever the other parts have.
+    # A part without a consumer makes no progress, even if all other parts have consumers.
     return min(_known(figures) or [], default=None)
 
 

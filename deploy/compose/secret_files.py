@@ -46,8 +46,8 @@ def write(directory: Path) -> None:
         owner.file(directory / PROMETHEUS, api_keys.generate() + "\n")
     owner.file(directory / BROKER_CONFIGURATION, _broker_configuration(directory))
     for name in names():
-        # A container's user has another id than the owner, and sees only its own files. The
-        # directory keeps out the other users of this machine.
+        # A container's user has another id than the owner, and only its own files are mounted. The
+        # mode of the directory excludes the other users of this machine.
         (directory / name).chmod(0o444)
 
 

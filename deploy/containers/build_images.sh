@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds stand-ins for the official images from Debian packages, where no registry can be reached:
+# Builds stand-ins for the official images from Debian packages, for machines without a registry:
 #   orders-local/rabbitmq:3.10   orders-local/rabbitmq:4.0   orders-local/postgres:17
 #   orders-local/prometheus:2    orders-local/mail:1
 #   orders-local/python:3.11     (the BASE_IMAGE of deploy/Dockerfile)
-# All of them, or those that are named: build_images.sh rabbitmq:4.0 postgres:17
+# By default all of them, otherwise those that are named: build_images.sh rabbitmq:4.0 postgres:17
 # Needs root, debootstrap and a running Docker Engine. A second run builds only what is missing.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -19,7 +19,7 @@ trap 'rm -rf --one-file-system "$work"' EXIT
 
 exists() { docker image inspect "$1" >/dev/null 2>&1; }
 
-# debian SUITE: the bare system that the others are built on.
+# debian SUITE: the base image of the others.
 debian() {
     local image=orders-local/debian:$1
     exists "$image" && return 0
@@ -27,7 +27,7 @@ debian() {
     debootstrap --variant=minbase --include=ca-certificates "$1" "$work/$1" "$mirror" >"$work/log" ||
         { tail -n 5 "$work/log" >&2; exit 1; }
     rm -rf "$work/$1"/var/cache/apt/archives/*.deb "$work/$1"/var/lib/apt/lists/*
-    # What an image is built from is thrown away with it if the machine crashes.
+    # No fsync: an image that is incomplete after a crash of the machine is built again.
     echo force-unsafe-io >"$work/$1/etc/dpkg/dpkg.cfg.d/unsafe-io"
     tar -C "$work/$1" --one-file-system -c . | docker import - "$image" >/dev/null
     rm -rf --one-file-system "${work:?}/$1"
@@ -39,7 +39,7 @@ image() {
     exists "$name" && return 0
     debian "$2"
     echo "building $name"
-    # The host's network and its certificate authorities: a proxy may stand in between.
+    # The host's network and its certificate authorities, for hosts behind a proxy.
     mkdir -p "$work/context"
     cp -- *.Dockerfile docker-entrypoint.sh mailpit /etc/ssl/certs/ca-certificates.crt "$work/context/"
     docker build --quiet --network host --build-arg "BASE_IMAGE=orders-local/debian:$2" \
@@ -55,6 +55,6 @@ for name in "${@:-all}"; do
         esac
     done
     [ "$name" = all ] || exists "orders-local/$name" ||
-        { echo "build_images: nothing is known of $name" >&2; exit 64; }
+        { echo "build_images: unknown image: $name" >&2; exit 64; }
 done
 docker image ls --filter 'reference=orders-local/*'

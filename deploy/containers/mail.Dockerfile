@@ -1,4 +1,4 @@
-# A mail server that takes every mail and drops it, where Mailpit cannot be had.
+# A mail server that accepts and drops every email, for machines where Mailpit is not available.
 ARG BASE_IMAGE
 FROM ${BASE_IMAGE}
 RUN apt-get update -qq \

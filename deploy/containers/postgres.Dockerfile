@@ -1,4 +1,4 @@
-# Debian's PostgreSQL, with the paths, the variables and the user's number of the official image.
+# Debian's PostgreSQL, with the paths, the variables and the user id of the official image.
 ARG BASE_IMAGE
 FROM ${BASE_IMAGE}
 RUN mkdir -p /etc/postgresql-common \

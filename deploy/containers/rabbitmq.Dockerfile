@@ -1,4 +1,4 @@
-# Debian's RabbitMQ, with the paths, the defaults and the user's number of the official image.
+# Debian's RabbitMQ, with the paths, the defaults and the user id of the official image.
 ARG BASE_IMAGE
 FROM ${BASE_IMAGE}
 RUN printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d \

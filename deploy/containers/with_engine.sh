@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# with_engine.sh COMMAND...: runs a command with a Docker Engine of its own, of which nothing stays.
-# Ends with the command's status; with 75 and a reason when there can be no engine here.
+# with_engine.sh COMMAND...: runs a command with a private Docker Engine, which is removed afterwards.
+# Exits with the command's status, or with 75 and a reason if no engine can run here.
 set -euo pipefail
 here=$(dirname "$0")
 
@@ -12,12 +12,12 @@ none() {
 [ "$(id -u)" -eq 0 ] || none "only root can start a Docker Engine"
 "$here/../local/install.sh" engine || none "Docker cannot be installed"
 
-# Not under /tmp, which may be in memory: images have hundreds of megabytes.
+# Not under /tmp, which may be in memory: an image has hundreds of megabytes.
 home=$(mktemp -d /var/tmp/orders-engine.XXXXXX)
 bridge=$(ls -d /sys/class/net/docker0 2>/dev/null || true)
 export DOCKER_HOST=unix://$home/socket
-# It changes nothing of this machine's firewall and routing: published ports go through its proxy. What it mounts
-# goes with it, as nobody else sees it.
+# The engine does not change this machine's firewall and routing: published ports use its proxy. Its mounts are in
+# a private namespace, and end with it.
 setpriv --pdeathsig TERM unshare --mount dockerd --host "$DOCKER_HOST" --pidfile "$home/pid" \
     --data-root "$home/data" --exec-root "$home/exec" --iptables=false --ip6tables=false --ip-forward=false \
     >"$home/log" 2>&1 </dev/null &

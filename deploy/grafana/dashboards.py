@@ -74,7 +74,7 @@ FLOW = Dashboard(
                     "s",
                 ),
                 _value(_of_queue("queue"), "{{queue}}", "Events in queues"),
-                _value("max(orders_mail_overdue_seconds)", "mail", "Mail overdue", "s"),
+                _value("max(orders_mail_overdue_seconds)", "email", "Email overdue", "s"),
                 _value("max by (service) (orders_outbox_unsent)", "{{service}}", "Unsent events"),
                 _value(
                     "max by (service, table) (orders_oldest_row_seconds)",
@@ -157,7 +157,7 @@ WORKERS = Dashboard(
                     "{{status}}",
                     "HTTP requests, by status",
                 ),
-                _value("orders_mail_waiting", "waiting", "Mails waiting"),
+                _value("orders_mail_waiting", "waiting", "Emails waiting"),
             ),
         ),
         (

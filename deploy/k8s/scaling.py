@@ -13,7 +13,7 @@ _QUEUE = 2_000
 #: retries would be among the twentieth. Events that take longer wait for a worker.
 _AGE = 5
 
-#: Seconds for each mailer by which the oldest mail is overdue.
+#: Seconds for each mailer by which the oldest email is overdue.
 _MAIL_AGE = 30
 
 #: More pods are more sessions in one database, whose limit is computed from this number: see
@@ -31,7 +31,7 @@ def scaled_object(program: Program) -> dict[str, Any] | None:
     if not triggers:
         return None
     # The usual number, if Prometheus is down. KEDA rejects a fallback for a program that is scaled
-    # by its CPU and, before 2.18, beside any trigger that is not of the type AverageValue.
+    # by its CPU and, before 2.18, for one with a trigger that is not of the type AverageValue.
     fallback = {"fallback": {"failureThreshold": 5, "replicas": 2}}
     return {
         "scaleTargetRef": {"name": program.name},
@@ -71,6 +71,6 @@ def _triggers(program: Program) -> list[dict[str, Any]]:
 
 
 def _prometheus(query: str, threshold: int) -> dict[str, Any]:
-    # Divided by the threshold, the value is the number of pods, whatever their current number.
+    # Divided by the threshold, the value is the number of pods, regardless of the current number.
     metadata = {"serverAddress": PROMETHEUS, "query": query, "threshold": str(threshold)}
     return {"type": "prometheus", "metricType": "AverageValue", "metadata": metadata}

@@ -25,7 +25,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 #: Outgoing connections use no port below this one, see `ip_local_port_range`.
 FIRST_EPHEMERAL_PORT = 32_768
 
-#: The ports that a run beside others chooses from.
+#: The ports from which a run chooses if other runs are active on the same machine.
 CHOICE = range(20_000, FIRST_EPHEMERAL_PORT)
 
 #: The first metrics port of the services' processes, counted from the API's port.
@@ -124,7 +124,7 @@ def configured_ports(env_file: Path) -> Ports:
 
 
 def free_ports(candidates: Iterable[int] | None = None) -> Ports:
-    """Return ports that nothing listens on now, for a run beside others.
+    """Return ports on which nothing listens now, for a run on a machine with other runs.
 
     They are the first free ones of the candidates, by default of `CHOICE` in random order.
     """

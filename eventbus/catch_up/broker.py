@@ -75,7 +75,7 @@ class CatchUpBroker:
         """Return whether workers consume from all parts of the service's queue, which are empty.
 
         RabbitMQ also reports no messages and no consumers for a quorum queue whose leader does not
-        answer within 250 ms: without a consumer, a count of 0 is not a proof.
+        answer within 250 ms: without a consumer, a count of 0 does not mean that a queue is empty.
         """
         return all(
             part.consumer_count > 0 and part.message_count == 0 for part in self._declared_parts()

@@ -140,7 +140,7 @@ class CatchUp:
         self._broker.close()
 
     def _observe(self) -> None:
-        # In this sequence: messages below the end entered the queue before it is observed empty.
+        # In this order: messages below the end entered the queue before it is observed empty.
         end = self._broker.end()
         if self._broker.is_empty():
             with overflow.changed(self._sessions) as record:

@@ -26,7 +26,7 @@ _BY_INDEX = text(
 
 
 def by_index(session: Session) -> None:
-    """Let the rest of the transaction read indexes in their order, whatever the planner expects."""
+    """Make the rest of the transaction read indexes in order, regardless of the planner's costs."""
     session.execute(_BY_INDEX)
 
 

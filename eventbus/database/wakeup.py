@@ -20,8 +20,8 @@ from eventbus.database.db import Sessions, engine_of
 from eventbus.database.statement import Statement
 
 #: Seconds to sleep if a row is due that the caller could not process, because otherwise the caller
-#: would return at once. This is also the lock timeout: a short insert or another sleeper may hold
-#: the lock.
+#: would return immediately. This is also the lock timeout: a short insert or another sleeper may
+#: hold the lock.
 _NAP = 0.025
 
 #: Maximum seconds to sleep while another process holds the lock: the naps of an idle process double
@@ -88,8 +88,8 @@ class Wakeup:
 
         The connection must be `listening`. `first` holds statements that run before, in the same
         round trip, and the values of their parameters. `values` are the parameters of `next_due`.
-        If a row is already due, sleep briefly; with `naps=False` return at once, for a caller that
-        has not checked for due rows yet. Return whether the lock was acquired. If it was, the
+        If a row is already due, sleep briefly; with `naps=False` return immediately, for a caller
+        that has not checked for due rows yet. Return whether the lock was acquired. If it was, the
         connection must run `unlock` next; if it was not, `first` had no effect.
         """
         driver: Any = connection.connection.driver_connection

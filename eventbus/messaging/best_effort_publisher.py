@@ -35,8 +35,8 @@ class BestEffortPublisher:
     ) -> None:
         """`what` names the messages in logs. With `confirmed`, a refusal counts as an error.
 
-        Confirms are not awaited. But a channel whose first message is published while a queue's
-        leader is down does not learn of the next leader (RabbitMQ 3.10): it refuses all later
+        Confirms are not awaited. However, a channel whose first message is published while a
+        queue's leader is down never uses the next leader (RabbitMQ 3.10): it refuses all later
         messages to that queue until the dead node returns.
         """
         self._connect = connect
@@ -51,7 +51,7 @@ class BestEffortPublisher:
         self._is_dropping = False
 
     def publish(self, message: Message, *, exchange: str, routing_key: str) -> None:
-        """Send the message if it can be written at once; otherwise drop it."""
+        """Send the message if it can be written immediately; otherwise drop it."""
         try:
             connection = self._open_connection()
             if connection and self._is_writable(connection):

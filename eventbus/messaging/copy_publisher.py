@@ -64,7 +64,7 @@ class CopyPublisher:
         self._used_at = 0.0
 
     def publish(self, copy: Copy) -> None:
-        """Publish a copy as soon as the broker accepts it; return at once."""
+        """Publish a copy as soon as the broker accepts it; return immediately."""
         self._pending += 1
         self._waiting.put(copy)
         if self._thread is None:

@@ -1,4 +1,4 @@
-"""The retries of events in lanes, one batch at a time, beside the events that never failed."""
+"""The retries of events in lanes, one batch at a time, separate from events that never failed."""
 
 import time
 

@@ -19,7 +19,7 @@ _EVENT = """
 """
 
 # An event waits for the earlier events of its order, which may be unroutable or refused. They must
-# be looked up among the few events of that order, whatever the planner's statistics: if no event
+# be looked up among the few events of that order, regardless of the statistics: if no event
 # was unsent at the last ANALYZE, the planner would scan all unsent events for each row. Therefore
 # the subquery matches neither the index of unsent events nor the primary key, and OFFSET keeps it
 # separate.

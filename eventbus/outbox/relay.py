@@ -62,8 +62,8 @@ SESSION = MappingProxyType(
         "synchronous_commit": "off",
         # A relay that hangs, or whose machine is gone, must not hold the lock indefinitely.
         "idle_session_timeout": "60s",
-        # Every statement must read a range of an index, in index order, whatever the statistics. If
-        # the last ANALYZE saw no unsent event, each claim would read and sort all unsent events.
+        # Every statement must read a range of an index, in index order, regardless of statistics:
+        # if the last ANALYZE found no unsent event, each claim would read and sort all of them.
         "enable_seqscan": "off",
         "enable_bitmapscan": "off",
         "enable_sort": "off",

@@ -2,7 +2,7 @@
 
 Each event belongs to a slot, by the hash of its subject, so the events of one subject have the same
 relay. The relay of a part owns every n-th slot. It publishes a slot only while its connection holds
-the slot's lock: two relays never publish one slot at once, even with different numbers of parts.
+the slot's lock: a slot never has two publishing relays, even with different numbers of parts.
 
 A relay of the whole outbox holds one lock exclusively; the relays of parts hold that lock in shared
 mode.

@@ -58,7 +58,7 @@ outbox = Table(
         Text,
         comment="Null: its turn. An event type: the queues of that type. Else in parentheses.",
     ),
-    # Sorted by lane first: new events are one range of the index, whatever else waits.
+    # Sorted by lane first: new events are one range of the index, regardless of events in lanes.
     Index("ix_outbox_lane", "waits_for", "id", postgresql_where=text("sent_at IS NULL")),
     # The same for each slot, in a sort order that keeps its queries from the index above.
     Index(

@@ -31,7 +31,7 @@ class DedupWindow(Settings):
     #: if the broker's data is lost.
     outbox_retention_days: int = Field(14, ge=1, le=3650)
     #: Days. An older event is not redriven: if the cause was not fixed within two weeks, the order
-    #: must be checked anyway.
+    #: must be checked in any case.
     parked_redrive_days: int = Field(14, ge=1, le=3650)
     #: Days after the event was handled: the dedup window. A month is a week more than required.
     inbox_retention_days: int = Field(30, ge=1, le=3650, validate_default=True)

@@ -2,7 +2,7 @@
 
 A worker counts only in its main process, which receives every outcome and every settlement. Metrics
 have no label for the service: Prometheus adds `service` and `process` to every metric that it
-scrapes. Metrics of tables are defined beside the tables; docs/operations/metrics.md lists all
+scrapes. Metrics of tables are defined next to the tables; docs/operations/metrics.md lists all
 metrics.
 """
 

@@ -22,8 +22,8 @@ from eventbus.topology.users import TASK_EVENTS, User, users
 class Binding:
     """A route of messages with this routing key from `exchange` to `queue`.
 
-    A headers exchange routes messages with all of `headers`, whatever their routing key. A route to
-    another exchange has a `target_exchange` and no queue.
+    A headers exchange routes messages with all of `headers`, and ignores the routing key. A route
+    to another exchange has a `target_exchange` and no queue.
     """
 
     exchange: str
@@ -94,9 +94,9 @@ def event_queue(service: Service, part: int = 0) -> Queue:
 def overflow_queue(service: Service) -> Queue:
     """Return the queue of the marker, which keeps the newest event that a service's queue dropped.
 
-    It cannot keep the oldest: a quorum queue does not reject messages that are dead-lettered at
-    most once, whatever its `x-overflow`. Deliveries are unlimited, because a message that a process
-    receives without acknowledging it counts as a delivery.
+    The queue cannot keep the oldest event: a quorum queue does not reject messages that are
+    dead-lettered at most once, regardless of `x-overflow`. Deliveries are unlimited, because a
+    message that a process receives without acknowledging it counts as a delivery.
     """
     return _quorum(service, service.overflow, {"x-max-length": 1, "x-delivery-limit": UNLIMITED})
 
@@ -158,8 +158,8 @@ def _part_exchange(service: Service) -> Exchange:
 
 
 def _overflow_exchange(service: Service) -> Exchange:
-    # Messages that were not dropped are routed to the parking lot, through the binding that exists
-    # anyway: a release without this exchange removes the bindings that it does not define.
+    # Messages that were not dropped are routed to the parking lot, through the binding that every
+    # service has: a release without this exchange removes the bindings that it does not define.
     return Exchange(
         service.overflow,
         "headers",

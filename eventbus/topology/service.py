@@ -138,7 +138,7 @@ class Service:
         return f"{self.queue}.{part}" if part else self.queue
 
     def is_part_queue(self, name: str) -> bool:
-        """Return whether this is the name of one of its queues, whatever the number of parts."""
+        """Return whether this is the name of one of its queues, for any number of parts."""
         return re.fullmatch(rf"{re.escape(self.queue)}(\.[1-9][0-9]*)?", name) is not None
 
     def retry_queue(self, seconds: float) -> str:

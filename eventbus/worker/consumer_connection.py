@@ -33,7 +33,7 @@ class ConsumerConnection:
         return self._consumer.blueprint.state in STOP_CONDITIONS
 
     def receive(self, message: Message) -> Receipt:
-        """Register a delivery; called exactly once for each, whatever its outcome."""
+        """Register a delivery; called exactly once for each, regardless of its outcome."""
         self._acknowledgements.expect(message)
         return Receipt(
             message=message,

@@ -21,7 +21,7 @@ def ascii_domain(address: str) -> str:
             test_environment=True,
         )
     except EmailNotValidError as error:
-        raise ValueError(f"not a mail address: {error}") from None
+        raise ValueError(f"not an email address: {error}") from None
     return f"{valid.local_part}@{valid.ascii_domain}"
 
 

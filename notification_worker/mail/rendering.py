@@ -23,7 +23,7 @@ from notification_worker.mail.letter import Letter
 
 
 class Unrenderable(Transient):
-    """The mail could not be rendered; a release with fixed templates can render it."""
+    """The email could not be rendered; a release with fixed templates can render it."""
 
 
 @dataclass(frozen=True, kw_only=True)

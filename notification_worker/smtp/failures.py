@@ -8,11 +8,11 @@ from eventbus.errors import Transient
 
 
 class Unreachable(Transient):
-    """The mail server currently accepts no mail at all."""
+    """The mail server currently accepts no email at all."""
 
 
 class Interrupted(Transient):
-    """The dialogue ended before the mail was transmitted: the mail was not sent."""
+    """The dialogue ended before the email was transmitted: the email was not sent."""
 
 
 class SenderRefused(Transient):
@@ -24,4 +24,4 @@ class SenderRefused(Transient):
 
 
 class Unsure(Transient):
-    """The mail was transmitted and no valid reply arrived: it may have been sent."""
+    """The email was transmitted and no valid reply arrived: it may have been sent."""

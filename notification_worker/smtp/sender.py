@@ -69,7 +69,7 @@ class Sender:
 
     @property
     def has_unrecorded_outcome(self) -> bool:
-        """Whether it has ended before it could record the outcome of a mail."""
+        """Whether it has ended before it could record the outcome of an email."""
         return not self.works and self._mark is not None
 
     def start(self, left: Left, ended: Event) -> None:

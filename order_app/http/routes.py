@@ -66,7 +66,7 @@ _PLACED = {
 def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
     """Place an order.
 
-    The order is accepted at once, as PENDING. Read it again to see the decision.
+    The order is accepted immediately, as PENDING. Read it again to obtain the decision.
     """
     settings: ApiSettings = current_app.extensions["order_settings"]
     _check_currency(body.currency, settings.order_currencies)

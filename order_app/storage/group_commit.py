@@ -1,8 +1,8 @@
 """Group commit: the orders that arrive while a group is being written form the next group.
 
-Orders do not wait for a group to fill: a single order is written at once, by the thread of its own
-request. In the meantime further orders gather, and then one of their threads writes all of them. A
-busy process therefore needs one commit for many orders, and one connection.
+Orders do not wait for a group to fill: a single order is written immediately, by the thread of its
+request. In the meantime further orders accumulate, and then one of their threads writes all of
+them. A busy process therefore needs one commit for many orders, and one connection.
 """
 
 import math

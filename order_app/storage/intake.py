@@ -27,8 +27,8 @@ from order_app.storage.idempotency import Claim
 #: The Flask-SQLAlchemy bind of the intake's separate connections.
 BIND = "intake"
 
-#: The times of an order and its event are those of the database: a single clock, whichever process
-#: accepted the order. `replace` sets the time of an event that is `UNDATED` (`order_app.events`).
+#: The times of an order and its event are those of the database: a single clock for all processes
+#: that accept orders. `replace` sets the time of an event that is `UNDATED` (`order_app.events`).
 #: It can match only the field in the JSON text, because quotes in strings are escaped.
 #:
 #: `fresh` are the orders without a key, or whose key is not claimed yet under any API key of the

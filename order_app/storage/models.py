@@ -78,7 +78,7 @@ class OrderRow(Model):
     decided_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime]
     traceparent: Mapped[str | None] = mapped_column(comment="Of the request that placed it.")
-    sequence: Mapped[int] = mapped_column(Integer, comment="How many events told of it so far.")
+    sequence: Mapped[int] = mapped_column(Integer, comment="The number of its events so far.")
     shipped_at: Mapped[datetime | None]
     lines: Mapped[list["LineRow"]] = relationship(order_by="LineRow.position", lazy="selectin")
 

@@ -130,7 +130,7 @@ def _range(
     """Return the orders with this value of an indexed column, newest first.
 
     The bounds are compared as whole rows, and no column is compared for equality. Only the index
-    that begins with the column has this order, whatever the planner knows about the values.
+    that begins with the column has this order, regardless of the planner's statistics.
     """
     columns = (OrderRow.created_at, OrderRow.id)
     key, first = ((column, *columns), (value,)) if column is not None else (columns, ())

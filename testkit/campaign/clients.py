@@ -1,4 +1,4 @@
-"""Clients in an open loop: each request is sent when it is due, whatever became of earlier ones."""
+"""Clients in an open loop: each request is sent when it is due, even if earlier ones still run."""
 
 import threading
 import time

@@ -114,7 +114,7 @@ class Evidence:
     #: The SKUs whose level is not the sum of their movements.
     unexplained_levels: Sequence[str]
     notifications: Sequence[Mail]
-    #: The number of mails that arrived with each Message-ID.
+    #: The number of emails that arrived with each Message-ID.
     mails: Mapping[str, int]
     #: Placed, confirmed, revenue, rejected and cancelled, by the analytics.
     figures: tuple[int, ...]

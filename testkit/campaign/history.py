@@ -1,4 +1,4 @@
-"""The history of a campaign: each request of a client, and what the client knows of its effect."""
+"""The history of a campaign: each request of a client, and its effect according to the response."""
 
 import json
 import threading
@@ -17,7 +17,7 @@ class Action(StrEnum):
 
 
 class Outcome(StrEnum):
-    """The effect of a request, as far as its client knows."""
+    """The effect of a request, according to its response."""
 
     OK = "ok"
     #: It had none.

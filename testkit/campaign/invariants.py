@@ -29,7 +29,7 @@ _AT_REST = {Place.HANDLED, Place.PARKED, Place.MISSING}
 #: What the sweep of overdue orders needs.
 _SWEEP = {"order-relay", DATABASE}
 
-#: Mails that a mailer is sending at any moment: its connections.
+#: Emails that a mailer is sending at any moment: its connections.
 _SENDING = 8
 
 
@@ -138,17 +138,17 @@ def the_services_agree(evidence: Evidence) -> Iterator[Violation]:
 
 
 def each_mail_arrives(evidence: Evidence) -> Iterator[Violation]:
-    """I5: each sent notification is one mail, and repeats need deaths of the mailer."""
+    """I5: each sent notification is one email, and repeats need deaths of the mailer."""
     counted = Counter((mail.order_id, mail.kind) for mail in evidence.notifications)
     if doubled := [f"{order_id} {kind}" for (order_id, kind), n in counted.items() if n > 1]:
         yield Violation("I5", Kind.DOUBLED, f"several notifications: {_named(doubled)}")
     sent = {m.message_id for m in evidence.notifications if m.status == MailStatus.SENT}
     if lost := [str(message_id) for message_id in sent if message_id not in evidence.mails]:
-        yield Violation("I5", Kind.LOST, f"mails marked as sent: {_named(lost)}")
+        yield Violation("I5", Kind.LOST, f"emails marked as sent: {_named(lost)}")
     repeated = {i: n - 1 for i, n in evidence.mails.items() if n > 1}
     if sum(repeated.values()) > evidence.mailer_restarts * _SENDING:
         restarts = evidence.mailer_restarts
-        text = f"mails repeated with {restarts} restarts of the mailer: {_named(repeated)}"
+        text = f"emails repeated with {restarts} restarts of the mailer: {_named(repeated)}"
         yield Violation("I5", Kind.DOUBLED, text)
 
 
@@ -192,19 +192,19 @@ def each_cause_is_known(evidence: Evidence) -> Iterator[Violation]:
 
 
 def responses_are_polite(evidence: Evidence) -> Iterator[Violation]:
-    """I13: the only server error is 503."""
+    """I10: the only server error is 503."""
     for request in evidence.requests:
         if wrong := [status for status in request.statuses if status >= 500 and status != 503]:
             text = f"{request.action} {request.email or request.order_id}: {wrong}"
-            yield Violation("I13", Kind.WRONG, text)
+            yield Violation("I10", Kind.WRONG, text)
 
 
 def messages_are_bounded(evidence: Evidence) -> Iterator[Violation]:
-    """I14: the number of messages is that of the events, except after faults."""
+    """I11: the number of messages is that of the events, except after faults."""
     limit = _MESSAGES * len(evidence.events) + evidence.resent + _AGAIN * len(evidence.injected)
     if len(evidence.published) > limit:
         text = f"{len(evidence.published)} messages of {len(evidence.events)} events"
-        yield Violation("I14", Kind.DOUBLED, text)
+        yield Violation("I11", Kind.DOUBLED, text)
 
 
 #: Valid at any time.

@@ -96,7 +96,7 @@ class Nemesis:
                 first.inject()
 
     def heal(self) -> None:
-        """End every fault at once, and inject no more; for a run that has failed."""
+        """End every fault immediately, and inject no more; for a run that has failed."""
         self._waiting.clear()
         for injection in list(self._active):
             # The failure may have been that of this fault.

@@ -21,7 +21,7 @@ _PENDING = "SELECT count(*) FROM orders WHERE status = 'PENDING'"
 _HANDLED = "SELECT count(*) FROM inbox"
 _SENT = "SELECT count(*) FROM notifications WHERE status = 'SENT'"
 
-# A mail whose outcome is unknown twice waits for an hour.
+# An email whose outcome is unknown twice waits for an hour.
 _DUE = """
 SELECT count(*) FROM notifications
 WHERE status = 'PENDING' AND next_attempt_at < now() + interval '10 minutes'
@@ -37,7 +37,7 @@ def wait_until_drained(system: System) -> None:
 
 
 def wait_until_at_rest(system: System) -> None:
-    """Wait as `wait_until_drained` does, and also for decisions, mails and analytics."""
+    """Wait as `wait_until_drained` does, and also for decisions, emails and analytics."""
     _wait(system, _at_rest)
 
 
@@ -66,7 +66,7 @@ def _at_rest(system: System) -> None:
     pending = _count(system, "order", _PENDING)
     assert pending == 0, f"{pending} orders are PENDING"
     due = _count(system, "notification", _DUE)
-    assert due == 0, f"{due} mails are due"
+    assert due == 0, f"{due} emails are due"
 
 
 def _waiting(vhost: Vhost) -> dict[str, int]:

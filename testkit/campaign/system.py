@@ -27,7 +27,7 @@ WORKERS = tuple(name for name in PROGRAMS if name.endswith("-worker"))
 
 RELAYS = tuple(name for name in PROGRAMS if name.endswith("-relay"))
 
-#: Servers, beside programs, that a fault may affect.
+#: The servers that a fault may affect, in addition to the programs.
 BROKER, DATABASE, MAIL = "broker", "database", "mail server"
 
 EVERYTHING = frozenset({*PROGRAMS, BROKER, DATABASE, MAIL})
@@ -90,7 +90,7 @@ class System:
         self._held.discard(name)
 
     def remove(self, name: str) -> None:
-        """Kill a process that was started in addition, and forget it."""
+        """Kill a process that was started in addition, and remove it from the system."""
         self.kill(name, keep_down=True)
         self._held.discard(name)
         self._programs.pop(name, None)

@@ -149,7 +149,7 @@ class SimulatedWorker:
         )
 
     def _turn(self) -> None:
-        # An event loop may process its pending work in any sequence.
+        # An event loop may process its pending work in any order.
         kinds: list[Callable[[], None]] = [
             partial(_run_first, calls)
             for calls in (self._ended, self._outcomes, self._soon)

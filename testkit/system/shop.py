@@ -39,7 +39,7 @@ class Shop(Installation):
         email: str = "ada@example.com",
         headers: dict[str, str] | None = None,
     ) -> httpx.Response:
-        """Post an order, and return the response, whatever its status."""
+        """Post an order, and return the response, regardless of its status."""
         order = {
             "customer": {"email": email},
             "currency": "EUR",

@@ -24,7 +24,7 @@ from testkit.servers.infrastructure import Infrastructure
 
 @pytest.fixture
 def failing(stack: Stack, tmp_path: Path) -> Stack:
-    """A system whose inventory fails as the customer's address specifies, without mails."""
+    """A system whose inventory fails as the customer's address specifies, without emails."""
     (tmp_path / "attempts").mkdir()
     stack.extra["ATTEMPTS"] = str(tmp_path / "attempts")
     stack.stock(TEA=10)
@@ -59,7 +59,7 @@ def test_an_order_in_stock_is_confirmed_and_mailed(stack: Stack) -> None:
     # When a customer orders some of it
     order_id = stack.place(("TEA", 3))
 
-    # Then it is confirmed and reserved, and the customer gets two mails
+    # Then it is confirmed and reserved, and the customer receives two emails
     assert stack.decided(order_id) == ("CONFIRMED", None)
     assert stack.reserved("TEA") == 3
 

@@ -128,7 +128,7 @@ SERVICE_ALERTS = {
         bad={'orders_mail_overdue_seconds{process="notification-mailer"}': "0+60x20"},
         good={
             'orders_mail_overdue_seconds{process="notification-mailer"}': "0x20",
-            # One mail waits for days because its mailbox is full.
+            # One email waits for days because its mailbox is full.
             'orders_mail_oldest_waiting_seconds{process="notification-mailer"}': "0+60x20",
         },
     ),

@@ -49,7 +49,7 @@ def _projections() -> None:
         Column(
             "decided_at",
             DateTime(timezone=True),
-            comment="When it was confirmed, or rejected for want of stock.",
+            comment="When it was confirmed, or rejected for lack of stock.",
         ),
     )
     op.create_index("ix_orders_placed_at", "orders", ["placed_at"])
@@ -106,7 +106,7 @@ def _position() -> None:
         "stream_gaps",
         Column("id", BigInteger, Identity(always=True), primary_key=True),
         _number("first_offset"),
-        Column("last_offset", BigInteger, comment="Null: the stream is another one."),
+        Column("last_offset", BigInteger, comment="Null: the stream was replaced."),
         _now("noticed_at"),
     )
 

@@ -23,7 +23,7 @@ def orders() -> None:
 def ship(order_ids: tuple[UUID, ...]) -> None:
     """Record that the goods of confirmed orders have left the warehouse.
 
-    The customer receives a mail, the stock on hand is reduced, and the order can no longer be
+    The customer receives an email, the stock on hand is reduced, and the order can no longer be
     cancelled. Shipping an order again changes nothing. Stops at the first order that cannot be
     shipped.
     """
@@ -40,7 +40,7 @@ def ship(order_ids: tuple[UUID, ...]) -> None:
 def cancel(order_id: UUID, *, reason: str) -> None:
     """Cancel a pending or confirmed order.
 
-    The reason is stored with your account name. The customer receives a mail, and the stock is
+    The reason is stored with your account name. The customer receives an email, and the stock is
     available again. Cancelling an order again changes nothing, and keeps the first reason.
     """
     reason = storable(reason.strip())

@@ -60,7 +60,7 @@ class Accounts:
         """Return the person with this name and password, or None.
 
         An unknown name and a wrong password take the same time. Raises `TooManyAttempts` after too
-        many failures, whatever the password.
+        many failures, even if the password is correct.
         """
         address = attempts.origin(request)
         # Failures of others must not block the login that is for emergencies: its password has at
@@ -113,7 +113,7 @@ class Accounts:
 
     def _is_fallback(self, name: str, password: str) -> bool:
         expected = (self.settings.console_user, self.settings.console_password.get_secret_value())
-        # Both are compared, whatever the first result: the time reveals nothing.
+        # Both are always compared: otherwise the duration would reveal whether the name is correct.
         matches = [
             hmac.compare_digest(one.encode(), other.encode(errors="replace"))
             for one, other in zip(expected, (name, password), strict=True)

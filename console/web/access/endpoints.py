@@ -12,9 +12,9 @@ from console.web.csrf import CHANGING
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """The right that an endpoint requires; None: every person has it.
+    """The right that an endpoint requires, or None if every person may use the endpoint.
 
-    `service` is the service on which it acts, by default the one in its address, if any.
+    `service` is the service on which the endpoint acts, by default the service in its URL, if any.
     """
 
     right: Right | None
@@ -26,7 +26,7 @@ class Rule:
         return self.service or (request.view_args or {}).get("service")
 
 
-#: By endpoint. Any other endpoint only shows data, to every person.
+#: Rules by endpoint. Any other endpoint only shows data, and every person may use it.
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "login.enter": Rule(right=None),

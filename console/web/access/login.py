@@ -121,7 +121,7 @@ def enter() -> AnyResponse:
 
 @login.post("/logout")
 def leave() -> AnyResponse:
-    """End the login, also if its row cannot be deleted now."""
+    """End the login, even if its row cannot be deleted now."""
     accounts: Accounts = current_app.extensions["accounts"]
     try:
         accounts.end(request.cookies.get(COOKIE, ""))
@@ -180,6 +180,6 @@ def _too_many() -> Response:
 
 
 def _local(target: str) -> str:
-    """Return a path of this site, whatever a link contains."""
+    """Return a path of this site, even if a link contains the address of another site."""
     is_path = target.startswith("/") and not target.startswith(("//", "/\\"))
     return target if is_path and target.isprintable() else url_for("overview.show")

@@ -8,8 +8,8 @@ from flask import Response
 
 from eventbus.telemetry.privacy import MASK
 
-#: A word of a page, in which an ampersand or an apostrophe is an entity. It is a mail address if it
-#: contains an `@`, which is `%40` in a link.
+#: A word of a page, in which an ampersand or an apostrophe is an entity. It is an email address if
+#: it contains an `@`, which is `%40` in a link.
 _WORD = re.compile(r"""(?:[^\s<>()\[\],;:"'&]|&(?:amp|\#39);)+""")
 
 #: The IP address of a customer in the JSON of an event, on a page.

@@ -18,7 +18,7 @@ _HEAD, _LENGTH = 4, 9
 #: Seconds up to which a time is shown in milliseconds.
 _IN_MILLISECONDS = 10.0
 
-#: Characters of a label beside an arrow; the list of steps has the whole text.
+#: Characters of a label next to an arrow; the list of steps has the whole text.
 _LABEL = 26
 
 

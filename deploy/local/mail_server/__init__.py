@@ -1,4 +1,4 @@
-"""A mail server for developers: it delivers nothing, and shows every mail on a page."""
+"""A mail server for developers: it delivers nothing, and shows every email on a page."""
 
 import sys
 
@@ -8,7 +8,7 @@ from deploy.local.processes.process import Process
 
 
 def process(ports: Ports) -> Process:
-    """Return the mail server, which keeps mails in memory only."""
+    """Return the mail server, which keeps emails in memory only."""
     options = {"--smtp": ports.smtp_port, "--web": ports.mail_ui_port}
     arguments = (str(part) for option in options.items() for part in option)
     return Process(

@@ -1,4 +1,4 @@
-"""Process: accepts mails over SMTP and shows them, `python -m deploy.local.mail_server --help`.
+"""Process: accepts emails over SMTP and shows them, `python -m deploy.local.mail_server --help`.
 
 Both servers listen on 127.0.0.1 only, and require no password.
 """
@@ -17,10 +17,10 @@ HOST = "127.0.0.1"
 
 
 @click.command()
-@click.option("--smtp", required=True, type=int, help="Port that accepts mails.")
+@click.option("--smtp", required=True, type=int, help="Port that accepts emails.")
 @click.option("--web", required=True, type=int, help="Port of the page.")
 def main(smtp: int, web: int) -> None:
-    """Accept every mail, deliver none, and show the newest ones on a page."""
+    """Accept every email, deliver none, and show the newest ones on a page."""
     logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
     mailbox = Mailbox()
     try:

@@ -1,4 +1,4 @@
-"""The newest mails, as received."""
+"""The newest emails, as received."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from email.message import EmailMessage
 from functools import cached_property
 from threading import Lock
 
-#: Mails that are kept: those of a few minutes under load, which are a few megabytes.
+#: Emails that are kept: those of a few minutes under load, which are a few megabytes.
 LIMIT = 1_000
 
 
 @dataclass(frozen=True)
 class Mail:
-    """One mail, parsed when its parts are read."""
+    """One email, parsed when its parts are read."""
 
     number: int
     received_at: datetime
@@ -47,27 +47,27 @@ class Mail:
 
 
 class Mailbox:
-    """The last `LIMIT` mails; any thread may use it."""
+    """The last `LIMIT` emails; any thread may use it."""
 
     def __init__(self) -> None:
         self._mails: deque[Mail] = deque(maxlen=LIMIT)
         self._lock = Lock()
-        #: The number of mails received.
+        #: The number of emails received.
         self.count = 0
 
     def add(self, sender: str, recipients: tuple[str, ...], content: bytes) -> None:
-        """Store a mail, in place of the oldest one if the mailbox is full."""
+        """Store an email, in place of the oldest one if the mailbox is full."""
         with self._lock:
             self.count += 1
             mail = Mail(self.count, datetime.now(UTC), sender, recipients, content)
             self._mails.append(mail)
 
     def newest(self, limit: int) -> list[Mail]:
-        """Return at most `limit` mails, the newest first."""
+        """Return at most `limit` emails, the newest first."""
         with self._lock:
             return list(self._mails)[: -limit - 1 : -1]
 
     def get(self, number: int) -> Mail | None:
-        """Return a mail, or None if it is no longer, or not yet, in the mailbox."""
+        """Return an email, or None if it is no longer, or not yet, in the mailbox."""
         with self._lock:
             return next((mail for mail in self._mails if mail.number == number), None)

@@ -1,4 +1,4 @@
-"""The page that shows the mails."""
+"""The page that shows the emails."""
 
 from http import HTTPStatus
 
@@ -6,10 +6,10 @@ from flask import Flask, Response, abort, render_template
 
 from deploy.local.mail_server.mailbox import Mail, Mailbox
 
-#: Mails on the page.
+#: Emails on the page.
 SHOWN = 100
 
-#: A mail's HTML may only be displayed: it comes from templates, but customers wrote parts of it.
+#: An email's HTML may only be displayed: it comes from templates, but customers wrote parts of it.
 _SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 
 

@@ -1,7 +1,7 @@
-"""The SMTP server, which accepts every mail.
+"""The SMTP server, which accepts every email.
 
 It supports as much of RFC 5321 as a client needs. A library that parses addresses requires several
-times the processor time for each mail.
+times the processor time for each email.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import re
 import threading
 from typing import Protocol, cast
 
-#: Bytes of one mail, and of one command.
+#: Bytes of one email, and of one command.
 SIZE_LIMIT = 10_000_000
 LINE_LIMIT = 2_000
 
@@ -18,10 +18,10 @@ _ADDRESS = re.compile(rb"<([^>]*)>")
 
 
 class Store(Protocol):
-    """A store of mails."""
+    """A store of emails."""
 
     def add(self, sender: str, recipients: tuple[str, ...], content: bytes) -> None:
-        """Store a mail; called on the server's thread."""
+        """Store an email; called on the server's thread."""
 
 
 class Conversation(asyncio.Protocol):
@@ -40,7 +40,7 @@ class Conversation(asyncio.Protocol):
         self._reply("220 local mail server")
 
     def data_received(self, data: bytes) -> None:
-        """Process all complete commands and mails."""
+        """Process all complete commands and emails."""
         self._received += data
         while (part := self._next()) is not None:
             if self._in_mail:
@@ -82,7 +82,7 @@ class Conversation(asyncio.Protocol):
                 self._reply("250 ok")
             case b"DATA" if self._recipients:
                 self._in_mail = True
-                # An empty mail ends with the line break of this command.
+                # An empty email ends with the line break of this command.
                 self._received[:0] = b"\r\n"
                 self._reply("354 end with a dot")
             case b"RSET":
@@ -106,7 +106,7 @@ class Conversation(asyncio.Protocol):
 
 
 class Server:
-    """Accepts mails on a separate thread."""
+    """Accepts emails on a separate thread."""
 
     def __init__(self, mailbox: Store, host: str, port: int) -> None:
         """Start listening. Raises `OSError` if the port is in use."""

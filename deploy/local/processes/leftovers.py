@@ -41,7 +41,7 @@ def family(pids: set[int]) -> set[int]:
 def stop(state: StateDirectory) -> int:
     """Stop every process of this run and wait until all have exited; return their number.
 
-    Safe against pids that are reused meanwhile.
+    Safe against pids that are reused in the meantime.
     """
     handles = dict(_open(find(state)))
     running = set(handles)

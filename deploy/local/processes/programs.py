@@ -61,7 +61,7 @@ class Program:
             return "API_PORT"
         if self.health is Health.HEARTBEAT:
             return f"{self.name.upper().replace('-', '_')}_METRICS_PORT"
-        # The API and the console serve them beside their routes; the span store has none.
+        # The API and the console serve metrics on their own port; the span store has no metrics.
         return self.port.upper() if self.name in ("api", "console") else None
 
     def metrics_port(self, ports: Ports) -> int | None:

@@ -52,7 +52,7 @@ class Report:
 
 
 class Stopping(Problem):
-    """The supervisor is stopping its processes, and accepts no other command meanwhile."""
+    """The supervisor is stopping its processes, and accepts no other command until then."""
 
     def __init__(self) -> None:
         super().__init__("the processes are stopping; wait until they have exited, and try again")
@@ -218,7 +218,7 @@ class Supervision:
         return max(len(pids), leftovers.stop(self._state))
 
     def _shuts_down(self) -> bool:
-        """Make the supervisor stop its processes; return False if it does not run."""
+        """Make the supervisor stop its processes; return False if it is not running."""
         try:
             self._call("shutdown")
         except Stopping:

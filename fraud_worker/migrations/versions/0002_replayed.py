@@ -20,7 +20,7 @@ def upgrade() -> None:
             Boolean,
             nullable=False,
             server_default=false(),
-            comment="Heard of from history: nobody outside is told.",
+            comment="Received from history: no external side effects.",
         ),
     )
 

@@ -1,6 +1,6 @@
 """Store, for each unsent event, what it waits for and how often publishing it has failed.
 
-Both columns have a default, so the running release continues to write and claim rows, also while
+Both columns have a default, so the running release continues to write and claim rows, even while
 the index is built. An interrupted build leaves an invalid index, so the next build first drops it.
 """
 

@@ -1,6 +1,6 @@
 """Add stock movements and shipped reservations, and allow counts below the reserved quantity.
 
-The running release continues meanwhile: no lock is held while rows are read. The next revision
+The running release continues to work: no lock is held while rows are read. The next revision
 validates the existing rows.
 """
 
@@ -100,7 +100,7 @@ def _tables() -> None:
     op.create_table(
         "stock_imports",
         Column("reference", Text, primary_key=True),
-        Column("digest", Text, nullable=False, comment="SHA-256 of what the file says."),
+        Column("digest", Text, nullable=False, comment="SHA-256 of the file's content."),
         Column("reached", Text, nullable=False, server_default="", comment="The last SKU done."),
         _now("updated_at"),
     )

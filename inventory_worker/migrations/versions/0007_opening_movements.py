@@ -1,6 +1,6 @@
 """Add an opening movement for each SKU, so the level is the sum of the movements.
 
-The running release continues meanwhile. A single statement reads levels and history in one
+The running release continues to work. A single statement reads levels and history in one
 snapshot; later commits change both.
 """
 

@@ -42,7 +42,7 @@ def _notifications() -> None:
             "sequence",
             Integer,
             nullable=False,
-            comment="The event's; the mails of one order leave in this order.",
+            comment="The event's; an order's emails are sent in this order.",
         ),
         Column("recipient", Text, nullable=False),
         Column(

@@ -1,4 +1,4 @@
-"""Allow mails to the operator, which wait for no other mail of their order.
+"""Allow emails to the operator, which wait for no other email of their order.
 
 A nullable column is wider, so the previous release continues to write a sequence.
 """
@@ -12,7 +12,7 @@ branch_labels = None
 depends_on = None
 
 _TABLE = "notifications"
-_SEQUENCE = "The event's; the mails of one order leave in this order."
+_SEQUENCE = "The event's; an order's emails are sent in this order."
 
 
 def upgrade() -> None:

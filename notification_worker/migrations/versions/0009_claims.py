@@ -1,8 +1,8 @@
-"""Claim mails by leases, and make a mail due at once until its first attempt.
+"""Claim emails by leases, and make an email due immediately until its first attempt.
 
-With `now()` as the first due time, new mails waited after a failover to a server whose clock was
+With `now()` as the first due time, new emails waited after a failover to a server whose clock was
 behind. The previous release reads the new default as a time in the past. It does not use leases:
-stop its mailers before those of the new release start, or both may send the same mail.
+stop its mailers before those of the new release start, or both may send the same email.
 """
 
 from alembic import op
@@ -16,8 +16,8 @@ depends_on = None
 _TABLE = "notifications"
 _FAILED = "ix_notifications_failed"
 _DUE = "Not before this."
-_DUE_AT_ONCE = "Not before this; epoch: at once, whatever the clock says."
-_ATTEMPTS = "Attempts of which nobody knows whether the mail has left."
+_DUE_AT_ONCE = "Not before this; epoch: immediately, by any clock."
+_ATTEMPTS = "Attempts after which the email may have been sent."
 
 
 def upgrade() -> None:

@@ -56,7 +56,7 @@ def _orders() -> None:
         Column("decided_at", DateTime(timezone=True)),
         Column("deadline_at", DateTime(timezone=True), nullable=False),
         Column("traceparent", Text, comment="Of the request that placed it."),
-        Column("sequence", Integer, nullable=False, comment="How many events told of it so far."),
+        Column("sequence", Integer, nullable=False, comment="The number of its events so far."),
         CheckConstraint(
             "status IN ('PENDING', 'CONFIRMED', 'CANCELLED')", name=op.f("ck_orders_status")
         ),

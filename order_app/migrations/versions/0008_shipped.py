@@ -1,6 +1,6 @@
 """Allow the status SHIPPED.
 
-The running release continues meanwhile: every existing row satisfies the widened checks, and
+The running release continues to work: every existing row satisfies the widened checks, and
 validating them takes no lock that blocks reads or writes.
 """
 

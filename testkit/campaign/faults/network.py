@@ -12,7 +12,7 @@ class _ProxyFault(ProgramFault):
 
 
 class HalfOpen(_ProxyFault):
-    """Nothing passes, and the connections are cut only later: neither side is told."""
+    """No data passes, and the connections are cut only later, so neither side detects it."""
 
     name = "half-open"
     hold = (4.0, 8.0)

@@ -35,7 +35,7 @@ class _MailFault(Fault):
 
 
 class MailRefused(_MailFault):
-    """The mail server rejects every mail for now."""
+    """The mail server rejects every email for now."""
 
     name = "mail-refused"
 
@@ -47,7 +47,7 @@ class MailRefused(_MailFault):
 
 
 class MailSlow(_MailFault):
-    """The mail server replies to each mail after two seconds."""
+    """The mail server replies to each email after two seconds."""
 
     name = "mail-slow"
 

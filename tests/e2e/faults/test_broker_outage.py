@@ -80,7 +80,7 @@ def test_an_outage_shorter_than_the_deadline_cancels_nothing(stack: Stack) -> No
 
 
 def test_the_mailer_starts_and_sends_during_a_broker_outage(stack: Stack) -> None:
-    # Given a recorded mail, and no mailer
+    # Given a recorded email, and no mailer
     stack.start("api", "order-relay", "notification-worker")
     stack.place(("TEA", 1))
     eventually(lambda: _assert_recorded(stack))
@@ -89,7 +89,7 @@ def test_the_mailer_starts_and_sends_during_a_broker_outage(stack: Stack) -> Non
     with no_broker(stack):
         stack.start("notification-mailer")
 
-        # Then the mail is sent
+        # Then the email is sent
         eventually(lambda: _assert_mails(stack, 1))
 
 

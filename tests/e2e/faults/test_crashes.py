@@ -90,7 +90,7 @@ def test_orders_are_accepted_during_a_broker_outage(stack: Stack) -> None:
     orders = [stack.place(("TEA", 1)) for _ in range(20)]
     stack.servers.start_broker()
 
-    # Then all of them are confirmed, and the customer gets their mails
+    # Then all of them are confirmed, and the customer receives their emails
     outcomes = [stack.decided(order_id) for order_id in orders]
     assert outcomes == [("CONFIRMED", None)] * 20
     assert stack.reserved("TEA") == 20

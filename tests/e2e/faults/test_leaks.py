@@ -95,7 +95,7 @@ def _place(stack: Stack, orders: int, *, clients: int) -> None:
 
 
 def _settle(stack: Stack, orders: int) -> None:
-    """Wait until every order is confirmed and every mail is sent."""
+    """Wait until every order is confirmed and every email is sent."""
 
     def sent() -> list[int]:
         return stack.execute(

@@ -1,4 +1,4 @@
-"""A suspected order is handled like any other, and the operator gets a mail about it."""
+"""A suspected order is handled like any other, and the operator receives an email about it."""
 
 from testkit.eventually import becomes
 from testkit.processes.stack import Stack
@@ -14,11 +14,11 @@ def test_the_operator_gets_a_mail_about_a_suspected_order(stack: Stack) -> None:
     usual = stack.place(("TEA", 2), email="ada@example.com")
     unusual = stack.place(("TEA", 3), email="eve@example.com")
 
-    # Then the operator gets one mail, about the second order
+    # Then the operator receives one email, about the second order
     subjects = [f"Order {unusual} looks like fraud"]
     becomes(lambda: stack.mails("ops@shop.example"), subjects)
 
-    # And both orders are confirmed, and the customers get the usual mails only
+    # And both orders are confirmed, and the customers receive the usual emails only
     for order_id, email in ((usual, "ada@example.com"), (unusual, "eve@example.com")):
         assert stack.decided(order_id) == ("CONFIRMED", None)
         mails = [f"We have received your order {order_id}", f"Your order {order_id} is confirmed"]

@@ -122,7 +122,7 @@ def test_the_metrics_count_events_and_mails(running: Stack) -> None:
 
     eventually(published)
 
-    # And no mail waits in the mailer
+    # And no email waits in the mailer
     def mailed() -> None:
         assert metrics_of(running, "notification-mailer")["orders_mail_waiting"] == 0
 

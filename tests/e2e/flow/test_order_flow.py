@@ -1,4 +1,4 @@
-"""An order in the real processes, from POST to its outcome and its mails."""
+"""An order in the real processes, from POST to its outcome and its emails."""
 
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
@@ -12,7 +12,7 @@ def test_an_order_in_stock_is_confirmed_and_reserved(stack: Stack) -> None:
     # When a customer orders some of it
     order_id = stack.place(("TEA", 3))
 
-    # Then the order is confirmed, its stock is reserved, and the customer gets two mails
+    # Then the order is confirmed, its stock is reserved, and the customer receives two emails
     assert stack.decided(order_id) == ("CONFIRMED", None)
     assert stack.reserved("TEA") == 3
 
@@ -35,7 +35,7 @@ def test_an_order_out_of_stock_is_cancelled(stack: Stack) -> None:
     # When a customer orders both
     order_id = stack.place(("TEA", 3), ("MUG", 2))
 
-    # Then the order is cancelled, nothing is reserved, and the customer gets two mails
+    # Then the order is cancelled, nothing is reserved, and the customer receives two emails
     assert stack.decided(order_id) == ("CANCELLED", "out_of_stock")
     assert (stack.reserved("TEA"), stack.reserved("MUG")) == (0, 0)
     eventually(lambda: _assert_mails(stack, 2))
@@ -111,7 +111,7 @@ def test_a_shipped_order_leaves_the_stock_and_cannot_be_cancelled(stack: Stack) 
     first, second = stack.ship(order_id), stack.ship(order_id)
     late = stack.cancel(order_id)
 
-    # Then it is shipped once, and the customer gets one mail about it
+    # Then it is shipped once, and the customer receives one email about it
     assert (first.status_code, second.status_code, late.status_code) == (200, 200, 409)
     assert first.json() == second.json()
 

@@ -1,4 +1,4 @@
-"""An order is one trace, from the request to its mails, through every process."""
+"""An order is one trace, from the request to its emails, through every process."""
 
 import json
 

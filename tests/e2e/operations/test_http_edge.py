@@ -62,7 +62,7 @@ def test_slow_bodies_time_out_and_block_no_order(client: RawClient) -> None:
     for connection in slow:
         connection.sendall(head + b'{"customer"')
 
-    # Then orders are placed meanwhile
+    # Then orders are placed in the meantime
     assert Counter(client.place().status for _ in range(10)) == {201: 10}
     assert not any(select.select(slow, [], [], 0)[0])
 

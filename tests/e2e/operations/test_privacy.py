@@ -1,4 +1,4 @@
-"""A customer's address is only where `docs/privacy.md` lists it, whatever fails."""
+"""A customer's address is only where `docs/privacy.md` lists it, even after failures."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -106,7 +106,7 @@ def running(stack: Stack, mail_server: SmtpServer) -> Stack:
 def test_an_address_is_only_where_the_document_lists_it(running: Stack) -> None:
     stack = running
 
-    # Given an order that succeeds, a suspicious one, and orders whose mails are rejected
+    # Given an order that succeeds, a suspicious one, and orders whose emails are rejected
     for name in ("ada", "refused", "deferred", "garbled"):
         stack.decided(stack.place(("TEA", 1), email=address(name)))
     stack.decided(stack.place(("TEA", 3), email=address("suspicious")))
@@ -243,7 +243,7 @@ def _assert_parked(stack: Stack) -> None:
         for message in stack.vhost.messages("notification.dlq")
         if (failure := Failure.from_headers(message.headers))
     }
-    assert reasons == {"customer_email is not a mail address", "unknown event type ***"}
+    assert reasons == {"customer_email is not an email address", "unknown event type ***"}
 
 
 def _assert_skipped(stack: Stack, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The ledger beside running processes: nothing is missing that is not lost, and a repair heals."""
+"""The ledger with running processes: only lost events are missing, and a repair delivers them."""
 
 import threading
 from collections.abc import Iterator

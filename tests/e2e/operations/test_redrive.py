@@ -1,4 +1,4 @@
-"""Parked messages are redriven by a plan while the system runs, whatever happens to its run."""
+"""Parked messages are redriven by a plan while orders flow, even if its run is killed."""
 
 import json
 import os

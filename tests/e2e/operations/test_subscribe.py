@@ -1,4 +1,4 @@
-"""A service that joins under load: each event has one effect, and history sends no mail."""
+"""A service that joins under load: each event has one effect, and history sends no email."""
 
 import json
 import threading
@@ -165,7 +165,7 @@ def test_a_service_that_joins_under_load_handles_each_event_once(
 
 
 def test_history_sends_no_mail(stack: Stack, orderctl: Callable[..., str]) -> None:
-    # Given orders whose mails were sent, to customers and the operator
+    # Given orders whose emails were sent, to customers and the operator
     stack.extra |= {"FRAUD_AMOUNTS": "EUR:400", "OPERATOR_EMAIL": "ops@shop.example"}
     stack.stock(TEA=1_000)
     stack.start()
@@ -186,13 +186,13 @@ def test_history_sends_no_mail(stack: Stack, orderctl: Callable[..., str]) -> No
     orderctl("subscribe", "notification", "--from", "first")
     drained(stack, NOTIFICATION)
 
-    # Then each mail is recorded, to customers and the operator, and held
+    # Then each email is recorded, to customers and the operator, and held
     statuses = "SELECT DISTINCT status FROM notifications"
     count = "SELECT count(*) FROM notifications"
     becomes(lambda: stack.execute("notification", count), [3 * len(first)])
     assert stack.execute("notification", statuses) == ["HELD"]
 
-    # And the mails of a new order are sent: the held mails would have been sent before them
+    # And the emails of a new order are sent: the held emails would have been sent before them
     latest = stack.place(("TEA", 1), email="latest@example.com")
     confirmed = [f"We have received your order {latest}", f"Your order {latest} is confirmed"]
     becomes(lambda: stack.mails("latest@example.com"), confirmed)

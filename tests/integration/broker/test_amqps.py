@@ -128,5 +128,5 @@ def test_a_stream_closed_during_delivery_logs_nothing(
             Stream(connection, STREAM, "first").close()
             stream.close()
 
-    # Then the messages that arrived meanwhile are not logged
+    # Then the messages that arrived in the meantime are not logged
     assert caplog.messages == []

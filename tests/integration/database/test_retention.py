@@ -49,7 +49,7 @@ def test_old_sent_events_are_deleted_and_others_kept(order_database: Sessions) -
     # When old rows are removed
     removed = Retention(order_database, {OUTBOX: LIMIT}).remove(soon())
 
-    # Then only the old sent one is gone
+    # Then only the old sent one is deleted
     assert removed == {"outbox": 1}
     assert of_outbox(order_database) == {young["event_id"], unsent["event_id"]}
 
@@ -75,13 +75,13 @@ def test_inbox_rows_outside_the_dedup_window_are_deleted(
     # When old rows are removed
     removed = Retention(inventory_database, {INBOX: LIMIT}).remove(soon())
 
-    # Then the old one is gone
+    # Then the old one is deleted
     assert removed == {"inbox": 1}
     assert ids(inventory_database, select(inbox.c.event_id)) == {young["event_id"]}
 
 
 def test_old_mails_are_deleted_except_pending_ones(notification_database: Sessions) -> None:
-    # Given mails of every state on both sides of the limit
+    # Given emails of every state on both sides of the limit
     def mail(status: str, age: timedelta) -> dict[str, Any]:
         then = datetime.now(UTC) - age
         common = {
@@ -133,7 +133,7 @@ def test_old_idempotency_keys_are_deleted_and_orders_kept(order_database: Sessio
     days = {order_app.retention.IDEMPOTENCY_KEYS: LIMIT}
     removed = Retention(order_database, days).remove(soon())
 
-    # Then the old key is gone, and the order is not
+    # Then the old key is deleted, and the order is not
     assert removed == {"idempotency_keys": 1}
     assert ids(order_database, select(IdempotencyKey.key)) == {"young"}
     assert ids(order_database, select(OrderRow.id)) == {order["id"]}
@@ -151,6 +151,6 @@ def test_old_skipped_messages_are_deleted(analytics_database: Sessions) -> None:
     days = {analytics_worker.retention.SKIPPED: LIMIT}
     removed = Retention(analytics_database, days).remove(soon())
 
-    # Then the old one is gone
+    # Then the old one is deleted
     assert removed == {"skipped_events": 1}
     assert ids(analytics_database, select(SkippedRow.stream_offset)) == {2}

@@ -87,7 +87,7 @@ def test_a_pass_alternates_tables_until_no_old_row_is_left(
     # When old rows are removed
     removed = Retention(order_database, {OUTBOX: LIMIT, INBOX: LIMIT}).remove(soon())
 
-    # Then all are gone, and the tables took turns
+    # Then all are deleted, and the tables took turns
     assert removed == {"outbox": 35, "inbox": 10}
     assert turns == ["outbox", "inbox", "outbox", "inbox", "outbox", "outbox"]
     assert REMOVED.labels("outbox")._value.get() - before == 35

@@ -248,7 +248,7 @@ def test_the_notification_service_records_the_same_in_batches(twins: MakeTwins) 
     # When they are handled one by one and in batches
     both.handle(repeated(deliveries, rng), rng)
 
-    # Then the same mails are pending
+    # Then the same emails are pending
     assert both.same(select(Notification.__table__), *_TIMES, "not_before", "next_attempt_at")
     both.same(select(inbox), *_TIMES)
 

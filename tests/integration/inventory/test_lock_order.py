@@ -191,7 +191,7 @@ def test_mails_about_the_same_orders_do_not_deadlock(
     first, *between, last = (order_created({"TEA": 1}) for _ in range(4))
     blocker = sessions()
     notification_worker.handlers.on_events(blocker, [newest(event) for event in between])
-    # The mails are written with the next statement.
+    # The emails are written with the next statement.
     blocker.execute(text("SELECT"))
 
     with ThreadPoolExecutor(2) as pool:

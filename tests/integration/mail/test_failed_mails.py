@@ -1,4 +1,4 @@
-"""Mails that are rejected, cannot be rendered or are held do not delay other mails."""
+"""Emails that are rejected, cannot be rendered or are held do not delay other emails."""
 
 import logging
 from typing import Any
@@ -108,13 +108,13 @@ def test_an_unexpected_error_delays_no_other_mail(
 def test_a_held_mail_is_never_sent_and_delays_no_other_mail(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
-    # Given a held mail and a later mail of its order
+    # Given a held email and a later email of its order
     order_id = record(notification_database, "received", status="HELD")
     record(notification_database, "confirmed", order_id=order_id, sequence=2)
 
     # When the mailer runs
     deliver_all(delivery(notification_database, transport))
 
-    # Then only the later mail is sent
+    # Then only the later email is sent
     assert statuses(notification_database) == ["HELD", "SENT"]
     assert len(mailbox.messages) == 1

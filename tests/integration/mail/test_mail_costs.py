@@ -73,10 +73,10 @@ def test_claims_and_polls_skip_sent_mails_only_once(
     mails = Backlog(crowded, position)
     assert mails.claim() is None
 
-    # When a mail is recorded
+    # When an email is recorded
     record(crowded, "received")
 
-    # Then no claim and no poll reads the entries of sent mails again
+    # Then no claim and no poll reads the entries of sent emails again
     assert max(pages_of_claims(crowded, position)) < FEW
     with engine_of(crowded).connect() as connection:
         assert pages(connection, mail_queue.NEXT_DUE, position.values) < FEW
@@ -103,7 +103,7 @@ def test_claims_and_scrapes_have_a_bounded_cost_under_a_backlog(
     with engine_of(crowded).connect().execution_options(isolation_level="AUTOCOMMIT") as run:
         run.exec_driver_sql(_INSERT, ("PENDING", due))
     if due != "2026-01-01":
-        # Mails deferred to before the last poll are left to the next full poll.
+        # Emails deferred to before the last poll are left to the next full poll.
         assert max(pages_of_claims(crowded, position)) < FEW
     with crowded() as session:
         values = {"limit": metrics.COUNT_LIMIT}
@@ -152,7 +152,7 @@ def test_a_claim_writes_to_no_index(crowded: Sessions) -> None:
 def test_a_mail_recorded_by_a_fast_clock_is_due_at_once(
     notification_database: Sessions,
 ) -> None:
-    # Given a mail recorded by a server that was replaced by one with a clock an hour behind
+    # Given an email recorded by a server that was replaced by one with a clock an hour behind
     mails = Backlog(notification_database, Position())
     order_id = record(notification_database, "received")
     with notification_database() as session, session.begin():

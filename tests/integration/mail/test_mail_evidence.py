@@ -1,4 +1,4 @@
-"""The results of other mails decide whether a failure is charged to a mail or to the server."""
+"""The results of other emails decide whether a failure is charged to an email or to the server."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from testkit.eventually import eventually
 from testkit.mail.mailing import CONTEXT, delivery, make_due, record, rows, settings
 from testkit.mail.smtp_server import DROP, Answer, Answers, SmtpServer, serving
 
-#: The recipient of the one mail that a server rejects.
+#: The recipient of the one email that a server rejects.
 BAD = "bad@example.com"
 
 OFFERS = {"EHLO": "250-here\r\n250 SIZE 1000000"}
@@ -21,12 +21,12 @@ LONG = 5_000
 
 
 def at_recipient(answer: Answer) -> Answers:
-    """Give this answer to the mail for one address, and accept the others."""
+    """Give this reply to the email for one address, and accept the others."""
     return {"RCPT": lambda command: answer if BAD in command else "250 ok"}
 
 
 def at_sender(answer: Answer) -> Answers:
-    """Give this answer to MAIL of the one mail that is longer than the others."""
+    """Give this reply to MAIL of the one email that is longer than the others."""
 
     def answers(command: str) -> Answer:
         return answer if int(command.partition("size=")[2]) > LONG else "250 ok"
@@ -39,7 +39,7 @@ def a_mailer(sessions: Sessions, server: SmtpServer, **values: int) -> Delivery:
 
 
 def record_some(sessions: Sessions, count: int, *, bad: bool = False) -> None:
-    """Record mails; with `bad`, the first is one that the server rejects."""
+    """Record emails; with `bad`, the first is one that the server rejects."""
     if bad:
         lines = [{"sku": "COFFEE" * 20, "quantity": 1, "unit_price": 1}] * 50
         record(sessions, "received", recipient=BAD, context=CONTEXT | {"lines": lines})
@@ -48,7 +48,7 @@ def record_some(sessions: Sessions, count: int, *, bad: bool = False) -> None:
 
 
 def deliver_until(mailer: Delivery, sessions: Sessions, done: Callable[[], None]) -> None:
-    """Deliver mails without waiting for their next attempt, until the check passes."""
+    """Deliver emails without waiting for their next attempt, until the check passes."""
 
     def check() -> None:
         make_due(sessions)
@@ -60,7 +60,7 @@ def deliver_until(mailer: Delivery, sessions: Sessions, done: Callable[[], None]
 
 
 def states(sessions: Sessions) -> list[tuple[str, bool]]:
-    """Return each mail's status, and whether an attempt was charged to it."""
+    """Return each email's status, and whether an attempt was charged to it."""
     return [(row.status, row.attempts > 0) for row in rows(sessions)]
 
 
@@ -138,7 +138,7 @@ def test_a_failure_of_every_mail_is_an_outage_charged_to_no_mail(
     with serving(answers) as server:
         mailer = a_mailer(notification_database, server, max_attempts=2)
 
-        # Given more failures than a mail has attempts
+        # Given more failures than an email has attempts
         def failed_often() -> None:
             assert len(outages(caplog)) == 1
             assert len([c for c in server.commands if c.startswith("MAIL")]) >= 5
@@ -146,12 +146,12 @@ def test_a_failure_of_every_mail_is_an_outage_charged_to_no_mail(
         deliver_until(mailer, notification_database, failed_often)
         assert states(notification_database) == [("PENDING", False)] * 6
 
-        # When the server accepts mails again
+        # When the server accepts emails again
         server.answers |= {"MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on"}
         deliver_until(mailer, notification_database, lambda: assert_sent(notification_database, 6))
         mailer.close()
 
-    # Then each mail is delivered once, and the outage was logged once
+    # Then each email is delivered once, and the outage was logged once
     assert set(server.copies.values()) == {1}
     assert len(outages(caplog)) == 1
     assert [r.message for r in caplog.records].count("mail delivery resumed") <= 1

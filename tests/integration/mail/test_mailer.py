@@ -1,4 +1,4 @@
-"""The mailer sends each mail once, and the mails of an order in the order of its events."""
+"""The mailer sends each email once, and the emails of an order in the order of its events."""
 
 import multiprocessing
 import os
@@ -139,13 +139,13 @@ def test_a_crash_after_sending_repeats_only_that_mail(
     crash.close()
     assert sorted(statuses(notification_database)) == ["PENDING"] * 4 + ["SENT"]
 
-    # While the lease lasts, the other mails are sent
+    # While the lease lasts, the other emails are sent
     mailer = delivery(notification_database, transport)
     deliver_all(mailer, seconds=1)
     assert sorted(statuses(notification_database)) == ["PENDING"] + ["SENT"] * 4
     assert len(mailbox.messages) == 5
 
-    # And after it, the mail that may have been sent
+    # And after it, the email that may have been sent
     expire_claims(notification_database)
     deliver_all(mailer, seconds=1)
     assert statuses(notification_database) == ["SENT"] * 5
@@ -171,7 +171,7 @@ def _send_two_and_die(database: dict[str, Any], port: int) -> None:
 def test_mails_to_the_operator_and_customers_are_independent(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
-    # Given deferred mails of an order, and a mail to the operator
+    # Given deferred emails of an order, and an email to the operator
     order_id = record(notification_database, "received", "confirmed")
     with transaction(notification_database) as session:
         later = func.now() + timedelta(hours=1)
@@ -183,12 +183,12 @@ def test_mails_to_the_operator_and_customers_are_independent(
     # When the mailer runs
     deliver_all(delivery(notification_database, transport))
 
-    # Then only the mail to the operator is sent
+    # Then only the email to the operator is sent
     assert statuses(notification_database) == ["PENDING", "PENDING", "SENT"]
     [message] = mailbox.messages
     assert str(message["To"]) == "operator@shop.example"
 
-    # And a deferred mail to the operator does not delay the order's mails
+    # And a deferred email to the operator does not delay the order's emails
     with transaction(notification_database) as session:
         waiting = update(Notification).where(Notification.kind == "suspected")
         session.execute(waiting.values(status="PENDING", next_attempt_at=later))

@@ -52,7 +52,7 @@ def test_a_failing_database_pauses_delivery(
 def test_a_database_outage_ends_without_a_waiting_mail(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
-    # Given a failing database without mails
+    # Given a failing database without emails
     mailer = delivery(notification_database, transport)
     with transaction(notification_database) as session:
         session.execute(text("ALTER TABLE notifications RENAME TO away"))
@@ -136,7 +136,7 @@ def test_a_database_that_rejects_marks_causes_a_backoff(
 
     eventually(failed)
     mailer.close()
-    # And the mail, which was delivered, is not sent again
+    # And the email, which was delivered, is not sent again
     assert len(mailbox.messages) == 1
 
 
@@ -176,14 +176,14 @@ def test_a_mailer_claims_no_mail_after_its_time_is_over(
 
     with closing(Held(settings(mailbox.port))) as held:
         mailer = delivery(notification_database, held)
-        # Given a mail that is being sent when the time is over
+        # Given an email that is being sent when the time is over
         while not sending.is_set():
             mailer.deliver(time.monotonic() + 0.2)
         assert statuses(notification_database) == ["PENDING"] * 3
         # When it is sent after that
         go_on.set()
         mailer.finish(within=60)
-    # Then it is recorded, and no other mail was sent
+    # Then it is recorded, and no other email was sent
     assert statuses(notification_database) == ["SENT", "PENDING", "PENDING"]
     deliver_all(delivery(notification_database, transport), seconds=1)
     assert len(mailbox.messages) == 3
@@ -235,7 +235,7 @@ def test_a_server_shutdown_is_charged_to_no_mail(
     deliver_all(delivery(notification_database, transport))
     mails = rows(notification_database)
     assert {(row.status, row.attempts) for row in mails} == {("PENDING", 0)}
-    # On a slow machine, the pause can end before the wait, and another mail is tried.
+    # On a slow machine, the pause can end before the wait, and another email is tried.
     assert "421 going down" in {row.last_error for row in mails}
 
 

@@ -117,7 +117,7 @@ def test_an_invalid_address_is_a_permanent_failure(
     notification_database: Sessions, email: str
 ) -> None:
     event = an_event(OrderCreated(**(ORDER | {"customer_email": email})))
-    with pytest.raises(Permanent, match="customer_email is not a mail address"):
+    with pytest.raises(Permanent, match="customer_email is not an email address"):
         handle(notification_database, event)
     assert notifications(notification_database) == []
 
@@ -140,7 +140,7 @@ def test_a_suspicion_records_a_mail_to_the_operator(
     for each in (event, again):
         handle(notification_database, each)
 
-    # Then one mail to the operator is recorded, without a sequence
+    # Then one email to the operator is recorded, without a sequence
     [row] = notifications(notification_database)
     assert (row.kind, row.recipient, row.sequence) == ("suspected", "operator", None)
     assert row.context["reasons"] == [{"rule": "amount", "found": 2980, "limit": 1000}]
@@ -168,6 +168,6 @@ def test_the_mails_of_replayed_events_are_held(notification_database: Sessions) 
         handle(notification_database, replace(event, replayed=True))
     handle(notification_database, an_event(OrderCreated(**ORDER)))
 
-    # Then only the mail of the live event is pending
+    # Then only the email of the live event is pending
     statuses = [row.status for row in notifications(notification_database)]
     assert statuses == ["HELD"] * len(history) + ["PENDING"]

@@ -1,4 +1,4 @@
-"""A slow mail server: each mail is delivered once, and other mails leave meanwhile."""
+"""A slow mail server: each email is delivered once, and other emails are sent in the meantime."""
 
 import time
 
@@ -22,7 +22,7 @@ def test_a_slow_server_gets_each_mail_once_and_several_at_a_time(
     at_once: list[int] = []
 
     with serving({"CONTENT": Slow(4.0, "250 taken")}) as server:
-        # When a mailer with several connections sends many mails
+        # When a mailer with several connections sends many emails
         with mailing(a_mailer(notification_database, server)):
 
             def sent() -> None:
@@ -31,7 +31,7 @@ def test_a_slow_server_gets_each_mail_once_and_several_at_a_time(
 
             eventually(sent)
 
-        # Then each mail is delivered once, and several were in progress at once
+        # Then each email is delivered once, and several were in progress at the same time
         assert set(server.copies.values()) == {1}
     assert {row.attempts for row in rows(notification_database)} == {1}
     assert max(at_once) > 1
@@ -90,7 +90,7 @@ def test_a_claim_is_renewed_while_its_mail_is_being_sent(
         serving({"CONTENT": HANG}) as server,
         mailing(a_mailer(notification_database, server)),
     ):
-        # Given a mail that one mailer is sending, and whose lease has expired
+        # Given an email that one mailer is sending, and whose lease has expired
         eventually(content_count(server, 1))
         expire_claims(notification_database)
 
@@ -103,7 +103,7 @@ def test_a_claim_is_renewed_while_its_mail_is_being_sent(
         # When another mailer runs
         a_mailer(notification_database, server).deliver(time.monotonic() + 1)
 
-        # Then it does not send the mail
+        # Then it does not send the email
         assert len(server.contents) == 1
         server.stopped.set()
 

@@ -86,7 +86,7 @@ def test_a_non_ascii_address_without_smtputf8_is_a_permanent_failure(pipelining:
 
 
 class _Choosy(_Refusing):
-    """Rejects one recipient, and keeps the mails of the others."""
+    """Rejects one recipient, and keeps the emails of the others."""
 
     def __init__(self, *, pipelining: bool) -> None:
         super().__init__("550 no such user")

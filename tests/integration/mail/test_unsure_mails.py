@@ -1,4 +1,4 @@
-"""Mails whose answer is lost or whose mailer is killed: repeated late, and only a few times."""
+"""Emails whose reply is lost or whose mailer is killed: repeated late, and only a few times."""
 
 import multiprocessing
 import os
@@ -29,7 +29,7 @@ from testkit.mail.mailing import (
 )
 from testkit.mail.smtp_server import DROP, HANG, SmtpServer, serving
 
-#: The database rejects every outcome of a mail, and accepts them again.
+#: The database rejects every outcome of an email, and accepts them again.
 _REJECT = "ALTER TABLE notifications ADD CONSTRAINT no_mark CHECK (status = 'PENDING')"
 _ACCEPT = "ALTER TABLE notifications DROP CONSTRAINT no_mark"
 
@@ -44,7 +44,7 @@ def test_an_unsure_mail_is_repeated_late_with_the_same_message_id(
         serving(first_content(answer)) as server,
         mailing(a_mailer(notification_database, server, smtp_accept_timeout=5.0)),
     ):
-        # Given a mail whose answer is lost
+        # Given an email whose reply is lost
         def others_sent() -> None:
             assert sorted(statuses(notification_database)) == ["PENDING"] + ["SENT"] * 4
             assert sum(row.unsure for row in rows(notification_database)) == 1
@@ -115,7 +115,7 @@ def test_a_rejected_mark_is_retried_and_the_mail_sent_once(
 
 
 def test_each_of_several_rejected_marks_is_retried(notification_database: Sessions) -> None:
-    # Given three mails that three senders are sending at once
+    # Given three emails that three senders are sending at the same time
     answered = threading.Event()
 
     def content(_: str) -> str:
@@ -138,7 +138,7 @@ def test_each_of_several_rejected_marks_is_retried(notification_database: Sessio
         with transaction(notification_database) as session:
             session.execute(text(_ACCEPT))
 
-        # Then each outcome is recorded, and no mail is sent again
+        # Then each outcome is recorded, and no email is sent again
         eventually(all_sent(notification_database, 3))
         assert len(server.contents) == 3
 
@@ -169,7 +169,7 @@ def test_a_mail_of_a_killed_mailer_is_sent_by_another_mailer(
             server.answers[step] = "354 go on" if step == "DATA" else "250 ok"
             expire_claims(notification_database)
 
-            # Then the mail is sent
+            # Then the email is sent
             eventually(all_sent(notification_database, 1))
         assert list(server.copies.values()) == [copies]
         assert rows(notification_database)[0].unsure == 1

@@ -1,4 +1,4 @@
-"""An operator cancels an order with a reason, which is stored beside the order."""
+"""An operator cancels an order with a reason, which is stored with the order."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -156,7 +156,7 @@ def test_a_page_of_a_large_table_reads_the_rows_of_the_page(
     url = databases.server.set(database=engine_of(orders).url.database)
     engine = create_engine(url, poolclass=NullPool)
     with engine.begin() as connection:
-        # A vacuum of its own would be counted as well.
+        # The reads of an automatic vacuum would be counted as well.
         connection.execute(text("ALTER TABLE orders SET (autovacuum_enabled = off)"))
         connection.execute(text(_FILL), {"count": ORDERS})
         if is_analyzed:

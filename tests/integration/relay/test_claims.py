@@ -131,7 +131,7 @@ def test_marks_survive_a_concurrent_insert(order_database: Sessions) -> None:
         assert claims.hold()
         claims.mark_sent(claims.claim(10).rows)
 
-        # When another transaction holds the lock of the wake-up meanwhile
+        # When another transaction holds the lock of the wake-up in the meantime
         with transaction(order_database) as inserting:
             append(inserting, event(CREATED))
             inserting.execute(text("SELECT"))

@@ -277,7 +277,7 @@ def test_events_behind_an_event_that_another_relay_has_sent_are_released(
 
     drain_until(relay, all_wait)
 
-    # When another relay, which knows no lanes, has sent the first event of the last order
+    # When another relay, which has no lanes, has sent the first event of the last order
     sent_elsewhere = "UPDATE outbox SET sent_at = now(), waits_for = NULL"
     with transaction(order_database) as session:
         session.execute(

@@ -87,7 +87,7 @@ def test_relays_of_any_parts_send_each_event_once_and_in_order(
             for sessions, part in zip(others, parts, strict=True)
         ]
 
-        # When events of 300 orders are recorded meanwhile
+        # When events of 300 orders are recorded in the meantime
         with draining(*drained):
             for sequence in range(1, 9):
                 record(own, *(event(CREATED, order, sequence) for order in orders))
@@ -108,7 +108,7 @@ def test_a_slot_has_one_relay_whatever_the_numbers_of_parts(
         with Claims.of(first, part=Part(1, 2)) as half:
             assert half.hold()
 
-            # Then another relay gets the slots that are free, and the whole outbox is not free
+            # Then another relay acquires the slots that are free, and the whole outbox is not free
             with (
                 Claims.of(second, part=Part(3, 4)) as quarter,
                 Claims.of(third, part=Part(0, 3)) as other,
@@ -119,7 +119,7 @@ def test_a_slot_has_one_relay_whatever_the_numbers_of_parts(
                 assert set(other.slots) == set(Part(0, 3).slots) - set(half.slots)
                 assert not whole.hold()
 
-        # When it has ended, another relay gets its slots
+        # When it has ended, another relay acquires its slots
         with Claims.of(second, part=Part(3, 4)) as quarter:
             assert quarter.hold()
             assert list(quarter.slots) == list(Part(3, 4).slots)

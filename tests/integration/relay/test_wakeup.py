@@ -104,7 +104,7 @@ def test_a_mail_wakes_the_mailer(notification_database: Sessions) -> None:
     # Given a wake-up of the mailer
     wakeup = Wakeup("notifications", next_due=mail_queue.NEXT_DUE)
 
-    # When a mail is inserted during the sleep
+    # When an email is inserted during the sleep
     with asleep(
         notification_database, lambda: wakeup.wait(notification_database, LONG, 0, "epoch")
     ) as sleep:

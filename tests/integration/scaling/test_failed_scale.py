@@ -214,7 +214,7 @@ def test_a_change_does_not_touch_the_objects_of_other_services(
 def test_a_second_route_is_reported_and_removed(
     broker: Vhost, settings: AdministratorSettings, orders_divided: None
 ) -> None:
-    # Given a direct route to a queue beside its parts
+    # Given a direct route to a queue in addition to its parts
     divide(settings, 2)
     now = settings.model_copy(update={"parts": {"inventory": 2}})
     path = f"/bindings/{broker.name}/e/{EVENTS.name}/q/{INVENTORY.queue}"

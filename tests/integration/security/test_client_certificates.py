@@ -105,7 +105,7 @@ def test_a_publisher_logs_in_with_its_certificate(
     placed = event("order.created")
     report = publish_and_settle(publisher_of("order", issued(trusted, "order")), [placed])
 
-    # Then the broker knows the user
+    # Then the broker authenticates the user
     assert report.error is None
     assert report.confirmed == {placed.event_id}
     (message,) = broker.messages("inventory.queue")

@@ -27,7 +27,7 @@ from testkit.servers.databases import service_url
 
 NAMES = [service.name for service in DATABASES]
 
-#: By service, the tables that the console may read; not API keys or mails.
+#: By service, the tables that the console may read; not API keys or emails.
 READABLE = {
     "order": ("orders", "order_lines", "cancellations", "outbox", "inbox", "relay_state"),
     "inventory": (
@@ -180,7 +180,7 @@ def test_a_service_role_can_only_read_views(
     url = service_url(installation, service)
 
     for view, column in tables(installation, service, "VIEW"):
-        # A view of several tables cannot be changed anyway, so the rights are compared.
+        # PostgreSQL rejects every change of a view of several tables, so the rights are compared.
         assert rights(installation, service, view, role_name(service)) == {"SELECT"}
         assert refusal(url, f"SELECT {column} FROM {view}") == ""
         assert _REFUSED.match(refusal(url, f"DROP VIEW {view}"))
@@ -197,7 +197,7 @@ def test_a_service_role_has_no_administrative_rights(
     }
 
     for statement in ADMINISTRATION:
-        # When run outside of a transaction, in which no database can be created anyway
+        # When run outside of a transaction: PostgreSQL creates no database in one
         error = refusal(
             service_url(installation, service), statement.format(**names), autocommit=True
         )

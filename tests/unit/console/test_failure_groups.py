@@ -1,4 +1,4 @@
-"""Parked messages are grouped by their cause, whatever their headers contain."""
+"""Parked messages are grouped by their cause, even if their headers are hostile."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The installation does what is missing, and no more."""
+"""The installation installs only what is missing."""
 
 import os
 import shutil

@@ -80,7 +80,7 @@ def test_every_variable_is_a_setting_of_its_program(folder: str) -> None:
     maps = _settings_maps(folder)
 
     for owner, template in pods(built(folder)):
-        # When a container gets its variables
+        # When the variables of a container are set
         (container,) = template["spec"]["containers"]
         variables = {
             *settings_of(container),

@@ -76,7 +76,7 @@ def test_a_broken_manifest_is_rejected(kind: str, break_it: Callable[[Manifest],
     sound = next(manifest for manifest in built("base") if manifest["kind"] == kind)
     broken = copy.deepcopy(sound)
 
-    # When it gets a mistake
+    # When a mistake is added
     break_it(broken)
 
     # Then only the copy is rejected

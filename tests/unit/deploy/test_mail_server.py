@@ -1,4 +1,4 @@
-"""The local mail server accepts every mail, and its page shows the newest ones."""
+"""The local mail server accepts every email, and its page shows the newest ones."""
 
 import smtplib
 import subprocess
@@ -50,7 +50,7 @@ def _assert_answers(url: str) -> None:
 def test_mail_is_accepted_and_shown(server: tuple[int, str]) -> None:
     port, url = server
 
-    # When two mails come over one connection
+    # When two emails come over one connection
     with smtplib.SMTP("127.0.0.1", port, timeout=30) as smtp:
         smtp.ehlo()
         assert smtp.has_extn("pipelining")

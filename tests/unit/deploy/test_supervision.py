@@ -20,7 +20,7 @@ from deploy.local.stack import INFRASTRUCTURE, Stack
 from deploy.local.state import create_state, delete_state, only_one, open_state
 from testkit.eventually import eventually
 
-#: Ends only when a file exists, whatever its stop signal.
+#: Ends only when a file exists, and ignores its stop signal.
 SLOW = 'trap "" TERM; touch ready; while [ ! -e end ]; do sleep 0.1; done; touch ended'
 
 

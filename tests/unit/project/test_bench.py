@@ -173,7 +173,7 @@ def test_the_document_follows_the_results() -> None:
     document = report.DOCUMENT.read_text()
     figures = results.read() | {"relay_ratio": 98765.43}
 
-    # Then the document gets their figures
+    # Then the document contains their figures
     assert "98765.43" in report.updated(document, figures)
 
 

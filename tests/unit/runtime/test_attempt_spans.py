@@ -101,7 +101,7 @@ def test_the_span_of_an_invalid_event_has_no_order(recording: None) -> None:
 
 
 def test_no_span_of_a_rolled_back_batch_is_exported(recording: None) -> None:
-    # Given an exporter that keeps what it gets
+    # Given an exporter that keeps the exported spans
     sent: list[ReadableSpan] = []
 
     class Exporter(SpanExporter):

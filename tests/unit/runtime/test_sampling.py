@@ -21,7 +21,7 @@ from testkit.processes.attempt_spans import (
 
 
 def test_one_tick_a_minute_is_sampled() -> None:
-    # Given a sampler with a clock of its own
+    # Given a sampler with its own clock
     now = [0.0]
     sampler = PassedOn(["inventory.relay"], clock=lambda: now[0])
 

@@ -96,7 +96,7 @@ def test_an_unknown_key_does_not_wait_for_another_read(table: Table) -> None:
     with ThreadPoolExecutor(MANY) as pool:
         requests = [pool.submit(cache.find, api_keys.generate()) for _ in range(MANY)]
 
-        # Then most unknown keys are rejected meanwhile, and a known one is found
+        # Then most unknown keys are rejected in the meantime, and a known one is found
         eventually(lambda: _assert_done(requests, MANY - 1 - key_cache._MOST_WAITING))
         assert cache.find(table.texts[0])
         table.may_go_on.set()
@@ -178,7 +178,7 @@ def test_requests_do_not_wait_for_a_read_that_hangs(
         first = pool.submit(cache.find, table.texts[0])
         eventually(lambda: _assert_reads(table, 1))
 
-        # When other requests arrive meanwhile
+        # When other requests arrive in the meantime
         others = [pool.submit(cache.find, table.texts[0]) for _ in range(MANY - 1)]
 
         # Then all of them fail while the read hangs, because of an outage

@@ -1,4 +1,4 @@
-"""The mails to customers and to the operator: their content, their headers and their encoding."""
+"""The emails to customers and to the operator: their content, their headers and their encoding."""
 
 import re
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ EVERY_MAIL = [
     (Kind.CANCELLED, {"reason": "a reason of a later release", "shortages": []}),
 ]
 
-#: The content of a mail to the operator, which has no lines.
+#: The content of an email to the operator, which has no lines.
 SUSPICION = {
     "customer_email": "ann@example.com",
     "client_ip": "192.0.2.7",
@@ -69,7 +69,7 @@ def mail(kind: Kind = Kind.RECEIVED, *, recipient: str = "ann@example.com", **co
 
 
 def rendered(kind: Kind = Kind.RECEIVED, **context: Any) -> EmailMessage:
-    """Return a mail as a mail program parses it."""
+    """Return an email as a mail program parses it."""
     message = message_from_bytes(
         render(mail(kind, **context), sender=SENDER).content, policy=policy.default
     )
@@ -123,7 +123,7 @@ def test_a_suspicion_has_the_order_the_customer_and_every_reason() -> None:
         for fact in (str(ORDER), "ann@example.com", "192.0.2.7", "EUR 11,140.84", "160"):
             assert fact in part
         for reason in (
-            "at least 6 orders from this e-mail address in a short time; 5 are usual",
+            "at least 6 orders from this email address in a short time; 5 are usual",
             "at least 21 orders from this IP address in a short time; 20 are usual",
             "it costs EUR 11,140.84; up to EUR 1,000.00 is usual",
             "51 pieces; up to 50 are usual",
@@ -192,7 +192,7 @@ def test_an_address_with_a_line_break_is_rejected(line_break: str) -> None:
     injected = f"ann@example.com{line_break}Bcc: all@example.com"
     with pytest.raises(Unrenderable):
         render(mail(recipient=injected), sender=SENDER)
-    with pytest.raises(ValueError, match="not a mail address"):
+    with pytest.raises(ValueError, match="not an email address"):
         address.ascii_domain(injected)
     message = EmailMessage(policy=policy.SMTP)
     with pytest.raises(ValueError, match="linefeed"):

@@ -1,4 +1,4 @@
-"""Amounts, addresses and delays of mails."""
+"""Amounts, addresses and delays of emails."""
 
 import re
 
@@ -51,7 +51,7 @@ def test_the_domain_of_an_address_becomes_ascii(given: str, expected: str) -> No
 
 @pytest.mark.parametrize("text", ["", "ann", "@example.com", "ann@", "a b@c", "a@b,c@d", "a@b\x00"])
 def test_an_invalid_address_is_rejected(text: str) -> None:
-    with pytest.raises(ValueError, match="not a mail address"):
+    with pytest.raises(ValueError, match="not an email address"):
         address.ascii_domain(text)
 
 

@@ -78,7 +78,7 @@ def test_a_delivery_is_held_until_its_settlement_is_sent(settle: str) -> None:
         settle_some()
     assert all(acknowledgements.holds(message) for message in messages.values())
 
-    # When it is settled again, then the broker gets the settlement
+    # When it is settled again, then the broker receives the settlement
     settle_some()
     left = {"a run": {3}, "single ones": {1, 3}, "a rejection": {2, 3}}
     assert channel.waiting == left[settle]

@@ -74,7 +74,7 @@ def test_the_signals_of_a_run_surround_its_work(calls: list[SignalCall]) -> None
 def test_a_request_has_headers_and_no_customer_data(
     calls: list[SignalCall],
 ) -> None:
-    # Given a second delivery with a header of its own
+    # Given a second delivery with its own header
     one = item(attempts=2, tenant="north")
 
     # When it is attempted

@@ -177,7 +177,7 @@ def test_a_process_that_stops_reading_is_replaced(
     worker.until_ended(1)
     os.kill(worker.pids[0], signal.SIGSTOP)
 
-    # When it gets more data than its socket can buffer
+    # When it receives more data than its socket can buffer
     worker.call(len, b"." * 10_000_000)
 
     # Then the process is replaced

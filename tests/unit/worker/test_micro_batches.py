@@ -1,4 +1,4 @@
-"""Batches: a child gets all waiting messages, and another child those beyond the limit."""
+"""Batches: a child receives all waiting messages, and another child those beyond the limit."""
 
 import pytest
 
