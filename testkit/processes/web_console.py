@@ -21,6 +21,7 @@ from eventbus.consumer.failure import Failure
 from eventbus.outbox.table import outbox
 from order_app.storage.models import LineRow, OrderRow
 from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.vhosts import Vhost
 
 PASSWORD = "a password of the tests"
 
@@ -28,6 +29,25 @@ _NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 #: Markup that an attacker may have written into a reason.
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def settings_of_console(
+    servers: Infrastructure, vhost: Vhost, database_suffix: str
+) -> dict[str, Any]:
+    """Return the settings of a console: its own users, and no other password."""
+    return {
+        "broker_admin_url": vhost.management_url,
+        "broker_port": vhost.amqp_port,
+        "broker_vhost": vhost.name,
+        "broker_ca_file": vhost.ca_file,
+        "broker_admin_user": "console",
+        "broker_admin_password": secret(servers, "console.broker"),
+        "database_port": servers.postgres_port,
+        "database_ca_file": servers.ca_file,
+        "database_suffix": database_suffix,
+        "console_database_password": secret(servers, "console.database"),
+        "console_password": PASSWORD,
+    }
 
 
 def get(console: FlaskClient, path: str, **query: str) -> TestResponse:
@@ -84,11 +104,6 @@ def cells(html: str, service: str) -> dict[str, str]:
     return {name: re.sub(r"<[^>]+>", "", value).strip() for name, value in columns}
 
 
-def secret(servers: Infrastructure, name: str) -> str:
-    """Return a secret of this installation."""
-    return (servers.secrets_dir / name).read_text().strip()
-
-
 def park(channel: Channel, event_id: str, reason: str = "no way", **event: Any) -> None:
     """Park a message for the inventory, as the consumer runtime does."""
     failure = Failure.of(
@@ -136,3 +151,8 @@ def place(settings: DatabaseSettings) -> UUID:
         )
         session.execute(insert(outbox), row | {"event": json.dumps(event)})
     return order_id
+
+
+def secret(servers: Infrastructure, name: str) -> str:
+    """Return a secret of this installation."""
+    return (servers.secrets_dir / name).read_text().strip()

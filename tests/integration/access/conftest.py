@@ -5,14 +5,10 @@ from typing import Any
 
 import pytest
 from amqp import Channel
-from flask.testing import FlaskClient
 
 from common.kombu_topology import CONSOLE, INVENTORY, ORDER
-from console.settings import AuditSettings, ConsoleSettings, load_operator
-from console.web.app import create_app
-from testkit.processes.web_console import PASSWORD, secret
+from console.settings import AuditSettings, load_operator
 from testkit.servers.databases import Databases
-from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 
 Environment = dict[str, str]
@@ -34,29 +30,10 @@ def database(env: Environment, monkeypatch: pytest.MonkeyPatch) -> AuditSettings
 
 
 @pytest.fixture
-def console_settings(
-    servers: Infrastructure, vhost: Vhost, database: AuditSettings
-) -> dict[str, Any]:
-    """The console's settings: its own users, and no other password."""
-    return {
-        "broker_admin_url": vhost.management_url,
-        "broker_port": vhost.amqp_port,
-        "broker_vhost": vhost.name,
-        "broker_ca_file": vhost.ca_file,
-        "broker_admin_user": "console",
-        "broker_admin_password": secret(servers, "console.broker"),
-        "database_port": servers.postgres_port,
-        "database_ca_file": servers.ca_file,
-        "database_suffix": database.database_suffix,
-        "console_database_password": secret(servers, "console.database"),
-        "console_password": PASSWORD,
-    }
-
-
-@pytest.fixture
-def console(console_settings: dict[str, Any]) -> FlaskClient:
-    """A client of the web console."""
-    return create_app(ConsoleSettings(**console_settings)).test_client()
+def console_settings(console_settings: dict[str, Any], database: AuditSettings) -> dict[str, Any]:
+    """The settings of the console for these databases."""
+    assert console_settings["database_suffix"] == database.database_suffix
+    return console_settings
 
 
 @pytest.fixture

@@ -12,32 +12,16 @@ from common.kombu_topology import INVENTORY, STREAM
 from console.broker.connection import connected
 from console.broker.queue_inspection import inspect_queue, inspect_stream
 from console.orderctl import main
-from console.settings import BrokerAdminSettings, ConsoleSettings
-from console.web.app import create_app
+from console.settings import BrokerAdminSettings
+from testkit.data.hostile_parked import CREATED, park_hostile
 from testkit.eventually import eventually
-from testkit.servers.infrastructure import Infrastructure
+from testkit.processes.web_console import get
 from testkit.servers.vhosts import Vhost
 from testkit.wire.corpus import messages
 from testkit.wire.draft import KINDS
 from testkit.wire.publisher import wire_publisher
 
-CREATED: dict[str, tuple[str, dict[str, Any]]] = {
-    "order.created": (
-        "order",
-        {
-            "customer_email": "ada@example.com",
-            "currency": "EUR",
-            "total": 500,
-            "lines": [{"sku": "TEA", "quantity": 1, "unit_price": 500}],
-        },
-    )
-}
-
-
 DISCARD = ("parked", "discard", "inventory", "--yes", "--reason", "a test")
-
-
-LOGIN = ("operator", "a password of the tests")
 
 
 @pytest.fixture
@@ -50,39 +34,10 @@ def env(migrated_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[s
 
 
 @pytest.fixture
-def page(env: dict[str, str], vhost: Vhost, servers: Infrastructure) -> FlaskClient:
-    """A client of the console."""
-    settings = ConsoleSettings(
-        **{
-            **vhost.administrator,
-            "broker_admin_user": "console",
-            "broker_admin_password": secret(servers, "console.broker"),
-            "database_port": servers.postgres_port,
-            "database_ca_file": servers.ca_file,
-            "database_suffix": env["DATABASE_SUFFIX"],
-            "console_database_password": secret(servers, "console.database"),
-            "console_password": LOGIN[1],
-        }
-    )
-    return create_app(settings).test_client()
-
-
-@pytest.fixture
 def poisoned(vhost: Vhost, env: dict[str, str]) -> int:
     """The number of hostile messages in the inventory's parking lot, two of each kind."""
     del env  # applies the topology
-    count = 0
-    with wire_publisher(vhost) as publisher:
-        for message in messages(1, 2 * len(KINDS), CREATED, good=10**9):
-            if message.kind not in ("good", "an expiration"):
-                publisher.publish("", "inventory.dlq", message.properties, message.body)
-                count += 1
-        publisher.settle()
-    return count
-
-
-def secret(servers: Infrastructure, name: str) -> str:
-    return (servers.secrets_dir / name).read_text().strip()
+    return park_hostile(vhost, seed=1)
 
 
 def orderctl(*arguments: str) -> Result:
@@ -106,15 +61,13 @@ def test_every_parked_message_is_listed_by_name(poisoned: int) -> None:
     assert "\x1b" not in table_of.stdout
 
 
-def test_every_parked_message_has_a_page(poisoned: int, page: FlaskClient) -> None:
-    listing = page.get("/parked", auth=LOGIN)
+def test_every_parked_message_has_a_page(poisoned: int, console: FlaskClient) -> None:
+    listing = get(console, "/parked")
 
     assert listing.status_code == 200
     for row in listed()[:poisoned:3]:
         for kind in ("message", "redrive", "discard", "history"):
-            answer = page.get(
-                f"/parked/inventory/{kind}", query_string={"id": row["id"]}, auth=LOGIN
-            )
+            answer = get(console, f"/parked/inventory/{kind}", id=row["id"])
             assert answer.status_code == 200, (row["id"], answer.text)
 
 
