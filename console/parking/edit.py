@@ -137,6 +137,7 @@ def publish(
                 recorded_by=edited_by,
                 event_id=parked.id,
                 text=str(error),
+                details={"before": wanted.original.digest},
             )
             _record(settings, failed)
             raise

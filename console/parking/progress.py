@@ -6,14 +6,18 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, func, select, update
+from sqlalchemy.dialects.postgresql import distinct_on
 
-from console.models import DiscardRow, ItemRow, ItemState, JournalRow, PlanRow, PlanState
+from console.models import ItemRow, ItemState, JournalRow, PlanRow, PlanState
 from console.parking import plans
 from console.parking.journal import Change
 from eventbus.database.db import Sessions, transaction
 
 #: The rank of messages that a run has not found: they are redriven last.
 _NOT_FOUND = 100
+
+#: Changes after which a message is not in the parking lot, or not with the body that was planned.
+_REMOVING = {Change.DISCARDED, Change.EDITED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,43 +83,28 @@ class Progress:
             values = {"state": ItemState.PLANNED, "rank": _NOT_FOUND, "updated_at": func.now()}
             session.execute(rows.where(ItemRow.position.in_(positions)).values(values))
 
-    def discarded(self, positions: Collection[int]) -> set[int]:
-        """Return which of these messages were discarded since the plan was made."""
+    def removed(self, positions: Collection[int]) -> dict[int, Change]:
+        """Return which of these messages were discarded or edited since the plan was made."""
         if not positions:
-            return set()
-        rows = (
-            select(ItemRow.position)
-            .join(PlanRow, PlanRow.id == ItemRow.plan_id)
-            .join(
-                DiscardRow,
-                (DiscardRow.event_id == ItemRow.event_id)
-                & (DiscardRow.service == PlanRow.service)
-                & (DiscardRow.discarded_at > PlanRow.created_at)
-                & (func.encode(func.sha256(DiscardRow.body), "hex") == ItemRow.digest),
-            )
-            .where(ItemRow.plan_id == self.plan_id, ItemRow.position.in_(positions))
-        )
-        with transaction(self._sessions) as session:
-            return set(session.scalars(rows))
-
-    def edited(self, positions: Collection[int]) -> set[int]:
-        """Return which of these messages were edited since the plan was made."""
-        if not positions:
-            return set()
-        rows = (
-            select(ItemRow.position)
+            return {}
+        changes = (
+            select(ItemRow.position, JournalRow.change)
+            .ext(distinct_on(ItemRow.position))
             .join(PlanRow, PlanRow.id == ItemRow.plan_id)
             .join(
                 JournalRow,
-                (JournalRow.event_id == ItemRow.event_id)
-                & (JournalRow.service == PlanRow.service)
-                & (JournalRow.change == Change.EDITED)
+                (JournalRow.service == PlanRow.service)
+                & (JournalRow.event_id == ItemRow.event_id)
+                & (JournalRow.details["before"].astext == ItemRow.digest)
                 & (JournalRow.recorded_at > PlanRow.created_at),
             )
             .where(ItemRow.plan_id == self.plan_id, ItemRow.position.in_(positions))
+            # Only the newest change counts: a discarded message may have been restored.
+            .order_by(ItemRow.position, JournalRow.id.desc())
         )
         with transaction(self._sessions) as session:
-            return set(session.scalars(rows))
+            newest = session.execute(changes).all()
+        return {position: Change(change) for position, change in newest if change in _REMOVING}
 
     def retry_failed(self) -> None:
         """Plan again the messages that failed again or were discarded; they come first."""

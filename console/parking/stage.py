@@ -90,8 +90,7 @@ class Stage:
         """Return the outcomes of messages whose redrive a killed or interrupted run has begun.
 
         A message that is in the parking lot is planned again, whether it was not published yet or
-        has failed again. A message that an operator has discarded or edited meanwhile is
-        gone.
+        has failed again. A message that an operator has discarded or edited meanwhile is gone.
         """
         outcome, waiting = Outcome(size=len(items)), _by_position(items)
         # The parking lot before the inbox: a message that a killed run did not remove is in both.
@@ -193,10 +192,10 @@ class Stage:
 
     def _read_removed(self, waiting: dict[int, Item], outcome: Outcome) -> None:
         """Record the messages that were discarded or edited since the plan was made."""
-        removals = {"discarded": self._progress.discarded, "edited": self._progress.edited}
-        for note, removed in removals.items():
-            items = [waiting.pop(position) for position in sorted(removed(list(waiting)))]
-            self._record(items, ItemState.GONE, outcome, note)
+        removed = self._progress.removed(list(waiting))
+        for change in sorted(set(removed.values())):
+            items = [waiting.pop(position) for position, each in removed.items() if each is change]
+            self._record(items, ItemState.GONE, outcome, change)
 
     def _read_parked(self, waiting: dict[int, Item], outcome: Outcome, state: ItemState) -> None:
         """Record the messages that are in the parking lot."""
