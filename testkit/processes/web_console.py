@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
@@ -80,6 +81,17 @@ def confirm(
     )
 
 
+def preview_edit(
+    console: FlaskClient, event_id: object, payload: str, redrive: str
+) -> TestResponse:
+    """Send the form of an edit with this payload, and return the preview."""
+    form = hidden(get(console, "/parked/inventory/edit", id=str(event_id)))
+    fields = {"payload": payload, "reason": "a typing error", "redrive": redrive}
+    return console.post(
+        "/parked/inventory/edit/preview", data=form | fields, auth=("operator", PASSWORD)
+    )
+
+
 def token(console: FlaskClient) -> str:
     """Return the token of the operator's forms."""
     return hidden(get(console, "/parked/inventory/redrive"))["token"]
@@ -88,7 +100,8 @@ def token(console: FlaskClient) -> str:
 def hidden(page: TestResponse) -> dict[str, str]:
     """Return the hidden fields of a page's last form, by name."""
     form = page.text.rpartition("<form")[2]
-    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
+    fields = re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form)
+    return {name: unescape(value) for name, value in fields}
 
 
 def log_in(console: FlaskClient, name: str, password: str, **fields: str) -> TestResponse:

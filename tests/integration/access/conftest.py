@@ -1,13 +1,19 @@
 """The web console over a migrated database, with its own users and permissions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from amqp import Channel
+from flask.testing import FlaskClient
 
 from common.kombu_topology import CONSOLE, INVENTORY, ORDER
-from console.settings import AuditSettings, load_operator
+from console.access import people
+from console.access.models import Role
+from console.databases.service_database import transaction
+from console.settings import AuditSettings, ConsoleSettings, load_operator
+from console.web.app import create_app
+from testkit.processes.web_console import log_in
 from testkit.servers.databases import Databases
 from testkit.servers.vhosts import Vhost
 
@@ -34,6 +40,22 @@ def console_settings(console_settings: dict[str, Any], database: AuditSettings) 
     """The settings of the console for these databases."""
     assert console_settings["database_suffix"] == database.database_suffix
     return console_settings
+
+
+@pytest.fixture
+def logged_in(
+    console_settings: dict[str, Any], database: AuditSettings
+) -> Callable[..., FlaskClient]:
+    """A function that adds a person with a role, and returns their browser."""
+
+    def add(name: str, role: Role, *services: str) -> FlaskClient:
+        with transaction(database, CONSOLE) as session:
+            password = people.add(session, name, role, services)
+        client = create_app(ConsoleSettings(**console_settings)).test_client()
+        assert log_in(client, name, password).status_code == 303
+        return client
+
+    return add
 
 
 @pytest.fixture

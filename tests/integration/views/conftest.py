@@ -39,6 +39,12 @@ def installation(
 
 
 @pytest.fixture
+def installed(installation: Callable[[], DatabaseSettings]) -> DatabaseSettings:
+    """The databases, and the settings of `orderctl` for them."""
+    return installation()
+
+
+@pytest.fixture
 def console_settings(console_settings: dict[str, Any], installation: object) -> dict[str, Any]:
     """The settings of the console for a broker with the declared topology."""
     del installation  # the topology must exist

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from amqp import Channel, Message
+from amqp import Channel
 from flask.testing import FlaskClient
 
 from console.settings import DatabaseSettings
-from testkit.data.parked import drained
+from testkit.data.parked import parked_messages
 from testkit.eventually import eventually
 from testkit.processes.web_console import (
     confirm,
@@ -118,9 +118,3 @@ def test_only_the_message_that_was_shown_is_changed(
     assert f"inventory: {done}" in get(console, "/parked").text
     left = eventually(lambda: parked_messages(channel))
     assert ["forged" in str(message.body) for message in left] == [True]
-
-
-def parked_messages(channel: Channel) -> list[Message]:
-    messages = drained(channel, "inventory.dlq")
-    assert messages
-    return messages

@@ -10,7 +10,7 @@ from amqp import Channel
 from console.commands.operator import operator_name
 from console.parking.journal import Change
 from eventbus.events import codec
-from testkit.data.parked import drained, park_created, parked
+from testkit.data.parked import drained, park_created, parked, parked_messages
 from testkit.processes.orderctl import orderctl
 from tests.support.operator_settings import OperatorSettings
 from tests.support.parked_edits import QUANTITY_OF_TWO, edit, entries, envelope
@@ -20,9 +20,7 @@ Environment = dict[str, str]
 
 def parked_envelopes(channel: Channel) -> list[dict[str, Any]]:
     """Remove the messages of the parking lot, at least one, and return their envelopes."""
-    found = [envelope(message) for message in drained(channel, "inventory.dlq")]
-    assert found
-    return found
+    return [envelope(message) for message in parked_messages(channel)]
 
 
 def test_an_edited_message_is_redriven_with_its_id_and_the_edit_is_recorded(
