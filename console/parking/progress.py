@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    Select,
+    any_,
+    func,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from console.models import ItemRow, ItemState, JournalRow, PlanRow, PlanState
@@ -70,7 +80,7 @@ class Progress:
         with transaction(self._sessions) as session:
             rows = update(ItemRow).where(ItemRow.plan_id == self.plan_id)
             values = {"state": state, "note": None, "updated_at": func.now()} | columns
-            session.execute(rows.where(ItemRow.position.in_(positions)).values(values))
+            session.execute(rows.where(_at(positions)).values(values))
             for position, note in (notes or {}).items():
                 session.execute(rows.where(ItemRow.position == position).values(note=note))
 
@@ -81,7 +91,7 @@ class Progress:
         with transaction(self._sessions) as session:
             rows = update(ItemRow).where(ItemRow.plan_id == self.plan_id)
             values = {"state": ItemState.PLANNED, "rank": _NOT_FOUND, "updated_at": func.now()}
-            session.execute(rows.where(ItemRow.position.in_(positions)).values(values))
+            session.execute(rows.where(_at(positions)).values(values))
 
     def removed(self, positions: Collection[int]) -> dict[int, Change]:
         """Return which of these messages were discarded or edited since the plan was made."""
@@ -98,7 +108,7 @@ class Progress:
                 & (JournalRow.details["before"].astext == ItemRow.digest)
                 & (JournalRow.recorded_at > PlanRow.created_at),
             )
-            .where(ItemRow.plan_id == self.plan_id, ItemRow.position.in_(positions))
+            .where(ItemRow.plan_id == self.plan_id, _at(positions))
             # Only the newest change counts: a discarded message may have been restored.
             .order_by(ItemRow.position, JournalRow.id.desc())
         )
@@ -129,6 +139,11 @@ class Progress:
     def _items(self, state: ItemState) -> Select[ItemRow]:
         rows = select(ItemRow).where(ItemRow.plan_id == self.plan_id, ItemRow.state == state)
         return rows.order_by(ItemRow.rank, ItemRow.position)
+
+
+def _at(positions: Collection[int]) -> ColumnElement[bool]:
+    # One parameter, whatever the size of the stage: the number of parameters may be limited.
+    return ItemRow.position == any_(literal(list(positions), ARRAY(Integer)))
 
 
 def _item(row: ItemRow) -> Item:

@@ -41,6 +41,8 @@ class Outcome:
 
     size: int
     counts: dict[ItemState, int] = field(default_factory=dict)
+    #: The messages that the stage has put back into the queue.
+    redriven: int = 0
     failure: str | None = None
     #: The events that were redriven, or may have been, and have no outcome.
     unknown: list[str] = field(default_factory=list)
@@ -50,9 +52,9 @@ class Outcome:
 
     @property
     def failing(self) -> float:
-        """The share of redriven messages that failed again."""
-        redriven = self.counts.get(ItemState.HANDLED, 0) + self.counts.get(ItemState.PARKED, 0)
-        return self.counts.get(ItemState.PARKED, 0) / redriven if redriven else 0.0
+        """The share of redriven messages with an outcome that failed again."""
+        known = self.redriven - len(self.unknown)
+        return self.counts.get(ItemState.PARKED, 0) / known if known > 0 else 0.0
 
 
 class Stage:
@@ -83,6 +85,7 @@ class Stage:
         """
         outcome = Outcome(size=len(items))
         sent = self._send(items, outcome, wait)
+        outcome.redriven = len(sent)
         self._await(_by_position(sent), outcome, ItemState.PARKED)
         return outcome
 
