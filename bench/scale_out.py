@@ -7,6 +7,7 @@ It divides what is measured on one machine, by the assumptions of `bench.sizing`
 import math
 
 from bench import results, sizing
+from bench.figures import tables
 from bench.results import Results
 from bench.sizing import DOCUMENT, QUEUE, RATES, USED
 
@@ -19,8 +20,6 @@ CHILDREN = 2
 #: Events of a confirmed order in each queue whose parts share its work. A service that handles one
 #: batch at a time is not in the table: parts do not help it.
 ARRIVING = {"order": 1, "inventory": 1, "notification": 2}
-
-_BEGIN, _END = "<!-- scale-out -->", "<!-- /scale-out -->"
 
 
 def relay_limit(figures: Results, relay: str) -> float:
@@ -52,24 +51,18 @@ def table(figures: Results) -> str:
         },
         **{f"`{name}-worker`, parts of the queue": part_limit(figures, name) for name in ARRIVING},
     }
-    header = ["", "one takes, orders/s", *(f"{rate:,} orders/s" for rate in RATES)]
-    lines = [
-        header,
-        ["---"] * len(header),
-        *(
-            [name, f"{limit:,.0f}", *(str(math.ceil(rate / limit)) for rate in RATES)]
-            for name, limit in limits.items()
-        ),
-        [f"machines of {CORES} processors", "", *(str(machines(figures, r)) for r in RATES)],
+    head = ["", "one takes, orders/s", *(f"{rate:,} orders/s" for rate in RATES)]
+    rows = [
+        [name, f"{limit:,.0f}", *(str(math.ceil(rate / limit)) for rate in RATES)]
+        for name, limit in limits.items()
     ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    total = [f"machines of {CORES} processors", "", *(str(machines(figures, r)) for r in RATES)]
+    return tables.table(head, [*rows, total])
 
 
 def updated(document: str, figures: Results) -> str:
     """Return the document with the table between its markers."""
-    before, _, rest = document.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n{table(figures)}\n{_END}{after}"
+    return tables.with_table(document, "scale-out", table(figures))
 
 
 def write(figures: Results) -> None:

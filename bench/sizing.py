@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 from bench import results
+from bench.figures import tables
 from bench.results import Results
 from deploy.local import REPOSITORY
 
@@ -37,8 +38,6 @@ DAY = 86_400
 #: The processors that one PostgreSQL primary or one RabbitMQ node can use before its disk or
 #: contention limits it. Assumed: no measurement ran on more than two processors.
 MOST_CORES = 32
-
-_BEGIN, _END = "<!-- sizing -->", "<!-- /sizing -->"
 
 
 @dataclass(frozen=True)
@@ -103,16 +102,13 @@ def table(figures: Results) -> str:
         ),
         ("disk of the stream, each copy, GB a day", [_number(x.stream_gb) for x in columns]),
     ]
-    header = ["", *(f"{rate:,} orders/s" for rate in RATES)]
-    lines = [header, ["---"] * len(header), *([name, *cells] for name, cells in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    head = ["", *(f"{rate:,} orders/s" for rate in RATES)]
+    return tables.table(head, [[name, *cells] for name, cells in rows])
 
 
 def updated(document: str, figures: Results) -> str:
     """Return the document with the table between its markers."""
-    before, _, rest = document.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n{table(figures)}\n{_END}{after}"
+    return tables.with_table(document, "sizing", table(figures))
 
 
 def write(figures: Results) -> None:

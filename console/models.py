@@ -65,7 +65,7 @@ class ItemState(StrEnum):
     HANDLED = "handled"
     #: It failed again, and is parked again.
     PARKED = "parked again"
-    #: An operator has discarded it since the plan was made.
+    #: An operator has discarded or edited it since the plan was made.
     GONE = "gone"
     #: It is not redriven and stays parked.
     SKIPPED = "skipped"

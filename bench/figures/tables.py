@@ -19,3 +19,11 @@ def how(figures: dict[str, Any], part: str) -> str:
     options = dict(figures["parts"][part])
     day = str(options.pop("date"))[:10]
     return ", ".join([day, *(f"{name} {value}" for name, value in sorted(options.items()))])
+
+
+def with_table(document: str, name: str, table: str) -> str:
+    """Return a document with this table between the two comments with this name."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, _, rest = document.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{table}\n{end}{after}"

@@ -17,7 +17,7 @@ from console.errors import ActionError
 #: People that are listed.
 LISTED = 1_000
 
-#: Without `@`, so that no name is an email address.
+#: `@` is not allowed: pages mask email addresses, and would mask such a name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

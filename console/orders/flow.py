@@ -24,7 +24,7 @@ LIMIT = 60
 #: Failed attempts of one service at one event, the last ones. An outage may cause any number.
 _ATTEMPTS = 10
 
-#: The outcomes of attempts that are a step, in words; a parking is a step of its own.
+#: The text of each outcome that is shown as a failed attempt. Parking is a separate step.
 _FAILED = {"retry": "failed", "paused": "paused"}
 
 

@@ -60,15 +60,19 @@ class Edit:
     changes: tuple[Change, ...]
 
 
-def read(settings: ParkingSettings, service: Service, wanted: str) -> Original:
-    """Return the oldest parked message of an event; it stays in place.
+def read(
+    settings: ParkingSettings, service: Service, wanted: str, wanted_digest: str = ""
+) -> Original:
+    """Return the oldest parked message of an event, with this SHA-256 of its body if it is given.
 
-    Raises `ActionError` if there is none, or if it contains no event.
+    The message stays in place. Raises `ActionError` if there is none, or if it contains no event.
     """
     with parking_lot(settings, service) as lot:
-        message = next((one for one in lot.scan() if event_id(one) == wanted), None)
+        named = (one for one in lot.scan() if event_id(one) == wanted)
+        message = next((one for one in named if wanted_digest in ("", digest(one))), None)
     if message is None:
-        raise ActionError(f"not parked by {service.name}: {untrusted.text(wanted)}")
+        body = " with the body that was shown" if wanted_digest else ""
+        raise ActionError(f"not parked by {service.name}{body}: {untrusted.text(wanted)}")
     parked, envelope = Parked.of(service, message), untrusted.envelope(message.body)
     if not envelope:
         raise ActionError(f"{parked.id} cannot be edited: its body contains no event")
@@ -137,6 +141,7 @@ def publish(
                 recorded_by=edited_by,
                 event_id=parked.id,
                 text=str(error),
+                details={"before": wanted.original.digest},
             )
             _record(settings, failed)
             raise

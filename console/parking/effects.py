@@ -7,7 +7,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from amqp import Message
-from sqlalchemy import select
+from sqlalchemy import ARRAY, Uuid, any_, literal, select
 
 from common.kombu_topology import INVENTORY, ORDER
 from console.broker.parked_message import Parked, digest
@@ -93,7 +93,9 @@ class Effects:
         if not event_ids:
             return set()
         with transaction(self._inbox) as session:
-            rows = select(inbox.c.event_id).where(inbox.c.event_id.in_(event_ids))
+            # One parameter, whatever the size of a stage: the number of parameters may be limited.
+            ids = literal(list(event_ids), ARRAY(Uuid))
+            rows = select(inbox.c.event_id).where(inbox.c.event_id == any_(ids))
             return set(session.scalars(rows))
 
     def _decides(self, candidate: Candidate) -> bool:

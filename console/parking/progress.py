@@ -5,15 +5,29 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    Select,
+    any_,
+    func,
+    literal,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import distinct_on
 
-from console.models import DiscardRow, ItemRow, ItemState, JournalRow, PlanRow, PlanState
+from console.models import ItemRow, ItemState, JournalRow, PlanRow, PlanState
 from console.parking import plans
 from console.parking.journal import Change
 from eventbus.database.db import Sessions, transaction
 
 #: The rank of messages that a run has not found: they are redriven last.
 _NOT_FOUND = 100
+
+#: Changes after which a message is not in the parking lot, or not with the body that was planned.
+_REMOVING = {Change.DISCARDED, Change.EDITED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +80,7 @@ class Progress:
         with transaction(self._sessions) as session:
             rows = update(ItemRow).where(ItemRow.plan_id == self.plan_id)
             values = {"state": state, "note": None, "updated_at": func.now()} | columns
-            session.execute(rows.where(ItemRow.position.in_(positions)).values(values))
+            session.execute(rows.where(_at(positions)).values(values))
             for position, note in (notes or {}).items():
                 session.execute(rows.where(ItemRow.position == position).values(note=note))
 
@@ -77,45 +91,30 @@ class Progress:
         with transaction(self._sessions) as session:
             rows = update(ItemRow).where(ItemRow.plan_id == self.plan_id)
             values = {"state": ItemState.PLANNED, "rank": _NOT_FOUND, "updated_at": func.now()}
-            session.execute(rows.where(ItemRow.position.in_(positions)).values(values))
+            session.execute(rows.where(_at(positions)).values(values))
 
-    def discarded(self, positions: Collection[int]) -> set[int]:
-        """Return which of these messages were discarded since the plan was made."""
+    def removed(self, positions: Collection[int]) -> dict[int, Change]:
+        """Return which of these messages were discarded or edited since the plan was made."""
         if not positions:
-            return set()
-        rows = (
-            select(ItemRow.position)
-            .join(PlanRow, PlanRow.id == ItemRow.plan_id)
-            .join(
-                DiscardRow,
-                (DiscardRow.event_id == ItemRow.event_id)
-                & (DiscardRow.service == PlanRow.service)
-                & (DiscardRow.discarded_at > PlanRow.created_at)
-                & (func.encode(func.sha256(DiscardRow.body), "hex") == ItemRow.digest),
-            )
-            .where(ItemRow.plan_id == self.plan_id, ItemRow.position.in_(positions))
-        )
-        with transaction(self._sessions) as session:
-            return set(session.scalars(rows))
-
-    def edited(self, positions: Collection[int]) -> set[int]:
-        """Return which of these messages were edited since the plan was made."""
-        if not positions:
-            return set()
-        rows = (
-            select(ItemRow.position)
+            return {}
+        changes = (
+            select(ItemRow.position, JournalRow.change)
+            .ext(distinct_on(ItemRow.position))
             .join(PlanRow, PlanRow.id == ItemRow.plan_id)
             .join(
                 JournalRow,
-                (JournalRow.event_id == ItemRow.event_id)
-                & (JournalRow.service == PlanRow.service)
-                & (JournalRow.change == Change.EDITED)
+                (JournalRow.service == PlanRow.service)
+                & (JournalRow.event_id == ItemRow.event_id)
+                & (JournalRow.details["before"].astext == ItemRow.digest)
                 & (JournalRow.recorded_at > PlanRow.created_at),
             )
-            .where(ItemRow.plan_id == self.plan_id, ItemRow.position.in_(positions))
+            .where(ItemRow.plan_id == self.plan_id, _at(positions))
+            # Only the newest change counts: a discarded message may have been restored.
+            .order_by(ItemRow.position, JournalRow.id.desc())
         )
         with transaction(self._sessions) as session:
-            return set(session.scalars(rows))
+            newest = session.execute(changes).all()
+        return {position: Change(change) for position, change in newest if change in _REMOVING}
 
     def retry_failed(self) -> None:
         """Plan again the messages that failed again or were discarded; they come first."""
@@ -140,6 +139,11 @@ class Progress:
     def _items(self, state: ItemState) -> Select[ItemRow]:
         rows = select(ItemRow).where(ItemRow.plan_id == self.plan_id, ItemRow.state == state)
         return rows.order_by(ItemRow.rank, ItemRow.position)
+
+
+def _at(positions: Collection[int]) -> ColumnElement[bool]:
+    # One parameter, whatever the size of the stage: the number of parameters may be limited.
+    return ItemRow.position == any_(literal(list(positions), ARRAY(Integer)))
 
 
 def _item(row: ItemRow) -> Item:

@@ -50,10 +50,11 @@ def run(
     """Redrive the messages of a plan in stages, at most `rate` per second, and return the plan.
 
     A run that was interrupted or has stopped continues: messages that failed again are redriven
-    first. The run ends early if an operator pauses or aborts the plan. Raises `ActionError` if the
-    plan cannot run, if another run redrives messages of the service, if more than `max_failing` (a
-    fraction) of a stage fail again, if a message has no outcome within `OUTCOME_LIMIT` seconds, or
-    if a message is not found.
+    first. A stage is repeated at its size until one of its messages was redriven. The run ends
+    early if an operator pauses or aborts the plan. Raises `ActionError` if the plan cannot run, if
+    another run redrives messages of the service, if more than `max_failing` (a fraction) of a stage
+    fail again, if a message has no outcome within `OUTCOME_LIMIT` seconds, or if a message is not
+    found.
     """
     plan = plans.show(settings, plan_id)
     service = kombu_topology.service(plan.service)
@@ -67,12 +68,15 @@ def run(
         if begun := progress.unfinished():
             _check(progress, stage.recover(begun), interruption, 1.0)
         progress.retry_failed()
-        for size in _sizes(rate):
-            if interruption() or not (items := progress.begin(size)):
-                break
+        sizes = _sizes(rate)
+        size = next(sizes)
+        while not interruption() and (items := progress.begin(size)):
             outcome = stage.run(items, pace)
             report(outcome)
             _check(progress, outcome, interruption, max_failing)
+            # A stage whose messages are all gone does not show whether the cause is fixed.
+            if outcome.redriven:
+                size = next(sizes)
         if not interruption():
             progress.end(PlanState.DONE)
     return plans.show(settings, plan_id)

@@ -41,6 +41,8 @@ class Outcome:
 
     size: int
     counts: dict[ItemState, int] = field(default_factory=dict)
+    #: The messages that the stage has put back into the queue.
+    redriven: int = 0
     failure: str | None = None
     #: The events that were redriven, or may have been, and have no outcome.
     unknown: list[str] = field(default_factory=list)
@@ -50,9 +52,9 @@ class Outcome:
 
     @property
     def failing(self) -> float:
-        """The share of redriven messages that failed again."""
-        redriven = self.counts.get(ItemState.HANDLED, 0) + self.counts.get(ItemState.PARKED, 0)
-        return self.counts.get(ItemState.PARKED, 0) / redriven if redriven else 0.0
+        """The share of redriven messages with an outcome that failed again."""
+        known = self.redriven - len(self.unknown)
+        return self.counts.get(ItemState.PARKED, 0) / known if known > 0 else 0.0
 
 
 class Stage:
@@ -83,6 +85,7 @@ class Stage:
         """
         outcome = Outcome(size=len(items))
         sent = self._send(items, outcome, wait)
+        outcome.redriven = len(sent)
         self._await(_by_position(sent), outcome, ItemState.PARKED)
         return outcome
 
@@ -90,8 +93,7 @@ class Stage:
         """Return the outcomes of messages whose redrive a killed or interrupted run has begun.
 
         A message that is in the parking lot is planned again, whether it was not published yet or
-        has failed again. A message that an operator has since discarded or edited is
-        gone.
+        has failed again. A message that an operator has since discarded or edited is gone.
         """
         outcome, waiting = Outcome(size=len(items)), _by_position(items)
         # The parking lot before the inbox: a message that a killed run did not remove is in both.
@@ -193,10 +195,10 @@ class Stage:
 
     def _read_removed(self, waiting: dict[int, Item], outcome: Outcome) -> None:
         """Record the messages that were discarded or edited since the plan was made."""
-        removals = {"discarded": self._progress.discarded, "edited": self._progress.edited}
-        for note, removed in removals.items():
-            items = [waiting.pop(position) for position in sorted(removed(list(waiting)))]
-            self._record(items, ItemState.GONE, outcome, note)
+        removed = self._progress.removed(list(waiting))
+        for change in sorted(set(removed.values())):
+            items = [waiting.pop(position) for position, each in removed.items() if each is change]
+            self._record(items, ItemState.GONE, outcome, change)
 
     def _read_parked(self, waiting: dict[int, Item], outcome: Outcome, state: ItemState) -> None:
         """Record the messages that are in the parking lot."""

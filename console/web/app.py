@@ -63,7 +63,7 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     for pages in (overview, orders, parked, stock, analytics, people, audit, metrics):
         app.register_blueprint(pages)
     _serve(app)
-    endpoints.check(app)
+    endpoints.install(app)
     if proxies := settings.console_trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
     return app

@@ -71,6 +71,13 @@ def drained(channel: Channel, queue: str) -> list[Message]:
     return messages
 
 
+def parked_messages(channel: Channel) -> list[Message]:
+    """Remove and return the messages of the parking lot, at least one, oldest first."""
+    messages = drained(channel, "inventory.dlq")
+    assert messages
+    return messages
+
+
 @contextmanager
 def held(channel: Channel, count: int) -> Iterator[Callable[[], None]]:
     """Hold all `count` parked messages during the block, as another reader does.

@@ -17,7 +17,7 @@ from testkit.system.installation import RETRY_TIERS
 from testkit.system.process_control import ProcessControl
 from testkit.system.shop import Shop
 
-__all__ = ["ORDER_FLOW", "RETRY_TIERS", "Stack"]
+__all__ = ["ORDER_FLOW", "ORDER_FLOW_WITH_MAILS", "RETRY_TIERS", "Stack"]
 
 #: The programs that decide an order: no emails, no fraud check, no analytics.
 ORDER_FLOW = (
@@ -28,6 +28,9 @@ ORDER_FLOW = (
     "inventory-relay",
     "beat",
 )
+
+#: The programs that decide an order, and deliver its emails.
+ORDER_FLOW_WITH_MAILS = (*ORDER_FLOW, "notification-worker", "notification-mailer")
 
 
 @dataclass

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,6 +22,7 @@ from eventbus.consumer.failure import Failure
 from eventbus.outbox.table import outbox
 from order_app.storage.models import LineRow, OrderRow
 from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.vhosts import Vhost
 
 PASSWORD = "a password of the tests"
 
@@ -28,6 +30,25 @@ _NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 #: Markup that an attacker may have written into a reason.
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def settings_of_console(
+    servers: Infrastructure, vhost: Vhost, database_suffix: str
+) -> dict[str, Any]:
+    """Return the settings of a console: its own users, and no other password."""
+    return {
+        "broker_admin_url": vhost.management_url,
+        "broker_port": vhost.amqp_port,
+        "broker_vhost": vhost.name,
+        "broker_ca_file": vhost.ca_file,
+        "broker_admin_user": "console",
+        "broker_admin_password": secret(servers, "console.broker"),
+        "database_port": servers.postgres_port,
+        "database_ca_file": servers.ca_file,
+        "database_suffix": database_suffix,
+        "console_database_password": secret(servers, "console.database"),
+        "console_password": PASSWORD,
+    }
 
 
 def get(console: FlaskClient, path: str, **query: str) -> TestResponse:
@@ -60,6 +81,17 @@ def confirm(
     )
 
 
+def preview_edit(
+    console: FlaskClient, event_id: object, payload: str, redrive: str
+) -> TestResponse:
+    """Send the form of an edit with this payload, and return the preview."""
+    form = hidden(get(console, "/parked/inventory/edit", id=str(event_id)))
+    fields = {"payload": payload, "reason": "a typing error", "redrive": redrive}
+    return console.post(
+        "/parked/inventory/edit/preview", data=form | fields, auth=("operator", PASSWORD)
+    )
+
+
 def token(console: FlaskClient) -> str:
     """Return the token of the operator's forms."""
     return hidden(get(console, "/parked/inventory/redrive"))["token"]
@@ -68,7 +100,8 @@ def token(console: FlaskClient) -> str:
 def hidden(page: TestResponse) -> dict[str, str]:
     """Return the hidden fields of a page's last form, by name."""
     form = page.text.rpartition("<form")[2]
-    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
+    fields = re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form)
+    return {name: unescape(value) for name, value in fields}
 
 
 def log_in(console: FlaskClient, name: str, password: str, **fields: str) -> TestResponse:
@@ -82,11 +115,6 @@ def cells(html: str, service: str) -> dict[str, str]:
     (row,) = re.findall(rf'scope="row">{service}</th>(.*?)</tr>', html, re.DOTALL)
     columns = re.findall(r'data-label="([^"]+)">(.*?)</td>', row, re.DOTALL)
     return {name: re.sub(r"<[^>]+>", "", value).strip() for name, value in columns}
-
-
-def secret(servers: Infrastructure, name: str) -> str:
-    """Return a secret of this installation."""
-    return (servers.secrets_dir / name).read_text().strip()
 
 
 def park(channel: Channel, event_id: str, reason: str = "no way", **event: Any) -> None:
@@ -136,3 +164,8 @@ def place(settings: DatabaseSettings) -> UUID:
         )
         session.execute(insert(outbox), row | {"event": json.dumps(event)})
     return order_id
+
+
+def secret(servers: Infrastructure, name: str) -> str:
+    """Return a secret of this installation."""
+    return (servers.secrets_dir / name).read_text().strip()

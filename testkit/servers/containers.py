@@ -110,19 +110,7 @@ def containers(state_dir: Path) -> Iterator[Infrastructure]:
         with ExitStack() as running:
             rabbitmq = running.enter_context(_rabbitmq(state, ports))
             postgres = running.enter_context(_postgres(state, ports))
-            yield Infrastructure(
-                amqp_port=ports.amqp_port,
-                management_url=broker.management_url(ports),
-                broker_metrics_port=ports.rabbitmq_metrics_port,
-                deployer_password=credentials.read(state.secrets, credentials.DEPLOYER),
-                postgres_port=ports.postgres_port,
-                postgres_password=credentials.read(state.secrets, credentials.SUPERUSER),
-                secrets_dir=state.secrets,
-                ca_file=certificates.ca_file(state),
-                operator_environment=state.operator_environment,
-                _broker=rabbitmq,
-                _database=postgres,
-            )
+            yield Infrastructure.of(state, ports, rabbitmq, postgres)
         delete_state(state_dir)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from deploy.local.ports import Ports
 from deploy.local.processes import leftovers
 from deploy.local.processes.process import Process
 from deploy.local.processes.supervision import Supervision
@@ -65,6 +66,25 @@ class Infrastructure:
     _database: Server
     #: The number of restarts of the broker.
     restarts: int = 0
+
+    @classmethod
+    def of(
+        cls, state: StateDirectory, ports: Ports, rabbitmq: Broker, postgres: Server
+    ) -> "Infrastructure":
+        """Return the servers on these ports, whose passwords and certificates are in `state`."""
+        return cls(
+            amqp_port=ports.amqp_port,
+            management_url=broker.management_url(ports),
+            broker_metrics_port=ports.rabbitmq_metrics_port,
+            deployer_password=credentials.read(state.secrets, credentials.DEPLOYER),
+            postgres_port=ports.postgres_port,
+            postgres_password=credentials.read(state.secrets, credentials.SUPERUSER),
+            secrets_dir=state.secrets,
+            ca_file=certificates.ca_file(state),
+            operator_environment=state.operator_environment,
+            _broker=rabbitmq,
+            _database=postgres,
+        )
 
     @contextmanager
     def limited(self, command: str, limit: str, usual: str) -> Iterator[None]:
@@ -185,18 +205,11 @@ def _running(state: StateDirectory, durable: bool) -> Iterator[Infrastructure]:
     try:
         supervision.start(INFRASTRUCTURE, processes)
         Watch(state, supervision).until_healthy(processes)
-        yield Infrastructure(
-            amqp_port=ports.amqp_port,
-            management_url=broker.management_url(ports),
-            broker_metrics_port=ports.rabbitmq_metrics_port,
-            deployer_password=credentials.read(state.secrets, credentials.DEPLOYER),
-            postgres_port=ports.postgres_port,
-            postgres_password=credentials.read(state.secrets, credentials.SUPERUSER),
-            secrets_dir=state.secrets,
-            ca_file=certificates.ca_file(state),
-            operator_environment=state.operator_environment,
-            _broker=_server(state, supervision, processes, "rabbitmq"),
-            _database=_server(state, supervision, processes, "postgres"),
+        yield Infrastructure.of(
+            state,
+            ports,
+            _server(state, supervision, processes, "rabbitmq"),
+            _server(state, supervision, processes, "postgres"),
         )
     finally:
         supervision.stop()

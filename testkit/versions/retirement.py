@@ -4,8 +4,6 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from pydantic import SecretStr
-
 from common.events import OrderCreated, OrderCreatedV2
 from console.actions.retirement import Findings, uses
 from console.settings import RetirementSettings
@@ -15,6 +13,7 @@ from eventbus.events.envelope import Event
 from eventbus.messaging.event_message import task_headers
 from eventbus.topology.service import Service
 from testkit.data.outboxes import CREATED, event
+from testkit.servers.administration import Administration
 from testkit.servers.vhosts import Vhost
 from testkit.versions.migrated import MIGRATED
 
@@ -24,19 +23,8 @@ V1, V2 = OrderCreated.TYPE, OrderCreatedV2.TYPE
 LATELY = timedelta(hours=1)
 
 
-class AdministratorSettings(RetirementSettings):
+class AdministratorSettings(Administration, RetirementSettings):
     """The settings of `orderctl contracts retire`, for a test's databases."""
-
-    names: dict[str, str]
-    postgres_password: SecretStr
-
-    def login(self, _service: str) -> tuple[str, SecretStr]:
-        """Return the administrator of the database server."""
-        return "postgres", self.postgres_password
-
-    def database_name(self, service: str) -> str:
-        """Return the name of the test's database of a service."""
-        return self.names[service]
 
 
 class MigratedSystem:

@@ -1,15 +1,20 @@
-"""Publishers, proxies and transports for the tests of relays and of the mailer."""
+"""Publishers, proxies and transports of relays and the mailer, and the web console."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
+from console.settings import ConsoleSettings
+from console.web.app import create_app
 from eventbus.outbox import lanes, outcomes
 from notification_worker.smtp.transport import Transport
 from testkit.mail.mailbox import Mailbox
 from testkit.mail.mailing import settings
 from testkit.network.proxy import Proxy
 from testkit.processes.publishers import PublisherOf, publishers
+from testkit.processes.web_console import settings_of_console
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 
@@ -43,3 +48,17 @@ def transport(mailbox: Mailbox) -> Iterator[Transport]:
     transport = Transport(settings(mailbox.port))
     yield transport
     transport.close()
+
+
+@pytest.fixture
+def console_settings(
+    servers: Infrastructure, vhost: Vhost, operator_env: dict[str, str]
+) -> dict[str, Any]:
+    """The settings of the web console for the test's vhost and databases."""
+    return settings_of_console(servers, vhost, operator_env["DATABASE_SUFFIX"])
+
+
+@pytest.fixture
+def console(console_settings: dict[str, Any]) -> FlaskClient:
+    """A client of the web console."""
+    return create_app(ConsoleSettings(**console_settings)).test_client()

@@ -51,7 +51,7 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
         "orders ship": Action(service="order", subject="order_ids"),
         "parked abort": Action(subject="plan_id"),
         "parked discard": Action(subject="event_ids", details=("reason",)),
-        "parked assign": Action(subject="key", details=("owner", "nobody")),
+        "parked assign": Action(subject="key", details=("owner", "clear")),
         "parked edit": Action(subject="event_id", details=("reason", "redrive")),
         "parked mute": Action(subject="key", details=("duration", "reason", "off")),
         "parked note": Action(subject="key"),

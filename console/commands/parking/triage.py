@@ -30,11 +30,11 @@ def note(service: str, key: str, text: str) -> None:
 @click.argument("service", type=SERVICE)
 @_key
 @click.argument("owner", required=False)
-@click.option("--nobody", is_flag=True, help="Remove the owner.")
-def assign(service: str, key: str, owner: str | None, *, nobody: bool) -> None:
+@click.option("--clear", is_flag=True, help="Remove the owner.")
+def assign(service: str, key: str, owner: str | None, *, clear: bool) -> None:
     """Set the owner of a group."""
-    if nobody == bool(owner):
-        raise click.UsageError("specify either an owner or --nobody")
+    if clear == bool(owner):
+        raise click.UsageError("specify either an owner or --clear")
     settings = load_operator(DatabaseSettings)
     memory = triage.assign(settings, CONSUMERS[service], key, owner, by=operator_name())
     _report(memory, f"assigned to {memory.owner}" if memory.owner else "has no owner")

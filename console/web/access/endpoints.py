@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from flask import Flask, request
+from flask import Flask, g, request
 
 from console.access.rights import Person, Right
 from console.web.csrf import CHANGING
@@ -24,6 +24,10 @@ class Rule:
     def target(self) -> str | None:
         """The service on which the current request acts."""
         return self.service or (request.view_args or {}).get("service")
+
+    def admits(self, person: Person, service: str | None) -> bool:
+        """Return whether a person has the right, on a service if the endpoint acts on one."""
+        return self.right is None or person.may(self.right, self.service or service)
 
 
 #: Rules by endpoint. Any other endpoint only shows data, and every person may use it.
@@ -52,16 +56,18 @@ RULES: Mapping[str, Rule] = MappingProxyType(
 _SHOWS = Rule(right=None)
 
 
-def check(app: Flask) -> None:
-    """Raise `RuntimeError` if an endpoint with a side effect has no rule.
+def install(app: Flask) -> None:
+    """Make `may` available in templates, which show only what the person may use.
 
-    Must be called after all routes are registered.
+    Must be called after all routes are registered. Raises `RuntimeError` if an endpoint with a side
+    effect has no rule.
     """
     changing = {
         rule.endpoint for rule in app.url_map.iter_rules() if CHANGING & set(rule.methods or ())
     }
     if unknown := sorted(changing - set(RULES)):
         raise RuntimeError(f"{__name__} has no rule for {', '.join(unknown)}")
+    app.jinja_env.globals["may"] = may
 
 
 def rule() -> Rule:
@@ -69,10 +75,16 @@ def rule() -> Rule:
     return RULES.get(request.endpoint or "", _SHOWS)
 
 
+def may(endpoint: str, service: str | None = None) -> bool:
+    """Return whether the person of the current request may use an endpoint, on a service."""
+    person: Person | None = g.get("person")
+    return person is not None and RULES.get(endpoint, _SHOWS).admits(person, service)
+
+
 def refusal(person: Person) -> str | None:
     """Return why a person may not make the current request, or None."""
     required = rule()
-    if required.right is None or person.may(required.right, required.target):
+    if required.admits(person, required.target):
         return None
     on_service = f" on the service {required.target}" if required.target else ""
     services = f", limited to {', '.join(person.services)}" if person.services else ""

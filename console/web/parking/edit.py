@@ -1,6 +1,7 @@
 """The pages of an edit: the payload in a form, the difference, and the confirmation."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from flask import abort, current_app, render_template, request
@@ -13,13 +14,14 @@ from console.settings import ConsoleSettings
 from console.web.access import login
 from console.web.parked import REASON_LIMIT, act, consumer_of, parked
 from eventbus.messaging.untrusted import storable
+from eventbus.topology.service import Service
 
 
 @parked.get("/parked/<service>/edit")
 def edit(service: str) -> str:
     """Show the payload of a message in a form."""
     settings: ConsoleSettings = current_app.extensions["settings"]
-    original = edits.read(settings, consumer_of(service), request.args.get("id", ""))
+    original = _original(settings, consumer_of(service), request.args)
     return _form(original, original.text)
 
 
@@ -27,7 +29,7 @@ def edit(service: str) -> str:
 def preview_edit(service: str) -> str | tuple[str, int]:
     """Show the difference that an edit makes, or the form again if it is invalid."""
     settings: ConsoleSettings = current_app.extensions["settings"]
-    original = edits.read(settings, consumer_of(service), request.form.get("id", ""))
+    original = _original(settings, consumer_of(service), request.form)
     payload = request.form.get("payload", "")
     try:
         wanted = _edit(original, payload)
@@ -47,12 +49,12 @@ def confirm_edit(service: str) -> Response:
     """Make an edit that was previewed, and show the result on the list."""
     settings: ConsoleSettings = current_app.extensions["settings"]
     consumer, event_id = consumer_of(service), request.form.get("id", "")
+    if not (event_id and request.form.get("digest")):
+        abort(400, "Specify one event, and the digest of its message.")
     reason, redrive = _reason(), _redrive()
 
     def replace() -> str:
-        original = edits.read(settings, consumer, event_id)
-        if original.digest != request.form.get("digest"):
-            raise ActionError(f"{event_id} was changed after the preview")
+        original = _original(settings, consumer, request.form)
         edits.publish(
             settings,
             consumer,
@@ -65,6 +67,10 @@ def confirm_edit(service: str) -> Response:
         return f"{event_id} edited and {result}"
 
     return act("edit requested", consumer, event_id, replace)
+
+
+def _original(settings: ConsoleSettings, consumer: Service, fields: Mapping[str, str]) -> Original:
+    return edits.read(settings, consumer, fields.get("id", ""), fields.get("digest", ""))
 
 
 def _form(original: Original, payload: str, problem: str = "") -> str:

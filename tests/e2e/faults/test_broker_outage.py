@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from common.kombu_topology import SERVICES
 from testkit.eventually import eventually, never
-from testkit.processes.stack import Stack
+from testkit.processes.stack import ORDER_FLOW_WITH_MAILS, Stack
 
 TICKERS = (
     "order-relay",
@@ -14,16 +14,6 @@ TICKERS = (
     "notification-mailer",
     "fraud-relay",
     "analytics-reader",
-)
-ORDERING = (
-    "api",
-    "order-worker",
-    "order-relay",
-    "inventory-worker",
-    "inventory-relay",
-    "notification-worker",
-    "notification-mailer",
-    "beat",
 )
 
 
@@ -40,7 +30,7 @@ def no_broker(stack: Stack) -> Iterator[None]:
 def test_overdue_orders_are_cancelled_during_a_broker_outage(stack: Stack) -> None:
     # Given orders that are placed during a broker outage
     stack.extra["ORDER_DEADLINE"] = "4"
-    stack.start(*ORDERING)
+    stack.start(*ORDER_FLOW_WITH_MAILS)
     stack.stock(TEA=100)
     with no_broker(stack):
         orders = [stack.place(("TEA", 1)) for _ in range(5)]
@@ -68,7 +58,7 @@ def test_overdue_orders_are_cancelled_during_a_broker_outage(stack: Stack) -> No
 def test_an_outage_shorter_than_the_deadline_cancels_nothing(stack: Stack) -> None:
     # Given orders that are placed during a broker outage
     stack.extra["ORDER_DEADLINE"] = "90"
-    stack.start(*ORDERING)
+    stack.start(*ORDER_FLOW_WITH_MAILS)
     stack.stock(TEA=100)
     with no_broker(stack):
         orders = [stack.place(("TEA", 1)) for _ in range(20)]

@@ -6,28 +6,18 @@ import pytest
 
 from testkit.eventually import eventually
 from testkit.processes.clocks import Clock
-from testkit.processes.stack import Stack
+from testkit.processes.stack import ORDER_FLOW_WITH_MAILS, Stack
 from testkit.servers.vhosts import Vhost
 
-PROCESSES = (
-    "api",
-    "order-worker",
-    "order-relay",
-    "inventory-worker",
-    "inventory-relay",
-    "notification-worker",
-    "notification-mailer",
-    "beat",
-)
 HOUR = 3_600
 
 
 @pytest.fixture(scope="module")
 def ordering(shared_stack: Stack) -> Stack:
     """A system in which each process has its own clock."""
-    for name in PROCESSES:
+    for name in ORDER_FLOW_WITH_MAILS:
         shared_stack.clock(name)
-    shared_stack.start(*PROCESSES)
+    shared_stack.start(*ORDER_FLOW_WITH_MAILS)
     shared_stack.stock(TEA=1_000)
     return shared_stack
 
@@ -41,7 +31,7 @@ def stepped(ordering: Stack, process: str) -> Iterator[Clock]:
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["ahead", "behind"])
-@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("process", ORDER_FLOW_WITH_MAILS)
 def test_orders_are_confirmed_when_a_clock_steps(
     ordering: Stack, stepped: Clock, process: str, step: int
 ) -> None:

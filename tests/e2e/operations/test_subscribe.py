@@ -13,19 +13,7 @@ from common.kombu_topology import FRAUD, NOTIFICATION
 from console.orderctl import main
 from eventbus.topology.service import Service
 from testkit.eventually import becomes, eventually
-from testkit.processes.stack import RETRY_TIERS, Stack
-
-#: The programs that run before the fraud check joins.
-BEFORE_FRAUD = (
-    "api",
-    "order-worker",
-    "order-relay",
-    "inventory-worker",
-    "inventory-relay",
-    "notification-worker",
-    "notification-mailer",
-    "beat",
-)
+from testkit.processes.stack import ORDER_FLOW_WITH_MAILS, RETRY_TIERS, Stack
 
 
 class Orders:
@@ -124,7 +112,7 @@ def test_a_service_that_joins_under_load_handles_each_event_once(
     # Given a shop without a fraud check
     stack.stock(TEA=1_000_000)
     remove(stack, FRAUD)
-    stack.start(*BEFORE_FRAUD)
+    stack.start(*ORDER_FLOW_WITH_MAILS)
     orders = Orders(stack)
     with orders.flowing():
         orders.wait_for(60)

@@ -14,6 +14,7 @@ from console.actions.retirement import uses
 from testkit.eventually import becomes, eventually
 from testkit.processes.customers import Customers
 from testkit.processes.stack import Stack
+from testkit.servers.administration import administration
 from testkit.servers.bindings import bind, unbind
 from testkit.versions.migrated import MIGRATED, use_services
 from testkit.versions.retirement import AdministratorSettings
@@ -124,13 +125,8 @@ def test_services_move_to_a_new_version_while_orders_flow(
 
 
 def users(stack: Stack) -> set[tuple[str, str]]:
-    settings = AdministratorSettings(
-        **stack.broker_admin.model_dump(),
-        database_port=stack.servers.postgres_port,
-        database_ca_file=stack.servers.ca_file,
-        names={name: str(database.url.database) for name, database in stack.databases.items()},
-        postgres_password=stack.servers.postgres_password,
-    )
+    names = {name: str(database.url.database) for name, database in stack.databases.items()}
+    settings = AdministratorSettings(**administration(stack.servers, stack.vhost, names))
     findings = uses(settings, V1, within=timedelta(seconds=1), services=MIGRATED)
     return {(use.kind, use.place) for use in findings.uses}
 

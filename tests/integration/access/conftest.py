@@ -1,6 +1,6 @@
 """The web console over a migrated database, with its own users and permissions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -8,11 +8,13 @@ from amqp import Channel
 from flask.testing import FlaskClient
 
 from common.kombu_topology import CONSOLE, INVENTORY, ORDER
+from console.access import people
+from console.access.models import Role
+from console.databases.service_database import transaction
 from console.settings import AuditSettings, ConsoleSettings, load_operator
 from console.web.app import create_app
-from testkit.processes.web_console import PASSWORD, secret
+from testkit.processes.web_console import log_in
 from testkit.servers.databases import Databases
-from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 
 Environment = dict[str, str]
@@ -34,29 +36,26 @@ def database(env: Environment, monkeypatch: pytest.MonkeyPatch) -> AuditSettings
 
 
 @pytest.fixture
-def console_settings(
-    servers: Infrastructure, vhost: Vhost, database: AuditSettings
-) -> dict[str, Any]:
-    """The console's settings: its own users, and no other password."""
-    return {
-        "broker_admin_url": vhost.management_url,
-        "broker_port": vhost.amqp_port,
-        "broker_vhost": vhost.name,
-        "broker_ca_file": vhost.ca_file,
-        "broker_admin_user": "console",
-        "broker_admin_password": secret(servers, "console.broker"),
-        "database_port": servers.postgres_port,
-        "database_ca_file": servers.ca_file,
-        "database_suffix": database.database_suffix,
-        "console_database_password": secret(servers, "console.database"),
-        "console_password": PASSWORD,
-    }
+def console_settings(console_settings: dict[str, Any], database: AuditSettings) -> dict[str, Any]:
+    """The settings of the console for these databases."""
+    assert console_settings["database_suffix"] == database.database_suffix
+    return console_settings
 
 
 @pytest.fixture
-def console(console_settings: dict[str, Any]) -> FlaskClient:
-    """A client of the web console."""
-    return create_app(ConsoleSettings(**console_settings)).test_client()
+def logged_in(
+    console_settings: dict[str, Any], database: AuditSettings
+) -> Callable[..., FlaskClient]:
+    """A function that adds a person with a role, and returns their browser."""
+
+    def add(name: str, role: Role, *services: str) -> FlaskClient:
+        with transaction(database, CONSOLE) as session:
+            password = people.add(session, name, role, services)
+        client = create_app(ConsoleSettings(**console_settings)).test_client()
+        assert log_in(client, name, password).status_code == 303
+        return client
+
+    return add
 
 
 @pytest.fixture

@@ -13,28 +13,11 @@ from console.access import audit, people
 from console.access.audit import Line
 from console.access.models import Role
 from console.databases.service_database import transaction
-from console.settings import ConsoleSettings, DatabaseSettings
-from console.web.app import create_app
+from console.settings import DatabaseSettings
 from testkit.eventually import eventually
 from testkit.processes.web_console import hidden, ids, log_in, park, parked_ids
 
 CUSTOMER = {"email": "ada@example.com"}
-
-
-@pytest.fixture
-def logged_in(
-    console_settings: dict[str, Any], database: DatabaseSettings
-) -> Callable[..., FlaskClient]:
-    """A function that adds a person with a role, and returns their browser."""
-
-    def add(name: str, role: Role, *services: str) -> FlaskClient:
-        with transaction(database, CONSOLE) as session:
-            password = people.add(session, name, role, services)
-        client = create_app(ConsoleSettings(**console_settings)).test_client()
-        assert log_in(client, name, password).status_code == 303
-        return client
-
-    return add
 
 
 def lines(database: DatabaseSettings, **criteria: Any) -> list[Line]:

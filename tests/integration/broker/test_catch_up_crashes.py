@@ -11,6 +11,33 @@ from testkit.eventually import eventually
 from testkit.processes.publishers import PublisherOf
 
 
+def catch_up_partly(fraud: Subscriber, process: CatchUp, publisher_of: PublisherOf) -> int:
+    """Catch up with a part of 40 events; return the position that is recorded."""
+    publish(publisher_of(), *(created(n) for n in range(1, 41)))
+    process.step()
+    fraud.handle()
+    assert process.step()
+    return int(record(fraud).position)
+
+
+def interrupt(
+    process: CatchUp,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+    method: str,
+    error: BaseException,
+) -> None:
+    """Run a step in which a method raises an error, and close the process."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        patch.setattr(owner, method, fail)
+        process.step()
+    process.close()
+
+
 def test_a_killed_process_resumes_where_it_stopped(
     fraud: Subscriber,
     process: CatchUp,
@@ -18,19 +45,8 @@ def test_a_killed_process_resumes_where_it_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given some batches, the last of which is confirmed but not recorded
-    publish(publisher_of(), *(created(n) for n in range(1, 41)))
-    process.step()
-    fraud.handle()
-    assert process.step()
-    before = record(fraud).position
-
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Overflow, "advance", die)
-        process.step()
-    process.close()
+    before = catch_up_partly(fraud, process, publisher_of)
+    interrupt(process, monkeypatch, Overflow, "advance", KeyboardInterrupt())
     assert record(fraud).position == before
 
     # When a new process catches up
@@ -49,19 +65,8 @@ def test_unconfirmed_copies_are_sent_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given a catch-up whose last copies are lost with their connection
-    publish(publisher_of(), *(created(n) for n in range(1, 41)))
-    process.step()
-    fraud.handle()
-    assert process.step()
-    before = record(fraud).position
-
-    def lose(*_: object) -> None:
-        raise ConnectionResetError
-
-    with monkeypatch.context() as patch, pytest.raises(ConnectionResetError):
-        patch.setattr(Copies, "put", lose)
-        process.step()
-    process.close()
+    before = catch_up_partly(fraud, process, publisher_of)
+    interrupt(process, monkeypatch, Copies, "put", ConnectionResetError())
     assert record(fraud).position == before
 
     # When the process catches up
@@ -79,14 +84,7 @@ def test_a_drop_is_recorded_before_its_marker_is_deleted(
 ) -> None:
     # Given a process that dies before it has recorded the drop
     publish(publisher_of(), *(created(n) for n in range(1, 21)))
-
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Overflow, "request", die)
-        process.step()
-    process.close()
+    interrupt(process, monkeypatch, Overflow, "request", KeyboardInterrupt())
 
     # When a new process catches up
     again = fraud.catch_up()

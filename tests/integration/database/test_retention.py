@@ -14,7 +14,6 @@ import notification_worker.retention
 import order_app.relay
 import order_app.retention
 from analytics_worker.models import SkippedRow
-from eventbus.consumer import retention
 from eventbus.consumer.inbox import inbox
 from eventbus.consumer.retention import INBOX, OUTBOX, Retention
 from eventbus.database.db import Sessions
@@ -34,11 +33,7 @@ from testkit.data.old_rows import (
     soon,
 )
 
-
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Omit the pause between two statements."""
-    monkeypatch.setattr(retention, "PAUSE", 0.0)
+pytestmark = pytest.mark.usefixtures("no_pause")
 
 
 def test_old_sent_events_are_deleted_and_others_kept(order_database: Sessions) -> None:

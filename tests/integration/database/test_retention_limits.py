@@ -43,11 +43,7 @@ from testkit.data.old_rows import (
 from testkit.processes.relays import relay_once
 from testkit.servers.databases import TestDatabase
 
-
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Omit the pause between two statements."""
-    monkeypatch.setattr(retention, "PAUSE", 0.0)
+pytestmark = pytest.mark.usefixtures("no_pause")
 
 
 def test_a_statement_deletes_one_batch_of_the_oldest_rows(

@@ -17,7 +17,7 @@ from console.settings import ConsoleSettings
 from testkit.data.accounted import AccountedSystem, missing
 from testkit.data.outboxes import CREATED, drain_all, event, record
 from testkit.eventually import eventually
-from testkit.processes.web_console import PASSWORD, secret
+from testkit.processes.web_console import settings_of_console
 from testkit.servers.infrastructure import Infrastructure
 
 #: Seconds for a search: enough for a proof on a busy machine.
@@ -53,19 +53,8 @@ def ledger(
     """The ledger with the console's users, which reads events without delay."""
     monkeypatch.setattr(watch, "DELAY", 0.0)
     monkeypatch.setattr(watch, "PAUSE", 0.0)
-    broker = system.broker
-    settings = ConsoleSettings(
-        **broker.administrator
-        | {
-            "broker_admin_user": "console",
-            "broker_admin_password": secret(servers, "console.broker"),
-        },
-        database_port=servers.postgres_port,
-        database_ca_file=servers.ca_file,
-        database_suffix=system.environment["DATABASE_SUFFIX"],
-        console_database_password=secret(servers, "console.database"),
-        console_password=PASSWORD,
-    )
+    suffix = system.environment["DATABASE_SUFFIX"]
+    settings = ConsoleSettings(**settings_of_console(servers, system.broker, suffix))
     with Books.opened(settings) as books:
         yield Ledger(Watch(settings, books))
 

@@ -133,6 +133,22 @@ def test_the_error_names_a_port_without_implicit_tls(authority: Authority) -> No
     assert "does not speak TLS from the first byte: see SMTP_TLS" in error
 
 
+def failed_login(
+    context: ssl.SSLContext, authority: Authority, answers: Answers
+) -> tuple[str, list[str]]:
+    """Return the error of a login after STARTTLS, and the commands that the server received."""
+    with serving(offering_starttls(context) | dict(answers)) as server:
+        error = cause(
+            server,
+            smtp_tls="starttls",
+            smtp_ca_file=authority.certificate_file,
+            smtp_connect_timeout=1.0 if HANG in answers.values() else 30.0,
+            **LOGIN,
+        )
+        server.stopped.set()
+        return error, server.commands
+
+
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
@@ -145,17 +161,10 @@ def test_the_error_names_a_port_without_implicit_tls(authority: Authority) -> No
 def test_a_failed_starttls_sends_nothing_in_cleartext(
     context: ssl.SSLContext, authority: Authority, answers: Answers, expected: str
 ) -> None:
-    with serving(offering_starttls(context) | dict(answers)) as server:
-        error = cause(
-            server,
-            smtp_tls="starttls",
-            smtp_ca_file=authority.certificate_file,
-            smtp_connect_timeout=1.0,
-            **LOGIN,
-        )
-        server.stopped.set()
+    error, commands = failed_login(context, authority, answers)
+
     assert expected in error
-    assert not any(command.startswith(("AUTH", "MAIL")) for command in server.commands)
+    assert not any(command.startswith(("AUTH", "MAIL")) for command in commands)
 
 
 @pytest.mark.parametrize(
@@ -170,15 +179,8 @@ def test_a_failed_starttls_sends_nothing_in_cleartext(
 def test_a_failed_login_is_an_outage_of_the_mail_server(
     context: ssl.SSLContext, authority: Authority, answers: Answers, expected: str
 ) -> None:
-    with serving(offering_starttls(context) | dict(answers)) as server:
-        error = cause(
-            server,
-            smtp_tls="starttls",
-            smtp_ca_file=authority.certificate_file,
-            smtp_connect_timeout=1.0 if answers.get("AUTH") == HANG else 30.0,
-            **LOGIN,
-        )
-        server.stopped.set()
+    error, _ = failed_login(context, authority, answers)
+
     assert expected in error
 
 

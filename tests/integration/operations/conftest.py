@@ -8,14 +8,17 @@ from click.testing import Result
 
 from common.kombu_topology import SERVICES
 from console.actions import subscribe, topology
+from console.settings import load_operator
 from eventbus.database.db import Sessions, engine_of
 from testkit.processes.orderctl import orderctl
+from testkit.servers.administration import administration
 from testkit.servers.databases import TestDatabase
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.management import Management
 from testkit.servers.vhosts import Vhost
 from testkit.versions.migrated import use_services
 from testkit.versions.retirement import AdministratorSettings, MigratedSystem
+from tests.support.operator_settings import OperatorSettings
 
 
 @pytest.fixture
@@ -32,6 +35,21 @@ def applied(operator_env: dict[str, str]) -> dict[str, str]:
     result = orderctl(operator_env, "topology", "apply")
     assert result.exit_code == 0, result.output
     return operator_env
+
+
+@pytest.fixture
+def env(applied: dict[str, str], migrated_env: dict[str, str]) -> dict[str, str]:
+    """The environment of `orderctl` for a broker and databases that match the code."""
+    assert applied == migrated_env
+    return applied
+
+
+@pytest.fixture
+def settings(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> OperatorSettings:
+    """The settings of `orderctl`."""
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    return load_operator(OperatorSettings)
 
 
 @pytest.fixture
@@ -84,14 +102,7 @@ def migrated(
     for service in SERVICES:
         if service.name not in names:
             names[service.name] = str(database_of(service.name).url.database)
-    settings = AdministratorSettings(
-        **vhost.administrator,
-        secrets_dir=servers.secrets_dir,
-        database_port=servers.postgres_port,
-        database_ca_file=servers.ca_file,
-        names=names,
-        postgres_password=servers.postgres_password,
-    )
+    settings = AdministratorSettings(**administration(servers, vhost, names))
     use_services(monkeypatch)
     list(topology.apply(settings, prune=True))  # type: ignore[arg-type]
     return MigratedSystem(settings, vhost)

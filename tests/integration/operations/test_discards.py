@@ -13,7 +13,6 @@ from console.broker.parking_lot import ParkingLot
 from console.databases.service_database import transaction
 from console.models import DiscardRow
 from console.parking import choice, discards
-from console.settings import load_operator
 from testkit.data.parked import drained, park, parked
 from testkit.eventually import eventually
 from testkit.processes.orderctl import orderctl
@@ -22,21 +21,6 @@ from tests.support.operator_settings import OperatorSettings
 Environment = dict[str, str]
 
 DISCARD = ("parked", "discard", "inventory", "--reason", "a test order")
-
-
-@pytest.fixture
-def env(applied: Environment, migrated_env: Environment) -> Environment:
-    """The environment of `orderctl` for a broker and databases that match the code."""
-    assert applied == migrated_env
-    return applied
-
-
-@pytest.fixture
-def settings(env: Environment, monkeypatch: pytest.MonkeyPatch) -> OperatorSettings:
-    """The settings of `orderctl`."""
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
-    return load_operator(OperatorSettings)
 
 
 def discarded(env: Environment) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """The tools for parked and past messages work with every message, on a real broker."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,36 +9,19 @@ from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 
 from common.kombu_topology import INVENTORY, STREAM
-from console.actions.parked import show
-from console.broker import parking_lot
 from console.broker.connection import connected
 from console.broker.queue_inspection import inspect_queue, inspect_stream
 from console.orderctl import main
-from console.settings import BrokerAdminSettings, ConsoleSettings
-from console.web.app import create_app
+from console.settings import BrokerAdminSettings
+from testkit.data.hostile_parked import CREATED, park_hostile
 from testkit.eventually import eventually
-from testkit.servers.infrastructure import Infrastructure
+from testkit.processes.web_console import get
 from testkit.servers.vhosts import Vhost
 from testkit.wire.corpus import messages
 from testkit.wire.draft import KINDS
-from testkit.wire.frames import long_string, properties, short_string, table
 from testkit.wire.publisher import wire_publisher
 
-CREATED: dict[str, tuple[str, dict[str, Any]]] = {
-    "order.created": (
-        "order",
-        {
-            "customer_email": "ada@example.com",
-            "currency": "EUR",
-            "total": 500,
-            "lines": [{"sku": "TEA", "quantity": 1, "unit_price": 500}],
-        },
-    )
-}
-
 DISCARD = ("parked", "discard", "inventory", "--yes", "--reason", "a test")
-
-LOGIN = ("operator", "a password of the tests")
 
 
 @pytest.fixture
@@ -52,39 +34,10 @@ def env(migrated_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[s
 
 
 @pytest.fixture
-def page(env: dict[str, str], vhost: Vhost, servers: Infrastructure) -> FlaskClient:
-    """A client of the console."""
-    settings = ConsoleSettings(
-        **{
-            **vhost.administrator,
-            "broker_admin_user": "console",
-            "broker_admin_password": secret(servers, "console.broker"),
-            "database_port": servers.postgres_port,
-            "database_ca_file": servers.ca_file,
-            "database_suffix": env["DATABASE_SUFFIX"],
-            "console_database_password": secret(servers, "console.database"),
-            "console_password": LOGIN[1],
-        }
-    )
-    return create_app(settings).test_client()
-
-
-@pytest.fixture
 def poisoned(vhost: Vhost, env: dict[str, str]) -> int:
     """The number of hostile messages in the inventory's parking lot, two of each kind."""
     del env  # applies the topology
-    count = 0
-    with wire_publisher(vhost) as publisher:
-        for message in messages(1, 2 * len(KINDS), CREATED, good=10**9):
-            if message.kind not in ("good", "an expiration"):
-                publisher.publish("", "inventory.dlq", message.properties, message.body)
-                count += 1
-        publisher.settle()
-    return count
-
-
-def secret(servers: Infrastructure, name: str) -> str:
-    return (servers.secrets_dir / name).read_text().strip()
+    return park_hostile(vhost, seed=1)
 
 
 def orderctl(*arguments: str) -> Result:
@@ -98,18 +51,6 @@ def listed(*arguments: str) -> list[dict[str, Any]]:
     return rows
 
 
-def park_named(vhost: Vhost, names: Iterator[str] | list[str], **more: bytes) -> None:
-    with wire_publisher(vhost) as publisher:
-        for name in names:
-            headers = table({b"id": long_string(name.encode())} | _headers(more))
-            publisher.publish("", "inventory.dlq", properties(headers=headers), b"{}")
-        publisher.settle()
-
-
-def _headers(more: dict[str, bytes]) -> dict[bytes, bytes]:
-    return {name.encode(): value for name, value in more.items()}
-
-
 def test_every_parked_message_is_listed_by_name(poisoned: int) -> None:
     rows = listed()
     table_of = orderctl("parked", "list", "inventory", "--limit", "100000")
@@ -120,15 +61,13 @@ def test_every_parked_message_is_listed_by_name(poisoned: int) -> None:
     assert "\x1b" not in table_of.stdout
 
 
-def test_every_parked_message_has_a_page(poisoned: int, page: FlaskClient) -> None:
-    listing = page.get("/parked", auth=LOGIN)
+def test_every_parked_message_has_a_page(poisoned: int, console: FlaskClient) -> None:
+    listing = get(console, "/parked")
 
     assert listing.status_code == 200
     for row in listed()[:poisoned:3]:
         for kind in ("message", "redrive", "discard", "history"):
-            answer = page.get(
-                f"/parked/inventory/{kind}", query_string={"id": row["id"]}, auth=LOGIN
-            )
+            answer = get(console, f"/parked/inventory/{kind}", id=row["id"])
             assert answer.status_code == 200, (row["id"], answer.text)
 
 
@@ -213,21 +152,6 @@ def test_redrive_moves_copyable_messages_and_names_the_rest(poisoned: int, vhost
     assert not result.exception or isinstance(result.exception, SystemExit)
 
 
-def test_a_message_that_cannot_be_copied_is_named_and_stays_parked(
-    vhost: Vhost, env: dict[str, str]
-) -> None:
-    del env
-    park_named(vhost, ["too large"], padding=long_string(b"x" * 70_000))
-    park_named(vhost, ["small"])
-
-    result = orderctl("parked", "redrive", "inventory", "--all")
-
-    report = "1 redriven; 1 left parked, with properties that cannot be copied: too large"
-    assert report in result.stderr
-    assert vhost.depth("inventory.queue") == 1
-    eventually(lambda: _in_order(["too large"]))
-
-
 def test_queue_and_stream_are_inspected_past_every_message(
     poisoned: int, vhost: Vhost, env: dict[str, str]
 ) -> None:
@@ -247,71 +171,3 @@ def test_queue_and_stream_are_inspected_past_every_message(
     assert queue.unseen == 0
     assert stream.types.total() > 1
     assert stream.unseen == 0
-
-
-def test_a_message_far_down_is_found_and_the_others_keep_order(
-    vhost: Vhost, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given more messages than three consumers hold
-    del env
-    monkeypatch.setattr(parking_lot, "HOLD_LIMIT", 40)
-    names = [f"e-{number}" for number in range(150)]
-    park_named(vhost, names)
-
-    # When one is redriven, one is discarded, and one that is missing is discarded
-    redriven = orderctl("parked", "redrive", "inventory", "--id", "e-140")
-    discarded = orderctl(*DISCARD, "--id", "e-90")
-    missing = orderctl(*DISCARD, "--id", "e-900")
-
-    # Then both are gone, and the others keep their order
-    assert redriven.exit_code == discarded.exit_code == 0, redriven.output + discarded.output
-    assert missing.exit_code == 1
-    rest = [name for name in names if name not in ("e-140", "e-90")]
-    eventually(lambda: _in_order(rest))
-
-
-def _in_order(names: list[str]) -> None:
-    assert [row["id"] for row in listed()] == names
-
-
-def test_every_copy_of_an_event_is_redriven(
-    vhost: Vhost, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del env
-    # Given more messages than one consumer holds, each followed by a get that is put back: the get
-    # returns a message that the consumer does not hold
-    monkeypatch.setattr(parking_lot, "HOLD_LIMIT", 20)
-    monkeypatch.setattr(parking_lot, "_SETTLED_TOGETHER", 1)
-    park_named(vhost, ["e-1", "e-2"] * 50)
-
-    result = orderctl("parked", "redrive", "inventory", "--id", "e-2")
-
-    assert result.exit_code == 0, result.output
-    assert vhost.depth("inventory.queue") == 50
-    eventually(lambda: _in_order(["e-1"] * 50))
-
-
-def test_a_listing_shows_at_most_its_limit(vhost: Vhost, env: dict[str, str]) -> None:
-    del env
-    park_named(vhost, [f"e-{number}" for number in range(50)])
-
-    listing = show(BrokerAdminSettings(**vhost.administrator), INVENTORY, limit=5)
-
-    assert [message.id for message in listing.messages] == [f"e-{number}" for number in range(5)]
-    assert listing.depth == 50
-
-
-def test_a_message_without_an_id_is_named_by_its_body(vhost: Vhost, env: dict[str, str]) -> None:
-    del env
-    with wire_publisher(vhost) as publisher:
-        for body in (b"", b"one", b"two", b"one"):
-            publisher.publish("", "inventory.dlq", properties(app_id=short_string(b"x")), body)
-        publisher.settle()
-    ids = [row["id"] for row in listed()]
-
-    result = orderctl(*DISCARD, "--id", ids[1])
-
-    assert all(name.startswith("unnamed-") for name in ids)
-    assert (len(set(ids)), ids[1]) == (3, ids[3])
-    assert result.exit_code == 0, result.output
-    eventually(lambda: _in_order([ids[0], ids[2]]))

@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 from amqp import Channel
 
+from testkit.data.hostile_parked import park_hostile
 from testkit.data.parked import park, parked
 from testkit.eventually import eventually
 from testkit.processes.orderctl import orderctl
 from testkit.servers.vhosts import Vhost
-from testkit.wire.corpus import messages
-from testkit.wire.draft import KINDS
 from testkit.wire.frames import long_string, properties, table
 from testkit.wire.publisher import wire_publisher
 
@@ -19,10 +18,6 @@ FRAME = "inventory_worker/reservations.py:lock_stock"
 
 #: More messages than any earlier limit of a tool.
 MANY = 10_500
-
-CREATED: dict[str, tuple[str, dict[str, Any]]] = {
-    "order.created": ("order", {"currency": "EUR", "total": 500, "lines": []})
-}
 
 
 def groups(env: dict[str, str], *arguments: str) -> list[dict[str, Any]]:
@@ -66,13 +61,7 @@ def test_an_empty_parking_lot_has_no_groups(applied: dict[str, str]) -> None:
 
 def test_hostile_messages_are_grouped(vhost: Vhost, applied: dict[str, str]) -> None:
     # Given hostile messages of every kind
-    count = 0
-    with wire_publisher(vhost) as publisher:
-        for message in messages(3, 2 * len(KINDS), CREATED, good=10**9):
-            if message.kind not in ("good", "an expiration"):
-                publisher.publish("", "inventory.dlq", message.properties, message.body)
-                count += 1
-        publisher.settle()
+    count = park_hostile(vhost, seed=3)
 
     # When they are grouped
     found = groups(applied)

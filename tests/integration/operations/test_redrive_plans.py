@@ -12,7 +12,6 @@ from common.kombu_topology import ORDER
 from console.databases.service_database import transaction
 from console.parking import stage
 from console.parking.lease import lease
-from console.settings import load_operator
 from eventbus.database import migrations
 from order_app.storage.models import OrderRow
 from testkit.data.parked import drained, park, parked
@@ -21,21 +20,6 @@ from testkit.servers.databases import TestDatabase
 from tests.support.operator_settings import OperatorSettings
 
 Environment = dict[str, str]
-
-
-@pytest.fixture
-def env(applied: Environment, migrated_env: Environment) -> Environment:
-    """The environment of `orderctl` for a broker and databases that match the code."""
-    assert applied == migrated_env
-    return applied
-
-
-@pytest.fixture
-def settings(env: Environment, monkeypatch: pytest.MonkeyPatch) -> OperatorSettings:
-    """The settings of `orderctl`."""
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
-    return load_operator(OperatorSettings)
 
 
 def cancelled_order(settings: OperatorSettings) -> UUID:

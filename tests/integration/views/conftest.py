@@ -6,15 +6,11 @@ from typing import Any
 import pytest
 from amqp import Channel
 from click.testing import CliRunner
-from flask.testing import FlaskClient
 
 from analytics_worker.stream_reader import Reader
 from console.orderctl import main
-from console.settings import ConsoleSettings, DatabaseSettings, load_operator
-from console.web.app import create_app
+from console.settings import DatabaseSettings, load_operator
 from eventbus.database.db import Sessions
-from testkit.processes.web_console import PASSWORD, secret
-from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 
 
@@ -43,30 +39,16 @@ def installation(
 
 
 @pytest.fixture
-def console_settings(
-    servers: Infrastructure, vhost: Vhost, operator_env: dict[str, str], installation: object
-) -> dict[str, Any]:
-    """The console's settings: its own users, and no other password."""
-    del installation  # the topology must exist
-    return {
-        "broker_admin_url": vhost.management_url,
-        "broker_port": vhost.amqp_port,
-        "broker_vhost": vhost.name,
-        "broker_ca_file": vhost.ca_file,
-        "broker_admin_user": "console",
-        "broker_admin_password": secret(servers, "console.broker"),
-        "database_port": servers.postgres_port,
-        "database_ca_file": servers.ca_file,
-        "database_suffix": operator_env["DATABASE_SUFFIX"],
-        "console_database_password": secret(servers, "console.database"),
-        "console_password": PASSWORD,
-    }
+def installed(installation: Callable[[], DatabaseSettings]) -> DatabaseSettings:
+    """The databases, and the settings of `orderctl` for them."""
+    return installation()
 
 
 @pytest.fixture
-def console(console_settings: dict[str, Any]) -> FlaskClient:
-    """A client of the web console."""
-    return create_app(ConsoleSettings(**console_settings)).test_client()
+def console_settings(console_settings: dict[str, Any], installation: object) -> dict[str, Any]:
+    """The settings of the console for a broker with the declared topology."""
+    del installation  # the topology must exist
+    return console_settings
 
 
 @pytest.fixture

@@ -132,9 +132,9 @@ def test_a_stuck_order_links_to_its_repair(
     for html in (stuck, order):
         assert "<strong>order.created</strong> is parked at inventory" in html
         assert "ValueError: the shelf is locked" in html
-        assert f'href="/parked/inventory/message?id={event_id}"' in html
+        assert f'href="/parked/inventory/message?id={event_id}&amp;digest=' in html
         assert 'href="/parked/groups#inventory"' in html
-        assert f'href="/parked/inventory/redrive?id={event_id}"' in html
+        assert f'href="/parked/inventory/redrive?id={event_id}&amp;digest=' in html
 
 
 def test_an_unsent_order_is_stuck_at_its_relay(

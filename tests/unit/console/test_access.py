@@ -62,7 +62,7 @@ def test_an_endpoint_with_a_side_effect_requires_a_rule() -> None:
 
     # Then it does not start
     with pytest.raises(RuntimeError, match=r"no rule for orders\.annul"):
-        endpoints.check(app)
+        endpoints.install(app)
 
 
 def test_every_command_is_recorded_or_only_shows_data() -> None:

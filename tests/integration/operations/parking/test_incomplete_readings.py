@@ -3,6 +3,7 @@
 There are no workers: events are recorded as handled.
 """
 
+import json
 from typing import Any
 from uuid import uuid4
 
@@ -52,6 +53,25 @@ def test_messages_that_another_reader_holds_stay_planned(
     # Then all are redriven
     assert f"plan {plan}: done; 3 handled" in output
     assert sorted(redriven(channel)) == sorted(ids)
+
+
+def test_a_restored_message_is_not_gone(
+    channel: Channel, env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a planned message that was discarded and restored, and which another reader holds
+    monkeypatch.setattr(stage, "SEARCH_LIMIT", 0.0)
+    event_id = park_event(channel)
+    plan = str(planned(env)["id"])
+    discard(env, event_id)
+    (entry,) = json.loads(run(env, "discarded", "--json"))
+    run(env, "restore", str(entry["id"]))
+    with held(channel, 1):
+        # When the plan runs
+        output = run(env, "run", plan, status=1)
+
+    # Then the message is not found, and stays planned
+    assert "1 not found" in output
+    assert shown(env, plan)["states"] == {"planned": 1}
 
 
 def test_a_run_waits_for_another_reader(

@@ -76,7 +76,7 @@ def test_the_journal_of_a_group_keeps_every_change(
     run(env, "note", KEY, "a first guess")
     run(env, "note", KEY, "a second guess")
     run(env, "assign", KEY, "anna")
-    run(env, "assign", KEY, "--nobody")
+    run(env, "assign", KEY, "--clear")
     run(env, "mute", KEY, "--for", "3d", "--reason", "known")
     run(env, "mute", KEY, "--off")
 
@@ -138,7 +138,7 @@ def test_values_beyond_their_limits_are_rejected(env: Environment, group: dict[s
     assert "note: 1 to 2000 characters" in run(env, "note", KEY, "  ", status=1)
     assert "owner: 1 to 100 characters" in run(env, "assign", KEY, "x" * 101, status=1)
     assert "at most 90 days" in run(env, "mute", KEY, "--for", "91d", status=1)
-    assert "an owner or --nobody" in run(env, "assign", KEY, status=64)
+    assert "an owner or --clear" in run(env, "assign", KEY, status=64)
     assert "either --off or" in run(env, "mute", KEY, "--off", "--for", "1d", status=64)
     assert grouped(env)[0]["remembered"]["note"] is None
 

@@ -1,0 +1,34 @@
+"""Hostile messages in a parking lot, or in a stream."""
+
+from typing import Any
+
+from testkit.servers.vhosts import Vhost
+from testkit.wire.corpus import messages
+from testkit.wire.draft import KINDS
+from testkit.wire.publisher import wire_publisher
+
+#: The events from which the messages are made.
+CREATED: dict[str, tuple[str, dict[str, Any]]] = {
+    "order.created": (
+        "order",
+        {
+            "customer_email": "ada@example.com",
+            "currency": "EUR",
+            "total": 500,
+            "lines": [{"sku": "TEA", "quantity": 1, "unit_price": 500}],
+        },
+    )
+}
+
+
+def park_hostile(vhost: Vhost, seed: int) -> int:
+    """Park messages for the inventory, most kinds twice, and return their number."""
+    count = 0
+    with wire_publisher(vhost) as publisher:
+        for message in messages(seed, 2 * len(KINDS), CREATED, good=10**9):
+            # A message that expires is not in the parking lot for long.
+            if message.kind not in ("good", "an expiration"):
+                publisher.publish("", "inventory.dlq", message.properties, message.body)
+                count += 1
+        publisher.settle()
+    return count
