@@ -22,4 +22,4 @@ def entered(text: str) -> str:
     try:
         return _email.validate_python(text.strip())
     except ValidationError:
-        raise ActionError("the e-mail address is invalid: enter it in full") from None
+        raise ActionError("the email address is invalid: enter it in full") from None

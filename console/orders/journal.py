@@ -127,7 +127,7 @@ def _sent(session: Session, source: Service, order_ids: Sequence[UUID]) -> Itera
 def _problem(source: Service, row: Row[*tuple[Any, ...]], last_pass: RelayPass | None) -> str:
     relay = f"{source.name}-relay"
     if last_pass is None or last_pass.seconds_ago > STOPPED_AFTER:
-        return f"{relay} does not run"
+        return f"{relay} is not running"
     if row.unroutable_reason:
         return f"the broker returns it: {row.unroutable_reason}"
     if row.waits_for == BEHIND:

@@ -22,7 +22,7 @@ def stopped(settings: BrokerAdminSettings, services: Iterable[Service]) -> Mappi
     queues = {queue: service for service in divided_services for queue in service.queues}
     counts = queue_counts.consumers(settings, queues)
     idle = {
-        service.name: f"{service.name}-worker does not run"
+        service.name: f"{service.name}-worker is not running"
         for queue, service in queues.items()
         if counts.get(queue) == 0
     }

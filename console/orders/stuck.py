@@ -86,7 +86,7 @@ def _stuck(order: Summary, deliveries: Sequence[Delivery]) -> Stuck:
 
 def _why(order: Summary, deliveries: Sequence[Delivery]) -> str:
     if order.deadline_at < datetime.now(UTC):
-        return "order-relay has not cancelled it at its deadline: its sweep does not run"
+        return "order-relay has not cancelled it at its deadline: its sweep is not running"
     if not deliveries:
         return "no event of it is stored"
     if unhandled := next((each for each in deliveries if not each.handled), None):

@@ -31,7 +31,7 @@ def apply(response: Response, *, reveals: bool, names: AbstractSet[str]) -> str 
         # A partly masked address was masked by its page.
         if not ("@" in word or "%40" in word) or MASK in word or word in names:
             return word
-        found["e-mail addresses"] += 1
+        found["email addresses"] += 1
         return MASK
 
     def ip(match: re.Match[str]) -> str:

@@ -52,7 +52,7 @@ class Form:
         except ValueError:
             raise ActionError(
                 "An order id has 32 digits from 0 to f, as returned by the API."
-                " An e-mail address contains an @."
+                " An email address contains an @."
             ) from None
 
     def criteria(self) -> Criteria:

@@ -150,7 +150,7 @@ def test_addresses_that_were_read_are_recorded(
     # Then the first one is recorded
     (line,) = lines(database)
     assert (line.action, line.service, line.subject) == ("parked.message", "inventory", "e-1")
-    assert line.revealed == "IP addresses: 1, e-mail addresses: 1"
+    assert line.revealed == "IP addresses: 1, email addresses: 1"
     assert "ada@example.com" not in str(line)
 
 

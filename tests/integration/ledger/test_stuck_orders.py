@@ -74,7 +74,7 @@ def test_an_order_hangs_in_the_outbox_while_its_relay_is_down(system: AccountedS
     (delivery,) = only(find(system)).waiting
     assert delivery.place is Place.UNSENT
     assert delivery.where == "unsent in the outbox of order"
-    assert delivery.why == "order-relay does not run"
+    assert delivery.why == "order-relay is not running"
 
 
 def test_an_order_waits_for_a_worker_that_does_not_run(system: AccountedSystem) -> None:
@@ -84,7 +84,7 @@ def test_an_order_waits_for_a_worker_that_does_not_run(system: AccountedSystem) 
     # Then it waits for that service, and for no other
     (delivery,) = only(find(system)).waiting
     assert (delivery.place, delivery.where) == (Place.IN_FLIGHT, "waiting for inventory")
-    assert delivery.why == "inventory-worker does not run"
+    assert delivery.why == "inventory-worker is not running"
 
 
 def test_an_order_is_in_flight_while_a_worker_holds_its_event(system: AccountedSystem) -> None:

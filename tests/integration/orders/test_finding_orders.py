@@ -130,7 +130,7 @@ def test_addresses_are_masked_unless_they_are_to_be_revealed(
 @pytest.mark.parametrize(
     ("arguments", "status", "problem"),
     [
-        (("--email", "ada"), 1, "e-mail address"),
+        (("--email", "ada"), 1, "email address"),
         (("--status", "LOST"), 64, "--status"),
         (("--since", "yesterday"), 64, "--since"),
         (("--since", "999999999d"), 64, "--since"),

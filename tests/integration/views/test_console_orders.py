@@ -77,7 +77,7 @@ def test_orders_are_found_by_one_field_and_by_filters(
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
-        ({"find": "ada@"}, "the e-mail address is invalid"),
+        ({"find": "ada@"}, "the email address is invalid"),
         ({"find": "ada"}, "An order id has 32 digits"),
         ({"status": "LOST"}, "The status is not one of"),
         ({"since": "yesterday"}, "Placed from is not a time"),
@@ -146,7 +146,7 @@ def test_an_unsent_order_is_stuck_at_its_relay(
 
     assert f'href="/orders?id={order_id}"' in html
     assert "is unsent in the outbox of order: " in html
-    assert "order-relay does not run" in html
+    assert "order-relay is not running" in html
 
 
 def test_viewers_share_one_search_for_stuck_orders(

@@ -99,7 +99,7 @@ def test_addresses_are_counted_with_the_right() -> None:
 
     revealed = masking.apply(response, reveals=True, names=set())
 
-    assert revealed == "IP addresses: 1, e-mail addresses: 1"
+    assert revealed == "IP addresses: 1, email addresses: 1"
     assert response.get_data(as_text=True) == BODY
 
 

@@ -30,7 +30,7 @@ def sent(event_type: str, source: str, ms: int, *, is_sent: bool = True) -> Sent
         source=source,
         created_at=at,
         sent_at=at if is_sent else None,
-        problem="" if is_sent else "order-relay does not run",
+        problem="" if is_sent else "order-relay is not running",
     )
 
 
@@ -143,7 +143,7 @@ def test_a_parked_event_and_a_waiting_one_end_with_their_places() -> None:
         (
             Outcome.WAITING,
             "order.confirmed from order to notification: unsent in the outbox of order:"
-            " order-relay does not run",
+            " order-relay is not running",
         ),
         (
             Outcome.FAILED,
@@ -201,7 +201,7 @@ def test_an_address_is_read_as_the_api_stores_it() -> None:
     assert entered(" Ada@EXAMPLE.com ") == "Ada@example.com"
     with pytest.raises(ActionError) as error:
         entered("ada lovelace")
-    assert "ada" not in str(error.value).replace("e-mail address", "")
+    assert "ada" not in str(error.value).replace("email address", "")
 
 
 def test_the_spellings_of_an_address_differ_in_capitals_only() -> None:
