@@ -1,15 +1,14 @@
 """`orderctl pause`, `resume` and `paused`: the consumption of one service."""
 
 import json
-from datetime import datetime
 
 import click
 
-from console.actions import pauses as actions
-from console.actions.pauses import CONSUMERS
 from console.commands.operator import operator_name
 from console.commands.orders.listing import second
 from console.commands.table import print_line, print_table
+from console.databases import pauses as actions
+from console.databases.pauses import CONSUMERS
 from console.settings import DatabaseSettings, load_operator
 from eventbus.consumer.operator_pause import OperatorPause
 
@@ -34,7 +33,7 @@ def pause(service: str, *, reason: str) -> None:
     """
     settings = load_operator(DatabaseSettings)
     earlier = actions.begin(settings, CONSUMERS[service], reason=reason, operator=operator_name())
-    print_line(f"{service}: already {_description(earlier)}" if earlier else f"{service}: paused")
+    print_line(f"{service}: already {description(earlier)}" if earlier else f"{service}: paused")
 
 
 @click.command(epilog="Example: orderctl resume fraud")
@@ -43,7 +42,7 @@ def resume(service: str) -> None:
     """Resume the consumption of one service; if it is not paused, nothing changes."""
     ended = actions.end(load_operator(DatabaseSettings), CONSUMERS[service])
     print_line(
-        f"{service}: resumed; was {_description(ended)}" if ended else f"{service}: not paused"
+        f"{service}: resumed; was {description(ended)}" if ended else f"{service}: not paused"
     )
 
 
@@ -54,11 +53,11 @@ def paused(ctx: click.Context, *, as_json: bool) -> None:
     """List the services that operators have paused; exit with status 1 if a database is down."""
     found = actions.read_all(load_operator(DatabaseSettings))
     if as_json:
-        document = {
-            "paused": [_document(name, pause) for name, pause in found.paused.items()],
+        listing = {
+            "paused": [document(name, pause) for name, pause in found.paused.items()],
             "unknown": dict(found.problems),
         }
-        click.echo(json.dumps(document, indent=2))
+        click.echo(json.dumps(listing, indent=2))
     elif found.paused:
         columns = ("Service", "Since", "By", "Reason")
         rows = [
@@ -74,7 +73,8 @@ def paused(ctx: click.Context, *, as_json: bool) -> None:
         ctx.exit(1)
 
 
-def _document(name: str, pause: OperatorPause) -> dict[str, str | float]:
+def document(name: str, pause: OperatorPause) -> dict[str, str | float]:
+    """Return a pause as JSON."""
     return {
         "service": name,
         "since": pause.paused_at.isoformat(),
@@ -84,6 +84,6 @@ def _document(name: str, pause: OperatorPause) -> dict[str, str | float]:
     }
 
 
-def _description(pause: OperatorPause) -> str:
-    since: datetime = pause.paused_at
-    return f"paused by {pause.paused_by} since {second(since)} UTC: {pause.reason}"
+def description(pause: OperatorPause) -> str:
+    """Return the operator, the time and the reason of a pause in one line."""
+    return f"paused by {pause.paused_by} since {second(pause.paused_at)} UTC: {pause.reason}"

@@ -13,6 +13,7 @@ from eventbus.consumer import operator_pause
 from eventbus.consumer.operator_pause import OperatorPause
 from eventbus.errors import ExpectedError
 from eventbus.messaging.untrusted import storable
+from eventbus.telemetry.privacy import masked
 from eventbus.topology.service import Service
 
 #: The services whose consumption can be paused, by name.
@@ -29,6 +30,10 @@ class Pauses:
     paused: Mapping[str, OperatorPause] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
 
+    def __contains__(self, queue: str) -> bool:
+        """Return whether this is the queue, or a part of it, of a paused service."""
+        return any(CONSUMERS[name].is_part_queue(queue) for name in self.paused)
+
 
 def begin(
     settings: DatabaseServer, service: Service, *, reason: str, operator: str
@@ -39,8 +44,10 @@ def begin(
     """
     if refused := refusal(reason):
         raise ActionError(f"the reason {refused}")
+    # Every viewer of the console can read it.
+    reason = masked(storable(reason.strip()))
     with transaction(settings, service) as session:
-        return operator_pause.begin(session, reason=storable(reason.strip()), by=storable(operator))
+        return operator_pause.begin(session, reason=reason, by=storable(operator))
 
 
 def refusal(reason: str) -> str | None:
@@ -55,21 +62,17 @@ def end(settings: DatabaseServer, service: Service) -> OperatorPause | None:
         return operator_pause.end(session)
 
 
-def read(settings: DatabaseServer, service: Service) -> OperatorPause | None:
-    """Return the pause of a service, or None."""
-    with transaction(settings, service) as session:
-        return operator_pause.read(session)
-
-
 def read_all(settings: DatabaseServer, services: Iterable[Service] = _CONSUMERS) -> Pauses:
     """Return the pauses of services; a database that does not respond is a problem."""
     paused: dict[str, OperatorPause] = {}
     problems: dict[str, str] = {}
     for service in services:
         try:
-            pause = read(settings, service)
+            with transaction(settings, service) as session:
+                pause = operator_pause.read(session)
         except (DBAPIError, ExpectedError) as error:
             problems[service.name] = problem(error)
-        else:
-            paused |= {service.name: pause} if pause else {}
+            continue
+        if pause:
+            paused[service.name] = pause
     return Pauses(paused=paused, problems=problems)
