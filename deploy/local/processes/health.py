@@ -61,6 +61,14 @@ def beats(file: Path) -> Check:
     return check
 
 
+def remark(file: Path) -> str | None:
+    """Return what a healthy worker remarks in its health file, such as a pause; None if nothing."""
+    try:
+        return file.read_text().strip().partition(", ")[2] or None
+    except OSError:
+        return None
+
+
 def accepts_connections(port: int, user: str, password: str, *, ca_file: Path) -> Check:
     """Return a check that PostgreSQL accepts this user, over TLS."""
 
