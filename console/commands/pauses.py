@@ -21,7 +21,7 @@ def _checked(_ctx: click.Context, _parameter: click.Parameter, reason: str) -> s
     return reason
 
 
-@click.command(epilog='Example: orderctl pause fraud --reason "release 12 judges wrongly"')
+@click.command(epilog='Example: orderctl pause notification --reason "release 12 sends wrong mails"')
 @click.argument("service", type=_SERVICE)
 @click.option("--reason", required=True, callback=_checked, help="Reason, for other operators.")
 def pause(service: str, *, reason: str) -> None:
@@ -36,7 +36,7 @@ def pause(service: str, *, reason: str) -> None:
     print_line(f"{service}: already {description(earlier)}" if earlier else f"{service}: paused")
 
 
-@click.command(epilog="Example: orderctl resume fraud")
+@click.command(epilog="Example: orderctl resume notification")
 @click.argument("service", type=_SERVICE)
 def resume(service: str) -> None:
     """Resume the consumption of one service; if it is not paused, nothing changes."""
