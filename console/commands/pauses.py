@@ -21,7 +21,9 @@ def _checked(_ctx: click.Context, _parameter: click.Parameter, reason: str) -> s
     return reason
 
 
-@click.command(epilog='Example: orderctl pause notification --reason "release 12 sends wrong mails"')
+@click.command(
+    epilog='Example: orderctl pause notification --reason "release 12 sends wrong mails"'
+)
 @click.argument("service", type=_SERVICE)
 @click.option("--reason", required=True, callback=_checked, help="Reason, for other operators.")
 def pause(service: str, *, reason: str) -> None:
