@@ -29,6 +29,7 @@ from console.commands.parking import history as history
 from console.commands.parking import plans as plans
 from console.commands.parking import triage as triage
 from console.commands.parking.parked import parked
+from console.commands.pauses import pause, paused, resume
 from console.commands.reconcile import reconcile
 from console.commands.stock import stock
 from console.commands.subscribe import subscribe
@@ -100,6 +101,9 @@ main.add_command(tls)
 main.add_command(trace)
 main.add_command(keys)
 main.add_command(health)
+main.add_command(pause)
+main.add_command(resume)
+main.add_command(paused)
 main.add_command(reconcile)
 main.add_command(contracts)
 main.add_command(analytics)

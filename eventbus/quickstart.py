@@ -9,13 +9,14 @@ from sqlalchemy import Engine, text
 
 from eventbus.catch_up.overflow import overflow
 from eventbus.consumer.inbox import inbox
+from eventbus.consumer.operator_pause import operator_pause
 from eventbus.consumer.suspects import suspects
 from eventbus.database import wakeup
 from eventbus.database.db import metadata
 from eventbus.outbox.table import outbox, relay_state
 from eventbus.topology.objects import Topology
 
-_TABLES = (outbox, relay_state, inbox, suspects, overflow)
+_TABLES = (outbox, relay_state, inbox, suspects, operator_pause, overflow)
 
 
 def create_tables(engine: Engine) -> None:

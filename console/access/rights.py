@@ -22,6 +22,8 @@ class Right(StrEnum):
     RESTORE = "restore"
     STOCK = "stock"
     CANCEL = "cancel"
+    #: To pause and resume the consumption of a service.
+    PAUSE = "pause"
     #: To read the audit log.
     AUDIT = "audit"
     #: To list and to disable people.
@@ -38,6 +40,7 @@ _OPERATOR = frozenset(
         Right.RESTORE,
         Right.STOCK,
         Right.CANCEL,
+        Right.PAUSE,
     }
 )
 

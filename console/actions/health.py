@@ -1,14 +1,15 @@
 """A check of the broker for problems that stop events."""
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from common.kombu_topology import SERVICES, divided, topology
+from common.kombu_topology import CONSUMERS, SERVICES, divided, topology
 from console.broker import division, queue_counts, replicas, topology_diff
 from console.broker.management import Management
 from console.broker.state import BrokerState, Object, figure
 from console.broker.topology_diff import MISSING, Difference
+from console.databases.pauses import Pauses
 from console.errors import ActionError
 from console.settings import BrokerAdminSettings
 from eventbus.topology.objects import Topology
@@ -135,6 +136,19 @@ def uncounted(state: BrokerState, services: Sequence[Service] = SERVICES) -> tup
         for name, _ in _consumed(service)
         if name in state.queues and figure(state.queues[name], "consumers") is None
     )
+
+
+def without_paused(findings: Iterable[Finding], pauses: Pauses) -> tuple[Finding, ...]:
+    """Return the findings except the missing consumers of services that operators have paused."""
+    return tuple(
+        each for each in findings if each.kind is not Kind.NO_CONSUMER or each.name not in pauses
+    )
+
+
+def idle(findings: Iterable[Finding]) -> tuple[Service, ...]:
+    """Return the services whose event queue has no consumer."""
+    names = [each.name for each in findings if each.kind is Kind.NO_CONSUMER]
+    return tuple(each for each in CONSUMERS if any(map(each.is_part_queue, names)))
 
 
 def ailing_nodes(

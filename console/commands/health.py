@@ -2,12 +2,17 @@
 
 import dataclasses
 import json
+from collections.abc import Iterable
 
 import click
 
 from console.actions import health as actions
+from console.actions.health import Finding
+from console.commands.pauses import description, document
 from console.commands.table import print_line
-from console.settings import BrokerAdminSettings, load_operator
+from console.databases.pauses import Pauses, read_all
+from console.settings import BrokerAdminSettings, DatabaseSettings, load_operator
+from eventbus.settings.base import SettingsError
 
 
 @click.command(epilog="Example: orderctl health --json")
@@ -19,23 +24,39 @@ def health(ctx: click.Context, *, as_json: bool) -> None:
     Problems are an unreachable broker, memory and disk alarms, nodes that are down, missing
     exchanges, queues and bindings, and queues that are half full, have dropped events, or have no
     consumer, no quorum or fewer replicas than the cluster has nodes. A figure that the broker does
-    not report is unknown, and is not a problem.
+    not report is unknown, and is not a problem. A service that an operator has paused is listed,
+    and its missing consumer is not a problem.
     """
     checked = actions.check(load_operator(BrokerAdminSettings))
-    findings = checked.findings
+    pauses = _pauses(checked.findings)
+    findings = actions.without_paused(checked.findings, pauses)
     if as_json:
-        document = {
+        listing = {
             "healthy": not findings,
             "findings": [dataclasses.asdict(finding) for finding in findings],
+            "paused": [document(name, pause) for name, pause in pauses.paused.items()],
             "unknown": list(checked.unknown),
         }
-        click.echo(json.dumps(document, indent=2))
+        click.echo(json.dumps(listing, indent=2))
     else:
         for finding in findings:
             print_line(finding)
+        for name, pause in pauses.paused.items():
+            print_line(f"{name}: {description(pause)}")
         if checked.unknown:
             print_line(f"unknown: the consumers of {', '.join(checked.unknown)}")
         elif not findings:
             click.echo("broker: healthy")
     if findings:
         ctx.exit(1)
+
+
+def _pauses(findings: Iterable[Finding]) -> Pauses:
+    """Return the pauses of the services without a consumer; unreadable ones excuse nothing."""
+    if not (services := actions.idle(findings)):
+        return Pauses()
+    try:
+        return read_all(load_operator(DatabaseSettings), services)
+    except SettingsError:
+        # A monitor of the broker has no access to the databases.
+        return Pauses()

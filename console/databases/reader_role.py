@@ -1,4 +1,4 @@
-"""The console's database role, which can only read the listed tables."""
+"""The console's database role, which can only read the listed tables and pause services."""
 
 from collections.abc import Iterator
 
@@ -7,13 +7,17 @@ from sqlalchemy import Connection, text
 from common.kombu_topology import DATABASES
 from console.databases.change import Change
 from console.settings import READER
+from eventbus.consumer.operator_pause import operator_pause
 
 #: By the service's name.
 TABLES = {service.name: service.readable_tables for service in DATABASES}
 
+#: Its permissions on a table; it adds and deletes the row of an operator's pause.
+_READ, _BY_NAME = ("SELECT",), {operator_pause.name: ("SELECT", "INSERT", "DELETE")}
+
 
 def rights(admin: Connection, service: str, database: str) -> Iterator[Change]:
-    """Yield the changes that let the role read a service's tables.
+    """Yield the changes that let the role read a service's tables, and pause the service.
 
     `admin` is an administrator's connection to that database, which must be migrated.
     """
@@ -26,10 +30,11 @@ def rights(admin: Connection, service: str, database: str) -> Iterator[Change]:
             text=f"database {database}: access granted to role {READER}",
             statement=f"GRANT CONNECT ON DATABASE {database} TO {READER}",
         )
-    may = text("SELECT has_table_privilege(:role, :table, 'SELECT')")
+    may = text("SELECT has_table_privilege(:role, :table, :right)")
     for table in tables:
-        if not admin.scalar(may, {"role": READER, "table": table}):
-            yield Change(
-                text=f"database {database}: SELECT on {table} granted to role {READER}",
-                statement=f"GRANT SELECT ON {table} TO {READER}",
-            )
+        for right in _BY_NAME.get(table, _READ):
+            if not admin.scalar(may, {"role": READER, "table": table, "right": right}):
+                yield Change(
+                    text=f"database {database}: {right} on {table} granted to role {READER}",
+                    statement=f"GRANT {right} ON {table} TO {READER}",
+                )

@@ -1,12 +1,14 @@
 """Services whose worker does not consume: its process is down, or it is paused."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from common.kombu_topology import divided
 from console.broker import queue_counts
+from console.databases.pauses import read_all
 from console.errors import ActionError
 from console.monitoring.prometheus import Prometheus
-from console.settings import BrokerAdminSettings, ConsoleSettings
+from console.settings import BrokerAdminSettings, ConsoleSettings, DatabaseServer
+from eventbus.consumer.operator_pause import OperatorPause
 from eventbus.topology.service import Service
 
 #: The workers that have reported a pause with their last scrape.
@@ -16,7 +18,7 @@ _PAUSED = "orders_consumption_paused == 1"
 def stopped(settings: BrokerAdminSettings, services: Iterable[Service]) -> Mapping[str, str]:
     """Return those of these services whose worker does not consume: the reason by service.
 
-    A pause is known only to the console, and only if Prometheus responds.
+    A pause for an outage is known only to the console, and only if Prometheus responds.
     """
     divided_services = divided(tuple(services), settings.parts)
     queues = {queue: service for service in divided_services for queue in service.queues}
@@ -26,7 +28,20 @@ def stopped(settings: BrokerAdminSettings, services: Iterable[Service]) -> Mappi
         for queue, service in queues.items()
         if counts.get(queue) == 0
     }
-    return _paused(settings) | idle
+    by_operator = {
+        name: f"{name} is paused by {pause.paused_by}: {pause.reason}"
+        for name, pause in _pauses(settings, [s for s in divided_services if s.name in idle])
+    }
+    return _paused(settings) | idle | by_operator
+
+
+def _pauses(
+    settings: BrokerAdminSettings, services: Sequence[Service]
+) -> Iterable[tuple[str, OperatorPause]]:
+    # A service that consumes is not paused.
+    return (
+        read_all(settings, services).paused.items() if isinstance(settings, DatabaseServer) else ()
+    )
 
 
 def _paused(settings: BrokerAdminSettings) -> dict[str, str]:

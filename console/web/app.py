@@ -22,6 +22,7 @@ from console.web.parked import parked
 from console.web.parking import edit as edit
 from console.web.parking import groups as groups
 from console.web.parking import history as history
+from console.web.pauses import pauses
 from console.web.people import people
 from console.web.queries import Queries, problem
 from console.web.stock import stock
@@ -60,7 +61,7 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     recording.install(app)
     secure_headers.install(app)
     readable.install(app)
-    for pages in (overview, orders, parked, stock, analytics, people, audit, metrics):
+    for pages in (overview, orders, parked, stock, analytics, pauses, people, audit, metrics):
         app.register_blueprint(pages)
     _serve(app)
     endpoints.install(app)

@@ -15,9 +15,11 @@ from console.actions.health import BrokerHealth
 from console.actions.missed import Missed
 from console.actions.waiting import Waiting
 from console.broker.state import figure
+from console.databases.pauses import Pauses, read_all
 from console.settings import ConsoleSettings
 from console.web import sparkline
 from console.web.queries import Queries, Result, results
+from eventbus.consumer.operator_pause import OperatorPause
 from eventbus.topology.service import Service
 
 overview = Blueprint("overview", __name__)
@@ -41,6 +43,7 @@ class Row:
     parked_seconds: float | None
     waiting: Waiting | None
     missed: Missed | None
+    pause: OperatorPause | None
 
 
 @overview.get("/overview")
@@ -51,13 +54,16 @@ def show() -> str:
     futures: list[Future[Any]] = [
         queries.start(partial(health.inspect, settings)),
         queries.start(partial(figures.lately, settings)),
+        queries.start(partial(read_all, settings)),
         *(queries.start(partial(waiting.read, settings, service)) for service in _SENDERS),
         *(queries.start(partial(missed.read, settings, service)) for service in _SUBSCRIBERS),
     ]
     broker: Result[BrokerHealth]
     lately: Result[Lately]
+    pauses: Result[Pauses]
     databases: list[Result[Any]]
-    broker, lately, *databases = results(futures)
+    broker, lately, pauses, *databases = results(futures)
+    paused = pauses.value or Pauses()
     outboxes: list[Result[Waiting]] = databases[: len(_SENDERS)]
     overflows: list[Result[Missed]] = databases[len(_SENDERS) :]
     missed_by = {s.name: overflow for s, overflow in zip(_SUBSCRIBERS, overflows, strict=True)}
@@ -72,10 +78,13 @@ def show() -> str:
         f"The database of the {name} service": result.problem
         for name, result in (*missed_results, *waiting_by.items())
     }
+    for name, unread in paused.problems.items():
+        unseen.setdefault(f"The database of the {name} service", unread)
     return render_template(
         "overview.html",
         drift=broker.value.drift if broker.value else (),
-        findings=broker.value.findings if broker.value else (),
+        findings=health.without_paused(broker.value.findings, paused) if broker.value else (),
+        paused=paused.paused,
         unseen={name: problem for name, problem in unseen.items() if problem},
         lately=lately.value,
         has_prometheus=settings.prometheus_url is not None,
@@ -86,6 +95,7 @@ def show() -> str:
                 lately.value,
                 waiting_by.get(service.name),
                 missed_by.get(service.name),
+                paused.paused.get(service.name),
             )
             for service in SERVICES
         ],
@@ -104,6 +114,7 @@ def _row(
     lately: Lately | None,
     outbox: Result[Waiting] | None,
     overflow: Result[Missed] | None,
+    pause: OperatorPause | None,
 ) -> Row:
     divided = {s.name: s for s in broker.services} if broker else {}
     names = divided.get(service.name, service).queues
@@ -118,6 +129,7 @@ def _row(
         parked_seconds=lately.parked.get(service.parking_lot) if lately else None,
         waiting=outbox.value if outbox else None,
         missed=overflow.value if overflow else None,
+        pause=pause,
     )
 
 

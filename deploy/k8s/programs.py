@@ -218,7 +218,8 @@ _FRESH = (
 _READY = (
     "import os, sys, time; "
     f"stale = time.time() - os.stat('{environment.HEALTH_FILE}').st_mtime > {HEARTBEAT:g}; "
-    f"sys.exit(stale or open('{environment.HEALTH_FILE}').read().strip() not in ('', 'ready'))"
+    f"state = open('{environment.HEALTH_FILE}').read().strip().partition(',')[0]; "
+    "sys.exit(stale or state not in ('', 'ready'))"
 )
 
 

@@ -17,6 +17,7 @@ from deploy.local.ports import Ports, configured_ports
 from deploy.local.problem import Problem, interruptible
 from deploy.local.processes import programs
 from deploy.local.processes.parts import configured_division
+from deploy.local.processes.process import Process
 from deploy.local.processes.supervision import Report, Stopping
 from deploy.local.processes.usage import Usage, usage
 from deploy.local.processes.watch import ailment
@@ -126,8 +127,7 @@ def status(context: click.Context, over: float) -> None:
             str(report.pid) if report and report.pid else "-",
             str(timedelta(seconds=report.uptime)) if report and report.runs else "-",
             *_cells([process.name], before, after, over),
-            # Not markup: a problem may contain brackets.
-            Text(problem, style="red") if problem else Text("healthy", style="green"),
+            _health(problem, process),
             process.url,
         )
     for title, group in (
@@ -140,6 +140,15 @@ def status(context: click.Context, over: float) -> None:
     terminal = Console()
     Console(width=None if terminal.is_terminal else 200).print(table)
     context.exit(0 if all_healthy else 1)
+
+
+def _health(problem: str | None, process: Process) -> Text:
+    # Not markup: a problem may contain brackets.
+    if problem:
+        return Text(problem, style="red")
+    if remark := process.remark():
+        return Text(f"healthy, {remark}", style="yellow")
+    return Text("healthy", style="green")
 
 
 @main.command()

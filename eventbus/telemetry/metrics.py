@@ -88,6 +88,15 @@ def batch_sizes() -> Histogram:
     )
 
 
+@cache
+def operator_pause() -> Gauge:
+    """Return the gauge of the operator's pause; created at its first use, as `batch_sizes`."""
+    return Gauge(
+        "orders_operator_pause_seconds",
+        "Time for which an operator has paused this service's consumption; 0 if it is not paused.",
+    )
+
+
 def observe_handler(
     event_type: str, outcome: str, seconds: float, lateness: float | None = None
 ) -> None:

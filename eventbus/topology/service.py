@@ -80,8 +80,9 @@ class Service:
         """The tables in its database that monitoring may read."""
         outbox = ("outbox", "relay_state") if self.publishes else ()
         inbox = ("inbox",) if self.consumes or self.reads_stream else ()
+        pause = ("operator_pause",) if self.consumes else ()
         overflow = ("overflow",) if self.can_overflow else ()
-        return (*self.monitored_tables, *outbox, *inbox, *overflow)
+        return (*self.monitored_tables, *outbox, *inbox, *pause, *overflow)
 
     @property
     def published_types(self) -> tuple[str, ...]:

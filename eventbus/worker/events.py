@@ -13,11 +13,13 @@ from kombu.entity import Queue
 from kombu.serialization import register
 from kombu.utils.json import dumps
 
-from eventbus.consumer import suspects
+from eventbus.consumer import operator_pause, suspects
 from eventbus.consumer.attempt import Attempt
 from eventbus.consumer.attempts import attempt_all
 from eventbus.consumer.cause import Cause, Failed
+from eventbus.consumer.operator_pause import OperatorPause
 from eventbus.consumer.receive import Delivery, Handlers, Item, Result, receive_batch, receive_one
+from eventbus.database.db import transaction
 from eventbus.errors import Permanent
 from eventbus.events.conversion import understood
 from eventbus.settings.service import ServiceSettings
@@ -27,6 +29,7 @@ from eventbus.topology.service import Service
 from eventbus.watchdog import Watchdog
 from eventbus.worker.app import ServiceApp
 from eventbus.worker.bootsteps import HealthStep, TurnStep, WatchdogStep
+from eventbus.worker.consumption import ConsumptionStep, Decision
 from eventbus.worker.pause import Pause
 from eventbus.worker.task_events import TaskEventsStep
 
@@ -64,7 +67,7 @@ class EventApp(ServiceApp):
         self.hostname = ""
         self.steps["worker"].add(WatchdogStep)
         self.steps["consumer"].discard(HealthStep)
-        self.steps["consumer"].add(TurnStep)
+        self.steps["consumer"] |= {TurnStep, ConsumptionStep}
         for event_type in (t for contract in handlers for t in understood(contract)):
             # Not shared: another app in this process, as in tests, must not get this handler.
             self.task(self._call(event_type), name=event_type, shared=False)
@@ -83,6 +86,11 @@ class EventApp(ServiceApp):
         """The pause of this worker's consumption."""
         return Pause()
 
+    @cached_property
+    def decision(self) -> Decision:
+        """The operator's decision whether this worker consumes."""
+        return Decision()
+
     def turned(self) -> None:
         """Record that the main thread is running, even while it waits for the broker."""
         self.watchdog.turned()
@@ -90,7 +98,10 @@ class EventApp(ServiceApp):
     def _state(self) -> str:
         if self.pause.reason:
             return f"paused: {self.pause.reason}"
-        return "ready" if self.is_connected else "not connected to the broker"
+        if not self.is_connected:
+            return "not connected to the broker"
+        # Ready: a release is deployed to a service that an operator has paused.
+        return "ready, paused by an operator" if self.decision.pause else "ready"
 
     def handle_deliveries(self, deliveries: Sequence[Delivery]) -> list[Result]:
         """Handle one message, or many in one transaction.
@@ -106,6 +117,14 @@ class EventApp(ServiceApp):
         except Exception as error:
             raise Failed(Cause.of(error, EventTask.dont_autoretry_for)) from None
         return [item.result for item in items]
+
+    def read_operator_pause(self) -> OperatorPause | None:
+        """Return the operator's pause; this runs in a child process. Raise `Failed`."""
+        try:
+            with transaction(self.sessions) as session:
+                return operator_pause.read(session)
+        except Exception as error:
+            raise Failed(Cause.of(error)) from None
 
     def _handle(self, items: Sequence[Item]) -> None:
         try:

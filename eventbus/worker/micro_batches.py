@@ -78,6 +78,8 @@ class MicroBatches:
         self._waiting: deque[Inbound] = deque()
         #: Messages to handle alone: suspects, and the messages of failed batches.
         self._alone: deque[Inbound] = deque()
+        #: Whether an operator has paused the service: nothing is sent, and nothing is kept.
+        self._is_held = False
         self._is_dispatch_scheduled = False
         self._is_timer_set = False
 
@@ -102,8 +104,28 @@ class MicroBatches:
         self._waiting.clear()
         self._alone.clear()
 
+    def hold(self) -> None:
+        """Return all waiting messages to their queue, and later those of batches that fail."""
+        self._is_held = True
+        self._give_back()
+
+    def resume(self) -> None:
+        """Send messages again, after `hold`."""
+        self._is_held = False
+
+    def _give_back(self) -> None:
+        for inbound in (*self._alone, *self._waiting):
+            inbound.receipt.reject(requeue=True)
+        self._alone.clear()
+        self._waiting.clear()
+        # Without messages it could not probe.
+        self._pause.abandon()
+
     def _dispatch(self) -> None:
         self._is_dispatch_scheduled = False
+        if self._is_held:
+            self._give_back()
+            return
         while self._has_idle_child() and (self._alone or self._waiting):
             if self._pause.reason:
                 self._send_canary()

@@ -65,6 +65,12 @@ class Pause:
         metrics.PAUSED.clear()
         self.reason = None
 
+    def abandon(self) -> None:
+        """End the pause without a result: its messages have returned to their queue."""
+        self._slow.clear()
+        metrics.PAUSED.clear()
+        self.reason = None
+
     def is_slow(self, event_id: str) -> bool:
         """Count a slow message; return whether the infrastructure is considered the cause."""
         self._slow.add(event_id)

@@ -46,8 +46,9 @@ class Receipt:
     message: Message
     headers: dict[str, Any]
     acknowledge: Done
-    #: Rejects it to the dead-letter exchange: the message is parked without the reason.
-    reject: Done
+    #: Rejects it to the dead-letter exchange: the message is parked without the reason. With
+    #: `requeue`, returns it to its queue.
+    reject: Callable[..., object]
     #: Returns whether the connection that delivered it is open.
     is_held: Callable[[], bool]
 

@@ -2,8 +2,9 @@
 
 from eventbus.catch_up.overflow import overflow
 from eventbus.consumer.inbox import inbox
+from eventbus.consumer.operator_pause import operator_pause
 from eventbus.consumer.suspects import suspects
 from eventbus.database import migrations
 from notification_worker.models import Base
 
-migrations.run(Base.metadata, common_tables=[inbox, suspects, overflow])
+migrations.run(Base.metadata, common_tables=[inbox, suspects, operator_pause, overflow])

@@ -37,6 +37,7 @@ _ID, _KEY = "gen_random_uuid()", "gen_random_uuid()::text"
 #: Tables of every service that has them.
 _COMMON = {
     "alembic_version": ONE_ROW,
+    "operator_pause": ONE_ROW,
     "overflow": ONE_ROW,
     "relay_state": ONE_ROW,
     "inbox": History(

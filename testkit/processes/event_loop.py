@@ -8,9 +8,11 @@ from celery.bootsteps import RUN
 
 from common.kombu_topology import INVENTORY
 from eventbus.consumer.cause import Cause, Failed, Verdict
+from eventbus.consumer.operator_pause import OperatorPause
 from eventbus.consumer.receive import Delivery, Outcome, Result
 from eventbus.messaging.copy_channel import Copy
 from eventbus.worker.consumer_connection import ConsumerConnection
+from eventbus.worker.consumption import Decision, read_operator_pause
 from eventbus.worker.micro_batches import strategy
 from eventbus.worker.observation import Observation
 from eventbus.worker.pause import Pause
@@ -25,6 +27,7 @@ class Channel:
         self.waiting: set[int] = set()
         self.delivered = 0
         self.frames = 0
+        self.requeued: list[int] = []
 
     def basic_ack(self, tag: int, multiple: bool = False) -> None:
         """Receive an acknowledgement; a real broker closes the channel for an unknown tag."""
@@ -33,13 +36,34 @@ class Channel:
         self.frames += 1
         self.waiting -= {t for t in self.waiting if t <= tag} if multiple else {tag}
 
-    def basic_reject(self, tag: int, _requeue: bool) -> None:
+    def basic_reject(self, tag: int, requeue: bool) -> None:
         """Receive a rejection."""
         self.basic_ack(tag)
+        self.requeued += [tag] if requeue else []
+
+
+class TaskConsumer:
+    """The consumer of the worker's queue, as Celery and the worker use it."""
+
+    def __init__(self) -> None:
+        self.is_consuming = False
+        #: How often it started to consume.
+        self.starts = 0
+
+    def consume(self) -> None:
+        """Start to consume; a second consumer would hold twice as many messages."""
+        assert not self.is_consuming
+        self.is_consuming = True
+        self.starts += 1
+
+    def cancel(self) -> None:
+        """Stop to consume."""
+        assert self.is_consuming
+        self.is_consuming = False
 
 
 class Job:
-    """A batch in a child process, which ends on a test's call."""
+    """A batch, or a read of the operator's pause, in a child process; a test's call ends it."""
 
     def __init__(self, deliveries: list[Delivery], done: Any, failed: Any) -> None:
         self.deliveries = deliveries
@@ -55,6 +79,10 @@ class Job:
         """End the batch with a commit."""
         self._done([Result(outcome) for _ in self.deliveries])
 
+    def read(self, pause: OperatorPause | None) -> None:
+        """End the read with its result."""
+        self._done(pause)
+
     def fail(self, error: BaseException) -> None:
         """End the batch with a failure, or with a crash of its child."""
         self._failed(error)
@@ -68,8 +96,16 @@ class EventLoop:
         self.app = SimpleNamespace(
             conf=SimpleNamespace(task_soft_time_limit=30, task_time_limit=45),
             batch_interval=batch_interval,
+            decision=Decision(),
         )
-        self.timer = SimpleNamespace(call_after=lambda _seconds, call: self.later.append(call))
+        self.timer = SimpleNamespace(
+            call_after=lambda _seconds, call: self.later.append(call),
+            call_repeatedly=lambda _seconds, call: (
+                self.repeated.append(call)
+                or SimpleNamespace(cancel=lambda: self.repeated.remove(call))
+            ),
+        )
+        self.task_consumer = TaskConsumer()
         self.blueprint = SimpleNamespace(state=RUN)
         self.connection_errors = (OSError,)
         self.now = 1_000.0
@@ -80,6 +116,8 @@ class EventLoop:
             self.copies.append, service=INVENTORY, retry_tiers=(1.0, 5.0), release="test"
         )
         self.jobs: list[Job] = []
+        self.reads: list[Job] = []
+        self.repeated: list[Callable[[], None]] = []
         self.later: list[Callable[[], None]] = []
         self._soon: list[Callable[[], None]] = []
         self.channel = Channel()
@@ -134,8 +172,9 @@ class EventLoop:
             if copy.is_wanted():
                 copy.done(refusal)
 
-    def _apply_async(self, _entry: object, *, args: Any, callback: Any, **options: Any) -> None:
-        self.jobs.append(Job(args[0], callback, options["error_callback"]))
+    def _apply_async(self, entry: object, *, callback: Any, args: Any = (), **options: Any) -> None:
+        jobs = self.reads if entry is read_operator_pause else self.jobs
+        jobs.append(Job(*args or [[]], callback, options["error_callback"]))
 
 
 def outage(text: str = "the database cannot be reached") -> Failed:

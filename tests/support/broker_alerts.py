@@ -39,13 +39,16 @@ BROKER_ALERTS = {
         bad={'rabbitmq_detailed_queue_consumers{queue="inventory.queue"}': "1 0x20"},
         good={
             'rabbitmq_detailed_queue_consumers{queue="inventory.queue"}': "1 0 1x20",
+            # An operator has paused the service.
+            'rabbitmq_detailed_queue_consumers{queue="fraud.queue.1"}': "0x20",
+            'orders_operator_pause_seconds{service="fraud"}': "60+60x20",
             # These queues never have a consumer.
             'rabbitmq_detailed_queue_consumers{queue="inventory.retry.1s"}': "0x20",
             'rabbitmq_detailed_queue_consumers{queue="inventory.dlq"}': "0x20",
             # A process continues without ticks.
             'rabbitmq_detailed_queue_consumers{queue="inventory.relay"}': "0x20",
         },
-        labels=({"queue": "inventory.queue"},),
+        labels=({"queue": "inventory.queue", "service": "inventory"},),
     ),
     "TickQueueWithoutConsumer": Case(
         at="5m",
@@ -109,6 +112,9 @@ BROKER_ALERTS = {
             _queue("messages", "order"): "900000x40",
             _attempts("order", "handled"): "0+100x40",
             _queue("messages", "inventory"): "1x40",
+            # An operator has paused the service.
+            _queue("messages", "fraud"): "900x40",
+            'orders_operator_pause_seconds{service="fraud"}': "60+60x40",
             'rabbitmq_detailed_queue_messages{queue="order.dlq"}': "900x40",
         },
         labels=({"queue": "order.queue", "service": "order"},),

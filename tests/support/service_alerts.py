@@ -169,6 +169,15 @@ SERVICE_ALERTS = {
         good={'orders_consumption_paused{service="order",reason="database"}': "0x20"},
         labels=({"reason": "database", "service": "order"},),
     ),
+    "ServicePaused": Case(
+        at="5h",
+        bad={'orders_operator_pause_seconds{service="fraud"}': "60+60x300"},
+        good={
+            'orders_operator_pause_seconds{service="fraud"}': "0x300",
+            'orders_operator_pause_seconds{service="order"}': "60+60x200 0x100",
+        },
+        labels=({"service": "fraud"},),
+    ),
     "MailsGivenUp": Case(
         at="10m",
         bad={'orders_mails_total{outcome="given_up"}': "0 0 1x20"},

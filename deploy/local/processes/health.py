@@ -43,8 +43,8 @@ def answers(
 def beats(file: Path) -> Check:
     """Return a check that a worker has recently touched its health file, and is ready.
 
-    The file's text is `ready`, or the reason why the worker does not work; without text, only the
-    age counts.
+    The file's text is `ready`, possibly with a remark after a comma, or the reason why the worker
+    does not work; without text, only the age counts.
     """
 
     def check() -> str | None:
@@ -56,9 +56,17 @@ def beats(file: Path) -> Check:
         # and proves nothing until it is touched again.
         if abs(age) >= HEARTBEAT:
             return f"last heartbeat {age:.0f} s ago"
-        return None if state in ("", "ready") else state
+        return None if state.partition(",")[0] in ("", "ready") else state
 
     return check
+
+
+def remark(file: Path) -> str | None:
+    """Return what a healthy worker remarks in its health file, such as a pause; None if nothing."""
+    try:
+        return file.read_text().strip().partition(", ")[2] or None
+    except OSError:
+        return None
 
 
 def accepts_connections(port: int, user: str, password: str, *, ca_file: Path) -> Check:

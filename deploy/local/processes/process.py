@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.local import REPOSITORY
-from deploy.local.processes.health import Check
+from deploy.local.processes.health import Check, runs
 from deploy.local.servers.account import Account, invoking
 
 
@@ -18,6 +18,8 @@ class Process:
     environment: Mapping[str, str] = field(default_factory=dict)
     #: Returns its problem, or None; called only while it runs.
     check: Check
+    #: Returns its remark while it is healthy, or None.
+    remark: Check = runs
     #: Every port on which it listens, by the variable that sets the port.
     ports: Mapping[str, int] = field(default_factory=dict)
     directory: Path = REPOSITORY

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from pathlib import Path
 
 from common.kombu_topology import DATABASES, SERVICES
 from deploy.local import REPOSITORY
 from deploy.local.ports import Ports
-from deploy.local.processes.health import Check, answers, beats, runs
+from deploy.local.processes.health import Check, answers, beats, remark, runs
 from deploy.local.processes.process import Process
 from deploy.local.servers import certificates, credentials
 from deploy.local.servers.broker import VHOST, management_url
@@ -181,6 +182,7 @@ def _process(program: Program, state: StateDirectory, ports: Ports) -> Process:
         | dict(program.settings),
         transient=(metrics, health_file),
         check=_check(program.health, health_file, serves),
+        remark=partial(remark, health_file) if program.health is Health.HEARTBEAT else runs,
         ports={
             name: ports.of(name) + program.distance
             for name in {variable, program.port.upper()}

@@ -61,6 +61,8 @@ def test_a_viewer_reads_messages_with_masked_addresses(
     [
         ("/parked/inventory/redrive", "redrive"),
         ("/parked/inventory/discard", "discard"),
+        ("/services/inventory/pause", "pause"),
+        ("/services/inventory/resume", "pause"),
         ("/people/vera/disable", "people"),
     ],
 )

@@ -18,6 +18,7 @@ import order_app.storage.models
 from common.kombu_topology import SERVICES
 from eventbus.catch_up.overflow import overflow
 from eventbus.consumer.inbox import inbox
+from eventbus.consumer.operator_pause import operator_pause
 from eventbus.consumer.suspects import suspects
 from eventbus.database import db, migrations
 from eventbus.outbox.table import outbox, relay_state
@@ -32,12 +33,21 @@ DatabaseOf = Callable[[str], TestDatabase]
 PACKAGES = {service.name: service.package for service in SERVICES}
 
 TABLES: dict[str, tuple[MetaData, list[Table]]] = {
-    "order": (order_app.storage.models.Base.metadata, [outbox, inbox, relay_state, suspects]),
-    "inventory": (inventory_worker.models.Base.metadata, [outbox, inbox, relay_state, suspects]),
-    "notification": (notification_worker.models.Base.metadata, [inbox, suspects, overflow]),
+    "order": (
+        order_app.storage.models.Base.metadata,
+        [outbox, inbox, relay_state, suspects, operator_pause],
+    ),
+    "inventory": (
+        inventory_worker.models.Base.metadata,
+        [outbox, inbox, relay_state, suspects, operator_pause],
+    ),
+    "notification": (
+        notification_worker.models.Base.metadata,
+        [inbox, suspects, operator_pause, overflow],
+    ),
     "fraud": (
         fraud_worker.models.Base.metadata,
-        [outbox, inbox, relay_state, suspects, overflow],
+        [outbox, inbox, relay_state, suspects, operator_pause, overflow],
     ),
     "analytics": (analytics_worker.models.Base.metadata, [inbox]),
 }

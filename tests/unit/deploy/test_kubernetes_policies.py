@@ -146,6 +146,7 @@ heartbeats = [p for p in programs.HERE if p.health is Health.HEARTBEAT]
         ("ready\n", 0, True, True),
         # A process without readiness writes an empty file.
         ("", 0, True, True),
+        ("ready, paused by an operator\n", 0, True, True),
         ("not connected to the broker\n", 0, True, False),
         ("paused: the database takes no writes\n", 0, True, False),
         ("ready\n", 60, False, False),

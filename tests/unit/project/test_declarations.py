@@ -98,4 +98,4 @@ def test_a_new_service_gets_its_processes_and_ports(derived: dict[str, Any]) -> 
 
 
 def test_the_console_reads_the_tables_of_a_new_service(derived: dict[str, Any]) -> None:
-    assert derived["tables"] == ["inbox", "overflow"]
+    assert derived["tables"] == ["inbox", "operator_pause", "overflow"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.processes.health import HEARTBEAT, beats
+from deploy.local.processes.health import HEARTBEAT, beats, remark
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,22 @@ def test_a_health_file_is_valid_only_if_it_is_recent(
     os.utime(file, (moment, moment))
 
     assert (beats(file)() is None) == healthy
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "remarked"),
+    [
+        ("", None, None),
+        ("ready\n", None, None),
+        ("ready, paused by an operator\n", None, "paused by an operator"),
+        ("not connected to the broker\n", "not connected to the broker", None),
+    ],
+    ids=["empty", "ready", "paused by an operator", "not connected"],
+)
+def test_a_worker_that_an_operator_has_paused_is_healthy(
+    tmp_path: Path, text: str, problem: str | None, remarked: str | None
+) -> None:
+    file = tmp_path / "health"
+    file.write_text(text)
+
+    assert (beats(file)(), remark(file)) == (problem, remarked)

@@ -1,0 +1,78 @@
+"""Pauses of services: an operator pauses and resumes the consumption of one service."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy.exc import DBAPIError
+
+from common.kombu_topology import CONSUMERS as _CONSUMERS
+from console.databases.service_database import transaction
+from console.errors import ActionError, problem
+from console.settings import DatabaseServer
+from eventbus.consumer import operator_pause
+from eventbus.consumer.operator_pause import OperatorPause
+from eventbus.errors import ExpectedError
+from eventbus.messaging.untrusted import storable
+from eventbus.telemetry.privacy import masked
+from eventbus.topology.service import Service
+
+#: The services whose consumption can be paused, by name.
+CONSUMERS: Mapping[str, Service] = {service.name: service for service in _CONSUMERS}
+
+#: Characters of a reason.
+REASON_LIMIT = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pauses:
+    """The pauses in effect by service, and the problems of databases that were not read."""
+
+    paused: Mapping[str, OperatorPause] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    def __contains__(self, queue: str) -> bool:
+        """Return whether this is the queue, or a part of it, of a paused service."""
+        return any(CONSUMERS[name].is_part_queue(queue) for name in self.paused)
+
+
+def begin(
+    settings: DatabaseServer, service: Service, *, reason: str, operator: str
+) -> OperatorPause | None:
+    """Pause a service; if it is paused already, change nothing and return that pause.
+
+    Raises `ActionError` for an invalid reason.
+    """
+    if refused := refusal(reason):
+        raise ActionError(f"the reason {refused}")
+    # Every viewer of the console can read it.
+    reason = masked(storable(reason.strip()))
+    with transaction(settings, service) as session:
+        return operator_pause.begin(session, reason=reason, by=storable(operator))
+
+
+def refusal(reason: str) -> str | None:
+    """Return why a text is not a reason for a pause, or None."""
+    is_valid = 0 < len(storable(reason.strip())) <= REASON_LIMIT
+    return None if is_valid else f"must have 1 to {REASON_LIMIT} characters"
+
+
+def end(settings: DatabaseServer, service: Service) -> OperatorPause | None:
+    """Resume a service; return the pause that has ended, or None if it was not paused."""
+    with transaction(settings, service) as session:
+        return operator_pause.end(session)
+
+
+def read_all(settings: DatabaseServer, services: Iterable[Service] = _CONSUMERS) -> Pauses:
+    """Return the pauses of services; a database that does not respond is a problem."""
+    paused: dict[str, OperatorPause] = {}
+    problems: dict[str, str] = {}
+    for service in services:
+        try:
+            with transaction(settings, service) as session:
+                pause = operator_pause.read(session)
+        except (DBAPIError, ExpectedError) as error:
+            problems[service.name] = problem(error)
+            continue
+        if pause:
+            paused[service.name] = pause
+    return Pauses(paused=paused, problems=problems)

@@ -1,0 +1,89 @@
+"""The operator's pause of a service: a row in its own database, on which all its workers rely.
+
+The row outlives workers and the broker, and is visible to workers that start later. A worker
+without its database cannot read the row, but handles nothing either.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    DateTime,
+    Row,
+    SmallInteger,
+    Table,
+    Text,
+    delete,
+    extract,
+    func,
+    select,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from eventbus.database.db import metadata
+
+operator_pause = Table(
+    "operator_pause",
+    metadata,
+    Column(
+        "id",
+        SmallInteger,
+        CheckConstraint("id = 1", name="single"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("reason", Text, nullable=False),
+    Column("paused_by", Text, nullable=False),
+    Column("paused_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+_COLUMNS = (
+    operator_pause.c.reason,
+    operator_pause.c.paused_by,
+    operator_pause.c.paused_at,
+    extract("epoch", func.clock_timestamp() - operator_pause.c.paused_at).label("seconds"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorPause:
+    """An operator's pause that is in effect, with its age in seconds by the database's clock."""
+
+    reason: str
+    paused_by: str
+    paused_at: datetime
+    seconds: float
+
+
+def begin(session: Session, *, reason: str, by: str) -> OperatorPause | None:
+    """Pause the service; if it is paused already, change nothing and return that pause."""
+    row = insert(operator_pause).values(id=1, reason=reason, paused_by=by)
+    paused = session.execute(row.on_conflict_do_nothing().returning(operator_pause.c.id)).first()
+    return None if paused else read(session)
+
+
+def end(session: Session) -> OperatorPause | None:
+    """Resume the service; return the pause that has ended, or None if there was none."""
+    row = delete(operator_pause).where(operator_pause.c.id == 1).returning(*_COLUMNS)
+    return _pause(session.execute(row).one_or_none())
+
+
+def read(session: Session) -> OperatorPause | None:
+    """Return the pause that is in effect, or None."""
+    row = select(*_COLUMNS).where(operator_pause.c.id == 1)
+    return _pause(session.execute(row).one_or_none())
+
+
+def _pause(row: Row[Any] | None) -> OperatorPause | None:
+    if row is None:
+        return None
+    return OperatorPause(
+        reason=row.reason,
+        paused_by=row.paused_by,
+        paused_at=row.paused_at,
+        seconds=float(row.seconds),
+    )

@@ -1,0 +1,155 @@
+"""The start and the stop of a worker's consumption, as its operator has decided.
+
+A worker reads the operator's pause from its service's database before it consumes, and then every
+two seconds. A child process reads it, because only children have connections to the database. While
+a pause is in effect, the worker has no consumer and holds no message; running batches end normally.
+"""
+
+import logging
+from typing import Any
+
+from celery import bootsteps, current_app
+from celery.worker.consumer.tasks import Tasks
+
+from eventbus.consumer.cause import Cause, Verdict
+from eventbus.consumer.operator_pause import OperatorPause
+from eventbus.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two reads of the pause. Each is one short transaction.
+INTERVAL = 2.0
+
+
+class Decision:
+    """The operator's decision, as the worker has last read it; it outlives connections."""
+
+    def __init__(self) -> None:
+        #: False until the first successful read; until then nothing is consumed.
+        self.is_known = False
+        #: The pause in effect, if any.
+        self.pause: OperatorPause | None = None
+        #: The reason why the last read failed.
+        self._problem: str | None = None
+
+    @property
+    def allows(self) -> bool:
+        """Whether the worker may consume."""
+        return self.is_known and self.pause is None
+
+    def learn(self, pause: OperatorPause | None) -> None:
+        """Record the result of a read."""
+        if pause and not self.pause:
+            log.warning("consumption stopped by operator", extra=_log_fields(pause))
+        elif self.pause and not pause:
+            log.info("consumption started by operator", extra=_log_fields(self.pause))
+        self.is_known, self.pause, self._problem = True, pause, None
+        metrics.operator_pause().set(pause.seconds if pause else 0.0)
+
+    def miss(self, cause: Cause) -> None:
+        """Record a failed read: the last decision remains in effect."""
+        if self._problem is None:
+            log.warning("operator's pause not read", extra={"reason": str(cause)})
+        self._problem = str(cause)
+
+
+class Consumption:
+    """The consumption on one connection, which follows the operator's decision."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+        self._decision: Decision = consumer.app.decision
+        self._tasks = consumer.task_consumer
+        self._consume = self._tasks.consume
+        self._is_consuming = False
+        self._is_reading = False
+        self._is_open = True
+        # Celery starts to consume once the event loop is ready, whatever the operator's decision.
+        self._tasks.consume = self._follow
+        self._timer = consumer.timer.call_repeatedly(INTERVAL, self._read_soon)
+
+    def read(self) -> None:
+        """Read the pause in a child process, unless a read is in progress."""
+        if self._is_reading or not self._is_open:
+            return
+        self._is_reading = True
+        conf = self._consumer.app.conf
+        self._consumer.pool.apply_async(
+            read_operator_pause,
+            callback=self._done,
+            error_callback=self._failed,
+            soft_timeout=conf.task_soft_time_limit,
+            timeout=conf.task_time_limit,
+        )
+
+    def close(self) -> None:
+        """Stop reading; the connection, and its consumer, end by themselves."""
+        self._is_open = False
+        self._timer.cancel()
+
+    def _read_soon(self) -> None:
+        # Through the loop, because an exception in a timer would not leave the timer.
+        self._consumer.call_soon(self.read)
+
+    def _follow(self) -> None:
+        """Consume or stop, as decided; if nothing has changed, do nothing."""
+        if not self._is_open or self._is_consuming == self._decision.allows:
+            return
+        self._is_consuming = self._decision.allows
+        batches = self._consumer.life.batches
+        if self._is_consuming:
+            batches.resume()
+            self._consume()
+        else:
+            # In this order: messages may arrive until the broker has confirmed the cancellation.
+            self._tasks.cancel()
+            batches.hold()
+
+    def _done(self, pause: OperatorPause | None) -> None:
+        self._is_reading = False
+        if not self._decision.is_known:
+            # The pause for an outage that prevented the first read.
+            self._consumer.pause.end()
+        self._decision.learn(pause)
+        self._follow()
+
+    def _failed(self, error: BaseException) -> None:
+        self._is_reading = False
+        cause = Cause.of(error)
+        self._decision.miss(cause)
+        if not self._decision.is_known and cause.verdict is Verdict.PAUSE:
+            self._consumer.pause.begin(cause.text)
+
+
+class ConsumptionStep(bootsteps.StartStopStep):
+    """The step that puts each connection's consumption under the operator's decision."""
+
+    requires = (Tasks,)
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        self._consumption: Consumption | None = None
+        super().__init__(consumer, **options)
+
+    def start(self, consumer: Any) -> None:
+        """Replace Celery's start of the consumption, and read the decision."""
+        self._consumption = Consumption(consumer)
+        consumer.call_soon(self._consumption.read)
+
+    def stop(self, _consumer: Any) -> None:
+        """Stop reading the decision."""
+        if self._consumption:
+            self._consumption.close()
+
+
+def read_operator_pause() -> OperatorPause | None:
+    """Return the pause of the service that is in effect; this runs in a child process."""
+    pause: OperatorPause | None = current_app.read_operator_pause()
+    return pause
+
+
+def _log_fields(pause: OperatorPause) -> dict[str, Any]:
+    return {
+        "operator": pause.paused_by,
+        "reason": pause.reason,
+        "seconds": round(pause.seconds),
+    }
