@@ -2,11 +2,11 @@
 
 from pydantic import SecretStr
 
-from console.settings import LedgerSettings
+from console.settings import RestoreSettings
 from testkit.system.installation import RETRY_TIERS, Installation
 
 
-class _Settings(LedgerSettings):
+class _Settings(RestoreSettings):
     names: dict[str, str]
     postgres_password: SecretStr
 
@@ -19,8 +19,8 @@ class _Settings(LedgerSettings):
         return self.names[service]
 
 
-def ledger_settings(installation: Installation) -> LedgerSettings:
-    """Return the settings of `orderctl reconcile` for an installation."""
+def ledger_settings(installation: Installation) -> RestoreSettings:
+    """Return the settings of `orderctl reconcile` and `restore` for an installation."""
     return _Settings(
         **installation.vhost.administrator,
         secrets_dir=installation.servers.secrets_dir,
