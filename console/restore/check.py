@@ -40,8 +40,9 @@ class Condition:
         account = self.account
         if account is None:
             return 0
-        earlier = account.counts[Place.EARLIER] if account.first is None else 0
-        return account.counts[Place.MISSING] + earlier
+        # A reader of the stream with an empty inbox reads the events itself.
+        is_lost = account.first is None and not account.service.reads_stream
+        return account.counts[Place.MISSING] + is_lost * account.counts[Place.EARLIER]
 
     @property
     def is_behind(self) -> bool:

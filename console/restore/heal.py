@@ -1,5 +1,6 @@
 """The healing of one service: lost events and records first, then the events that it lacks."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,9 @@ from notification_worker import restoration as mails
 from order_app import restoration as orders
 
 Report = Callable[[str], object]
+
+#: Seconds between two reports of progress.
+_INTERVAL = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,7 @@ def heal(
             books,
             service,
             since or "first",
-            report=lambda count: report(f"{count} events restored"),
+            report=_progress(report, "restored"),
         )
     report(f"searching for events that the {service.name} service lacks")
     (account,) = unknown(settings, books, [service], since=since, effort=effort)
@@ -111,8 +115,20 @@ def _prepare(books: Books, account: Account) -> int:
 
 
 def _counted(published: Iterator[Republished], report: Report) -> int:
-    count = 0
+    count, progress = 0, _progress(report, "delivered")
     for count, _ in enumerate(published, start=1):
-        if not count % 1_000:
-            report(f"{count} events delivered")
+        progress(count)
     return count
+
+
+def _progress(report: Report, done: str) -> Callable[[int], None]:
+    """Return a function that reports a number of events at intervals."""
+    reported = time.monotonic()
+
+    def progress(count: int) -> None:
+        nonlocal reported
+        if time.monotonic() - reported > _INTERVAL:
+            reported = time.monotonic()
+            report(f"{count} events {done}")
+
+    return progress

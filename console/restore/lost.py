@@ -56,6 +56,8 @@ def lost(
     for batch in published(settings, senders, start):
         for sender in senders:
             mine = [each for each in batch if each.event.source == sender.name and each.at > kept]
+            if not mine:
+                continue
             known = {event.id for event in books.find(sender.name, [each.id for each in mine])}
             if absent := [each for each in mine if each.id not in known]:
                 yield sender, absent
