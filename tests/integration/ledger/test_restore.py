@@ -211,6 +211,27 @@ def test_lost_events_are_not_restored_beside_processes(system: AccountedSystem) 
     assert stored(system, created.subject) is None
 
 
+def test_a_lost_queue_is_declared_and_its_events_are_delivered(system: AccountedSystem) -> None:
+    # Given a queue that was lost with its events
+    lost = system.publish(2)
+    system.handle_queues(but=INVENTORY)
+    system.read_stream()
+    system.broker.request("DELETE", f"/queues/{system.broker.name}/{INVENTORY.queue}")
+
+    # When the databases are checked, then the queue is named
+    result = orderctl(system.environment, *CHECK)
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["lost_queues"]) == (1, [INVENTORY.queue])
+    assert document["behind"][0] == "broker"
+
+    # And a healing declares the queue, and delivers the events
+    result = orderctl(system.environment, *HEAL, "broker")
+    assert result.exit_code == 0, result.output
+    assert f"created queue {INVENTORY.queue}" in result.output
+    assert "broker: 2 events delivered again" in result.stdout
+    assert ids(system.broker.messages(INVENTORY.queue)) == lost
+
+
 def test_a_healing_is_in_the_audit_log(system: AccountedSystem) -> None:
     orderctl(system.environment, *HEAL, "inventory")
 
