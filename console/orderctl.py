@@ -31,6 +31,7 @@ from console.commands.parking import triage as triage
 from console.commands.parking.parked import parked
 from console.commands.pauses import pause, paused, resume
 from console.commands.reconcile import reconcile
+from console.commands.restore import restore
 from console.commands.stock import stock
 from console.commands.subscribe import subscribe
 from console.commands.table import printable
@@ -88,7 +89,7 @@ def main() -> None:
     Settings are read from the environment, and from the dotenv file that ORDERS_ENV_FILE names
     (.run/operator.env by default). Exit status: 0 success, 1 failure, 2 a check found differences
     (such as drift, a breaking change of a contract, or an event type in use), 64 invalid arguments.
-    health and reconcile exit with 1 if they find a problem.
+    health, reconcile and restore check exit with 1 if they find a problem.
     """
 
 
@@ -105,6 +106,7 @@ main.add_command(pause)
 main.add_command(resume)
 main.add_command(paused)
 main.add_command(reconcile)
+main.add_command(restore)
 main.add_command(contracts)
 main.add_command(analytics)
 main.add_command(subscribe)

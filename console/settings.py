@@ -207,6 +207,10 @@ class LedgerSettings(RedriveSettings, DatabaseSettings):
     notification_retention_days: int = Field(90, ge=1, le=3650)
 
 
+class RestoreSettings(LedgerSettings, TopologySettings):
+    """Settings for restoring a service or the broker: both, and the broker users' passwords."""
+
+
 class DiscardSettings(BrokerAdminSettings, DatabaseServer):
     """Settings for discarding and restoring messages: the broker, and the console's database."""
 

@@ -2,18 +2,15 @@
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import click
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import DBAPIError
 
+from console.commands.reached import reached
 from console.commands.table import print_line
 from console.commands.times import Age
-from console.errors import ActionError, first_line
 from console.ledger import agreement, reconciliation
 from console.ledger import repair as repairs
 from console.ledger.account import Place
@@ -71,7 +68,7 @@ def reconcile(
     """
     settings = load_operator(LedgerSettings)
     start = datetime.now(UTC) - since if since else None
-    with _reached(), Books.opened(settings) as books:
+    with reached(), Books.opened(settings) as books:
         accounts = reconciliation.reconcile(
             settings,
             books,
@@ -93,22 +90,6 @@ def reconcile(
         _print(report)
     if not report.is_clear:
         ctx.exit(1)
-
-
-class Unreachable(click.ClickException):
-    """A server could not be reached; the exit status differs from that of a missing event."""
-
-    exit_code = 2
-
-
-@contextmanager
-def _reached() -> Iterator[None]:
-    try:
-        yield
-    except ActionError as error:
-        raise Unreachable(str(error)) from None
-    except DBAPIError as error:
-        raise Unreachable(f"PostgreSQL: {first_line(error.orig or error)}") from None
 
 
 def _confirm(report: Report, *, yes: bool) -> None:

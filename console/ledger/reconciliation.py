@@ -42,20 +42,21 @@ def reconcile(
     settings: LedgerSettings,
     books: Books,
     *,
+    receivers: Sequence[Service] = RECEIVERS,
     since: datetime | None = None,
     effort: Effort | None = None,
     report: Report = lambda _read: None,
 ) -> tuple[Account, ...]:
-    """Return the accounts of all services, from the events that were appended after `since`.
+    """Return the accounts of these services, from the events that were appended after `since`.
 
     Without `since`, all events of the outboxes are read. Raises `ActionError` if the broker cannot
     be reached, and the errors of the databases.
     """
     effort = effort or Effort()
-    accounts = tuple(Account(service=s, first=books.first(s)) for s in RECEIVERS)
-    _scan(settings, books, accounts, since, effort.pause, report)
+    accounts = tuple(Account(service=s, first=books.first(s)) for s in receivers)
+    scan(settings, books, accounts, since=since, pause=effort.pause, report=report)
     positions = {sender.name: books.last(sender) for sender in SENDERS}
-    _settle(books, accounts, effort.settling)
+    settle(books, accounts, effort.settling)
     searched = [a for a in accounts if a.open and a.service.consumes]
     located = locate(settings, books, searched, seconds=effort.search)
     located |= {
@@ -88,14 +89,16 @@ def check_inbox(books: Books, account: Account) -> None:
         account.settle(books.handled(account.service, page), Place.HANDLED)
 
 
-def _scan(
+def scan(
     settings: LedgerSettings,
     books: Books,
     accounts: Sequence[Account],
+    *,
     since: datetime | None,
     pause: float,
-    report: Report,
+    report: Report = lambda _read: None,
 ) -> None:
+    """Enter the events of all outboxes that were appended after `since` into these accounts."""
     read = 0
     for sender in SENDERS:
         after = lowest_id(since) if since else UUID(int=0)
@@ -110,7 +113,7 @@ def _scan(
             time.sleep(pause)
 
 
-def _settle(books: Books, accounts: Sequence[Account], seconds: float) -> None:
+def settle(books: Books, accounts: Sequence[Account], seconds: float) -> None:
     """Count the open events that are handled, until all are, or the time is over."""
     deadline = time.monotonic() + seconds
     while True:

@@ -34,13 +34,18 @@ class Republished(NamedTuple):
 
 
 def republish(
-    settings: BrokerAdminSettings, books: Books, accounts: Sequence[Account]
+    settings: BrokerAdminSettings,
+    books: Books,
+    accounts: Sequence[Account],
+    *,
+    replayed: bool = False,
 ) -> Iterator[Republished]:
     """Publish the missing events of these accounts; yield each event that the broker confirms.
 
     The message has the id, the headers and the body of the relay's message, so the service handles
-    the event at most once. Events that the service has handled in the meantime are left out. Raises
-    `ActionError` if the broker refuses a message: another run publishes the rest.
+    the event at most once. With `replayed`, the events are marked as history. Events that the
+    service has handled in the meantime are left out. Raises `ActionError` if the broker refuses a
+    message: another run publishes the rest.
     """
     for account in accounts:
         if account.missing:
@@ -48,16 +53,17 @@ def republish(
                 copies = Copies(connection, _target(account.service))
                 for start in range(0, len(account.missing), BATCH):
                     batch = account.missing[start : start + BATCH]
-                    yield from _republish(books, copies, account.service, batch)
+                    yield from _republish(books, copies, account.service, batch, replayed)
 
 
 def _republish(
-    books: Books, copies: Copies, service: Service, events: Sequence[OpenEvent]
+    books: Books, copies: Copies, service: Service, events: Sequence[OpenEvent], replayed: bool
 ) -> Iterator[Republished]:
     handled = books.handled(service, [event.id for event in events])
     texts = _texts(books, [event for event in events if event.id not in handled])
     known = [event for event in events if event.id in texts]
-    copies.put([_message(service, event, texts[event.id]) for event in known])
+    mark = _replayed if replayed else str
+    copies.put([_message(service, event, mark(texts[event.id])) for event in known])
     for event in known:
         yield Republished(service.name, event)
 
@@ -89,6 +95,10 @@ def _message(service: Service, event: OpenEvent, text: str) -> Message:
         app_id=event.outbox,
         application_headers=task_headers(event_id, event_type, codec.traceparent(text)),
     )
+
+
+def _replayed(text: str) -> str:
+    return msgspec.json.encode({**msgspec.json.decode(text), "replayed": True}).decode()
 
 
 def _consumed_version(service: Service, event: OpenEvent, text: str) -> tuple[str, str]:

@@ -47,7 +47,7 @@ def process(state: StateDirectory, ports: Ports, *, durable: bool = True) -> Pro
     password = credentials.read(state.secrets, credentials.SUPERUSER)
     return Process(
         name="postgres",
-        command=(str(_programs(_version(state)) / "postgres"), "-D", str(_data(state))),
+        command=(str(programs(_version(state)) / "postgres"), "-D", str(_data(state))),
         environment={
             "HOME": str(_home(state)),
             # A changed configuration is a changed process: the supervisor restarts it.
@@ -73,7 +73,7 @@ def _create_data(user: Account, home: Path, password: str, log: Path, durable: b
     shutil.rmtree(partial, ignore_errors=True)
     password_file = user.file(home / "password", password)
     command = [
-        str(_programs() / "initdb"),
+        str(programs() / "initdb"),
         f"--pgdata={partial}",
         f"--username={SUPERUSER}",
         f"--pwfile={password_file}",
@@ -123,7 +123,7 @@ def _version(state: StateDirectory) -> int | None:
     return int(version_file.read_text()) if version_file.exists() else None
 
 
-def _programs(version: int | None = None) -> Path:
+def programs(version: int | None = None) -> Path:
     """Return the directory of PostgreSQL's programs, of this version or of the newest."""
     installed = {
         int(path.parent.parent.name): path.parent for path in INSTALLATIONS.glob("*/bin/initdb")

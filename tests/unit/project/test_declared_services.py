@@ -56,3 +56,8 @@ def test_a_service_has_a_handler_for_each_consumed_type(service: Service) -> Non
 @pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.name)
 def test_a_service_that_publishes_has_a_relay(service: Service) -> None:
     assert ("relay" in service.ticks) == bool(service.publishes)
+
+
+@pytest.mark.parametrize("service", [s for s in SERVICES if s.publishes], ids=lambda s: s.name)
+def test_a_service_that_publishes_can_be_restored(service: Service) -> None:
+    assert callable(importlib.import_module(f"{service.package}.restoration").restore)

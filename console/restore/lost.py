@@ -1,0 +1,63 @@
+"""Events that a service has published and no longer has in its outbox: it was set back."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from console.ledger.books import Books
+from console.restore.published import Published, published
+from console.settings import LedgerSettings
+from eventbus.messaging.stream import Start
+from eventbus.topology.service import Service
+
+#: Ids that are listed; all are counted.
+LIMIT = 1_000
+
+#: Time by which a row of an outbox may be deleted before it is due: the clocks of the broker and
+#: the database.
+_SLACK = timedelta(hours=1)
+
+
+@dataclass
+class Named:
+    """Ids, of which at most `LIMIT` are kept, and their total number.
+
+    Beyond the limit, an id that is added twice counts twice.
+    """
+
+    count: int = 0
+    _ids: dict[UUID, None] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> list[UUID]:
+        """The ids that are kept, in the sequence in which they were added."""
+        return list(self._ids)
+
+    def add(self, ids: Iterable[UUID]) -> None:
+        """Count ids."""
+        for each in ids:
+            if each not in self._ids:
+                self.count += 1
+                if len(self._ids) < LIMIT:
+                    self._ids[each] = None
+
+
+def lost(
+    settings: LedgerSettings, books: Books, senders: Sequence[Service], start: Start
+) -> Iterator[tuple[Service, list[Published]]]:
+    """Yield each service with events of the stream that its outbox does not contain, in batches.
+
+    An outbox contains each event before the event is published, and deletes it a long time after;
+    events that may have been deleted are skipped. An event that was published twice may be yielded
+    twice. Raises `ActionError`, and the errors of the databases.
+    """
+    kept = datetime.now(UTC) - timedelta(days=settings.outbox_retention_days) + _SLACK
+    for batch in published(settings, senders, start):
+        for sender in senders:
+            mine = [each for each in batch if each.event.source == sender.name and each.at > kept]
+            if not mine:
+                continue
+            known = {event.id for event in books.find(sender.name, [each.id for each in mine])}
+            if absent := [each for each in mine if each.id not in known]:
+                yield sender, absent
