@@ -109,7 +109,7 @@ def test_a_reader_lacks_an_event_only_if_it_has_a_later_one(
         Place.HANDLED: 1,
         Place.IN_STREAM: 1,
     }
-    settle = reconciliation._settle
+    settle = reconciliation.settle
 
     def with_traffic(*arguments: object) -> None:
         # When the reader has read an event that was published after the ledger saw the first
@@ -118,7 +118,7 @@ def test_a_reader_lacks_an_event_only_if_it_has_a_later_one(
         system.forget(ANALYTICS, [lost])
         settle(*arguments)
 
-    monkeypatch.setattr(reconciliation, "_settle", with_traffic)
+    monkeypatch.setattr(reconciliation, "settle", with_traffic)
     account = system.accounts(brief())[ANALYTICS.name]
 
     # Then the first is missing
