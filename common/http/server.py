@@ -8,7 +8,6 @@ passes the headers on unchanged, without the event loop that granian puts betwee
 thread.
 """
 
-import ctypes
 import gc
 import os
 import resource
@@ -29,6 +28,7 @@ from granian.server.common import WORKERS_METHODS
 from granian.server.mp import WorkerProcess
 
 from common.http.requests import Inline, Requests
+from eventbus.parent import exit_with
 from eventbus.settings.addresses import addresses
 from eventbus.settings.base import Settings, load
 from eventbus.telemetry.logs import configure_logging
@@ -54,9 +54,6 @@ _GRACE = 25
 #: Seconds for which a stopping process still accepts requests, for clients that are sending one,
 #: and announces in each response that the connection will be closed.
 _LINGER = 2.0
-
-#: From Linux's <sys/prctl.h>: sets the signal that a process receives when its parent exits.
-_PR_SET_PDEATHSIG = 1
 
 #: Its declared type is wrong.
 _WORKER: Any = RSGIWorker
@@ -114,9 +111,7 @@ def serve(module: str, *, bind: str, processes: int, threads: int, idle: int = I
 
 def _app(parent: int, module: str) -> Flask:
     """Return the app of this process, which exits with its parent."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        raise SystemExit("the parent process has exited")
+    exit_with(parent, signal.SIGTERM)
     app: Flask = import_module(module).create_app()
     return app
 

@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery.concurrency.prefork import process_destructor, process_initializer
 
+from eventbus.parent import exit_with
+
 #: Timeout in seconds of one read or write between a worker and a child. Both always read promptly,
 #: so a child that does not is suspended, and is killed.
 _PIPE_LIMIT = 5
@@ -51,13 +53,14 @@ class HandlerProcess:
         self.job: Job | None = None
         self._started = 0.0
         self._lost: Exception | None = None
+        worker = os.getpid()
         with _blocked(*_SIGNALS):
             self.pid = os.fork()
             if self.pid == 0:
                 for connection in (ours, *(other._connection for other in others)):
                     with suppress(OSError):
                         connection.close()
-                _run(theirs, app, hostname)
+                _run(theirs, app, hostname, worker)
         theirs.close()
 
     def fileno(self) -> int:
@@ -187,9 +190,11 @@ def _pair() -> tuple[Connection, Connection]:
     return ours, theirs
 
 
-def _run(connection: Connection, app: Any, hostname: str) -> NoReturn:
+def _run(connection: Connection, app: Any, hostname: str, worker: int) -> NoReturn:
     status = os.EX_SOFTWARE
     try:
+        # Without its worker, no process ends a job that hangs or a child that is suspended.
+        exit_with(worker, signal.SIGKILL)
         process_initializer(app, hostname)
         _Child(connection).serve()
         status = os.EX_OK

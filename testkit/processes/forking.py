@@ -5,7 +5,6 @@ this number, and writes a line when the program has started and another when it 
 `launcher`.
 """
 
-import ctypes
 import gc
 import json
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local import REPOSITORY
+from eventbus.parent import exit_with
 from testkit.processes.call_record import CallRecord
 
 #: The imports of the programs, except those whose state forks must not share, as `uuid_utils`.
@@ -56,9 +56,6 @@ _LIBRARIES = (
 
 #: Imports of these that read the environment, directly or not. Each program imports them itself.
 _UNLOADED = ("flower", "prometheus_client", "tornado")
-
-#: From Linux's <sys/prctl.h>: sets the signal that a process receives when its parent exits.
-_PR_SET_PDEATHSIG = 1
 
 Request = dict[str, Any]
 
@@ -121,7 +118,7 @@ def _run(request: Request) -> None:
     """Run the program in this process."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    exit_with(os.getppid(), signal.SIGKILL)
     os.setsid()
     log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for file in (1, 2):

@@ -1,0 +1,22 @@
+"""The exit of a child process with its parent, even if the parent is killed."""
+
+import ctypes
+import os
+import signal
+import sys
+
+#: From Linux's <sys/prctl.h>: sets the signal that a process receives when its parent exits.
+_PR_SET_PDEATHSIG = 1
+
+
+def exit_with(parent: int, number: signal.Signals) -> None:
+    """Let this process receive a signal when its parent exits; other systems than Linux ignore it.
+
+    The kernel sends the signal at the exit of the thread that has forked: fork in the main thread.
+    Raise `SystemExit` if `parent`, a process id, has exited already.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        raise SystemExit("the parent process has exited")
