@@ -10,7 +10,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def exit_with(parent: int, number: signal.Signals) -> None:
-    """Let this process receive a signal when its parent exits; other systems than Linux ignore it.
+    """Let this process receive a signal when its parent exits; only Linux supports this.
 
     The kernel sends the signal at the exit of the thread that has forked: fork in the main thread.
     Raise `SystemExit` if `parent`, a process id, has exited already.

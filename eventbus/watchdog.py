@@ -24,7 +24,8 @@ INTERVAL = 2.0
 class Watchdog:
     """A thread that watches one event loop, and a health file that shows the loop's progress.
 
-    The file's age shows whether the process is alive; its text is the reason why it does not work.
+    The file's age shows whether the process is alive; its text is the reason why the process does
+    not work.
     """
 
     def __init__(self, health_file: Path | None, *, state: Callable[[], str]) -> None:

@@ -72,7 +72,7 @@ class CatchUpBroker:
         return int(declared.message_count)
 
     def is_empty(self) -> bool:
-        """Return whether workers consume from all parts of the service's queue, which are empty.
+        """Return whether all parts of the service's queue are empty and have a consumer.
 
         RabbitMQ also reports no messages and no consumers for a quorum queue whose leader does not
         answer within 250 ms: without a consumer, a count of 0 does not mean that a queue is empty.

@@ -60,7 +60,7 @@ class Copies:
         self._tag = 0
         self._unconfirmed: set[int] = set()
         self._problem: str | None = None
-        #: Whether the broker rejects messages, according to its last notification read.
+        #: Whether the broker rejects messages, according to the last notification that was read.
         self.is_blocked = False
         connection.connection.on_blocked = lambda _reason: self._block(True)
         connection.connection.on_unblocked = lambda: self._block(False)

@@ -50,7 +50,7 @@ class Rereading:
         return self._missed[0].offset if self._missed else self._read_to
 
     def fill(self, session: Session) -> None:
-        """Read more if all events are taken; raise `TimeoutError` without a message in time."""
+        """Read more if all events are taken; raise `TimeoutError` if no message arrives in time."""
         if self._missed:
             return
         entries = self._stream.read(BATCH, _READ_TIMEOUT)

@@ -2,8 +2,8 @@
 
 from eventbus.celeryconfig.base import *
 
-# Child processes: the death of a child affects only its message, rather than the connection with
-# all prefetched messages.
+# Child processes: the death of a child affects only its batch, rather than the connection with all
+# prefetched messages.
 worker_pool = "eventbus.worker.handler_pool:HandlerPool"
 # A crash of the whole worker counts as a delivery of every prefetched message. A crash of a child,
 # which a bad message can cause, does not count as a delivery: it costs that message one attempt.

@@ -151,7 +151,8 @@ def _request(item: Item, service: Service, hostname: str) -> Context:
         delivery,
         traceparent=parent,
         hostname=hostname,
-        # As if it was published to the queue directly: the child process does not get the binding.
+        # As if it had been published to the queue directly: the child process does not get the
+        # binding.
         delivery_info={"exchange": "", "routing_key": service.queue},
         # As in task events: other data of an order does not leave the process.
         kwargs=subject | {"event": delivery.event_id},

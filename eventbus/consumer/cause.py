@@ -24,7 +24,7 @@ class Verdict(StrEnum):
     RETRY = "retry"
     #: The error is permanent: the message is parked immediately.
     PARK = "park"
-    #: A timeout or lock contention: as RETRY, unless several messages in a row fail like this.
+    #: A timeout or lock contention: as RETRY, unless several messages in a row fail in this way.
     SLOW = "slow"
     #: An infrastructure outage: consumption pauses, and no attempt is counted.
     PAUSE = "pause"

@@ -103,7 +103,7 @@ class Connection(extensions.connection):
             self._send(b"ROLLBACK")
 
     def set_isolation_level(self, level: int | None) -> None:
-        """Turn autocommit on or off; any other isolation level is the default of the database."""
+        """Turn autocommit on or off; any other level is replaced by the database's default."""
         self._is_autocommit = level == extensions.ISOLATION_LEVEL_AUTOCOMMIT
 
     @property

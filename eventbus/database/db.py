@@ -129,7 +129,7 @@ def statement_limit(settings: DatabaseSettings) -> float:
 
 
 def response_limit(settings: DatabaseSettings) -> float:
-    """Return the seconds within which a new connection has the response to its first statement."""
+    """Return the seconds in which a new connection receives the response to its first statement."""
     servers = addresses(settings.database_host, settings.database_port)
     return CONNECT_TIMEOUT * len(servers) + statement_limit(settings)
 
@@ -148,7 +148,7 @@ def _discard_read_only_connections(context: ExceptionContext) -> None:
 def takes_writes(session: Session) -> bool:
     """Return whether the database accepts writes; if it does not, discard the connections.
 
-    The only query does not read a table.
+    This runs a single query, which does not read a table.
     """
     state = text("SELECT current_setting('transaction_read_only') = 'off'")
     writable = bool(session.scalar(state))

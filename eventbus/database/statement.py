@@ -1,6 +1,6 @@
 """Prepared statements for the path of every event: written in SQL, planned once per connection.
 
-Building a statement from Python objects and planning it costs several times as much as its run.
+Building a statement from Python objects and planning it costs several times as much as running it.
 """
 
 from collections.abc import Iterable, Mapping

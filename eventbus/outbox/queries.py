@@ -105,8 +105,8 @@ WHOLE = Queries(
     ),
 )
 
-# The limit of each slot is its share of the limit. A slot with fewer events leaves the others room
-# for one claim only.
+# The limit of each slot is its share of the limit. If a slot has fewer events, the other slots do
+# not use the rest of its share in the same claim.
 OF_SLOTS = Queries(
     due=Statement(
         "due_in_slots",

@@ -137,7 +137,8 @@ class Relay:
 
     def _drain(self, claims: Claims, until: float) -> None:
         if claims.slots != self._slots:
-            # Other relays have published the new slots, from other starts.
+            # Other relays have published the new slots, so this relay's start does not apply to
+            # them.
             self._slots = claims.slots
             self._start.reset()
         now = time.monotonic()

@@ -60,7 +60,7 @@ outbox = Table(
     ),
     # Sorted by lane first: new events are one range of the index, regardless of events in lanes.
     Index("ix_outbox_lane", "waits_for", "id", postgresql_where=text("sent_at IS NULL")),
-    # The same for each slot, in a sort order that keeps its queries from the index above.
+    # The same for each slot, in a sort order that prevents its queries from using the index above.
     Index(
         "ix_outbox_slot",
         text(SLOT),

@@ -39,7 +39,7 @@ CaFile = Annotated[Path, AfterValidator(_certificates)]
 
 
 class SettingsError(SystemExit):
-    """A setting is missing or invalid: ends the process with a line for each, and no traceback."""
+    """Settings are missing or invalid: ends the process with a line for each, and no traceback."""
 
 
 class _SecretFiles(PydanticBaseSettingsSource):

@@ -34,7 +34,8 @@ class BrokerSettings(Settings):
     broker_port: int = Field(5671, ge=1, le=65535)
     broker_vhost: str = "orders"
     broker_user: str
-    #: The process logs in with this certificate, whose common name is its user, not a password.
+    #: The process logs in with this certificate, whose common name is its user, instead of a
+    #: password.
     broker_client_certificate_file: ClientCertificateFile | None = None
     broker_password: SecretStr | None = Field(None, validate_default=True)
     #: The only trusted authority; connections always use TLS.

@@ -12,7 +12,8 @@ from celery.app.log import Logging
 from eventbus.telemetry.privacy import described, trace_of
 from eventbus.telemetry.tracing import current_trace_id
 
-#: Loggers whose lines duplicate ours: one for each outcome, one traceback for each surprise.
+#: Loggers whose lines duplicate the library's: one line for each outcome, one traceback for each
+#: unexpected error.
 _LEVELS = {
     "celery.app.trace": "CRITICAL",
     "celery.worker.strategy": "WARNING",

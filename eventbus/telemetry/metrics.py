@@ -130,7 +130,7 @@ def serve(host: str, port: int, collectors: Iterable[Collector]) -> None:
 
     Raises `SettingsError` if it cannot listen there.
     """
-    # Prometheus would treat each as a separate gauge.
+    # Prometheus would treat each `_created` metric as a separate gauge.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     for collector in collectors:
         REGISTRY.register(collector)

@@ -87,8 +87,8 @@ def frame_of(error: BaseException) -> str:
     """Return the last function of the service's own code in an error's traceback.
 
     It has the form `inventory_worker/reservations.py:lock_stock`, and contains only names of code.
-    It is the last function of any code if no own function is in the traceback, and empty without a
-    traceback.
+    If the traceback contains no function of the service, the result is the last function of any
+    code; without a traceback it is empty.
     """
     # Without the line, which differs between releases: one bug must remain one group.
     codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]

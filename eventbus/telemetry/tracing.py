@@ -33,7 +33,7 @@ from eventbus.telemetry.privacy import described
 #: The attributes of a span.
 Attributes = Mapping[str, str | int]
 
-#: The attribute `outcome` of a span that is not sent: a rolled back batch had no effect.
+#: The attribute `outcome` of a span that is not sent: a rolled-back batch had no effect.
 ROLLED_BACK = "rolled back"
 
 #: Characters of an error's text that a span keeps.

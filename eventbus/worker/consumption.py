@@ -64,7 +64,8 @@ class Consumption:
         self._is_consuming = False
         self._is_reading = False
         self._is_open = True
-        # Celery starts to consume once the event loop is ready, whatever the operator's decision.
+        # Celery starts to consume once the event loop is ready, regardless of the operator's
+        # decision.
         self._tasks.consume = self._follow
         self._timer = consumer.timer.call_repeatedly(INTERVAL, self._read_soon)
 

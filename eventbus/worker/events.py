@@ -60,7 +60,7 @@ class EventApp(ServiceApp):
             **options,
         )
         self._handlers = handlers
-        #: Minimum seconds from the start of one batch to the start of the next, unless that is
+        #: Minimum seconds from the start of one batch to the start of the next, unless the next is
         #: full.
         self.batch_interval = batch_interval
         #: The name of the worker; set in a child process when it starts.
@@ -171,9 +171,9 @@ def make_worker(
     """Return the Celery app of a service's worker, with a task for each event it handles.
 
     `config` names a module of Celery settings. `batch_interval` is the minimum number of seconds
-    from the start of one batch to the start of the next, unless that is full. It is for services on
-    which orders do not wait: messages that arrive in the interval share a transaction and its cost.
-    Files and connections are not opened before the worker starts.
+    from the start of one batch to the start of the next, unless the next batch is full. It is for
+    services on which orders do not wait: messages that arrive in the interval share a transaction
+    and its cost. Files and connections are not opened before the worker starts.
     """
     app = EventApp(
         service=service,

@@ -1,6 +1,6 @@
 """The pause of consumption: during an infrastructure outage a worker only probes for recovery.
 
-The probe is one held message, the canary. If it is handled, or fails for a reason of its own,
+The probe is one held message, the canary. If it is handled, or fails for its own reason,
 consumption resumes. Until then, received messages are held unacknowledged with unchanged attempts,
 and other messages stay in the queue. A pause outlives connections to the broker.
 """
