@@ -12,7 +12,7 @@ from eventbus.errors import ExpectedError
 from eventbus.messaging.amqps import Connection
 
 #: The number of messages in the queue, copies or others, above which copies are not added. New
-#: events wait behind these messages: some seconds of a worker's time.
+#: events wait behind these messages: a few seconds of a worker's time.
 DEPTH_LIMIT = 5_000
 
 #: Seconds to wait for the confirms of a window.

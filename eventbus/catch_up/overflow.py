@@ -81,7 +81,7 @@ overflow = Table(
 
 @dataclass(slots=True)
 class Overflow:
-    """The record, and the rules of its changes. All times are by the database's clock."""
+    """The record, and the rules of its changes. All times are those of the database's clock."""
 
     emptied_offset: int | None = None
     emptied_at: datetime | None = None

@@ -19,7 +19,7 @@ from eventbus.messaging import frame_guard
 
 __all__ = ["ANSWER_LIMIT", "Connection", "LimitedWait"]
 
-#: Seconds that the broker has to answer a method. An answer takes milliseconds, or some seconds
+#: Seconds that the broker has to answer a method. An answer takes milliseconds, or a few seconds
 #: while a queue elects its leader. A connection without an answer is no longer usable.
 ANSWER_LIMIT = 15.0
 
@@ -89,7 +89,7 @@ class _Connection(LimitedWait, pyamqp.Connection):
     Channel = _Channel
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        #: Deadline of the present wait for an answer, by `time.monotonic()`.
+        #: Deadline of the current wait for an answer, by `time.monotonic()`.
         self.answer_by = inf
         defaults: dict[str, Any] = {
             "frame_handler": frame_guard.handler,

@@ -23,13 +23,13 @@ class Publisher(Protocol):
     """A publisher of events to the exchange, which reports the outcome of each event."""
 
     def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
-        """Publish in this order, without waiting; never raise for the broker's state.
+        """Publish in this order, without waiting; never raise because of the broker's state.
 
         Events sent `aside` have their own channel: their outcome does not affect other events.
         """
 
     def settle(self, in_flight: InFlight, until: float = inf) -> Report | None:
-        """Wait for the confirms of a batch; never raise for the broker's state.
+        """Wait for the confirms of a batch; never raise because of the broker's state.
 
         Returns None if confirms are missing at `until` (`time.monotonic()`), or as soon as the
         broker accepts no messages for lack of memory or disk: confirms arrive when it accepts
@@ -77,7 +77,7 @@ class ConfirmingPublisher:
         self._is_blocked = False
 
     def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
-        """Publish in this order, without waiting; never raise for the broker's state."""
+        """Publish in this order, without waiting; never raise because of the broker's state."""
         in_flight = InFlight(self._exchange)
         with self._recording_errors(in_flight):
             channel = self._open(aside)
@@ -89,7 +89,7 @@ class ConfirmingPublisher:
         return in_flight
 
     def settle(self, in_flight: InFlight, until: float = inf) -> Report | None:
-        """Wait for the confirms of a batch; never raise for the broker's state."""
+        """Wait for the confirms of a batch; never raise because of the broker's state."""
         with self._recording_errors(in_flight):
             if in_flight.unconfirmed and not in_flight.report.error:
                 self._await(in_flight, until)

@@ -40,7 +40,7 @@ class RelayPass:
 
 
 def outbox_lag(session: Session) -> OutboxLag:
-    """Return the present lag of the outbox, at a cost that does not depend on the lag."""
+    """Return the current lag of the outbox, at a cost that does not depend on the lag."""
     first = (
         select(outbox.c.created_at, outbox.c.unroutable_reason, outbox.c.next_attempt_at)
         .where(outbox.c.sent_at.is_(None), outbox.c.next_attempt_at >= _scan.begin(session))

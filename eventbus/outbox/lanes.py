@@ -46,7 +46,7 @@ def delay(failures: int, longest: float | None = None) -> float:
 
 @dataclass
 class Lane:
-    """A lane, named by an event type or `REPAIR`. All times are by `time.monotonic()`."""
+    """A lane, named by an event type or `REPAIR`. All times are `time.monotonic()` values."""
 
     name: str
     #: Time from which its next event may be tried.

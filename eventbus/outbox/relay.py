@@ -119,7 +119,7 @@ class Relay:
         return cls(sessions, publisher, sent_as=sent_as, part=part)
 
     def drain(self, until: float) -> None:
-        """Publish present and new events of the outbox until `time.monotonic()` reaches `until`."""
+        """Publish unsent and new events of the outbox until `time.monotonic()` reaches `until`."""
         try:
             self._publisher.heartbeat()
             self._record_state()

@@ -37,7 +37,7 @@ PARTS_LIMIT = 64
 #: an older fault. The broker deletes whole segments, so some events stay longer.
 STREAM_AGE = timedelta(days=14)
 
-#: Bytes of the stream: some three million orders. Beyond the limit the oldest segments are deleted
+#: Bytes of the stream: about three million orders. Beyond the limit the oldest segments are deleted
 #: early, so a busy week does not fill the broker's disk.
 STREAM_BYTES = 10_000_000_000
 
