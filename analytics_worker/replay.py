@@ -115,7 +115,7 @@ class Replay:
         return entry
 
     def _read_beside(self, first: Entry) -> None:
-        """Read all messages that the live reader has read, until it is hardly ahead."""
+        """Read the messages that the live reader has read, until it is no longer ahead."""
         while True:
             with transaction(self._live) as session:
                 live = position.read(session)

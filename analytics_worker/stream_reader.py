@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 BATCH = 500
 
 #: Seconds from the start of one transaction to the start of the next, unless a batch is full. The
-#: figures are by the minute, and a transaction costs as much as a dozen of its events.
+#: figures have a resolution of one minute, and a transaction costs as much as a dozen of its
+#: events.
 INTERVAL = 0.5
 
 #: Seconds between two attempts to acquire the lock while another reader is active.
@@ -75,7 +76,7 @@ class Reader:
         return cls(sessions, connect)
 
     def read(self, until: float) -> None:
-        """Read present and new messages until `time.monotonic()` reaches `until`."""
+        """Read existing and new messages until `time.monotonic()` reaches `until`."""
         try:
             # A single connection, because the lock ends with it.
             with engine_of(self._sessions).connect() as connection:
@@ -163,7 +164,7 @@ class _Source:
             connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
             self._stream = Stream(connection, STREAM, at.offset if at else "first")
         except BaseException:
-            # Otherwise each attempt to open a stream that is away would leave a connection.
+            # Otherwise each attempt to open an unavailable stream would leave a connection open.
             self.close()
             raise
         self._opened = time.monotonic()

@@ -52,7 +52,8 @@ class LimitSettings(Settings):
     fraud_pieces: int = Field(50, ge=1)
     #: Different SKUs in one order: tests of a card order arbitrary SKUs.
     fraud_skus: int = Field(20, ge=1)
-    #: The score at which an order is suspected, see `domain.POINTS`: one strong sign or two weak.
+    #: The score at which an order is suspected, see `domain.POINTS`: one strong sign or two weak
+    #: signs.
     fraud_score: int = Field(60, ge=1, le=1_000)
 
     @property

@@ -30,7 +30,7 @@ def on_orders(session: Session, batch: Sequence[Event]) -> None:
     settling = {e.subject for e in batch if not isinstance(e.data, OrderCreatedV2)}
     if not settling:
         if not _decide(session, batch, settling) and len(batch) > 1:
-            # The other decisions count with the stock that this order would have reserved.
+            # The other decisions already deduct the stock that this order would have reserved.
             raise Transient("another transaction has reserved for an order of this batch")
         return
     for _ in range(_ATTEMPTS):

@@ -147,7 +147,7 @@ class Difference:
 
 
 def lock_levels(session: Session, skus: Collection[str]) -> dict[str, Level]:
-    """Lock the levels of these SKUs, in every transaction's sequence; return existing levels."""
+    """Lock the levels of these SKUs, in the common sequence; return the existing levels."""
     return {
         row.sku: Level(sku=row.sku, on_hand=row.on_hand, reserved=row.reserved)
         for row in _LOCK.run(session, list(skus))

@@ -199,5 +199,5 @@ def _prepare(connection: Connection) -> None:
 
 
 def _stored(error: str) -> str:
-    # Any reply of a server must be storable: otherwise the mark would fail again and again.
+    # Any reply of a server must be storable: otherwise the mark would fail repeatedly.
     return error.replace("\x00", "").encode("utf-8", "replace").decode()[:ERROR_LIMIT]

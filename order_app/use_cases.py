@@ -116,7 +116,7 @@ def cancel(
 
 
 def cancel_as_operator(session: Session, order_id: UUID, *, reason: str, operator: str) -> Order:
-    """Cancel an order with an operator's reason if it still can be, and return its current state.
+    """Cancel an order for an operator's reason if still possible, and return its current state.
 
     `reason` is stored with the operator's name, and is not part of the event, which continues the
     trace of the request that placed the order. Cancelling the order again changes nothing. Raise

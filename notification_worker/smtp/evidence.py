@@ -50,8 +50,8 @@ class Evidence:
     def against(self, mail: int) -> bool:
         """Record a doubtful failure of an email; return whether the email is the cause.
 
-        The email is the cause if the server has processed another email since it last failed like
-        this.
+        The email is the cause if the server has processed another email since the email's last
+        failure of this kind.
         """
         with self._lock:
             before = self._doubted.pop(mail, self._answers)

@@ -25,7 +25,7 @@ _MOST_WAITING = 4
 
 #: Seconds from the start of a read for which other requests wait for it: it takes milliseconds, and
 #: with a new connection on a busy machine perhaps a second. Later requests do not wait: while a
-#: read hangs, waiting requests would occupy all threads, also those of probes.
+#: read hangs, waiting requests would occupy all threads, including those of probes.
 _PATIENCE = 2.0
 
 #: Seconds after which another request reads the keys, although the read has not ended.

@@ -32,7 +32,7 @@ _PROBES = 4
 #: wait, and a request that reads the API keys.
 _OTHERS = 2
 
-#: The probe that is never rejected: it depends on nothing, and a process without an answer to it is
+#: The probe that is never rejected: it depends on nothing, and a process that does not answer it is
 #: restarted.
 _LIVENESS = "probes.healthz"
 

@@ -1,4 +1,4 @@
-"""Security headers, by which browsers do not sniff types, load content, or cache responses."""
+"""Security headers that prevent browsers from sniffing types, loading content and caching."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ _HEADERS = (
 
 def install(app: Flask) -> None:
     """Add the headers to each response that does not set them itself."""
-    # Around the app: checking and adding headers inside it costs twenty times as much, each time.
+    # Around the app: checking and adding headers inside it costs twenty times as much.
     inner = app.wsgi_app
 
     def wsgi_app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:

@@ -44,7 +44,7 @@ def pending(session: Session) -> Pending:
 
 
 def undecided(session: Session, *, older_than: timedelta, limit: int) -> list[Summary]:
-    """Return the orders that are PENDING for longer than that or past their deadline, oldest first.
+    """Return the orders that are PENDING for `older_than` or past their deadline, oldest first.
 
     At most `limit` orders are returned. Ages are compared with the database's clock.
     """

@@ -23,14 +23,13 @@ from order_app.use_cases import Position
 #: A query of the columns below.
 Query = Select[*tuple[Any, ...]]
 
-#: Orders of one address, newest first, among which a page of it is searched for a status. A
-#: customer has fewer.
+#: The newest orders of one address that a search for a status examines. A customer has fewer.
 SCANNED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
-    """Criteria that an order must meet; an empty one is met by all orders.
+    """Criteria that an order must meet; an empty criterion is met by all orders.
 
     `since` is inclusive and `until` is exclusive; both are compared with the time of the placing.
     """
