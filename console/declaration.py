@@ -1,4 +1,4 @@
-"""The console has a database for its people and what they do, and no broker objects."""
+"""The declaration of the console: a database for people and their actions, no broker objects."""
 
 from common.bus import BUS
 from eventbus.topology.service import Service

@@ -116,7 +116,7 @@ recording.install(main)
 
 
 def _restrict(command: click.Command) -> None:
-    """Make every parameter of a command and its subcommands reject values that nothing can use."""
+    """Make every parameter of a command and its subcommands reject unusable values."""
     for parameter in command.params:
         parameter.callback = partial(_usable, then=parameter.callback)
     if isinstance(command, click.Group):

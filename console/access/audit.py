@@ -1,4 +1,4 @@
-"""The audit log: who did what to which order or message, and which personal data was shown."""
+"""The audit log: people's actions on orders and messages, and the personal data they were shown."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -128,7 +128,7 @@ def newest(
 
 
 def forget(session: Session, age: timedelta) -> int:
-    """Delete the oldest lines beyond an age, a bounded number; return how many.
+    """Delete a bounded number of the oldest lines beyond an age, and return their number.
 
     Only the owner of the table has this permission.
     """

@@ -29,7 +29,7 @@ def hashed(password: str) -> str:
 
 
 def is_right(password: str, password_hash: str | None) -> bool:
-    """Return whether a password has this hash; without one, return False after the same time."""
+    """Return whether a password has this hash; without a hash, return False after the same time."""
     with _ONE_AT_A_TIME:
         matches = check_password_hash(password_hash or _NO_HASH, password)
     return matches and password_hash is not None

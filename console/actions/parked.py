@@ -1,4 +1,4 @@
-"""Shows parked messages with the reason, and redrives them."""
+"""Parked messages with the reason, and their redrive."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ _PAUSE = 0.2
 
 
 class Copies(copies.Copies):
-    """Puts messages on the queue of one service when it has room."""
+    """A publisher of messages to the queue of one service, when it has room."""
 
     def put(self, messages: Sequence[Message]) -> None:
         """Put messages on the queue when it has room; return when the broker has confirmed all.

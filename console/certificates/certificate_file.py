@@ -45,7 +45,7 @@ def read(file: Path) -> x509.Certificate:
 
 
 def described(file: Path, certificate: x509.Certificate) -> Certificate:
-    """Return what an operator needs to know about a certificate."""
+    """Return the facts about a certificate that an operator needs."""
     names: tuple[str, ...] = ()
     with suppress(x509.ExtensionNotFound):
         alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)

@@ -1,4 +1,4 @@
-"""Checks whether a contract has changed compatibly: compares two JSON Schemas by two rules.
+"""The compatibility of a contract's changes: two JSON Schemas are compared by two rules.
 
 New code must decode every event that was ever published. Running consumers must decode the events
 of new code, so that services can be deployed in any order. The first rule forbids narrowing the
@@ -37,7 +37,7 @@ class Change:
 
 
 def changes(released: Mapping[str, Schema], present: Mapping[str, Schema]) -> list[Change]:
-    """Return every change from the released contracts to the present ones, sorted by name.
+    """Return every change from the released contracts to the current contracts, sorted by name.
 
     Both map the names of contracts to their schemas.
     """

@@ -105,7 +105,7 @@ class Books:
             return set(session.scalars(query))
 
     def skipped(self, receiver: Service) -> set[UUID]:
-        """Return the events that a reader of the stream has set aside lately, at most `PAGE`."""
+        """Return the events that a reader of the stream has recently set aside, at most `PAGE`."""
         query = select(SkippedRow.body).order_by(SkippedRow.id.desc()).limit(PAGE)
         with reading(self.databases[receiver.name]) as session:
             bodies = session.scalars(query).all()

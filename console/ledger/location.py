@@ -70,7 +70,7 @@ def locate_in_stream(books: Books, account: Account, positions: Mapping[str, int
 def _located(books: Books, account: Account, found: Found, before: Overflow | None) -> Located:
     after = books.overflow(account.service)
     parked = set(uuids(found.parked))
-    # The inbox is read last: an event that has left a queue since is in it.
+    # The inbox is read last: it contains an event that has left a queue in the meantime.
     located = Located(parked_duplicates=len(_handled(books, account, parked)))
     located.messages |= {UUID(name): message for name, message in found.messages.items()}
     _add(located, account.open.keys() & set(uuids(found.retrying)), Place.RETRYING)

@@ -47,7 +47,7 @@ POLL = 1.0
 #: Maximum number of messages read from a parking lot; one at a time is in memory.
 PARKED_LIMIT = 100_000
 
-#: Messages of open events that a search of one service returns; each has a reason of some lines.
+#: Messages of open events that a search of one service returns; each has a reason of a few lines.
 MESSAGE_LIMIT = 1_000
 
 

@@ -140,7 +140,7 @@ def _is_suspicious(account: Account, totals: Mapping[str, Object]) -> bool:
     """Return whether the queues have fewer messages than the service has open events.
 
     Otherwise the open events may be these messages, and holding the retry tiers would delay retries
-    in vain.
+    for no benefit.
     """
     service = account.service
     mine = [

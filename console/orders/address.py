@@ -1,4 +1,4 @@
-"""Customers' addresses: masked in lists, and read from what an operator enters."""
+"""Customers' addresses: masked in lists, and parsed from operators' input."""
 
 from pydantic import TypeAdapter, ValidationError
 

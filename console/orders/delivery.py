@@ -30,7 +30,8 @@ class Delivery:
     """An event of an order and its place, from the point of view of one service.
 
     `handled` is None unless the place is HANDLED. `message` is the message in a retry tier or the
-    parking lot, if it was found. `problem` is why the event does not move, if that is known.
+    parking lot, if it was found. `problem` is the reason why the event does not move, if it is
+    known.
     """
 
     event: Sent

@@ -1,4 +1,4 @@
-"""The flow of an order: which service published what to which, with every failed attempt."""
+"""The flow of an order: the events between services, with every failed attempt."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +18,11 @@ API = "order-api"
 #: Participants in the order in which they are drawn.
 _PARTICIPANTS = (API, *(service.name for service in CONSUMERS))
 
-#: Steps of one flow, the first ones. An order has about a dozen.
+#: Maximum steps of one flow, which keeps the first steps. An order has about a dozen.
 LIMIT = 60
 
-#: Failed attempts of one service at one event, the last ones. An outage may cause any number.
+#: Maximum failed attempts of one service at one event: the last attempts are kept. An outage may
+#: cause any number.
 _ATTEMPTS = 10
 
 #: The text of each outcome that is shown as a failed attempt. Parking is a separate step.
@@ -66,7 +67,7 @@ def flow(
 ) -> Flow:
     """Return the flow of an order that was placed at this time, at most `LIMIT` steps.
 
-    Without the spans, failed attempts are known by their number only.
+    Without the spans, only the number of failed attempts is known.
     """
     failures = _failures(spans)
     timed = [

@@ -107,7 +107,7 @@ def read(
 
 
 def _sent(session: Session, source: Service, order_ids: Sequence[UUID]) -> Iterator[Sent]:
-    # No index has this order: only that of the subjects can be read.
+    # No index has this order, so only the index of subjects can be read.
     query = select(*_COLUMNS).order_by(outbox.c.created_at, outbox.c.event_id).limit(LIMIT)
     rows = session.execute(query.where(outbox.c.subject.in_(order_ids))).all()
     is_waiting = any(row.sent_at is None for row in rows)

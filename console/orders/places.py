@@ -32,7 +32,7 @@ SEARCH = 1.0
 class Places:
     """The deliveries of orders' events, in the order of the events.
 
-    `problem` is why messages could not be searched for; those in question count as in flight.
+    `problem` is the reason why messages could not be searched for; these count as in flight.
     """
 
     deliveries: list[Delivery] = field(default_factory=list)

@@ -30,7 +30,7 @@ _DECIDING = tuple(service for service in CONSUMERS if service.essential)
 class Stuck:
     """An order that is not decided, and its events that wait for a service that decides it.
 
-    `problem` is why it hangs if no event waits; it is empty otherwise.
+    `problem` is the reason why it hangs if no event waits, and is otherwise empty.
     """
 
     order: Summary
@@ -42,7 +42,7 @@ class Stuck:
 class Report:
     """The stuck orders, oldest first, at most `LIMIT`; `is_cut` if there are more.
 
-    `problem` is why messages could not be searched for; it is empty if they were.
+    `problem` is the reason why messages could not be searched for, and is empty if they were.
     """
 
     orders: tuple[Stuck, ...]

@@ -43,7 +43,7 @@ def choose(
 
     With `digest`, only messages whose body has this SHA-256. The whole parking lot is read, and one
     message is in memory besides the chosen ones. Raises `ActionError` listing the bodies if an
-    event is parked with several different ones: an operator has seen one of them at most.
+    event is parked with several different bodies: an operator has seen at most one of them.
     """
     missing, chosen, size, more = set(event_ids), list[Message](), 0, 0
     bodies: defaultdict[str, dict[str, Parked]] = defaultdict(dict)

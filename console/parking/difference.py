@@ -15,7 +15,8 @@ ROOT = "$.data"
 #: Values that may differ: each is shown before an edit, and stored with it.
 LIMIT = 200
 
-#: Characters of a path. It bounds the nesting and the memory: those of events have about fifty.
+#: Maximum characters of a path, which bounds the nesting and the memory. The paths of events have
+#: about fifty.
 PATH_LIMIT = 500
 
 #: A step in a path: a field, a quoted field, or an index.
@@ -37,7 +38,7 @@ class Change:
 
 
 def difference(old: Any, new: Any) -> tuple[Change, ...]:
-    """Return the values that differ between two payloads, in the order of the first, then added.
+    """Return the differing values of two payloads, in the order of the first; additions are last.
 
     Raises `ActionError` if there are more than `LIMIT`.
     """

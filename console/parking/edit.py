@@ -32,7 +32,7 @@ from eventbus.topology.service import Service
 
 @dataclass(frozen=True, kw_only=True)
 class Original:
-    """A parked message before its edit, and the effect of its redrive; None if it is unknown."""
+    """A parked message before its edit, and the effect of its redrive; None if that is unknown."""
 
     parked: Parked
     digest: str

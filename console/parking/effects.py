@@ -93,7 +93,8 @@ class Effects:
         if not event_ids:
             return set()
         with transaction(self._inbox) as session:
-            # One parameter, whatever the size of a stage: the number of parameters may be limited.
+            # One parameter, regardless of the size of a stage: the number of parameters may be
+            # limited.
             ids = literal(list(event_ids), ARRAY(Uuid))
             rows = select(inbox.c.event_id).where(inbox.c.event_id == any_(ids))
             return set(session.scalars(rows))

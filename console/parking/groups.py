@@ -1,4 +1,4 @@
-"""Groups parked messages by their cause."""
+"""The groups of parked messages, by their cause."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

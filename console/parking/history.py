@@ -40,10 +40,10 @@ _FIRST = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One thing that happened to a message.
+    """One occurrence in the history of a message.
 
-    `at` is None if the message contains no valid time, `by` if no person did it. `version` names
-    the body by the start of its SHA-256; an edited copy has another one.
+    `at` is None if the message contains no valid time, `by` if no person caused it. `version` names
+    the body by the start of its SHA-256; an edited copy has a different version.
     """
 
     at: datetime | None
@@ -75,10 +75,10 @@ def in_order(*sources: Iterable[Line]) -> list[Line]:
 
 
 def attempts(settings: BrokerAdminSettings, service: Service, wanted: str) -> list[Line]:
-    """Return the attempts at an event whose messages are parked now, as their headers have them.
+    """Return the attempts at an event whose messages are parked now, according to their headers.
 
-    At most `LISTED` messages. The headers have the first and the last attempt since the last
-    redrive.
+    At most `LISTED` messages are included. Their headers contain the first and the last attempt
+    since the last redrive.
     """
     lines: list[Line] = []
     with parking_lot(settings, service) as lot:
@@ -89,7 +89,7 @@ def attempts(settings: BrokerAdminSettings, service: Service, wanted: str) -> li
 
 
 def changes(settings: DatabaseServer, service: Service, wanted: str) -> list[Line]:
-    """Return what operators did to a message: plans, redrives, edits, discards and restores."""
+    """Return the operators' actions on a message: plans, redrives, edits, discards and restores."""
     lines: list[Line] = []
     with transaction(settings, CONSOLE) as session:
         rows = select(ItemRow, PlanRow).join(PlanRow, PlanRow.id == ItemRow.plan_id)

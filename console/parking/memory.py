@@ -1,7 +1,7 @@
 """The memory of failure groups, which remains when none of their messages is parked.
 
 Groups are remembered when they are listed: a message carries the times and the release of its
-failure, and stays until an operator acts. Nothing reads parking lots in the background.
+failure, and stays until an operator acts. No process reads parking lots in the background.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -97,7 +97,7 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The groups of a service: the muted ones last. `problem` is why none is remembered.
+    """The groups of a service: the muted ones last. `problem` is the reason why none is remembered.
 
     `unread` is as `other_readers` returns it.
     """

@@ -56,7 +56,7 @@ def create(
     """Choose parked messages and return the plan; all stay in place.
 
     The whole parking lot is read, with at most `BATCH` messages in memory. Of several messages of
-    one event, the oldest is planned that can be redriven. Raises `ActionError` if no message meets
+    one event, the oldest that can be redriven is planned. Raises `ActionError` if no message meets
     the criteria, if another plan of the service is being made or run, or if another reader holds
     messages, which the plan would not contain.
     """

@@ -52,8 +52,8 @@ class Progress:
     def begin(self, count: int) -> list[Item]:
         """Return the next planned messages, at most `count`, recorded as being redriven.
 
-        They are recorded before the first one is published, so after a crash only these have to be
-        searched for.
+        They are recorded before the first one is published, so after a crash only these need a
+        search.
         """
         with transaction(self._sessions) as session:
             planned = self._items(ItemState.PLANNED).limit(count)
@@ -74,7 +74,7 @@ class Progress:
         notes: Mapping[int, str] | None = None,
         **columns: Any,
     ) -> None:
-        """Store the state of these messages, why they have it, and values of other columns."""
+        """Store the state of these messages, the reason for it, and values of other columns."""
         if not positions:
             return
         with transaction(self._sessions) as session:
@@ -142,7 +142,7 @@ class Progress:
 
 
 def _at(positions: Collection[int]) -> ColumnElement[bool]:
-    # One parameter, whatever the size of the stage: the number of parameters may be limited.
+    # One parameter, regardless of the size of the stage: the number of parameters may be limited.
     return ItemRow.position == any_(literal(list(positions), ARRAY(Integer)))
 
 

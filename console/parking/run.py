@@ -15,8 +15,8 @@ from console.parking.progress import Progress
 from console.parking.stage import OUTCOME_LIMIT, Outcome, Stage
 from console.settings import RepairSettings
 
-#: Messages of the first stages: a handler that fails for all messages receives one, one that
-#: fails for some at most six.
+#: Messages of the first stages: a handler that fails for all messages receives one message, and a
+#: handler that fails for some receives at most six.
 FIRST_STAGES = (1, 5, 50)
 
 #: Seconds of each later stage, which has at least as many messages as the third.
@@ -138,7 +138,7 @@ class _Interruption:
 
 
 class _Pace:
-    """Limits calls to `rate` per second, by waiting."""
+    """A limit of `rate` calls per second, by waiting."""
 
     def __init__(self, rate: float) -> None:
         self._interval = 1 / rate

@@ -81,7 +81,8 @@ class Stage:
         """Redrive messages, calling `wait` before each, and return their outcomes.
 
         Messages without an outcome remain recorded as being redriven: the run was interrupted, or
-        `OUTCOME_LIMIT` has passed. Messages that were not found are planned again, to be last.
+        `OUTCOME_LIMIT` has passed. Messages that were not found are planned again, after all
+        others.
         """
         outcome = Outcome(size=len(items))
         sent = self._send(items, outcome, wait)

@@ -93,7 +93,7 @@ class Findings:
 
     @property
     def behind(self) -> list[str]:
-        """The names of what must be healed, in the sequence of healing."""
+        """The names of the services to heal, and of the broker, in the sequence of healing."""
         broker = ["broker"] if self.lost_queues else []
         return broker + [each.service.name for each in self.conditions if each.is_behind]
 

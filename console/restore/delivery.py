@@ -12,7 +12,7 @@ from console.ledger.reconciliation import Effort
 from console.settings import LedgerSettings
 from eventbus.topology.service import Service
 
-#: The places from which a service still receives an event, or by decision does not.
+#: The places from which a service will still receive an event, or deliberately will not.
 KEPT = frozenset(
     {
         Place.HANDLED,
@@ -24,7 +24,7 @@ KEPT = frozenset(
     }
 )
 
-#: The same if the broker has lost its data: the stream is another one.
+#: The same if the broker has lost its data: the stream is a different one.
 KEPT_BY_NEW_BROKER = KEPT - {Place.IN_STREAM}
 
 

@@ -48,7 +48,7 @@ def lost(
 ) -> Iterator[tuple[Service, list[Published]]]:
     """Yield each service with events of the stream that its outbox does not contain, in batches.
 
-    An outbox contains each event before the event is published, and deletes it a long time after;
+    An outbox contains each event before the event is published, and deletes it a long time later;
     events that may have been deleted are skipped. An event that was published twice may be yielded
     twice. Raises `ActionError`, and the errors of the databases.
     """

@@ -1,4 +1,4 @@
-"""The events that services have published, read from the stream up to its present end."""
+"""The events that services have published, read from the stream up to its current end."""
 
 import time
 from collections.abc import Iterator, Sequence

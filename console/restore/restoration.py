@@ -42,7 +42,7 @@ def restore(
     *,
     report: Callable[[int], object],
 ) -> int:
-    """Write the events that the service has published and lost, and their records; return how many.
+    """Write the service's lost published events and their records; return the number of events.
 
     Each batch is one transaction, so another run continues. `report` is called with the number so
     far. Raises `ActionError` if events are lost while processes of the service run: they would

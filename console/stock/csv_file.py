@@ -1,4 +1,4 @@
-"""Reads a CSV file of stock levels, with the columns `sku` and `on_hand`."""
+"""A CSV file of stock levels, with the columns `sku` and `on_hand`."""
 
 import csv
 import re

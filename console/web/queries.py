@@ -1,4 +1,4 @@
-"""Runs several queries at once within a time limit: a page shows those that were answered."""
+"""Concurrent queries within a time limit: a page shows the results that arrived in time."""
 
 import logging
 import threading
@@ -44,7 +44,7 @@ class Queries:
 
 
 class Latest(Generic[T]):
-    """The latest result of an expensive query, which its viewers share for some seconds."""
+    """The latest result of an expensive query, which its viewers share for a few seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

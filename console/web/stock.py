@@ -10,7 +10,7 @@ stock = Blueprint("stock", __name__)
 #: SKUs on one page.
 LIMIT = 500
 
-#: Movements that are shown of a SKU that is entered in full.
+#: Movements that are shown for a SKU that is entered in full.
 MOVEMENTS = 50
 
 

@@ -1,4 +1,4 @@
-"""`orderctl audit`: who did what, in the console and with `orderctl`."""
+"""`orderctl audit`: the recorded actions of people, in the console and with `orderctl`."""
 
 import dataclasses
 import json

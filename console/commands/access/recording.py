@@ -1,4 +1,4 @@
-"""Records commands that act in the audit log: before they begin, and with their outcome."""
+"""The record of acting commands in the audit log: before they begin, and with their outcome."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

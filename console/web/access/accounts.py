@@ -63,8 +63,8 @@ class Accounts:
         many failures, even if the password is correct.
         """
         address = attempts.origin(request)
-        # Failures of others must not block the login that is for emergencies: its password has at
-        # least 16 characters.
+        # Failures of others must not block the emergency login: its password has at least 16
+        # characters.
         counted = None if name == self.settings.console_user else name
         if self._attempts.are_exhausted(counted, address):
             raise TooManyAttempts
@@ -108,7 +108,7 @@ class Accounts:
             logins.end(session, self.hash_of(token))
 
     def hash_of(self, token: str) -> bytes:
-        """Return what is stored of a token. A new password in the settings ends all logins."""
+        """Return the stored form of a token. A new password in the settings ends all logins."""
         return hmac.digest(csrf.key(self.settings, "login"), token.encode(), "sha256")
 
     def _is_fallback(self, name: str, password: str) -> bool:

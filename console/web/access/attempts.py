@@ -39,7 +39,7 @@ class Attempts:
 
 
 def origin(request: Request) -> str:
-    """Return the client's address; of IPv6 the /64 network, which one client has to itself."""
+    """Return the client's address; for IPv6 the /64 network, which one client has to itself."""
     address = client_address.of(request) or ""
     if address and isinstance(ip_address(address), IPv6Address):
         return str(ip_network(f"{address}/64", strict=False))
@@ -47,7 +47,7 @@ def origin(request: Request) -> str:
 
 
 def _key(value: str) -> str:
-    # A key must not be empty; longer names than this exist nowhere.
+    # A key must not be empty; no name is longer than this.
     return f"of {value[:100]}"
 
 

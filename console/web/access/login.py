@@ -1,4 +1,4 @@
-"""Authenticates each request, by the cookie of a login or by HTTP basic authentication."""
+"""The authentication of each request, by the cookie of a login or by HTTP basic authentication."""
 
 import logging
 import secrets
@@ -36,8 +36,8 @@ login = Blueprint("login", __name__)
 #: The cookie of a login.
 COOKIE = "orders_console_login"
 
-#: The endpoints of load balancers, supervisors and Prometheus, which have no password, and what the
-#: login page consists of.
+#: The endpoints of load balancers, supervisors and Prometheus, which have no password, and those of
+#: the login page.
 _OPEN = {"ready", "metrics.page", "static", "login.form", "login.enter"}
 
 _PATH = "/login"
@@ -46,7 +46,7 @@ _UNAVAILABLE = "the console's database is unavailable, so only CONSOLE_USER can 
 
 
 def install(app: Flask, settings: ConsoleSettings) -> None:
-    """Require a login for everything but the health and the metrics endpoint."""
+    """Require a login for everything except the endpoints of probes, metrics and the login page."""
     accounts = Accounts.of(settings)
     app.extensions["accounts"] = accounts
     app.register_blueprint(login)

@@ -1,4 +1,4 @@
-"""Checks the right for each request, and records actions and revealed data in the audit log."""
+"""The check of rights for each request, and the record of actions and revealed data."""
 
 import logging
 from dataclasses import replace

@@ -16,7 +16,7 @@ _LIMIT = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """The fields as they were entered; an empty one is no criterion."""
+    """The fields as they were entered; an empty field is not a criterion."""
 
     find: str = ""
     status: str = ""
