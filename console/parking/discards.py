@@ -69,8 +69,8 @@ def discard(
     With `digest`, only those whose body has this SHA-256. They are stored first, for
     `discarded_retention_days`: after a crash in between, a message is in both places. Raises
     `ActionError` naming the events that are not parked, or that are parked with different bodies;
-    nothing changes then. If more messages are parked than `choose` returns, discards those, and
-    then raises it as well.
+    nothing changes then. It is also raised if more messages are parked than `choose` returns, after
+    these have been discarded.
     """
     with parking_lot(settings, service) as lot:
         choice = choose(settings, service, lot, event_ids, digest)
