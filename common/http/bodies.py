@@ -8,7 +8,7 @@ from threading import Lock, Thread
 from typing import Any
 
 #: Seconds for a body to arrive: `_START`, and one for each `_PACE` bytes of its announced length,
-#: up to `_LONGEST`. A phone in a train is faster.
+#: up to `_LONGEST`. A phone on a train is faster.
 _START = 5.0
 _PACE = 16 * 1024
 _LONGEST = 30.0

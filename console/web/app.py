@@ -1,4 +1,4 @@
-"""Process: the web console, `python -m common.http.server console.web.app`."""
+"""PROCESS: the web console, `python -m common.http.server console.web.app`."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Process: accepts emails over SMTP and shows them, `python -m deploy.local.mail_server --help`.
+"""PROCESS: accepts emails over SMTP and shows them, `python -m deploy.local.mail_server --help`.
 
 Both servers listen on 127.0.0.1 only, and require no password.
 """
