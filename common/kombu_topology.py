@@ -18,8 +18,8 @@ from common.bus import EVENTS as EVENTS
 from common.bus import STREAM as STREAM
 from common.bus import TICKS as TICKS
 from eventbus.topology import objects
-from eventbus.topology.limits import RETRY_TIERS
 from eventbus.topology.objects import Topology
+from eventbus.topology.retry_schedule import RETRY_TIERS
 from eventbus.topology.service import Service
 
 #: The packages of the services: each has a module `declaration`. A new service is one more line.

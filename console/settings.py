@@ -26,7 +26,7 @@ from eventbus.settings.addresses import Hosts
 from eventbus.settings.base import CaFile, Settings, SettingsError, load
 from eventbus.settings.broker import RetryTiers
 from eventbus.settings.dedup_window import DedupWindow
-from eventbus.topology.limits import RETRY_TIERS
+from eventbus.topology.retry_schedule import RETRY_TIERS
 
 #: Written by `make up`.
 _DEFAULT_ENV_FILE = Path(".run/operator.env")

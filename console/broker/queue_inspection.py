@@ -15,11 +15,11 @@ from amqp import Channel, Message
 from amqp.exceptions import MessageNacked
 
 from console.broker.settled_counts import give_back, ready
+from eventbus.consumer.suspects import SUSPECT_FROM
 from eventbus.messaging.amqps import Connection
 from eventbus.messaging.message_copy import copy_of
 from eventbus.messaging.stream import published_at
 from eventbus.messaging.untrusted import text
-from eventbus.topology.limits import SUSPECT_FROM
 
 #: Messages that are consumed at once: they are returned together, so their sequence is kept.
 LIMIT = 10_000

@@ -11,7 +11,7 @@ from eventbus.settings import client_certificate
 from eventbus.settings.addresses import Hosts, addresses, in_url
 from eventbus.settings.base import CaFile, Settings
 from eventbus.settings.client_certificate import ClientCertificateFile
-from eventbus.topology.limits import RETRY_TIERS
+from eventbus.topology.retry_schedule import RETRY_TIERS
 
 
 def _split(value: object) -> object:

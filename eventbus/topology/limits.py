@@ -1,25 +1,12 @@
-"""The retry schedule, and the limits of poison messages, queues and the stream."""
+"""The limits of deliveries, queues and the stream."""
 
 from datetime import timedelta
-
-#: Seconds that a failed event waits before each further attempt; a failure after the last tier
-#: parks the event. `RETRY_TIERS` in the environment overrides them.
-RETRY_TIERS = (1.0, 5.0, 30.0, 120.0, 600.0)
 
 #: Deliveries of one message that may end with their connection before the broker parks it. The
 #: broker counts them for every prefetched message, so this limit is a last resort against a message
 #: that no worker survives receiving. `eventbus.consumer.suspects` finds a message whose handler
 #: crashes.
 DELIVERY_LIMIT = 1_000
-
-#: Deliveries that ended with a lost connection, after which an event is handled as a suspect. A
-#: single lost delivery results from a lost connection or a restart of the worker.
-SUSPECT_FROM = 2
-
-#: The poison limit: the number of times that the handling of an event may start without ending
-#: before the event is parked. The limit exceeds the restarts that an operator or a node short of
-#: memory causes; each start without an end restarts the worker.
-BEGIN_LIMIT = 10
 
 #: RabbitMQ 4 drops a message after 20 deliveries unless its queue has another limit.
 UNLIMITED = 2**31 - 1

@@ -8,12 +8,12 @@ from kombu.entity import Exchange, Queue
 from eventbus.topology.limits import (
     DELIVERY_LIMIT,
     QUEUE_LIMIT,
-    RETRY_TIERS,
     STREAM_AGE,
     STREAM_BYTES,
     STREAM_SEGMENT_BYTES,
     UNLIMITED,
 )
+from eventbus.topology.retry_schedule import RETRY_TIERS
 from eventbus.topology.service import MISSED, PARKED, Bus, Service, tier_key
 from eventbus.topology.users import TASK_EVENTS, User, users
 

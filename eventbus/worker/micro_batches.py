@@ -18,8 +18,8 @@ from celery import Task, current_app
 
 from eventbus.consumer.cause import Cause, Verdict
 from eventbus.consumer.receive import Delivery, Outcome, Result
+from eventbus.consumer.suspects import SUSPECT_FROM
 from eventbus.messaging.event_message import task_headers
-from eventbus.topology.limits import SUSPECT_FROM
 from eventbus.worker.observation import Observation
 from eventbus.worker.pause import Pause
 from eventbus.worker.settlement import Receipt

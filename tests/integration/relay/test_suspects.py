@@ -5,10 +5,9 @@ from uuid import uuid4
 
 import pytest
 
-from eventbus.consumer.suspects import handling
+from eventbus.consumer.suspects import BEGIN_LIMIT, handling
 from eventbus.database.db import Sessions
 from eventbus.errors import CrashedTooOften
-from eventbus.topology.limits import BEGIN_LIMIT
 
 
 def test_an_event_that_crashes_its_worker_is_rejected_alone(

@@ -21,8 +21,8 @@ from kombu.connection import Connection
 
 from common.kombu_topology import SERVICES, STREAM, TICKS, topology
 from eventbus import tls
-from eventbus.topology.limits import RETRY_TIERS
 from eventbus.topology.objects import Topology
+from eventbus.topology.retry_schedule import RETRY_TIERS
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost, fresh_vhost
 

@@ -16,8 +16,8 @@ from common.kombu_topology import (
     STREAM,
     TICKS,
 )
-from eventbus.topology.limits import RETRY_TIERS
 from eventbus.topology.objects import Topology
+from eventbus.topology.retry_schedule import RETRY_TIERS
 from eventbus.topology.users import TASK_EVENTS
 
 

@@ -83,6 +83,8 @@ def test_every_file_that_a_document_names_exists(document: Path) -> None:
 @pytest.mark.parametrize("document", documents(), ids=str)
 def test_every_orderctl_command_that_a_document_names_exists(document: Path) -> None:
     for line in re.findall(r"\borderctl ([a-z][^`\n]*)", text(document)):
+        # With no other command on its line, unless the shell separates them
+        assert "orderctl" not in line.split("#")[0] or "; " in line or "|" in line, line
         # Given a command up to its comment or to the end of the sentence
         words = re.match(r"(?:[a-z-]+(?: |$|(?=[;:,.)])))+", line)
         assert words, line

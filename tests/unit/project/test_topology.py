@@ -19,8 +19,9 @@ from common.kombu_topology import (
     TICKS,
     topology,
 )
-from eventbus.topology.limits import DELIVERY_LIMIT, RETRY_TIERS, UNLIMITED
+from eventbus.topology.limits import DELIVERY_LIMIT, UNLIMITED
 from eventbus.topology.objects import Binding, Topology, event_queue
+from eventbus.topology.retry_schedule import RETRY_TIERS
 from eventbus.topology.service import MISSED, PARKED, Service
 from eventbus.topology.users import TASK_EVENTS, User
 

@@ -17,7 +17,7 @@ from console.settings import RedriveSettings
 from deploy.local.processes.programs import PROGRAMS
 from eventbus.settings.base import Settings, SettingsError, load
 from eventbus.settings.dedup_window import DedupWindow
-from eventbus.topology.limits import RETRY_TIERS
+from eventbus.topology.retry_schedule import RETRY_TIERS
 from notification_worker.settings import MailerSettings
 
 REPOSITORY = Path(__file__).parents[3]

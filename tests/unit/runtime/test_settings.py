@@ -14,7 +14,7 @@ from eventbus.settings.base import Settings, SettingsError, load
 from eventbus.settings.broker import BrokerSettings, broker_url
 from eventbus.settings.outbox import OutboxSettings
 from eventbus.settings.service import ServiceSettings
-from eventbus.topology.limits import RETRY_TIERS
+from eventbus.topology.retry_schedule import RETRY_TIERS
 
 SECRET = "s3cr3t-hunter2"
 REQUIRED = {
