@@ -33,8 +33,8 @@ VIEWED = {
     "stock.show",
     "analytics.show",
 }
-#: The pages that ask for confirmation, and the forms, of actions on a parked message or its group.
-ASKED = {"parked.confirm", "parked.confirm_discard", "parked.edit"}
+#: Pages that ask for confirmation, and forms, of actions on a message, its group or a service.
+ASKED = {"parked.confirm", "parked.confirm_discard", "parked.edit", "pauses.confirm"}
 SENT = {
     "parked.redrive",
     "parked.discard",
@@ -42,6 +42,8 @@ SENT = {
     "parked.note",
     "parked.assign",
     "parked.mute",
+    "pauses.begin",
+    "pauses.end",
 }
 ADMINISTERED = {"people.show", "audit.show"}
 
@@ -51,7 +53,12 @@ UNLINKED = {"login.form", "start", "ready", "metrics.page", "static"}
 ACCOUNTS = {
     "a viewer": (Role.VIEWER, (), VIEWED, set[str]()),
     "an operator": (Role.OPERATOR, (), VIEWED | ASKED, SENT | {"orders.reveal"}),
-    "an operator of orders": (Role.OPERATOR, ("order",), VIEWED, {"orders.reveal"}),
+    "an operator of orders": (
+        Role.OPERATOR,
+        ("order",),
+        VIEWED | {"pauses.confirm"},
+        {"orders.reveal", "pauses.begin"},
+    ),
     "an administrator": (
         Role.ADMIN,
         (),
@@ -67,7 +74,10 @@ LOGOUT = "/logout"
 def order(
     channel: Channel, database: DatabaseSettings, env: dict[str, str], databases: Databases
 ) -> UUID:
-    """An order with an event that the inventory has parked; another event is discarded."""
+    """An order with an event that the inventory has parked; another event is discarded.
+
+    The fraud check is paused.
+    """
     databases.create_all(env["DATABASE_SUFFIX"], (NOTIFICATION, FRAUD, ANALYTICS))
     order_id = place(database)
     with transaction(database, ORDER) as session:
@@ -77,8 +87,9 @@ def order(
     park(channel, event_id, event=event, type="order.created")
     other = str(park_created(channel))
     arguments = ("parked", "discard", "inventory", "--id", other, "--yes", "--reason", "a test")
-    result = orderctl(env, *arguments)
-    assert result.exit_code == 0, result.output
+    for command in (arguments, ("pause", "fraud", "--reason", "a test")):
+        result = orderctl(env, *command)
+        assert result.exit_code == 0, result.output
     return order_id
 
 
