@@ -1,7 +1,9 @@
 """The operators' web page over a running system, and its process."""
 
 import re
+from html import unescape
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import httpx
 import pytest
@@ -117,7 +119,7 @@ def test_a_stuck_order_is_found_by_its_address_and_repaired(stack: Stack) -> Non
         assert f'href="/orders?id={order_id}"' in html
         assert "is parked at inventory" in html
         (link,) = re.findall(r'href="(/parked/inventory/redrive\?id=[^"]+)"', html)
-        return str(link)
+        return unescape(link)
 
     link = eventually(parked)
     # And it is found by the address as well, and drawn with its failed attempts
@@ -133,8 +135,8 @@ def test_a_stuck_order_is_found_by_its_address_and_repaired(stack: Stack) -> Non
 
     # When the cause is fixed, and the message is redriven from the page
     bug.unlink()
-    path, _, event_id = link.partition("?id=")
-    assert confirm(page, path, id=event_id).status_code == 303
+    path, _, query = link.partition("?")
+    assert confirm(page, path, **dict(parse_qsl(query))).status_code == 303
 
     # Then the order is confirmed, and not stuck
     assert stack.decided(order_id) == ("CONFIRMED", None)
