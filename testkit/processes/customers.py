@@ -86,7 +86,9 @@ class Customers:
         since = time.time()
 
         def placed() -> list[str]:
-            orders = [order for order, due in list(self.placed.items()) if due >= since]
+            # Under the lock: a dictionary must not grow during an iteration.
+            with self._lock:
+                orders = [order for order, due in self.placed.items() if due >= since]
             assert self.failures == []
             assert len(orders) >= count
             return orders
@@ -106,7 +108,9 @@ class Customers:
                 address = self.in_service[number % len(self.in_service)]
                 self._pending[address] += 1
             try:
-                self.placed[self._place(address)] = due
+                order_id = self._place(address)
+                with self._lock:
+                    self.placed[order_id] = due
                 self.answered.append(time.time() - due)
             except (OSError, HTTPException, AssertionError) as error:
                 self.failures.append(f"{address}: {type(error).__name__}: {error}")

@@ -12,14 +12,6 @@ from testkit.processes.orderctl import orderctl
 from testkit.servers.vhosts import Vhost
 
 
-@pytest.fixture
-def env(applied: dict[str, str]) -> dict[str, str]:
-    """The environment of `orderctl` for a broker and databases that match the code."""
-    result = orderctl(applied, "database", "apply")
-    assert result.exit_code == 0, result.output
-    return applied
-
-
 def run(env: dict[str, str], *arguments: str, status: int = 0) -> str:
     result = orderctl(env, *arguments)
     assert result.exit_code == status, result.output

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 from amqp import Channel
-from click.testing import CliRunner
 
 from analytics_worker.stream_reader import Reader
-from console.orderctl import main
 from console.settings import DatabaseSettings, load_operator
 from eventbus.database.db import Sessions
+from testkit.processes.orderctl import orderctl
+from testkit.servers.databases import Databases
 from testkit.servers.vhosts import Vhost
 
 
@@ -24,18 +24,19 @@ def reader(broker: Vhost, analytics_database: Sessions) -> Iterator[Reader]:
 
 @pytest.fixture
 def installation(
-    operator_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    operator_env: dict[str, str], databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], DatabaseSettings]:
     """A broker with the declared topology, and a function that creates the databases."""
     for name, value in operator_env.items():
         monkeypatch.setenv(name, value)
-    _orderctl("topology", "apply")
+    result = orderctl(operator_env, "topology", "apply")
+    assert result.exit_code == 0, result.output
 
-    def databases() -> DatabaseSettings:
-        _orderctl("database", "apply")
+    def created() -> DatabaseSettings:
+        databases.create_all(operator_env["DATABASE_SUFFIX"])
         return load_operator(DatabaseSettings)
 
-    return databases
+    return created
 
 
 @pytest.fixture
@@ -57,8 +58,3 @@ def channel(vhost: Vhost, installation: object) -> Iterator[Channel]:
     del installation  # the topology must exist
     with vhost.connect(confirm_publish=True) as connection:
         yield connection.channel()
-
-
-def _orderctl(*arguments: str) -> None:
-    result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 0, result.output

@@ -2,20 +2,16 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from subprocess import PIPE
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery import signals
 
 from eventbus.worker import handler_pool, handler_process
-from testkit.eventually import becomes, eventually
+from testkit.eventually import eventually
 from testkit.processes.pool import RunningPool
 
 # A worker forks before it starts a thread; the process of the tests has threads of pytest.
@@ -243,48 +239,6 @@ def test_a_stopped_pool_kills_jobs_beyond_their_limit(
     worker.pool.stop()
 
     assert isinstance(worker.ended[0].error, TimeLimitExceeded)
-
-
-#: A worker with two processes, one of which has a job: prints their ids.
-WORKER = """
-import time
-from testkit.processes.pool import RunningPool
-worker = RunningPool(2)
-worker.call(time.sleep, 600)
-print(*worker.pids, flush=True)
-while True:
-    worker.hub.run_once()
-"""
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def kill_all(pids: list[int]) -> None:
-    for pid in filter(is_running, pids):
-        os.kill(pid, signal.SIGKILL)
-
-
-def test_the_processes_of_a_killed_worker_exit() -> None:
-    # Given a worker with a busy process and a suspended one
-    worker = subprocess.Popen([sys.executable, "-c", WORKER], stdout=PIPE, text=True)
-    with worker, ExitStack() as cleanup:
-        cleanup.callback(worker.kill)
-        pids = [int(pid) for pid in worker.stdout.readline().split()]
-        cleanup.callback(kill_all, pids)
-        os.kill(pids[1], signal.SIGSTOP)
-
-        # When the worker is killed
-        worker.kill()
-        worker.wait()
-
-        # Then both processes exit
-        assert len(pids) == 2
-        becomes(lambda: [pid for pid in pids if is_running(pid)], [])
 
 
 def test_results_are_read_by_the_next_event_loop(
