@@ -22,14 +22,14 @@ def _checked(_ctx: click.Context, _parameter: click.Parameter, reason: str) -> s
 
 
 @click.command(
-    epilog='Example: orderctl pause notification --reason "release 12 sends wrong mails"'
+    epilog='Example: orderctl pause notification --reason "release 12 sends wrong emails"'
 )
 @click.argument("service", type=_SERVICE)
 @click.option("--reason", required=True, callback=_checked, help="Reason, for other operators.")
 def pause(service: str, *, reason: str) -> None:
     """Pause the consumption of one service until it is resumed.
 
-    Its workers stop within seconds, also those that start later: they return their messages to the
+    Its workers stop within seconds, even those that start later: they return their messages to the
     queue without counting an attempt. The service's relay or mailer and all other services
     continue. Pausing a service again changes nothing, and keeps the first reason.
     """

@@ -62,14 +62,19 @@ def end(settings: DatabaseServer, service: Service) -> OperatorPause | None:
         return operator_pause.end(session)
 
 
+def read(settings: DatabaseServer, service: Service) -> OperatorPause | None:
+    """Return the pause of a service that is in effect, or None."""
+    with transaction(settings, service) as session:
+        return operator_pause.read(session)
+
+
 def read_all(settings: DatabaseServer, services: Iterable[Service] = _CONSUMERS) -> Pauses:
     """Return the pauses of services; a database that does not respond is a problem."""
     paused: dict[str, OperatorPause] = {}
     problems: dict[str, str] = {}
     for service in services:
         try:
-            with transaction(settings, service) as session:
-                pause = operator_pause.read(session)
+            pause = read(settings, service)
         except (DBAPIError, ExpectedError) as error:
             problems[service.name] = problem(error)
             continue

@@ -1,6 +1,6 @@
 """The overview page: whether the system is healthy, and where work is stuck."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,8 @@ from console.actions.health import BrokerHealth
 from console.actions.missed import Missed
 from console.actions.waiting import Waiting
 from console.broker.state import figure
-from console.databases.pauses import Pauses, read_all
+from console.databases import pauses
+from console.databases.pauses import Pauses
 from console.settings import ConsoleSettings
 from console.web import sparkline
 from console.web.queries import Queries, Result, results
@@ -54,38 +55,40 @@ def show() -> str:
     futures: list[Future[Any]] = [
         queries.start(partial(health.inspect, settings)),
         queries.start(partial(figures.lately, settings)),
-        queries.start(partial(read_all, settings)),
+        # Each separately: a database that does not respond hides only its own service's pause.
+        *(queries.start(partial(pauses.read, settings, service)) for service in CONSUMERS),
         *(queries.start(partial(waiting.read, settings, service)) for service in _SENDERS),
         *(queries.start(partial(missed.read, settings, service)) for service in _SUBSCRIBERS),
     ]
     broker: Result[BrokerHealth]
     lately: Result[Lately]
-    pauses: Result[Pauses]
     databases: list[Result[Any]]
-    broker, lately, pauses, *databases = results(futures)
-    paused = pauses.value or Pauses()
-    outboxes: list[Result[Waiting]] = databases[: len(_SENDERS)]
-    overflows: list[Result[Missed]] = databases[len(_SENDERS) :]
-    missed_by = {s.name: overflow for s, overflow in zip(_SUBSCRIBERS, overflows, strict=True)}
-    missed_results: list[tuple[str, Result[Any]]] = list(missed_by.items())
-    waiting_by = {s.name: outbox for s, outbox in zip(_SENDERS, outboxes, strict=True)}
+    broker, lately, *databases = results(futures)
+    left = iter(databases)
+    pause_by: dict[str, Result[OperatorPause | None]] = _by_name(CONSUMERS, left)
+    waiting_by: dict[str, Result[Waiting]] = _by_name(_SENDERS, left)
+    missed_by: dict[str, Result[Missed]] = _by_name(_SUBSCRIBERS, left)
+    paused = {name: pause.value for name, pause in pause_by.items() if pause.value}
     orders = waiting_by[ORDER.name].value
-    unseen = {
+    problems = {
         "RabbitMQ": broker.problem,
         "The number of consumers": _uncounted(broker.value),
         "Prometheus": lately.problem,
     } | {
         f"The database of the {name} service": result.problem
-        for name, result in (*missed_results, *waiting_by.items())
+        for by_name in (pause_by, waiting_by, missed_by)
+        for name, result in by_name.items()
+        # One failed query of a database must not be hidden by another that succeeds.
+        if result.problem
     }
-    for name, unread in paused.problems.items():
-        unseen.setdefault(f"The database of the {name} service", unread)
     return render_template(
         "overview.html",
         drift=broker.value.drift if broker.value else (),
-        findings=health.without_paused(broker.value.findings, paused) if broker.value else (),
-        paused=paused.paused,
-        unseen={name: problem for name, problem in unseen.items() if problem},
+        findings=health.without_paused(broker.value.findings, Pauses(paused=paused))
+        if broker.value
+        else (),
+        paused=paused,
+        unseen={name: problem for name, problem in problems.items() if problem},
         lately=lately.value,
         has_prometheus=settings.prometheus_url is not None,
         rows=[
@@ -95,7 +98,7 @@ def show() -> str:
                 lately.value,
                 waiting_by.get(service.name),
                 missed_by.get(service.name),
-                paused.paused.get(service.name),
+                paused.get(service.name),
             )
             for service in SERVICES
         ],
@@ -106,6 +109,11 @@ def show() -> str:
         latest=sparkline.latest,
         minutes=figures.LATELY // 60,
     )
+
+
+def _by_name(services: Iterable[Service], left: Iterator[Result[Any]]) -> dict[str, Result[Any]]:
+    """Take the result of each service from the results that are left."""
+    return {service.name: next(left) for service in services}
 
 
 def _row(

@@ -20,8 +20,9 @@ log = logging.getLogger(__name__)
 #: Seconds that a page waits for all its queries together.
 PATIENCE = 6.0
 
-#: Queries that run at once, for all viewers. Each ends by itself within its own limits.
-_THREADS = 10
+#: Maximum number of concurrent queries of all viewers: one overview has a dozen. Each query ends
+#: within its own limits.
+_THREADS = 16
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ def test_an_administrator_reads_the_log_page_by_page(
     logged_in: Callable[..., FlaskClient], database: DatabaseSettings
 ) -> None:
     # Given more lines than a page has
-    client = logged_in("root", Role.ADMIN)
+    client = logged_in("adam", Role.ADMIN)
     with transaction(database, CONSOLE) as session:
         for n in range(120):
             entry = audit.Entry(
@@ -217,7 +217,7 @@ def test_an_administrator_reads_the_log_page_by_page(
 def test_the_log_rejects_invalid_criteria(
     logged_in: Callable[..., FlaskClient], query: dict[str, str], status: int
 ) -> None:
-    client = logged_in("root", Role.ADMIN)
+    client = logged_in("adam", Role.ADMIN)
 
     assert client.get("/audit", query_string=query).status_code == status
 
@@ -226,7 +226,7 @@ def test_the_log_rejects_invalid_criteria(
 def test_only_administrators_see_people_and_the_log(
     logged_in: Callable[..., FlaskClient], path: str
 ) -> None:
-    operator, admin = logged_in("ivy", Role.OPERATOR), logged_in("root", Role.ADMIN)
+    operator, admin = logged_in("ivy", Role.OPERATOR), logged_in("adam", Role.ADMIN)
 
     assert operator.get(path).status_code == 403
     assert path not in operator.get("/parked/groups").text
@@ -235,10 +235,10 @@ def test_only_administrators_see_people_and_the_log(
 
 def test_an_administrator_disables_others(logged_in: Callable[..., FlaskClient]) -> None:
     # Given two people
-    viewer, admin = logged_in("vera", Role.VIEWER), logged_in("root", Role.ADMIN)
+    viewer, admin = logged_in("vera", Role.VIEWER), logged_in("adam", Role.ADMIN)
 
     # When the administrator disables both
-    own, other = post(admin, "/people/root/disable"), post(admin, "/people/vera/disable")
+    own, other = post(admin, "/people/adam/disable"), post(admin, "/people/vera/disable")
 
     # Then only the other one is disabled
     assert (other, own) == (303, 400)

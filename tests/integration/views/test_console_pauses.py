@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import text
 
-from common.kombu_topology import FRAUD
+from common.kombu_topology import FRAUD, INVENTORY
 from console.databases import pauses
+from console.databases.service_database import transaction
 from console.settings import DatabaseSettings
 from testkit.processes.web_console import PASSWORD, cells, confirm, get, token
 
@@ -50,6 +52,22 @@ def test_a_service_is_paused_and_resumed_on_the_overview(
     assert resume(console, "fraud", token=token(console)) == 303
     assert pauses.read_all(database).paused == {}
     assert missing in get(console, "/overview").text
+
+
+def test_a_pause_that_cannot_be_read_is_unknown_and_hides_no_other(
+    console: FlaskClient, database: DatabaseSettings
+) -> None:
+    # Given a paused service, and a service whose database does not return its pause
+    pauses.begin(database, FRAUD, reason="a test", operator="ada")
+    with transaction(database, INVENTORY) as session:
+        session.execute(text("LOCK TABLE operator_pause IN ACCESS EXCLUSIVE MODE"))
+
+        # When the overview is requested
+        html = get(console, "/overview").text
+
+    # Then the pause is shown, and the problem is named
+    assert "<strong>fraud is paused</strong> by ada" in html
+    assert "The database of the inventory service" in html
 
 
 def test_a_form_without_a_token_or_a_reason_changes_nothing(
