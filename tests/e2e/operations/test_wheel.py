@@ -66,7 +66,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(
         [
             *(*uv, "pip", "install", "--system-certs", "--link-mode", "copy"),
-            *("--python", folder / "venv/bin/python", "--constraint", folder / "pins.txt", wheel),
+            *("--compile-bytecode", "--python", folder / "venv/bin/python"),
+            *("--constraint", folder / "pins.txt", wheel),
         ],
         check=True,
         env=run,
@@ -218,10 +219,9 @@ def test_a_toy_of_another_domain_runs_on_the_wheel_alone(
         assert notes == [(1,), (2,), (3,)]
         (parked,) = lending.vhost.messages("registry.dlq")
         assert parked.headers["x-failure-exception"] == "InvalidEvent"
+        # And the second publication was a duplicate
+        log = (lending.folder / "registry.log").read_text()
+        assert log.count('"outcome":"duplicate"') == 1
+        assert '"loan_id":' in log
 
     eventually(handled)
-
-    # And the second publication was a duplicate
-    log = (lending.folder / "registry.log").read_text()
-    assert log.count('"outcome":"duplicate"') == 1
-    assert '"loan_id":' in log
