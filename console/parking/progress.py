@@ -62,10 +62,13 @@ class Progress:
         self.record(positions, ItemState.SENT, redriven_at=func.now(), redriven_by=self.run_by)
         return items
 
+    def planned(self) -> list[Item]:
+        """Return all planned messages."""
+        return self._all(ItemState.PLANNED)
+
     def unfinished(self) -> list[Item]:
         """Return the messages whose redrive has begun and whose outcome is not known."""
-        with transaction(self._sessions) as session:
-            return [_item(row) for row in session.scalars(self._items(ItemState.SENT))]
+        return self._all(ItemState.SENT)
 
     def record(
         self,
@@ -135,6 +138,10 @@ class Progress:
         with transaction(self._sessions) as session:
             if plans.state_of(session, self.plan_id) is PlanState.READY:
                 plans.set_state(session, self.plan_id, state, reason)
+
+    def _all(self, state: ItemState) -> list[Item]:
+        with transaction(self._sessions) as session:
+            return [_item(row) for row in session.scalars(self._items(state))]
 
     def _items(self, state: ItemState) -> Select[ItemRow]:
         rows = select(ItemRow).where(ItemRow.plan_id == self.plan_id, ItemRow.state == state)

@@ -50,11 +50,11 @@ def run(
     """Redrive the messages of a plan in stages, at most `rate` per second, and return the plan.
 
     A run that was interrupted or has stopped continues: messages that failed again are redriven
-    first. A stage is repeated at its size until one of its messages was redriven. The run ends
-    early if an operator pauses or aborts the plan. Raises `ActionError` if the plan cannot run, if
-    another run redrives messages of the service, if more than `max_failing` (a fraction) of a stage
-    fail again, if a message has no outcome within `OUTCOME_LIMIT` seconds, or if a message is not
-    found.
+    first, and messages that are no longer parked take no stage. A stage is repeated at its size
+    until one of its messages was redriven. The run ends early if an operator pauses or aborts the
+    plan. Raises `ActionError` if the plan cannot run, if another run redrives messages of the
+    service, if more than `max_failing` (a fraction) of a stage fail again, if a message has no
+    outcome within `OUTCOME_LIMIT` seconds, or if a message is not found.
     """
     plan = plans.show(settings, plan_id)
     service = kombu_topology.service(plan.service)
@@ -68,6 +68,7 @@ def run(
         if begun := progress.unfinished():
             _check(progress, stage.recover(begun), interruption, 1.0)
         progress.retry_failed()
+        stage.settle_absent(progress.planned())
         sizes = _sizes(rate)
         size = next(sizes)
         while not interruption() and (items := progress.begin(size)):

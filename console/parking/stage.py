@@ -90,6 +90,26 @@ class Stage:
         self._await(_by_position(sent), outcome, ItemState.PARKED)
         return outcome
 
+    def settle_absent(self, items: Sequence[Item]) -> None:
+        """Record the messages that are no longer parked: handled, discarded or edited ones.
+
+        One reading of the parking lot settles all of them; otherwise each takes a stage. While
+        another command holds messages, none is known to be absent, and nothing is recorded.
+        """
+        if not items:
+            return
+        waiting = _by_position(items)
+        by_name = {item.event_id: item for item in items}
+        with parking_lot(self._settings, self._service) as lot:
+            for message in lot.scan():
+                item = by_name.get(event_id(message))
+                if item and digest(message) == item.digest:
+                    waiting.pop(item.position, None)
+            if lot.is_shared:
+                return
+        self._read_inbox(waiting, Outcome(size=0))
+        self._read_removed(waiting, Outcome(size=0))
+
     def recover(self, items: Sequence[Item]) -> Outcome:
         """Return the outcomes of messages whose redrive a killed or interrupted run has begun.
 

@@ -19,6 +19,7 @@ from console.models import ItemRow, ItemState, PlanRow, PlanState
 from console.parking import stage
 from console.parking.effects import Effects
 from console.parking.progress import Progress
+from console.parking.stage import Stage
 from eventbus.consumer.inbox import inbox
 from eventbus.database import db
 from eventbus.database.db import Sessions, engine_of, transaction
@@ -57,10 +58,34 @@ def few_parameters(sessions: Sessions) -> Iterator[None]:
     assert max(counts) < 10
 
 
-def test_a_stage_whose_messages_are_all_gone_is_repeated_at_its_size(
+def test_messages_that_are_no_longer_parked_take_no_stage(
     channel: Channel, env: Environment, settings: OperatorSettings
 ) -> None:
-    # Given a plan, the first messages of which are discarded, or redriven by another command
+    # Given a plan, some messages of which are discarded, or redriven by another command
+    ids = [park_event(channel) for _ in range(9)]
+    plan = str(planned(env)["id"])
+    discard(env, ids[0])
+    discard(env, ids[8])
+    run(env, "redrive", "inventory", "--id", ids[1])
+    handle(settings, *ids[1:8])
+
+    # When the plan runs
+    *stages, result = run(env, "run", plan).splitlines()
+
+    # Then its stages have only the other messages
+    assert stages == ["stage of 1: 1 handled", "stage of 5: 5 handled"]
+    assert "2 gone, 7 handled" in result
+
+
+def test_a_stage_whose_messages_are_all_gone_is_repeated_at_its_size(
+    channel: Channel,
+    env: Environment,
+    settings: OperatorSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a plan, the first messages of which are discarded, or redriven by another command, after
+    # the run has read the parking lot
+    monkeypatch.setattr(Stage, "settle_absent", lambda *_: None)
     ids = [park_event(channel) for _ in range(8)]
     plan = str(planned(env)["id"])
     discard(env, ids[0])
