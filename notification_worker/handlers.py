@@ -19,7 +19,7 @@ from common.events import (
 )
 from eventbus.consumer.receive import BatchHandler, Handlers
 from eventbus.database.statement import Statement, packed
-from eventbus.errors import Permanent
+from eventbus.errors import InvalidEvent
 from eventbus.events.envelope import Event
 from notification_worker.domain import OPERATOR, Kind, Status, kind_of_cancellation
 from notification_worker.mail import address
@@ -120,7 +120,7 @@ def _recipient(customer_email: str) -> str:
         return address.ascii_domain(customer_email)
     except ValueError:
         # The validator's message quotes the address.
-        raise Permanent("customer_email is not an email address") from None
+        raise InvalidEvent("customer_email is not an email address") from None
 
 
 HANDLERS: Handlers = dict.fromkeys(
