@@ -42,7 +42,7 @@ class EventTask(Task):
     """The task that handles events of one type. Every error that is not permanent is retried."""
 
     abstract = True
-    Strategy = "eventbus.worker.micro_batches:strategy"
+    Strategy = "eventbus.worker.inbound:strategy"
     autoretry_for = (Exception,)
     dont_autoretry_for = (Permanent,)
 

@@ -11,7 +11,7 @@ from eventbus.events import codec
 from eventbus.events.catalogue import current
 
 if TYPE_CHECKING:
-    from eventbus.worker.micro_batches import Inbound
+    from eventbus.worker.inbound import Inbound
 
 _ERRORS = {kind.__name__: kind for kind in (TimeLimitExceeded, WorkerLostError)}
 

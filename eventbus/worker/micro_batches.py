@@ -7,56 +7,23 @@ the worker's main process, the only one with a connection to the broker.
 """
 
 import logging
-import random
 import time
-from collections import deque
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from celery import Task, current_app
+from celery import current_app
 
 from eventbus.consumer.cause import Cause, Verdict
 from eventbus.consumer.receive import Delivery, Outcome, Result
-from eventbus.consumer.suspects import SUSPECT_FROM
-from eventbus.messaging.event_message import task_headers
+from eventbus.worker.inbound import Batch, Inbound
 from eventbus.worker.observation import Observation
 from eventbus.worker.pause import Pause
-from eventbus.worker.settlement import Receipt
+from eventbus.worker.waiting_messages import WaitingMessages
 
 if TYPE_CHECKING:
     from eventbus.worker.consumer_connection import ConsumerConnection
 
 log = logging.getLogger(__name__)
-
-#: Maximum number of messages in one transaction. Measured: a higher limit is not faster, and holds
-#: locks longer.
-BATCH_LIMIT = 100
-
-#: Seconds for which messages that arrive during a batch wait for the same child, even if another
-#: child is idle, because one transaction of ten events costs a fraction of five transactions of
-#: two. A slower handler does not delay other messages longer. Measured at 50 orders/s: 109 ms to a
-#: decision instead of 162 ms.
-PATIENCE = 0.05
-
-
-@dataclass(slots=True, eq=False)
-class Inbound:
-    """A message in the worker's main process, from its arrival to its settlement."""
-
-    task: Task
-    receipt: Receipt
-    delivery: Delivery
-    #: The time at which its batch was sent to a child (`time.monotonic()`).
-    started: float = field(default=0.0)
-
-    @property
-    def event_id(self) -> str:
-        """The id of its event, from the message header."""
-        return self.delivery.event_id
-
-
-Batch = list[Inbound]
 
 
 class MicroBatches:
@@ -70,14 +37,9 @@ class MicroBatches:
         self._pause: Pause = consumer.pause
         self._observation: Observation = consumer.observation
         self._children: int = consumer.pool.num_processes
-        self._interval: float = consumer.app.batch_interval
-        #: The time before which no batch starts unless it is full (`time.monotonic()`).
-        self._next = 0.0
         #: At most one batch per child.
         self._running: list[Batch] = []
-        self._waiting: deque[Inbound] = deque()
-        #: Messages to handle alone: suspects, and the messages of failed batches.
-        self._alone: deque[Inbound] = deque()
+        self._waiting = WaitingMessages(consumer.app.batch_interval)
         #: Whether an operator has paused the service: nothing is sent, and nothing is kept.
         self._is_held = False
         self._is_dispatch_scheduled = False
@@ -86,15 +48,11 @@ class MicroBatches:
     def add(self, inbound: Inbound) -> None:
         """Queue a message. If a child is idle, it is sent in the event loop's next iteration."""
         self._observation.received(inbound)
-        if inbound.delivery.is_suspect:
-            # Random order, so the same harmless event is not being handled at each worker death.
-            self._alone.insert(random.randint(0, len(self._alone)), inbound)  # noqa: S311
-        else:
-            self._waiting.append(inbound)
+        self._waiting.add(inbound)
         if self._is_dispatch_scheduled or not self._has_idle_child():
             return
-        if self._is_gathering():
-            self._dispatch_after(self._next - time.monotonic())
+        if seconds := self._waiting.gathering():
+            self._dispatch_after(seconds)
         else:
             self._is_dispatch_scheduled = True
             self._consumer.call_soon(self._dispatch)
@@ -102,7 +60,6 @@ class MicroBatches:
     def close(self) -> None:
         """Start no further batch; a running batch ends in its child without being settled."""
         self._waiting.clear()
-        self._alone.clear()
 
     def hold(self) -> None:
         """Return all waiting messages to their queue, and later those of batches that fail."""
@@ -114,10 +71,8 @@ class MicroBatches:
         self._is_held = False
 
     def _give_back(self) -> None:
-        for inbound in (*self._alone, *self._waiting):
+        for inbound in self._waiting.clear():
             inbound.receipt.reject(requeue=True)
-        self._alone.clear()
-        self._waiting.clear()
         # Without messages it could not probe.
         self._pause.abandon()
 
@@ -126,22 +81,14 @@ class MicroBatches:
         if self._is_held:
             self._give_back()
             return
-        while self._has_idle_child() and (self._alone or self._waiting):
+        while self._has_idle_child() and self._waiting:
             if self._pause.reason:
                 self._send_canary()
                 return
-            if self._alone:
-                batch = [self._alone.popleft()]
-            elif self._is_gathering():
-                self._dispatch_after(self._next - time.monotonic())
+            if seconds := self._waiting.delay(self._running):
+                self._dispatch_after(seconds)
                 return
-            elif self._is_left_to_busy_child():
-                self._dispatch_after(PATIENCE)
-                return
-            else:
-                size = min(len(self._waiting), BATCH_LIMIT)
-                batch = [self._waiting.popleft() for _ in range(size)]
-            self._send(batch)
+            self._send(self._waiting.take())
 
     def _send_canary(self) -> None:
         if self._pause.holds_too_long():
@@ -151,7 +98,7 @@ class MicroBatches:
         if wait := self._pause.wait:
             self._dispatch_after(wait)
         else:
-            self._send([(self._waiting or self._alone).popleft()])
+            self._send(self._waiting.take_one())
 
     def _dispatch_after(self, seconds: float) -> None:
         if not self._is_timer_set:
@@ -166,20 +113,10 @@ class MicroBatches:
     def _has_idle_child(self) -> bool:
         return len(self._running) < self._children
 
-    def _is_gathering(self) -> bool:
-        return len(self._waiting) < BATCH_LIMIT and time.monotonic() < self._next
-
-    def _is_left_to_busy_child(self) -> bool:
-        # More than one batch is enough for two children.
-        if len(self._waiting) > BATCH_LIMIT:
-            return False
-        cutoff = time.monotonic() - PATIENCE
-        return any(batch[0].started > cutoff for batch in self._running)
-
     def _send(self, batch: Batch) -> None:
         self._running.append(batch)
         now = time.monotonic()
-        self._next = now + self._interval
+        self._waiting.started(now)
         for inbound in batch:
             inbound.started = now
         # A stopping pool ignores the call, and the messages return to their queue.
@@ -213,19 +150,15 @@ class MicroBatches:
             return
         cause = Cause.of(error)
         if cause.verdict is Verdict.PAUSE:
-            self._put_back(batch, cause.text)
+            self._pause.begin(cause.text)
+            self._waiting.put_first(batch)
         elif len(batch) > 1:
             fields = {"reason": str(cause), "events": len(batch)}
             log.info("batch failed; events handled individually", extra=fields)
-            self._alone.extend(batch)
+            self._waiting.separate(batch)
         else:
             self._settle(batch[0], cause)
         self._dispatch()
-
-    def _put_back(self, batch: Batch, reason: str) -> None:
-        self._pause.begin(reason)
-        queue = self._alone if batch[0].delivery.is_suspect else self._waiting
-        queue.extendleft(reversed(batch))
 
     def _settle(self, inbound: Inbound, cause: Cause) -> None:
         if cause.is_crash:
@@ -236,7 +169,7 @@ class MicroBatches:
             self._pause.begin(f"handlers are too slow: {cause.exception}")
             # At the end of the queue: this event may itself be slow and must not be the next
             # canary.
-            (self._alone if inbound.delivery.is_suspect else self._waiting).append(inbound)
+            self._waiting.put_last(inbound)
             return
         if cause.verdict is Verdict.RETRY:
             self._pause.end()
@@ -247,36 +180,10 @@ class MicroBatches:
         self._observation.failed(inbound, cause)
 
 
-def strategy(task: Task, _app: Any, _consumer: Any) -> Any:
-    """Return the function that Celery calls with each message of a task."""
-
-    def receive(message: Any, *_: Any, **__: Any) -> None:
-        headers = message.headers
-        event_id, retries, trace = headers["id"], headers["retries"], headers.get("traceparent")
-        plain = task_headers(event_id, task.name, trace, retries=retries)
-        delivery = Delivery(
-            task.name,
-            message.body,
-            retries + 1,
-            trace,
-            event_id,
-            is_suspect=_is_suspect(headers.get("x-delivery-count")),
-            # Default headers are not sent: the child can create them at a lower cost.
-            headers=None if headers == plain else headers,
-        )
-        message.life.batches.add(Inbound(task, message.receipt, delivery))
-
-    return receive
-
-
 def handle(deliveries: list[Delivery]) -> list[Result]:
     """Handle a batch, or one message, in a child process; raise its error."""
     results: list[Result] = current_app.handle_deliveries(deliveries)
     return results
-
-
-def _is_suspect(delivery_count: object) -> bool:
-    return isinstance(delivery_count, int) and delivery_count >= SUSPECT_FROM
 
 
 def _reconnect() -> None:

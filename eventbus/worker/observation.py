@@ -16,7 +16,7 @@ from eventbus.telemetry.harmless import harmless
 from eventbus.worker import lost_run
 
 if TYPE_CHECKING:
-    from eventbus.worker.micro_batches import Inbound
+    from eventbus.worker.inbound import Inbound
 
 
 class Observation:

@@ -13,7 +13,7 @@ from eventbus.consumer.receive import Delivery, Outcome, Result
 from eventbus.messaging.copy_channel import Copy
 from eventbus.worker.consumer_connection import ConsumerConnection
 from eventbus.worker.consumption import Decision, read_operator_pause
-from eventbus.worker.micro_batches import strategy
+from eventbus.worker.inbound import strategy
 from eventbus.worker.observation import Observation
 from eventbus.worker.pause import Pause
 from eventbus.worker.settlement import Settlement

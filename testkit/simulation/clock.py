@@ -8,7 +8,7 @@ from unittest.mock import patch
 from eventbus.consumer import retention
 from eventbus.database import wakeup
 from eventbus.outbox import aside, claim_start, claims, lanes, outcomes, relay
-from eventbus.worker import micro_batches, observation
+from eventbus.worker import micro_batches, observation, waiting_messages
 
 #: The modules whose time is virtual.
 _MODULES = (
@@ -21,6 +21,7 @@ _MODULES = (
     outcomes,
     relay,
     retention,
+    waiting_messages,
     wakeup,
 )
 

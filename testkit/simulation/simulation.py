@@ -11,7 +11,7 @@ from unittest.mock import patch
 from common.kombu_topology import INVENTORY, NOTIFICATION, ORDER
 from eventbus.database.db import transaction
 from eventbus.outbox import relay
-from eventbus.worker import micro_batches
+from eventbus.worker import waiting_messages
 from inventory_worker import handlers as inventory_handlers
 from inventory_worker import stock
 from order_app import handlers as order_handlers
@@ -164,7 +164,7 @@ class Simulation:
                 virtual_time(self._clock, self._await_notification),
                 patch.object(relay, "HELD_DELAY", _HELD_DELAY),
                 patch.object(relay, "BATCH", batch),
-                patch.object(micro_batches, "BATCH_LIMIT", batch + 1),
+                patch.object(waiting_messages, "BATCH_LIMIT", batch + 1),
             ):
                 yield
         finally:

@@ -31,7 +31,7 @@ from eventbus.events.envelope import Event
 from eventbus.messaging.copy_channel import Copy
 from eventbus.topology.service import Service
 from eventbus.worker.consumer_connection import ConsumerConnection
-from eventbus.worker.micro_batches import strategy
+from eventbus.worker.inbound import strategy
 from eventbus.worker.observation import Observation
 from eventbus.worker.pause import Pause
 from eventbus.worker.settlement import Settlement

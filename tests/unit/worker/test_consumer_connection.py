@@ -9,9 +9,9 @@ from celery.bootsteps import CLOSE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventbus.worker import micro_batches
-from eventbus.worker.micro_batches import BATCH_LIMIT
+from eventbus.worker import waiting_messages
 from eventbus.worker.pause import LONGEST_WAIT
+from eventbus.worker.waiting_messages import BATCH_LIMIT
 from testkit.processes.event_loop import EventLoop, outage
 
 
@@ -187,7 +187,7 @@ def test_the_message_of_a_crashed_child_is_retried() -> None:
 @given(st.data())
 def test_no_message_is_acknowledged_before_its_commit(data: Any) -> None:
     # Dispatching must not depend on the duration of an example.
-    with patch.object(micro_batches, "PATIENCE", -1.0):
+    with patch.object(waiting_messages, "PATIENCE", -1.0):
         _run_any_life(data)
 
 

@@ -9,7 +9,7 @@ from eventbus.consumer.operator_pause import OperatorPause
 from eventbus.telemetry import metrics
 from eventbus.telemetry.metrics import PAUSED
 from eventbus.worker.consumption import Consumption
-from eventbus.worker.micro_batches import BATCH_LIMIT
+from eventbus.worker.waiting_messages import BATCH_LIMIT
 from testkit.processes.event_loop import EventLoop, TaskConsumer, outage
 
 PAUSE = OperatorPause(reason="a test", paused_by="ada", paused_at=datetime.now(UTC), seconds=90.0)

@@ -5,8 +5,8 @@ import pytest
 from eventbus.consumer.task_run import request_of
 from eventbus.messaging.event_message import task_headers
 from eventbus.telemetry.metrics import observe_handler
-from eventbus.worker import micro_batches
-from eventbus.worker.micro_batches import BATCH_LIMIT
+from eventbus.worker import waiting_messages
+from eventbus.worker.waiting_messages import BATCH_LIMIT
 from testkit.eventually import eventually
 from testkit.processes.event_loop import EventLoop
 
@@ -52,7 +52,7 @@ def test_messages_behind_a_slow_batch_go_to_another_child(
 ) -> None:
     arrive(loop, 1)
     arrive(loop, 2)
-    monkeypatch.setattr(micro_batches, "PATIENCE", 0.0)
+    monkeypatch.setattr(waiting_messages, "PATIENCE", 0.0)
 
     loop.wait(0.05)
 
@@ -138,7 +138,7 @@ def test_messages_gather_for_the_batch_interval() -> None:
 
     # Then they wait, although a child is idle, and form one batch after the interval
     assert sizes(loop) == [1]
-    loop.life.batches._next = 0.0
+    loop.life.batches._waiting._next = 0.0
     loop.wait(60.0)
     assert sizes(loop) == [1, 5]
 
@@ -159,7 +159,7 @@ def test_a_single_message_does_not_wait_for_the_interval() -> None:
     loop.jobs[0].finish()
 
     def has_passed() -> None:
-        assert not loop.life.batches._is_gathering()
+        assert not loop.life.batches._waiting.gathering()
 
     eventually(has_passed)
 

@@ -6,7 +6,7 @@ import pytest
 
 from eventbus.consumer.cause import Cause, Verdict
 from eventbus.consumer.receive import Delivery
-from eventbus.worker.micro_batches import Inbound
+from eventbus.worker.inbound import Inbound
 from eventbus.worker.observation import Observation
 from testkit.processes.signals import SignalCall, worker_app
 

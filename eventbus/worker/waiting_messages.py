@@ -1,0 +1,100 @@
+"""The messages that wait for a child process, and the choice of those that form the next batch."""
+
+import random
+import time
+from collections import deque
+from collections.abc import Iterable
+
+from eventbus.worker.inbound import Batch, Inbound
+
+#: Maximum number of messages in one transaction. Measured: a higher limit is not faster, and holds
+#: locks longer.
+BATCH_LIMIT = 100
+
+#: Seconds for which messages that arrive during a batch wait for the same child, even if another
+#: child is idle, because one transaction of ten events costs a fraction of five transactions of
+#: two. A slower handler does not delay other messages longer. Measured at 50 orders/s: 109 ms to a
+#: decision instead of 162 ms.
+PATIENCE = 0.05
+
+
+class WaitingMessages:
+    """The waiting messages of one connection."""
+
+    def __init__(self, interval: float) -> None:
+        """`interval` is that of `EventApp.batch_interval`."""
+        self._interval = interval
+        #: The time before which no batch starts unless it is full (`time.monotonic()`).
+        self._next = 0.0
+        self._together: deque[Inbound] = deque()
+        #: Messages to handle alone: suspects, and the messages of failed batches.
+        self._alone: deque[Inbound] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._alone or self._together)
+
+    def add(self, inbound: Inbound) -> None:
+        """Add a message that has arrived."""
+        if inbound.delivery.is_suspect:
+            # Random order, so the same harmless event is not being handled at each worker death.
+            self._alone.insert(random.randint(0, len(self._alone)), inbound)  # noqa: S311
+        else:
+            self._together.append(inbound)
+
+    def separate(self, batch: Iterable[Inbound]) -> None:
+        """Add the messages of a failed batch, each to be handled alone."""
+        self._alone.extend(batch)
+
+    def put_first(self, batch: Batch) -> None:
+        """Return the messages of a batch to the front."""
+        self._queue_of(batch[0]).extendleft(reversed(batch))
+
+    def put_last(self, inbound: Inbound) -> None:
+        """Return a message to the end."""
+        self._queue_of(inbound).append(inbound)
+
+    def clear(self) -> list[Inbound]:
+        """Remove and return all messages."""
+        removed = [*self._alone, *self._together]
+        self._alone.clear()
+        self._together.clear()
+        return removed
+
+    def gathering(self) -> float:
+        """Return the seconds until a batch that is not full may start."""
+        if len(self._together) >= BATCH_LIMIT:
+            return 0.0
+        return max(0.0, self._next - time.monotonic())
+
+    def delay(self, running: Iterable[Batch]) -> float:
+        """Return the seconds until the next batch may start, beside the running ones."""
+        if self._alone:
+            return 0.0
+        if seconds := self.gathering():
+            return seconds
+        return PATIENCE if self._is_left_to_busy_child(running) else 0.0
+
+    def take(self) -> Batch:
+        """Remove and return the next batch."""
+        if self._alone:
+            return [self._alone.popleft()]
+        size = min(len(self._together), BATCH_LIMIT)
+        return [self._together.popleft() for _ in range(size)]
+
+    def take_one(self) -> Batch:
+        """Remove and return a batch of one message, which is a suspect only if all are."""
+        return [(self._together or self._alone).popleft()]
+
+    def started(self, now: float) -> None:
+        """Record the start of a batch, from which the interval to the next one counts."""
+        self._next = now + self._interval
+
+    def _queue_of(self, inbound: Inbound) -> deque[Inbound]:
+        return self._alone if inbound.delivery.is_suspect else self._together
+
+    def _is_left_to_busy_child(self, running: Iterable[Batch]) -> bool:
+        # More than one batch is enough for two children.
+        if len(self._together) > BATCH_LIMIT:
+            return False
+        cutoff = time.monotonic() - PATIENCE
+        return any(batch[0].started > cutoff for batch in running)
