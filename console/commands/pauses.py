@@ -52,7 +52,7 @@ def resume(service: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def paused(ctx: click.Context, *, as_json: bool) -> None:
-    """List the services that operators have paused; exit with status 1 if a database is down."""
+    """List the paused services; exit with status 1 if a database is down."""
     found = actions.read_all(load_operator(DatabaseSettings))
     if as_json:
         listing = {

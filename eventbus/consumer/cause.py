@@ -10,11 +10,15 @@ from typing import NamedTuple
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 
 from eventbus.database import outages
-from eventbus.errors import Outage, Permanent
+from eventbus.errors import CrashedTooOften, InvalidEvent, Outage, Permanent
 from eventbus.telemetry import privacy
 
 #: Maximum number of characters in a cause's text: headers must fit into one AMQP frame.
 TEXT_LIMIT = 2_000
+
+
+#: Errors of one message, whatever the handler.
+_BY_MESSAGE = frozenset({InvalidEvent.__name__, CrashedTooOften.__name__})
 
 
 class Verdict(StrEnum):
@@ -56,6 +60,21 @@ class Cause(NamedTuple):
     def is_crash(self) -> bool:
         """Whether the child process ended while it handled the message."""
         return self.exception in {WorkerLostError.__name__, TimeLimitExceeded.__name__}
+
+    @property
+    def is_by_handler(self) -> bool:
+        """Whether the handler failed, which may be broken for other messages as well.
+
+        False for an invalid message, a timeout, an outage, and a child process that ended: one
+        message, or the infrastructure, can cause these.
+        """
+        is_fault = self.verdict in {Verdict.RETRY, Verdict.PARK}
+        return is_fault and not self.is_crash and self.exception not in _BY_MESSAGE
+
+    @property
+    def origin(self) -> str:
+        """The class of the exception, and the function that raised it, as a group of failures."""
+        return f"{self.exception} in {self.frame}" if self.frame else self.exception
 
     def __str__(self) -> str:
         return f"{self.exception}: {self.text}"

@@ -1,7 +1,8 @@
 """The operator's pause of a service: a row in its own database, on which all its workers rely.
 
 The row outlives workers and the broker, and is visible to workers that start later. A worker
-without its database cannot read the row, but handles nothing either.
+without its database cannot read the row, but handles nothing either. A worker whose handlers fail
+inserts the row itself; only an operator deletes it.
 """
 
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ operator_pause = Table(
     Column("paused_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
+#: The start of `paused_by` if a worker has paused its service. No operator's name has a space.
+_WORKER = "worker "
+
 _COLUMNS = (
     operator_pause.c.reason,
     operator_pause.c.paused_by,
@@ -51,12 +55,17 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorPause:
-    """An operator's pause that is in effect, with its age in seconds by the database's clock."""
+    """A pause that is in effect, with its age in seconds by the database's clock."""
 
     reason: str
     paused_by: str
     paused_at: datetime
     seconds: float
+
+    @property
+    def is_by_worker(self) -> bool:
+        """Whether a worker has paused its service, rather than an operator."""
+        return self.paused_by.startswith(_WORKER)
 
 
 def begin(session: Session, *, reason: str, by: str) -> OperatorPause | None:
@@ -64,6 +73,15 @@ def begin(session: Session, *, reason: str, by: str) -> OperatorPause | None:
     row = insert(operator_pause).values(id=1, reason=reason, paused_by=by)
     paused = session.execute(row.on_conflict_do_nothing().returning(operator_pause.c.id)).first()
     return None if paused else read(session)
+
+
+def begin_by_worker(session: Session, *, reason: str, hostname: str) -> OperatorPause | None:
+    """Pause the service as one of its workers, and return the pause that is in effect.
+
+    A pause that is in effect already is not changed. The result is None only if an operator resumes
+    the service at the same time.
+    """
+    return begin(session, reason=reason, by=_WORKER + hostname) or read(session)
 
 
 def end(session: Session) -> OperatorPause | None:

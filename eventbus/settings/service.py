@@ -15,3 +15,8 @@ class ServiceSettings(BrokerSettings, DatabaseSettings):
     #: The part of the service's queue that a worker consumes, from 0: the default is the only part
     #: of a queue that is not divided. Only for workers.
     worker_part: int = Field(0, ge=0, lt=PARTS_LIMIT)
+    #: Events that a worker parks within a minute because their handler failed, at least half of all
+    #: events of that minute, after which the worker pauses its service; 0: it never does. A hundred
+    #: are more than the exceptional orders of a minute, and few enough to be redriven. Only for
+    #: workers.
+    parking_burst_limit: int = Field(100, ge=0)

@@ -93,7 +93,15 @@ def operator_pause() -> Gauge:
     """Return the gauge of the operator's pause; created at its first use, as `batch_sizes`."""
     return Gauge(
         "orders_operator_pause_seconds",
-        "Time for which an operator has paused this service's consumption; 0 if it is not paused.",
+        "Time for which this service is paused until an operator resumes it; 0 if it is not.",
+    )
+
+
+@cache
+def own_pause() -> Gauge:
+    """Return the gauge of a pause by the service itself; created at its first use."""
+    return Gauge(
+        "orders_own_pause", "1 while this service is paused by one of its workers, after failures."
     )
 
 

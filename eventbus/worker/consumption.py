@@ -1,11 +1,11 @@
-"""The start and the stop of a worker's consumption, as its operator has decided.
+"""The start and the stop of a worker's consumption, by the pause of its service.
 
 A worker reads the operator's pause from its service's database before it consumes, and then every
 two seconds. A child process reads it, because only children have connections to the database. While
 a pause is in effect, the worker has no consumer and holds no message; running batches end normally.
+A worker that pauses its service itself stops at once, and a child process then stores the pause.
 """
 
-import logging
 from typing import Any
 
 from celery import bootsteps, current_app
@@ -13,48 +13,14 @@ from celery.worker.consumer.tasks import Tasks
 
 from eventbus.consumer.cause import Cause, Verdict
 from eventbus.consumer.operator_pause import OperatorPause
-from eventbus.telemetry import metrics
-
-log = logging.getLogger(__name__)
+from eventbus.worker.decision import Decision
 
 #: Seconds between two reads of the pause. Each is one short transaction.
 INTERVAL = 2.0
 
 
-class Decision:
-    """The operator's decision, as the worker has last read it; it outlives connections."""
-
-    def __init__(self) -> None:
-        #: False until the first successful read; until then nothing is consumed.
-        self.is_known = False
-        #: The pause in effect, if any.
-        self.pause: OperatorPause | None = None
-        #: The reason why the last read failed.
-        self._problem: str | None = None
-
-    @property
-    def allows(self) -> bool:
-        """Whether the worker may consume."""
-        return self.is_known and self.pause is None
-
-    def learn(self, pause: OperatorPause | None) -> None:
-        """Record the result of a read."""
-        if pause and not self.pause:
-            log.warning("consumption stopped by operator", extra=_log_fields(pause))
-        elif self.pause and not pause:
-            log.info("consumption started by operator", extra=_log_fields(self.pause))
-        self.is_known, self.pause, self._problem = True, pause, None
-        metrics.operator_pause().set(pause.seconds if pause else 0.0)
-
-    def miss(self, cause: Cause) -> None:
-        """Record a failed read: the last decision remains in effect."""
-        if self._problem is None:
-            log.warning("operator's pause not read", extra={"reason": str(cause)})
-        self._problem = str(cause)
-
-
 class Consumption:
-    """The consumption on one connection, which follows the operator's decision."""
+    """The consumption on one connection, which follows the decision."""
 
     def __init__(self, consumer: Any) -> None:
         self._consumer = consumer
@@ -67,16 +33,19 @@ class Consumption:
         # Celery starts to consume once the event loop is ready, regardless of the operator's
         # decision.
         self._tasks.consume = self._follow
+        self._decision.on_pause = self._pause
         self._timer = consumer.timer.call_repeatedly(INTERVAL, self._read_soon)
 
     def read(self) -> None:
-        """Read the pause in a child process, unless a read is in progress."""
+        """Read or store the pause in a child process, unless it is doing so already."""
         if self._is_reading or not self._is_open:
             return
         self._is_reading = True
         conf = self._consumer.app.conf
+        reason = self._decision.unstored
         self._consumer.pool.apply_async(
-            read_operator_pause,
+            read_operator_pause if reason is None else store_pause,
+            args=() if reason is None else (reason,),
             callback=self._done,
             error_callback=self._failed,
             soft_timeout=conf.task_soft_time_limit,
@@ -106,6 +75,10 @@ class Consumption:
             self._tasks.cancel()
             batches.hold()
 
+    def _pause(self) -> None:
+        self._follow()
+        self.read()
+
     def _done(self, pause: OperatorPause | None) -> None:
         self._is_reading = False
         if not self._decision.is_known:
@@ -113,6 +86,9 @@ class Consumption:
             self._consumer.pause.end()
         self._decision.learn(pause)
         self._follow()
+        if self._decision.unstored:
+            # The read was in progress when this worker paused its service.
+            self.read()
 
     def _failed(self, error: BaseException) -> None:
         self._is_reading = False
@@ -148,9 +124,7 @@ def read_operator_pause() -> OperatorPause | None:
     return pause
 
 
-def _log_fields(pause: OperatorPause) -> dict[str, Any]:
-    return {
-        "operator": pause.paused_by,
-        "reason": pause.reason,
-        "seconds": round(pause.seconds),
-    }
+def store_pause(reason: str) -> OperatorPause | None:
+    """Pause the service, and return the pause in effect; this runs in a child process."""
+    pause: OperatorPause | None = current_app.pause_service(reason)
+    return pause

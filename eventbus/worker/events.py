@@ -29,7 +29,9 @@ from eventbus.topology.service import Service
 from eventbus.watchdog import Watchdog
 from eventbus.worker.app import ServiceApp
 from eventbus.worker.bootsteps import HealthStep, TurnStep, WatchdogStep
-from eventbus.worker.consumption import ConsumptionStep, Decision
+from eventbus.worker.consumption import ConsumptionStep
+from eventbus.worker.decision import Decision
+from eventbus.worker.parking_burst import ParkingBurst
 from eventbus.worker.pause import Pause
 from eventbus.worker.task_events import TaskEventsStep
 
@@ -88,8 +90,14 @@ class EventApp(ServiceApp):
 
     @cached_property
     def decision(self) -> Decision:
-        """The operator's decision whether this worker consumes."""
-        return Decision()
+        """The decision whether this worker consumes."""
+        # A failed canary would pause the service.
+        return Decision(has_canary=self.settings.parking_burst_limit > 0)
+
+    @cached_property
+    def parking_burst(self) -> ParkingBurst:
+        """The results of this worker's handlers, in which a burst pauses the service."""
+        return ParkingBurst(self.settings.parking_burst_limit)
 
     def turned(self) -> None:
         """Record that the main thread is running, even while it waits for the broker."""
@@ -100,8 +108,7 @@ class EventApp(ServiceApp):
             return f"paused: {self.pause.reason}"
         if not self.is_connected:
             return "not connected to the broker"
-        # Ready: a release is deployed to a service that an operator has paused.
-        return "ready, paused by an operator" if self.decision.pause else "ready"
+        return self.decision.state
 
     def handle_deliveries(self, deliveries: Sequence[Delivery]) -> list[Result]:
         """Handle one message, or many in one transaction.
@@ -123,6 +130,16 @@ class EventApp(ServiceApp):
         try:
             with transaction(self.sessions) as session:
                 return operator_pause.read(session)
+        except Exception as error:
+            raise Failed(Cause.of(error)) from None
+
+    def pause_service(self, reason: str) -> OperatorPause | None:
+        """Pause the service, and return the pause that is in effect, as `read_operator_pause`."""
+        try:
+            with transaction(self.sessions) as session:
+                return operator_pause.begin_by_worker(
+                    session, reason=reason, hostname=self.hostname
+                )
         except Exception as error:
             raise Failed(Cause.of(error)) from None
 

@@ -2,8 +2,9 @@
 
 A message waits for a batch to fill only if its service sets a batch interval, and then for a
 fraction of a second. A batch that fails or crashes its child has had no effect: each of its
-messages is then handled alone, so only the message at fault is retried or parked. This code runs in
-the worker's main process, the only one with a connection to the broker.
+messages is then handled alone, so only the message at fault is retried or parked. If the handlers
+fail too often, the worker pauses its service. This code runs in the worker's main process, the only
+one with a connection to the broker.
 """
 
 import logging
@@ -15,9 +16,12 @@ from celery import current_app
 
 from eventbus.consumer.cause import Cause, Verdict
 from eventbus.consumer.receive import Delivery, Outcome, Result
+from eventbus.worker.decision import Decision
 from eventbus.worker.inbound import Batch, Inbound
 from eventbus.worker.observation import Observation
+from eventbus.worker.parking_burst import ParkingBurst
 from eventbus.worker.pause import Pause
+from eventbus.worker.settlement import Settlement
 from eventbus.worker.waiting_messages import WaitingMessages
 
 if TYPE_CHECKING:
@@ -35,12 +39,17 @@ class MicroBatches:
         self._pool = consumer.pool
         self._conf = consumer.app.conf
         self._pause: Pause = consumer.pause
+        self._decision: Decision = consumer.app.decision
+        self._burst: ParkingBurst = consumer.app.parking_burst
+        self._settlement: Settlement = consumer.settlement
         self._observation: Observation = consumer.observation
         self._children: int = consumer.pool.num_processes
         #: At most one batch per child.
         self._running: list[Batch] = []
         self._waiting = WaitingMessages(consumer.app.batch_interval)
-        #: Whether an operator has paused the service: nothing is sent, and nothing is kept.
+        #: The message that was last sent alone, during an outage or after a pause of the service.
+        self._canary: Batch | None = None
+        #: Whether the service is paused: nothing is sent, and nothing is kept.
         self._is_held = False
         self._is_dispatch_scheduled = False
         self._is_timer_set = False
@@ -64,6 +73,8 @@ class MicroBatches:
     def hold(self) -> None:
         """Return all waiting messages to their queue, and later those of batches that fail."""
         self._is_held = True
+        # A message that was sent before the pause is not the canary after it.
+        self._canary = None
         self._give_back()
 
     def resume(self) -> None:
@@ -82,7 +93,7 @@ class MicroBatches:
             self._give_back()
             return
         while self._has_idle_child() and self._waiting:
-            if self._pause.reason:
+            if self._pause.reason or self._decision.needs_canary:
                 self._send_canary()
                 return
             if seconds := self._waiting.delay(self._running):
@@ -98,7 +109,8 @@ class MicroBatches:
         if wait := self._pause.wait:
             self._dispatch_after(wait)
         else:
-            self._send(self._waiting.take_one())
+            self._canary = self._waiting.take_one()
+            self._send(self._canary)
 
     def _dispatch_after(self, seconds: float) -> None:
         if not self._is_timer_set:
@@ -137,10 +149,15 @@ class MicroBatches:
         if any(result.outcome is not Outcome.FAILED for result in results):
             self._pause.end()
         pairs = list(zip(batch, results, strict=True))
-        self._connection.acknowledge([r.receipt.message for r, result in pairs if not result.error])
+        handled = [inbound.receipt.message for inbound, result in pairs if not result.error]
+        self._connection.acknowledge(handled)
+        self._burst.handled(len(handled))
         for inbound, result in pairs:
             if result.error:
                 self._connection.park(inbound.receipt, Cause.of(result.error))
+        # A duplicate does not show whether the handler works.
+        if self._is_canary(batch) and results[0].outcome is Outcome.HANDLED:
+            self._decision.canary_handled()
         self._dispatch()
         self._observation.done(pairs)
 
@@ -158,7 +175,21 @@ class MicroBatches:
             self._waiting.separate(batch)
         else:
             self._settle(batch[0], cause)
+            if reason := self._reason_to_pause(batch, cause):
+                self._decision.pause_service(reason)
         self._dispatch()
+
+    def _reason_to_pause(self, batch: Batch, cause: Cause) -> str | None:
+        if not cause.is_by_handler:
+            return None
+        if self._is_canary(batch):
+            return f"the first event after the pause failed: {cause.origin}"
+        if self._settlement.is_final(batch[0].receipt, cause):
+            return self._burst.parked(cause.origin)
+        return None
+
+    def _is_canary(self, batch: Batch) -> bool:
+        return batch is self._canary and self._decision.needs_canary
 
     def _settle(self, inbound: Inbound, cause: Cause) -> None:
         if cause.is_crash:

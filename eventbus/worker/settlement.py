@@ -16,7 +16,7 @@ from typing import Any
 from amqp import Message as AmqpMessage
 from kombu.message import Message
 
-from eventbus.consumer.cause import Cause
+from eventbus.consumer.cause import Cause, Verdict
 from eventbus.consumer.failure import Failure
 from eventbus.events import codec
 from eventbus.events.catalogue import current
@@ -69,12 +69,17 @@ class Settlement:
         self._tiers = retry_tiers
         self._release = release
 
+    def is_final(self, receipt: Receipt, cause: Cause) -> bool:
+        """Return whether the message is parked after this failure, instead of being retried."""
+        is_last = receipt.headers["retries"] >= len(self._tiers)
+        return is_last or cause.verdict is Verdict.PARK
+
     def retry(self, receipt: Receipt, cause: Cause) -> None:
         """Send the message to the retry tier of this attempt; park it after the last one."""
-        retries = receipt.headers["retries"]
-        if retries >= len(self._tiers):
+        if self.is_final(receipt, cause):
             self.park(receipt, cause)
             return
+        retries = receipt.headers["retries"]
         seconds = self._tiers[retries]
         metrics.RETRIES.labels(receipt.headers["task"], tier_key(seconds)).inc()
         wait = seconds * random.uniform(JITTER_FLOOR, 1)  # noqa: S311 - no secret

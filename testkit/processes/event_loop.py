@@ -12,9 +12,11 @@ from eventbus.consumer.operator_pause import OperatorPause
 from eventbus.consumer.receive import Delivery, Outcome, Result
 from eventbus.messaging.copy_channel import Copy
 from eventbus.worker.consumer_connection import ConsumerConnection
-from eventbus.worker.consumption import Decision, read_operator_pause
+from eventbus.worker.consumption import read_operator_pause, store_pause
+from eventbus.worker.decision import Decision
 from eventbus.worker.inbound import strategy
 from eventbus.worker.observation import Observation
+from eventbus.worker.parking_burst import ParkingBurst
 from eventbus.worker.pause import Pause
 from eventbus.worker.settlement import Settlement
 
@@ -63,10 +65,12 @@ class TaskConsumer:
 
 
 class Job:
-    """A batch, or a read of the operator's pause, in a child process; a test's call ends it."""
+    """A batch, or a read or write of the pause, in a child process; a test's call ends it."""
 
     def __init__(self, deliveries: list[Delivery], done: Any, failed: Any) -> None:
         self.deliveries = deliveries
+        #: The reason of the pause that it stores.
+        self.reason: str | None = None
         self._done = done
         self._failed = failed
 
@@ -80,7 +84,7 @@ class Job:
         self._done([Result(outcome) for _ in self.deliveries])
 
     def read(self, pause: OperatorPause | None) -> None:
-        """End the read with its result."""
+        """End the read or write with its result."""
         self._done(pause)
 
     def fail(self, error: BaseException) -> None:
@@ -91,12 +95,15 @@ class Job:
 class EventLoop:
     """A substitute for Celery's consumer; `life` is the open connection."""
 
-    def __init__(self, children: int = 2, *, batch_interval: float = 0.0) -> None:
+    def __init__(
+        self, children: int = 2, *, batch_interval: float = 0.0, parking_burst_limit: int = 0
+    ) -> None:
         self.pool = SimpleNamespace(num_processes=children, apply_async=self._apply_async)
         self.app = SimpleNamespace(
             conf=SimpleNamespace(task_soft_time_limit=30, task_time_limit=45),
             batch_interval=batch_interval,
             decision=Decision(),
+            parking_burst=ParkingBurst(parking_burst_limit, clock=lambda: self.now),
         )
         self.timer = SimpleNamespace(
             call_after=lambda _seconds, call: self.later.append(call),
@@ -173,8 +180,12 @@ class EventLoop:
                 copy.done(refusal)
 
     def _apply_async(self, entry: object, *, callback: Any, args: Any = (), **options: Any) -> None:
-        jobs = self.reads if entry is read_operator_pause else self.jobs
-        jobs.append(Job(*args or [[]], callback, options["error_callback"]))
+        if entry in (read_operator_pause, store_pause):
+            job = Job([], callback, options["error_callback"])
+            job.reason = args[0] if args else None
+            self.reads.append(job)
+        else:
+            self.jobs.append(Job(*args, callback, options["error_callback"]))
 
 
 def outage(text: str = "the database cannot be reached") -> Failed:

@@ -31,8 +31,10 @@ from eventbus.events.envelope import Event
 from eventbus.messaging.copy_channel import Copy
 from eventbus.topology.service import Service
 from eventbus.worker.consumer_connection import ConsumerConnection
+from eventbus.worker.decision import Decision
 from eventbus.worker.inbound import strategy
 from eventbus.worker.observation import Observation
+from eventbus.worker.parking_burst import ParkingBurst
 from eventbus.worker.pause import Pause
 from eventbus.worker.settlement import Settlement
 from testkit.simulation.broker import PendingCopy, SimulatedBroker, Stored
@@ -71,7 +73,11 @@ class SimulatedWorker:
         self._rng = rng
         self.pool = SimpleNamespace(num_processes=1, apply_async=self._apply_async)
         self.app = SimpleNamespace(
-            conf=SimpleNamespace(task_soft_time_limit=30, task_time_limit=45), batch_interval=0.0
+            conf=SimpleNamespace(task_soft_time_limit=30, task_time_limit=45),
+            batch_interval=0.0,
+            decision=Decision(),
+            # Injected failures are frequent, and no operator would resume the service.
+            parking_burst=ParkingBurst(0),
         )
         self.timer = SimpleNamespace(call_after=self._call_after)
         self.blueprint = SimpleNamespace(state=RUN)

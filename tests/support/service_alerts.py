@@ -178,6 +178,16 @@ SERVICE_ALERTS = {
         },
         labels=({"service": "fraud"},),
     ),
+    "ServicePausedItself": Case(
+        at="3m",
+        bad={'orders_own_pause{service="fraud"}': "0 1x20"},
+        good={
+            'orders_own_pause{service="fraud"}': "0x20",
+            # An operator has paused the service.
+            'orders_operator_pause_seconds{service="fraud"}': "60+60x20",
+        },
+        labels=({"service": "fraud"},),
+    ),
     "MailsGivenUp": Case(
         at="10m",
         bad={'orders_mails_total{outcome="given_up"}': "0 0 1x20"},

@@ -31,9 +31,10 @@ def test_a_health_file_is_valid_only_if_it_is_recent(
         ("", None, None),
         ("ready\n", None, None),
         ("ready, paused by an operator\n", None, "paused by an operator"),
+        ("ready, paused after failures\n", None, "paused after failures"),
         ("not connected to the broker\n", "not connected to the broker", None),
     ],
-    ids=["empty", "ready", "paused by an operator", "not connected"],
+    ids=["empty", "ready", "paused by an operator", "paused after failures", "not connected"],
 )
 def test_a_worker_that_an_operator_has_paused_is_healthy(
     tmp_path: Path, text: str, problem: str | None, remarked: str | None

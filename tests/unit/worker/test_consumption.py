@@ -1,44 +1,22 @@
 """The operator's pause in a worker: what it holds, returns and finishes, and when it consumes."""
 
 import logging
-from datetime import UTC, datetime
 
 import pytest
 
-from eventbus.consumer.operator_pause import OperatorPause
 from eventbus.telemetry import metrics
 from eventbus.telemetry.metrics import PAUSED
-from eventbus.worker.consumption import Consumption
 from eventbus.worker.waiting_messages import BATCH_LIMIT
-from testkit.processes.event_loop import EventLoop, TaskConsumer, outage
-
-PAUSE = OperatorPause(reason="a test", paused_by="ada", paused_at=datetime.now(UTC), seconds=90.0)
+from testkit.processes.event_loop import EventLoop, outage
+from testkit.processes.service_pause import BY_OPERATOR, connect, read
 
 
 @pytest.fixture
 def loop() -> EventLoop:
     """A worker that is connected and has not read the operator's pause yet."""
     loop = EventLoop()
-    _connect(loop)
+    connect(loop)
     return loop
-
-
-def _connect(loop: EventLoop) -> Consumption:
-    loop.task_consumer = TaskConsumer()
-    consumption = Consumption(loop)
-    consumption.read()
-    # As Celery does when its event loop is ready.
-    loop.task_consumer.consume()
-    return consumption
-
-
-def read(loop: EventLoop, pause: OperatorPause | None) -> None:
-    """Read the pause once more, with this result."""
-    if not loop.reads:
-        loop.repeated[-1]()
-        loop.turn()
-    loop.reads.pop().read(pause)
-    loop.turn()
 
 
 def paused_seconds() -> float:
@@ -55,7 +33,7 @@ def test_a_worker_consumes_nothing_before_its_first_read(loop: EventLoop) -> Non
 
 
 def test_a_worker_that_starts_during_a_pause_never_consumes(loop: EventLoop) -> None:
-    read(loop, PAUSE)
+    read(loop, BY_OPERATOR)
     assert (loop.task_consumer.starts, paused_seconds()) == (0, 90.0)
 
     read(loop, None)
@@ -74,7 +52,7 @@ def test_a_pause_returns_waiting_messages_and_finishes_running_batches(
     assert len(loop.jobs) == 2
 
     # When an operator pauses the service
-    read(loop, PAUSE)
+    read(loop, BY_OPERATOR)
 
     # Then the waiting messages are back in the queue, and the worker has no consumer
     assert loop.channel.requeued == list(range(2 * BATCH_LIMIT + 1, 3 * BATCH_LIMIT + 1))
@@ -96,7 +74,7 @@ def test_a_resumed_worker_handles_messages_again(
     # Given a worker that was paused
     caplog.set_level(logging.INFO)
     read(loop, None)
-    read(loop, PAUSE)
+    read(loop, BY_OPERATOR)
 
     # When the service is resumed
     read(loop, None)
@@ -110,33 +88,33 @@ def test_a_resumed_worker_handles_messages_again(
 
 def test_a_pause_outlives_a_connection(loop: EventLoop) -> None:
     # Given a paused worker
-    read(loop, PAUSE)
+    read(loop, BY_OPERATOR)
 
     # When it reconnects
     loop.reconnect()
-    _connect(loop)
+    connect(loop)
 
     # Then it does not consume, before or after the next read
     assert loop.task_consumer.starts == 0
-    read(loop, PAUSE)
+    read(loop, BY_OPERATOR)
     assert loop.task_consumer.starts == 0
 
 
 def test_a_read_that_outlives_its_connection_changes_no_consumer(loop: EventLoop) -> None:
     # Given a read in progress on a connection that ends
     read(loop, None)
-    consumption = _connect(loop)
+    consumption = connect(loop)
     old_consumer = loop.task_consumer
     (late,) = loop.reads[-1:]
     consumption.close()
 
     # When it returns a pause
-    late.read(PAUSE)
+    late.read(BY_OPERATOR)
 
     # Then the old consumer ends with its connection, and the next one does not start
     assert old_consumer.is_consuming
     loop.reconnect()
-    _connect(loop)
+    connect(loop)
     assert loop.task_consumer.starts == 0
 
 
@@ -176,7 +154,7 @@ def test_a_pause_of_the_operator_replaces_a_pause_for_an_outage(loop: EventLoop)
     assert loop.pause.reason
 
     # When an operator pauses the service
-    read(loop, PAUSE)
+    read(loop, BY_OPERATOR)
 
     # Then the message is back in its queue, and nothing probes
     assert (loop.channel.waiting, loop.pause.reason) == (set(), None)

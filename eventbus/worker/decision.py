@@ -1,0 +1,105 @@
+"""The decision whether a worker consumes: the pause of its service, and the end of the pause."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from eventbus.consumer.cause import Cause
+from eventbus.consumer.operator_pause import OperatorPause
+from eventbus.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+
+class Decision:
+    """The pause of the service as the worker has last read it, or has itself decided.
+
+    It outlives connections. After a pause, the worker first handles one event alone, the canary.
+    """
+
+    def __init__(self, *, has_canary: bool = True) -> None:
+        """Without a canary, the worker resumes with all messages at once."""
+        self._has_canary = has_canary
+        #: False until the first successful read; until then nothing is consumed.
+        self.is_known = False
+        #: The pause in effect, if any.
+        self.pause: OperatorPause | None = None
+        #: The reason why this worker pauses its service, until the database contains the pause.
+        self.unstored: str | None = None
+        #: Whether no event has been handled since the pause ended.
+        self.needs_canary = False
+        #: Called when this worker pauses its service; set by the consumption of each connection.
+        self.on_pause: Callable[[], None] = lambda: None
+        #: The reason why the last read failed.
+        self._problem: str | None = None
+
+    @property
+    def allows(self) -> bool:
+        """Whether the worker may consume."""
+        return self.is_known and self.pause is None and self.unstored is None
+
+    @property
+    def is_by_worker(self) -> bool:
+        """Whether this or another worker of the service has paused it."""
+        return self.unstored is not None or (self.pause is not None and self.pause.is_by_worker)
+
+    @property
+    def state(self) -> str:
+        """The text of the health file: a release can be deployed to a paused service."""
+        if self.is_by_worker:
+            return "ready, paused after failures"
+        return "ready, paused by an operator" if self.pause else "ready"
+
+    def learn(self, pause: OperatorPause | None) -> None:
+        """Record the result of a read. Without a pause, one that is not stored yet continues."""
+        if pause and not (self.pause or self.unstored):
+            self._log_start(pause)
+        elif self.pause and not pause:
+            log.info("consumption started by operator", extra=_log_fields(self.pause))
+            self.needs_canary = self._has_canary
+        if pause:
+            self.unstored = None
+        self.is_known, self.pause, self._problem = True, pause, None
+        self._measure()
+
+    def miss(self, cause: Cause) -> None:
+        """Record a failed read or write: the last decision remains in effect."""
+        if self._problem is None:
+            text = "pause not stored" if self.unstored else "operator's pause not read"
+            log.warning(text, extra={"reason": str(cause)})
+        self._problem = str(cause)
+
+    def pause_service(self, reason: str) -> None:
+        """Stop this worker now, and all others once the database contains the pause.
+
+        Only an operator resumes the service. `reason` contains no customer's data.
+        """
+        if not self.allows:
+            return
+        log.error("consumption stopped after failures", extra={"reason": reason})
+        self.unstored, self._problem = reason, None
+        self._measure()
+        self.on_pause()
+
+    def canary_handled(self) -> None:
+        """Record that the first event after a pause was handled."""
+        log.info("canary handled after a pause")
+        self.needs_canary = False
+
+    def _log_start(self, pause: OperatorPause) -> None:
+        if pause.is_by_worker:
+            log.error("consumption stopped after failures", extra=_log_fields(pause))
+        else:
+            log.warning("consumption stopped by operator", extra=_log_fields(pause))
+
+    def _measure(self) -> None:
+        metrics.operator_pause().set(self.pause.seconds if self.pause else 0.0)
+        metrics.own_pause().set(self.is_by_worker)
+
+
+def _log_fields(pause: OperatorPause) -> dict[str, Any]:
+    return {
+        "operator": pause.paused_by,
+        "reason": pause.reason,
+        "seconds": round(pause.seconds),
+    }
