@@ -21,7 +21,7 @@ def tls() -> None:
     "--clients", is_flag=True, help="Also create a client certificate for each broker user."
 )
 def init(*, clients: bool) -> None:
-    """Create the certificate authority (CA) and servers' certificates that TLS_DIR lacks.
+    """Create the certificate authority (CA) and the servers' certificates, if TLS_DIR lacks them.
 
     A certificate that expires within 30 days, whose names differ from TLS_NAMES, or that another
     CA has issued, is renewed. Running the command again changes nothing.
