@@ -75,7 +75,7 @@ def orders(figures: Results) -> str:
     split = ", ".join(f"{name} {ms:.2f}" for name, ms in programs.items())
     return (
         f"**{figures['orders_per_s']:.0f} orders a second** ({how(figures, 'orders')})."
-        f" An order takes {sum(price.values()):.2f} ms of processor time:\n\n"
+        f" An order takes {sum(price.values()):.2f} ms of CPU time:\n\n"
         + table(("component", "ms per order"), rows)
         + f"\n\nThe application by program, in ms: {split}."
     )

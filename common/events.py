@@ -27,9 +27,9 @@ ClientIp = Annotated[
 Total = Annotated[int, Meta(description="The sum of all lines, in minor units of the currency.")]
 Amount = Annotated[int, Meta(ge=0, description="In minor units of the currency.")]
 Sku = Annotated[str, Meta(min_length=1, description="The SKU.")]
-Pieces = Annotated[int, Meta(ge=1, description="The number of pieces.")]
+Pieces = Annotated[int, Meta(ge=1, description="The number of units.")]
 UnitPrice = Annotated[
-    int, Meta(ge=0, description="The price of one piece, in minor units of the currency.")
+    int, Meta(ge=0, description="The price of one unit, in minor units of the currency.")
 ]
 #: Not an enumeration: running consumers must not reject a reason that is added later.
 CancelReason = Annotated[
@@ -72,8 +72,8 @@ class Shortage:
     """A SKU of which an order requires more than is available; an unknown SKU has none."""
 
     sku: Annotated[str, Meta(description="The SKU that is short.")]
-    requested: Annotated[int, Meta(description="The number of pieces that the order requires.")]
-    available: Annotated[int, Meta(description="The number of pieces that are available for it.")]
+    requested: Annotated[int, Meta(description="The number of units that the order requires.")]
+    available: Annotated[int, Meta(description="The number of units that are available for it.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -156,7 +156,7 @@ class BrokerAdminSettings(PasswordFiles):
     #: Such as `https://127.0.0.1:15671`; AMQP is on the same host. Several addresses, separated by
     #: commas, are the nodes of one cluster and are tried in turn.
     broker_admin_url: AdminUrls
-    #: The authority that signed the certificates of the management API and of AMQP.
+    #: The certificate of the CA that issued those of the management API and of AMQP.
     broker_ca_file: CaFile
     #: A name in the broker's certificate; by default the host in `broker_admin_url`.
     broker_server_hostname: str | None = None

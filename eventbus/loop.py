@@ -108,7 +108,7 @@ class Loop:
 
 
 class Loops:
-    """The loops of one process, and the watchdog that ends the process if one of them stalls."""
+    """The loops of one process, and the watchdog that terminates it if one of them stalls."""
 
     def __init__(self, loops: Sequence[Loop], *, health_file: Path | None) -> None:
         """`health_file` is touched while no loop stalls; the first loop is the main one."""

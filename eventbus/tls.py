@@ -1,4 +1,4 @@
-"""TLS options of clients: the trusted authority, and the required name of the server."""
+"""TLS options of clients: the trusted certificate authority (CA) and the server's name."""
 
 import ssl
 from pathlib import Path
@@ -8,11 +8,11 @@ from eventbus.settings.broker import BrokerSettings
 
 
 def amqp_options(ca_file: Path, server_hostname: str) -> dict[str, Any]:
-    """Return kombu's `ssl` options: this authority, this host name, and TLS 1.2 or later."""
+    """Return kombu's `ssl` options: this CA, this host name, and TLS 1.2 or later."""
     return {
         "ca_certs": str(ca_file),
         "cert_reqs": ssl.CERT_REQUIRED,
-        # Without a name, any certificate of this authority would be accepted.
+        # Without a name, any certificate of this CA would be accepted.
         "server_hostname": server_hostname,
         "tls_minimum_version": ssl.TLSVersion.TLSv1_2,
     }
@@ -28,7 +28,7 @@ def broker_options(settings: BrokerSettings) -> dict[str, Any]:
 
 
 def database_options(ca_file: Path) -> dict[str, str]:
-    """Return libpq's options: this authority, the server's host name, and TLS 1.2 or later."""
+    """Return libpq's options: this CA, the server's host name, and TLS 1.2 or later."""
     return {
         "sslmode": "verify-full",
         "sslrootcert": str(ca_file),
@@ -37,5 +37,5 @@ def database_options(ca_file: Path) -> dict[str, str]:
 
 
 def http_context(ca_file: Path) -> ssl.SSLContext:
-    """Return an HTTPS client's TLS context: this authority, and the URL's host name."""
+    """Return an HTTPS client's TLS context: this CA, and the URL's host name."""
     return ssl.create_default_context(cafile=str(ca_file))

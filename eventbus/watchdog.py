@@ -1,4 +1,4 @@
-"""The watchdog of an event loop, which ends the process if the loop stalls.
+"""The watchdog of an event loop, which terminates the process if the loop stalls.
 
 Otherwise the process would hang: for the supervisor it is running, and for the broker its
 connection is open until the timeout for acknowledgements, half an hour.
@@ -13,7 +13,7 @@ from threading import Thread
 
 log = logging.getLogger(__name__)
 
-#: Seconds without an iteration of the event loop after which the process ends. Each wait in the
+#: Seconds without an iteration of the event loop after which the process exits. Each wait in the
 #: loop has a limit of a few seconds.
 LIMIT = 60.0
 

@@ -20,7 +20,7 @@ class Rule(StrEnum):
     IP_ORDERS = "ip_orders"
     #: A high total.
     AMOUNT = "amount"
-    #: Many pieces.
+    #: Many units.
     PIECES = "pieces"
     #: Many different SKUs.
     SKUS = "skus"
@@ -28,7 +28,7 @@ class Rule(StrEnum):
 
 #: The points that each rule adds to the score of an order that breaks it. A high total or many
 #: orders of one customer are sufficient alone. The other rules require a second sign: an office
-#: shares an address, and a café orders many pieces of many SKUs.
+#: shares an address, and a café orders many units of many SKUs.
 POINTS = {
     Rule.EMAIL_ORDERS: 60,
     Rule.IP_ORDERS: 40,

@@ -48,7 +48,7 @@ class LimitSettings(Settings):
         "JPY:160000,NOK:1200000,PLN:430000,SEK:1100000,USD:110000",
         validate_default=True,
     )
-    #: Pieces in one order: more than a household needs.
+    #: Units in one order: more than a household needs.
     fraud_pieces: int = Field(50, ge=1)
     #: Different SKUs in one order: tests of a card order arbitrary SKUs.
     fraud_skus: int = Field(20, ge=1)

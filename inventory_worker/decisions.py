@@ -72,7 +72,7 @@ class Decisions:
 
 
 def wanted(event: Event) -> list[Wanted]:
-    """Return the lines of an event's order, empty if the event has no lines."""
+    """Return the lines of an event's order, or an empty list if the event has no lines."""
     if isinstance(event.data, OrderCreatedV2 | OrderShipped):
         return [Wanted(line.sku, line.quantity) for line in event.data.lines]
     return []

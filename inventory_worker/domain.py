@@ -97,7 +97,7 @@ def totals(lines: Iterable[Wanted]) -> dict[str, int]:
     return dict(sorted(total.items()))
 
 
-#: The effect of each piece of an order with this status on the level of its SKU: (on hand,
+#: The effect of each unit of an order with this status on the level of its SKU: (on hand,
 #: reserved).
 _EFFECTS = {Status.RESERVED: (0, 1), Status.SHIPPED: (-1, 0)}
 

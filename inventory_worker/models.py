@@ -34,7 +34,7 @@ class Base(DeclarativeBase):
 
 
 class Stock(Base):
-    """The level of one SKU: the pieces on hand, and the pieces reserved for orders."""
+    """The level of one SKU: the units on hand, and the units reserved for orders."""
 
     __tablename__ = "stock"
     # `on_hand` has no lower bound: a count may find less than is reserved, and goods that are

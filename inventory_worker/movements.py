@@ -93,7 +93,7 @@ _DIFFERENCES = Statement(
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """The pieces of one SKU that are on hand, and the pieces reserved for orders."""
+    """The units of one SKU that are on hand, and the units reserved for orders."""
 
     sku: str
     on_hand: int
@@ -101,7 +101,7 @@ class Level:
 
     @property
     def available(self) -> int:
-        """The pieces that a new order can reserve. Below 0, not all orders can be delivered."""
+        """The units that a new order can reserve. Below 0, not all orders can be delivered."""
         return self.on_hand - self.reserved
 
 

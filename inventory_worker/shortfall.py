@@ -28,7 +28,7 @@ _HOLDING = Statement(
 
 @dataclass(frozen=True, kw_only=True)
 class Holding:
-    """The pieces of a SKU that an order holds."""
+    """The units of a SKU that an order holds."""
 
     order_id: UUID
     pieces: int
@@ -36,7 +36,7 @@ class Holding:
 
 @dataclass(frozen=True, kw_only=True)
 class Shortfall:
-    """The missing reserved pieces of a SKU, and the newest orders that hold at least as many.
+    """The missing reserved units of a SKU, and the newest orders that hold at least as many.
 
     Unless it `is_whole`, further orders are affected: only the newest orders of a SKU are read.
     """
@@ -47,7 +47,7 @@ class Shortfall:
 
     @property
     def missing(self) -> int:
-        """The number of reserved pieces that are not on hand."""
+        """The number of reserved units that are not on hand."""
         return _missing(self.level)
 
 

@@ -10,7 +10,7 @@ from inventory_worker.models import Kind, Stock, StockEntry
 from inventory_worker.movements import Entry, Level, Note, enter, lock_levels
 from inventory_worker.reservations import add_stock
 
-#: Maximum pieces of one SKU; a higher number is a typing error. Sums of this stay far within a
+#: Maximum units of one SKU; a higher number is a typing error. Sums of this stay far within a
 #: bigint.
 MAX_ON_HAND = 1_000_000_000_000
 
@@ -52,7 +52,7 @@ def levels(
 
 
 def receive(session: Session, sku: str, pieces: int, note: Note) -> bool:
-    """Add received pieces to the level of a new or existing SKU.
+    """Add received units to the level of a new or existing SKU.
 
     Returns False if the note's reference was entered before. Raises `InvalidStock` if the level
     would be too high, or the reference has a different quantity.
@@ -63,7 +63,7 @@ def receive(session: Session, sku: str, pieces: int, note: Note) -> bool:
 
 
 def count(session: Session, sku: str, pieces: int, note: Note) -> bool:
-    """Set the level of a new or existing SKU to the counted pieces, even below the reserved pieces.
+    """Set the level of a new or existing SKU to the counted units, even below the reserved units.
 
     Returns False if the note's reference was entered before. Raises `InvalidStock` if the reference
     has a different quantity.
@@ -75,7 +75,7 @@ def count(session: Session, sku: str, pieces: int, note: Note) -> bool:
 
 
 def correct(session: Session, sku: str, change: int, note: Note) -> bool:
-    """Raise or lower the level of a SKU by `change` pieces.
+    """Raise or lower the level of a SKU by `change` units.
 
     Returns False if the note's reference was entered before. Raises `InvalidStock` if the level
     would be out of range, or the reference has a different change.

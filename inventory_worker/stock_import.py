@@ -67,7 +67,7 @@ def begin(session: Session, reference: str, digest: str) -> str:
 def count_chunk(session: Session, chunk: Chunk, note: Note) -> Counted:
     """Count a chunk of the import that has the note's reference, unless it was counted before.
 
-    A level that equals the counted pieces gets no movement.
+    A level that equals the counted units gets no movement.
     """
     progress = session.scalars(
         select(StockImport).where(StockImport.reference == note.reference).with_for_update()

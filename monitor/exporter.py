@@ -22,7 +22,7 @@ RETRY_INTERVAL = 2
 
 
 def main() -> None:
-    """Count task events and serve the metrics until a signal ends the process."""
+    """Count task events and serve the metrics until a signal terminates the process."""
     settings = load(ExporterSettings)
     # Its log would add the values of variables to tracebacks, including passwords.
     os.environ["LOGURU_DIAGNOSE"] = "NO"

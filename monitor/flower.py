@@ -50,7 +50,7 @@ class PatientEvents(Events):
 
 
 def main() -> None:
-    """Serve the page until a signal ends the process."""
+    """Serve the page until a signal terminates the process."""
     settings = load(FlowerSettings)
     configure_logging(settings.log_level)
     # It logs every request, and Prometheus sends many.
@@ -85,7 +85,7 @@ def configure(settings: FlowerSettings) -> None:
     options.purge_offline_workers = OFFLINE_LIMIT
     # Workers take no commands.
     options.read_only = True
-    # Flower reads the authority from options that only Redis has.
+    # Flower reads the CA's certificate from options that only Redis has.
     AsyncHTTPClient.configure(None, defaults={"ca_certs": str(settings.broker_ca_file)})
 
 

@@ -25,7 +25,7 @@ SUPERVISION = 0.25
 #: Seconds that one email may take before another sender starts for the other emails.
 PATIENCE = 1.0
 
-#: The grace period in seconds for emails that are being sent when the process ends. Shorter than
+#: The grace period in seconds for emails that are being sent when the process exits. Shorter than
 #: the grace period of any supervisor (30 or more).
 GRACE = 20.0
 

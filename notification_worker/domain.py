@@ -41,7 +41,7 @@ LONGEST_DELAY = 900.0
 #: another copy to the customer.
 UNSURE_DELAY = 3_600.0
 
-#: Attempts with an unknown outcome after which an email is given up: it has most likely arrived.
+#: Attempts with an unknown outcome after which an email is abandoned: it has most likely arrived.
 MAX_UNSURE = 4
 
 

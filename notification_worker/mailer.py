@@ -30,7 +30,7 @@ from notification_worker.smtp.transport import Transport
 _POOL_SIZE = 2
 
 #: Maximum seconds for one step. Each command to a mail server has its own limit of minutes (RFC
-#: 5321): a slow server must not end the process, which would repeat the email.
+#: 5321): a slow server must not terminate the process, which would repeat the email.
 LONGEST_STEP = 900.0
 
 # The metrics report the only delivery of this process.

@@ -67,7 +67,7 @@ def read_mails(session: Session, position: Position, outage: Outage) -> Iterator
         overdue,
     )
     failed = session.scalar(_FAILED, {"limit": COUNT_LIMIT}) or 0
-    yield gauge("orders_mail_failed", f"Emails given up; counted up to {COUNT_LIMIT}.", failed)
+    yield gauge("orders_mail_failed", f"Abandoned emails; counted up to {COUNT_LIMIT}.", failed)
     yield gauge(
         "orders_mail_paused_seconds",
         "Time for which sending has been paused because no server accepts emails; 0 if it is not.",

@@ -46,7 +46,7 @@ class Outcomes:
         return self._deferred(mail, failure)
 
     def abandoned(self, mail: Claimed) -> Mark | None:
-        """Return the outcome to record for an email whose mailer ended while sending it.
+        """Return the outcome to record for an email whose mailer died while sending it.
 
         None if the email may be sent now, as after the first time: for a single crash, the delay of
         the lease is sufficient.
@@ -55,7 +55,7 @@ class Outcomes:
             return None
         # The claim has already counted this attempt.
         before = mail._replace(unsure=mail.unsure - 1)
-        mark = self._unsure(before, Unsure("the mailer ended while it was sending this email"))
+        mark = self._unsure(before, Unsure("the mailer died while it was sending this email"))
         return mark._replace(unsure=False)
 
     def _sent(self, mail: Claimed) -> Mark:

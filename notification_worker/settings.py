@@ -70,7 +70,7 @@ class MailerSettings(DedupWindow, ServiceSettings):
     #: The encryption of the connection; the server's certificate and name are verified. None means
     #: the value of `smtp_starttls`.
     smtp_tls: Tls | None = Field(None, validate_default=True)
-    #: The authority that signed the server's certificate; by default the system's authorities.
+    #: The certificate of the CA that issued the server's; by default the system's CA certificates.
     smtp_ca_file: CaFile | None = Field(None, validate_default=True)
 
     @field_validator("mail_from")
@@ -134,7 +134,7 @@ class MailerSettings(DedupWindow, ServiceSettings):
 
     @property
     def smtp_context(self) -> ssl.SSLContext:
-        """The TLS context, which requires a chain to the authority and the server's name.
+        """The TLS context, which requires a chain to the CA and the server's name.
 
         The file is read at each connection, so a renewed file requires no restart.
         """

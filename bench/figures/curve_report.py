@@ -102,7 +102,7 @@ def _ratios(ratios: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
         for figure in ("cpu", "latency")
         for place, ratio in ratios[figure].items()
     ]
-    names = {"cpu": "processor time per order", "latency": "median latency"}
+    names = {"cpu": "CPU time per order", "latency": "median latency"}
     rows = [(names[figure], place, ratio) for figure, place, ratio in by_place]
     return [("orders a second", "limit", ratios["orders"]), *rows]
 

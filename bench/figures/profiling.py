@@ -29,7 +29,7 @@ def profile(stack: Stack, seconds: int, directory: Path) -> dict[str, list[tuple
     """Return each program's top functions with their share of its own time, in percent.
 
     The profiles are written to the directory, a file for each program, for https://speedscope.app.
-    Only processor time counts. The programs must be running.
+    Only CPU time counts. The programs must be running.
     """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)

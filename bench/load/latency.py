@@ -3,7 +3,7 @@
     orderctl stock set BENCH 1000000
     python -m bench.load.latency http://127.0.0.1:8000 --sku BENCH --orders 500
 
-The API key is in ORDERS_API_KEY, see `make env`. Orders of one piece are placed one after another.
+The API key is in ORDERS_API_KEY, see `make env`. Orders of one unit are placed one after another.
 The latency is measured from before the POST to the order's `decided_at`: the client and the order
 service must share a clock.
 """

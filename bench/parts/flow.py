@@ -29,7 +29,7 @@ _DECIDED = "SELECT id::text, extract(epoch FROM decided_at) FROM orders WHERE cr
 
 @dataclass(frozen=True)
 class Throughput:
-    """Orders per second, and milliseconds of processor time per order by program and server."""
+    """Orders per second, and milliseconds of CPU time per order by program and server."""
 
     orders: int
     orders_per_s: float

@@ -1,4 +1,4 @@
-"""The processor time of the system under measurement: its processes and its two servers only."""
+"""The CPU time of the system under measurement: its processes and its two servers only."""
 
 import os
 from collections import defaultdict
@@ -67,7 +67,7 @@ def of_programs(price: Mapping[str, float]) -> dict[str, float]:
 
 
 def seconds(pid: int) -> float:
-    """Return the processor time of a process, including its children that it has reaped."""
+    """Return the CPU time of a process, including its children that it has reaped."""
     try:
         # The name, in parentheses, may contain parentheses and spaces.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

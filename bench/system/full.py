@@ -86,7 +86,7 @@ class Full:
             state=state,
             logs=state.logs,
             pids=pids,
-            # By pid, because a request would cost the supervisor processor time.
+            # By pid, because a request would cost the supervisor CPU time.
             ended=lambda: ended(leaders),
             sends_mails=True,
         )

@@ -1,4 +1,4 @@
-"""The lean system: orders per second, and the price, disk space and latency of an order."""
+"""The lean system: orders per second, and the CPU time, disk space and latency of an order."""
 
 import statistics
 from collections.abc import Callable

@@ -64,7 +64,7 @@ _WORKER: Any = RSGIWorker
 @click.option("--threads", default=8, show_default=True, type=click.IntRange(1))
 @click.argument("module")
 def main(bind: str, threads: int, module: str) -> None:
-    """Serve the app of a module's `create_app`, in one process, until a signal ends it."""
+    """Serve the app of a module's `create_app`, in one process, until a signal terminates it."""
     configure_logging(load(Settings).log_level)
     # Before the fork, so the process starts with the imported module.
     import_module(module)
@@ -81,7 +81,7 @@ def _address(bind: str) -> tuple[str, int]:
 
 
 def serve(module: str, *, bind: str, processes: int, threads: int, idle: int = IDLE) -> None:
-    """Serve what a module's `create_app` returns until a signal ends it.
+    """Serve what a module's `create_app` returns until a signal terminates it.
 
     `threads` is the number of requests that a process can answer at the same time.
     """

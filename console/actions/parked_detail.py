@@ -15,7 +15,7 @@ from console.settings import BrokerAdminSettings
 from eventbus.messaging.untrusted import storable, text
 from eventbus.topology.service import Service
 
-#: Characters of a body that are shown: an event has hundreds, a foreign message may have more.
+#: Characters of a body that are shown: an event has hundreds, another message may have more.
 BODY_LIMIT = 20_000
 
 #: Characters of a header that are shown.

@@ -44,7 +44,7 @@ _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 class Authority:
-    """The authority whose files are in `directory`. Every method raises `ActionError`."""
+    """The certificate authority in `directory`. Every method raises `ActionError`."""
 
     def __init__(self, directory: Path, names: Sequence[str] = ()) -> None:
         self.certificate_file = directory / "ca.crt"
@@ -82,7 +82,7 @@ class Authority:
                     yield self.issue_client(user)
 
     def renew(self) -> Iterator[Certificate]:
-        """Replace every key and certificate except the authority's own, which all clients trust."""
+        """Replace every key and certificate except the CA's own, which all clients trust."""
         self._load()
         with self._only_one():
             for server in SERVERS:
@@ -103,7 +103,7 @@ class Authority:
         )
 
     def show(self) -> list[Certificate]:
-        """Return every certificate, the authority's own first."""
+        """Return every certificate, the CA's own first."""
         return [described(f, read(f)) for f in (self.certificate_file, *self._signed_files())]
 
     def _issue(
@@ -156,14 +156,14 @@ class Authority:
             os.close(descriptor)
 
     def _is_missing(self) -> bool:
-        """Return whether the authority is to be created.
+        """Return whether the CA is to be created.
 
         Raises `ActionError` if one of its files is missing that existing certificates depend on.
         """
         files = (self.certificate_file, self._key_file)
         missing = [file for file in files if not file.exists()]
         # A key alone has signed nothing: its creation was interrupted. The clients of an existing
-        # authority would not trust a new one.
+        # CA would not trust a new one.
         if missing and (missing == [self._key_file] or any(map(Path.exists, self._signed_files()))):
             raise ActionError(f"{missing[0]} is missing; restore it, or delete its directory")
         return bool(missing)

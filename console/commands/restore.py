@@ -1,4 +1,4 @@
-"""`orderctl restore`: finds a database that was set back, and brings it up to date."""
+"""`orderctl restore`: finds a database that is behind the others, and brings it up to date."""
 
 import json
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ _wait = click.option(
 
 @click.group()
 def restore() -> None:
-    """Find a database that was set back, and bring it up to date from the others."""
+    """Find a database that was restored from a backup, and bring it up to date from the others."""
 
 
 @restore.command(epilog="Example: orderctl restore check --since 2026-11-29T03:00 --json")
@@ -84,7 +84,7 @@ def check(
     "--service",
     type=click.Choice([*(each.name for each in SERVICES), _BROKER]),
     required=True,
-    help="The service whose database was set back, or the broker that has lost its data.",
+    help="The service whose database was restored, or the broker that has lost its data.",
 )
 @_since
 @_wait

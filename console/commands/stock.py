@@ -60,7 +60,7 @@ def stock() -> None:
 @click.argument("pieces", metavar="QTY", type=_some_pieces)
 @_note_options("goods received")
 def receive_goods(sku: str, pieces: int, reason: str, reference: str | None) -> None:
-    """Add QTY received pieces to the stock on hand of a new or existing SKU."""
+    """Add QTY received units to the stock on hand of a new or existing SKU."""
     _change(receive, sku, pieces, reason, reference)
 
 
@@ -69,7 +69,7 @@ def receive_goods(sku: str, pieces: int, reason: str, reference: str | None) -> 
 @click.argument("pieces", metavar="QTY", type=_pieces)
 @_note_options("counted")
 def count_goods(sku: str, pieces: int, reason: str, reference: str | None) -> None:
-    """Set the stock on hand of a SKU to QTY counted pieces, regardless of reservations.
+    """Set the stock on hand of a SKU to QTY counted units, regardless of reservations.
 
     Lists the orders that can no longer be fulfilled, newest first. Ship all orders that have left
     before you count.
@@ -86,7 +86,7 @@ def count_goods(sku: str, pieces: int, reason: str, reference: str | None) -> No
 @click.argument("pieces", metavar="QTY", type=click.IntRange(-MAX_ON_HAND, MAX_ON_HAND))
 @_note_options(None)
 def correct_level(sku: str, pieces: int, reason: str, reference: str | None) -> None:
-    """Change the stock on hand of a SKU by QTY pieces, more or (with a minus) fewer."""
+    """Change the stock on hand of a SKU by QTY units, more or (with a minus) fewer."""
     _change(correct, sku, pieces, reason, reference)
 
 
@@ -102,7 +102,7 @@ def set_on_hand(sku: str, pieces: int) -> None:
 @click.argument("sku")
 @click.argument("pieces", metavar="N", type=_some_pieces)
 def add(sku: str, pieces: int) -> None:
-    """Add N pieces to the stock on hand of a new or existing SKU: goods without a document."""
+    """Add N units to the stock on hand of a new or existing SKU: goods without a document."""
     _change(receive, sku, pieces, "added", None)
 
 

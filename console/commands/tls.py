@@ -21,10 +21,10 @@ def tls() -> None:
     "--clients", is_flag=True, help="Also create a client certificate for each broker user."
 )
 def init(*, clients: bool) -> None:
-    """Create the authority and the servers' certificates in TLS_DIR, if they are missing.
+    """Create the certificate authority (CA) and the servers' certificates, if TLS_DIR lacks them.
 
     A certificate that expires within 30 days, whose names differ from TLS_NAMES, or that another
-    authority has signed, is renewed. Running the command again changes nothing.
+    CA has issued, is renewed. Running the command again changes nothing.
     """
     users = [user.name for user in topology().users] if clients else []
     _print(_authority().init(users))
@@ -32,7 +32,7 @@ def init(*, clients: bool) -> None:
 
 @tls.command(epilog="Example: orderctl tls renew")
 def renew() -> None:
-    """Replace the servers' and clients' keys and certificates, but not the authority.
+    """Replace the servers' and clients' keys and certificates, but not those of the CA.
 
     RabbitMQ and clients present the new certificate at their next connection, PostgreSQL after its
     next reload.

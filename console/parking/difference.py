@@ -116,7 +116,7 @@ def _values(payload: Any) -> Iterator[tuple[str, str]]:
 
     Raises `ActionError` for a path beyond `PATH_LIMIT`.
     """
-    # Without recursion: a foreign payload may exceed Python's limit.
+    # Without recursion: an unknown publisher's payload may exceed Python's limit.
     left: list[tuple[str, Any]] = [(ROOT, payload)]
     while left:
         path, value = left.pop()

@@ -14,7 +14,7 @@ from console.broker.parking_lot import parking_lot
 from console.settings import BrokerAdminSettings
 from eventbus.topology.service import Service
 
-#: Groups of one service, which are in memory. Messages of a foreign publisher may have any number
+#: Groups of one service, which are in memory. Messages of an unknown publisher may have any number
 #: of types and reasons; beyond this number they share one group.
 GROUP_LIMIT = 500
 

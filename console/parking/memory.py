@@ -25,8 +25,8 @@ from eventbus.topology.service import Service
 #: minutes: a redrive that fails again is not a return.
 RETURN_AFTER = timedelta(minutes=15)
 
-#: Groups of one service that are remembered: those with a note or an owner, then the newest. A
-#: foreign publisher may invent any number of types.
+#: Groups of one service that are remembered: those with a note or an owner, then the newest. An
+#: unknown publisher may invent any number of types.
 REMEMBERED = 1_000
 
 #: Groups without parked messages that are listed, the newest ones of each service.

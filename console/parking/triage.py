@@ -25,7 +25,7 @@ from eventbus.topology.service import Service
 #: Characters of a note, and of the name of an owner.
 NOTE_LIMIT, OWNER_LIMIT = 2_000, 100
 
-#: The duration of a mute: by default, and at most. A mute without an end would be forgotten.
+#: The default and the maximum duration of a mute. A mute without an end would be forgotten.
 MUTED, LONGEST_MUTE = timedelta(days=7), timedelta(days=90)
 
 

@@ -1,1 +1,1 @@
-"""The restoration: a database that was set back is brought up to date from the other services."""
+"""The healing: a restored database is brought up to date from the other services."""

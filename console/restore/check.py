@@ -1,4 +1,4 @@
-"""The check of all databases against each other: which of them was set back, and what it lacks."""
+"""The check of all databases against each other: which of them is behind, and what it lacks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Events that a service has published and no longer has in its outbox: it was set back."""
+"""Events that a service has published and no longer has in its outbox, after a restore."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -45,7 +45,7 @@ def changed(done: Changed, note: Note) -> Iterator[str]:
         yield f"nothing changed: {note.reference} was entered before"
     if done.level.on_hand < 0:
         on_hand = done.level.on_hand
-        yield f"on hand is {on_hand}: more pieces have left than were recorded; count the SKU"
+        yield f"on hand is {on_hand}: more units have left than were recorded; count the SKU"
     if done.shortfall:
         yield from _shortfall(done.shortfall)
 
@@ -103,11 +103,11 @@ def _shortfall(found: Shortfall) -> Iterator[str]:
     orders = len(found.orders)
     bound = "" if found.is_whole else "at least "
     yield (
-        f"available is {found.level.available}: {_number(found.missing, 'piece')} of {bound}"
+        f"available is {found.level.available}: {_number(found.missing, 'unit')} of {bound}"
         f"{_number(orders, 'order')} cannot be delivered"
     )
     for holding in found.orders[:_ORDERS]:
-        yield f"  order {holding.order_id}: {_number(holding.pieces, 'piece')}"
+        yield f"  order {holding.order_id}: {_number(holding.pieces, 'unit')}"
     if orders > _ORDERS:
         yield f"  and {orders - _ORDERS} more"
 

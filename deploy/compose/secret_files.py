@@ -20,7 +20,7 @@ GRAFANA = "grafana.admin"
 #: The API key with which Prometheus scrapes the API's metrics.
 PROMETHEUS = "prometheus.api-key"
 
-#: Paths in a container: the authority's certificate, and the broker's certificate with its key.
+#: Paths in a container: the CA's certificate, and the broker's certificate with its key.
 CA_FILE = Path("/tls/trust/ca.crt")
 BROKER_CERTIFICATE = Path("/tls/rabbitmq/rabbitmq.pem")
 

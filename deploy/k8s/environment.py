@@ -15,7 +15,7 @@ MANAGEMENT = f"https://{BROKER}:15671"
 
 PROMETHEUS = "http://prometheus-operated.monitoring:9090"
 
-#: The directory of the authority's certificate.
+#: The directory of the CA's certificate.
 TRUST = "/tls/trust"
 CA_FILE = f"{TRUST}/ca.crt"
 HEALTH_FILE = "/tmp/health"  # noqa: S108, the pod's own volume

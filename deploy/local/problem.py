@@ -12,7 +12,7 @@ FAILURE = re.compile(r"error|fatal|cannot|could not|denied|setting ", re.IGNOREC
 
 
 class Problem(click.ClickException):
-    """A failure and its remedy, in one line; ends the command with status 1."""
+    """A failure and its remedy, in one line; the command exits with status 1."""
 
     def format_message(self) -> str:
         """Return the message on one line."""

@@ -69,7 +69,7 @@ def make_api_key(state: StateDirectory) -> bool:
 
 
 def place_order(api_url: str, api_key: str, api_log: Path) -> dict[str, Any]:
-    """Order one piece of the first sample; return the order once it is decided.
+    """Order one unit of the first sample; return the order once it is decided.
 
     Raises `Problem` if the API rejects it or it is not decided in time.
     """

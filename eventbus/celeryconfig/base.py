@@ -27,7 +27,7 @@ task_time_limit: int | None = 45
 # Indefinitely: the default gives up after 100 attempts, and a broker outage may last longer.
 broker_connection_max_retries = None
 broker_connection_retry_on_startup = True
-# By default a channel error (deleted queue, missing permission) ends the worker; here it
+# By default a channel error (deleted queue, missing permission) terminates the worker; here it
 # reconnects.
 broker_channel_error_retry = True
 # Seconds, after which a broker that accepts the connection but does not answer is tried again.

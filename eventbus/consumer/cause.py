@@ -58,7 +58,7 @@ class Cause(NamedTuple):
 
     @property
     def is_crash(self) -> bool:
-        """Whether the child process ended while it handled the message."""
+        """Whether the child process died while it handled the message."""
         return self.exception in {WorkerLostError.__name__, TimeLimitExceeded.__name__}
 
     @property

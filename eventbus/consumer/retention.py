@@ -47,7 +47,7 @@ PAUSE = 0.05
 INTERVAL = 60.0
 LONGEST_PASS = 30.0
 
-#: Seconds after which the process ends if a pass has not ended, or if every pass has failed.
+#: Seconds after which the process exits if a pass has not ended, or if every pass has failed.
 LIMIT = 3 * INTERVAL
 
 

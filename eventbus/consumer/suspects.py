@@ -22,9 +22,9 @@ from eventbus.errors import CrashedTooOften
 #: single lost delivery results from a lost connection or a restart of the worker.
 SUSPECT_FROM = 2
 
-#: The poison limit: the number of times that the handling of an event may start without ending
+#: The poison limit: the number of times that the handling of an event may start without completing
 #: before the event is parked. The limit exceeds the restarts that an operator or a node short of
-#: memory causes; each start without an end restarts the worker.
+#: memory causes; each start without completion restarts the worker.
 BEGIN_LIMIT = 10
 
 #: Age at which the row of an event that was not redelivered is deleted. There are few rows, so the
@@ -44,7 +44,7 @@ suspects = Table(
 def handling(sessions: Sessions, event_id: UUID) -> Iterator[None]:
     """Record durably that the handling of a suspect starts and, at the block's end, that it ended.
 
-    Raise `CrashedTooOften` if the handling has started too often without ending.
+    Raise `CrashedTooOften` if the handling has started too often without completing.
     """
     if _begin(sessions, event_id) > BEGIN_LIMIT:
         raise CrashedTooOften(f"its worker died {BEGIN_LIMIT} times while handling this event")

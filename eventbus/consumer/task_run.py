@@ -125,7 +125,7 @@ class Run:
         try:
             signal.send(sender=self._task, **arguments)
         except SystemExit:
-            # A child process ends only when its worker closes the connection.
+            # A child process exits only when its worker closes the connection.
             log.exception("SystemExit from signal receiver ignored")
 
     def _as_current(self, work: Callable[[], T]) -> T:

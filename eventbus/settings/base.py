@@ -34,12 +34,12 @@ def _certificates(path: Path) -> Path:
     return path
 
 
-#: A file with the certificate of the authority that signs the server's certificate.
+#: A file with the certificate of the CA that issues the server's certificate.
 CaFile = Annotated[Path, AfterValidator(_certificates)]
 
 
 class SettingsError(SystemExit):
-    """Settings are missing or invalid: ends the process with a line for each, and no traceback."""
+    """Settings are missing or invalid: the process exits with a line for each, and no traceback."""
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
@@ -96,7 +96,7 @@ class Settings(BaseSettings):
 def load(settings: type[S], **overrides: Any) -> S:
     """Return the validated settings of a process.
 
-    Raises `SettingsError`, which ends the process and names every invalid variable.
+    Raises `SettingsError`, which terminates the process and names every invalid variable.
     """
     try:
         return settings(**overrides)

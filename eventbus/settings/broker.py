@@ -38,7 +38,7 @@ class BrokerSettings(Settings):
     #: password.
     broker_client_certificate_file: ClientCertificateFile | None = None
     broker_password: SecretStr | None = Field(None, validate_default=True)
-    #: The only trusted authority; connections always use TLS.
+    #: The certificate of the only trusted CA; connections always use TLS.
     broker_ca_file: CaFile
     #: The name that must be in the broker's certificate; by default `broker_host`. One name for all
     #: nodes of a cluster.

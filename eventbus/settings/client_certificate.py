@@ -22,7 +22,7 @@ def not_after(file: Path) -> float:
 
 def _read(file: Path) -> x509.Certificate:
     try:
-        # The first is the client's; the others are the chain from it to the authority.
+        # The first is the client's; the others are the chain from it to the CA.
         return x509.load_pem_x509_certificates(file.read_bytes())[0]
     except ValueError:
         raise OSError("it contains no certificate") from None

@@ -93,7 +93,7 @@ def authority_not_after(*ca_files: Path) -> float:
         context.load_verify_locations(file)
     expiries = [_expiry(certificate) for certificate in context.get_ca_certs()]
     if not expiries:
-        raise OSError("no file contains an authority's certificate")
+        raise OSError("no file contains a CA certificate")
     return min(expiries)
 
 

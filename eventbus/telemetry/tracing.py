@@ -89,7 +89,7 @@ def start(
 
 
 def stop() -> None:
-    """Send the recorded spans and stop recording; for processes that end without Python's exit."""
+    """Send the recorded spans and stop recording; for processes that do not exit through Python."""
     shutdowns, _recording.shutdowns, _recording.tracer = _recording.shutdowns, [], NoOpTracer()
     for shutdown in shutdowns:
         shutdown()

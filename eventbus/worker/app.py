@@ -57,7 +57,7 @@ class ServiceApp(Celery):
 
     @cached_property
     def settings(self) -> Any:
-        """The validated settings; the first access ends the process if a setting is invalid."""
+        """The validated settings; the process exits at the first access if one is invalid."""
         return load(self._settings)
 
     @cached_property

@@ -80,7 +80,7 @@ class EventApp(ServiceApp):
 
     @cached_property
     def watchdog(self) -> Watchdog:
-        """The watchdog that ends the main process if its event loop hangs."""
+        """The watchdog that terminates the main process if its event loop hangs."""
         return Watchdog(self.settings.health_file, state=self._state)
 
     @cached_property
@@ -151,7 +151,7 @@ class EventApp(ServiceApp):
             with self._suspicion(items[0].delivery):
                 receive_one(self.sessions, self._handlers, items[0])
         except SystemExit as error:
-            # Otherwise it would end the child, as if the message had crashed it. The traceback is
+            # Otherwise it would kill the child, as if the message had crashed it. The traceback is
             # that of the handler.
             raise HandlerExit(str(error)).with_traceback(error.__traceback__) from None
 
@@ -215,7 +215,7 @@ def make_worker(
 
     signals.worker_init.connect(prepare, weak=False)
     signals.worker_process_init.connect(set_hostname, weak=False)
-    # A child process ends with `os._exit`, which skips exit handlers.
+    # A child process exits with `os._exit`, which skips exit handlers.
     signals.worker_process_shutdown.connect(_stop_tracing, weak=False)
     return app
 

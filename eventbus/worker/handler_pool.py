@@ -19,7 +19,7 @@ from eventbus.worker.handler_process import END_LIMIT, HandlerProcess, Job
 log = logging.getLogger(__name__)
 
 #: Seconds between two checks of the time limits and of the number of processes. This also limits
-#: the rate at which processes that end without a job are replaced, for example if they cannot
+#: the rate at which processes that exit without a job are replaced, for example if they cannot
 #: start.
 CHECK_INTERVAL = 1.0
 
@@ -65,7 +65,7 @@ class HandlerPool(BasePool):
         self._start_next()
 
     def on_stop(self) -> None:
-        """Wait for running jobs, within their time limits, and end the processes."""
+        """Wait for running jobs, within their time limits, and stop the processes."""
         self._waiting.clear()
         while busy := [process for process in self._processes if process.job]:
             for process in busy:

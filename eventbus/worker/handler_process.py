@@ -80,7 +80,7 @@ class HandlerProcess:
     def end(self, timeout: float | None = None) -> Callable[[], None] | None:
         """Return a callback that settles the finished job, or None after `timeout` seconds.
 
-        Raise `EOFError` if the process has ended; `lost` returns the reason.
+        Raise `EOFError` if the process has exited; `lost` returns the reason.
         """
         if timeout is not None and not self._connection.poll(timeout):
             return None
@@ -113,7 +113,7 @@ class HandlerProcess:
             os.kill(self.pid, signal.SIGKILL)
 
     def lost(self) -> Exception:
-        """Close a process that has ended or is ending, and return the reason."""
+        """Close a process that has exited or is exiting, and return the reason."""
         self._connection.close()
         self.kill_after(END_LIMIT)
         _, status = os.waitpid(self.pid, 0)
@@ -122,7 +122,7 @@ class HandlerProcess:
         return self._lost or WorkerLostError(f"the handler's process ended with {ending}")
 
     def close(self) -> None:
-        """Make an idle process end, without waiting for it."""
+        """Make an idle process exit, without waiting for it."""
         self._connection.close()
 
     def kill_after(self, seconds: float) -> None:
@@ -193,7 +193,7 @@ def _pair() -> tuple[Connection, Connection]:
 def _run(connection: Connection, app: Any, hostname: str, worker: int) -> NoReturn:
     status = os.EX_SOFTWARE
     try:
-        # Without its worker, no process ends a job that hangs or a child that is suspended.
+        # Without its worker, no process stops a job that hangs or a child that is suspended.
         exit_with(worker, signal.SIGKILL)
         process_initializer(app, hostname)
         _Child(connection).serve()

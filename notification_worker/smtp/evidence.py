@@ -9,7 +9,7 @@ from threading import Lock
 #: Consecutive doubtful failures, of any emails, after which the server counts as unavailable.
 DOUBTFUL_LIMIT = 3
 
-#: Consecutive permanent rejections after which a rejection no longer gives up an email: the server
+#: Consecutive permanent rejections after which a rejection no longer fails an email: the server
 #: rejects every email, and an operator can correct its configuration.
 REFUSED_LIMIT = 20
 

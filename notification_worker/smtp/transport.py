@@ -106,7 +106,7 @@ class Transport:
     def _unreachable(self, step: str, error: Exception) -> Unreachable:
         cause = described(error)
         if isinstance(error, ssl.SSLCertVerificationError):
-            cause += "; SMTP_CA_FILE must name the authority that signed its certificate"
+            cause += "; SMTP_CA_FILE must name the certificate of the CA that issued it"
         elif isinstance(error, ssl.SSLError) and self._settings.tls is Tls.IMPLICIT:
             cause += "; the port does not speak TLS from the first byte: see SMTP_TLS"
         return self._named(step, cause)

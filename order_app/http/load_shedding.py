@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RETRY_AFTER = 1
 
 #: The maximum number of concurrent rejections in one process; further requests wait, at no cost.
-#: With more, clients that retry immediately would take processor time from accepted requests.
+#: With more, clients that retry immediately would take CPU time from accepted requests.
 _REJECTIONS = 2
 
 #: Concurrent probes in one process that query the database, and may wait for it: two clients that

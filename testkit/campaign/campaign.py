@@ -36,7 +36,7 @@ _FAULTS = (5, 8)
 #: Seconds, one of which is the deadline of all orders of a run.
 _DEADLINES = (15, 900)
 
-#: Pieces that the warehouse receives: KETTLE is short after some orders.
+#: Units that the warehouse receives: KETTLE is short after some orders.
 _STOCK = {"TEA": 100_000, "KETTLE": 20}
 
 #: Seconds between two acts of the nemesis.

@@ -142,7 +142,7 @@ class Clients:
 
 
 def _quantity(rng: Random) -> int:
-    # Orders of more than fifty pieces are suspected by the fraud check.
+    # Orders of more than fifty units are suspected by the fraud check.
     return 60 if rng.random() < 0.03 else rng.randint(1, 3)
 
 

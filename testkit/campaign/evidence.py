@@ -99,7 +99,7 @@ class Evidence:
 
     requests: Sequence[Request]
     injected: Sequence[Injection]
-    #: The pieces of each SKU that the warehouse received.
+    #: The units of each SKU that the warehouse received.
     received: Mapping[str, int]
     #: Events that faults have sent again, and starts of the mailer after its first one.
     resent: int
@@ -109,7 +109,7 @@ class Evidence:
     events: Sequence[StoredEvent]
     #: The messages of the stream, the oldest first.
     published: Sequence[Event]
-    #: The pieces on hand, and reserved, of each SKU.
+    #: The units on hand, and reserved, of each SKU.
     levels: Mapping[str, tuple[int, int]]
     #: The SKUs whose level is not the sum of their movements.
     unexplained_levels: Sequence[str]

@@ -115,7 +115,7 @@ def each_event_has_its_place(evidence: Evidence) -> Iterator[Violation]:
 
 
 def the_stock_matches_the_orders(evidence: Evidence) -> Iterator[Violation]:
-    """I4: reserved pieces are those of CONFIRMED orders, and shipped pieces have left the stock."""
+    """I4: reserved units are those of CONFIRMED orders, and shipped units have been deducted."""
     held, shipped = _pieces(evidence, Status.CONFIRMED), _pieces(evidence, Status.SHIPPED)
     for sku, received in evidence.received.items():
         on_hand, reserved = evidence.levels.get(sku, (0, 0))
@@ -153,7 +153,7 @@ def each_mail_arrives(evidence: Evidence) -> Iterator[Violation]:
 
 
 def sequences_rise(evidence: Evidence) -> Iterator[Violation]:
-    """I6: an order's events from one source have the sequences 1, 2, … and arrive in this order."""
+    """I6: an order's events from one source are numbered 1, 2, … and first appear in this order."""
     recorded: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for event in evidence.events:
         recorded[event.source, event.subject].append(event.sequence)
@@ -185,7 +185,7 @@ def the_figures_equal_a_recount(evidence: Evidence) -> Iterator[Violation]:
 
 
 def each_cause_is_known(evidence: Evidence) -> Iterator[Violation]:
-    """I8: the cause of each event is an event of some outbox."""
+    """I8: an event that caused another event is in an outbox."""
     known = {event.id for event in evidence.events}
     if lost := [event.id for event in evidence.events if event.cause and event.cause not in known]:
         yield Violation("I8", Kind.LOST, f"the causes of {_named(lost)}")

@@ -11,7 +11,7 @@ from order_app.storage.models import LineRow, OrderRow
 
 
 def stored(sessions: Sessions, **values: Any) -> UUID:
-    """Store an order of two pieces of tea, PENDING by default, and return its id."""
+    """Store an order of two units of tea, PENDING by default, and return its id."""
     now, order_id = datetime.now(UTC), uuid7()
     row: dict[str, Any] = {
         "id": order_id,

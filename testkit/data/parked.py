@@ -47,7 +47,7 @@ def park(
 
 
 def park_created(channel: Channel, **more: Any) -> UUID:
-    """Park a valid `order.created` of one piece of `TEA`, and return the event's id."""
+    """Park a valid `order.created` of one unit of `TEA`, and return the event's id."""
     line = Line(sku="TEA", quantity=1, unit_price=100)
     data = OrderCreated(customer_email="ada@example.com", currency="EUR", total=100, lines=(line,))
     created = Event(source="order", subject=uuid4(), sequence=1, data=data)

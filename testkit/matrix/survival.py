@@ -19,7 +19,7 @@ from testkit.campaign.system import System
 from testkit.eventually import eventually
 from testkit.matrix.points import STEPS, Cell, Way
 
-#: Pieces that the warehouse receives.
+#: Units that the warehouse receives.
 _STOCK = {"TEA": 1_000_000}
 
 #: Orders that are placed before the program is interrupted, at least.

@@ -1,1 +1,1 @@
-"""Proxies and clients below the protocols."""
+"""Proxies, servers and clients that work on bytes, below the protocols."""

@@ -1,4 +1,4 @@
-"""Beat's connection in the process of a test."""
+"""Beat's connection, opened in the process of the test."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,6 +1,6 @@
 """The launcher of the system's programs, as forks of a process that has loaded their libraries.
 
-The start of a program takes over a second of processor time, most of it for imports, and a test run
+The start of a program takes over a second of CPU time, most of it for imports, and a test run
 starts many hundreds of programs. Each fork has its own session, environment and files, as if the
 program had been executed, but not its own command line. Programs that must be executed, such as
 those with a preloaded library, are started with `subprocess` instead.

@@ -58,7 +58,7 @@ class Infrastructure:
     postgres_password: str
     #: A file for each password of the system, as in a local run.
     secrets_dir: Path
-    #: The certificate that every client trusts; the authority's key is in the same folder.
+    #: The certificate that every client trusts; the CA's key is in the same folder.
     ca_file: Path
     #: The environment file of `orderctl`.
     operator_environment: Path

@@ -31,7 +31,7 @@ class Prometheus:
     ) -> "Iterator[Prometheus]":
         """Run a server that scrapes a system and its broker.
 
-        `ca_file` is the authority that it trusts, by default that of the system.
+        `ca_file` is the CA certificate that it trusts, by default that of the system.
         """
         directory.mkdir()
         ports = stack.metrics_ports | {"api": stack.ports.api_port}
@@ -72,7 +72,7 @@ class Prometheus:
             raise AssertionError(str(error)) from None
 
     def values(self, expr: str) -> list[float]:
-        """Return the current values of a query, without those that are not a number."""
+        """Return the current values of a query, omitting NaN."""
         response = httpx.get(f"{self.url}/api/v1/query", params={"query": expr}, timeout=10)
         assert response.status_code == httpx.codes.OK, response.text
         values = [float(sample["value"][1]) for sample in response.json()["data"]["result"]]

@@ -176,7 +176,7 @@ def no_tombstone() -> AbstractContextManager[object]:
 
 
 def released_twice() -> AbstractContextManager[object]:
-    """Return the pieces of a cancelled order to the stock twice."""
+    """Return the units of a cancelled order to the stock twice."""
     changes = reservations.changes
 
     def doubled(before: Any, after: Any) -> Any:

@@ -16,7 +16,7 @@ _CONTINUES = 0.4
 
 
 class Crashed(BaseException):
-    """The end of an actor at a point, as a kill ends a process."""
+    """The end of an actor at a point, as a kill terminates a process."""
 
 
 class Hung(Exception):

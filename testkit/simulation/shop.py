@@ -16,7 +16,7 @@ from testkit.simulation.scheduler import Scheduler
 
 SKUS = ("CUP", "TEA")
 
-#: Pieces of each SKU: too few for all orders of some runs.
+#: Units of each SKU: too few for all orders of some runs.
 ON_HAND = 12
 
 

@@ -1,4 +1,4 @@
-"""A shop whose databases are set back under orders, and what must hold after a healing."""
+"""A shop whose databases are restored from backups under load, and what must hold afterwards."""
 
 import threading
 from collections import Counter
@@ -20,7 +20,7 @@ from testkit.processes.stack import RETRY_TIERS, Stack
 from testkit.servers.backups import Backup
 from testkit.system.ledger_settings import ledger_settings
 
-#: The pieces of each SKU. Of the kettle there are fewer than ordered, so that the sequence of the
+#: The units of each SKU. Of the kettle there are fewer than ordered, so that the sequence of the
 #: decisions matters.
 PIECES = {"TEA": 100_000, "KETTLE": 12}
 

@@ -1,7 +1,7 @@
 """The SMTP server, which accepts every email.
 
 It supports as much of RFC 5321 as a client needs. A library that parses addresses requires several
-times the processor time for each email.
+times the CPU time for each email.
 """
 
 import asyncio

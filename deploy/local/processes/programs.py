@@ -34,7 +34,8 @@ class Health(Enum):
 class Program:
     """A process of the application; `user` is its broker user and the name of its service.
 
-    `port` is the field of `Ports` of one that serves HTTP, `venv` its virtual environment.
+    For a program that serves HTTP, `port` is the name of its field in `Ports`. `venv` is the
+    program's virtual environment.
     """
 
     name: str
@@ -44,8 +45,9 @@ class Program:
     port: str = ""
     venv: str = ".venv"
     needs_broker: bool = True
-    #: Its number among the programs that share its work, and further variables.
+    #: Its number among the programs that share its work.
     part: int = 0
+    #: Additional environment variables.
     settings: tuple[tuple[str, str], ...] = ()
     #: The offset of its metrics port from the API's port, unless a variable sets the port.
     distance: int = 0
@@ -121,8 +123,8 @@ PROGRAMS = (
     ),
 )
 
-#: A local run has one client, which may be a load test, and no others to protect: more requests in
-#: a minute than any API process can answer.
+#: A local run has one client, which may be a load test, and no others to protect, so the limit
+#: exceeds the requests that an API process can answer in a minute.
 API_ENVIRONMENT = {"API_RATE_LIMIT": "1000000"}
 
 #: Programs that work as soon as there is a database: the API accepts orders while RabbitMQ is down.
@@ -260,7 +262,10 @@ def _environment(program: Program, state: StateDirectory, ports: Ports) -> dict[
 
 
 def _console_environment(state: StateDirectory, ports: Ports) -> dict[str, str]:
-    """Return the settings of the web console, which accesses more, with fewer permissions."""
+    """Return the settings of the web console.
+
+    It connects to more databases than a service does, but with fewer permissions.
+    """
     ca_file = str(certificates.ca_file(state))
     return {
         "BROKER_ADMIN_URL": management_url(ports),

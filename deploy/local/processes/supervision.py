@@ -126,7 +126,7 @@ class Supervision:
         self.await_answer()
 
     def launch_attached(self) -> "subprocess.Popen[bytes]":
-        """Start the supervisor as a child that ends with this process, even after a SIGKILL."""
+        """Start the supervisor as a child that exits with this process, even after a SIGKILL."""
         daemon = [str(self._programs / "supervisord"), "-n", "-c", str(self._configuration)]
         child = subprocess.Popen(
             ["/usr/bin/setpriv", "--pdeathsig", "TERM", *daemon],

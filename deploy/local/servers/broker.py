@@ -28,7 +28,7 @@ ADVANCED_OF_3_10 = REPOSITORY / "deploy/rabbitmq/advanced-3.10.config"
 #: laptop. The distribution port, which has no TLS, is not reachable from the network. A renewed
 #: certificate is read at the next connection, rather than after a command or two minutes. A process
 #: accumulates 2 MB of finished messages before it collects them: a tenth less of the broker's
-#: processor time for each event.
+#: CPU time for each event.
 ERLANG_ARGUMENTS = (
     "+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
     " -ssl bypass_pem_cache true +hmbs 250000"

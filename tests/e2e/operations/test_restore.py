@@ -1,4 +1,4 @@
-"""A database that was set back beside running services, and its healing."""
+"""A database that is restored from a backup beside running services, and its healing."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from testkit.system.set_back import SetBack, programs
 
 @pytest.fixture
 def shop(stack: Stack, tmp_path: Path) -> SetBack:
-    """A running shop that can be set back."""
+    """A running shop whose databases can be restored from backups."""
     opened = SetBack(stack, tmp_path)
     opened.open()
     return opened

@@ -89,7 +89,7 @@ def test_a_command_that_fails_is_recorded_with_the_error(env: Environment) -> No
 def test_a_command_that_is_interrupted_leaves_its_beginning(
     env: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a process that ends without its cleanup, after its effect
+    # Given a process that exits without its cleanup, after its effect
     def store_only_the_beginning(session: Session, entry: Entry) -> None:
         if entry.outcome is Outcome.BEGUN:
             write(session, entry)

@@ -111,7 +111,7 @@ def assert_waiting(sessions: Sessions, count: int) -> None:
 
 
 def count_all(warehouse: Warehouse, pieces: dict[str, int]) -> None:
-    """Import a count of these pieces."""
+    """Import a count of these units."""
     note = Note(reason="counted", reference="C-1", entered_by="tests")
     with transaction(warehouse.sessions) as session:
         stock_import.begin(session, "C-1", "")

@@ -124,7 +124,7 @@ def test_a_changed_document_is_rejected(orderctl: Orderctl) -> None:
 def test_a_count_below_the_reserved_stock_names_affected_orders(
     orderctl: Orderctl, warehouse: Warehouse
 ) -> None:
-    # Given three orders of two pieces each
+    # Given three orders of two units each
     orderctl("stock", "receive", "TEA", "6")
     orders = [warehouse.created(TEA=2) for _ in range(3)]
     warehouse.handle(*orders)
@@ -135,7 +135,7 @@ def test_a_count_below_the_reserved_stock_names_affected_orders(
     # Then the two newest orders are named
     assert counted.exit_code == 0, counted.stderr
     assert "3 on hand, 6 reserved, -3 available" in counted.stdout
-    assert "available is -3: 3 pieces of 2 orders cannot be delivered" in counted.stdout
+    assert "available is -3: 3 units of 2 orders cannot be delivered" in counted.stdout
     named = [str(order.subject) in counted.stdout for order in orders]
     assert named == [False, True, True]
 

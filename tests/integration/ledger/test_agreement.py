@@ -25,7 +25,7 @@ NOW = datetime.now(UTC)
 
 
 class Orders:
-    """Orders of one piece of TEA, with the facts that each service has about them."""
+    """Orders of one unit of TEA, with the facts that each service has about them."""
 
     def __init__(self, system: AccountedSystem) -> None:
         self._system = system

@@ -39,7 +39,7 @@ def send(system: AccountedSystem, *events: Event) -> list[UUID]:
 
 
 def set_back(system: AccountedSystem, lost: list[UUID]) -> None:
-    """Set the order database back to a time before these events."""
+    """Restore the order database to a time before these events."""
     system.run("order", "DELETE FROM outbox WHERE event_id = ANY (:ids)", ids=lost)
 
 
@@ -65,7 +65,7 @@ def test_a_database_that_is_not_behind_is_success(system: AccountedSystem) -> No
 
 
 def test_missing_events_are_named_and_delivered_to_one_service(system: AccountedSystem) -> None:
-    # Given an inventory whose inbox was set back
+    # Given an inventory whose inbox was restored to an earlier time
     lost = system.publish(3)
     system.handle_all()
     system.forget(INVENTORY, lost)
@@ -134,7 +134,7 @@ def test_lost_orders_are_written_again_with_their_state(system: AccountedSystem)
     )
     system.handle_all()
 
-    # When their database is set back, then the check names the events and the orders
+    # When their database is restored, then the check names the events and the orders
     set_back(system, lost)
     result = orderctl(system.environment, *CHECK, "--service", "order")
     (found,) = json.loads(result.stdout)["services"]
@@ -200,7 +200,7 @@ def test_a_forged_event_is_not_restored(
 
 
 def test_lost_events_are_not_restored_beside_processes(system: AccountedSystem) -> None:
-    # Given a database that was set back, and a process that is connected to it
+    # Given a restored database, and a process that is connected to it
     created = event(CREATED)
     set_back(system, send(system, created))
     with create_engine(service_url(system.settings, "order"), poolclass=NullPool).connect():

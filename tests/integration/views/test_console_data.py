@@ -124,7 +124,7 @@ def test_sales_are_shown_for_the_hour_and_for_the_day(
     }
     minutes = re.findall(r'data-label="placed">(\d+)</td>', hour)
     assert minutes == ["3", "2"]
-    skus = re.findall(r'scope="row">(CUP|TEA)</th>.*?data-label="pieces">(\d+)<', hour, re.DOTALL)
+    skus = re.findall(r'scope="row">(CUP|TEA)</th>.*?data-label="units">(\d+)<', hour, re.DOTALL)
     assert skus == [("TEA", "8"), ("CUP", "1")]
     assert "1 messages of the stream are not in the figures" in hour
     assert "behind:" not in hour

@@ -122,7 +122,7 @@ def test_orders_outside_the_window_do_not_count(sessions: Sessions) -> None:
 
 
 def test_addresses_of_one_network_count_as_one(sessions: Sessions) -> None:
-    # One weak sign alone is not enough; together with the pieces, it is.
+    # One weak sign alone is not enough; together with the units, it is.
     orders = [
         an_order(n, email=f"{n}@example.com", ip=f"2001:db8:1:2::{n}", lines=[("A", 11)])
         for n in range(7)

@@ -27,7 +27,7 @@ def test_the_usage_of_a_process_includes_its_children() -> None:
 
 
 def test_the_usage_of_an_ended_process_is_zero() -> None:
-    # Given a process that has ended
+    # Given a process that has exited
     with subprocess.Popen(["/bin/true"]) as ended:
         ended.wait()
 

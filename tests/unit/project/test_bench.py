@@ -83,7 +83,7 @@ def test_the_growth_ratio_is_the_smallest_of_all_parts() -> None:
 
 
 def test_the_price_of_an_order_is_split_by_program() -> None:
-    # Given processor times before and after a run
+    # Given CPU times before and after a run
     before = {"api": 1.0, "postgresql": 10.0, "rabbitmq": 5.0}
     after = {"api": 2.0, "order-worker": 0.5, "postgresql": 12.0, "rabbitmq": 5.5}
 

@@ -1,4 +1,4 @@
-"""The watchdog touches the health file while the loop runs, and ends a process that hangs."""
+"""The watchdog touches the health file while the loop runs, and terminates a process that hangs."""
 
 import os
 import subprocess

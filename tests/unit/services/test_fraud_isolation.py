@@ -29,7 +29,7 @@ MAY_NAME_IT = {
     "deploy/k8s/base/deploy.yaml",
     "deploy/k8s/base/programs.yaml",
     "deploy/compose/prometheus.yml",
-    # The measured processor time of each program.
+    # The measured CPU time of each program.
     "bench/results.json",
     # Generated from the contracts and the topology.
     "contracts",

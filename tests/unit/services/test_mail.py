@@ -126,7 +126,7 @@ def test_a_suspicion_has_the_order_the_customer_and_every_reason() -> None:
             "at least 6 orders from this email address in a short time; 5 are usual",
             "at least 21 orders from this IP address in a short time; 20 are usual",
             "it costs EUR 11,140.84; up to EUR 1,000.00 is usual",
-            "51 pieces; up to 50 are usual",
+            "51 units; up to 50 are usual",
             "22 different SKUs; up to 19 are usual",
             "of_a_later_release: 8; up to 7 is usual",
         ):

@@ -139,7 +139,7 @@ def test_groups_are_listed_without_the_database(channel: Channel, applied: dict[
 def test_a_failure_in_the_future_does_not_hide_later_ones(
     channel: Channel, env: Environment
 ) -> None:
-    # Given a message with a failure in the future, as only a foreign publisher sends it
+    # Given a message with a failure in the future, as only an unknown publisher sends it
     park(channel, "e-1", frame=FRAME, failed_at=ago(days=-365_000))
     grouped(env)
     redrive_all(channel, env)
