@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from eventbus.catch_up.overflow import overflow
 from eventbus.consumer.inbox import inbox
 from eventbus.consumer.operator_pause import operator_pause
-from eventbus.consumer.suspects import suspects
+from eventbus.consumer.poison import suspects
 from eventbus.database import wakeup
 from eventbus.database.db import metadata
 from eventbus.outbox.table import outbox, relay_state

@@ -15,7 +15,7 @@ from amqp import Channel, Message
 from amqp.exceptions import MessageNacked
 
 from console.broker.settled_counts import give_back, ready
-from eventbus.consumer.suspects import SUSPECT_FROM
+from eventbus.consumer.poison import SUSPECT_FROM
 from eventbus.messaging.amqps import Connection
 from eventbus.messaging.message_copy import copy_of
 from eventbus.messaging.stream import published_at
@@ -25,7 +25,7 @@ from eventbus.messaging.untrusted import text
 LIMIT = 10_000
 
 #: Number of earlier deliveries from which a message is returned as a copy, to the end of its queue.
-#: A worker handles a message that was delivered so often alone, see `eventbus.consumer.suspects`.
+#: A worker handles a message that was delivered so often alone, see `eventbus.consumer.poison`.
 RENEWED_FROM = SUSPECT_FROM + 1
 
 #: The broker's own counts.

@@ -1,13 +1,15 @@
 """Celery settings of a service's event worker."""
 
 from eventbus.celeryconfig.base import *
+from eventbus.consumer.prefetch import PREFETCH
 
 # Child processes: the death of a child affects only its batch, rather than the connection with all
 # prefetched messages.
 worker_pool = "eventbus.worker.handler_pool:HandlerPool"
 # A crash of the whole worker counts as a delivery of every prefetched message. A crash of a child,
 # which a bad message can cause, does not count as a delivery: it costs that message one attempt.
-# Concurrency and prefetch are a system's capacity: in this shop, `celeryconfig/worker.py`.
+# For each child process; their number is a system's capacity, and not set here.
+worker_prefetch_multiplier = PREFETCH
 # The reduction after a reconnect counts Celery's own acknowledgements; here it would never end.
 worker_enable_prefetch_count_reduction = False
 # A batch that is running when the connection is lost may commit: its events are redelivered, and

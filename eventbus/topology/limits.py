@@ -4,7 +4,7 @@ from datetime import timedelta
 
 #: Deliveries of one message that may end with their connection before the broker parks it. The
 #: broker counts them for every prefetched message, so this limit is a last resort against a message
-#: that no worker survives receiving. `eventbus.consumer.suspects` finds a message whose handler
+#: that no worker survives receiving. `eventbus.consumer.poison` finds a message whose handler
 #: crashes.
 DELIVERY_LIMIT = 1_000
 

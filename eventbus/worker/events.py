@@ -13,7 +13,7 @@ from kombu.entity import Queue
 from kombu.serialization import register
 from kombu.utils.json import dumps
 
-from eventbus.consumer import operator_pause, suspects
+from eventbus.consumer import operator_pause, poison
 from eventbus.consumer.attempt import Attempt
 from eventbus.consumer.attempts import attempt_all
 from eventbus.consumer.cause import Cause, Failed
@@ -166,7 +166,7 @@ class EventApp(ServiceApp):
 
     def _suspicion(self, delivery: Delivery) -> AbstractContextManager[None]:
         if delivery.is_suspect:
-            return suspects.handling(self.sessions, UUID(delivery.event_id))
+            return poison.handling(self.sessions, UUID(delivery.event_id))
         return nullcontext()
 
     def _call(self, event_type: str) -> Callable[..., str]:

@@ -5,8 +5,8 @@ from typing import Any
 
 from celery import Task
 
+from eventbus.consumer.poison import SUSPECT_FROM
 from eventbus.consumer.receive import Delivery
-from eventbus.consumer.suspects import SUSPECT_FROM
 from eventbus.messaging.event_message import task_headers
 from eventbus.worker.settlement import Receipt
 

@@ -5,11 +5,8 @@ import time
 from collections import deque
 from collections.abc import Iterable
 
+from eventbus.consumer.prefetch import BATCH_LIMIT
 from eventbus.worker.inbound import Batch, Inbound
-
-#: Maximum number of messages in one transaction. Measured: a higher limit is not faster, and holds
-#: locks longer.
-BATCH_LIMIT = 100
 
 #: Seconds for which messages that arrive during a batch wait for the same child, even if another
 #: child is idle, because one transaction of ten events costs a fraction of five transactions of

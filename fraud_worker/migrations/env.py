@@ -3,7 +3,7 @@
 from eventbus.catch_up.overflow import overflow
 from eventbus.consumer.inbox import inbox
 from eventbus.consumer.operator_pause import operator_pause
-from eventbus.consumer.suspects import suspects
+from eventbus.consumer.poison import suspects
 from eventbus.database import migrations
 from eventbus.outbox.table import outbox, relay_state
 from fraud_worker.models import Base

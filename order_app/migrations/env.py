@@ -2,7 +2,7 @@
 
 from eventbus.consumer.inbox import inbox
 from eventbus.consumer.operator_pause import operator_pause
-from eventbus.consumer.suspects import suspects
+from eventbus.consumer.poison import suspects
 from eventbus.database import migrations
 from eventbus.outbox.table import outbox, relay_state
 from order_app.storage.models import Base

@@ -14,7 +14,7 @@ from billiard.exceptions import WorkerLostError
 from celery.bootsteps import RUN
 from sqlalchemy.orm import Session
 
-from eventbus.consumer import suspects
+from eventbus.consumer import poison
 from eventbus.consumer.cause import Cause, Failed
 from eventbus.consumer.receive import (
     BatchHandler,
@@ -224,7 +224,7 @@ class SimulatedWorker:
         else:
             first = items[0].delivery
             is_suspect = first.is_suspect
-            suspicion = suspects.handling(sessions, UUID(first.event_id))
+            suspicion = poison.handling(sessions, UUID(first.event_id))
             with suspicion if is_suspect else nullcontext():
                 receive_one(sessions, handlers, items[0])
         results = [item.result for item in items]

@@ -19,7 +19,7 @@ from common.kombu_topology import SERVICES
 from eventbus.catch_up.overflow import overflow
 from eventbus.consumer.inbox import inbox
 from eventbus.consumer.operator_pause import operator_pause
-from eventbus.consumer.suspects import suspects
+from eventbus.consumer.poison import suspects
 from eventbus.database import db, migrations
 from eventbus.outbox.table import outbox, relay_state
 from testkit.servers.databases import TestDatabase

@@ -9,9 +9,9 @@ from celery.bootsteps import CLOSE
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventbus.consumer.prefetch import BATCH_LIMIT
 from eventbus.worker import waiting_messages
 from eventbus.worker.pause import LONGEST_WAIT
-from eventbus.worker.waiting_messages import BATCH_LIMIT
 from testkit.processes.event_loop import EventLoop, outage
 
 

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
+from eventbus.consumer.prefetch import BATCH_LIMIT
 from eventbus.telemetry import metrics
 from eventbus.telemetry.metrics import PAUSED
-from eventbus.worker.waiting_messages import BATCH_LIMIT
 from testkit.processes.event_loop import EventLoop, outage
 from testkit.processes.service_pause import BY_OPERATOR, connect, read
 

@@ -2,11 +2,11 @@
 
 import pytest
 
+from eventbus.consumer.prefetch import BATCH_LIMIT
 from eventbus.consumer.task_run import request_of
 from eventbus.messaging.event_message import task_headers
 from eventbus.telemetry.metrics import observe_handler
 from eventbus.worker import waiting_messages
-from eventbus.worker.waiting_messages import BATCH_LIMIT
 from testkit.eventually import eventually
 from testkit.processes.event_loop import EventLoop
 

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from eventbus.consumer.suspects import BEGIN_LIMIT, handling
+from eventbus.consumer.poison import POISON_LIMIT, handling
 from eventbus.database.db import Sessions
 from eventbus.errors import CrashedTooOften
 
@@ -17,7 +17,7 @@ def test_an_event_that_crashes_its_worker_is_rejected_alone(
     with ExitStack() as unended:
         # Given an event that was being handled at each crash, and another at one of them
         unended.enter_context(handling(inventory_database, neighbour))
-        for _ in range(BEGIN_LIMIT):
+        for _ in range(POISON_LIMIT):
             unended.enter_context(handling(inventory_database, killer))
 
         # Then only the first one is rejected
@@ -30,7 +30,7 @@ def test_an_event_that_crashes_its_worker_is_rejected_alone(
 def test_completed_attempts_are_not_counted(inventory_database: Sessions) -> None:
     event = uuid4()
 
-    for _ in range(BEGIN_LIMIT + 1):
+    for _ in range(POISON_LIMIT + 1):
         # By success or by failure.
         with suppress(ValueError), handling(inventory_database, event):
             raise ValueError("broken")

@@ -1,9 +1,10 @@
-"""Suspects: events that were redelivered repeatedly because their worker died each time.
+"""Poison messages: events whose handling ends their worker each time.
 
-A worker that is killed leaves no record of the event that it was handling, and the broker counts
-the death for every message that the worker had received. Therefore a suspect is handled alone, and
-a row first records that its handling has started. Only an event that was being handled at each
-death reaches the limit.
+An event that was redelivered repeatedly after the death of its worker is a suspect. A worker that
+is killed leaves no record of the event that it was handling, and the broker counts the death for
+every message that the worker had received. Therefore a suspect is handled alone, and a row first
+records that its handling has started. Only an event that was being handled at each death reaches
+the limit.
 """
 
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ SUSPECT_FROM = 2
 #: The poison limit: the number of times that the handling of an event may start without completing
 #: before the event is parked. The limit exceeds the restarts that an operator or a node short of
 #: memory causes; each start without completion restarts the worker.
-BEGIN_LIMIT = 10
+POISON_LIMIT = 10
 
 #: Age at which the row of an event that was not redelivered is deleted. There are few rows, so the
 #: table needs no index.
@@ -46,8 +47,8 @@ def handling(sessions: Sessions, event_id: UUID) -> Iterator[None]:
 
     Raise `CrashedTooOften` if the handling has started too often without completing.
     """
-    if _begin(sessions, event_id) > BEGIN_LIMIT:
-        raise CrashedTooOften(f"its worker died {BEGIN_LIMIT} times while handling this event")
+    if _begin(sessions, event_id) > POISON_LIMIT:
+        raise CrashedTooOften(f"its worker died {POISON_LIMIT} times while handling this event")
     try:
         yield
     finally:
