@@ -10,11 +10,14 @@ from subprocess import PIPE
 
 from testkit.eventually import becomes
 
-#: A worker with two processes, one of which has a job: prints their ids.
+#: A worker with two processes, one of which has a job: prints their ids once both have started.
 WORKER = """
 import time
 from testkit.processes.pool import RunningPool
 worker = RunningPool(2)
+for _ in range(2):
+    worker.call(time.sleep, 0.1)
+worker.until_ended(2)
 worker.call(time.sleep, 600)
 print(*worker.pids, flush=True)
 while True:
