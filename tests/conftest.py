@@ -10,7 +10,6 @@ from flask.testing import FlaskClient
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from console.actions import topology
 from console.settings import TopologySettings
 from eventbus.database import db
 from eventbus.database.db import Sessions
@@ -18,6 +17,7 @@ from testkit.mail.mailbox import Mailbox
 from testkit.processes.api_client import with_key
 from testkit.processes.stack import Stack
 from testkit.servers.databases import Databases, TestDatabase
+from testkit.servers.declaration import TIERS, declare
 from testkit.servers.infrastructure import Infrastructure, infrastructure
 from testkit.servers.vhosts import Vhost, fresh_vhost
 from testkit.servers.workers import clear, number_of_workers, own_state
@@ -187,12 +187,13 @@ def vhost(servers: Infrastructure) -> Iterator[Vhost]:
 
 @pytest.fixture
 def broker(servers: Infrastructure, vhost: Vhost) -> Vhost:
-    """A vhost for this test, with the topology applied."""
+    """A vhost for this test, with the topology applied, but with few retry tiers."""
     settings = TopologySettings(
         **vhost.administrator,
         secrets_dir=servers.secrets_dir,
+        retry_tiers=TIERS,
     )
-    list(topology.apply(settings))
+    declare(settings)
     return vhost
 
 
@@ -207,6 +208,7 @@ def operator_env(
         "BROKER_VHOST": vhost.name,
         "BROKER_PORT": str(vhost.amqp_port),
         "DATABASE_SUFFIX": suffix,
+        "RETRY_TIERS": ",".join(map(str, TIERS)),
     }
     databases.drop_all(suffix)
 

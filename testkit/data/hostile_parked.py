@@ -21,11 +21,15 @@ CREATED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def park_hostile(vhost: Vhost, seed: int) -> int:
-    """Park messages for the inventory, most kinds twice, and return their number."""
+def park_hostile(vhost: Vhost, seed: int, *, rounds: int = 2) -> int:
+    """Park messages for the inventory, and return their number.
+
+    Each kind is parked once; each further round parks as many of random kinds.
+    """
     count = 0
     with wire_publisher(vhost) as publisher:
-        for message in messages(seed, 2 * len(KINDS), CREATED, good=10**9):
+        # The first message is good.
+        for message in messages(seed, 1 + rounds * len(KINDS), CREATED, good=10**9):
             # A message that expires is not in the parking lot for long.
             if message.kind not in ("good", "an expiration"):
                 publisher.publish("", "inventory.dlq", message.properties, message.body)

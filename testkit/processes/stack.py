@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.kombu_topology import DATABASES
-from console.actions import topology
 from order_app.storage import api_keys
 from testkit.mail.mailbox import Mailbox
 from testkit.servers.databases import TestDatabase
+from testkit.servers.declaration import declare
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 from testkit.system.installation import RETRY_TIERS
@@ -50,7 +50,7 @@ class Stack(ProcessControl, Shop):
         """Apply the topology, and stop every process after the block."""
         databases = {service.name: database_of(service.name) for service in DATABASES}
         stack = cls(servers, vhost, mailbox, databases, directory)
-        list(topology.apply(stack.broker_admin))
+        declare(stack.broker_admin)
         stack.api_key = stack.make_key(*api_keys.Scope)
         try:
             yield stack

@@ -1,13 +1,19 @@
-"""Databases of tests: copies of templates that are migrated once."""
+"""Databases of tests: copies of templates that are migrated once.
 
-from collections.abc import Callable, Iterator, Sequence
+A test copies more databases than it uses, because the system under test has all of them. A copy
+that no session has opened is given to a later test under another name.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import URL, create_engine, pool, text
+from sqlalchemy import URL, Engine, create_engine, text
 
 from common.kombu_topology import DATABASES
 from console.actions import database as actions
@@ -20,6 +26,19 @@ from testkit.servers.infrastructure import Infrastructure
 
 #: The suffix of the templates' names.
 _TEMPLATE = "_template"
+
+#: The state of a database. It changes with the first session, with a change of an attribute, and
+#: with a restart of the server, which may reset the number of sessions. Open sessions are counted
+#: before that number, because a session is added to it before it leaves the list.
+_STATE = text(
+    "SELECT datname, concat_ws(' ',"
+    " (SELECT count(*) FROM pg_stat_activity AS session"
+    "    WHERE session.datid = pg_database.oid AND backend_type = 'client backend'),"
+    " pg_stat_get_db_sessions(oid), pg_stat_get_db_stat_reset_time(oid), xmin,"
+    " (SELECT count(*) FROM pg_db_role_setting WHERE setdatabase = pg_database.oid),"
+    " pg_postmaster_start_time())"
+    " FROM pg_database WHERE datname = ANY (:names)"
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +85,10 @@ class Databases:
 
     server: URL
     settings: DatabaseAdminSettings
+    #: The service and the state of each copy in use, by name.
+    _copies: dict[str, tuple[str, str]] = field(default_factory=dict, repr=False)
+    #: The names of unopened copies that no test uses, by service.
+    _spare: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list), repr=False)
 
     @classmethod
     def prepare(cls, servers: Infrastructure) -> "Databases":
@@ -92,9 +115,7 @@ class Databases:
 
         def create(service: str) -> TestDatabase:
             name = f"test_{service}_{uuid4().hex[:8]}"
-            template = self.settings.database_name(service)
-            owner = owner_name(service)
-            self._run(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {owner}")
+            self._copy({name: service})
             names.append(name)
             role, password = self.settings.login(service)
             url = self.server.set(database=name)
@@ -102,8 +123,7 @@ class Databases:
             return TestDatabase(url, self.settings.database_ca_file, runtime)
 
         yield create
-        for name in names:
-            self._run(f"DROP DATABASE {name} WITH (FORCE)")
+        self._drop(names)
 
     @contextmanager
     def collated(self, service: str) -> Iterator[TestDatabase]:
@@ -123,7 +143,7 @@ class Databases:
             migrations.upgrade(package, url)
             yield TestDatabase(url, self.settings.database_ca_file, url)
         finally:
-            self._run(f"DROP DATABASE {name} WITH (FORCE)")
+            self._drop([name])
 
     def create_all(self, suffix: str, services: Sequence[Service] = DATABASES) -> None:
         """Create the migrated database of each service, with this suffix in its name.
@@ -131,22 +151,46 @@ class Databases:
         As `orderctl database apply` creates them, except for the permission to connect: only
         administrators can.
         """
-        for service in services:
-            template = self.settings.database_name(service.name)
-            self._run(
-                f"CREATE DATABASE {service.name}_service{suffix} TEMPLATE {template}"
-                f" OWNER {owner_name(service.name)}"
-            )
+        self._copy({f"{service.name}_service{suffix}": service.name for service in services})
 
     def drop_all(self, suffix: str) -> None:
         """Drop the database of every service with this suffix."""
-        for service in DATABASES:
-            self._run(f"DROP DATABASE IF EXISTS {service.name}_service{suffix} WITH (FORCE)")
+        self._drop([f"{service.name}_service{suffix}" for service in DATABASES])
+
+    def _copy(self, services: Mapping[str, str]) -> None:
+        """Create the database of each of these services, by the names of the databases."""
+        for name, service in services.items():
+            if self._spare[service]:
+                self._run(f"ALTER DATABASE {self._spare[service].pop()} RENAME TO {name}")
+            else:
+                template, owner = self.settings.database_name(service), owner_name(service)
+                self._run(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {owner}")
+        states = self._states(services)
+        self._copies.update({name: (services[name], states[name]) for name in services})
+
+    def _drop(self, names: Iterable[str]) -> None:
+        """Drop the databases that exist, except for unopened copies."""
+        for name, state in self._states(names).items():
+            service, unopened = self._copies.pop(name, ("", ""))
+            if state == unopened:
+                self._spare[service].append(name)
+            else:
+                self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _states(self, names: Iterable[str]) -> dict[str, str]:
+        with self._engine.connect() as connection:
+            return dict(connection.execute(_STATE, {"names": [*names]}).all())
 
     def _run(self, statement: str) -> None:
-        engine = create_engine(self.server, poolclass=pool.NullPool, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
+        with self._engine.connect() as connection:
             connection.execute(text(statement))
+
+    @cached_property
+    def _engine(self) -> Engine:
+        # One connection, which is opened again after a restart of the server.
+        return create_engine(
+            self.server, isolation_level="AUTOCOMMIT", pool_size=1, pool_pre_ping=True
+        )
 
 
 def service_url(settings: DatabaseSettings, service: str) -> URL:

@@ -8,7 +8,7 @@ from amqp import Channel
 from flask.testing import FlaskClient
 
 from common.kombu_topology import CONSOLE, INVENTORY, ORDER
-from console.access import people
+from console.access import passwords, people
 from console.access.models import Role
 from console.databases.service_database import transaction
 from console.settings import AuditSettings, ConsoleSettings, load_operator
@@ -18,6 +18,16 @@ from testkit.servers.databases import Databases
 from testkit.servers.vhosts import Vhost
 
 Environment = dict[str, str]
+
+#: A hash of a few milliseconds.
+_METHOD = "scrypt:1024:8:1"
+
+
+@pytest.fixture(autouse=True)
+def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords with less work; each log-in takes a tenth of a second otherwise."""
+    monkeypatch.setattr(passwords, "_METHOD", _METHOD)
+    monkeypatch.setattr(passwords, "_NO_HASH", f"{_METHOD}$none${'0' * 128}")
 
 
 @pytest.fixture

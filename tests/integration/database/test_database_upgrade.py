@@ -14,8 +14,10 @@ from common.kombu_topology import DATABASES, INVENTORY
 from console.orderctl import main
 from console.settings import DatabaseAdminSettings, load_operator, owner_name, role_name
 from eventbus.database import migrations
+from eventbus.topology.service import Service
 from testkit.eventually import eventually
 from testkit.servers.databases import Databases, service_url
+from testkit.servers.infrastructure import Infrastructure
 
 _OWNERS = text(
     "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class"
@@ -38,28 +40,48 @@ def run(*command: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def owned_by_its_role(settings: DatabaseAdminSettings, collation: str = "C") -> None:
-    """Create the databases like releases in which services owned their tables."""
+@pytest.fixture(scope="module")
+def released(servers: Infrastructure, databases: Databases) -> Iterator[DatabaseAdminSettings]:
+    """Databases of a release in which services owned their tables, for copies.
+
+    The database templates have created the roles.
+    """
+    suffix = f"_{uuid4().hex[:8]}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ORDERS_ENV_FILE", str(servers.operator_environment))
+        patch.setenv("DATABASE_SUFFIX", suffix)
+        settings = load_operator(DatabaseAdminSettings)
     for service in DATABASES:
-        name, role = settings.database_name(service.name), role_name(service.name)
-        with connected(settings.admin_url_of("postgres")) as connection:
-            connection.exec_driver_sql(
-                f"CREATE DATABASE {name} OWNER {role} TEMPLATE template0 LC_COLLATE '{collation}'"
-                f" LC_CTYPE '{collation}'"
-            )
-            connection.exec_driver_sql(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+        _create(settings, service, "template0 LC_COLLATE 'C' LC_CTYPE 'C'")
         migrations.upgrade(service.package, service_url(settings, service.name))
+    yield settings
+    databases.drop_all(suffix)
+
+
+def copy(released: DatabaseAdminSettings, settings: DatabaseAdminSettings) -> None:
+    """Create the databases of an installation of that release."""
+    for service in DATABASES:
+        _create(settings, service, released.database_name(service.name))
+
+
+def _create(settings: DatabaseAdminSettings, service: Service, template: str) -> None:
+    name, role = settings.database_name(service.name), role_name(service.name)
+    with connected(settings.admin_url_of("postgres")) as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} OWNER {role} TEMPLATE {template}")
+        connection.exec_driver_sql(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
 
 
 @pytest.fixture
 def old(
-    operator_env: dict[str, str], databases: Databases, monkeypatch: pytest.MonkeyPatch
+    operator_env: dict[str, str],
+    released: DatabaseAdminSettings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> DatabaseAdminSettings:
-    """An old installation; the database templates have created its roles."""
+    """An old installation."""
     for name, value in operator_env.items():
         monkeypatch.setenv(name, value)
     settings = load_operator(DatabaseAdminSettings)
-    owned_by_its_role(settings)
+    copy(released, settings)
     return settings
 
 
@@ -124,14 +146,17 @@ def test_a_process_continues_while_its_tables_change_owner(old: DatabaseAdminSet
 
 
 def test_another_installation_on_the_server_keeps_its_databases(
-    old: DatabaseAdminSettings, databases: Databases, monkeypatch: pytest.MonkeyPatch
+    old: DatabaseAdminSettings,
+    released: DatabaseAdminSettings,
+    databases: Databases,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given a second installation of the old release, which shares the roles
     suffix = f"_{uuid4().hex[:8]}"
     monkeypatch.setenv("DATABASE_SUFFIX", suffix)
     other = load_operator(DatabaseAdminSettings)
     try:
-        owned_by_its_role(other)
+        copy(released, other)
         monkeypatch.setenv("DATABASE_SUFFIX", old.database_suffix)
 
         # When the first one is migrated

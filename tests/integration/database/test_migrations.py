@@ -166,40 +166,42 @@ def test_an_empty_database_gets_every_revision_in_order(
     assert schema(url) == expected
 
 
-@pytest.mark.parametrize("service", PACKAGES)
-def test_only_one_of_several_concurrent_migrations_runs(
-    database_of: DatabaseOf, service: str
-) -> None:
-    # Given an empty database
-    expected = schema(database_of(service).url)
-    database = database_of(service)
-    emptied(database)
+def test_only_one_of_several_concurrent_migrations_runs(database_of: DatabaseOf) -> None:
+    # Given an empty database of each service
+    expected = {service: schema(database_of(service).url) for service in PACKAGES}
+    urls = {service: emptied(database_of(service)) for service in PACKAGES}
 
-    # When three processes upgrade it (the context of Alembic is global to a process)
+    # When three processes upgrade each of them (the context of Alembic is global to a process)
     with ThreadPoolExecutor(3) as threads:
-        applied = list(threads.map(lambda _: upgrade_in_a_process(service, database), range(3)))
+        runs = list(threads.map(lambda _: upgrade_in_a_process(urls), range(3)))
 
     # Then one of them applied all revisions
-    assert sorted(applied, key=len) == [[], [], revisions(PACKAGES[service])]
-    assert schema(database.url) == expected
+    for service, package in PACKAGES.items():
+        applied = sorted((run[service] for run in runs), key=len)
+        assert applied == [[], [], revisions(package)]
+        assert schema(urls[service]) == expected[service]
 
 
-def upgrade_in_a_process(service: str, database: TestDatabase) -> list[str]:
+def upgrade_in_a_process(urls: dict[str, URL]) -> dict[str, list[str]]:
+    """Upgrade databases, one after the other, and return each one's applied revisions."""
     program = (
         "import json, sys; from eventbus.database import migrations; "
-        "print(json.dumps(migrations.upgrade(*json.load(sys.stdin))))"
+        "print(json.dumps({s: migrations.upgrade(*db) for s, db in json.load(sys.stdin).items()}))"
     )
-    url = database.url.render_as_string(hide_password=False)
+    databases = {
+        service: (PACKAGES[service], url.render_as_string(hide_password=False))
+        for service, url in urls.items()
+    }
     result = subprocess.run(
         [sys.executable, "-c", program],
         cwd=REPOSITORY,
-        input=json.dumps([PACKAGES[service], url]),
+        input=json.dumps(databases),
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    applied: list[str] = json.loads(result.stdout)
+    applied: dict[str, list[str]] = json.loads(result.stdout)
     return applied
 
 

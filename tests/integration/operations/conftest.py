@@ -13,6 +13,7 @@ from eventbus.database.db import Sessions, engine_of
 from testkit.processes.orderctl import orderctl
 from testkit.servers.administration import administration
 from testkit.servers.databases import TestDatabase
+from testkit.servers.declaration import TIERS
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.management import Management
 from testkit.servers.vhosts import Vhost
@@ -30,10 +31,9 @@ def management(vhost: Vhost) -> Iterator[Management]:
 
 
 @pytest.fixture
-def applied(operator_env: dict[str, str]) -> dict[str, str]:
+def applied(operator_env: dict[str, str], broker: Vhost) -> dict[str, str]:
     """The environment of `orderctl` for a broker that matches the code."""
-    result = orderctl(operator_env, "topology", "apply")
-    assert result.exit_code == 0, result.output
+    assert operator_env["BROKER_VHOST"] == broker.name
     return operator_env
 
 
@@ -67,6 +67,7 @@ def orderctl_on_vhost(servers: Infrastructure, vhost: Vhost) -> Callable[..., Re
         "ORDERS_ENV_FILE": str(servers.operator_environment),
         "BROKER_VHOST": vhost.name,
         "BROKER_PORT": str(vhost.amqp_port),
+        "RETRY_TIERS": ",".join(map(str, TIERS)),
     }
     return lambda *arguments, **changes: orderctl(environment | changes, *arguments)
 
@@ -92,7 +93,7 @@ def sessions_of(
 @pytest.fixture
 def migrated(
     servers: Infrastructure,
-    vhost: Vhost,
+    broker: Vhost,
     sessions_of: dict[str, Sessions],
     database_of: Callable[[str], TestDatabase],
     monkeypatch: pytest.MonkeyPatch,
@@ -102,7 +103,7 @@ def migrated(
     for service in SERVICES:
         if service.name not in names:
             names[service.name] = str(database_of(service.name).url.database)
-    settings = AdministratorSettings(**administration(servers, vhost, names))
+    settings = AdministratorSettings(**administration(servers, broker, names), retry_tiers=TIERS)
     use_services(monkeypatch)
     list(topology.apply(settings, prune=True))  # type: ignore[arg-type]
-    return MigratedSystem(settings, vhost)
+    return MigratedSystem(settings, broker)

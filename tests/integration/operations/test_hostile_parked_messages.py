@@ -26,18 +26,17 @@ DISCARD = ("parked", "discard", "inventory", "--yes", "--reason", "a test")
 
 @pytest.fixture
 def env(migrated_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The environment of `orderctl`, with the topology applied."""
+    """The environment of `orderctl`."""
     for name, value in migrated_env.items():
         monkeypatch.setenv(name, value)
-    assert orderctl("topology", "apply").exit_code == 0
     return migrated_env
 
 
 @pytest.fixture
-def poisoned(vhost: Vhost, env: dict[str, str]) -> int:
-    """The number of hostile messages in the inventory's parking lot, two of each kind."""
-    del env  # applies the topology
-    return park_hostile(vhost, seed=1)
+def poisoned(broker: Vhost, env: dict[str, str]) -> int:
+    """The number of hostile messages in the inventory's parking lot, about two of each kind."""
+    assert env["BROKER_VHOST"] == broker.name
+    return park_hostile(broker, seed=1)
 
 
 def orderctl(*arguments: str) -> Result:
@@ -110,19 +109,23 @@ def test_the_groups_of_hostile_messages_are_remembered(poisoned: int) -> None:
     assert all(group["remembered"] for group in groups)
 
 
-def test_every_parked_message_is_discarded_by_its_name(poisoned: int, vhost: Vhost) -> None:
+def test_every_parked_message_is_discarded_by_its_name(broker: Vhost, env: dict[str, str]) -> None:
+    # Given a message of each kind; each command reads all of them
+    assert env["BROKER_VHOST"] == broker.name
+    parked = park_hostile(broker, seed=1, rounds=1)
     rows = listed()
     ids = {row["id"] for row in rows}
     discarded: list[dict[str, Any]] = []
 
-    # A name may be that of several messages with different bodies.
+    # When each is discarded; a name may be that of several messages with different bodies
     for name, digest in {(row["id"], row["digest"]): None for row in rows}:
         result = orderctl(*DISCARD, "--json", f"--id={name}", f"--digest={digest}")
         assert result.exit_code == 0, result.output
         discarded += json.loads(result.stdout)
 
-    assert len(discarded) == poisoned
-    assert vhost.depth("inventory.dlq") == 0
+    # Then the parking lot is empty
+    assert len(discarded) == parked
+    assert broker.depth("inventory.dlq") == 0
 
     # When all are restored, except those that cannot be sent
     numbers = [str(message["discarded_id"]) for message in discarded]
@@ -131,7 +134,7 @@ def test_every_parked_message_is_discarded_by_its_name(poisoned: int, vhost: Vho
     # Then they are parked under the same names, and the others are still stored
     back = sum(one.exit_code == 0 for one in restored)
     assert all("cannot be restored" in one.stderr for one in restored if one.exit_code)
-    assert back > poisoned * 3 / 4
+    assert back > parked * 3 / 4
     eventually(lambda: _has_names(ids, back))
 
 

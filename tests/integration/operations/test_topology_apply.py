@@ -3,19 +3,41 @@
 import pytest
 
 from common.kombu_topology import topology
+from console.settings import TopologySettings
+from eventbus.topology.retry_schedule import RETRY_TIERS
 from testkit.data.parked import parked
 from testkit.processes.orderctl import orderctl, topology_differences
+from testkit.servers.declaration import TIERS, declare
+from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.management import Management
-from testkit.servers.vhosts import Vhost
+from testkit.servers.vhosts import Vhost, fresh_vhost
 
 
-def test_an_empty_vhost_is_filled_once(management: Management, applied: dict[str, str]) -> None:
-    assert topology_differences(applied) == []
-    again = orderctl(applied, "topology", "apply")
+def test_an_empty_vhost_is_filled_once(
+    management: Management, operator_env: dict[str, str]
+) -> None:
+    env = operator_env | {"RETRY_TIERS": ",".join(map(str, RETRY_TIERS))}
+    first = orderctl(env, "topology", "apply")
+    assert first.exit_code == 0, first.output
+    assert topology_differences(env) == []
+    again = orderctl(env, "topology", "apply")
 
     assert (again.exit_code, again.stdout) == (0, "topology: nothing to change\n")
     queues = {queue["name"] for queue in management.send("GET", "queues").json()}
     assert queues == {queue.name for queue in topology().queues}
+
+
+def test_the_vhosts_of_tests_are_filled(applied: dict[str, str], servers: Infrastructure) -> None:
+    # Given a second vhost, declared from what the broker has in the first one
+    with fresh_vhost(servers) as second:
+        secrets_dir = servers.secrets_dir
+        declare(
+            TopologySettings(**second.administrator, secrets_dir=secrets_dir, retry_tiers=TIERS)
+        )
+
+        # Then neither differs from the code
+        assert topology_differences(applied | {"BROKER_VHOST": second.name}) == []
+    assert topology_differences(applied) == []
 
 
 def test_a_missing_vhost_is_reported_by_plan_and_created_by_apply(

@@ -10,6 +10,7 @@ from eventbus.database.db import Sessions
 from eventbus.outbox import relay as relays
 from testkit.processes.publishers import PublisherOf, publishers
 from testkit.servers.databases import TestDatabase
+from testkit.servers.declaration import TIERS
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.scaling import AdministratorSettings, scale_settings
 from testkit.servers.vhosts import Vhost
@@ -38,7 +39,8 @@ def settings(
 ) -> AdministratorSettings:
     """The settings of the command."""
     others = {name: database_of(name) for name in ("inventory", "console")}
-    return scale_settings(servers, broker, {"order": order_data} | others)
+    databases = {"order": order_data} | others
+    return scale_settings(servers, broker, databases, retry_tiers=TIERS)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ The expected rights are written by hand; the actual ones are tried on a real ser
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
@@ -23,7 +24,8 @@ from console.settings import (
     owner_name,
     role_name,
 )
-from testkit.servers.databases import service_url
+from testkit.servers.databases import Databases, service_url
+from testkit.servers.infrastructure import Infrastructure
 
 NAMES = [service.name for service in DATABASES]
 
@@ -102,32 +104,21 @@ _REFUSED = re.compile(
 )
 
 
-@pytest.fixture
-def environment(
-    operator_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> DatabaseAdminSettings:
-    """A server without the databases."""
-    for name, value in operator_env.items():
-        monkeypatch.setenv(name, value)
-    return load_operator(DatabaseAdminSettings)
-
-
-@pytest.fixture
-def installation(environment: DatabaseAdminSettings) -> DatabaseAdminSettings:
-    """Roles and databases, created by `orderctl database apply`."""
-    apply()
-    return environment
-
-
-def apply() -> str:
-    applied = CliRunner().invoke(main, ["database", "apply"])
-    assert applied.exit_code == 0, applied.output
-    return applied.output
-
-
-def plan() -> tuple[int, str]:
-    planned = CliRunner().invoke(main, ["database", "plan"])
-    return planned.exit_code, planned.output
+@pytest.fixture(scope="module")
+def installation(servers: Infrastructure, databases: Databases) -> Iterator[DatabaseAdminSettings]:
+    """Roles and databases, created by `orderctl database apply`; no test leaves a change."""
+    suffix = f"_{uuid4().hex[:8]}"
+    environment = {
+        "ORDERS_ENV_FILE": str(servers.operator_environment),
+        "DATABASE_SUFFIX": suffix,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        applied = CliRunner().invoke(main, ["database", "apply"])
+        assert applied.exit_code == 0, applied.output
+        yield load_operator(DatabaseAdminSettings)
+    databases.drop_all(suffix)
 
 
 @contextmanager
@@ -251,10 +242,11 @@ def test_a_new_table_has_the_default_privileges(installation: DatabaseAdminSetti
     with connected(url, autocommit=True) as connection:
         connection.exec_driver_sql(f"SET ROLE {owner}; CREATE TABLE later (id serial, n int)")
 
-    # Then the service can change its rows only
-    service = service_url(installation, "inventory")
-    assert refusal(service, "INSERT INTO later (n) VALUES (1)") == ""
-    assert "permission denied" in refusal(service, "TRUNCATE later")
+        # Then the service can change its rows only
+        service = service_url(installation, "inventory")
+        assert refusal(service, "INSERT INTO later (n) VALUES (1)") == ""
+        assert "permission denied" in refusal(service, "TRUNCATE later")
+        connection.exec_driver_sql("DROP TABLE later")
 
 
 def test_the_console_can_read_only_the_listed_tables(

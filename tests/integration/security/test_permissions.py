@@ -22,11 +22,11 @@ from kombu.connection import Connection
 from common.kombu_topology import SERVICES, STREAM, TICKS, topology
 from eventbus import tls
 from eventbus.topology.objects import Topology
-from eventbus.topology.retry_schedule import RETRY_TIERS
+from testkit.servers.declaration import TIERS
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost, fresh_vhost
 
-TOPOLOGY: Topology = topology()
+TOPOLOGY: Topology = topology(retry_tiers=TIERS)
 EVENT_TYPES = sorted({event_type for s in SERVICES for event_type in s.published_types})
 QUEUES = sorted(queue.name for queue in TOPOLOGY.queues)
 EXCHANGES = sorted(exchange.name for exchange in TOPOLOGY.exchanges)
@@ -92,7 +92,7 @@ def allowed() -> dict[str, set[Operation]]:
                 o
                 for s in SERVICES
                 if s.consumes
-                for seconds in RETRY_TIERS
+                for seconds in TIERS
                 for o in read(s.retry_queue(seconds))
             ),
             ("publish to", ""),

@@ -9,7 +9,6 @@ from amqp import Channel
 from analytics_worker.stream_reader import Reader
 from console.settings import DatabaseSettings, load_operator
 from eventbus.database.db import Sessions
-from testkit.processes.orderctl import orderctl
 from testkit.servers.databases import Databases
 from testkit.servers.vhosts import Vhost
 
@@ -24,13 +23,15 @@ def reader(broker: Vhost, analytics_database: Sessions) -> Iterator[Reader]:
 
 @pytest.fixture
 def installation(
-    operator_env: dict[str, str], databases: Databases, monkeypatch: pytest.MonkeyPatch
+    operator_env: dict[str, str],
+    broker: Vhost,
+    databases: Databases,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[], DatabaseSettings]:
     """A broker with the declared topology, and a function that creates the databases."""
+    assert operator_env["BROKER_VHOST"] == broker.name
     for name, value in operator_env.items():
         monkeypatch.setenv(name, value)
-    result = orderctl(operator_env, "topology", "apply")
-    assert result.exit_code == 0, result.output
 
     def created() -> DatabaseSettings:
         databases.create_all(operator_env["DATABASE_SUFFIX"])
