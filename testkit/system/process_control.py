@@ -20,6 +20,9 @@ from testkit.processes.launcher import INTERPRETERS, Launched, launcher
 from testkit.system.environment import environment
 from testkit.system.installation import Installation
 
+#: Variables that must be set when a process imports its libraries, or earlier.
+_EXECUTED = {"LD_PRELOAD", "PROMETHEUS_MULTIPROC_DIR"}
+
 _PROGRAMS = {program.name: program for program in PROGRAMS}
 _OPTIONAL = {"spans", "console"}
 _DEFAULT = [p.name for p in PROGRAMS if p.name not in _OPTIONAL and p.health is not Health.METRICS]
@@ -142,7 +145,7 @@ class ProcessControl(Installation):
         arguments = [filled(argument, self.ports) for argument in arguments]
         variables = INTERPRETERS | environment(self, program, name)
         log = self.directory / f"{name}.log"
-        if self.forks and program.venv == ".venv" and "LD_PRELOAD" not in variables:
+        if self.forks and program.venv == ".venv" and not _EXECUTED & variables.keys():
             started = launcher().start([executable, *arguments], variables, log)
         else:
             path = REPOSITORY / program.venv / "bin" / executable
