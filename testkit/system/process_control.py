@@ -15,6 +15,7 @@ from deploy.local import REPOSITORY
 from deploy.local.processes.health import beats
 from deploy.local.processes.programs import PROGRAMS, Health, Program, filled
 from testkit.eventually import eventually
+from testkit.network import plain_http
 from testkit.processes.clocks import Clock
 from testkit.processes.launcher import INTERPRETERS, Launched, launcher
 from testkit.system.environment import environment
@@ -178,6 +179,6 @@ def _execute(
 
 def _status(url: str) -> int:
     try:
-        return httpx.get(url, timeout=5).status_code
+        return plain_http.get(url, timeout=5).status_code
     except httpx.TransportError:
         return 0
