@@ -1,4 +1,7 @@
-"""PROCESS: `celery -A scheduler.beat beat`. Several may run: ticks are hints, and coalesce."""
+"""PROCESS: `python -m eventbus.command -A scheduler.beat beat`.
+
+Several may run: ticks are hints, and coalesce.
+"""
 
 from celery.schedules import schedule
 

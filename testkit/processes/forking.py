@@ -15,17 +15,16 @@ import socket
 import sys
 from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 from deploy.local import REPOSITORY
 from eventbus.parent import exit_with
 from testkit.processes.call_record import CallRecord
 
-#: The imports of the programs, except those whose state forks must not share, as `uuid_utils`.
+#: The imports of the programs from other projects.
 _LIBRARIES = (
     "celery.bin.beat",
-    "celery.bin.celery",
     "celery.bin.worker",
     "celery.apps.beat",
     "celery.apps.worker",
@@ -54,21 +53,16 @@ _LIBRARIES = (
     "yaml",
 )
 
-#: Imports of these that read the environment, directly or not. Each program imports them itself.
-_UNLOADED = ("flower", "prometheus_client", "tornado")
+#: The packages of this project that all programs import. Their modules read no environment, and
+#: each fork has its own random numbers.
+_PACKAGES = ("eventbus", "common")
 
 Request = dict[str, Any]
 
 
 def main() -> None:
     """Serve requests until the socket is closed; in each fork, run the program."""
-    for library in _LIBRARIES:
-        import_module(library)
-    for name in list(sys.modules):
-        if name.partition(".")[0] in _UNLOADED:
-            del sys.modules[name]
-    gc.collect()
-    gc.freeze()
+    _load()
     requests = socket.socket(fileno=int(sys.argv[1]))
     # The exit of a child interrupts the wait for the next request.
     wakes, woken = socket.socketpair()
@@ -79,6 +73,17 @@ def main() -> None:
         for connection in (requests, wakes, woken):
             connection.close()
         _run(request)
+
+
+def _load() -> None:
+    """Import what the programs have in common."""
+    for library in _LIBRARIES:
+        import_module(library)
+    for package in map(import_module, _PACKAGES):
+        for module in walk_packages(package.__path__, f"{package.__name__}."):
+            import_module(module.name)
+    gc.collect()
+    gc.freeze()
 
 
 def _serve(requests: socket.socket, wakes: socket.socket) -> Request | None:
@@ -129,16 +134,12 @@ def _run(request: Request) -> None:
     os.environ.update(request["environment"])
     if record := CallRecord.of(os.environ):
         record.begin()
-    script, *arguments = request["command"]
-    if script == "celery":
-        from celery.__main__ import main as celery
-
-        sys.argv = [str(Path(sys.executable).with_name(script)), *arguments]
-        sys.exit(celery())
-    option, module, *arguments = arguments
+    script, option, module, *arguments = request["command"]
     if (script, option) != ("python", "-m"):
         raise SystemExit(f"not a program that can be forked: {request['command']}")
     sys.argv = [script, *arguments]
+    # It may be among the loaded modules, and is run as a program here.
+    sys.modules.pop(module, None)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

@@ -3,7 +3,7 @@
 The start of a program takes over a second of CPU time, most of it for imports, and a test run
 starts many hundreds of programs. Each fork has its own session, environment and files, as if the
 program had been executed, but not its own command line. Programs that must be executed, such as
-those with a preloaded library, are started with `subprocess` instead.
+those with a preloaded C library, are started with `subprocess` instead.
 """
 
 import json
@@ -89,7 +89,7 @@ class Launcher:
         far.close()
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Launched:
-        """Start `celery` or `python -m MODULE`, with its output appended to `log`."""
+        """Start `python -m MODULE`, with its output appended to `log`."""
         request = {"command": command, "environment": environment, "log": str(log)}
         with self._lock:
             self._socket.settimeout(_PATIENCE)

@@ -14,6 +14,7 @@ import httpx
 from deploy.local.processes.programs import PROGRAMS
 from deploy.local.servers import prometheus
 from testkit.eventually import eventually
+from testkit.network import plain_http
 from testkit.processes.stack import Stack
 from testkit.servers.workers import own_ports
 
@@ -67,13 +68,13 @@ class Prometheus:
     def is_ready(self) -> None:
         """Raise `AssertionError` until the server responds."""
         try:
-            assert httpx.get(f"{self.url}/-/ready").status_code == httpx.codes.OK
+            assert plain_http.get(f"{self.url}/-/ready").status_code == httpx.codes.OK
         except httpx.TransportError as error:
             raise AssertionError(str(error)) from None
 
     def values(self, expr: str) -> list[float]:
         """Return the current values of a query, omitting NaN."""
-        response = httpx.get(f"{self.url}/api/v1/query", params={"query": expr}, timeout=10)
+        response = plain_http.get(f"{self.url}/api/v1/query", params={"query": expr}, timeout=10)
         assert response.status_code == httpx.codes.OK, response.text
         values = [float(sample["value"][1]) for sample in response.json()["data"]["result"]]
         return [value for value in values if not isnan(value)]

@@ -15,10 +15,14 @@ from deploy.local import REPOSITORY
 from deploy.local.processes.health import beats
 from deploy.local.processes.programs import PROGRAMS, Health, Program, filled
 from testkit.eventually import eventually
+from testkit.network import plain_http
 from testkit.processes.clocks import Clock
 from testkit.processes.launcher import INTERPRETERS, Launched, launcher
 from testkit.system.environment import environment
 from testkit.system.installation import Installation
+
+#: Variables that must be set when a process imports its libraries, or earlier.
+_EXECUTED = {"LD_PRELOAD", "PROMETHEUS_MULTIPROC_DIR"}
 
 _PROGRAMS = {program.name: program for program in PROGRAMS}
 _OPTIONAL = {"spans", "console"}
@@ -142,7 +146,7 @@ class ProcessControl(Installation):
         arguments = [filled(argument, self.ports) for argument in arguments]
         variables = INTERPRETERS | environment(self, program, name)
         log = self.directory / f"{name}.log"
-        if self.forks and program.venv == ".venv" and "LD_PRELOAD" not in variables:
+        if self.forks and program.venv == ".venv" and not _EXECUTED & variables.keys():
             started = launcher().start([executable, *arguments], variables, log)
         else:
             path = REPOSITORY / program.venv / "bin" / executable
@@ -175,6 +179,6 @@ def _execute(
 
 def _status(url: str) -> int:
     try:
-        return httpx.get(url, timeout=5).status_code
+        return plain_http.get(url, timeout=5).status_code
     except httpx.TransportError:
         return 0

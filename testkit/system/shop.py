@@ -9,6 +9,7 @@ from eventbus.database.db import transaction
 from inventory_worker import stock
 from inventory_worker.movements import Note
 from testkit.eventually import eventually
+from testkit.network import plain_http
 from testkit.system.installation import Installation
 
 
@@ -25,7 +26,7 @@ class Shop(Installation):
     def client(self) -> httpx.Client:
         """A client of the API, with the key; each request may take a minute."""
         bearer = {"Authorization": f"Bearer {self.api_key}"}
-        return httpx.Client(base_url=self.url, headers=bearer, timeout=60)
+        return plain_http.client(base_url=self.url, headers=bearer, timeout=60)
 
     def place(self, *lines: tuple[str, int], email: str = "ada@example.com") -> str:
         """Place an order for (SKU, quantity) lines over HTTP, and return its id."""

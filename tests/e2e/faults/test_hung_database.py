@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from testkit.eventually import eventually
+from testkit.network import plain_http
 from testkit.network.proxy import Proxy
 from testkit.network.raw_http import ORDER
 from testkit.processes.stack import Stack
@@ -94,7 +95,7 @@ def test_liveness_is_answered_while_the_database_does_not_respond(
 
 def _is_alive(stack: Stack) -> bool:
     try:
-        return httpx.get(f"{stack.url}/healthz", timeout=PROBE_TIMEOUT).status_code == 200
+        return plain_http.get(f"{stack.url}/healthz", timeout=PROBE_TIMEOUT).status_code == 200
     except httpx.TransportError:
         return False
 

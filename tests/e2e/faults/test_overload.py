@@ -6,6 +6,7 @@ import httpx
 
 from eventbus.database.db import engine_of
 from testkit.eventually import eventually
+from testkit.network import plain_http
 from testkit.processes.stack import Stack
 
 #: The limit of each process, less than the number of clients.
@@ -33,8 +34,8 @@ def test_the_api_refuses_requests_beyond_its_limit(stack: Stack) -> None:
             refused = [response.result() for response in responses if response.done()]
 
             # And probes are answered
-            assert httpx.get(f"{stack.url}/healthz", timeout=10).status_code == 200
-            assert httpx.get(f"{stack.url}/metrics", timeout=10).status_code == 200
+            assert plain_http.get(f"{stack.url}/healthz", timeout=10).status_code == 200
+            assert plain_http.get(f"{stack.url}/metrics", timeout=10).status_code == 200
 
             # When the database continues
             connection.rollback()

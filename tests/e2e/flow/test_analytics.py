@@ -24,6 +24,10 @@ READER = "analytics-reader"
 #: Seconds for which orders are placed while the reader is killed and replays run.
 LOAD = 10.0
 
+#: Seconds between two orders of a customer: some events are always in flight, and the processors
+#: are not saturated.
+PAUSE = 0.15
+
 #: Readers that are killed in turn. Each of the two kinds of commit is the last commit of one.
 READERS = 4
 
@@ -89,6 +93,7 @@ def load(stack: Stack) -> Iterator[list[str]]:
             placed.append(order_id)
             if chance.random() < 0.1:
                 stack.cancel(order_id)
+            ended.wait(PAUSE)
 
     with ThreadPoolExecutor(4) as pool:
         customers = [pool.submit(order, n) for n in range(4)]

@@ -5,13 +5,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from console.certificates.certificate_authority import Authority
 from deploy.grafana.dashboards import DASHBOARDS
 from deploy.local.processes.programs import PROGRAMS, Health
 from testkit.eventually import becomes, eventually
+from testkit.network import plain_http
 from testkit.processes.stack import Stack
 from testkit.servers.prometheus import Prometheus
 from testkit.servers.workers import own_ports
@@ -53,7 +53,9 @@ def prometheus(running: Stack, tmp_path: Path) -> Iterator[Prometheus]:
 
 def metrics_of(stack: Stack, process: str) -> dict[str, float]:
     """Return the metrics that a process exposes."""
-    page = httpx.get(f"http://127.0.0.1:{stack.metrics_ports[process]}/metrics", timeout=10).text
+    page = plain_http.get(
+        f"http://127.0.0.1:{stack.metrics_ports[process]}/metrics", timeout=10
+    ).text
     samples = (line.rsplit(" ", 1) for line in page.splitlines() if line[0] != "#")
     return {name: float(value) for name, value in samples}
 

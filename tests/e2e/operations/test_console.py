@@ -5,7 +5,6 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-import httpx
 import pytest
 from flask.testing import FlaskClient
 from pydantic import SecretStr
@@ -15,6 +14,7 @@ from console.web.app import create_app
 from deploy.local.processes.programs import PROGRAMS, Health
 from deploy.local.servers import credentials
 from testkit.eventually import eventually
+from testkit.network import plain_http
 from testkit.processes.stack import RETRY_TIERS, Stack
 from testkit.processes.web_console import confirm
 from testkit.servers.prometheus import Prometheus
@@ -154,8 +154,8 @@ def test_the_process_requires_a_password_and_shuts_down(stack: Stack) -> None:
     password = credentials.read(stack.servers.secrets_dir, credentials.CONSOLE)
 
     # When the page is requested without and with the password
-    unauthenticated = httpx.get(f"{url}/overview", timeout=20)
-    authenticated = httpx.get(f"{url}/overview", auth=("operator", password), timeout=20)
+    unauthenticated = plain_http.get(f"{url}/overview", timeout=20)
+    authenticated = plain_http.get(f"{url}/overview", auth=("operator", password), timeout=20)
     stack.shut_down("console")
 
     # Then only the request with the password succeeds, and the password is not logged

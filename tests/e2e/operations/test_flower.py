@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from testkit.eventually import eventually
+from testkit.network import plain_http
 from testkit.processes.stack import Stack
 from testkit.servers.flower import flower, flower_password, start_with_flower, task_rows
 
@@ -60,7 +61,7 @@ def test_no_row_contains_data_of_a_customer(shown: Stack) -> None:
 def test_flower_requires_a_password_and_rejects_commands(shown: Stack) -> None:
     url = f"http://127.0.0.1:{shown.ports.flower_port}"
     for path in ("/", "/tasks", "/broker", "/api/tasks", "/api/workers"):
-        assert httpx.get(f"{url}{path}", timeout=10).status_code == 401, path
+        assert plain_http.get(f"{url}{path}", timeout=10).status_code == 401, path
         assert flower(shown, path, password="wrong").status_code == 401, path
         assert flower(shown, path).status_code == 200, path
 

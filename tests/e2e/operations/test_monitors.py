@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import httpx
 import pytest
 
 from console.actions import topology
 from console.certificates.certificate_authority import Authority
 from deploy.local.processes.programs import PROGRAMS
 from testkit.eventually import eventually
+from testkit.network import plain_http
 from testkit.processes.stack import Stack
 from testkit.servers.flower import flower, start_with_flower, task_rows
 
@@ -71,14 +71,14 @@ def test_the_exporter_counts_each_workers_tasks(watched: Stack, name: str) -> No
     # Given a running exporter
     watched.start(name)
     url = f"http://127.0.0.1:{watched.ports.exporter_port}/metrics"
-    eventually(lambda: _has(httpx.get(url, timeout=10).text, 'up{hostname="inventory"} 1.0'))
+    eventually(lambda: _has(plain_http.get(url, timeout=10).text, 'up{hostname="inventory"} 1.0'))
 
     # When an order is decided
     watched.decided(watched.place(("TEA", 1)))
 
     # Then the tasks of each worker are counted
     def counted() -> None:
-        page = httpx.get(url, timeout=10).text
+        page = plain_http.get(url, timeout=10).text
         for worker, event_type in (
             ("inventory", "order.created"),
             ("notification", "order.created"),
@@ -104,7 +104,7 @@ def test_monitors_recover_from_a_broker_outage(watched: Stack, name: str) -> Non
     # Then both receive the events of all workers again
     def recovered() -> None:
         page = flower(watched, "/metrics").text
-        exported = httpx.get(
+        exported = plain_http.get(
             f"http://127.0.0.1:{watched.ports.exporter_port}/metrics", timeout=10
         ).text
         assert watched.is_running("flower")
@@ -119,7 +119,7 @@ def test_monitors_recover_from_a_broker_outage(watched: Stack, name: str) -> Non
     eventually(lambda: _has(str(task_rows(watched)), order_id))
     page = f"http://127.0.0.1:{watched.ports.exporter_port}/metrics"
     success = 'task_succeeded_total{hostname="order",name="stock.reserved",queue_name="celery"} 1.0'
-    eventually(lambda: _has(httpx.get(page, timeout=10).text, success))
+    eventually(lambda: _has(plain_http.get(page, timeout=10).text, success))
 
 
 @pytest.mark.parametrize("name", MONITORS)

@@ -29,6 +29,7 @@ def test_a_renewal_under_load_loses_no_order(
     def place() -> None:
         while not ended.is_set():
             placed.append(stack.place(("TEA", 1)))
+            ended.wait(0.05)
 
     before = shown_certificates(servers)
     customers = Thread(target=place)

@@ -15,6 +15,9 @@ from eventbus.topology.service import Service
 from testkit.eventually import becomes, eventually
 from testkit.processes.stack import ORDER_FLOW_WITH_MAILS, RETRY_TIERS, Stack
 
+#: Seconds between two orders of a customer.
+PAUSE = 0.1
+
 
 class Orders:
     """Customers who order continuously; `ids` are the orders that the API accepted."""
@@ -52,6 +55,7 @@ class Orders:
             placed = self._stack.place(("TEA", 1), email=f"{customer}@example.com")
             with self._lock:
                 self.ids.append(placed)
+            self._ended.wait(PAUSE)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """A wait ends when its condition holds, and raises the last error after a timeout."""
 
+from types import SimpleNamespace
+
 import pytest
 from sqlalchemy.exc import NoResultFound
 
@@ -40,3 +42,27 @@ def test_an_error_of_another_kind_ends_a_wait_at_once() -> None:
     with pytest.raises(TypeError):
         eventually(claim)
     assert calls == [1]
+
+
+def test_a_long_wait_calls_its_claim_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a clock that only sleeping advances, and a claim that never holds
+    now, calls = 0.0, list[float]()
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def claim() -> None:
+        calls.append(now)
+        raise AssertionError
+
+    clock = SimpleNamespace(monotonic=lambda: now, sleep=sleep)
+    monkeypatch.setattr("testkit.eventually.time", clock)
+
+    # When it is waited for during a minute
+    with pytest.raises(AssertionError):
+        eventually(claim, within=60)
+
+    # Then it is called often at first, and twice a second later
+    assert len([at for at in calls if at < 1]) > 10
+    assert len([at for at in calls if at >= 10]) <= 102
