@@ -1,7 +1,4 @@
-"""PROCESS: `python -m eventbus.command -A scheduler.beat beat`.
-
-Several may run: ticks are hints, and coalesce.
-"""
+"""PROCESS: `celery -A scheduler.beat beat`. Several may run: ticks are hints, and coalesce."""
 
 from celery.schedules import schedule
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from deploy.local import REPOSITORY
 from eventbus.parent import exit_with
+from testkit.processes import celery_command
 from testkit.processes.call_record import CallRecord
 
 #: The imports of the programs from other projects.
@@ -134,7 +135,12 @@ def _run(request: Request) -> None:
     os.environ.update(request["environment"])
     if record := CallRecord.of(os.environ):
         record.begin()
-    script, option, module, *arguments = request["command"]
+    script, *arguments = request["command"]
+    if script == "celery":
+        sys.argv = [script, *arguments]
+        celery_command.main()
+        return
+    option, module, *arguments = arguments
     if (script, option) != ("python", "-m"):
         raise SystemExit(f"not a program that can be forked: {request['command']}")
     sys.argv = [script, *arguments]

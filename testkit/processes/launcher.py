@@ -89,7 +89,7 @@ class Launcher:
         far.close()
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Launched:
-        """Start `python -m MODULE`, with its output appended to `log`."""
+        """Start `celery` or `python -m MODULE`, with its output appended to `log`."""
         request = {"command": command, "environment": environment, "log": str(log)}
         with self._lock:
             self._socket.settimeout(_PATIENCE)

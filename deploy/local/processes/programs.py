@@ -16,9 +16,6 @@ from deploy.local.servers.broker import VHOST, management_url
 from deploy.local.state import StateDirectory
 from eventbus.topology.service import Service
 
-#: Celery's command, without the plugins of other packages.
-CELERY = "python -m eventbus.command -q"
-
 
 class Health(Enum):
     """The evidence that a program works."""
@@ -78,7 +75,7 @@ class Program:
 
 def _of(service: Service) -> Iterator[Program]:
     """Yield the Celery processes of a service: a worker if it consumes, and one for each tick."""
-    start = f"{CELERY} -A {service.package}"
+    start = f"celery -q -A {service.package}"
     if service.consumes:
         command = f"{start}.worker worker -n {service.name}@{service.name}"
         yield Program(f"{service.name}-worker", service.name, command)
@@ -107,7 +104,7 @@ PROGRAMS = (
         needs_broker=False,
     ),
     *(program for service in SERVICES for program in _of(service)),
-    Program("beat", "scheduler", f"{CELERY} -A scheduler.beat beat", Health.RUNS),
+    Program("beat", "scheduler", "celery -q -A scheduler.beat beat", Health.RUNS),
     Program("flower", "monitor", "python -m monitor.flower", Health.METRICS, "flower_port"),
     Program(
         "console",

@@ -1,8 +1,7 @@
-"""PROCESS: Celery's commands `worker` and `beat`, without the plugins of the `celery` command.
+"""Celery's commands `worker` and `beat`, without the plugins of the `celery` command.
 
-`python -m eventbus.command -A MODULE worker` starts the worker that `celery -A MODULE worker`
-starts. The `celery` command also imports each installed package that adds a command to it, such as
-Flower, into every process: 19 MB of memory, and a sixth of the time of a start.
+The `celery` command imports each installed package that adds a command to it, such as Flower. In a
+forked process, this would be most of the cost of a start.
 """
 
 import click
@@ -23,6 +22,3 @@ def main(context: click.Context, app: str, quiet: bool) -> None:
 
 main.add_command(worker)
 main.add_command(beat)
-
-if __name__ == "__main__":
-    main()
