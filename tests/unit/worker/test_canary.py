@@ -111,6 +111,23 @@ def test_a_batch_of_the_time_before_the_pause_is_not_the_canary(loop: EventLoop)
     assert only(loop.jobs).event_ids == {"event-1"}
 
 
+def test_a_probe_of_the_time_before_the_pause_is_not_the_canary(loop: EventLoop) -> None:
+    # Given a message that probes the database and is still running when the service is resumed
+    loop.deliver("before")
+    loop.turn()
+    fail(loop, outage())
+    loop.wait(10.0)
+    pause_and_resume(loop)
+    loop.deliver("event-1", "event-2")
+    loop.turn()
+
+    # When it ends
+    loop.jobs.pop().finish()
+
+    # Then one event is handled alone
+    assert only(loop.jobs).event_ids == {"event-1"}
+
+
 def test_an_outage_during_the_canary_is_not_its_failure(loop: EventLoop) -> None:
     # Given a service that was resumed while its database is down
     pause_and_resume(loop)
