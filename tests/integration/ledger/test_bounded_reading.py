@@ -17,10 +17,10 @@ from testkit.data.accounted import AccountedSystem, brief, places
 from testkit.data.meter import Meter
 
 #: Events of a large outbox.
-EVENTS = 100_000
+EVENTS = 40_000
 
 #: Bytes that a reconciliation of a large outbox may need: some pages.
-MEMORY = 16_000_000
+MEMORY = 8_000_000
 
 _FILL = """
 INSERT INTO outbox (event_id, type, subject, event, sent_at)

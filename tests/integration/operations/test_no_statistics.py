@@ -18,6 +18,7 @@ from console.settings import BrokerAdminSettings, ConsoleSettings
 from console.web.app import create_app
 from deploy.local import REPOSITORY
 from testkit.eventually import eventually
+from testkit.servers.declaration import TIERS
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 
@@ -39,7 +40,7 @@ def without_statistics(servers: Infrastructure, broker: Vhost) -> Iterator[Vhost
 
 
 def settings(vhost: Vhost) -> BrokerAdminSettings:
-    return BrokerAdminSettings(**vhost.administrator)
+    return BrokerAdminSettings(**vhost.administrator, retry_tiers=TIERS)
 
 
 def test_a_consumed_queue_is_not_a_finding(without_statistics: Vhost) -> None:

@@ -24,6 +24,7 @@ from eventbus.telemetry import certificate_expiry
 from testkit.eventually import eventually
 from testkit.network.proxy import Proxy
 from testkit.servers.databases import TestDatabase
+from testkit.servers.declaration import TIERS
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 from testkit.servers.workers import own_ports
@@ -118,7 +119,7 @@ def test_a_health_check_reaches_both_broker_ports_over_ipv6(
     )
 
     # When the broker is checked over both
-    checked = health.check(BrokerAdminSettings(**over_ipv6.administrator))
+    checked = health.check(BrokerAdminSettings(**over_ipv6.administrator, retry_tiers=TIERS))
     consumers = health.queue_counts.consumers(
         BrokerAdminSettings(**over_ipv6.administrator), ["order.queue"]
     )
