@@ -122,6 +122,11 @@ class ProcessControl(Installation):
         self.health_file(name).unlink(missing_ok=True)
         return status
 
+    def wait_until_killed(self, name: str) -> None:
+        """Wait until a process of `testkit.programs.crashing` has killed itself."""
+        status = self.wait_until_dead(name)
+        assert status == -signal.SIGKILL, f"{name} exited with status {status}"
+
     def is_running(self, name: str) -> bool:
         """Return whether a process was started and has not exited."""
         return name in self._running and self._running[name].poll() is None

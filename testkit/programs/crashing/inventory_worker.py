@@ -7,7 +7,7 @@ from inventory_worker.worker import app  # noqa: F401
 from testkit.programs.crashing import die
 
 
-def _die_instead(*_: Any) -> None:
+def _die_instead(*_: Any, **__: Any) -> None:
     die()
 
 

@@ -6,7 +6,7 @@ from eventbus.outbox.claims import Claims
 from testkit.programs.crashing import die
 
 
-def _die_instead(*_: Any) -> None:
+def _die_instead(*_: Any, **__: Any) -> None:
     die()
 
 

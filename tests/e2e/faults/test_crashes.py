@@ -18,7 +18,7 @@ def test_an_order_survives_a_crash_of_the_api_after_its_commit(stack: Stack) -> 
     key = {"Idempotency-Key": "one-order"}
     with pytest.raises(httpx.TransportError):
         stack.post_order(("TEA", 3), headers=key)
-    stack.wait_until_dead("api")
+    stack.wait_until_killed("api")
     stack.start("api")
     response = stack.post_order(("TEA", 3), headers=key)
 
@@ -37,7 +37,7 @@ def test_an_event_survives_a_crash_of_its_relay(stack: Stack) -> None:
 
     # When an order is placed, and the relay is restarted
     order_id = stack.place(("TEA", 3))
-    stack.wait_until_dead("order-relay")
+    stack.wait_until_killed("order-relay")
     stack.start("order-relay")
 
     # Then the event is delivered twice, and has one effect
@@ -54,7 +54,7 @@ def test_an_event_survives_a_crash_of_its_worker(stack: Stack) -> None:
 
     # When an order is placed, and the worker is restarted
     order_id = stack.place(("TEA", 3))
-    stack.wait_until_dead("inventory-worker")
+    stack.wait_until_killed("inventory-worker")
     assert stack.reserved("TEA") == 3
     stack.start("inventory-worker")
 

@@ -181,7 +181,7 @@ def test_the_figures_equal_the_orders_after_a_kill_at_any_commit(shop: Stack) ->
         for commits in range(1, READERS + 1):
             shop.extra["COMMITS"] = str(commits)
             shop.launch(READER, module="testkit.programs.crashing.analytics_reader")
-            shop.wait_until_dead(READER)
+            shop.wait_until_killed(READER)
     shop.start(READER)
 
     # Then the figures equal the orders

@@ -137,7 +137,7 @@ def test_an_order_stays_one_trace_when_its_relay_dies(
 
     # When an order is placed, and the relay is restarted
     order_id = traced.place(("TEA", 3))
-    traced.wait_until_dead("order-relay")
+    traced.wait_until_killed("order-relay")
     traced.start("order-relay")
     assert traced.decided(order_id) == ("CONFIRMED", None)
 
