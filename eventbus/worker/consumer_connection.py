@@ -52,7 +52,7 @@ class ConsumerConnection:
         self._consumer.call_soon(self._settle, receipt, self._settlement.park, cause)
 
     def retry(self, receipt: Receipt, cause: Cause) -> None:
-        """Send the message to a retry tier in the next iteration of the event loop."""
+        """Retry the message, or park it, in the next iteration of the event loop."""
         self._consumer.call_soon(self._settle, receipt, self._settlement.retry, cause)
 
     def close(self) -> None:

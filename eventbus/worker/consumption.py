@@ -28,19 +28,22 @@ class Consumption:
         self._tasks = consumer.task_consumer
         self._consume = self._tasks.consume
         self._is_consuming = False
-        self._is_reading = False
+        self._is_synchronizing = False
         self._is_open = True
         # Celery starts to consume once the event loop is ready, regardless of the operator's
         # decision.
         self._tasks.consume = self._follow
         self._decision.on_pause = self._pause
-        self._timer = consumer.timer.call_repeatedly(INTERVAL, self._read_soon)
+        self._timer = consumer.timer.call_repeatedly(INTERVAL, self._synchronize_soon)
 
-    def read(self) -> None:
-        """Read or store the pause in a child process, unless it is doing so already."""
-        if self._is_reading or not self._is_open:
+    def synchronize(self) -> None:
+        """Read the pause, or store that of this worker, in a child process.
+
+        Do nothing while an earlier call is in progress.
+        """
+        if self._is_synchronizing or not self._is_open:
             return
-        self._is_reading = True
+        self._is_synchronizing = True
         conf = self._consumer.app.conf
         reason = self._decision.unstored
         self._consumer.pool.apply_async(
@@ -57,9 +60,9 @@ class Consumption:
         self._is_open = False
         self._timer.cancel()
 
-    def _read_soon(self) -> None:
+    def _synchronize_soon(self) -> None:
         # Through the loop, because an exception in a timer would not leave the timer.
-        self._consumer.call_soon(self.read)
+        self._consumer.call_soon(self.synchronize)
 
     def _follow(self) -> None:
         """Consume or stop, as decided; if nothing has changed, do nothing."""
@@ -77,10 +80,10 @@ class Consumption:
 
     def _pause(self) -> None:
         self._follow()
-        self.read()
+        self.synchronize()
 
     def _done(self, pause: OperatorPause | None) -> None:
-        self._is_reading = False
+        self._is_synchronizing = False
         if not self._decision.is_known:
             # The pause for an outage that prevented the first read.
             self._consumer.pause.end()
@@ -88,10 +91,10 @@ class Consumption:
         self._follow()
         if self._decision.unstored:
             # The read was in progress when this worker paused its service.
-            self.read()
+            self.synchronize()
 
     def _failed(self, error: BaseException) -> None:
-        self._is_reading = False
+        self._is_synchronizing = False
         cause = Cause.of(error)
         self._decision.miss(cause)
         if not self._decision.is_known and cause.verdict is Verdict.PAUSE:
@@ -110,7 +113,7 @@ class ConsumptionStep(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         """Replace Celery's start of the consumption, and read the decision."""
         self._consumption = Consumption(consumer)
-        consumer.call_soon(self._consumption.read)
+        consumer.call_soon(self._consumption.synchronize)
 
     def stop(self, _consumer: Any) -> None:
         """Stop reading the decision."""

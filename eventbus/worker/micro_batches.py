@@ -204,10 +204,7 @@ class MicroBatches:
             return
         if cause.verdict is Verdict.RETRY:
             self._pause.end()
-        if cause.verdict is Verdict.PARK:
-            self._connection.park(inbound.receipt, cause)
-        else:
-            self._connection.retry(inbound.receipt, cause)
+        self._connection.retry(inbound.receipt, cause)
         self._observation.failed(inbound, cause)
 
 

@@ -75,7 +75,7 @@ class Settlement:
         return is_last or cause.verdict is Verdict.PARK
 
     def retry(self, receipt: Receipt, cause: Cause) -> None:
-        """Send the message to the retry tier of this attempt; park it after the last one."""
+        """Send the message to the retry tier of this attempt; park it if the failure is final."""
         if self.is_final(receipt, cause):
             self.park(receipt, cause)
             return

@@ -1,7 +1,7 @@
 """Celery's commands `worker` and `beat`, without the plugins of the `celery` command.
 
 The `celery` command imports each installed package that adds a command to it, such as Flower. In a
-forked process, this would be most of the cost of a start.
+forked process, this is a large part of the cost of a start.
 """
 
 import click

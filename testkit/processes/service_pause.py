@@ -22,7 +22,7 @@ def connect(loop: EventLoop) -> Consumption:
     """Put the open connection under the decision, and start to read the pause."""
     loop.task_consumer = TaskConsumer()
     consumption = Consumption(loop)
-    consumption.read()
+    consumption.synchronize()
     # As Celery does when its event loop is ready.
     loop.task_consumer.consume()
     return consumption

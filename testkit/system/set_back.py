@@ -20,8 +20,8 @@ from testkit.processes.stack import RETRY_TIERS, Stack
 from testkit.servers.backups import Backup
 from testkit.system.ledger_settings import ledger_settings
 
-#: The units of each SKU. Of the kettle there are fewer than ordered, so that the sequence of the
-#: decisions matters.
+#: The units of each SKU. There are fewer kettles than are ordered, so the sequence of the decisions
+#: matters.
 PIECES = {"TEA": 100_000, "KETTLE": 12}
 
 #: Programs beside the processes that a service declares.

@@ -15,11 +15,12 @@ from common.kombu_topology import (
     SERVICES,
 )
 from deploy.local.processes.programs import PROGRAMS
+from eventbus.consumer.prefetch import BATCH_LIMIT
 from eventbus.topology.service import Service
 
 REPOSITORY = Path(__file__).parents[3]
 
-#: Prints the queues, tasks and schedule of the Celery app of each module.
+#: Prints the queues, prefetch, tasks and schedule of the Celery app of each module.
 DESCRIBE = """
 import importlib, json, sys
 
@@ -27,6 +28,7 @@ def describe(app):
     app.finalize()
     return {
         "queues": [q.name for q in app.conf.task_queues or ()],
+        "prefetch": app.conf.worker_prefetch_multiplier,
         "tasks": [name for name in app.tasks if not name.startswith("celery.")],
         "schedule": {
             name: [entry["task"], s.run_every.total_seconds(), s.nowfun.__name__]
@@ -66,6 +68,8 @@ def test_a_worker_consumes_its_queue_and_runs_its_types(
     worker = processes[f"{service.package}.worker"]
 
     assert worker["queues"] == [service.queue]
+    # The next full batch of each child is prefetched.
+    assert worker["prefetch"] == 2 * BATCH_LIMIT
     assert set(worker["tasks"]) >= set(service.consumed_types)
     assert worker["schedule"] == {}
 
