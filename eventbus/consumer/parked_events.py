@@ -130,7 +130,7 @@ def waiting(session: Session, event_ids: Collection[UUID]) -> dict[UUID, UUID]:
         .where(later.c.event_id == any_(literal(list(event_ids), ARRAY(Uuid))), ~is_handled)
         .order_by(later.c.event_id, ahead.c.sequence)
     )
-    return dict(session.execute(pairs).tuples().all())
+    return dict(session.execute(pairs).all())
 
 
 def _first_before(event: Event, ahead: Iterable[Position]) -> Position | None:

@@ -143,7 +143,7 @@ def test_later_events_wait_and_a_redrive_handles_them_in_sequence(
     # Then none is handled: they wait as one group, and do not pause the service
     eventually(lambda: assert_parked(system, 3 * ORDERS))
     assert system.execute("notification", "SELECT count(*) FROM inbox") == [0]
-    failed, waiting = json.loads(run(env, "groups", "notification", "--json"))
+    failed, waiting = json.loads(run(env, "groups", "--json"))
     assert (failed["failure"], failed["count"]) == ("Permanent", ORDERS)
     assert (waiting["failure"], waiting["type"]) == ("WaitsBehind", None)
     assert waiting["count"] == 2 * ORDERS
@@ -156,9 +156,9 @@ def test_later_events_wait_and_a_redrive_handles_them_in_sequence(
     plan = planned(env, "--id", str(shipped.id))
     output = run(env, "run", str(plan["id"]), status=1)
 
-    # Then they wait again
+    # Then they wait again; the plan contains both later events
     assert "stage of 1: 1 waiting" in output
-    assert f"1 wait behind parked events; redrive or discard these: {created.id}" in output
+    assert f"2 wait behind parked events; redrive or discard these: {created.id}" in output
     assert handled(system, created.subject) == []
 
     # When the bug is fixed, and the failed events are redriven

@@ -46,7 +46,7 @@ def recorded(database: Sessions) -> dict[UUID, UUID | None]:
     """Return the recorded events, each with the event that it waits behind."""
     columns = parked_events.parked_events.c
     with transaction(database) as session:
-        return dict(session.execute(select(columns.event_id, columns.behind)).tuples().all())
+        return dict(session.execute(select(columns.event_id, columns.behind)).all())
 
 
 def test_later_events_of_an_order_wait_behind_a_parked_one(database: Sessions) -> None:
