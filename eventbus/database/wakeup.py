@@ -31,7 +31,7 @@ _LONGEST_NAP = 0.2
 #: The SQL by which a migration adds wake-ups to a table. It must not change, because existing
 #: migrations run it.
 DEFINITION = """
-CREATE FUNCTION ring_doorbell() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION ring_doorbell() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT pg_try_advisory_xact_lock_shared(hashtext('doorbell'), hashtext(TG_TABLE_NAME)) THEN
         PERFORM pg_notify(TG_TABLE_NAME, '');
