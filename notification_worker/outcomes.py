@@ -1,4 +1,4 @@
-"""Outcomes: the record, the log line and the count of each attempt to send an email."""
+"""Outcomes of attempts to send an email: each is recorded, logged and counted."""
 
 import logging
 import random

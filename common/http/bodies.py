@@ -1,4 +1,4 @@
-"""Request bodies that are still arriving: limited in time and size, and without a thread."""
+"""Request bodies that are still arriving, which are limited in time and size and occupy no thread."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The recovery of the events that a service's queue has dropped, once it has room again.
+"""Recovery of the events that a service's queue has dropped, once the queue has room again.
 
 The broker keeps a marker, a copy of the last dropped message, in the queue `<service>.overflow`.
 This process polls that queue, records the drop in the service's database, acknowledges the marker,

@@ -1,4 +1,4 @@
-"""The operator's pause of a service: a row in its own database, on which all its workers rely.
+"""The operator's pause: a row in a service's database, which all of the service's workers obey.
 
 The row outlives workers and the broker, and is visible to workers that start later. A worker
 without its database cannot read the row, but handles nothing either. A worker whose handlers fail

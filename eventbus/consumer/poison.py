@@ -1,4 +1,4 @@
-"""Poison messages: events whose handling ends their worker each time.
+"""Poison messages: events that crash their worker every time they are handled.
 
 An event that was redelivered repeatedly after the death of its worker is a suspect. A worker that
 is killed leaves no record of the event that it was handling, and the broker counts the death for

@@ -1,4 +1,4 @@
-"""A run of an event's task, reported by Celery's signals.
+"""The run of an event's task, reported by Celery signals.
 
 Celery sends these signals when it calls a task. The workers here do not call tasks: a child process
 handles many events at once. This module sends the signals in Celery's sequence and with Celery's

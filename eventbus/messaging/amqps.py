@@ -1,4 +1,4 @@
-"""AMQP over TLS for every process: waits have limits, and messages cannot end a connection.
+"""AMQP over TLS with bounded waits, on connections that no message can terminate.
 
 Importing this module makes kombu use these connections for each `amqps://` address that it opens
 afterwards, including after a failover to another node. py-amqp limits neither writes (its socket

@@ -1,4 +1,4 @@
-"""The publisher of copies of failed messages, with confirms, on its own thread and connection.
+"""A publisher for copies of failed messages, with confirms, on its own thread and connection.
 
 While memory or disk is short, the broker stops reading from connections that have published. On the
 consuming connection it would no longer read the acknowledgements, and the queue could never drain.

@@ -1,4 +1,4 @@
-"""The unsent events of an outbox, or of some of its slots, for the relay that may claim them.
+"""Claims on the unsent events of an outbox, or of some of its slots.
 
 Each statement commits separately: no operation needs two statements, and each round trip delays all
 later events. A statement whose result is not needed is sent together with the next statement.

@@ -1,4 +1,4 @@
-"""Lanes: sets of events that the broker currently rejects, retried by limited probes.
+"""Lanes: sets of events that the broker currently rejects, retried with a limited number of probes.
 
 A refused message may still have reached the other queues of its type, so each attempt costs every
 healthy consumer a copy. A lane limits the copies: one event probes it at growing intervals, and the

@@ -1,4 +1,4 @@
-"""The queries of unsent events: of the whole outbox, and of some of its slots.
+"""Queries for unsent events, in the whole outbox and in some of its slots.
 
 Every query reads a range of an index, in index order. The queries of slots cannot use the index of
 the whole outbox, in which the events of other relays would be scanned as well: they sort lanes in

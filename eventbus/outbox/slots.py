@@ -1,4 +1,4 @@
-"""The division of an outbox among several relays.
+"""Slots, which divide an outbox among several relays.
 
 Each event belongs to a slot, by the hash of its subject, so the events of one subject have the same
 relay. The relay of a part owns every n-th slot. It publishes a slot only while its connection holds

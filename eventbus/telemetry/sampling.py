@@ -1,4 +1,4 @@
-"""The choice of the spans that are sent: sampled traces, every failure, and a few ticks.
+"""Sampling: the spans of sampled traces, of all failures and of a few ticks are exported.
 
 The API samples a number of requests per second and route, and passes its decision on in the flag of
 the `traceparent`. Spans of other traces are created, because a failed span is always sent. Spans of

@@ -1,4 +1,4 @@
-"""The pause of consumption: during an infrastructure outage a worker only probes for recovery.
+"""The pause of consumption during an infrastructure outage, while a worker probes for recovery.
 
 The probe is one held message, the canary. If it is handled, or fails for its own reason,
 consumption resumes. Until then, received messages are held unacknowledged with unchanged attempts,

@@ -1,4 +1,4 @@
-"""The intake of new orders with their lines, events and idempotency keys, in one statement.
+"""Intake of new orders, with their lines, events and idempotency keys, in one statement.
 
 Every order passes through the intake, so it is optimized for speed: one round trip to the database
 for all orders of a group, and a statement that each connection plans once. The ORM would cost

@@ -1,4 +1,4 @@
-"""`orderctl orders stuck`: undecided orders, where each hangs, and why."""
+"""`orderctl orders stuck`: undecided orders, with the place where each is stuck and the reason."""
 
 import json
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""`orderctl parked edit`: the payload of one parked message is corrected."""
+"""`orderctl parked edit`: corrects the payload of one parked message."""
 
 import json
 from typing import Any, BinaryIO

@@ -1,4 +1,4 @@
-"""`orderctl parked history`: what happened to one parked message."""
+"""`orderctl parked history`: the history of one parked message."""
 
 import json
 from dataclasses import asdict
