@@ -1,4 +1,4 @@
-"""The table of judgements: new orders are recorded, then all orders whose counts may have changed are judged.
+"""The table of judgements: orders are recorded, then those whose counts changed are judged.
 
 An order that arrives late also counts for the orders placed after it, so these are judged again.
 The set of suspected orders does not depend on the sequence of arrival.

@@ -1,4 +1,4 @@
-"""Beat's scheduler, with a monotonic clock, without busy waiting, and with one connection at a time."""
+"""Beat's scheduler: a monotonic clock, no busy waiting, and one connection at a time."""
 
 from datetime import UTC, datetime, timedelta
 from functools import cached_property

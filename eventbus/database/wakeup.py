@@ -1,9 +1,9 @@
 """Wake-ups by LISTEN/NOTIFY: a process sleeps until rows are inserted into its table.
 
-Inserts notify only while a process sleeps, because concurrent transactions that notify wait for
-each other at commit. An insert holds the table's advisory lock in shared mode until its transaction
-ends; a process acquires the lock exclusively before it sleeps. At that moment no insert is in
-progress; each later insert cannot acquire the lock, and notifies.
+Inserts notify only while a process sleeps, because concurrent transactions that notify serialize at
+commit. An insert holds the table's advisory lock in shared mode until its transaction ends; a
+process acquires the lock exclusively before it sleeps. At that moment no insert is in progress, and
+each later insert notifies because it cannot acquire the lock.
 """
 
 import select

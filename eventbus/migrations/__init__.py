@@ -1,7 +1,7 @@
-"""The revisions of the library's tables, run by `eventbus.database.migrations`.
+"""Alembic revisions of the library's tables, which `eventbus.database.migrations` applies.
 
-Each table is a branch of Alembic's, with the table's name as its label. A change of a table is one
-more revision in its branch; a new table is one more branch, a name in `Service.library_tables` and
-an import in `env.py`. The first revision of a table accepts a table that already exists, because
-older revisions of the shop's services have created some.
+Each table has its own Alembic branch, labelled with the table's name. A change to a table is a new
+revision in its branch. A new table is a new branch, a name in `Service.library_tables` and, for a
+new module, an import in `env.py`. The first revision in a branch accepts an existing table, because
+earlier revisions of the shop's services have created some of them.
 """

@@ -2,8 +2,8 @@
 
 A copy with the reason is published to the service's retry exchange, and the original is
 acknowledged once the broker has confirmed the copy. A crash in between can duplicate the message,
-but never lose it. This module does not block: `eventbus.messaging.copy_publisher` waits in its own
-thread.
+but never lose it. This module does not block: `eventbus.messaging.copy_publisher` waits for the
+broker in its own thread.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Access control: each request needs a key with the endpoint's scope, and counts against a rate limit.
+"""Access control: each request needs a key with the endpoint's scope, within a rate limit.
 
 The OpenAPI document is generated from the same table of scopes, `REQUIRED_SCOPES`.
 """
