@@ -31,9 +31,9 @@ from eventbus.messaging.untrusted import BODY_LIMIT
     multiple=True,
     help="Value to replace or add: data.lines[0].sku='\"TEA\"'; can be repeated.",
 )
-@click.option("--file", type=click.File("rb"), help="File with the edited payload; - is the input.")
+@click.option("--file", type=click.File("rb"), help="File with the edited payload; - reads standard input.")
 @click.option("--reason", help="Reason, which is stored with the difference.")
-@click.option("--redrive", is_flag=True, help="Redrive the edited message; else it stays parked.")
+@click.option("--redrive", is_flag=True, help="Redrive the edited message; otherwise it stays parked.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def edit_message(
     service: str,
@@ -47,7 +47,7 @@ def edit_message(
 ) -> None:
     """Correct the payload of a parked message; without --set and --file, print the payload.
 
-    The payload is the part `data` of the event, and must fit the contract of its type. The rest of
+    The payload is the `data` of the event, and must conform to the contract of its type. The rest of
     the event, such as its id, cannot be edited. The payload includes customers' data.
     """
     is_edit = bool(assignments) or file is not None
