@@ -11,6 +11,7 @@ from sqlalchemy import (
     Identity,
     SmallInteger,
     Text,
+    TextClause,
     Uuid,
     func,
     inspect,
@@ -64,7 +65,7 @@ def _table() -> None:
             "attempts",
             SmallInteger,
             nullable=False,
-            server_default="0",
+            server_default=text("0"),
             comment="Attempts to publish it that failed.",
         ),
         Column(
@@ -76,7 +77,7 @@ def _table() -> None:
 
 
 def _indexes() -> None:
-    columns = {
+    columns: dict[str, list[str | TextClause]] = {
         "ix_outbox_lane": ["waits_for", "id"],
         "ix_outbox_slot": [text("(uuid_hash(subject) & 63)"), text("waits_for DESC"), "id"],
         "ix_outbox_unsent": ["next_attempt_at", "id"],

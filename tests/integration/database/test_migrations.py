@@ -58,6 +58,9 @@ _SCHEMA = text(
 )
 
 
+_TRIGGERS = "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1"
+
+
 def execute(url: URL, *statements: str) -> None:
     engine = create_engine(url, poolclass=pool.NullPool)
     with engine.begin() as connection:
@@ -233,6 +236,7 @@ def test_a_service_gets_the_tables_that_its_declaration_requires(database_of: Da
     assert [line for line in schema(url) if "outbox" in line] == [
         line for line in other if "outbox" in line
     ]
+    assert rows(url, _TRIGGERS) == rows(database_of("fraud").url, _TRIGGERS) != []
 
 
 def test_a_database_of_an_earlier_release_keeps_its_rows(database_of: DatabaseOf) -> None:
