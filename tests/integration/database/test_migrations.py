@@ -223,6 +223,7 @@ def test_a_service_gets_the_tables_that_its_declaration_requires(database_of: Da
         "inbox_0001",
         "operator_pause_0001",
         "suspects_0001",
+        "parked_events_0001",
         "overflow_0001",
     ]
     publisher = replace(consumer, publishes=("trace.stored",))
