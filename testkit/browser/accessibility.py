@@ -58,18 +58,15 @@ _NAMES = """() => {
     .filter((element) => !named(element)).map((element) => element.outerHTML.slice(0, 100));
 }"""
 
-#: Numbers the elements that can be used, and returns their names by number.
-_CONTROLS = """() => {
-  const query = "a[href], button, input:not([type=hidden]), select, textarea, summary,"
-    + " [tabindex='0']";
-  const visible = [...document.querySelectorAll(query)].filter((each) => each.checkVisibility());
-  return visible.map((each, number) => {
-    each.dataset.control = number;
-    return (each.getAttribute("aria-label") || each.textContent || each.id).trim().slice(0, 40);
-  });
-}"""
+_VISIBLE = """[...document.querySelectorAll("a[href], button, input:not([type=hidden]), select,"
+    + " textarea, summary, [tabindex='0']")].filter((each) => each.checkVisibility())"""
 
-_FOCUSED = "() => Number(document.activeElement?.dataset?.control ?? -1)"
+#: Returns the names of the elements that can be used.
+_CONTROLS = f"""() => {_VISIBLE}.map((each) =>
+  (each.getAttribute("aria-label") || each.textContent || each.id).trim().slice(0, 40))"""
+
+#: Returns the position of the focused element among them: a live page replaces elements.
+_FOCUSED = f"() => {_VISIBLE}.indexOf(document.activeElement)"
 
 _OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -90,12 +87,12 @@ def unreachable_controls(page: Page) -> list[str]:
     """Return the names of visible controls that the tab key does not reach."""
     names: list[str] = page.evaluate(_CONTROLS)
     reached = set[int]()
-    for _ in range(2 * len(names)):
-        page.keyboard.press("Tab")
-        number = page.evaluate(_FOCUSED)
-        if number in reached:
+    # A field for a time has a stop for each of its parts.
+    for _ in range(8 * len(names)):
+        if len(reached - {-1}) == len(names):
             break
-        reached.add(number)
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate(_FOCUSED))
     return [name for number, name in enumerate(names) if number not in reached]
 
 

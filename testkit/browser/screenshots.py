@@ -1,5 +1,6 @@
 """The pictures in docs/img: `make screenshots` runs a system with a bug, and takes them again."""
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -25,10 +26,13 @@ IMAGES = REPOSITORY / "docs" / "img"
 #: Seconds of orders before the pictures, which fill a part of the charts; orders that fail.
 _SECONDS, _FAILING = 150, 60
 
+#: Seconds after which the broker has counted messages, and their rates.
+_COUNTED = 15
+
 #: Messages per second of the redrive, slow enough for a picture of its progress.
 _RATE = "4"
 
-_DESKTOP, _PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
+_DESKTOP, _PHONE = {"width": 1280, "height": 1020}, {"width": 390, "height": 844}
 
 
 @click.command()
@@ -37,6 +41,7 @@ _DESKTOP, _PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 def main(state: Path, seconds: int) -> None:
     """Take the pictures of the documentation, in a few minutes."""
     IMAGES.mkdir(exist_ok=True)
+    shutil.rmtree(state, ignore_errors=True)
     directory = state / "processes"
     directory.mkdir(parents=True, exist_ok=True)
     with (
@@ -53,6 +58,8 @@ def main(state: Path, seconds: int) -> None:
         log_in(page, "operator", password(stack))
         _fail(stack)
         with _orders(stack):
+            # Until the broker has counted the orders that flow again.
+            time.sleep(_COUNTED)
             _take_all(page)
 
 

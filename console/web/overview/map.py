@@ -13,7 +13,7 @@ HEIGHT, SMALL, EDGE, BAR = 46, 40, 4, 32
 #: The wide map: the width of a box and of a small box, the length of an arrow, and the distances
 #: between the rows of services with and without small boxes.
 _BOX, _SMALL_BOX, _ARROW = 180, 146, 122
-_TALL, _LOW = 104, 72
+_TALL, _LOW = 98, 62
 
 #: The narrow map: its width, the left edge of its boxes, the length of an arrow that points down,
 #: and the distance between two services.

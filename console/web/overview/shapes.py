@@ -25,7 +25,7 @@ class Level(StrEnum):
 
 _MARKS = {
     Level.GOOD: "\N{CHECK MARK}",
-    Level.WARN: "\N{DOUBLE VERTICAL BAR}",
+    Level.WARN: "\N{DOUBLE VERTICAL LINE}",
     Level.BAD: "!",
     Level.UNKNOWN: "?",
 }

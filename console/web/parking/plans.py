@@ -7,7 +7,7 @@ from collections.abc import Callable
 from flask import abort, current_app, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from console.models import PlanState
+from console.models import ItemState, PlanState
 from console.parking import plans
 from console.parking.criteria import Criteria
 from console.parking.effects import Effect
@@ -27,6 +27,12 @@ LISTED = 100
 
 #: The largest accepted rate, in messages per second.
 _HIGHEST_RATE = 10_000.0
+
+#: The states of messages, in the sequence of their bars.
+_PROGRESS = (
+    *(ItemState.HANDLED, ItemState.PARKED, ItemState.SENT, ItemState.PLANNED),
+    *(ItemState.GONE, ItemState.SKIPPED),
+)
 
 #: The fields of a plan's criteria, as in a form.
 _FIELDS = ("type", "failure", "frame")
@@ -145,10 +151,13 @@ def _plan(service: str, plan_id: int) -> Plan:
     return plan
 
 
-def _bars(plan: Plan, total: int) -> list[tuple[str, int, float, float]]:
+def _bars(plan: Plan, total: int) -> list[tuple[ItemState, int, float, float]]:
     """Return the progress as bars: the state, the number, and the place in percent."""
     bars, left = [], 0.0
-    for state, number in plan.states.items():
+    for state in _PROGRESS:
+        number = plan.states.get(state, 0)
+        if not number:
+            continue
         width = 100 * number / total
         bars.append((state, number, left, width))
         left += width

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, expect
 
 from testkit.browser import accessibility
 from testkit.browser.chromium import chromium, context, executable, log_in
@@ -161,31 +161,38 @@ def test_an_order_is_found_and_its_address_revealed(page: Page, stack: Stack) ->
 
 # --- Accessibility ------------------------------------------------------------------------------
 
-PAGES = ("/overview", "/services/inventory", "/exchange", "/orders", "/parked", "/parked/groups")
+PAGES = (
+    *("/overview", "/services/inventory", "/exchange", "/orders", "/parked", "/parked/groups"),
+    *(
+        "/services/fraud/pause",
+        "/parked/inventory/plan",
+        "/stock",
+        "/analytics",
+        "/people",
+        "/audit",
+    ),
+)
+
+WIDE, PHONE = ViewportSize(width=1280, height=900), ViewportSize(width=390, height=844)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_has_the_contrast_of_level_aa(page: Page, scheme: str) -> None:
-    page.emulate_media(color_scheme=scheme)
-    for path in (*PAGES, "/stock", "/analytics", "/people", "/audit"):
-        page.goto(path)
-        assert (path, accessibility.faint_texts(page)) == (path, [])
-
-
-def test_every_control_has_a_name(page: Page) -> None:
-    for path in (*PAGES, "/services/fraud/pause", "/parked/inventory/plan"):
-        page.goto(path)
-        assert (path, accessibility.nameless_controls(page)) == (path, [])
-
-
-def test_every_control_is_reached_by_the_keyboard(page: Page) -> None:
-    for path in ("/overview", "/orders", "/parked/inventory/plan"):
-        page.goto(path)
-        assert (path, accessibility.unreachable_controls(page)) == (path, [])
-
-
-def test_no_page_is_wider_than_a_phone(page: Page) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
+def test_every_page_has_contrast_names_and_fits_a_phone(page: Page) -> None:
+    problems: dict[str, object] = {}
     for path in PAGES:
         page.goto(path)
-        assert (path, accessibility.overflow(page)) == (path, 0)
+        problems[f"{path}: names"] = accessibility.nameless_controls(page)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            problems[f"{path}: {scheme}"] = accessibility.faint_texts(page)
+        page.set_viewport_size(PHONE)
+        problems[f"{path}: pixels beyond a phone"] = accessibility.overflow(page)
+        page.set_viewport_size(WIDE)
+
+    assert {name: found for name, found in problems.items() if found} == {}
+
+
+@pytest.mark.parametrize("path", ["/overview", "/orders", "/parked/inventory/plan"])
+def test_every_control_is_reached_by_the_keyboard(page: Page, path: str) -> None:
+    page.goto(path)
+
+    assert accessibility.unreachable_controls(page) == []
