@@ -24,15 +24,14 @@ def age_of_oldest(databases: Databases, service: Service) -> float | None:
     """Return the age in seconds of the oldest event that a service has yet to handle.
 
     It is the first event, of a consumed type, after the one that was handled last. An event that
-    overtakes others, such as one that was redriven, hides them. Return None if it is not known, as
-    for a service that has not handled an event yet. The cost is bounded.
+    overtakes others, such as one that was redriven, hides them. Return 0 if there is no such event,
+    and None for a service that has not handled an event yet. The cost is bounded.
     """
     ages = [
-        seconds
+        _after(databases, sender, last, sorted(types))
         for sender in SERVICES
         if (types := set(sender.published_types).intersection(service.consumed_types))
         and (last := _last_handled(databases, service, sender))
-        and (seconds := _after(databases, sender, last, sorted(types))) is not None
     ]
     return max(ages, default=None)
 
@@ -54,8 +53,8 @@ def _last_handled(databases: Databases, service: Service, sender: Service) -> UU
         return session.scalars(last).first()
 
 
-def _after(databases: Databases, sender: Service, last: UUID, types: Sequence[str]) -> float | None:
-    """Return the age of the first sent event after the last; ids are sorted by time."""
+def _after(databases: Databases, sender: Service, last: UUID, types: Sequence[str]) -> float:
+    """Return the age of the first sent event after the last, or 0; ids are sorted by time."""
     following: Any = (
         select(outbox.c.type, outbox.c.created_at, outbox.c.sent_at)
         .where(outbox.c.event_id > last)
@@ -63,9 +62,9 @@ def _after(databases: Databases, sender: Service, last: UUID, types: Sequence[st
         .limit(_NEXT)
         .subquery()
     )
-    oldest = select(func.min(following.c.created_at), age(func.min(following.c.created_at))).where(
+    # Without an event, the age is 0.
+    oldest = select(age(func.min(following.c.created_at))).where(
         following.c.type.in_(types), following.c.sent_at.is_not(None)
     )
     with databases.transaction(sender) as session:
-        created_at, seconds = session.execute(oldest).one()
-    return float(seconds) if created_at else None
+        return float(session.scalars(oldest).one())

@@ -71,6 +71,14 @@ def test_the_oldest_event_is_the_first_after_the_one_that_was_handled_last(
     assert age_of_oldest(kept, INVENTORY) == pytest.approx(200, abs=20)
 
 
+def test_the_age_is_zero_if_the_newest_event_is_handled(
+    installed: DatabaseSettings, kept: Databases
+) -> None:
+    handle(installed, publish(installed, seconds=100))
+
+    assert age_of_oldest(kept, INVENTORY) == 0
+
+
 def test_the_age_is_unknown_before_the_first_event_is_handled(
     installed: DatabaseSettings, kept: Databases
 ) -> None:
