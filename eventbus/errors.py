@@ -26,3 +26,7 @@ class Outage(Transient):
 
 class CrashedTooOften(Permanent):
     """The worker crashed too often while it handled this event."""
+
+
+class WaitsBehind(Permanent):
+    """The event waits behind an earlier event of its subject, which is parked."""

@@ -61,8 +61,9 @@ def system(directory: Path) -> Iterator[Stack]:
             databases.fresh() as database_of,
             Stack.on(servers, database_of, vhost, mailbox, processes) as stack,
         ):
-            # Measure executed programs, as in production.
+            # Measure executed programs with their priorities, as in production.
             stack.forks = False
+            del stack.extra["NICENESS"]
             stack.stock(**dict.fromkeys(SKUS, PLENTY))
             yield stack
 

@@ -63,6 +63,9 @@ class Service:
     #: Whether the core flow of the system requires it. The queue of an essential service rejects
     #: events beyond its limit, which holds back their publisher; other queues never do.
     essential: bool = False
+    #: Whether the later events of a subject from one source wait, in the parking lot, while one of
+    #: them is parked: for a service whose handlers depend on their sequence.
+    parks_in_sequence: bool = False
     #: The number of parts of its queue, each with its own worker; the events of one subject are in
     #: the same part.
     parts: int = 1
@@ -82,7 +85,8 @@ class Service:
         inbox = ("inbox",) if self.consumes or self.reads_stream else ()
         pause = ("operator_pause",) if self.consumes else ()
         overflow = ("overflow",) if self.can_overflow else ()
-        return (*self.monitored_tables, *outbox, *inbox, *pause, *overflow)
+        parked = ("parked_events",) if self.parks_in_sequence else ()
+        return (*self.monitored_tables, *outbox, *inbox, *pause, *overflow, *parked)
 
     @property
     def published_types(self) -> tuple[str, ...]:

@@ -124,10 +124,10 @@ def write(connection: Connection, placings: Sequence[Placing]) -> dict[UUID, Ord
     Return the placed orders as stored; the keys of the others were claimed by earlier requests.
     """
     drafts = {placing.order.id: placing.order for placing in placings}
-    placed = _PLACE.run_on(connection, packed(map(_row, placings)))
+    placed = _PLACE.rows_on(connection, packed(map(_row, placings)))
     return {
-        row.id: domain.place(drafts[row.id], created_at=row.created_at, deadline_at=row.deadline_at)
-        for row in placed
+        order_id: domain.place(drafts[order_id], created_at=created_at, deadline_at=deadline_at)
+        for order_id, created_at, deadline_at in placed
     }
 
 

@@ -98,8 +98,6 @@ class Campaign:
         self._system.modules |= modules_of(plan.bug)
         self.stack.extra |= {
             "ORDER_DEADLINE": str(self._rng.choice(_DEADLINES)),
-            # The priority of processes is irrelevant here.
-            "MAILER_NICENESS": "0",
             "PLANTED_BUG": plan.bug,
         }
         faults = plan.faults if plan.faults is not None else self._rng.randint(*_FAULTS)

@@ -63,6 +63,15 @@ _COMMON = {
         },
         waiting={"sent_at": "NULL"},
     ),
+    "parked_events": History(
+        {
+            "event_id": _ID,
+            "source": "'order'",
+            "subject": _ID,
+            "sequence": "1",
+            "parked_at": "at",
+        }
+    ),
     "suspects": History({"event_id": _ID, "begun": "1", "begun_at": "at"}),
 }
 

@@ -58,6 +58,7 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
         "parked pause": Action(subject="plan_id"),
         "parked plan": Action(subject="event_ids", details=("types", "failures", "frames")),
         "parked redrive": Action(subject="event_ids", details=("every",)),
+        "parked release": Action(subject="event_id", details=("reason",)),
         "parked restore": Action(subject="numbers"),
         "parked resume": Action(subject="plan_id", details=("rate",)),
         "parked run": Action(subject="plan_id", details=("rate",)),

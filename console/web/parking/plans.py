@@ -30,7 +30,7 @@ _HIGHEST_RATE = 10_000.0
 
 #: The states of messages, in the sequence of their bars.
 _PROGRESS = (
-    *(ItemState.HANDLED, ItemState.PARKED, ItemState.SENT, ItemState.PLANNED),
+    *(ItemState.HANDLED, ItemState.PARKED, ItemState.WAITING, ItemState.SENT, ItemState.PLANNED),
     *(ItemState.GONE, ItemState.SKIPPED),
 )
 

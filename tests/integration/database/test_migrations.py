@@ -19,6 +19,7 @@ from common.kombu_topology import SERVICES
 from eventbus.catch_up.overflow import overflow
 from eventbus.consumer.inbox import inbox
 from eventbus.consumer.operator_pause import operator_pause
+from eventbus.consumer.parked_events import parked_events
 from eventbus.consumer.poison import suspects
 from eventbus.database import db, migrations
 from eventbus.outbox.table import outbox, relay_state
@@ -35,19 +36,19 @@ PACKAGES = {service.name: service.package for service in SERVICES}
 TABLES: dict[str, tuple[MetaData, list[Table]]] = {
     "order": (
         order_app.storage.models.Base.metadata,
-        [outbox, inbox, relay_state, suspects, operator_pause],
+        [outbox, inbox, relay_state, suspects, operator_pause, parked_events],
     ),
     "inventory": (
         inventory_worker.models.Base.metadata,
-        [outbox, inbox, relay_state, suspects, operator_pause],
+        [outbox, inbox, relay_state, suspects, operator_pause, parked_events],
     ),
     "notification": (
         notification_worker.models.Base.metadata,
-        [inbox, suspects, operator_pause, overflow],
+        [inbox, suspects, operator_pause, parked_events, overflow],
     ),
     "fraud": (
         fraud_worker.models.Base.metadata,
-        [outbox, inbox, relay_state, suspects, operator_pause, overflow],
+        [outbox, inbox, relay_state, suspects, operator_pause, parked_events, overflow],
     ),
     "analytics": (analytics_worker.models.Base.metadata, [inbox]),
 }
