@@ -11,6 +11,7 @@ from console.databases import pauses as actions
 from console.errors import problem
 from console.settings import ConsoleSettings
 from console.web.access import login
+from console.web.overview.pages import live
 from console.web.parked import consumer_of
 from eventbus.errors import ExpectedError
 from eventbus.topology.service import Service
@@ -58,6 +59,7 @@ def _act(service: str, action: Callable[[ConsoleSettings, Service], str]) -> Res
         kind, result = "done", action(settings, consumer)
     except (ExpectedError, DBAPIError) as error:
         kind, result = "wrong", problem(error)
+    live().expire()
     flash(f"{service}: {result}", kind)
     log.info("consumption changed", extra={"service": service, "result": result})
     return redirect(url_for("overview.show"), code=303)
