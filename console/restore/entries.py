@@ -112,7 +112,11 @@ def lost_entries(books: Books, *, since: datetime | None) -> list[Entered]:
     lost: list[Entered] = []
     while batch := list(islice(commands, _TOGETHER)):
         lost += _absent(books, batch)
-    return sorted(lost, key=lambda entered: entered.begun_at)
+    listed: dict[object, Entered] = {}
+    for each in sorted(lost, key=lambda entered: entered.begun_at):
+        # A document has one effect, however often it was entered.
+        listed.setdefault(each.command if each.reference else each, each)
+    return list(listed.values())
 
 
 def _commands(books: Books, since: datetime | None) -> Iterator[Entered]:
@@ -182,6 +186,8 @@ def _take(command: Entered, left: list[StockEntry]) -> bool:
 def _matches(command: Entered, entry: StockEntry) -> bool:
     if command.reference is not None:
         return entry.reference == command.reference
+    if entry.reference is not None:
+        return False
     pieces = entry.counted if entry.kind == Kind.COUNT else entry.on_hand
     is_then = command.begun_at - _SLACK <= entry.entered_at <= command.done_at + _SLACK
     return is_then and pieces == command.pieces and entry.entered_by == command.person

@@ -54,7 +54,6 @@ def test_lost_entries_are_listed_and_can_be_entered_again(
     commands = lost(system, status=1)
     assert commands == [
         "orderctl stock receive TEA 5 --reason 'goods received' --reference 'DN-1; the first'",
-        "orderctl stock receive TEA 5 --reason 'goods received' --reference 'DN-1; the first'",
         "orderctl stock receive TEA 5 --reason 'goods received'",
         """orderctl stock correct TEA -2 --reason 'it'"'"'s broken'""",
         "orderctl stock set POT 0",
@@ -64,7 +63,7 @@ def test_lost_entries_are_listed_and_can_be_entered_again(
     # And the commands with a document are not listed any more when they were entered again
     for command in (commands[0], commands[-1]):
         enter(system, *shlex.split(command)[2:])
-    assert len(lost(system, status=1)) == len(commands) - 3
+    assert lost(system, status=1) == commands[1:-1]
 
 
 def test_a_healing_reports_lost_entries(system: AccountedSystem) -> None:
