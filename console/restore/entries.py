@@ -141,8 +141,7 @@ def _commands(books: Books, since: datetime | None) -> Iterator[Entered]:
     if since:
         query = query.where(begun.at >= since, done.at >= since)
     with reading(books.databases[CONSOLE.name]) as session:
-        rows = session.execute(query).all()
-    return map(Entered.of, rows)
+        return iter([Entered.of(row) for row in session.execute(query)])
 
 
 def _absent(books: Books, commands: Sequence[Entered]) -> Iterator[Entered]:

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from amqp import Channel, Message
 from flask.testing import FlaskClient
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, update
 from werkzeug.test import TestResponse
 
 from common.kombu_topology import ORDER
@@ -170,8 +170,8 @@ def publish(settings: DatabaseSettings, order_id: UUID) -> UUID:
     """Mark the event of an order as sent, and return its id."""
     with transaction(settings, ORDER) as session:
         query = update(outbox).where(outbox.c.subject == order_id)
-        session.execute(query.values(sent_at=datetime.now(UTC)))
-        return session.scalars(select(outbox.c.event_id)).one()
+        sent = query.values(sent_at=datetime.now(UTC)).returning(outbox.c.event_id)
+        return session.execute(sent).scalar_one()
 
 
 def secret(servers: Infrastructure, name: str) -> str:

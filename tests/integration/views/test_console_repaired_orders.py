@@ -7,15 +7,16 @@ from html import unescape
 import pytest
 from amqp import Channel
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from common.kombu_topology import INVENTORY
 from console.databases import pauses
 from console.settings import DatabaseSettings
 from testkit.processes.web_console import (
     PASSWORD,
-    confirm,
     discard,
     get,
+    hidden,
     ids,
     park,
     place,
@@ -24,6 +25,15 @@ from testkit.processes.web_console import (
 )
 
 Installation = Callable[[], DatabaseSettings]
+
+LOGIN = ("operator", PASSWORD)
+
+
+def follow(console: FlaskClient, link: str) -> TestResponse:
+    """Send the form of the page to which a link leads."""
+    path = unescape(link)
+    form = hidden(console.get(path, auth=LOGIN))
+    return console.post(path.partition("?")[0], data=form, auth=LOGIN)
 
 
 def test_a_redrive_returns_to_the_order(
@@ -36,15 +46,15 @@ def test_a_redrive_returns_to_the_order(
         park(channel, str(publish(settings, order_id)), "the shelf is locked")
 
     # When the links of an order and of the cause that both share are followed
-    one, all_ = get(console, f"/orders?id={orders[0]}").text, get(console, "/orders").text
+    one, all_ = get(console, "/orders", id=str(orders[0])).text, get(console, "/orders").text
     (link,) = re.findall(r'href="(/parked/inventory/redrive[^"]+)"', one)
     (shared,) = re.findall(r'href="(/parked/inventory/redrive\?order=all)"', all_)
-    redriven, all_redriven = (confirm(console, unescape(path)) for path in (link, shared))
+    redriven, all_redriven = (follow(console, path) for path in (link, shared))
 
     # Then the results are shown on the pages that the operator came from
     assert "2 orders: " in all_
     assert redriven.location == f"/orders?id={orders[0]}"
-    assert "1 redriven to inventory.queue" in get(console, redriven.location).text
+    assert "1 redriven to inventory.queue" in get(console, "/orders", id=str(orders[0])).text
     assert all_redriven.location == "/orders"
     assert len(ids(channel, "inventory.queue")) == 2
 
@@ -72,9 +82,7 @@ def test_a_paused_service_is_resumed_where_its_orders_are_stuck(
     for origin, page in ((str(orders[0]), f"/orders?id={orders[0]}"), ("all", "/orders")):
         assert f'name="order" value="{origin}"' in (order if origin != "all" else stuck)
         form = {"token": token(console), "order": origin}
-        response = console.post(
-            "/services/inventory/resume", data=form, auth=("operator", PASSWORD)
-        )
+        response = console.post("/services/inventory/resume", data=form, auth=LOGIN)
         assert response.location == page
     assert pauses.read_all(settings).paused == {}
 
@@ -86,7 +94,7 @@ def test_a_repair_returns_only_to_a_page_of_orders(
     installation()
     form = {"token": token(console), "order": origin}
 
-    response = console.post("/services/fraud/resume", data=form, auth=("operator", PASSWORD))
+    response = console.post("/services/fraud/resume", data=form, auth=LOGIN)
 
     assert response.location == "/overview"
 
