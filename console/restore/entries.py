@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.orm import aliased
 
 from common.kombu_topology import CONSOLE, INVENTORY
@@ -64,7 +64,7 @@ class Entered:
     reference: str | None = None
 
     @classmethod
-    def of(cls, row: Row[Any]) -> "Entered":
+    def of(cls, row: Any) -> "Entered":
         """Return the command of two lines of the audit log."""
         details = _DETAILS.fullmatch(row.detail or "")
         found = details.groupdict() if details else {}
