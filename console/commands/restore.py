@@ -104,8 +104,8 @@ def heal(*, service: str, since: datetime | None, wait: float, yes: bool) -> Non
     events. After an interruption, run the command again. Lost entries of the warehouse are listed
     as commands, which enter them again.
 
-    For the broker, its objects are declared, and each sent event that is in no inbox is delivered
-    to the service that lacks it.
+    With `broker`, the broker's objects are declared, and each sent event that is in no inbox is
+    delivered to the service that lacks it.
     """
     settings = load_operator(RestoreSettings)
     if not yes:

@@ -1,4 +1,4 @@
-"""The pause of a service: a page that asks for the reason, and the two actions."""
+"""Pausing and resuming a service, and the page with the form for the reason."""
 
 import logging
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from console.errors import problem
 from console.settings import ConsoleSettings
 from console.web.access import login
 from console.web.orders import origin
+from console.web.overview.pages import live
 from console.web.parked import consumer_of
 from eventbus.errors import ExpectedError
 from eventbus.topology.service import Service
@@ -59,6 +60,7 @@ def _act(service: str, action: Callable[[ConsoleSettings, Service], str]) -> Res
         kind, result = "done", action(settings, consumer)
     except (ExpectedError, DBAPIError) as error:
         kind, result = "wrong", problem(error)
+    live().expire()
     flash(f"{service}: {result}", kind)
     log.info("consumption changed", extra={"service": service, "result": result})
     return redirect(origin.page() or url_for("overview.show"), code=303)

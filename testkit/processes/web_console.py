@@ -112,7 +112,7 @@ def log_in(console: FlaskClient, name: str, password: str, **fields: str) -> Tes
 
 def cells(html: str, service: str) -> dict[str, str]:
     """Return a service's row of the overview, by column."""
-    (row,) = re.findall(rf'scope="row">{service}</th>(.*?)</tr>', html, re.DOTALL)
+    (row,) = re.findall(rf'scope="row"><a [^>]*>{service}</a></th>(.*?)</tr>', html, re.DOTALL)
     columns = re.findall(r'data-label="([^"]+)">(.*?)</td>', row, re.DOTALL)
     return {name: re.sub(r"<[^>]+>", "", value).strip() for name, value in columns}
 

@@ -1,4 +1,4 @@
-"""The record of acting commands in the audit log: before they begin, and with their outcome."""
+"""Recording of commands in the audit log, before they start and with their outcome."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

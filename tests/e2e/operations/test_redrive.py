@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL
 
 from deploy.local import REPOSITORY
 from testkit.eventually import eventually
 from testkit.mail.mailbox import Mailbox
+from testkit.processes.operated import operated
 from testkit.processes.orderctl import orderctl
 from testkit.processes.stack import RETRY_TIERS, Stack
 from testkit.programs.crashing.orderctl import STEPS
-from testkit.servers.databases import Databases, TestDatabase
+from testkit.servers.databases import Databases
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 
@@ -44,15 +44,7 @@ def shop(
     tmp_path: Path,
 ) -> Iterator[Stack]:
     """A system whose inventory fails for every order until the file `$BUG` is removed."""
-
-    def database_of(service: str) -> TestDatabase:
-        settings = databases.settings
-        role, password = settings.login(service)
-        url: URL = databases.server.set(database=f"{service}_service{env['DATABASE_SUFFIX']}")
-        runtime = url.set(username=role, password=password.get_secret_value())
-        return TestDatabase(url, settings.database_ca_file, runtime)
-
-    with Stack.on(servers, database_of, vhost, mailbox, tmp_path) as stack:
+    with operated(servers, databases, env, vhost, mailbox, tmp_path) as stack:
         bug = tmp_path / "bug"
         bug.touch()
         # The tests redrive all events, which a worker that pauses its service would not park.

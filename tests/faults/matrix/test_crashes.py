@@ -25,7 +25,6 @@ def matrix(
         Mailbox.running() as mailbox,
         Stack.on(servers, database_of, vhost, mailbox, tmp_path_factory.mktemp("run")) as stack,
     ):
-        stack.extra["MAILER_NICENESS"] = "0"
         ready = Matrix(System(stack))
         ready.start()
         yield ready

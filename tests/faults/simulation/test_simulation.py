@@ -47,6 +47,21 @@ def test_no_seed_violates_an_invariant(
         assert [situation for situation in SOMETIMES if not seen[situation]] == []
 
 
+def test_no_seed_lets_an_event_pass_a_parked_one(
+    simulated: Mapping[str, SimulatedDatabase], pytestconfig: pytest.Config
+) -> None:
+    # When seeds are run with services that park in sequence
+    first, count = pytestconfig.getoption("seed"), max(1, pytestconfig.getoption("seeds") // 5)
+    runs = (
+        Simulation(simulated, seed, parks_in_sequence=True) for seed in range(first, first + count)
+    )
+    verdicts = [run.run() for run in runs]
+
+    # Then no event passes a parked one, and none is lost, doubled or stuck
+    assert {v.seed: v.problems for v in verdicts if v.problems} == {}
+    assert sum(v.seen["waited"] for v in verdicts) > 0 or count < ENOUGH // 5
+
+
 def test_a_seed_decides_everything(simulated: Mapping[str, SimulatedDatabase]) -> None:
     first, second = (Simulation(simulated, 7).run() for _ in range(2))
 

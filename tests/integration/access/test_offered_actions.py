@@ -25,18 +25,27 @@ from testkit.servers.databases import Databases
 
 VIEWED = {
     "overview.show",
+    "overview.show_service",
+    "overview.show_exchange",
     "orders.show",
     "parked.show",
     "parked.message",
     "parked.show_groups",
     "parked.show_group",
     "parked.show_history",
+    "parked.show_plan",
     "stock.show",
     "analytics.show",
 }
 #: Pages that ask for confirmation, and forms, of actions on a message, its group or a service.
 DECIDED = {"orders.confirm_cancel", "orders.confirm_ship"}
-ASKED = {"parked.confirm", "parked.confirm_discard", "parked.edit", "pauses.confirm"} | DECIDED
+ASKED = {
+    "parked.confirm",
+    "parked.confirm_discard",
+    "parked.confirm_plan",
+    "parked.edit",
+    "pauses.confirm",
+} | DECIDED
 SENT = {
     "parked.redrive",
     "parked.discard",
@@ -44,6 +53,9 @@ SENT = {
     "parked.note",
     "parked.assign",
     "parked.mute",
+    "parked.make_plan",
+    "parked.run_plan",
+    "parked.abort_plan",
     "pauses.begin",
     "pauses.end",
     "orders.cancel",
@@ -52,7 +64,7 @@ SENT = {
 ADMINISTERED = {"people.show", "audit.show"}
 
 #: Pages without a link, and what is not a page.
-UNLINKED = {"login.form", "start", "ready", "metrics.page", "static"}
+UNLINKED = {"login.form", "start", "ready", "metrics.page", "overview.stream", "static"}
 
 ACCOUNTS = {
     "a viewer": (Role.VIEWER, (), VIEWED, set[str]()),
@@ -78,7 +90,7 @@ LOGOUT = "/logout"
 def order(
     channel: Channel, database: DatabaseSettings, env: dict[str, str], databases: Databases
 ) -> UUID:
-    """An order with an event that the inventory has parked; another event is discarded.
+    """An order with an event that the inventory has parked and a plan redrives; one is discarded.
 
     The fraud check is paused, and another order is confirmed.
     """
@@ -94,7 +106,8 @@ def order(
     park(channel, event_id, event=event, type="order.created")
     other = str(park_created(channel))
     arguments = ("parked", "discard", "inventory", "--id", other, "--yes", "--reason", "a test")
-    for command in (arguments, ("pause", "fraud", "--reason", "a test")):
+    plan = ("parked", "plan", "inventory")
+    for command in (arguments, ("pause", "fraud", "--reason", "a test"), plan):
         result = orderctl(env, *command)
         assert result.exit_code == 0, result.output
     return order_id

@@ -172,7 +172,7 @@ def test_an_action_without_the_database_is_logged(
     assert len({line["request_id"] for line in lines}) == 1
 
 
-@pytest.mark.parametrize("path", ["/overview", "/readyz", "/nowhere", "/static/refresh.js"])
+@pytest.mark.parametrize("path", ["/overview", "/readyz", "/nowhere", "/static/live.js"])
 def test_every_response_has_a_strict_content_security_policy(page: FlaskClient, path: str) -> None:
     with page.get(path, auth=LOGIN) as response:
         headers = response.headers
@@ -187,7 +187,7 @@ def test_every_response_has_a_strict_content_security_policy(page: FlaskClient, 
 
 def test_no_template_has_an_inline_script_or_style() -> None:
     # The browser would block it by the policy, without an error on the page.
-    for template in (Path(queries.__file__).parent / "templates").glob("*.html"):
+    for template in (Path(queries.__file__).parent / "templates").rglob("*.html"):
         text = template.read_text()
         assert " style=" not in text, template
         assert "<style" not in text, template
