@@ -49,8 +49,7 @@ campaign = .venv/bin/python -m testkit.campaign --seed $(or $(SEED),1) --orders 
 
 chaos: ## run the system with faults: RUNS=5 SEED=1 FAULTS=kill,clock, SEEDS=500, MATRIX=1, BUGS=1
 	@deploy/local/install.sh python broker database compiler
-	@$(if $(simulated),.venv/bin/pytest -n 0 -q --timeout 0 -k invariant \
-		tests/faults/simulation/test_simulation.py --seeds $(simulated) --seed $(or $(SEED),1))
+	@$(if $(simulated),.venv/bin/python -m testkit.simulation --seeds $(simulated) --seed $(or $(SEED),1))
 	@$(if $(MATRIX),.venv/bin/pytest -n 0 -q --timeout 0 tests/faults/matrix --cells all)
 	@$(if $(BUGS),$(campaign) --bugs)
 	@$(if $(campaigns),$(campaign) --runs $(campaigns) --faults "$(FAULTS)")
