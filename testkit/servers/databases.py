@@ -117,10 +117,7 @@ class Databases:
             name = f"test_{service}_{uuid4().hex[:8]}"
             self._copy({name: service})
             names.append(name)
-            role, password = self.settings.login(service)
-            url = self.server.set(database=name)
-            runtime = url.set(username=role, password=password.get_secret_value())
-            return TestDatabase(url, self.settings.database_ca_file, runtime)
+            return self._database(service, name)
 
         yield create
         self._drop(names)
@@ -145,6 +142,14 @@ class Databases:
         finally:
             self._drop([name])
 
+    def of(self, suffix: str) -> Callable[[str], TestDatabase]:
+        """Return a function that returns the databases that `create_all` has created."""
+
+        def find(service: str) -> TestDatabase:
+            return self._database(service, f"{service}_service{suffix}")
+
+        return find
+
     def create_all(self, suffix: str, services: Sequence[Service] = DATABASES) -> None:
         """Create the migrated database of each service, with this suffix in its name.
 
@@ -156,6 +161,12 @@ class Databases:
     def drop_all(self, suffix: str) -> None:
         """Drop the database of every service with this suffix."""
         self._drop([f"{service.name}_service{suffix}" for service in DATABASES])
+
+    def _database(self, service: str, name: str) -> TestDatabase:
+        role, password = self.settings.login(service)
+        url = self.server.set(database=name)
+        runtime = url.set(username=role, password=password.get_secret_value())
+        return TestDatabase(url, self.settings.database_ca_file, runtime)
 
     def _copy(self, services: Mapping[str, str]) -> None:
         """Create the database of each of these services, by the names of the databases."""

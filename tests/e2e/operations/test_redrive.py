@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL
 
 from deploy.local import REPOSITORY
 from testkit.eventually import eventually
@@ -18,7 +17,7 @@ from testkit.mail.mailbox import Mailbox
 from testkit.processes.orderctl import orderctl
 from testkit.processes.stack import RETRY_TIERS, Stack
 from testkit.programs.crashing.orderctl import STEPS
-from testkit.servers.databases import Databases, TestDatabase
+from testkit.servers.databases import Databases
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 
@@ -45,13 +44,7 @@ def shop(
 ) -> Iterator[Stack]:
     """A system whose inventory fails for every order until the file `$BUG` is removed."""
 
-    def database_of(service: str) -> TestDatabase:
-        settings = databases.settings
-        role, password = settings.login(service)
-        url: URL = databases.server.set(database=f"{service}_service{env['DATABASE_SUFFIX']}")
-        runtime = url.set(username=role, password=password.get_secret_value())
-        return TestDatabase(url, settings.database_ca_file, runtime)
-
+    database_of = databases.of(env["DATABASE_SUFFIX"])
     with Stack.on(servers, database_of, vhost, mailbox, tmp_path) as stack:
         bug = tmp_path / "bug"
         bug.touch()
