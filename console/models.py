@@ -65,6 +65,8 @@ class ItemState(StrEnum):
     HANDLED = "handled"
     #: It failed again, and is parked again.
     PARKED = "parked again"
+    #: It was not handled, because an earlier event of its order is parked.
+    WAITING = "waiting"
     #: An operator has discarded or edited it since the plan was made.
     GONE = "gone"
     #: It is not redriven and stays parked.
@@ -99,7 +101,7 @@ class ItemRow(Base):
     __table_args__ = (
         UniqueConstraint("plan_id", "event_id"),
         CheckConstraint(
-            "state IN ('planned', 'sent', 'handled', 'parked again', 'gone', 'skipped')",
+            "state IN ('planned', 'sent', 'handled', 'parked again', 'waiting', 'gone', 'skipped')",
             name="state",
         ),
         Index("ix_redrive_items_state", "plan_id", "state", "rank", "position"),

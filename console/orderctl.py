@@ -27,6 +27,7 @@ from console.commands.parking import edit as edit
 from console.commands.parking import groups as groups
 from console.commands.parking import history as history
 from console.commands.parking import plans as plans
+from console.commands.parking import release as release
 from console.commands.parking import triage as triage
 from console.commands.parking.parked import parked
 from console.commands.pauses import pause, paused, resume

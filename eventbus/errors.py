@@ -1,4 +1,4 @@
-"""Errors that are raised on purpose. The docstring of a class is its default message."""
+"""The library's exceptions. A class's docstring is its default message."""
 
 
 class ExpectedError(Exception):
@@ -26,3 +26,7 @@ class Outage(Transient):
 
 class CrashedTooOften(Permanent):
     """The worker crashed too often while it handled this event."""
+
+
+class WaitsBehind(Permanent):
+    """The event waits behind an earlier event of its subject, which is parked."""

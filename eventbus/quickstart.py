@@ -10,13 +10,14 @@ from sqlalchemy import Engine, text
 from eventbus.catch_up.overflow import overflow
 from eventbus.consumer.inbox import inbox
 from eventbus.consumer.operator_pause import operator_pause
+from eventbus.consumer.parked_events import parked_events
 from eventbus.consumer.poison import suspects
 from eventbus.database import wakeup
 from eventbus.database.db import metadata
 from eventbus.outbox.table import outbox, relay_state
 from eventbus.topology.objects import Topology
 
-_TABLES = (outbox, relay_state, inbox, suspects, operator_pause, overflow)
+_TABLES = (outbox, relay_state, inbox, suspects, operator_pause, parked_events, overflow)
 
 
 def create_tables(engine: Engine) -> None:

@@ -1,11 +1,8 @@
 """The process that sends the recorded emails, deletes old rows, and catches up."""
 
 import atexit
-import os
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from celery import signals
 from prometheus_client.core import Metric
 from sqlalchemy.orm import Session
 
@@ -68,11 +65,3 @@ app = make_ticker(
     config="celeryconfig.ticker",
     read=_read,
 )
-
-
-def _lower_priority(**_: Any) -> None:
-    os.nice(app.settings.mailer_niceness)
-
-
-# Not in `start`, which tests call in their own process.
-signals.worker_init.connect(_lower_priority)

@@ -56,9 +56,6 @@ class MailerSettings(DedupWindow, ServiceSettings):
     #: Maximum attempts. With the delays of `domain.retry_delay`, the last attempt is about two days
     #: after the first: as long as mail servers retry, and a weekend for a full mailbox.
     mail_max_attempts: int = Field(230, ge=1)
-    #: Added to the process's nice value. An email may be a second late: on a busy machine,
-    #: processes that decide orders have priority.
-    mailer_niceness: int = Field(10, ge=0, le=19)
     #: Days after an email was recorded, unless it is pending. A quarter, in which customers ask
     #: about their emails; a row contains their address.
     notification_retention_days: int = Field(90, ge=1, le=3650)

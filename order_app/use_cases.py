@@ -1,4 +1,4 @@
-"""The use cases of the order service; each runs in the caller's transaction, its first argument."""
+"""The use cases of the order service. Each runs in the transaction that it is passed first."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

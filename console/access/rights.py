@@ -1,4 +1,4 @@
-"""The rights of each role, and a person's rights on each service."""
+"""The rights of each role, and the rights of a person on each service."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

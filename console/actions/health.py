@@ -1,4 +1,4 @@
-"""A check of the broker for problems that stop events."""
+"""The health check, which finds problems on the broker that stop events."""
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace

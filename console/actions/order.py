@@ -1,4 +1,4 @@
-"""An order with the events that the order service has recorded; its shipping and cancellation."""
+"""An order with its recorded events, and shipping or cancelling it."""
 
 from dataclasses import dataclass
 from datetime import datetime

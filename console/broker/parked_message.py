@@ -12,6 +12,7 @@ from amqp import Message
 
 from eventbus.consumer.cause import TEXT_LIMIT
 from eventbus.consumer.failure import Failure
+from eventbus.errors import WaitsBehind
 from eventbus.messaging import untrusted
 from eventbus.messaging.readable_properties import PROBLEM
 from eventbus.topology.limits import DELIVERY_LIMIT
@@ -60,6 +61,11 @@ class Parked:
     def last_failure(self) -> datetime | None:
         """The time of the last failure, or None if the message does not contain a valid time."""
         return _moment(self.last_failed_at)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has not failed, but waits behind an earlier event of its order."""
+        return self.exception == WaitsBehind.__name__
 
     @property
     def failure(self) -> str:

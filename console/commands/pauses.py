@@ -1,4 +1,4 @@
-"""`orderctl pause`, `resume` and `paused`: the consumption of one service."""
+"""`orderctl pause`, `resume` and `paused`: pauses of a service's consumption."""
 
 import json
 

@@ -62,7 +62,7 @@ def reconcile(
 
     Each event of each outbox is looked up for each service that consumes it: in its inbox, its
     queues, its parking lot and the stream. An event is missing only if it is proven to be in none
-    of them. Retries of a service with open events wait for up to --wait seconds.
+    of them. Retries of a service with open events are held for up to --wait seconds.
 
     Exit status 2: the broker or a database could not be reached, or a repair was interrupted.
     """

@@ -96,8 +96,8 @@ def heal(*, service: str, since: datetime | None, wait: float, yes: bool) -> Non
     records, and the events that it lacks are delivered to it again. Other services do not receive
     events. After an interruption, run the command again.
 
-    For the broker, its objects are declared, and each sent event that is in no inbox is delivered
-    to the service that lacks it.
+    With `broker`, the broker's objects are declared, and each sent event that is in no inbox is
+    delivered to the service that lacks it.
     """
     settings = load_operator(RestoreSettings)
     if not yes:

@@ -1,4 +1,4 @@
-"""Pauses of services: an operator pauses and resumes the consumption of one service."""
+"""Pausing and resuming the consumption of one service."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The console's database role, which can only read the listed tables and pause services."""
+"""The console's database role: it reads the listed tables, pauses services and parks events."""
 
 from collections.abc import Iterator
 
@@ -8,12 +8,15 @@ from common.kombu_topology import DATABASES
 from console.databases.change import Change
 from console.settings import READER
 from eventbus.consumer.operator_pause import operator_pause
+from eventbus.consumer.parked_events import parked_events
 
 #: By the service's name.
 TABLES = {service.name: service.readable_tables for service in DATABASES}
 
-#: Its permissions on a table; it adds and deletes the row of an operator's pause.
-_READ, _BY_NAME = ("SELECT",), {operator_pause.name: ("SELECT", "INSERT", "DELETE")}
+#: Its permissions on a table; it adds and deletes the row of an operator's pause, and those of
+#: parked events that are restored and discarded.
+_READ, _CHANGE = ("SELECT",), ("SELECT", "INSERT", "DELETE")
+_BY_NAME = {operator_pause.name: _CHANGE, parked_events.name: (*_CHANGE, "UPDATE")}
 
 
 def rights(admin: Connection, service: str, database: str) -> Iterator[Change]:

@@ -1,4 +1,4 @@
-"""Parked messages of single events, which an operator has chosen."""
+"""Parked messages of single events, selected by an operator."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +30,8 @@ class Choice:
     more: int
     #: The events that are not parked, in words; empty if all are.
     missing: str
+    #: Whether messages of the same events with another body are parked, beside the chosen ones.
+    has_others: bool = False
 
 
 def choose(
@@ -46,6 +48,7 @@ def choose(
     event is parked with several different bodies: an operator has seen at most one of them.
     """
     missing, chosen, size, more = set(event_ids), list[Message](), 0, 0
+    has_others = False
     bodies: defaultdict[str, dict[str, Parked]] = defaultdict(dict)
     requested = frozenset(missing)
     for message in lot.scan():
@@ -53,6 +56,7 @@ def choose(
             continue
         parked = Parked.of(service, message)
         if digest not in (None, parked.digest):
+            has_others = True
             continue
         missing.discard(parked.id)
         if len(bodies[parked.id]) <= _BODIES_LISTED:
@@ -64,7 +68,10 @@ def choose(
             chosen.append(message)
     _check(bodies)
     return Choice(
-        messages=chosen, more=more, missing=_missing(settings, service, lot, sorted(missing))
+        messages=chosen,
+        more=more,
+        missing=_missing(settings, service, lot, sorted(missing)),
+        has_others=has_others,
     )
 
 

@@ -15,6 +15,7 @@ from common.kombu_topology import CONSOLE
 from console.broker.connection import ANSWER_TIMEOUT, connected
 from console.broker.parked_message import Parked, body_bytes, body_text
 from console.broker.parking_lot import parking_lot
+from console.databases import parked_events
 from console.databases.service_database import transaction
 from console.errors import ActionError
 from console.models import DiscardRow
@@ -67,7 +68,8 @@ def discard(
     """Take the messages of these events out of the parking lot, and return them.
 
     With `digest`, only those whose body has this SHA-256. They are stored first, for
-    `discarded_retention_days`: after a crash in between, a message is in both places. Raises
+    `discarded_retention_days`: after a crash in between, a message is in both places. Events that
+    wait behind them may then be redriven. Raises
     `ActionError` naming the events that are not parked, or that are parked with different bodies;
     nothing changes then. It is also raised if more messages are parked than `choose` returns, after
     these have been discarded.
@@ -89,6 +91,9 @@ def discard(
             ids = [row.id for row in rows]
             entries = [_journaled(row, Change.DISCARDED, discarded_by, reason) for row in rows]
             journal.record(session, *entries)
+        if not (choice.more or choice.has_others):
+            # Before the messages are gone: a record without a message would block its order.
+            parked_events.release(settings, service, {one.id for one in parked})
         for message in chosen:
             lot.discard(message)
     if choice.more:
@@ -104,6 +109,7 @@ def discard(
 def restore(settings: DiscardSettings, discard_id: int, *, restored_by: str) -> Entry:
     """Return a discarded message to its parking lot; it is no longer listed as discarded.
 
+    If its service parks in sequence, later events wait behind it again.
     The row is deleted once the broker has confirmed the message: after a crash in between, the
     message is in both places. Raises `ActionError` if there is no such message, or if it cannot be
     sent.
@@ -121,7 +127,9 @@ def restore(settings: DiscardSettings, discard_id: int, *, restored_by: str) -> 
             raise ActionError(
                 f"discarded message {discard_id} cannot be restored: its properties cannot be sent"
             )
-        _publish(settings, kombu_topology.service(row.service), row.properties, row.body)
+        service = kombu_topology.service(row.service)
+        parked_events.record(settings, service, row.body)
+        _publish(settings, service, row.properties, row.body)
         journal.record(session, _journaled(row, Change.RESTORED, restored_by))
         entry = _entry(row)
         session.delete(row)

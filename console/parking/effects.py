@@ -1,4 +1,4 @@
-"""The effect that a redrive would have, from the service's inbox and the orders."""
+"""The effect that a redrive would have, derived from the service's inbox and from the orders."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +14,7 @@ from console.broker.parked_message import Parked, digest
 from console.databases.service_database import sessions
 from console.parking.age_limit import is_too_old
 from console.settings import ParkingSettings
+from eventbus.consumer import parked_events
 from eventbus.consumer.inbox import inbox
 from eventbus.database.db import Sessions, transaction
 from eventbus.events.versions import versions
@@ -37,6 +38,8 @@ class Effect(StrEnum):
 
     #: The service handles the event.
     HANDLE = "handle"
+    #: The service handles the event after the earlier events of its order, which are parked.
+    IN_SEQUENCE = "handle in sequence"
     #: The service handles the event, which changes nothing, because its order is decided.
     DECIDED = "order already decided"
     #: The service drops the event as a duplicate.
@@ -61,15 +64,20 @@ class Candidate:
     #: The dedup key of the event; None if the message is not an event.
     inbox_id: UUID | None
     is_too_old: bool
+    #: Whether it meets the operator's criteria.
+    is_chosen: bool
 
     @classmethod
-    def of(cls, settings: ParkingSettings, parked: Parked, message: Message) -> "Candidate":
+    def of(
+        cls, settings: ParkingSettings, parked: Parked, message: Message, *, is_chosen: bool = True
+    ) -> "Candidate":
         """Return a parked message as a candidate."""
         return cls(
             parked=parked,
             digest=digest(message),
             inbox_id=_uuid(untrusted.envelope(message.body).get("id")),
             is_too_old=is_too_old(message, settings),
+            is_chosen=is_chosen,
         )
 
 
@@ -86,7 +94,8 @@ class Effects:
         handled = self.handled([c.inbox_id for c in candidates if c.inbox_id])
         orders = [_uuid(c.parked.order_id) for c in candidates if self._decides(c)]
         decided = self._decided([order for order in orders if order])
-        return [self._effect(candidate, handled, decided) for candidate in candidates]
+        waiting = self.waiting([c.inbox_id for c in candidates if c.inbox_id])
+        return [self._effect(candidate, handled, decided, waiting) for candidate in candidates]
 
     def handled(self, event_ids: Collection[UUID]) -> set[UUID]:
         """Return which of these events the service has handled."""
@@ -98,6 +107,13 @@ class Effects:
             ids = literal(list(event_ids), ARRAY(Uuid))
             rows = select(inbox.c.event_id).where(inbox.c.event_id == any_(ids))
             return set(session.scalars(rows))
+
+    def waiting(self, event_ids: Collection[UUID]) -> dict[UUID, UUID]:
+        """Return which of these events would wait now, each with the parked event ahead of it."""
+        if not self.service.parks_in_sequence:
+            return {}
+        with transaction(self._inbox) as session:
+            return parked_events.waiting(session, event_ids)
 
     def _decides(self, candidate: Candidate) -> bool:
         types = _DECIDES.get(self.service, ())
@@ -112,13 +128,21 @@ class Effects:
             )
             return set(session.scalars(rows))
 
-    def _effect(self, candidate: Candidate, handled: set[UUID], decided: set[UUID]) -> Effect:
+    def _effect(
+        self,
+        candidate: Candidate,
+        handled: set[UUID],
+        decided: set[UUID],
+        waiting: Collection[UUID],
+    ) -> Effect:
         if candidate.inbox_id is None:
             return Effect.INVALID
         if candidate.is_too_old:
             return Effect.TOO_OLD
         if candidate.inbox_id in handled:
             return Effect.HANDLED
+        if candidate.inbox_id in waiting:
+            return Effect.IN_SEQUENCE
         is_decided = self._decides(candidate) and _uuid(candidate.parked.order_id) in decided
         return Effect.DECIDED if is_decided else Effect.HANDLE
 

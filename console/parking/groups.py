@@ -1,4 +1,4 @@
-"""The groups of parked messages, by their cause."""
+"""Groups of parked messages with the same cause."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from console.broker.other_readers import unread
 from console.broker.parked_message import Parked
 from console.broker.parking_lot import parking_lot
 from console.settings import BrokerAdminSettings
+from eventbus.errors import WaitsBehind
 from eventbus.topology.service import Service
 
 #: Groups of one service, which are in memory. Messages of an unknown publisher may have any number
@@ -34,6 +35,8 @@ _NEVER: Mapping[str, datetime | None] = MappingProxyType({})
 @dataclass(kw_only=True)
 class Group:
     """Parked messages of one service with the same event type, failure and function.
+
+    Messages that wait behind others are one group, of any type.
 
     The times are those of the earliest and the latest failure, None if no message has a valid one.
     """
@@ -61,6 +64,11 @@ class Group:
         """The name of the group among those of its service: a hash of its cause."""
         return key_of(self.type, self.failure, self.frame)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its messages have not failed, but wait behind earlier events of their orders."""
+        return self.failure == WaitsBehind.__name__
+
     def add(self, parked: Parked) -> None:
         """Count a message."""
         self.count += 1
@@ -78,7 +86,10 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Groups:
-    """The groups of a parking lot, the largest first; `unread` is as `other_readers` returns it."""
+    """The groups of a parking lot, as `grouped` returns them.
+
+    `unread` is as `other_readers` returns it.
+    """
 
     groups: list[Group]
     unread: str
@@ -102,10 +113,15 @@ def groups(
 def grouped(
     messages: Iterable[Parked], since: Mapping[str, datetime | None] = _NEVER
 ) -> list[Group]:
-    """Return the groups of these messages, the largest first; `since` is as in `groups`."""
+    """Return the groups of these messages, the largest first; `since` is as in `groups`.
+
+    The group of the events that wait behind others is the last.
+    """
     found: dict[tuple[str | None, str, str | None], Group] = {}
     for parked in messages:
-        key = (parked.type, parked.failure, parked.frame)
+        # Events that wait have no cause of their own, so they are one group.
+        type_ = None if parked.is_waiting else parked.type
+        key = (type_, parked.failure, parked.frame)
         if key not in found and len(found) >= GROUP_LIMIT:
             key = (OTHERS, OTHERS, None)
         type_, failure, frame = key
@@ -118,7 +134,7 @@ def grouped(
                 since=since.get(key_of(*key)),
             )
         found[key].add(parked)
-    return sorted(found.values(), key=lambda group: -group.count)
+    return sorted(found.values(), key=lambda group: (group.is_waiting, -group.count))
 
 
 def key_of(event_type: str | None, failure: str, frame: str | None) -> str:

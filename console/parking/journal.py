@@ -39,6 +39,8 @@ class Change(StrEnum):
     REDRIVEN = "redriven"
     DISCARDED = "discarded"
     RESTORED = "restored"
+    #: Later events may pass the message.
+    RELEASED = "released"
     NOTED = "noted"
     ASSIGNED = "assigned"
     MUTED = "muted"

@@ -1,4 +1,4 @@
-"""Redrive plans: parked messages that are chosen once, and the effect of each redrive."""
+"""Redrive plans: parked messages, selected once, and the expected effect of each redrive."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,7 +33,14 @@ _DELETED_TOGETHER = 10
 LISTED = 50
 
 #: Messages with an effect are redriven first: they show whether the cause is fixed.
-_RANKS = (Effect.HANDLE, Effect.DECIDED, Effect.HANDLED, Effect.TOO_OLD, Effect.INVALID)
+_RANKS = (
+    Effect.HANDLE,
+    Effect.IN_SEQUENCE,
+    Effect.DECIDED,
+    Effect.HANDLED,
+    Effect.TOO_OLD,
+    Effect.INVALID,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +63,8 @@ def create(
     """Choose parked messages and return the plan; all stay in place.
 
     The whole parking lot is read, with at most `BATCH` messages in memory. Of several messages of
-    one event, the oldest that can be redriven is planned. Raises `ActionError` if no message meets
+    one event, the oldest that can be redriven is planned. Messages that wait behind others are also
+    planned if another message of their order is. Raises `ActionError` if no message meets
     the criteria, if another plan of the service is being made or run, or if another reader holds
     messages, which the plan would not contain.
     """
@@ -75,7 +83,7 @@ def create(
             position += len(batch)
         others = unread(settings, service, lot)
         with db.transaction(own) as session:
-            if position and not others:
+            if _choose_waiting(session, plan_id) and not others:
                 set_state(session, plan_id, PlanState.READY)
                 return find(session, plan_id)
             session.execute(delete(PlanRow).where(PlanRow.id == plan_id))
@@ -208,8 +216,9 @@ def _candidates(
 ) -> Iterator[Candidate]:
     for message in lot.scan():
         parked = Parked.of(service, message)
-        if criteria.matches(parked):
-            yield Candidate.of(settings, parked, message)
+        is_chosen = criteria.matches(parked)
+        if is_chosen or (parked.is_waiting and service.parks_in_sequence):
+            yield Candidate.of(settings, parked, message, is_chosen=is_chosen)
 
 
 def _batches(candidates: Iterable[Candidate]) -> Iterator[list[Candidate]]:
@@ -253,10 +262,34 @@ def _rows(
             "order_id": candidate.parked.order_id,
             "effect": effect,
             "rank": _RANKS.index(effect),
-            "state": ItemState.PLANNED if effect.is_redriven else ItemState.SKIPPED,
+            "state": _state(candidate, effect),
             "note": None if effect.is_redriven else effect,
         }
         for number, (candidate, effect) in enumerate(
             zip(batch, expected.of(batch), strict=True), start=position + 1
         )
     ]
+
+
+def _state(candidate: Candidate, effect: Effect) -> ItemState:
+    if not effect.is_redriven:
+        return ItemState.SKIPPED
+    return ItemState.PLANNED if candidate.is_chosen else ItemState.WAITING
+
+
+def _choose_waiting(session: Session, plan_id: int) -> bool:
+    """Plan the messages that wait, if another message of their order is planned; omit the others.
+
+    Return whether the plan has messages.
+    """
+    planned = select(ItemRow.order_id).where(
+        ItemRow.plan_id == plan_id,
+        ItemRow.state == ItemState.PLANNED,
+        ItemRow.order_id.is_not(None),
+    )
+    is_waiting = (ItemRow.plan_id == plan_id) & (ItemRow.state == ItemState.WAITING)
+    chosen = update(ItemRow).where(is_waiting, ItemRow.order_id.in_(planned))
+    session.execute(chosen.values(state=ItemState.PLANNED))
+    session.execute(delete(ItemRow).where(is_waiting))
+    rows = select(ItemRow.position).where(ItemRow.plan_id == plan_id).limit(1)
+    return session.scalar(rows) is not None

@@ -120,13 +120,16 @@ class Progress:
         return {position: Change(change) for position, change in newest if change in _REMOVING}
 
     def retry_failed(self) -> None:
-        """Plan again the messages that failed again or were discarded; they come first."""
-        with transaction(self._sessions) as session:
-            failed = (ItemState.PARKED, ItemState.GONE)
-            rows = update(ItemRow).where(ItemRow.plan_id == self.plan_id)
-            session.execute(
-                rows.where(ItemRow.state.in_(failed)).values(state=ItemState.PLANNED, note=None)
-            )
+        """Plan again the messages that failed again, waited or were discarded; they come first."""
+        self._plan_again(ItemState.PARKED, ItemState.WAITING, ItemState.GONE)
+
+    def retry_waiting(self) -> None:
+        """Plan again the messages that waited behind others."""
+        self._plan_again(ItemState.WAITING)
+
+    def waiting(self) -> list[Item]:
+        """Return the messages that waited behind others."""
+        return self._all(ItemState.WAITING)
 
     def state(self) -> PlanState:
         """Return the state of the plan, which another process may have changed."""
@@ -138,6 +141,13 @@ class Progress:
         with transaction(self._sessions) as session:
             if plans.state_of(session, self.plan_id) is PlanState.READY:
                 plans.set_state(session, self.plan_id, state, reason)
+
+    def _plan_again(self, *states: ItemState) -> None:
+        with transaction(self._sessions) as session:
+            rows = update(ItemRow).where(ItemRow.plan_id == self.plan_id)
+            session.execute(
+                rows.where(ItemRow.state.in_(states)).values(state=ItemState.PLANNED, note=None)
+            )
 
     def _all(self, state: ItemState) -> list[Item]:
         with transaction(self._sessions) as session:

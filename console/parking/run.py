@@ -1,4 +1,4 @@
-"""The run of a redrive plan: in growing stages, until one of them fails."""
+"""The run of a redrive plan, in growing stages until one of them fails."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,10 +8,10 @@ from common import kombu_topology
 from console.errors import ActionError
 from console.models import ItemState, PlanState
 from console.parking import plans
-from console.parking.effects import effects
+from console.parking.effects import Effects, effects
 from console.parking.lease import lease
 from console.parking.plans import Plan
-from console.parking.progress import Progress
+from console.parking.progress import Item, Progress
 from console.parking.stage import OUTCOME_LIMIT, Outcome, Stage
 from console.settings import RepairSettings
 
@@ -52,9 +52,11 @@ def run(
     A run that was interrupted or has stopped continues: messages that failed again are redriven
     first, and messages that are no longer parked take no stage. A stage is repeated at its size
     until one of its messages was redriven. The run ends early if an operator pauses or aborts the
-    plan. Raises `ActionError` if the plan cannot run, if another run redrives messages of the
+    plan. A message that waits behind another is redriven once that one is handled. Raises
+    `ActionError` if the plan cannot run, if another run redrives messages of the
     service, if more than `max_failing` (a fraction) of a stage fail again, if a message has no
-    outcome within `OUTCOME_LIMIT` seconds, or if a message is not found.
+    outcome within `OUTCOME_LIMIT` seconds, if a message is not found, or if at the end messages
+    wait behind ones that are still parked.
     """
     plan = plans.show(settings, plan_id)
     service = kombu_topology.service(plan.service)
@@ -71,14 +73,17 @@ def run(
         stage.settle_absent(progress.planned())
         sizes = _sizes(rate)
         size = next(sizes)
-        while not interruption() and (items := progress.begin(size)):
+        rounds = _Rounds(progress)
+        while not interruption() and (items := rounds.begin(size)):
             outcome = stage.run(items, pace)
             report(outcome)
             _check(progress, outcome, interruption, max_failing)
+            rounds.end(outcome)
             # A stage whose messages are all gone does not show whether the cause is fixed.
             if outcome.redriven:
                 size = next(sizes)
         if not interruption():
+            _check_waiting(progress, expected)
             progress.end(PlanState.DONE)
     return plans.show(settings, plan_id)
 
@@ -118,9 +123,48 @@ def _check(
         raise ActionError(f"plan {progress.plan_id} stopped: {reason}")
 
 
+def _check_waiting(progress: Progress, expected: Effects) -> None:
+    """Store the reason and raise `ActionError` if messages still wait behind parked ones."""
+    if not (items := progress.waiting()):
+        return
+    ahead = expected.waiting([item.inbox_id for item in items if item.inbox_id])
+    first = sorted({str(event_id) for event_id in ahead.values()})
+    reason = f"{len(items)} wait behind parked events; redrive or discard these: {_named(first)}"
+    progress.end(PlanState.READY, reason)
+    raise ActionError(f"plan {progress.plan_id} stopped: {reason}")
+
+
 def _named(event_ids: Sequence[str]) -> str:
     more = len(event_ids) - _NAMED
     return ", ".join(event_ids[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+class _Rounds:
+    """The rounds of a run: in each, the first of the messages that wait behind one another.
+
+    A plan without messages that wait is one round.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._has_released = False
+
+    def begin(self, count: int) -> list[Item]:
+        """Return the messages of the next stage, as `Progress.begin`; start a round if necessary.
+
+        A round follows only one that has released messages, so the rounds end.
+        """
+        if items := self._progress.begin(count):
+            return items
+        if not self._has_released:
+            return []
+        self._has_released = False
+        self._progress.retry_waiting()
+        return self._progress.begin(count)
+
+    def end(self, outcome: Outcome) -> None:
+        """Record the outcome of a stage."""
+        self._has_released = self._has_released or outcome.has_released
 
 
 class _Interruption:

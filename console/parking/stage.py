@@ -1,4 +1,4 @@
-"""A stage of a run: a few messages are redriven, and their outcomes are awaited."""
+"""A stage of a run, which redrives a few messages and waits for their outcomes."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -56,6 +56,11 @@ class Outcome:
         known = self.redriven - len(self.unknown)
         return self.counts.get(ItemState.PARKED, 0) / known if known > 0 else 0.0
 
+    @property
+    def has_released(self) -> bool:
+        """Whether messages that waited behind messages of this stage may be redriven now."""
+        return bool(self.counts.get(ItemState.HANDLED) or self.counts.get(ItemState.GONE))
+
 
 class Stage:
     """The messages of one stage, from their redrive to their outcomes."""
@@ -82,10 +87,11 @@ class Stage:
 
         Messages without an outcome remain recorded as being redriven: the run was interrupted, or
         `OUTCOME_LIMIT` has passed. Messages that were not found are planned again, after all
-        others.
+        others. Messages that would wait behind parked ones are not redriven.
         """
         outcome = Outcome(size=len(items))
-        sent = self._send(items, outcome, wait)
+        due = self._hold_back(items, outcome)
+        sent = self._send(due, outcome, wait) if due else []
         outcome.redriven = len(sent)
         self._await(_by_position(sent), outcome, ItemState.PARKED)
         return outcome
@@ -121,6 +127,15 @@ class Stage:
         self._read_parked(waiting, outcome, ItemState.PLANNED)
         self._await(waiting, outcome, ItemState.PLANNED)
         return outcome
+
+    def _hold_back(self, items: Sequence[Item], outcome: Outcome) -> list[Item]:
+        """Record the messages that would be parked again to wait; return the others."""
+        waiting = self._effects.waiting([item.inbox_id for item in items if item.inbox_id])
+        for item in items:
+            if item.inbox_id in waiting:
+                note = f"waits behind event {waiting[item.inbox_id]}"
+                self._record([item], ItemState.WAITING, outcome, note)
+        return [item for item in items if item.inbox_id not in waiting]
 
     def _send(
         self, items: Sequence[Item], outcome: Outcome, wait: Callable[[], object]
@@ -235,7 +250,9 @@ class Stage:
                 del by_name[item.event_id], waiting[item.position]
                 parked = Parked.of(self._service, message)
                 reason = " ".join(f"{parked.failure}: {parked.text}".split())
-                self._record([item], state, outcome, reason[:REASON_LIMIT])
+                is_waiting = state is ItemState.PARKED and parked.is_waiting
+                found = ItemState.WAITING if is_waiting else state
+                self._record([item], found, outcome, reason[:REASON_LIMIT])
                 if not by_name:
                     return
 

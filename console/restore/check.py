@@ -1,4 +1,4 @@
-"""The check of all databases against each other: which of them is behind, and what it lacks."""
+"""Comparison of all databases, to find those that are behind and the events that they lack."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The pause of a service: a page that asks for the reason, and the two actions."""
+"""Pausing and resuming a service, and the page with the form for the reason."""
 
 import logging
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""An attempt at an event, reported by Celery's signals and by a trace span."""
+"""An attempt to handle an event, reported by Celery signals and a trace span."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from celery.app.task import Context
 from opentelemetry.trace import SpanKind, get_current_span
 
 from eventbus.consumer.cause import Cause, Verdict
-from eventbus.consumer.receive import Item
+from eventbus.consumer.receive import Item, Outcome
 from eventbus.consumer.task_run import Run, request_of
 from eventbus.events.catalogue import current
 from eventbus.events.envelope import Event
@@ -85,6 +85,11 @@ class Attempt:
             item.traceparent = tracing.traceparent(span)
 
     def _end(self, attributes: dict[str, str | int]) -> None:
+        if self._item.outcome is Outcome.WAITING:
+            # Celery ignores a run without a result.
+            _set_outcome(self._item.outcome.value, attributes)
+            self._run.end()
+            return
         if self._item.error:
             self._fail(self._item.error, attributes)
             return
@@ -98,7 +103,7 @@ class Attempt:
         attempts = self._item.delivery.attempts
         if cause.verdict is Verdict.PAUSE:
             self._record_failure({**attributes, "outcome": "paused"}, cause)
-        elif cause.verdict is Verdict.PARK or attempts > len(self._tiers):
+        elif cause.is_final(attempts, len(self._tiers)):
             self._record_failure({**attributes, "outcome": "parked"}, cause)
             self._run.fail(error)
         else:

@@ -1,7 +1,7 @@
 """The cause of a failed message, in a form that is safe to send, store and display.
 
-The handler's exception itself stays in the child process: it may contain a customer's data, may be
-large, and may not survive `pickle`.
+The handler's exception itself stays in the child process: it may contain customers' data, may be
+large, and may not be picklable.
 """
 
 from enum import StrEnum
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 
 from eventbus.database import outages
-from eventbus.errors import CrashedTooOften, InvalidEvent, Outage, Permanent
+from eventbus.errors import CrashedTooOften, InvalidEvent, Outage, Permanent, WaitsBehind
 from eventbus.telemetry import privacy
 
 #: Maximum number of characters in a cause's text: headers must fit into one AMQP frame.
@@ -18,7 +18,7 @@ TEXT_LIMIT = 2_000
 
 
 #: Errors of one message, whatever the handler.
-_BY_MESSAGE = frozenset({InvalidEvent.__name__, CrashedTooOften.__name__})
+_BY_MESSAGE = frozenset(error.__name__ for error in (InvalidEvent, CrashedTooOften, WaitsBehind))
 
 
 class Verdict(StrEnum):
@@ -70,6 +70,18 @@ class Cause(NamedTuple):
         """
         is_fault = self.verdict in {Verdict.RETRY, Verdict.PARK}
         return is_fault and not self.is_crash and self.exception not in _BY_MESSAGE
+
+    @property
+    def is_wait(self) -> bool:
+        """Whether the message only waits behind a parked one, and has not failed."""
+        return self.exception == WaitsBehind.__name__
+
+    def is_final(self, attempts: int, tiers: int) -> bool:
+        """Return whether the message is parked if this attempt fails, instead of being retried.
+
+        `tiers` is the number of retry tiers.
+        """
+        return self.verdict is Verdict.PARK or attempts > tiers
 
     @property
     def origin(self) -> str:

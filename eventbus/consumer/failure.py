@@ -1,4 +1,4 @@
-"""The failures of a message, in headers that it carries across attempts and when parked."""
+"""The failures of a message, in headers that it carries from attempt to attempt and when parked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,14 +32,17 @@ class Failure:
     def of(
         cls, cause: Cause, *, service: str, release: str, headers: Mapping[str, Any]
     ) -> "Failure":
-        """Return the failure in the message's headers, if any, updated by a cause."""
+        """Return the failure in the message's headers, if any, updated by a cause.
+
+        A message that waits is not charged an attempt.
+        """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         earlier = cls.from_headers(headers)
         return cls(
             service=service,
             exception=cause.exception,
             text=cause.text,
-            attempts=earlier.attempts + 1 if earlier else 1,
+            attempts=(earlier.attempts if earlier else 0) + (not cause.is_wait),
             first_at=earlier.first_at if earlier else now,
             last_at=now,
             release=release,
@@ -53,7 +56,7 @@ class Failure:
         values["frame"] = values["frame"] or ""
         attempts = values.pop("attempts")
         # A publisher may have set these headers: accept any value, and return only sendable ones.
-        if type(attempts) is not int or not 0 < attempts < ATTEMPTS_LIMIT:
+        if type(attempts) is not int or not 0 <= attempts < ATTEMPTS_LIMIT:
             return None
         if None in values.values():
             return None

@@ -1,8 +1,8 @@
-"""The operator's pause of a service: a row in its own database, on which all its workers rely.
+"""The operator's pause: a row in a service's database, which all of the service's workers obey.
 
-The row outlives workers and the broker, and is visible to workers that start later. A worker
-without its database cannot read the row, but handles nothing either. A worker whose handlers fail
-inserts the row itself; only an operator deletes it.
+The row survives restarts of workers and of the broker, and applies to workers that start later. A
+worker that cannot reach its database cannot read the row, but cannot handle events either. A worker
+whose handlers fail inserts the row itself; only an operator deletes it.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Handling of events in a service, from the message body to the commit, without Celery."""
+"""Handling events in a service, from the message body to the commit, independently of Celery."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
+from eventbus.consumer import parked_events
 from eventbus.consumer.inbox import first_deliveries
 from eventbus.database import outages
 from eventbus.database.db import Sessions, transaction
-from eventbus.errors import InvalidEvent, Permanent, Transient
+from eventbus.errors import InvalidEvent, Permanent, Transient, WaitsBehind
 from eventbus.events import codec
 from eventbus.events.catalogue import current
 from eventbus.events.conversion import upcast
@@ -48,6 +49,8 @@ class Outcome(StrEnum):
     HANDLED = "handled"
     DUPLICATE = "duplicate"
     FAILED = "failed"
+    #: Not handled, because an earlier event of its subject is parked.
+    WAITING = "waiting"
 
 
 class Delivery(NamedTuple):
@@ -71,7 +74,7 @@ class Result(NamedTuple):
     """The result of one delivery of a batch."""
 
     outcome: Outcome
-    #: The permanent error, if the delivery has one.
+    #: The reason to park the delivery, if there is one.
     error: Permanent | None = None
     #: Seconds from the event's time to its effect; None for a replayed event, or without an effect.
     lateness: float | None = None
@@ -87,8 +90,8 @@ class Item:
     #: The event in the version that the handlers accept.
     newest: Event | None = None
     outcome: Outcome = Outcome.FAILED
-    #: The permanent error, if the delivery has one.
-    error: InvalidEvent | None = None
+    #: The reason to park the delivery, if there is one.
+    error: Permanent | None = None
     #: The parent span of events that it causes.
     traceparent: str | None = field(default=None)
 
@@ -112,28 +115,38 @@ class Item:
         return Result(self.outcome, self.error, lateness)
 
 
-def receive_one(sessions: Sessions, handlers: Handlers, item: Item) -> None:
-    """Handle one event as `receive_batch` does, but raise its error, even if it is permanent."""
+def receive_one(
+    sessions: Sessions, handlers: Handlers, item: Item, *, in_sequence: bool = False
+) -> None:
+    """Handle one event as `receive_batch` does, but raise its error, even if it is permanent.
+
+    An event that waits has no error of its own.
+    """
     item.traceparent = item.traceparent or tracing.traceparent()
     try:
-        receive_batch(sessions, handlers, [item])
+        receive_batch(sessions, handlers, [item], in_sequence=in_sequence)
     except (Transient, Permanent):
         raise
     except Exception as error:
         _log_failure(item, error)
         raise
-    if item.error:
+    if item.error and item.outcome is Outcome.FAILED:
         raise item.error
 
 
-def receive_batch(sessions: Sessions, handlers: Handlers, items: Sequence[Item]) -> None:
+def receive_batch(
+    sessions: Sessions, handlers: Handlers, items: Sequence[Item], *, in_sequence: bool = False
+) -> None:
     """Handle each event once, all in one transaction, and set their outcomes.
 
-    Effects and dedup keys are committed together or not at all. An invalid event fails alone. Raise
-    any exception of a handler or the database; the transaction is then rolled back, and the caller
-    handles each event separately.
+    Effects and dedup keys are committed together or not at all. An invalid event fails alone. With
+    `in_sequence`, so does an event that waits behind a parked one. Raise any exception of a handler
+    or the database; the transaction is then rolled back, and the caller handles each event
+    separately.
     """
     with transaction(sessions) as session:
+        if in_sequence:
+            _hold_back(session, items)
         new_ids = first_deliveries(session, ((i.event, i.delivery.attempts) for i in _valid(items)))
         new_events = []
         for item in _valid(items):
@@ -150,6 +163,15 @@ def receive_batch(sessions: Sessions, handlers: Handlers, items: Sequence[Item])
         log.info("event received", extra=fields)
 
 
+def _hold_back(session: Session, items: Sequence[Item]) -> None:
+    valid = list(_valid(items))
+    waiting = parked_events.hold_back(session, [item.event for item in valid])
+    for item in valid:
+        if first := waiting.get(item.event.id):
+            item.outcome, item.error = Outcome.WAITING, WaitsBehind(f"waits behind event {first}")
+    parked_events.record(session, (i.delivery.body for i in items if i.event is None))
+
+
 def _handle(session: Session, handlers: Handlers, events: Iterable[Event]) -> None:
     # Only adjacent events with the same handler are grouped, so an order's events keep their
     # sequence. A batch handler of several types receives their events together, so it can lock the
@@ -163,7 +185,7 @@ def _handle(session: Session, handlers: Handlers, events: Iterable[Event]) -> No
 
 
 def _valid(items: Iterable[Item]) -> Iterable[Any]:
-    return (item for item in items if item.event is not None)
+    return (item for item in items if item.event is not None and item.error is None)
 
 
 def _decode(delivery: Delivery) -> Event:

@@ -1,9 +1,10 @@
-"""Prepared statements for the path of every event: written in SQL, planned once per connection.
+"""Prepared statements for the hot path, written in SQL and planned once per connection.
 
 Building a statement from Python objects and planning it costs several times as much as running it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -48,6 +49,17 @@ class Statement:
     def run_on(self, connection: Connection, *parameters: object) -> CursorResult[Any]:
         """Run the statement on a connection, in its transaction if one is open."""
         return connection.exec_driver_sql(self.prepared(connection), parameters)
+
+    def rows_on(self, connection: Connection, *parameters: object) -> Sequence[Any]:
+        """Run the statement on a connection in autocommit mode, and return its rows.
+
+        SQLAlchemy's result would cost more than the statement; its errors are the same.
+        """
+        text = self.prepared(connection)
+        with closing(connection.connection.cursor()) as cursor:
+            # Raises SQLAlchemy's errors, and invalidates a lost connection.
+            connection._cursor_execute(cursor, text, parameters)
+            return cursor.fetchall()
 
     def prepared(self, connection: Connection) -> str:
         """Prepare the statement if necessary; return the SQL that executes it."""

@@ -1,4 +1,4 @@
-"""Encoding and decoding of events: the only module that depends on the wire format.
+"""Encoding and decoding of events. Only this module depends on the wire format.
 
 On the wire an event is a Celery protocol-2 message body `[[], {"event": <envelope>}, <embed>]`.
 """
@@ -6,10 +6,11 @@ On the wire an event is a Celery protocol-2 message body `[[], {"event": <envelo
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
 from eventbus.errors import InvalidEvent
 from eventbus.events.catalogue import current
@@ -18,6 +19,9 @@ from eventbus.events.schema import Attributes, dataschema
 
 #: Limits of an event's time: PostgreSQL and Python can both write and read it in any time zone.
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+#: The largest sequence that a column of PostgreSQL can store.
+LARGEST_SEQUENCE = 2**63 - 1
 
 #: Characters of an untrusted value that an error message quotes.
 _QUOTED = 100
@@ -47,10 +51,24 @@ class _SubjectKwargs(msgspec.Struct):
     event: _Subject
 
 
+class Position(msgspec.Struct, frozen=True):
+    """The place of an event among those of its subject and source; all values can be stored."""
+
+    id: UUID
+    source: Annotated[str, Meta(max_length=255)]
+    subject: UUID
+    sequence: Annotated[int, Meta(ge=1, le=LARGEST_SEQUENCE)]
+
+
+class _PositionKwargs(msgspec.Struct):
+    event: Position
+
+
 _decode_trace = msgspec.json.Decoder(_Trace).decode
 _decode_kind = msgspec.json.Decoder(_Kind).decode
 _decode_body = msgspec.json.Decoder(tuple[list[msgspec.Raw], _Kwargs, dict[str, None]]).decode
 _decode_subject = msgspec.json.Decoder(tuple[Any, _SubjectKwargs, Any]).decode
+_decode_position = msgspec.json.Decoder(tuple[Any, _PositionKwargs, Any]).decode
 
 
 @cache
@@ -104,7 +122,7 @@ def read(body: bytes | str) -> Event:
 
     Message bodies are parsed only in this module. Raises `InvalidEvent` with the reason.
     """
-    if (b"\\u0000" if isinstance(body, bytes) else "\\u0000") in body:  # type: ignore[operator]
+    if _contains_nul(body):
         raise InvalidEvent("body contains NUL, which PostgreSQL cannot store")
     try:
         args, kwargs, _ = _decode_body(body)
@@ -125,6 +143,21 @@ def subject(body: bytes | str) -> str | None:
         return str(_decode_subject(body)[1].event.subject)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None
+
+
+def position(body: bytes | str) -> Position | None:
+    """Return the position of the event in a message body, even of an invalid event, or None."""
+    if _contains_nul(body):
+        return None
+    try:
+        return _decode_position(body)[1].event
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
+
+
+def _contains_nul(body: bytes | str) -> bool:
+    # PostgreSQL cannot store it. In JSON, it is always escaped.
+    return (b"\\u0000" if isinstance(body, bytes) else "\\u0000") in body  # type: ignore[operator]
 
 
 def _event(envelope: dict[str, Any] | msgspec.Raw, kind: _Kind) -> Event:

@@ -1,4 +1,4 @@
-"""Settings of a service's processes: a broker and a database."""
+"""Settings for a service's processes: a broker and a database."""
 
 from pydantic import Field
 
@@ -12,6 +12,9 @@ class ServiceSettings(BrokerSettings, DatabaseSettings):
 
     #: Whether a worker publishes task events (see `eventbus.worker.task_events`). Only for workers.
     task_events: bool = True
+    #: Added to the nice value of the process. None: 0 for an essential service, 10 for others. On a
+    #: busy machine, work for which no order waits then yields to the decisions of orders.
+    niceness: int | None = Field(None, ge=0, le=19)
     #: The part of the service's queue that a worker consumes, from 0: the default is the only part
     #: of a queue that is not divided. Only for workers.
     worker_part: int = Field(0, ge=0, lt=PARTS_LIMIT)

@@ -1,11 +1,12 @@
-"""Traces: all work that follows from one request, in every service, as spans with their parents.
+"""Traces: all the work caused by one request, in every service, as a tree of spans.
 
-A span is a piece of work, identified by a `traceparent` in events and message headers. Without an
-endpoint, spans are not recorded, no thread runs and headers are not added. The `traceparent` of the
-request is still passed on, so logs and timelines contain the id of the trace.
+A span is a unit of work, identified by a `traceparent` in events and message headers. Without an
+endpoint, spans are not recorded, no thread runs and no headers are added. The `traceparent` of the
+request is still propagated, so logs and timelines contain the trace id.
 """
 
-import secrets
+import os
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +41,11 @@ ROLLED_BACK = "rolled back"
 TEXT_LIMIT = 500
 
 _propagator = TraceContextTextMapPropagator()
+
+#: The source of ids. They need not be secret: the operating system's random numbers would cost two
+#: system calls for each request, each of which releases the interpreter to another thread.
+_ids = random.Random()  # noqa: S311
+os.register_at_fork(after_in_child=_ids.seed)
 
 
 @dataclass
@@ -137,7 +143,7 @@ def flagged(parent: object, *, sampled: bool) -> str:
 
 
 def _new_context(*, sampled: bool) -> SpanContext:
-    ids = secrets.randbits(128) or 1, secrets.randbits(64) or 1
+    ids = _ids.getrandbits(128) or 1, _ids.getrandbits(64) or 1
     return SpanContext(*ids, is_remote=False, trace_flags=TraceFlags(sampled))
 
 

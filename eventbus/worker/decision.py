@@ -1,4 +1,4 @@
-"""The decision whether a worker consumes: the pause of its service, and the end of the pause."""
+"""The decision whether a worker consumes, which depends on the pause of its service."""
 
 import logging
 from collections.abc import Callable

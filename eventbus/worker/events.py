@@ -1,6 +1,7 @@
 """The Celery worker of a service: each event type that it consumes is a task."""
 
 import gc
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
@@ -13,17 +14,18 @@ from kombu.entity import Queue
 from kombu.serialization import register
 from kombu.utils.json import dumps
 
-from eventbus.consumer import operator_pause, poison
+from eventbus.consumer import operator_pause, parked_events, poison
 from eventbus.consumer.attempt import Attempt
 from eventbus.consumer.attempts import attempt_all
-from eventbus.consumer.cause import Cause, Failed
+from eventbus.consumer.cause import Cause, Failed, Verdict
 from eventbus.consumer.operator_pause import OperatorPause
 from eventbus.consumer.receive import Delivery, Handlers, Item, Result, receive_batch, receive_one
 from eventbus.database.db import transaction
-from eventbus.errors import Permanent
+from eventbus.errors import Outage, Permanent
 from eventbus.events.conversion import understood
 from eventbus.settings.service import ServiceSettings
 from eventbus.telemetry import tracing
+from eventbus.telemetry.privacy import described
 from eventbus.topology.objects import event_queue
 from eventbus.topology.service import Service
 from eventbus.watchdog import Watchdog
@@ -34,6 +36,8 @@ from eventbus.worker.decision import Decision
 from eventbus.worker.parking_burst import ParkingBurst
 from eventbus.worker.pause import Pause
 from eventbus.worker.task_events import TaskEventsStep
+
+log = logging.getLogger(__name__)
 
 
 class HandlerExit(Exception):
@@ -122,8 +126,25 @@ class EventApp(ServiceApp):
             items = [Item.of(delivery, self._handlers) for delivery in deliveries]
             attempt_all(items, self._attempt, partial(self._handle, items))
         except Exception as error:
-            raise Failed(Cause.of(error, EventTask.dont_autoretry_for)) from None
+            cause = Cause.of(error, EventTask.dont_autoretry_for)
+            if self._is_parked(deliveries, cause):
+                # Before the worker sends another event of the subject to a child.
+                self.record_parked(deliveries[0])
+            raise Failed(cause) from None
         return [item.result for item in items]
+
+    def record_parked(self, delivery: Delivery) -> None:
+        """Record that an event is about to be parked; this runs in a child process.
+
+        Raise `Failed` with an outage for any error: without the record, it must not be parked.
+        """
+        try:
+            with transaction(self.sessions) as session:
+                parked_events.record(session, [delivery.body])
+        except Exception as error:
+            log.error("parked event not recorded", extra={"reason": described(error)})
+            text = "a parked event cannot be recorded"
+            raise Failed(Cause(Verdict.PAUSE, Outage.__name__, text)) from None
 
     def read_operator_pause(self) -> OperatorPause | None:
         """Return the operator's pause; this runs in a child process. Raise `Failed`."""
@@ -145,15 +166,24 @@ class EventApp(ServiceApp):
 
     def _handle(self, items: Sequence[Item]) -> None:
         try:
+            in_sequence = self.service.parks_in_sequence
             if len(items) > 1:
-                receive_batch(self.sessions, self._handlers, items)
+                receive_batch(self.sessions, self._handlers, items, in_sequence=in_sequence)
                 return
             with self._suspicion(items[0].delivery):
-                receive_one(self.sessions, self._handlers, items[0])
+                receive_one(self.sessions, self._handlers, items[0], in_sequence=in_sequence)
         except SystemExit as error:
             # Otherwise it would kill the child, as if the message had crashed it. The traceback is
             # that of the handler.
             raise HandlerExit(str(error)).with_traceback(error.__traceback__) from None
+
+    def _is_parked(self, deliveries: Sequence[Delivery], cause: Cause) -> bool:
+        # The events of a batch are handled again, one by one. The main process may decide otherwise
+        # about an event that was too slow.
+        if not self.service.parks_in_sequence or len(deliveries) > 1:
+            return False
+        is_certain = cause.verdict in {Verdict.PARK, Verdict.RETRY}
+        return is_certain and cause.is_final(deliveries[0].attempts, len(self.settings.retry_tiers))
 
     def _attempt(self, item: Item) -> Attempt:
         return Attempt(

@@ -1,10 +1,10 @@
 """Micro-batches: messages that arrive while a child process is busy form its next batch.
 
-A message waits for a batch to fill only if its service sets a batch interval, and then for a
+A message waits for its batch to fill only if the service sets a batch interval, and then only for a
 fraction of a second. A batch that fails or crashes its child has had no effect: each of its
-messages is then handled alone, so only the message at fault is retried or parked. If the handlers
-fail too often, the worker pauses its service. This code runs in the worker's main process, the only
-one with a connection to the broker.
+messages is then handled alone, so only the message at fault is retried or parked. If handlers fail
+too often, the worker pauses its service. This code runs in the worker's main process, the only one
+with a connection to the broker.
 """
 
 import logging
@@ -51,6 +51,8 @@ class MicroBatches:
         self._canary: Batch | None = None
         #: Whether the service is paused: nothing is sent, and nothing is kept.
         self._is_held = False
+        #: Whether a child records that an event is parked: until then, nothing is sent.
+        self._is_recording = False
         self._is_dispatch_scheduled = False
         self._is_timer_set = False
 
@@ -91,6 +93,8 @@ class MicroBatches:
         self._is_dispatch_scheduled = False
         if self._is_held:
             self._give_back()
+            return
+        if self._is_recording:
             return
         while self._has_idle_child() and self._waiting:
             if self._pause.reason or self._decision.needs_canary:
@@ -204,14 +208,46 @@ class MicroBatches:
             return
         if cause.verdict is Verdict.RETRY:
             self._pause.end()
-        self._connection.retry(inbound.receipt, cause)
+        if self._settlement.needs_record(inbound.receipt, cause):
+            self._record(inbound, cause)
+        else:
+            self._connection.retry(inbound.receipt, cause)
         self._observation.failed(inbound, cause)
+
+    def _record(self, inbound: Inbound, cause: Cause) -> None:
+        self._is_recording = True
+        self._pool.apply_async(
+            record_parked,
+            args=(inbound.delivery,),
+            callback=partial(self._recorded, inbound, cause),
+            error_callback=partial(self._not_recorded, inbound),
+            soft_timeout=self._conf.task_soft_time_limit,
+            timeout=self._conf.task_time_limit,
+        )
+
+    def _recorded(self, inbound: Inbound, cause: Cause, _result: None) -> None:
+        self._is_recording = False
+        if self._connection.is_open:
+            self._connection.retry(inbound.receipt, cause)
+            self._dispatch()
+
+    def _not_recorded(self, inbound: Inbound, _error: BaseException) -> None:
+        self._is_recording = False
+        if self._connection.is_open:
+            self._pause.begin("a parked event cannot be recorded")
+            self._waiting.put_first([inbound])
+            self._dispatch()
 
 
 def handle(deliveries: list[Delivery]) -> list[Result]:
     """Handle a batch, or one message, in a child process; raise its error."""
     results: list[Result] = current_app.handle_deliveries(deliveries)
     return results
+
+
+def record_parked(delivery: Delivery) -> None:
+    """Record that an event is about to be parked; this runs in a child process."""
+    current_app.record_parked(delivery)
 
 
 def _reconnect() -> None:

@@ -1,6 +1,6 @@
 """Metrics and task events of a worker's messages, which never delay a commit or its ack.
 
-Each method is called after the fact that it reports, and does not raise.
+Each method is called after the event that it reports, and never raises.
 """
 
 import time
@@ -54,7 +54,7 @@ class Observation:
         for inbound, result in pairs:
             seconds = time.monotonic() - inbound.started
             metrics.observe_handler(inbound.task.name, result.outcome, seconds, result.lateness)
-            if result.error:
+            if result.outcome is Outcome.FAILED:
                 self._send(inbound, "task-failed", exception=repr(result.error))
             else:
                 # The exporter for Celery stops at a success without a runtime.

@@ -1,9 +1,9 @@
-"""Settlement of messages that were not handled: to a retry tier, or to the parking lot.
+"""Settlement of messages that were not handled: they move to a retry tier or to the parking lot.
 
 A copy with the reason is published to the service's retry exchange, and the original is
 acknowledged once the broker has confirmed the copy. A crash in between can duplicate the message,
-but never lose it. This module does not block: `eventbus.messaging.copy_publisher` waits in its own
-thread.
+but never lose it. This module does not block: `eventbus.messaging.copy_publisher` waits for the
+broker in its own thread.
 """
 
 import logging
@@ -71,8 +71,16 @@ class Settlement:
 
     def is_final(self, receipt: Receipt, cause: Cause) -> bool:
         """Return whether the message is parked after this failure, instead of being retried."""
-        is_last = receipt.headers["retries"] >= len(self._tiers)
-        return is_last or cause.verdict is Verdict.PARK
+        return cause.is_final(receipt.headers["retries"] + 1, len(self._tiers))
+
+    def needs_record(self, receipt: Receipt, cause: Cause) -> bool:
+        """Return whether a service that parks in sequence must first record that it is parked.
+
+        A child process records the event itself if its handler has raised the cause.
+        """
+        is_unrecorded = cause.is_crash or cause.verdict is Verdict.SLOW
+        in_sequence = self._service.parks_in_sequence
+        return in_sequence and is_unrecorded and self.is_final(receipt, cause)
 
     def retry(self, receipt: Receipt, cause: Cause) -> None:
         """Send the message to the retry tier of this attempt; park it if the failure is final."""
@@ -100,7 +108,9 @@ class Settlement:
         failure = Failure.of(
             cause, service=self._service.name, release=self._release, headers=receipt.headers
         )
-        fields = _log_fields(receipt, failure, routing_key)
+        outcome = "retry" if routing_key != PARKED else "waiting" if cause.is_wait else "parked"
+        fields = _log_fields(receipt, failure, outcome)
+        fields |= {"tier": routing_key} if routing_key != PARKED else {}
         message = _copy(receipt, failure, **changes)
         if message is None:
             log.error("uncopyable message parked without its reason", extra=fields)
@@ -108,7 +118,8 @@ class Settlement:
             return
         exchange, done = self._service.retry_exchange, partial(self._done, receipt)
         self._publish(Copy(message, exchange, routing_key, receipt.is_held, done))
-        log.warning("event not handled", extra=fields)
+        level = logging.INFO if cause.is_wait else logging.WARNING
+        log.log(level, "event not handled", extra=fields)
 
     def _done(self, receipt: Receipt, refusal: str | None) -> None:
         if refusal is None:
@@ -133,8 +144,7 @@ def _copy(
     return copy_of(message.body, message.properties, headers, expiration=expiration)
 
 
-def _log_fields(receipt: Receipt, failure: Failure, routing_key: str) -> dict[str, Any]:
-    parked = routing_key == PARKED
+def _log_fields(receipt: Receipt, failure: Failure, outcome: str) -> dict[str, Any]:
     return {
         "event_id": text(receipt.headers.get("id")),
         current().id_field: codec.subject(receipt.message.body),
@@ -143,5 +153,5 @@ def _log_fields(receipt: Receipt, failure: Failure, routing_key: str) -> dict[st
         "attempt": failure.attempts,
         "exception": failure.exception,
         "reason": failure.text,
-        "outcome": "parked" if parked else "retry",
-    } | ({} if parked else {"tier": routing_key})
+        "outcome": outcome,
+    }

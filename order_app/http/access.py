@@ -1,4 +1,4 @@
-"""Access control: a key with the scope of the endpoint for each request, within the rate limit.
+"""Access control: each request needs a key with the endpoint's scope, within a rate limit.
 
 The OpenAPI document is generated from the same table of scopes, `REQUIRED_SCOPES`.
 """
@@ -6,6 +6,7 @@ The OpenAPI document is generated from the same table of scopes, `REQUIRED_SCOPE
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -66,7 +67,7 @@ def install(app: Flask, settings: ApiSettings) -> None:
         raise RuntimeError(f"order_app/http/access.py declares no scope for {sorted(unknown)}")
     app.extensions[_EXTENSION] = (
         KeyCache(
-            _read,
+            partial(_read, app),
             lifetime=settings.api_key_lifetime,
             limit=database.response_limit(settings),
         ),
@@ -83,9 +84,8 @@ def client() -> ApiKey:
 
 def admits(app: Flask, environ: Mapping[str, Any]) -> bool:
     """Return whether a request has a valid key; otherwise its body is not needed."""
-    with app.app_context():
-        key_cache, _ = app.extensions[_EXTENSION]
-        return key_cache.find(_key_in(environ.get("HTTP_AUTHORIZATION", ""))) is not None
+    key_cache, _ = app.extensions[_EXTENSION]
+    return key_cache.find(_key_in(environ.get("HTTP_AUTHORIZATION", ""))) is not None
 
 
 def _check() -> Response | None:
@@ -167,6 +167,7 @@ def _record_use(key_cache: KeyCache, key: ApiKey) -> None:
         log.warning("key use not recorded", extra={"reason": outages.reason(error)})
 
 
-def _read() -> list[ApiKey]:
-    with db.session.begin():
+def _read(app: Flask) -> list[ApiKey]:
+    # The edge has no context, and does not need one for a cached key.
+    with app.app_context(), db.session.begin():
         return api_keys.all_keys(db.session())

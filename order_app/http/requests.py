@@ -1,4 +1,4 @@
-"""The requests that the API accepts, without unknown fields or type coercion."""
+"""The requests that the API accepts. Unknown fields are rejected, and types are not coerced."""
 
 import re
 from functools import cache, lru_cache

@@ -1,9 +1,9 @@
-"""The intake of new orders with their lines, events and idempotency keys, in one statement.
+"""Intake of new orders, with their lines, events and idempotency keys, in one statement.
 
 Every order passes through the intake, so it is optimized for speed: one round trip to the database
-for all orders of a group, and a statement that each connection plans once. The ORM would cost
-several times as much. The rows are sent as one JSON text: a parameter per column would cost both
-sides more.
+for all orders of a group, with a statement that each connection plans once. The ORM would cost
+several times as much. The rows are sent as one JSON text, because a parameter per column would be
+more expensive for both sides.
 """
 
 from collections.abc import Sequence
@@ -124,10 +124,10 @@ def write(connection: Connection, placings: Sequence[Placing]) -> dict[UUID, Ord
     Return the placed orders as stored; the keys of the others were claimed by earlier requests.
     """
     drafts = {placing.order.id: placing.order for placing in placings}
-    placed = _PLACE.run_on(connection, packed(map(_row, placings)))
+    placed = _PLACE.rows_on(connection, packed(map(_row, placings)))
     return {
-        row.id: domain.place(drafts[row.id], created_at=row.created_at, deadline_at=row.deadline_at)
-        for row in placed
+        order_id: domain.place(drafts[order_id], created_at=created_at, deadline_at=deadline_at)
+        for order_id, created_at, deadline_at in placed
     }
 
 

@@ -1,4 +1,4 @@
-"""The tables of the order service, for Flask-SQLAlchemy and for the workers' plain sessions."""
+"""The order service's tables, for Flask-SQLAlchemy and for the plain sessions of its workers."""
 
 from datetime import date, datetime
 from typing import TYPE_CHECKING

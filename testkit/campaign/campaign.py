@@ -73,7 +73,7 @@ class Campaign:
         self.evidence: Evidence | None = None
 
     def run(self) -> Verdict:
-        """Run the campaign; an error of the run itself is a violation, too."""
+        """Run the campaign; an error of the run itself is also a violation."""
         nemesis = self._prepare()
         clients = Clients(self.stack, self.history, self.plan.seed, rate=_RATE)
         try:
@@ -111,8 +111,6 @@ class Campaign:
         self._system.modules |= modules_of(plan.bug)
         self.stack.extra |= {
             "ORDER_DEADLINE": str(self._rng.choice(_DEADLINES)),
-            # The priority of processes is irrelevant here.
-            "MAILER_NICENESS": "0",
             "PLANTED_BUG": plan.bug,
         }
         faults = plan.faults if plan.faults is not None else self._rng.randint(*_FAULTS)

@@ -29,17 +29,18 @@ class History:
     waiting: Mapping[str, str] = field(default_factory=dict)
 
 
-#: A table that always has at most one row: it remains in the state after the migrations.
-ONE_ROW = History({})
+#: A table with a fixed number of rows: it remains in the state after the migrations.
+FIXED = History({})
 
 _ID, _KEY = "gen_random_uuid()", "gen_random_uuid()::text"
 
 #: Tables of every service that has them.
 _COMMON = {
-    "alembic_version": ONE_ROW,
-    "operator_pause": ONE_ROW,
-    "overflow": ONE_ROW,
-    "relay_state": ONE_ROW,
+    "alembic_version": FIXED,
+    "eventbus_version": FIXED,
+    "operator_pause": FIXED,
+    "overflow": FIXED,
+    "relay_state": FIXED,
     "inbox": History(
         {
             "event_id": _ID,
@@ -62,6 +63,15 @@ _COMMON = {
             "sent_at": "at",
         },
         waiting={"sent_at": "NULL"},
+    ),
+    "parked_events": History(
+        {
+            "event_id": _ID,
+            "source": "'order'",
+            "subject": _ID,
+            "sequence": "1",
+            "parked_at": "at",
+        }
     ),
     "suspects": History({"event_id": _ID, "begun": "1", "begun_at": "at"}),
 }
@@ -157,7 +167,7 @@ _FRAUD = {
 }
 
 _ANALYTICS = {
-    "stream_position": ONE_ROW,
+    "stream_position": FIXED,
     "orders": History(
         {
             "id": _ID,
@@ -222,7 +232,7 @@ class Histories:
             tables = connection.scalars(text(_TABLES)).all()
         if unknown := sorted(set(tables) - set(known)):
             raise UnknownTable(f"{__name__} defines no rows of {service}'s {', '.join(unknown)}")
-        self._histories = {t: known[t] for t in tables if known[t] is not ONE_ROW}
+        self._histories = {t: known[t] for t in tables if known[t] is not FIXED}
 
     @property
     def tables(self) -> list[str]:

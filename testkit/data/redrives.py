@@ -37,9 +37,9 @@ def shown(env: Environment, plan: str) -> dict[str, Any]:
     return document
 
 
-def discard(env: Environment, event_id: str) -> None:
+def discard(env: Environment, event_id: str, *options: str) -> None:
     """Discard the messages of an event."""
-    run(env, "discard", "inventory", "--id", event_id, "--yes", "--reason", "a test")
+    run(env, "discard", "inventory", "--id", event_id, "--yes", "--reason", "a test", *options)
 
 
 def park_event(channel: Channel, order_id: UUID | None = None, **more: Any) -> str:

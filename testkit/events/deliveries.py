@@ -19,7 +19,11 @@ def delivery(event: Event, *, attempts: int = 1) -> Delivery:
 
 
 def deliver(
-    sessions: Sessions, handlers: Handlers, *events: Event, attempts: int = 1
+    sessions: Sessions,
+    handlers: Handlers,
+    *events: Event,
+    attempts: int = 1,
+    in_sequence: bool = False,
 ) -> list[Outcome]:
     """Handle events in one batch, as a service's worker does, and return their outcomes.
 
@@ -27,8 +31,8 @@ def deliver(
     """
     items = [Item.of(delivery(event, attempts=attempts), handlers) for event in events]
     if len(items) == 1:
-        receive_one(sessions, handlers, items[0])
+        receive_one(sessions, handlers, items[0], in_sequence=in_sequence)
     else:
-        receive_batch(sessions, handlers, items)
-        assert [item.error for item in items if item.error] == []
+        receive_batch(sessions, handlers, items, in_sequence=in_sequence)
+        assert Outcome.FAILED not in [item.outcome for item in items]
     return [item.outcome for item in items]

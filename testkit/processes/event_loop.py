@@ -1,6 +1,7 @@
 """A worker's main process without Celery: its real parts between a simulated broker and pool."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from eventbus.worker.consumer_connection import ConsumerConnection
 from eventbus.worker.consumption import read_operator_pause, store_pause
 from eventbus.worker.decision import Decision
 from eventbus.worker.inbound import strategy
+from eventbus.worker.micro_batches import record_parked
 from eventbus.worker.observation import Observation
 from eventbus.worker.parking_burst import ParkingBurst
 from eventbus.worker.pause import Pause
@@ -87,6 +89,10 @@ class Job:
         """End the read or write with its result."""
         self._done(pause)
 
+    def record(self) -> None:
+        """End the record of a parked event with a commit."""
+        self._done(None)
+
     def fail(self, error: BaseException) -> None:
         """End the batch with a failure, or with a crash of its child."""
         self._failed(error)
@@ -96,7 +102,12 @@ class EventLoop:
     """A substitute for Celery's consumer; `life` is the open connection."""
 
     def __init__(
-        self, children: int = 2, *, batch_interval: float = 0.0, parking_burst_limit: int = 0
+        self,
+        children: int = 2,
+        *,
+        batch_interval: float = 0.0,
+        parking_burst_limit: int = 0,
+        parks_in_sequence: bool = False,
     ) -> None:
         self.pool = SimpleNamespace(num_processes=children, apply_async=self._apply_async)
         self.app = SimpleNamespace(
@@ -120,8 +131,13 @@ class EventLoop:
         self.observation = Observation()
         self.copies: list[Copy] = []
         self.settlement = Settlement(
-            self.copies.append, service=INVENTORY, retry_tiers=(1.0, 5.0), release="test"
+            self.copies.append,
+            service=replace(INVENTORY, parks_in_sequence=parks_in_sequence),
+            retry_tiers=(1.0, 5.0),
+            release="test",
         )
+        #: The records of events that are about to be parked.
+        self.records: list[Job] = []
         self.jobs: list[Job] = []
         self.reads: list[Job] = []
         self.repeated: list[Callable[[], None]] = []
@@ -184,6 +200,8 @@ class EventLoop:
             job = Job([], callback, options["error_callback"])
             job.reason = args[0] if args else None
             self.reads.append(job)
+        elif entry is record_parked:
+            self.records.append(Job(list(args), callback, options["error_callback"]))
         else:
             self.jobs.append(Job(*args, callback, options["error_callback"]))
 

@@ -58,6 +58,15 @@ def _handling(scenario: Scenario, broken: Broken, state: State, number: int, hel
         if is_duplicate:
             yield Step(f"{worker} drops it as a duplicate", at(Phase.COMMITTED))
             return
+        if _waits(scenario, broken, state, copy):
+            is_recorded = Rule.WAITING_IS_RECORDED not in broken
+            after = _with_record(state, copy) if is_recorded else state
+            yield Step(f"{worker} finds that it must wait", at(Phase.RECORDED, after))
+            return
+        if Rule.ROW_DELETED_WITH_EFFECT in broken and copy in state.recorded:
+            after = state._replace(recorded=state.recorded - {copy})
+            yield Step(f"{worker} deletes its record alone", at(Phase.RECEIVED, after))
+            return
         yield from _commits(scenario, broken, state, number, held)
         if state.budget.failures:
             budget = state.budget._replace(failures=state.budget.failures - 1)
@@ -72,6 +81,15 @@ def _handling(scenario: Scenario, broken: Broken, state: State, number: int, hel
             yield Step(f"{worker} commits its inbox row", at(Phase.COMMITTED, after))
     elif phase in (Phase.COMMITTED, Phase.COPIED):
         yield Step(f"{worker} acknowledges it", _with_worker(state, number, None))
+    elif phase is Phase.UNRECORDED:
+        yield Step(f"{worker} records it", at(Phase.COPIED, _with_record(state, copy)))
+    elif phase is Phase.RECORDED:
+        yield Step(f"{worker} parks it", at(Phase.COPIED, _parked(scenario, state, copy)))
+    elif phase is Phase.FAILED and scenario.in_sequence and message[2] >= scenario.attempts:
+        if Rule.RECORD_BEFORE_COPY in broken:
+            yield Step(f"{worker} parks it", at(Phase.UNRECORDED, _parked(scenario, state, copy)))
+        else:
+            yield Step(f"{worker} records it", at(Phase.RECORDED, _with_record(state, copy)))
     elif phase is Phase.FAILED and Rule.ACK_AFTER_COPY in broken:
         yield Step(f"{worker} acknowledges it before its copy", at(Phase.ACKNOWLEDGED))
     else:
@@ -96,6 +114,7 @@ def _commits(scenario: Scenario, broken: Broken, state: State, number: int, held
         yield Step(f"{worker} commits its effect alone", after)
     else:
         after = _with_effect(scenario, recorded, copy)
+        after = after._replace(recorded=after.recorded - {copy}, overdue=after.overdue - {copy})
         done = _with_worker(after, number, (message, Phase.COMMITTED))
         yield Step(f"{worker} commits its effect", done)
 
@@ -114,8 +133,24 @@ def _copied(
         )
     if Rule.PARK_AFTER_LAST_ATTEMPT in broken:
         return "drops it after its last attempt", state
-    parked = tuple(sorted((*state.parked, (service, event))))
-    return "parks it", state._replace(parked=parked)
+    return "parks it", _parked(scenario, state, (service, event))
+
+
+def _waits(scenario: Scenario, broken: Broken, state: State, copy: Copy) -> bool:
+    service, event = copy
+    ahead = {(service, earlier) for earlier in scenario.earlier[event]} & state.recorded
+    return bool(ahead - state.inbox) and Rule.WAIT_BEHIND not in broken
+
+
+def _with_record(state: State, copy: Copy) -> State:
+    return state._replace(recorded=state.recorded | {copy})
+
+
+def _parked(scenario: Scenario, state: State, copy: Copy) -> State:
+    overdue = {copy} if scenario.in_sequence and copy not in state.inbox else set()
+    return state._replace(
+        parked=tuple(sorted((*state.parked, copy))), overdue=state.overdue | overdue
+    )
 
 
 def _crashed(broken: Broken, state: State, number: int, held: Held) -> State:
@@ -175,6 +210,9 @@ def _with_effect(scenario: Scenario, state: State, copy: Copy) -> State:
     effects[scenario.copies.index(copy)] += 1
     is_doubled = effects[scenario.copies.index(copy)] > 1
     violation = f"{_name(scenario, copy)} has two effects" if is_doubled else state.violation
+    for earlier in scenario.earlier[copy[1]]:
+        if (copy[0], earlier) in state.overdue:
+            violation = f"{_name(scenario, copy)} passes {scenario.name_of(earlier)}"
     return state._replace(effects=tuple(effects), violation=violation)
 
 

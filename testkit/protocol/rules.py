@@ -22,6 +22,10 @@ class Rule(Enum):
     PARK_AFTER_LAST_ATTEMPT = "a message that fails at its last attempt is parked"
     REDRIVE_ACK_AFTER_CONFIRM = "a parked message is removed only after the confirm of its copy"
     WINDOW_COVERS_COPIES = "an inbox row is kept while a copy of its event exists"
+    WAIT_BEHIND = "an event waits while an earlier event of its order is recorded as parked"
+    RECORD_BEFORE_COPY = "a failed event is recorded before its copy is parked"
+    WAITING_IS_RECORDED = "an event that waits is recorded as parked as well"
+    ROW_DELETED_WITH_EFFECT = "the record of a parked event is deleted with its effect"
 
 
 #: The broken rules of a run of the model.

@@ -54,6 +54,10 @@ class Phase(IntEnum):
     COPIED = 4
     #: Acknowledged before the copy is published; only if a rule is broken.
     ACKNOWLEDGED = 5
+    #: Recorded as parked, because it has failed or waits; to be parked.
+    RECORDED = 6
+    #: Parked before it is recorded; only if a rule is broken.
+    UNRECORDED = 7
 
 
 Batch = tuple[tuple[Event, Flight], ...]
@@ -85,6 +89,10 @@ class State(NamedTuple):
     #: The number of effects of each copy, in the sequence of `Scenario.copies`.
     effects: tuple[int, ...]
     parked: tuple[Copy, ...]
+    #: The rows of parked events, if services park in sequence.
+    recorded: frozenset[Copy]
+    #: The copies that have been parked and have no effect yet, if services park in sequence.
+    overdue: frozenset[Copy]
     #: The parked message that is being redriven, and whether it is copied.
     redriven: tuple[Copy, bool] | None
     #: The copies that have reached their queue at least once.
@@ -111,6 +119,10 @@ class Scenario:
     retention: bool = False
     #: The last attempt of an event.
     attempts: int = 2
+    #: Whether services park in sequence.
+    in_sequence: bool = False
+    #: Whether all events are in the queues at the start.
+    is_published: bool = False
 
     @cached_property
     def order_of(self) -> tuple[int, ...]:
@@ -135,17 +147,21 @@ class Scenario:
         return f"{chr(ord('A') + self.order_of[event])}{len(self.earlier[event]) + 1}"
 
     def start(self) -> State:
-        """Return the state in which all events are in the outbox."""
+        """Return the state in which all events are in the outbox, or in the queues."""
+        row = Row.SENT if self.is_published else Row.NEW
+        published = self.copies if self.is_published else ()
         return State(
-            outbox=(Row.NEW,) * len(self.order_of),
+            outbox=(row,) * len(self.order_of),
             relays=((),) * self.relays,
-            queued=(),
+            queued=tuple((*copy, 1) for copy in published),
             workers=(None,) * self.workers,
             inbox=frozenset(),
             effects=(0,) * len(self.copies),
             parked=(),
+            recorded=frozenset(),
+            overdue=frozenset(),
             redriven=None,
-            reached=frozenset(),
+            reached=frozenset(published),
             violation="",
             budget=self.budget,
         )

@@ -16,6 +16,7 @@ from uuid import uuid4
 from sqlalchemy import URL, Engine, create_engine, text
 
 from common.kombu_topology import DATABASES
+from common.kombu_topology import service as find
 from console.actions import database as actions
 from console.settings import DatabaseAdminSettings, DatabaseSettings, owner_name
 from eventbus import tls
@@ -117,7 +118,10 @@ class Databases:
             name = f"test_{service}_{uuid4().hex[:8]}"
             self._copy({name: service})
             names.append(name)
-            return self._database(service, name)
+            role, password = self.settings.login(service)
+            url = self.server.set(database=name)
+            runtime = url.set(username=role, password=password.get_secret_value())
+            return TestDatabase(url, self.settings.database_ca_file, runtime)
 
         yield create
         self._drop(names)
@@ -128,7 +132,6 @@ class Databases:
 
         It also detects deadlocks quickly.
         """
-        package = next(s.package for s in DATABASES if s.name == service)
         name = f"test_{service}_{uuid4().hex[:8]}"
         self._run(
             f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' "
@@ -137,18 +140,10 @@ class Databases:
         try:
             self._run(f"ALTER DATABASE {name} SET deadlock_timeout = '50ms'")
             url = self.server.set(database=name)
-            migrations.upgrade(package, url)
+            migrations.upgrade(find(service), url)
             yield TestDatabase(url, self.settings.database_ca_file, url)
         finally:
             self._drop([name])
-
-    def of(self, suffix: str) -> Callable[[str], TestDatabase]:
-        """Return a function that returns the databases that `create_all` has created."""
-
-        def find(service: str) -> TestDatabase:
-            return self._database(service, f"{service}_service{suffix}")
-
-        return find
 
     def create_all(self, suffix: str, services: Sequence[Service] = DATABASES) -> None:
         """Create the migrated database of each service, with this suffix in its name.
@@ -161,12 +156,6 @@ class Databases:
     def drop_all(self, suffix: str) -> None:
         """Drop the database of every service with this suffix."""
         self._drop([f"{service.name}_service{suffix}" for service in DATABASES])
-
-    def _database(self, service: str, name: str) -> TestDatabase:
-        role, password = self.settings.login(service)
-        url = self.server.set(database=name)
-        runtime = url.set(username=role, password=password.get_secret_value())
-        return TestDatabase(url, self.settings.database_ca_file, runtime)
 
     def _copy(self, services: Mapping[str, str]) -> None:
         """Create the database of each of these services, by the names of the databases."""

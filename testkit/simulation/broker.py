@@ -84,6 +84,8 @@ class SimulatedBroker:
         self.arrivals: dict[str, list[Stored]] = defaultdict(list)
         #: Messages that reached a queue as the retry of another service.
         self.leaked: list[str] = []
+        #: Events that passed a parked event of their subject, in a service that parks in sequence.
+        self.passed: list[str] = []
         self.seen: Counter[str] = Counter()
         self.is_blocked = False
         self.unbound: set[str] = set()

@@ -11,14 +11,15 @@ from pathlib import Path
 from sqlalchemy import URL, create_engine, pool
 from sqlalchemy.exc import OperationalError
 
+from common.kombu_topology import INVENTORY, ORDER
 from deploy.local.processes import leftovers
 from deploy.local.servers.account import Account, unprivileged
 from deploy.local.servers.database import SUPERUSER, programs
 from deploy.local.state import create_state, delete_state, empty_state, only_one
 from eventbus.database import migrations
 
-#: The package with the migrations of each service's database.
-_PACKAGES = {"order": "order_app", "inventory": "inventory_worker"}
+#: The services under simulation.
+_SERVICES = (ORDER, INVENTORY)
 
 #: Only local processes of a simulation connect, and nothing is kept. Autovacuum would make the
 #: duration of a statement, and its locks, depend on earlier seeds.
@@ -61,7 +62,7 @@ class DatabaseServer:
 
     def copies(self, suffix: str) -> dict[str, URL]:
         """Create a copy of each template; return their URLs by the name of the service."""
-        names = {service: f"{service}_{suffix}" for service in _PACKAGES}
+        names = {service.name: f"{service.name}_{suffix}" for service in _SERVICES}
         for service, name in names.items():
             self._run(f"CREATE DATABASE {name} TEMPLATE {service}_template")
         return {service: self.url(name) for service, name in names.items()}
@@ -71,9 +72,10 @@ class DatabaseServer:
         deadline = time.monotonic() + _PATIENCE
         while not self._accepts_connections() and time.monotonic() < deadline:
             time.sleep(0.05)
-        for service, package in _PACKAGES.items():
-            self._run(f"CREATE DATABASE {service}_template")
-            migrations.upgrade(package, self.url(f"{service}_template"))
+        for service in _SERVICES:
+            template = f"{service.name}_template"
+            self._run(f"CREATE DATABASE {template}")
+            migrations.upgrade(service, self.url(template))
 
     def _accepts_connections(self) -> bool:
         try:

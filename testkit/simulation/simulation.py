@@ -5,6 +5,7 @@ import random
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -34,13 +35,15 @@ _FAULTY_STEPS, _MOST_STEPS, _REDRIVES = 600, 12_000, 5
 _HELD_DELAY = 3.0
 
 
-def run_seed(databases: Mapping[str, SimulatedDatabase], seed: int) -> Verdict:
+def run_seed(
+    databases: Mapping[str, SimulatedDatabase], seed: int, *, parks_in_sequence: bool = False
+) -> Verdict:
     """Run a seed and return the verdict; an error of the code under simulation is a problem.
 
     Raises `Hung` if an actor does not return its turn: the databases cannot be used again.
     """
     try:
-        return Simulation(databases, seed).run()
+        return Simulation(databases, seed, parks_in_sequence=parks_in_sequence).run()
     except Hung:
         raise
     except Exception:
@@ -50,13 +53,22 @@ def run_seed(databases: Mapping[str, SimulatedDatabase], seed: int) -> Verdict:
 class Simulation:
     """A run of two services, each with two relays and two workers, and of an observed queue."""
 
-    def __init__(self, databases: Mapping[str, SimulatedDatabase], seed: int) -> None:
+    def __init__(
+        self,
+        databases: Mapping[str, SimulatedDatabase],
+        seed: int,
+        *,
+        parks_in_sequence: bool = False,
+    ) -> None:
         self._databases = databases
         self._rng = Random(seed)
         self._clock = VirtualClock()
         self._scheduler = Scheduler(self._clock, self._rng)
         self._clock.wait = self._scheduler.wait
-        services = ORDER, INVENTORY, NOTIFICATION
+        self._services = [
+            replace(service, parks_in_sequence=parks_in_sequence) for service in (ORDER, INVENTORY)
+        ]
+        services = (*self._services, NOTIFICATION)
         self._broker = SimulatedBroker(self._clock, self._rng, services)
         self._broker.observed.add(NOTIFICATION.queue)
         self._scheduler.add(self._broker)
@@ -97,11 +109,11 @@ class Simulation:
         self._scheduler.start("shop", self._shop.run)
         sent_as = self._rng.choice(((), ("order.created", "order.created.v2")))
         code: dict[str, Any] = {"order": order_handlers, "inventory": inventory_handlers}
-        for service in (ORDER, INVENTORY):
+        for service in self._services:
             database, module = self._databases[service.name], code[service.name]
             world = self._broker, self._scheduler, self._rng
             for number in (1, 2):
-                versions = sent_as if service is ORDER else ()
+                versions = sent_as if service.name == ORDER.name else ()
                 self._processes += [
                     RelayProcess(f"{service.name}-relay-{number}", database, *world, versions),
                     WorkerProcess(

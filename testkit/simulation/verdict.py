@@ -78,6 +78,7 @@ def check(
     _check_order(verdict, broker)
     if broker.leaked:
         verdict.problems.append(f"{len(broker.leaked)} retries reached other services")
+    verdict.problems += broker.passed
     if not verdict.stuck:
         _check_stock(verdict, databases["order"], databases["inventory"])
 

@@ -15,7 +15,7 @@ from celery.bootsteps import RUN
 from sqlalchemy.orm import Session
 
 from eventbus.consumer import poison
-from eventbus.consumer.cause import Cause, Failed
+from eventbus.consumer.cause import Cause, Failed, Verdict
 from eventbus.consumer.receive import (
     BatchHandler,
     Delivery,
@@ -33,10 +33,12 @@ from eventbus.topology.service import Service
 from eventbus.worker.consumer_connection import ConsumerConnection
 from eventbus.worker.decision import Decision
 from eventbus.worker.inbound import strategy
+from eventbus.worker.micro_batches import record_parked
 from eventbus.worker.observation import Observation
 from eventbus.worker.parking_burst import ParkingBurst
 from eventbus.worker.pause import Pause
 from eventbus.worker.settlement import Settlement
+from testkit.simulation import sequence
 from testkit.simulation.broker import PendingCopy, SimulatedBroker, Stored
 from testkit.simulation.database import record_effects
 from testkit.simulation.scheduler import Scheduler
@@ -51,8 +53,12 @@ Fault = Callable[[], None]
 class Job:
     """A batch for the child process."""
 
-    def __init__(self, deliveries: list[Delivery], done: Any, failed: Any) -> None:
+    def __init__(
+        self, deliveries: list[Delivery], done: Any, failed: Any, is_record: bool = False
+    ) -> None:
         self.deliveries = deliveries
+        #: Whether it only records an event that is about to be parked.
+        self.is_record = is_record
         self.done = done
         self.failed = failed
 
@@ -111,9 +117,9 @@ class SimulatedWorker:
                 continue
             job = self._running = self._jobs.popleft()
             try:
-                results = self._handled(sessions, handlers, job.deliveries)
+                results = self._run(job, sessions, handlers)
             except Exception as error:
-                failed = Failed(Cause.of(error))
+                failed = error if isinstance(error, Failed) else Failed(Cause.of(error))
                 self._broker.seen["batch isolated"] += len(job.deliveries) > 1
                 self._scheduler.point()
                 self._ended.append(partial(job.failed, failed))
@@ -205,8 +211,10 @@ class SimulatedWorker:
     def _call_after(self, seconds: float, call: Callable[[], None]) -> None:
         self._timers.append((self._scheduler.clock.now + seconds, call))
 
-    def _apply_async(self, _entry: object, *, args: Any, callback: Any, **options: Any) -> None:
-        self._jobs.append(Job(args[0], callback, options["error_callback"]))
+    def _apply_async(self, entry: object, *, args: Any, callback: Any, **options: Any) -> None:
+        is_record = entry is record_parked
+        deliveries = list(args) if is_record else args[0]
+        self._jobs.append(Job(deliveries, callback, options["error_callback"], is_record))
 
     def _publish(self, copy: Copy) -> None:
         def report(refusal: str | None) -> None:
@@ -214,19 +222,43 @@ class SimulatedWorker:
 
         self._broker.copies.append(PendingCopy(copy, report))
 
+    def _run(self, job: Job, sessions: Sessions, handlers: Handlers) -> list[Result] | None:
+        if job.is_record:
+            sequence.record(sessions, job.deliveries[0])
+            return None
+        if not self._service.parks_in_sequence:
+            return self._handled(sessions, handlers, job.deliveries)
+        # As `EventApp` does.
+        lot = [message.body for message in self._broker.parked[self._service.queue]]
+        try:
+            results = self._handled(sessions, handlers, job.deliveries)
+        except Exception as error:
+            cause = Cause.of(error)
+            is_certain = cause.verdict in {Verdict.PARK, Verdict.RETRY}
+            is_final = cause.is_final(job.deliveries[0].attempts, len(TIERS))
+            if len(job.deliveries) == 1 and is_certain and is_final:
+                sequence.record(sessions, job.deliveries[0])
+            raise
+        self._broker.seen["waited"] += sum(r.outcome is Outcome.WAITING for r in results)
+        pairs = zip(job.deliveries, results, strict=True)
+        handled = [delivery for delivery, r in pairs if r.outcome is Outcome.HANDLED]
+        self._broker.passed += sequence.passed(sessions, lot, handled)
+        return results
+
     def _handled(
         self, sessions: Sessions, handlers: Handlers, deliveries: list[Delivery]
     ) -> list[Result]:
         # As `EventApp.handle_deliveries` does, without spans.
+        in_sequence = self._service.parks_in_sequence
         items = [Item.of(delivery, handlers) for delivery in deliveries]
         if len(items) > 1:
-            receive_batch(sessions, handlers, items)
+            receive_batch(sessions, handlers, items, in_sequence=in_sequence)
         else:
             first = items[0].delivery
             is_suspect = first.is_suspect
             suspicion = poison.handling(sessions, UUID(first.event_id))
             with suspicion if is_suspect else nullcontext():
-                receive_one(sessions, handlers, items[0])
+                receive_one(sessions, handlers, items[0], in_sequence=in_sequence)
         results = [item.result for item in items]
         self._broker.seen["duplicate dropped"] += sum(
             result.outcome is Outcome.DUPLICATE for result in results

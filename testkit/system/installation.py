@@ -37,8 +37,9 @@ class Installation:
     databases: Mapping[str, TestDatabase]
     directory: Path
     ports: Ports = field(default_factory=own_ports)
-    #: Environment variables of every process that is started from now on.
-    extra: dict[str, str] = field(default_factory=dict)
+    #: Environment variables of every process that is started from now on. All have one priority:
+    #: the processors are busy with other tests.
+    extra: dict[str, str] = field(default_factory=lambda: {"NICENESS": "0"})
     #: The metrics port of each program that is to expose its metrics; the API always does.
     metrics_ports: dict[str, int] = field(default_factory=dict)
     #: The broker's port of each program that connects through a proxy.

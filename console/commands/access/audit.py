@@ -41,7 +41,7 @@ def audit(
     before: int | None,
     as_json: bool,
 ) -> None:
-    """List the newest lines of the audit log, the newest first."""
+    """List the newest lines of the audit log, newest first."""
     if ctx.invoked_subcommand:
         return
     with transaction(load_operator(DatabaseSettings), CONSOLE) as session:

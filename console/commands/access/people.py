@@ -39,8 +39,8 @@ def people() -> None:
 def add(name: str, role: str, services: tuple[str, ...]) -> None:
     """Add a person and print the generated password once: only its hash is stored.
 
-    A viewer reads all pages, with addresses of customers masked. An operator also acts on messages,
-    orders and stock. An administrator also reads the audit log.
+    A viewer reads all pages, with addresses of customers masked. An operator can also act on
+    messages, orders and stock. An administrator can also read the audit log.
     """
     with _session() as session:
         password = actions.add(session, name, Role(role), services)
@@ -67,7 +67,7 @@ def list_people(*, as_json: bool) -> None:
 @click.argument("role", type=_role_type)
 @_services
 def change_role(name: str, role: str, services: tuple[str, ...]) -> None:
-    """Change what a person may do, from the next request on."""
+    """Change a person's role, with effect from the next request."""
     with _session() as session:
         actions.change_role(session, name, Role(role), services)
     limited = f" of {', '.join(services)}" if services else ""

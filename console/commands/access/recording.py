@@ -1,4 +1,4 @@
-"""The record of acting commands in the audit log: before they begin, and with their outcome."""
+"""Recording of commands in the audit log, before they start and with their outcome."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -58,6 +58,7 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
         "parked pause": Action(subject="plan_id"),
         "parked plan": Action(subject="event_ids", details=("types", "failures", "frames")),
         "parked redrive": Action(subject="event_ids", details=("every",)),
+        "parked release": Action(subject="event_id", details=("reason",)),
         "parked restore": Action(subject="numbers"),
         "parked resume": Action(subject="plan_id", details=("rate",)),
         "parked run": Action(subject="plan_id", details=("rate",)),

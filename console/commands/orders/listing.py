@@ -29,13 +29,17 @@ reveal_option = click.option("--reveal", is_flag=True, help="Show addresses of c
     "statuses",
     type=click.Choice(list(Status), case_sensitive=False),
     multiple=True,
-    help="Can be repeated.",
+    help="Only orders with this status; can be repeated.",
 )
 @click.option("--email", metavar="ADDRESS", help="The customer's address, in full.")
 @click.option("--since", type=Moment(), help="Placed at this time or later.")
 @click.option("--until", type=Moment(), help="Placed before this time.")
 @click.option(
-    "--limit", type=click.IntRange(1, LIMIT), default=50, show_default=True, help="Maximum."
+    "--limit",
+    type=click.IntRange(1, LIMIT),
+    default=50,
+    show_default=True,
+    help="Maximum number of orders.",
 )
 @click.option("--after", metavar="CURSOR", help="Continue the list that ended with this cursor.")
 @reveal_option

@@ -1,4 +1,4 @@
-"""`orderctl orders stuck`: undecided orders, where each hangs, and why."""
+"""`orderctl orders stuck`: undecided orders, with the place where each is stuck and the reason."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -42,9 +42,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 @reveal_option
 @json_option
 def list_stuck(*, older_than: timedelta, wait: float, reveal: bool, as_json: bool) -> None:
-    """List undecided orders that are too old or past their deadline, and where each hangs.
+    """List undecided orders that are too old or past their deadline, and where each is stuck.
 
-    The oldest 100 are examined. Retries of their services wait for the search.
+    The oldest 100 are examined. Retries of the affected services are held during the search.
     """
     settings = load_operator(LedgerSettings)
     with Books.opened(settings) as books:

@@ -1,4 +1,4 @@
-"""`orderctl parked discard`, `discarded` and `restore`: messages that are not to be handled."""
+"""`orderctl parked discard`, `discarded` and `restore`: messages that must not be handled."""
 
 import dataclasses
 import json

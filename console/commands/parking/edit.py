@@ -1,4 +1,4 @@
-"""`orderctl parked edit`: the payload of one parked message is corrected."""
+"""`orderctl parked edit`: corrects the payload of one parked message."""
 
 import json
 from typing import Any, BinaryIO
@@ -31,9 +31,11 @@ from eventbus.messaging.untrusted import BODY_LIMIT
     multiple=True,
     help="Value to replace or add: data.lines[0].sku='\"TEA\"'; can be repeated.",
 )
-@click.option("--file", type=click.File("rb"), help="File with the edited payload; - is the input.")
+@click.option("--file", type=click.File("rb"), help="File with the edited payload, or - for stdin.")
 @click.option("--reason", help="Reason, which is stored with the difference.")
-@click.option("--redrive", is_flag=True, help="Redrive the edited message; else it stays parked.")
+@click.option(
+    "--redrive", is_flag=True, help="Redrive the edited message instead of leaving it parked."
+)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def edit_message(
     service: str,
@@ -47,8 +49,8 @@ def edit_message(
 ) -> None:
     """Correct the payload of a parked message; without --set and --file, print the payload.
 
-    The payload is the part `data` of the event, and must fit the contract of its type. The rest of
-    the event, such as its id, cannot be edited. The payload includes customers' data.
+    The payload is the `data` of the event, and must conform to the contract of its type. The rest
+    of the event, such as its id, cannot be edited. The payload includes customers' data.
     """
     is_edit = bool(assignments) or file is not None
     if is_edit and not reason:

@@ -24,8 +24,8 @@ _CAUSE = ("Group", "Service", "Type", "Failure", "Function", "Count", "First see
 def show_groups(service: str | None, *, earlier: bool, as_json: bool) -> None:
     """Group all parked messages by event type, failure and function, the largest group first.
 
-    Muted groups are last. The messages stay in place, and their groups are remembered. Count is the
-    number of parked messages, or with --earlier of all failures that were seen.
+    Muted groups are last. The messages stay in place, and their groups are remembered. The count is
+    the number of parked messages or, with --earlier, of all failures that were seen.
     """
     settings = load_operator(RepairSettings)
     services = [CONSUMERS[service]] if service else list(CONSUMERS.values())

@@ -1,4 +1,4 @@
-"""`orderctl parked history`: what happened to one parked message."""
+"""`orderctl parked history`: the history of one parked message."""
 
 import json
 from dataclasses import asdict
@@ -22,7 +22,8 @@ from console.settings import RepairSettings, load_operator
 def history(service: str, event_id: str, *, as_json: bool) -> None:
     """List the attempts, redrives, edits and discards of a message, and its handling.
 
-    `redrive --all` is not listed. With --json, the values of edits include customers' data.
+    Redrives with `redrive --all` are not listed. With --json, the values of edits include
+    customers' data.
     """
     lines = history_of(load_operator(RepairSettings), CONSUMERS[service], event_id)
     if as_json:

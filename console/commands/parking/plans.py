@@ -1,4 +1,4 @@
-"""`orderctl parked plan`, `run` and `plans`: a staged redrive of chosen messages."""
+"""`orderctl parked plan`, `run` and `plans`: staged redrives of selected messages."""
 
 import dataclasses
 import json

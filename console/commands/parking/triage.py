@@ -1,4 +1,4 @@
-"""`orderctl parked note`, `assign` and `mute`: what operators keep about a failure group."""
+"""`orderctl parked note`, `assign` and `mute`: operators' notes on a failure group."""
 
 from datetime import timedelta
 

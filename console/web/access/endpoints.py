@@ -1,4 +1,4 @@
-"""The right that each endpoint requires. An endpoint with a side effect must be listed."""
+"""The right that each endpoint requires. Every endpoint with a side effect must be listed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The check of rights for each request, and the record of actions and revealed data."""
+"""The check of rights for each request, and the recording of actions and revealed data."""
 
 import logging
 from dataclasses import replace

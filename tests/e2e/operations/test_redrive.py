@@ -14,6 +14,7 @@ import pytest
 from deploy.local import REPOSITORY
 from testkit.eventually import eventually
 from testkit.mail.mailbox import Mailbox
+from testkit.processes.operated import operated
 from testkit.processes.orderctl import orderctl
 from testkit.processes.stack import RETRY_TIERS, Stack
 from testkit.programs.crashing.orderctl import STEPS
@@ -43,9 +44,7 @@ def shop(
     tmp_path: Path,
 ) -> Iterator[Stack]:
     """A system whose inventory fails for every order until the file `$BUG` is removed."""
-
-    database_of = databases.of(env["DATABASE_SUFFIX"])
-    with Stack.on(servers, database_of, vhost, mailbox, tmp_path) as stack:
+    with operated(servers, databases, env, vhost, mailbox, tmp_path) as stack:
         bug = tmp_path / "bug"
         bug.touch()
         # The tests redrive all events, which a worker that pauses its service would not park.

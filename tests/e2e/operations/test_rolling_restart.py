@@ -25,8 +25,6 @@ def test_a_rolling_restart_loses_and_duplicates_no_order(
 ) -> None:
     # Given a running system
     stack.stock(TEA=100_000)
-    # The priority of processes is irrelevant here.
-    stack.extra["MAILER_NICENESS"] = "0"
     stack.start()
     first = stack.url.removeprefix("http://")
     successor = replace(stack, ports=_another_api_port(stack), _running={})

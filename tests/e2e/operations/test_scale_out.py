@@ -17,7 +17,6 @@ def test_parts_are_added_and_removed_while_orders_flow(stack: Stack) -> None:
     # Given a running system
     settings = scale_settings(stack.servers, stack.vhost, stack.databases, retry_tiers=RETRY_TIERS)
     stack.stock(TEA=100_000)
-    stack.extra["MAILER_NICENESS"] = "0"
     stack.start()
     finished = lambda: len(stack.mailbox.messages) // 2  # noqa: E731
     customers = Customers(stack, RATE, [stack.url.removeprefix("http://")], finished=finished)

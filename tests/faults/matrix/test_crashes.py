@@ -9,8 +9,9 @@ from testkit.campaign.system import System
 from testkit.mail.mailbox import Mailbox
 from testkit.matrix.points import CELLS, Cell, sample
 from testkit.matrix.survival import Matrix
+from testkit.processes.operated import operated
 from testkit.processes.orderctl import environment_of
-from testkit.processes.stack import RETRY_TIERS, Stack
+from testkit.processes.stack import RETRY_TIERS
 from testkit.servers.databases import Databases
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import fresh_vhost
@@ -23,15 +24,12 @@ def matrix(
     """A running system for all cells."""
     suffix, directory = f"_{uuid4().hex[:8]}", tmp_path_factory.mktemp("run")
     databases.create_all(suffix)
-    with (
-        fresh_vhost(servers) as vhost,
-        Mailbox.running() as mailbox,
-        Stack.on(servers, databases.of(suffix), vhost, mailbox, directory) as stack,
-    ):
-        stack.extra["MAILER_NICENESS"] = "0"
-        ready = Matrix(System(stack), environment_of(servers, vhost, suffix, RETRY_TIERS))
-        ready.start()
-        yield ready
+    with fresh_vhost(servers) as vhost, Mailbox.running() as mailbox:
+        environment = environment_of(servers, vhost, suffix, RETRY_TIERS)
+        with operated(servers, databases, environment, vhost, mailbox, directory) as stack:
+            ready = Matrix(System(stack), environment)
+            ready.start()
+            yield ready
     databases.drop_all(suffix)
 
 

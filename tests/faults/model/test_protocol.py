@@ -35,7 +35,18 @@ WHOLE = Scenario(
     budget=Budget(crashes=2, rejections=1, failures=1),
 )
 
-SCENARIOS = (PUBLISHING, CONSUMING, SUBSCRIBING, WHOLE)
+#: An order with three events, of which one is parked in sequence, with a crash anywhere.
+IN_SEQUENCE = Scenario(
+    "in sequence",
+    orders=(3,),
+    relays=0,
+    attempts=1,
+    in_sequence=True,
+    is_published=True,
+    budget=Budget(crashes=1, failures=1, redrives=2),
+)
+
+SCENARIOS = (PUBLISHING, CONSUMING, SUBSCRIBING, IN_SEQUENCE, WHOLE)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)

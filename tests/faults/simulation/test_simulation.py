@@ -21,6 +21,18 @@ def test_no_seed_violates_an_invariant(simulated: Mapping[str, SimulatedDatabase
     assert never_reached(verdicts) == []
 
 
+def test_no_seed_lets_an_event_pass_a_parked_one(
+    simulated: Mapping[str, SimulatedDatabase],
+) -> None:
+    # When seeds are run with services that park in sequence
+    seeds = range(1, SEEDS // 5 + 1)
+    verdicts = [run_seed(simulated, seed, parks_in_sequence=True) for seed in seeds]
+
+    # Then no event passes a parked one, and none is lost, doubled or stuck
+    assert {v.seed: v.problems for v in verdicts if v.problems} == {}
+    assert sum(v.seen["waited"] for v in verdicts) > 0
+
+
 def test_a_seed_decides_everything(simulated: Mapping[str, SimulatedDatabase]) -> None:
     first, other, second = (run_seed(simulated, seed) for seed in (7, 8, 7))
 

@@ -3,14 +3,36 @@
 import json
 import logging
 import re
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from eventbus.errors import Transient
-from eventbus.telemetry.logs import JsonLine
+from eventbus.telemetry.logs import JsonLine, _Lines
 
 LOG = logging.getLogger("tests.lines")
+
+CONCURRENT = """
+import logging
+from threading import Thread
+from eventbus.telemetry.logs import configure_logging
+
+def write(thread):
+    for number in range(200):
+        filler = "x" * (number % 2 * 3800)
+        logging.info("tea", extra={"writer": thread, "number": number, "filler": filler})
+
+configure_logging("INFO")
+threads = [Thread(target=write, args=(thread,)) for thread in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
 
 
 def line(message: object, *args: object, exc_info: Any = None, **extra: object) -> dict[str, Any]:
@@ -72,3 +94,30 @@ def test_a_traceback_has_each_cause_and_no_value() -> None:
 def test_invalid_text_does_not_lose_a_line() -> None:
     assert line("read %s", "a\udcff")["message"] == "read a\udcff"
     assert line("read", path="a\udcff", keys={(1, 2): 3}.keys())["path"] == "a\udcff"
+
+
+def test_lines_of_concurrent_threads_are_whole() -> None:
+    # Given a process whose threads log lines of up to 4000 bytes to one pipe
+    done = subprocess.run(
+        [sys.executable, "-c", CONCURRENT],
+        cwd=Path(__file__).parents[3],
+        env={},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    # Then each line arrives once, and whole
+    lines = [json.loads(text) for text in done.stdout.splitlines()]
+    assert sorted((line["writer"], line["number"]) for line in lines) == [
+        (thread, number) for thread in range(8) for number in range(200)
+    ]
+
+
+def test_a_record_is_logged_to_a_stream_without_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = _Lines(sys.stdout)
+    handler.setFormatter(JsonLine())
+
+    handler.handle(LOG.makeRecord(LOG.name, logging.INFO, __file__, 1, "tea", (), None))
+
+    assert json.loads(capsys.readouterr().out)["message"] == "tea"

@@ -42,6 +42,34 @@ print(json.dumps([
 """
 
 
+FORKED = """
+import os
+from eventbus.telemetry import tracing
+tracing.unrecorded(None)
+for _ in range(2):
+    if (pid := os.fork()) == 0:
+        print(tracing.traceparent(tracing.unrecorded(None)), flush=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+print(tracing.traceparent(tracing.unrecorded(None)))
+"""
+
+
+def test_forked_processes_start_different_traces() -> None:
+    # Given a process that has started a trace, and then two children
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED],
+        cwd=Path(__file__).parents[3],
+        env={},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    # Then the next traces of all three differ
+    assert len(set(done.stdout.split())) == 3
+
+
 def test_without_an_endpoint_a_trace_is_only_propagated() -> None:
     # Given a process without OTLP_ENDPOINT
     done = subprocess.run(

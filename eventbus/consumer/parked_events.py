@@ -1,0 +1,181 @@
+"""The parked events of a service that parks in sequence, behind which later events wait.
+
+A row is committed before its event is parked, and is deleted in the transaction that handles the
+event. An event waits, and is itself recorded and parked, while a row has its subject and source and
+a lower sequence. A service that does not park in sequence neither reads nor writes the table.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Table,
+    Text,
+    Uuid,
+    any_,
+    delete,
+    exists,
+    func,
+    literal,
+    select,
+)
+from sqlalchemy.dialects.postgresql import distinct_on, insert
+from sqlalchemy.orm import Session
+
+from eventbus.consumer.inbox import inbox
+from eventbus.database.db import metadata
+from eventbus.database.statement import Statement
+from eventbus.events import codec
+from eventbus.events.codec import LARGEST_SEQUENCE, Position
+from eventbus.events.envelope import Event
+
+parked_events = Table(
+    "parked_events",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("subject", Uuid, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("behind", Uuid, comment="The event that it waits behind; null: it failed itself."),
+    Column("parked_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("ix_parked_events_subject", "subject"),
+)
+
+_READ = Statement(
+    "read_parked_events",
+    """
+    SELECT event_id, source, subject, sequence,
+        EXISTS (SELECT FROM inbox WHERE inbox.event_id = parked_events.event_id) AS is_handled
+    FROM parked_events
+    WHERE subject IN (SELECT value::uuid FROM json_array_elements_text($1) AS value)
+    """,
+    "json",
+)
+
+
+def hold_back(session: Session, events: Sequence[Event]) -> dict[UUID, UUID]:
+    """Return the events that must wait, each with the parked event that it waits behind.
+
+    `events` are the events of one transaction, in the sequence in which it handles them. The events
+    that wait are recorded, and the rows of the others are deleted, in this transaction. While none
+    of their subjects has a parked event, this is one statement.
+    """
+    subjects = {event.subject for event in events}
+    rows = _READ.run(session, msgspec.json.encode(subjects).decode()).all()
+    if not rows:
+        return {}
+    # A row of a handled event remains if a second copy of it failed at the same time.
+    done = {row.event_id for row in rows if row.is_handled}
+    ahead = {
+        row.event_id: Position(row.event_id, row.source, row.subject, row.sequence)
+        for row in rows
+        if not row.is_handled
+    }
+    handled = _handled(session, [event.id for event in events])
+    waiting: dict[UUID, UUID] = {}
+    for event in events:
+        first = None if event.id in handled else _first_before(event, ahead.values())
+        if first:
+            # Later events of the same transaction wait as well.
+            ahead[event.id] = _position(event)
+            waiting[event.id] = first.id
+        else:
+            ahead.pop(event.id, None)
+            done.add(event.id)
+    _upsert(session, [(ahead[event_id], behind) for event_id, behind in waiting.items()])
+    forget(session, done)
+    return waiting
+
+
+def record(session: Session, bodies: Iterable[bytes | str]) -> None:
+    """Record the events in these message bodies, which are to be parked because they failed.
+
+    A body without a position is ignored, and so is an event that was handled in the meantime.
+    """
+    failed = {p.id: p for body in bodies if (p := codec.position(body))}
+    if failed:
+        handled = _handled(session, failed.keys())
+        _upsert(session, [(p, None) for event_id, p in failed.items() if event_id not in handled])
+
+
+def forget(session: Session, event_ids: Collection[UUID]) -> set[UUID]:
+    """Delete the rows of these events, so no event waits behind them; return those that existed."""
+    if not event_ids:
+        return set()
+    rows = delete(parked_events).where(parked_events.c.event_id.in_(event_ids))
+    return set(session.scalars(rows.returning(parked_events.c.event_id)))
+
+
+def waiting(session: Session, event_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """Return which of these events would wait now, each with the first event ahead of it."""
+    if not event_ids:
+        return {}
+    later, ahead = parked_events.alias("later"), parked_events.alias("ahead")
+    is_ahead = (
+        (ahead.c.subject == later.c.subject)
+        & (ahead.c.source == later.c.source)
+        & (ahead.c.sequence < later.c.sequence)
+    )
+    is_handled = exists().where(inbox.c.event_id == ahead.c.event_id)
+    pairs = (
+        select(later.c.event_id, ahead.c.event_id)
+        .ext(distinct_on(later.c.event_id))
+        .join(ahead, is_ahead)
+        .where(later.c.event_id == any_(literal(list(event_ids), ARRAY(Uuid))), ~is_handled)
+        .order_by(later.c.event_id, ahead.c.sequence)
+    )
+    return dict(session.execute(pairs).all())
+
+
+def _first_before(event: Event, ahead: Iterable[Position]) -> Position | None:
+    if event.sequence > LARGEST_SEQUENCE:
+        # It could not be recorded.
+        return None
+    before = (
+        position
+        for position in ahead
+        if (position.subject, position.source) == (event.subject, event.source)
+        and position.sequence < event.sequence
+    )
+    return min(before, key=lambda position: position.sequence, default=None)
+
+
+def _position(event: Event) -> Position:
+    return Position(event.id, event.source, event.subject, event.sequence)
+
+
+def _handled(session: Session, event_ids: Collection[UUID]) -> set[UUID]:
+    rows = select(inbox.c.event_id).where(inbox.c.event_id.in_(event_ids))
+    return set(session.scalars(rows))
+
+
+def _upsert(session: Session, pairs: Sequence[tuple[Position, UUID | None]]) -> None:
+    """Record events, each with the event that it waits behind."""
+    if not pairs:
+        return
+    statement = insert(parked_events).values(
+        [
+            {
+                "event_id": position.id,
+                "source": position.source,
+                "subject": position.subject,
+                "sequence": position.sequence,
+                "behind": behind,
+            }
+            # In one sequence: transactions that record the same events must not deadlock.
+            for position, behind in sorted(pairs, key=lambda pair: str(pair[0].id))
+        ]
+    )
+    new = statement.excluded
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[parked_events.c.event_id],
+            set_={"behind": new.behind, "parked_at": func.now()},
+        )
+    )

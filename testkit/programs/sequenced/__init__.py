@@ -1,0 +1,1 @@
+"""Workers of services that park in sequence."""

@@ -1,0 +1,55 @@
+"""A simulated service that parks in sequence: its records, and the check that no event passes."""
+
+from collections.abc import Iterable, Iterator
+from uuid import UUID
+
+from sqlalchemy import select
+
+from eventbus.consumer import parked_events
+from eventbus.consumer.cause import Cause, Failed, Verdict
+from eventbus.consumer.inbox import inbox
+from eventbus.consumer.receive import Delivery
+from eventbus.database.db import Sessions, transaction
+from eventbus.events import codec
+from eventbus.events.codec import Position
+
+
+def record(sessions: Sessions, delivery: Delivery) -> None:
+    """Record that an event is about to be parked, as `EventApp.record_parked` does."""
+    try:
+        with transaction(sessions) as session:
+            parked_events.record(session, [delivery.body])
+    except Exception:
+        raise Failed(Cause(Verdict.PAUSE, "Outage", "not recorded")) from None
+
+
+def passed(sessions: Sessions, lot: Iterable[bytes], handled: Iterable[Delivery]) -> list[str]:
+    """Return which handled events have passed one that was in the parking lot before.
+
+    `lot` are the bodies of the messages that were parked when the handling began.
+    """
+    ahead = list(_positions(lot))
+    pairs = [
+        (parked.id, event.id)
+        for event in _positions(delivery.body for delivery in handled)
+        for parked in ahead
+        if (event.subject, event.source) == (parked.subject, parked.source)
+        and parked.sequence < event.sequence
+    ]
+    done = _handled(sessions, {first for first, _ in pairs})
+    return [
+        f"{later} passed {first}, which is parked" for first, later in pairs if first not in done
+    ]
+
+
+def _positions(bodies: Iterable[bytes | str]) -> Iterator[Position]:
+    return filter(None, map(codec.position, bodies))
+
+
+def _handled(sessions: Sessions, event_ids: set[UUID]) -> set[UUID]:
+    if not event_ids:
+        return set()
+    with transaction(sessions) as session:
+        # A copy of a handled event may still be parked.
+        rows = select(inbox.c.event_id).where(inbox.c.event_id.in_(event_ids))
+        return set(session.scalars(rows))

@@ -1,0 +1,150 @@
+"""Plans, discards and releases of a service that parks in sequence, without workers."""
+
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import pytest
+from amqp import Channel
+from sqlalchemy import select
+
+from common.kombu_topology import INVENTORY
+from console.databases.service_database import transaction
+from eventbus.consumer import parked_events
+from testkit.data.parked import drained, park, parked
+from testkit.data.redrives import discard, planned, run
+from testkit.eventually import eventually
+from testkit.system.sequence import park_in_sequence
+from tests.support.operator_settings import OperatorSettings
+
+Environment = dict[str, str]
+
+
+@pytest.fixture(autouse=True)
+def _in_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    park_in_sequence(monkeypatch, INVENTORY)
+
+
+@dataclass
+class Order:
+    """An order with parked events: the first has failed, and the others wait behind it."""
+
+    events: list[str]
+
+
+@pytest.fixture
+def order(channel: Channel, settings: OperatorSettings) -> Order:
+    """An order of which two events are parked."""
+    return parked_order(channel, settings, "KeyError")
+
+
+def parked_order(channel: Channel, settings: OperatorSettings, exception: str) -> Order:
+    """Park two events of an order as the service does."""
+    subject, names = str(uuid4()), [str(uuid4()) for _ in range(2)]
+    for number, name in enumerate(names, start=1):
+        event = {"id": name, "source": "order", "subject": subject, "sequence": number}
+        reason = exception if number == 1 else "WaitsBehind"
+        park(channel, name, event=event, type="order.created", exception=reason)
+        with transaction(settings, INVENTORY) as session:
+            position = parked_events.Position(UUID(name), "order", UUID(subject), number)
+            behind = UUID(names[0]) if number > 1 else None
+            parked_events._upsert(session, [(position, behind)])
+    return Order(names)
+
+
+def recorded(settings: OperatorSettings) -> set[str]:
+    """Return the recorded events."""
+    with transaction(settings, INVENTORY) as session:
+        return set(map(str, session.scalars(select(parked_events.parked_events.c.event_id))))
+
+
+def effects(plan: dict[str, object]) -> dict[str, str]:
+    """Return the effect of each message of a plan."""
+    messages: list[dict[str, str]] = plan["messages"]  # type: ignore[assignment]
+    return {message["event_id"]: message["effect"] for message in messages}
+
+
+def test_a_plan_includes_the_events_that_wait_behind_its_own(
+    channel: Channel, env: Environment, settings: OperatorSettings, order: Order
+) -> None:
+    # Given another order, whose first event failed for another reason
+    parked_order(channel, settings, "ValueError")
+
+    # When the events with the first failure are planned
+    plan = planned(env, "--exception", "KeyError")
+
+    # Then only the later event of their order is planned as well
+    first, second = order.events
+    assert effects(plan) == {first: "handle", second: "handle in sequence"}
+    assert plan["states"] == {"planned": 2}
+
+
+def test_a_later_event_alone_is_not_redriven(
+    channel: Channel, env: Environment, order: Order
+) -> None:
+    # When only the later event is planned, and the plan runs
+    first, second = order.events
+    plan = str(planned(env, "--id", second)["id"])
+    output = run(env, "run", plan, status=1)
+
+    # Then it stays parked, the error names the event ahead of it, and the plan can run again
+    assert "stage of 1: 1 waiting" in output
+    assert f"1 wait behind parked events; redrive or discard these: {first}" in output
+    assert drained(channel, "inventory.queue") == []
+    assert run(env, "run", plan, status=1) == output
+
+
+def test_a_discard_lets_later_events_pass(
+    env: Environment, settings: OperatorSettings, order: Order
+) -> None:
+    # When the first event is discarded
+    first, second = order.events
+    discard(env, first)
+
+    # Then the second can be redriven
+    assert recorded(settings) == {second}
+    assert effects(planned(env)) == {second: "handle"}
+
+    # And after the first is restored, the second waits again
+    run(env, "restore", "1")
+    eventually(lambda: _assert_parked(env, {first, second}))
+    assert recorded(settings) == {first, second}
+    assert effects(planned(env)) == {first: "handle", second: "handle in sequence"}
+
+
+def test_a_discard_of_one_of_two_bodies_lets_no_event_pass(
+    channel: Channel, env: Environment, settings: OperatorSettings, order: Order
+) -> None:
+    # Given another message with the id of the first event
+    first, _ = order.events
+    park(channel, first, event={"id": first}, type="order.created")
+    forged = next(m["digest"] for m in parked(env) if m["exception"] == "ValueError")
+
+    # When it is discarded
+    discard(env, first, "--digest", forged)
+
+    # Then the real event is still ahead
+    assert first in recorded(settings)
+
+
+def test_an_operator_lets_later_events_pass(
+    env: Environment, settings: OperatorSettings, order: Order
+) -> None:
+    # When an event is released
+    first, second = order.events
+    output = run(env, "release", "inventory", first, "--reason", "a test")
+
+    # Then it stays parked, and the later event can be redriven
+    assert f"later events pass {first}" in output
+    assert recorded(settings) == {second}
+    assert effects(planned(env)) == {first: "handle", second: "handle"}
+    assert "released" in run(env, "history", "inventory", first)
+
+    # And another release, or one of a service without the option, is refused
+    again = run(env, "release", "inventory", first, "--reason", "a test", status=1)
+    assert f"inventory has no record of {first}" in again
+    other = run(env, "release", "order", first, "--reason", "a test", status=1)
+    assert "order does not park in sequence" in other
+
+
+def _assert_parked(env: Environment, names: set[str]) -> None:
+    assert {message["id"] for message in parked(env)} == names
