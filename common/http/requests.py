@@ -1,4 +1,4 @@
-"""Requests that granian has read, passed to a WSGI app in the thread in which they start."""
+"""Requests that granian has read, each passed to a WSGI app in the thread where it starts."""
 
 import io
 import logging

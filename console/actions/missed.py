@@ -1,4 +1,4 @@
-"""Events that a service's queue has dropped, and that are not yet read from the stream."""
+"""Events that a service's queue has dropped and that have not yet been read from the stream."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The waiting work in a service's database, with permission to read it."""
+"""Work that is waiting in a service's database."""
 
 from dataclasses import dataclass
 

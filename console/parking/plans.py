@@ -1,4 +1,4 @@
-"""Redrive plans: parked messages that are chosen once, and the effect of each redrive."""
+"""Redrive plans: parked messages, selected once, and the expected effect of each redrive."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The run of a redrive plan: in growing stages, until one of them fails."""
+"""The run of a redrive plan, in growing stages until one of them fails."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

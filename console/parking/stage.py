@@ -1,4 +1,4 @@
-"""A stage of a run: a few messages are redriven, and their outcomes are awaited."""
+"""A stage of a run, which redrives a few messages and waits for their outcomes."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -16,6 +16,7 @@ from console.web.access import endpoints, login, recording
 from console.web.analytics import analytics
 from console.web.audit import audit
 from console.web.metrics import metrics
+from console.web.orders import decisions as decisions
 from console.web.orders.pages import orders, recent
 from console.web.overview.live import Live
 from console.web.overview.pages import overview

@@ -72,7 +72,7 @@ class Campaign:
         self.evidence: Evidence | None = None
 
     def run(self) -> Verdict:
-        """Run the campaign; an error of the run itself is a violation, too."""
+        """Run the campaign; an error of the run itself is also a violation."""
         nemesis = self._prepare()
         clients = Clients(self.stack, self.history, self.plan.seed, rate=_RATE)
         try:

@@ -82,7 +82,9 @@ def _load() -> None:
         import_module(library)
     for package in map(import_module, _PACKAGES):
         for module in walk_packages(package.__path__, f"{package.__name__}."):
-            import_module(module.name)
+            # No program migrates, and Alembic itself runs the environment of its revisions.
+            if ".migrations" not in module.name:
+                import_module(module.name)
     gc.collect()
     gc.freeze()
 

@@ -47,7 +47,8 @@ ALTER TABLE suspects ALTER begun_at SET DEFAULT sim.now();
 
 _TABLES = """
 SELECT string_agg(quote_ident(schemaname) || '.' || quote_ident(tablename), ', ') FROM pg_tables
-WHERE schemaname IN ('public', 'sim') AND tablename NOT IN ('alembic_version', 'clock')
+WHERE schemaname IN ('public', 'sim')
+AND tablename NOT IN ('alembic_version', 'eventbus_version', 'clock')
 """
 
 _END_LEFTOVERS = """

@@ -1,4 +1,4 @@
-"""The right that each endpoint requires. An endpoint with a side effect must be listed."""
+"""The right that each endpoint requires. Every endpoint with a side effect must be listed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +36,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "login.enter": Rule(right=None),
         "login.leave": Rule(right=None),
         "orders.reveal": Rule(right=Right.REVEAL, service="order"),
+        "orders.confirm_cancel": Rule(right=Right.CANCEL, service="order"),
+        "orders.cancel": Rule(right=Right.CANCEL, service="order"),
+        "orders.confirm_ship": Rule(right=Right.SHIP, service="order"),
+        "orders.ship": Rule(right=Right.SHIP, service="order"),
         "parked.confirm": Rule(right=Right.REDRIVE),
         "parked.redrive": Rule(right=Right.REDRIVE),
         "parked.confirm_discard": Rule(right=Right.DISCARD),

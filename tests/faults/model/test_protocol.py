@@ -46,7 +46,7 @@ IN_SEQUENCE = Scenario(
     budget=Budget(crashes=1, failures=1, redrives=2),
 )
 
-SCENARIOS = (PUBLISHING, CONSUMING, SUBSCRIBING, WHOLE, IN_SEQUENCE)
+SCENARIOS = (PUBLISHING, CONSUMING, SUBSCRIBING, IN_SEQUENCE, WHOLE)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
