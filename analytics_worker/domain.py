@@ -1,4 +1,4 @@
-"""The contribution of an order to the figures: pure functions on plain values.
+"""An order's contribution to the figures, as pure functions on plain values.
 
 Each figure belongs to the minute in which its orders were placed. An event changes the figures by
 the difference between its order's contribution after and before the event: the revenue of a

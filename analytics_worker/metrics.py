@@ -1,4 +1,4 @@
-"""The reader's metrics about the projections."""
+"""The reader's metrics of the projections."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Replay: the reconstruction of the projections from the stream in shadow tables, and the swap.
+"""Replay: the projections are rebuilt from the stream in shadow tables, which are then swapped in.
 
 The live reader continues in the meantime. Before the swap, the replay locks the position, so the
 live reader waits, and reads the messages that the shadow tables lack. Both then cover the stream up

@@ -1,4 +1,4 @@
-"""The retention of the analytics: the inbox and skipped messages; the figures are kept."""
+"""Retention in the analytics: the inbox and skipped messages are deleted, the figures are kept."""
 
 from pydantic import Field
 

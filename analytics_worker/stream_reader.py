@@ -1,4 +1,4 @@
-"""The reader of the stream into the projections: each batch is committed with its position.
+"""The reader, which applies the stream to the projections and commits each batch with its position.
 
 One reader is active at a time; the others wait for its lock.
 """

@@ -1,3 +1,3 @@
-"""Celery settings of every process of this shop: `eventbus.celeryconfig.base` has the reasons."""
+"""Celery settings for every process of this shop; `eventbus.celeryconfig.base` has the reasons."""
 
 from eventbus.celeryconfig.base import *

@@ -1,4 +1,4 @@
-"""Celery settings of beat."""
+"""Celery settings for beat."""
 
 from celeryconfig.base import *
 

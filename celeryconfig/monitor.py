@@ -1,4 +1,4 @@
-"""Celery settings of Flower, which consumes no tasks."""
+"""Celery settings for Flower, which consumes no tasks."""
 
 from celeryconfig.base import *
 

@@ -1,3 +1,3 @@
-"""Celery settings of a process that runs loops: a relay, the mailer, the reader."""
+"""Celery settings for processes that run loops: relays, the mailer and the reader."""
 
 from eventbus.celeryconfig.ticker import *

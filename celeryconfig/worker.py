@@ -1,4 +1,4 @@
-"""Celery settings of a service's event worker: its capacity, and what the library requires."""
+"""Celery settings for a service's event worker: its capacity, on top of the library's settings."""
 
 from eventbus.celeryconfig.worker import *
 

@@ -1,1 +1,1 @@
-"""The code of this shop that its services share: contracts, topology, and the HTTP server."""
+"""Code that this shop's services share: contracts, topology and the HTTP server."""

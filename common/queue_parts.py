@@ -1,4 +1,4 @@
-"""The numbers of parts by service, as settings such as `inventory=4,order=2`."""
+"""The number of queue parts of each service, as a setting such as `inventory=4,order=2`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The golden samples of the contract tests, which are the examples in the documents."""
+"""The golden samples of the contract tests, which are also the examples in the documents."""
 
 import json
 from pathlib import Path

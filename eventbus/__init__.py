@@ -8,11 +8,11 @@ The library does not depend on the shop that uses it.
 - `outbox`: the outbox table, and the relay that publishes it
 - `consumer`: decoding, deduplication and handling of events, without Celery
 - `worker`: the consumer runtime on Celery
-- `catch_up`: events that a full queue dropped, read from the stream
+- `catch_up`: recovery from the stream of events that a full queue dropped
 - `database`: engines, transactions, wake-ups and migrations
 - `telemetry`: logs, metrics and traces
 - `settings`: settings from the environment
-- `errors`: errors that are raised on purpose
+- `errors`: the library's exceptions
 - `loop`: loops on their own threads, and their watchdog
 - `watchdog`: the watchdog of an event loop
 - `tls`: TLS options of clients

@@ -1,4 +1,4 @@
-"""Errors that are raised on purpose. The docstring of a class is its default message."""
+"""The library's exceptions. A class's docstring is its default message."""
 
 
 class ExpectedError(Exception):

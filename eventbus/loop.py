@@ -1,4 +1,4 @@
-"""Loops: work that a process repeats, each on its own thread, by a monotonic clock.
+"""Loops: repeated work of a process, each on its own thread and timed by a monotonic clock.
 
 A loop requires neither a message nor a connection: a message can only wake it early. A process is
 alive while all of its loops make progress, and exits as soon as a loop stalls.

@@ -1,4 +1,4 @@
-"""The exit of a child process with its parent, even if the parent is killed."""
+"""Termination of a child process when its parent exits, even if the parent is killed."""
 
 import ctypes
 import os

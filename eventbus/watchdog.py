@@ -1,7 +1,7 @@
 """The watchdog of an event loop, which terminates the process if the loop stalls.
 
-Otherwise the process would hang: for the supervisor it is running, and for the broker its
-connection is open until the timeout for acknowledgements, half an hour.
+A stalled process would otherwise go unnoticed: to the supervisor it is running, and to the broker
+it is connected, until the acknowledgement timeout of half an hour.
 """
 
 import logging
@@ -24,8 +24,8 @@ INTERVAL = 2.0
 class Watchdog:
     """A thread that watches one event loop, and a health file that shows the loop's progress.
 
-    The file's age shows whether the process is alive; its text is the reason why the process does
-    not work.
+    The file's age shows whether the process is alive; its text states why the process is not
+    working.
     """
 
     def __init__(self, health_file: Path | None, *, state: Callable[[], str]) -> None:

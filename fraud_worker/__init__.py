@@ -1,1 +1,1 @@
-"""The fraud check, which reports suspicious orders with the reasons, and does not stop them."""
+"""The fraud check, which reports suspicious orders with reasons but does not stop them."""

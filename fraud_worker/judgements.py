@@ -1,4 +1,4 @@
-"""Judgements as rows: orders are recorded, then orders whose counts may have changed are counted.
+"""The table of judgements: orders are recorded, then those whose counts changed are judged.
 
 An order that arrives late also counts for the orders placed after it, so these are judged again.
 The set of suspected orders does not depend on the sequence of arrival.

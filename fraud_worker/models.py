@@ -1,4 +1,4 @@
-"""The table of the fraud check: the facts about each order that later judgements need."""
+"""The fraud check's table: the facts about each order that later judgements need."""
 
 from datetime import datetime
 from uuid import UUID

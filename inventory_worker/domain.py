@@ -1,4 +1,4 @@
-"""The rules of the inventory: complete reservation or none, and shipping once."""
+"""The inventory's rules: an order is reserved completely or not at all, and shipped once."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping

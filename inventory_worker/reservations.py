@@ -1,4 +1,4 @@
-"""Reservations as rows: a batch of orders is reserved, released and shipped under locks.
+"""The reservation tables: batches of orders are reserved, released and shipped under locks.
 
 Every transaction locks in the same sequence: levels by SKU, existing reservations by order id, then
 new reservations by order id. Overlapping transactions wait, but cannot deadlock. SKUs are compared

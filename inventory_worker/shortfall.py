@@ -1,4 +1,4 @@
-"""Orders that cannot be delivered because a count has found less than is reserved."""
+"""Orders that cannot be delivered because a stock count found less than is reserved."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

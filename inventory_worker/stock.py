@@ -1,4 +1,4 @@
-"""The stock operations of operators: receipts, counts and corrections."""
+"""Operators' changes to the stock: receipts, counts and corrections."""
 
 import re
 

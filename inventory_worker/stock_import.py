@@ -1,4 +1,4 @@
-"""A count of many SKUs from a file, in chunks, each in a short transaction.
+"""Import of a stock count of many SKUs from a file, in chunks with short transactions.
 
 Orders that require a SKU wait only for its chunk. The progress of an import is stored under its
 reference: a repeated import continues from there, and does not repeat a count.

@@ -1,4 +1,4 @@
-"""A replacement for Celery's remote control that reaches no worker.
+"""A replacement for Celery's remote control that does not reach any worker.
 
 Workers do not accept remote control, and the monitoring user has no permission to send it.
 """

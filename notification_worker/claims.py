@@ -1,4 +1,4 @@
-"""The SQL statements of the mailer, which claim due emails and record the outcomes.
+"""The mailer's SQL statements, which claim due emails and record outcomes.
 
 Every email passes through this module, so it is optimized for speed: each connection plans the
 statements once, and one round trip records the outcome of an email and claims the next email.

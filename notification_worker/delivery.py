@@ -1,4 +1,4 @@
-"""The delivery of every recorded email to the mail server, once unless an outcome is unknown.
+"""Delivery of each recorded email to the mail server, once unless an outcome is unknown.
 
 An email is claimed by a committed lease, sent while no transaction is open, and marked in another
 commit. After a crash or a lost reply, the email is sent again later, with the same Message-ID.

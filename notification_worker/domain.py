@@ -1,4 +1,4 @@
-"""The kind of email for each event, and the delays between attempts."""
+"""The kind of email that each event causes, and the delays between attempts."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""The mailer's metrics about emails; the cost of a scrape does not depend on the queue."""
+"""The mailer's metrics. The cost of a scrape does not depend on the number of waiting emails."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Outcomes: the record, the log line and the count of each attempt to send an email."""
+"""Outcomes of attempts to send an email: each is recorded, logged and counted."""
 
 import logging
 import random
@@ -99,7 +99,7 @@ class Outcomes:
 
     def _given_up(self, mail: Claimed, failure: Transient | Permanent) -> Mark:
         MAILS.labels("given_up").inc()
-        log.error("mail given up", extra=self._fields(mail) | {"reason": str(failure)})
+        log.error("mail abandoned", extra=self._fields(mail) | {"reason": str(failure)})
         return self._mark(mail, Status.FAILED, error=str(failure))
 
     def _mark(

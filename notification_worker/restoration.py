@@ -1,4 +1,4 @@
-"""The emails that a restored database has not sent yet."""
+"""Emails that a restored database has not sent yet."""
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session

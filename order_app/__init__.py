@@ -1,1 +1,1 @@
-"""The order service, which accepts orders over HTTP and maintains their status."""
+"""The order service, which accepts orders over HTTP and tracks their status."""

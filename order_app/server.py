@@ -1,4 +1,4 @@
-"""The process of the orders API, `python -m order_app.server`, with an app in each child."""
+"""The server process of the orders API, `python -m order_app.server`, with one app per child."""
 
 import click
 

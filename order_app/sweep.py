@@ -1,4 +1,4 @@
-"""The sweep, which cancels the orders that are still PENDING after their deadline.
+"""The sweep, which cancels orders that are still PENDING after their deadline.
 
 It runs in its own loop and does not need the broker: neither a broker outage nor a full outbox
 keeps an order PENDING. Deadlines are compared only with the database's clock.

@@ -1,4 +1,4 @@
-"""PROCESS: `celery -A scheduler.beat beat`. Several may run: ticks are hints, and coalesce."""
+"""PROCESS: `celery -A scheduler.beat beat`. Several may run: ticks are only hints, and coalesce."""
 
 from celery.schedules import schedule
 

@@ -1,4 +1,4 @@
-"""The scheduler of beat: a monotonic clock, no busy waiting, and one connection at a time."""
+"""Beat's scheduler: a monotonic clock, no busy waiting, and one connection at a time."""
 
 from datetime import UTC, datetime, timedelta
 from functools import cached_property

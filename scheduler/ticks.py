@@ -1,4 +1,4 @@
-"""Ticks as messages. A late tick is worthless, so no send ever waits."""
+"""Ticks as messages. A late tick is worthless, so sending never waits."""
 
 from uuid import uuid4
 

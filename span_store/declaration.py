@@ -1,4 +1,4 @@
-"""The span store has a database, and no broker objects."""
+"""The declaration of the span store, which has a database but no broker objects."""
 
 from common.bus import BUS
 from eventbus.topology.service import Service

@@ -30,7 +30,15 @@ PLENTY = 10**9
 NAME = "bench"
 
 #: Tables that remain when a system is emptied: those with rows before the first order.
-_KEPT = ("alembic_version", "api_keys", "stock", "stock_entries", "relay_state", "overflow")
+_KEPT = (
+    "alembic_version",
+    "eventbus_version",
+    "api_keys",
+    "stock",
+    "stock_entries",
+    "relay_state",
+    "overflow",
+)
 
 _FILLED = """
 SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables

@@ -1,4 +1,4 @@
-"""Request bodies that are still arriving: limited in time and size, and without a thread."""
+"""Request bodies that are still arriving; they are limited in time and size, and need no thread."""
 
 import time
 from collections.abc import Callable

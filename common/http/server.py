@@ -1,4 +1,4 @@
-"""PROCESS: a WSGI app over HTTP, `python -m common.http.server`: granian with the edge's rules.
+"""PROCESS: granian serving a WSGI app by the edge's rules, `python -m common.http.server`.
 
 granian's connections are tasks in Rust: an idle connection, or a request that arrives slowly, does
 not occupy a thread. A request has a thread from its last byte to its response. granian's WSGI
@@ -177,7 +177,7 @@ def _stopping(requests: Requests) -> WorkerSignal:
 
     def stop(*_: object) -> None:
         if not requests.ends:
-            requests.ends = True
+            requests.end()
             linger = Timer(_LINGER, stopping.set)
             linger.daemon = True
             linger.start()

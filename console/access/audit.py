@@ -1,4 +1,4 @@
-"""The audit log: people's actions on orders and messages, and the personal data they were shown."""
+"""The audit log: people's actions on orders and messages, and the personal data shown to them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Logins in browsers, stored by the hash of their cookie."""
+"""Browser logins, stored under the hash of their cookie."""
 
 from dataclasses import dataclass
 from datetime import timedelta

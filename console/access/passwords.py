@@ -1,4 +1,4 @@
-"""Passwords, which are generated and stored as scrypt hashes."""
+"""Generated passwords, stored as scrypt hashes."""
 
 import secrets
 from threading import Lock

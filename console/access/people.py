@@ -1,4 +1,4 @@
-"""The people who may log in to the console: added, changed and disabled by an operator."""
+"""The people who may log in to the console, managed by an operator."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The rights of each role, and a person's rights on each service."""
+"""The rights of each role, and the rights of a person on each service."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,10 @@ class Right(StrEnum):
     DISCARD = "discard"
     RESTORE = "restore"
     STOCK = "stock"
+    #: To cancel an order.
     CANCEL = "cancel"
+    #: To mark an order as shipped.
+    SHIP = "ship"
     #: To pause and resume the consumption of a service.
     PAUSE = "pause"
     #: To read the audit log.
@@ -40,6 +43,7 @@ _OPERATOR = frozenset(
         Right.RESTORE,
         Right.STOCK,
         Right.CANCEL,
+        Right.SHIP,
         Right.PAUSE,
     }
 )

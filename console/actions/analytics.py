@@ -1,4 +1,4 @@
-"""The figures of the analytics, and their reconstruction from the stream."""
+"""The analytics figures, and rebuilding them from the stream."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

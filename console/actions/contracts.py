@@ -1,4 +1,4 @@
-"""The released contracts, their comparison with the current contracts, and their update."""
+"""The released contracts: comparing them with the current contracts, and updating them."""
 
 import json
 from collections.abc import Iterator

@@ -60,7 +60,7 @@ def _plan_database(settings: DatabaseAdminSettings, service: Service) -> Iterato
         owner = owner_name(service.name)
         changes = permissions.ownership(connection, database, owner=owner, role=role)
         yield from (change.text for change in changes)
-    if pending := migrations.pending(service.package, url):
+    if pending := migrations.pending(service, url):
         # Permissions depend on the tables that these revisions create.
         yield from (f"database {database}: revision {r} is pending" for r in pending)
         return
@@ -80,7 +80,7 @@ def _apply_service(settings: DatabaseAdminSettings, service: Service) -> Iterato
         changes = permissions.ownership(connection, database, owner=owner, role=role)
         yield from _apply_all(connection, changes)
     url = settings.admin_url_of(database)
-    for revision in migrations.upgrade(service.package, url, role=owner):
+    for revision in migrations.upgrade(service, url, role=owner):
         yield f"database {database}: migrated to {revision}"
     with _connection(settings, database) as connection:
         changes = permissions.rights(connection, database, role=role)

@@ -1,4 +1,4 @@
-"""The management of API keys, with the order service's own permissions."""
+"""Management of API keys, with the order service's own permissions."""
 
 from collections.abc import Sequence
 

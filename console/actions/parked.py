@@ -1,4 +1,4 @@
-"""Parked messages with the reason, and their redrive."""
+"""Listing and redriving parked messages."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

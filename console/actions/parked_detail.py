@@ -1,4 +1,4 @@
-"""One parked message in full, which stays in place."""
+"""One parked message in full; the message stays in place."""
 
 import json
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The uses of an event type in the code, the broker and every service's database."""
+"""The uses of an event type in the code, on the broker and in every service's database."""
 
 import re
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""A count of many SKUs in chunks, with the inventory's own permissions."""
+"""Import of a stock count in chunks, with the inventory's own permissions."""
 
 import hashlib
 import json

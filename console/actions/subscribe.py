@@ -1,4 +1,4 @@
-"""The delivery of history to a service: its queue is bound, then past events are copied to it.
+"""Delivery of past events to a service: its queue is bound, then the events are copied to it.
 
 The stream is read by a broker user that has no other task. Events from before the queue was bound
 are history: their copies are marked as replayed, and have no external side effects. Events that

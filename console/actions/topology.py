@@ -1,4 +1,4 @@
-"""The comparison of the broker with the topology in the code, and its application."""
+"""Comparing the broker with the topology in the code, and applying that topology."""
 
 import re
 from collections.abc import Iterator

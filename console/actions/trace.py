@@ -1,4 +1,4 @@
-"""The recorded spans of an order, with permission to read the span store."""
+"""The recorded spans of an order, read from the span store."""
 
 from common.kombu_topology import SPAN_STORE
 from console.databases.service_database import transaction

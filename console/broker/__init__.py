@@ -1,1 +1,1 @@
-"""Access to RabbitMQ for operators: inspection and changes."""
+"""Operators' access to RabbitMQ: inspection and changes."""

@@ -1,4 +1,4 @@
-"""The copying of past events to a service's queue when it has room."""
+"""Backfill: copying past events to a service's queue while it has room."""
 
 import time
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""AMQP connections of operators, with errors in one line and a limit on every wait."""
+"""Operators' AMQP connections, with one-line errors and a limit on every wait."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

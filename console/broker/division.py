@@ -1,4 +1,4 @@
-"""The division of services' queues into parts on a broker."""
+"""The parts into which services' queues are divided on a broker."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""The differences between a broker's users and permissions and a topology."""
+"""Differences in users and permissions between a broker and a topology."""
 
 import base64
 import hashlib

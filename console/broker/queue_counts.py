@@ -1,4 +1,4 @@
-"""Consumers of queues, counted over AMQP, which works while the management API has no figures."""
+"""Consumer counts read over AMQP, which works even while the management API has no figures."""
 
 from collections.abc import Iterable, Mapping
 

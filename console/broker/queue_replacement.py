@@ -1,4 +1,4 @@
-"""The replacement of a service's queue by a queue with other arguments, while events arrive.
+"""Replacing a service's queue with one that has other arguments, while events arrive.
 
 RabbitMQ cannot change the arguments of an existing queue. A spare queue therefore receives the
 events in the meantime: it is bound before the old queue is unbound, and the messages of the old

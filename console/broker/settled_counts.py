@@ -1,4 +1,4 @@
-"""Reliable counts of a queue, before messages are consumed and after they are returned.
+"""Reliable message counts of a queue, before messages are consumed and after they are returned.
 
 RabbitMQ confirms the closing of a channel before its messages are back in the queues. The next
 count or read of a queue would miss these messages, or find them behind newer messages. RabbitMQ

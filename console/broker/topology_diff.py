@@ -1,4 +1,4 @@
-"""The differences between a broker and a topology, each with the request that removes it."""
+"""Differences between a broker and a topology, each with the request that resolves it."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping

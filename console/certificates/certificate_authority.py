@@ -1,4 +1,4 @@
-"""A private certificate authority: a directory with its certificate and those it has signed."""
+"""A private certificate authority: a directory with its own certificate and those it has signed."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""Files with a certificate, which are replaced in one step."""
+"""Certificate files, which are replaced atomically."""
 
 import os
 import pwd

@@ -1,4 +1,4 @@
-"""The operating system's user that runs a command, which is recorded with a change."""
+"""The operating system user who runs a command, recorded with each change."""
 
 import getpass
 import os

@@ -1,4 +1,4 @@
-"""Tables and lines on a terminal or a pipe, whose texts may come from an unknown publisher."""
+"""Tables and lines for a terminal or a pipe; their texts may come from an unknown publisher."""
 
 from collections.abc import Collection, Iterable, Sequence
 

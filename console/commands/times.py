@@ -1,4 +1,4 @@
-"""Ages, times, and places in the stream of past events, as arguments of commands."""
+"""Ages, times and stream positions as command arguments."""
 
 import re
 from datetime import UTC, datetime, timedelta, tzinfo

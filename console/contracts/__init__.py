@@ -1,1 +1,1 @@
-"""Comparison of event contracts with the released ones."""
+"""Comparison of event contracts with the released contracts."""

@@ -1,4 +1,4 @@
-"""The compatibility of a contract's changes: two JSON Schemas are compared by two rules.
+"""The compatibility of a contract change: two JSON Schemas are compared by two rules.
 
 New code must decode every event that was ever published. Running consumers must decode the events
 of new code, so that services can be deployed in any order. The first rule forbids narrowing the

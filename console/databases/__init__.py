@@ -1,1 +1,1 @@
-"""Access to PostgreSQL for operators: inspection and changes."""
+"""Operators' access to PostgreSQL: inspection and changes."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, text
 
 from console.databases.change import Change
+from eventbus.database.migrations import LIBRARY_VERSION, SERVICE_VERSION
 
 #: Permissions of the service's role, by the kind of relation: on rows, but not on tables.
 _TABLE, _VIEW, _SEQUENCE = ("DELETE", "INSERT", "SELECT", "UPDATE"), ("SELECT",), ("USAGE",)
@@ -12,9 +13,13 @@ _TABLE, _VIEW, _SEQUENCE = ("DELETE", "INSERT", "SELECT", "UPDATE"), ("SELECT",)
 #: By `pg_class.relkind`.
 _BY_KIND = {"S": _SEQUENCE, "v": _VIEW, "m": _VIEW}
 
-#: Tables of which the service's role has fewer permissions: it can read Alembic's revision, but not
-#: change it, and can add lines to the audit log, but not change or delete them.
-_BY_NAME = {"alembic_version": _VIEW, "audit_log": ("INSERT", "SELECT")}
+#: Tables of which the service's role has fewer permissions: it can read the applied revisions, but
+#: not change them, and can add lines to the audit log, but not change or delete them.
+_BY_NAME = {
+    SERVICE_VERSION: _VIEW,
+    LIBRARY_VERSION: _VIEW,
+    "audit_log": ("INSERT", "SELECT"),
+}
 
 _OWNED = text(
     """

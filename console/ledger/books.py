@@ -1,4 +1,4 @@
-"""The databases that the ledger reads: outboxes and inboxes, in small read-only transactions."""
+"""The ledger's sources: outboxes and inboxes, read in small read-only transactions."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress

@@ -1,4 +1,4 @@
-"""The passes of the ledger in a process: one thread, which starts when it is first needed."""
+"""The ledger's passes in a process, on one thread that starts when it is first needed."""
 
 import logging
 import threading

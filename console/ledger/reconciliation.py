@@ -1,4 +1,4 @@
-"""The reconciliation: the place of each event of all outboxes, for each consumer."""
+"""Reconciliation: the place of each event of every outbox, for each consumer."""
 
 import time
 from collections.abc import Callable, Sequence

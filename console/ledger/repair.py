@@ -1,4 +1,4 @@
-"""The repair of missing events: each is published again, to the one service that lacks it."""
+"""Repair of missing events: each is published again, only to the service that lacks it."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The ledger in passes: each reads the events since the last pass, and the events still open.
+"""A pass of the ledger, which reads the events since the previous pass and those still open.
 
 Events are read in the sequence in which they were appended, `DELAY` seconds later: a pass must not
 overtake a transaction that commits late. After a restart, the first passes read the whole outbox.

@@ -1,4 +1,4 @@
-"""Prometheus's HTTP API, as far as the web console needs it."""
+"""The part of Prometheus's HTTP API that the web console needs."""
 
 import math
 import time

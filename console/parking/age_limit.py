@@ -1,4 +1,4 @@
-"""The age from which an event is not redriven."""
+"""The age beyond which an event is not redriven."""
 
 from datetime import UTC, datetime
 

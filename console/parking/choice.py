@@ -1,4 +1,4 @@
-"""Parked messages of single events, which an operator has chosen."""
+"""Parked messages of single events, selected by an operator."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence

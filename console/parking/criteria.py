@@ -1,4 +1,4 @@
-"""Criteria by which parked messages are chosen."""
+"""Criteria by which parked messages are selected."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The effect that a redrive would have, from the service's inbox and the orders."""
+"""The effect that a redrive would have, derived from the service's inbox and from the orders."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress

@@ -1,4 +1,4 @@
-"""The groups of parked messages, by their cause."""
+"""Groups of parked messages with the same cause."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The lease that admits one plan or run to a service's parking lot at a time.
+"""A lease, so that one plan or run at a time uses a service's parking lot.
 
 A run holds the messages that it passes over: a plan would miss them.
 """

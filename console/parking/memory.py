@@ -1,4 +1,4 @@
-"""The memory of failure groups, which remains when none of their messages is parked.
+"""Failure groups that are remembered after the last of their messages has left the parking lot.
 
 Groups are remembered when they are listed: a message carries the times and the release of its
 failure, and stays until an operator acts. No process reads parking lots in the background.

@@ -1,4 +1,4 @@
-"""The run of a redrive plan: in growing stages, until one of them fails."""
+"""The run of a redrive plan, in growing stages until one of them fails."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +13,10 @@ from console.parking.lease import lease
 from console.parking.plans import Plan
 from console.parking.progress import Item, Progress
 from console.parking.stage import OUTCOME_LIMIT, Outcome, Stage
-from console.settings import RepairSettings
+from console.settings import ParkingSettings
 
 #: Messages of the first stages: a handler that fails for all messages receives one message, and a
-#: handler that fails for some receives at most six.
+#: handler that fails for many usually receives six.
 FIRST_STAGES = (1, 5, 50)
 
 #: Seconds of each later stage, which has at least as many messages as the third.
@@ -39,7 +39,7 @@ Report = Callable[[Outcome], object]
 
 
 def run(
-    settings: RepairSettings,
+    settings: ParkingSettings,
     plan_id: int,
     *,
     run_by: str,

@@ -1,1 +1,1 @@
-"""The healing: a restored database is brought up to date from the other services."""
+"""Healing: a restored database is brought up to date from the other services."""

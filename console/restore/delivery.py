@@ -1,4 +1,4 @@
-"""The delivery of the events that services no longer know, to these services alone."""
+"""Delivery of lost events, each only to the services that lack it."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime

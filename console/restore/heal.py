@@ -1,4 +1,4 @@
-"""The healing of one service: lost events and records first, then the events that it lacks."""
+"""Healing of one service: lost events and records are restored, then missing events delivered."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Events that a service has published and no longer has in its outbox, after a restore."""
+"""Events that a service has published but that a restored outbox no longer contains."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Orders that other services have recorded, and that the order service does not have."""
+"""Orders that other services have recorded but the order service no longer has."""
 
 import time
 from collections.abc import Mapping

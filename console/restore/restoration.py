@@ -1,4 +1,4 @@
-"""The restoration of a publisher: its lost events, and the records from which they came.
+"""Restoration of a publisher's lost events, and of the records from which they came.
 
 The events were published, and other services have acted on them. They are written to the outbox as
 sent, with their ids, so that they are neither published again nor decided differently.

@@ -1,1 +1,1 @@
-"""Changes of the number of parts of a queue."""
+"""Changing the number of parts of a queue."""

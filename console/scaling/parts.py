@@ -1,4 +1,4 @@
-"""The change of a queue's number of parts, while its publishers and its queues are idle.
+"""Changing a queue's number of parts while its publishers and its queues are idle.
 
 New routes are made before old routes are removed. An event that unexpectedly arrives in between is
 therefore delivered twice rather than lost, and the inbox drops the duplicate.

@@ -1,4 +1,4 @@
-"""Levels, movements and the consequences of a change, as `orderctl stock` prints them."""
+"""Stock levels, movements and the consequences of a change, as printed by `orderctl stock`."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC

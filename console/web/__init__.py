@@ -1,1 +1,1 @@
-"""The web console: shows what `orderctl` shows, and redrives or discards parked messages."""
+"""The web console, over the same actions as `orderctl`."""

@@ -1,4 +1,4 @@
-"""A figure as the points of a small SVG, computed here: the browser runs no script for it."""
+"""A sparkline: a figure over time as the points of a small SVG, without a script."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

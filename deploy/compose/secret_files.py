@@ -1,4 +1,4 @@
-"""The secrets of a run in containers, as files that a container mounts individually."""
+"""The secrets of a run in containers, as files that containers mount individually."""
 
 import secrets
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The number of a program's replicas, which follows from the amount and the age of waiting work."""
+"""The number of replicas of a program, which depends on the amount and the age of waiting work."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The broker operations of catch-up: on a service's queue, its marker, and the stream."""
+"""Broker operations for catch-up, on a service's queue, its marker and the stream."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress

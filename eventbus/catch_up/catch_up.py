@@ -1,9 +1,9 @@
-"""The recovery of the events that a service's queue has dropped, once it has room again.
+"""Recovery of the events that a service's queue has dropped, once the queue has room again.
 
 The broker keeps a marker, a copy of the last dropped message, in the queue `<service>.overflow`.
-This process polls that queue, records the drop in the service's database, acknowledges the marker,
-reads the stream again, and publishes the events that the inbox lacks to the service's own queue.
-No event is missed, for these reasons:
+Catch-up polls that queue, records the drop in the service's database, acknowledges the marker,
+rereads the stream, and publishes the events that the inbox lacks to the service's own queue. No
+event is missed, for these reasons:
 
 - Every drop leaves a marker, either immediately or in place of an older marker. A marker is
   acknowledged after the drop is recorded. A drop in between leaves another marker, because the
@@ -16,7 +16,7 @@ No event is missed, for these reasons:
   stream has confirmed the event or its relay is about to send it again. A later drop leads to
   another pass.
 - The position is stored after the confirms. A process that is killed in between publishes some
-  copies again, and the inbox drops them.
+  copies again after its restart, and the inbox drops them.
 - For an event that waits in the queue or in a retry tier, or that is parked, each pass publishes
   one more copy, which the inbox also drops.
 - A pass that makes the queue overflow is repeated, with fewer copies at a time.

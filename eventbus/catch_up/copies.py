@@ -1,4 +1,4 @@
-"""The publication of copies of past events to one service's queue, with pipelined confirms.
+"""Publishing copies of past events to one service's queue, with pipelined confirms.
 
 Copies are published only to that queue, so other services do not receive them.
 """

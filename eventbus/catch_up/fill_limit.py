@@ -1,4 +1,4 @@
-"""The number of messages to which copies may fill a queue, adapted when the queue drops some."""
+"""The level up to which copies may fill a queue; it is lowered when the queue drops messages."""
 
 from eventbus.catch_up.copies import DEPTH_LIMIT
 

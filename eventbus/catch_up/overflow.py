@@ -1,4 +1,4 @@
-"""The record of the events that a service's queue has dropped, in the service's own database.
+"""The record of the events that a service's queue has dropped, in that service's database.
 
 The record has two parts. While no event is missing, `settled_offset` follows the stream: every
 event below that offset has left the queue. Once the broker reports a drop, `requested_at` is set,

@@ -1,4 +1,4 @@
-"""A repeated reading of the stream, which selects the events that a service's inbox lacks."""
+"""Rereading of the stream to find the events that a service's inbox lacks."""
 
 import time
 from collections import deque

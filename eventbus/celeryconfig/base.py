@@ -1,4 +1,4 @@
-"""Celery settings of every process. Several defaults would lose messages or stop workers."""
+"""Celery settings for every process. Several of Celery's defaults lose messages or stop workers."""
 
 # --- No lost messages ---------------------------------------------------------------------------
 

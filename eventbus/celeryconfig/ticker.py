@@ -1,4 +1,4 @@
-"""Celery settings of a process that runs loops: a relay, the mailer, the reader."""
+"""Celery settings for processes that run loops, such as relays."""
 
 from eventbus.celeryconfig.base import *
 

@@ -1,4 +1,4 @@
-"""Celery settings of a service's event worker."""
+"""Celery settings for a service's event worker."""
 
 from eventbus.celeryconfig.base import *
 from eventbus.consumer.prefetch import PREFETCH

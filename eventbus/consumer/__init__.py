@@ -1,1 +1,1 @@
-"""Consumption of events, from the message body to the commit, without the Celery worker."""
+"""Consuming events, from the message body to the commit, independently of the Celery worker."""

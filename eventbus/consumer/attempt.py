@@ -1,4 +1,4 @@
-"""An attempt at an event, reported by Celery's signals and by a trace span."""
+"""An attempt to handle an event, reported by Celery signals and a trace span."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

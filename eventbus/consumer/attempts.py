@@ -1,4 +1,4 @@
-"""The attempts of a batch: the reports of its events when it succeeds or fails."""
+"""The attempts of a batch, reported together when the batch succeeds or fails."""
 
 from collections.abc import Callable, Iterable
 

@@ -1,7 +1,7 @@
 """The cause of a failed message, in a form that is safe to send, store and display.
 
-The handler's exception itself stays in the child process: it may contain a customer's data, may be
-large, and may not survive `pickle`.
+The handler's exception itself stays in the child process: it may contain customers' data, may be
+large, and may not be picklable.
 """
 
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""The failures of a message, in headers that it carries across attempts and when parked."""
+"""The failures of a message, in headers that it carries from attempt to attempt and when parked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The inbox: the ids of events that a service has handled, so each event has one effect."""
+"""The inbox: the ids of the events that a service has handled. It gives each event one effect."""
 
 from collections.abc import Iterable
 from typing import Any

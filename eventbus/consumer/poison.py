@@ -1,10 +1,9 @@
-"""Poison messages: events whose handling ends their worker each time.
+"""Poison messages: events that crash their worker every time they are handled.
 
-An event that was redelivered repeatedly after the death of its worker is a suspect. A worker that
-is killed leaves no record of the event that it was handling, and the broker counts the death for
-every message that the worker had received. Therefore a suspect is handled alone, and a row first
-records that its handling has started. Only an event that was being handled at each death reaches
-the limit.
+An event that has been redelivered repeatedly after its worker died is a suspect. A killed worker
+leaves no record of the event that it was handling, and the broker counts its death against every
+message that the worker had received. Therefore a suspect is handled alone, after a row has recorded
+that its handling starts. Only an event that was being handled at each death reaches the limit.
 """
 
 from collections.abc import Iterator

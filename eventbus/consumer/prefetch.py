@@ -1,4 +1,4 @@
-"""Prefetch: how many messages the broker sends to a worker before they are acknowledged."""
+"""The prefetch limit: the number of unacknowledged messages that the broker sends to a worker."""
 
 #: Maximum number of messages in one transaction. Measured: a higher limit is not faster, and holds
 #: locks longer.

@@ -1,4 +1,4 @@
-"""Handling of events in a service, from the message body to the commit, without Celery."""
+"""Handling events in a service, from the message body to the commit, independently of Celery."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,6 +1,6 @@
-"""Retention: the deletion of old rows in small batches.
+"""Retention: old rows are deleted in small batches.
 
-Locked rows are skipped without waiting, and each table is read by an index.
+Locked rows are skipped without waiting, and each table is read through an index.
 """
 
 import logging

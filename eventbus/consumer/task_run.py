@@ -1,8 +1,8 @@
-"""A run of an event's task, reported by Celery's signals.
+"""The run of an event's task, reported by Celery signals.
 
-Celery sends these signals when it calls a task. The workers here do not call tasks: a child process
-handles many events at once. This module sends the signals in Celery's sequence and with Celery's
-arguments, so receivers observe each event as the run of a task.
+Celery sends these signals when it calls a task. The workers of this library do not call tasks: a
+child process handles many events at once. This module sends the signals in Celery's order and with
+Celery's arguments, so receivers observe each event as a task run.
 """
 
 import logging

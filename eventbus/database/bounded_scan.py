@@ -1,4 +1,4 @@
-"""Index scans of bounded cost, regardless of the number of rows that a table has or had.
+"""Index scans whose cost does not depend on how many rows a table has or had.
 
 Entries of deleted rows stay in an index until a vacuum. A scan therefore starts at the first row of
 this process's previous scan, and ends after a limited number of rows.

@@ -1,4 +1,4 @@
-"""Database connections that save two of the six round trips of an event's transaction.
+"""Database connections that save two of the six round trips in an event's transaction.
 
 psycopg2 sends `BEGIN` separately and waits for the response. Here, `BEGIN` is sent with the first
 statement, and a statement whose result is not needed is sent with the next statement or with

@@ -1,4 +1,4 @@
-"""Engines, with the address of the database and its timeouts, and transactions."""
+"""Database engines with their addresses and timeouts, and transactions."""
 
 import select
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Metrics of a process's database: queries that run at each scrape, and the connections."""
+"""Metrics of a process's database and its connections; the queries run at each scrape."""
 
 from collections.abc import Callable, Iterable, Iterator
 

@@ -1,8 +1,14 @@
-"""Alembic migrations, run from code. Each service has its migrations in `<package>/migrations`."""
+"""Alembic migrations, run from code.
+
+A service's revisions of its own tables are in `<package>/migrations`. The library's revisions, in
+`eventbus/migrations`, are one branch for each table; a database has the tables that its service's
+declaration requires. Each database records the two kinds of revisions in separate tables.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,6 +22,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, MetaData, Table, create_engine, pool, text
 
 from eventbus.database import db
+from eventbus.topology.service import Service
+
+#: The tables that record the revisions that a database has: the service's, and the library's.
+SERVICE_VERSION, LIBRARY_VERSION = "alembic_version", "eventbus_version"
 
 #: Key of the advisory lock that one process at a time holds to migrate a database.
 _LOCK = 5_720_410_883
@@ -31,8 +41,22 @@ _LOCK_TIMEOUT = 5
 _CONNECT_TIMEOUT = 5
 
 
-def upgrade(package: str, url: str | URL, *, role: str | None = None) -> list[str]:
-    """Upgrade the database to the newest revision of a service's package.
+@dataclass(frozen=True, slots=True)
+class _History:
+    """The revisions of one package, and the table in which a database records those applied."""
+
+    package: str
+    version_table: str
+    #: The revisions to upgrade to, in this order.
+    targets: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        return Path(str(files(self.package))) / "migrations"
+
+
+def upgrade(service: Service, url: str | URL, *, role: str | None = None) -> list[str]:
+    """Upgrade a service's database: first its own tables, then those of the library.
 
     `role` owns the objects created, and the user of `url` must be a member of it; None is that user
     itself. Return the revisions applied, oldest first; an empty list if the database was up to
@@ -40,77 +64,107 @@ def upgrade(package: str, url: str | URL, *, role: str | None = None) -> list[st
     list. Raise SQLAlchemy's errors, or `TimeoutError`; each revision is applied completely or not
     at all.
     """
-    with _migrating(package, url, role) as (config, connection):
-        before = _revision(connection)
-        command.upgrade(config, "head")
-        return _between(config, before, _revision(connection))
+    applied = []
+    with _migrating(url, role) as connection:
+        for history in _histories(service):
+            config = _config(history, connection)
+            for target in history.targets:
+                if revisions := _missing(history, connection, target):
+                    command.upgrade(config, target)
+                    applied += revisions
+    return applied
 
 
-def pending(package: str, url: str | URL) -> list[str]:
+def pending(service: Service, url: str | URL) -> list[str]:
     """Return the revisions that `upgrade` would apply, oldest first, without applying them."""
     with _connect(url) as connection:
-        config = _config(package)
-        head = ScriptDirectory.from_config(config).get_current_head()
-        return _between(config, _revision(connection), head)
+        return [
+            revision
+            for history in _histories(service)
+            for target in history.targets
+            for revision in _missing(history, connection, target)
+        ]
 
 
-def check(package: str, url: str | URL) -> list[Any]:
-    """Return the differences between a migrated database and the models of its package.
+def check(service: Service, url: str | URL) -> list[Any]:
+    """Return the differences between a service's migrated database and its models.
 
     They are Alembic's autogenerate directives. The list is empty if models and migrations agree.
     """
-    differences: list[Any] = []
-    config = _config(package)
-    script = ScriptDirectory.from_config(config)
-
-    def compare(_revision: object, migration: MigrationContext) -> list[Any]:
-        metadata = migration.opts["target_metadata"]
-        differences.extend(compare_metadata(migration, metadata))
-        return []
-
-    with (
-        _connect(url) as connection,
-        EnvironmentContext(config, script, fn=compare, dont_mutate=True),
-    ):
-        config.attributes["connection"] = connection
-        script.run_env()
-    return differences
+    with _connect(url) as connection:
+        own, library = (_metadata(history, connection) for history in _histories(service))
+        used = [table for table in library.sorted_tables if table.name in service.library_tables]
+        migration = MigrationContext.configure(connection, opts={"include_name": _is_compared})
+        return list(compare_metadata(migration, _merged([*used, *own.sorted_tables])))
 
 
-def run(*metadata: MetaData, common_tables: Sequence[Table] = ()) -> None:
-    """Run the migrations that Alembic has selected: the whole of a service's `env.py`.
+def run(*metadata: MetaData) -> None:
+    """Run the migrations that Alembic has selected: the whole of a package's `env.py`.
 
-    `metadata` holds the service's tables, `common_tables` the tables of the library that it uses.
+    `metadata` holds the tables of the package.
     """
+    attributes = context.config.attributes
     context.configure(
-        connection=context.config.attributes["connection"],
-        target_metadata=_merged(metadata, common_tables),
-        compare_type=True,
-        compare_server_default=True,
+        connection=attributes["connection"],
+        version_table=attributes["version_table"],
+        target_metadata=_merged([table for each in metadata for table in each.sorted_tables]),
         transaction_per_migration=True,
     )
     with context.begin_transaction():
         context.run_migrations()
 
 
-def _merged(metadata: Sequence[MetaData], common_tables: Sequence[Table]) -> MetaData:
+def _histories(service: Service) -> tuple[_History, _History]:
+    # The service's own revisions first: old ones have created some of the library's tables.
+    return (
+        _History(service.package, SERVICE_VERSION, ("head",)),
+        _History("eventbus", LIBRARY_VERSION, tuple(f"{t}@head" for t in service.library_tables)),
+    )
+
+
+def _missing(history: _History, connection: Connection, target: str) -> list[str]:
+    """Return the revisions up to a target that the database lacks, oldest first."""
+    opts = {"version_table": history.version_table}
+    heads = MigrationContext.configure(connection, opts=opts).get_current_heads()
+    connection.rollback()
+    script = ScriptDirectory.from_config(_config(history, connection))
+    newest_first = script.iterate_revisions(target, heads, implicit_base=True)
+    return [revision.revision for revision in newest_first][::-1]
+
+
+def _metadata(history: _History, connection: Connection) -> MetaData:
+    """Return the tables that a package's `env.py` names."""
+    named: list[MetaData] = []
+    config = _config(history, connection)
+
+    def note(_revision: object, migration: MigrationContext) -> list[Any]:
+        named.append(migration.opts["target_metadata"])
+        return []
+
+    script = ScriptDirectory.from_config(config)
+    with EnvironmentContext(config, script, fn=note, dont_mutate=True):
+        script.run_env()
+    return named[0]
+
+
+def _is_compared(name: str | None, kind: str, _parents: object) -> bool:
+    return kind != "table" or name not in (SERVICE_VERSION, LIBRARY_VERSION)
+
+
+def _merged(tables: Sequence[Table]) -> MetaData:
     merged = MetaData(naming_convention=db.NAMING)
-    for table in [*common_tables, *(t for m in metadata for t in m.sorted_tables)]:
+    for table in tables:
         table.to_metadata(merged)
     return merged
 
 
-def _config(package: str) -> Config:
+def _config(history: _History, connection: Connection) -> Config:
     config = Config()
     # The path may contain a `%`, which the config would interpolate.
-    folder = str(_folder(package)).replace("%", "%%")
-    config.set_main_option("script_location", folder)
+    config.set_main_option("script_location", str(history.folder).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")
+    config.attributes |= {"connection": connection, "version_table": history.version_table}
     return config
-
-
-def _folder(package: str) -> Path:
-    return Path(str(files(package))) / "migrations"
 
 
 @contextmanager
@@ -130,15 +184,11 @@ def _connect(url: str | URL, role: str | None = None) -> Iterator[Connection]:
 
 
 @contextmanager
-def _migrating(
-    package: str, url: str | URL, role: str | None
-) -> Iterator[tuple[Config, Connection]]:
+def _migrating(url: str | URL, role: str | None) -> Iterator[Connection]:
     # The lock has its own session, because the migrating session's commits must not release it.
     with _connect(url) as guard, _connect(url, role) as connection:
         _lock(guard.execution_options(isolation_level="AUTOCOMMIT"))
-        config = _config(package)
-        config.attributes["connection"] = connection
-        yield config, connection
+        yield connection
 
 
 def _lock(guard: Connection) -> None:
@@ -149,17 +199,3 @@ def _lock(guard: Connection) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"another process has been migrating for {_WAIT} seconds")
         time.sleep(0.1)
-
-
-def _revision(connection: Connection) -> str | None:
-    revision = MigrationContext.configure(connection).get_current_revision()
-    connection.rollback()
-    return revision
-
-
-def _between(config: Config, before: str | None, after: str | None) -> list[str]:
-    if before == after or after is None:
-        return []
-    script = ScriptDirectory.from_config(config)
-    newest_first = script.iterate_revisions(after, before or "base")
-    return [revision.revision for revision in newest_first][::-1]

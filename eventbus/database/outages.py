@@ -1,6 +1,6 @@
 """Outages: errors caused by the database, not by a request or an event.
 
-An outage is never counted as an attempt at the event being handled; a request receives a 503.
+An outage is never counted as an attempt to handle an event; a request receives a 503.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Prepared statements for the path of every event: written in SQL, planned once per connection.
+"""Prepared statements for the hot path, written in SQL and planned once per connection.
 
 Building a statement from Python objects and planning it costs several times as much as running it.
 """

@@ -1,4 +1,4 @@
-"""A limit in the client for each statement: a server that stops responding does not hold a thread.
+"""A client-side limit on each statement, so a server that stops responding does not block a thread.
 
 PostgreSQL applies `statement_timeout`, and the kernel closes connections to machines that have
 disappeared. Neither ends the wait for a server, or a proxy in front of it, that keeps a connection

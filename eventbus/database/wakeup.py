@@ -1,9 +1,9 @@
 """Wake-ups by LISTEN/NOTIFY: a process sleeps until rows are inserted into its table.
 
-Inserts notify only while a process sleeps, because concurrent transactions that notify wait for
-each other at commit. An insert holds the table's advisory lock in shared mode until its transaction
-ends; a process acquires the lock exclusively before it sleeps. At that moment no insert is in
-progress; each later insert cannot acquire the lock, and notifies.
+Inserts notify only while a process sleeps, because concurrent transactions that notify serialize at
+commit. An insert holds the table's advisory lock in shared mode until its transaction ends; a
+process acquires the lock exclusively before it sleeps. At that moment no insert is in progress, and
+each later insert notifies because it cannot acquire the lock.
 """
 
 import select
@@ -31,7 +31,7 @@ _LONGEST_NAP = 0.2
 #: The SQL by which a migration adds wake-ups to a table. It must not change, because existing
 #: migrations run it.
 DEFINITION = """
-CREATE FUNCTION ring_doorbell() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION ring_doorbell() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT pg_try_advisory_xact_lock_shared(hashtext('doorbell'), hashtext(TG_TABLE_NAME)) THEN
         PERFORM pg_notify(TG_TABLE_NAME, '');

@@ -1,4 +1,4 @@
-"""Encoding and decoding of events: the only module that depends on the wire format.
+"""Encoding and decoding of events. Only this module depends on the wire format.
 
 On the wire an event is a Celery protocol-2 message body `[[], {"event": <envelope>}, <embed>]`.
 """

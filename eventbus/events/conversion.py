@@ -1,4 +1,4 @@
-"""Conversion of an event between the versions of its fact: the id and the envelope stay the same.
+"""Conversion of an event between the versions of its fact, with the same id and envelope.
 
 A consumer upcasts each event, so its handlers receive only one version. A relay converts the events
 that it publishes, so consumers of other versions also receive them.

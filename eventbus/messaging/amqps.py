@@ -1,9 +1,9 @@
-"""AMQP over TLS for every process: waits have limits, and messages cannot end a connection.
+"""AMQP over TLS with bounded waits, on connections that no message can terminate.
 
 Importing this module makes kombu use these connections for each `amqps://` address that it opens
-afterwards, including after a failover to another node. py-amqp limits neither writes (its socket
-options have no effect on Python's TLS) nor waits: its timeout starts again with each frame,
-including heartbeats. Here each write has a limit, and each wait has a limit as a whole.
+afterwards, including after a failover to another node. py-amqp bounds neither writes (its socket
+options have no effect on Python's TLS) nor waits (its timeout restarts with each frame, including
+heartbeats). Here each write is bounded, and so is each wait as a whole.
 """
 
 import socket

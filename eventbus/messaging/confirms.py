@@ -1,4 +1,4 @@
-"""A channel in confirm mode, and the batches to which its delivery tags belong."""
+"""A channel in confirm mode, with the batch that each delivery tag belongs to."""
 
 import select
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A channel on which copies of failed messages are published, and the outcome of each copy."""
+"""A channel that publishes copies of failed messages and reports the outcome of each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

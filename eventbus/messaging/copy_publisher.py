@@ -1,8 +1,9 @@
-"""The publisher of copies of failed messages, with confirms, on its own thread and connection.
+"""A publisher for copies of failed messages, with confirms, on its own thread and connection.
 
-While memory or disk is short, the broker stops reading from connections that have published. On the
-consuming connection it would no longer read the acknowledgements, and the queue could never drain.
-Therefore that connection never publishes, and the event loop never waits for this module.
+When the broker is short of memory or disk space, it stops reading from connections that have
+published. If the consuming connection published, its acknowledgements would not be read either, and
+the queue could never drain. Therefore that connection never publishes, and the event loop never
+waits for this module.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""A guard below py-amqp's parser: a message cannot end the connection that receives it.
+"""A guard below py-amqp's parser, which keeps a message from terminating its connection.
 
 Each connection of `eventbus.messaging.amqps` has this guard. A message whose properties cannot be
 parsed is delivered with the readable properties and with `errors` set, so the consumer's check

@@ -1,4 +1,4 @@
-"""Copies of received messages, made without raising for any message."""
+"""Copies of received messages; copying never raises, whatever the message contains."""
 
 from collections.abc import Mapping
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The publisher of events with pipelined confirms: hundreds are in flight at a time."""
+"""The publisher of events, with pipelined confirms: hundreds of events are in flight at a time."""
 
 import time
 from collections.abc import Iterable, Iterator

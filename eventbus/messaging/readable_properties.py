@@ -1,4 +1,4 @@
-"""The readable part of a message's properties, extracted from the bytes of a content header.
+"""The readable properties of a message, extracted from the bytes of its content header.
 
 py-amqp parses a content header or raises: a timestamp after the year 9999, a byte that is not
 UTF-8 or a deeply nested table ends the connection of the process that receives the message. The

@@ -1,4 +1,4 @@
-"""The stream of past events, read from any position, in batches, any number of times.
+"""The stream of past events, which can be read in batches from any position, any number of times.
 
 Each message has an offset. Offsets increase from message to message, with occasional gaps.
 """

@@ -1,4 +1,4 @@
-"""Values from messages of any publisher, in a form that is safe to print, store and compare."""
+"""Values from untrusted messages, in a form that is safe to print, store and compare."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
-"""Lanes: sets of events that the broker currently rejects, retried by limited probes.
+"""Lanes: sets of events that the broker currently rejects, retried with a limited number of probes.
 
-A refused message may still have reached the other queues of its type, so each attempt costs every
-healthy consumer a copy. A lane limits the copies: one event probes it at growing intervals, and the
-events that follow are always a small share of the events confirmed since the last failure.
+A rejected message may still have reached the other queues of its type, so each attempt costs every
+healthy consumer a copy. A lane limits these copies: one event probes it at growing intervals, and
+the number of events that follow is always a small share of those confirmed since the last failure.
 """
 
 import logging

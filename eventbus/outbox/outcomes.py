@@ -1,4 +1,4 @@
-"""The outcomes of published events: recorded in their rows, in the lanes and in the log."""
+"""The outcomes of published events, recorded in their rows, in the lanes and in the log."""
 
 import logging
 import time

@@ -1,8 +1,8 @@
-"""The queries of unsent events: of the whole outbox, and of some of its slots.
+"""Queries for unsent events, in the whole outbox and in some of its slots.
 
-Every query reads a range of an index, in index order. The queries of slots cannot use the index of
-the whole outbox, in which the events of other relays would be scanned as well: they sort lanes in
-descending order, as only the index of slots does.
+Every query reads a range of an index, in index order. The queries for slots sort lanes in
+descending order, as only the index of slots does. This keeps them off the index of the whole
+outbox, in which they would also scan the events of other relays.
 """
 
 # ruff: noqa: S608, constants of these modules

@@ -1,4 +1,4 @@
-"""The relay of an outbox: each event is published at least once, in sequence within its order.
+"""The relay of an outbox: it publishes each event at least once, and those of an order in sequence.
 
 A drain runs until its deadline. Several relays may run: one publishes the outbox, or each publishes
 a part. A drain polls while events arrive, and otherwise sleeps until the wake-up of the outbox.

@@ -1,8 +1,8 @@
-"""The division of an outbox among several relays.
+"""Slots, which divide an outbox among several relays.
 
-Each event belongs to a slot, by the hash of its subject, so the events of one subject have the same
-relay. The relay of a part owns every n-th slot. It publishes a slot only while its connection holds
-the slot's lock: a slot never has two publishing relays, even with different numbers of parts.
+The hash of an event's subject determines its slot, so one relay publishes all events of a subject.
+The relay of a part owns every n-th slot. It publishes a slot only while its connection holds the
+slot's lock, so two relays never publish the same slot, even with different numbers of parts.
 
 A relay of the whole outbox holds one lock exclusively; the relays of parts hold that lock in shared
 mode.

@@ -1,4 +1,4 @@
-"""The outbox: the table of events, written in the transaction of the change that they describe."""
+"""The outbox: a table of events, each written in the transaction of the change it describes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

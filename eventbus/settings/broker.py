@@ -1,4 +1,4 @@
-"""Settings of the RabbitMQ connection."""
+"""Settings for the RabbitMQ connection."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The certificate with which a process logs in to the broker, and its key: one PEM file."""
+"""The certificate and key with which a process authenticates to the broker, in one PEM file."""
 
 import ssl
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Settings of the PostgreSQL connection."""
+"""Settings for the PostgreSQL connection."""
 
 from pydantic import Field, SecretStr
 

@@ -1,4 +1,4 @@
-"""The dedup window: the time for which a service recognizes an event that may be redelivered.
+"""The dedup window: the time for which a service recognizes a duplicate of an event.
 
 The settings must be the same for all services and for `orderctl`, because one process drops the
 events that another process sends again.

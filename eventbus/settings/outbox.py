@@ -1,4 +1,4 @@
-"""Settings of a process that publishes an outbox."""
+"""Settings for a process that publishes an outbox."""
 
 from pydantic import Field, ValidationInfo, field_validator
 

@@ -1,4 +1,4 @@
-"""Settings of a service's processes: a broker and a database."""
+"""Settings for a service's processes: a broker and a database."""
 
 from pydantic import Field
 

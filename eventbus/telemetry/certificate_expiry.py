@@ -1,7 +1,7 @@
-"""The expiry of the certificates that a process depends on, as a metric.
+"""A metric for the expiry of the certificates that a process depends on.
 
-The expiry is read from the servers and not from the disk, because clients receive the certificate
-that the server has loaded: a renewed file has no effect until then.
+The expiry is read from the servers rather than from disk, because clients receive the certificate
+that the server has loaded; a renewed file has no effect until the server loads it.
 """
 
 import socket

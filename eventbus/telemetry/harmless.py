@@ -1,4 +1,4 @@
-"""A guard for observation, which must not change the outcome of the work that it observes."""
+"""A guard for instrumentation, which must not affect the work that it observes."""
 
 import logging
 from collections.abc import Callable

@@ -1,9 +1,9 @@
 """Prometheus metrics of a process, and the page that serves them.
 
-A worker counts only in its main process, which receives every outcome and every settlement. Metrics
-have no label for the service: Prometheus adds `service` and `process` to every metric that it
-scrapes. Metrics of tables are defined next to the tables; docs/operations/metrics.md lists all
-metrics.
+A worker counts only in its main process, which receives every outcome and every settlement.
+Metrics have no label for the service, because Prometheus adds `service` and `process` to every
+metric that it scrapes. Metrics of tables are defined next to the tables; docs/operations/metrics.md
+lists all metrics.
 """
 
 import os

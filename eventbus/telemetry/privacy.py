@@ -1,4 +1,4 @@
-"""Descriptions of errors, without customers' data, for logs, headers, spans and stored reasons.
+"""Descriptions of errors without customers' data, for logs, headers, spans and stored reasons.
 
 PostgreSQL quotes the offending values in an error's text (`Key (email)=(...) already exists`), and
 Python quotes keys: these texts are never repeated. Mail servers quote addresses, which are masked.

@@ -1,9 +1,9 @@
-"""The choice of the spans that are sent: sampled traces, every failure, and a few ticks.
+"""Sampling: the spans of sampled traces, of all failures and of a few ticks are exported.
 
-The API samples a number of requests per second and route, and passes its decision on in the flag of
-the `traceparent`. Spans of other traces are created, because a failed span is always sent. Spans of
-tasks, which are the majority, are not created: `eventbus.consumer.attempt` creates a span for a
-failed attempt.
+The API samples a number of requests per second and route, and propagates the decision in the flag
+of the `traceparent`. Spans of other traces are also created, because a failed span is always
+exported. The exception is task spans, the majority: for these, `eventbus.consumer.attempt` creates
+a span only when an attempt fails.
 """
 
 import time

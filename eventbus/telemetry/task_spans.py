@@ -1,4 +1,4 @@
-"""Spans of tasks, by OpenTelemetry's instrumentation of Celery; imported only for recording.
+"""Task spans from OpenTelemetry's Celery instrumentation; imported only if spans are recorded.
 
 `eventbus.consumer.attempt` sets the attributes of an event's span, and the instrumentation sets the
 attributes of a tick's span.

@@ -1,8 +1,8 @@
-"""Traces: all work that follows from one request, in every service, as spans with their parents.
+"""Traces: all the work caused by one request, in every service, as a tree of spans.
 
-A span is a piece of work, identified by a `traceparent` in events and message headers. Without an
-endpoint, spans are not recorded, no thread runs and headers are not added. The `traceparent` of the
-request is still passed on, so logs and timelines contain the id of the trace.
+A span is a unit of work, identified by a `traceparent` in events and message headers. Without an
+endpoint, spans are not recorded, no thread runs and no headers are added. The `traceparent` of the
+request is still propagated, so logs and timelines contain the trace id.
 """
 
 import os

@@ -69,7 +69,7 @@ class Service:
     #: The number of parts of its queue, each with its own worker; the events of one subject are in
     #: the same part.
     parts: int = 1
-    #: The service's tables that monitoring may read; the library's are in `readable_tables`.
+    #: The service's tables that monitoring may read, besides the library's.
     monitored_tables: tuple[str, ...] = ()
 
     @property
@@ -79,14 +79,20 @@ class Service:
         return tuple(f"{self.name}-{kind}" for kind in (*worker, *self.ticks))
 
     @property
-    def readable_tables(self) -> tuple[str, ...]:
-        """The tables in its database that monitoring may read."""
+    def library_tables(self) -> tuple[str, ...]:
+        """The library's tables in its database, which `eventbus/migrations` creates."""
         outbox = ("outbox", "relay_state") if self.publishes else ()
         inbox = ("inbox",) if self.consumes or self.reads_stream else ()
-        pause = ("operator_pause",) if self.consumes else ()
+        worker = ("operator_pause", "suspects", "parked_events") if self.consumes else ()
         overflow = ("overflow",) if self.can_overflow else ()
-        parked = ("parked_events",) if self.parks_in_sequence else ()
-        return (*self.monitored_tables, *outbox, *inbox, *pause, *overflow, *parked)
+        return (*outbox, *inbox, *worker, *overflow)
+
+    @property
+    def readable_tables(self) -> tuple[str, ...]:
+        """The tables in its database that monitoring may read."""
+        hidden = {"suspects"} if self.parks_in_sequence else {"suspects", "parked_events"}
+        library = (table for table in self.library_tables if table not in hidden)
+        return (*self.monitored_tables, *library)
 
     @property
     def published_types(self) -> tuple[str, ...]:

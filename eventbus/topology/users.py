@@ -1,4 +1,4 @@
-"""Broker users and their permissions, derived from the services: each has the minimum."""
+"""Broker users with the minimum of permissions, derived from the services."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Acknowledgements of one consumer channel; consecutive messages share one."""
+"""Acknowledgements on one consumer channel; one acknowledgement covers consecutive messages."""
 
 import logging
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The Celery app of a process; it reads its settings at startup, not at import."""
+"""The Celery app of a process, which reads its settings at startup rather than at import."""
 
 import os
 from collections.abc import Iterator

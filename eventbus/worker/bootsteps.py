@@ -1,4 +1,4 @@
-"""Bootsteps of every worker, in addition to Celery's."""
+"""Bootsteps that every worker has in addition to Celery's."""
 
 from typing import Any
 

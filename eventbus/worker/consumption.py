@@ -1,4 +1,4 @@
-"""The start and the stop of a worker's consumption, by the pause of its service.
+"""Starting and stopping a worker's consumption as its service is resumed and paused.
 
 A worker reads the operator's pause from its service's database before it consumes, and then every
 two seconds. A child process reads it, because only children have connections to the database. While
@@ -122,7 +122,7 @@ class ConsumptionStep(bootsteps.StartStopStep):
 
 
 def read_operator_pause() -> OperatorPause | None:
-    """Return the pause of the service that is in effect; this runs in a child process."""
+    """Return the pause in effect or, without one, the last; this runs in a child process."""
     pause: OperatorPause | None = current_app.read_operator_pause()
     return pause
 

@@ -1,4 +1,4 @@
-"""One child process of a worker: it handles one job at a time, isolated from the broker.
+"""A child process of a worker, which handles one job at a time, isolated from the broker.
 
 A job that crashes or hangs ends only this process.
 """

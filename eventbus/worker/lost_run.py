@@ -1,4 +1,4 @@
-"""The reports of runs whose child process died, from the main process as in Celery."""
+"""Reports of runs whose child process died, sent by the main process, as in Celery."""
 
 from functools import partial
 from typing import TYPE_CHECKING

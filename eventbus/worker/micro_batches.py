@@ -1,10 +1,10 @@
 """Micro-batches: messages that arrive while a child process is busy form its next batch.
 
-A message waits for a batch to fill only if its service sets a batch interval, and then for a
+A message waits for its batch to fill only if the service sets a batch interval, and then only for a
 fraction of a second. A batch that fails or crashes its child has had no effect: each of its
-messages is then handled alone, so only the message at fault is retried or parked. If the handlers
-fail too often, the worker pauses its service. This code runs in the worker's main process, the only
-one with a connection to the broker.
+messages is then handled alone, so only the message at fault is retried or parked. If handlers fail
+too often, the worker pauses its service. This code runs in the worker's main process, the only one
+with a connection to the broker.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """Metrics and task events of a worker's messages, which never delay a commit or its ack.
 
-Each method is called after the fact that it reports, and does not raise.
+Each method is called after the event that it reports, and never raises.
 """
 
 import time

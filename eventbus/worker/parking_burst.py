@@ -1,4 +1,4 @@
-"""Bursts of parking: so many events parked in a short time that their handler must be broken."""
+"""Parking bursts: many events parked in a short time, which indicates a broken handler."""
 
 import time
 from collections import deque

@@ -1,4 +1,4 @@
-"""Read-ahead: the reading of all frames that have arrived in one iteration of the event loop.
+"""Read-ahead: all frames that have arrived are read in one iteration of the event loop.
 
 A message has three frames. py-amqp changes the socket's mode twice for each frame, and kombu's hub
 polls after each message. On a busy worker, this is half of the cost of a message.

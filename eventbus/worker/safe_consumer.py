@@ -1,4 +1,4 @@
-"""A safe Celery consumer: a message can neither stop the worker nor be lost.
+"""A Celery consumer that no message can stop and that loses no message.
 
 Celery acknowledges messages that it cannot decode, and stops on bodies that are JSON but not a
 task. Here each message is checked before Celery processes it, and an invalid message is rejected.

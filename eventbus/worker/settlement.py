@@ -1,9 +1,9 @@
-"""Settlement of messages that were not handled: to a retry tier, or to the parking lot.
+"""Settlement of messages that were not handled: they move to a retry tier or to the parking lot.
 
 A copy with the reason is published to the service's retry exchange, and the original is
 acknowledged once the broker has confirmed the copy. A crash in between can duplicate the message,
-but never lose it. This module does not block: `eventbus.messaging.copy_publisher` waits in its own
-thread.
+but never lose it. This module does not block: `eventbus.messaging.copy_publisher` waits for the
+broker in its own thread.
 """
 
 import logging

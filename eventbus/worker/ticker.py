@@ -1,4 +1,4 @@
-"""A process with periodic work: a Celery worker that runs loops next to its consumer.
+"""A process with periodic work: a Celery worker that runs loops alongside its consumer.
 
 The loops run from startup to shutdown. A tick, which the Celery worker consumes, only wakes the
 first loop: without the broker the worker reconnects, and the loops continue.

@@ -1,4 +1,4 @@
-"""The messages that wait for a child process, and the choice of those that form the next batch."""
+"""The messages waiting for a child process, and the choice of the next batch among them."""
 
 import random
 import time

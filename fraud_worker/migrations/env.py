@@ -1,15 +1,6 @@
 """Alembic's environment: the tables of the fraud check."""
 
-from eventbus.catch_up.overflow import overflow
-from eventbus.consumer.inbox import inbox
-from eventbus.consumer.operator_pause import operator_pause
-from eventbus.consumer.parked_events import parked_events
-from eventbus.consumer.poison import suspects
 from eventbus.database import migrations
-from eventbus.outbox.table import outbox, relay_state
 from fraud_worker.models import Base
 
-migrations.run(
-    Base.metadata,
-    common_tables=[outbox, inbox, relay_state, suspects, operator_pause, parked_events, overflow],
-)
+migrations.run(Base.metadata)

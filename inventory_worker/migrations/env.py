@@ -1,14 +1,6 @@
 """Alembic's environment: the tables of the inventory."""
 
-from eventbus.consumer.inbox import inbox
-from eventbus.consumer.operator_pause import operator_pause
-from eventbus.consumer.parked_events import parked_events
-from eventbus.consumer.poison import suspects
 from eventbus.database import migrations
-from eventbus.outbox.table import outbox, relay_state
 from inventory_worker.models import Base
 
-migrations.run(
-    Base.metadata,
-    common_tables=[outbox, inbox, relay_state, suspects, operator_pause, parked_events],
-)
+migrations.run(Base.metadata)

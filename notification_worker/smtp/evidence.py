@@ -1,4 +1,4 @@
-"""Evidence on whether an attempt failed because of its email or because of the mail server.
+"""Evidence of whether an attempt failed because of its email or because of the mail server.
 
 A rejected sender or a lost connection may have either cause. The server is the cause while no other
 email succeeds, and the email once the server has processed others.

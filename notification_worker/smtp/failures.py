@@ -1,4 +1,4 @@
-"""The failures of an attempt to send an email, by the conclusion that each permits.
+"""Failures of an attempt to send an email, classified by the conclusion that each permits.
 
 `Permanent` and `Transient` are verdicts on one email. The cause of the others may be the email or
 the mail server: `notification_worker.smtp.evidence` decides.

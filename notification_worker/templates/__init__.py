@@ -1,1 +1,1 @@
-"""The templates of emails: for each kind a subject, a text and an HTML page."""
+"""Email templates: a subject, a text and an HTML page for each kind."""

@@ -1,4 +1,4 @@
-"""Access control: a key with the scope of the endpoint for each request, within the rate limit.
+"""Access control: each request needs a key with the endpoint's scope, within a rate limit.
 
 The OpenAPI document is generated from the same table of scopes, `REQUIRED_SCOPES`.
 """
@@ -33,6 +33,8 @@ REQUIRED_SCOPES = MappingProxyType(
         "orders.place_order": Scope.WRITE,
         "orders.cancel_order": Scope.WRITE,
         "orders.ship_order": Scope.WRITE,
+        "orders.cancel_order_as_operator": Scope.OPERATE,
+        "orders.ship_order_as_operator": Scope.OPERATE,
         "orders.list_orders": Scope.READ,
         "orders.get_order": Scope.READ,
         "orders.get_timeline": Scope.READ,

@@ -1,4 +1,4 @@
-"""A log line, an observation of the duration and a span for each request."""
+"""Instrumentation of each request: a log line, the duration as a metric, and a span."""
 
 import logging
 import time

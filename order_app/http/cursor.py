@@ -1,4 +1,4 @@
-"""Cursors: positions in the list of orders, as opaque strings that a client sends back."""
+"""Cursors: positions in the list of orders, as opaque strings for the next request."""
 
 import base64
 import re

@@ -1,4 +1,4 @@
-"""A cache of all API keys in each API process, so that a request does not read the database."""
+"""A cache of all API keys in each API process, which saves a query per request."""
 
 import hmac
 import time

@@ -1,7 +1,6 @@
 """Load shedding: immediate rejection, with `Retry-After`, of requests that cannot be answered soon.
 
-Without load shedding, the waiting time grows until every client has timed out and all work is
-wasted.
+Without it, waiting times grow until every client times out and all work is wasted.
 """
 
 from collections.abc import Iterable

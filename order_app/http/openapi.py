@@ -1,4 +1,4 @@
-"""The OpenAPI document, and the page that shows it without access to other servers."""
+"""The OpenAPI document, and a page that shows it without loading anything from other servers."""
 
 import secrets
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""Probes of whether the API is alive and ready, and its metrics for Prometheus."""
+"""Liveness and readiness probes of the API, and its Prometheus metrics."""
 
 from http import HTTPStatus
 from typing import Literal

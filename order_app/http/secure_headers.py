@@ -1,4 +1,4 @@
-"""Security headers that prevent browsers from sniffing types, loading content and caching."""
+"""Security headers, which keep browsers from sniffing types, loading content and caching."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Validation of a request's headers and body, for the most frequent route.
+"""Fast validation of headers and body for the most frequent route.
 
 flask-openapi3 does the same at several times the cost: at each request it copies every header and
 inspects the model's schema.

@@ -1,1 +1,1 @@
-"""The tables of the order service, with a module for each purpose."""
+"""The tables of the order service, and the queries on them, with a module for each purpose."""

@@ -1,9 +1,8 @@
 """API keys, each with its scopes. Functions run in the caller's transaction, their first argument.
 
 A key has the form `ok_<prefix>_<secret>`. The prefix identifies it in lists and logs; only a hash
-of the key is stored. SHA-256 suffices: the secret has 192 random bits, which cannot be guessed at
-any speed. A slow hash is necessary only for passwords that people choose, and would be a cost of
-each request.
+of the key is stored. SHA-256 suffices, because 192 random bits cannot be guessed at any speed. A
+slow hash is necessary only for passwords that people choose, and would slow down every request.
 """
 
 import hashlib
@@ -31,6 +30,8 @@ class Scope(StrEnum):
 
     READ = "orders:read"
     WRITE = "orders:write"
+    #: To ship and cancel orders in the name of an operator.
+    OPERATE = "orders:operate"
     #: Monitoring of the service.
     OPS = "ops"
 

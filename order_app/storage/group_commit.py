@@ -1,8 +1,8 @@
-"""Group commit: the orders that arrive while a group is being written form the next group.
+"""Group commit: orders that arrive while one group is being written form the next group.
 
 Orders do not wait for a group to fill: a single order is written immediately, by the thread of its
-request. In the meantime further orders accumulate, and then one of their threads writes all of
-them. A busy process therefore needs one commit for many orders, and one connection.
+request. Orders that arrive in the meantime accumulate, and one of their threads then writes all of
+them. A busy process therefore needs one commit for many orders, and only one connection.
 """
 
 import math

@@ -1,9 +1,9 @@
-"""The intake of new orders with their lines, events and idempotency keys, in one statement.
+"""Intake of new orders, with their lines, events and idempotency keys, in one statement.
 
 Every order passes through the intake, so it is optimized for speed: one round trip to the database
-for all orders of a group, and a statement that each connection plans once. The ORM would cost
-several times as much. The rows are sent as one JSON text: a parameter per column would cost both
-sides more.
+for all orders of a group, with a statement that each connection plans once. The ORM would cost
+several times as much. The rows are sent as one JSON text, because a parameter per column would be
+more expensive for both sides.
 """
 
 from collections.abc import Sequence

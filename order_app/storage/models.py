@@ -1,4 +1,4 @@
-"""The tables of the order service, for Flask-SQLAlchemy and for the workers' plain sessions."""
+"""The order service's tables, for Flask-SQLAlchemy and for the plain sessions of its workers."""
 
 from datetime import date, datetime
 from typing import TYPE_CHECKING
@@ -138,6 +138,17 @@ class CancellationRow(Model):
     reason: Mapped[str]
     cancelled_by: Mapped[str] = mapped_column(comment="The operator's account name.")
     cancelled_at: Mapped[datetime]
+
+
+class ShipmentRow(Model):
+    """An operator's shipment of an order. Rows never change."""
+
+    __tablename__ = "shipments"
+
+    # Without a foreign key, as for the cancellations.
+    order_id: Mapped[UUID] = mapped_column(primary_key=True)
+    shipped_by: Mapped[str] = mapped_column(comment="The operator's account name.")
+    shipped_at: Mapped[datetime]
 
 
 class IdempotencyKey(Model):

@@ -1,4 +1,4 @@
-"""The orders table on the most frequent path: locking and confirmation of many orders at once."""
+"""The orders table on the hot path: many orders are locked and confirmed at once."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The orders that are PENDING."""
+"""PENDING orders."""
 
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Bugs of the simulator that campaigns must find, too: the programs that are started with them."""
+"""Bugs of the simulator that campaigns must also find, and the programs that contain them."""
 
 from collections.abc import Mapping
 

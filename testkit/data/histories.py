@@ -29,17 +29,18 @@ class History:
     waiting: Mapping[str, str] = field(default_factory=dict)
 
 
-#: A table that always has at most one row: it remains in the state after the migrations.
-ONE_ROW = History({})
+#: A table with a fixed number of rows: it remains in the state after the migrations.
+FIXED = History({})
 
 _ID, _KEY = "gen_random_uuid()", "gen_random_uuid()::text"
 
 #: Tables of every service that has them.
 _COMMON = {
-    "alembic_version": ONE_ROW,
-    "operator_pause": ONE_ROW,
-    "overflow": ONE_ROW,
-    "relay_state": ONE_ROW,
+    "alembic_version": FIXED,
+    "eventbus_version": FIXED,
+    "operator_pause": FIXED,
+    "overflow": FIXED,
+    "relay_state": FIXED,
     "inbox": History(
         {
             "event_id": _ID,
@@ -106,6 +107,7 @@ _ORDER = {
     "cancellations": History(
         {"order_id": _ID, "reason": "''", "cancelled_by": "'tests'", "cancelled_at": "at"}
     ),
+    "shipments": History({"order_id": _ID, "shipped_by": "'tests'", "shipped_at": "at"}),
 }
 
 _INVENTORY = {
@@ -166,7 +168,7 @@ _FRAUD = {
 }
 
 _ANALYTICS = {
-    "stream_position": ONE_ROW,
+    "stream_position": FIXED,
     "orders": History(
         {
             "id": _ID,
@@ -231,7 +233,7 @@ class Histories:
             tables = connection.scalars(text(_TABLES)).all()
         if unknown := sorted(set(tables) - set(known)):
             raise UnknownTable(f"{__name__} defines no rows of {service}'s {', '.join(unknown)}")
-        self._histories = {t: known[t] for t in tables if known[t] is not ONE_ROW}
+        self._histories = {t: known[t] for t in tables if known[t] is not FIXED}
 
     @property
     def tables(self) -> list[str]:

@@ -16,6 +16,7 @@ from uuid import uuid4
 from sqlalchemy import URL, Engine, create_engine, text
 
 from common.kombu_topology import DATABASES
+from common.kombu_topology import service as find
 from console.actions import database as actions
 from console.settings import DatabaseAdminSettings, DatabaseSettings, owner_name
 from eventbus import tls
@@ -131,7 +132,6 @@ class Databases:
 
         It also detects deadlocks quickly.
         """
-        package = next(s.package for s in DATABASES if s.name == service)
         name = f"test_{service}_{uuid4().hex[:8]}"
         self._run(
             f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' "
@@ -140,7 +140,7 @@ class Databases:
         try:
             self._run(f"ALTER DATABASE {name} SET deadlock_timeout = '50ms'")
             url = self.server.set(database=name)
-            migrations.upgrade(package, url)
+            migrations.upgrade(find(service), url)
             yield TestDatabase(url, self.settings.database_ca_file, url)
         finally:
             self._drop([name])

@@ -101,7 +101,7 @@ BROKER_ALERTS = {
             {"queue": "order.queue", "service": "order"},
         ),
     ),
-    "QueueStandsStill": Case(
+    "QueueNotDraining": Case(
         at="30m",
         bad={
             _queue("messages", "order"): "900000x40",
@@ -128,7 +128,7 @@ BROKER_ALERTS = {
         },
         labels=({"queue": "order.queue"},),
     ),
-    "QueueFiguresMissing": Case(
+    "QueueMetricsMissing": Case(
         at="10m",
         # The broker reports the messages of the queue, but not its consumers.
         bad={'up{job="rabbitmq-queues"}': "1x20", _queue("messages", "order"): "0x20"},
@@ -158,7 +158,7 @@ BROKER_ALERTS = {
             _node("c"): "_x30 1x50",
         },
     ),
-    "PublishingRefused": Case(
+    "PublishingRejected": Case(
         at="10m",
         bad={'orders_relay_lane_open{service="order",type="order.created"}': "0 1x20"},
         good={'orders_relay_lane_open{service="order",type="order.created"}': "0 1 0x20"},

@@ -94,7 +94,7 @@ SERVICE_ALERTS = {
         good={'up{job="flower"}': "1 1 0 0 1x20", 'up{job="orders"}': "0x20"},
         labels=({"job": "exporter"}, {"job": "flower"}),
     ),
-    "RequestsRefused": Case(
+    "RequestsRejected": Case(
         at="10m",
         # Two percent of the requests.
         bad={
@@ -132,7 +132,7 @@ SERVICE_ALERTS = {
             'orders_mail_oldest_waiting_seconds{process="notification-mailer"}': "0+60x20",
         },
     ),
-    "CertificateEnding": Case(
+    "CertificateExpiresSoon": Case(
         # promtool starts at time 0.
         at="5m",
         bad={
@@ -188,7 +188,7 @@ SERVICE_ALERTS = {
         },
         labels=({"service": "fraud"},),
     ),
-    "MailsGivenUp": Case(
+    "MailsAbandoned": Case(
         at="10m",
         bad={'orders_mails_total{outcome="given_up"}': "0 0 1x20"},
         good={

@@ -7,11 +7,12 @@ from sqlalchemy import (
     Column,
     DateTime,
     Identity,
-    Integer,
     Text,
     Uuid,
     func,
 )
+
+from eventbus.migrations.versions import inbox_0001 as inbox
 
 revision = "0001"
 down_revision = None
@@ -22,12 +23,12 @@ depends_on = None
 def upgrade() -> None:
     _projections()
     _position()
-    _inbox()
+    inbox.upgrade()
 
 
 def downgrade() -> None:
+    inbox.downgrade()
     for table in (
-        "inbox",
         "stream_gaps",
         "skipped_events",
         "stream_position",
@@ -109,28 +110,6 @@ def _position() -> None:
         Column("last_offset", BigInteger, comment="Null: the stream was replaced."),
         _now("noticed_at"),
     )
-
-
-def _inbox() -> None:
-    op.create_table(
-        "inbox",
-        Column("event_id", Uuid, primary_key=True, comment="The dedup key."),
-        Column("type", Text, nullable=False),
-        Column("source", Text, nullable=False),
-        Column("subject", Uuid, nullable=False),
-        Column("attempts", Integer, nullable=False, comment="1 when the first attempt succeeded."),
-        Column("traceparent", Text),
-        Column("causationid", Uuid),
-        Column(
-            "occurred_at",
-            DateTime(timezone=True),
-            nullable=False,
-            comment="The event's own time.",
-        ),
-        _now("handled_at"),
-    )
-    op.create_index("ix_inbox_subject", "inbox", ["subject"])
-    op.create_index("ix_inbox_handled_at", "inbox", ["handled_at"])
 
 
 def _number(name: str, *, comment: str | None = None) -> Column[object]:

@@ -1,1 +1,1 @@
-"""The commands of people and of the audit log, and the recording of all commands that act."""
+"""The commands for people and the audit log, and the recording of commands in that log."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from console.commands.execution.effect import reveals
 from console.commands.orders.orders import orders
 from console.commands.table import print_table
 from console.commands.times import Moment
@@ -24,18 +25,23 @@ reveal_option = click.option("--reveal", is_flag=True, help="Show addresses of c
 
 
 @orders.command("list", epilog="Example: orderctl orders list --status PENDING --since 1h")
+@reveals()
 @click.option(
     "--status",
     "statuses",
     type=click.Choice(list(Status), case_sensitive=False),
     multiple=True,
-    help="Can be repeated.",
+    help="Only orders with this status; can be repeated.",
 )
 @click.option("--email", metavar="ADDRESS", help="The customer's address, in full.")
 @click.option("--since", type=Moment(), help="Placed at this time or later.")
 @click.option("--until", type=Moment(), help="Placed before this time.")
 @click.option(
-    "--limit", type=click.IntRange(1, LIMIT), default=50, show_default=True, help="Maximum."
+    "--limit",
+    type=click.IntRange(1, LIMIT),
+    default=50,
+    show_default=True,
+    help="Maximum number of orders.",
 )
 @click.option("--after", metavar="CURSOR", help="Continue the list that ended with this cursor.")
 @reveal_option

@@ -1,4 +1,4 @@
-"""`orderctl orders stuck`: undecided orders, where each hangs, and why."""
+"""`orderctl orders stuck`: undecided orders, with the place where each is stuck and the reason."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from console.commands.execution.effect import reveals
 from console.commands.orders.listing import customer, document, reveal_option, second
 from console.commands.orders.orders import orders
 from console.commands.table import print_table
@@ -31,6 +32,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 @orders.command("stuck", epilog="Example: orderctl orders stuck --older-than 5m")
+@reveals()
 @click.option(
     "--older-than",
     type=Age(),
@@ -42,9 +44,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 @reveal_option
 @json_option
 def list_stuck(*, older_than: timedelta, wait: float, reveal: bool, as_json: bool) -> None:
-    """List undecided orders that are too old or past their deadline, and where each hangs.
+    """List undecided orders that are too old or past their deadline, and where each is stuck.
 
-    The oldest 100 are examined. Retries of their services wait for the search.
+    The oldest 100 are examined. Retries of the affected services are held during the search.
     """
     settings = load_operator(LedgerSettings)
     with Books.opened(settings) as books:

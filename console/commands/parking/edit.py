@@ -1,4 +1,4 @@
-"""`orderctl parked edit`: the payload of one parked message is corrected."""
+"""`orderctl parked edit`: corrects the payload of one parked message."""
 
 import json
 from typing import Any, BinaryIO
@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 import click
 
 from console.actions.parked import CONSUMERS
+from console.commands.execution.effect import changes
 from console.commands.operator import operator_name
 from console.commands.parking.parked import SERVICE, parked
 from console.commands.table import printable
@@ -22,6 +23,7 @@ from eventbus.messaging.untrusted import BODY_LIMIT
     epilog="Example: orderctl parked edit inventory 01a2…"
     ' --set data.lines[0].quantity=2 --reason "typing error" --redrive',
 )
+@changes(subject="event_id", details=("reason", "redrive"))
 @click.argument("service", type=SERVICE)
 @click.argument("event_id")
 @click.option(
@@ -31,9 +33,11 @@ from eventbus.messaging.untrusted import BODY_LIMIT
     multiple=True,
     help="Value to replace or add: data.lines[0].sku='\"TEA\"'; can be repeated.",
 )
-@click.option("--file", type=click.File("rb"), help="File with the edited payload; - is the input.")
+@click.option("--file", type=click.File("rb"), help="File with the edited payload, or - for stdin.")
 @click.option("--reason", help="Reason, which is stored with the difference.")
-@click.option("--redrive", is_flag=True, help="Redrive the edited message; else it stays parked.")
+@click.option(
+    "--redrive", is_flag=True, help="Redrive the edited message instead of leaving it parked."
+)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def edit_message(
     service: str,
@@ -47,8 +51,8 @@ def edit_message(
 ) -> None:
     """Correct the payload of a parked message; without --set and --file, print the payload.
 
-    The payload is the part `data` of the event, and must fit the contract of its type. The rest of
-    the event, such as its id, cannot be edited. The payload includes customers' data.
+    The payload is the `data` of the event, and must conform to the contract of its type. The rest
+    of the event, such as its id, cannot be edited. The payload includes customers' data.
     """
     is_edit = bool(assignments) or file is not None
     if is_edit and not reason:

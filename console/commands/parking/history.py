@@ -1,4 +1,4 @@
-"""`orderctl parked history`: what happened to one parked message."""
+"""`orderctl parked history`: the history of one parked message."""
 
 import json
 from dataclasses import asdict
@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from console.actions.parked import CONSUMERS
+from console.commands.execution.effect import shows
 from console.commands.parking.parked import SERVICE, parked
 from console.commands.table import print_table
 from console.parking.history import Line
@@ -16,13 +17,15 @@ from console.settings import RepairSettings, load_operator
 
 
 @parked.command(epilog="Example: orderctl parked history inventory 01a2…")
+@shows
 @click.argument("service", type=SERVICE)
 @click.argument("event_id")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def history(service: str, event_id: str, *, as_json: bool) -> None:
     """List the attempts, redrives, edits and discards of a message, and its handling.
 
-    `redrive --all` is not listed. With --json, the values of edits include customers' data.
+    Redrives with `redrive --all` are not listed. With --json, the values of edits include
+    customers' data.
     """
     lines = history_of(load_operator(RepairSettings), CONSUMERS[service], event_id)
     if as_json:

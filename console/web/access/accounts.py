@@ -1,4 +1,4 @@
-"""Names and passwords of requests: those of people, and the login of the settings."""
+"""Checking of names and passwords: those of people, and the login from the settings."""
 
 import hmac
 from dataclasses import dataclass, field

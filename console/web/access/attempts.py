@@ -1,4 +1,4 @@
-"""Limits of failed logins, counted in this process."""
+"""Limits on failed logins, counted in this process."""
 
 from ipaddress import IPv6Address, ip_address, ip_network
 

@@ -1,4 +1,4 @@
-"""The right that each endpoint requires. An endpoint with a side effect must be listed."""
+"""The right that each endpoint requires. Every endpoint with a side effect must be listed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +36,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "login.enter": Rule(right=None),
         "login.leave": Rule(right=None),
         "orders.reveal": Rule(right=Right.REVEAL, service="order"),
+        "orders.confirm_cancel": Rule(right=Right.CANCEL, service="order"),
+        "orders.cancel": Rule(right=Right.CANCEL, service="order"),
+        "orders.confirm_ship": Rule(right=Right.SHIP, service="order"),
+        "orders.ship": Rule(right=Right.SHIP, service="order"),
         "parked.confirm": Rule(right=Right.REDRIVE),
         "parked.redrive": Rule(right=Right.REDRIVE),
         "parked.confirm_discard": Rule(right=Right.DISCARD),
@@ -43,6 +47,11 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "parked.edit": Rule(right=Right.EDIT),
         "parked.preview_edit": Rule(right=Right.EDIT),
         "parked.confirm_edit": Rule(right=Right.EDIT),
+        "parked.confirm_plan": Rule(right=Right.REDRIVE),
+        "parked.make_plan": Rule(right=Right.REDRIVE),
+        "parked.run_plan": Rule(right=Right.REDRIVE),
+        "parked.pause_plan": Rule(right=Right.REDRIVE),
+        "parked.abort_plan": Rule(right=Right.REDRIVE),
         "parked.note": Rule(right=Right.TRIAGE),
         "parked.assign": Rule(right=Right.TRIAGE),
         "parked.mute": Rule(right=Right.TRIAGE),

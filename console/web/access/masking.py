@@ -1,4 +1,4 @@
-"""Addresses on pages: masked for a person without the right to read them, else counted."""
+"""Addresses on pages: masked for people without the right to read them, otherwise counted."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The drawing of an order's flow: a line for each participant, and an arrow for each step."""
+"""The diagram of an order's flow: a line for each participant and an arrow for each step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

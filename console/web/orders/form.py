@@ -1,4 +1,4 @@
-"""The form that finds orders: one field for an id or an address, a status, and two times."""
+"""The search form for orders: one field for an id or an address, a status and two times."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""What the manifests are checked with: kustomize, and the schemas of third-party kinds."""
+"""Validation of the manifests with kustomize and the schemas of third-party kinds."""

@@ -4,12 +4,9 @@ from alembic import op
 from sqlalchemy import (
     BigInteger,
     Boolean,
-    CheckConstraint,
     Column,
     DateTime,
-    Identity,
     Integer,
-    SmallInteger,
     Text,
     Uuid,
     false,
@@ -18,6 +15,8 @@ from sqlalchemy import (
 )
 
 from eventbus.database import wakeup
+from eventbus.migrations.early_outbox import creation
+from eventbus.migrations.versions import inbox_0001 as inbox
 
 revision = "0001"
 down_revision = None
@@ -27,14 +26,15 @@ depends_on = None
 
 def upgrade() -> None:
     _judgements()
-    _outbox()
-    _inbox()
+    creation.upgrade()
+    inbox.upgrade()
     op.execute(wakeup.DEFINITION.format(table="outbox"))
 
 
 def downgrade() -> None:
-    for table in ("inbox", "relay_state", "outbox", "judgements"):
-        op.drop_table(table)
+    inbox.downgrade()
+    creation.downgrade()
+    op.drop_table("judgements")
     op.execute("DROP FUNCTION ring_doorbell()")
 
 
@@ -69,78 +69,6 @@ def _judgements() -> None:
         postgresql_where=text("network IS NOT NULL"),
     )
     op.create_index("ix_judgements_judged_at", "judgements", ["judged_at"])
-
-
-def _outbox() -> None:
-    op.create_table(
-        "outbox",
-        Column("id", BigInteger, Identity(always=True), primary_key=True),
-        Column("event_id", Uuid, nullable=False, unique=True),
-        Column("type", Text, nullable=False),
-        Column("subject", Uuid, nullable=False),
-        Column("event", Text, nullable=False, comment="The envelope as it goes on the wire."),
-        _now("created_at"),
-        Column("sent_at", DateTime(timezone=True), comment="When the broker confirmed it."),
-        Column(
-            "next_attempt_at",
-            DateTime(timezone=True),
-            nullable=False,
-            server_default=func.now(),
-            comment="Not before this; later than created_at once the broker has refused it.",
-        ),
-        Column(
-            "unroutable_reason",
-            Text,
-            comment="Why the broker returned it last; null once it is sent.",
-        ),
-    )
-    unsent, sent = text("sent_at IS NULL"), text("sent_at IS NOT NULL")
-    op.create_index(
-        "ix_outbox_unsent", "outbox", ["next_attempt_at", "id"], postgresql_where=unsent
-    )
-    op.create_index(
-        "ix_outbox_unsent_subject", "outbox", ["subject", "id"], postgresql_where=unsent
-    )
-    op.create_index("ix_outbox_subject", "outbox", ["subject"])
-    op.create_index("ix_outbox_sent_at", "outbox", ["sent_at"], postgresql_where=sent)
-    op.create_table(
-        "relay_state",
-        Column("id", SmallInteger, primary_key=True, autoincrement=False),
-        Column(
-            "passed_at",
-            DateTime(timezone=True),
-            nullable=False,
-            comment="Its last pass over the outbox.",
-        ),
-        Column(
-            "broker_error",
-            Text,
-            comment="Why that pass could not publish; null when it could.",
-        ),
-        CheckConstraint("id = 1", name=op.f("ck_relay_state_single")),
-    )
-
-
-def _inbox() -> None:
-    op.create_table(
-        "inbox",
-        Column("event_id", Uuid, primary_key=True, comment="The dedup key."),
-        Column("type", Text, nullable=False),
-        Column("source", Text, nullable=False),
-        Column("subject", Uuid, nullable=False),
-        Column("attempts", Integer, nullable=False, comment="1 when the first attempt succeeded."),
-        Column("traceparent", Text),
-        Column("causationid", Uuid),
-        Column(
-            "occurred_at",
-            DateTime(timezone=True),
-            nullable=False,
-            comment="The event's own time.",
-        ),
-        _now("handled_at"),
-    )
-    op.create_index("ix_inbox_subject", "inbox", ["subject"])
-    op.create_index("ix_inbox_handled_at", "inbox", ["handled_at"])
 
 
 def _now(name: str) -> Column[object]:

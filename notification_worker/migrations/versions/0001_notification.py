@@ -16,6 +16,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from eventbus.migrations.versions import inbox_0001 as inbox
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -24,11 +26,11 @@ depends_on = None
 
 def upgrade() -> None:
     _notifications()
-    _inbox()
+    inbox.upgrade()
 
 
 def downgrade() -> None:
-    op.drop_table("inbox")
+    inbox.downgrade()
     op.drop_table("notifications")
 
 
@@ -81,28 +83,6 @@ def _notifications() -> None:
         ["next_attempt_at", "id"],
         postgresql_where=text("status = 'PENDING'"),
     )
-
-
-def _inbox() -> None:
-    op.create_table(
-        "inbox",
-        Column("event_id", Uuid, primary_key=True, comment="The dedup key."),
-        Column("type", Text, nullable=False),
-        Column("source", Text, nullable=False),
-        Column("subject", Uuid, nullable=False),
-        Column("attempts", Integer, nullable=False, comment="1 when the first attempt succeeded."),
-        Column("traceparent", Text),
-        Column("causationid", Uuid),
-        Column(
-            "occurred_at",
-            DateTime(timezone=True),
-            nullable=False,
-            comment="The event's own time.",
-        ),
-        _now("handled_at"),
-    )
-    op.create_index("ix_inbox_subject", "inbox", ["subject"])
-    op.create_index("ix_inbox_handled_at", "inbox", ["handled_at"])
 
 
 def _now(name: str, *, comment: str | None = None) -> Column[object]:

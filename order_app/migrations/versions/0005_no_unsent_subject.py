@@ -1,23 +1,10 @@
-"""Drop the index of unsent events by order: claims use the index of all events by order instead.
+"""Drop the index of unsent events by order: claims use the index of all events by order instead."""
 
-It is dropped while the running release continues to claim events, with the remaining index.
-"""
-
-from alembic import op
-from sqlalchemy import text
+from eventbus.migrations.early_outbox import unsent_subject
 
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-_NAME, _TABLE = "ix_outbox_unsent_subject", "outbox"
-
-
-def upgrade() -> None:
-    with op.get_context().autocommit_block():
-        op.drop_index(_NAME, _TABLE, if_exists=True, postgresql_concurrently=True)
-
-
-def downgrade() -> None:
-    op.create_index(_NAME, _TABLE, ["subject", "id"], postgresql_where=text("sent_at IS NULL"))
+upgrade, downgrade = unsent_subject.upgrade, unsent_subject.downgrade

@@ -1,10 +1,10 @@
 """Let several relays share the outbox."""
 
-from eventbus.outbox import slot_migration
+from eventbus.migrations.early_outbox import slots
 
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-upgrade, downgrade = slot_migration.upgrade, slot_migration.downgrade
+upgrade, downgrade = slots.upgrade, slots.downgrade

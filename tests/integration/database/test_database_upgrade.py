@@ -53,7 +53,7 @@ def released(servers: Infrastructure, databases: Databases) -> Iterator[Database
         settings = load_operator(DatabaseAdminSettings)
     for service in DATABASES:
         _create(settings, service, "template0 LC_COLLATE 'C' LC_CTYPE 'C'")
-        migrations.upgrade(service.package, service_url(settings, service.name))
+        migrations.upgrade(service, service_url(settings, service.name))
     yield settings
     databases.drop_all(suffix)
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
 from common.events import StockRejected
+from common.kombu_topology import INVENTORY
 from console.orderctl import main
 from console.settings import DatabaseSettings, load_operator
 from eventbus.database import db, migrations
@@ -256,7 +257,7 @@ def test_a_migrated_stock_level_gets_an_opening_movement(databases: Databases) -
         # Given a database of the previous release, with reservations in each state
         database: TestDatabase = database_of("inventory")
         engine = db.engine(database.service_settings)
-        downgrade("inventory_worker", database.url, "0005")
+        downgrade(INVENTORY, database.url, "0005")
         ids: list[UUID] = [uuid7() for _ in range(3)]
         with engine.begin() as connection:
             connection.execute(text("INSERT INTO stock VALUES ('TEA', 10, 4), ('CUP', 3, 0)"))
@@ -272,7 +273,7 @@ def test_a_migrated_stock_level_gets_an_opening_movement(databases: Databases) -
                 )
 
         # When it is upgraded
-        assert migrations.upgrade("inventory_worker", database.url)[:2] == ["0006", "0007"]
+        assert migrations.upgrade(INVENTORY, database.url)[:2] == ["0006", "0007"]
 
         # Then the level has an opening movement, and all sums agree
         warehouse = Warehouse(db.sessions(engine))

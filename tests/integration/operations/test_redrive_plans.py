@@ -8,7 +8,7 @@ import pytest
 from amqp import Channel
 from sqlalchemy import create_engine, pool, text
 
-from common.kombu_topology import ORDER
+from common.kombu_topology import CONSOLE, ORDER
 from console.databases.service_database import transaction
 from console.parking import stage
 from console.parking.lease import lease
@@ -192,7 +192,7 @@ def test_the_tables_are_those_of_the_models(
 ) -> None:
     database = database_of("console")
 
-    assert migrations.check("console", database.url) == []
+    assert migrations.check(CONSOLE, database.url) == []
     engine = create_engine(database.url, poolclass=pool.NullPool)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM redrive_plans")) == 0

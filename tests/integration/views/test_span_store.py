@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from sqlalchemy import text
 
+from common.kombu_topology import SPAN_STORE
 from console.orderctl import main
 from console.settings import DatabaseSettings, load_operator
 from eventbus.database import db, migrations
@@ -212,7 +213,7 @@ def test_old_spans_are_deleted_when_new_spans_arrive(
 
 
 def test_the_migrations_match_the_models(database: TestDatabase) -> None:
-    assert migrations.check("span_store", database.url) == []
+    assert migrations.check(SPAN_STORE, database.url) == []
 
 
 @pytest.fixture

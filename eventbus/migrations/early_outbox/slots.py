@@ -1,8 +1,7 @@
-"""The migration by which several relays can share an outbox: an index, and a state for each part.
+"""Let several relays share an outbox: an index, and a state for each part.
 
-It must not change, because existing migrations of the services run it. An interrupted build leaves
-an invalid index, so the next build first drops it. A running relay of an earlier release neither
-uses the index nor requires the constraint.
+An interrupted build leaves an invalid index, so the next build first drops it. A running relay of
+an earlier release neither uses the index nor requires the constraint.
 """
 
 from alembic import op
