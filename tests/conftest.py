@@ -15,6 +15,7 @@ from eventbus.database import db
 from eventbus.database.db import Sessions
 from testkit.mail.mailbox import Mailbox
 from testkit.processes.api_client import with_key
+from testkit.processes.orderctl import environment_of
 from testkit.processes.stack import Stack
 from testkit.servers.databases import Databases, TestDatabase
 from testkit.servers.declaration import TIERS, declare
@@ -51,18 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="messages of the test that sends hostile ones; 1000000 is the long run",
     )
     parser.addoption("--hostile-seed", type=int, default=1, help="seed of the hostile messages")
-    parser.addoption(
-        "--seeds",
-        type=int,
-        default=25,
-        help="runs of the step simulator; 10000 is the long run",
-    )
-    parser.addoption(
-        "--seed",
-        type=int,
-        default=1,
-        help="first seed of the step simulator, and seed of the sample of the crash matrix",
-    )
+    parser.addoption("--seed", type=int, default=1, help="seed of the sample of the crash matrix")
     parser.addoption(
         "--cells", default="3", help="cells of the crash matrix; `all` is the long run"
     )
@@ -203,13 +193,7 @@ def operator_env(
 ) -> Iterator[Environment]:
     """The environment of `orderctl` for an empty vhost, and databases that do not exist yet."""
     suffix = f"_{uuid4().hex[:8]}"
-    yield {
-        "ORDERS_ENV_FILE": str(servers.operator_environment),
-        "BROKER_VHOST": vhost.name,
-        "BROKER_PORT": str(vhost.amqp_port),
-        "DATABASE_SUFFIX": suffix,
-        "RETRY_TIERS": ",".join(map(str, TIERS)),
-    }
+    yield environment_of(servers, vhost, suffix, TIERS)
     databases.drop_all(suffix)
 
 

@@ -3,17 +3,20 @@
 It exits with status 1 if a campaign violates an invariant; the logs of that campaign are kept.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import closing, redirect_stdout
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 import click
 
 from deploy.local import REPOSITORY
+from testkit.campaign import jobs as parallel
 from testkit.campaign.campaign import Campaign, Plan, of_names
 from testkit.campaign.planted_bugs import BUGS, REVEALING
 from testkit.campaign.verdict import Verdict, never_reached, recovery_table, totals
@@ -33,8 +36,16 @@ _SEEDS = 5
 @click.option("--faults", default="", help="Names of faults, separated by commas; default: all.")
 @click.option("--orders", default=250, show_default=True, type=click.IntRange(1, 100_000))
 @click.option("--bugs", is_flag=True, help="Require that the campaigns find each planted bug.")
+@click.option(
+    "--jobs",
+    default=len(os.sched_getaffinity(0)),
+    type=click.IntRange(1, 64),
+    help="Campaigns that run at the same time.  [default: one for each processor]",
+)
 @click.option("--state", default=REPOSITORY / ".run-chaos", type=click.Path(path_type=Path))
-def main(runs: int, seed: int, faults: str, orders: int, bugs: bool, state: Path) -> None:
+def main(
+    runs: int, seed: int, faults: str, orders: int, bugs: bool, jobs: int, state: Path
+) -> None:
     """Run campaigns with the seeds from --seed on, and print a line for each."""
     try:
         names = of_names(faults)
@@ -45,7 +56,7 @@ def main(runs: int, seed: int, faults: str, orders: int, bugs: bool, state: Path
     output = _Output(sys.stdout, state, faults)
     # Servers report their starts on the standard output.
     with (state / "output").open("w") as log, redirect_stdout(log):
-        is_good = output.bugs(plan) if bugs else output.campaigns(plan, runs)
+        is_good = output.bugs(plan) if bugs else output.campaigns(plan, runs, jobs)
     sys.exit(not is_good)
 
 
@@ -58,11 +69,11 @@ class _Output:
     #: The value of `--faults`.
     faults: str
 
-    def campaigns(self, plan: Plan, runs: int) -> bool:
+    def campaigns(self, plan: Plan, runs: int, jobs: int) -> bool:
         """Run a plan with several seeds; return whether no invariant was violated."""
         plans = [replace(plan, seed=number) for number in range(plan.seed, plan.seed + runs)]
         verdicts = []
-        for verdict in _run(plans, self.state):
+        for verdict in parallel.verdicts(plans, partial(_run, self.state), jobs):
             verdicts.append(verdict)
             self._print(verdict.line())
             if verdict.violations:
@@ -79,7 +90,7 @@ class _Output:
         for bug in BUGS:
             seeds = range(plan.seed, plan.seed + _SEEDS)
             plans = [replace(plan, seed=n, names=REVEALING[bug], bug=bug) for n in seeds]
-            with closing(_run(plans, self.state)) as verdicts:
+            with closing(_run(self.state, plans)) as verdicts:
                 found = next((each for each in verdicts if each.violations), None)
             if found:
                 self._print(f"{bug}: found by seed {found.seed}: {found.violations[0]}")
@@ -100,20 +111,21 @@ class _Output:
         click.echo(line, file=self.file)
 
 
-def _run(plans: Iterable[Plan], state: Path) -> Generator[Verdict, None, None]:
+def _run(state: Path, plans: Iterable[Plan], number: int = 0) -> Generator[Verdict, None, None]:
     """Yield the verdict on each plan, on servers that no earlier plan has restarted."""
-    waiting = list(plans)
-    while waiting:
+    waiting = iter(plans)
+    directory = state / f"servers-{number}"
+    plan = next(waiting, None)
+    while plan:
         # A killed database must not lose what it has committed.
-        with infrastructure(state / "servers", durable=True) as servers:
+        with infrastructure(directory, durable=True) as servers:
             databases = Databases.prepare(servers)
-            while waiting and not servers.restarts:
-                plan = waiting.pop(0)
+            while plan and not servers.restarts:
                 verdict = _run_one(plan, servers, databases, _directory(state, plan.seed))
                 if verdict.violations:
-                    logs = _directory(state, plan.seed) / "servers"
-                    shutil.copytree(state / "servers" / "logs", logs)
+                    shutil.copytree(directory / "logs", _directory(state, plan.seed) / "servers")
                 yield verdict
+                plan = next(waiting, None)
 
 
 def _run_one(plan: Plan, servers: Infrastructure, databases: Databases, directory: Path) -> Verdict:

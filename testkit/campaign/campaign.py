@@ -3,7 +3,8 @@
 import time
 import traceback
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
@@ -76,11 +77,15 @@ class Campaign:
         nemesis = self._prepare()
         clients = Clients(self.stack, self.history, self.plan.seed, rate=_RATE)
         try:
-            self._start(clients)
-            self._run_with_faults(clients, nemesis)
-            is_at_rest = self._settle(clients)
+            with self._timed("start"):
+                self._start(clients)
+            with self._timed("faults"):
+                self._run_with_faults(clients, nemesis)
+            with self._timed("rest"):
+                is_at_rest = self._settle(clients)
             self.history.write(self.stack.directory / "history.jsonl")
-            self._conclude(nemesis, is_at_rest=is_at_rest)
+            with self._timed("check"):
+                self._conclude(nemesis, is_at_rest=is_at_rest)
         except Exception:
             self._violate(Kind.STUCK, f"the run has failed:\n{traceback.format_exc()}")
         finally:
@@ -92,6 +97,14 @@ class Campaign:
         verdict.orders = len(self.history.of(Action.PLACE))
         verdict.faults = [str(injection.fault) for injection in nemesis.injected]
         return verdict
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._verdict.seconds[part] = time.monotonic() - began
 
     def _prepare(self) -> Nemesis:
         plan = self.plan
@@ -136,7 +149,7 @@ class Campaign:
             if self._system.needs_repair:
                 self._place_another(clients, _LAST)
                 wait_until_drained(self._system)
-                repair(self.stack)
+                repair(self._system)
             self._place_another(clients, _LAST + 1)
             wait_until_at_rest(self._system)
         except AssertionError as error:
@@ -158,7 +171,13 @@ class Campaign:
         eventually(accepted, within=PATIENCE)
 
     def _conclude(self, nemesis: Nemesis, *, is_at_rest: bool) -> None:
-        evidence = gather(self._system, self.history.requests, nemesis.injected, _STOCK)
+        evidence = gather(
+            self._system,
+            self.history.requests,
+            nemesis.injected,
+            _STOCK,
+            is_at_rest=is_at_rest,
+        )
         self.evidence = evidence
         verdict = self._verdict
         verdict.violations += check(evidence, is_at_rest=is_at_rest)

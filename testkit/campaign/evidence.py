@@ -22,6 +22,7 @@ from eventbus.messaging import stream
 from inventory_worker import movements
 from testkit.campaign.history import Request
 from testkit.campaign.nemesis import Injection
+from testkit.campaign.rest import wait_until_at_rest
 from testkit.campaign.system import System
 from testkit.processes.stack import Stack
 from testkit.servers.vhosts import Vhost
@@ -127,10 +128,22 @@ def gather(
     requests: Sequence[Request],
     injected: Sequence[Injection],
     received: Mapping[str, int],
+    *,
+    is_at_rest: bool,
 ) -> Evidence:
-    """Read the evidence of a system; the ledger needs a broker, and none of the programs."""
+    """Read the evidence of a system that is at rest, or has not come to rest.
+
+    A system seems to be at rest while a worker holds the last messages. The ledger waits for them,
+    and the worker may die in the meantime.
+    """
     stack = system.stack
-    accounts, disagreements = _ledger(stack)
+    settings = ledger_settings(stack)
+    with Books.opened(settings) as books:
+        with system.supervised():
+            accounts = reconciliation.reconcile(settings, books, effort=_EFFORT)
+        if is_at_rest:
+            wait_until_at_rest(system)
+        disagreements = agreement.compare(settings, books, since=None, pause=0)
     with transaction(stack.sessions("inventory")) as session:
         unexplained = [each.level.sku for each in movements.differences(session, 100)]
     return Evidence(
@@ -157,19 +170,12 @@ def gather(
     )
 
 
-def repair(stack: Stack) -> int:
+def repair(system: System) -> int:
     """Publish the events again that the ledger finds missing, and return their number."""
-    settings = ledger_settings(stack)
-    with Books.opened(settings) as books:
+    settings = ledger_settings(system.stack)
+    with Books.opened(settings) as books, system.supervised():
         accounts = reconciliation.reconcile(settings, books, effort=_EFFORT)
         return len(list(republish(settings, books, accounts)))
-
-
-def _ledger(stack: Stack) -> tuple[Sequence[Account], Disagreements]:
-    settings = ledger_settings(stack)
-    with Books.opened(settings) as books:
-        accounts = reconciliation.reconcile(settings, books, effort=_EFFORT)
-        return accounts, agreement.compare(settings, books, since=None, pause=0)
 
 
 def _published(vhost: Vhost) -> Iterator[Event]:

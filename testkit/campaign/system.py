@@ -2,9 +2,11 @@
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from deploy.local.processes import programs
@@ -114,6 +116,23 @@ class System:
             is_due = name not in self._held and now >= self._next_start[name]
             if is_due and not self.stack.is_running(name):
                 self.launch(program, name)
+
+    @contextmanager
+    def supervised(self) -> Iterator[None]:
+        """Supervise the processes during the block, which must not start or stop any."""
+        ended = threading.Event()
+
+        def supervise() -> None:
+            while not ended.wait(_PAUSE):
+                self.supervise()
+
+        supervising = threading.Thread(target=supervise)
+        supervising.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            supervising.join()
 
     def is_healthy(self, name: str) -> bool:
         """Return whether a process runs and, if it has a health file, whether that is fresh."""

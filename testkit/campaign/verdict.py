@@ -19,6 +19,8 @@ class Verdict:
     faults: list[str] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
+    #: The duration of each part of the campaign.
+    seconds: dict[str, float] = field(default_factory=dict)
     #: By the kind of fault: seconds from the end of each fault to the next decision about an order.
     recoveries: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
@@ -27,7 +29,11 @@ class Verdict:
         seen = ", ".join(f"{name} {count}" for name, count in self.seen.items())
         state = "ok" if not self.violations else "FAILED"
         faults = f"faults {len(self.faults)}: {', '.join(self.faults)}"
-        return f"seed {self.seed} {state} orders {self.orders:,} {faults}; seen: {seen}"
+        seconds = ", ".join(f"{part} {seconds:.0f}" for part, seconds in self.seconds.items())
+        return (
+            f"seed {self.seed} {state} orders {self.orders:,} {faults}; seen: {seen};"
+            f" seconds: {seconds}"
+        )
 
 
 def totals(verdicts: Sequence[Verdict]) -> str:

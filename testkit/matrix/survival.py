@@ -1,9 +1,10 @@
 """A cell of the matrix, run: the system survives the interruption, and no invariant is violated."""
 
+import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -14,10 +15,11 @@ import httpx
 from testkit.campaign.evidence import gather
 from testkit.campaign.history import Action, History, Outcome, Request
 from testkit.campaign.invariants import check
-from testkit.campaign.rest import wait_until_at_rest
+from testkit.campaign.rest import PATIENCE, wait_until_at_rest
 from testkit.campaign.system import System
 from testkit.eventually import eventually
-from testkit.matrix.points import STEPS, Cell, Way
+from testkit.matrix.points import REDRIVE, STEPS, Cell, Way
+from testkit.matrix.redrive import Redrive
 
 #: Units that the warehouse receives.
 _STOCK = {"TEA": 1_000_000}
@@ -32,11 +34,41 @@ _SUSPENDED = 5.0
 _PAUSE = 0.2
 
 
+@dataclass(frozen=True)
+class _Crash:
+    """The interruption of one cell, and its files."""
+
+    cell: Cell
+    directory: Path
+
+    @property
+    def armed(self) -> Path:
+        """The file that must exist for an interruption."""
+        return self.directory / "armed"
+
+    @property
+    def done(self) -> Path:
+        """The file that exists from the interruption on."""
+        return self.directory / "done"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables of the program that is interrupted."""
+        return {
+            "CRASH_AT": f"{self.cell.step}:{self.cell.moment}",
+            "CRASH_BY": self.cell.way,
+            "CRASH_ARMED": str(self.armed),
+            "CRASH_DONE": str(self.done),
+        }
+
+
 @dataclass
 class Matrix:
     """A running system, in which one cell after the other is run."""
 
     system: System
+    #: The environment of `orderctl` for the system.
+    operator: Mapping[str, str]
     history: History = field(default_factory=History)
     _numbers: "count[int]" = field(default_factory=count)
 
@@ -47,37 +79,54 @@ class Matrix:
 
     def violations(self, cell: Cell) -> list[str]:
         """Run a cell; return the violations of invariants after it."""
-        done = self._start_variant(cell)
+        if cell.program == REDRIVE:
+            self._interrupt_redrive(cell)
+        else:
+            self._interrupt_program(cell)
+        wait_until_at_rest(self.system)
+        evidence = gather(self.system, self.history.requests, [], _STOCK, is_at_rest=True)
+        found = [str(violation) for violation in check(evidence, is_at_rest=True)]
+        statuses = {order.status for order in evidence.orders} - {"CONFIRMED"}
+        return found + [f"orders are {status}" for status in sorted(statuses)]
+
+    def _interrupt_program(self, cell: Cell) -> None:
+        crash = self._crash(cell)
+        self._start_variant(cell, crash)
 
         def interrupted() -> None:
             time.sleep(_PAUSE)
             self._place(STEPS[cell.step].customer)
             self.system.supervise()
-            assert done.exists(), f"{cell}: the point was not reached"
+            assert crash.done.exists(), f"{cell}: the point was not reached"
 
-        with self._resuming(cell, done):
+        with self._resuming(cell, crash, lambda: self.system.signal(cell.program, signal.SIGCONT)):
             for _ in range(_ORDERS):
                 self._place(STEPS[cell.step].customer)
             eventually(interrupted)
-        wait_until_at_rest(self.system)
-        evidence = gather(self.system, self.history.requests, [], _STOCK)
-        found = [str(violation) for violation in check(evidence, is_at_rest=True)]
-        statuses = {order.status for order in evidence.orders} - {"CONFIRMED"}
-        return found + [f"orders are {status}" for status in sorted(statuses)]
 
-    def _start_variant(self, cell: Cell) -> Path:
-        """Start the program so that it is interrupted; return the file that it creates then."""
-        system, stack = self.system, self.system.stack
-        directory = stack.directory / "cells" / str(cell).replace(" ", "-")
+    def _interrupt_redrive(self, cell: Cell) -> None:
+        crash = self._crash(cell)
+        redrive = Redrive(self.system, self.operator)
+        redrive.park(lambda: self._place(STEPS[cell.step].customer), _ORDERS)
+        plan = redrive.plan()
+        crash.armed.touch()
+        running = redrive.start(plan, cell.module, crash.environment, crash.directory / "log")
+        with self._resuming(cell, crash, lambda: os.kill(running.pid, signal.SIGCONT)):
+            status = running.wait(PATIENCE)
+            assert crash.done.exists(), f"{cell}: the point was not reached"
+        if status:
+            redrive.finish(plan)
+        redrive.check_empty()
+
+    def _crash(self, cell: Cell) -> "_Crash":
+        directory = self.system.stack.directory / "cells" / str(cell).replace(" ", "-")
         directory.mkdir(parents=True)
-        armed, done = directory / "armed", directory / "done"
-        stack.extra |= {
-            "CRASH_AT": f"{cell.step}:{cell.moment}",
-            "CRASH_BY": cell.way,
-            "CRASH_ARMED": str(armed),
-            "CRASH_DONE": str(done),
-            "ATTEMPTS": str(directory),
-        }
+        return _Crash(cell, directory)
+
+    def _start_variant(self, cell: Cell, crash: "_Crash") -> None:
+        """Start the program so that it is interrupted."""
+        system, stack = self.system, self.system.stack
+        stack.extra |= {**crash.environment, "ATTEMPTS": str(crash.directory)}
         system.modules = {cell.program: cell.module}
         system.kill(cell.program, keep_down=True)
         system.release(cell.program)
@@ -85,25 +134,26 @@ class Matrix:
         stack.wait_until_healthy(cell.program)
         # The next start is that of the real program.
         system.modules = {}
-        armed.touch()
-        return done
+        crash.armed.touch()
 
     @contextmanager
-    def _resuming(self, cell: Cell, done: Path) -> Iterator[None]:
+    def _resuming(
+        self, cell: Cell, crash: "_Crash", resume: Callable[[], object]
+    ) -> Iterator[None]:
         """Let a suspended process continue after some seconds; wait for that after the block.
 
         In a thread of its own, because the order that the process is handling waits for it.
         """
         ended = threading.Event()
 
-        def resume() -> None:
-            while not done.exists():
+        def resume_later() -> None:
+            while not crash.done.exists():
                 if ended.wait(_PAUSE):
                     return
             time.sleep(_SUSPENDED)
-            self.system.signal(cell.program, signal.SIGCONT)
+            resume()
 
-        resuming = threading.Thread(target=resume)
+        resuming = threading.Thread(target=resume_later)
         if cell.way is Way.STOP:
             resuming.start()
         try:

@@ -1,7 +1,8 @@
 """PROCESS: loads the libraries of the system's programs, and forks into a program on request.
 
 `python -m testkit.processes.forking FD` reads a line of JSON for each program from the socket with
-this number, and writes a line when the program has started and another when it has exited. See
+this number, and writes a line when the program has started and another when it has exited. When the
+socket is closed, or on SIGTERM, it kills all programs with their children, and exits. See
 `launcher`.
 """
 
@@ -15,6 +16,7 @@ import socket
 import sys
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any
 
@@ -58,19 +60,31 @@ _LIBRARIES = (
 #: each fork has its own random numbers.
 _PACKAGES = ("eventbus", "common")
 
+#: The signals that this process handles, and its programs do not.
+_SIGNALS = (signal.SIGCHLD, signal.SIGTERM)
+
 Request = dict[str, Any]
 
 
 def main() -> None:
     """Serve requests until the socket is closed; in each fork, run the program."""
-    _load()
     requests = socket.socket(fileno=int(sys.argv[1]))
-    # The exit of a child interrupts the wait for the next request.
+    # The exit of a child, or a SIGTERM, interrupts the wait for the next request.
     wakes, woken = socket.socketpair()
     woken.setblocking(False)
     signal.set_wakeup_fd(woken.fileno())
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    if request := _serve(requests, wakes):
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)
+    _load()
+    running: set[int] = set()
+    try:
+        request = _serve(requests, wakes, running)
+    finally:
+        # With their children, which may be suspended: no other signal ends a suspended process.
+        for pid in running:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+    if request:
         for connection in (requests, wakes, woken):
             connection.close()
         _run(request)
@@ -89,32 +103,42 @@ def _load() -> None:
     gc.freeze()
 
 
-def _serve(requests: socket.socket, wakes: socket.socket) -> Request | None:
-    """Return a request in the forked process that runs it, and None when the socket is closed."""
+def _serve(requests: socket.socket, wakes: socket.socket, running: set[int]) -> Request | None:
+    """Return a request in the forked process that runs it, and None when all programs must end.
+
+    `running` receives the pids of the programs.
+    """
     read = b""
     while True:
         ready, _, _ = select.select([requests, wakes], [], [])
         if wakes in ready:
-            wakes.recv(4096)
-            _report_ended(requests)
+            if signal.SIGTERM in wakes.recv(4096):
+                return None
+            _report_ended(requests, running)
         if requests in ready:
             received = requests.recv(65_536)
             if not received:
                 return None
             *lines, read = (read + received).split(b"\n")
             for line in lines:
+                # A signal that arrives before the program has its own handlers must wait.
+                signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
                 if (pid := os.fork()) == 0:
+                    running.clear()
                     request: Request = json.loads(line)
                     return request
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+                running.add(pid)
                 _send(requests, pid, None)
 
 
-def _report_ended(requests: socket.socket) -> None:
+def _report_ended(requests: socket.socket, running: set[int]) -> None:
     with suppress(ChildProcessError):
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 break
+            running.discard(pid)
             _send(requests, pid, os.waitstatus_to_exitcode(status))
 
 
@@ -125,7 +149,9 @@ def _send(requests: socket.socket, pid: int, status: int | None) -> None:
 def _run(request: Request) -> None:
     """Run the program in this process."""
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     exit_with(os.getppid(), signal.SIGKILL)
     os.setsid()
     log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -135,9 +161,11 @@ def _run(request: Request) -> None:
     os.chdir(REPOSITORY)
     os.environ.clear()
     os.environ.update(request["environment"])
+    script, *arguments = request["command"]
+    if Path(script).is_absolute():
+        os.execve(script, request["command"], os.environ)
     if record := CallRecord.of(os.environ):
         record.begin()
-    script, *arguments = request["command"]
     if script == "celery":
         sys.argv = [script, *arguments]
         celery_command.main()

@@ -2,8 +2,10 @@
 
 The start of a program takes over a second of CPU time, most of it for imports, and a test run
 starts many hundreds of programs. Each fork has its own session, environment and files, as if the
-program had been executed, but not its own command line. Programs that must be executed, such as
-those with a preloaded C library, are started with `subprocess` instead.
+program had been executed, but not its own command line. A program that must be executed, such as
+one with a preloaded C library, is named by its absolute path.
+
+All programs end with this process, even if it is killed.
 """
 
 import json
@@ -69,11 +71,11 @@ class Launcher:
         self._read = b""
         self._started: list[int] = []
         self._ended: dict[int, int] = {}
-        # The process must not outlive a killed test run, and its children must not outlive it.
+        # It kills its programs and exits when this process has exited.
         command = [
             "setpriv",
             "--pdeathsig",
-            "KILL",
+            "TERM",
             sys.executable,
             "-m",
             "testkit.processes.forking",
@@ -89,7 +91,10 @@ class Launcher:
         far.close()
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Launched:
-        """Start `celery` or `python -m MODULE`, with its output appended to `log`."""
+        """Start `celery`, `python -m MODULE`, or an executable by its absolute path.
+
+        Its output is appended to `log`.
+        """
         request = {"command": command, "environment": environment, "log": str(log)}
         with self._lock:
             self._socket.settimeout(_PATIENCE)

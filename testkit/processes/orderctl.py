@@ -1,12 +1,27 @@
 """`orderctl`, run in the process of a test."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from click.testing import CliRunner, Result
 
 from console.orderctl import main
+from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.vhosts import Vhost
+
+
+def environment_of(
+    servers: Infrastructure, vhost: Vhost, suffix: str, tiers: Sequence[float]
+) -> dict[str, str]:
+    """Return the environment of `orderctl` for a vhost, and for databases with this suffix."""
+    return {
+        "ORDERS_ENV_FILE": str(servers.operator_environment),
+        "BROKER_VHOST": vhost.name,
+        "BROKER_PORT": str(vhost.amqp_port),
+        "DATABASE_SUFFIX": suffix,
+        "RETRY_TIERS": ",".join(map(str, tiers)),
+    }
 
 
 def orderctl(environment: Mapping[str, str], *arguments: str, answer: str | None = None) -> Result:

@@ -19,15 +19,24 @@ MOST = 8
 
 _ALONE = "alone"
 
+#: The variables with the name of this worker, and the number of workers.
+_WORKER, _WORKERS = "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"
+
 
 def number_of_workers() -> int:
     """Return the number of workers that keep the processors busy: tests often wait."""
     return min(len(os.sched_getaffinity(0)) * 2, MOST)
 
 
-def own_state(root: Path) -> Path:
-    """Return the directory of this worker's servers, within that of the run."""
-    return root / os.environ.get("PYTEST_XDIST_WORKER", _ALONE)
+def become(number: int, workers: int) -> None:
+    """Make this process one of several workers, which are numbered from 0."""
+    os.environ |= {_WORKER: f"gw{number}", _WORKERS: str(workers)}
+
+
+def own_state(root: Path, part: str = "") -> Path:
+    """Return the directory of this worker's servers, or of some of them, within that of the run."""
+    worker = os.environ.get(_WORKER, _ALONE)
+    return root / (f"{worker}-{part}" if part else worker)
 
 
 def own_ports() -> Ports:
@@ -35,8 +44,8 @@ def own_ports() -> Ports:
 
     The ports of an earlier call may belong to a process that has not started yet.
     """
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get(_WORKERS, "1"))
+    number = int(os.environ.get(_WORKER, "gw0").removeprefix("gw"))
     return free_ports(_candidates(number % workers, workers))
 
 
@@ -48,7 +57,7 @@ def _candidates(number: int, workers: int) -> Iterator[int]:
 def clear(root: Path) -> None:
     """Stop and delete the remains of killed runs, but not of a run in progress."""
     # Only these paths: the directory may contain other files.
-    for path in (*root.glob("gw[0-9]*"), root / _ALONE):
+    for path in (*root.glob("gw[0-9]*"), *root.glob(f"{_ALONE}*")):
         try:
             if state := open_state(path):
                 with only_one(state):

@@ -31,18 +31,11 @@ class VirtualClock:
 
     def __init__(self, wait: Callable[[float], None] | None = None) -> None:
         self.now = 0.0
-        self._listeners: list[Callable[[float], None]] = []
         self.wait = wait
-
-    def on_advance(self, listener: Callable[[float], None]) -> None:
-        """Call a function with each new time."""
-        self._listeners.append(listener)
 
     def advance_to(self, now: float) -> None:
         """Advance the time."""
         self.now = max(self.now, now)
-        for listener in self._listeners:
-            listener(self.now)
 
     def monotonic(self) -> float:
         """Return the present time, in place of `time.monotonic`."""

@@ -1,20 +1,29 @@
 """The databases of a simulation: real, with a virtual clock and a record of every effect."""
 
+import re
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, create_engine, event, pool, text
+import psycopg2
+from sqlalchemy import URL, Engine, create_engine, event, text
 from sqlalchemy.orm import Session
 
 from eventbus.database import db
 from eventbus.database.db import Sessions
-from testkit.servers.databases import TestDatabase
+from eventbus.settings.database import DatabaseSettings
 from testkit.simulation.scheduler import Crashed, Scheduler
 
 #: Milliseconds of real time for which a statement waits for a lock. Only one actor runs at a time,
 #: so a lock that is not free at once is held by an actor that waits for its turn.
-_LOCK_TIMEOUT = 15
+_LOCK_TIMEOUT = 1
+
+#: The statement by which the code under simulation sets another timeout.
+_OWN_TIMEOUT = re.compile(r"SET LOCAL lock_timeout = \d+")
+
+#: Seconds of real time for the end of a session, and between two examinations.
+_END_LIMIT, _END_PAUSE = 30.0, 0.0002
 
 #: The functions of PostgreSQL that return the time, and are replaced in the simulation.
 _CLOCKS = ("now", "clock_timestamp", "statement_timestamp")
@@ -45,49 +54,67 @@ ALTER TABLE inbox ALTER handled_at SET DEFAULT sim.now();
 ALTER TABLE suspects ALTER begun_at SET DEFAULT sim.now();
 """
 
-_TABLES = """
-SELECT string_agg(quote_ident(schemaname) || '.' || quote_ident(tablename), ', ') FROM pg_tables
+# The tables that have rows, or had some: to truncate all takes ten times as long.
+_FILLED = """
+SELECT string_agg(format('%I.%I', schemaname, tablename), ', ') FROM pg_tables
 WHERE schemaname IN ('public', 'sim')
-AND tablename NOT IN ('alembic_version', 'eventbus_version', 'clock')
+    AND tablename NOT IN ('alembic_version', 'eventbus_version', 'clock')
+    AND pg_relation_size(format('%I.%I', schemaname, tablename)::regclass) > 0
 """
 
-_END_LEFTOVERS = """
-SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity AS backend
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+_RESTART_SEQUENCES = """
+SELECT setval(format('%I.%I', schemaname, sequencename), 1, false) FROM pg_sequences
+"""
+
+_SET_CLOCK = "UPDATE sim.clock SET at = timestamptz '2030-01-01Z' + %s * interval '1 s'"
+
+# Without a timeout: with one, the function examines the end of the session only every 100 ms.
+_TERMINATE = """
+SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND {condition}
+"""
+
+# A session leaves the list after it has rolled back and released its locks.
+_COUNT = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY (%s)"
+
+_OF_ACTOR = _TERMINATE.format(condition="application_name = %s")
+
+_LEFTOVERS = _TERMINATE.format(
+    condition="""
+    pid <> pg_backend_pid() AND backend_type = 'client backend'
     AND (state <> 'idle' OR pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory'))
-"""
-
-_KILL = """
-SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = %s
-"""
+    """
+)
 
 
 class SimulatedDatabase:
     """The database of one service; its connections belong to actors, and end with them."""
 
-    def __init__(self, database: TestDatabase) -> None:
-        self._settings = database.service_settings
-        self._admin = create_engine(
-            database.url, poolclass=pool.StaticPool, isolation_level="AUTOCOMMIT"
+    def __init__(self, url: URL) -> None:
+        """`url` is that of a migrated database, whose other sessions may be terminated."""
+        self._url = url
+        self._admin = psycopg2.connect(
+            host=url.query["host"], user=url.username, dbname=url.database
         )
+        self._admin.autocommit = True
         self._engines: dict[str, Engine] = {}
         self._doomed: set[str] = set()
         #: Commits so far, which stand for the wake-ups of the relays.
         self.commits = 0
         self._scheduler: Scheduler | None = None
-        with self._admin.connect() as connection:
-            connection.exec_driver_sql(_SCHEMA)
-            self._tables = connection.exec_driver_sql(_TABLES).scalar_one()
+        #: The virtual time of the database.
+        self._now = 0.0
+        self._execute(_SCHEMA)
 
     def begin(self, scheduler: Scheduler) -> None:
         """Empty all tables, and start a run at the first moment of the clock."""
         self._scheduler = None
-        with self._admin.connect() as connection:
-            connection.exec_driver_sql(_END_LEFTOVERS)
-            connection.exec_driver_sql(f"TRUNCATE {self._tables} RESTART IDENTITY CASCADE")
+        self._terminate(_LEFTOVERS)
+        ((filled,),) = self.rows(_FILLED)
+        if filled:
+            self._execute(f"TRUNCATE {filled} CASCADE")
+        self._execute(_RESTART_SEQUENCES)
         self._set_clock(0.0)
-        scheduler.clock.on_advance(self._set_clock)
         self._scheduler = scheduler
 
     def sessions(self, actor: str, parameters: Mapping[str, object] = db.BY_KEY) -> Sessions:
@@ -102,26 +129,28 @@ class SimulatedDatabase:
         self._scheduler = None
 
     def kill(self, actor: str) -> None:
-        """End the connections of an actor, which cannot open others."""
+        """End the connections of an actor, which cannot open others until `sessions` is called."""
         self._doomed.add(actor)
         self.disconnect(actor)
-        if engine := self._engines.pop(actor, None):
+        # The engine remains, with the statements that it has compiled.
+        if engine := self._engines.get(actor):
             engine.dispose()
 
     def disconnect(self, actor: str) -> None:
         """End the connections of an actor, which may open others."""
-        with self._admin.connect() as connection:
-            connection.exec_driver_sql(_KILL, (actor,))
+        self._terminate(_OF_ACTOR, actor)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return the result of a query."""
-        with self._admin.connect() as connection:
-            return [tuple(row) for row in connection.exec_driver_sql(query)]
+        with self._admin.cursor() as cursor:
+            cursor.execute(query)
+            return list(cursor.fetchall())
 
     def close(self) -> None:
         """Close all connections."""
-        for engine in (*self._engines.values(), self._admin):
+        for engine in self._engines.values():
             engine.dispose()
+        self._admin.close()
 
     def _engine(self, actor: str, parameters: Mapping[str, object]) -> Engine:
         session = {
@@ -130,7 +159,10 @@ class SimulatedDatabase:
             "application_name": actor,
             "lock_timeout": _LOCK_TIMEOUT,
         }
-        engine = db.engine(self._settings, pool_size=2, session=session)
+        # Only timeouts are read, which have defaults.
+        settings = DatabaseSettings.model_construct()
+        options: dict[str, Any] = db.engine_options(settings, pool_size=2, session=session)
+        engine = create_engine(self._url, **options)
 
         def before_connect(*_: object) -> None:
             if actor in self._doomed:
@@ -140,25 +172,46 @@ class SimulatedDatabase:
             if self._scheduler and actor not in self._doomed:
                 self._scheduler.point()
 
-        def before_statement(_connection: object, _cursor: object, sql: str, *_: object) -> None:
+        def before_statement(
+            _connection: object, _cursor: object, sql: str, parameters: object, *_: object
+        ) -> tuple[str, object]:
             # Whether a statement is prepared already depends on earlier runs.
             if not sql.startswith("PREPARE"):
                 at_point()
+            if self._scheduler and self._scheduler.clock.now != self._now:
+                self._set_clock(self._scheduler.clock.now)
+            return _OWN_TIMEOUT.sub(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}", sql), parameters
 
         def before_commit(_connection: object) -> None:
             at_point()
             self.commits += 1
 
         event.listen(engine, "do_connect", before_connect)
-        event.listen(engine, "before_cursor_execute", before_statement)
+        event.listen(engine, "before_cursor_execute", before_statement, retval=True)
         event.listen(engine, "commit", before_commit)
         return engine
 
     def _set_clock(self, now: float) -> None:
-        with self._admin.connect() as connection:
-            connection.exec_driver_sql(
-                "UPDATE sim.clock SET at = timestamptz '2030-01-01Z' + %s * interval '1 s'", (now,)
-            )
+        self._execute(_SET_CLOCK, now)
+        self._now = now
+
+    def _terminate(self, query: str, *parameters: object) -> None:
+        """Terminate the sessions that a query selects, and wait until they have ended."""
+        with self._admin.cursor() as cursor:
+            cursor.execute(query, parameters or None)
+            pids = [pid for pid, _ in cursor.fetchall()]
+            deadline = time.monotonic() + _END_LIMIT
+            while pids and time.monotonic() < deadline:
+                cursor.execute(_COUNT, (pids,))
+                if cursor.fetchone() == (0,):
+                    return
+                time.sleep(_END_PAUSE)
+        if pids:
+            raise TimeoutError(f"sessions have not ended in {_END_LIMIT:g} s: {pids}")
+
+    def _execute(self, statement: str, *parameters: object) -> None:
+        with self._admin.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
 
 
 def record_effects(session: Session, event_ids: Iterable[UUID]) -> None:

@@ -61,10 +61,9 @@ class Actor(Thread):
         self.has_ended = True
         self._scheduler.give_back()
 
-    def is_ready(self) -> bool:
-        """Return whether the actor can run now."""
-        is_due = self.wakes_at <= self._scheduler.clock.now
-        return is_due or bool(self.condition and self.condition())
+    def is_ready(self, now: float) -> bool:
+        """Return whether the actor can run at this time."""
+        return self.wakes_at <= now or bool(self.condition and self.condition())
 
     def step(self) -> None:
         """Run the actor to its next point."""
@@ -103,7 +102,9 @@ class Scheduler:
     def step(self) -> bool:
         """Take a step of one participant; return False if time passed instead."""
         self.steps += 1
-        ready = [each for each in (*self._actors, *self._sources) if each.is_ready()]
+        now = self.clock.now
+        ready: list[Actor | Source] = [each for each in self._actors if each.is_ready(now)]
+        ready += [each for each in self._sources if each.is_ready()]
         if not ready:
             self.clock.advance_to(min(actor.wakes_at for actor in self._actors))
             return False

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,7 +23,7 @@ from testkit.simulation.clock import VirtualClock, virtual_time
 from testkit.simulation.database import SimulatedDatabase
 from testkit.simulation.nemesis import Nemesis
 from testkit.simulation.processes import Process, RelayProcess, RetentionProcess, WorkerProcess
-from testkit.simulation.scheduler import Scheduler
+from testkit.simulation.scheduler import Hung, Scheduler
 from testkit.simulation.shop import ON_HAND, SKUS, Shop
 from testkit.simulation.verdict import Verdict, check
 
@@ -32,6 +33,21 @@ _FAULTY_STEPS, _MOST_STEPS, _REDRIVES = 600, 12_000, 5
 
 #: Seconds between the attempts of a relay to acquire the lock that another relay holds.
 _HELD_DELAY = 3.0
+
+
+def run_seed(
+    databases: Mapping[str, SimulatedDatabase], seed: int, *, parks_in_sequence: bool = False
+) -> Verdict:
+    """Run a seed and return the verdict; an error of the code under simulation is a problem.
+
+    Raises `Hung` if an actor does not return its turn: the databases cannot be used again.
+    """
+    try:
+        return Simulation(databases, seed, parks_in_sequence=parks_in_sequence).run()
+    except Hung:
+        raise
+    except Exception:
+        return Verdict(seed, problems=[f"the run has failed:\n{traceback.format_exc()}"])
 
 
 class Simulation:
@@ -80,6 +96,7 @@ class Simulation:
         for name in self._databases:
             relays = [broker.seen[f"published by {name}-relay-{number}"] for number in (1, 2)]
             broker.seen["another relay took over"] += all(relays)
+        verdict.next_choice = self._rng.random()
         check(verdict, self._databases, broker)
         return verdict
 

@@ -1,7 +1,7 @@
 """The verdict on a run, from the contents of databases and broker after everything is drained."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from eventbus.database.db import transaction
@@ -21,6 +21,20 @@ SELECT sku, sum(quantity)::int FROM order_lines JOIN orders ON orders.id = order
 WHERE status = '{status}' GROUP BY sku
 """
 
+#: Situations that several seeds must reach: a property whose situation never occurs is not tested.
+SITUATIONS = (
+    "returned",
+    "nacked",
+    "batch isolated",
+    "duplicate dropped",
+    "another relay took over",
+    "connection cut between publish and confirm",
+    "retried",
+    "parked",
+)
+
+_TOTALS = ("orders", "events", "faults", "lost", "doubled", "stuck")
+
 
 @dataclass
 class Verdict:
@@ -38,6 +52,20 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
     #: The number of occurrences of each situation.
     seen: Counter[str] = field(default_factory=Counter)
+    #: The next choice after the end of the run, which depends on all choices before.
+    next_choice: float = 0.0
+
+
+def totals(verdicts: Sequence[Verdict]) -> str:
+    """Return the totals of several seeds in one line."""
+    counts = (f"{name} {sum(getattr(each, name) for each in verdicts):,}" for name in _TOTALS)
+    return " ".join((f"seeds {len(verdicts):,}", *counts))
+
+
+def never_reached(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return the situations that no seed has reached."""
+    seen = sum((each.seen for each in verdicts), Counter[str]())
+    return [situation for situation in SITUATIONS if not seen[situation]]
 
 
 def check(

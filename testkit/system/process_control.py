@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +31,7 @@ _DEFAULT = [p.name for p in PROGRAMS if p.name not in _OPTIONAL and p.health is 
 class ProcessControl(Installation):
     """An installation and its processes, by the names under which they were started."""
 
-    _running: dict[str, "subprocess.Popen[bytes] | Launched"] = field(default_factory=dict)
+    _running: dict[str, Launched] = field(default_factory=dict)
 
     def start(self, *names: str, module: str | None = None, alias: str | None = None) -> None:
         """Start programs by name, and wait until they are healthy.
@@ -151,12 +149,9 @@ class ProcessControl(Installation):
         arguments = [filled(argument, self.ports) for argument in arguments]
         variables = INTERPRETERS | environment(self, program, name)
         log = self.directory / f"{name}.log"
-        if self.forks and program.venv == ".venv" and not _EXECUTED & variables.keys():
-            started = launcher().start([executable, *arguments], variables, log)
-        else:
-            path = REPOSITORY / program.venv / "bin" / executable
-            started = _execute([str(path), *arguments], variables, log)
-        self._running[name] = started
+        if not self.forks or program.venv != ".venv" or _EXECUTED & variables.keys():
+            executable = str(REPOSITORY / program.venv / "bin" / executable)
+        self._running[name] = launcher().start([executable, *arguments], variables, log)
 
 
 def _replace_module(arguments: list[str], module: str) -> None:
@@ -164,22 +159,6 @@ def _replace_module(arguments: list[str], module: str) -> None:
         arguments[arguments.index("-A") + 1] = module
     else:
         arguments[-1] = module
-
-
-def _execute(
-    command: Sequence[str], variables: Mapping[str, str], log: Path
-) -> "subprocess.Popen[bytes]":
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            # The processes must not outlive a killed test run.
-            ["setpriv", "--pdeathsig", "KILL", *command],
-            cwd=REPOSITORY,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
 
 
 def _status(url: str) -> int:

@@ -1,5 +1,6 @@
 """The plan of a campaign: decided by its seed, without two faults of one target at once."""
 
+from pathlib import Path
 from random import Random
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from testkit.campaign.invariants import Kind, Violation
 from testkit.campaign.nemesis import Injection, Nemesis
 from testkit.campaign.system import System
 from testkit.campaign.verdict import Verdict, never_reached, recovery_table, totals
+from testkit.eventually import eventually
 from testkit.processes.stack import Stack
 
 
@@ -112,3 +114,35 @@ def test_situations_that_no_campaign_reaches_are_named() -> None:
 
     assert "returned" not in never_reached([verdict])
     assert "nacked" in never_reached([verdict])
+
+
+class Exiting:
+    """A stack whose programs exit at once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.launched: list[str] = []
+
+    def is_running(self, _name: str) -> bool:
+        return False
+
+    def health_file(self, name: str) -> Path:
+        return self._directory / name
+
+    def launch(self, program: str, _module: str | None, *, alias: str) -> None:
+        assert program == alias
+        self.launched.append(alias)
+
+
+def test_programs_that_exit_while_the_ledger_is_read_are_started_again(tmp_path: Path) -> None:
+    # Given a program that exits
+    stack = Exiting(tmp_path)
+    system = System(cast(Stack, stack))
+    system.launch("fraud-worker", "fraud-worker")
+
+    # When the system is supervised for some time
+    with system.supervised():
+        eventually(lambda: stack.launched[1])
+
+    # Then the program was started again
+    assert set(stack.launched) == {"fraud-worker"}

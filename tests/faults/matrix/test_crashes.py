@@ -1,6 +1,7 @@
 """Programs that are interrupted at each point: nothing is lost, and each effect happens once."""
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
@@ -8,7 +9,9 @@ from testkit.campaign.system import System
 from testkit.mail.mailbox import Mailbox
 from testkit.matrix.points import CELLS, Cell, sample
 from testkit.matrix.survival import Matrix
-from testkit.processes.stack import Stack
+from testkit.processes.operated import operated
+from testkit.processes.orderctl import environment_of
+from testkit.processes.stack import RETRY_TIERS
 from testkit.servers.databases import Databases
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import fresh_vhost
@@ -19,15 +22,15 @@ def matrix(
     servers: Infrastructure, databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Matrix]:
     """A running system for all cells."""
-    with (
-        databases.fresh() as database_of,
-        fresh_vhost(servers) as vhost,
-        Mailbox.running() as mailbox,
-        Stack.on(servers, database_of, vhost, mailbox, tmp_path_factory.mktemp("run")) as stack,
-    ):
-        ready = Matrix(System(stack))
-        ready.start()
-        yield ready
+    suffix, directory = f"_{uuid4().hex[:8]}", tmp_path_factory.mktemp("run")
+    databases.create_all(suffix)
+    with fresh_vhost(servers) as vhost, Mailbox.running() as mailbox:
+        environment = environment_of(servers, vhost, suffix, RETRY_TIERS)
+        with operated(servers, databases, environment, vhost, mailbox, directory) as stack:
+            ready = Matrix(System(stack), environment)
+            ready.start()
+            yield ready
+    databases.drop_all(suffix)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

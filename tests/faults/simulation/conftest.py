@@ -1,26 +1,21 @@
-"""The databases of the simulator, which all seeds of a run share."""
+"""The databases of the simulator, which all seeds of a worker share."""
 
-import sys
 from collections.abc import Iterator, Mapping
 
 import pytest
 
-from testkit.servers.databases import Databases
+from testkit.servers.workers import own_state
 from testkit.simulation.database import SimulatedDatabase
-from tests.faults.simulation.summary import SUMMARY
+from testkit.simulation.server import database_server
 
 
-@pytest.fixture(scope="module")
-def simulated(databases: Databases) -> Iterator[Mapping[str, SimulatedDatabase]]:
+@pytest.fixture(scope="session")
+def simulated(pytestconfig: pytest.Config) -> Iterator[Mapping[str, SimulatedDatabase]]:
     """The databases of the order service and of the inventory, with a virtual clock."""
-    with databases.fresh() as create:
-        simulated = {name: SimulatedDatabase(create(name)) for name in ("order", "inventory")}
+    state = own_state(pytestconfig.getoption("state"), "simulation")
+    with database_server(state) as server:
+        copies = server.copies("test")
+        simulated = {name: SimulatedDatabase(url) for name, url in copies.items()}
         yield simulated
         for database in simulated.values():
             database.close()
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Print the totals of the simulator as the last line."""
-    if line := config.stash.get(SUMMARY, None):
-        sys.stdout.write(f"{line}\n")

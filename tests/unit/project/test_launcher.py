@@ -2,17 +2,39 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from deploy.local import REPOSITORY
+from testkit.eventually import becomes, eventually
 from testkit.processes.launcher import INTERPRETERS, Launched, Launcher, launcher
+from testkit.processes.liveness import is_running
+
+#: Starts a program whose log contains its id, and that of its suspended child.
+RUN = """
+import sys, time
+from pathlib import Path
+from testkit.processes.launcher import launcher
+script = "sleep 600 & kill -STOP $!; echo $$; echo $!; wait"
+launcher().start(["/bin/sh", "-c", script], {"PATH": "/usr/bin:/bin"}, Path(sys.argv[1]))
+time.sleep(600)
+"""
 
 ENVIRONMENT = INTERPRETERS | {"PATH": os.environ["PATH"]}
 
 
 def started(log: Path, *arguments: str) -> Launched:
     return launcher().start(["python", "-m", *arguments], ENVIRONMENT, log)
+
+
+def pids(log: Path) -> list[int]:
+    assert log.exists()
+    assert len(log.read_text().split()) == 2
+    program, child = log.read_text().split()
+    return [int(program), int(child)]
 
 
 def test_a_program_writes_its_log_and_reports_its_status(tmp_path: Path) -> None:
@@ -34,6 +56,21 @@ def test_a_killed_program_reports_the_signal(tmp_path: Path) -> None:
     os.kill(running.pid, signal.SIGKILL)
 
     assert running.wait(60) == -signal.SIGKILL
+
+
+def test_a_suspended_child_does_not_outlive_a_killed_run(tmp_path: Path) -> None:
+    # Given a run with a program that has a suspended child
+    log = tmp_path / "log"
+    with subprocess.Popen([sys.executable, "-c", RUN, str(log)], cwd=REPOSITORY) as run:
+        try:
+            program, child = eventually(lambda: pids(log))
+            assert all(map(is_running, (program, child)))
+        finally:
+            # When the run is killed
+            run.kill()
+
+    # Then both exit
+    becomes(lambda: [pid for pid in (program, child) if is_running(pid)], [])
 
 
 def test_a_reused_process_id_is_not_taken_for_an_end(

@@ -5,10 +5,10 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from subprocess import PIPE
 
 from testkit.eventually import becomes
+from testkit.processes.liveness import is_running
 
 #: A worker with two processes, one of which has a job: prints their ids once both have started.
 WORKER = """
@@ -23,13 +23,6 @@ print(*worker.pids, flush=True)
 while True:
     worker.hub.run_once()
 """
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def kill_all(pids: list[int]) -> None:

@@ -1,0 +1,11 @@
+"""Whether a process has exited."""
+
+from pathlib import Path
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process has not exited; one that was not waited for has."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
