@@ -67,10 +67,9 @@ def upgrade(service: Service, url: str | URL, *, role: str | None = None) -> lis
     applied = []
     with _migrating(url, role) as connection:
         for history in _histories(service):
-            config = _config(history, connection)
-            for target in history.targets:
-                if revisions := _missing(history, connection, target):
-                    command.upgrade(config, target)
+            for target, revisions in _missing(history, connection):
+                if revisions:
+                    command.upgrade(_config(history, connection), target)
                     applied += revisions
     return applied
 
@@ -81,8 +80,8 @@ def pending(service: Service, url: str | URL) -> list[str]:
         return [
             revision
             for history in _histories(service)
-            for target in history.targets
-            for revision in _missing(history, connection, target)
+            for _, revisions in _missing(history, connection)
+            for revision in revisions
         ]
 
 
@@ -122,14 +121,18 @@ def _histories(service: Service) -> tuple[_History, _History]:
     )
 
 
-def _missing(history: _History, connection: Connection, target: str) -> list[str]:
-    """Return the revisions up to a target that the database lacks, oldest first."""
-    opts = {"version_table": history.version_table}
-    heads = MigrationContext.configure(connection, opts=opts).get_current_heads()
-    connection.rollback()
+def _missing(history: _History, connection: Connection) -> Iterator[tuple[str, list[str]]]:
+    """Yield each target with the revisions up to it that the database lacks, oldest first.
+
+    The database is read when a target is reached, so the caller may upgrade to it in between.
+    """
     script = ScriptDirectory.from_config(_config(history, connection))
-    newest_first = script.iterate_revisions(target, heads, implicit_base=True)
-    return [revision.revision for revision in newest_first][::-1]
+    for target in history.targets:
+        opts = {"version_table": history.version_table}
+        heads = MigrationContext.configure(connection, opts=opts).get_current_heads()
+        connection.rollback()
+        newest_first = script.iterate_revisions(target, heads, implicit_base=True)
+        yield target, [revision.revision for revision in newest_first][::-1]
 
 
 def _metadata(history: _History, connection: Connection) -> MetaData:

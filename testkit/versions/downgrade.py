@@ -18,8 +18,13 @@ def downgrade(service: Service, url: URL, revision: str) -> None:
     If the revision is `base`, the revisions of the library are reverted first.
     """
     if revision == "base" and service.library_tables:
-        _downgrade("eventbus", LIBRARY_VERSION, url, "base")
+        downgrade_library(url, "base")
     _downgrade(service.package, SERVICE_VERSION, url, revision)
+
+
+def downgrade_library(url: URL, revision: str) -> None:
+    """Downgrade a table of the library to one of its revisions, or all of them to `base`."""
+    _downgrade("eventbus", LIBRARY_VERSION, url, revision)
 
 
 def _downgrade(package: str, version_table: str, url: URL, revision: str) -> None:

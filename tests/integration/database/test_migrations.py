@@ -23,7 +23,7 @@ from common.kombu_topology import service as find
 from eventbus.database import db, migrations
 from eventbus.topology.service import Service
 from testkit.servers.databases import TestDatabase
-from testkit.versions.downgrade import downgrade
+from testkit.versions.downgrade import downgrade, downgrade_library
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -82,12 +82,17 @@ def schema(url: URL) -> list[str]:
 
 
 def revisions(service: Service) -> list[str]:
-    """Return the service's own revisions, and then those of each of its library tables."""
+    """Return the service's own revisions, and then those of its library tables."""
     own = (REPOSITORY / service.package / "migrations" / "versions").glob("[0-9]*.py")
-    library = REPOSITORY / "eventbus" / "migrations" / "versions"
+    return [*sorted(path.name.split("_")[0] for path in own), *library_revisions(service)]
+
+
+def library_revisions(service: Service) -> list[str]:
+    folder = REPOSITORY / "eventbus" / "migrations" / "versions"
     return [
-        *sorted(path.name.split("_")[0] for path in own),
-        *(p.stem for table in service.library_tables for p in sorted(library.glob(f"{table}_0*"))),
+        path.stem
+        for table in service.library_tables
+        for path in sorted(folder.glob(f"{table}_[0-9]*.py"))
     ]
 
 
@@ -219,17 +224,11 @@ def test_a_service_gets_the_tables_that_its_declaration_requires(database_of: Da
 
     # When it consumes events, and in a later release also publishes some
     consumer = replace(SPAN_STORE, consumes=("order.created",))
-    assert migrations.upgrade(consumer, url) == [
-        "inbox_0001",
-        "operator_pause_0001",
-        "operator_pause_0002",
-        "suspects_0001",
-        "parked_events_0001",
-        "overflow_0001",
-    ]
+    assert migrations.upgrade(consumer, url) == library_revisions(consumer)
     publisher = replace(consumer, publishes=("trace.stored",))
-    assert migrations.pending(publisher, url) == ["outbox_0001", "relay_state_0001"]
-    assert migrations.upgrade(publisher, url) == ["outbox_0001", "relay_state_0001"]
+    added = library_revisions(replace(publisher, consumes=()))
+    assert migrations.pending(publisher, url) == added
+    assert migrations.upgrade(publisher, url) == added
 
     # Then it has all tables of the library, as the models define them
     assert library_tables(url) == set(publisher.library_tables)
@@ -242,19 +241,19 @@ def test_a_service_gets_the_tables_that_its_declaration_requires(database_of: Da
 
 
 def test_a_database_of_an_earlier_release_keeps_its_rows(database_of: DatabaseOf) -> None:
-    # Given a database whose tables were all created by the service's own revisions
+    # Given a database without revisions of the library, whose tables were created by the service's
     url = database_of("fraud").url
     before = schema(url)
-    execute(
-        url, "DROP TABLE eventbus_version", "INSERT INTO suspects VALUES (gen_random_uuid(), 3)"
-    )
+    for table in FRAUD.library_tables:
+        downgrade_library(url, f"{table}_0001")
+    suspect = "INSERT INTO suspects VALUES (gen_random_uuid(), 3)"
+    execute(url, "DROP TABLE eventbus_version", suspect)
 
     # When it is upgraded
     applied = migrations.upgrade(FRAUD, url)
 
-    # Then the library's revisions are recorded, and have changed nothing
-    firsts = [revision for revision in applied if revision.endswith("_0001")]
-    assert firsts == [f"{table}_0001" for table in FRAUD.library_tables]
+    # Then the library's revisions are applied, and the rows are kept
+    assert applied == library_revisions(FRAUD)
     assert schema(url) == before
     assert rows(url, "SELECT begun FROM suspects") == [3]
 
