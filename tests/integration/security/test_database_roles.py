@@ -33,14 +33,8 @@ NAMES = [service.name for service in DATABASES]
 #: By service, the tables that the console may read; not API keys or emails.
 READABLE = {
     "order": (
-        "orders",
-        "order_lines",
-        "cancellations",
-        "shipments",
-        "outbox",
-        "inbox",
-        "relay_state",
-        "operator_pause",
+        *("orders", "order_lines", "cancellations", "shipments"),
+        *("outbox", "inbox", "relay_state", "operator_pause"),
     ),
     "inventory": (
         *("stock", "stock_entries", "stock_movements", "reservations", "reservation_lines"),
