@@ -5,7 +5,7 @@ export PYTHON
 local = .venv/bin/python -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset env test test-containers chaos bench docs secrets lint lock
+.PHONY: help up down status logs reset env test test-containers chaos bench docs screenshots secrets lint lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ env: ## print addresses and keys as `export` lines, for eval in a shell
 	@$(local) env
 
 test: ## run the tests in parallel; T="tests/unit -k outbox" for some, N=0 for one at a time
-	@deploy/local/install.sh python broker database monitoring exporter compiler asyncapi kubernetes
+	@deploy/local/install.sh python broker database monitoring exporter compiler asyncapi kubernetes browser
 	@.venv/bin/pytest -n $(or $(N),auto) --dist loadscope $(T)
 
 test-containers: ## run tests on a broker and a database in containers; requires Docker
@@ -67,6 +67,10 @@ docs: ## generate the documents that are derived from the contracts
 	@deploy/local/install.sh python
 	@.venv/bin/python -m tests.contract.regenerate
 	@.venv/bin/python -m contracts
+
+screenshots: ## take the pictures in docs/img again, in a few minutes
+	@deploy/local/install.sh python broker database monitoring browser
+	@.venv/bin/python -m testkit.browser.screenshots
 
 secrets: ## write the secrets that docker-compose.yml reads
 	@deploy/local/install.sh python

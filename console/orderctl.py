@@ -16,6 +16,8 @@ from console.commands.access.people import people
 from console.commands.analytics import analytics
 from console.commands.contracts import contracts
 from console.commands.database import database
+from console.commands.execution import json_document, read_only
+from console.commands.execution.completion import completion
 from console.commands.health import health
 from console.commands.keys import keys
 from console.commands.orders import listing as listing
@@ -84,14 +86,17 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-def main() -> None:
+@read_only.option
+def main(*, read_only: bool) -> None:
     """Operate the order system.
 
     Settings are read from the environment, and from the dotenv file that ORDERS_ENV_FILE names
     (.run/operator.env by default). Exit status: 0 success, 1 failure, 2 a check found differences
-    (such as drift, a breaking change of a contract, or an event type in use), 64 invalid arguments.
-    health, reconcile and restore check exit with 1 if they find a problem.
+    (such as drift, a breaking change of a contract, or an event type in use), 64 invalid arguments,
+    77 refused by the read-only mode. health, reconcile and restore check exit with 1 if they find a
+    problem, and reconcile and restore check with 2 if a server could not be reached.
     """
+    del read_only  # the commands read it from the context
 
 
 main.add_command(database)
@@ -113,7 +118,11 @@ main.add_command(analytics)
 main.add_command(subscribe)
 main.add_command(people)
 main.add_command(audit)
+main.add_command(completion)
 recording.install(main)
+# Before the audit log, which is in a database.
+read_only.install(main)
+json_document.install(main)
 
 
 def _restrict(command: click.Command) -> None:

@@ -262,6 +262,9 @@ class ConsoleSettings(ParkingSettings):
     console_trusted_proxies: int = Field(0, ge=0, le=10)
     #: The password of the database role `console`, which can read a few tables.
     console_database_password: SecretStr
+    #: The order API, and a key with `orders:operate`: the console's database role changes no order.
+    order_api_url: HttpUrl | None = None
+    order_api_key: SecretStr | None = None
     #: Prometheus's HTTP API; without it the console shows no rates, durations and alerts.
     prometheus_url: HttpUrl | None = None
 

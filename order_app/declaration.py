@@ -12,5 +12,5 @@ ORDER = SERVICE = Service(
     ticks=("relay",),
     essential=True,
     # API keys and their hashes are not included.
-    monitored_tables=("orders", "order_lines", "cancellations"),
+    monitored_tables=("orders", "order_lines", "cancellations", "shipments"),
 )

@@ -17,7 +17,7 @@ from order_app.events import Cause, created, record
 from order_app.storage import idempotency, orders
 from order_app.storage.idempotency import Claim
 from order_app.storage.intake import Placing
-from order_app.storage.models import CancellationRow, OrderRow
+from order_app.storage.models import CancellationRow, OrderRow, ShipmentRow
 
 
 class UnknownOrder(Permanent):
@@ -145,15 +145,25 @@ def why_not_cancelled(order: Order, reason: Reason) -> str | None:
             return f"The order can no longer be cancelled: {status}."
 
 
-def ship(session: Session, order_id: UUID, *, cause: Cause | None = None) -> Order:
-    """Mark a CONFIRMED order as shipped, and return its current state.
-
-    Without a cause, its event continues the trace of the request that placed the order. Raise
-    `UnknownOrder`.
-    """
+def ship(session: Session, order_id: UUID, *, cause: Cause) -> Order:
+    """Mark a CONFIRMED order as shipped, and return its current state. Raise `UnknownOrder`."""
     row = _locked(session, order_id)
     order = domain.ship(row.to_domain(), now=orders.moment(session))
-    return _decide(session, row, order, cause or Cause(traceparent=row.traceparent))
+    return _decide(session, row, order, cause)
+
+
+def ship_as_operator(session: Session, order_id: UUID, *, operator: str) -> Order:
+    """Mark a CONFIRMED order as shipped by an operator, and return its current state.
+
+    The operator's name is stored, and is not part of the event, which continues the trace of the
+    request that placed the order. Shipping the order again changes nothing. Raise `UnknownOrder`.
+    """
+    row = _locked(session, order_id)
+    now = orders.moment(session)
+    order = domain.ship(row.to_domain(), now=now)
+    if order.status != row.status:
+        session.add(ShipmentRow(order_id=order_id, shipped_by=operator, shipped_at=now))
+    return _decide(session, row, order, Cause(traceparent=row.traceparent))
 
 
 def why_not_shipped(order: Order) -> str | None:

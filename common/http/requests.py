@@ -12,8 +12,9 @@ from typing import Any
 from flask import Flask
 from granian._granian import CallbackScheduler
 
-from common.http import edge
+from common.http import edge, streams
 from common.http.bodies import Bodies
+from common.http.streams import Stream
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,11 @@ class Requests(CallbackScheduler):
         self.ends = False
         self._schedule_fn = self._begin
 
+    def end(self) -> None:
+        """Announce in each response that its connection will be closed, and close event streams."""
+        self.ends = True
+        streams.end(self._app)
+
     def watch(self) -> None:
         """Limit the time of bodies from now on. Must be called after the last fork."""
         self._bodies.watch()
@@ -80,6 +86,9 @@ class Requests(CallbackScheduler):
         response = _Response()
         try:
             chunks = self._app(environ, response)
+            if isinstance(chunks, Stream):
+                chunks.begin(protocol, response.status, response.headers)
+                return
             content = b"".join((*response.written, *chunks))
             if hasattr(chunks, "close"):
                 chunks.close()

@@ -177,7 +177,7 @@ def _stopping(requests: Requests) -> WorkerSignal:
 
     def stop(*_: object) -> None:
         if not requests.ends:
-            requests.ends = True
+            requests.end()
             linger = Timer(_LINGER, stopping.set)
             linger.daemon = True
             linger.start()

@@ -21,7 +21,10 @@ class Right(StrEnum):
     DISCARD = "discard"
     RESTORE = "restore"
     STOCK = "stock"
+    #: To cancel an order.
     CANCEL = "cancel"
+    #: To mark an order as shipped.
+    SHIP = "ship"
     #: To pause and resume the consumption of a service.
     PAUSE = "pause"
     #: To read the audit log.
@@ -40,6 +43,7 @@ _OPERATOR = frozenset(
         Right.RESTORE,
         Right.STOCK,
         Right.CANCEL,
+        Right.SHIP,
         Right.PAUSE,
     }
 )

@@ -6,7 +6,7 @@ from console.monitoring.prometheus import Alert, Prometheus, Values
 from console.settings import ConsoleSettings
 
 #: Seconds that a figure covers, and seconds between two of its values.
-SPAN, STEP = 1800, 30
+SPAN, STEP = 600, 5
 
 #: Seconds over which orders are counted.
 LATELY = 300
@@ -24,7 +24,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """Values of the last half hour; `unit` is `/s` for a rate, or `s` for seconds."""
+    """Values of the last ten minutes; `unit` is `/s` for a rate, or `s` for seconds."""
 
     title: str
     text: str
@@ -39,6 +39,8 @@ class Lately:
     alerts: list[Alert]
     #: Events that were published in the last minutes, by type.
     events: dict[str, float]
+    #: Events per second that each service publishes now.
+    published: dict[str, float]
     #: Seconds since each parking lot that is not empty was last empty, by its name.
     parked: dict[str, float]
     figures: tuple[Figure, ...]
@@ -55,6 +57,7 @@ def lately(settings: ConsoleSettings) -> Lately | None:
         return Lately(
             alerts=prometheus.alerts(),
             events=prometheus.now(_published(), "type"),
+            published=prometheus.now(_published_now(), "service"),
             parked=prometheus.now("orders_parked_lasting_seconds > 0", "queue"),
             figures=tuple(
                 Figure(
@@ -80,8 +83,19 @@ def _published() -> str:
     )
 
 
+def _published_now() -> str:
+    # A service without events so far has no series: 0 if its metrics are scraped, else unknown.
+    return f"sum by (service) ({_now()}) or 0 * max by (service) (up == 1)"
+
+
+def _now(labels: str = "") -> str:
+    # From the last two scrapes: a rate over a minute would show a burst late, and too low.
+    return f"irate({_CONFIRMED}_count{{{labels}}}[1m])"
+
+
 def _rate(event_type: str) -> str:
-    return f'sum(rate({_CONFIRMED}_count{{type="{event_type}"}}[1m]))'
+    matcher = f'type="{event_type}"'
+    return f"sum({_now(matcher)})"
 
 
 def _quantiles(metric: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from common.kombu_topology import CONSUMERS, SERVICES, divided, topology
+from common.kombu_topology import SERVICES, divided, topology
 from console.broker import division, queue_counts, replicas, topology_diff
 from console.broker.management import Management
 from console.broker.state import BrokerState, Object, figure
@@ -143,12 +143,6 @@ def without_paused(findings: Iterable[Finding], pauses: Pauses) -> tuple[Finding
     return tuple(
         each for each in findings if each.kind is not Kind.NO_CONSUMER or each.name not in pauses
     )
-
-
-def idle(findings: Iterable[Finding]) -> tuple[Service, ...]:
-    """Return the services whose event queue has no consumer."""
-    names = [each.name for each in findings if each.kind is Kind.NO_CONSUMER]
-    return tuple(each for each in CONSUMERS if any(map(each.is_part_queue, names)))
 
 
 def ailing_nodes(

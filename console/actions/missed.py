@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from console.databases.service_database import transaction
-from console.settings import DatabaseServer
+from console.databases.service_database import Databases
 from eventbus.catch_up import overflow
 from eventbus.topology.service import Service
 
@@ -16,9 +15,9 @@ class Missed:
     gaps: int
 
 
-def read(settings: DatabaseServer, service: Service) -> Missed:
+def read(databases: Databases, service: Service) -> Missed:
     """Return the missing events, as recorded in the service's database."""
-    with transaction(settings, service) as session:
+    with databases.transaction(service) as session:
         state, now = overflow.read(session)
     since = state.requested_at
     return Missed(seconds=(now - since).total_seconds() if since else 0.0, gaps=state.gaps)

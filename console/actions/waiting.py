@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from common.kombu_topology import ORDER
-from console.databases.service_database import transaction
-from console.settings import DatabaseServer
+from console.databases.service_database import Databases
 from eventbus.outbox import lag
 from eventbus.outbox.lag import OutboxLag, RelayPass
 from eventbus.topology.service import Service
@@ -20,9 +19,9 @@ class Waiting:
     orders: Pending | None = None
 
 
-def read(settings: DatabaseServer, service: Service) -> Waiting:
+def read(databases: Databases, service: Service) -> Waiting:
     """Return the waiting work of a service that has an outbox."""
-    with transaction(settings, service) as session:
+    with databases.transaction(service) as session:
         return Waiting(
             unsent=lag.outbox_lag(session),
             relay_pass=lag.relay_pass(session),

@@ -22,6 +22,19 @@ def figure(described: Object | None, name: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
+def rate(described: Object | None, name: str) -> float | None:
+    """Return a rate of a queue per second, such as `ack`, or None if the broker does not report it.
+
+    A queue without any messages so far has no rates; the change of its depth shows whether the
+    broker collects them.
+    """
+    if described is None:
+        return None
+    reported = described.get("message_stats", {}).get(f"{name}_details", {}).get("rate")
+    is_collected = "messages_details" in described
+    return float(reported) if reported is not None else 0.0 if is_collected else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class BrokerState:
     """The objects of one vhost, and the broker's users, each as the API describes it."""

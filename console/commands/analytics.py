@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 
 from analytics_worker.replay import Progress, Rebuilt
 from console.actions import analytics as actions
+from console.commands.execution.effect import changes
 from console.commands.times import StartType
 from console.settings import ReplaySettings, load_operator
 from eventbus.messaging.stream import Start
@@ -23,6 +24,7 @@ def analytics() -> None:
 
 
 @analytics.command(epilog="Example: orderctl analytics replay --from 2026-11-24T18:00")
+@changes(service="analytics")
 @click.option(
     "--from",
     "start",

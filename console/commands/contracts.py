@@ -10,6 +10,7 @@ import click
 from common.events import EVENTS
 from console.actions import contracts as actions
 from console.actions import retirement
+from console.commands.execution.effect import shows, writes
 from console.commands.table import print_line
 from console.contracts.compatibility import Change
 from console.settings import RetirementSettings, load_operator
@@ -40,6 +41,7 @@ def contracts() -> None:
 
 
 @contracts.command(epilog="Example: orderctl contracts check --json")
+@shows
 @_released
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
@@ -59,6 +61,7 @@ def check(ctx: click.Context, folder: Path, *, as_json: bool) -> None:
 
 
 @contracts.command(epilog="Example: orderctl contracts release")
+@writes
 @_released
 @click.pass_context
 def release(ctx: click.Context, folder: Path) -> None:
@@ -79,6 +82,7 @@ def release(ctx: click.Context, folder: Path) -> None:
 
 
 @contracts.command(epilog="Example: orderctl contracts retire order.created.v1")
+@writes
 @click.argument("event_type", metavar="TYPE", callback=_known_type)
 @click.option(
     "--within",

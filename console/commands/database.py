@@ -3,6 +3,7 @@
 import click
 
 from console.actions import database as actions
+from console.commands.execution.effect import changes, shows
 from console.commands.table import print_line
 from console.settings import DatabaseAdminSettings, load_operator
 
@@ -16,6 +17,7 @@ def database() -> None:
 
 
 @database.command(epilog="Example: orderctl database plan")
+@shows
 @click.pass_context
 def plan(ctx: click.Context) -> None:
     """Print the changes that apply would make, and manual work; exit with status 2 if any.
@@ -31,6 +33,7 @@ def plan(ctx: click.Context) -> None:
 
 
 @database.command(epilog="Example: orderctl database apply")
+@changes()
 def apply() -> None:
     """Create and migrate roles, databases and tables as this release requires.
 

@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
 
 import click
 
 from console.actions import health as actions
-from console.actions.health import Finding
+from console.commands.execution.effect import shows
 from console.commands.pauses import description, document
 from console.commands.table import print_line
 from console.databases.pauses import Pauses, read_all
@@ -16,6 +15,7 @@ from eventbus.settings.base import SettingsError
 
 
 @click.command(epilog="Example: orderctl health --json")
+@shows
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def health(ctx: click.Context, *, as_json: bool) -> None:
@@ -24,11 +24,11 @@ def health(ctx: click.Context, *, as_json: bool) -> None:
     Problems are an unreachable broker, memory and disk alarms, nodes that are down, missing
     exchanges, queues and bindings, and queues that are half full, have dropped events, or have no
     consumer, no quorum or fewer replicas than the cluster has nodes. A figure that the broker does
-    not report is unknown, and is not a problem. A service that an operator has paused is listed,
-    and its missing consumer is not a problem.
+    not report is unknown, and is not a problem. A service that is paused is listed, and its missing
+    consumer is not a problem.
     """
     checked = actions.check(load_operator(BrokerAdminSettings))
-    pauses = _pauses(checked.findings)
+    pauses = _pauses()
     findings = actions.without_paused(checked.findings, pauses)
     if as_json:
         listing = {
@@ -36,6 +36,7 @@ def health(ctx: click.Context, *, as_json: bool) -> None:
             "findings": [dataclasses.asdict(finding) for finding in findings],
             "paused": [document(name, pause) for name, pause in pauses.paused.items()],
             "unknown": list(checked.unknown),
+            "unknown_pauses": dict(pauses.problems),
         }
         click.echo(json.dumps(listing, indent=2))
     else:
@@ -43,6 +44,8 @@ def health(ctx: click.Context, *, as_json: bool) -> None:
             print_line(finding)
         for name, pause in pauses.paused.items():
             print_line(f"{name}: {description(pause)}")
+        for name, problem in pauses.problems.items():
+            print_line(f"{name}: unknown whether it is paused: {problem}", err=True)
         if checked.unknown:
             print_line(f"unknown: the consumers of {', '.join(checked.unknown)}")
         elif not findings:
@@ -51,12 +54,13 @@ def health(ctx: click.Context, *, as_json: bool) -> None:
         ctx.exit(1)
 
 
-def _pauses(findings: Iterable[Finding]) -> Pauses:
-    """Return the pauses of the services without a consumer; unreadable ones excuse nothing."""
-    if not (services := actions.idle(findings)):
-        return Pauses()
+def _pauses() -> Pauses:
+    """Return the pauses of all services; a pause that cannot be read excuses nothing.
+
+    They do not depend on the findings: the broker's statistics are seconds behind a pause.
+    """
     try:
-        return read_all(load_operator(DatabaseSettings), services)
+        return read_all(load_operator(DatabaseSettings))
     except SettingsError:
         # A monitor of the broker has no access to the databases.
         return Pauses()

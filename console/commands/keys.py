@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import click
 
 from console.actions import keys as actions
+from console.commands.execution.effect import changes, shows
 from console.commands.table import print_line, print_table
 from console.errors import ActionError
 from console.settings import DatabaseSettings, load_operator
@@ -32,6 +33,7 @@ _scopes = click.option(
 
 
 @keys.command(epilog='Example: orderctl keys create "web shop" --scope orders:write')
+@changes(subject="name", service="order", details=("scopes",))
 @click.argument("name")
 @_scopes
 @click.option(
@@ -53,6 +55,7 @@ def create(name: str, scopes: tuple[str, ...], *, file: Path | None) -> None:
 
 
 @keys.command(epilog="Example: orderctl keys register prometheus --scope ops --file key")
+@changes(subject="name", service="order", details=("scopes",))
 @click.argument("name")
 @_scopes
 @click.option(
@@ -77,6 +80,7 @@ def register(name: str, scopes: tuple[str, ...], *, file: Path) -> None:
 
 
 @keys.command("list", epilog="Example: orderctl keys list --json")
+@shows
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_keys(*, as_json: bool) -> None:
     """List every key that was ever created, without its secret."""
@@ -89,6 +93,7 @@ def list_keys(*, as_json: bool) -> None:
 
 
 @keys.command(epilog="Example: orderctl keys revoke 1f0a9c3e")
+@changes(subject="prefix", service="order")
 @click.argument("prefix")
 def revoke(prefix: str) -> None:
     """Revoke a key permanently; this takes effect within seconds, see API_KEY_LIFETIME."""

@@ -4,6 +4,7 @@ import json
 
 import click
 
+from console.commands.execution.effect import changes, shows
 from console.commands.operator import operator_name
 from console.commands.orders.listing import second
 from console.commands.table import print_line, print_table
@@ -24,6 +25,7 @@ def _checked(_ctx: click.Context, _parameter: click.Parameter, reason: str) -> s
 @click.command(
     epilog='Example: orderctl pause notification --reason "release 12 sends wrong emails"'
 )
+@changes(details=("reason",))
 @click.argument("service", type=_SERVICE)
 @click.option("--reason", required=True, callback=_checked, help="Reason, for other operators.")
 def pause(service: str, *, reason: str) -> None:
@@ -39,6 +41,7 @@ def pause(service: str, *, reason: str) -> None:
 
 
 @click.command(epilog="Example: orderctl resume notification")
+@changes()
 @click.argument("service", type=_SERVICE)
 def resume(service: str) -> None:
     """Resume the consumption of one service; if it is not paused, nothing changes."""
@@ -49,6 +52,7 @@ def resume(service: str) -> None:
 
 
 @click.command(epilog="Example: orderctl paused --json")
+@shows
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def paused(ctx: click.Context, *, as_json: bool) -> None:

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from console.commands.execution.effect import changes
 from console.commands.reached import reached
 from console.commands.table import print_line
 from console.commands.times import Age
@@ -27,6 +28,7 @@ _ALWAYS = (Place.HANDLED, Place.IN_FLIGHT, Place.PARKED, Place.MISSING)
 
 
 @click.command(epilog="Example: orderctl reconcile --since 1h --json")
+@changes(flag="repair")
 @click.option("--since", type=Age(), help="Maximum age of the events; default: all that are kept.")
 @click.option(
     "--wait",

@@ -6,9 +6,10 @@ from datetime import datetime
 
 import click
 
-from common.kombu_topology import SERVICES
+from common.kombu_topology import INVENTORY, SERVICES
 from common.kombu_topology import service as of_name
 from console.broker.topology_diff import Difference
+from console.commands.execution.effect import changes, shows
 from console.commands.reached import reached
 from console.commands.table import print_line
 from console.commands.times import Moment
@@ -16,6 +17,8 @@ from console.commands.topology import line
 from console.ledger.books import Books
 from console.ledger.reconciliation import PAUSE, SEARCH, Effort
 from console.restore.check import check as check_databases
+from console.restore.check import entry_lines
+from console.restore.entries import lost_entries
 from console.restore.heal import Healed, heal_broker
 from console.restore.heal import heal as heal_service
 from console.settings import LedgerSettings, RestoreSettings, load_operator
@@ -43,6 +46,7 @@ def restore() -> None:
 
 
 @restore.command(epilog="Example: orderctl restore check --since 2026-11-29T03:00 --json")
+@shows
 @click.option(
     "--service",
     "name",
@@ -59,7 +63,9 @@ def check(
     """Report which database is behind the others, and exit with status 1 if one is.
 
     The outboxes are compared with the stream, the inboxes with the outboxes, and the orders with
-    the records of other services. Exit status 2: a server could not be reached.
+    the records of other services. Entries of the warehouse that the audit log contains and the
+    inventory does not are listed as commands; they also cause exit status 1. Exit status 2: a
+    server could not be reached.
     """
     settings = load_operator(LedgerSettings)
     services = [of_name(name)] if name else list(SERVICES)
@@ -75,11 +81,12 @@ def check(
             print_line(f"to bring it up to date: orderctl restore heal --service {each}")
         if not found.behind:
             print_line("no database is behind the others")
-    if found.behind:
+    if found.behind or found.lost_entries:
         ctx.exit(1)
 
 
 @restore.command(epilog="Example: orderctl restore heal --service inventory --since 2d")
+@changes(details=("since",))
 @click.option(
     "--service",
     type=click.Choice([*(each.name for each in SERVICES), _BROKER]),
@@ -94,7 +101,8 @@ def heal(*, service: str, since: datetime | None, wait: float, yes: bool) -> Non
 
     Stop the processes of the service first. Its own published events are restored with their
     records, and the events that it lacks are delivered to it again. Other services do not receive
-    events. After an interruption, run the command again.
+    events. After an interruption, run the command again. Lost entries of the warehouse are listed
+    as commands, which enter them again.
 
     With `broker`, the broker's objects are declared, and each sent event that is in no inbox is
     delivered to the service that lacks it.
@@ -113,7 +121,8 @@ def heal(*, service: str, since: datetime | None, wait: float, yes: bool) -> Non
             healed = heal_service(
                 settings, books, of_name(service), since=since, effort=effort, report=_print
             )
-    for result in _lines(service, healed):
+        lost = lost_entries(books, since=since) if service == INVENTORY.name else []
+    for result in (*_lines(service, healed), *entry_lines(lost)):
         print_line(result)
 
 

@@ -15,6 +15,7 @@ from rich.progress import Progress
 from console.actions import stock as actions
 from console.actions import stock_import
 from console.actions.stock import Change
+from console.commands.execution.effect import changes, shows
 from console.commands.operator import operator_name
 from console.commands.table import print_line, print_table, printable
 from console.settings import DatabaseSettings, load_operator
@@ -24,6 +25,9 @@ from inventory_worker.stock import MAX_ON_HAND, correct, count, receive
 
 #: Differences that `check` lists.
 _DIFFERENCES = 100
+
+#: The effect of a command that changes the stock of a SKU.
+_goods = changes(service="inventory", subject="sku", details=("pieces", "reason", "reference"))
 
 _pieces = click.IntRange(0, MAX_ON_HAND)
 _some_pieces = click.IntRange(1, MAX_ON_HAND)
@@ -56,6 +60,7 @@ def stock() -> None:
 
 
 @stock.command("receive", epilog="Example: orderctl stock receive SKU-1 20 --reference DN-1007")
+@_goods
 @click.argument("sku")
 @click.argument("pieces", metavar="QTY", type=_some_pieces)
 @_note_options("goods received")
@@ -65,6 +70,7 @@ def receive_goods(sku: str, pieces: int, reason: str, reference: str | None) -> 
 
 
 @stock.command("count", epilog='Example: orderctl stock count SKU-1 97 --reason "annual count"')
+@_goods
 @click.argument("sku")
 @click.argument("pieces", metavar="QTY", type=_pieces)
 @_note_options("counted")
@@ -82,6 +88,7 @@ def count_goods(sku: str, pieces: int, reason: str, reference: str | None) -> No
     context_settings={"ignore_unknown_options": True},
     epilog='Example: orderctl stock correct SKU-1 -3 --reason "broken in the warehouse"',
 )
+@_goods
 @click.argument("sku")
 @click.argument("pieces", metavar="QTY", type=click.IntRange(-MAX_ON_HAND, MAX_ON_HAND))
 @_note_options(None)
@@ -91,6 +98,7 @@ def correct_level(sku: str, pieces: int, reason: str, reference: str | None) -> 
 
 
 @stock.command("set", epilog="Example: orderctl stock set SKU-1 100")
+@_goods
 @click.argument("sku")
 @click.argument("pieces", metavar="N", type=_pieces)
 def set_on_hand(sku: str, pieces: int) -> None:
@@ -99,6 +107,7 @@ def set_on_hand(sku: str, pieces: int) -> None:
 
 
 @stock.command(epilog="Example: orderctl stock add SKU-1 20")
+@_goods
 @click.argument("sku")
 @click.argument("pieces", metavar="N", type=_some_pieces)
 def add(sku: str, pieces: int) -> None:
@@ -107,6 +116,7 @@ def add(sku: str, pieces: int) -> None:
 
 
 @stock.command(epilog="Example: orderctl stock show SKU-1 --json")
+@shows
 @click.argument("sku", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(sku: str | None, *, as_json: bool) -> None:
@@ -119,6 +129,7 @@ def show(sku: str | None, *, as_json: bool) -> None:
 
 
 @stock.command("movements", epilog="Example: orderctl stock movements SKU-1 --limit 100")
+@shows
 @click.argument("sku")
 @click.option(
     "--limit",
@@ -138,6 +149,7 @@ def show_movements(sku: str, limit: int, *, as_json: bool) -> None:
 
 
 @stock.command("check", epilog="Example: orderctl stock check")
+@shows
 def check() -> None:
     """Compare each level with the sum of its movements; all movements are read.
 
@@ -152,6 +164,7 @@ def check() -> None:
 
 
 @stock.command("import", epilog="Example: orderctl stock import count.csv --reference COUNT-7")
+@changes(subject="file", service="inventory", details=("reason", "reference"))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--reason", default="counted", show_default=True, help="Reason for the change.")
 @click.option(

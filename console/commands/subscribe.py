@@ -10,6 +10,7 @@ from rich.progress import TextColumn, TimeElapsedColumn
 from console.actions import subscribe as actions
 from console.actions.parked import CONSUMERS
 from console.actions.subscribe import Progress
+from console.commands.execution.effect import changes
 from console.commands.table import print_line
 from console.commands.times import StartType
 from console.commands.topology import line
@@ -20,6 +21,7 @@ from eventbus.topology.service import Service
 
 
 @click.command(epilog="Example: orderctl subscribe notification --from 2026-11-25T08:00Z")
+@changes()
 @click.argument("service", type=click.Choice(list(CONSUMERS)))
 @click.option(
     "--from",

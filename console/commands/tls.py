@@ -8,6 +8,7 @@ import click
 from common.kombu_topology import topology
 from console.certificates.certificate_authority import Authority
 from console.certificates.certificate_file import Certificate
+from console.commands.execution.effect import shows, writes
 from console.settings import TlsSettings, load_operator
 
 
@@ -17,6 +18,7 @@ def tls() -> None:
 
 
 @tls.command(epilog="Example: orderctl tls init")
+@writes
 @click.option(
     "--clients", is_flag=True, help="Also create a client certificate for each broker user."
 )
@@ -31,6 +33,7 @@ def init(*, clients: bool) -> None:
 
 
 @tls.command(epilog="Example: orderctl tls renew")
+@writes
 def renew() -> None:
     """Replace the servers' and clients' keys and certificates, but not those of the CA.
 
@@ -41,6 +44,7 @@ def renew() -> None:
 
 
 @tls.command(epilog="Example: orderctl tls show --json")
+@shows
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(*, as_json: bool) -> None:
     """Show each certificate and its remaining validity."""

@@ -10,6 +10,7 @@ from common.queue_parts import DIVISIBLE
 from console.actions import topology as actions
 from console.actions.topology import Plan
 from console.broker.topology_diff import Difference
+from console.commands.execution.effect import changes, shows
 from console.commands.table import print_line
 from console.scaling.scale import scale as change
 from console.settings import ScaleSettings, TopologySettings, load_operator
@@ -25,6 +26,7 @@ def topology() -> None:
 
 
 @topology.command(epilog="Example: orderctl topology plan --json")
+@shows
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def plan(ctx: click.Context, *, as_json: bool) -> None:
@@ -39,6 +41,7 @@ def plan(ctx: click.Context, *, as_json: bool) -> None:
 
 
 @topology.command(epilog="Example: orderctl topology apply")
+@changes(details=("prune",))
 @click.option("--prune", is_flag=True, help="Also delete bindings that are not in the code.")
 @click.pass_context
 def apply(ctx: click.Context, *, prune: bool) -> None:
@@ -61,6 +64,7 @@ def apply(ctx: click.Context, *, prune: bool) -> None:
 
 
 @topology.command(epilog="Example: orderctl topology scale inventory 4")
+@changes(details=("parts",))
 @click.argument("service", type=click.Choice(DIVISIBLE))
 @click.argument("parts", type=click.IntRange(1, PARTS_LIMIT))
 def scale(service: str, parts: int) -> None:

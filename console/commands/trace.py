@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console.actions import trace as actions
+from console.commands.execution.effect import shows
 from console.commands.table import printable
 from console.monitoring.waterfall import Fall, waterfall
 from console.settings import DatabaseSettings, load_operator
@@ -22,6 +23,7 @@ def trace() -> None:
 
 
 @trace.command(epilog="Example: orderctl trace show 01a203e2-f309-7509-a3d7-8edb83dd749c")
+@shows
 @click.argument("order_or_trace", metavar="ORDER_ID|TRACE_ID")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(order_or_trace: str, *, as_json: bool) -> None:

@@ -1,7 +1,9 @@
 """Pausing and resuming the consumption of one service."""
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy.exc import DBAPIError
 
@@ -69,15 +71,26 @@ def read(settings: DatabaseServer, service: Service) -> OperatorPause | None:
 
 
 def read_all(settings: DatabaseServer, services: Iterable[Service] = _CONSUMERS) -> Pauses:
-    """Return the pauses of services; a database that does not respond is a problem."""
+    """Return the pauses of services; a database that does not respond is a problem.
+
+    The databases are read at the same time, so that the wait is that for one of them.
+    """
     paused: dict[str, OperatorPause] = {}
     problems: dict[str, str] = {}
-    for service in services:
-        try:
-            pause = read(settings, service)
-        except (DBAPIError, ExpectedError) as error:
-            problems[service.name] = problem(error)
-            continue
-        if pause:
-            paused[service.name] = pause
+    listed = tuple(services)
+    with ThreadPoolExecutor(len(_CONSUMERS)) as threads:
+        for service, found in zip(
+            listed, threads.map(partial(_try, settings), listed), strict=True
+        ):
+            if isinstance(found, OperatorPause):
+                paused[service.name] = found
+            elif found:
+                problems[service.name] = found
     return Pauses(paused=paused, problems=problems)
+
+
+def _try(settings: DatabaseServer, service: Service) -> OperatorPause | str | None:
+    try:
+        return read(settings, service)
+    except (DBAPIError, ExpectedError) as error:
+        return problem(error)

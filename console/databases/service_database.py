@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -63,3 +64,23 @@ def reading(sessions: db.Sessions) -> Iterator[Session]:
     with db.transaction(sessions) as session:
         session.execute(_READ_ONLY)
         yield session
+
+
+class Databases:
+    """The databases of all services, with connections that are kept, for frequent reading."""
+
+    def __init__(self, settings: DatabaseServer, *, pool_size: int) -> None:
+        """Connect later, with at most `pool_size` connections to each database."""
+        self._settings, self._pool_size = settings, pool_size
+        self._sessions: dict[str, db.Sessions] = {}
+        self._lock = Lock()
+
+    @contextmanager
+    def transaction(self, service: Service) -> Iterator[Session]:
+        """Run the block in one read-only transaction that reads tables by their indexes."""
+        with self._lock:
+            if service.name not in self._sessions:
+                size = self._pool_size
+                self._sessions[service.name] = pooled(self._settings, service, pool_size=size)
+        with reading(self._sessions[service.name]) as session:
+            yield session

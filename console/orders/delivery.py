@@ -31,7 +31,7 @@ class Delivery:
 
     `handled` is None unless the place is HANDLED. `message` is the message in a retry tier or the
     parking lot, if it was found. `problem` is the reason why the event does not move, if it is
-    known.
+    known, and `is_paused` whether the reason is a pause of the service.
     """
 
     event: Sent
@@ -40,6 +40,7 @@ class Delivery:
     handled: Handled | None = None
     message: Parked | None = None
     problem: str = ""
+    is_paused: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -52,6 +53,13 @@ class Delivery:
         if self.place is Place.IN_FLIGHT and self.problem:
             return f"waiting for {self.service}"
         return _WHERE[self.place].format(source=self.event.source, service=self.service)
+
+    @property
+    def cause(self) -> tuple[str, ...]:
+        """The place and the reason without the details of one message: deliveries in common."""
+        holder = self.event.source if self.place is Place.UNSENT else self.service
+        reason = self.message.failure if self.message else self.problem
+        return (self.event.type, self.place, holder, reason)
 
     @property
     def why(self) -> str:

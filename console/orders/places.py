@@ -20,7 +20,7 @@ from console.ledger.location import Located, locate
 from console.orders import journal
 from console.orders.delivery import Delivery, waiting
 from console.orders.journal import Handled, Inbox, Journal, Sent
-from console.orders.stopped import stopped
+from console.orders.stopped import Stop, stopped
 from console.settings import RedriveSettings
 from eventbus.topology.service import Service
 
@@ -154,12 +154,13 @@ def _explained(
         return list(deliveries)
     idle = stopped(settings, [service for service in services if service.name in awaited])
     unavailable = {
-        name: f"its database is unavailable: {problem}" for name, problem in read.unread.items()
+        name: Stop(reason=f"its database is unavailable: {problem}")
+        for name, problem in read.unread.items()
     }
-    problems = {**idle, **unavailable}
+    stops = {**idle, **unavailable}
     return [
-        replace(each, problem=problems.get(each.service, ""))
-        if each.place is Place.IN_FLIGHT
+        replace(each, problem=stop.reason, is_paused=stop.is_paused)
+        if each.place is Place.IN_FLIGHT and (stop := stops.get(each.service))
         else each
         for each in deliveries
     ]

@@ -1,6 +1,7 @@
 """Services whose worker does not consume: its process is down, or it is paused."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from common.kombu_topology import divided
 from console.broker import queue_counts
@@ -15,7 +16,15 @@ from eventbus.topology.service import Service
 _PAUSED = "orders_consumption_paused == 1"
 
 
-def stopped(settings: BrokerAdminSettings, services: Iterable[Service]) -> Mapping[str, str]:
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """The reason why a worker does not consume; `is_paused` if `resume` ends it."""
+
+    reason: str
+    is_paused: bool = False
+
+
+def stopped(settings: BrokerAdminSettings, services: Iterable[Service]) -> Mapping[str, Stop]:
     """Return those of these services whose worker does not consume: the reason by service.
 
     A pause for an outage is known only to the console, and only if Prometheus responds.
@@ -24,12 +33,12 @@ def stopped(settings: BrokerAdminSettings, services: Iterable[Service]) -> Mappi
     queues = {queue: service for service in divided_services for queue in service.queues}
     counts = queue_counts.consumers(settings, queues)
     idle = {
-        service.name: f"{service.name}-worker is not running"
+        service.name: Stop(reason=f"{service.name}-worker is not running")
         for queue, service in queues.items()
         if counts.get(queue) == 0
     }
     by_operator = {
-        name: f"{name} is paused by {pause.paused_by}: {pause.reason}"
+        name: Stop(reason=f"{name} is paused by {pause.paused_by}: {pause.reason}", is_paused=True)
         for name, pause in _pauses(settings, [s for s in divided_services if s.name in idle])
     }
     return _paused(settings) | idle | by_operator
@@ -44,7 +53,7 @@ def _pauses(
     )
 
 
-def _paused(settings: BrokerAdminSettings) -> dict[str, str]:
+def _paused(settings: BrokerAdminSettings) -> dict[str, Stop]:
     if not isinstance(settings, ConsoleSettings) or settings.prometheus_url is None:
         return {}
     try:
@@ -52,4 +61,4 @@ def _paused(settings: BrokerAdminSettings) -> dict[str, str]:
             paused = prometheus.now(_PAUSED, "service")
     except ActionError:
         return {}
-    return {name: f"{name}-worker is paused; see its log" for name in paused}
+    return {name: Stop(reason=f"{name}-worker is paused; see its log") for name in paused}

@@ -30,12 +30,22 @@ _DECIDING = tuple(service for service in CONSUMERS if service.essential)
 class Stuck:
     """An order that is not decided, and its events that wait for a service that decides it.
 
-    `problem` is the reason why it hangs if no event waits, and is otherwise empty.
+    `problem` is the reason why it hangs if no event waits, and is otherwise empty. `closed` is the
+    event of that reason, if there is one.
     """
 
     order: Summary
     waiting: tuple[Delivery, ...]
     problem: str = ""
+    closed: Delivery | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """A cause for which several orders hang: the delivery of one of them, and their number."""
+
+    delivery: Delivery
+    orders: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +58,17 @@ class Report:
     orders: tuple[Stuck, ...]
     is_cut: bool
     problem: str
+
+    @property
+    def shared(self) -> list[Shared]:
+        """The causes that several orders share, the most frequent first."""
+        found: dict[tuple[str, ...], list[Delivery]] = {}
+        for each in self.orders:
+            for delivery in each.waiting:
+                found.setdefault(delivery.cause, []).append(delivery)
+        shared = [Shared(delivery=each[0], orders=len(each)) for each in found.values()]
+        shared.sort(key=lambda each: -each.orders)
+        return [each for each in shared if each.orders > 1]
 
 
 def find(
@@ -80,15 +101,15 @@ def find(
 
 
 def _stuck(order: Summary, deliveries: Sequence[Delivery]) -> Stuck:
-    open_ = waiting(deliveries)
-    return Stuck(order=order, waiting=open_, problem="" if open_ else _why(order, deliveries))
-
-
-def _why(order: Summary, deliveries: Sequence[Delivery]) -> str:
+    if open_ := waiting(deliveries):
+        return Stuck(order=order, waiting=open_)
     if order.deadline_at < datetime.now(UTC):
-        return "order-relay has not cancelled it at its deadline: its sweep is not running"
-    if not deliveries:
-        return "no event of it is stored"
-    if unhandled := next((each for each in deliveries if not each.handled), None):
-        return f"{unhandled.event.type} is {unhandled.where}"
-    return "all its events are handled, and none is a reply of the inventory"
+        problem = "order-relay has not cancelled it at its deadline: its sweep is not running"
+    elif not deliveries:
+        problem = "no event of it is stored"
+    elif closed := next((each for each in deliveries if not each.handled), None):
+        problem = f"{closed.event.type} is {closed.where}"
+        return Stuck(order=order, waiting=(), problem=problem, closed=closed)
+    else:
+        problem = "all its events are handled, and none is a reply of the inventory"
+    return Stuck(order=order, waiting=(), problem=problem)

@@ -19,7 +19,7 @@ from console.models import ItemRow, ItemState, PlanRow, PlanState
 from console.parking.criteria import Criteria
 from console.parking.effects import BATCH, Candidate, Effect, Effects, effects
 from console.parking.lease import lease
-from console.settings import DatabaseServer, RepairSettings
+from console.settings import DatabaseServer, ParkingSettings
 from eventbus.database import db
 from eventbus.topology.service import Service
 
@@ -58,7 +58,7 @@ class Plan:
 
 
 def create(
-    settings: RepairSettings, service: Service, criteria: Criteria, *, created_by: str
+    settings: ParkingSettings, service: Service, criteria: Criteria, *, created_by: str
 ) -> Plan:
     """Choose parked messages and return the plan; all stay in place.
 
@@ -212,7 +212,7 @@ def _forget(session: Session) -> None:
 
 
 def _candidates(
-    settings: RepairSettings, service: Service, lot: ParkingLot, criteria: Criteria
+    settings: ParkingSettings, service: Service, lot: ParkingLot, criteria: Criteria
 ) -> Iterator[Candidate]:
     for message in lot.scan():
         parked = Parked.of(service, message)

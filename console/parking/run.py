@@ -13,7 +13,7 @@ from console.parking.lease import lease
 from console.parking.plans import Plan
 from console.parking.progress import Item, Progress
 from console.parking.stage import OUTCOME_LIMIT, Outcome, Stage
-from console.settings import RepairSettings
+from console.settings import ParkingSettings
 
 #: Messages of the first stages: a handler that fails for all messages receives one message, and a
 #: handler that fails for some receives at most six.
@@ -39,7 +39,7 @@ Report = Callable[[Outcome], object]
 
 
 def run(
-    settings: RepairSettings,
+    settings: ParkingSettings,
     plan_id: int,
     *,
     run_by: str,

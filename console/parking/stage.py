@@ -13,7 +13,7 @@ from console.models import ItemState
 from console.parking.age_limit import is_too_old
 from console.parking.effects import Effect, Effects
 from console.parking.progress import Item, Progress
-from console.settings import RepairSettings
+from console.settings import ParkingSettings
 from eventbus.topology.service import Service
 
 #: Seconds to wait for the outcomes of a stage. A worker that restarts, or pauses for a failover of
@@ -67,7 +67,7 @@ class Stage:
 
     def __init__(
         self,
-        settings: RepairSettings,
+        settings: ParkingSettings,
         service: Service,
         progress: Progress,
         effects: Effects,

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from common.kombu_topology import ORDER
+from common.kombu_topology import INVENTORY, ORDER
 from console.broker import state
 from console.broker.management import Management
 from console.ledger import reconciliation
 from console.ledger.account import Account, Place
 from console.ledger.books import RECEIVERS, Books, lowest_id
 from console.ledger.reconciliation import Effort
+from console.restore.entries import Entered, lost_entries
 from console.restore.lost import LIMIT, Named, lost
 from console.restore.orphans import orphans
 from console.settings import BrokerAdminSettings, LedgerSettings
@@ -90,6 +91,8 @@ class Findings:
 
     conditions: Sequence[Condition]
     lost_queues: Sequence[str]
+    #: Entries of the warehouse that do not exist. A healing cannot restore them.
+    lost_entries: Sequence[Entered] = ()
 
     @property
     def behind(self) -> list[str]:
@@ -102,6 +105,7 @@ class Findings:
         return {
             "behind": self.behind,
             "lost_queues": list(self.lost_queues),
+            "lost_entries": [entered.document() for entered in self.lost_entries],
             "services": [condition.document() for condition in self.conditions],
         }
 
@@ -111,6 +115,14 @@ class Findings:
             yield f"broker: {queue} does not exist"
         for condition in self.conditions:
             yield from condition.lines()
+        yield from entry_lines(self.lost_entries)
+
+
+def entry_lines(lost: Sequence[Entered]) -> Iterator[str]:
+    """Yield the lines that report lost entries of the warehouse, all of them."""
+    if lost:
+        yield f"{INVENTORY.name}: {len(lost)} entries of the warehouse are lost; enter them again:"
+        yield from (f"  {entered}" for entered in lost)
 
 
 def check(
@@ -140,7 +152,11 @@ def check(
     if order := conditions.get(ORDER.name):
         after = lowest_id(since) if since else UUID(int=0)
         order.orphans |= orphans(books, after, effort.pause)
-    return Findings(conditions=list(conditions.values()), lost_queues=lost_queues)
+    return Findings(
+        conditions=list(conditions.values()),
+        lost_queues=lost_queues,
+        lost_entries=lost_entries(books, since=since) if INVENTORY.name in conditions else (),
+    )
 
 
 def _lost_queues(settings: BrokerAdminSettings) -> list[str]:

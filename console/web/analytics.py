@@ -63,8 +63,9 @@ def _drawings(report: Report) -> Iterator[Drawing]:
     yield _drawing("Orders", "per minute", counts)
     for sales in report.in_all[:CURRENCIES]:
         revenue = (line("revenue", "revenue", sales.currency),)
-        yield _drawing("Revenue", f"per minute, in minor units of {sales.currency}", revenue)
+        yield _drawing("Revenue", "per minute", revenue, sales.currency)
 
 
-def _drawing(title: str, text: str, lines: tuple[Line, ...]) -> Drawing:
-    return sparkline.draw(Figure(title=title, text=text, unit="", lines=lines))
+def _drawing(title: str, text: str, lines: tuple[Line, ...], unit: str = "") -> Drawing:
+    """Return lines of counts or, with a currency as the unit, of amounts in its minor units."""
+    return sparkline.draw(Figure(title=title, text=text, unit=unit, lines=lines))

@@ -16,12 +16,16 @@ from console.web.access import endpoints, login, recording
 from console.web.analytics import analytics
 from console.web.audit import audit
 from console.web.metrics import metrics
+from console.web.orders import decisions as decisions
 from console.web.orders.pages import orders, recent
-from console.web.overview import overview
+from console.web.overview.live import Live
+from console.web.overview.pages import overview
 from console.web.parked import parked
 from console.web.parking import edit as edit
 from console.web.parking import groups as groups
 from console.web.parking import history as history
+from console.web.parking import plans as plans
+from console.web.parking.runs import Runs
 from console.web.pauses import pauses
 from console.web.people import people
 from console.web.queries import Queries, problem
@@ -50,7 +54,9 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     }
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.extensions["settings"] = settings
-    app.extensions["queries"] = Queries()
+    app.extensions["queries"] = queries = Queries()
+    app.extensions["live"] = Live(app, settings, queries)
+    app.extensions["runs"] = Runs(settings)
     app.extensions["stuck"] = recent()
     app.extensions["metrics"] = metrics_page.registry(settings)
     app.jinja_env.globals["release"] = settings.release

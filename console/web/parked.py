@@ -13,6 +13,7 @@ from console.actions.parked import CONSUMERS
 from console.parking import discards, journal
 from console.settings import ConsoleSettings
 from console.web.access import login
+from console.web.orders import origin
 from console.web.queries import Queries, results
 from eventbus.errors import ExpectedError
 from eventbus.messaging.untrusted import storable
@@ -58,12 +59,18 @@ def confirm(service: str) -> str:
     """Ask for confirmation to redrive one event's message or, without an id, all messages."""
     consumer = consumer_of(service)
     event_id, digest = request.args.get("id", ""), request.args.get("digest", "")
-    return render_template("redrive.html", service=consumer, event_id=event_id, digest=digest)
+    return render_template(
+        "redrive.html",
+        service=consumer,
+        event_id=event_id,
+        digest=digest,
+        origin=origin.entered(),
+    )
 
 
 @parked.post("/parked/<service>/redrive")
 def redrive(service: str) -> Response:
-    """Redrive one message or all, and show the result on the list."""
+    """Redrive one message or all, and show the result on the page of orders or on the list."""
     settings: ConsoleSettings = current_app.extensions["settings"]
     consumer, event_id = consumer_of(service), request.form.get("id", "")
     digest = request.form.get("digest") or None
@@ -79,7 +86,7 @@ def redrive(service: str) -> Response:
         problem = journal.record_redrives(settings, consumer, [event_id], by=by)
         return "; ".join(filter(None, (f"{done} redriven to {consumer.queue}", problem)))
 
-    return act("redrive requested", consumer, event_id or "all", put_back)
+    return act("redrive requested", consumer, event_id or "all", put_back, page=origin.page())
 
 
 @parked.get("/parked/<service>/discard")

@@ -11,6 +11,8 @@ from console.databases import pauses as actions
 from console.errors import problem
 from console.settings import ConsoleSettings
 from console.web.access import login
+from console.web.orders import origin
+from console.web.overview.pages import live
 from console.web.parked import consumer_of
 from eventbus.errors import ExpectedError
 from eventbus.topology.service import Service
@@ -43,7 +45,7 @@ def begin(service: str) -> Response:
 
 @pauses.post("/services/<service>/resume")
 def end(service: str) -> Response:
-    """Resume a service, and show the result on the overview."""
+    """Resume a service, and show the result on the page of orders it came from, or the overview."""
 
     def resume(settings: ConsoleSettings, consumer: Service) -> str:
         return "resumed" if actions.end(settings, consumer) else "not paused"
@@ -58,6 +60,7 @@ def _act(service: str, action: Callable[[ConsoleSettings, Service], str]) -> Res
         kind, result = "done", action(settings, consumer)
     except (ExpectedError, DBAPIError) as error:
         kind, result = "wrong", problem(error)
+    live().expire()
     flash(f"{service}: {result}", kind)
     log.info("consumption changed", extra={"service": service, "result": result})
-    return redirect(url_for("overview.show"), code=303)
+    return redirect(origin.page() or url_for("overview.show"), code=303)

@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 #: Seconds that a page waits for all its queries together.
 PATIENCE = 6.0
 
-#: Maximum number of concurrent queries of all viewers: one overview has a dozen. Each query ends
+#: Maximum number of concurrent queries: a sample of the overview has about twenty. Each query ends
 #: within its own limits.
-_THREADS = 16
+_THREADS = 24
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,11 @@ class Latest(Generic[T]):
                 value = query()
                 self._value = (time.monotonic(), value)
             return self._value[1]
+
+    def expire(self) -> None:
+        """Make the next viewer start a new query."""
+        with self._lock:
+            self._value = None
 
 
 def results(futures: "list[Future[T]]") -> "list[Result[T]]":

@@ -24,6 +24,7 @@ def install(app: Flask) -> None:
         "measure": measure,
         "moment": moment,
         "percent": percent,
+        "waited": waited,
     }
 
 
@@ -39,6 +40,11 @@ def age(seconds: float | None) -> str:
             parts.append(f"{left // size} {name}")
             left %= size
     return " ".join(parts[:2])
+
+
+def waited(seconds: float | None) -> str:
+    """Return the age of what waits, `none` if nothing does; an unknown age differs from it."""
+    return "none" if seconds == 0 else age(seconds)
 
 
 def moment(value: datetime | str | None, timespec: str = "seconds") -> str:

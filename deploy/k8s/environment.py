@@ -13,6 +13,9 @@ BROKER, DATABASE = "rabbitmq", "postgres-rw"
 #: The management API, over TLS.
 MANAGEMENT = f"https://{BROKER}:15671"
 
+#: The service of the API, on the port that `_service` in programs.py declares.
+API = "http://api"
+
 PROMETHEUS = "http://prometheus-operated.monitoring:9090"
 
 #: The directory of the CA's certificate.
@@ -97,6 +100,8 @@ def _console() -> dict[str, str]:
         "BROKER_ADMIN_PASSWORD_FILE": _file("console.broker"),
         "CONSOLE_DATABASE_PASSWORD_FILE": _file(credentials.READER),
         "CONSOLE_PASSWORD_FILE": _file(credentials.CONSOLE),
+        "ORDER_API_URL": API,
+        "ORDER_API_KEY_FILE": _file(credentials.CONSOLE_KEY),
         "PROMETHEUS_URL": PROMETHEUS,
     }
 

@@ -91,6 +91,7 @@ def _labels(program: Program) -> dict[str, str]:
         "orders/broker": program.needs_broker and program.name != "console",
         "orders/management": program.name in ("console", "flower"),
         "orders/database": program.user in WITH_DATABASE or program.name == "console",
+        "orders/api": program.name == "console",
     }
     return {
         **_selector(program),

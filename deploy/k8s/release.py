@@ -28,6 +28,7 @@ _SCRIPT = """\
 orderctl database apply
 orderctl topology apply
 orderctl keys register prometheus --scope ops --file /run/secrets/prometheus.api-key
+orderctl keys register console --scope orders:operate --file /run/secrets/console.api-key
 """
 
 #: The operators of the broker and of the database generate these, with names of their own.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the missing packages of the named parts:
 #   python, broker, database, monitoring, exporter, compiler, load, engine, node, asyncapi,
-#   golang, kubernetes.
+#   golang, kubernetes, browser.
 # A second run changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -204,6 +204,14 @@ node_packages() {
     echo "$wanted" >"$stamp"
 }
 
+# For tests and pictures of the console in a browser. The tests are skipped without it, as on a system
+# whose Chromium is not a package, so a failed installation is not an error.
+browser() {
+    command -v chromium >/dev/null || command -v chromium-browser >/dev/null && return 0
+    (trap remove_policy EXIT && packages chromium) ||
+        echo "  Chromium cannot be installed: tests of the console in a browser are skipped"
+}
+
 golang() {
     command -v go >/dev/null || packages golang-go
 }
@@ -279,7 +287,7 @@ exporter() {
 for part in "$@"; do
     case $part in
     python | broker | database | monitoring | exporter | compiler) "$part" ;;
-    load | engine | node | asyncapi | golang | kubernetes) "$part" ;;
+    load | engine | node | asyncapi | golang | kubernetes | browser) "$part" ;;
     *) fail "unknown part: $part" ;;
     esac
 done

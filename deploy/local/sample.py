@@ -68,6 +68,12 @@ def make_api_key(state: StateDirectory) -> bool:
     return True
 
 
+def register_console_key(state: StateDirectory) -> None:
+    """Register the API key with which the console ships and cancels orders."""
+    file = state.secrets / credentials.CONSOLE_KEY
+    orderctl(state, "keys", "register", "console", "--scope=orders:operate", f"--file={file}")
+
+
 def place_order(api_url: str, api_key: str, api_log: Path) -> dict[str, Any]:
     """Order one unit of the first sample; return the order once it is decided.
 

@@ -144,6 +144,7 @@ def _start_application(stack: Stack, watch: Watch) -> None:
     watch.until_healthy(stack.infrastructure[:1])
     with step("applying database migrations"):
         sample.orderctl(stack.state, "database", "apply")
+        sample.register_console_key(stack.state)
     early = [p for p in stack.application if p.name in programs.WITHOUT_BROKER]
     _start(stack, APPLICATION, early)
     watch.until_healthy(stack.infrastructure[1:])

@@ -3,6 +3,8 @@
 The row survives restarts of workers and of the broker, and applies to workers that start later. A
 worker that cannot reach its database cannot read the row, but cannot handle events either. A worker
 whose handlers fail inserts the row itself; only an operator deletes it.
+
+The pause that ended last is kept in a second row, for workers that start soon after it.
 """
 
 from dataclasses import dataclass
@@ -33,14 +35,20 @@ operator_pause = Table(
     Column(
         "id",
         SmallInteger,
-        CheckConstraint("id = 1", name="single"),
         primary_key=True,
         autoincrement=False,
     ),
     Column("reason", Text, nullable=False),
     Column("paused_by", Text, nullable=False),
     Column("paused_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("ended_at", DateTime(timezone=True)),
+    CheckConstraint(
+        "id = 1 AND ended_at IS NULL OR id = 2 AND ended_at IS NOT NULL", name="ended_at"
+    ),
 )
+
+#: The rows of the pause in effect, and of the one that ended last.
+_IN_EFFECT, _ENDED = 1, 2
 
 #: The start of `paused_by` if a worker has paused its service. No operator's name has a space.
 _WORKER = "worker "
@@ -50,17 +58,22 @@ _COLUMNS = (
     operator_pause.c.paused_by,
     operator_pause.c.paused_at,
     extract("epoch", func.clock_timestamp() - operator_pause.c.paused_at).label("seconds"),
+    extract("epoch", func.clock_timestamp() - operator_pause.c.ended_at).label("ended_seconds"),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorPause:
-    """A pause that is in effect, with its age in seconds by the database's clock."""
+    """A pause, with its age in seconds by the database's clock.
+
+    `ended_seconds` is the time since its end, or None while it is in effect.
+    """
 
     reason: str
     paused_by: str
     paused_at: datetime
     seconds: float
+    ended_seconds: float | None = None
 
     @property
     def is_by_worker(self) -> bool:
@@ -70,7 +83,7 @@ class OperatorPause:
 
 def begin(session: Session, *, reason: str, by: str) -> OperatorPause | None:
     """Pause the service; if it is paused already, change nothing and return that pause."""
-    row = insert(operator_pause).values(id=1, reason=reason, paused_by=by)
+    row = insert(operator_pause).values(id=_IN_EFFECT, reason=reason, paused_by=by)
     paused = session.execute(row.on_conflict_do_nothing().returning(operator_pause.c.id)).first()
     return None if paused else read(session)
 
@@ -86,13 +99,30 @@ def begin_by_worker(session: Session, *, reason: str, hostname: str) -> Operator
 
 def end(session: Session) -> OperatorPause | None:
     """Resume the service; return the pause that has ended, or None if there was none."""
-    row = delete(operator_pause).where(operator_pause.c.id == 1).returning(*_COLUMNS)
-    return _pause(session.execute(row).one_or_none())
+    row = delete(operator_pause).where(operator_pause.c.id == _IN_EFFECT).returning(*_COLUMNS)
+    ended = _pause(session.execute(row).one_or_none())
+    if ended:
+        session.execute(delete(operator_pause).where(operator_pause.c.id == _ENDED))
+        values = {
+            "reason": ended.reason,
+            "paused_by": ended.paused_by,
+            "paused_at": ended.paused_at,
+        }
+        session.execute(
+            insert(operator_pause).values(id=_ENDED, ended_at=func.clock_timestamp(), **values)
+        )
+    return ended
 
 
 def read(session: Session) -> OperatorPause | None:
     """Return the pause that is in effect, or None."""
-    row = select(*_COLUMNS).where(operator_pause.c.id == 1)
+    row = select(*_COLUMNS).where(operator_pause.c.id == _IN_EFFECT)
+    return _pause(session.execute(row).one_or_none())
+
+
+def latest(session: Session) -> OperatorPause | None:
+    """Return the pause that is in effect, else the pause that ended last, or None."""
+    row = select(*_COLUMNS).order_by(operator_pause.c.id).limit(1)
     return _pause(session.execute(row).one_or_none())
 
 
@@ -104,4 +134,5 @@ def _pause(row: Row[Any] | None) -> OperatorPause | None:
         paused_by=row.paused_by,
         paused_at=row.paused_at,
         seconds=float(row.seconds),
+        ended_seconds=None if row.ended_seconds is None else float(row.ended_seconds),
     )

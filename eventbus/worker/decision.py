@@ -10,11 +10,16 @@ from eventbus.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
+#: Seconds after a pause in which a worker that starts has a canary: as long as the rollout of a
+#: release, which may follow the end of the pause.
+CANARY_WINDOW = 600.0
+
 
 class Decision:
     """The pause of the service as the worker has last read it, or has itself decided.
 
-    It outlives connections. After a pause, the worker first handles one event alone, the canary.
+    It outlives connections. After a pause, the worker first handles one event alone, the canary;
+    this includes a worker that starts soon after the pause.
     """
 
     def __init__(self, *, has_canary: bool = True) -> None:
@@ -50,13 +55,19 @@ class Decision:
             return "ready, paused after failures"
         return "ready, paused by an operator" if self.pause else "ready"
 
-    def learn(self, pause: OperatorPause | None) -> None:
-        """Record the result of a read. Without a pause, one that is not stored yet continues."""
+    def learn(self, latest: OperatorPause | None) -> None:
+        """Record the result of a read: the pause in effect, or the one that ended last.
+
+        Without a pause in effect, one that is not stored yet continues.
+        """
+        pause = None if latest is None or latest.ended_seconds is not None else latest
         if pause and not (self.pause or self.unstored):
             self._log_start(pause)
         elif self.pause and not pause:
             log.info("consumption started by operator", extra=_log_fields(self.pause))
             self.needs_canary = self._has_canary
+        elif not self.is_known and latest and not pause:
+            self._start_after(latest)
         if pause:
             self.unstored = None
         self.is_known, self.pause, self._problem = True, pause, None
@@ -85,6 +96,12 @@ class Decision:
         """Record that the first event after a pause was handled."""
         log.info("canary handled after a pause")
         self.needs_canary = False
+
+    def _start_after(self, ended: OperatorPause) -> None:
+        assert ended.ended_seconds is not None  # noqa: S101  # the pause is not in effect
+        if self._has_canary and ended.ended_seconds < CANARY_WINDOW:
+            log.info("consumption starts with a canary", extra=_log_fields(ended))
+            self.needs_canary = True
 
     def _log_start(self, pause: OperatorPause) -> None:
         if pause.is_by_worker:

@@ -147,10 +147,13 @@ class EventApp(ServiceApp):
             raise Failed(Cause(Verdict.PAUSE, Outage.__name__, text)) from None
 
     def read_operator_pause(self) -> OperatorPause | None:
-        """Return the operator's pause; this runs in a child process. Raise `Failed`."""
+        """Return the pause in effect or, without one, the last; as `operator_pause.latest`.
+
+        This runs in a child process. Raise `Failed`.
+        """
         try:
             with transaction(self.sessions) as session:
-                return operator_pause.read(session)
+                return operator_pause.latest(session)
         except Exception as error:
             raise Failed(Cause.of(error)) from None
 

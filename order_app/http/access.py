@@ -33,6 +33,8 @@ REQUIRED_SCOPES = MappingProxyType(
         "orders.place_order": Scope.WRITE,
         "orders.cancel_order": Scope.WRITE,
         "orders.ship_order": Scope.WRITE,
+        "orders.cancel_order_as_operator": Scope.OPERATE,
+        "orders.ship_order_as_operator": Scope.OPERATE,
         "orders.list_orders": Scope.READ,
         "orders.get_order": Scope.READ,
         "orders.get_timeline": Scope.READ,

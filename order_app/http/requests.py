@@ -16,6 +16,7 @@ from pydantic import (
     field_validator,
 )
 
+from eventbus.messaging.untrusted import storable
 from order_app import domain
 from order_app.domain import Status
 from order_app.http import cursor
@@ -23,6 +24,9 @@ from order_app.use_cases import Placement, Position
 
 #: Maximum length of an email address, RFC 5321.
 EMAIL_LIMIT = 254
+
+#: Maximum length of the reason of an operator's cancellation.
+REASON_LIMIT = 500
 
 #: The local part of most addresses, which is valid and already normalized.
 _PLAIN = re.compile(r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*")
@@ -52,6 +56,12 @@ def _validated(address: str) -> ValidatedEmail:
         return validate_email(address, check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
         raise ValueError(str(error)) from None
+
+
+def _entered(value: str) -> str:
+    if not (text := storable(value.strip())):
+        raise ValueError("must not be empty")
+    return text
 
 
 def _digits(value: object) -> object:
@@ -145,6 +155,26 @@ class NewOrder(Strict):
                 for line in self.lines
             ),
         )
+
+
+class OperatorAction(Strict):
+    """The operator in whose name an order is changed."""
+
+    operator: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_entered)] = Field(
+        description="The operator's account name, for other operators."
+    )
+
+
+class OperatorShipment(OperatorAction):
+    """A request to ship an order as an operator."""
+
+
+class OperatorCancellation(OperatorAction):
+    """A request to cancel an order as an operator."""
+
+    reason: Annotated[
+        str, Field(min_length=1, max_length=REASON_LIMIT), AfterValidator(_entered)
+    ] = Field(description="The reason, for other operators; the customer does not see it.")
 
 
 class Parameters(BaseModel):

@@ -15,7 +15,14 @@ from order_app.domain import Order, Reason
 from order_app.events import Cause
 from order_app.http import access, client_address
 from order_app.http.problems import Refusal, responses
-from order_app.http.requests import NewOrder, OrderPath, OrderQuery, PlacingHeaders
+from order_app.http.requests import (
+    NewOrder,
+    OperatorCancellation,
+    OperatorShipment,
+    OrderPath,
+    OrderQuery,
+    PlacingHeaders,
+)
 from order_app.http.responses import OrderPage, OrderResponse, Timeline
 from order_app.http.validation import validated
 from order_app.settings import ApiSettings
@@ -39,6 +46,14 @@ orders = APIBlueprint(
     operation_id_callback=lambda *, name, **_: name,
 )
 
+#: The problems of a request with a body.
+_WITH_BODY = (
+    _S.BAD_REQUEST,
+    _S.REQUEST_TIMEOUT,
+    _S.REQUEST_ENTITY_TOO_LARGE,
+    _S.UNSUPPORTED_MEDIA_TYPE,
+)
+
 _PLACED = {
     "description": "The order, PENDING until the inventory has replied.",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/OrderResponse"}}},
@@ -54,13 +69,7 @@ _PLACED = {
 
 @orders.post(
     "",
-    responses=responses(
-        {201: _PLACED},
-        _S.BAD_REQUEST,
-        _S.REQUEST_TIMEOUT,
-        _S.REQUEST_ENTITY_TOO_LARGE,
-        _S.UNSUPPORTED_MEDIA_TYPE,
-    ),
+    responses=responses({201: _PLACED}, *_WITH_BODY),
 )
 @validated
 def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
@@ -145,6 +154,45 @@ def ship_order(path: OrderPath) -> Response:
     """
     with db.session.begin():
         order = use_cases.ship(db.session(), path.order_id, cause=Cause(traceparent=g.traceparent))
+    g.order_id = order.id
+    if problem := use_cases.why_not_shipped(order):
+        raise Refusal(_S.CONFLICT, problem)
+    return _json(OrderResponse.of(order))
+
+
+@orders.put(
+    "/<order_id>/cancellation",
+    responses=responses({200: OrderResponse}, *_WITH_BODY, _S.NOT_FOUND, _S.CONFLICT),
+)
+def cancel_order_as_operator(path: OrderPath, body: OperatorCancellation) -> Response:
+    """Cancel an order as an operator, whose name and reason are stored with the order.
+
+    The order must be PENDING or CONFIRMED. If an operator has cancelled it before, the request has
+    no effect, and the first reason is kept. If the order is SHIPPED, or cancelled for another
+    reason, the response is 409.
+    """
+    with db.session.begin():
+        order = use_cases.cancel_as_operator(
+            db.session(), path.order_id, reason=body.reason, operator=body.operator
+        )
+    g.order_id = order.id
+    if problem := use_cases.why_not_cancelled(order, Reason.OPERATOR):
+        raise Refusal(_S.CONFLICT, problem)
+    return _json(OrderResponse.of(order))
+
+
+@orders.put(
+    "/<order_id>/shipment",
+    responses=responses({200: OrderResponse}, *_WITH_BODY, _S.NOT_FOUND, _S.CONFLICT),
+)
+def ship_order_as_operator(path: OrderPath, body: OperatorShipment) -> Response:
+    """Mark an order as SHIPPED as an operator, whose name is stored with the order.
+
+    The order must be CONFIRMED. If the order is SHIPPED already, the request has no effect. If it
+    is PENDING or CANCELLED, the response is 409.
+    """
+    with db.session.begin():
+        order = use_cases.ship_as_operator(db.session(), path.order_id, operator=body.operator)
     g.order_id = order.id
     if problem := use_cases.why_not_shipped(order):
         raise Refusal(_S.CONFLICT, problem)

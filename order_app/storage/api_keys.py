@@ -30,6 +30,8 @@ class Scope(StrEnum):
 
     READ = "orders:read"
     WRITE = "orders:write"
+    #: To ship and cancel orders in the name of an operator.
+    OPERATE = "orders:operate"
     #: Monitoring of the service.
     OPS = "ops"
 

@@ -140,6 +140,17 @@ class CancellationRow(Model):
     cancelled_at: Mapped[datetime]
 
 
+class ShipmentRow(Model):
+    """An operator's shipment of an order. Rows never change."""
+
+    __tablename__ = "shipments"
+
+    # Without a foreign key, as for the cancellations.
+    order_id: Mapped[UUID] = mapped_column(primary_key=True)
+    shipped_by: Mapped[str] = mapped_column(comment="The operator's account name.")
+    shipped_at: Mapped[datetime]
+
+
 class IdempotencyKey(Model):
     """A client's identifier of a request to place an order; deleted by `retention`."""
 

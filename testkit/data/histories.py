@@ -107,6 +107,7 @@ _ORDER = {
     "cancellations": History(
         {"order_id": _ID, "reason": "''", "cancelled_by": "'tests'", "cancelled_at": "at"}
     ),
+    "shipments": History({"order_id": _ID, "shipped_by": "'tests'", "shipped_at": "at"}),
 }
 
 _INVENTORY = {

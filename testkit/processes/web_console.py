@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from amqp import Channel, Message
 from flask.testing import FlaskClient
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 from werkzeug.test import TestResponse
 
 from common.kombu_topology import ORDER
@@ -112,7 +112,7 @@ def log_in(console: FlaskClient, name: str, password: str, **fields: str) -> Tes
 
 def cells(html: str, service: str) -> dict[str, str]:
     """Return a service's row of the overview, by column."""
-    (row,) = re.findall(rf'scope="row">{service}</th>(.*?)</tr>', html, re.DOTALL)
+    (row,) = re.findall(rf'scope="row"><a [^>]*>{service}</a></th>(.*?)</tr>', html, re.DOTALL)
     columns = re.findall(r'data-label="([^"]+)">(.*?)</td>', row, re.DOTALL)
     return {name: re.sub(r"<[^>]+>", "", value).strip() for name, value in columns}
 
@@ -164,6 +164,14 @@ def place(settings: DatabaseSettings) -> UUID:
         )
         session.execute(insert(outbox), row | {"event": json.dumps(event)})
     return order_id
+
+
+def publish(settings: DatabaseSettings, order_id: UUID) -> UUID:
+    """Mark the event of an order as sent, and return its id."""
+    with transaction(settings, ORDER) as session:
+        query = update(outbox).where(outbox.c.subject == order_id)
+        sent = query.values(sent_at=datetime.now(UTC)).returning(outbox.c.event_id)
+        return session.execute(sent).scalar_one()
 
 
 def secret(servers: Infrastructure, name: str) -> str:

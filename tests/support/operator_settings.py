@@ -1,7 +1,10 @@
 """All settings of the operators' command line, each command of which reads only a part."""
 
+from console.commands.execution.read_only import ReadOnlySettings
 from console.settings import AuditSettings, RepairSettings, TlsSettings, TopologySettings
 
 
-class OperatorSettings(RepairSettings, TopologySettings, AuditSettings, TlsSettings):
+class OperatorSettings(
+    RepairSettings, TopologySettings, AuditSettings, TlsSettings, ReadOnlySettings
+):
     """All settings of `orderctl`."""

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from common.kombu_topology import CONSOLE
 from console.access import audit as log
 from console.access.audit import Line
+from console.commands.execution.effect import changes, shows
 from console.commands.table import print_table
 from console.commands.times import Age
 from console.databases.service_database import transaction
@@ -18,6 +19,7 @@ from console.settings import AuditSettings, DatabaseSettings, load_operator, own
 
 
 @click.group(invoke_without_command=True, epilog="Example: orderctl audit --person ada --since 7d")
+@shows
 @click.option("--person", help="One person.")
 @click.option("--action", help="One action, such as parked.redrive.")
 @click.option("--since", type=Age(), help="Maximum age of a line: 12h, 7d.")
@@ -63,6 +65,7 @@ def audit(
 
 
 @audit.command(epilog="Example: orderctl audit prune")
+@changes()
 def prune() -> None:
     """Delete lines that are older than AUDIT_RETENTION_DAYS, as the owner of the table.
 

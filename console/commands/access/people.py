@@ -12,6 +12,7 @@ from common.kombu_topology import CONSOLE, SERVICES
 from console.access import people as actions
 from console.access.models import Role
 from console.access.people import Entry
+from console.commands.execution.effect import changes, shows
 from console.commands.table import print_table
 from console.databases.service_database import transaction
 from console.settings import DatabaseSettings, load_operator
@@ -33,6 +34,7 @@ def people() -> None:
 
 
 @people.command(epilog="Example: orderctl people add ada --role operator --service inventory")
+@changes(subject="name", details=("role", "services"))
 @_name
 @click.option("--role", type=_role_type, required=True, help="What the person may do.")
 @_services
@@ -49,6 +51,7 @@ def add(name: str, role: str, services: tuple[str, ...]) -> None:
 
 
 @people.command("list", epilog="Example: orderctl people list --json")
+@shows
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_people(*, as_json: bool) -> None:
     """List the people by name, including those who are disabled."""
@@ -63,6 +66,7 @@ def list_people(*, as_json: bool) -> None:
 
 
 @people.command("role", epilog="Example: orderctl people role ada operator --service inventory")
+@changes(subject="name", details=("role", "services"))
 @_name
 @click.argument("role", type=_role_type)
 @_services
@@ -75,6 +79,7 @@ def change_role(name: str, role: str, services: tuple[str, ...]) -> None:
 
 
 @people.command("password", epilog="Example: orderctl people password ada")
+@changes(subject="name")
 @_name
 def change_password(name: str) -> None:
     """Replace a person's password, end their logins, and print the new password once."""
@@ -84,6 +89,7 @@ def change_password(name: str) -> None:
 
 
 @people.command(epilog="Example: orderctl people disable ada")
+@changes(subject="name")
 @_name
 def disable(name: str) -> None:
     """End a person's logins and reject their password; the audit log still names them."""
@@ -93,6 +99,7 @@ def disable(name: str) -> None:
 
 
 @people.command(epilog="Example: orderctl people enable ada")
+@changes(subject="name")
 @_name
 def enable(name: str) -> None:
     """Accept a disabled person's password again."""

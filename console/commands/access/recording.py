@@ -1,9 +1,8 @@
 """Recording of commands in the audit log, before they start and with their outcome."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import wraps
-from types import MappingProxyType
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ import click
 from common.kombu_topology import CONSOLE
 from console.access import audit
 from console.access.audit import Entry, Outcome, Source
+from console.commands.execution.effect import Effect, commands
 from console.commands.operator import operator_name
 from console.commands.table import printable
 from console.databases.service_database import transaction
@@ -19,118 +19,19 @@ from eventbus.errors import ExpectedError
 from eventbus.telemetry.privacy import described
 
 
-@dataclass(frozen=True, kw_only=True)
-class Action:
-    """A command that acts, and which of its parameters are recorded."""
-
-    #: The parameter that names what it acts on.
-    subject: str | None = None
-    #: The service on which it acts; by default its parameter `service`, if it has one.
-    service: str | None = None
-    #: Further parameters that are recorded; others may contain personal data.
-    details: tuple[str, ...] = ()
-    #: The flag without which it only shows data.
-    flag: str | None = None
+def install(group: click.Group) -> None:
+    """Record each command of a group whose effect is recorded."""
+    for name, command, effect in commands(group):
+        if effect.is_recorded and command.callback:
+            command.callback = _recorded(name.replace(" ", "."), effect, command.callback)
 
 
-_STOCK = Action(service="inventory", subject="sku", details=("pieces", "reason", "reference"))
-
-#: The commands that change the running system, or show addresses of customers.
-ACTIONS: Mapping[str, Action] = MappingProxyType(
-    {
-        "analytics replay": Action(service="analytics"),
-        "audit prune": Action(),
-        "database apply": Action(),
-        "keys create": Action(service="order", subject="name", details=("scopes",)),
-        "keys register": Action(service="order", subject="name", details=("scopes",)),
-        "keys revoke": Action(service="order", subject="prefix"),
-        "orders cancel": Action(service="order", subject="order_id", details=("reason",)),
-        "orders list": Action(service="order", flag="reveal"),
-        "orders show": Action(service="order", subject="order_id", flag="reveal"),
-        "orders stuck": Action(service="order", flag="reveal"),
-        "orders ship": Action(service="order", subject="order_ids"),
-        "parked abort": Action(subject="plan_id"),
-        "parked discard": Action(subject="event_ids", details=("reason",)),
-        "parked assign": Action(subject="key", details=("owner", "clear")),
-        "parked edit": Action(subject="event_id", details=("reason", "redrive")),
-        "parked mute": Action(subject="key", details=("duration", "reason", "off")),
-        "parked note": Action(subject="key"),
-        "parked pause": Action(subject="plan_id"),
-        "parked plan": Action(subject="event_ids", details=("types", "failures", "frames")),
-        "parked redrive": Action(subject="event_ids", details=("every",)),
-        "parked release": Action(subject="event_id", details=("reason",)),
-        "parked restore": Action(subject="numbers"),
-        "parked resume": Action(subject="plan_id", details=("rate",)),
-        "parked run": Action(subject="plan_id", details=("rate",)),
-        "pause": Action(details=("reason",)),
-        "people add": Action(subject="name", details=("role", "services")),
-        "people disable": Action(subject="name"),
-        "people enable": Action(subject="name"),
-        "people password": Action(subject="name"),
-        "people role": Action(subject="name", details=("role", "services")),
-        "reconcile": Action(flag="repair"),
-        "resume": Action(),
-        "restore heal": Action(details=("since",)),
-        "stock add": _STOCK,
-        "stock correct": _STOCK,
-        "stock count": _STOCK,
-        "stock import": Action(
-            service="inventory", subject="file", details=("reason", "reference")
-        ),
-        "stock receive": _STOCK,
-        "stock set": _STOCK,
-        "subscribe": Action(),
-        "topology apply": Action(details=("prune",)),
-        "topology scale": Action(details=("parts",)),
-    }
-)
-
-#: The commands that only show data, or write files on this machine.
-OTHERS = frozenset(
-    {
-        "audit",
-        "contracts check",
-        "contracts release",
-        "contracts retire",
-        "database plan",
-        "health",
-        "keys list",
-        "parked discarded",
-        "parked groups",
-        "parked history",
-        "parked list",
-        "parked plans",
-        "paused",
-        "people list",
-        "restore check",
-        "stock check",
-        "stock movements",
-        "stock show",
-        "tls init",
-        "tls renew",
-        "tls show",
-        "topology plan",
-        "trace show",
-    }
-)
-
-
-def install(group: click.Group, path: tuple[str, ...] = ()) -> None:
-    """Record each command of a group that is in `ACTIONS`; `path` leads to the group."""
-    for name, command in group.commands.items():
-        names = (*path, name)
-        if isinstance(command, click.Group):
-            install(command, names)
-        if (action := ACTIONS.get(" ".join(names))) and command.callback:
-            command.callback = _recorded(".".join(names), action, command.callback)
-
-
-def _recorded(name: str, action: Action, run: Callable[..., Any]) -> Callable[..., Any]:
+def _recorded(name: str, effect: Effect, run: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(run)
     def recorded(**parameters: Any) -> Any:
-        if action.flag and not parameters[action.flag]:
+        if not effect.applies(parameters):
             return run(**parameters)
-        begun = _entry(name, action, parameters)
+        begun = _entry(name, effect, parameters)
         _store(begun)
         outcome, detail = Outcome.DONE, None
         try:
@@ -146,14 +47,14 @@ def _recorded(name: str, action: Action, run: Callable[..., Any]) -> Callable[..
     return recorded
 
 
-def _entry(name: str, action: Action, parameters: Mapping[str, Any]) -> Entry:
-    details = {each: parameters.get(each) for each in action.details}
+def _entry(name: str, effect: Effect, parameters: Mapping[str, Any]) -> Entry:
+    details = {each: parameters.get(each) for each in effect.details}
     return Entry(
         source=Source.ORDERCTL,
         person=operator_name(),
         action=name,
-        service=action.service or parameters.get("service"),
-        subject=_text(parameters.get(action.subject or "")),
+        service=effect.service or parameters.get("service"),
+        subject=_text(parameters.get(effect.subject or "")),
         outcome=Outcome.BEGUN,
         detail="; ".join(f"{each}: {_text(v)}" for each, v in details.items() if v) or None,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from console.commands.execution.effect import reveals
 from console.commands.orders.orders import orders
 from console.commands.table import print_table
 from console.commands.times import Moment
@@ -24,6 +25,7 @@ reveal_option = click.option("--reveal", is_flag=True, help="Show addresses of c
 
 
 @orders.command("list", epilog="Example: orderctl orders list --status PENDING --since 1h")
+@reveals()
 @click.option(
     "--status",
     "statuses",

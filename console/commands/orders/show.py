@@ -9,6 +9,7 @@ import click
 
 from console.actions import order as actions
 from console.actions.order import Story
+from console.commands.execution.effect import reveals
 from console.commands.orders.listing import reveal_option, second
 from console.commands.orders.orders import orders
 from console.commands.orders.stuck import delivery_document, json_option, wait_option, warn
@@ -24,6 +25,7 @@ from order_app.use_cases import UnknownOrder
 
 
 @orders.command("show", epilog="Example: orderctl orders show 01a20455-3585-71f9-b4a7-0b1903aed44d")
+@reveals(subject="order_id")
 @click.argument("order_id", metavar="ID", type=click.UUID)
 @wait_option
 @reveal_option
@@ -59,7 +61,9 @@ def _lines(story: Story, *, reveal: bool) -> Iterable[str]:
     yield f"order {order.id}: {order.status}{reason}"
     if story.cancellation:
         by = story.cancellation.cancelled_by
-        yield f"cancelled by {by}: {printable(story.cancellation.reason)}"
+        yield f"cancelled by {printable(by)}: {printable(story.cancellation.reason)}"
+    if story.shipped_by:
+        yield f"shipped by {printable(story.shipped_by)}"
     yield f"placed {second(order.created_at)}, deadline {second(order.deadline_at)} UTC"
     yield f"customer {printable(email)}"
     lines = ", ".join(f"{line.quantity} \N{MULTIPLICATION SIGN} {line.sku}" for line in order.lines)
@@ -74,6 +78,7 @@ def _story_document(story: Story, found: Places, *, reveal: bool) -> Mapping[str
         "reason": order.reason,
         "cancelled_by": cancellation and cancellation.cancelled_by,
         "cancellation_reason": cancellation and cancellation.reason,
+        "shipped_by": story.shipped_by,
         "customer": order.customer_email if reveal else address.masked(order.customer_email),
         "currency": order.currency,
         "total": order.total,

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from console.commands.execution.effect import reveals
 from console.commands.orders.listing import customer, document, reveal_option, second
 from console.commands.orders.orders import orders
 from console.commands.table import print_table
@@ -31,6 +32,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 @orders.command("stuck", epilog="Example: orderctl orders stuck --older-than 5m")
+@reveals()
 @click.option(
     "--older-than",
     type=Age(),

@@ -6,6 +6,7 @@ import json
 import click
 
 from console.actions.parked import CONSUMERS
+from console.commands.execution.effect import changes, shows
 from console.commands.operator import operator_name
 from console.commands.parking.parked import DIGEST, SERVICE, check_digest, parked, print_parked
 from console.commands.table import print_table, printable
@@ -14,6 +15,7 @@ from console.settings import RepairSettings, load_operator
 
 
 @parked.command(epilog='Example: orderctl parked discard inventory --id 01a2… --reason "a test"')
+@changes(subject="event_ids", details=("reason",))
 @click.argument("service", type=SERVICE)
 @click.option(
     "--id",
@@ -69,6 +71,7 @@ def discard(
 
 
 @parked.command(epilog="Example: orderctl parked discarded --service inventory")
+@shows
 @click.option("--service", type=SERVICE, help="One service; by default all.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def discarded(service: str | None, *, as_json: bool) -> None:
@@ -89,6 +92,7 @@ def discarded(service: str | None, *, as_json: bool) -> None:
 
 
 @parked.command(epilog="Example: orderctl parked restore 12 13")
+@changes(subject="numbers")
 @click.argument("numbers", metavar="NUMBER…", type=click.IntRange(1), nargs=-1, required=True)
 def restore(numbers: tuple[int, ...]) -> None:
     """Return discarded messages to their parking lots, by their numbers."""

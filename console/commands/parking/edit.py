@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 import click
 
 from console.actions.parked import CONSUMERS
+from console.commands.execution.effect import changes
 from console.commands.operator import operator_name
 from console.commands.parking.parked import SERVICE, parked
 from console.commands.table import printable
@@ -22,6 +23,7 @@ from eventbus.messaging.untrusted import BODY_LIMIT
     epilog="Example: orderctl parked edit inventory 01a2…"
     ' --set data.lines[0].quantity=2 --reason "typing error" --redrive',
 )
+@changes(subject="event_id", details=("reason", "redrive"))
 @click.argument("service", type=SERVICE)
 @click.argument("event_id")
 @click.option(

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from console.actions.parked import CONSUMERS
+from console.commands.execution.effect import shows
 from console.commands.parking.parked import SERVICE, parked
 from console.commands.table import print_table
 from console.parking.memory import Known, Listing, Memory, listed
@@ -18,6 +19,7 @@ _CAUSE = ("Group", "Service", "Type", "Failure", "Function", "Count", "First see
 
 
 @parked.command("groups", epilog="Example: orderctl parked groups --service inventory")
+@shows
 @click.option("--service", type=SERVICE, help="One service; by default all.")
 @click.option("--earlier", is_flag=True, help="List groups without parked messages instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from console.actions.parked import CONSUMERS
+from console.commands.execution.effect import shows
 from console.commands.parking.parked import SERVICE, parked
 from console.commands.table import print_table
 from console.parking.history import Line
@@ -16,6 +17,7 @@ from console.settings import RepairSettings, load_operator
 
 
 @parked.command(epilog="Example: orderctl parked history inventory 01a2…")
+@shows
 @click.argument("service", type=SERVICE)
 @click.argument("event_id")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

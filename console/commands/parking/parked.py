@@ -12,6 +12,7 @@ from rich.progress import Progress
 from console.actions import parked as actions
 from console.actions.parked import CONSUMERS, Listing
 from console.broker.parked_message import Parked
+from console.commands.execution.effect import changes, shows
 from console.commands.operator import operator_name
 from console.commands.table import print_table, printable
 from console.parking import journal
@@ -43,6 +44,7 @@ def parked() -> None:
 
 
 @parked.command("list", epilog="Example: orderctl parked list inventory --json")
+@shows
 @click.argument("service", type=SERVICE, required=False)
 @click.option(
     "--limit",
@@ -71,6 +73,7 @@ def list_parked(service: str | None, *, limit: int, as_json: bool) -> None:
 
 
 @parked.command(epilog="Example: orderctl parked redrive inventory --all")
+@changes(subject="event_ids", details=("every",))
 @click.argument("service", type=SERVICE)
 @click.option(
     "--id",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from console.actions.parked import CONSUMERS
+from console.commands.execution.effect import changes, shows
 from console.commands.operator import operator_name
 from console.commands.parking.parked import SERVICE, parked
 from console.commands.table import print_table, printable
@@ -47,6 +48,7 @@ _max_failing = click.option(
 
 
 @parked.command("plan", epilog="Example: orderctl parked plan inventory --exception KeyError")
+@changes(subject="event_ids", details=("types", "failures", "frames"))
 @click.argument("service", type=SERVICE)
 @_repeated("--type", "types", "Event type")
 @_repeated("--exception", "failures", "Failure, as groups shows it")
@@ -72,6 +74,7 @@ def make_plan(service: str, *, as_json: bool, **criteria: Any) -> None:
 
 
 @parked.command("run", epilog="Example: orderctl parked run 7 --rate 20")
+@changes(subject="plan_id", details=("rate",))
 @_plan_id
 @_rate
 @_max_failing
@@ -85,6 +88,7 @@ def run_plan(plan_id: int, rate: float, max_failing: float) -> None:
 
 
 @parked.command(epilog="Example: orderctl parked pause 7")
+@changes(subject="plan_id")
 @_plan_id
 def pause(plan_id: int) -> None:
     """End the run of a plan within a second; resume continues it."""
@@ -93,6 +97,7 @@ def pause(plan_id: int) -> None:
 
 
 @parked.command(epilog="Example: orderctl parked resume 7")
+@changes(subject="plan_id", details=("rate",))
 @_plan_id
 @_rate
 @_max_failing
@@ -104,6 +109,7 @@ def resume(plan_id: int, rate: float, max_failing: float) -> None:
 
 
 @parked.command(epilog="Example: orderctl parked abort 7")
+@changes(subject="plan_id")
 @_plan_id
 def abort(plan_id: int) -> None:
     """End a plan; messages that were not redriven stay parked."""
@@ -112,6 +118,7 @@ def abort(plan_id: int) -> None:
 
 
 @parked.command("plans", epilog="Example: orderctl parked plans 7")
+@shows
 @click.argument("plan_id", metavar="[PLAN]", type=click.IntRange(1), required=False)
 @_as_json
 def show_plans(plan_id: int | None, *, as_json: bool) -> None:

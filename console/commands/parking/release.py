@@ -4,6 +4,7 @@ import click
 
 from common.kombu_topology import CONSOLE
 from console.actions.parked import CONSUMERS
+from console.commands.execution.effect import changes
 from console.commands.operator import operator_name
 from console.commands.parking.parked import SERVICE, parked
 from console.commands.table import printable
@@ -16,6 +17,7 @@ from console.settings import RepairSettings, load_operator
 
 
 @parked.command(epilog='Example: orderctl parked release notification 01a2… --reason "purged"')
+@changes(subject="event_id", details=("reason",))
 @click.argument("service", type=SERVICE)
 @click.argument("event_id", metavar="EVENT")
 @click.option("--reason", required=True, help="Reason, which is stored in the journal.")

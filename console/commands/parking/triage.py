@@ -5,6 +5,7 @@ from datetime import timedelta
 import click
 
 from console.actions.parked import CONSUMERS
+from console.commands.execution.effect import changes
 from console.commands.operator import operator_name
 from console.commands.parking.parked import SERVICE, parked
 from console.commands.table import printable
@@ -17,6 +18,7 @@ _key = click.argument("key", metavar="GROUP")
 
 
 @parked.command(epilog='Example: orderctl parked note inventory 3f2a… "fixed in release 12"')
+@changes(subject="key")
 @click.argument("service", type=SERVICE)
 @_key
 @click.argument("text")
@@ -27,6 +29,7 @@ def note(service: str, key: str, text: str) -> None:
 
 
 @parked.command(epilog="Example: orderctl parked assign inventory 3f2a… anna")
+@changes(subject="key", details=("owner", "clear"))
 @click.argument("service", type=SERVICE)
 @_key
 @click.argument("owner", required=False)
@@ -41,6 +44,7 @@ def assign(service: str, key: str, owner: str | None, *, clear: bool) -> None:
 
 
 @parked.command(epilog="Example: orderctl parked mute inventory 3f2a… --for 3d")
+@changes(subject="key", details=("duration", "reason", "off"))
 @click.argument("service", type=SERVICE)
 @_key
 @click.option("--for", "duration", type=Age(), help="Until the end of the mute; default: 7d.")

@@ -98,9 +98,9 @@ def _note_result(_app: Flask, *, message: str, category: str, **_: Any) -> None:
 
 
 def _outcome(response: Response) -> tuple[Outcome, str | None]:
-    if response.status_code >= HTTPStatus.BAD_REQUEST:
-        return Outcome.FAILED, response.status
     result: tuple[Outcome, str | None] = g.get("result", (Outcome.DONE, None))
+    if response.status_code >= HTTPStatus.BAD_REQUEST:
+        return Outcome.FAILED, result[1] or response.status
     return result
 
 

@@ -279,5 +279,7 @@ def _console_environment(state: StateDirectory, ports: Ports) -> dict[str, str]:
         "DATABASE_CA_FILE": ca_file,
         "CONSOLE_DATABASE_PASSWORD_FILE": str(state.secrets / credentials.READER),
         "CONSOLE_PASSWORD_FILE": str(state.secrets / credentials.CONSOLE),
+        "ORDER_API_URL": api_url(ports),
+        "ORDER_API_KEY_FILE": str(state.secrets / credentials.CONSOLE_KEY),
         "PROMETHEUS_URL": f"http://127.0.0.1:{ports.prometheus_port}",
     }

@@ -10,6 +10,9 @@ from deploy.local.servers import account
 #: The API key of the user that runs `make up`; created once there is a database to store it.
 API_KEY = "local.api-key"
 
+#: The API key with which the console ships and cancels orders.
+CONSOLE_KEY = "console.api-key"
+
 #: The broker user that applies the topology, and the database's superuser.
 DEPLOYER = "deployer.broker"
 SUPERUSER = "postgres.database"
@@ -31,6 +34,7 @@ def names() -> list[str]:
         SUPERUSER,
         FLOWER,
         CONSOLE,
+        CONSOLE_KEY,
     ]
 
 
@@ -38,7 +42,17 @@ def generate(directory: Path) -> None:
     """Write every secret that does not exist yet."""
     for name in names():
         if not (directory / name).exists():
-            account.invoking().file(directory / name, secrets.token_hex(24) + "\n")
+            account.invoking().file(directory / name, _new(name) + "\n")
+
+
+def _new(name: str) -> str:
+    if name != CONSOLE_KEY:
+        return secrets.token_hex(24)
+    # Imported here: the import is slow, and a run generates its secrets once.
+    from order_app.storage import api_keys
+
+    # The key has no effect until it is registered.
+    return api_keys.generate()
 
 
 def read(directory: Path, name: str) -> str:

@@ -85,7 +85,7 @@ def test_the_page_shows_health_figures_and_the_trace_of_an_order(
         def drawn() -> None:
             running.place(("TEA", 1), email="more@example.com")
             html = page.get("/overview", auth=LOGIN).text
-            assert html.count("<svg ") == 4, html.count("No data yet")
+            assert html.count('<svg class="chart"') == 4, html.count("No data yet")
 
         def traced() -> None:
             html = page.get("/orders", query_string={"id": order_id}, auth=LOGIN).text

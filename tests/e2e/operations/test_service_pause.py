@@ -54,6 +54,10 @@ def test_a_pause_outlives_workers_and_the_broker(stack: Stack) -> None:
     assert set(stack.execute("inventory", "SELECT attempts FROM inbox")) == {1}
     assert _failed(stack) == 0
 
+    # And a worker that starts after the pause begins with one event
+    stack.start("inventory-worker", alias="a-later-worker")
+    eventually(lambda: _assert_logged(stack, "a-later-worker", "consumption starts with a canary"))
+
 
 def test_a_paused_service_does_not_disturb_others(stack: Stack) -> None:
     # Given a running system whose notification service is paused
@@ -116,6 +120,10 @@ def _assert_reported(stack: Stack, worker: str) -> None:
 
 def _assert_reserved(stack: Stack, pieces: int) -> None:
     assert stack.reserved("TEA") == pieces
+
+
+def _assert_logged(stack: Stack, worker: str, message: str) -> None:
+    assert f'"{message}"' in stack.log(worker)
 
 
 def _assert_depth(stack: Stack, queue: str, count: int) -> None:

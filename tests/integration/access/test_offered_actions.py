@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from amqp import Channel
 from flask.testing import FlaskClient
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from werkzeug.test import TestResponse
 
 from common.kombu_topology import ANALYTICS, FRAUD, NOTIFICATION, ORDER
@@ -16,6 +16,7 @@ from console.access.models import Role
 from console.databases.service_database import transaction
 from console.settings import DatabaseSettings
 from eventbus.outbox.table import outbox
+from order_app.storage.models import OrderRow
 from testkit.data.parked import park, park_created
 from testkit.eventually import eventually
 from testkit.processes.orderctl import orderctl
@@ -24,17 +25,27 @@ from testkit.servers.databases import Databases
 
 VIEWED = {
     "overview.show",
+    "overview.show_service",
+    "overview.show_exchange",
     "orders.show",
     "parked.show",
     "parked.message",
     "parked.show_groups",
     "parked.show_group",
     "parked.show_history",
+    "parked.show_plan",
     "stock.show",
     "analytics.show",
 }
 #: Pages that ask for confirmation, and forms, of actions on a message, its group or a service.
-ASKED = {"parked.confirm", "parked.confirm_discard", "parked.edit", "pauses.confirm"}
+DECIDED = {"orders.confirm_cancel", "orders.confirm_ship"}
+ASKED = {
+    "parked.confirm",
+    "parked.confirm_discard",
+    "parked.confirm_plan",
+    "parked.edit",
+    "pauses.confirm",
+} | DECIDED
 SENT = {
     "parked.redrive",
     "parked.discard",
@@ -42,13 +53,18 @@ SENT = {
     "parked.note",
     "parked.assign",
     "parked.mute",
+    "parked.make_plan",
+    "parked.run_plan",
+    "parked.abort_plan",
     "pauses.begin",
     "pauses.end",
+    "orders.cancel",
+    "orders.ship",
 }
 ADMINISTERED = {"people.show", "audit.show"}
 
 #: Pages without a link, and what is not a page.
-UNLINKED = {"login.form", "start", "ready", "metrics.page", "static"}
+UNLINKED = {"login.form", "start", "ready", "metrics.page", "overview.stream", "static"}
 
 ACCOUNTS = {
     "a viewer": (Role.VIEWER, (), VIEWED, set[str]()),
@@ -56,8 +72,8 @@ ACCOUNTS = {
     "an operator of orders": (
         Role.OPERATOR,
         ("order",),
-        VIEWED | {"pauses.confirm"},
-        {"orders.reveal", "pauses.begin"},
+        VIEWED | {"pauses.confirm"} | DECIDED,
+        {"orders.reveal", "orders.cancel", "orders.ship", "pauses.begin"},
     ),
     "an administrator": (
         Role.ADMIN,
@@ -74,20 +90,24 @@ LOGOUT = "/logout"
 def order(
     channel: Channel, database: DatabaseSettings, env: dict[str, str], databases: Databases
 ) -> UUID:
-    """An order with an event that the inventory has parked; another event is discarded.
+    """An order with an event that the inventory has parked and a plan redrives; one is discarded.
 
-    The fraud check is paused.
+    The fraud check is paused, and another order is confirmed.
     """
     databases.create_all(env["DATABASE_SUFFIX"], (NOTIFICATION, FRAUD, ANALYTICS))
-    order_id = place(database)
+    confirmed, order_id = place(database), place(database)
     with transaction(database, ORDER) as session:
+        values = {"status": "CONFIRMED", "decided_at": func.now()}
+        session.execute(update(OrderRow).where(OrderRow.id == confirmed).values(values))
+        session.execute(delete(outbox).where(outbox.c.subject == confirmed))
         event_id = str(session.scalars(select(outbox.c.event_id)).one())
         session.execute(update(outbox).values(sent_at=func.now()))
     event = {"id": event_id, "subject": str(order_id)}
     park(channel, event_id, event=event, type="order.created")
     other = str(park_created(channel))
     arguments = ("parked", "discard", "inventory", "--id", other, "--yes", "--reason", "a test")
-    for command in (arguments, ("pause", "fraud", "--reason", "a test")):
+    plan = ("parked", "plan", "inventory")
+    for command in (arguments, ("pause", "fraud", "--reason", "a test"), plan):
         result = orderctl(env, *command)
         assert result.exit_code == 0, result.output
     return order_id

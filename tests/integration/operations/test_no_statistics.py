@@ -18,6 +18,7 @@ from console.settings import BrokerAdminSettings, ConsoleSettings
 from console.web.app import create_app
 from deploy.local import REPOSITORY
 from testkit.eventually import eventually
+from testkit.processes import web_console
 from testkit.servers.declaration import TIERS
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
@@ -91,6 +92,10 @@ def test_the_overview_distinguishes_unknown_from_zero(
     # Then unknown counts are dashes
     assert (cells["queued"], cells["parked"], cells["retrying"]) == ("–", "–", "–")  # noqa: RUF001
     assert cells["consumers"] == "1"
+    assert cells["handled"] == cells["arriving"] == "–"  # noqa: RUF001
+    # And the parking lot, whose figure is unknown, is not healthy
+    text = page.get("/overview", auth=("operator", "x" * 16)).text
+    assert "<strong>The number of parked messages is unavailable.</strong>" in text
 
 
 def test_an_alarm_is_detected_without_statistics(
@@ -135,8 +140,6 @@ def _page(vhost: Vhost, servers: Infrastructure) -> FlaskClient:
 
 def _inventory(page: FlaskClient) -> dict[str, str]:
     html = page.get("/overview", auth=("operator", "x" * 16)).text
-    (row,) = re.findall(r'scope="row">inventory</th>(.*?)</tr>', html, re.DOTALL)
-    fields = re.findall(r'data-label="([^"]+)">(.*?)</td>', row, re.DOTALL)
-    cells = {name: re.sub(r"<[^>]+>", "", value).strip() for name, value in fields}
+    cells = web_console.cells(html, "inventory")
     assert cells["consumers"] != "0"
     return cells

@@ -99,6 +99,29 @@ def test_a_database_that_does_not_respond_is_reported(env: dict[str, str]) -> No
     assert all(f"{s.name}: unknown: PostgreSQL: " in result.stderr for s in CONSUMERS)
 
 
+def test_health_lists_a_pause_before_the_consumer_is_gone(
+    env: dict[str, str], vhost: Vhost
+) -> None:
+    # Given a broker on which every queue has a consumer
+    ticks = [service.tick_queue(tick) for service in SERVICES for tick in service.ticks]
+    with vhost.connect() as connection:
+        for queue in [s.queue for s in CONSUMERS] + ticks:
+            connection.default_channel.basic_consume(queue)
+        eventually(lambda: run(env, "health"))
+
+        # When a service is paused, and its worker still finishes a batch
+        run(env, "pause", "fraud", "--reason", "a test")
+
+        # Then the pause is listed at once
+        assert "fraud: paused by" in run(env, "health")
+        # And a database that does not respond is unknown, and not a problem of the broker
+        result = orderctl(env | {"DATABASE_PORT": "1"}, "health", "--json")
+        assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["paused"] == []
+    assert set(document["unknown_pauses"]) == {service.name for service in CONSUMERS}
+
+
 def test_a_paused_service_without_a_consumer_is_healthy(env: dict[str, str], vhost: Vhost) -> None:
     # Given a broker on which only the queue of one service has no consumer
     ticks = [service.tick_queue(tick) for service in SERVICES for tick in service.ticks]

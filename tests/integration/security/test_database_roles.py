@@ -35,6 +35,7 @@ READABLE = {
         "orders",
         "order_lines",
         "cancellations",
+        "shipments",
         "outbox",
         "inbox",
         "relay_state",

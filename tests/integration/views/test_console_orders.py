@@ -3,24 +3,22 @@
 import logging
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from html import unescape
 from uuid import UUID
 
 import pytest
 from amqp import Channel
 from flask.testing import FlaskClient
-from sqlalchemy import select, update
+from sqlalchemy import update
 from werkzeug.test import TestResponse
 
 from common.kombu_topology import ORDER
 from console.databases.service_database import transaction
 from console.settings import DatabaseSettings
 from console.web.orders import pages
-from eventbus.outbox.table import outbox
 from order_app import use_cases
 from order_app.storage.models import OrderRow
-from testkit.processes.web_console import PASSWORD, get, park, place
+from testkit.processes.web_console import PASSWORD, get, park, place, publish
 
 Installation = Callable[[], DatabaseSettings]
 
@@ -234,14 +232,6 @@ def change(settings: DatabaseSettings, order_id: UUID, **values: object) -> None
     """Change a stored order."""
     with transaction(settings, ORDER) as session:
         session.execute(update(OrderRow).where(OrderRow.id == order_id).values(**values))
-
-
-def publish(settings: DatabaseSettings, order_id: UUID) -> UUID:
-    """Mark the event of an order as sent, and return its id."""
-    with transaction(settings, ORDER) as session:
-        query = update(outbox).where(outbox.c.subject == order_id)
-        session.execute(query.values(sent_at=datetime.now(UTC)))
-        return session.scalars(select(outbox.c.event_id)).one()
 
 
 def reveal(console: FlaskClient, **form: str) -> TestResponse:

@@ -1,16 +1,11 @@
 """Rights, the tables of endpoints and commands, and masked addresses."""
 
-from collections.abc import Iterator
-
-import click
 import pytest
 from flask import Flask, Response
 
 from console.access import passwords
 from console.access.models import Role
 from console.access.rights import RIGHTS, Person, Right
-from console.commands.access.recording import ACTIONS, OTHERS
-from console.orderctl import main
 from console.settings import ConsoleSettings
 from console.web.access import endpoints, masking
 from console.web.access.endpoints import RULES
@@ -22,16 +17,6 @@ BODY = (
     "<pre>{\n  &#34;email&#34;: &#34;ada@example.com&#34;,\n"
     "  &#34;client_ip&#34;: &#34;203.0.113.7&#34;,\n  &#34;colour&#34;: &#34;red&#34;\n}</pre>"
 )
-
-
-def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield the name of each command that can run."""
-    for name, command in group.commands.items():
-        names = (*path, name)
-        if not isinstance(command, click.Group) or command.invoke_without_command:
-            yield " ".join(names)
-        if isinstance(command, click.Group):
-            yield from commands(command, names)
 
 
 def test_a_viewer_has_no_right_and_an_administrator_has_all() -> None:
@@ -63,24 +48,6 @@ def test_an_endpoint_with_a_side_effect_requires_a_rule() -> None:
     # Then it does not start
     with pytest.raises(RuntimeError, match=r"no rule for orders\.annul"):
         endpoints.install(app)
-
-
-def test_every_command_is_recorded_or_only_shows_data() -> None:
-    assert not set(ACTIONS) & OTHERS
-    assert set(commands(main)) == set(ACTIONS) | OTHERS
-
-
-def test_every_recorded_parameter_exists() -> None:
-    for path, action in ACTIONS.items():
-        command: click.Command = main
-        for name in path.split():
-            assert isinstance(command, click.Group)
-            command = command.commands[name]
-        names = {parameter.name for parameter in command.params}
-
-        recorded = {action.subject, action.flag, *action.details} - {None}
-        # Only `set` and `add` have no reason and no reference.
-        assert recorded - {"reason", "reference"} <= names, path
 
 
 def test_addresses_are_masked_without_the_right() -> None:

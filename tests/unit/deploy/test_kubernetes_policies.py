@@ -79,13 +79,14 @@ def test_network_traffic_is_denied_by_default() -> None:
     assert nothing == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
-@pytest.mark.parametrize("target", ["broker", "management", "database"])
+@pytest.mark.parametrize("target", ["broker", "management", "database", "api"])
 def test_only_clients_of_a_server_can_connect_to_it(target: str) -> None:
     # Given the setting that makes a program a client of the server
     setting = {
         "broker": "BROKER_USER",
         "management": "BROKER_ADMIN_URL",
         "database": "DATABASE_HOST",
+        "api": "ORDER_API_URL",
     }
     policy = one("base", "NetworkPolicy", f"to-{target}")["spec"]
 

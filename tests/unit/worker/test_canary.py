@@ -1,6 +1,7 @@
 """After a pause of its service, a worker handles one event before the others."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 from billiard.exceptions import WorkerLostError
@@ -8,17 +9,19 @@ from billiard.exceptions import WorkerLostError
 from eventbus.consumer.cause import Verdict
 from eventbus.consumer.receive import Outcome
 from eventbus.errors import InvalidEvent
-from eventbus.worker.decision import Decision
+from eventbus.worker.decision import CANARY_WINDOW, Decision
 from testkit.processes.event_loop import EventLoop, outage, slow
 from testkit.processes.service_pause import (
     BY_OPERATOR,
     BY_WORKER,
+    LIMIT,
     bug,
     connect,
     consuming,
     fail,
     only,
     pause_and_resume,
+    read,
 )
 
 
@@ -163,9 +166,61 @@ def test_a_canary_outlives_a_connection(loop: EventLoop) -> None:
     assert only(loop.jobs).event_ids == {"event-1"}
 
 
+@pytest.mark.parametrize(
+    ("ended_seconds", "together"), [(1.0, 1), (CANARY_WINDOW - 1, 1), (CANARY_WINDOW + 1, 5)]
+)
+def test_a_worker_that_starts_soon_after_a_pause_has_a_canary(
+    ended_seconds: float, together: int
+) -> None:
+    # Given a worker whose first read finds a pause that has ended
+    loop = EventLoop(1, parking_burst_limit=LIMIT)
+    connect(loop)
+    read(loop, replace(BY_WORKER, ended_seconds=ended_seconds))
+
+    # When there are messages in its queue
+    assert loop.task_consumer.is_consuming
+    loop.deliver(*(f"event-{n}" for n in range(5)))
+    loop.turn()
+
+    # Then the first is handled alone, unless the pause ended long ago
+    assert len(only(loop.jobs).deliveries) == together
+
+
+def test_a_worker_that_starts_after_a_pause_pauses_the_service_again() -> None:
+    # Given a worker that starts after a pause
+    loop = EventLoop(1, parking_burst_limit=LIMIT)
+    connect(loop)
+    read(loop, replace(BY_OPERATOR, ended_seconds=5.0))
+    loop.deliver(*(f"event-{n}" for n in range(5)))
+    loop.turn()
+
+    # When the handler fails with the first event
+    fail(loop, bug())
+
+    # Then the service is paused, and only that event was attempted
+    assert not loop.task_consumer.is_consuming
+    assert (len(loop.copies), len(loop.channel.requeued)) == (1, 4)
+
+
+def test_a_pause_that_has_ended_is_a_canary_only_once(loop: EventLoop) -> None:
+    # Given a worker that consumes, and reads the last pause again and again
+    for _ in range(3):
+        read(loop, replace(BY_OPERATOR, ended_seconds=5.0))
+
+    # When messages arrive
+    loop.deliver(*(f"event-{n}" for n in range(5)))
+    loop.turn()
+
+    # Then they are handled together
+    assert len(only(loop.jobs).deliveries) == 5
+
+
 def test_a_worker_without_canary_resumes_with_all_messages(loop: EventLoop) -> None:
     decision = Decision(has_canary=False)
     decision.learn(BY_OPERATOR)
     decision.learn(None)
+    assert not decision.needs_canary
 
+    decision = Decision(has_canary=False)
+    decision.learn(replace(BY_OPERATOR, ended_seconds=1.0))
     assert not decision.needs_canary

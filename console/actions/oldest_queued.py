@@ -1,0 +1,70 @@
+"""The oldest event in a service's queue, from the outboxes and the inbox: no message is read."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+
+from common.kombu_topology import SERVICES
+from console.databases.service_database import Databases
+from eventbus.consumer.inbox import inbox
+from eventbus.outbox.lag import age
+from eventbus.outbox.table import outbox
+from eventbus.topology.service import Service
+
+#: Events of an inbox, the newest, among which the last of each publisher is searched.
+_RECENT = 200
+
+#: Events of an outbox, after the last one that was handled, among which the oldest is searched.
+_NEXT = 500
+
+
+def age_of_oldest(databases: Databases, service: Service) -> float | None:
+    """Return the age in seconds of the oldest event that a service has yet to handle.
+
+    It is the first event, of a consumed type, after the one that was handled last. An event that
+    overtakes others, such as one that was redriven, hides them. Return 0 if there is no such event,
+    and None for a service that has not handled an event yet. The cost is bounded.
+    """
+    ages = [
+        _after(databases, sender, last, sorted(types))
+        for sender in SERVICES
+        if (types := set(sender.published_types).intersection(service.consumed_types))
+        and (last := _last_handled(databases, service, sender))
+    ]
+    return max(ages, default=None)
+
+
+def _last_handled(databases: Databases, service: Service, sender: Service) -> UUID | None:
+    newest = (
+        select(inbox.c.event_id, inbox.c.source)
+        .order_by(inbox.c.handled_at.desc())
+        .limit(_RECENT)
+        .subquery()
+    )
+    last = (
+        select(newest.c.event_id)
+        .where(newest.c.source == sender.name)
+        .order_by(newest.c.event_id.desc())
+        .limit(1)
+    )
+    with databases.transaction(service) as session:
+        return session.scalars(last).first()
+
+
+def _after(databases: Databases, sender: Service, last: UUID, types: Sequence[str]) -> float:
+    """Return the age of the first sent event after the last, or 0; ids are sorted by time."""
+    following: Any = (
+        select(outbox.c.type, outbox.c.created_at, outbox.c.sent_at)
+        .where(outbox.c.event_id > last)
+        .order_by(outbox.c.event_id)
+        .limit(_NEXT)
+        .subquery()
+    )
+    # Without an event, the age is 0.
+    oldest = select(age(func.min(following.c.created_at))).where(
+        following.c.type.in_(types), following.c.sent_at.is_not(None)
+    )
+    with databases.transaction(sender) as session:
+        return float(session.scalars(oldest).one())

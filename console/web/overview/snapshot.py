@@ -1,0 +1,185 @@
+"""The state of the whole system at one moment, from every source that responds."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from analytics_worker.figures import behind
+from common.kombu_topology import ANALYTICS, CONSUMERS, ORDER, SERVICES
+from console.actions import figures, health, missed, oldest_queued, waiting
+from console.actions.figures import Lately
+from console.actions.health import BrokerHealth, Finding
+from console.broker.topology_diff import Difference
+from console.databases.pauses import Pauses
+from console.databases.service_database import Databases
+from console.monitoring.prometheus import Alert
+from console.settings import ConsoleSettings
+from console.web.overview.rows import Row, row
+from console.web.queries import Queries, Result, results
+from eventbus.consumer import operator_pause
+from eventbus.consumer.operator_pause import OperatorPause
+from eventbus.topology.service import Service
+from order_app.storage.pending import Pending
+
+#: Services with an outbox.
+_SENDERS = tuple(service for service in SERVICES if service.publishes)
+
+#: Services whose queue drops events when it is full.
+_SUBSCRIBERS = tuple(service for service in CONSUMERS if service.can_overflow)
+
+#: Services that read the stream.
+_READERS = (ANALYTICS,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """The state of the system; `unavailable` are the silent sources, with the reasons."""
+
+    at: datetime
+    rows: tuple[Row, ...]
+    findings: tuple[Finding, ...]
+    drift: tuple[Difference, ...]
+    unavailable: Mapping[str, str]
+    lately: Lately | None
+    pending: Pending | None
+
+    @property
+    def firing(self) -> list[Alert]:
+        """The alerts that fire."""
+        return [alert for alert in self.lately.alerts if alert.is_firing] if self.lately else []
+
+    @property
+    def paused(self) -> dict[str, OperatorPause]:
+        """The pauses in effect, by service."""
+        return {each.service.name: each.pause for each in self.rows if each.pause}
+
+    @property
+    def parked(self) -> dict[str, int]:
+        """The numbers of parked messages, by service, where there are any."""
+        return {each.service.name: each.parked for each in self.rows if each.parked}
+
+    @property
+    def headline(self) -> str:
+        """The state in a few words. It is healthy only if every source has confirmed it."""
+        if self.findings or self.firing:
+            return "Problems found"
+        if count := sum(self.parked.values()):
+            return f"{count:,} {'message is' if count == 1 else 'messages are'} parked"
+        if self.unavailable:
+            return "Some data is unavailable"
+        return f"Healthy, but paused: {', '.join(self.paused)}" if self.paused else "Healthy"
+
+    @property
+    def level(self) -> str:
+        """The class of the headline: `bad`, `warn` or `good`."""
+        if self.findings or self.firing or self.parked:
+            return "bad"
+        return "warn" if self.unavailable or self.paused else "good"
+
+    def row_of(self, service: Service) -> Row:
+        """Return the state of a service."""
+        return next(each for each in self.rows if each.service.name == service.name)
+
+
+def take(settings: ConsoleSettings, databases: Databases, queries: Queries) -> Snapshot:
+    """Return the current state, within `queries.PATIENCE` seconds."""
+    per_service: Mapping[str, tuple[Iterable[Service], Callable[..., Any]]] = {
+        "pause": (CONSUMERS, _pause),
+        "waiting": (_SENDERS, waiting.read),
+        "missed": (_SUBSCRIBERS, missed.read),
+        "oldest_seconds": (CONSUMERS, oldest_queued.age_of_oldest),
+        "behind_seconds": (_READERS, _behind),
+    }
+    # Each separately: a database that does not respond hides only what it contains.
+    futures: list[Future[Any]] = [
+        queries.start(partial(health.inspect, settings)),
+        queries.start(partial(figures.lately, settings)),
+        *(
+            queries.start(partial(query, databases, service))
+            for services, query in per_service.values()
+            for service in services
+        ),
+    ]
+    broker, lately, *left = results(futures)
+    by_service = _sorted(per_service, iter(left))
+    return _snapshot(broker, lately, by_service)
+
+
+def _pause(databases: Databases, service: Service) -> OperatorPause | None:
+    with databases.transaction(service) as session:
+        return operator_pause.read(session)
+
+
+def _behind(databases: Databases, service: Service) -> float | None:
+    with databases.transaction(service) as session:
+        return behind(session)
+
+
+_Sorted = dict[str, dict[str, Result[Any]]]
+
+
+def _sorted(
+    per_service: Mapping[str, tuple[Iterable[Service], Callable[..., Any]]],
+    left: Iterator[Result[Any]],
+) -> _Sorted:
+    """Return the results of each service by their fields."""
+    found: _Sorted = {service.name: {} for service in SERVICES}
+    for name, (services, _) in per_service.items():
+        for service in services:
+            found[service.name][name] = next(left)
+    return found
+
+
+def _snapshot(
+    broker: Result[BrokerHealth], lately: Result[Lately | None], by_service: _Sorted
+) -> Snapshot:
+    rows = tuple(
+        row(
+            service,
+            broker.value,
+            lately.value,
+            **{name: result.value for name, result in by_service[service.name].items()},
+        )
+        for service in SERVICES
+    )
+    paused = Pauses(paused={each.service.name: each.pause for each in rows if each.pause})
+    orders = next(each.waiting for each in rows if each.service == ORDER)
+    found = broker.value
+    return Snapshot(
+        at=datetime.now(UTC),
+        rows=rows,
+        findings=health.without_paused(found.findings, paused) if found else (),
+        drift=found.drift if found else (),
+        unavailable=dict(_unavailable(broker, lately, by_service, rows)),
+        lately=lately.value,
+        pending=orders.orders if orders else None,
+    )
+
+
+def _unavailable(
+    broker: Result[BrokerHealth],
+    lately: Result[Lately | None],
+    by_service: _Sorted,
+    rows: Iterable[Row],
+) -> Iterator[tuple[str, str]]:
+    if broker.problem:
+        yield "RabbitMQ", broker.problem
+    if broker.value and (unknown := broker.value.unknown):
+        text = f"RabbitMQ reports no statistics of {', '.join(unknown)}."
+        yield "The number of consumers", text
+    if broker.value and (lots := [r.service.parking_lot for r in rows if _is_uncounted(r)]):
+        text = f"RabbitMQ does not report the messages of {', '.join(lots)}."
+        yield "The number of parked messages", text
+    if lately.problem:
+        yield "Prometheus", lately.problem
+    for name, found in by_service.items():
+        # One failed query of a database must not be hidden by another that succeeds.
+        for problem in {result.problem for result in found.values() if result.problem}:
+            yield f"The database of the {name} service", problem
+
+
+def _is_uncounted(each: Row) -> bool:
+    return bool(each.service.consumes) and each.parked is None

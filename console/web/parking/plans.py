@@ -1,0 +1,185 @@
+"""The pages of redrive plans: a plan is made from a group, run, paused and aborted."""
+
+import logging
+import math
+from collections.abc import Callable
+
+from flask import abort, current_app, flash, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from console.models import ItemState, PlanState
+from console.parking import plans
+from console.parking.criteria import Criteria
+from console.parking.effects import Effect
+from console.parking.plans import Plan
+from console.parking.run import DEFAULT_MAX_FAILING, DEFAULT_RATE
+from console.settings import ConsoleSettings
+from console.web.access import login
+from console.web.parked import consumer_of, parked
+from console.web.parking.runs import Runs
+from eventbus.errors import ExpectedError
+from eventbus.telemetry.privacy import masked
+
+log = logging.getLogger(__name__)
+
+#: Messages of a plan that its page lists.
+LISTED = 100
+
+#: The largest accepted rate, in messages per second.
+_HIGHEST_RATE = 10_000.0
+
+#: The states of messages, in the sequence of their bars.
+_PROGRESS = (
+    *(ItemState.HANDLED, ItemState.PARKED, ItemState.WAITING, ItemState.SENT, ItemState.PLANNED),
+    *(ItemState.GONE, ItemState.SKIPPED),
+)
+
+#: The fields of a plan's criteria, as in a form.
+_FIELDS = ("type", "failure", "frame")
+
+
+@parked.get("/parked/<service>/plan")
+def confirm_plan(service: str) -> str:
+    """Show the criteria of a plan before it is made."""
+    consumer = consumer_of(service)
+    criteria = {name: request.args.get(name, "") for name in _FIELDS}
+    return render_template("plan_new.html", service=consumer, criteria=criteria)
+
+
+@parked.post("/parked/<service>/plan")
+def make_plan(service: str) -> Response:
+    """Make a plan of the messages that meet the criteria, and show it."""
+    chosen = {name: tuple(filter(None, [request.form.get(name, "")])) for name in _FIELDS}
+    criteria = Criteria(types=chosen["type"], failures=chosen["failure"], frames=chosen["frame"])
+    settings, consumer = _settings(), consumer_of(service)
+    try:
+        plan = plans.create(settings, consumer, criteria, created_by=login.person().name)
+    except ExpectedError as error:
+        flash(f"{service}: {error}", "wrong")
+        return redirect(url_for("parked.show_groups", _anchor=service), code=303)
+    log.info("plan made", extra={"service": service, "plan": plan.id})
+    return _show(plan)
+
+
+@parked.get("/parked/<service>/plans/<int:plan_id>")
+def show_plan(service: str, plan_id: int) -> str:
+    """Show the effects, the progress and the messages of a plan."""
+    plan = _plan(service, plan_id)
+    items = plans.items(_settings(), plan.id, limit=LISTED)
+    total = sum(plan.states.values())
+    return render_template(
+        "plan.html",
+        plan=plan,
+        # A failure may quote a customer's address.
+        items=[(item, masked(item.note or "")) for item in items],
+        total=total,
+        bars=_bars(plan, total),
+        redriven=sum(plan.effects.get(each, 0) for each in Effect if each.is_redriven),
+        is_running=_runs().is_running(plan.id),
+        problem=masked(plan.reason or _runs().problem(plan.id)),
+        limit=LISTED,
+        rate=DEFAULT_RATE,
+        max_failing=DEFAULT_MAX_FAILING * 100,
+        highest_rate=_HIGHEST_RATE,
+    )
+
+
+@parked.post("/parked/<service>/plans/<int:plan_id>/run")
+def run_plan(service: str, plan_id: int) -> Response:
+    """Run a plan, or continue it, in the background."""
+    plan = _plan(service, plan_id)
+    rate = _number("rate", DEFAULT_RATE, 0.1, _HIGHEST_RATE)
+    max_failing = _number("max_failing", DEFAULT_MAX_FAILING * 100, 0, 100)
+
+    def start() -> str:
+        if plan.state is PlanState.PAUSED:
+            plans.resume(_settings(), plan.id)
+        by, share = login.person().name, max_failing / 100
+        is_new = _runs().start(plan.id, run_by=by, rate=rate, max_failing=share)
+        return "started" if is_new else "runs already"
+
+    return _change(plan, start)
+
+
+@parked.post("/parked/<service>/plans/<int:plan_id>/pause")
+def pause_plan(service: str, plan_id: int) -> Response:
+    """End the run of a plan within a second."""
+    plan = _plan(service, plan_id)
+
+    def pause() -> str:
+        plans.pause(_settings(), plan.id)
+        return "paused"
+
+    return _change(plan, pause)
+
+
+@parked.post("/parked/<service>/plans/<int:plan_id>/abort")
+def abort_plan(service: str, plan_id: int) -> Response:
+    """End a plan; messages that were not redriven stay parked."""
+    plan = _plan(service, plan_id)
+
+    def end() -> str:
+        plans.abort(_settings(), plan.id)
+        return "aborted"
+
+    return _change(plan, end)
+
+
+def _change(plan: Plan, change: Callable[[], str]) -> Response:
+    try:
+        kind, result = "done", change()
+    except ExpectedError as error:
+        kind, result = "wrong", str(error)
+    flash(f"plan {plan.id}: {result}", kind)
+    log.info("plan changed", extra={"plan": plan.id, "result": result})
+    return _show(plan)
+
+
+def _show(plan: Plan) -> Response:
+    url = url_for("parked.show_plan", service=plan.service, plan_id=plan.id)
+    return redirect(url, code=303)
+
+
+def _plan(service: str, plan_id: int) -> Plan:
+    """Return a plan of this service: rights are those of the service in the address."""
+    try:
+        plan = plans.show(_settings(), plan_id)
+    except ExpectedError as error:
+        abort(404, str(error))
+    if plan.service != consumer_of(service).name:
+        abort(404, f"Plan {plan_id} is not of the service {service}.")
+    return plan
+
+
+def _bars(plan: Plan, total: int) -> list[tuple[ItemState, int, float, float]]:
+    """Return the progress as bars: the state, the number, and the place in percent."""
+    bars, left = [], 0.0
+    for state in _PROGRESS:
+        number = plan.states.get(state, 0)
+        if not number:
+            continue
+        width = 100 * number / total
+        bars.append((state, number, left, width))
+        left += width
+    return bars
+
+
+def _number(name: str, default: float, lowest: float, highest: float) -> float:
+    text = request.form.get(name, "") or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not lowest <= value <= highest:
+        abort(400, f"{name} must be a number from {lowest:g} to {highest:g}.")
+    return value
+
+
+def _settings() -> ConsoleSettings:
+    settings: ConsoleSettings = current_app.extensions["settings"]
+    return settings
+
+
+def _runs() -> Runs:
+    runs: Runs = current_app.extensions["runs"]
+    return runs

@@ -1,0 +1,1 @@
+"""The web console in Chromium: operators' jobs, accessibility, and screenshots."""
