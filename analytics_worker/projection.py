@@ -1,6 +1,6 @@
 """The projections' writer: many events in one transaction, each with exactly one effect.
 
-The names of tables have no schema, so a replay writes to shadow tables with the same names.
+Table names have no schema, so a replay writes to shadow tables with the same names.
 """
 
 from collections import defaultdict
@@ -29,10 +29,10 @@ from eventbus.messaging.stream import Entry
 from eventbus.messaging.untrusted import storable
 from eventbus.telemetry.privacy import described
 
-#: Characters of a message that are stored if it cannot be projected.
+#: Maximum number of characters that are stored of a message that cannot be projected.
 BODY_LIMIT = 100_000
 
-#: Characters of the reason that are stored.
+#: Maximum number of characters of the reason that are stored.
 REASON_LIMIT = 1_000
 
 #: The reason for an event of an order whose `order.created` was not read.
@@ -139,7 +139,7 @@ class _Changes:
     def __init__(self, session: Session, ids: set[UUID]) -> None:
         self._session = session
         rows = _LOAD.run(session, list(ids)).all() if ids else []
-        #: Orders with an outcome of a newer release: their figures are not changed.
+        #: Orders with an outcome that only a newer release defines: their figures are not changed.
         self._newer = {row.id for row in rows if row.outcome not in frozenset(Outcome)}
         self._orders: dict[UUID, Order] = {
             row.id: Order(

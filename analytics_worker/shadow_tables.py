@@ -34,7 +34,7 @@ DELETE FROM public.skipped_events WHERE stream_offset BETWEEN :first AND :last;
 INSERT INTO public.orders SELECT * FROM replay.orders;
 INSERT INTO public.minutes SELECT * FROM replay.minutes;
 INSERT INTO public.sku_minutes SELECT * FROM replay.sku_minutes;
--- Both have read the same events; the replay may have projected some that were skipped live.
+-- The reader has read the same events, but may have skipped some that the replay projected.
 INSERT INTO public.inbox SELECT * FROM replay.inbox ON CONFLICT DO NOTHING;
 -- Without events of orders that were placed earlier, which only the live tables contain.
 INSERT INTO public.skipped_events (stream_offset, order_id, type, reason, body, skipped_at)
@@ -67,7 +67,7 @@ def tables(live: Engine) -> Iterator[None]:
 
 
 def put_in_place(session: Session, since: datetime | None, first: int, last: int) -> None:
-    """Replace the live rows by the rebuilt rows, in the session's transaction.
+    """Replace the live rows with the rebuilt rows, in the session's transaction.
 
     `since` is the first rebuilt minute, or None for all; `first` and `last` are the offsets read.
     """

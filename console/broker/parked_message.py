@@ -34,7 +34,7 @@ _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 class Parked:
     """A parked message; a field is None if the message does not contain it.
 
-    `exception` is None if the broker parked it. The times are ISO 8601 in UTC.
+    `exception` is None if the broker itself parked the message. The times are ISO 8601 in UTC.
     """
 
     service: str
@@ -74,7 +74,7 @@ class Parked:
 
     @classmethod
     def of(cls, service: Service, message: Message) -> "Parked":
-        """Return the parked message for a message with any content."""
+        """Return the description of a parked message, whatever its content."""
         headers = message.headers or {}
         failure = Failure.from_headers(headers)
         death = next(_deaths(headers, service), None)
@@ -154,7 +154,7 @@ def _time(death: Mapping[str, Any] | None) -> str | None:
 
 
 def _moment(value: str | None) -> datetime | None:
-    # A publisher may have set the header: any text.
+    # A publisher may have set the header to any text.
     with suppress(ValueError, OverflowError):
         at = datetime.fromisoformat(value or "")
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

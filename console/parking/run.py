@@ -16,7 +16,7 @@ from console.parking.stage import OUTCOME_LIMIT, Outcome, Stage
 from console.settings import ParkingSettings
 
 #: Messages of the first stages: a handler that fails for all messages receives one message, and a
-#: handler that fails for some receives at most six.
+#: handler that fails for many usually receives six.
 FIRST_STAGES = (1, 5, 50)
 
 #: Seconds of each later stage, which has at least as many messages as the third.

@@ -1,6 +1,6 @@
 """Addresses of interchangeable servers: `host` or `host:port`, separated by commas.
 
-An IPv6 address is in brackets, `[::1]` or `[::1]:5671`, because it contains colons.
+An IPv6 address is enclosed in brackets, `[::1]` or `[::1]:5671`, because it contains colons.
 """
 
 import re
@@ -47,5 +47,5 @@ def _checked(hosts: str) -> str:
     return hosts
 
 
-#: One or several addresses.
+#: One or more addresses.
 Hosts = Annotated[str, AfterValidator(_checked)]

@@ -117,7 +117,7 @@ def _fail(stack: Stack) -> None:
 
 def _take_all(page: Page) -> None:
     page.goto("/overview")
-    expect(page.get_by_role("heading", level=1)).to_contain_text("parked")
+    expect(page.get_by_role("link", name="parked at inventory")).to_be_visible()
     _take(page, "overview")
     page.emulate_media(color_scheme="dark")
     _take(page, "overview-dark")

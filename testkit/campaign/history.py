@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class Action(StrEnum):
-    """What a request is to do with an order."""
+    """The operation that a request performs on an order."""
 
     PLACE = "place"
     CANCEL = "cancel"
@@ -20,9 +20,9 @@ class Outcome(StrEnum):
     """The effect of a request, according to its response."""
 
     OK = "ok"
-    #: It had none.
+    #: The request had no effect.
     FAILED = "failed"
-    #: It may have had one: the response is missing, or reports that the outcome is unknown.
+    #: It may have had an effect: the response is missing, or reports that the outcome is unknown.
     UNKNOWN = "unknown"
 
 
@@ -43,7 +43,7 @@ class Request:
 
 
 class History:
-    """The requests, in the order of their ends; several clients append to it at once."""
+    """The requests, in the order in which they ended. Several clients append concurrently."""
 
     def __init__(self) -> None:
         self._requests: list[Request] = []

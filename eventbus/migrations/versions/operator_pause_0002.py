@@ -10,9 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the end of a pause, and admit the second row."""
-    op.drop_constraint(op.f("ck_operator_pause_single"), "operator_pause")
-    op.add_column("operator_pause", Column("ended_at", DateTime(timezone=True)))
+    """Add the end of a pause, and admit the second row, unless the table has both."""
+    for name in ("ck_operator_pause_single", "ck_operator_pause_ended_at"):
+        op.drop_constraint(op.f(name), "operator_pause", if_exists=True)
+    op.add_column("operator_pause", Column("ended_at", DateTime(timezone=True)), if_not_exists=True)
     op.create_check_constraint(
         op.f("ck_operator_pause_ended_at"),
         "operator_pause",

@@ -1,4 +1,4 @@
-"""The fraud check's worker, which the order of a certain customer kills with all its processes."""
+"""The fraud check's worker. An order of a certain customer kills it and all its processes."""
 
 import os
 import signal

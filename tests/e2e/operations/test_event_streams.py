@@ -64,7 +64,3 @@ def test_fifty_viewers_share_the_samples_and_occupy_no_thread(
         while each.recv(65_536):
             pass
         each.close()
-
-
-def test_a_stream_requires_a_login(stack: Stack, login: tuple[str, str]) -> None:
-    assert b" 401 " in received(opened(stack, (login[0], "wrong")), b"\r\n")

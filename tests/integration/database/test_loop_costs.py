@@ -42,7 +42,7 @@ DatabaseOf = Callable[[str], TestDatabase]
 Step = Callable[[], object]
 
 #: Finished rows of each table, and deleted ones.
-KEPT, GONE = 20_000, 8_000
+KEPT, GONE = 14_000, 6_000
 
 #: Rows that wait after an outage, and rows that arrive between two steps otherwise.
 MANY, FEW = 6_000, 2

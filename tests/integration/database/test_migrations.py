@@ -222,6 +222,7 @@ def test_a_service_gets_the_tables_that_its_declaration_requires(database_of: Da
     assert migrations.upgrade(consumer, url) == [
         "inbox_0001",
         "operator_pause_0001",
+        "operator_pause_0002",
         "suspects_0001",
         "parked_events_0001",
         "overflow_0001",
@@ -252,7 +253,8 @@ def test_a_database_of_an_earlier_release_keeps_its_rows(database_of: DatabaseOf
     applied = migrations.upgrade(FRAUD, url)
 
     # Then the library's revisions are recorded, and have changed nothing
-    assert applied == [f"{table}_0001" for table in FRAUD.library_tables]
+    firsts = [revision for revision in applied if revision.endswith("_0001")]
+    assert firsts == [f"{table}_0001" for table in FRAUD.library_tables]
     assert schema(url) == before
     assert rows(url, "SELECT begun FROM suspects") == [3]
 

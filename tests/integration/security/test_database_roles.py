@@ -6,12 +6,13 @@ The expected rights are written by hand; the actual ones are tried on a real ser
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
-from sqlalchemy import URL, Connection, create_engine, pool, text
+from sqlalchemy import URL, Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from common.kombu_topology import DATABASES
@@ -99,6 +100,9 @@ ADMINISTRATION = (
 #: Every right on a table.
 RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 
+#: The engines with open connections.
+opened: set[Engine] = set()
+
 _REFUSED = re.compile(
     r"permission denied|must be (owner|superuser|able)|"
     r"(role|column|schema) .* does not exist|must have admin option"
@@ -119,14 +123,21 @@ def installation(servers: Infrastructure, databases: Databases) -> Iterator[Data
         applied = CliRunner().invoke(main, ["database", "apply"])
         assert applied.exit_code == 0, applied.output
         yield load_operator(DatabaseAdminSettings)
+    for each in opened:
+        each.dispose()
     databases.drop_all(suffix)
+
+
+@cache
+def engine(url: URL, level: str) -> Engine:
+    # Hundreds of statements are tried; a login for each would take most of the time.
+    return create_engine(url, pool_size=1, isolation_level=level)
 
 
 @contextmanager
 def connected(url: URL, *, autocommit: bool = False) -> Iterator[Connection]:
-    level = "AUTOCOMMIT" if autocommit else "READ COMMITTED"
-    engine = create_engine(url, poolclass=pool.NullPool, isolation_level=level)
-    with engine.connect() as connection:
+    with engine(url, "AUTOCOMMIT" if autocommit else "READ COMMITTED").connect() as connection:
+        opened.add(connection.engine)
         yield connection
 
 

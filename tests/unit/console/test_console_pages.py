@@ -91,7 +91,11 @@ def test_the_overview_names_the_servers_that_are_unavailable(page: FlaskClient) 
     [None, ("operator", "wrong"), ("nobody", PASSWORD), ("operator", ""), ("", "")],
 )
 @pytest.mark.parametrize(
-    "path", ["/", "/overview", "/orders", "/parked", "/stock", "/audit", "/people", "/nowhere"]
+    "path",
+    [
+        *("/", "/overview", "/overview/stream", "/services/order", "/orders", "/parked", "/stock"),
+        *("/audit", "/people", "/nowhere"),
+    ],
 )
 def test_every_page_requires_the_password(
     page: FlaskClient, login: tuple[str, str] | None, path: str
