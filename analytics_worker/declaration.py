@@ -1,4 +1,4 @@
-"""The declaration of the analytics, which read the stream instead of a queue."""
+"""The declaration of the analytics service, which reads the stream instead of a queue."""
 
 from common.bus import BUS
 from eventbus.topology.service import Service

@@ -21,7 +21,7 @@ from eventbus.database.db import NAMING
 
 
 class Base(DeclarativeBase):
-    """The base class of the analytics' tables."""
+    """The base class of the analytics service's tables."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {  # noqa: RUF012

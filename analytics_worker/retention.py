@@ -1,4 +1,4 @@
-"""Retention in the analytics: the inbox and skipped messages are deleted, the figures are kept."""
+"""Retention in the analytics service: inbox and skipped messages are deleted, figures are kept."""
 
 from pydantic import Field
 

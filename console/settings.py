@@ -228,7 +228,7 @@ class RepairSettings(ParkingSettings, DatabaseSettings):
 
 
 class ReplaySettings(BrokerAdminSettings, DatabaseAdminSettings):
-    """Settings for rebuilding the analytics: the stream, and permission to create tables."""
+    """Settings for rebuilding analytics: the stream, and permission to create tables."""
 
 
 class AuditSettings(DatabaseAdminSettings):

@@ -141,7 +141,7 @@ def notification_database(database_of: Callable[[str], TestDatabase]) -> Iterato
 
 @pytest.fixture
 def analytics_database(database_of: Callable[[str], TestDatabase]) -> Iterator[Sessions]:
-    """Sessions on a fresh database of the analytics."""
+    """Sessions on a fresh database of the analytics service."""
     yield from _sessions(database_of("analytics"))
 
 

@@ -1,4 +1,4 @@
-"""Alembic's environment: the tables of the analytics."""
+"""Alembic's environment: the tables of the analytics service."""
 
 from analytics_worker.models import Base
 from eventbus.database import migrations

@@ -1,4 +1,4 @@
-"""The comparison of each order with its reservation, its emails and the analytics.
+"""The comparison of each order with its reservation, its emails and the figures of analytics.
 
 Services agree only at rest. A disagreement is therefore reported only if it cannot be the result of
 an event in flight. The order is read first, then its events, which the service must all have

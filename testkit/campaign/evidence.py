@@ -117,7 +117,7 @@ class Evidence:
     notifications: Sequence[Mail]
     #: The number of emails that arrived with each Message-ID.
     mails: Mapping[str, int]
-    #: Placed, confirmed, revenue, rejected and cancelled, by the analytics.
+    #: Placed, confirmed, revenue, rejected and cancelled, by the analytics service.
     figures: tuple[int, ...]
     accounts: Sequence[Account]
     disagreements: Disagreements

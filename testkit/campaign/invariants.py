@@ -130,7 +130,7 @@ def the_stock_matches_the_orders(evidence: Evidence) -> Iterator[Violation]:
 
 
 def the_services_agree(evidence: Evidence) -> Iterator[Violation]:
-    """I4, I5, I7: each order agrees with its reservation, its notifications and the analytics."""
+    """I4, I5, I7: each order agrees with its reservation, its notifications and analytics."""
     found = evidence.disagreements
     if found.count:
         texts = [f"order {each.order_id}: {each.text}" for each in found.listed]

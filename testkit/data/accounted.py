@@ -74,7 +74,7 @@ class AccountedSystem:
                 self.handle(service)
 
     def read_stream(self) -> None:
-        """Record every event of the order service in the inbox of the analytics."""
+        """Record every event of the order service in the inbox of the analytics service."""
         for sent in self.events():
             self.deliver(ANALYTICS, sent)
 

@@ -1,4 +1,4 @@
-"""The figures of the analytics equal the orders after kills and replays of real processes."""
+"""The figures of analytics equal the orders after kills and replays of real processes."""
 
 import json
 import random

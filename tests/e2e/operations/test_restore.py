@@ -59,7 +59,7 @@ def test_a_consumer_that_was_set_back_catches_up(shop: SetBack, service: str) ->
 
 
 def test_analytics_that_were_set_back_read_the_stream_again(shop: SetBack) -> None:
-    # Given a backup of the analytics, taken under orders, and more orders
+    # Given a backup of the analytics service, taken under orders, and more orders
     with shop.orders():
         shop.wait_for(20)
         backup = shop.back_up("analytics")

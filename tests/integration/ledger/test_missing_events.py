@@ -103,7 +103,7 @@ def test_what_happens_during_the_search_counts(system: AccountedSystem) -> None:
 def test_a_reader_lacks_an_event_only_if_it_has_a_later_one(
     system: AccountedSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given an event that the analytics lack, and no later event
+    # Given an event that the analytics service lacks, and no later event
     (lost,) = system.publish(1)
     assert places(system.accounts(brief())[ANALYTICS.name]) == {
         Place.HANDLED: 1,

@@ -207,7 +207,7 @@ def test_retried_and_parked_events_do_not_cause_a_search(
 def test_the_analytics_lack_an_event_if_they_have_a_later_one(
     system: AccountedSystem, ledger: Ledger
 ) -> None:
-    # Given an event that the analytics have not read at the first pass
+    # Given an event that the analytics service has not read at the first pass
     (lost,) = system.publish(1)
     system.handle_queues()
     ledger.run()
