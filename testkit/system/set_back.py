@@ -168,7 +168,7 @@ class SetBack:
     def violations(self) -> list[str]:
         """Return the violations of the invariants that hold at rest, and of one of this shop."""
         system = System(self.stack, starts=Counter({"notification-mailer": 1}))
-        found = evidence.gather(system, [], [], PIECES)
+        found = evidence.gather(system, [], [], PIECES, is_at_rest=True)
         texts = [str(each) for invariant in _INVARIANTS for each in invariant(found)]
         texts += [f"{name} arrived {n} times" for name, n in found.mails.items() if n > 1]
         stored = {order.id for order in found.orders}

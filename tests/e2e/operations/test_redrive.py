@@ -23,7 +23,7 @@ from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 
 #: Orders whose events are parked.
-ORDERS = 200
+ORDERS = 1_000
 
 Environment = dict[str, str]
 
@@ -58,7 +58,7 @@ def shop(
 def place_and_park(shop: Stack, count: int) -> list[str]:
     """Place orders, and wait until all their events are parked."""
     orders = [shop.place(("TEA", 1)) for _ in range(count)]
-    eventually(lambda: parked(shop, count), within=180)
+    eventually(lambda: parked(shop, count), progress=lambda: shop.vhost.depth("inventory.dlq"))
     return orders
 
 
@@ -137,7 +137,7 @@ def test_a_redrive_stops_while_the_bug_is_there_and_finishes_when_it_is_fixed(
 @pytest.mark.timeout(900)
 def test_a_redrive_that_is_killed_at_each_step_finishes(shop: Stack, env: Environment) -> None:
     # Given many messages that a bug, since fixed, has parked
-    orders = place_and_park(shop, ORDERS // 2)
+    orders = place_and_park(shop, ORDERS // 10)
     plan_id = plan(env)
     fix(shop)
 
