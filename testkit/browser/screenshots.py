@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from deploy.local import REPOSITORY
 from deploy.local.processes.programs import PROGRAMS, Health
@@ -32,7 +32,7 @@ _COUNTED = 15
 #: Messages per second of the redrive, slow enough for a picture of its progress.
 _RATE = "4"
 
-_DESKTOP, _PHONE = {"width": 1280, "height": 1020}, {"width": 390, "height": 844}
+_DESKTOP, _PHONE = ViewportSize(width=1280, height=1020), ViewportSize(width=390, height=844)
 
 
 @click.command()

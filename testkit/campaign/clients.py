@@ -50,7 +50,7 @@ class Clients:
     def ordering(self, most: int) -> Iterator[None]:
         """Place orders during the block, at most `most`; at its end, wait for the responses."""
         ended = threading.Event()
-        sent: list[Future[None]] = []
+        sent: list[Future[Request]] = []
         with ThreadPoolExecutor(_CLIENTS) as threads:
 
             def arrive() -> None:

@@ -162,13 +162,13 @@ def sequences_rise(evidence: Evidence) -> Iterator[Violation]:
             text = f"the {source} service has recorded {sequences} of order {subject}"
             yield Violation("I6", Kind.WRONG, text)
     known, latest = set(), Counter[tuple[str, str]]()
-    for event in evidence.published:
-        key = event.source, str(event.subject)
-        if event.id not in known and event.sequence < latest[key]:
-            text = f"{event.type} {event.id} follows sequence {latest[key]} of {key[1]}"
+    for sent in evidence.published:
+        key = sent.source, str(sent.subject)
+        if sent.id not in known and sent.sequence < latest[key]:
+            text = f"{sent.type} {sent.id} follows sequence {latest[key]} of {key[1]}"
             yield Violation("I6", Kind.WRONG, text)
-        known.add(event.id)
-        latest[key] = max(latest[key], event.sequence)
+        known.add(sent.id)
+        latest[key] = max(latest[key], sent.sequence)
 
 
 def the_figures_equal_a_recount(evidence: Evidence) -> Iterator[Violation]:

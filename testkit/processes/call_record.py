@@ -66,7 +66,7 @@ class CallRecord:
             yield
         finally:
             sys.settrace(previous)
-            threading.settrace(previous)  # type: ignore[arg-type]
+            threading.settrace(previous)
 
     def calls(self) -> list[str]:
         """Return the functions that were called, in sequence."""

@@ -118,10 +118,7 @@ class EventLoop:
         )
         self.timer = SimpleNamespace(
             call_after=lambda _seconds, call: self.later.append(call),
-            call_repeatedly=lambda _seconds, call: (
-                self.repeated.append(call)
-                or SimpleNamespace(cancel=lambda: self.repeated.remove(call))
-            ),
+            call_repeatedly=self._call_repeatedly,
         )
         self.task_consumer = TaskConsumer()
         self.blueprint = SimpleNamespace(state=RUN)
@@ -159,7 +156,7 @@ class EventLoop:
 
     def deliver(self, *event_ids: str, **headers: Any) -> None:
         """Deliver messages on the open connection."""
-        receive = strategy(SimpleNamespace(name="order.created"), None, self)  # type: ignore[arg-type]
+        receive = strategy(SimpleNamespace(name="order.created"), None, self)
         for event_id in event_ids:
             self.channel.delivered += 1
             self.channel.waiting.add(self.channel.delivered)
@@ -195,6 +192,10 @@ class EventLoop:
             if copy.is_wanted():
                 copy.done(refusal)
 
+    def _call_repeatedly(self, _seconds: float, call: Callable[[], None]) -> SimpleNamespace:
+        self.repeated.append(call)
+        return SimpleNamespace(cancel=lambda: self.repeated.remove(call))
+
     def _apply_async(self, entry: object, *, callback: Any, args: Any = (), **options: Any) -> None:
         if entry in (read_operator_pause, store_pause):
             job = Job([], callback, options["error_callback"])
@@ -203,7 +204,7 @@ class EventLoop:
         elif entry is record_parked:
             self.records.append(Job(list(args), callback, options["error_callback"]))
         else:
-            self.jobs.append(Job(*args, callback, options["error_callback"]))
+            self.jobs.append(Job(args[0], callback, options["error_callback"]))
 
 
 def outage(text: str = "the database cannot be reached") -> Failed:

@@ -58,7 +58,7 @@ def get(console: FlaskClient, path: str, **query: str) -> TestResponse:
 
 def redrive(console: FlaskClient, service: str, **form: str) -> TestResponse:
     """Confirm a redrive on the page that asks for confirmation."""
-    return confirm(console, f"/parked/{service}/redrive", **form)
+    return confirm(console, f"/parked/{service}/redrive", fields={}, **form)
 
 
 def discard(
@@ -171,7 +171,8 @@ def publish(settings: DatabaseSettings, order_id: UUID) -> UUID:
     with transaction(settings, ORDER) as session:
         query = update(outbox).where(outbox.c.subject == order_id)
         sent = query.values(sent_at=datetime.now(UTC)).returning(outbox.c.event_id)
-        return session.execute(sent).scalar_one()
+        event_id: UUID = session.execute(sent).scalar_one()
+    return event_id
 
 
 def secret(servers: Infrastructure, name: str) -> str:

@@ -27,7 +27,7 @@ from eventbus.worker.micro_batches import MicroBatches
 from eventbus.worker.settlement import Receipt, Settlement
 from inventory_worker import reservations
 from inventory_worker.decisions import Decisions
-from inventory_worker.domain import Status
+from inventory_worker.domain import Status, changes
 from testkit.simulation import processes
 
 Bug = Callable[[], AbstractContextManager[object]]
@@ -177,7 +177,6 @@ def no_tombstone() -> AbstractContextManager[object]:
 
 def released_twice() -> AbstractContextManager[object]:
     """Return the units of a cancelled order to the stock twice."""
-    changes = reservations.changes
 
     def doubled(before: Any, after: Any) -> Any:
         found = list(changes(before, after))

@@ -96,9 +96,9 @@ class SimulatedWorker:
         #: The batches for the child, and the ends of the batches that it has handled.
         self._jobs: deque[Job] = deque()
         self._running: Job | None = None
-        self._ended: deque[Callable[[], None]] = deque()
-        self._outcomes: deque[Callable[[], None]] = deque()
-        self._soon: deque[Callable[[], None]] = deque()
+        self._ended: deque[Callable[[], object]] = deque()
+        self._outcomes: deque[Callable[[], object]] = deque()
+        self._soon: deque[Callable[[], object]] = deque()
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._connect()
 
@@ -218,7 +218,7 @@ class SimulatedWorker:
 
     def _publish(self, copy: Copy) -> None:
         def report(refusal: str | None) -> None:
-            self._outcomes.append(partial(copy.done, refusal))
+            self._outcomes.append(lambda: copy.done(refusal))
 
         self._broker.copies.append(PendingCopy(copy, report))
 
@@ -286,5 +286,5 @@ def recording(handlers: Handlers, fault: Fault) -> Handlers:
     return {contract: recorded[handler] for contract, handler in handlers.items()}
 
 
-def _run_first(calls: deque[Callable[[], None]]) -> None:
+def _run_first(calls: deque[Callable[[], object]]) -> None:
     calls.popleft()()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import CursorResult, text
 
 from common.kombu_topology import EVENTS
 from console.settings import TopologySettings
@@ -88,7 +88,8 @@ class Installation:
         """Run a statement in a service's database, and return its first column."""
         with transaction(self.sessions(service)) as session:
             result = session.execute(text(sql), parameters)
-            return list(result.scalars()) if result.returns_rows else []
+            has_rows = isinstance(result, CursorResult) and result.returns_rows
+            return list(result.scalars()) if has_rows else []
 
     def sessions(self, service: str) -> Sessions:
         """Return the sessions of a service's database."""

@@ -22,7 +22,9 @@ def divide(settings: AdministratorSettings, parts: int, service: Service = INVEN
 def unsent(outbox: Sessions) -> int:
     """Return the number of unsent events of an outbox, without reading them."""
     with transaction(outbox) as session:
-        return session.scalars(text("SELECT count(*) FROM outbox WHERE sent_at IS NULL")).one()
+        query = text("SELECT count(*) FROM outbox WHERE sent_at IS NULL")
+        count: int = session.scalars(query).one()
+    return count
 
 
 def require_all_sent(outbox: Sessions) -> None:

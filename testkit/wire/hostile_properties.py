@@ -2,8 +2,10 @@
 
 import random
 import zlib
+from collections.abc import Callable
 from functools import cache
 from struct import pack
+from typing import Any
 
 from testkit.wire.draft import Draft, kind
 from testkit.wire.frames import (
@@ -172,7 +174,7 @@ def _any_value(rng: random.Random) -> bytes:
     kind = rng.choice([*fixed, "t", "V", "S", "x", "A", "F", "d", "f"])
     if kind in fixed:
         return kind.encode() + rng.randbytes(fixed[kind])
-    return {
+    others: dict[str, Callable[[], Any]] = {
         "t": lambda: b"t" + bytes([rng.randrange(2)]),
         "V": lambda: b"V",
         "S": lambda: b"S" + _bytes(rng),
@@ -182,7 +184,8 @@ def _any_value(rng: random.Random) -> bytes:
         # Erlang has no NaN: the broker closes the connection of its publisher.
         "d": lambda: b"d" + pack(">d", rng.uniform(-1e300, 1e300)),
         "f": lambda: b"f" + pack(">f", rng.uniform(-1e30, 1e30)),
-    }[kind]()
+    }
+    return bytes(others[kind]())
 
 
 def _bytes(rng: random.Random) -> bytes:

@@ -122,5 +122,9 @@ def wire_publisher(vhost: Vhost) -> Iterator[WirePublisher]:
 
 def _reason(name: tuple[int, int], arguments: bytes) -> str:
     closing = name in ((10, 50), (20, 40))
-    text = arguments[3 : 3 + arguments[2]].decode(errors="replace") if closing else arguments[:80]
+    text = (
+        arguments[3 : 3 + arguments[2]].decode(errors="replace")
+        if closing
+        else repr(arguments[:80])
+    )
     return f"method {name}: {text}"

@@ -95,7 +95,7 @@ def test_an_unavailable_database_is_reported_without_a_password(
     order = get(console, "/orders", id=str(uuid4()))
 
     # Then each page names PostgreSQL, and no page contains the password
-    assert overview.text.count("is unavailable.</strong> PostgreSQL: ") == 4
+    assert overview.text.count("is unavailable.</strong> PostgreSQL: ") == 5
     assert levels.status_code == 503
     assert "PostgreSQL: " in levels.text
     assert "PostgreSQL: " in order.text
