@@ -64,10 +64,17 @@ def test_a_program_gets_only_the_secrets_of_its_user(program: Program) -> None:
     service = OURS[program.name]
     if program.name == "console":
         # The console reads all databases without the passwords of the services.
-        files = ["console.broker", credentials.READER, credentials.CONSOLE]
+        files = [
+            "console.broker",
+            credentials.READER,
+            credentials.CONSOLE,
+            credentials.CONSOLE_KEY,
+        ]
         assert service["secrets"] == files
         variables = {
-            n: v for n, v in service["environment"].items() if n.endswith("_PASSWORD_FILE")
+            n: v
+            for n, v in service["environment"].items()
+            if n.endswith(("_PASSWORD_FILE", "_KEY_FILE"))
         }
         assert list(variables.values()) == [f"/run/secrets/{file}" for file in files]
         return
