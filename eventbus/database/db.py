@@ -17,6 +17,7 @@ from sqlalchemy.pool import Pool
 from eventbus import tls
 from eventbus.database import outages
 from eventbus.database.connection import Connection
+from eventbus.database.pool import EnginePool
 from eventbus.database.statement_limit import StatementLimit
 from eventbus.settings.addresses import addresses
 from eventbus.settings.database import DatabaseSettings
@@ -110,6 +111,7 @@ def engine_options(
     parameters = {name: int(limit * 1000) for name, limit in seconds.items()} | dict(session)
     return {
         "pool_size": pool_size,
+        "poolclass": EnginePool,
         "max_overflow": 0,
         "pool_timeout": settings.database_statement_timeout,
         # Parameters contain customers' data, and errors reach logs and parked messages.
