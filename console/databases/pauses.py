@@ -73,7 +73,7 @@ def read(settings: DatabaseServer, service: Service) -> OperatorPause | None:
 def read_all(settings: DatabaseServer, services: Iterable[Service] = _CONSUMERS) -> Pauses:
     """Return the pauses of services; a database that does not respond is a problem.
 
-    The databases are read at the same time, so that the wait is that for one of them.
+    The databases are read concurrently: the call takes as long as the slowest of them.
     """
     paused: dict[str, OperatorPause] = {}
     problems: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""A lease, so that one plan or run at a time uses a service's parking lot.
+"""The lease that permits one plan or run at a time to use a service's parking lot.
 
 A run holds the messages that it passes over: a plan would miss them.
 """

@@ -120,7 +120,7 @@ def receive_one(
 ) -> None:
     """Handle one event as `receive_batch` does, but raise its error, even if it is permanent.
 
-    An event that waits has no error of its own.
+    If the event waits behind a parked one, nothing is raised: the item has the reason.
     """
     item.traceparent = item.traceparent or tracing.traceparent()
     try:

@@ -1,7 +1,7 @@
 """Alembic migrations, run from code.
 
-A service's revisions of its own tables are in `<package>/migrations`. The library's revisions, in
-`eventbus/migrations`, are one branch for each table; a database has the tables that its service's
+The revisions of a service's tables are in `<package>/migrations`. The revisions of the library's
+tables, in `eventbus/migrations`, are one branch for each table; a database has the tables that its service's
 declaration requires. Each database records the two kinds of revisions in separate tables.
 """
 

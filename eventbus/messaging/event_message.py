@@ -1,6 +1,6 @@
 """Events encoded as AMQP messages, which are also Celery tasks.
 
-py-amqp encodes every property and frame anew for each message, which is half of a relay's work.
+py-amqp encodes every property and frame again for each message, which is half of a relay's work.
 Here, properties and frames are encoded once per type; the values that vary have a fixed length and
 are replaced in a copy. The frames follow AMQP 0-9-1, section 4.2.3.
 """

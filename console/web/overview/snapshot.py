@@ -176,9 +176,9 @@ def _unavailable(
     if lately.problem:
         yield "Prometheus", lately.problem
     for name, found in by_service.items():
-        # One failed query of a database must not be hidden by another that succeeds.
-        for problem in {result.problem for result in found.values() if result.problem}:
-            yield f"The database of the {name} service", problem
+        # One failed query of a database must not be hidden by another, whether that fails or not.
+        if problems := sorted({result.problem for result in found.values() if result.problem}):
+            yield f"The database of the {name} service", "; ".join(problems)
 
 
 def _is_uncounted(each: Row) -> bool:

@@ -11,7 +11,8 @@ from console.actions.waiting import Waiting
 from console.web.overview import map as topology_map
 from console.web.overview.rows import Row
 from console.web.overview.shapes import Drawing, Level
-from console.web.overview.snapshot import Snapshot
+from console.web.overview.snapshot import Snapshot, _unavailable
+from console.web.queries import Result
 from eventbus.consumer.operator_pause import OperatorPause
 from eventbus.outbox.lag import OutboxLag
 from eventbus.topology.service import Service
@@ -78,6 +79,19 @@ def test_a_system_with_an_unavailable_source_is_not_healthy() -> None:
     now = snapshot(unavailable={"RabbitMQ": "no response"})
 
     assert (now.headline, now.level) == ("Some data is unavailable", "warn")
+
+
+def test_every_problem_of_a_database_is_shown() -> None:
+    # Given a database of which two queries have failed, for different reasons
+    found = {
+        "pause": Result[object](problem="no response"),
+        "missed": Result[object](problem="no permission"),
+        "waiting": Result[object](value=IDLE),
+    }
+
+    unavailable = dict(_unavailable(Result(), Result(), {"fraud": found}, ()))
+
+    assert unavailable == {"The database of the fraud service": "no permission; no response"}
 
 
 def test_an_unknown_figure_is_neither_zero_nor_good() -> None:
