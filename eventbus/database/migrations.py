@@ -1,8 +1,8 @@
 """Alembic migrations, run from code.
 
 The revisions of a service's tables are in `<package>/migrations`. The revisions of the library's
-tables, in `eventbus/migrations`, are one branch for each table; a database has the tables that its service's
-declaration requires. Each database records the two kinds of revisions in separate tables.
+tables, in `eventbus/migrations`, are one branch for each table; a database has the tables that its
+service's declaration requires. Each database records the two kinds of revisions in separate tables.
 """
 
 import time

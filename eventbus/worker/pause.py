@@ -1,8 +1,8 @@
 """The pause of consumption during an infrastructure outage, while a worker probes for recovery.
 
-The probe is one held message, the canary. If it is handled, or fails for a reason other than
-the outage, consumption resumes. Until then, received messages are held unacknowledged without counting an
-attempt, and other messages stay in the queue. A pause survives a reconnect to the broker.
+The probe is one held message, the canary. If it is handled, or fails for a reason other than the
+outage, consumption resumes. Until then, received messages are held unacknowledged without counting
+an attempt, and other messages stay in the queue. A pause survives a reconnect to the broker.
 """
 
 import logging
