@@ -1,4 +1,7 @@
-"""The runs of redrive plans in this process: a thread each, and at most one for each service."""
+"""The runs of redrive plans in this process, a thread each.
+
+The lease of a parking lot permits one run for each service, in all processes together.
+"""
 
 import logging
 import threading
@@ -19,7 +22,7 @@ _KEPT = 100
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of this process. A run that ends with the process is continued by the next one."""
+    """The runs of this process. A plan whose run ended with its process can be run again."""
 
     settings: ParkingSettings
     _running: dict[int, threading.Thread] = field(default_factory=dict)
