@@ -3,13 +3,13 @@
 import time
 from collections import deque
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 
-from console.errors import ActionError
+from console.errors import ActionError, first_line
+from console.http_session import HttpSession
 from console.settings import BrokerAdminSettings
 from eventbus import tls
 
@@ -22,7 +22,7 @@ _RESTARTING = "Request to node"
 _RETRIES, _RETRY_DELAY = 5, 1.0
 
 
-class Management:
+class Management(HttpSession):
     """A session with the API; every method raises `ActionError` if the request fails."""
 
     def __init__(self, settings: BrokerAdminSettings) -> None:
@@ -30,23 +30,11 @@ class Management:
         self.user = settings.broker_admin_user
         #: The address in use comes first.
         self._addresses = deque(str(url).rstrip("/") for url in settings.broker_admin_url)
-        self._client = httpx.Client(
+        super().__init__(
             auth=(self.user, settings.broker_admin_password.get_secret_value()),
             timeout=_TIMEOUT,
-            trust_env=False,
             verify=tls.http_context(settings.broker_ca_file),
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._client.close()
 
     @property
     def _address(self) -> str:
@@ -101,7 +89,7 @@ class Management:
             try:
                 return self._client.request(method, f"{self._address}/api/{address}", json=body)
             except httpx.HTTPError as error:
-                reason = str(error) or type(error).__name__
+                reason = first_line(error)
                 problems.append(f"the broker at {self._address} does not respond: {reason}")
                 # Later requests start with the next node.
                 self._addresses.rotate(-1)

@@ -4,13 +4,13 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 from pydantic import HttpUrl
 
-from console.errors import ActionError
+from console.errors import ActionError, first_line
+from console.http_session import HttpSession
 
 #: Seconds for each response; a few milliseconds are usual.
 _TIMEOUT = 2.0
@@ -28,25 +28,12 @@ class Alert:
     is_firing: bool
 
 
-class Prometheus:
+class Prometheus(HttpSession):
     """A session with the API; every method raises `ActionError` if it does not respond."""
 
     def __init__(self, url: HttpUrl) -> None:
         self._address = str(url).rstrip("/")
-        self._client = httpx.Client(
-            base_url=f"{self._address}/api/v1", timeout=_TIMEOUT, trust_env=False
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._client.close()
+        super().__init__(base_url=f"{self._address}/api/v1", timeout=_TIMEOUT)
 
     def now(self, expr: str, label: str) -> dict[str, float]:
         """Return the current result of a query: its value for each value of a label."""
@@ -74,7 +61,7 @@ class Prometheus:
             answer = self._client.get(path, params=parameters)
             data: Mapping[str, Any] = answer.json()["data"]
         except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
+            reason = first_line(error)
         except (ValueError, KeyError, TypeError):
             reason = "it is not a Prometheus server"
         else:

@@ -5,13 +5,13 @@ a request without a response can be repeated.
 """
 
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 import httpx
 
-from console.errors import ActionError
+from console.errors import ActionError, first_line
+from console.http_session import HttpSession
 from console.settings import ConsoleSettings
 from eventbus.messaging.untrusted import text
 
@@ -34,7 +34,7 @@ class NotChanged(ActionError):
         self.status = status
 
 
-class OrderApi:
+class OrderApi(HttpSession):
     """A session with the order API; its methods raise `NotChanged`."""
 
     def __init__(self, settings: ConsoleSettings) -> None:
@@ -45,23 +45,11 @@ class OrderApi:
                 " Use orderctl orders cancel or ship."
             )
         self._address = str(settings.order_api_url).rstrip("/")
-        self._client = httpx.Client(
+        super().__init__(
             base_url=self._address,
             headers={"Authorization": f"Bearer {settings.order_api_key.get_secret_value()}"},
             timeout=httpx.Timeout(_RESPONSE, connect=_CONNECT),
-            trust_env=False,
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._client.close()
 
     def cancel(self, order_id: UUID, *, reason: str, operator: str) -> str:
         """Cancel an order, which may already be cancelled by an operator; return its status."""
@@ -75,16 +63,14 @@ class OrderApi:
         try:
             response = self._client.put(f"/orders/{order_id}/{change}", json=body)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            reason = str(error) or type(error).__name__
             raise NotChanged(
-                f"The order API at {self._address} cannot be reached: {reason}."
+                f"The order API at {self._address} cannot be reached: {first_line(error)}."
                 " The order is unchanged."
             ) from None
         except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
             raise NotChanged(
-                f"The order API at {self._address} did not respond: {reason}. The order may have"
-                " changed: repeat the action, which has no second effect."
+                f"The order API at {self._address} did not respond: {first_line(error)}. The order"
+                " may have changed: repeat the action, which has no second effect."
             ) from None
         document = _document(response)
         if response.status_code == HTTPStatus.OK and "status" in document:

@@ -1,0 +1,20 @@
+"""The base of a session with an HTTP API."""
+
+from typing import Any, Self
+
+import httpx
+
+
+class HttpSession:
+    """A session with an HTTP API; the end of the `with` block closes its connections."""
+
+    def __init__(self, **options: Any) -> None:
+        """Connect later; `options` are those of `httpx.Client`."""
+        # A proxy of the environment is not for servers of this system.
+        self._client = httpx.Client(trust_env=False, **options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
