@@ -24,7 +24,8 @@ from console.web.queries import Latest, Queries
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two samples. RabbitMQ and Prometheus renew their figures every 5 seconds.
+#: Seconds between two samples, and the age at which a sample has expired. RabbitMQ and Prometheus
+#: renew their figures every 5 seconds.
 INTERVAL = 3.0
 
 #: The sections of the page, each a template. They are the same for every viewer.
@@ -111,7 +112,6 @@ class Live:
     def _run(self) -> None:
         sent: Mapping[str, str] = {}
         while self._is_watched():
-            began = time.monotonic()
             try:
                 view = self.view()
                 self.streams.send(_message(view, sent))
@@ -119,14 +119,15 @@ class Live:
             except Exception:
                 # Otherwise the thread would end, and the streams would be silent.
                 log.exception("overview not sampled")
-            time.sleep(max(0.0, began + INTERVAL - time.monotonic()))
+            # From the end of the sample, which has then expired before the next message.
+            time.sleep(INTERVAL)
 
     def _is_watched(self) -> bool:
         with self._lock:
             if not len(self.streams):
                 # A later stream must not start with an old sample.
                 self._sampler = self.streams.latest = None
-        return self._sampler is not None
+            return self._sampler is not None
 
 
 def _message(view: View, sent: Mapping[str, str]) -> Message:

@@ -1,7 +1,9 @@
 """The overview is sampled once for all viewers, and streamed while there are any."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,7 @@ from console.settings import ConsoleSettings
 from console.web.app import create_app
 from console.web.overview import live
 from console.web.overview.live import PARTS, Live
+from console.web.overview.snapshot import Snapshot
 from testkit.eventually import eventually
 from testkit.processes.web_console import PASSWORD
 from tests.support.unreachable_servers import SETTINGS
@@ -83,6 +86,31 @@ def quick(monkeypatch: pytest.MonkeyPatch, overview: Live) -> Iterator[None]:
     overview._latest._seconds = 0.0
     yield
     overview.streams.end()
+
+
+@pytest.mark.usefixtures("quick")
+def test_each_message_is_a_new_sample(overview: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given samples that take half of the interval between them
+    take = live.snapshot.take
+
+    def take_slowly(*arguments: Any) -> Snapshot:
+        time.sleep(0.02)
+        return take(*arguments)
+
+    monkeypatch.setattr(live.snapshot, "take", take_slowly)
+    monkeypatch.setattr(live, "INTERVAL", 0.04)
+    overview._latest._seconds = 0.04
+
+    # When there is a viewer
+    viewer = Viewer()
+    overview.streams.response().response.begin(viewer, 200, [])  # type: ignore[attr-defined]
+
+    # Then each message contains the change of a new sample
+    def received() -> None:
+        assert len(viewer.parts) > 4
+
+    eventually(received)
+    assert viewer.parts[1:5] == [{"headline"}] * 4
 
 
 @pytest.mark.usefixtures("quick")
