@@ -30,8 +30,8 @@ class Choice:
     more: int
     #: The events that are not parked, in words; empty if all are.
     missing: str
-    #: Whether messages of the same events with another body are parked, beside the chosen ones.
-    has_others: bool = False
+    #: The events of which other messages stay parked: with another body, or beyond the limits.
+    left: set[str]
 
 
 def choose(
@@ -48,7 +48,7 @@ def choose(
     event is parked with several different bodies: an operator has seen at most one of them.
     """
     missing, chosen, size, more = set(event_ids), list[Message](), 0, 0
-    has_others = False
+    left = set[str]()
     bodies: defaultdict[str, dict[str, Parked]] = defaultdict(dict)
     requested = frozenset(missing)
     for message in lot.scan():
@@ -56,7 +56,7 @@ def choose(
             continue
         parked = Parked.of(service, message)
         if digest not in (None, parked.digest):
-            has_others = True
+            left.add(parked.id)
             continue
         missing.discard(parked.id)
         if len(bodies[parked.id]) <= _BODIES_LISTED:
@@ -64,6 +64,7 @@ def choose(
         size += len(body_bytes(message))
         if more or len(chosen) == LIMIT or (chosen and size > BYTES_LIMIT):
             more += 1
+            left.add(parked.id)
         else:
             chosen.append(message)
     _check(bodies)
@@ -71,7 +72,7 @@ def choose(
         messages=chosen,
         more=more,
         missing=_missing(settings, service, lot, sorted(missing)),
-        has_others=has_others,
+        left=left,
     )
 
 

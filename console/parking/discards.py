@@ -68,11 +68,10 @@ def discard(
     """Take the messages of these events out of the parking lot, and return them.
 
     With `digest`, only those whose body has this SHA-256. They are stored first, for
-    `discarded_retention_days`: after a crash in between, a message is in both places. Events that
-    wait behind them may then be redriven. Raises
-    `ActionError` naming the events that are not parked, or that are parked with different bodies;
-    nothing changes then. It is also raised if more messages are parked than `choose` returns, after
-    these have been discarded.
+    `discarded_retention_days`: after a crash in between, a message is in both places. Later events
+    pass an event of which no message is left. Raises `ActionError` naming the events that are not
+    parked, or that are parked with different bodies; nothing changes then. It is also raised if
+    more messages are parked than `choose` returns, after these have been discarded.
     """
     with parking_lot(settings, service) as lot:
         choice = choose(settings, service, lot, event_ids, digest)
@@ -91,9 +90,8 @@ def discard(
             ids = [row.id for row in rows]
             entries = [_journaled(row, Change.DISCARDED, discarded_by, reason) for row in rows]
             journal.record(session, *entries)
-        if not (choice.more or choice.has_others):
-            # Before the messages are gone: a record without a message would block its order.
-            parked_events.release(settings, service, {one.id for one in parked})
+        # Before the messages are gone: a record without a message would block its order.
+        parked_events.release(settings, service, {one.id for one in parked} - choice.left)
         for message in chosen:
             lot.discard(message)
     if choice.more:
@@ -109,10 +107,9 @@ def discard(
 def restore(settings: DiscardSettings, discard_id: int, *, restored_by: str) -> Entry:
     """Return a discarded message to its parking lot; it is no longer listed as discarded.
 
-    If its service parks in sequence, later events wait behind it again.
-    The row is deleted once the broker has confirmed the message: after a crash in between, the
-    message is in both places. Raises `ActionError` if there is no such message, or if it cannot be
-    sent.
+    If its service parks in sequence, later events wait behind it again. The row is deleted once the
+    broker has confirmed the message: after a crash in between, the message is in both places.
+    Raises `ActionError` if there is no such message, or if it cannot be sent.
     """
     with transaction(settings, CONSOLE) as session:
         _forget(session, timedelta(days=settings.discarded_retention_days))

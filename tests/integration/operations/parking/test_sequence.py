@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from common.kombu_topology import INVENTORY
 from console.databases.service_database import transaction
-from console.parking import stage
+from console.parking import choice, stage
 from eventbus.consumer import parked_events
 from testkit.data.parked import drained, park, parked
 from testkit.data.redrives import discard, planned, run
@@ -112,6 +112,27 @@ def test_a_discard_lets_later_events_pass(
     eventually(lambda: _assert_parked(env, {first, second}))
     assert recorded(settings) == {first, second}
     assert effects(planned(env)) == {first: "handle", second: "handle in sequence"}
+
+
+def test_a_discard_beyond_its_limits_lets_events_pass_what_it_took(
+    channel: Channel,
+    env: Environment,
+    settings: OperatorSettings,
+    order: Order,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given another order, and a discard with room for one message
+    other = parked_order(channel, settings, "KeyError")
+    monkeypatch.setattr(choice, "LIMIT", 1)
+
+    # When the first events of both orders are discarded
+    (first, second), (left, later) = order.events, other.events
+    arguments = ("inventory", "--id", first, "--id", left, "--yes", "--reason", "a test")
+    output = run(env, "discard", *arguments, status=1)
+
+    # Then later events pass the discarded event, and not the one that is left
+    assert "1 discarded, and 1 left parked" in output
+    assert recorded(settings) == {second, left, later}
 
 
 def test_a_discard_of_one_of_two_bodies_lets_no_event_pass(
