@@ -64,8 +64,8 @@ def create(
 
     The whole parking lot is read, with at most `BATCH` messages in memory. Of several messages of
     one event, the oldest that can be redriven is planned. Messages that wait behind others are also
-    planned if another message of their order is. Raises `ActionError` if no message meets
-    the criteria, if another plan of the service is being made or run, or if another reader holds
+    planned if another message of their order is. Raises `ActionError` if no message meets the
+    criteria, if another plan of the service is being made or run, or if another reader holds
     messages, which the plan would not contain.
     """
     with (
@@ -78,8 +78,9 @@ def create(
             plan_id = _insert(session, service, criteria, created_by)
         position = 0
         for batch in _batches(_candidates(settings, service, lot, criteria)):
-            with db.transaction(own) as session:
-                _store(session, _rows(plan_id, position, batch, expected))
+            if rows := _rows(plan_id, position, batch, expected):
+                with db.transaction(own) as session:
+                    _store(session, rows)
             position += len(batch)
         others = unread(settings, service, lot)
         with db.transaction(own) as session:
@@ -243,7 +244,7 @@ def _store(session: Session, rows: Iterable[dict[str, object]]) -> None:
     statement = statement.on_conflict_do_update(
         index_elements=[ItemRow.plan_id, ItemRow.event_id],
         set_=dict(new.items()),
-        where=(ItemRow.state == ItemState.SKIPPED) & (new.state == ItemState.PLANNED),
+        where=(ItemRow.state != ItemState.PLANNED) & (new.state == ItemState.PLANNED),
     )
     session.execute(statement, list(by_event.values()))
 
@@ -268,6 +269,8 @@ def _rows(
         for number, (candidate, effect) in enumerate(
             zip(batch, expected.of(batch), strict=True), start=position + 1
         )
+        # A message that is not chosen is in the plan only to be redriven.
+        if candidate.is_chosen or effect.is_redriven
     ]
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from common.kombu_topology import INVENTORY
 from console.databases.service_database import transaction
-from console.parking import choice, stage
+from console.parking import choice, plans, stage
 from eventbus.consumer import parked_events
 from testkit.data.parked import drained, park, parked
 from testkit.data.redrives import discard, planned, run
@@ -77,6 +77,38 @@ def test_a_plan_includes_the_events_that_wait_behind_its_own(
     first, second = order.events
     assert effects(plan) == {first: "handle", second: "handle in sequence"}
     assert plan["states"] == {"planned": 2}
+
+
+def test_a_plan_contains_no_other_message_that_cannot_be_redriven(
+    channel: Channel, env: Environment, order: Order
+) -> None:
+    # Given a message that waits, and is not an event
+    park(channel, "e-1", exception="WaitsBehind")
+
+    # When the events with another failure are planned
+    plan = planned(env, "--exception", "KeyError")
+
+    # Then the message is not in the plan, and is not a plan by itself
+    assert set(effects(plan)) == set(order.events)
+    none = run(env, "plan", "inventory", "--exception", "OSError", status=1)
+    assert "no parked message of inventory meets the criteria" in none
+
+
+def test_an_event_that_also_waits_is_planned(
+    channel: Channel, env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an event of which one copy waited and another failed, in two batches
+    monkeypatch.setattr(plans, "BATCH", 1)
+    event_id = str(uuid4())
+    for exception in ("WaitsBehind", "KeyError"):
+        event = {"id": event_id, "subject": str(uuid4())}
+        park(channel, event_id, event=event, type="order.created", exception=exception)
+
+    # When the events with the failure are planned
+    plan = planned(env, "--exception", "KeyError")
+
+    # Then the copy that failed is in the plan
+    assert plan["states"] == {"planned": 1}
 
 
 def test_a_later_event_alone_is_not_redriven(
