@@ -48,11 +48,11 @@ def wide(rows: Iterable[Row], exchange: str, address: Address) -> Drawing:
     for row in rows:
         parts, y, middle = Parts(row, address), sheet.y, sheet.y + HEIGHT // 2
         if row.service.publishes:
-            sheet.boxes.append(parts.outbox(EDGE, y, _BOX, HEIGHT))
+            sheet.boxes.append(parts.outbox((EDGE, y, _BOX, HEIGHT)))
             sheet.arrows.append(parts.publishing((EDGE + _BOX, middle), (bar, middle)))
         sheet.boxes += [
-            parts.queue(queue, y, _BOX, HEIGHT),
-            parts.worker(worker, y, _BOX, HEIGHT),
+            parts.queue((queue, y, _BOX, HEIGHT)),
+            parts.worker((worker, y, _BOX, HEIGHT)),
         ]
         sheet.arrows += [
             parts.routing((bar + BAR, middle), (queue, middle)),
@@ -60,8 +60,8 @@ def wide(rows: Iterable[Row], exchange: str, address: Address) -> Drawing:
         ]
         if row.service.consumes:
             sheet.boxes += [
-                parts.retries(beside, y, _SMALL_BOX, SMALL),
-                parts.parked(beside, y + SMALL + 6, _SMALL_BOX, SMALL),
+                parts.retries((beside, y, _SMALL_BOX, SMALL)),
+                parts.parked((beside, y + SMALL + 6, _SMALL_BOX, SMALL)),
             ]
         sheet.y += _TALL if row.service.consumes else _LOW
     return sheet.finished(exchange, bar, beside + _SMALL_BOX + EDGE)
@@ -74,19 +74,19 @@ def narrow(rows: Iterable[Row], exchange: str, address: Address) -> Drawing:
     bar = EDGE + BAR
     for row in rows:
         parts, y = Parts(row, address), sheet.y
-        sheet.boxes.append(parts.queue(_LEFT, y, width, HEIGHT))
+        sheet.boxes.append(parts.queue((_LEFT, y, width, HEIGHT)))
         sheet.arrows.append(parts.routing((bar, y + HEIGHT // 2), (_LEFT, y + HEIGHT // 2)))
         sheet.arrows.append(parts.handling((down, y + HEIGHT), (down, y + HEIGHT + _DOWN)))
         y += HEIGHT + _DOWN
-        sheet.boxes.append(parts.worker(_LEFT, y, width, HEIGHT))
+        sheet.boxes.append(parts.worker((_LEFT, y, width, HEIGHT)))
         y += HEIGHT + 6
         if row.service.consumes:
             half = (width - 6) // 2
-            sheet.boxes.append(parts.retries(_LEFT, y, half, SMALL))
-            sheet.boxes.append(parts.parked(_LEFT + half + 6, y, half, SMALL))
+            sheet.boxes.append(parts.retries((_LEFT, y, half, SMALL)))
+            sheet.boxes.append(parts.parked((_LEFT + half + 6, y, half, SMALL)))
             y += SMALL + 6
         if row.service.publishes:
-            sheet.boxes.append(parts.outbox(_LEFT, y, width, HEIGHT))
+            sheet.boxes.append(parts.outbox((_LEFT, y, width, HEIGHT)))
             middle = y + HEIGHT // 2
             sheet.arrows.append(parts.publishing((_LEFT, middle), (bar, middle)))
             y += HEIGHT + 6

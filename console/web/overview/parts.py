@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from console.web.overview.rows import Row
-from console.web.overview.shapes import Arrow, Box, Level, Point, arrow
+from console.web.overview.shapes import Arrow, Box, Level, Place, Point, arrow
 from console.web.readable import age, count, measure
 
 #: Seconds of waiting after which an event is late: normally it takes a few milliseconds.
@@ -21,7 +21,7 @@ class Parts:
     row: Row
     address: Address
 
-    def outbox(self, x: int, y: int, width: int, height: int) -> Box:
+    def outbox(self, place: Place) -> Box:
         """Return the outbox with its relay."""
         waiting, level = self.row.waiting, Level.UNKNOWN
         text = "outbox unknown"
@@ -35,9 +35,9 @@ class Parts:
                 text += f", {count(unsent.unroutable)} unroutable"
             if unsent.unroutable or self.row.relay_problem:
                 level = Level.BAD
-        return self._box(f"{self._name} outbox", text, level, "outbox")(x, y, width, height)
+        return self._box(place, f"{self._name} outbox", text, level, "outbox")
 
-    def queue(self, x: int, y: int, width: int, height: int) -> Box:
+    def queue(self, place: Place) -> Box:
         """Return the queue, or the stream if the service reads it."""
         row, service = self.row, self.row.service
         if service.reads_stream and not service.consumes:
@@ -50,9 +50,9 @@ class Parts:
             text += ", catching up"
         elif (row.oldest_seconds or 0) > LATE:
             level = Level.WARN
-        return self._box(title, text, level, "queue")(x, y, width, height)
+        return self._box(place, title, text, level, "queue")
 
-    def worker(self, x: int, y: int, width: int, height: int) -> Box:
+    def worker(self, place: Place) -> Box:
         """Return the worker of the queue, or the reader of the stream."""
         row = self.row
         if row.pause:
@@ -68,17 +68,17 @@ class Parts:
             text = "position unknown" if behind is None else f"{age(behind)} behind"
             level = Level.UNKNOWN if behind is None else Level.GOOD
             level = Level.WARN if (behind or 0) > 3 * LATE else level
-        return self._box(title, text, level, "worker")(x, y, width, height)
+        return self._box(place, title, text, level, "worker")
 
-    def retries(self, x: int, y: int, width: int, height: int) -> Box:
+    def retries(self, place: Place) -> Box:
         """Return all retry tiers."""
         tiers, total = self.row.tiers or {}, self.row.retrying
         held = ", ".join(f"{name} {count(number)}" for name, number in tiers.items() if number)
         level = Level.UNKNOWN if total is None else Level.WARN if total else Level.GOOD
         text = "unknown" if total is None else held or "none"
-        return self._box("Retrying", text, level, "retries")(x, y, width, height)
+        return self._box(place, "Retrying", text, level, "retries")
 
-    def parked(self, x: int, y: int, width: int, height: int) -> Box:
+    def parked(self, place: Place) -> Box:
         """Return the parking lot."""
         number = self.row.parked
         text = "unknown" if number is None else count(number) if number else "none"
@@ -86,7 +86,7 @@ class Parts:
             text += f", for {age(self.row.parked_seconds)}"
         level = _level(number is not None, bool(number))
         link = f"{self.address('parked.show_groups')}#{self._name}" if number else ""
-        return self._box("Parked", text, level, "parked", link)(x, y, width, height)
+        return self._box(place, "Parked", text, level, "parked", link)
 
     def publishing(self, start: Point, end: Point) -> Arrow:
         """Return the arrow from the outbox to the exchange."""
@@ -128,23 +128,20 @@ class Parts:
         return self.row.service.name
 
     def _box(
-        self, title: str, text: str, level: Level, anchor: str, link: str = ""
-    ) -> Callable[[int, int, int, int], Box]:
+        self, place: Place, title: str, text: str, level: Level, anchor: str, link: str = ""
+    ) -> Box:
         page = self.address("overview.show_service", service=self._name)
-
-        def place(x: int, y: int, width: int, height: int) -> Box:
-            return Box(
-                x=x,
-                y=y,
-                width=width,
-                height=height,
-                title=title,
-                text=text,
-                level=level,
-                link=link or f"{page}#{anchor}",
-            )
-
-        return place
+        x, y, width, height = place
+        return Box(
+            x=x,
+            y=y,
+            width=width,
+            height=height,
+            title=title,
+            text=text,
+            level=level,
+            link=link or f"{page}#{anchor}",
+        )
 
 
 def _figure(number: int | None) -> str:

@@ -94,8 +94,9 @@ class Drawing:
     arrows: tuple[Arrow, ...]
 
 
-#: A place in the drawing.
+#: A point of the drawing, and the place of a box: its left and upper edge, width and height.
 Point = tuple[int, int]
+Place = tuple[int, int, int, int]
 
 
 def arrow(start: Point, end: Point, *, rate: str, age: str, level: Level, label: str) -> Arrow:

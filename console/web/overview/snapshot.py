@@ -18,6 +18,7 @@ from console.databases.service_database import Databases
 from console.monitoring.prometheus import Alert
 from console.settings import ConsoleSettings
 from console.web.overview.rows import Row, row
+from console.web.overview.shapes import Level
 from console.web.queries import Queries, Result, results
 from eventbus.consumer import operator_pause
 from eventbus.consumer.operator_pause import OperatorPause
@@ -32,6 +33,9 @@ _SUBSCRIBERS = tuple(service for service in CONSUMERS if service.can_overflow)
 
 #: Services that read the stream.
 _READERS = (ANALYTICS,)
+
+#: The results of queries by the service and the field of its row.
+_ByService = dict[str, dict[str, Result[Any]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +77,11 @@ class Snapshot:
         return f"Healthy, but paused: {', '.join(self.paused)}" if self.paused else "Healthy"
 
     @property
-    def level(self) -> str:
-        """The class of the headline: `bad`, `warn` or `good`."""
+    def level(self) -> Level:
+        """The level of the headline."""
         if self.findings or self.firing or self.parked:
-            return "bad"
-        return "warn" if self.unavailable or self.paused else "good"
+            return Level.BAD
+        return Level.WARN if self.unavailable or self.paused else Level.GOOD
 
     def row_of(self, service: Service) -> Row:
         """Return the state of a service."""
@@ -86,25 +90,27 @@ class Snapshot:
 
 def take(settings: ConsoleSettings, databases: Databases, queries: Queries) -> Snapshot:
     """Return the current state, within `queries.PATIENCE` seconds."""
-    per_service: Mapping[str, tuple[Iterable[Service], Callable[..., Any]]] = {
+    per_field: Mapping[str, tuple[Iterable[Service], Callable[..., Any]]] = {
         "pause": (CONSUMERS, _pause),
         "waiting": (_SENDERS, waiting.read),
         "missed": (_SUBSCRIBERS, missed.read),
         "oldest_seconds": (CONSUMERS, oldest_queued.age_of_oldest),
         "behind_seconds": (_READERS, _behind),
     }
-    # Each separately: a database that does not respond hides only what it contains.
-    futures: list[Future[Any]] = [
+    shared: list[Future[Any]] = [
         queries.start(partial(health.inspect, settings)),
         queries.start(partial(figures.lately, settings)),
-        *(
-            queries.start(partial(query, databases, service))
-            for services, query in per_service.values()
-            for service in services
-        ),
     ]
-    broker, lately, *left = results(futures)
-    by_service = _sorted(per_service, iter(left))
+    # Each separately: a database that does not respond hides only what it contains.
+    started: dict[tuple[str, str], Future[Any]] = {
+        (service.name, field): queries.start(partial(query, databases, service))
+        for field, (services, query) in per_field.items()
+        for service in services
+    }
+    broker, lately, *found = results([*shared, *started.values()])
+    by_service: _ByService = {service.name: {} for service in SERVICES}
+    for (service_name, field), result in zip(started, found, strict=True):
+        by_service[service_name][field] = result
     return _snapshot(broker, lately, by_service)
 
 
@@ -118,23 +124,8 @@ def _behind(databases: Databases, service: Service) -> float | None:
         return behind(session)
 
 
-_Sorted = dict[str, dict[str, Result[Any]]]
-
-
-def _sorted(
-    per_service: Mapping[str, tuple[Iterable[Service], Callable[..., Any]]],
-    left: Iterator[Result[Any]],
-) -> _Sorted:
-    """Return the results of each service by their fields."""
-    found: _Sorted = {service.name: {} for service in SERVICES}
-    for name, (services, _) in per_service.items():
-        for service in services:
-            found[service.name][name] = next(left)
-    return found
-
-
 def _snapshot(
-    broker: Result[BrokerHealth], lately: Result[Lately | None], by_service: _Sorted
+    broker: Result[BrokerHealth], lately: Result[Lately | None], by_service: _ByService
 ) -> Snapshot:
     rows = tuple(
         row(
@@ -162,7 +153,7 @@ def _snapshot(
 def _unavailable(
     broker: Result[BrokerHealth],
     lately: Result[Lately | None],
-    by_service: _Sorted,
+    by_service: _ByService,
     rows: Iterable[Row],
 ) -> Iterator[tuple[str, str]]:
     if broker.problem:
