@@ -25,6 +25,9 @@ STAGE_SECONDS = 10.0
 #: Messages per second. A worker handles several hundred, and orders continue to arrive.
 DEFAULT_RATE = 50.0
 
+#: The rates that an operator can choose.
+LOWEST_RATE, HIGHEST_RATE = 0.1, 10_000
+
 #: The largest accepted share of a stage that fails again.
 DEFAULT_MAX_FAILING = 0.1
 

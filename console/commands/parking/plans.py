@@ -17,7 +17,13 @@ from console.models import ItemRow, PlanState
 from console.parking import plans
 from console.parking.criteria import Criteria
 from console.parking.plans import Plan
-from console.parking.run import DEFAULT_MAX_FAILING, DEFAULT_RATE, run
+from console.parking.run import (
+    DEFAULT_MAX_FAILING,
+    DEFAULT_RATE,
+    HIGHEST_RATE,
+    LOWEST_RATE,
+    run,
+)
 from console.parking.stage import Outcome
 from console.settings import DatabaseSettings, RepairSettings, load_operator
 
@@ -33,7 +39,7 @@ _plan_id = click.argument("plan_id", metavar="PLAN", type=click.IntRange(1))
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 _rate = click.option(
     "--rate",
-    type=click.FloatRange(0.1, 10_000),
+    type=click.FloatRange(LOWEST_RATE, HIGHEST_RATE),
     default=DEFAULT_RATE,
     show_default=True,
     help="Maximum messages per second.",

@@ -25,6 +25,7 @@ class Row:
     #: Messages in each retry tier, the shortest first, by the name of its queue.
     tiers: Mapping[str, int | None] | None = None
     parked: int | None = None
+    #: Seconds since the parking lot was last empty; 0 if it is empty.
     parked_seconds: float | None = None
     #: Messages per second into the queue, and handled; events per second that are published.
     arriving: float | None = None
@@ -70,13 +71,15 @@ def row(
     queues = _queues(service, broker) if broker else []
     found = broker.state.queues if broker else {}
     depth = _total(figure(queue, "messages") for queue in queues) if broker else None
+    parked = figure(found.get(service.parking_lot), "messages")
+    parked_seconds = lately.parked.get(service.parking_lot) if lately else None
     return Row(
         service=service,
         depth=depth,
         consumers=_least(figure(queue, "consumers") for queue in queues),
         tiers=_tiers(service, found) if broker else None,
-        parked=figure(found.get(service.parking_lot), "messages"),
-        parked_seconds=lately.parked.get(service.parking_lot) if lately else None,
+        parked=parked,
+        parked_seconds=0.0 if parked == 0 else parked_seconds,
         arriving=_total(rate(queue, "publish") for queue in queues) if queues else None,
         handled=_total(rate(queue, "ack") for queue in queues) if queues else None,
         published=lately.published.get(service.name) if lately else None,

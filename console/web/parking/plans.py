@@ -12,7 +12,7 @@ from console.parking import plans
 from console.parking.criteria import Criteria
 from console.parking.effects import Effect
 from console.parking.plans import Plan
-from console.parking.run import DEFAULT_MAX_FAILING, DEFAULT_RATE
+from console.parking.run import DEFAULT_MAX_FAILING, DEFAULT_RATE, HIGHEST_RATE, LOWEST_RATE
 from console.settings import ConsoleSettings
 from console.web.access import login
 from console.web.parked import consumer_of, parked
@@ -24,9 +24,6 @@ log = logging.getLogger(__name__)
 
 #: Messages of a plan that its page lists.
 LISTED = 100
-
-#: The largest accepted rate, in messages per second.
-_HIGHEST_RATE = 10_000.0
 
 #: The states of messages, in the sequence of their bars.
 _PROGRESS = (
@@ -80,7 +77,7 @@ def show_plan(service: str, plan_id: int) -> str:
         limit=LISTED,
         rate=DEFAULT_RATE,
         max_failing=DEFAULT_MAX_FAILING * 100,
-        highest_rate=_HIGHEST_RATE,
+        rates=(LOWEST_RATE, HIGHEST_RATE),
     )
 
 
@@ -88,7 +85,7 @@ def show_plan(service: str, plan_id: int) -> str:
 def run_plan(service: str, plan_id: int) -> Response:
     """Run a plan, or continue it, in the background."""
     plan = _plan(service, plan_id)
-    rate = _number("rate", DEFAULT_RATE, 0.1, _HIGHEST_RATE)
+    rate = _number("rate", DEFAULT_RATE, LOWEST_RATE, HIGHEST_RATE)
     max_failing = _number("max_failing", DEFAULT_MAX_FAILING * 100, 0, 100)
 
     def start() -> str:
