@@ -21,7 +21,7 @@ _EXTENSION = "event_streams"
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """A message: its difference from the previous message, and all of it, for a new stream."""
+    """A message in full, for a new stream, and as a change of the previous message."""
 
     whole: bytes
     change: bytes
@@ -59,7 +59,7 @@ class _Open:
     is_new: bool = True
 
     def send(self, message: Message) -> None:
-        """Return immediately: what the client has not read yet waits outside of Python."""
+        """Return immediately: messages that the client has not read are buffered by granian."""
         if transport := self.transport:
             transport.send_bytes(message.whole if self.is_new else message.change)
             self.is_new = False
@@ -81,7 +81,7 @@ class Streams:
         app.extensions[_EXTENSION] = self
 
     def response(self) -> Response:
-        """Return a response that stays open; with too many, one that refuses the stream."""
+        """Return a response that stays open or, beyond `LIMIT`, one that rejects the stream."""
         if len(self) >= LIMIT or self._is_ended:
             # A browser does not repeat a request with this status: it polls.
             return Response(status=HTTPStatus.SERVICE_UNAVAILABLE)

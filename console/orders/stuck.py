@@ -42,7 +42,7 @@ class Stuck:
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    """A cause for which several orders hang: the delivery of one of them, and their number."""
+    """A cause that several stuck orders share: the delivery of one of them, and their number."""
 
     delivery: Delivery
     orders: int

@@ -43,7 +43,7 @@ def age(seconds: float | None) -> str:
 
 
 def waited(seconds: float | None) -> str:
-    """Return the age of what waits, `none` if nothing does; an unknown age differs from it."""
+    """Return the age of waiting work, or `none` if it is 0; an unknown age is a dash."""
     return "none" if seconds == 0 else age(seconds)
 
 

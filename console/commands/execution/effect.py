@@ -17,12 +17,12 @@ _ATTRIBUTE = "orderctl_effect"
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """What a command changes, and what is recorded of it in the audit log."""
+    """The change that a command makes, and the parameters that the audit log records."""
 
-    #: Whether it changes the running system, or files of this machine.
+    #: Whether it changes the running system or files on this machine.
     changes: bool
     is_recorded: bool
-    #: The parameter that names what it acts on.
+    #: The parameter that names the object on which it acts.
     subject: str | None = None
     #: The service on which it acts; by default its parameter `service`, if it has one.
     service: str | None = None
@@ -37,12 +37,12 @@ class Effect:
 
 
 def shows(command: F) -> F:
-    """Declare that a command changes nothing. What a listing remembers of it does not count."""
+    """Declare that a command changes nothing. Groups that a listing remembers do not count."""
     return _declared(Effect(changes=False, is_recorded=False))(command)
 
 
 def writes(command: F) -> F:
-    """Declare that a command changes files of this machine, and nothing else."""
+    """Declare that a command only changes files on this machine."""
     return _declared(Effect(changes=True, is_recorded=False))(command)
 
 

@@ -22,7 +22,7 @@ from console.settings import RepairSettings, load_operator
 @click.argument("event_id", metavar="EVENT")
 @click.option("--reason", required=True, help="Reason, which is stored in the journal.")
 def release(service: str, event_id: str, *, reason: str) -> None:
-    """Let the later events of an order pass an event, which stays parked if it is.
+    """Let the later events of an order pass an event; a parked event stays parked.
 
     For services that park in sequence. Events that are parked because they waited behind it stay
     parked, and can be redriven.

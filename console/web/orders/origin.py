@@ -1,19 +1,19 @@
-"""The page of orders from which an operator has started a repair, and to which the result leads."""
+"""The page of orders from which an operator has started a repair, and to which the result leads.
+
+Links and forms contain it in the field `order`: the id of an order, or `LIST`.
+"""
 
 from uuid import UUID
 
 from flask import request, url_for
 
-#: The field of links and forms: the id of an order, or `LIST`.
-FIELD = "order"
-
-#: The value of the field on the list of orders.
+#: The value on the list of orders.
 LIST = "all"
 
 
 def entered() -> str:
     """Return the field of the current request if it is valid, or an empty text."""
-    value = request.values.get(FIELD, "")
+    value = request.values.get("order", "")
     if value == LIST:
         return value
     try:
@@ -24,10 +24,6 @@ def entered() -> str:
 
 def page() -> str | None:
     """Return the address of the page that the current request names, or None."""
-    match entered():
-        case "":
-            return None
-        case "all":
-            return url_for("orders.show")
-        case order_id:
-            return url_for("orders.show", id=order_id)
+    if not (value := entered()):
+        return None
+    return url_for("orders.show", id=None if value == LIST else value)

@@ -170,7 +170,7 @@ def _oldest(seconds: float | None) -> str:
     return "oldest ?" if seconds is None else f"oldest {age(seconds)}" if seconds else ""
 
 
-def _described(seconds: float | None, what: str) -> str:
+def _described(seconds: float | None, state: str) -> str:
     if seconds is None:
-        return f"the age of the oldest {what} event is unknown"
-    return f"the oldest {what} event is {age(seconds)} old" if seconds else f"nothing is {what}"
+        return f"the age of the oldest {state} event is unknown"
+    return f"the oldest {state} event is {age(seconds)} old" if seconds else f"no event is {state}"

@@ -1,4 +1,4 @@
-"""The passwords of a local run: generated once, each in a file that only its owner can read."""
+"""The secrets of a local run: generated once, each in a file that only its owner can read."""
 
 import secrets
 from pathlib import Path
