@@ -185,8 +185,8 @@ class EventApp(ServiceApp):
         # about an event that was too slow.
         if not self.service.parks_in_sequence or len(deliveries) > 1:
             return False
-        is_certain = cause.verdict in {Verdict.PARK, Verdict.RETRY}
-        return is_certain and cause.is_final(deliveries[0].attempts, len(self.settings.retry_tiers))
+        tiers = len(self.settings.retry_tiers)
+        return cause.is_fault and cause.is_final(deliveries[0].attempts, tiers)
 
     def _attempt(self, item: Item) -> Attempt:
         return Attempt(
