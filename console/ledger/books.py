@@ -16,7 +16,7 @@ from console.models import DiscardRow
 from console.settings import DatabaseServer
 from eventbus.catch_up import overflow
 from eventbus.catch_up.overflow import Overflow
-from eventbus.consumer.inbox import inbox
+from eventbus.consumer.inbox import already_handled, inbox
 from eventbus.database.db import Sessions
 from eventbus.messaging import untrusted
 from eventbus.outbox.table import outbox
@@ -100,9 +100,8 @@ class Books:
         """Return the given events that a service has handled; at most `PAGE` ids."""
         if not ids:
             return set()
-        query = select(inbox.c.event_id).where(inbox.c.event_id.in_(ids))
         with reading(self.databases[receiver.name]) as session:
-            return set(session.scalars(query))
+            return already_handled(session, ids)
 
     def skipped(self, receiver: Service) -> set[UUID]:
         """Return the events that a reader of the stream has recently set aside, at most `PAGE`."""

@@ -7,7 +7,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from amqp import Message
-from sqlalchemy import ARRAY, Uuid, any_, literal, select
+from sqlalchemy import select
 
 from common.kombu_topology import INVENTORY, ORDER
 from console.broker.parked_message import Parked, digest
@@ -15,7 +15,7 @@ from console.databases.service_database import sessions
 from console.parking.age_limit import is_too_old
 from console.settings import ParkingSettings
 from eventbus.consumer import parked_events
-from eventbus.consumer.inbox import inbox
+from eventbus.consumer.inbox import already_handled
 from eventbus.database.db import Sessions, transaction
 from eventbus.events.versions import versions
 from eventbus.messaging import untrusted
@@ -99,14 +99,8 @@ class Effects:
 
     def handled(self, event_ids: Collection[UUID]) -> set[UUID]:
         """Return which of these events the service has handled."""
-        if not event_ids:
-            return set()
         with transaction(self._inbox) as session:
-            # One parameter, regardless of the size of a stage: the number of parameters may be
-            # limited.
-            ids = literal(list(event_ids), ARRAY(Uuid))
-            rows = select(inbox.c.event_id).where(inbox.c.event_id == any_(ids))
-            return set(session.scalars(rows))
+            return already_handled(session, event_ids)
 
     def waiting(self, event_ids: Collection[UUID]) -> dict[UUID, UUID]:
         """Return which of these events would wait now, each with the parked event ahead of it."""

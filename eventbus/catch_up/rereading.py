@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from amqp import Message
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from eventbus.catch_up.past_event import PastEvent
-from eventbus.consumer.inbox import inbox
+from eventbus.consumer.inbox import already_handled
 from eventbus.messaging.amqps import Connection
 from eventbus.messaging.stream import Entry, Stream
 from eventbus.topology.limits import STREAM_AGE
@@ -83,9 +82,7 @@ class Rereading:
             if entry.message.headers.get("task") in consumed
             and ((event := PastEvent.of(entry)).time is None or event.time > oldest)
         ]
-        ids = [event.id for event in events if event.id]
-        query = select(inbox.c.event_id).where(inbox.c.event_id.in_(ids))
-        handled = set(session.scalars(query)) if ids else set()
+        handled = already_handled(session, [event.id for event in events if event.id])
         return [
             _Missed(event.entry.offset, event.copy(replayed=False))
             for event in events

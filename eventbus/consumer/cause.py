@@ -62,14 +62,18 @@ class Cause(NamedTuple):
         return self.exception in {WorkerLostError.__name__, TimeLimitExceeded.__name__}
 
     @property
+    def is_fault(self) -> bool:
+        """Whether the message itself has failed: neither an outage nor slowness is the cause."""
+        return self.verdict in {Verdict.RETRY, Verdict.PARK}
+
+    @property
     def is_by_handler(self) -> bool:
         """Whether the handler failed, which may be broken for other messages as well.
 
         False for an invalid message, a timeout, an outage, and a child process that ended: one
         message, or the infrastructure, can cause these.
         """
-        is_fault = self.verdict in {Verdict.RETRY, Verdict.PARK}
-        return is_fault and not self.is_crash and self.exception not in _BY_MESSAGE
+        return self.is_fault and not self.is_crash and self.exception not in _BY_MESSAGE
 
     @property
     def is_wait(self) -> bool:

@@ -1,10 +1,23 @@
 """The inbox: the ids of the events that a service has handled. It gives each event one effect."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, DateTime, Index, Integer, Table, Text, Uuid, func
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    Table,
+    Text,
+    Uuid,
+    any_,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.orm import Session
 
 from eventbus.database.db import metadata
@@ -71,6 +84,15 @@ def first_deliveries(session: Session, deliveries: Iterable[tuple[Event, int]]) 
         return set()
     recorded = _RECORD.run(session, packed(rows.values()))
     return set(recorded.scalars())
+
+
+def already_handled(session: Session, event_ids: Collection[UUID]) -> set[UUID]:
+    """Return which of these events the service has handled."""
+    if not event_ids:
+        return set()
+    # One parameter for any number of ids, because the number of parameters may be limited.
+    ids = literal(list(event_ids), ARRAY(Uuid))
+    return set(session.scalars(select(inbox.c.event_id).where(inbox.c.event_id == any_(ids))))
 
 
 def _row(event: Event, attempts: int) -> dict[str, Any]:

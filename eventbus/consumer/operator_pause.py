@@ -103,14 +103,14 @@ def end(session: Session) -> OperatorPause | None:
     ended = _pause(session.execute(row).one_or_none())
     if ended:
         session.execute(delete(operator_pause).where(operator_pause.c.id == _ENDED))
-        values = {
-            "reason": ended.reason,
-            "paused_by": ended.paused_by,
-            "paused_at": ended.paused_at,
-        }
-        session.execute(
-            insert(operator_pause).values(id=_ENDED, ended_at=func.clock_timestamp(), **values)
+        last = insert(operator_pause).values(
+            id=_ENDED,
+            reason=ended.reason,
+            paused_by=ended.paused_by,
+            paused_at=ended.paused_at,
+            ended_at=func.clock_timestamp(),
         )
+        session.execute(last)
     return ended
 
 

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import Session
 
-from eventbus.consumer.inbox import inbox
+from eventbus.consumer.inbox import already_handled, inbox
 from eventbus.database.db import metadata
 from eventbus.database.statement import Statement
 from eventbus.events import codec
@@ -77,7 +77,7 @@ def hold_back(session: Session, events: Sequence[Event]) -> dict[UUID, UUID]:
         for row in rows
         if not row.is_handled
     }
-    handled = _handled(session, [event.id for event in events])
+    handled = already_handled(session, [event.id for event in events])
     waiting: dict[UUID, UUID] = {}
     for event in events:
         first = None if event.id in handled else _first_before(event, ahead.values())
@@ -100,7 +100,7 @@ def record(session: Session, bodies: Iterable[bytes | str]) -> None:
     """
     failed = {p.id: p for body in bodies if (p := codec.position(body))}
     if failed:
-        handled = _handled(session, failed.keys())
+        handled = already_handled(session, failed.keys())
         _upsert(session, [(p, None) for event_id, p in failed.items() if event_id not in handled])
 
 
@@ -148,11 +148,6 @@ def _first_before(event: Event, ahead: Iterable[Position]) -> Position | None:
 
 def _position(event: Event) -> Position:
     return Position(event.id, event.source, event.subject, event.sequence)
-
-
-def _handled(session: Session, event_ids: Collection[UUID]) -> set[UUID]:
-    rows = select(inbox.c.event_id).where(inbox.c.event_id.in_(event_ids))
-    return set(session.scalars(rows))
 
 
 def _upsert(session: Session, pairs: Sequence[tuple[Position, UUID | None]]) -> None:

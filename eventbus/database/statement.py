@@ -51,13 +51,14 @@ class Statement:
         return connection.exec_driver_sql(self.prepared(connection), parameters)
 
     def rows_on(self, connection: Connection, *parameters: object) -> Sequence[Any]:
-        """Run the statement on a connection in autocommit mode, and return its rows.
+        """Run the statement on a connection, and return its rows.
 
-        SQLAlchemy's result would cost more than the statement; its errors are the same.
+        The connection is in autocommit mode, or has a transaction: this method begins none.
+        SQLAlchemy's result would cost more than the statement; the errors are SQLAlchemy's.
         """
         text = self.prepared(connection)
         with closing(connection.connection.cursor()) as cursor:
-            # Raises SQLAlchemy's errors, and invalidates a lost connection.
+            # It also invalidates a lost connection.
             connection._cursor_execute(cursor, text, parameters)
             return cursor.fetchall()
 

@@ -122,7 +122,7 @@ class ConsumptionStep(bootsteps.StartStopStep):
 
 
 def read_operator_pause() -> OperatorPause | None:
-    """Return the pause in effect or, without one, the last; this runs in a child process."""
+    """Return the result of `EventApp.read_operator_pause`; this runs in a child process."""
     pause: OperatorPause | None = current_app.read_operator_pause()
     return pause
 

@@ -60,14 +60,14 @@ class Decision:
 
         Without a pause in effect, one that is not stored yet continues.
         """
-        pause = None if latest is None or latest.ended_seconds is not None else latest
+        pause = latest if latest and latest.ended_seconds is None else None
         if pause and not (self.pause or self.unstored):
             self._log_start(pause)
         elif self.pause and not pause:
             log.info("consumption started by operator", extra=_log_fields(self.pause))
             self.needs_canary = self._has_canary
-        elif not self.is_known and latest and not pause:
-            self._start_after(latest)
+        elif not self.is_known and latest and latest.ended_seconds is not None:
+            self._start_after(latest, latest.ended_seconds)
         if pause:
             self.unstored = None
         self.is_known, self.pause, self._problem = True, pause, None
@@ -97,9 +97,8 @@ class Decision:
         log.info("canary handled after a pause")
         self.needs_canary = False
 
-    def _start_after(self, ended: OperatorPause) -> None:
-        assert ended.ended_seconds is not None  # noqa: S101  # the pause is not in effect
-        if self._has_canary and ended.ended_seconds < CANARY_WINDOW:
+    def _start_after(self, ended: OperatorPause, seconds: float) -> None:
+        if self._has_canary and seconds < CANARY_WINDOW:
             log.info("consumption starts with a canary", extra=_log_fields(ended))
             self.needs_canary = True
 

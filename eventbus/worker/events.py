@@ -147,7 +147,7 @@ class EventApp(ServiceApp):
             raise Failed(Cause(Verdict.PAUSE, Outage.__name__, text)) from None
 
     def read_operator_pause(self) -> OperatorPause | None:
-        """Return the pause in effect or, without one, the last; as `operator_pause.latest`.
+        """Return the pause that is in effect, else the pause that ended last, or None.
 
         This runs in a child process. Raise `Failed`.
         """
@@ -158,7 +158,10 @@ class EventApp(ServiceApp):
             raise Failed(Cause.of(error)) from None
 
     def pause_service(self, reason: str) -> OperatorPause | None:
-        """Pause the service, and return the pause that is in effect, as `read_operator_pause`."""
+        """Pause the service, and return the pause that is in effect.
+
+        This runs in a child process. Raise `Failed`.
+        """
         try:
             with transaction(self.sessions) as session:
                 return operator_pause.begin_by_worker(
@@ -185,8 +188,8 @@ class EventApp(ServiceApp):
         # about an event that was too slow.
         if not self.service.parks_in_sequence or len(deliveries) > 1:
             return False
-        is_certain = cause.verdict in {Verdict.PARK, Verdict.RETRY}
-        return is_certain and cause.is_final(deliveries[0].attempts, len(self.settings.retry_tiers))
+        tiers = len(self.settings.retry_tiers)
+        return cause.is_fault and cause.is_final(deliveries[0].attempts, tiers)
 
     def _attempt(self, item: Item) -> Attempt:
         return Attempt(

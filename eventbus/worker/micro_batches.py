@@ -51,8 +51,9 @@ class MicroBatches:
         self._canary: Batch | None = None
         #: Whether the service is paused: nothing is sent, and nothing is kept.
         self._is_held = False
-        #: Whether a child records that an event is parked: until then, nothing is sent.
-        self._is_recording = False
+        #: The number of events that children are recording before they are parked: until it is 0,
+        #: nothing is sent.
+        self._recording = 0
         self._is_dispatch_scheduled = False
         self._is_timer_set = False
 
@@ -94,7 +95,7 @@ class MicroBatches:
         if self._is_held:
             self._give_back()
             return
-        if self._is_recording:
+        if self._recording:
             return
         while self._has_idle_child() and self._waiting:
             if self._pause.reason or self._decision.needs_canary:
@@ -215,7 +216,7 @@ class MicroBatches:
         self._observation.failed(inbound, cause)
 
     def _record(self, inbound: Inbound, cause: Cause) -> None:
-        self._is_recording = True
+        self._recording += 1
         self._pool.apply_async(
             record_parked,
             args=(inbound.delivery,),
@@ -226,13 +227,13 @@ class MicroBatches:
         )
 
     def _recorded(self, inbound: Inbound, cause: Cause, _result: None) -> None:
-        self._is_recording = False
+        self._recording -= 1
         if self._connection.is_open:
             self._connection.retry(inbound.receipt, cause)
             self._dispatch()
 
     def _not_recorded(self, inbound: Inbound, _error: BaseException) -> None:
-        self._is_recording = False
+        self._recording -= 1
         if self._connection.is_open:
             self._pause.begin("a parked event cannot be recorded")
             self._waiting.put_first([inbound])

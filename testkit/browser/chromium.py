@@ -37,7 +37,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def context(browser: Browser, url: str) -> Iterator[BrowserContext]:
-    """A browser of an operator, without a login, on the console at this address."""
+    """Yield the browser of an operator who has not logged in to the console at this address."""
     own = browser.new_context(base_url=url, viewport={"width": 1280, "height": 900})
     own.set_default_timeout(_PATIENCE)
     try:

@@ -23,7 +23,8 @@ from testkit.servers.workers import own_ports
 
 IMAGES = REPOSITORY / "docs" / "img"
 
-#: Seconds of orders before the pictures, which fill a part of the charts; orders that fail.
+#: Seconds for which orders are placed before the pictures, to fill a part of the charts, and the
+#: number of orders that fail.
 _SECONDS, _FAILING = 150, 60
 
 #: Seconds after which the broker has counted messages, and their rates.

@@ -5,13 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from sqlalchemy import URL
-
 from deploy.local.servers import credentials
 from testkit.eventually import eventually
 from testkit.mail.mailbox import Mailbox
+from testkit.processes.operated import operated
 from testkit.processes.stack import Stack
-from testkit.servers.databases import Databases, TestDatabase
+from testkit.servers.databases import Databases
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import fresh_vhost
 
@@ -24,18 +23,13 @@ def shop(servers: Infrastructure, databases: Databases, directory: Path) -> Iter
     """Yield a system, without processes, whose databases the console finds by their suffix."""
     suffix = f"_{uuid4().hex[:8]}"
     databases.create_all(suffix)
-
-    def database_of(service: str) -> TestDatabase:
-        role, password = databases.settings.login(service)
-        url: URL = databases.server.set(database=f"{service}_service{suffix}")
-        runtime = url.set(username=role, password=password.get_secret_value())
-        return TestDatabase(url, databases.settings.database_ca_file, runtime)
-
     try:
         with (
             fresh_vhost(servers) as vhost,
             Mailbox.running() as mailbox,
-            Stack.on(servers, database_of, vhost, mailbox, directory) as stack,
+            operated(
+                servers, databases, {"DATABASE_SUFFIX": suffix}, vhost, mailbox, directory
+            ) as stack,
         ):
             # Without a limit of parked events, after which the inventory would pause itself.
             stack.extra |= {

@@ -118,12 +118,12 @@ class Matrix:
             redrive.finish(plan)
         redrive.check_empty()
 
-    def _crash(self, cell: Cell) -> "_Crash":
+    def _crash(self, cell: Cell) -> _Crash:
         directory = self.system.stack.directory / "cells" / str(cell).replace(" ", "-")
         directory.mkdir(parents=True)
         return _Crash(cell, directory)
 
-    def _start_variant(self, cell: Cell, crash: "_Crash") -> None:
+    def _start_variant(self, cell: Cell, crash: _Crash) -> None:
         """Start the program so that it is interrupted."""
         system, stack = self.system, self.system.stack
         stack.extra |= {**crash.environment, "ATTEMPTS": str(crash.directory)}
@@ -137,9 +137,7 @@ class Matrix:
         crash.armed.touch()
 
     @contextmanager
-    def _resuming(
-        self, cell: Cell, crash: "_Crash", resume: Callable[[], object]
-    ) -> Iterator[None]:
+    def _resuming(self, cell: Cell, crash: _Crash, resume: Callable[[], object]) -> Iterator[None]:
         """Let a suspended process continue after some seconds; wait for that after the block.
 
         In a thread of its own, because the order that the process is handling waits for it.

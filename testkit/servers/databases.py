@@ -118,13 +118,14 @@ class Databases:
             name = f"test_{service}_{uuid4().hex[:8]}"
             self._copy({name: service})
             names.append(name)
-            role, password = self.settings.login(service)
-            url = self.server.set(database=name)
-            runtime = url.set(username=role, password=password.get_secret_value())
-            return TestDatabase(url, self.settings.database_ca_file, runtime)
+            return self._opened(service, name)
 
         yield create
         self._drop(names)
+
+    def existing(self, service: str, suffix: str) -> TestDatabase:
+        """Return a service's database with this suffix, which `create_all` has created."""
+        return self._opened(service, f"{service}_service{suffix}")
 
     @contextmanager
     def collated(self, service: str) -> Iterator[TestDatabase]:
@@ -156,6 +157,12 @@ class Databases:
     def drop_all(self, suffix: str) -> None:
         """Drop the database of every service with this suffix."""
         self._drop([f"{service.name}_service{suffix}" for service in DATABASES])
+
+    def _opened(self, service: str, name: str) -> TestDatabase:
+        role, password = self.settings.login(service)
+        url = self.server.set(database=name)
+        runtime = url.set(username=role, password=password.get_secret_value())
+        return TestDatabase(url, self.settings.database_ca_file, runtime)
 
     def _copy(self, services: Mapping[str, str]) -> None:
         """Create the database of each of these services, by the names of the databases."""

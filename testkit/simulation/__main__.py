@@ -5,7 +5,7 @@ It exits with status 1 if a seed violates an invariant, or if no seed has reache
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -80,8 +80,7 @@ def _prepare(server: DatabaseServer, parent: int) -> None:
 
 
 def _run(seed: int) -> Verdict:
-    databases: Mapping[str, SimulatedDatabase] = _databases
-    return run_seed(databases, seed)
+    return run_seed(_databases, seed)
 
 
 def _explain(verdict: Verdict) -> None:

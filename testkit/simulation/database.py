@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg2
-from sqlalchemy import URL, Engine, create_engine, event, text
+from sqlalchemy import URL, Engine, ExceptionContext, create_engine, event, text
 from sqlalchemy.orm import Session
 
 from eventbus.database import db
@@ -28,6 +28,8 @@ _END_LIMIT, _END_PAUSE = 30.0, 0.0002
 #: The functions of PostgreSQL that return the time, and are replaced in the simulation.
 _CLOCKS = ("now", "clock_timestamp", "statement_timestamp")
 
+# The simulation itself wakes the relays. A notification would lock the whole server during its
+# commit, and the commits of other processes, which run other seeds, would fail at `_LOCK_TIMEOUT`.
 _SCHEMA = f"""
 CREATE SCHEMA sim;
 CREATE TABLE sim.clock (at timestamptz NOT NULL);
@@ -40,6 +42,7 @@ INSERT INTO sim.clock VALUES ('2030-01-01Z');
     )
 }
 CREATE FUNCTION sim.random() RETURNS float8 LANGUAGE sql IMMUTABLE AS 'SELECT 0.5::float8';
+CREATE FUNCTION sim.pg_notify(text, text) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
 CREATE TABLE sim.effects (event_id uuid NOT NULL);
 CREATE TABLE sim.recorded (event_id uuid NOT NULL, type text NOT NULL);
 CREATE FUNCTION sim.record() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -182,12 +185,19 @@ class SimulatedDatabase:
                 self._set_clock(self._scheduler.clock.now)
             return _OWN_TIMEOUT.sub(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}", sql), parameters
 
+        def on_error(context: ExceptionContext) -> None:
+            # The next statement of a session that has ended fails, or its preparation, which
+            # depends on earlier runs: both are one point.
+            if (context.statement or "").startswith("PREPARE"):
+                at_point()
+
         def before_commit(_connection: object) -> None:
             at_point()
             self.commits += 1
 
         event.listen(engine, "do_connect", before_connect)
         event.listen(engine, "before_cursor_execute", before_statement, retval=True)
+        event.listen(engine, "handle_error", on_error)
         event.listen(engine, "commit", before_commit)
         return engine
 

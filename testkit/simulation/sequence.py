@@ -1,13 +1,10 @@
 """A simulated service that parks in sequence: its records, and the check that no event passes."""
 
 from collections.abc import Iterable, Iterator
-from uuid import UUID
-
-from sqlalchemy import select
 
 from eventbus.consumer import parked_events
 from eventbus.consumer.cause import Cause, Failed, Verdict
-from eventbus.consumer.inbox import inbox
+from eventbus.consumer.inbox import already_handled
 from eventbus.consumer.receive import Delivery
 from eventbus.database.db import Sessions, transaction
 from eventbus.events import codec
@@ -36,7 +33,9 @@ def passed(sessions: Sessions, lot: Iterable[bytes], handled: Iterable[Delivery]
         if (event.subject, event.source) == (parked.subject, parked.source)
         and parked.sequence < event.sequence
     ]
-    done = _handled(sessions, {first for first, _ in pairs})
+    with transaction(sessions) as session:
+        # A copy of a handled event may still be parked.
+        done = already_handled(session, {first for first, _ in pairs})
     return [
         f"{later} passed {first}, which is parked" for first, later in pairs if first not in done
     ]
@@ -44,12 +43,3 @@ def passed(sessions: Sessions, lot: Iterable[bytes], handled: Iterable[Delivery]
 
 def _positions(bodies: Iterable[bytes | str]) -> Iterator[Position]:
     return filter(None, map(codec.position, bodies))
-
-
-def _handled(sessions: Sessions, event_ids: set[UUID]) -> set[UUID]:
-    if not event_ids:
-        return set()
-    with transaction(sessions) as session:
-        # A copy of a handled event may still be parked.
-        rows = select(inbox.c.event_id).where(inbox.c.event_id.in_(event_ids))
-        return set(session.scalars(rows))

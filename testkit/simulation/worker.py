@@ -15,7 +15,7 @@ from celery.bootsteps import RUN
 from sqlalchemy.orm import Session
 
 from eventbus.consumer import poison
-from eventbus.consumer.cause import Cause, Failed, Verdict
+from eventbus.consumer.cause import Cause, Failed
 from eventbus.consumer.receive import (
     BatchHandler,
     Delivery,
@@ -234,10 +234,9 @@ class SimulatedWorker:
             results = self._handled(sessions, handlers, job.deliveries)
         except Exception as error:
             cause = Cause.of(error)
-            is_certain = cause.verdict in {Verdict.PARK, Verdict.RETRY}
-            is_final = cause.is_final(job.deliveries[0].attempts, len(TIERS))
-            if len(job.deliveries) == 1 and is_certain and is_final:
-                sequence.record(sessions, job.deliveries[0])
+            first, *others = job.deliveries
+            if not others and cause.is_fault and cause.is_final(first.attempts, len(TIERS)):
+                sequence.record(sessions, first)
             raise
         self._broker.seen["waited"] += sum(r.outcome is Outcome.WAITING for r in results)
         pairs = zip(job.deliveries, results, strict=True)

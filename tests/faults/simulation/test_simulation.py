@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+from sqlalchemy import text
+
+from eventbus.database.db import transaction
 from testkit.simulation.database import SimulatedDatabase
 from testkit.simulation.simulation import run_seed
 from testkit.simulation.verdict import Verdict, never_reached, totals
@@ -38,6 +41,34 @@ def test_a_seed_decides_everything(simulated: Mapping[str, SimulatedDatabase]) -
 
     assert first == second
     assert first.next_choice != other.next_choice
+
+
+def test_a_seed_does_not_depend_on_what_earlier_runs_have_prepared(
+    simulated: Mapping[str, SimulatedDatabase],
+) -> None:
+    # Given connections on which the statements are prepared
+    first = run_seed(simulated, 7)
+
+    # When the seed is run again on new connections
+    for database in simulated.values():
+        for engine in database._engines.values():
+            engine.dispose()
+    second = run_seed(simulated, 7)
+
+    # Then it makes the same choices
+    assert first == second
+
+
+def test_a_commit_sends_no_notification(simulated: Mapping[str, SimulatedDatabase]) -> None:
+    # When a session that listens notifies itself
+    with transaction(simulated["order"].sessions("listener")) as session:
+        driver = session.connection().connection.driver_connection
+        session.execute(text("LISTEN outbox"))
+        session.execute(text("SELECT pg_notify('outbox', '')"))
+
+    # Then nothing has arrived with the commit, which would have locked the whole server
+    assert driver is not None
+    assert driver.notifies == []
 
 
 def test_the_totals_contain_each_count() -> None:

@@ -7,6 +7,7 @@ from billiard.exceptions import WorkerLostError
 
 from eventbus.consumer.cause import Cause, Verdict
 from eventbus.consumer.failure import Failure
+from eventbus.consumer.poison import SUSPECT_FROM
 from eventbus.consumer.receive import Outcome, Result
 from eventbus.errors import WaitsBehind
 from testkit.processes.event_loop import EventLoop, outage, slow
@@ -49,6 +50,27 @@ def test_a_crash_is_recorded_before_its_event_is_parked(loop: EventLoop) -> None
     record.record()
     loop.turn()
     assert routing_keys(loop) == ["parked"]
+    assert loop.jobs[-1].event_ids == {"next"}
+
+
+def test_nothing_is_sent_until_all_events_are_recorded(loop: EventLoop) -> None:
+    # Given two events that have ended both children, each at its last attempt
+    loop.deliver("one", "two", **LAST, **{"x-delivery-count": SUSPECT_FROM})
+    loop.turn()
+    for job in list(loop.jobs):
+        job.fail(WorkerLostError("killed"))
+    loop.deliver("next")
+    loop.turn()
+
+    # When one of them is recorded
+    loop.records[0].record()
+    loop.turn()
+
+    # Then the next event is sent only after the record of the other
+    assert (len(loop.records), len(loop.jobs)) == (2, 2)
+    loop.records[1].record()
+    loop.turn()
+    assert routing_keys(loop) == ["parked", "parked"]
     assert loop.jobs[-1].event_ids == {"next"}
 
 
