@@ -14,17 +14,17 @@ from console.commands.parking.parked import SERVICE, parked
 from console.commands.table import print_table, printable
 from console.commands.times import Age
 from console.models import ItemRow, PlanState
-from console.parking import plans
 from console.parking.criteria import Criteria
-from console.parking.plans import Plan
-from console.parking.run import (
+from console.parking.redrive import plans
+from console.parking.redrive.plans import Plan
+from console.parking.redrive.run import (
     DEFAULT_MAX_FAILING,
     DEFAULT_RATE,
     HIGHEST_RATE,
     LOWEST_RATE,
     run,
 )
-from console.parking.stage import Outcome
+from console.parking.redrive.stage import Outcome
 from console.settings import DatabaseSettings, RepairSettings, load_operator
 
 #: Messages of a plan that are listed; `--json` contains all.

@@ -11,7 +11,8 @@ from flask import abort, current_app, flash, redirect, render_template, request,
 from werkzeug.wrappers import Response
 
 from console.actions.parked import CONSUMERS
-from console.parking import discards, memory, plans, triage
+from console.parking import discards, memory, triage
+from console.parking.redrive import plans
 from console.settings import ConsoleSettings
 from console.web.access import login
 from console.web.parked import consumer_of, parked

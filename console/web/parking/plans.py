@@ -8,11 +8,11 @@ from flask import abort, current_app, flash, redirect, render_template, request,
 from werkzeug.wrappers import Response
 
 from console.models import ItemState, PlanState
-from console.parking import plans
 from console.parking.criteria import Criteria
 from console.parking.effects import Effect
-from console.parking.plans import Plan
-from console.parking.run import DEFAULT_MAX_FAILING, DEFAULT_RATE, HIGHEST_RATE, LOWEST_RATE
+from console.parking.redrive import plans
+from console.parking.redrive.plans import Plan
+from console.parking.redrive.run import DEFAULT_MAX_FAILING, DEFAULT_RATE, HIGHEST_RATE, LOWEST_RATE
 from console.settings import ConsoleSettings
 from console.web.access import login
 from console.web.parked import consumer_of, parked

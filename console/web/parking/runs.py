@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import DBAPIError
 
-from console.parking import run as runs
+from console.parking.redrive import run as runs
 from console.settings import ParkingSettings
 from console.web.queries import problem
 from eventbus.errors import ExpectedError

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from console.models import PlanState
-from console.parking import plans
+from console.parking.redrive import plans
 from console.settings import DatabaseSettings
 from testkit.data.parked import park_created
 from testkit.eventually import eventually

@@ -11,8 +11,8 @@ import pytest
 from amqp import Channel
 
 from console.broker.parking_lot import ParkingLot
-from console.parking import plans, stage
-from console.parking import run as runs
+from console.parking.redrive import plans, stage
+from console.parking.redrive import run as runs
 from testkit.data.parked import drained, held, park
 from testkit.data.redrives import discard, handle, park_event, planned, run, shown
 from tests.support.operator_settings import OperatorSettings

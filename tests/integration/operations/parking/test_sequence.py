@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from common.kombu_topology import INVENTORY
 from console.databases.service_database import transaction
-from console.parking import choice, plans, stage
+from console.parking import choice
+from console.parking.redrive import plans, stage
 from eventbus.consumer import parked_events
 from testkit.data.parked import drained, park, parked
 from testkit.data.redrives import discard, planned, run

@@ -16,10 +16,10 @@ from sqlalchemy.event import listen, remove
 
 from common.kombu_topology import INVENTORY
 from console.models import ItemRow, ItemState, PlanRow, PlanState
-from console.parking import stage
 from console.parking.effects import Effects
-from console.parking.progress import Progress
-from console.parking.stage import Stage
+from console.parking.redrive import stage
+from console.parking.redrive.progress import Progress
+from console.parking.redrive.stage import Stage
 from eventbus.consumer.inbox import inbox
 from eventbus.database import db
 from eventbus.database.db import Sessions, engine_of, transaction

@@ -12,7 +12,7 @@ from console.broker.parking_lot import PLAN, ParkingLot, parking_lot
 from console.models import ItemState
 from console.parking.age_limit import is_too_old
 from console.parking.effects import Effect, Effects
-from console.parking.progress import Item, Progress
+from console.parking.redrive.progress import Item, Progress
 from console.settings import ParkingSettings
 from eventbus.topology.service import Service
 

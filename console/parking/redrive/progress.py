@@ -19,8 +19,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from console.models import ItemRow, ItemState, JournalRow, PlanRow, PlanState
-from console.parking import plans
 from console.parking.journal import Change
+from console.parking.redrive import plans
 from eventbus.database.db import Sessions, transaction
 
 #: The rank of messages that a run has not found: they are redriven last.

@@ -18,7 +18,7 @@ from console.errors import ActionError
 from console.models import ItemRow, ItemState, PlanRow, PlanState
 from console.parking.criteria import Criteria
 from console.parking.effects import BATCH, Candidate, Effect, Effects, effects
-from console.parking.lease import lease
+from console.parking.redrive.lease import lease
 from console.settings import DatabaseServer, ParkingSettings
 from eventbus.database import db
 from eventbus.topology.service import Service

@@ -7,12 +7,12 @@ from itertools import chain, repeat
 from common import kombu_topology
 from console.errors import ActionError
 from console.models import ItemState, PlanState
-from console.parking import plans
 from console.parking.effects import Effects, effects
-from console.parking.lease import lease
-from console.parking.plans import Plan
-from console.parking.progress import Item, Progress
-from console.parking.stage import OUTCOME_LIMIT, Outcome, Stage
+from console.parking.redrive import plans
+from console.parking.redrive.lease import lease
+from console.parking.redrive.plans import Plan
+from console.parking.redrive.progress import Item, Progress
+from console.parking.redrive.stage import OUTCOME_LIMIT, Outcome, Stage
 from console.settings import ParkingSettings
 
 #: Messages of the first stages: a handler that fails for all messages receives one message, and a
