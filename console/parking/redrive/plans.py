@@ -1,26 +1,21 @@
 """Redrive plans: parked messages, selected once, and the expected effect of each redrive."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from common.kombu_topology import CONSOLE
-from console.broker.other_readers import unread
-from console.broker.parked_message import Parked
-from console.broker.parking_lot import ParkingLot, parking_lot
 from console.databases.service_database import transaction
 from console.errors import ActionError
-from console.models import ItemRow, ItemState, PlanRow, PlanState
+from console.models import ItemRow, PlanRow, PlanState
 from console.parking.criteria import Criteria
-from console.parking.effects import BATCH, Candidate, Effect, Effects, effects
-from console.parking.redrive.lease import lease
-from console.settings import DatabaseServer, ParkingSettings
-from eventbus.database import db
+from console.parking.redrive.lease import is_held
+from console.settings import DatabaseServer
 from eventbus.topology.service import Service
 
 #: Age at which a plan is deleted, when another one is made. Its messages may by then be too old.
@@ -32,65 +27,31 @@ _DELETED_TOGETHER = 10
 #: Plans that are listed, the newest ones.
 LISTED = 50
 
-#: Messages with an effect are redriven first: they show whether the cause is fixed.
-_RANKS = (
-    Effect.HANDLE,
-    Effect.IN_SEQUENCE,
-    Effect.DECIDED,
-    Effect.HANDLED,
-    Effect.TOO_OLD,
-    Effect.INVALID,
-)
+#: The reason of a plan whose preparation ended with its process.
+INTERRUPTED = "its preparation was interrupted: plan again"
+
+#: Characters of a reason that are stored.
+_REASON_LIMIT = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A plan with the numbers of its messages, by state and by expected effect."""
+    """A plan with the numbers of its messages, by state and by expected effect.
+
+    `examined` of `depth` messages of the parking lot were read for its preparation.
+    """
 
     id: int
     service: str
+    criteria: Mapping[str, Any]
     state: PlanState
     reason: str | None
     created_by: str
     created_at: datetime
-    states: dict[str, int] = field(default_factory=dict)
-    effects: dict[str, int] = field(default_factory=dict)
-
-
-def create(
-    settings: ParkingSettings, service: Service, criteria: Criteria, *, created_by: str
-) -> Plan:
-    """Choose parked messages and return the plan; all stay in place.
-
-    The whole parking lot is read, with at most `BATCH` messages in memory. Of several messages of
-    one event, the oldest that can be redriven is planned. Messages that wait behind others are also
-    planned if another message of their order is. Raises `ActionError` if no message meets the
-    criteria, if another plan of the service is being made or run, or if another reader holds
-    messages, which the plan would not contain.
-    """
-    with (
-        lease(settings, service.name) as own,
-        effects(settings, service) as expected,
-        parking_lot(settings, service) as lot,
-    ):
-        with db.transaction(own) as session:
-            _forget(session)
-            plan_id = _insert(session, service, criteria, created_by)
-        position = 0
-        for batch in _batches(_candidates(settings, service, lot, criteria)):
-            if rows := _rows(plan_id, position, batch, expected):
-                with db.transaction(own) as session:
-                    _store(session, rows)
-            position += len(batch)
-        others = unread(settings, service, lot)
-        with db.transaction(own) as session:
-            if _choose_waiting(session, plan_id) and not others:
-                set_state(session, plan_id, PlanState.READY)
-                return find(session, plan_id)
-            session.execute(delete(PlanRow).where(PlanRow.id == plan_id))
-    if others:
-        raise ActionError(f"no plan was made, because {others}: plan again")
-    raise ActionError(f"no parked message of {service.name} meets the criteria")
+    depth: int | None
+    examined: int
+    states: dict[str, int]
+    effects: dict[str, int]
 
 
 def show(settings: DatabaseServer, plan_id: int) -> Plan:
@@ -103,16 +64,14 @@ def newest(settings: DatabaseServer) -> list[Plan]:
     """Return the newest plans, at most `LISTED`, the newest first."""
     with transaction(settings, CONSOLE) as session:
         rows = select(PlanRow).order_by(PlanRow.id.desc()).limit(LISTED)
-        return _counted(session, session.scalars(rows).all())
+        return [_plan(session, row) for row in session.scalars(rows).all()]
 
 
 def items(settings: DatabaseServer, plan_id: int, *, limit: int | None = None) -> list[ItemRow]:
     """Return the messages of a plan in the order of their redrive, at most `limit`."""
     with transaction(settings, CONSOLE) as session:
         find(session, plan_id)
-        rows = select(ItemRow).where(ItemRow.plan_id == plan_id)
-        rows = rows.order_by(ItemRow.rank, ItemRow.position).limit(limit)
-        return list(session.scalars(rows))
+        return list(session.scalars(_items(plan_id, limit)))
 
 
 def find(session: Session, plan_id: int) -> Plan:
@@ -120,8 +79,27 @@ def find(session: Session, plan_id: int) -> Plan:
     row = session.get(PlanRow, plan_id)
     if row is None:
         raise ActionError(f"plan {plan_id} does not exist; see: orderctl parked plans")
-    (plan,) = _counted(session, [row])
-    return plan
+    return _plan(session, row)
+
+
+def insert(session: Session, service: Service, criteria: Criteria, created_by: str) -> int:
+    """Store a plan without messages, which is to be prepared; return its number."""
+    row = PlanRow(
+        service=service.name,
+        criteria=criteria.document(),
+        state=PlanState.INCOMPLETE,
+        created_by=created_by,
+    )
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def forget(session: Session) -> None:
+    """Delete the plans that are older than `KEPT`, some at once."""
+    old = select(PlanRow.id).where(PlanRow.created_at < func.now() - KEPT)
+    old = old.order_by(PlanRow.created_at).limit(_DELETED_TOGETHER)
+    session.execute(delete(PlanRow).where(PlanRow.id.in_(old)))
 
 
 def state_of(session: Session, plan_id: int) -> PlanState:
@@ -131,9 +109,48 @@ def state_of(session: Session, plan_id: int) -> PlanState:
 
 
 def set_state(session: Session, plan_id: int, state: PlanState, reason: str | None = None) -> None:
-    """Change the state of a plan, with the reason why its run ended early."""
+    """Change the state of a plan, with the reason why its preparation or its run ended early."""
     row = update(PlanRow).where(PlanRow.id == plan_id)
-    session.execute(row.values(state=state, reason=reason, updated_at=func.now()))
+    text = reason and reason[:_REASON_LIMIT]
+    session.execute(row.values(state=state, reason=text, updated_at=func.now()))
+
+
+def fail(session: Session, plan_id: int, reason: str) -> None:
+    """End the preparation of a plan, and delete its messages; an aborted plan remains aborted."""
+    session.execute(delete(ItemRow).where(ItemRow.plan_id == plan_id))
+    if state_of(session, plan_id) is PlanState.INCOMPLETE:
+        set_state(session, plan_id, PlanState.FAILED, reason)
+
+
+def fail_interrupted(session: Session, service: str) -> None:
+    """End the preparations whose processes were killed; the caller holds the lease of the service.
+
+    Each has held the lease until its process ended.
+    """
+    rows = select(PlanRow.id).where(
+        PlanRow.service == service, PlanRow.state == PlanState.INCOMPLETE
+    )
+    for plan_id in session.scalars(rows).all():
+        fail(session, plan_id, INTERRUPTED)
+
+
+def count(session: Session, plan_id: int) -> None:
+    """Store the numbers of a plan's messages. The caller holds the lease of the service."""
+    states, effects = (_counts(session, plan_id, each) for each in (ItemRow.state, ItemRow.effect))
+    row = update(PlanRow).where(PlanRow.id == plan_id)
+    session.execute(row.values(states=states, effects=effects))
+
+
+def move(session: Session, plan_id: int, before: Mapping[str, int], state: str) -> None:
+    """Store that messages, of which these were the states, have another state.
+
+    The cost does not depend on the size of the plan. The caller holds the lease of the service.
+    """
+    row = session.get_one(PlanRow, plan_id, with_for_update=True)
+    states = Counter(row.states)
+    states.subtract(before)
+    states[state] += sum(before.values())
+    row.states = dict(+states)
 
 
 def pause(settings: DatabaseServer, plan_id: int) -> Plan:
@@ -147,7 +164,10 @@ def resume(settings: DatabaseServer, plan_id: int) -> Plan:
 
 
 def abort(settings: DatabaseServer, plan_id: int) -> Plan:
-    """End a plan; messages that were not redriven stay parked. Raises `ActionError`."""
+    """End a plan or its preparation; messages that were not redriven stay parked.
+
+    Raises `ActionError`.
+    """
     allowed = (PlanState.READY, PlanState.PAUSED, PlanState.INCOMPLETE)
     return _change(settings, plan_id, allowed, PlanState.ABORTED)
 
@@ -163,136 +183,32 @@ def _change(
         return find(session, plan_id)
 
 
-def _counted(session: Session, rows: Sequence[PlanRow]) -> list[Plan]:
-    ids = [row.id for row in rows]
-    states, effects = _counts(session, ids, ItemRow.state), _counts(session, ids, ItemRow.effect)
-    return [
-        Plan(
-            id=row.id,
-            service=row.service,
-            state=PlanState(row.state),
-            reason=row.reason,
-            created_by=row.created_by,
-            created_at=row.created_at,
-            states=states[row.id],
-            effects=effects[row.id],
-        )
-        for row in rows
-    ]
-
-
-def _counts(
-    session: Session, ids: Sequence[int], column: InstrumentedAttribute[str]
-) -> Mapping[int, dict[str, int]]:
-    """Return the numbers of messages of these plans, by the value of a column."""
-    query = select(ItemRow.plan_id, column, func.count()).where(ItemRow.plan_id.in_(ids))
-    counts: defaultdict[int, dict[str, int]] = defaultdict(dict)
-    for plan_id, value, count in session.execute(
-        query.group_by(ItemRow.plan_id, column).order_by(column)
-    ):
-        counts[plan_id][value] = count
-    return counts
-
-
-def _insert(session: Session, service: Service, criteria: Criteria, created_by: str) -> int:
-    row = PlanRow(
-        service=service.name,
-        criteria=criteria.document(),
-        state=PlanState.INCOMPLETE,
-        created_by=created_by,
+def _plan(session: Session, row: PlanRow) -> Plan:
+    state, reason = PlanState(row.state), row.reason
+    # Its process was killed, and no other has used the parking lot since.
+    if state is PlanState.INCOMPLETE and not is_held(session, row.service):
+        state, reason = PlanState.FAILED, INTERRUPTED
+    return Plan(
+        id=row.id,
+        service=row.service,
+        criteria=row.criteria,
+        state=state,
+        reason=reason,
+        created_by=row.created_by,
+        created_at=row.created_at,
+        depth=row.depth,
+        examined=row.examined,
+        states=dict(sorted(row.states.items())),
+        effects=dict(sorted(row.effects.items())),
     )
-    session.add(row)
-    session.flush()
-    return row.id
 
 
-def _forget(session: Session) -> None:
-    old = select(PlanRow.id).where(PlanRow.created_at < func.now() - KEPT)
-    old = old.order_by(PlanRow.created_at).limit(_DELETED_TOGETHER)
-    session.execute(delete(PlanRow).where(PlanRow.id.in_(old)))
+def _items(plan_id: int, limit: int | None) -> Select[ItemRow]:
+    rows = select(ItemRow).where(ItemRow.plan_id == plan_id)
+    return rows.order_by(ItemRow.rank, ItemRow.position).limit(limit)
 
 
-def _candidates(
-    settings: ParkingSettings, service: Service, lot: ParkingLot, criteria: Criteria
-) -> Iterator[Candidate]:
-    for message in lot.scan():
-        parked = Parked.of(service, message)
-        is_chosen = criteria.matches(parked)
-        if is_chosen or (parked.is_waiting and service.parks_in_sequence):
-            yield Candidate.of(settings, parked, message, is_chosen=is_chosen)
-
-
-def _batches(candidates: Iterable[Candidate]) -> Iterator[list[Candidate]]:
-    batch: list[Candidate] = []
-    for candidate in candidates:
-        batch.append(candidate)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _store(session: Session, rows: Iterable[dict[str, object]]) -> None:
-    """Insert messages; of several of one event, the first that can be redriven, or the first."""
-    # One statement may change a row only once.
-    by_event: dict[object, dict[str, object]] = {}
-    for row in sorted(rows, key=lambda row: row["state"] != ItemState.PLANNED):
-        by_event.setdefault(row["event_id"], row)
-    statement = insert(ItemRow)
-    new = statement.excluded
-    statement = statement.on_conflict_do_update(
-        index_elements=[ItemRow.plan_id, ItemRow.event_id],
-        set_=dict(new.items()),
-        where=(ItemRow.state != ItemState.PLANNED) & (new.state == ItemState.PLANNED),
-    )
-    session.execute(statement, list(by_event.values()))
-
-
-def _rows(
-    plan_id: int, position: int, batch: Sequence[Candidate], expected: Effects
-) -> list[dict[str, object]]:
-    return [
-        {
-            "plan_id": plan_id,
-            "position": number,
-            "event_id": candidate.parked.id,
-            "digest": candidate.digest,
-            "inbox_id": candidate.inbox_id,
-            "type": candidate.parked.type,
-            "order_id": candidate.parked.order_id,
-            "effect": effect,
-            "rank": _RANKS.index(effect),
-            "state": _state(candidate, effect),
-            "note": None if effect.is_redriven else effect,
-        }
-        for number, (candidate, effect) in enumerate(
-            zip(batch, expected.of(batch), strict=True), start=position + 1
-        )
-        # A message that is not chosen is in the plan only to be redriven.
-        if candidate.is_chosen or effect.is_redriven
-    ]
-
-
-def _state(candidate: Candidate, effect: Effect) -> ItemState:
-    if not effect.is_redriven:
-        return ItemState.SKIPPED
-    return ItemState.PLANNED if candidate.is_chosen else ItemState.WAITING
-
-
-def _choose_waiting(session: Session, plan_id: int) -> bool:
-    """Plan the messages that wait, if another message of their order is planned; omit the others.
-
-    Return whether the plan has messages.
-    """
-    planned = select(ItemRow.order_id).where(
-        ItemRow.plan_id == plan_id,
-        ItemRow.state == ItemState.PLANNED,
-        ItemRow.order_id.is_not(None),
-    )
-    is_waiting = (ItemRow.plan_id == plan_id) & (ItemRow.state == ItemState.WAITING)
-    chosen = update(ItemRow).where(is_waiting, ItemRow.order_id.in_(planned))
-    session.execute(chosen.values(state=ItemState.PLANNED))
-    session.execute(delete(ItemRow).where(is_waiting))
-    rows = select(ItemRow.position).where(ItemRow.plan_id == plan_id).limit(1)
-    return session.scalar(rows) is not None
+def _counts(session: Session, plan_id: int, column: InstrumentedAttribute[str]) -> dict[str, int]:
+    """Return the numbers of messages of a plan, by the value of a column."""
+    query = select(column, func.count()).where(ItemRow.plan_id == plan_id).group_by(column)
+    return dict(session.execute(query).all())

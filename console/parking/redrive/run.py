@@ -65,7 +65,7 @@ def run(
     service = kombu_topology.service(plan.service)
     with lease(settings, plan.service) as own, effects(settings, service) as expected:
         progress = Progress(plan_id, own, run_by)
-        if (state := progress.state()) is not PlanState.READY:
+        if (state := progress.open()) is not PlanState.READY:
             raise ActionError(f"plan {plan_id} is {state}{_HINTS.get(state, '')}")
         interruption = _Interruption(progress)
         pace = _Pace(rate)
@@ -93,7 +93,7 @@ def run(
 
 _HINTS = {
     PlanState.PAUSED: "; see: orderctl parked resume",
-    PlanState.INCOMPLETE: ": its command was interrupted; make another plan",
+    PlanState.FAILED: ": its preparation has failed; make another plan",
 }
 
 
