@@ -42,7 +42,7 @@ class Watchdog:
         self._thread.start()
 
     def turned(self) -> None:
-        """Record an iteration of the event loop. Must be called every few seconds."""
+        """Record an iteration of the event loop; this must be called every few seconds."""
         self._turned_at = time.monotonic()
         if self._turned_at - self._touched_at >= INTERVAL:
             self._touch()

@@ -196,8 +196,8 @@ def _decode(delivery: Delivery) -> Event:
 
 
 def _log_failure(item: Item, error: Exception) -> None:
-    # The worker logs an outage once. Any other error is a bug: its traceback is needed, but not its
-    # text, which may contain a customer's data: the log formatter omits it.
+    # The worker logs an outage once. Any other error is a bug, whose traceback is needed. The log
+    # formatter omits its text, which may contain a customer's data.
     if item.event and not outages.reason(error):
         log.error(
             "handler failed",

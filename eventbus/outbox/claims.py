@@ -31,8 +31,8 @@ _REASON_LIMIT = 500
 
 _UNLOCK = "SELECT pg_advisory_unlock_all()"
 
-# A time further ahead than the longest delay was written by a different clock. The events of other
-# relays are also read, and are never due.
+# A time further in the future than the longest delay was written by a different clock. The events
+# of other relays are also read, and are never due.
 _SCAN_FOR_DUE = f"""
 SELECT id, {SLOT} = ANY (%s)
     AND next_attempt_at NOT BETWEEN now() AND now() + %s * interval '1 second' AS is_due
