@@ -190,7 +190,8 @@ class _Holder:
 
     def settled(self) -> None:
         """Wait until the queue has applied all settlements."""
-        # The queue answers a get after all earlier commands. It delivers the next message.
+        # The queue responds to a get only after all earlier commands. The get delivers the next
+        # message.
         if self._unconfirmed and (message := self.channel.basic_get(self._queue)):
             self._fetched.add(message.delivery_tag)
             self._arrive(message)

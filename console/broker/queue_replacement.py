@@ -189,7 +189,7 @@ def replace(
     queue: Queue,
     bindings: Sequence[Binding],
 ) -> None:
-    """Replace a service's queue by `queue`, with `bindings`, and keep its messages.
+    """Replace a service's queue with `queue` and `bindings`, and keep its messages.
 
     Raises `ActionError`, including when another command is replacing the queue; another run
     continues the replacement.
