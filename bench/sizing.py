@@ -69,7 +69,8 @@ def needs(figures: Results, rate: float) -> Need:
     alone = events / (figures["relay_per_s"]["ours"] * USED)
     return Need(
         processors,
-        # The larger: under contention batches are smaller, and an event costs more than alone.
+        # The larger of both, because batches are smaller under contention, and an event then costs
+        # more.
         relays=math.ceil(max(alone, processors["order-relay"])),
         shards=math.ceil(rate * MESSAGES / (QUEUE * USED)),
         databases=math.ceil(order_database / MOST_CORES),

@@ -20,7 +20,7 @@ from testkit.processes.stack import Stack
 
 PARTS = ("relay", "inventory", "intake", "orders")
 
-#: One row waits for this many old rows: 200,000 for 10 million.
+#: The number of old rows for each waiting row: 200,000 rows wait for 10 million old rows.
 ROWS_FOR_ONE_WAITING = 50
 
 #: Orders per second at which the latency is measured with empty and with large tables.
@@ -47,7 +47,7 @@ def measure(
 
 
 def summary(little: Mapping[str, Any], much: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ratios of much to little for each part, and the lowest one as `growth_ratio`."""
+    """Return the ratios of large to empty tables by part, and the lowest as `growth_ratio`."""
     parts = {
         part: {
             "little_per_s": round(little[part], 1),
@@ -87,7 +87,8 @@ def _with_much(
     events: Mapping[str, int],
     log: Log,
 ) -> dict[str, Any]:
-    # Twice the measured events: a relay stops at the end of a tick, not after the last of them.
+    # Twice the measured events, because a relay stops at the end of a tick, not after the last
+    # event.
     waiting = backlog + 2 * repeat * events["relay"]
     log(f"much: {waiting:,} unsent events")
     fill_outbox(stack, waiting)

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BatchHandler:
-    """A handler of many events at once, with the same effect as one call for each event.
+    """A handler of many events together, with the same effect as one call for each event.
 
     Events of all types with the same function are passed to it together, in the sequence of
     arrival.
@@ -36,7 +36,7 @@ class BatchHandler:
     handle: Callable[[Session, Sequence[Event]], None]
 
 
-#: A handler of one event, or of many at once.
+#: A handler of one event, or of many events together.
 Handler = Callable[[Session, Event], None] | BatchHandler
 
 #: The handlers of a service, each for events of a contract and, converted, its older versions.

@@ -1,4 +1,4 @@
-"""Copies of received messages; copying never raises, whatever the message contains."""
+"""Copies of received messages; copying never raises, regardless of a message's content."""
 
 from collections.abc import Mapping
 from contextlib import suppress

@@ -136,7 +136,8 @@ class Claims:
                     yield claims
             finally:
                 if not connection.invalidated:
-                    # Commit marks before the unlock: the next holder of the lock must see them.
+                    # Commit marks before the unlock, so that they are visible to the next holder of
+                    # the lock.
                     claims.write()
                     claims._run(_UNLOCK)
 

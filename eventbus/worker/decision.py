@@ -23,7 +23,7 @@ class Decision:
     """
 
     def __init__(self, *, has_canary: bool = True) -> None:
-        """Without a canary, the worker resumes with all messages at once."""
+        """Without a canary, the worker immediately resumes with all messages."""
         self._has_canary = has_canary
         #: False until the first successful read; until then nothing is consumed.
         self.is_known = False

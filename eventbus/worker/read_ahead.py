@@ -9,7 +9,8 @@ from typing import Any
 
 from amqp import Connection
 
-#: Maximum frames read at once, about a hundred messages. Then the event loop continues.
+#: Maximum number of frames that are read together, about a hundred messages. Then the event loop
+#: continues.
 LIMIT = 300
 
 
