@@ -151,7 +151,8 @@ class _Holder:
         self._limit = limit
         #: Messages that the consumer has passed on and that are not settled.
         self._held = 0
-        #: Delivery tags of messages that arrived by a get: the limit does not count them.
+        #: Delivery tags of messages that arrived through a get, which do not count towards the
+        #: limit.
         self._fetched: set[int] = set()
         #: Settlements that the queue has not confirmed.
         self._unconfirmed = 0

@@ -73,7 +73,7 @@ class Replacement:
     def remove_old(self) -> int:
         """Empty the old queue and delete it; return the number of messages deleted with it.
 
-        Such messages returned from a retry tier at that moment. Raises `ActionError` if consumers
+        These messages returned from a retry tier at that moment. Raises `ActionError` if consumers
         do not settle their messages; the previous state is then restored.
         """
         if not self._is_settled():

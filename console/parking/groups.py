@@ -61,7 +61,7 @@ class Group:
 
     @property
     def key(self) -> str:
-        """The name of the group among those of its service: a hash of its cause."""
+        """The name of the group, unique in its service: a hash of its cause."""
         return key_of(self.type, self.failure, self.frame)
 
     @property

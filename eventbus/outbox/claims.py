@@ -153,7 +153,7 @@ class Claims:
     def claim(self, limit: int, *, but: Iterable[int] = (), aside: Lanes = NO_LANES) -> Claim:
         """Read up to `limit` events that have never failed, oldest first; return those to send.
 
-        Events whose id is in `but`, which are in flight, are left out. Events whose type is in
+        Events whose id is in `but`, which are in flight, are omitted. Events whose type is in
         `aside` are moved to those lanes. Only the first event of each order is returned; the later
         events are put aside if the first is in a lane.
         """
