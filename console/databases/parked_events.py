@@ -11,14 +11,14 @@ from eventbus.topology.service import Service
 
 
 def release(settings: DatabaseServer, service: Service, event_ids: Iterable[str]) -> None:
-    """Let later events pass these events."""
+    """Let later events overtake these events."""
     if service.parks_in_sequence:
         with transaction(settings, service) as session:
             parked_events.forget(session, list(_uuids(event_ids)))
 
 
 def record(settings: DatabaseServer, service: Service, body: bytes) -> None:
-    """Let later events wait behind the event in a message body, unless it was handled."""
+    """Make later events wait behind the event in a message body, unless it was handled."""
     if service.parks_in_sequence:
         with transaction(settings, service) as session:
             parked_events.record(session, [body])

@@ -26,7 +26,7 @@ from eventbus.database import db
 from eventbus.database.db import Sessions
 from eventbus.topology.service import Service
 
-#: Messages with an effect are redriven first: they show whether the cause is fixed.
+#: Messages with an effect are redriven first, because they show whether the cause is fixed.
 _RANKS = (
     Effect.HANDLE,
     Effect.IN_SEQUENCE,

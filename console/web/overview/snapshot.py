@@ -41,7 +41,7 @@ _ByService = dict[str, dict[str, Result[Any]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """The state of the system; `unavailable` are the silent sources, with the reasons."""
+    """The state of the system; `unavailable` are the sources that do not respond, with reasons."""
 
     at: datetime
     rows: tuple[Row, ...]
@@ -102,7 +102,7 @@ def take(settings: ConsoleSettings, sources: Sources, queries: Queries) -> Snaps
         queries.start(partial(_broker, settings, sources)),
         queries.start(partial(_lately, sources)),
     ]
-    # Each separately: a database that does not respond hides only what it contains.
+    # Each is queried separately, so a database that does not respond hides only its own data.
     started: dict[tuple[str, str], Future[Any]] = {
         (service.name, field): queries.start(partial(query, sources.databases, service))
         for field, (services, query) in per_field.items()
