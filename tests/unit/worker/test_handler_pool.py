@@ -1,5 +1,6 @@
 """The pool of a worker: each job ends with one callback, even if its process crashes."""
 
+import errno
 import os
 import signal
 import time
@@ -59,6 +60,14 @@ def die(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
+def leave_a_child_and_die(end: str) -> None:
+    """Fork a process, which keeps a copy of each descriptor until `end` exists, and die."""
+    if os.fork() == 0:
+        wait_for(end)
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_jobs_end_with_their_value_or_their_error(start: Callable[[int], RunningPool]) -> None:
     worker = start(2)
 
@@ -95,6 +104,56 @@ def test_a_crash_ends_one_job_and_its_process_is_replaced(
     assert (worker.pids[0], len(worker.pids)) == (before[0], 2)
     go_on.touch()
     assert worker.until_ended(3)[2].value is None
+
+
+@pytest.mark.parametrize("is_stopping", [False, True], ids=["running", "stopping"])
+def test_a_crash_is_detected_although_another_process_holds_the_connection(
+    start: Callable[[int], RunningPool], tmp_path: Path, is_stopping: bool
+) -> None:
+    # Given a job that has forked
+    worker, end = start(1), tmp_path / "end"
+    worker.call(leave_a_child_and_die, str(end))
+
+    # When its process dies
+    try:
+        if is_stopping:
+            worker.pool.close()
+            worker.pool.stop()
+        else:
+            worker.until_ended(1)
+    finally:
+        end.touch()
+
+    # Then the job has failed, although its process's connection was still open
+    assert isinstance(worker.ended[0].error, WorkerLostError)
+
+
+def test_a_process_that_cannot_be_started_is_started_later(
+    start: Callable[[int], RunningPool],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Given a system without memory for another process
+    worker = start(1)
+    fork, refused = os.fork, []
+
+    def refuse() -> int:
+        if len(refused) == 3:
+            return fork()
+        refused.append(True)
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(os, "fork", refuse)
+
+    # When a job crashes its process, and another follows
+    worker.call(die, signal.SIGKILL)
+    assert isinstance(worker.until_ended(1)[0].error, WorkerLostError)
+    worker.call(double, 21)
+
+    # Then the event loop continues, and a later check starts a process
+    assert worker.until_ended(2)[1].value == 42
+    lines = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert lines == ["handler process not started"]
 
 
 @pytest.mark.parametrize("status", [0, 3])
