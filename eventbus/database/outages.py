@@ -103,7 +103,8 @@ def _reason(error: BaseException) -> str | None:
 
 
 def _is_outdated_plan(error: BaseException) -> bool:
-    diagnosis = getattr(error, "diag", None)
+    # An SQLAlchemy error wraps the driver's error, which has the diagnosis.
+    diagnosis = getattr(getattr(error, "orig", None) or error, "diag", None)
     return diagnosis is not None and diagnosis.source_function == _PLAN_CHECK
 
 

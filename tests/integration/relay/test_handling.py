@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +25,8 @@ from testkit.events.deliveries import delivery
 
 TIERS = 2
 
+SERVICE = replace(NOTIFICATION, parks_in_sequence=True)
+
 
 def an_event() -> Event:
     """Return an event of a new order."""
@@ -40,7 +43,7 @@ def invalid(event: Event) -> Delivery:
 
 def handling(handler: Callable[[Session, Event], None]) -> Handling:
     """Return the handling of a service that parks in sequence."""
-    return Handling(service=NOTIFICATION, handlers={OrderConfirmed: handler}, tiers=TIERS)
+    return Handling(service=SERVICE, handlers={OrderConfirmed: handler}, tiers=TIERS)
 
 
 def fail(*_: object) -> None:
