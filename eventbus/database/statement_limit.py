@@ -137,9 +137,9 @@ class _Watch:
 
 def _shut_down(connection: LimitedConnection) -> None:
     """Shut down a connection's socket, which ends the wait of the thread that uses it."""
-    # It may have failed by itself in the meantime.
+    # The connection may have failed in the meantime.
     with suppress(OSError, Error):
-        # Without a further descriptor, of which the process may have none left.
+        # Without a further descriptor: the process may have none left.
         shared = socket.socket(fileno=connection.fileno())
         try:
             shared.shutdown(socket.SHUT_RDWR)

@@ -90,7 +90,7 @@ def start(
     try:
         _start(process, settings, tasks=tasks, ticks=ticks)
     except Exception:
-        # Such as an invalid value in one of OpenTelemetry's own variables.
+        # For example, a variable of OpenTelemetry has an invalid value.
         log.exception("spans not recorded")
         _recording.has_failed = True
         with suppress(Exception):
@@ -98,7 +98,7 @@ def start(
 
 
 def _start(process: str, settings: Settings, *, tasks: bool, ticks: Iterable[str]) -> None:
-    # Here, because a process that does not record must not load the SDK.
+    # Imported here, because a process that does not record spans must not load the SDK.
     from eventbus.telemetry.span_export import provider
 
     spans = provider(process, str(settings.otlp_endpoint), release=settings.release, ticks=ticks)

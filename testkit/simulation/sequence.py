@@ -1,4 +1,4 @@
-"""A simulated service that parks in sequence: the check that no event passes a parked one."""
+"""A simulated service that parks in sequence: a check that no event overtakes a parked one."""
 
 from collections.abc import Iterable, Iterator
 

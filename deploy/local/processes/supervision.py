@@ -89,7 +89,8 @@ class Supervision:
         return self._state.path / "supervisord.conf"
 
     def _call(self, method: str, *arguments: Any, within: float | None = None) -> Any:
-        # A new connection for each call: one that fails during a call stays unusable.
+        # A new connection for each call, because a connection that fails during a call remains
+        # unusable.
         path = f"{self._state.path}/supervisor.sock"
         transport = SupervisorTransport(None, None, f"unix://{path}")
         transport._get_connection = lambda: _Connection(path, within or CALL_PATIENCE)
