@@ -20,7 +20,7 @@ from eventbus.settings.broker import BrokerSettings, broker_url
 from eventbus.telemetry import metrics
 from eventbus.telemetry.certificate_expiry import Certificates, sources
 from eventbus.topology.service import Service
-from eventbus.worker.bootsteps import HealthStep, MetricsStep, WakeEventLoopStep
+from eventbus.worker.bootsteps import MetricsStep, WakeEventLoopStep
 
 #: The nice value of the processes of a service that is not essential: if all processors are busy,
 #: such a process receives a tenth of the CPU time of a process whose nice value is 0.
@@ -57,7 +57,7 @@ class ServiceApp(Celery):
         )
         self.config_from_object(config)
         self.add_defaults(self._broker)
-        self.steps["consumer"] |= {HealthStep, WakeEventLoopStep}
+        self.steps["consumer"].add(WakeEventLoopStep)
         self.steps["worker"].add(MetricsStep)
         if service:
             # Before the children are forked, which inherit the priority.
@@ -87,7 +87,7 @@ class ServiceApp(Celery):
         yield Certificates(sources(self.settings))
         if self._read:
             # A separate engine, so a scrape does not wait for the process's work.
-            yield Database(db.sessions(db.engine(self.settings)), self._read)
+            yield Database(db.sessions(db.scrape_engine(self.settings)), self._read)
             yield Pool()
 
     def _lower_priority(self, **_: Any) -> None:
