@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -73,7 +74,9 @@ def command(program: Program) -> list[str]:
     words = re.sub(r"127\.0\.0\.1:\$\w+", f"$(HTTP_BIND):{PORT}", program.command).split()
     # Celery inserts the pod's name: two workers with one name would report each other's shutdown.
     words = [f"{word}-%h" if "@" in word else word for word in words]
-    return words if program.venv == ".venv" else [f"/opt/exporter/bin/{words[0]}", *words[1:]]
+    if program.venv == ".venv":
+        return words
+    return [f"/opt/{Path(program.venv).name}/bin/{words[0]}", *words[1:]]
 
 
 def _object(version: str, kind: str, program: Program, spec: Manifest) -> Manifest:

@@ -31,7 +31,7 @@ REPLACED = {
 }
 
 #: Virtual environments of a local run that are not on `PATH`, and their places in the image.
-ENVIRONMENTS = {".venv/exporter": "/opt/exporter"}
+ENVIRONMENTS = {".venv/exporter": "/opt/exporter", ".venv/flower": "/opt/flower"}
 
 #: The settings of the programs whose port is not on their command line.
 PORT_SETTINGS = {"flower": FlowerSettings, "exporter": ExporterSettings}
