@@ -72,7 +72,7 @@ screenshots: ## take the pictures in docs/img again, in a few minutes
 	@deploy/local/install.sh python broker database monitoring browser
 	@.venv/bin/python -m testkit.browser.screenshots
 
-secrets: ## write the secrets that docker-compose.yml reads
+secrets: ## write the secrets that docker-compose.yml reads, and its override for PARTS and RELAYS
 	@deploy/local/install.sh python
 	@.venv/bin/python -m deploy.compose
 

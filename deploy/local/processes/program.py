@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from common.kombu_topology import SERVICES
 from deploy.local import REPOSITORY
 from deploy.local.ports import Ports
 
@@ -18,6 +19,10 @@ class Health(Enum):
     HEARTBEAT = auto()
     #: It has not exited.
     RUNS = auto()
+
+
+#: The services for which no order waits.
+_BACKGROUND = frozenset(service.name for service in SERVICES if not service.essential)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,16 @@ class Program:
     settings: tuple[tuple[str, str], ...] = ()
     #: The offset of its metrics port from the API's port, unless a variable sets the port.
     distance: int = 0
+
+    @property
+    def is_background(self) -> bool:
+        """Whether it yields to the decisions of orders where processors are busy (ADR 0060)."""
+        return self.user in _BACKGROUND
+
+    @property
+    def shared(self) -> str:
+        """The name of the first of the programs that share its work."""
+        return self.name.removesuffix(f"-{self.part}") if self.part else self.name
 
     @property
     def is_installed(self) -> bool:
