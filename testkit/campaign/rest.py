@@ -31,7 +31,7 @@ WHERE status = 'PENDING' AND next_attempt_at < now() + interval '10 minutes'
 def wait_until_drained(system: System) -> None:
     """Wait until every program is healthy, every event is sent and no queue has messages.
 
-    Raises `AssertionError` with the reason if that makes no progress for `PATIENCE` seconds.
+    Raises `AssertionError` with the reason if there is no progress for `PATIENCE` seconds.
     """
     _wait(system, _drained)
 
