@@ -14,6 +14,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import Pool
 
+import eventbus.database.error_details  # noqa: F401 - registers the descriptions of its errors
 from eventbus import tls
 from eventbus.database import outages
 from eventbus.database.connection import Connection
