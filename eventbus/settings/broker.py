@@ -44,7 +44,7 @@ class BrokerSettings(Settings):
     #: nodes of a cluster.
     broker_server_hostname: str | None = Field(None, validate_default=True)
     #: Seconds between two heartbeats: a dead peer is detected within two of them.
-    broker_heartbeat: int = Field(30, ge=5)
+    broker_heartbeat: int = Field(30, ge=5, le=600)
     #: A supervisor considers the process healthy while the mtime of this file is recent.
     health_file: Path | None = None
     #: The port of the process's metrics; if unset, they are not served.

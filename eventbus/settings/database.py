@@ -19,6 +19,7 @@ class DatabaseSettings(Settings):
     #: customers' addresses.
     database_ca_file: CaFile
     #: Seconds. A handler takes milliseconds, so ten seconds mean that the database has a problem.
-    database_statement_timeout: float = Field(10.0, gt=0)
+    #: At least a millisecond: PostgreSQL takes 0 as no limit.
+    database_statement_timeout: float = Field(10.0, ge=0.01, le=3600)
     #: Seconds. Shorter than the statement timeout, so a wait for a lock is retried early.
-    database_lock_timeout: float = Field(5.0, gt=0)
+    database_lock_timeout: float = Field(5.0, ge=0.01, le=3600)

@@ -22,4 +22,4 @@ class ServiceSettings(BrokerSettings, DatabaseSettings):
     #: events of that minute, after which the worker pauses its service; 0: it never does. A hundred
     #: are more than the exceptional orders of a minute, and few enough to be redriven. Only for
     #: workers.
-    parking_burst_limit: int = Field(100, ge=0)
+    parking_burst_limit: int = Field(100, ge=0, le=1_000_000)

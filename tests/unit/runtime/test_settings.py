@@ -80,7 +80,11 @@ def test_every_missing_setting_is_named_at_once(environment: pytest.MonkeyPatch)
         ("DATABASE_HOST", "one two"),
         ("DATABASE_PORT", "65536"),
         ("BROKER_HEARTBEAT", "4"),
+        ("BROKER_HEARTBEAT", "65536"),
         ("DATABASE_STATEMENT_TIMEOUT", "0"),
+        # Less than a millisecond would be 0, no limit.
+        ("DATABASE_STATEMENT_TIMEOUT", "0.0005"),
+        ("DATABASE_STATEMENT_TIMEOUT", "inf"),
         ("DATABASE_LOCK_TIMEOUT", "-1"),
         ("LOG_LEVEL", "CHATTY"),
         ("RETRY_TIERS", "1,s3cr3t-hunter2"),
