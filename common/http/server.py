@@ -144,9 +144,14 @@ def _work(
 ) -> None:
     """Serve in this process, like granian's function for WSGI, except for the interface."""
     _allow_files()
+    specification, listening = sock
+    if listening is None:
+        # The worker would do it itself, and not return the socket.
+        listening = specification.build()
+    _limit_writes(listening, http1_settings.header_read_timeout)
     worker = _WORKER(
         worker_id,
-        sock,
+        (None, listening),
         ipc,
         runtime_threads,
         runtime_blocking_threads,
@@ -167,8 +172,6 @@ def _work(
     ended = Event()
     stopping = _stopping(requests)
     stopping.add_cb(ended.set)
-    listening = sock[0] or sock[1]
-    _limit_writes(listening, http1_settings.header_read_timeout)
     serve = getattr(worker, WORKERS_METHODS[runtime_mode][listening.is_uds()])
     serve(requests, loop, stopping)
     ended.wait()

@@ -1,8 +1,7 @@
 """Old rows are removed, except those that are still needed."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
-from unittest.mock import Mock
 from uuid import uuid4
 
 import pytest
@@ -61,8 +60,13 @@ def test_nothing_is_deleted_while_two_clocks_disagree(
     # Given an old event, and clocks of the database and of the process that differ by years
     old = sent(OLD)
     fill(order_database, outbox, old)
-    wrong = datetime.now(UTC) + timedelta(days=365 * years)
-    monkeypatch.setattr(retention, "datetime", Mock(now=lambda _: wrong))
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=365 * years)
+
+    monkeypatch.setattr(retention, "datetime", Wrong)
 
     # When old rows are removed
     removed = Retention(order_database, {OUTBOX: LIMIT}).remove(soon())
