@@ -43,8 +43,9 @@ def test_a_mail_is_sent_after_a_clock_was_years_ahead(
     record(notification_database, "received", "confirmed")
     change(notification_database, **times)
 
-    # When the mailer runs
+    # When the mailer runs, and again when the second email no longer waits for the first
     deliver_all(delivery(notification_database, transport))
+    assert statuses(notification_database)[0] == "SENT"
     make_due(notification_database)
     deliver_all(delivery(notification_database, transport))
 
