@@ -15,8 +15,8 @@ from eventbus.database import db
 from eventbus.loop import Loop
 from eventbus.worker.ticker import make_ticker
 
-#: PostgreSQL parameters of the reader's sessions. A reader that hangs, or whose machine is gone,
-#: must not hold the lock indefinitely.
+#: PostgreSQL parameters of the reader's sessions. A reader that hangs, or whose machine has
+#: disappeared, must not hold the lock indefinitely.
 SESSION = MappingProxyType({**db.BY_KEY, "idle_session_timeout": "60s"})
 
 

@@ -85,7 +85,8 @@ class Replay:
         began = time.monotonic()
         with tables(engine_of(self._live)):
             at = _moment(start)
-            # Earlier than requested, because all events of the first minute must be read.
+            # Reading starts earlier than requested, because all events of the first minute must be
+            # read.
             self._stream = Stream(self._connection, STREAM, at - 2 * SKEW if at else start)
             self._until = began + self._limit
             self._waiting: list[Entry] = []

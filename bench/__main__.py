@@ -1,4 +1,4 @@
-"""The benchmarks of the system, alone and against the usual way: `make bench`."""
+"""The benchmarks of the system, alone and in comparison with a baseline: `make bench`."""
 
 import os
 import time

@@ -14,7 +14,7 @@ from bench.system import full, lean, measured
 from bench.system.servers import empty, system
 from testkit.processes.stack import Stack
 
-#: Events of one measurement of ours and of the others: about ten seconds each.
+#: Events of one measurement of our system and of the baseline: about ten seconds each.
 RELAYED = (30_000, 5_000)
 HANDLED = (30_000, 3_000)
 
@@ -34,7 +34,7 @@ class Parts:
         return self
 
     def __exit__(self, *reason: Any) -> None:
-        # With the exception: a failed run keeps its logs.
+        # With the exception, so that a failed run keeps its logs.
         self._contexts.__exit__(*reason)
 
     @cached_property

@@ -51,7 +51,7 @@ def machine(figures: Results) -> str:
 
 
 def ratios(figures: Results) -> str:
-    """Return each part in comparison with the usual way."""
+    """Return each part in comparison with its baseline."""
     rows = [
         (
             part,
@@ -62,7 +62,7 @@ def ratios(figures: Results) -> str:
         for part in ("relay", "inventory", "intake")
         if f"{part}_ratio" in figures
     ]
-    return table(("part", "ours", "the usual way", "ratio", "measured"), rows)
+    return table(("part", "ours", "baseline", "ratio", "measured"), rows)
 
 
 def orders(figures: Results) -> str:
@@ -74,7 +74,7 @@ def orders(figures: Results) -> str:
     programs = figures.get("cpu_ms_per_order_by_program", {})
     split = ", ".join(f"{name} {ms:.2f}" for name, ms in programs.items())
     return (
-        f"**{figures['orders_per_s']:.0f} orders a second** ({how(figures, 'orders')})."
+        f"**{figures['orders_per_s']:.0f} orders per second** ({how(figures, 'orders')})."
         f" An order takes {sum(price.values()):.2f} ms of CPU time:\n\n"
         + table(("component", "ms per order"), rows)
         + f"\n\nThe application by program, in ms: {split}."
@@ -87,11 +87,11 @@ def latency(figures: Results) -> str:
         (rate, *(f"{at[name]:,.1f}" for name in ("p50", "p95", "p99")))
         for rate, at in sorted(figures.get("latency_ms", {}).items(), key=lambda item: int(item[0]))
     ]
-    return table(("orders a second", "p50, ms", "p95, ms", "p99, ms"), rows)
+    return table(("orders per second", "p50, ms", "p95, ms", "p99, ms"), rows)
 
 
 def growth(figures: Results) -> str:
-    """Return each part with little and with much data."""
+    """Return each part with empty and with large tables."""
     if "growth_ratio" not in figures:
         return NONE
     rows = [
@@ -103,31 +103,32 @@ def growth(figures: Results) -> str:
         )
         for part, one in sorted(figures["growth"].items(), key=lambda item: item[1]["ratio"])
     ]
-    waits, prices = (
-        {
-            state: ", ".join(f"{name} {ms:,.1f}" for name, ms in by_name.items())
-            for state, by_name in figures[key].items()
-        }
-        for key in ("growth_latency_ms", "growth_cpu_ms_per_order")
-    )
+    times = [
+        (f"{label} {name}, ms", f"{ms:,.1f}", f"{figures[key]['much'][name]:,.1f}")
+        for key, label in (
+            ("growth_latency_ms", "latency at 50 orders per second:"),
+            ("growth_cpu_ms_per_order", "CPU time per order:"),
+        )
+        for name, ms in figures[key]["little"].items()
+    ]
     return (
-        f"Much data is {figures['growth_rows']:,} old rows in each table and a backlog of"
-        f" {figures['growth_backlog']:,} ({how(figures, 'growth')}).\n\n"
-        + table(("part", "little", "much", "ratio"), rows)
-        + f"\n\nThe lowest ratio: **{figures['growth_ratio']:.2f}**. Latency at 50 orders a second,"
-        f" in ms: {waits['little']} with little; {waits['much']} with much. The price of an order,"
-        f" in ms: {prices['little']} with little; {prices['much']} with much."
+        f"A large table has {figures['growth_rows']:,} old rows; the backlog is"
+        f" {figures['growth_backlog']:,} events ({how(figures, 'growth')}). The lowest ratio is"
+        f" **{figures['growth_ratio']:.2f}**.\n\n"
+        + table(("part", "empty tables", "large tables", "ratio"), rows)
+        + "\n\n"
+        + table(("figure", "empty tables", "large tables"), times)
     )
 
 
 def profile(figures: Results) -> str:
     """Return the most expensive functions of each program."""
     rows = [
-        (f"`{program}`", f"{share:.1f} %", f"`{function}`")
+        (f"`{program}`", f"{share:.1f}%", f"`{function}`")
         for program, functions in sorted(figures.get("profile", {}).items())
         for function, share in functions
     ]
-    return table(("program", "own time", "function"), rows)
+    return table(("program", "self time", "function"), rows)
 
 
 BLOCKS: dict[str, Callable[[Results], str]] = {

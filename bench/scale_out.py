@@ -51,7 +51,7 @@ def table(figures: Results) -> str:
         },
         **{f"`{name}-worker`, parts of the queue": part_limit(figures, name) for name in ARRIVING},
     }
-    head = ["", "one takes, orders/s", *(f"{rate:,} orders/s" for rate in RATES)]
+    head = ["", "capacity of one, orders/s", *(f"{rate:,} orders/s" for rate in RATES)]
     rows = [
         [name, f"{limit:,.0f}", *(str(math.ceil(rate / limit)) for rate in RATES)]
         for name, limit in limits.items()

@@ -69,7 +69,8 @@ def needs(figures: Results, rate: float) -> Need:
     alone = events / (figures["relay_per_s"]["ours"] * USED)
     return Need(
         processors,
-        # The larger: under contention batches are smaller, and an event costs more than alone.
+        # The larger of both, because batches are smaller under contention, and an event then costs
+        # more.
         relays=math.ceil(max(alone, processors["order-relay"])),
         shards=math.ceil(rate * MESSAGES / (QUEUE * USED)),
         databases=math.ceil(order_database / MOST_CORES),
@@ -88,7 +89,7 @@ def table(figures: Results) -> str:
     application = [sum(need.processors[name] for name in programs) for need in columns]
     rows = [
         ("**processors**, all programs", [_number(total) for total in application]),
-        *((f"of them `{n}`", [_number(x.processors[n]) for x in columns]) for n in programs),
+        *((f"of which `{n}`", [_number(x.processors[n]) for x in columns]) for n in programs),
         # The primary, and half as much on each of two standbys.
         ("PostgreSQL, three servers", [_number(2 * x.processors["postgresql"]) for x in columns]),
         ("RabbitMQ, three copies", [_number(3 * x.processors["rabbitmq"]) for x in columns]),
@@ -97,10 +98,10 @@ def table(figures: Results) -> str:
         ("**primaries** of the order database", [str(x.databases) for x in columns]),
         ("RabbitMQ nodes", [str(x.nodes) for x in columns]),
         (
-            "**disk** of the databases, each copy, GB a day",
+            "**disk** of the databases, each copy, GB per day",
             [_number(x.database_gb) for x in columns],
         ),
-        ("disk of the stream, each copy, GB a day", [_number(x.stream_gb) for x in columns]),
+        ("disk of the stream, each copy, GB per day", [_number(x.stream_gb) for x in columns]),
     ]
     head = ["", *(f"{rate:,} orders/s" for rate in RATES)]
     return tables.table(head, [[name, *cells] for name, cells in rows])

@@ -10,7 +10,7 @@ class HttpSession:
 
     def __init__(self, **options: Any) -> None:
         """Connect later; `options` are those of `httpx.Client`."""
-        # A proxy of the environment is not for servers of this system.
+        # A proxy that is set in the environment must not be used for servers of this system.
         self._client = httpx.Client(trust_env=False, **options)
 
     def __enter__(self) -> Self:

@@ -171,8 +171,8 @@ class BrokerAdminSettings(PasswordFiles):
     broker_nodes: int = Field(1, ge=1, le=100)
     #: Seconds, ascending; the same for every service.
     retry_tiers: RetryTiers = RETRY_TIERS
-    #: Parts of the queues that are divided, such as `inventory=4,order=2`. By default none is: one
-    #: worker of each service consumes several thousand events per second.
+    #: Parts of the queues that are divided, such as `inventory=4,order=2`. By default no queue is
+    #: divided: one worker of each service consumes several thousand events per second.
     parts: Parts = Field("", validate_default=True)
 
 
@@ -214,8 +214,8 @@ class RestoreSettings(LedgerSettings, TopologySettings):
 class DiscardSettings(BrokerAdminSettings, DatabaseServer):
     """Settings for discarding and restoring messages: the broker, and the console's database."""
 
-    #: Days. A wrong discard is detected when a customer asks, within a month; longer than that,
-    #: customers' data should not be kept for it.
+    #: Days. An incorrect discard is detected within a month, when a customer asks about the order.
+    #: Customers' data should not be kept for longer.
     discarded_retention_days: int = Field(30, ge=1, le=3650)
 
 
@@ -258,11 +258,12 @@ class ConsoleSettings(ParkingSettings):
     #: and people enter their password once a week.
     console_login_lifetime: int = Field(604_800, ge=60, le=2_592_000)
     #: Proxies in front of the console whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
-    #: None, because a client can write anything there.
+    #: By default none, because a client can send any value.
     console_trusted_proxies: int = Field(0, ge=0, le=10)
     #: The password of the database role `console`, which can read a few tables.
     console_database_password: SecretStr
-    #: The order API, and a key with `orders:operate`: the console's database role changes no order.
+    #: The order API, and a key with `orders:operate`: the console's database role cannot change
+    #: orders.
     order_api_url: HttpUrl | None = None
     order_api_key: SecretStr | None = None
     #: Prometheus's HTTP API; without it the console shows no rates, durations and alerts.

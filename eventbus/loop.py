@@ -73,7 +73,7 @@ class Loop:
         self._thread.join(seconds)
 
     def stands_still_for(self) -> float:
-        """Return the seconds since the last step that succeeded, or 0 if the last step did."""
+        """Return the seconds since a step last succeeded, or 0 if the last step succeeded."""
         starts = [start for start in (self._busy_since, self._failing_since) if start is not None]
         return time.monotonic() - min(starts) if starts else 0.0
 

@@ -1,7 +1,7 @@
 """The watchdog of an event loop, which terminates the process if the loop stalls.
 
-A stalled process would otherwise go unnoticed: to the supervisor it is running, and to the broker
-it is connected, until the acknowledgement timeout of half an hour.
+Otherwise, a stalled process would not be detected until the acknowledgement timeout of half an
+hour, because it is still running and still connected to the broker.
 """
 
 import logging
@@ -42,7 +42,7 @@ class Watchdog:
         self._thread.start()
 
     def turned(self) -> None:
-        """Record an iteration of the event loop. Must be called every few seconds."""
+        """Record an iteration of the event loop; this must be called every few seconds."""
         self._turned_at = time.monotonic()
         if self._turned_at - self._touched_at >= INTERVAL:
             self._touch()

@@ -38,10 +38,10 @@ class LimitSettings(Settings):
     fraud_window: float = Field(3_600.0, gt=0, le=7 * 86_400)
     #: Orders in the window from one email address: more than a customer needs for forgotten items.
     fraud_email_orders: int = Field(5, ge=1, le=1_000)
-    #: Orders in the window from one IP address: a small office at noon. An IPv6 address counts for
-    #: its /64 network.
+    #: Orders in the window from one IP address: as many as from a small office at noon. An IPv6
+    #: address counts for its /64 network.
     fraud_ip_orders: int = Field(20, ge=1, le=1_000)
-    #: Totals, in minor units of each currency: about a thousand euros, which few carts reach. The
+    #: Totals, in minor units of each currency: about a thousand euros, which few orders reach. The
     #: total of an order in another currency is ignored.
     fraud_amounts: Annotated[dict[Currency, Amount], NoDecode, BeforeValidator(_amounts)] = Field(
         "AUD:170000,CAD:150000,CHF:100000,CZK:2500000,DKK:750000,EUR:100000,GBP:85000,"

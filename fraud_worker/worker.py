@@ -10,6 +10,6 @@ app = make_worker(
     HANDLERS,
     WorkerSettings,
     config="celeryconfig.worker",
-    # An order may be confirmed in the meantime: a later suspicion is just as useful.
+    # An order may be confirmed in the meantime, but a later suspicion is equally useful.
     batch_interval=0.25,
 )

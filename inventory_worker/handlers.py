@@ -79,7 +79,7 @@ def _locked(
     return available, lock(session, settling) if settling else {}
 
 
-# One handler for all types: a batch locks all its rows at once and in one sequence.
+# One handler for all types, so that a batch locks all its rows together and in one sequence.
 HANDLERS: Handlers = dict.fromkeys(
     (OrderCreatedV2, OrderCancelled, OrderShipped), BatchHandler(on_orders)
 )

@@ -39,8 +39,8 @@ STRAY = f"next_attempt_at > now() + interval '{FURTHEST} seconds'"
 
 # Claimed emails keep their place in the index: there are at most as many as connections to mail
 # servers. The emails that this mailer is sending are excluded by id, because it may be unable to
-# renew its leases for a while. If the reply to a claim of this mailer is lost, the email is free at
-# once.
+# renew its leases for a while. If the reply to a claim of this mailer is lost, the email can be
+# claimed again immediately.
 _FREE = f"({UNCLAIMED} OR claimed_by = $4) AND id <> ALL ($3)"
 
 # A new email is due by its place in the table, not by a clock: after a failover or a clock step,
@@ -65,8 +65,8 @@ _STRAY = f"""(
 )"""  # noqa: S608, constants of this module
 
 # A pending earlier email of the same order is not a condition of the claim: while a mail server
-# refuses everything for hours, each claim would scan all emails that wait for an earlier one. Such
-# an email is put off instead. An earlier email that may have been sent does not delay others.
+# rejects all emails for hours, each claim would scan all emails that wait for an earlier email.
+# Such an email is put off instead. An earlier email that may have been sent does not delay others.
 #
 # The subquery does not test for PENDING: a plan that is made while the table is small would scan
 # the index of all pending emails for each claim, instead of the index of the orders.

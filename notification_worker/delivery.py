@@ -46,7 +46,7 @@ class Delivery:
         position: Position | None = None,
         outage: Outage | None = None,
     ) -> None:
-        """While the server is slow, as many emails are sent at once as there are transports."""
+        """While the server is slow, one email is sent over each transport at the same time."""
         self._backlog = Backlog(sessions, position or Position())
         self._outage = outage or Outage()
         outcomes = Outcomes(domain=sender.domain, max_attempts=max_attempts)

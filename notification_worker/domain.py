@@ -15,7 +15,7 @@ class Kind(StrEnum):
 
 
 #: The recipient of emails to the operator. It is not an address, so it cannot be a customer's; the
-#: mailer replaces it by the operator's address.
+#: mailer replaces it with the operator's address.
 OPERATOR = "operator"
 
 
@@ -32,8 +32,8 @@ class Status(StrEnum):
 #: Seconds before the second attempt; each further delay is twice the previous one.
 FIRST_DELAY = 1.0
 
-#: Longest delay in seconds: four attempts an hour for a mailbox that is full, or a sender that is
-#: greylisted, for hours.
+#: Longest delay in seconds: four attempts per hour if a mailbox is full, or a sender is greylisted,
+#: for hours.
 LONGEST_DELAY = 900.0
 
 #: Seconds before an email that may have been sent is sent again. Each further delay is four times

@@ -1,7 +1,7 @@
 """The handlers of the notification service, which record an email for each event.
 
 The mailer sends the emails. Therefore a slow or unavailable mail server does not delay events, and
-each event leads to one email, however often the event is delivered.
+each event leads to one email, regardless of how often the event is delivered.
 """
 
 from collections.abc import Sequence

@@ -19,7 +19,8 @@ from notification_worker.smtp.failures import (
 )
 
 #: Longest delay in seconds before the next attempt of an email that may not be the cause of its
-#: failure: short, because the email may be valid; not 0, because other emails must come first.
+#: failure: short, because the email may be valid, but not 0, because other emails must be sent
+#: first.
 LONGEST_DOUBT = 60.0
 
 #: The failure of an attempt, or None.

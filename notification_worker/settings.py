@@ -19,7 +19,8 @@ class Tls(StrEnum):
     """The encryption of the connection to the mail server."""
 
     NONE = "none"
-    #: In plaintext until the command STARTTLS; a server that lacks it gets no email.
+    #: In plaintext until the command STARTTLS; a server that does not support STARTTLS receives no
+    #: email.
     STARTTLS = "starttls"
     #: From the first byte.
     IMPLICIT = "implicit"
@@ -35,7 +36,7 @@ class MailerSettings(DedupWindow, ServiceSettings):
     #: may take all of it.
     smtp_connect_timeout: float = Field(60.0, gt=0, le=3600)
     #: Seconds for the reply to MAIL and to RCPT, as RFC 5321 (4.5.3.2) recommends: a server may
-    #: query other servers about an address. Only the connection waits.
+    #: query other servers about an address. Only this connection waits.
     smtp_mail_timeout: float = Field(300.0, gt=0, le=3600)
     smtp_rcpt_timeout: float = Field(300.0, gt=0, le=3600)
     #: Seconds for the reply to DATA (RFC 5321).

@@ -21,7 +21,8 @@ def on_answers(session: Session, answers: Sequence[Event]) -> None:
     """
     runs = [(contract, list(run)) for contract, run in groupby(answers, key=lambda e: type(e.data))]
     if len(runs) > 1 or runs[0][0] is StockRejected:
-        # All at once: otherwise orders would be locked in arrival sequence, and could deadlock.
+        # All together: otherwise, orders would be locked in the sequence of arrival, and could
+        # deadlock.
         use_cases.hold(session, {event.subject for event in answers})
     for contract, run in runs:
         if contract is StockReserved:
@@ -43,7 +44,7 @@ def _apply(session: Session, event: Event) -> None:
             use_cases.get(session, event.subject)
 
 
-# The same handler for all types: a batch locks all its orders at once, sorted by id.
+# The same handler for all types, so that a batch locks all its orders together, sorted by id.
 HANDLERS: Handlers = dict.fromkeys(
     (StockReserved, StockRejected, StockReleased), BatchHandler(on_answers)
 )

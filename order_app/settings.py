@@ -63,12 +63,12 @@ class ApiSettings(PublishedVersions, DatabaseSettings):
     #: Seconds for which a process caches the API keys: a revoked key may be accepted for this long.
     #: In return, a request needs no query to check its key.
     api_key_lifetime: float = Field(5.0, ge=0, le=300)
-    #: Requests of one key per minute and process. The default is 100 a second, at 1 to 2 ms of CPU
-    #: each: a client in an endless loop leaves most of the process to other clients. A shop that
-    #: needs more can raise it, for all keys.
+    #: Requests of one key per minute and process. The default is 100 per second, at 1 to 2 ms of
+    #: CPU time each, so that a client in an endless loop leaves most of the process to other
+    #: clients. A shop that needs more can raise the limit for all keys.
     api_rate_limit: int = Field(6_000, ge=1, le=10_000_000)
     #: Writing requests in progress in one process: the work of a fifth of a second. Further
-    #: requests are rejected with 503, so that the waiting requests are answered in time.
+    #: requests are rejected with 503, so that the waiting requests are handled in time.
     api_queue_limit: int = Field(100, ge=1, le=10_000)
     #: Reading requests in progress in one process, in addition. A page of 100 orders costs as much
     #: as 15 new orders, and 20 pages take a fifth of a second.
@@ -81,9 +81,10 @@ class ApiSettings(PublishedVersions, DatabaseSettings):
     #: `X-Forwarded-For`. The default is 0, because clients can send any value in that header, and
     #: the number of proxies depends on the deployment.
     api_trusted_proxies: int = Field(0, ge=0, le=10)
-    #: Traces recorded per second, process and route, of which placing orders is one. A trace costs
-    #: a tenth of its order, and above this rate all traces are alike. Failures, and effects on an
-    #: order more than 2 seconds after their cause, are always recorded.
+    #: Traces recorded per second, process and route, of which placing orders is one. A trace takes
+    #: a tenth of the CPU time of its order, and above this rate further traces provide little
+    #: information. Failures, and effects on an order more than 2 seconds after their cause, are
+    #: always recorded.
     traces_per_second: int = Field(20, ge=0, le=10_000)
     #: The directory in which the API's processes share their metrics; empty at start. Required for
     #: more than one process.

@@ -18,7 +18,7 @@ def uptime() -> datetime:
 
 
 class PunctualScheduler(Scheduler):
-    """A scheduler that sleeps until an entry is due, and drops ticks that cannot be sent at once.
+    """A scheduler that sleeps until an entry is due, and drops ticks that cannot be sent promptly.
 
     Celery's scheduler wakes ten milliseconds early and polls without a pause until the entry is
     due. It also waits for the broker, and opens another connection for each unconfirmed tick.

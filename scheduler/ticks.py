@@ -25,7 +25,7 @@ class Ticks:
     def of(cls, app: Celery, *, heartbeat: int, exchange: str = TICKS.name) -> "Ticks":
         """Return the publisher of an app's ticks, which connects at the first tick."""
 
-        # With heartbeats, a connection whose peer is gone is detected and replaced.
+        # With heartbeats, a connection whose peer has disappeared is detected and replaced.
         def connect() -> Connection:
             connection: Connection = app.connection_for_write(heartbeat=heartbeat)
             return connection
@@ -46,5 +46,5 @@ class Ticks:
         self._publisher.publish(message, exchange=self._exchange, routing_key=queue)
 
     def close(self) -> None:
-        """Close the connection without notifying the broker: one that blocks it does not read."""
+        """Close the connection without notifying the broker, which may not be reading."""
         self._publisher.close()

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from eventbus.database.db import Sessions, transaction
 from span_store.models import SpanRow
 
-#: Rows of one deletion: a short transaction, which the next request repeats.
+#: Rows that are deleted in one transaction, so that it is short; the next request deletes more.
 DELETION = 10_000
 
 #: Traces shown for one order: its creation, its cancellation, and events sent again manually.

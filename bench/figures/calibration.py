@@ -25,7 +25,7 @@ _DROP = "DROP TABLE bench_calibration"
 
 
 def calibrate(measured: Measured) -> dict[str, float]:
-    """Return the machine's operations per second, one after another on the system's servers.
+    """Return the machine's operations per second, measured in sequence on the system's servers.
 
     `python_per_s` counts rounds of JSON, `commits_per_s` inserts of a row, each durable before the
     next, and `confirms_per_s` messages to a quorum queue, each confirmed before the next. The

@@ -34,7 +34,7 @@ def baseline(figures: Results) -> str:
         for place, at in _places(compared[name]).items()
     ]
     measured = table(
-        ("system", "orders a second", "ms per order", "p50, ms", "p99, ms", *_heads()),
+        ("system", "orders per second", "ms per order", "p50, ms", "p99, ms", *_heads()),
         (
             (title, place, shown(at["price_ms"]["total"]), *_waits(at), *_calibration(at))
             for title, _, place, at in systems
@@ -54,14 +54,16 @@ def _curve(figures: Results, part: str) -> str:
         return NONE
     limit, points = system["limit"], _by_rate(system["curve"])
     summary = (
-        f"**{shown(limit['orders_per_s'], ',.0f')} orders a second** at the limit"
-        f" ({how(figures, part)}); the median, and in parentheses the range."
+        f"**{shown(limit['orders_per_s'], ',.0f')} orders per second** at the limit"
+        f" ({how(figures, part)})."
     )
-    places = {"limit, as fast as accepted": limit}
+    if figures["parts"][part].get("repeat", 1) > 1:
+        summary += " Each figure is the median of the runs; the range is in parentheses."
+    places = {"limit": limit}
     places |= {_called(name, at): at for name, at in points.items()}
     heads = (*(f"{name}, ms" for name in _PARTS), "p50, ms", "p99, ms", "processors busy")
     costs = table(
-        ("orders a second", *heads, *_heads()),
+        ("orders per second", *heads, *_heads()),
         (
             (
                 place,
@@ -74,13 +76,13 @@ def _curve(figures: Results, part: str) -> str:
         ),
     )
     programs = table(
-        ("ms per order", *(place.partition(",")[0] for place in places)),
+        ("ms per order", *places),
         (
             (f"`{name}`", *(_median(at["cpu_ms"].get(name)) for at in places.values()))
             for name in limit["cpu_ms"]
         ),
     )
-    return f"{summary}\n\n{costs}\n\nBy program and server, medians:\n\n{programs}"
+    return f"{summary}\n\n{costs}\n\nCPU time by program and server:\n\n{programs}"
 
 
 def _by_rate(curve: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -104,7 +106,7 @@ def _ratios(ratios: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     ]
     names = {"cpu": "CPU time per order", "latency": "median latency"}
     rows = [(names[figure], place, ratio) for figure, place, ratio in by_place]
-    return [("orders a second", "limit", ratios["orders"]), *rows]
+    return [("orders per second", "limit", ratios["orders"]), *rows]
 
 
 def _waits(at: Mapping[str, Any]) -> tuple[str, str]:

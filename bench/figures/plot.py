@@ -22,7 +22,7 @@ def draw(latency_ms: Mapping[str, Mapping[str, float]], path: Path = PLOT) -> No
     with mpl.rc_context({"svg.hashsalt": "latency", "svg.fonttype": "none", "font.size": 11}):
         figure = Figure(figsize=(8, 4.5), layout="constrained")
         axes = figure.add_subplot(
-            xlabel="orders a second", ylabel="POST to decision, milliseconds", yscale="log"
+            xlabel="orders per second", ylabel="POST to decision, milliseconds", yscale="log"
         )
         for name, (colour, marker) in _LINES.items():
             milliseconds = [latency_ms[str(rate)][name] for rate in rates]

@@ -26,7 +26,7 @@ _RATE = 100
 
 
 def profile(stack: Stack, seconds: int, directory: Path) -> dict[str, list[tuple[str, float]]]:
-    """Return each program's top functions with their share of its own time, in percent.
+    """Return each program's top functions with their share of its self time, in percent.
 
     The profiles are written to the directory, a file for each program, for https://speedscope.app.
     Only CPU time counts. The programs must be running.
@@ -42,7 +42,7 @@ def profile(stack: Stack, seconds: int, directory: Path) -> dict[str, list[tuple
 
 
 def top(recorded: Mapping[str, Any], shown: int = SHOWN) -> list[tuple[str, float]]:
-    """Return the functions of a speedscope file with the most own time, in percent."""
+    """Return the functions of a speedscope file with the most self time, in percent."""
     frames = [_name(frame) for frame in recorded["shared"]["frames"]]
     own: Counter[str] = Counter()
     for thread in recorded["profiles"]:

@@ -15,10 +15,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def how(figures: dict[str, Any], part: str) -> str:
-    """Return the date and the options of a part's measurement."""
-    options = dict(figures["parts"][part])
-    day = str(options.pop("date"))[:10]
-    return ", ".join([day, *(f"{name} {value}" for name, value in sorted(options.items()))])
+    """Return the date, the number and the duration of a part's runs."""
+    options = figures["parts"][part]
+    repeat = options.get("repeat", 1)
+    runs = "1 run" if repeat == 1 else f"{repeat} runs"
+    return f"{str(options['date'])[:10]}, {runs} of {options['seconds']} s"
 
 
 def with_table(document: str, name: str, table: str) -> str:

@@ -33,7 +33,7 @@ def order_confirmed(number: int) -> Event:
 
 
 def fill_outbox(stack: Stack, events: int) -> None:
-    """Insert unsent events into the order service's outbox, of new and decided orders in turns.
+    """Insert unsent events of new and decided orders, alternately, into the order service's outbox.
 
     An outbox under load contains the same mixture, of different orders.
     """

@@ -1,4 +1,4 @@
-"""Clients that place orders at a steady rate, in a separate process: no other work delays them.
+"""Clients that place orders at a steady rate, in a separate process without other work.
 
 `python -m bench.load.clients <host:port> <orders per second> <seconds>` prints each order's id and
 due time (Unix time) as JSON. The API key is in the environment variable ORDERS_API_KEY.
@@ -42,7 +42,7 @@ def order(measured: Measured, rate: float, seconds: int) -> dict[str, float]:
 
 
 class _Clients:
-    """Enough clients that one is free when an order is due."""
+    """Enough clients for one to be free when an order is due."""
 
     def __init__(self, address: str, key: str, rate: float, seconds: int) -> None:
         self._address = address

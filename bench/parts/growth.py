@@ -1,4 +1,4 @@
-"""The parts with little and with much data: millions of old rows, and a backlog.
+"""The parts with empty and with large tables: millions of old rows, and a backlog.
 
 The relay drains a backlog in its outbox, and the inventory one in its queue; at least the backlog
 waits at any time. The orders are placed afterwards, when the backlog has been drained: behind the
@@ -20,10 +20,10 @@ from testkit.processes.stack import Stack
 
 PARTS = ("relay", "inventory", "intake", "orders")
 
-#: One row waits for this many old rows: 200,000 for 10 million.
+#: The number of old rows for each waiting row: 200,000 rows wait for 10 million old rows.
 ROWS_FOR_ONE_WAITING = 50
 
-#: Orders per second at which the latency is measured with little and with much data.
+#: Orders per second at which the latency is measured with empty and with large tables.
 RATE = 50
 
 _MARK_SENT = "UPDATE outbox SET sent_at = clock_timestamp() WHERE sent_at IS NULL"
@@ -34,7 +34,7 @@ Log = Callable[[str], None]
 def measure(
     stack: Stack, rows: int, repeat: int, seconds: int, events: Mapping[str, int], log: Log
 ) -> dict[str, Any]:
-    """Return each part's rate with little and with much data, and their ratio.
+    """Return each part's rate with empty and with large tables, and their ratio.
 
     `events` is the number of events by part.
     """
@@ -47,7 +47,7 @@ def measure(
 
 
 def summary(little: Mapping[str, Any], much: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ratios of much to little for each part, and the lowest one as `growth_ratio`."""
+    """Return the ratios of large to empty tables by part, and the lowest as `growth_ratio`."""
     parts = {
         part: {
             "little_per_s": round(little[part], 1),
@@ -87,7 +87,8 @@ def _with_much(
     events: Mapping[str, int],
     log: Log,
 ) -> dict[str, Any]:
-    # Twice the measured events: a relay stops at the end of a tick, not after the last of them.
+    # Twice the measured events, because a relay stops at the end of a tick, not after the last
+    # event.
     waiting = backlog + 2 * repeat * events["relay"]
     log(f"much: {waiting:,} unsent events")
     fill_outbox(stack, waiting)

@@ -15,7 +15,7 @@ _TICK = 1.0
 
 
 def ours(stack: Stack, events: int) -> float:
-    """Return our relay's events per second, from an outbox that contains no others."""
+    """Return our relay's events per second, from an outbox that contains no other events."""
     empty(stack)
     fill_outbox(stack, events)
     return drained(stack, events)

@@ -1,1 +1,1 @@
-"""The baseline of each part: the usual way to do the same, implemented with care."""
+"""The baseline of each part: the conventional implementation, written with care."""

@@ -1,6 +1,6 @@
-"""The usual API: Flask, pydantic, and Flask-SQLAlchemy's unit of work.
+"""A conventional API: Flask, pydantic, and Flask-SQLAlchemy's unit of work.
 
-It writes the same rows as the orders API, but checks no API key: that is not compared.
+It writes the same rows as the orders API, but does not check API keys, which are not compared.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The usual service on Celery: its application, and the sessions of its database.
+"""A conventional service on Celery: its application, and the sessions of its database.
 
 There is a task for each event, acknowledged after its commit.
 """

@@ -1,4 +1,4 @@
-"""The usual inventory: a Celery task for each message, and a transaction for each task.
+"""A conventional inventory: a Celery task for each message, and a transaction for each task.
 
 It has the same tables, TLS and guarantees: late acknowledgement, deduplication in the transaction,
 and stock locked in a fixed order.

@@ -1,4 +1,4 @@
-"""The usual notification service: a task for each event that is mailed to a customer.
+"""A conventional notification service: a task for each event that causes an email.
 
 It only records the email: the mailer is not part of the comparison.
 """

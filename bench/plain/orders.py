@@ -1,4 +1,4 @@
-"""The usual worker of an order service: each event of the inventory is a task."""
+"""The conventional worker of an order service: each event of the inventory is a task."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The usual relay: kombu's confirms, which are awaited for each message.
+"""A conventional relay: kombu's confirms, which are awaited for each message.
 
 `python -m bench.plain.relay` is the relay of the whole flow: each event becomes a Celery task.
 """
@@ -57,7 +57,7 @@ def main() -> None:
                 task_id=str(row.event_id),
                 exchange=TASKS.name,
                 routing_key=row.type,
-                # The workers' queues exist: no declaration with each task.
+                # The workers' queues exist, so no task has to declare them.
                 declare=[],
                 producer=producer,
                 retry=False,

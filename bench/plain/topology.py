@@ -7,8 +7,8 @@ EVENTS = Exchange("plain.events", "topic", durable=True)
 
 INVENTORY, ORDERS, NOTIFICATION = "plain.inventory", "plain.orders", "plain.notification"
 
-#: Event types by queue: those of this system's bindings, without those of shipping and of services
-#: that the plain build lacks.
+#: Event types by queue: this system's bindings, except those for shipping and for services that the
+#: plain system lacks.
 BINDINGS = {
     INVENTORY: ("order.created", "order.cancelled"),
     ORDERS: ("stock.reserved", "stock.rejected"),

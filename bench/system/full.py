@@ -108,7 +108,7 @@ def prepared(directory: Path) -> Iterator[Full]:
         run = local.describe(state, ports)
         servers = [process for process in run.infrastructure if process.name != "mail"]
         yield Full(replace(run, infrastructure=servers))
-        # Not after a failure, whose logs are here.
+        # Not after a failure, because the directory contains its logs.
         delete_state(directory)
 
 

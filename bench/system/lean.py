@@ -10,8 +10,8 @@ from bench.system.measured import Measured, of
 from bench.system.servers import empty, execute
 from testkit.processes.stack import Stack
 
-#: Orders per second at which the latency is measured: these, and then further ones until the system
-#: falls behind.
+#: Orders per second at which the latency is measured. Higher rates follow until the system falls
+#: behind.
 RATES = (20, 50, 100, 150, 200)
 FURTHER_RATES = (250, 300, 350, 400, 450, 500, 600, 700, 800, 1000)
 

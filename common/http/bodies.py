@@ -8,7 +8,7 @@ from threading import Lock, Thread
 from typing import Any
 
 #: Seconds for a body to arrive: `_START`, and one for each `_PACE` bytes of its announced length,
-#: up to `_LONGEST`. A phone on a train is faster.
+#: up to `_LONGEST`. Even a poor mobile connection is faster.
 _START = 5.0
 _PACE = 16 * 1024
 _LONGEST = 30.0
@@ -16,8 +16,8 @@ _LONGEST = 30.0
 #: Chunks of a body: each costs a wake-up of a thread.
 _CHUNKS = 2_000
 
-#: Bodies that can arrive at the same time in one process. Beyond this number the oldest is refused:
-#: an ordinary body takes milliseconds, and memory and connections are limited.
+#: Bodies that can arrive at the same time in one process. Beyond this number, the oldest is
+#: refused: an ordinary body takes milliseconds, and memory and connections are limited.
 _AT_ONCE = 500
 
 #: Seconds between two checks of the deadlines.

@@ -91,7 +91,7 @@ class _SkippedBody(io.RawIOBase):
         return True
 
     def readinto(self, _buffer: Any) -> Never:
-        """Refuse the request, which has become an admitted one since it arrived."""
+        """Refuse the request: it was not admitted when it arrived, but would be admitted now."""
         refuse(
             self._environ,
             HTTPStatus.SERVICE_UNAVAILABLE,
@@ -104,10 +104,10 @@ class _SkippedBody(io.RawIOBase):
 def install(app: Flask, *, admits: Callable[[Mapping[str, Any]], bool] | None = None) -> None:
     """Apply the rules to every request. Must be called before all other checks of requests.
 
-    `admits` returns whether the body of a request with these headers may be needed. If not, or if
-    it raises, the app answers without the body; reading the body then is a `Refused` with 503. It
-    is called without an app context, and must not wait for long: before it returns, the request
-    does not count as one in progress.
+    `admits` returns whether the body of a request with these headers may be needed. Otherwise, or
+    if it raises an exception, the app responds without the body; reading the body then raises
+    `Refused` with 503. It is called without an app context, and must not wait for long: before it
+    returns, the request does not count as one in progress.
     """
     app.extensions[_EXTENSION] = admits or (lambda _environ: True)
     inner = app.wsgi_app
@@ -121,7 +121,7 @@ def install(app: Flask, *, admits: Callable[[Mapping[str, Any]], bool] | None = 
 
 
 def admits(app: Flask, environ: Variables) -> bool:
-    """Return whether the app needs the body of a request to answer it. Never raises.
+    """Return whether the app needs the body of a request to respond to it. Never raises.
 
     If not, `wsgi.input` refuses the request when the app reads it.
     """
@@ -163,7 +163,7 @@ def refuse(
     *,
     retry_after: int | None = None,
 ) -> None:
-    """Have the app answer the request with a refusal; the first refusal counts."""
+    """Make the app respond to the request with a refusal; the first refusal applies."""
     environ.setdefault(REFUSAL, Refusal(status, detail, field, retry_after))
 
 

@@ -81,7 +81,7 @@ class Requests(CallbackScheduler):
         if isinstance(body, HTTPStatus):
             edge.refuse(environ, body, _REASONS[body], "body")
             body = b""
-        # A body that was skipped is not an empty one.
+        # A body that was skipped is not empty.
         environ.setdefault("wsgi.input", io.BytesIO(body))
         response = _Response()
         try:

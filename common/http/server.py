@@ -85,7 +85,7 @@ def _address(bind: str) -> tuple[str, int]:
 def serve(module: str, *, bind: str, processes: int, threads: int, idle: int = IDLE) -> None:
     """Serve what a module's `create_app` returns until a signal terminates it.
 
-    `threads` is the number of requests that a process can answer at the same time.
+    `threads` is the number of requests that a process can handle at the same time.
     """
     address, port = _address(bind)
     server = Server(
@@ -102,7 +102,8 @@ def serve(module: str, *, bind: str, processes: int, threads: int, idle: int = I
         websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=_GRACE,
-        # Into our own lines; without the warning about the number of threads, which is intended.
+        # Logged as the project's own lines, without the warning about the number of threads, which
+        # is intended.
         log_level=LogLevels.error,
         log_dictconfig={"loggers": {"_granian": {"propagate": True}}},
     )

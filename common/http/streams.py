@@ -1,4 +1,4 @@
-"""Event streams (server-sent events): responses that stay open, without a thread each."""
+"""Event streams (server-sent events): responses that stay open without occupying a thread."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +9,8 @@ from typing import Any
 
 from flask import Flask, Response
 
-#: Open streams of one process. Each is a connection, and the messages that its client has not read.
+#: Open streams of one process. Each requires a connection, and memory for the messages that its
+#: client has not read.
 LIMIT = 200
 
 #: Seconds after which a stream is closed; a browser opens another. Its login is then checked again,
@@ -85,7 +86,7 @@ class Streams:
         if len(self) >= LIMIT or self._is_ended:
             # A browser does not repeat a request with this status: it polls.
             return Response(status=HTTPStatus.SERVICE_UNAVAILABLE)
-        # A proxy must not collect the messages.
+        # A proxy must not buffer the messages.
         headers = {"X-Accel-Buffering": "no"}
         return Response(
             Stream(self), headers=headers, mimetype="text/event-stream", direct_passthrough=True
@@ -104,7 +105,7 @@ class Streams:
                     stream.send(message)
 
     def add(self, stream: _Open) -> None:
-        """Add a stream, which receives the latest message at once."""
+        """Add a stream, which receives the latest message immediately."""
         with self._lock:
             if self._is_ended:
                 stream.transport = None

@@ -13,7 +13,8 @@ from console.access.rights import Person
 #: Age of `used_at` at which it is written again: a page view in between costs no write.
 _PRECISION = timedelta(minutes=1)
 
-#: Ended logins that are deleted at once: a short transaction, which the next login repeats.
+#: Ended logins that are deleted in one transaction, so that it is short; the next login deletes
+#: more.
 _DELETED_TOGETHER = 1_000
 
 

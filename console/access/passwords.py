@@ -5,13 +5,13 @@ from threading import Lock
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
-#: 144 random bits: no dictionary contains it, and it is entered from a password manager.
+#: 144 random bits, which cannot be guessed. People enter the password with a password manager.
 _BYTES = 18
 
 #: OWASP's recommendation: about 32 MB and a twentieth of a second for each check.
 _METHOD = "scrypt:32768:8:1"
 
-#: Compared in place of the hash of an unknown name, in the same time.
+#: Compared instead of the hash of an unknown name, so that both checks take the same time.
 _NO_HASH = f"{_METHOD}$none${'0' * 128}"
 
 #: Without it, each thread of the console could use the memory of a check at the same time.

@@ -14,7 +14,7 @@ from console.access.models import LoginRow, PersonRow, Role
 from console.access.rights import Person
 from console.errors import ActionError
 
-#: People that are listed.
+#: Maximum number of people in the list.
 LISTED = 1_000
 
 #: `@` is not allowed: pages mask email addresses, and would mask such a name.

@@ -15,7 +15,7 @@ from console.settings import READER, DatabaseAdminSettings, owner_name, role_nam
 from eventbus.database import db, migrations
 from eventbus.topology.service import Service
 
-#: Key of the advisory lock that lets one process at a time create roles and databases.
+#: Key of the advisory lock that allows only one process at a time to create roles and databases.
 _LOCK = 5_720_410_882
 
 #: Seconds to wait for a connection, and for a process that holds the lock.

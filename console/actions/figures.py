@@ -77,7 +77,7 @@ def lately(settings: ConsoleSettings) -> Lately | None:
 def _published() -> str:
     count = f"{_CONFIRMED}_count"
     before = f"{count} offset {LATELY}s"
-    # A series that did not exist before is new in full, including its first value.
+    # If a series did not exist before, all of its events are new, including its first value.
     return (
         f"sum by (type) ((increase({count}[{LATELY}s]) and {before}) or ({count} unless {before}))"
     )

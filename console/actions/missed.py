@@ -9,7 +9,7 @@ from eventbus.topology.service import Service
 
 @dataclass(frozen=True, kw_only=True)
 class Missed:
-    """The time for which events have been missing, or 0, and the number of losses."""
+    """The time for which events have been missing, or 0, and how often events were lost."""
 
     seconds: float
     gaps: int

@@ -34,7 +34,7 @@ def differences(state: BrokerState, parts: Mapping[str, int]) -> Iterator[Differ
                 kind=KIND,
                 name=f"of {service.queue}",
                 problem=f"{number}, but PARTS has {wanted}",
-                remedy=f"{command} changes them while orders flow",
+                remedy=f"{command} changes them while orders are processed",
             )
 
 

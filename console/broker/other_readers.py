@@ -14,7 +14,7 @@ from eventbus.topology.service import Service
 def unread(settings: BrokerAdminSettings, service: Service, lot: ParkingLot) -> str:
     """Return how many messages another reader holds, in words; empty if there is no other reader.
 
-    Their number is that of the broker's last count, which is up to five seconds old.
+    The number comes from the broker's last count, which is up to five seconds old.
     """
     if not lot.is_shared:
         return ""

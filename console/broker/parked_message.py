@@ -74,7 +74,7 @@ class Parked:
 
     @classmethod
     def of(cls, service: Service, message: Message) -> "Parked":
-        """Return the description of a parked message, whatever its content."""
+        """Return the description of a parked message, regardless of its content."""
         headers = message.headers or {}
         failure = Failure.from_headers(headers)
         death = next(_deaths(headers, service), None)

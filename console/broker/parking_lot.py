@@ -151,7 +151,8 @@ class _Holder:
         self._limit = limit
         #: Messages that the consumer has passed on and that are not settled.
         self._held = 0
-        #: Delivery tags of messages that arrived by a get: the limit does not count them.
+        #: Delivery tags of messages that arrived through a get, which do not count towards the
+        #: limit.
         self._fetched: set[int] = set()
         #: Settlements that the queue has not confirmed.
         self._unconfirmed = 0
@@ -190,7 +191,8 @@ class _Holder:
 
     def settled(self) -> None:
         """Wait until the queue has applied all settlements."""
-        # The queue answers a get after all earlier commands. It delivers the next message.
+        # The queue responds to a get only after all earlier commands. The get delivers the next
+        # message.
         if self._unconfirmed and (message := self.channel.basic_get(self._queue)):
             self._fetched.add(message.delivery_tag)
             self._arrive(message)

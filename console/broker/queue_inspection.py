@@ -21,7 +21,7 @@ from eventbus.messaging.message_copy import copy_of
 from eventbus.messaging.stream import published_at
 from eventbus.messaging.untrusted import text
 
-#: Messages that are consumed at once: they are returned together, so their sequence is kept.
+#: Messages that are consumed together: they are also returned together, so their sequence is kept.
 LIMIT = 10_000
 
 #: Number of earlier deliveries from which a message is returned as a copy, to the end of its queue.

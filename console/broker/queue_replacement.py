@@ -73,7 +73,7 @@ class Replacement:
     def remove_old(self) -> int:
         """Empty the old queue and delete it; return the number of messages deleted with it.
 
-        Such messages returned from a retry tier at that moment. Raises `ActionError` if consumers
+        These messages returned from a retry tier at that moment. Raises `ActionError` if consumers
         do not settle their messages; the previous state is then restored.
         """
         if not self._is_settled():
@@ -189,7 +189,7 @@ def replace(
     queue: Queue,
     bindings: Sequence[Binding],
 ) -> None:
-    """Replace a service's queue by `queue`, with `bindings`, and keep its messages.
+    """Replace a service's queue with `queue` and `bindings`, and keep its messages.
 
     Raises `ActionError`, including when another command is replacing the queue; another run
     continues the replacement.

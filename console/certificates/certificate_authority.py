@@ -26,7 +26,7 @@ from console.errors import ActionError
 #: The servers that receive a certificate; if root writes it, the user of that name owns it.
 SERVERS = ("rabbitmq", "postgres")
 
-#: Ten years: every client has a copy of it, so its expiry is an outage of everything at once.
+#: Ten years: every client has a copy of this certificate, so its expiry causes a complete outage.
 CA_LIFETIME = timedelta(days=3650)
 
 #: Of servers and clients. A year: long enough for an unattended run, and short enough that the
@@ -36,8 +36,8 @@ LIFETIME = timedelta(days=365)
 #: `init` renews certificates whose remaining validity is shorter.
 RENEWAL = timedelta(days=30)
 
-#: A client's clock may be slow, by hours if it is set wrong: until a certificate is valid there,
-#: that client can reach neither the database nor the broker.
+#: A client's clock may be behind, by hours if it is set incorrectly. Until a certificate is valid
+#: by this clock, the client can connect neither to the database nor to the broker.
 _CLOCK_SKEW = timedelta(days=1)
 
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -91,13 +91,13 @@ class Authority:
                 yield self.issue_client(user)
 
     def issue(self, server: str, *, lifetime: timedelta = LIFETIME) -> Certificate:
-        """Replace a server's key and certificate by new ones that are valid for `lifetime`."""
+        """Replace a server's key and certificate with new ones that are valid for `lifetime`."""
         return self._issue(
             self.server_file(server), server, ExtendedKeyUsageOID.SERVER_AUTH, lifetime, server
         )
 
     def issue_client(self, user: str, *, lifetime: timedelta = LIFETIME) -> Certificate:
-        """Replace a broker user's key and certificate by new ones that are valid for `lifetime`."""
+        """Replace a user's key and certificate with new ones that are valid for `lifetime`."""
         return self._issue(
             self.client_file(user), user, ExtendedKeyUsageOID.CLIENT_AUTH, lifetime, None
         )

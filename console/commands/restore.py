@@ -23,7 +23,7 @@ from console.restore.heal import Healed, heal_broker
 from console.restore.heal import heal as heal_service
 from console.settings import LedgerSettings, RestoreSettings, load_operator
 
-#: The choice beside the services.
+#: The choice in addition to the services.
 _BROKER = "broker"
 
 _since = click.option(

@@ -68,7 +68,7 @@ def apply(ctx: click.Context, *, prune: bool) -> None:
 @click.argument("service", type=click.Choice(DIVISIBLE))
 @click.argument("parts", type=click.IntRange(1, PARTS_LIMIT))
 def scale(service: str, parts: int) -> None:
-    """Change the number of parts of SERVICE's queue to PARTS while orders flow.
+    """Change the number of parts of SERVICE's queue to PARTS while orders are processed.
 
     Orders are accepted in the meantime: their events wait in the outboxes until the current parts
     are empty, at least seven seconds. Each part requires a worker: start those of new parts

@@ -11,7 +11,7 @@ from eventbus.topology.service import Service
 
 
 def release(settings: DatabaseServer, service: Service, event_ids: Iterable[str]) -> set[UUID]:
-    """Let later events pass these events; return the events behind which events could wait."""
+    """Let later events overtake these; return the events behind which events could wait."""
     if not service.parks_in_sequence:
         return set()
     with transaction(settings, service) as session:
@@ -19,7 +19,7 @@ def release(settings: DatabaseServer, service: Service, event_ids: Iterable[str]
 
 
 def record(settings: DatabaseServer, service: Service, body: bytes) -> None:
-    """Let later events wait behind the event in a message body, unless it was handled."""
+    """Make later events wait behind the event in a message body, unless it was handled."""
     if service.parks_in_sequence:
         with transaction(settings, service) as session:
             parked_events.record(session, [body])

@@ -40,7 +40,7 @@ class Pauses:
 def begin(
     settings: DatabaseServer, service: Service, *, reason: str, operator: str
 ) -> OperatorPause | None:
-    """Pause a service; if it is paused already, change nothing and return that pause.
+    """Pause a service; if it is already paused, change nothing, and return the existing pause.
 
     Raises `ActionError` for an invalid reason.
     """

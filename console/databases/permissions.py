@@ -13,8 +13,8 @@ _TABLE, _VIEW, _SEQUENCE = ("DELETE", "INSERT", "SELECT", "UPDATE"), ("SELECT",)
 #: By `pg_class.relkind`.
 _BY_KIND = {"S": _SEQUENCE, "v": _VIEW, "m": _VIEW}
 
-#: Tables of which the service's role has fewer permissions: it can read the applied revisions, but
-#: not change them, and can add lines to the audit log, but not change or delete them.
+#: Tables on which the service's role has fewer permissions: it can read but not change the applied
+#: revisions, and can add lines to the audit log, but not change or delete them.
 _BY_NAME = {
     SERVICE_VERSION: _VIEW,
     LIBRARY_VERSION: _VIEW,

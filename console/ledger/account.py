@@ -21,7 +21,7 @@ class Place(StrEnum):
 
     #: In the outbox, not published yet.
     UNSENT = "unsent"
-    #: In the service's queue or its worker, as far as can be proven.
+    #: In the service's queue or its worker, or not proven to be elsewhere.
     IN_FLIGHT = "in flight"
     #: In a retry tier.
     RETRYING = "retrying"
@@ -37,7 +37,7 @@ class Place(StrEnum):
     MISSING = "missing"
     #: Sent so long ago that the inbox may have deleted its id.
     EXPIRED = "expired"
-    #: Older than every event that the service has handled: from before the service subscribed.
+    #: Older than every event that the service has handled: published before the service subscribed.
     EARLIER = "earlier"
 
 

@@ -1,9 +1,9 @@
 """The comparison of each order with its reservation, its emails and the figures of analytics.
 
-Services agree only at rest. A disagreement is therefore reported only if it cannot be the result of
-an event in flight. The order is read first, then its events, which the service must all have
-handled; then the service's facts are read again, and finally the order, which must not have
-changed.
+Services agree only when no event is in flight. A disagreement is therefore reported only if it
+cannot be the result of an event in flight. The order is read first, then its events, which the
+service must all have handled; then the service's facts are read again, and finally the order, which
+must not have changed.
 """
 
 import time

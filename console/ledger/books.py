@@ -104,7 +104,7 @@ class Books:
             return already_handled(session, ids)
 
     def skipped(self, receiver: Service) -> set[UUID]:
-        """Return the events that a reader of the stream has recently set aside, at most `PAGE`."""
+        """Return the events that a reader of the stream has recently skipped, at most `PAGE`."""
         query = select(SkippedRow.body).order_by(SkippedRow.id.desc()).limit(PAGE)
         with reading(self.databases[receiver.name]) as session:
             bodies = session.scalars(query).all()

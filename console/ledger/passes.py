@@ -93,7 +93,7 @@ class Passes(Collector):
             self._missing = {a.service.name: len(a.missing) for a in watch.accounts}
             self._open = {a.service.name: len(a.open) for a in watch.accounts}
             self._completed_at = time.monotonic()
-        # One line at the first failure and one at the recovery, not one for each pass.
+        # One line at the first failure and one at the recovery, rather than one for each pass.
         if problem != self._problem:
             if problem:
                 log.warning("ledger pass interrupted", extra={"reason": problem})

@@ -12,7 +12,7 @@ from console.ledger.location import Located, locate, locate_in_stream, pages
 from console.settings import LedgerSettings, RedriveSettings
 from eventbus.topology.service import Service
 
-#: Seconds between two pages. The databases have most of their time for other work.
+#: Seconds between two pages, so that most of the databases' time is left for other work.
 PAUSE = 0.02
 
 #: Seconds in which events in flight may be handled before queues are searched.
@@ -114,7 +114,7 @@ def scan(
 
 
 def settle(books: Books, accounts: Sequence[Account], seconds: float) -> None:
-    """Count the open events that are handled, until all are, or the time is over."""
+    """Count the open events that are handled, until all are or the time has elapsed."""
     deadline = time.monotonic() + seconds
     while True:
         for account in accounts:

@@ -44,7 +44,7 @@ def republish(
 
     The message has the id, the headers and the body of the relay's message, so the service handles
     the event at most once. With `replayed`, the events are marked as history. Events that the
-    service has handled in the meantime are left out. Raises `ActionError` if the broker refuses a
+    service has handled in the meantime are omitted. Raises `ActionError` if the broker refuses a
     message: another run publishes the rest.
     """
     for account in accounts:

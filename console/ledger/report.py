@@ -9,7 +9,7 @@ from console.ledger.account import Account, OpenEvent, Place
 from console.ledger.agreement import Disagreements
 from console.ledger.repair import Republished
 
-#: Missing events and disagreements that are listed; the counts are of all.
+#: Maximum number of missing events and disagreements that are listed; the counts include all.
 LISTED = 100
 
 

@@ -189,8 +189,8 @@ class _Search:
         declared = self._channel.queue_declare(queue, passive=True)
         if declared.message_count or declared.consumer_count:
             return not declared.message_count
-        # A queue whose leader does not answer is reported in the same way; a get waits for the
-        # leader. Only an operator may do so: the console's user must not read events.
+        # A queue whose leader does not respond is reported in the same way, while a get waits for
+        # the leader. Only an operator may use a get: the console's user must not read events.
         try:
             return ready(self._channel, queue) == 0
         except AccessRefused:

@@ -31,7 +31,7 @@ PAGES, PAUSE = 300, 0.2
 
 @dataclass
 class Watch:
-    """The accounts of all services between two passes. Missing events stay until handled."""
+    """The accounts of all services between two passes. Missing events are kept until handled."""
 
     settings: RedriveSettings
     books: Books

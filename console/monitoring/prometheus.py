@@ -21,7 +21,7 @@ Values = list[float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """An alert that fires, or will fire if its condition lasts."""
+    """An alert that fires, or will fire if its condition persists."""
 
     name: str
     summary: str
@@ -43,7 +43,7 @@ class Prometheus(HttpSession):
 
     def lately(self, expr: str, *, seconds: int, step: int) -> Values:
         """Return the values of a query for one series, oldest first, at each step until now."""
-        # On whole steps: a figure then moves to the left without changing.
+        # At whole steps, so that a figure moves to the left without changing.
         end = int(time.time()) // step * step
         start = end - seconds
         result = self._get("query_range", query=expr, start=start, end=end, step=step)["result"]

@@ -72,7 +72,7 @@ class Delivery:
 
 
 def waiting(deliveries: Iterable[Delivery]) -> tuple[Delivery, ...]:
-    """Return the deliveries that wait, an unsent event once for all of its consumers."""
+    """Return the deliveries that wait; an unsent event is included once for all consumers."""
     listed: dict[tuple[object, ...], Delivery] = {}
     for delivery in deliveries:
         if delivery.is_open:

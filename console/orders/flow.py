@@ -21,8 +21,8 @@ _PARTICIPANTS = (API, *(service.name for service in CONSUMERS))
 #: Maximum steps of one flow, which keeps the first steps. An order has about a dozen.
 LIMIT = 60
 
-#: Maximum failed attempts of one service at one event: the last attempts are kept. An outage may
-#: cause any number.
+#: Maximum number of failed attempts of one service for one event: the last attempts are kept. An
+#: outage may cause any number.
 _ATTEMPTS = 10
 
 #: The text of each outcome that is shown as a failed attempt. Parking is a separate step.

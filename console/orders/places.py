@@ -1,8 +1,8 @@
 """The places of orders' events: where each event is for each service that consumes it.
 
-An event that was sent, and that the service has not handled, is searched for as the ledger does,
-but for a second only: that finds a message in a retry tier or a parking lot. A message that is in
-neither is in flight; that it is lost can be proven only by a longer search.
+An event that was sent, and that the service has not handled, is searched for as in the ledger, but
+only for a second, which is sufficient to find a message in a retry tier or a parking lot. A message
+that is in neither is in flight; that it is lost can be proven only by a longer search.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -136,7 +136,8 @@ def _delivery(
 
 
 def _is_earlier(service: Service, inbox: Inbox | None, event: Sent) -> bool:
-    # An essential service has consumed from the first order on, so its first event may hang.
+    # An essential service has consumed events since the first order, so its first event may be
+    # stuck.
     if service.essential or inbox is None or inbox.first is None:
         return False
     return event.id < inbox.first

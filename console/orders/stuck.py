@@ -1,4 +1,4 @@
-"""Stuck orders: PENDING for too long or past their deadline, each with the place where it hangs."""
+"""Stuck orders: PENDING for too long or past their deadline, each with its place."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ _DECIDING = tuple(service for service in CONSUMERS if service.essential)
 class Stuck:
     """An order that is not decided, and its events that wait for a service that decides it.
 
-    `problem` is the reason why it hangs if no event waits, and is otherwise empty. `closed` is the
-    event of that reason, if there is one.
+    `problem` is the reason why it is stuck if no event waits, and is otherwise empty. `closed` is
+    the event of that reason, if there is one.
     """
 
     order: Summary

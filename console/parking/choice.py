@@ -13,8 +13,8 @@ from console.errors import ActionError
 from console.settings import BrokerAdminSettings
 from eventbus.topology.service import Service
 
-#: Messages that are chosen at once, and bytes of their bodies; all are in memory. One event may be
-#: parked several times.
+#: Maximum number of messages that are chosen, and bytes of their bodies; all are in memory. One
+#: event may be parked several times.
 LIMIT, BYTES_LIMIT = 1_000, 16 * 1024 * 1024
 
 #: Bodies of one event that an error lists, and characters of the cause of each.

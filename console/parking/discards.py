@@ -29,7 +29,7 @@ from eventbus.topology.service import Service
 #: Discarded messages that are listed, the newest ones.
 LISTED = 100
 
-#: Old rows that are deleted at once: a short transaction, which the next command repeats.
+#: Old rows that are deleted in one transaction, so that it is short; the next command deletes more.
 _DELETED_TOGETHER = 1_000
 
 
@@ -68,10 +68,11 @@ def discard(
     """Take the messages of these events out of the parking lot, and return them.
 
     With `digest`, only those whose body has this SHA-256. They are stored first, for
-    `discarded_retention_days`: after a crash in between, a message is in both places. Later events
-    pass an event of which no message is left. Raises `ActionError` naming the events that are not
-    parked, or that are parked with different bodies; nothing changes then. It is also raised if
-    more messages are parked than `choose` returns, after these have been discarded.
+    `discarded_retention_days`: after a crash in between, a message is in both places. Once no
+    message of an event is left, later events no longer wait behind it. Raises `ActionError` naming
+    the events that are not parked, or that are parked with different bodies; nothing changes then.
+    It is also raised if more messages are parked than `choose` returns, after these have been
+    discarded.
     """
     with parking_lot(settings, service) as lot:
         choice = choose(settings, service, lot, event_ids, digest)
@@ -90,7 +91,7 @@ def discard(
             ids = [row.id for row in rows]
             entries = [_journaled(row, Change.DISCARDED, discarded_by, reason) for row in rows]
             journal.record(session, *entries)
-        # Before the messages are gone: a record without a message would block its order.
+        # Before the messages are removed: a record without a message would block its order.
         parked_events.release(settings, service, {one.id for one in parked} - choice.left)
         for message in chosen:
             lot.discard(message)

@@ -1,6 +1,6 @@
-"""An edit of one parked message: its payload is corrected, and the rest of its event stays.
+"""An edit of one parked message: its payload is corrected, and its event is otherwise unchanged.
 
-The id of the event stays as well, so the inbox admits one of the original and the edited copy.
+The id of the event is also unchanged, so the inbox accepts either the original or the edited copy.
 """
 
 from collections.abc import Mapping
@@ -100,7 +100,7 @@ def edit(original: Original, payload: Any) -> Edit:
         event = codec.read(body)
     except InvalidEvent as error:
         raise ActionError(f"the edited event is invalid: {error}") from None
-    # A consumer ignores unknown fields: a misspelt one would have no effect.
+    # A consumer ignores unknown fields, so a misspelled field would have no effect.
     if names := unknown(changes, msgspec.json.decode(_encoded(event.data))):
         raise ActionError(f"{event.type} has no field {', '.join(names)}")
     return Edit(original=original, body=body, changes=changes)
@@ -115,7 +115,7 @@ def publish(
     edited_by: str,
     redrive: bool,
 ) -> None:
-    """Replace a parked message by its edited copy, in the service's queue or in the parking lot.
+    """Replace a parked message with its edited copy, in the service's queue or in the parking lot.
 
     A redriven copy has one attempt. The edit is recorded first; the original leaves the parking lot
     once the broker has confirmed the copy. After a crash in between, the original, the copy or both
@@ -150,7 +150,7 @@ def publish(
 def _replace(
     settings: ParkingSettings, lot: ParkingLot, message: Message, body: bytes, *, redrive: bool
 ) -> None:
-    # As in a plan: with all attempts counted but the last, a failure is known within seconds.
+    # As in a plan: all attempts except the last are counted, so a failure is known within seconds.
     moved = (
         lot.put_back(message, body=body, retries=len(settings.retry_tiers))
         if redrive

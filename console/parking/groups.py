@@ -15,8 +15,8 @@ from console.settings import BrokerAdminSettings
 from eventbus.errors import WaitsBehind
 from eventbus.topology.service import Service
 
-#: Groups of one service, which are in memory. Messages of an unknown publisher may have any number
-#: of types and reasons; beyond this number they share one group.
+#: Maximum number of groups of one service, which are in memory. Messages of an unknown publisher
+#: may have any number of types and reasons; beyond this number, they share one group.
 GROUP_LIMIT = 500
 
 #: Releases that a group lists, by their first appearance.
@@ -61,7 +61,7 @@ class Group:
 
     @property
     def key(self) -> str:
-        """The name of the group among those of its service: a hash of its cause."""
+        """The name of the group, unique in its service: a hash of its cause."""
         return key_of(self.type, self.failure, self.frame)
 
     @property

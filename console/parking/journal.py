@@ -17,11 +17,12 @@ from console.models import JournalRow
 from console.settings import DatabaseServer
 from eventbus.topology.service import Service
 
-#: Age at which an entry is deleted, when another one is recorded. The difference of an edit may
+#: Age at which an entry is deleted when another entry is recorded. The difference of an edit may
 #: contain a customer's address.
 KEPT = timedelta(days=90)
 
-#: Old entries that are deleted at once: a short transaction, which the next entry repeats.
+#: Old entries that are deleted in one transaction, so that it is short; the next entry deletes
+#: more.
 _DELETED_TOGETHER = 1_000
 
 #: Entries of one message or group that are shown, the newest ones.
@@ -39,7 +40,7 @@ class Change(StrEnum):
     REDRIVEN = "redriven"
     DISCARDED = "discarded"
     RESTORED = "restored"
-    #: Later events may pass the message.
+    #: Later events no longer wait behind the message.
     RELEASED = "released"
     NOTED = "noted"
     ASSIGNED = "assigned"
@@ -87,7 +88,7 @@ def record(session: Session, *entries: Entry) -> None:
 def record_redrives(
     settings: DatabaseServer, service: Service, event_ids: Collection[str], *, by: str
 ) -> str:
-    """Append that messages were redriven without a plan; return the problem, if there is one.
+    """Record that messages were redriven without a plan; return the problem, if there is one.
 
     A redrive does not need the database, so it is recorded afterwards.
     """

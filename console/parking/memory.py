@@ -1,7 +1,7 @@
 """Failure groups that are remembered after the last of their messages has left the parking lot.
 
-Groups are remembered when they are listed: a message carries the times and the release of its
-failure, and stays until an operator acts. No process reads parking lots in the background.
+Groups are stored when they are listed: a message contains the times and the release of its failure,
+and stays parked until an operator acts. No process reads parking lots in the background.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -173,7 +173,7 @@ def _see(row: FailureGroupRow, group: Group, now: datetime) -> None:
     # Another command may have counted them in the meantime.
     if last is None or row.last_seen != group.since:
         return
-    # All earlier messages of the group are gone, and its failures began again later.
+    # All earlier messages of the group are gone, and its failures started again later.
     if row.last_seen and first and first - row.last_seen >= RETURN_AFTER:
         row.returned_at, row.previous_seen = first, row.last_seen
         row.previous_release = row.releases[-1] if row.releases else None

@@ -23,16 +23,17 @@ from console.settings import DatabaseServer, ParkingSettings
 from eventbus.database import db
 from eventbus.topology.service import Service
 
-#: Age at which a plan is deleted, when another one is made. Its messages may by then be too old.
+#: Age at which a plan is deleted when another plan is created. By then, its messages may be too
+#: old.
 KEPT = timedelta(days=90)
 
-#: Plans that are deleted at once, with all their messages.
+#: Maximum number of plans that are deleted in one transaction, with all their messages.
 _DELETED_TOGETHER = 10
 
 #: Plans that are listed, the newest ones.
 LISTED = 50
 
-#: Messages with an effect are redriven first: they show whether the cause is fixed.
+#: Messages with an effect are redriven first, because they show whether the cause is fixed.
 _RANKS = (
     Effect.HANDLE,
     Effect.IN_SEQUENCE,

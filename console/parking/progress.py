@@ -52,8 +52,8 @@ class Progress:
     def begin(self, count: int) -> list[Item]:
         """Return the next planned messages, at most `count`, recorded as being redriven.
 
-        They are recorded before the first one is published, so after a crash only these need a
-        search.
+        They are recorded before the first of them is published, so after a crash only these
+        messages must be searched for.
         """
         with transaction(self._sessions) as session:
             planned = self._items(ItemState.PLANNED).limit(count)

@@ -34,7 +34,7 @@ DEFAULT_MAX_FAILING = 0.1
 #: Seconds between two checks of whether an operator has paused or aborted the plan.
 _INTERRUPTION_POLL = 1.0
 
-#: Events that the reason of a stop names.
+#: Maximum number of events that the reason of a stop names.
 _NAMED = 10
 
 #: Called after each stage.

@@ -197,8 +197,8 @@ class Stage:
         # The plan may be weeks old.
         if is_too_old(message, self._settings):
             return Effect.TOO_OLD
-        # With all attempts counted but the last: a failure parks the message immediately, rather
-        # than after all retry tiers, so the outcome is known within seconds.
+        # All attempts except the last are counted, so a failure parks the message immediately,
+        # rather than after all retry tiers, and the outcome is known within seconds.
         attempts = len(self._settings.retry_tiers)
         if lot.put_back(message, retries=attempts, mark=self._mark):
             return None

@@ -1,6 +1,6 @@
 """The triage of failure groups: notes, an owner, and a mute for a limited time.
 
-They stay with the group when its messages are gone, and when it returns.
+They are kept when the group's messages are gone, and when the group returns.
 """
 
 from collections.abc import Callable

@@ -30,7 +30,7 @@ class Condition:
     service: Service
     #: The places of the events that the service consumes; None if the broker has lost its queues.
     account: Account | None
-    #: Events that the service has published and no longer has in its outbox.
+    #: Events that the service has published but that are no longer in its outbox.
     lost: Named = field(default_factory=Named)
     #: By service: orders that it has recorded and the order service does not have.
     orphans: dict[str, Named] = field(default_factory=dict)

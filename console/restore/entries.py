@@ -114,7 +114,7 @@ def lost_entries(books: Books, *, since: datetime | None) -> list[Entered]:
         lost += _absent(books, batch)
     listed: dict[object, Entered] = {}
     for each in sorted(lost, key=lambda entered: entered.begun_at):
-        # A document has one effect, however often it was entered.
+        # A document has one effect, regardless of how often it was entered.
         listed.setdefault(each.command if each.reference else each, each)
     return list(listed.values())
 

@@ -55,7 +55,7 @@ def heal(
     changes nothing after a success. Raises `ActionError`, and the errors of the databases.
     """
     restored = 0
-    # Before events are delivered: the service must not decide again what it has decided.
+    # Before events are delivered, so that the service does not repeat its decisions.
     if service.publishes:
         report(f"reading what the {service.name} service has published")
         restored = restoration.restore(
@@ -68,7 +68,7 @@ def heal(
     report(f"searching for events that the {service.name} service lacks")
     (account,) = unknown(settings, books, [service], since=since, effort=effort)
     held = _prepare(books, account)
-    # To the notification service they are history: their emails were most likely sent.
+    # For the notification service they are marked as replayed: their emails were most likely sent.
     is_history = service is NOTIFICATION
     delivered = _counted(republish(settings, books, [account], replayed=is_history), report)
     return Healed(restored=restored, held=held, delivered=delivered, unexamined=account.unexamined)

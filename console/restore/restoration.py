@@ -1,4 +1,4 @@
-"""Restoration of a publisher's lost events, and of the records from which they came.
+"""Restoration of a publisher's lost events, and of the records that they describe.
 
 The events were published, and other services have acted on them. They are written to the outbox as
 sent, with their ids, so that they are neither published again nor decided differently.

@@ -1,4 +1,4 @@
-"""Changing the number of parts of a service's queue while orders flow.
+"""Changing the number of parts of a service's queue while orders are processed.
 
 The relays of the services that publish to the queue are held, so events wait in the outboxes. The
 parts are drained before the routes change: at any time, the events of one order are in one part.

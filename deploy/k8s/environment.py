@@ -67,7 +67,7 @@ def of(program: Program) -> dict[str, str]:
         case Health.READY:
             settings |= {"PROMETHEUS_MULTIPROC_DIR": METRICS}
     if program.name == "api":
-        # Only an ingress reaches it, see network.yaml: the ingress forwards the client's address.
+        # Only an ingress can connect to it (see network.yaml), and forwards the client's address.
         settings |= {"API_TRUSTED_PROXIES": "1"}
     if program.name == "flower":
         settings |= {

@@ -103,7 +103,7 @@ def _labels(program: Program) -> dict[str, str]:
 
 def _deployment(program: Program, *, is_scaled: bool) -> Manifest:
     spec = {
-        # Only ticks show that beat works, so it is given as long as a slow start takes.
+        # Only ticks show that beat works, so the delay is as long as a slow start.
         **({"minReadySeconds": 20} if program.health is Health.RUNS else {}),
         # Set by KEDA where it scales: two owners of the field would conflict.
         **({} if is_scaled else {"replicas": 1}),
@@ -184,8 +184,9 @@ def _port(program: Program) -> int | None:
 def _probes(program: Program) -> Manifest:
     match program.health:
         case Health.HEARTBEAT:
-            # The file's age shows the loop, and its text the connection: an outage of the broker
-            # restarts nothing, and a rollout continues only when the new pod consumes.
+            # The file's age shows whether the loop runs, and its text whether the connection
+            # exists: an outage of the broker causes no restarts, and a rollout continues only when
+            # the new pod consumes.
             alive, ready = (
                 {"exec": {"command": ["python", "-c", test]}, "timeoutSeconds": 5}
                 for test in (_FRESH, _READY)

@@ -5,12 +5,12 @@ from typing import Any
 from deploy.k8s.environment import PROMETHEUS
 from deploy.local.processes.programs import Program
 
-#: Waiting events for each worker. A worker handles some thousands a second, so this is a second's
-#: work; with fewer events, a second worker would have nothing to do.
+#: Waiting events for each worker. A worker handles several thousand events per second, so this is
+#: the work of a second. With fewer events, a second worker would be idle.
 _QUEUE = 2_000
 
-#: Seconds for each worker, from an event's commit to that of its effect, for 19 in 20 events;
-#: retries would be among the twentieth. Events that take longer wait for a worker.
+#: Seconds for each worker, from an event's commit to the commit of its effect, for 95% of the
+#: events; retries are among the other 5%. Events that take longer wait for a worker.
 _AGE = 5
 
 #: Seconds for each mailer by which the oldest email is overdue.
@@ -38,7 +38,7 @@ def scaled_object(program: Program) -> dict[str, Any] | None:
         "minReplicaCount": 2,
         "maxReplicaCount": _MOST,
         "pollingInterval": 15,
-        # Pods are removed slowly: load comes in waves.
+        # Pods are removed slowly, because the load fluctuates.
         "advanced": {
             "horizontalPodAutoscalerConfig": {
                 "behavior": {

@@ -141,7 +141,7 @@ def delete(path: Path) -> None:
 
 
 def delete_state(path: Path) -> None:
-    """Delete the state directory at `path`, wherever it is."""
+    """Delete the state directory at `path`, including the target of a symbolic link."""
     if state := open_state(path):
         shutil.rmtree(state.path)
     if path.is_symlink():

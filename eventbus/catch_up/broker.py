@@ -75,14 +75,15 @@ class CatchUpBroker:
         """Return whether all parts of the service's queue are empty and have a consumer.
 
         RabbitMQ also reports no messages and no consumers for a quorum queue whose leader does not
-        answer within 250 ms: without a consumer, a count of 0 does not mean that a queue is empty.
+        reply within 250 ms. A count of 0 therefore means that a queue is empty only if it has a
+        consumer.
         """
         return all(
             part.consumer_count > 0 and part.message_count == 0 for part in self._declared_parts()
         )
 
     def _declared_parts(self) -> Iterator[Any]:
-        # The broker knows the number of parts. A part that is added later has no earlier events.
+        # The broker's number of parts applies. A part that is added later has no earlier events.
         for part in range(PARTS_LIMIT):
             with self._open("reader").channel() as channel:
                 try:

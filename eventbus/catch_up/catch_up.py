@@ -3,7 +3,7 @@
 The broker keeps a marker, a copy of the last dropped message, in the queue `<service>.overflow`.
 Catch-up polls that queue, records the drop in the service's database, acknowledges the marker,
 rereads the stream, and publishes the events that the inbox lacks to the service's own queue. No
-event is missed, for these reasons:
+event is missed, because:
 
 - Every drop leaves a marker, either immediately or in place of an older marker. A marker is
   acknowledged after the drop is recorded. A drop in between leaves another marker, because the
@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 #: Errors that the loop expects.
 _EXPECTED_ERRORS: tuple[type[Exception], ...] = (CopyRefused, *BROKER_ERRORS)
 
-#: Seconds between two polls of the marker while events are not missing or cannot be copied.
+#: Seconds between two polls of the marker while no event is missing, or events cannot be copied.
 PAUSE = 2.0
 
 #: Maximum seconds for one step: it waits for confirms, for the stream and for the database, each
@@ -109,8 +109,8 @@ class CatchUp:
     def step(self) -> bool:
         """Poll the marker once, and copy a batch if events are missing.
 
-        Returns whether another call should follow at once. Raises the errors of the broker and the
-        database, after which the next step continues from the record.
+        Returns whether another call should follow immediately. Raises the errors of the broker and
+        the database, after which the next step continues from the record.
         """
         depth = self._broker.depth()
         if marker := self._broker.marker():

@@ -68,7 +68,7 @@ class Copies:
     def put(self, messages: Sequence[Message]) -> None:
         """Publish messages, and return when the broker has confirmed all of them.
 
-        Raises `CopyRefused` if the broker refuses a message, `TimeoutError` if it does not answer,
+        Raises `CopyRefused` if the broker refuses a message, `TimeoutError` if it does not reply,
         and `BrokerBlocks`, after which it may still accept the messages that were sent.
         """
         if self.is_blocked:

@@ -23,7 +23,7 @@ class FillLimit:
         self._batches_at_ceiling = 0
 
     def dropped(self, depth: int) -> None:
-        """Shrink: the queue, which now has `depth` messages, has dropped some.
+        """Reduce the limit: the queue, which now has `depth` messages, has dropped messages.
 
         From now on, a full queue is filled to half of its depth. If it was emptied in the meantime,
         half of the limit that was too high applies instead.
@@ -35,7 +35,7 @@ class FillLimit:
         self.messages = max(1, min(self.messages // 4, self._ceiling))
 
     def filled(self) -> None:
-        """Grow: copies were added to the queue."""
+        """Raise the limit: copies were added to the queue."""
         if self.messages == self._ceiling:
             self._batches_at_ceiling += 1
             if self._batches_at_ceiling >= self._patience:
@@ -44,7 +44,7 @@ class FillLimit:
         self.messages = min(2 * self.messages, self._ceiling)
 
     def waited(self, depth: int) -> None:
-        """Grow slowly: copies were not added to the queue, because it has `depth` messages.
+        """Raise the limit slowly: no copies were added, because the queue has `depth` messages.
 
         The limit does not grow while the queue is as full as at the last drop: its worker does not
         consume.

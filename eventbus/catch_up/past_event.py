@@ -55,7 +55,7 @@ class PastEvent:
         return None
 
     def copy(self, *, replayed: bool) -> Message:
-        """Return a copy that looks like a new message; `replayed` marks the event as replayed."""
+        """Return a copy in the form of a new message; `replayed` marks the event as replayed."""
         headers: Mapping[Any, Any] = self.entry.message.headers
         properties = self.entry.message.properties
         body = self.body

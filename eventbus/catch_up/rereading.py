@@ -32,8 +32,8 @@ class _Missed(NamedTuple):
 class Rereading:
     """The stream from one offset onwards, without the events that the service has handled.
 
-    Events older than the stream's maximum age are left out: the inbox may have deleted their ids.
-    Methods raise the connection's errors, after which a new connection must be opened.
+    Events older than the stream's maximum age are omitted, because the inbox may have deleted their
+    ids. Methods raise the connection's errors, after which a new connection must be opened.
     """
 
     def __init__(self, connection: Connection, service: Service, offset: int) -> None:

@@ -30,7 +30,7 @@ broker_connection_retry_on_startup = True
 # By default a channel error (deleted queue, missing permission) terminates the worker; here it
 # reconnects.
 broker_channel_error_retry = True
-# Seconds, after which a broker that accepts the connection but does not answer is tried again.
+# Seconds after which a broker that accepts the connection but does not respond is tried again.
 broker_connection_timeout = 5
 
 # --- No declarations ----------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from eventbus.consumer.prefetch import PREFETCH
 worker_pool = "eventbus.worker.handler_pool:HandlerPool"
 # A crash of the whole worker counts as a delivery of every prefetched message. A crash of a child,
 # which a bad message can cause, does not count as a delivery: it costs that message one attempt.
-# For each child process; their number is a system's capacity, and not set here.
+# The value applies to each child process. The number of child processes is a system's capacity, and
+# is not set here.
 worker_prefetch_multiplier = PREFETCH
 # The reduction after a reconnect counts Celery's own acknowledgements; here it would never end.
 worker_enable_prefetch_count_reduction = False

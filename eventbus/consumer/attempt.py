@@ -19,8 +19,8 @@ from eventbus.telemetry import tracing
 from eventbus.telemetry.harmless import harmless
 from eventbus.topology.service import Service
 
-#: Seconds after an event's time from which an attempt is always sampled, with everything that it
-#: causes, so slow orders have a trace.
+#: Age in seconds from which an attempt to handle an event is always sampled, together with the work
+#: that it causes, so that slow orders have a trace.
 LATE = 2.0
 
 _NO_ATTRIBUTES: Mapping[str, str | int] = MappingProxyType({})

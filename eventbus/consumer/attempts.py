@@ -44,8 +44,8 @@ def attempt_all(items: list[Item], make: Make, work: Callable[[], None]) -> None
 
 
 def _split_copies(items: Iterable[Item]) -> tuple[list[Item], list[Item]]:
-    # Receivers identify a run by its event id, so two runs of an id must not be open at once: the
-    # second copy of a message runs after the first.
+    # Receivers identify a run by its event id, so two runs with one id must not overlap: the second
+    # copy of a message runs after the first.
     first: dict[str, Item] = {}
     copies = []
     for item in items:

@@ -17,7 +17,7 @@ from eventbus.telemetry import privacy
 TEXT_LIMIT = 2_000
 
 
-#: Errors of one message, whatever the handler.
+#: Errors that concern one message, regardless of its handler.
 _BY_MESSAGE = frozenset(error.__name__ for error in (InvalidEvent, CrashedTooOften, WaitsBehind))
 
 

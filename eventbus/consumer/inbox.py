@@ -1,4 +1,4 @@
-"""The inbox: the ids of the events that a service has handled. It gives each event one effect."""
+"""The inbox: the ids of the events that a service has handled, so that each has one effect."""
 
 from collections.abc import Collection, Iterable
 from typing import Any

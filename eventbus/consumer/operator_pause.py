@@ -47,10 +47,10 @@ operator_pause = Table(
     ),
 )
 
-#: The rows of the pause in effect, and of the one that ended last.
+#: The rows of the pause in effect, and of the pause that ended last.
 _IN_EFFECT, _ENDED = 1, 2
 
-#: The start of `paused_by` if a worker has paused its service. No operator's name has a space.
+#: The start of `paused_by` if a worker has paused its service. Operators' names contain no spaces.
 _WORKER = "worker "
 
 _COLUMNS = (
@@ -82,7 +82,7 @@ class OperatorPause:
 
 
 def begin(session: Session, *, reason: str, by: str) -> OperatorPause | None:
-    """Pause the service; if it is paused already, change nothing and return that pause."""
+    """Pause the service; if it is already paused, change nothing, and return the existing pause."""
     row = insert(operator_pause).values(id=_IN_EFFECT, reason=reason, paused_by=by)
     paused = session.execute(row.on_conflict_do_nothing().returning(operator_pause.c.id)).first()
     return None if paused else read(session)

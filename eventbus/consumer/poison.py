@@ -51,7 +51,7 @@ def handling(sessions: Sessions, event_id: UUID) -> Iterator[None]:
     try:
         yield
     finally:
-        # If the row remains, it counts one death too many, should the event become a suspect again.
+        # If the row remains and the event becomes a suspect again, one start too many is counted.
         with suppress(DBAPIError), transaction(sessions) as session:
             session.execute(delete(suspects).where(suspects.c.event_id == event_id))
 

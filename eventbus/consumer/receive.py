@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BatchHandler:
-    """A handler of many events at once, with the same effect as one call for each event.
+    """A handler of many events together, with the same effect as one call for each event.
 
     Events of all types with the same function are passed to it together, in the sequence of
     arrival.
@@ -36,7 +36,7 @@ class BatchHandler:
     handle: Callable[[Session, Sequence[Event]], None]
 
 
-#: A handler of one event, or of many at once.
+#: A handler of one event, or of many events together.
 Handler = Callable[[Session, Event], None] | BatchHandler
 
 #: The handlers of a service, each for events of a contract and, converted, its older versions.
@@ -196,8 +196,8 @@ def _decode(delivery: Delivery) -> Event:
 
 
 def _log_failure(item: Item, error: Exception) -> None:
-    # The worker logs an outage once. Any other error is a bug: its traceback is needed, but not its
-    # text, which may contain a customer's data: the log formatter omits it.
+    # The worker logs an outage once. Any other error is a bug, whose traceback is needed. The log
+    # formatter omits its text, which may contain a customer's data.
     if item.event and not outages.reason(error):
         log.error(
             "handler failed",

@@ -44,8 +44,8 @@ BY_KEY: Mapping[str, object] = MappingProxyType({"enable_seqscan": "off", "jit":
 #: Seconds to connect to one server. Name resolution is not included: libpq does not limit it.
 CONNECT_TIMEOUT = 5
 
-#: Seconds by which a response may be later than `statement_timeout` allows: for the network, and
-#: for a server that is busy.
+#: Seconds by which a response may exceed `statement_timeout`, because of the network or a busy
+#: server.
 _LATENESS = 3.0
 
 #: Parameters of each connection. A server that has disappeared is detected within 45 seconds while
@@ -126,7 +126,7 @@ def engine_options(
 
 
 def statement_limit(settings: DatabaseSettings) -> float:
-    """Return the seconds within which a server that works responds to any statement."""
+    """Return the seconds within which a working server responds to any statement."""
     return settings.database_statement_timeout + _LATENESS
 
 

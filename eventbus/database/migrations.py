@@ -58,11 +58,11 @@ class _History:
 def upgrade(service: Service, url: str | URL, *, role: str | None = None) -> list[str]:
     """Upgrade a service's database: first its own tables, then those of the library.
 
-    `role` owns the objects created, and the user of `url` must be a member of it; None is that user
-    itself. Return the revisions applied, oldest first; an empty list if the database was up to
-    date. Concurrent calls are safe: one process migrates, and the others wait, then return an empty
-    list. Raise SQLAlchemy's errors, or `TimeoutError`; each revision is applied completely or not
-    at all.
+    `role` owns the objects that are created, and the user of `url` must be a member of it; None
+    means that user. Return the revisions applied, oldest first; an empty list if the database was
+    up to date. Concurrent calls are safe: one process migrates, and the others wait, then return an
+    empty list. Raise SQLAlchemy's errors, or `TimeoutError`; each revision is applied completely or
+    not at all.
     """
     applied = []
     with _migrating(url, role) as connection:

@@ -137,7 +137,7 @@ class _Watch:
 
 def _shut_down(connection: LimitedConnection) -> None:
     """Shut down a connection's socket, which ends the wait of the thread that uses it."""
-    # It may have failed by itself in the meantime.
+    # The connection may have failed in the meantime.
     with (
         suppress(OSError, Error),
         socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as duplicate,

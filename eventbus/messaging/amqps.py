@@ -19,15 +19,15 @@ from eventbus.messaging import frame_guard
 
 __all__ = ["ANSWER_LIMIT", "Connection", "LimitedWait"]
 
-#: Seconds that the broker has to answer a method. An answer takes milliseconds, or a few seconds
-#: while a queue elects its leader. A connection without an answer is no longer usable.
+#: Seconds within which the broker must reply to a method. A reply takes milliseconds, or a few
+#: seconds while a queue elects its leader. A connection without a reply is no longer usable.
 ANSWER_LIMIT = 15.0
 
-#: Seconds that the broker has to accept a write. A broker that is short of memory or disk does not
-#: read from a connection that has published.
+#: Seconds within which the broker must accept a write. A broker that is short of memory or disk
+#: does not read from a connection that has published.
 _WRITE_LIMIT = 10.0
 
-#: Seconds that the broker has to close TLS.
+#: Seconds within which the broker must close TLS.
 _END_LIMIT = 1.0
 
 #: Milliseconds until a peer that does not acknowledge data counts as lost. With py-amqp's default
@@ -36,7 +36,7 @@ _SOCKET_SETTINGS = {socket.TCP_USER_TIMEOUT: 20_000}
 
 
 class LimitedWait:
-    """A channel or connection whose waits for an answer are limited."""
+    """A channel or connection whose waits for replies are limited."""
 
     def wait(
         self,
@@ -45,11 +45,11 @@ class LimitedWait:
         timeout: float | None = None,
         returns_tuple: bool = False,
     ) -> Any:
-        """Return the broker's answer, one of the methods `method`.
+        """Return the broker's reply, which is one of the methods `method`.
 
         Raises `TimeoutError` after `timeout` seconds, or after `ANSWER_LIMIT` if it is None. The
-        connection must then be closed: the answer may still arrive, and would be taken for the
-        answer to another method.
+        connection must then be closed: the reply may still arrive, and would be mistaken for the
+        reply to another method.
         """
         connection: _Connection | None = self.connection  # type: ignore[attr-defined]
         wait = super().wait  # type: ignore[misc]
@@ -89,7 +89,7 @@ class _Connection(LimitedWait, pyamqp.Connection):
     Channel = _Channel
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        #: Deadline of the current wait for an answer, by `time.monotonic()`.
+        #: Deadline of the current wait for a reply, by `time.monotonic()`.
         self.answer_by = inf
         defaults: dict[str, Any] = {
             "frame_handler": frame_guard.handler,
@@ -99,7 +99,7 @@ class _Connection(LimitedWait, pyamqp.Connection):
         super().__init__(*args, **defaults | kwargs)
 
     def connect(self, callback: Any = None) -> Any:
-        """Connect; raise `TimeoutError` after `connect_timeout` seconds without an answer."""
+        """Connect; raise `TimeoutError` after `connect_timeout` seconds without a reply."""
         result = super().connect(callback)
         # An operation that takes longer raises `TimeoutError`, and ends the connection.
         self.transport.sock.settimeout(self.write_timeout)
@@ -114,7 +114,7 @@ class _Connection(LimitedWait, pyamqp.Connection):
     def drain_events(self, timeout: float | None = None) -> None:
         """Read until something is handled; raise `TimeoutError` after `timeout` seconds.
 
-        Within a wait for an answer, None means the rest of that wait's limit.
+        Within a wait for a reply, None means the rest of that wait's limit.
         """
         if self.answer_by != inf or timeout:
             deadline = min(self.answer_by, time.monotonic() + (inf if timeout is None else timeout))

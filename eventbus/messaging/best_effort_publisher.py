@@ -97,7 +97,7 @@ class BestEffortPublisher:
         return self._connection
 
     def _is_writable(self, connection: Connection) -> bool:
-        # Read the broker's answers first: errors, or a memory alarm.
+        # Read the broker's replies first: errors, or a memory alarm.
         with suppress(TimeoutError):
             while True:
                 connection.drain_events(timeout=0)
@@ -119,5 +119,5 @@ class BestEffortPublisher:
 
 
 def _refused(*_: object) -> NoReturn:
-    # Raised while the broker's answers are read, before the next message.
+    # Raised while the broker's replies are read, before the next message.
     raise MessageNacked("refused")

@@ -27,7 +27,7 @@ class _Channel(LimitedWait, Channel):
     on_objection: Callable[[str], None]
 
     def abandon(self) -> None:
-        """Close without waiting for the answer, which a hanging queue may delay."""
+        """Close without waiting for the reply, which a hanging queue may delay."""
         self.is_closing = True
         self.send_method(spec.Channel.Close, "BsBB", (0, "", 0, 0))
 
@@ -92,7 +92,7 @@ class ConfirmChannel:
         """Write the buffered messages, unless the broker rejects messages.
 
         A batch is several writes: the broker processes the first part while the next is encoded. A
-        write has several messages: each write has a cost in TLS and in the kernel.
+        write contains several messages, because each write has a cost in TLS and in the kernel.
         """
         if not self._buffer:
             return

@@ -20,7 +20,7 @@ class Copy:
     is_wanted: Callable[[], bool]
     #: Called in the event loop with None, or with the reason why the broker rejected the copy.
     done: Callable[[str | None], object]
-    #: Time of the broker's first refusal, by `time.monotonic()`.
+    #: Time at which the broker first refused the copy, by `time.monotonic()`.
     first_refused: float | None = field(default=None)
     is_concluded: bool = field(default=False)
 

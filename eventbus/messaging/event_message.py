@@ -119,7 +119,7 @@ def task_headers(
 ) -> dict[str, object]:
     """Return the headers of Celery's message protocol, version 2, for a plain call.
 
-    Headers that would be None are left out, which has the same meaning.
+    Headers that would be None are omitted, which has the same meaning.
     """
     trace = {"traceparent": traceparent} if traceparent else {}
     return trace | {

@@ -42,7 +42,8 @@ class Report:
     invalid: dict[UUID, str] = field(default_factory=dict)
     #: Why the batch ended early; None if it did not.
     error: str | None = None
-    #: Whether it ended because the broker objects to an event, for example without a permission.
+    #: Whether it ended because the broker objects to an event, for example because a permission is
+    #: missing.
     objected: bool = False
     #: Types of confirmed events to which no queue is bound; another version of each event had one.
     unconsumed: frozenset[str] = frozenset()
@@ -75,7 +76,7 @@ class InFlight:
         self.report.refused |= {event_id for event_id, _ in self._take(tag, multiple)}
 
     def give_up(self) -> None:
-        """Count unconfirmed messages as refused: the broker works, but one of its queues hangs."""
+        """Count unconfirmed messages as refused: the broker works, but a queue hangs."""
         self.report.refused |= {event_id for event_id, _ in self.unconfirmed.values()}
         self.unconfirmed.clear()
 

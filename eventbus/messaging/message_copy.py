@@ -1,4 +1,4 @@
-"""Copies of received messages; copying never raises, whatever the message contains."""
+"""Copies of received messages; copying never raises, regardless of a message's content."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,7 +17,7 @@ def copy_of(
 ) -> Message | None:
     """Return a persistent message with this body, these headers, and some properties changed.
 
-    A property that is changed to None is left out. The result is None if the message cannot be
+    A property that is changed to None is omitted. The result is None if the message cannot be
     encoded, if its properties exceed `PROPERTIES_LIMIT`, or if its body exceeds `BODY_LIMIT`: the
     broker would close the channel.
     """

@@ -37,7 +37,7 @@ class Publisher(Protocol):
         """
 
     def ready(self, until: float) -> bool:
-        """Wait while the broker accepts no messages; return whether it does at `until`."""
+        """Wait while the broker accepts no messages; return whether it accepts them at `until`."""
 
     def heartbeat(self) -> None:
         """Keep an idle connection alive."""
@@ -100,7 +100,7 @@ class ConfirmingPublisher:
         return in_flight.conclude()
 
     def ready(self, until: float) -> bool:
-        """Wait while the broker accepts no messages; return whether it does at `until`."""
+        """Wait while the broker accepts no messages; return whether it accepts them at `until`."""
         while self._is_blocked and (left := until - time.monotonic()) > 0:
             self._read_answers(min(1.0, left))
         return not self._is_blocked

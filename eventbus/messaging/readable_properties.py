@@ -12,7 +12,7 @@ from typing import NamedTuple
 from amqp import Message
 from amqp.serialization import dumps, loads
 
-#: The header that names the properties and headers that were left out.
+#: The header that names the properties and headers that were omitted.
 PROBLEM = "x-unreadable"
 
 #: The header with the original bytes: flags, then properties. Its name does not start with `x-`, so

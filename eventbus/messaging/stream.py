@@ -123,7 +123,8 @@ class Stream:
         """Ignore a fence: it concerns only the reader that has set it."""
 
     def _request_more(self) -> None:
-        # Acknowledging does not remove messages from a stream. More arrive while these are handled.
+        # Acknowledging does not remove messages from a stream. More messages arrive while these are
+        # handled.
         if self._unacknowledged and not self._entries:
             self._channel.basic_ack(self._last_tag, multiple=True)
             self._unacknowledged = 0

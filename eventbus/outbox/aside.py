@@ -1,4 +1,4 @@
-"""Retries of events in lanes, one batch at a time, apart from events that have never failed."""
+"""Retries of events in lanes, one batch at a time, separate from events that never failed."""
 
 import time
 

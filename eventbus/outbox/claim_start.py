@@ -51,5 +51,5 @@ class Start:
             self._near = max(0, rows[0].id - _BACK)
 
     def back(self, row_id: int) -> None:
-        """Make the next query include this row."""
+        """Include this row in the next query."""
         self._near = min(self._near, row_id)

@@ -31,8 +31,8 @@ _REASON_LIMIT = 500
 
 _UNLOCK = "SELECT pg_advisory_unlock_all()"
 
-# A time further ahead than the longest delay was written by a different clock. The events of other
-# relays are also read, and are never due.
+# A time further in the future than the longest delay was written by a different clock. The events
+# of other relays are also read, and are never due.
 _SCAN_FOR_DUE = f"""
 SELECT id, {SLOT} = ANY (%s)
     AND next_attempt_at NOT BETWEEN now() AND now() + %s * interval '1 second' AS is_due
@@ -136,7 +136,8 @@ class Claims:
                     yield claims
             finally:
                 if not connection.invalidated:
-                    # Commit marks before the unlock: the next holder of the lock must see them.
+                    # Commit marks before the unlock, so that they are visible to the next holder of
+                    # the lock.
                     claims.write()
                     claims._run(_UNLOCK)
 
@@ -152,7 +153,7 @@ class Claims:
     def claim(self, limit: int, *, but: Iterable[int] = (), aside: Lanes = NO_LANES) -> Claim:
         """Read up to `limit` events that have never failed, oldest first; return those to send.
 
-        Events whose id is in `but`, which are in flight, are left out. Events whose type is in
+        Events whose id is in `but`, which are in flight, are omitted. Events whose type is in
         `aside` are moved to those lanes. Only the first event of each order is returned; the later
         events are put aside if the first is in a lane.
         """

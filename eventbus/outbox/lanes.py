@@ -23,11 +23,11 @@ LONGEST_DELAY = 60.0
 #: The lane of events whose order has an earlier event in a lane; released when that event is sent.
 BEHIND = "(earlier event)"
 
-#: The lane of events that fail individually: each is retried alone, at its own time.
+#: The lane of events that fail individually: each is retried alone, when it is due.
 REPAIR = "(repair)"
 
-#: Confirms required for each additional event in flight: the copies that a failure makes are 2.5 %
-#: of the events delivered before it.
+#: Confirms required for each additional event in flight, so that a failure creates copies of at
+#: most 2.5% of the events delivered before it.
 _CONFIRMS_PER_EVENT = 40
 
 #: Seconds between two scans of `REPAIR`: at most 20 of its events are tried per second.
@@ -87,7 +87,7 @@ class Lanes:
         return bool(self._lanes)
 
     def next(self) -> Lane | None:
-        """Return the lane that is due first."""
+        """Return the lane that is due next."""
         return min(self._lanes.values(), key=lambda lane: lane.due, default=None)
 
     def open(self, name: str, due: float) -> None:
@@ -131,8 +131,8 @@ class Lanes:
     def confirm(self, lane: Lane, events: int, now: float) -> None:
         """Record that events of a lane were confirmed.
 
-        After a failure, this means that its queue has room again. The other lanes are tried at
-        once, because some may share that queue.
+        After a failure, this means that its queue has room again. The other lanes are tried
+        immediately, because some may share that queue.
         """
         if lane.confirmed == 0:
             for other in self._lanes.values():

@@ -57,7 +57,7 @@ class Outcomes:
 
     @property
     def wait(self) -> float:
-        """Seconds until the broker may be tried again; 0 while it is available."""
+        """Seconds until the next attempt to reach the broker; 0 while it is available."""
         return max(0.0, self._next_attempt - time.monotonic())
 
     def note(self, broker_error: str | None) -> None:

@@ -1,4 +1,4 @@
-"""The relay of an outbox: it publishes each event at least once, and those of an order in sequence.
+"""The relay of an outbox: it publishes each event at least once, and each order's in sequence.
 
 A drain runs until its deadline. Several relays may run: one publishes the outbox, or each publishes
 a part. A drain polls while events arrive, and otherwise sleeps until the wake-up of the outbox.
@@ -33,9 +33,9 @@ from eventbus.topology.service import Service
 
 log = logging.getLogger(__name__)
 
-#: Maximum seconds for which events gather after a batch that was not full. Measured on two
-#: processors: without gathering, 99 orders/s, and 34 ms to a decision at 20 orders/s; with 0.02,
-#: 140 orders/s and 40 ms; with 0.05, 145 orders/s and 61 ms.
+#: Maximum seconds for which events accumulate after a batch that was not full. Measured on two
+#: processors: with 0, 99 orders/s, and 34 ms to a decision at 20 orders/s; with 0.02, 140 orders/s
+#: and 40 ms; with 0.05, 145 orders/s and 61 ms.
 LONGEST_GATHERING = 0.02
 
 #: Events that are claimed, sent and marked together. While events arrive faster than they leave,
@@ -57,10 +57,10 @@ LAST_WAIT = 0.1
 #: PostgreSQL parameters of the relay's sessions.
 SESSION = MappingProxyType(
     {
-        # Events whose marks a crash of the database undoes are sent again, as after a crash of the
-        # relay: waiting for the disk would have no benefit.
+        # If the database loses marks in a crash, their events are sent again, as after a crash of
+        # the relay. Waiting for the disk would have no benefit.
         "synchronous_commit": "off",
-        # A relay that hangs, or whose machine is gone, must not hold the lock indefinitely.
+        # A relay that hangs, or whose machine has disappeared, must not hold the lock indefinitely.
         "idle_session_timeout": "60s",
         # Every statement must read a range of an index, in index order, regardless of statistics:
         # if the last ANALYZE found no unsent event, each claim would read and sort all of them.

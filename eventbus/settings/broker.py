@@ -34,8 +34,7 @@ class BrokerSettings(Settings):
     broker_port: int = Field(5671, ge=1, le=65535)
     broker_vhost: str = "orders"
     broker_user: str
-    #: The process logs in with this certificate, whose common name is its user, instead of a
-    #: password.
+    #: The process logs in with this certificate instead of a password; the common name is the user.
     broker_client_certificate_file: ClientCertificateFile | None = None
     broker_password: SecretStr | None = Field(None, validate_default=True)
     #: The certificate of the only trusted CA; connections always use TLS.
@@ -83,7 +82,7 @@ class BrokerSettings(Settings):
 def broker_url(settings: BrokerSettings) -> str:
     """Return the AMQP URLs of the broker's nodes, separated by semicolons, with the login.
 
-    If a node does not answer, kombu tries the next one.
+    If a node does not respond, kombu tries the next node.
     """
     user, vhost = (quote(text, safe="") for text in (settings.broker_user, settings.broker_vhost))
     login, method = user, ""

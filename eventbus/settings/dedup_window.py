@@ -27,8 +27,8 @@ class DedupWindow(Settings):
     If a class has this base and the settings with the retry tiers, this base must come first.
     """
 
-    #: Days after the broker's confirm. Two weeks of timelines, and of events that can be sent again
-    #: if the broker's data is lost.
+    #: Days after the broker's confirm. Two weeks, for timelines, and for events that must be sent
+    #: again if the broker's data is lost.
     outbox_retention_days: int = Field(14, ge=1, le=3650)
     #: Days. An older event is not redriven: if the cause was not fixed within two weeks, the order
     #: must be checked in any case.

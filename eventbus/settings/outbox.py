@@ -13,10 +13,10 @@ SLOTS = 64
 class OutboxSettings(ServiceSettings):
     """The settings of a relay: the part of the outbox that it publishes."""
 
-    #: Relays that share the outbox. The default is one relay for the whole outbox, which costs
-    #: least until one processor is not enough.
+    #: Relays that share the outbox. The default is one relay for the whole outbox, which has the
+    #: lowest cost as long as one processor is sufficient.
     relay_parts: int = Field(1, ge=1, le=SLOTS)
-    #: The number of this relay among them, from 0.
+    #: The number of this relay, from 0.
     relay_part: int = Field(0, ge=0, lt=SLOTS, validate_default=True)
 
     @field_validator("relay_part")

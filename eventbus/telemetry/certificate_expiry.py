@@ -22,13 +22,13 @@ from eventbus.settings.base import Settings
 from eventbus.settings.broker import BrokerSettings
 from eventbus.settings.database import DatabaseSettings
 
-#: Seconds for a server's answer. Prometheus itself waits five.
+#: Seconds to wait for a server's response. Prometheus itself waits for five.
 TIMEOUT = 2.0
 
 #: Seconds for which an expiry is cached: certificates change rarely.
 TTL = 3600.0
 
-#: Seconds before a server that did not answer is tried again, so not every scrape waits for it.
+#: Seconds before a server that did not respond is tried again, so that not every scrape waits.
 FAILURE_TTL = 60.0
 
 #: OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Python has no constant.
@@ -49,17 +49,17 @@ class Server:
     port: int
     hostname: str
     ca_file: Path
-    #: Bytes that the server requires before TLS, and answers with "S".
+    #: Bytes that the server requires before TLS, and to which it replies with "S".
     request: bytes = b""
 
     def not_after(self) -> float:
         """Return the expiry of the server's current certificate, even if it is in the past.
 
-        Raises `OSError` if the server does not answer in time, or its certificate is not valid for
+        Raises `OSError` if the server does not respond in time, or its certificate is invalid for
         another reason.
         """
         context = tls.http_context(self.ca_file)
-        # An expired certificate must be reported. All else is verified, and no data is sent.
+        # An expired certificate must be reported. Everything else is verified, and no data is sent.
         context.verify_flags |= _NO_CHECK_TIME
         with socket.create_connection((self.host, self.port), timeout=TIMEOUT) as plain:
             if self.request:
@@ -71,9 +71,9 @@ class Server:
 
 
 def first_not_after(servers: Sequence[Server]) -> float:
-    """Return the earliest expiry of the certificates of the servers that answer.
+    """Return the earliest expiry of the certificates of the servers that respond.
 
-    Raises the `OSError` of one of them if none answers.
+    Raises the `OSError` of one of the servers if no server responds.
     """
     expiries, errors = [], []
     for server in servers:

@@ -24,7 +24,7 @@ _LEVELS = {
 }
 
 
-#: The attributes of every record: a line has its own fields for them, or omits them.
+#: The attributes of every record, for which a line has its own fields, or which it omits.
 _RECORD_ATTRIBUTES = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
 
 
@@ -94,8 +94,8 @@ class _NoTrace(logging.Filter):
 class _Lines(logging.StreamHandler[TextIO]):
     """A handler without a lock: the threads of a process do not wait for each other's lines.
 
-    Each line is one write, and the kernel keeps it whole: in a file of any length, and in a pipe up
-    to 4096 bytes, which the lines of several processes share in any case.
+    Each line is one write, which the kernel keeps contiguous: in a file at any length, and in a
+    pipe, which several processes may share, up to 4096 bytes.
     """
 
     def handle(self, record: logging.LogRecord) -> bool:

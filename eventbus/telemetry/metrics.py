@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 
 from eventbus.settings.base import SettingsError
 
-#: Seconds. Tens of milliseconds are usual; values from 1 on show retry tiers and outages.
+#: Seconds. Tens of milliseconds are usual; values of 1 or more result from retry tiers and outages.
 _WAITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0)
 
 #: Seconds. A handler takes milliseconds; its time limits are 30 and 45.
@@ -146,5 +146,5 @@ def serve(host: str, port: int, collectors: Iterable[Collector]) -> None:
         server, _ = start_http_server(port, addr=host)
     except OSError as error:
         raise SettingsError(f"setting METRICS_PORT: {port}: {error.strerror or error}") from None
-    # A child that outlives this process must not keep the port from its successor.
+    # A child that outlives this process must not block the port for its successor.
     os.register_at_fork(after_in_child=server.socket.close)

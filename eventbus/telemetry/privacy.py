@@ -1,7 +1,7 @@
 """Descriptions of errors without customers' data, for logs, headers, spans and stored reasons.
 
 PostgreSQL quotes the offending values in an error's text (`Key (email)=(...) already exists`), and
-Python quotes keys: these texts are never repeated. Mail servers quote addresses, which are masked.
+Python quotes keys: these texts are never included. Mail servers quote addresses, which are masked.
 """
 
 import re
@@ -37,7 +37,7 @@ FRAME_LIMIT = 200
 #: The replacement of an email address.
 MASK = "***"
 
-#: Characters of a mail server's reply that are repeated.
+#: Maximum number of characters of a mail server's reply that are included.
 REPLY_LIMIT = 1_000
 
 #: An address with a quoted local part, or any token: it is an address if it contains an `@`,

@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 #: complete soon, and a killed process loses few spans.
 _DELAY = 2_000
 
-#: Spans that wait in memory. Further spans are lost rather than delay an order.
+#: Spans that wait in memory. Further spans are dropped, so that they do not delay orders.
 _QUEUE = 8192
 
-#: Seconds for one batch, including retries: a stopping process waits no longer.
+#: Seconds for one batch, including retries; a process that stops does not wait longer than this.
 _TIMEOUT = 3.0
 
 

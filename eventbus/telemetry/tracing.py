@@ -81,7 +81,7 @@ def start(
     """
     if settings.otlp_endpoint is None or recording():
         return
-    # Here, because a process that does not record must not load the SDK.
+    # Imported here, because a process that does not record spans must not load the SDK.
     from eventbus.telemetry.span_export import provider
 
     spans = provider(process, str(settings.otlp_endpoint), release=settings.release, ticks=ticks)

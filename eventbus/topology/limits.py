@@ -16,18 +16,18 @@ UNLIMITED = 2**31 - 1
 #: takes from the stream later: see `eventbus.catch_up`.
 QUEUE_LIMIT = 1_000_000
 
-#: Parts of one service's queue. Each is a process of RabbitMQ and has at least one worker; 64 parts
-#: take more messages than one PostgreSQL primary can handle.
+#: Parts of one service's queue. Each part is a process of RabbitMQ and has at least one worker. 64
+#: parts can receive more messages than one PostgreSQL primary can handle.
 PARTS_LIMIT = 64
 
-#: The time for which the stream keeps an event. Two weeks, like an outbox: a replay does not repair
-#: an older fault. The broker deletes whole segments, so some events stay longer.
+#: The time for which the stream keeps an event. Two weeks, as in the outbox: faults that are older
+#: cannot be repaired by a replay. The broker deletes whole segments, so some events stay longer.
 STREAM_AGE = timedelta(days=14)
 
 #: Bytes of the stream: about three million orders. Beyond the limit the oldest segments are deleted
 #: early, so a busy week does not fill the broker's disk.
 STREAM_BYTES = 10_000_000_000
 
-#: Bytes of one segment of the stream. The broker deletes no segment before it is full; RabbitMQ's
-#: default of 500 MB would keep months of events of a small system.
+#: Bytes of one segment of the stream. The broker does not delete a segment before it is full. With
+#: RabbitMQ's default of 500 MB, a small system would keep the events of months.
 STREAM_SEGMENT_BYTES = 20_000_000

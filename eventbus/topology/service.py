@@ -60,8 +60,8 @@ class Service:
     #: such as `relay`. Each kind is a module of the package.
     ticks: tuple[str, ...] = ()
     reads_stream: bool = False
-    #: Whether the core flow of the system requires it. The queue of an essential service rejects
-    #: events beyond its limit, which holds back their publisher; other queues never do.
+    #: Whether the core flow of the system requires it. If the queue of an essential service is
+    #: full, it rejects events, which delays their publisher. Other queues never reject events.
     essential: bool = False
     #: Whether the later events of a subject from one source wait, in the parking lot, while one of
     #: them is parked: for a service whose handlers depend on their sequence.

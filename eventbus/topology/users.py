@@ -10,8 +10,8 @@ from eventbus.topology.service import Bus, Service
 #: Workers publish their task events to it, for monitoring. Celery defines the name.
 TASK_EVENTS = Exchange("celeryev", "topic", durable=True, no_declare=True)
 
-#: Matches the queues that monitoring declares for itself, and binds to `TASK_EVENTS`: Celery names
-#: each queue by a UUID, and the broker deletes it with its connection.
+#: Matches the queues that monitoring declares for itself and binds to `TASK_EVENTS`. Celery names
+#: each queue with a UUID, and the broker deletes the queue with its connection.
 MONITOR_QUEUE = rf"{TASK_EVENTS.name}\.[0-9a-f-]{{36}}"
 
 

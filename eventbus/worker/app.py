@@ -23,7 +23,7 @@ from eventbus.topology.service import Service
 from eventbus.worker.bootsteps import HealthStep, MetricsStep, WakeEventLoopStep
 
 #: The nice value of the processes of a service that is not essential: if all processors are busy,
-#: such a process runs for a tenth of the time of one whose nice value is 0.
+#: such a process receives a tenth of the CPU time of a process whose nice value is 0.
 _NICENESS = 10
 
 

@@ -17,7 +17,7 @@ class HealthStep(bootsteps.StartStopStep):
     requires = (Tasks,)
 
     def start(self, consumer: Any) -> None:
-        """Touch the file now, and then periodically."""
+        """Touch the file immediately, and then periodically."""
         consumer.app.connected.set(1)
         path = consumer.app.settings.health_file
         if path:

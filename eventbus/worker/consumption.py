@@ -3,7 +3,8 @@
 A worker reads the operator's pause from its service's database before it consumes, and then every
 two seconds. A child process reads it, because only children have connections to the database. While
 a pause is in effect, the worker has no consumer and holds no message; running batches end normally.
-A worker that pauses its service itself stops at once, and a child process then stores the pause.
+A worker that pauses its service stops consuming immediately, and a child process then stores the
+pause.
 """
 
 from typing import Any
@@ -65,7 +66,7 @@ class Consumption:
         self._consumer.call_soon(self.synchronize)
 
     def _follow(self) -> None:
-        """Consume or stop, as decided; if nothing has changed, do nothing."""
+        """Consume or stop, according to the decision; if nothing has changed, do nothing."""
         if not self._is_open or self._is_consuming == self._decision.allows:
             return
         self._is_consuming = self._decision.allows

@@ -10,8 +10,8 @@ from eventbus.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: Seconds after a pause in which a worker that starts has a canary: as long as the rollout of a
-#: release, which may follow the end of the pause.
+#: Seconds after a pause in which a starting worker has a canary. A release may be rolled out after
+#: the end of the pause, which takes up to this time.
 CANARY_WINDOW = 600.0
 
 
@@ -23,7 +23,7 @@ class Decision:
     """
 
     def __init__(self, *, has_canary: bool = True) -> None:
-        """Without a canary, the worker resumes with all messages at once."""
+        """Without a canary, the worker immediately resumes with all messages."""
         self._has_canary = has_canary
         #: False until the first successful read; until then nothing is consumed.
         self.is_known = False
@@ -56,9 +56,9 @@ class Decision:
         return "ready, paused by an operator" if self.pause else "ready"
 
     def learn(self, latest: OperatorPause | None) -> None:
-        """Record the result of a read: the pause in effect, or the one that ended last.
+        """Record the result of a read: the pause in effect, or the pause that ended last.
 
-        Without a pause in effect, one that is not stored yet continues.
+        If no pause is in effect, a pause that is not stored yet continues.
         """
         pause = latest if latest and latest.ended_seconds is None else None
         if pause and not (self.pause or self.unstored):

@@ -75,7 +75,7 @@ class EventApp(ServiceApp):
         self.steps["consumer"].discard(HealthStep)
         self.steps["consumer"] |= {TurnStep, ConsumptionStep}
         for event_type in (t for contract in handlers for t in understood(contract)):
-            # Not shared: another app in this process, as in tests, must not get this handler.
+            # Not shared: another app in this process, as in tests, must not receive this handler.
             self.task(self._call(event_type), name=event_type, shared=False)
 
     def consumed_queue(self) -> Queue:

@@ -1,7 +1,7 @@
 """A worker's pool of child processes, each of which handles one batch at a time.
 
 Celery's prefork pool sends two responses per call, and needs an iteration of the event loop for
-each part of a message. In profiles, this was a third of the CPU time of a worker's main process.
+each part of a message. In profiles, this took a third of the CPU time of a worker's main process.
 """
 
 import logging

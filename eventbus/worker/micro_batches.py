@@ -70,7 +70,7 @@ class MicroBatches:
             self._consumer.call_soon(self._dispatch)
 
     def close(self) -> None:
-        """Start no further batch; a running batch ends in its child without being settled."""
+        """Start no further batches; a running batch is completed in its child, but not settled."""
         self._waiting.clear()
 
     def hold(self) -> None:
@@ -87,7 +87,7 @@ class MicroBatches:
     def _give_back(self) -> None:
         for inbound in self._waiting.clear():
             inbound.receipt.reject(requeue=True)
-        # Without messages it could not probe.
+        # Without messages, the worker could not probe.
         self._pause.abandon()
 
     def _dispatch(self) -> None:

@@ -17,7 +17,7 @@ class _Second:
 
 
 class ParkingBurst:
-    """The results of the last minute: the number of events that were parked, and of the others.
+    """The results of the last minute: the numbers of events that were parked and of other events.
 
     It has one entry for each second, regardless of the number of events.
     """
@@ -47,7 +47,7 @@ class ParkingBurst:
             return None
         total = self._parked + self._handled
         reason = f"{self._parked} of {total} events parked within a minute: {origin}"
-        # After the pause, the parked events of the time before it must not cause another.
+        # After the pause, events that were parked before it must not cause another pause.
         self._seconds.clear()
         self._parked = self._handled = 0
         return reason

@@ -41,7 +41,7 @@ class Pause:
         self._slow: set[str] = set()
 
     def begin(self, reason: str) -> None:
-        """Pause, or continue to pause after a failed canary; `reason` is a constant text."""
+        """Pause, or extend the pause after a failed canary; `reason` is a constant text."""
         now = self._clock()
         if self.reason is None:
             self._since = self._held_since = now

@@ -9,7 +9,8 @@ from typing import Any
 
 from amqp import Connection
 
-#: Maximum frames read at once, about a hundred messages. Then the event loop continues.
+#: Maximum number of frames that are read together, about a hundred messages. Then the event loop
+#: continues.
 LIMIT = 300
 
 
@@ -34,7 +35,7 @@ def read_ahead(connection: Connection) -> None:
                 return bool(read_waiting(timeout))
             fetch()
         handled = connection.on_inbound_frame(frames.popleft())
-        # `drain_events` continues until this is true, so until no frame is left.
+        # `drain_events` continues until this is true, that is, until no frames are left.
         return bool(handled) and not frames
 
     connection.blocking_read = read

@@ -24,8 +24,8 @@ from eventbus.topology.users import TASK_EVENTS
 #: Seconds between two flushes; one message contains all buffered events.
 FLUSH_INTERVAL = 0.5
 
-#: Tasks per second that a worker reports, each from its start to its end. More would not be read,
-#: and each event costs its readers many times as much as the worker.
+#: Tasks per second that a worker reports, each from its start to its end. More events would not be
+#: viewed, and the cost of an event is many times higher in its readers than in the worker.
 TASKS_PER_SECOND = 10
 
 #: The only fields of a task that are sent, because a traceback may contain a customer's data.

@@ -59,7 +59,7 @@ class Dialogue(smtplib.SMTP):
         if code != _READY:
             raise smtplib.SMTPResponseException(code, text)
         if self._received:
-            # An attacker on the network could have inserted this.
+            # An attacker on the network could have inserted these bytes.
             raise Garbled("the server continued in plaintext after STARTTLS")
         self._wrap(tls, host)
         self.ehlo_resp = self.helo_resp = None

@@ -23,8 +23,8 @@ from notification_worker.outcomes import Failure, Outcomes
 from notification_worker.smtp.failures import Doubtful, Unreachable
 from notification_worker.smtp.transport import Transport
 
-#: Seconds for which emails gather after the last due email was sent. An email may be late, and each
-#: wake-up costs as much as sending an email.
+#: Seconds for which emails accumulate after the last due email was sent. An email may be late, and
+#: each wake-up costs as much as sending an email.
 GATHERING = 0.1
 
 #: A function that returns the seconds for which emails may be claimed, at most 0 to stop.

@@ -117,7 +117,7 @@ class Transport:
         )
 
     def _check_for_tls(self, error: Exception) -> None:
-        # Such a server waits silently for the TLS handshake, which looks like a hang.
+        # Such a server waits silently for the TLS handshake, so it appears to hang.
         if _speaks_tls(self._settings.smtp_host, self._settings.smtp_port):
             reason = "the port speaks TLS from the first byte: it needs SMTP_TLS=implicit"
             raise self._named("greeting", reason) from error

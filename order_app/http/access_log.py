@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def install(app: Flask, *, traces_per_second: int) -> None:
-    """Start a trace for each request, and log the request once it is answered.
+    """Start a trace for each request, and log the request after its response.
 
     `traces_per_second` is the number of sampled traces per route.
     """
@@ -71,7 +71,7 @@ def _span(request: Request) -> Span:
     name = f"{request.method} {route}"
     budget: TraceBudget = app_ctx.app.extensions["trace_budget"]
     is_sampled = budget.grants(name)
-    # The client's sampling flag is ignored: the rate limits the traces of all clients alike.
+    # The client's sampling flag is ignored: the rate limits the traces of all clients equally.
     if not is_sampled or tracing.trace_id(parent):
         parent = tracing.flagged(parent, sampled=is_sampled)
     # Without the path and the query, which identify orders and customers.

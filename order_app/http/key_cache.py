@@ -11,8 +11,8 @@ from eventbus.database.outages import NoResponse
 from eventbus.errors import ExpectedError
 from order_app.storage.api_keys import ApiKey, digest, prefix_of
 
-#: Minimum seconds between reads because of an unknown key: a new key works almost at once, and a
-#: flood of invalid keys costs ten small queries a second.
+#: Minimum seconds between reads because of an unknown key. A new key works almost immediately, and
+#: a flood of invalid keys causes only ten small queries per second.
 _UNKNOWN_INTERVAL = 0.1
 
 #: The fraction of the lifetime after which one request reads the keys again; the others do not
@@ -23,8 +23,8 @@ _EARLY = 0.8
 #: new key. More would occupy the threads of other requests.
 _MOST_WAITING = 4
 
-#: Seconds from the start of a read for which other requests wait for it: it takes milliseconds, and
-#: with a new connection on a busy machine perhaps a second. Later requests do not wait: while a
+#: Seconds from the start of a read for which other requests wait for it: a read takes milliseconds,
+#: or up to a second with a new connection on a busy machine. Later requests do not wait: while a
 #: read hangs, waiting requests would occupy all threads, including those of probes.
 _PATIENCE = 2.0
 

@@ -1,4 +1,4 @@
-"""Load shedding: immediate rejection, with `Retry-After`, of requests that cannot be answered soon.
+"""Load shedding: immediate rejection, with `Retry-After`, of requests that cannot be handled soon.
 
 Without it, waiting times grow until every client times out and all work is wasted.
 """
@@ -27,12 +27,12 @@ _REJECTIONS = 2
 #: repeat their probe while the previous one waits, such as a load balancer and Prometheus.
 _PROBES = 4
 
-#: Further concurrent requests in one process: `/healthz`, which must be answered while all others
+#: Further concurrent requests in one process: `/healthz`, which must be available while all others
 #: wait, and a request that reads the API keys.
 _OTHERS = 2
 
-#: The probe that is never rejected: it depends on nothing, and a process that does not answer it is
-#: restarted.
+#: The probe that is never rejected: it has no dependencies, and a process that does not respond to
+#: it is restarted.
 _LIVENESS = "probes.healthz"
 
 #: Methods of read-only requests.
@@ -43,7 +43,7 @@ _REJECTED = "load_shedding.rejected"
 
 
 class _Slots:
-    """The slots for requests of one kind that this process has not answered yet."""
+    """The slots for requests of one kind that are in progress in this process."""
 
     def __init__(self, limit: int) -> None:
         self._free = limit

@@ -56,13 +56,13 @@ class GroupCommit:
     """
 
     def __init__(self, connect: Callable[[], Connection], *, patience: float, limit: float) -> None:
-        """`patience` and `limit` are the seconds for a group to begin, and for it to be written."""
+        """`patience` and `limit` are the seconds within which a group must start and be written."""
         self._connect = connect
         self._patience = patience
         self._limit = limit
         self._lock = Lock()
         self._gathered: list[_Member] = []
-        #: The member whose thread writes the current group, or is about to.
+        #: The member whose thread writes the current group, or is about to write it.
         self._leader: _Member | None = None
         #: When the current write is overdue, by the monotonic clock.
         self._overdue_at = math.inf

@@ -1,4 +1,4 @@
-"""The orders table on the hot path: many orders are locked and confirmed at once."""
+"""The orders table on the hot path: many orders are locked and confirmed together."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 #: The programs' names in Debian and in Ubuntu.
 _NAMES = ("chromium", "chromium-browser")
 
-#: Milliseconds to wait for an element: longer than the broker's figures are delayed.
+#: Milliseconds to wait for an element: longer than the delay of the broker's figures.
 _PATIENCE = 20_000
 
 

@@ -59,7 +59,7 @@ def main(state: Path, seconds: int) -> None:
         log_in(page, "operator", password(stack))
         _fail(stack)
         with _orders(stack):
-            # Until the broker has counted the orders that flow again.
+            # Until the broker has counted the orders that are processed again.
             time.sleep(_COUNTED)
             _take_all(page)
 

@@ -1,1 +1,1 @@
-"""Campaigns: seeded runs of the real processes under load and faults, checked from outside."""
+"""Campaigns: seeded runs of the real processes under load and faults, checked externally."""

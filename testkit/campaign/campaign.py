@@ -25,28 +25,28 @@ from testkit.processes.stack import Stack
 #: Orders per second.
 _RATE = 10.0
 
-#: Orders that are placed at most, as a multiple of those of the plan: faults may take longer.
+#: Maximum number of orders, as a multiple of those in the plan: faults may take longer.
 _MOST = 8
 
 #: The numbers of the orders that are placed before and after all faults.
 _FIRST, _LAST = 1_000_000, 2_000_000
 
-#: The least and the most faults of a run.
+#: The minimum and the maximum number of faults in a run.
 _FAULTS = (5, 8)
 
-#: Seconds, one of which is the deadline of all orders of a run.
+#: Seconds; one of these values is the deadline of all orders of a run.
 _DEADLINES = (15, 900)
 
-#: Units that the warehouse receives: KETTLE is short after some orders.
+#: Units that the warehouse receives: KETTLE is out of stock after some orders.
 _STOCK = {"TEA": 100_000, "KETTLE": 20}
 
-#: Seconds between two acts of the nemesis.
+#: Seconds between two actions of the nemesis.
 _STEP = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The parameters of a campaign, which decide it as far as real processes permit."""
+    """The parameters of a campaign, which determine it as far as real processes permit."""
 
     seed: int
     orders: int = 250
@@ -69,7 +69,7 @@ class Campaign:
         self._rng = Random(self.plan.seed)
         self._system = System(self.stack)
         self._verdict = Verdict(self.plan.seed)
-        #: What the verdict is based on; None before its end, or if it could not be read.
+        #: The evidence for the verdict; None before the end of the run, or if it could not be read.
         self.evidence: Evidence | None = None
 
     def run(self) -> Verdict:
@@ -123,7 +123,7 @@ class Campaign:
     def _start(self, clients: Clients) -> None:
         self._system.start()
         self.stack.stock(**_STOCK)
-        # The ledger takes events from before the first one in an inbox for those of an earlier
+        # The ledger considers events older than the first event in an inbox to be from before the
         # subscription.
         self._place_another(clients, _FIRST)
         wait_until_at_rest(self._system)
@@ -160,7 +160,8 @@ class Campaign:
     def _place_another(self, clients: Clients, first: int) -> None:
         """Place an order while there is no fault, which must succeed.
 
-        A reader of the stream is known to lack an event only once it has read a later one.
+        An event is proven to be missing in a reader of the stream only once the reader has read a
+        later event.
         """
         numbers = iter(range(first, 2 * first, 2))
 

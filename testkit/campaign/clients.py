@@ -12,16 +12,18 @@ import httpx
 from testkit.campaign.history import Action, History, Outcome, Request
 from testkit.processes.stack import Stack
 
-#: Requests in progress. At 10 orders per second and 10 seconds for a response, more never are.
+#: Maximum number of requests in progress. At 10 orders per second and 10 seconds for a response,
+#: there are never more.
 _CLIENTS = 128
 
-#: Seconds for a response: nothing may hang longer.
+#: Seconds for a response, within which every request must end.
 _TIMEOUT = 10.0
 
 #: Attempts of a request with an idempotency key, and seconds between them.
 _ATTEMPTS, _PAUSE = 8, 1.0
 
-#: An order may be shipped once this many orders were placed after it: most likely it is decided.
+#: An order may be shipped once this many orders were placed after it, because it is then most
+#: likely decided.
 _SHIPPED_AFTER = 20
 
 #: Of several attempts, the first of these outcomes is that of the request.
@@ -123,7 +125,7 @@ class Clients:
         order_id: str = "",
     ) -> Request:
         outcomes = {_outcome(response) for response in responses}
-        # One attempt that may have had an effect is enough.
+        # A single attempt that may have had an effect is sufficient.
         outcome = next(each for each in _STRONGEST if each in outcomes)
         last = responses[-1]
         if outcome is Outcome.OK and isinstance(last, httpx.Response):

@@ -133,8 +133,8 @@ def gather(
 ) -> Evidence:
     """Read the evidence of a system that is at rest, or has not come to rest.
 
-    A system seems to be at rest while a worker holds the last messages. The ledger waits for them,
-    and the worker may die in the meantime.
+    A system appears to be at rest while a worker holds the last messages. The ledger waits for
+    these messages, and the worker may die in the meantime.
     """
     stack = system.stack
     settings = ledger_settings(stack)

@@ -12,11 +12,11 @@ class Fault:
 
     #: The name of the kind, as in `FAULTS=`.
     name: ClassVar[str]
-    #: The least and the most seconds between `inject` and `heal`.
+    #: The minimum and the maximum seconds between `inject` and `heal`.
     hold: ClassVar[tuple[float, float]] = (1.0, 6.0)
     #: The programs and servers that it affects: no other fault affects them at the same time.
     targets: frozenset[str]
-    #: What distinguishes it from others of its kind.
+    #: The detail that distinguishes it from others of its kind.
     detail: str = ""
 
     def __init__(self, system: System, rng: Random) -> None:

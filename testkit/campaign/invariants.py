@@ -12,7 +12,7 @@ from testkit.campaign.evidence import Evidence, StoredOrder
 from testkit.campaign.history import Action, Outcome
 from testkit.campaign.system import DATABASE
 
-#: Ids in a message; further ones are counted.
+#: Maximum number of ids in a message; further ids are only counted.
 _NAMED = 5
 
 #: Seconds from a deadline to the decision. After an outage of the sweep or of its database, the
@@ -26,10 +26,10 @@ _MESSAGES, _AGAIN = 1.1, 1_000
 #: Where an event may be at rest, if it is not missing.
 _AT_REST = {Place.HANDLED, Place.PARKED, Place.MISSING}
 
-#: What the sweep of overdue orders needs.
+#: The program and the server that the sweep of overdue orders needs.
 _SWEEP = {"order-relay", DATABASE}
 
-#: Emails that a mailer is sending at any moment: its connections.
+#: Maximum number of emails that a mailer sends at the same time: its connections.
 _SENDING = 8
 
 

@@ -99,7 +99,7 @@ class Nemesis:
         """End every fault immediately, and inject no more; for a run that has failed."""
         self._waiting.clear()
         for injection in list(self._active):
-            # The failure may have been that of this fault.
+            # This fault may have caused the failure.
             with suppress(Exception):
                 self._heal(injection)
 

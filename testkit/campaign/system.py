@@ -40,7 +40,7 @@ _PAUSE = 1.0
 
 @dataclass
 class System:
-    """The programs of a stack, as a supervisor keeps them, and what faults have done to them."""
+    """The programs of a stack, kept running as by a supervisor, and the effects of faults."""
 
     stack: Stack
     #: The modules that replace those of programs, by the program's name.
@@ -146,7 +146,7 @@ class System:
         return [name for name in PROGRAMS if not self.is_healthy(name)]
 
     def proxied(self, name: str) -> Proxy:
-        """Return the proxy between a program and the broker; before its start only."""
+        """Return the proxy between a program and the broker; only before the program starts."""
         if name not in self._proxies:
             proxy = self._proxies[name] = Proxy(self.stack.vhost.amqp_port)
             self._resources.callback(proxy.stop)

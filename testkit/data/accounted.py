@@ -129,7 +129,7 @@ class AccountedSystem:
 
 
 def patient(search: float = 60.0) -> Effort:
-    """Return limits for a test: no time for messages in flight, enough for the search."""
+    """Return limits for a test: no time for messages in flight, and enough time for the search."""
     return Effort(pause=0, settling=0, search=search)
 
 

@@ -30,7 +30,7 @@ def park_hostile(vhost: Vhost, seed: int, *, rounds: int = 2) -> int:
     with wire_publisher(vhost) as publisher:
         # The first message is good.
         for message in messages(seed, 1 + rounds * len(KINDS), CREATED, good=10**9):
-            # A message that expires is not in the parking lot for long.
+            # A message that expires would leave the parking lot.
             if message.kind not in ("good", "an expiration"):
                 publisher.publish("", "inventory.dlq", message.properties, message.body)
                 count += 1

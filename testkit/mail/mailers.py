@@ -42,7 +42,7 @@ def mailing(mailer: Delivery) -> Iterator[None]:
 
 
 def first_content(answer: Any) -> Answers:
-    """Return answers: this one to the first content, and acceptance of all others."""
+    """Return replies: this reply to the first content, and acceptance of all others."""
     first: list[str] = []
 
     def answers(message_id: str) -> Any:

@@ -11,14 +11,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-#: Instead of an answer: the server sends nothing more, or closes the connection.
+#: Instead of a reply, the server sends nothing more, or closes the connection.
 HANG = "hang"
 DROP = "drop"
 
 
 @dataclass(frozen=True)
 class Slow:
-    """An answer after a delay in seconds."""
+    """A reply after a delay in seconds."""
 
     seconds: float
     text: str
@@ -34,7 +34,7 @@ class Endless:
 
 Answer = str | Slow | Endless
 
-#: The answer at each step: constant, or a function of the command or of the content's Message-ID.
+#: The reply at each step: a constant, or a function of the command or of the content's Message-ID.
 Answers = Mapping[str, Answer | Callable[[str], Answer]]
 
 _DEFAULT: Answers = {
@@ -77,7 +77,7 @@ class SmtpServer(socketserver.ThreadingTCPServer):
         return Counter(self.contents)
 
     def answer(self, step: str, text: str) -> Answer:
-        """Return the answer at a step."""
+        """Return the reply at a step."""
         answer = self.answers.get(step, "500 what")
         return answer(text) if callable(answer) else answer
 

@@ -1,1 +1,1 @@
-"""The crash matrix: every program, interrupted at every point between its steps, in every way."""
+"""The crash matrix: every program is interrupted at every point between its steps, in every way."""

@@ -101,7 +101,7 @@ CELLS = tuple(
 
 
 def sample(count: int, seed: int) -> Sequence[Cell]:
-    """Return `count` cells that the seed chooses, the first ones of different programs."""
+    """Return `count` cells that the seed selects; the first cells are of different programs."""
     shuffled = random.Random(seed).sample(CELLS, len(CELLS))
     firsts = {cell.program: cell for cell in reversed(shuffled)}
     others = [cell for cell in shuffled if cell is not firsts[cell.program]]

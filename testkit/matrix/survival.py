@@ -24,7 +24,7 @@ from testkit.matrix.redrive import Redrive
 #: Units that the warehouse receives.
 _STOCK = {"TEA": 1_000_000}
 
-#: Orders that are placed before the program is interrupted, at least.
+#: Minimum number of orders that are placed before the program is interrupted.
 _ORDERS = 3
 
 #: Seconds for which a process is suspended.
@@ -64,7 +64,7 @@ class _Crash:
 
 @dataclass
 class Matrix:
-    """A running system, in which one cell after the other is run."""
+    """A running system, in which the cells are run one after another."""
 
     system: System
     #: The environment of `orderctl` for the system.
@@ -162,7 +162,7 @@ class Matrix:
                 resuming.join()
 
     def _place(self, customer: str) -> None:
-        """Place an order, however often the API fails."""
+        """Place an order, regardless of how often the API fails."""
         number = next(self._numbers)
         email, key = f"{customer}+{number}@matrix.example", {"Idempotency-Key": str(number)}
         began = time.time()

@@ -1,4 +1,4 @@
-"""A server that only presents a test's certificate."""
+"""A server that presents a test's certificate, and has no other function."""
 
 import socket
 import ssl

@@ -14,8 +14,8 @@ from uuid import uuid4
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
 
-#: Enough clients that one is free when an order is due: at 50 orders per second, while responses
-#: take less than half a second.
+#: Enough clients for one to be free when an order is due, at 50 orders per second and while
+#: responses take less than half a second.
 _CLIENTS = 24
 
 #: The maximum number of unfinished orders: a machine that is slower than the rate must not be
@@ -171,8 +171,8 @@ class Customers:
             assert stack.vhost.depth(f"{service}.dlq") == 0
 
     def _mails(self) -> int:
-        # Not by their headers: this process also receives the emails, and would be busy with
-        # parsing thousands of them repeatedly.
+        # Headers are not used: this process also receives the emails, and would parse thousands of
+        # them repeatedly.
         return len(self.stack.mailbox.messages)
 
     def waits(self) -> list[float]:

@@ -55,13 +55,13 @@ class TaskConsumer:
         self.starts = 0
 
     def consume(self) -> None:
-        """Start to consume; a second consumer would hold twice as many messages."""
+        """Start consuming; a second consumer would hold twice as many messages."""
         assert not self.is_consuming
         self.is_consuming = True
         self.starts += 1
 
     def cancel(self) -> None:
-        """Stop to consume."""
+        """Stop consuming."""
         assert self.is_consuming
         self.is_consuming = False
 

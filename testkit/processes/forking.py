@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def _load() -> None:
-    """Import what the programs have in common."""
+    """Import the modules that the programs have in common."""
     for library in _LIBRARIES:
         import_module(library)
     for package in map(import_module, _PACKAGES):

@@ -50,7 +50,7 @@ def publishers(servers: Infrastructure, broker: Vhost) -> Iterator[PublisherOf]:
 
 
 def publish_and_settle(publisher: ConfirmingPublisher, events: Iterable[Outgoing]) -> Report:
-    """Publish events and return their report, however long the broker blocks publishers."""
+    """Publish events and return their report, even if the broker blocks publishers for long."""
     in_flight = publisher.send(events)
     while (report := publisher.settle(in_flight)) is None:
         publisher.ready(inf)

@@ -19,7 +19,7 @@ BY_OPERATOR = replace(BY_WORKER, reason="a test", paused_by="ada")
 
 
 def connect(loop: EventLoop) -> Consumption:
-    """Put the open connection under the decision, and start to read the pause."""
+    """Make the open connection follow the decision, and start reading the pause."""
     loop.task_consumer = TaskConsumer()
     consumption = Consumption(loop)
     consumption.synchronize()

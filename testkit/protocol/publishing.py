@@ -1,4 +1,4 @@
-"""The publishing half of the model: outbox, relays, and the broker's answers."""
+"""The publishing half of the model: outbox, relays, and the broker's replies."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ UNSENT = (Row.NEW, Row.IN_LANE, Row.HOLDING, Row.BEHIND)
 
 
 def publishing(scenario: Scenario, broken: Broken, state: State) -> Steps:
-    """Return the possible steps of the relays, of the broker towards them, and of retention."""
+    """Return the possible steps of the relays, of the broker's replies, and of retention."""
     for number, batch in enumerate(state.relays):
         if batch:
             yield from _answers(scenario, broken, state, number, batch)

@@ -1,10 +1,10 @@
-"""The rules of the protocol: each can be broken, and then the model has a counterexample."""
+"""The rules of the protocol: if any of them is broken, the model has a counterexample."""
 
 from enum import Enum
 
 
 class Rule(Enum):
-    """A rule, with the sentence that it promises."""
+    """A rule, with its statement."""
 
     MARK_AFTER_CONFIRM = "an event is marked sent only after the broker's confirm"
     MARK_CONFIRMED_ONLY = "of a batch, only the confirmed events are marked sent"

@@ -21,18 +21,18 @@ class Backup:
 
     @classmethod
     def of(cls, service: str, url: URL, directory: Path) -> "Backup":
-        """Dump a database, as `pg_dump` does beside running processes."""
+        """Dump a database with `pg_dump`, while processes use it."""
         file = directory / f"{service}.dump"
         _run("pg_dump", url, "--format=custom", f"--file={file}", str(url.database))
         return cls(service, url, file)
 
     def restore(self) -> None:
-        """Replace the database by the backup, and end all connections to it."""
+        """Replace the database with the backup, and end all connections to it."""
         self.lose()
         _run("pg_restore", self.url, f"--dbname={self.url.database}", str(self.file))
 
     def lose(self) -> None:
-        """Replace the database by an empty one without tables."""
+        """Replace the database with an empty database without tables."""
         name, server = self.url.database, self.url.set(database="postgres")
         engine = create_engine(server, poolclass=pool.NullPool, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:

@@ -101,7 +101,7 @@ def cluster(state_dir: Path) -> Iterator[Cluster]:
         try:
             for name in ("two", "three"):
                 nodes.start_node(name)
-                # Sequentially: two nodes that join at once may deadlock.
+                # Sequentially, because two nodes that join at the same time may deadlock.
                 eventually(nodes.assert_whole)
             yield nodes
         finally:

@@ -28,8 +28,8 @@ from testkit.servers.workers import own_ports
 RABBITMQ_IMAGE = os.environ.get("RABBITMQ_IMAGE", "rabbitmq:4.1.4-management")
 POSTGRES_IMAGE = os.environ.get("POSTGRES_IMAGE", "postgres:17.6-bookworm")
 
-#: PostgreSQL accepts only a key that it owns, and does not own a mounted key. A test's data need
-#: not survive a crash of the machine.
+#: PostgreSQL accepts only a key whose file it owns, and it does not own a mounted file. A test's
+#: data need not survive a crash of the machine.
 _POSTGRES = (
     "install -m 400 /run/postgres.pem /tmp/postgres.pem;"
     " exec docker-entrypoint.sh postgres -c config_file=/etc/orders/postgresql.conf"

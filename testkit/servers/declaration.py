@@ -1,7 +1,7 @@
 """The declaration of the topology in the vhosts of tests.
 
-The first vhost of a broker is filled by `orderctl topology apply`. Later ones are filled with what
-the broker then had, in one request instead of over a hundred.
+The first vhost of a broker is filled by `orderctl topology apply`. Later vhosts are filled with the
+resulting definitions, in one request instead of over a hundred.
 """
 
 from collections.abc import Mapping, Sequence

@@ -18,14 +18,14 @@ def read_only(database: TestDatabase) -> Iterator[None]:
 
 @contextmanager
 def refusing(database: TestDatabase) -> Iterator[None]:
-    """Close every connection to a database and refuse new connections, as a server that is down."""
+    """Close and refuse all connections to a database, like a server that is down."""
     with _altered(database, f"ALTER DATABASE {database.url.database} ALLOW_CONNECTIONS false"):
         yield
 
 
 @contextmanager
 def exhausted(database: TestDatabase) -> Iterator[None]:
-    """Close every connection to a database, and reject new ones as beyond its limit."""
+    """Close every connection to a database, and reject new connections as exceeding its limit."""
     with _altered(database, f"ALTER DATABASE {database.url.database} CONNECTION LIMIT 0"):
         yield
 

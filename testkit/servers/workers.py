@@ -25,7 +25,7 @@ _WORKER, _WORKERS = "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"
 
 def number_of_workers() -> int:
     """Return the number of workers that keep the processors busy: tests often wait."""
-    return min(len(os.sched_getaffinity(0)) * 3, MOST)
+    return min(len(os.sched_getaffinity(0)) * 2, MOST)
 
 
 def become(number: int, workers: int) -> None:

@@ -14,8 +14,9 @@ _RATE = 0.04
 
 _DAY = 86_400.0
 
-#: The largest number of jumps of a run, and their longest, in days. Together they are shorter than
-#: the dedup window, and each is about the standstill that the window allows for.
+#: The maximum number of jumps in a run, and the maximum duration of a jump in days. Together, they
+#: are shorter than the dedup window, and each is about as long as the outage that the window allows
+#: for.
 _JUMPS, _LONGEST_JUMP = 3, 9
 
 #: Seconds after a jump until the copies that waited are delivered.

@@ -35,7 +35,7 @@ Deliveries = Iterable[tuple[Event, int]]
 
 
 def no_dedup() -> AbstractContextManager[object]:
-    """Handle every delivery as if it was the first."""
+    """Handle every delivery as if it were the first."""
 
     def all_new(session: Session, deliveries: Deliveries) -> set[UUID]:
         known = list(deliveries)
@@ -147,7 +147,7 @@ def later_events_not_held() -> AbstractContextManager[object]:
 
 
 def later_events_not_released() -> AbstractContextManager[object]:
-    """Release no event behind a sent event, neither at once nor in a later drain."""
+    """Release no event behind a sent event, either immediately or in a later drain."""
 
     def keep(_claims: Any, _rows: Rows) -> None:
         pass

@@ -21,7 +21,7 @@ _OBJECTED = "AccessRefused: ACCESS_REFUSED"
 
 @dataclass(frozen=True)
 class Answer:
-    """The broker's answer to one message."""
+    """The broker's reply to one message."""
 
     tag: int
     is_refusal: bool = False
@@ -31,7 +31,7 @@ class Answer:
 
 @dataclass(eq=False)
 class PublisherChannel:
-    """The messages on their way to the broker, and its answers on their way back."""
+    """The messages in transit to the broker, and its replies in transit to the publisher."""
 
     wire: deque[tuple[int, Outgoing]] = field(default_factory=deque)
     answers: list[Answer] = field(default_factory=list)
@@ -41,7 +41,7 @@ class PublisherChannel:
 
 
 class SimulatedPublisher:
-    """A `Publisher`, and a participant that carries its messages and answers one at a time."""
+    """A `Publisher`, and a participant that delivers its messages and replies one at a time."""
 
     def __init__(
         self, name: str, broker: SimulatedBroker, scheduler: Scheduler, rng: Random
@@ -53,7 +53,7 @@ class SimulatedPublisher:
         self._channels: dict[bool, PublisherChannel] = {}
         #: Event types to which the broker objects: it closes the channel.
         self.objects_to: set[str] = set()
-        #: Event types for which no answer arrives, as from a queue without a quorum.
+        #: Event types for which no reply arrives, as from a queue without a quorum.
         self.silent: set[str] = set()
         self.can_connect = True
 
@@ -112,7 +112,7 @@ class SimulatedPublisher:
         return not any(channel.in_flight for channel in self._channels.values())
 
     def cut(self) -> None:
-        """End the connection: the broker still takes a part of the wire, but no answer arrives."""
+        """End the connection: the broker still receives some messages, but no reply arrives."""
         for channel in self._channels.values():
             for _ in range(self._rng.randrange(len(channel.wire) + 1)):
                 if channel.wire:
@@ -127,14 +127,14 @@ class SimulatedPublisher:
         self._channels.clear()
 
     def is_ready(self) -> bool:
-        """Return whether the broker can take a message, or an answer can arrive."""
+        """Return whether the broker can receive a message, or a reply can arrive."""
         return any(
             channel.answers or (channel.wire and not self._broker.is_blocked)
             for channel in self._channels.values()
         )
 
     def step(self) -> None:
-        """Deliver one message to the broker, or one answer to the publisher."""
+        """Deliver one message to the broker, or one reply to the publisher."""
         steps = [
             (channel, is_answer)
             for channel in self._channels.values()
@@ -184,7 +184,7 @@ class SimulatedPublisher:
                 in_flight.report.error, in_flight.report.objected = _OBJECTED, True
 
     def _answer(self, channel: PublisherChannel) -> None:
-        # Different queues confirm at different times, so answers may overtake each other.
+        # Different queues confirm at different times, so replies may overtake each other.
         answer = channel.answers.pop(self._rng.randrange(len(channel.answers)))
         for in_flight in channel.in_flight:
             if answer.tag not in in_flight.unconfirmed:

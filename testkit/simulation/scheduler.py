@@ -133,7 +133,7 @@ class Scheduler:
     def wait(self, until: float, condition: Callable[[], bool] | None = None) -> None:
         """Wait until a time, or until the condition holds, at least until the next turn.
 
-        Raises `Crashed` in an actor that must end. Other threads return at once.
+        Raises `Crashed` in an actor that must end. Other threads return immediately.
         """
         actor = current_thread()
         if not isinstance(actor, Actor):

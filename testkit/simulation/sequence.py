@@ -1,4 +1,4 @@
-"""A simulated service that parks in sequence: its records, and the check that no event passes."""
+"""A simulated service that parks in sequence: its records, and a check that no event overtakes."""
 
 from collections.abc import Iterable, Iterator
 

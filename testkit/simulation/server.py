@@ -96,8 +96,9 @@ class DatabaseServer:
 def database_server(state_dir: Path) -> Iterator[DatabaseServer]:
     """Run a server with its files in `state_dir` during the block.
 
-    It exits with this process, even when that is killed. What a killed run has left in `state_dir`
-    is stopped and deleted first. Raises `deploy.local.problem.Problem` if another run uses it.
+    It exits with this process, even when that is killed. Processes and files that a killed run has
+    left in `state_dir` are stopped and deleted first. Raises `deploy.local.problem.Problem` if
+    another run uses it.
     """
     state = create_state(state_dir)
     with only_one(state):
@@ -129,7 +130,7 @@ def database_server(state_dir: Path) -> Iterator[DatabaseServer]:
         finally:
             process.send_signal(_END)
             process.wait()
-        # Not after a failure, whose log is here.
+        # Not after a failure, because the directory contains its log.
         delete_state(state_dir)
 
 

@@ -24,7 +24,7 @@ from testkit.system.ledger_settings import ledger_settings
 #: matters.
 PIECES = {"TEA": 100_000, "KETTLE": 12}
 
-#: Programs beside the processes that a service declares.
+#: Programs in addition to the processes that a service declares.
 _MORE = {"order": ("api",)}
 
 _INVARIANTS = (
@@ -87,7 +87,7 @@ class SetBack:
         return self.ids[-1]
 
     def back_up(self, name: str) -> Backup:
-        """Back up a service's database beside its processes."""
+        """Back up a service's database while its processes are running."""
         return Backup.of(name, self.stack.databases[name].url, self.directory)
 
     def stop(self, name: str) -> None:

@@ -23,7 +23,8 @@ class Message:
 def messages(
     seed: int, count: int, events: dict[str, tuple[str, dict[str, Any]]], *, good: int = 10
 ) -> Iterator[Message]:
-    """Yield `count` messages of these event types (source and data), every `good`-th a good one.
+    """Yield `count` messages of these event types (source and data), of which every `good`-th is
+    valid.
 
     Each kind occurs once before kinds are chosen at random.
     """

@@ -7,10 +7,11 @@ from throttled import MemoryStore, RateLimiterType, Throttled, rate_limiter
 
 from order_app.http import client_address
 
-#: Failed logins with one name: ten at once, for typing errors, then one a minute.
+#: Failed logins with one name: ten in succession, to allow for typing errors, and then one per
+#: minute.
 _OF_A_NAME = rate_limiter.per_min(1, burst=10)
 
-#: Failed logins from one address: an office shares one.
+#: Failed logins from one address, which all people in an office may share.
 _OF_AN_ADDRESS = rate_limiter.per_min(3, burst=30)
 
 #: Seconds after which a refused client may log in again.
@@ -39,7 +40,7 @@ class Attempts:
 
 
 def origin(request: Request) -> str:
-    """Return the client's address; for IPv6 the /64 network, which one client has to itself."""
+    """Return the client's address or, for IPv6, the /64 network, which belongs to one client."""
     address = client_address.of(request) or ""
     if address and isinstance(ip_address(address), IPv6Address):
         return str(ip_network(f"{address}/64", strict=False))

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 #: Fields of forms that are recorded; others may contain personal data.
 _RECORDED_FIELDS = ("reason",)
 
-#: Its findings contain names of the broker's nodes, which look like addresses, and no customer's
-#: data. It is refreshed every few seconds.
+#: Its findings contain names of the broker's nodes, which have the form of addresses, and no
+#: customer's data. It is refreshed every few seconds.
 _WITHOUT_ADDRESSES = "overview.show"
 
 

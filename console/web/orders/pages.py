@@ -66,7 +66,7 @@ def _list(form: Form) -> tuple[str, int]:
     except ActionError as error:
         return _listed(form, Result(problem=str(error))), 400
     futures: list[Future[Any]] = [queries.start(partial(_page, settings, criteria, after))]
-    # A search of queues takes a second: not for each page of a list.
+    # A search of queues takes a second, so not every page of a list includes one.
     if form.is_empty and not after:
         futures.append(queries.start(partial(latest.get, partial(_stuck, settings))))
     page, *report = results(futures)

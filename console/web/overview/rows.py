@@ -33,7 +33,7 @@ class Row:
     published: float | None = None
     #: The age of the oldest event in the queue; 0 if the queue is empty.
     oldest_seconds: float | None = None
-    #: Seconds since the reader of the stream had last read all of it.
+    #: Seconds since the reader last reached the end of the stream.
     behind_seconds: float | None = None
     waiting: Waiting | None = None
     missed: Missed | None = None

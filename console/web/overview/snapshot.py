@@ -40,7 +40,7 @@ _ByService = dict[str, dict[str, Result[Any]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """The state of the system; `unavailable` are the silent sources, with the reasons."""
+    """The state of the system; `unavailable` are the sources that do not respond, with reasons."""
 
     at: datetime
     rows: tuple[Row, ...]
@@ -101,7 +101,7 @@ def take(settings: ConsoleSettings, databases: Databases, queries: Queries) -> S
         queries.start(partial(health.inspect, settings)),
         queries.start(partial(figures.lately, settings)),
     ]
-    # Each separately: a database that does not respond hides only what it contains.
+    # Each is queried separately, so a database that does not respond hides only its own data.
     started: dict[tuple[str, str], Future[Any]] = {
         (service.name, field): queries.start(partial(query, databases, service))
         for field, (services, query) in per_field.items()

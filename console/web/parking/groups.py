@@ -26,7 +26,7 @@ def show_groups() -> str:
     """Show the groups of all parked messages, the plans, and the discarded messages."""
     settings: ConsoleSettings = current_app.extensions["settings"]
     queries: Queries = current_app.extensions["queries"]
-    # One wait for all of them.
+    # The page waits once for all queries.
     futures: list[Future[Any]] = [
         *(queries.start(partial(memory.listed, settings, each)) for each in CONSUMERS.values()),
         queries.start(partial(plans.newest, settings)),

@@ -52,8 +52,8 @@ def beats(file: Path) -> Check:
             age, state = time.time() - file.stat().st_mtime, file.read_text().strip()
         except FileNotFoundError:
             return "no heartbeat yet"
-        # In either direction: a file from the future was written before the clock was stepped back,
-        # and proves nothing until it is touched again.
+        # In either direction: a file with a time in the future was written before the clock was set
+        # back, and proves nothing until it is touched again.
         if abs(age) >= HEARTBEAT:
             return f"last heartbeat {age:.0f} s ago"
         return None if state.partition(",")[0] in ("", "ready") else state
@@ -62,7 +62,7 @@ def beats(file: Path) -> Check:
 
 
 def remark(file: Path) -> str | None:
-    """Return what a healthy worker remarks in its health file, such as a pause; None if nothing."""
+    """Return the remark in the health file of a healthy worker, such as a pause, or None."""
     try:
         return file.read_text().strip().partition(", ")[2] or None
     except OSError:

@@ -123,8 +123,8 @@ PROGRAMS = (
     ),
 )
 
-#: A local run has one client, which may be a load test, and no others to protect, so the limit
-#: exceeds the requests that an API process can answer in a minute.
+#: A local run has only one client, which may be a load test, so the limit exceeds the number of
+#: requests that an API process can handle in a minute.
 API_ENVIRONMENT = {"API_RATE_LIMIT": "1000000"}
 
 #: Programs that work as soon as there is a database: the API accepts orders while RabbitMQ is down.

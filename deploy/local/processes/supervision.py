@@ -70,7 +70,8 @@ class Supervision:
         return self._state.path / "supervisord.conf"
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        # A new connection for each call: one that fails during a call stays unusable.
+        # A new connection for each call, because a connection that fails during a call remains
+        # unusable.
         socket = f"unix://{self._state.path}/supervisor.sock"
         transport = SupervisorTransport(None, None, socket)
         try:

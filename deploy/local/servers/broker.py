@@ -79,7 +79,7 @@ def management_url(ports: Ports) -> str:
 
 
 def _epmd(user: Account, home: Path, ports: Ports) -> Process:
-    # Otherwise Erlang starts it by itself, and it outlives the node.
+    # Otherwise, Erlang starts it automatically, and it outlives the node.
     return Process(
         name="epmd",
         command=("/usr/bin/epmd", "-address", "127.0.0.1", "-port", str(ports.epmd_port)),
@@ -119,8 +119,8 @@ def _rabbitmq(user: Account, state: StateDirectory, ports: Ports) -> Process:
             # Bound schedulers of two nodes, this one and the tests', would share one core.
             "RABBITMQ_SCHEDULER_BIND_TYPE": "u",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS,
-            # The script becomes the node, rather than a shell that waits for it: a signal reaches
-            # the node, and a kill does not leave it behind.
+            # The script is replaced by the node, rather than waiting for it, so that signals reach
+            # the node and a killed script does not leave it running.
             "RUNNING_UNDER_SYSTEMD": "true",
             # A changed configuration is a changed process: the supervisor restarts it.
             "CONFIGURATION": digest,

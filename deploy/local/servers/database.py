@@ -68,7 +68,8 @@ def process(state: StateDirectory, ports: Ports, *, durable: bool = True) -> Pro
 
 
 def _create_data(user: Account, home: Path, password: str, log: Path, durable: bool) -> None:
-    # Under another name until it is complete: an interrupted initdb must not look like data.
+    # Under another name until it is complete, so that the result of an interrupted initdb is not
+    # used as data.
     partial = home / "data.partial"
     shutil.rmtree(partial, ignore_errors=True)
     password_file = user.file(home / "password", password)

@@ -74,7 +74,7 @@ class Unbind(Fault):
     """An event type is unbound from every queue, so the broker returns its events.
 
     The bindings are deleted and created one after the other: an event that is published in between
-    reaches some of the queues only. Only the ledger can restore it.
+    reaches only some of the queues. Only the ledger can restore it.
     """
 
     name = "unbind"

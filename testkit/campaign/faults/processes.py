@@ -1,4 +1,4 @@
-"""Faults of processes: killed, terminated, suspended, cut off, restarted in turn and doubled."""
+"""Faults of processes: killed, terminated, suspended, disconnected, restarted, doubled."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Variants of the real processes, each killed once at its worst moment."""
+"""Variants of the real processes, each of which is killed once at the most critical moment."""
 
 import os
 import signal

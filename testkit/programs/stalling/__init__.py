@@ -1,1 +1,1 @@
-"""Processes that a signal of the test stalls."""
+"""Processes that stall when the test sends a signal."""

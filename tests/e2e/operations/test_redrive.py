@@ -1,4 +1,4 @@
-"""Parked messages are redriven by a plan while orders flow, even if its run is killed."""
+"""Parked messages are redriven by a plan while orders are processed, even if its run is killed."""
 
 import json
 import os

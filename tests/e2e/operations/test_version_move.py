@@ -1,4 +1,4 @@
-"""A move from one version of an event to the next, while orders flow.
+"""A move from one version of an event to the next, while orders are processed.
 
 During the first half, the notification service runs its earlier code, while the inventory consumes
 only the new version.

@@ -4,7 +4,7 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -181,23 +181,30 @@ def test_a_drain_without_a_broker_ends_at_its_deadline(
 def test_an_event_is_published_soon_after_its_commit(
     broker: Vhost, publisher_of: PublisherOf, order_database: Sessions
 ) -> None:
-    # Given an idle relay
     relay = Relay(order_database, publisher_of())
-    record(order_database, event(CREATED))
-    relay_once(relay)
 
-    # When events are recorded while it drains
-    with ThreadPoolExecutor(1) as thread:
-        done = thread.submit(relay.drain, time.monotonic() + 2)
-        for _ in range(10):
-            record(order_database, event(CREATED))
-            time.sleep(0.1)
-        done.result()
+    def half_are_sent_soon() -> None:
+        # Given an idle relay
+        record(order_database, event(CREATED))
+        relay_once(relay)
 
-    # Then half of them are sent within 0.2 seconds
-    delays = sorted(row.sent_at - row.created_at for row in rows(order_database).values())
-    assert len(sent(order_database)) == 11
-    assert delays[5] < timedelta(seconds=0.2)
+        # When events are recorded while it drains
+        recorded: list[UUID] = []
+        with ThreadPoolExecutor(1) as thread:
+            done = thread.submit(relay.drain, time.monotonic() + 2)
+            for _ in range(10):
+                recorded += record(order_database, event(CREATED))
+                time.sleep(0.1)
+            done.result()
+
+        # Then half of them are sent within 0.2 seconds
+        stored = [rows(order_database)[event_id] for event_id in recorded]
+        delays = sorted(row.sent_at - row.created_at for row in stored if row.sent_at)
+        assert len(delays) == 10
+        assert delays[5] < timedelta(seconds=0.2)
+
+    # A busy machine takes longer; a relay without wake-ups always does.
+    eventually(half_are_sent_soon)
 
 
 def test_each_drain_records_its_time(publisher_of: PublisherOf, order_database: Sessions) -> None:

@@ -55,8 +55,12 @@ class Observed:
         self._real.heartbeat()
 
 
-def drain(relaying: Relay) -> None:
-    relaying.drain(time.monotonic() + 0.5)
+#: Seconds of a drain: many times what these events take, because its deadline cuts batches short.
+LONG = 5.0
+
+
+def drain(relaying: Relay, seconds: float = LONG) -> None:
+    relaying.drain(time.monotonic() + seconds)
 
 
 def test_the_next_batch_is_sent_before_a_full_one_is_confirmed(
@@ -112,7 +116,7 @@ def test_events_in_flight_with_a_rejected_one_are_sent_again(
     relaying = Relay(order_database, publisher_of())
 
     def others_sent() -> None:
-        drain(relaying)
+        drain(relaying, 0.5)
         assert set(sent(order_database)) == {*before, *behind}
 
     # When the relay drains until all others are sent
@@ -129,10 +133,11 @@ def test_batches_in_flight_are_settled_when_the_drain_ends(
 ) -> None:
     # Given a drain that ends while the second batch is sent
     recorded = record(order_database, *(event(CREATED) for _ in range(3 * FULL)))
-    observed = Observed(publisher_of(), lambda: time.sleep(0.5))
+    until = time.monotonic() + LONG
+    observed = Observed(publisher_of(), lambda: time.sleep(max(0.0, until - time.monotonic())))
 
     # When it ends
-    drain(Relay(order_database, observed))
+    Relay(order_database, observed).drain(until)
 
     # Then no further batch was started, and both batches are marked
     assert observed.calls == [FULL, FULL, "settle", "settle"]

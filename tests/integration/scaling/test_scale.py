@@ -1,4 +1,4 @@
-"""`orderctl topology scale` changes the number of parts of a queue while orders flow."""
+"""`orderctl topology scale` changes the number of parts of a queue while orders are processed."""
 
 import threading
 from collections import Counter, defaultdict
@@ -111,7 +111,7 @@ def test_the_broker_matches_the_code_after_each_change(
             if parts == 1
             else [
                 f"parts of inventory.queue: {parts}, but PARTS has 1; orderctl topology scale"
-                " inventory 1 changes them while orders flow"
+                " inventory 1 changes them while orders are processed"
             ]
         )
         # And applying the topology changes nothing

@@ -199,5 +199,5 @@ def test_the_plot_of_the_same_figures_is_identical(tmp_path: Path) -> None:
 
     # Then both files are equal and contain the labels
     assert one.read_bytes() == other.read_bytes()
-    for word in ("p50", "p95", "p99", "20", "100", "orders a second"):
+    for word in ("p50", "p95", "p99", "20", "100", "orders per second"):
         assert f">{word}<" in one.read_text(), word

@@ -217,7 +217,7 @@ def test_the_curve_is_sorted_by_rate_and_has_its_calibration() -> None:
     text = full(summary)
 
     # Then the table is sorted by rate and has the calibration
-    assert "**107 (104 to 110) orders a second**" in text
+    assert "**107 (104 to 110) orders per second**" in text
     assert text.index("| 27 (25%) |") < text.index("| 50 |")
     assert "| 20,000 | 900 | 800 |" in text
     assert "| `api` | 18.50 | 31.00 | 30.00 |" in text
@@ -233,5 +233,5 @@ def test_the_comparison_is_shown_with_its_figures() -> None:
     text = curve_report.baseline(summary)
 
     # Then the tables have the ratios and the figures behind them
-    assert "| ours, the same services | orders a second | limit | 1 |" in text
+    assert "| ours, the same services | orders per second | limit | 1 |" in text
     assert "| plain | 20 | 40.0 | 97.0 | 291.0 |" in text

@@ -1,4 +1,4 @@
-"""The lists of settings, ports, log messages and decisions are complete."""
+"""The lists of settings, ports, log messages, metrics and decisions are complete."""
 
 import ast
 import re
@@ -40,6 +40,16 @@ SOURCES = (
     "contracts",
     "deploy",
 )
+
+#: Functions and classes whose first argument is the name of a metric.
+_METRIC_TYPES = {
+    "Counter",
+    "Gauge",
+    "Histogram",
+    "GaugeMetricFamily",
+    "InfoMetricFamily",
+    "gauge",
+}
 
 #: The settings of all processes and of `orderctl`.
 SETTINGS: tuple[type[BaseSettings], ...] = (
@@ -156,6 +166,32 @@ def _log_messages(path: Path) -> Iterator[str]:
             ) if level in {"info", "warning", "error", "exception"}:
                 # A message with a placeholder cannot be listed.
                 yield from () if "%" in message else (message,)
+
+
+def test_the_document_of_metrics_names_the_file_that_declares_each() -> None:
+    # Given the metrics in the document, and the file of each
+    listed = {
+        (name.removesuffix("_total").removesuffix("_info"), file)
+        for name_cell, _, *file_cell, _ in rows(text("docs/operations/metrics.md"))
+        for name in quoted(name_cell)
+        for file in quoted("".join(file_cell))
+    }
+    assert listed
+
+    # Then they are those of the code, and of the recording rules
+    rules = "deploy/prometheus/alerts.yml"
+    declared = {(n, str(p.relative_to(REPOSITORY))) for p in sources() for n in _metrics(p)}
+    recorded = re.findall(r"^ *- record: (\w+)$", text(rules), flags=re.MULTILINE)
+    assert listed == declared | {(name, rules) for name in recorded}
+
+
+def _metrics(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Call(func=ast.Name(id=function), args=[ast.Constant(value=str(name)), *_]) if (
+                name.startswith("orders_") and function in _METRIC_TYPES
+            ):
+                yield name
 
 
 def test_every_decision_has_its_parts_and_is_listed() -> None:
