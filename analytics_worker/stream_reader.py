@@ -19,7 +19,7 @@ from common.bus import STREAM
 from eventbus import tls
 from eventbus.database.db import Sessions, engine_of
 from eventbus.messaging.amqps import Connection
-from eventbus.messaging.stream import Entry, Stream, oldest
+from eventbus.messaging.stream import Entry, Stream, end
 from eventbus.settings.broker import broker_url
 from eventbus.settings.service import ServiceSettings
 from eventbus.telemetry.privacy import described
@@ -37,7 +37,7 @@ INTERVAL = 0.5
 #: Seconds between two attempts to acquire the lock while another reader is active.
 HELD_DELAY = 0.1
 
-#: Seconds without any message, including the last message read, after which the start of the stream
+#: Seconds without any message, including the last message read, after which the end of the stream
 #: is examined.
 SILENCE = 5.0
 
@@ -179,7 +179,7 @@ class _Source:
             return entries
         if not entries:
             if time.monotonic() - self._opened > SILENCE:
-                self._examine_start()
+                self._examine_end()
             return ()
         first = Position.of(entries[0])
         if first == self.at:
@@ -201,10 +201,12 @@ class _Source:
         with suppress(Exception):
             self._connection.collect(socket_timeout=1)
 
-    def _examine_start(self) -> None:
+    def _examine_end(self) -> None:
         # The position may be past the end of a shorter stream, where the broker waits for messages.
+        # Silence alone proves nothing: the broker may be slow.
         self._opened = time.monotonic()
-        self.is_strange = oldest(self._connection, STREAM, timeout=1.0) is not None
+        reached = end(self._connection, STREAM)
+        self.is_strange = self.at is not None and 0 < reached <= self.at.offset
 
 
 def _held(session: Session) -> bool:

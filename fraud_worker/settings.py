@@ -49,9 +49,9 @@ class LimitSettings(Settings):
         validate_default=True,
     )
     #: Units in one order: more than a household needs.
-    fraud_pieces: int = Field(50, ge=1)
+    fraud_pieces: int = Field(50, ge=1, le=1_000_000)
     #: Different SKUs in one order: tests of a card order arbitrary SKUs.
-    fraud_skus: int = Field(20, ge=1)
+    fraud_skus: int = Field(20, ge=1, le=1_000)
     #: The score at which an order is suspected, see `domain.POINTS`: one strong sign or two weak
     #: signs.
     fraud_score: int = Field(60, ge=1, le=1_000)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from notification_worker.domain import Status
+from notification_worker.domain import LONGEST_DELAY, Status
 
 #: Seconds for which a claim excludes other mailers unless it is renewed. After a mailer is killed,
 #: the emails that it was sending wait for this time.
@@ -19,18 +19,29 @@ LEASE = 60
 #: The delay of an email that waits for another email that is being sent.
 SHORTLY = timedelta(milliseconds=250)
 
+#: A time that is further ahead, in seconds, was written by a clock that was wrong, and counts as
+#: past. Longer than any delay.
+FURTHEST = 86_400
+
 #: Characters of an error that are stored.
 ERROR_LIMIT = 1_000
 
 #: The key in the `info` of a connection that has prepared the statements.
 _PREPARED = "notifications"
 
+# The condition of emails that no mailer claims.
+UNCLAIMED = f"""(
+    claimed_until IS NULL
+    OR claimed_until NOT BETWEEN now() AND now() + interval '{FURTHEST} seconds'
+)"""
+# Of emails that wait for longer than any email does.
+STRAY = f"next_attempt_at > now() + interval '{FURTHEST} seconds'"
+
 # Claimed emails keep their place in the index: there are at most as many as connections to mail
 # servers. The emails that this mailer is sending are excluded by id, because it may be unable to
 # renew its leases for a while. If the reply to a claim of this mailer is lost, the email can be
 # claimed again immediately.
-_FREE = """(claimed_until IS NULL OR claimed_until <= now() OR claimed_by = $4)
-        AND id <> ALL ($3)"""
+_FREE = f"({UNCLAIMED} OR claimed_by = $4) AND id <> ALL ($3)"
 
 # A new email is due by its place in the table, not by a clock: after a failover or a clock step,
 # the clock may be behind the clock that recorded the email. The place is a range of the index: with
@@ -47,6 +58,11 @@ _AGAIN = f"""(
     WHERE status = 'PENDING' AND next_attempt_at > $2 AND next_attempt_at <= now() AND {_FREE}
     ORDER BY next_attempt_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
 )"""  # noqa: S608, constants of this module
+_STRAY = f"""(
+    SELECT id FROM notifications
+    WHERE status = 'PENDING' AND {STRAY} AND {_FREE}
+    ORDER BY next_attempt_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
+)"""  # noqa: S608, constants of this module
 
 # A pending earlier email of the same order is not a condition of the claim: while a mail server
 # rejects all emails for hours, each claim would scan all emails that wait for an earlier email.
@@ -61,7 +77,10 @@ WITH claimed AS (
         claimed_until = CASE WHEN earlier IS NULL
             THEN clock_timestamp() + interval '{LEASE} seconds' END,
         next_attempt_at = CASE WHEN earlier IS NULL THEN mail.next_attempt_at
-            ELSE greatest(earlier, clock_timestamp() + $5) END,
+            ELSE least(
+                greatest(earlier, clock_timestamp() + $5),
+                clock_timestamp() + interval '{LONGEST_DELAY} seconds'
+            ) END,
         unsure = mail.unsure + taken_over::int
     FROM (
         SELECT id AS chosen, coalesce(claimed_by <> $4, false) AS taken_over,
@@ -72,7 +91,7 @@ WITH claimed AS (
                 AND earlier.status NOT IN ('SENT', 'FAILED', 'HELD')
                 AND earlier.unsure = 0
         ) AS earlier
-        FROM notifications WHERE id = coalesce({{}}, {{}})
+        FROM notifications WHERE id = coalesce({{}}, {{}}, {_STRAY})
         OFFSET 0  -- otherwise it is read once for each column derived from it
     ) AS choice
     WHERE mail.id = chosen

@@ -17,7 +17,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from eventbus.database.db import Sessions, engine_of
 from eventbus.database.wakeup import Wakeup
 from notification_worker import claims
-from notification_worker.claims import FRESH, LEASE, SHORTLY, Claimed, Mark, Scan
+from notification_worker.claims import (
+    FRESH,
+    LEASE,
+    SHORTLY,
+    STRAY,
+    UNCLAIMED,
+    Claimed,
+    Mark,
+    Scan,
+)
 from notification_worker.models import Notification
 
 #: A scan starts this number of emails, or this time, before the last email found: transactions do
@@ -38,14 +47,14 @@ _EPOCH = "epoch"
 NEXT_DUE = f"""
 SELECT least((
     SELECT 0.0 FROM notifications
-    WHERE status = 'PENDING' AND {FRESH.format("%s")}
-        AND (claimed_until IS NULL OR claimed_until <= now())
+    WHERE status = 'PENDING' AND {FRESH.format("%s")} AND {UNCLAIMED}
     ORDER BY next_attempt_at, id LIMIT 1
 ), (
     SELECT extract(epoch FROM next_attempt_at - clock_timestamp())::float FROM notifications
-    WHERE status = 'PENDING' AND next_attempt_at > %s
-        AND (claimed_until IS NULL OR claimed_until <= now())
+    WHERE status = 'PENDING' AND next_attempt_at > %s AND {UNCLAIMED}
     ORDER BY next_attempt_at, id LIMIT 1
+), (
+    SELECT 0.0 FROM notifications WHERE status = 'PENDING' AND {STRAY} AND {UNCLAIMED} LIMIT 1
 ))
 """  # noqa: S608, constants of these modules
 
@@ -63,10 +72,11 @@ class Position:
         self.fresh, self.again = 0, _EPOCH
         self._full_at = time.monotonic()
 
-    def rewind_if_due(self) -> None:
-        """Start the next scan at the first entry if a full scan is due."""
-        if time.monotonic() - self._full_at >= FULL_SCAN:
+    def rewind_if_due(self) -> bool:
+        """Start the next scan at the first entry if a full scan is due; return whether it is."""
+        if is_due := time.monotonic() - self._full_at >= FULL_SCAN:
             self.rewind()
+        return is_due
 
     def advance(self, scan: Scan) -> None:
         """Start the next scan shortly before the email of this scan, or at the end without one."""
@@ -75,7 +85,7 @@ class Position:
             self.again = scan.at - OVERLAP_TIME
         elif scan.mail.fresh:
             self.fresh = scan.mail.id - OVERLAP
-        else:
+        elif scan.mail.due_at <= scan.at:
             self.again = scan.mail.due_at - OVERLAP_TIME
 
     @property
@@ -143,9 +153,17 @@ class Backlog:
 
     def anything_due(self) -> bool:
         """Return whether there may be an email to send now."""
+        before = self._position.values
         with self._connected() as connection:
+            # Also without new emails: a clock that has stepped back, or a late commit, may have
+            # left an email before the position.
+            is_full = self._position.rewind_if_due()
             due = connection.exec_driver_sql(NEXT_DUE, self._position.values).scalar()
-        return due is not None and due <= 0
+        is_due = due is not None and due <= 0
+        if is_full and not is_due:
+            # The next scans need not read all entries again.
+            self._position.fresh, self._position.again = before
+        return is_due
 
     def wait(self, seconds: float) -> bool:
         """Wait until an email is recorded or due, at most this number of seconds.

@@ -37,7 +37,7 @@ _position, _outage = Position(), Outage()
 def start(settings: MailerSettings) -> Sequence[Loop]:
     """Return the loops of the process."""
     delivery = Delivery(
-        db.sessions(db.engine(settings, pool_size=_POOL_SIZE, session=db.BY_KEY)),
+        db.sessions(db.engine(settings, pool_size=_POOL_SIZE, session=db.BY_KEY, is_limited=True)),
         [Transport(settings) for _ in range(settings.smtp_connections)],
         sender=address.sender(settings.mail_from),
         operator=settings.operator,

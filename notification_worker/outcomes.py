@@ -9,7 +9,14 @@ from notification_worker.domain import MAX_UNSURE, Status, retry_delay, unsure_d
 from notification_worker.mail.rendering import message_id
 from notification_worker.metrics import MAILS
 from notification_worker.smtp.evidence import Evidence
-from notification_worker.smtp.failures import Interrupted, SenderRefused, Unreachable, Unsure
+from notification_worker.smtp.failures import (
+    Deferred,
+    Interrupted,
+    Refused,
+    SenderRefused,
+    Unreachable,
+    Unsure,
+)
 
 #: Longest delay in seconds before the next attempt of an email that may not be the cause of its
 #: failure: short, because the email may be valid, but not 0, because other emails must be sent
@@ -41,10 +48,16 @@ class Outcomes:
             return self._unsure(mail, failure)
         if isinstance(failure, Unreachable | Interrupted | SenderRefused):
             return self._doubtful(mail, failure)
-        self.evidence.answered(mail.id)
-        if isinstance(failure, Permanent) and not self.evidence.refuses_all():
+        if isinstance(failure, Refused | Deferred):
+            self.evidence.answered(mail.id)
+        # Any other failure is not the server's: counted as a verdict, it would be evidence that the
+        # server processes emails, and the server's own failures would be charged to other emails.
+        if isinstance(failure, Permanent) and not self._is_common(failure):
             return self._given_up(mail, failure)
         return self._deferred(mail, failure)
+
+    def _is_common(self, failure: Permanent) -> bool:
+        return isinstance(failure, Refused) and self.evidence.refuses_all()
 
     def abandoned(self, mail: Claimed) -> Mark | None:
         """Return the outcome to record for an email whose mailer died while sending it.

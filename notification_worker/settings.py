@@ -56,7 +56,7 @@ class MailerSettings(DedupWindow, ServiceSettings):
     operator_email: str | None = None
     #: Maximum attempts. With the delays of `domain.retry_delay`, the last attempt is about two days
     #: after the first: as long as mail servers retry, and a weekend for a full mailbox.
-    mail_max_attempts: int = Field(230, ge=1)
+    mail_max_attempts: int = Field(230, ge=1, le=100_000)
     #: Days after an email was recorded, unless it is pending. A quarter, in which customers ask
     #: about their emails; a row contains their address.
     notification_retention_days: int = Field(90, ge=1, le=3650)

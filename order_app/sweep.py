@@ -6,7 +6,10 @@ keeps an order PENDING. Deadlines are compared only with the database's clock.
 
 import logging
 import time
+from collections.abc import Mapping
 from datetime import timedelta
+from itertools import islice
+from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
 
@@ -38,6 +41,10 @@ RETURN = 4.0
 #: before the last sweep after which no order was overdue.
 FULL_INTERVAL = 60.0
 
+#: The maximum number of orders that are put off until the next full sweep because they could not be
+#: cancelled. With more, the cause is not the orders.
+MOST_FAILED = 1_000
+
 
 class Sweep:
     """The cancellation of overdue orders, a batch at a time."""
@@ -50,12 +57,15 @@ class Sweep:
         self._scan = BoundedScan()
         #: `time.monotonic()` from which the next sweep starts with the earliest deadline.
         self._next_full = 0.0
+        #: The orders that could not be cancelled since the last full sweep.
+        self._failed: set[UUID] = set()
 
     def step(self, until: float) -> int:
         """Cancel overdue orders until `time.monotonic()` reaches `until`, and return their number.
 
         The first call, and the calls in the following `RETURN` seconds, do not cancel orders. A
-        database error is logged, and the next step retries.
+        database error is logged, and the next step retries. An order that cannot be cancelled is
+        logged and put off until the next full sweep, so that it does not keep others PENDING.
         """
         swept = 0
         try:
@@ -83,14 +93,30 @@ class Sweep:
         swept, last = 0, BATCH
         if is_full := time.monotonic() >= self._next_full:
             self._scan = BoundedScan()
-        while last == BATCH and time.monotonic() < until:
+            self._failed.clear()
+        while last == BATCH and len(self._failed) < MOST_FAILED and time.monotonic() < until:
             with transaction(self._sessions) as session:
                 since = self._scan.begin(session)
                 now = moment(session)
-                last = sweep_deadlines(session, GRACE, BATCH, since=since)
-            swept += last
+                some = sweep_deadlines(session, GRACE, BATCH, since=since, without=self._failed)
+            last = some.found
+            swept += some.cancelled
+            self._put_off(some.failed)
         if last < BATCH:
             self._scan.end(session, None, now)
             if is_full:
                 self._next_full = time.monotonic() + FULL_INTERVAL
         return swept
+
+    def _put_off(self, failed: Mapping[UUID, Exception]) -> None:
+        self._failed.update(failed)
+        # One line for each batch: a bug affects all its orders.
+        for order_id, error in islice(failed.items(), 1):
+            log.error(
+                "overdue orders not cancelled",
+                extra={
+                    "orders": len(failed),
+                    "order_id": str(order_id),
+                    "reason": described(error),
+                },
+            )

@@ -3,13 +3,15 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, true, tuple_
+from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from common.events import OrderCreated, Shortage
+from eventbus.database import outages
 from eventbus.errors import Permanent
 from order_app import domain
 from order_app.domain import Draft, Line, Order, Reason, Status
@@ -182,17 +184,31 @@ def hold(session: Session, order_ids: Collection[UUID]) -> None:
     orders.lock(session, order_ids)
 
 
+class Swept(NamedTuple):
+    """The result of a sweep: the number of overdue orders, and the errors of those that remain."""
+
+    found: int
+    failed: Mapping[UUID, Exception]
+
+    @property
+    def cancelled(self) -> int:
+        """The number of cancelled orders."""
+        return self.found - len(self.failed)
+
+
 def sweep_deadlines(
     session: Session,
     grace: timedelta,
     limit: int,
     *,
     since: ColumnElement[datetime] | None = None,
-) -> int:
+    without: Collection[UUID] = (),
+) -> Swept:
     """Cancel up to `limit` orders that are PENDING `grace` after their deadline.
 
-    Deadlines before `since` are skipped. Return the number of cancelled orders. Deadlines are
-    compared with the database's clock. Sweeps can run concurrently: each skips the orders that
+    Deadlines before `since`, and the orders `without`, are skipped. An order that cannot be
+    cancelled does not prevent the cancellation of others. Raise the errors of an outage. Deadlines
+    are compared with the database's clock. Sweeps can run concurrently: each skips the orders that
     another sweep has locked.
     """
     due = func.now() - grace
@@ -202,6 +218,7 @@ def sweep_deadlines(
             OrderRow.status == Status.PENDING,
             OrderRow.deadline_at <= due,
             true() if since is None else OrderRow.deadline_at >= since,
+            OrderRow.id.not_in(without) if without else true(),
         )
         .order_by(OrderRow.deadline_at)
         .limit(limit)
@@ -209,10 +226,20 @@ def sweep_deadlines(
     )
     rows = session.scalars(overdue).all()
     now = orders.moment(session)
-    for row in rows:
-        order = domain.cancel(row.to_domain(), Reason.DEADLINE, now=now)
-        _decide(session, row, order, Cause(traceparent=row.traceparent))
-    return len(rows)
+    failed: dict[UUID, Exception] = {}
+    for order_id, row in [(row.id, row) for row in rows]:
+        try:
+            with session.begin_nested():
+                order = domain.cancel(row.to_domain(), Reason.DEADLINE, now=now)
+                _decide(session, row, order, Cause(traceparent=row.traceparent))
+                # The event is written with the next statement: here, so an error stays within the
+                # savepoint.
+                session.connection().exec_driver_sql("SELECT")
+        except Exception as error:
+            if outages.reason(error) or outages.contention(error):
+                raise
+            failed[order_id] = error
+    return Swept(len(rows), failed)
 
 
 def get(session: Session, order_id: UUID) -> Order:
@@ -221,30 +248,6 @@ def get(session: Session, order_id: UUID) -> Order:
     if row is None:
         raise UnknownOrder
     return row.to_domain()
-
-
-def list_page(
-    session: Session,
-    *,
-    limit: int,
-    after: Position | None = None,
-    status: Status | None = None,
-    customer_email: str | None = None,
-) -> Page:
-    """Return up to `limit` orders, newest first, filtered by status and customer."""
-    position = tuple_(OrderRow.created_at, OrderRow.id)
-    query = select(OrderRow).order_by(OrderRow.created_at.desc(), OrderRow.id.desc())
-    if after is not None:
-        query = query.where(position < tuple_(after.created_at, after.id))
-    if status is not None:
-        query = query.where(OrderRow.status == status)
-    if customer_email is not None:
-        query = query.where(OrderRow.customer_email == customer_email)
-    # One row more than the limit shows whether there is a next page.
-    rows = session.scalars(query.limit(limit + 1)).all()
-    orders = tuple(row.to_domain() for row in rows[:limit])
-    after = Position(created_at=orders[-1].created_at, id=orders[-1].id) if orders else None
-    return Page(orders=orders, next=after if len(rows) > limit else None)
 
 
 def _locked(session: Session, order_id: UUID) -> OrderRow:

@@ -12,6 +12,7 @@ import gc
 import os
 import resource
 import signal
+import socket
 from functools import partial
 from importlib import import_module
 from threading import Event, Timer
@@ -42,8 +43,9 @@ _CONNECTIONS = 2_000
 _FILES = 500
 
 #: Seconds after which a connection without a complete request head is closed, whether it is new,
-#: slow or kept alive. Longer than the idle timeout of common proxies (60), which therefore close
-#: first: no request arrives on a connection that is being closed.
+#: slow or kept alive, and a connection whose client does not read its response. Longer than the
+#: idle timeout of common proxies (60), which therefore close first: no request arrives on a
+#: connection that is being closed.
 IDLE = 75
 
 #: Approximate limit of a request's head, in bytes.
@@ -144,9 +146,14 @@ def _work(
 ) -> None:
     """Serve in this process, like granian's function for WSGI, except for the interface."""
     _allow_files()
+    specification, listening = sock
+    if listening is None:
+        # The worker would do it itself, and not return the socket.
+        listening = specification.build()
+    _limit_writes(listening, http1_settings.header_read_timeout)
     worker = _WORKER(
         worker_id,
-        sock,
+        (None, listening),
         ipc,
         runtime_threads,
         runtime_blocking_threads,
@@ -167,7 +174,6 @@ def _work(
     ended = Event()
     stopping = _stopping(requests)
     stopping.add_cb(ended.set)
-    listening = sock[0] or sock[1]
     serve = getattr(worker, WORKERS_METHODS[runtime_mode][listening.is_uds()])
     serve(requests, loop, stopping)
     ended.wait()
@@ -188,6 +194,17 @@ def _stopping(requests: Requests) -> WorkerSignal:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     return stopping
+
+
+def _limit_writes(listening: Any, milliseconds: int) -> None:
+    """Close each connection whose client has read nothing of its response for this time.
+
+    The server would wait indefinitely: its other limit is on the head of the next request. A
+    connection inherits the option from the listening socket.
+    """
+    if not listening.is_uds():
+        with socket.socket(fileno=os.dup(listening.get_fd())) as duplicate:
+            duplicate.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
 
 def _allow_files() -> None:

@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -46,6 +46,11 @@ PAUSE = 0.05
 #: allow about 400,000 rows per minute, several times what a service writes.
 INTERVAL = 60.0
 LONGEST_PASS = 30.0
+
+#: The maximum difference between the clocks of the process and of the database at which rows are
+#: deleted. Machines differ by less; a clock that is years ahead would delete every row, and with
+#: the dedup keys the protection against second effects.
+MAX_SKEW = timedelta(hours=1)
 
 #: Seconds after which the process exits if a pass has not ended, or if every pass has failed.
 LIMIT = 3 * INTERVAL
@@ -96,7 +101,8 @@ class Retention:
         """Delete expired rows until `time.monotonic()` reaches `until`; return the counts by table.
 
         The tables take turns, so a table with many expired rows does not delay the others. A
-        database error is logged, and the next pass retries.
+        database error is logged, and the next pass retries. Nothing is deleted while the clocks of
+        the database and of this process disagree about the time.
         """
         removed: Counter[str] = Counter()
         # The first scan of a pass starts at the first row, and each later scan at the end of the
@@ -105,6 +111,8 @@ class Retention:
             (rule, max_age, None) for rule, max_age in self._max_ages.items()
         )
         try:
+            if not self._clocks_agree():
+                return removed
             while pending and time.monotonic() < until:
                 rule, max_age, start = pending.popleft()
                 with transaction(self._sessions) as session:
@@ -119,6 +127,18 @@ class Retention:
         for table, rows in (+removed).items():
             log.info("old rows deleted", extra={"table": table, "rows": rows})
         return removed
+
+    def _clocks_agree(self) -> bool:
+        with transaction(self._sessions) as session:
+            there: datetime = session.execute(
+                select(func.pg_catalog.clock_timestamp())
+            ).scalar_one()
+        difference = there - datetime.now(UTC)
+        if abs(difference) <= MAX_SKEW:
+            return True
+        fields = {"difference_seconds": round(difference.total_seconds())}
+        log.error("retention suspended, because two clocks disagree", extra=fields)
+        return False
 
     def _pass(self, _until: float) -> None:
         self.remove(time.monotonic() + LONGEST_PASS)

@@ -17,7 +17,7 @@ class OutboxSettings(ServiceSettings):
     #: lowest cost as long as one processor is sufficient.
     relay_parts: int = Field(1, ge=1, le=SLOTS)
     #: The number of this relay, from 0.
-    relay_part: int = Field(0, ge=0, validate_default=True)
+    relay_part: int = Field(0, ge=0, lt=SLOTS, validate_default=True)
 
     @field_validator("relay_part")
     @classmethod

@@ -22,4 +22,4 @@ class ServiceSettings(BrokerSettings, DatabaseSettings):
     #: before it pauses its service. They must also be at least half of all events in that minute.
     #: With 0, the worker never pauses its service. A hundred events are more than the exceptional
     #: orders of a minute, and few enough to be redriven. Only for workers.
-    parking_burst_limit: int = Field(100, ge=0)
+    parking_burst_limit: int = Field(100, ge=0, le=1_000_000)

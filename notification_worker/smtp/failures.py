@@ -1,10 +1,20 @@
 """Failures of an attempt to send an email, classified by the conclusion that each permits.
 
-`Permanent` and `Transient` are verdicts on one email. The cause of the others may be the email or
-the mail server: `notification_worker.smtp.evidence` decides.
+`Refused` and `Deferred` are the server's verdicts on one email. The cause of `Unreachable`,
+`Interrupted`, `SenderRefused` and `Unsure` may be the email or the mail server:
+`notification_worker.smtp.evidence` decides. Any other failure, such as an email that cannot be
+rendered, is the email's own, and permits no conclusion about the server.
 """
 
-from eventbus.errors import Transient
+from eventbus.errors import Permanent, Transient
+
+
+class Refused(Permanent):
+    """The server rejected this email permanently."""
+
+
+class Deferred(Transient):
+    """The server rejected this email temporarily."""
 
 
 class Unreachable(Transient):
@@ -25,3 +35,7 @@ class SenderRefused(Transient):
 
 class Unsure(Transient):
     """The email was transmitted and no valid reply arrived: it may have been sent."""
+
+
+#: Failures that the email or the mail server may have caused.
+Doubtful = Unreachable | Interrupted | SenderRefused | Unsure

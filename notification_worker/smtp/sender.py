@@ -20,7 +20,7 @@ from notification_worker.mail.rendering import Mail, render
 from notification_worker.mail_queue import Backlog
 from notification_worker.outage import Outage
 from notification_worker.outcomes import Failure, Outcomes
-from notification_worker.smtp.failures import Unreachable
+from notification_worker.smtp.failures import Doubtful, Unreachable
 from notification_worker.smtp.transport import Transport
 
 #: Seconds for which emails accumulate after the last due email was sent. An email may be late, and
@@ -167,7 +167,9 @@ class Sender:
                 mark = self._outcomes.judge(mail, failure)
         finally:
             self._since = None
-        if isinstance(failure, Unreachable) or self._outcomes.evidence.unavailable:
+        if isinstance(failure, Unreachable) or (
+            isinstance(failure, Doubtful) and self._outcomes.evidence.unavailable
+        ):
             self._outage.note("mail server unavailable", str(failure))
         return mark
 

@@ -12,7 +12,14 @@ from eventbus.errors import Permanent, Transient
 from eventbus.telemetry.privacy import described, masked, reply
 from notification_worker.mail.letter import Letter
 from notification_worker.smtp.dialogue import Dialogue
-from notification_worker.smtp.failures import Interrupted, SenderRefused, Unreachable, Unsure
+from notification_worker.smtp.failures import (
+    Deferred,
+    Interrupted,
+    Refused,
+    SenderRefused,
+    Unreachable,
+    Unsure,
+)
 
 #: Seconds for the reply to the command that cancels a rejected email. The rejection is known, so a
 #: slow reply costs only a new connection.
@@ -40,10 +47,10 @@ class Limits(NamedTuple):
 def submit(smtp: Dialogue, letter: Letter, limits: Limits) -> None:
     """Transmit one letter. When this returns, the server has accepted responsibility for it.
 
-    Raises `Permanent` or `Transient` if the server rejects this email, `SenderRefused` if it
-    rejects the sender, `Unreachable` if it closes the dialogue, `Interrupted` if the dialogue ends
-    before the content is sent, and `Unsure` if it ends after that. Addresses in their messages are
-    masked.
+    Raises `Refused` or `Deferred` if the server rejects this email, `SenderRefused` if it rejects
+    the sender, `Unreachable` if it closes the dialogue, `Interrupted` if the dialogue ends before
+    the content is sent, and `Unsure` if it ends after that. Addresses in their messages are masked.
+    Raises `Permanent` if the email requires an extension that the server does not offer.
     """
     commands = _commands(smtp, letter)
     answers = list(_answers(smtp, letter, commands, limits))
@@ -99,13 +106,14 @@ def _refusal(answers: Sequence[Answer], letter: Letter) -> Transient | Permanent
     for step, (code, text) in zip(_STEPS, answers, strict=False):
         if not _is_good(step, code):
             verdict = _verdict(code, text, letter)
-            return _of_sender(verdict, code, letter) if step == _MAIL else verdict
+            return _of_sender(verdict, code) if step == _MAIL else verdict
     return None
 
 
-def _of_sender(verdict: Transient | Permanent, code: int, letter: Letter) -> Transient | Permanent:
-    # Only the size and, unless the letter is plain, the options depend on the email.
-    if isinstance(verdict, Unreachable) or code == _TOO_BIG or not letter.is_plain:
+def _of_sender(verdict: Transient | Permanent, code: int) -> Transient | Permanent:
+    # Only the size depends on the email alone. A rejection of the option SMTPUTF8 may also be one
+    # of the sender.
+    if isinstance(verdict, Unreachable | Interrupted) or code == _TOO_BIG:
         return verdict
     return SenderRefused(str(verdict), permanent=isinstance(verdict, Permanent))
 
@@ -117,7 +125,7 @@ def _verdict(code: int, text: bytes, letter: Letter) -> Transient | Permanent:
     # An unexpected 2xx or 3xx: the dialogue is out of sequence.
     if code < 400:
         return Interrupted(f"unexpected reply: {response}")
-    return Permanent(response) if code >= 500 else Transient(response)
+    return Refused(response) if code >= 500 else Deferred(response)
 
 
 def _cancel(smtp: Dialogue, *, last: int) -> None:

@@ -26,7 +26,7 @@ from order_app.http.requests import (
 from order_app.http.responses import OrderPage, OrderResponse, Timeline
 from order_app.http.validation import validated
 from order_app.settings import ApiSettings
-from order_app.storage import group_commit
+from order_app.storage import group_commit, pages
 from order_app.storage.idempotency import KeyReused
 from order_app.storage.intake import Placing
 from order_app.storage.models import db
@@ -98,10 +98,14 @@ def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
 
 @orders.get("", responses={200: OrderPage})
 def list_orders(query: OrderQuery) -> Response:
-    """List orders, newest first."""
+    """List orders, newest first.
+
+    A page may contain fewer orders than `limit`, even none: only a `next_cursor` of null marks the
+    last page.
+    """
     _refuse_repeated_parameters()
     with db.session.begin():
-        page = use_cases.list_page(
+        page = pages.page(
             db.session(),
             limit=query.limit,
             after=query.cursor,

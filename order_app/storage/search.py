@@ -35,8 +35,10 @@ class Criteria:
     """
 
     statuses: tuple[Status, ...] = ()
-    #: A valid address, in the form in which the API stores it. Other spellings are found as well.
+    #: A valid address, in the form in which the API stores it. Unless `is_exact`, other spellings
+    #: are found as well.
     email: str = ""
+    is_exact: bool = False
     since: datetime | None = None
     until: datetime | None = None
 
@@ -84,7 +86,7 @@ def search(
     by_index(session)
     pages = [
         [summary(row) for row in session.execute(query.limit(limit))]
-        for query in _queries(criteria, after)
+        for query in queries(criteria, after)
     ]
     newest_first = merge(*pages, key=lambda order: (order.created_at, order.id), reverse=True)
     return list(islice(newest_first, limit))
@@ -108,9 +110,27 @@ def summary(row: Row[*tuple[Any, ...]]) -> Summary:
     return Summary(status=status, reason=reason, **order)
 
 
-def _queries(criteria: Criteria, after: Position | None) -> Iterator[Query]:
+def examined(
+    session: Session, criteria: Criteria, after: Position | None = None
+) -> Position | None:
+    """Return the position of the last order that a search for an address and a status examines.
+
+    The search continues after it. None if the search examines all orders of the address. The
+    criteria must be exact.
+    """
+    query = _range(criteria, after, OrderRow.customer_email, criteria.email)
+    row = session.execute(query.offset(SCANNED - 1).limit(1)).first()
+    return Position(created_at=row.created_at, id=row.id) if row else None
+
+
+def queries(criteria: Criteria, after: Position | None) -> Iterator[Query]:
+    """Yield the queries whose merged results are the orders that meet the criteria.
+
+    Each result is sorted, newest first. The planner must read indexes in order (`by_index`).
+    """
     if criteria.email:
-        for spelling in spellings(criteria.email):
+        is_exact = criteria.is_exact
+        for spelling in (criteria.email,) if is_exact else spellings(criteria.email):
             query = _range(criteria, after, OrderRow.customer_email, spelling)
             yield _of_status(query, criteria.statuses) if criteria.statuses else query
     elif criteria.statuses:

@@ -57,9 +57,14 @@ class RawClient:
             lines.append("Content-Type: application/json")
         return "\r\n".join([*lines, *headers, "", ""]).encode()
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """The server's host and port."""
+        return "127.0.0.1", self._port
+
     def connect(self) -> socket.socket:
         """Open a connection."""
-        return socket.create_connection(("127.0.0.1", self._port), timeout=60)
+        return socket.create_connection(self.address, timeout=60)
 
     @contextmanager
     def connected(self) -> Iterator[socket.socket]:

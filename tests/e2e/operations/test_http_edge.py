@@ -5,6 +5,7 @@ import select
 import signal
 import socket
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 
@@ -109,6 +110,23 @@ def test_idle_connections_time_out_and_block_no_order(client: RawClient) -> None
     assert client.place().status == 201
     assert all(connection.recv(100) == b"" for connection in silent)
     _close(silent)
+
+
+def test_a_client_that_does_not_read_is_disconnected(client: RawClient) -> None:
+    # Given more requests on one connection than the buffers between hold responses for
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(client.address)
+        connection.settimeout(1)
+        requests = client.head("GET /openapi.json") * 100
+        with suppress(TimeoutError, ConnectionError):
+            while True:
+                connection.sendall(requests)
+
+        # Then the server closes the connection
+        hung_up = select.poll()
+        hung_up.register(connection, 0)
+        assert hung_up.poll(60_000)
 
 
 def test_an_incomplete_body_places_no_order(api: Stack, client: RawClient) -> None:

@@ -1,6 +1,6 @@
 """Old rows are removed, except those that are still needed."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ import notification_worker.retention
 import order_app.relay
 import order_app.retention
 from analytics_worker.models import SkippedRow
+from eventbus.consumer import retention
 from eventbus.consumer.inbox import inbox
 from eventbus.consumer.retention import INBOX, OUTBOX, Retention
 from eventbus.database.db import Sessions
@@ -47,6 +48,33 @@ def test_old_sent_events_are_deleted_and_others_kept(order_database: Sessions) -
     # Then only the old sent one is deleted
     assert removed == {"outbox": 1}
     assert of_outbox(order_database) == {young["event_id"], unsent["event_id"]}
+
+
+@pytest.mark.parametrize("years", [-5, 5])
+def test_nothing_is_deleted_while_two_clocks_disagree(
+    order_database: Sessions,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    years: int,
+) -> None:
+    # Given an old event, and clocks of the database and of the process that differ by years
+    old = sent(OLD)
+    fill(order_database, outbox, old)
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=365 * years)
+
+    monkeypatch.setattr(retention, "datetime", Wrong)
+
+    # When old rows are removed
+    removed = Retention(order_database, {OUTBOX: LIMIT}).remove(soon())
+
+    # Then the event is kept, because either clock may be the wrong one
+    assert removed == {}
+    assert of_outbox(order_database) == {old["event_id"]}
+    assert caplog.messages == ["retention suspended, because two clocks disagree"]
 
 
 def test_an_old_event_that_was_sent_recently_is_kept(

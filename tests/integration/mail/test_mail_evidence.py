@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -155,6 +156,48 @@ def test_a_failure_of_every_mail_is_an_outage_charged_to_no_mail(
     assert set(server.copies.values()) == {1}
     assert len(outages(caplog)) == 1
     assert [r.message for r in caplog.records].count("mail delivery resumed") <= 1
+
+
+@pytest.mark.parametrize(
+    ("offers", "odd"),
+    [
+        ({}, {"context": {}}),
+        ({}, {"recipient": "j\u00f6rg@example.com"}),
+        ({"EHLO": "250-here\r\n250 SMTPUTF8"}, {"recipient": "j\u00f6rg@example.com"}),
+    ],
+    ids=["no template can render", "requires SMTPUTF8", "uses SMTPUTF8"],
+)
+def test_a_failure_of_an_odd_mail_is_no_evidence_for_the_server(
+    notification_database: Sessions,
+    caplog: pytest.LogCaptureFixture,
+    offers: Answers,
+    odd: dict[str, Any],
+) -> None:
+    # Given a server that rejects every sender, and some emails that are unlike the others
+    record_some(notification_database, 3)
+    for _ in range(3):
+        record(notification_database, "received", **odd)
+    with serving(offers | {"MAIL": "550 who are you"}) as server:
+        mailer = a_mailer(notification_database, server)
+
+        # When each of them has failed several times
+        def failed_often() -> None:
+            assert len([c for c in server.commands if c.startswith("MAIL")]) >= 6
+            assert all(row.last_error for row in rows(notification_database))
+
+        deliver_until(mailer, notification_database, failed_often)
+
+        # Then the server's failures are charged to no other email
+        assert states(notification_database)[:3] == [("PENDING", False)] * 3
+        assert len(outages(caplog)) == 1
+
+        server.answers["MAIL"] = "250 ok"
+
+        def resumed() -> None:
+            assert [status for status, _ in states(notification_database)][:3] == ["SENT"] * 3
+
+        deliver_until(mailer, notification_database, resumed)
+        mailer.close()
 
 
 def test_a_server_that_rejects_every_recipient_fails_few_mails(

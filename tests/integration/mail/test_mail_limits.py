@@ -9,7 +9,14 @@ import pytest
 
 from eventbus.errors import Permanent, Transient
 from notification_worker.mail.letter import Letter
-from notification_worker.smtp.failures import Interrupted, SenderRefused, Unreachable, Unsure
+from notification_worker.smtp.failures import (
+    Deferred,
+    Interrupted,
+    Refused,
+    SenderRefused,
+    Unreachable,
+    Unsure,
+)
 from notification_worker.smtp.transport import Transport
 from testkit.mail.mailing import settings
 from testkit.mail.smtp_server import DROP, HANG, Answers, Endless, SmtpServer, serving
@@ -106,8 +113,8 @@ def test_an_invalid_answer_is_not_a_verdict(
     ("answer", "kind"),
     [
         ("421 going down", Unreachable),
-        ("451-try\r\n451 later", Transient),
-        ("554-never\r\n554 ever", Permanent),
+        ("451-try\r\n451 later", Deferred),
+        ("554-never\r\n554 ever", Refused),
     ],
 )
 def test_a_multiline_rejection_is_a_verdict_at_each_step(
@@ -117,13 +124,25 @@ def test_a_multiline_rejection_is_a_verdict_at_each_step(
         failure, _ = failure_of(transport)
         if step == "MAIL" and kind is not Unreachable:
             assert isinstance(failure, SenderRefused)
-            assert failure.permanent is (kind is Permanent)
+            assert failure.permanent is (kind is Refused)
         else:
             assert type(failure) is kind
         assert answer.split("\r\n")[-1][4:] in str(failure)
         if kind is not Unreachable:
             server.answers[step] = "354 go on" if step == "DATA" else "250 ok"
             transport.send(a_letter())
+
+
+@with_and_without_pipelining
+@pytest.mark.parametrize("step", ["MAIL", "RCPT"])
+def test_an_unexpected_answer_to_a_command_ends_the_dialogue(
+    offers: dict[str, str], step: str
+) -> None:
+    # After an unexpected reply, the next replies may be those of other commands
+    with connected(offers | {step: "354 go on"}) as (_, transport):
+        failure, _ = failure_of(transport)
+        assert type(failure) is Interrupted
+        assert not transport.is_ready()
 
 
 @with_and_without_pipelining

@@ -10,9 +10,9 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from eventbus.database.db import Sessions
-from eventbus.errors import Permanent, Transient
+from eventbus.errors import Permanent
 from notification_worker.mail.letter import Letter
-from notification_worker.smtp.failures import SenderRefused, Unreachable
+from notification_worker.smtp.failures import Deferred, Refused, SenderRefused, Unreachable
 from notification_worker.smtp.transport import Transport
 from testkit.mail.mailing import deliver_all, delivery, record, rows, settings, statuses
 from testkit.servers.workers import own_ports
@@ -54,13 +54,13 @@ with_and_without_pipelining = pytest.mark.parametrize("pipelining", [True, False
 @pytest.mark.parametrize(
     ("handler", "verdict"),
     [
-        (_RefusingRecipient("550 no such user"), Permanent),
-        (_RefusingRecipient("450 mailbox busy"), Transient),
+        (_RefusingRecipient("550 no such user"), Refused),
+        (_RefusingRecipient("450 mailbox busy"), Deferred),
         (_RefusingRecipient("421 going down"), Unreachable),
-        (_RefusingSender("552 too big"), Permanent),
+        (_RefusingSender("552 too big"), Refused),
         (_RefusingSender("550 who are you"), SenderRefused),
         (_RefusingSender("451 try later"), SenderRefused),
-        (_Refusing("554 spam"), Permanent),
+        (_Refusing("554 spam"), Refused),
         (_Refusing("421 going down"), Unreachable),
     ],
 )

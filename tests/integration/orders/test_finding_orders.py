@@ -17,9 +17,10 @@ from console.orders import listing
 from console.settings import DatabaseSettings, load_operator
 from eventbus.database.db import Sessions, engine_of
 from order_app.domain import Status
-from order_app.storage import search
+from order_app.storage import pages, search
 from order_app.storage.pending import undecided
 from order_app.storage.search import Criteria
+from order_app.use_cases import Position
 from testkit.data.meter import Meter
 from testkit.data.orders import stored
 from testkit.servers.databases import Databases
@@ -176,6 +177,11 @@ def test_a_page_of_a_large_table_reads_the_rows_of_the_page(
             reads = meter.cost(lambda: oldest(database))
         return reads["orders"]
 
+    def cost_in_the_api(**filters: Any) -> int:
+        with Meter.over(engine) as meter, sessions(settings, ORDER) as database:
+            reads = meter.cost(lambda: read_page(database, **filters))
+        return reads["orders"]
+
     # Then it costs as many reads as it has rows
     assert cost() < READS * PAGE
     assert cost(until=middle) < READS * PAGE
@@ -185,8 +191,16 @@ def test_a_page_of_a_large_table_reads_the_rows_of_the_page(
     assert cost(email="c2@example.com", until=middle) < READS * PAGE
     # And at most `SCANNED` orders of one address are searched for a status
     assert cost(email="c2@example.com", statuses=(Status.PENDING,)) < READS * 2 * PAGE
-    # And the oldest undecided orders cost no more
+    # And the oldest undecided orders, and the pages of the API, cost no more
     assert cost_of_undecided() < READS * PAGE
+    second = Position(created_at=middle, id=UUID(int=0))
+    assert cost_in_the_api() < READS * PAGE
+    assert cost_in_the_api(after=second) < READS * PAGE
+    assert cost_in_the_api(status=Status.PENDING, after=second) < READS * PAGE
+    assert cost_in_the_api(status=Status.CONFIRMED) < READS * PAGE
+    assert cost_in_the_api(customer_email="c2@example.com", after=second) < READS * PAGE
+    both = {"customer_email": "c2@example.com", "status": Status.PENDING}
+    assert cost_in_the_api(**both) < READS * 2 * PAGE
 
 
 def oldest(database: Sessions) -> None:
@@ -194,6 +208,12 @@ def oldest(database: Sessions) -> None:
     with reading(database) as session:
         (order,) = undecided(session, older_than=timedelta(seconds=30), limit=PAGE)
     assert order.customer_email == "c1@example.com"
+
+
+def read_page(database: Sessions, **filters: Any) -> None:
+    """Read a page of the API's list."""
+    with reading(database) as session:
+        pages.page(session, limit=PAGE, **filters)
 
 
 def listed(orderctl: Orderctl, *arguments: str) -> list[dict[str, Any]]:

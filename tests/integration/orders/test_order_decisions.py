@@ -166,7 +166,7 @@ def test_a_sweep_cancels_overdue_pending_orders_only(order_database: Sessions) -
     with transaction(order_database) as session:
         swept = use_cases.sweep_deadlines(session, timedelta(), 100)
 
-    assert swept == 1
+    assert swept.cancelled == 1
     order = get(order_database, overdue.id)
     assert (order.status, order.reason) == (Status.CANCELLED, Reason.DEADLINE)
     assert get(order_database, confirmed.id).status is Status.CONFIRMED
@@ -181,7 +181,7 @@ def test_concurrent_sweeps_cancel_each_order_once(order_database: Sessions) -> N
 
     def sweep_some() -> int:
         with transaction(order_database) as session:
-            return use_cases.sweep_deadlines(session, timedelta(), 10)
+            return use_cases.sweep_deadlines(session, timedelta(), 10).cancelled
 
     with ThreadPoolExecutor(3) as pool:
         while sum(pool.map(lambda _: sweep_some(), range(3))):
@@ -198,4 +198,4 @@ def test_a_sweep_skips_a_locked_order(order_database: Sessions) -> None:
         use_cases.cancel(session, order.id, Reason.CUSTOMER, cause=Cause())
         session.flush()
 
-        assert use_cases.sweep_deadlines(session, timedelta(), 10) == 0
+        assert use_cases.sweep_deadlines(session, timedelta(), 10).found == 0

@@ -100,7 +100,7 @@ def test_an_order_with_an_unknown_status_never_changes(
         event = Event(source="inventory", subject=subject, sequence=1, data=data)
         deliver(sessions, HANDLERS, event)
     with transaction(sessions) as session:
-        assert sweep_deadlines(session, timedelta(days=-365), 10) == 0
+        assert sweep_deadlines(session, timedelta(days=-365), 10).found == 0
 
     # Then the order is unchanged
     assert problem(rejected, 409)["detail"] == "The order can no longer be cancelled: RETURNED."

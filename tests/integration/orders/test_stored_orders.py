@@ -10,9 +10,10 @@ from sqlalchemy import func, select
 from common.events import OrderCreated
 from eventbus.database.db import Sessions, transaction
 from eventbus.outbox.table import outbox
-from order_app import use_cases
 from order_app.domain import Status
+from order_app.storage import search
 from order_app.storage.models import OrderRow
+from order_app.storage.pages import page
 from order_app.storage.timeline import timeline
 from testkit.data.order_service import (
     PLACEMENT,
@@ -87,9 +88,9 @@ def test_a_full_last_page_has_no_next_page(order_database: Sessions) -> None:
         place(order_database)
 
     with transaction(order_database) as session:
-        page = use_cases.list_page(session, limit=3)
+        whole = page(session, limit=3)
 
-    assert (len(page.orders), page.next) == (3, None)
+    assert (len(whole.orders), whole.next) == (3, None)
 
 
 def test_orders_are_found_by_status_and_customer(order_database: Sessions) -> None:
@@ -98,12 +99,34 @@ def test_orders_are_found_by_status_and_customer(order_database: Sessions) -> No
 
     def listed(**filters: Any) -> list[UUID]:
         with transaction(order_database) as session:
-            return [o.id for o in use_cases.list_page(session, limit=10, **filters).orders]
+            return [o.id for o in page(session, limit=10, **filters).orders]
 
     assert listed(status=Status.PENDING) == [pending.id]
     assert listed(status=Status.CONFIRMED) == []
     assert listed(customer_email="ann@example.com") == [cancelled.id, pending.id]
     assert listed(customer_email="bob@example.com", status=Status.PENDING) == []
+
+
+def test_a_search_of_many_orders_continues_on_the_next_page(
+    order_database: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a customer with more orders than one page examines, of which the oldest is cancelled
+    monkeypatch.setattr(search, "SCANNED", 2)
+    orders = [place(order_database) for _ in range(5)]
+    cancel(order_database, orders[0].id)
+    filters = {"status": Status.CANCELLED, "customer_email": "ann@example.com"}
+
+    # When all pages are read
+    pages = list[list[UUID]]()
+    after = None
+    while not pages or after:
+        with transaction(order_database) as session:
+            some = page(session, limit=10, after=after, **filters)
+        pages.append([order.id for order in some.orders])
+        after = some.next
+
+    # Then the order is on the last page
+    assert pages == [[], [], [orders[0].id]]
 
 
 def test_the_timeline_shows_the_handlers_of_each_event(

@@ -135,6 +135,43 @@ def test_a_sweep_leaves_time_for_decisions_after_a_long_outage(
     assert status(order_database, order_id) == CANCELLED
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        # No event can contain an empty SKU.
+        "UPDATE order_lines SET sku = '' WHERE order_id = '{id}'",
+        "ALTER TABLE outbox ADD CHECK (subject <> '{id}') NOT VALID",
+    ],
+    ids=["an error of the program", "an error of the database"],
+)
+def test_an_order_that_cannot_be_cancelled_does_not_block_others(
+    order_database: Sessions,
+    running: Sweep,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    damage: str,
+) -> None:
+    # Given a damaged order that is overdue for longer than the others
+    damaged = place(order_database, overdue=60)
+    with transaction(order_database) as session:
+        session.execute(text(damage.format(id=damaged)))
+    others = [place(order_database, overdue=30) for _ in range(3)]
+
+    # When sweeps run
+    assert [running.step(soon()) for _ in range(2)] == [3, 0]
+
+    # Then the others are cancelled, and the damaged one is logged and stays PENDING
+    assert {status(order_database, order_id) for order_id in others} == {CANCELLED}
+    assert status(order_database, damaged) == PENDING
+    assert caplog.messages.count("overdue orders not cancelled") == 1
+
+    # And the next full sweep retries it
+    monkeypatch.setattr(sweep, "FULL_INTERVAL", 0.0)
+    running._next_full = 0.0
+    assert running.step(soon()) == 0
+    assert caplog.messages.count("overdue orders not cancelled") == 2
+
+
 def test_a_sweep_is_not_delayed_by_a_single_database_error(
     order_database: Sessions, running: Sweep, caplog: pytest.LogCaptureFixture
 ) -> None:

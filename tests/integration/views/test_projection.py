@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from analytics_worker.stream_reader import Reader
 from common.bus import STREAM
 from common.events import Data
 from eventbus.database.db import Sessions, engine_of, transaction
+from eventbus.messaging.stream import Entry, Stream
 from testkit.data.projections import (
     AT,
     CONFIRMED,
@@ -234,4 +236,39 @@ def test_a_reader_reconnects_after_a_lost_connection(
     # Then it reconnects and reads on
     read_until(reader, lambda: placed(analytics_database) == 2)
     assert len(opened) > 1
+    reader.close()
+
+
+class _Silent(Stream):
+    """A stream whose broker takes its time."""
+
+    def read(self, limit: int, timeout: float) -> Sequence[Entry]:
+        return ()
+
+
+def test_a_slow_broker_is_not_taken_for_another_stream(
+    broker: Vhost,
+    analytics_database: Sessions,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Given a position, and a reader that has waited long for the message at it
+    first = Reader(analytics_database, broker.connect)
+    publish(broker, *order(CONFIRMED))
+    read_until(first, lambda: count(analytics_database, "inbox") == 2)
+    first.close()
+    reader = Reader(analytics_database, broker.connect)
+    with monkeypatch.context() as slow:
+        slow.setattr(stream_reader, "SILENCE", -1.0)
+        slow.setattr(stream_reader, "Stream", _Silent)
+        reader.read(time.monotonic() + 0.1)
+    reader.close()
+
+    # When the broker delivers again
+    publish(broker, *order(CONFIRMED))
+    read_until(reader, lambda: count(analytics_database, "inbox") == 4)
+
+    # Then the reader has continued
+    assert "stream replaced" not in caplog.messages
+    assert count(analytics_database, "stream_gaps") == 0
     reader.close()

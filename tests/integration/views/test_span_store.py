@@ -111,6 +111,25 @@ def test_a_duplicate_span_is_stored_once(receiver: FlaskClient, sessions: Sessio
     assert len(kept(sessions)) == 1
 
 
+def test_an_order_is_found_in_a_trace_of_many_orders(
+    receiver: FlaskClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a client that places all its orders in one trace
+    monkeypatch.setattr(store, "SPANS", 10)
+    many = [span(number) for number in range(1, 31)]
+    for other in many[:-1]:
+        other.attributes[0].value.string_value = str(uuid4())
+    assert send(receiver, body(*many)) == 200
+
+    # When one of the orders is searched for
+    found = kept(sessions)
+
+    # Then its own span is found, with a limited number of others
+    assert len(found) == 10
+    assert [row.name for row in found if row.order_id == ORDER] == ["step 30"]
+    assert found == sorted(found, key=lambda row: row.started_at)
+
+
 def test_a_span_with_hostile_text_is_stored_unchanged(
     receiver: FlaskClient, sessions: Sessions
 ) -> None:

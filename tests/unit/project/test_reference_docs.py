@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
@@ -99,6 +100,22 @@ def test_the_document_of_settings_has_each_default() -> None:
         for name in quoted(row[0]):
             if name in fields:
                 assert row[1].strip("`") == _default(fields[name]), name
+
+
+def test_every_number_among_the_settings_has_a_lower_and_an_upper_limit() -> None:
+    # Given all numbers: one without a limit may disable a timeout, or exceed a protocol's range
+    numbers = {
+        name.upper(): field.metadata
+        for reader in SETTINGS
+        for name, field in reader.model_fields.items()
+        if field.annotation in {int, float, int | None, float | None}
+    }
+
+    # Then each has both limits
+    lower = {n for n, limits in numbers.items() if any(isinstance(v, Gt | Ge) for v in limits)}
+    upper = {n for n, limits in numbers.items() if any(isinstance(v, Lt | Le) for v in limits)}
+    assert numbers.keys() - lower == set()
+    assert numbers.keys() - upper == set()
 
 
 def _default(field: FieldInfo) -> str:
