@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from bench.load.backlog import order_confirmed, order_created
 from bench.load.seeding import CHUNK, reserved
@@ -50,8 +51,8 @@ FROM (
             AS status,
         lpad(to_hex(floor(extract(epoch FROM moment) * 1000)::bigint), 12, '0') AS millisecond
     FROM (
-        SELECT n, now() - interval '10 minutes' - interval '{DAYS} days' * (:rows - n) / :rows
-            AS moment
+        SELECT n, CAST(:last_moment AS timestamptz)
+            - interval '{DAYS} days' * (:rows - n) / :rows AS moment
         FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n OFFSET 0
     ) AS moments OFFSET 0
 ) AS parts OFFSET 0
@@ -169,9 +170,12 @@ _STATEMENTS: Mapping[str, tuple[str, ...]] = {
 
 def fill(system: Stored, orders: int, log: Log) -> None:
     """Store this many decided orders, and vacuum the tables."""
-    # In parallel: each database uses its own process.
+    # One time for all services: the ids are derived from it.
+    last = datetime.now(UTC) - timedelta(minutes=10)
     with ThreadPoolExecutor(2) as pool:
-        for filling in [pool.submit(_fill, system, each, orders, log) for each in _STATEMENTS]:
+        for filling in [
+            pool.submit(_fill, system, each, orders, last, log) for each in _STATEMENTS
+        ]:
             filling.result()
     for statement in (_MINUTES, _SKUS):
         execute(system, "analytics", statement)
@@ -192,8 +196,8 @@ def decide(system: Stored) -> None:
     execute(system, "order", _DECIDED)
 
 
-def _fill(system: Stored, service: str, orders: int, log: Log) -> None:
-    started, parameters = time.monotonic(), _parameters()
+def _fill(system: Stored, service: str, orders: int, last_moment: datetime, log: Log) -> None:
+    started, parameters = time.monotonic(), _parameters() | {"last_moment": last_moment}
     for first in range(1, orders + 1, CHUNK):
         last = min(first + CHUNK - 1, orders)
         for statement in _STATEMENTS[service]:
