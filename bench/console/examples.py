@@ -7,7 +7,7 @@ from uuid import UUID
 
 from amqp import Message
 
-from bench.console.operator import Operator
+from bench.console.operator import PATIENCE, Operator
 from bench.console.parked_messages import RARE
 from bench.system.measured import Measured
 from bench.system.servers import SKUS, execute, until
@@ -18,9 +18,6 @@ from console.parking.groups import key_of
 from console.settings import BrokerAdminSettings
 from order_app.http import cursor
 from order_app.use_cases import Position
-
-#: Seconds for a search of all parking lots.
-_PATIENCE = 300
 
 #: Orders that are not decided; their events are parked.
 STUCK = 1_000
@@ -41,10 +38,12 @@ def examples(measured: Measured, operator: Operator) -> Mapping[str, str]:
     parked = Parked.of(INVENTORY, oldest)
     cause = {"type": parked.type, "failure": parked.failure, "frame": parked.frame}
     group = key_of(parked.type, parked.failure, parked.frame)
+    # Before the groups, whose reading hides messages from the plan.
+    plan = _plan(operator, RARE)
     operator.get("/parked/groups")
     path = f"/parked/{INVENTORY.name}/groups/{group}"
     # The search of a large parking lot continues after the page has been shown.
-    until(lambda: operator.has(path), f"the group {group} is remembered", within=_PATIENCE)
+    until(lambda: operator.has(path), f"the group {group} is remembered", within=PATIENCE)
     return {
         "service": INVENTORY.name,
         "event": parked.id,
@@ -53,7 +52,7 @@ def examples(measured: Measured, operator: Operator) -> Mapping[str, str]:
         "last_digest": digest(newest),
         "group": group,
         **{name: value or "" for name, value in cause.items()},
-        "plan": _plan(operator, RARE),
+        "plan": plan,
         "order": order,
         "stuck": stuck,
         "email": email,
