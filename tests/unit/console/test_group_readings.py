@@ -122,6 +122,6 @@ def test_the_error_of_a_reading_replaces_earlier_groups() -> None:
 def test_a_page_that_no_longer_waits_does_not_cancel_the_reading_of_others() -> None:
     page = Page()
     impatient, other = page.open(), page.open()
-    impatient.cancel()
+    assert not impatient.cancel()
     found = page.end(1)
     assert other.result().listing is found
