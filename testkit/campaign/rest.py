@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator
+from uuid import UUID
 
 from common.kombu_topology import CONSUMERS, SERVICES
+from console.ledger.account import Account, OutboxEvent
 from testkit.campaign.system import System
 from testkit.eventually import eventually
 from testkit.processes.stack import RETRY_TIERS
@@ -26,6 +28,10 @@ _DUE = """
 SELECT count(*) FROM notifications
 WHERE status = 'PENDING' AND next_attempt_at < now() + interval '10 minutes'
 """
+
+# A reader applies the stream in sequence, so the last events are enough.
+_LAST = "SELECT concat(event_id, ' ', type) FROM outbox ORDER BY id DESC LIMIT 20"
+_APPLIED = "SELECT event_id FROM inbox WHERE event_id = ANY(:ids)"
 
 
 def wait_until_drained(system: System) -> None:
@@ -67,6 +73,8 @@ def _at_rest(system: System) -> None:
     assert pending == 0, f"{pending} orders are PENDING"
     due = _count(system, "notification", _DUE)
     assert due == 0, f"{due} emails are due"
+    unread = _unread(system)
+    assert unread == {}, f"events in the stream are unread: {unread}"
 
 
 def _waiting(vhost: Vhost) -> dict[str, int]:
@@ -80,6 +88,26 @@ def _waiting(vhost: Vhost) -> dict[str, int]:
         channel = connection.default_channel
         ready = {name: channel.queue_declare(name, passive=True).message_count for name in names}
     return {name: count for name, count in ready.items() if count}
+
+
+def _unread(system: System) -> dict[str, list[str]]:
+    """Return the last events that a reader of the stream has yet to apply, by reader."""
+    stack = system.stack
+    sent = [
+        OutboxEvent(UUID(event_id), event_type, None)
+        for service in SERVICES
+        if service.publishes
+        for event_id, event_type in map(str.split, stack.execute(service.name, _LAST))
+    ]
+    unread = {}
+    for reader in SERVICES:
+        if reader.reads_stream:
+            owed = {event.id: event for event in Account(service=reader).owed(sent)}
+            for event_id in stack.execute(reader.name, _APPLIED, ids=list(owed)):
+                del owed[event_id]
+            if owed:
+                unread[reader.name] = [f"{event.type} {event.id}" for event in owed.values()]
+    return unread
 
 
 def _progress(system: System) -> Iterator[int]:
